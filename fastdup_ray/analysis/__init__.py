@@ -1,0 +1,1 @@
+"""What the neighbours say of the images: pairs, outliers, components. Plain functions over arrays."""

@@ -1,0 +1,62 @@
+"""The functions of the specification."""
+
+import inspect
+import logging
+import os
+import sys
+from typing import Any
+
+from fastdup_ray import layout
+from fastdup_ray.config import RunConfig
+from fastdup_ray.errors import FastdupError
+from fastdup_ray.pipeline import deduplicate
+from fastdup_ray.result import RunResult
+from fastdup_ray.version import __version__
+
+INTERRUPTED = "Interrupted. What is finished is kept: the same call goes on from there."
+
+
+def run(input_dir: Any = None, work_dir: Any = "fastdup_out", **parameters: Any) -> int:
+    """Finds the duplicates among pictures; returns 0, or 1 after printing why it could not.
+
+    Takes the parameters of `RunConfig` as keywords. `deduplicate(RunConfig.of(...))` raises errors instead, and
+    returns the results.
+    """
+    try:
+        run_and_tell(RunConfig.of(input_dir=input_dir, work_dir=work_dir, **parameters))
+    except FastdupError as error:
+        print(f"fastdup_ray: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_and_tell(config: RunConfig) -> None:
+    """The run, and in a few lines what came out of it."""
+    if config.version:
+        print(__version__)
+        return
+    logging.getLogger("fastdup_ray").setLevel(logging.INFO if config.verbose else logging.WARNING)
+    _tell(deduplicate(config), config)
+
+
+def _tell(result: RunResult, config: RunConfig) -> None:
+    counts, where = result.counts, result.work_dir
+    neighbors = result.summary["neighbors"]
+    print(f"{counts['images']:,} good and {counts['bad']:,} bad images ({result.summary['read']:,} read in this run).")
+    print(
+        f"{counts['pairs']:,} similar pairs above {config.threshold:g}, {counts['exact_copies']:,} exact copies, "
+        f"{counts['outliers']:,} outliers; index {neighbors['index']}, recall {neighbors['recall']:g}."
+    )
+    if config.run_cc:
+        print(f"{counts['components']:,} groups of two or more images above {config.ccthreshold:g}.")
+    print(f"Look at {os.path.join(where, layout.REPORT) if config.report else where}")
+
+
+_parameters = [
+    inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=field.default, annotation=field.annotation)
+    for name, field in RunConfig.model_fields.items()
+]
+run.__signature__ = inspect.Signature(_parameters, return_annotation=int)  # type: ignore[attr-defined]
+run.__doc__ = f"{run.__doc__}\n    Parameters:\n" + "\n".join(
+    f"        {name}: {field.description} Default: {field.default!r}." for name, field in RunConfig.model_fields.items()
+)

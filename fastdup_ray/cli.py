@@ -1,0 +1,67 @@
+"""The command `fastdup-ray`. Its flags are made from `RunConfig`."""
+
+import sys
+from typing import Any
+
+import click
+
+from fastdup_ray.api import INTERRUPTED, run_and_tell
+from fastdup_ray.config import TURI_NAMES, RunConfig
+from fastdup_ray.errors import FastdupError
+from fastdup_ray.version import __version__
+
+INTERRUPTED_EXIT = 130
+
+
+def _flag(name: str) -> click.Option:
+    field = RunConfig.model_fields[name]
+    flag = "--" + name.replace("_", "-")
+    shown = "" if field.default in (None, "") else f"  [{field.default}]"
+    text = f"{field.description}{shown}"
+    if field.default is True and name not in TURI_NAMES:
+        return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=field.description)
+    if field.default is False:
+        return click.Option([flag], is_flag=True, default=None, help=field.description)
+    return click.Option([flag], metavar="VALUE", default=None, help=text)
+
+
+def _run(input_dir: str | None, **flags: Any) -> None:
+    given = {name: value for name, value in flags.items() if value is not None}
+    run_and_tell(RunConfig.from_text({"input_dir": input_dir} | given))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, message="%(version)s")
+def cli() -> None:
+    """Finds copies, near copies, outliers and broken pictures.
+
+    Exit codes: 0 done, 1 failed (a line says why), 2 usage, 3 the work_dir is in use by another run, 130 interrupted.
+    """
+
+
+cli.add_command(
+    click.Command(
+        "run",
+        callback=_run,
+        params=[
+            click.Argument(["input_dir"], required=False, metavar="[INPUT]"),
+            *(_flag(name) for name in RunConfig.model_fields if name != "input_dir"),
+        ],
+        help="De-duplicates INPUT: a folder, a picture, or a file that lists pictures.",
+    )
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command and exits with its code; a user's mistake is one line, never a traceback."""
+    try:
+        cli.main(arguments, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except FastdupError as error:
+        print(f"fastdup-ray: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        print(INTERRUPTED, file=sys.stderr)
+        sys.exit(INTERRUPTED_EXIT)

@@ -1,0 +1,239 @@
+"""`RunConfig`: the one definition of every parameter.
+
+The Python keywords, the command line's flags, their help and config.json are all made from it.
+"""
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from fastdup_ray.errors import ConfigError
+
+RunMode = Literal[0, 1, 2, 3, 4]
+NNMODELS = ("brute_force", "ball_tree", "lsh")
+TURI_NAMES = ("nnmodel", "ccthreshold", "run_cc", "run_pagerank", "run_degree")
+
+
+def _path(value: Any) -> Any:
+    """`~` expanded; a URI as it is."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    return os.path.expanduser(value) if isinstance(value, str) else value
+
+
+def _input(value: Any) -> Any:
+    return [_path(item) for item in value] if isinstance(value, (list, tuple)) else _path(value)
+
+
+def _switch(value: Any) -> Any:
+    return bool(value) if type(value) is int and value in (0, 1) else {"0": False, "1": True}.get(value, value)
+
+
+def _nnmodel(value: Any) -> Any:
+    text = str(value)
+    return NNMODELS[int(text)] if text in ("0", "1", "2") else value
+
+
+def _offset(value: int) -> int | None:
+    return None if value == -1 else value
+
+
+def _faiss_mode(value: str) -> str:
+    return value.replace("HSNW", "HNSW")  # the specification's own spelling
+
+
+Location = Annotated[str, Field(min_length=1), BeforeValidator(_path)]
+Switch = Annotated[bool, BeforeValidator(_switch)]
+UnitInterval = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Offset = Annotated[Annotated[int, Field(ge=-1), AfterValidator(_offset)] | None, Field(default=None)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class RunConfig(BaseModel):
+    """What a run is asked to do. `RunConfig.of(**parameters)` turns pydantic's errors into one line."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    input_dir: Annotated[
+        str | list[str] | None,
+        BeforeValidator(_input),
+        Field(description="A folder, a picture, a list file, or (in Python) a list of these."),
+    ] = None
+    work_dir: Annotated[Location, Field(description="Where the outputs are written.")] = "fastdup_out"
+    compute: Annotated[Literal["cpu", "gpu"], Field(description="What the model and the search run on.")] = "cpu"
+    verbose: Annotated[Switch, Field(description="Say more about what is going on.")] = False
+    num_threads: Annotated[
+        int, Field(ge=-1, description="Threads in total on this machine; -1: the cores this process may use.")
+    ] = -1
+    num_images: Annotated[
+        int, Field(ge=-1, description="Take the first so many entries of the list; -1 or 0: all.")
+    ] = -1
+    turi_param: Annotated[
+        str, Field(description="Parameters for turi: " + ", ".join(f"{n}=…" for n in TURI_NAMES) + ", with commas between.")
+    ] = ""
+    distance: Annotated[
+        Literal["cosine", "euclidean", "squared_euclidean", "manhattan"], Field(description="The metric.")
+    ] = "cosine"
+    threshold: Annotated[UnitInterval, Field(description="Pairs with a cosine above it are stored.")] = 0.85
+    lower_threshold: Annotated[
+        UnitInterval, Field(description="An image whose closest neighbour has a cosine below it is an outlier.")
+    ] = 0.3
+    model_path: Annotated[Location | None, Field(description="Another ONNX model.")] = None
+    version: Annotated[Switch, Field(description="Print the version and do nothing else.")] = False
+    nearest_neighbors_k: Annotated[Count, Field(description="Neighbours to look for, for each image.")] = 2
+    run_mode: Annotated[
+        RunMode,
+        Field(
+            description="0: everything; 1: features only; 2: from stored features on; "
+            "3: score new images against a stored index; 4: score stored features against it."
+        ),
+    ] = 0
+    nn_provider: Annotated[Literal["faiss", "turi"], Field(description="Who looks for the neighbours.")] = "faiss"
+    min_offset: Annotated[Offset, Field(description="First entry of the list to take, from 0.")] = None
+    max_offset: Annotated[Offset, Field(description="Entry of the list to stop before.")] = None
+    faiss_mode: Annotated[
+        str | None,
+        AfterValidator(lambda value: value and _faiss_mode(value)),
+        Field(description="HNSW32 or Flat; not given: picked by the number of images."),
+    ] = None
+    faiss_param: Annotated[str, Field(description="Faiss parameters, such as efSearch=175.")] = ""
+    bounding_box: Annotated[
+        str | None, Field(description="Crop every image first: rows=100,cols=100,width=250,height=310.")
+    ] = None
+
+    nnmodel: Annotated[
+        Literal["brute_force", "ball_tree", "lsh"],
+        BeforeValidator(_nnmodel),
+        Field(description="How turi looks for neighbours; 0, 1, 2 mean the same. No effect under faiss."),
+    ] = "brute_force"
+    ccthreshold: Annotated[
+        UnitInterval, Field(description="Images with a cosine above it are joined in one component.")
+    ] = 0.96
+    run_cc: Annotated[Switch, Field(description="Write the connected components.")] = True
+    run_pagerank: Annotated[Switch, Field(description="Fill the column pagerank.")] = True
+    run_degree: Annotated[Switch, Field(description="Fill the column degree.")] = True
+
+    executor: Annotated[
+        Literal["ray", "inline"], Field(description="Where the work is done: on Ray, or in this process.")
+    ] = "ray"
+    shard_size: Annotated[int | None, Field(ge=1, description="Images in a shard; not given: by the list's length.")] = None
+    num_actors: Annotated[int | None, Field(ge=1, description="Extract actors; not given: one for each core.")] = None
+    max_pixels: Annotated[Count, Field(description="Pictures with more pixels are bad (TOO_LARGE).")] = 178_956_970
+    image_timeout: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="Seconds that one picture may take.")
+    ] = 60.0
+    report: Annotated[Switch, Field(description="Write report/index.html.")] = True
+    reuse: Annotated[Switch, Field(description="Take over the features that the work_dir already has.")] = True
+    overwrite: Annotated[
+        Switch, Field(description="Replace the outputs of an earlier run on entirely other pictures.")
+    ] = False
+
+    @classmethod
+    def of(cls, **parameters: Any) -> Self:
+        """A checked configuration; raises `ConfigError` with one line that names parameter, value and choices."""
+        return cls._checked(parameters, strict=True)
+
+    @classmethod
+    def from_text(cls, parameters: dict[str, Any]) -> Self:
+        """The same from words of a command line, where `'0.9'` is a number."""
+        return cls._checked(parameters, strict=False)
+
+    @classmethod
+    def _checked(cls, parameters: dict[str, Any], *, strict: bool) -> Self:
+        try:
+            config = cls.model_validate(_with_turi_param(cls, parameters), strict=strict)
+        except ValidationError as error:
+            raise ConfigError(_one_line(error.errors()[0])) from None
+        _refuse_contradictions(config)
+        return config
+
+    @property
+    def inputs(self) -> list[str]:
+        """`input_dir` as a list."""
+        return [self.input_dir] if isinstance(self.input_dir, str) else list(self.input_dir or [])
+
+
+def _with_turi_param(cls: type[RunConfig], parameters: dict[str, Any]) -> dict[str, Any]:
+    """`parameters` with what stands in turi_param under its own names."""
+    text = parameters.get("turi_param")
+    if not isinstance(text, str):
+        return parameters
+    merged = dict(parameters)
+    for name, value in parse_pairs("turi_param", text).items():
+        if name not in TURI_NAMES:
+            raise ConfigError(f"turi_param: unknown name {name!r}; known are {', '.join(TURI_NAMES)}.")
+        field = cls.model_fields[name]
+        adapter = TypeAdapter(Annotated[field.annotation, *field.metadata])
+        try:
+            parsed = adapter.validate_python(value)
+            same = name not in merged or adapter.validate_python(merged[name]) == parsed
+        except ValidationError as error:
+            raise ConfigError("turi_param: " + _one_line(error.errors()[0] | {"loc": (name,)})) from None
+        if not same:
+            raise ConfigError(f"{name} is given twice: {merged[name]!r} and {value!r} in turi_param; give it once.")
+        merged[name] = parsed
+    return merged
+
+
+def parse_pairs(parameter: str, text: str) -> dict[str, str]:
+    """`'a=1,b=2'` as a dict; raises `ConfigError` where it is not of that form or says two things of one name."""
+    pairs: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        match = re.fullmatch(r"(\w+)\s*=\s*(\S+)", part)
+        if match is None:
+            raise ConfigError(f"{parameter}: {part!r} is not of the form name=value.")
+        name, value = match.groups()
+        if pairs.setdefault(name, value) != value:
+            raise ConfigError(f"{parameter}: {name} is given twice: {pairs[name]} and {value}; give it once.")
+    return pairs
+
+
+def _one_line(error: ErrorDetails | dict[str, Any]) -> str:
+    name = str(error["loc"][0]) if error["loc"] else "?"
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, RunConfig.model_fields, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        return f"Unknown parameter {name!r}.{hint} Known are {', '.join(RunConfig.model_fields)}."
+    reason = error["msg"].removeprefix("Value error, ")
+    return f"{name}={error['input']!r} is not possible: {reason[:1].lower()}{reason[1:]}."
+
+
+def _refuse_contradictions(config: RunConfig) -> None:
+    """What no single field can see."""
+    low, high = config.min_offset, config.max_offset
+    if low is not None and high is not None and low >= high:
+        raise ConfigError(f"min_offset={low} must be less than max_offset={high}.")
+    if config.input_dir is None and config.run_mode != 2 and not config.version:
+        raise ConfigError("input_dir is missing: name a folder, a picture or a list file.")
+    if Path(config.work_dir).is_file():
+        raise ConfigError(f"work_dir={config.work_dir!r} is a file; name a folder.")
+    _refuse_what_is_not_there_yet(config)
+
+
+NOT_YET: dict[str, tuple[Any, ...]] = {
+    "compute": ("cpu",),
+    "distance": ("cosine",),
+    "model_path": (None,),
+    "run_mode": (0,),
+    "min_offset": (None,),
+    "max_offset": (None,),
+    "faiss_mode": (None, "Flat", "HNSW32"),
+    "bounding_box": (None,),
+    "nnmodel": ("brute_force",),
+}
+"""Parameter -> the values whose function is there; any other is refused, never ignored."""
+
+
+def _refuse_what_is_not_there_yet(config: RunConfig) -> None:
+    for name, values in NOT_YET.items():
+        if getattr(config, name) not in values:
+            there = ", ".join(repr(value) for value in values if value is not None) or "leaving it out"
+            raise ConfigError(f"{name}={getattr(config, name)!r} is not there yet; so far: {there}.")
+    for location in (config.work_dir, *config.inputs):
+        if "://" in location:
+            raise ConfigError(f"{location!r}: URIs are not there yet; so far: local files and folders.")

@@ -1,0 +1,66 @@
+"""What can go wrong, each kind with the exit code of the command line."""
+
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """Why one picture is bad. These words stand in features.bad.csv and manifest.parquet."""
+
+    ZERO_SIZE = "ZERO_SIZE"
+    NOT_AN_IMAGE = "NOT_AN_IMAGE"
+    TRUNCATED = "TRUNCATED"
+    CORRUPT = "CORRUPT"
+    TOO_LARGE = "TOO_LARGE"
+    TOO_SMALL = "TOO_SMALL"
+    UNREADABLE = "UNREADABLE"
+    MISSING = "MISSING"
+    CHANGED = "CHANGED"
+    READ_FAILED = "READ_FAILED"
+    BOUNDING_BOX_OUTSIDE = "BOUNDING_BOX_OUTSIDE"
+    TIMEOUT = "TIMEOUT"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    CRASHED = "CRASHED"
+    UNSUPPORTED = "UNSUPPORTED"
+
+
+class BadImageError(Exception):
+    """One picture cannot be used. Never ends a run: it becomes a row of the bad list."""
+
+    def __init__(self, code: ErrorCode, message: str, size: tuple[int, int] | None = None):
+        """`size`: (width, height) in pixels, where the header gave it."""
+        super().__init__(code, message, size)
+        self.code, self.message, self.size = code, " ".join(message.split()), size
+
+
+class FastdupError(Exception):
+    """Base of every error that a user can meet; its text is one line that says what to do."""
+
+    exit_code = 1
+
+
+class ConfigError(FastdupError):
+    """A parameter is unknown, of the wrong type, out of range, or asks for what is not there yet."""
+
+    exit_code = 2
+
+
+class InputError(FastdupError):
+    """The input is missing, empty, or holds no good picture."""
+
+
+class WorkDirError(FastdupError):
+    """The work_dir cannot be written, or holds something that must not be replaced."""
+
+
+class DamagedError(FastdupError):
+    """A file is not what was written: truncated, changed, or of another run."""
+
+
+class LockedError(FastdupError):
+    """Another run is writing to the same work_dir."""
+
+    exit_code = 3
+
+
+class WorkerError(FastdupError):
+    """The workers failed for a reason that is not a picture's."""

@@ -1,0 +1,49 @@
+"""Who does the work: two verbs, `extract` (map shards over extractors) and `call` (one step), nothing else.
+
+What is done stands in plain functions and classes that know nothing of this.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, Protocol, Self, TypeVar
+
+import joblib
+
+from fastdup_ray.config import RunConfig
+from fastdup_ray.extract.extractor import ExtractSpec
+from fastdup_ray.records import Shard, ShardReceipt
+
+Result = TypeVar("Result")
+Place = Literal["index", "final"]
+"""The one actor that merges, indexes and searches; or the one task that writes the outputs."""
+
+
+class Executor(Protocol):
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc_info: Any) -> None: ...
+
+    @property
+    def actors(self) -> int:
+        """How many extractors work at once."""
+
+    def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
+        """A receipt for each shard, in the order in which they end."""
+
+    def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
+        """`step(*args)`, done at `place`. A step can be done again: it leaves whole files or none."""
+
+
+def cores(config: RunConfig) -> int:
+    """Threads in total on this machine: as asked, else the cores that affinity and cgroup leave to this process."""
+    return config.num_threads if config.num_threads > 0 else joblib.cpu_count()
+
+
+def make_executor(config: RunConfig) -> Executor:
+    """The executor that `config.executor` names."""
+    if config.executor == "inline":
+        from fastdup_ray.executors.inline import InlineExecutor
+
+        return InlineExecutor()
+    from fastdup_ray.executors.on_ray import RayExecutor
+
+    return RayExecutor(config)

@@ -1,0 +1,26 @@
+"""Everything in this process, one thing after the other: for tests, debugging and ten pictures."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self
+
+from fastdup_ray.executors import Place, Result
+from fastdup_ray.extract.extractor import Extractor, ExtractSpec
+from fastdup_ray.records import Shard, ShardReceipt
+
+
+class InlineExecutor:
+    """See `fastdup_ray.executors.Executor`."""
+
+    actors = 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        pass
+
+    def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
+        return map(Extractor(spec).extract, shards)
+
+    def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
+        return step(*args)

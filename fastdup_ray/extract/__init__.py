@@ -1,0 +1,1 @@
+"""From pictures to rows of features: read, decode, model."""

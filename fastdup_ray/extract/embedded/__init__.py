@@ -1,0 +1,1 @@
+"""Data of the embedded model: the ONNX file and its card."""

@@ -1,0 +1,43 @@
+"""Every file name and CSV header of a work_dir, once."""
+
+FORMAT_VERSION = 1
+
+FEATURES = "features.dat"
+FEATURES_CSV = "features.dat.csv"
+BAD_CSV = "features.bad.csv"
+BAD_CSV_TWIN = "features.dat.bad"
+SIMILARITY_CSV = "similarity.csv"
+OUTLIERS_CSV = "outliers.csv"
+FAISS_INDEX = "faiss.index"
+COMPONENTS_INFO_CSV = "components_info.csv"
+COMPONENTS_CSV = "connected_components.csv"
+MANIFEST = "manifest.parquet"
+IMAGES = "images.parquet"
+SIMILARITY = "similarity.parquet"
+COMPONENTS = "components.parquet"
+CONFIG = "config.json"
+SUMMARY = "summary.json"
+REPORT = "report/index.html"
+
+SHARDS = "shards"
+MERGED = f"{SHARDS}/merged.json"
+MERGED_MANIFEST = f"{SHARDS}/manifest.parquet"
+"""Describe features.dat while a merge is put in place; then summary.json and manifest.parquet do."""
+
+LOCK = ".fastdup_ray.lock"
+"""Who is writing to the work_dir."""
+
+FEATURES_HEADER = ("index", "filename")
+BAD_HEADER = ("filename", "error_code", "message")
+PAIRS_HEADER = ("from", "to", "distance")
+COMPONENTS_INFO_HEADER = ("component_id", "count", "mean", "min", "max")
+COMPONENTS_HEADER = ("__id", "component_id", "pagerank", "degree", "count", "min_distance")
+
+DUPLICATES_HTML = "duplicates.html"
+OUTLIERS_HTML = "outliers.html"
+COMPONENTS_HTML = "components.html"
+
+
+def range_stem(start: int, stop: int) -> str:
+    """The name, without its suffix, of the feature shard of list entries [start, stop)."""
+    return f"features-{start:012d}-{stop:012d}"

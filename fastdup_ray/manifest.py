@@ -1,0 +1,104 @@
+"""The list: its order, its slices, and what became of each entry."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from os import fsdecode, fsencode
+
+import pyarrow as pa
+
+from fastdup_ray.records import Entry, ImageRef, Shard
+from fastdup_ray.sealed import printable
+
+ENTRIES = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("size", pa.int64()),
+        ("mtime_or_etag", pa.string()),
+        ("sha256", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("format", pa.string()),
+        ("first_row", pa.int64()),
+        ("rows", pa.int32()),
+        ("error_code", pa.string()),
+        ("error_message", pa.string()),
+    ]
+)
+"""What became of each entry: the columns of manifest.parquet and of a feature shard's JSON.
+
+first_row counts from 0 in the features file that the table describes. A good entry has rows > 0, a bad one a code.
+"""
+
+KEY = ("uri", "size", "mtime_or_etag")
+"""Entries that agree in these, under one fingerprint, have the same features."""
+
+_LISTED = pa.schema([("uri", pa.large_binary()), ("size", pa.int64()), ("mtime_or_etag", pa.large_string())])
+
+
+class Manifest:
+    """The entries of the list in order, as Arrow columns: about 100 bytes each."""
+
+    def __init__(self, table: pa.Table):
+        self._table = table
+
+    @classmethod
+    def of(cls, refs: Iterable[ImageRef]) -> "Manifest":
+        refs = iter(refs)
+        batches = [
+            pa.record_batch(
+                [[fsencode(r.uri) for r in part], [r.size for r in part], [r.mtime_or_etag for r in part]], schema=_LISTED
+            )
+            for part in iter(lambda: list(islice(refs, 65_536)), [])
+        ]
+        return cls(pa.Table.from_batches(batches, _LISTED).combine_chunks())
+
+    def __len__(self) -> int:
+        return self._table.num_rows
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the names and their order: two lists with one digest mean the same picture by the same offset."""
+        digest = hashlib.sha256()
+        for uri in self._table["uri"]:
+            digest.update(uri.as_buffer())
+            digest.update(b"\0")
+        return digest.hexdigest()
+
+    def refs(self, offsets: Sequence[int]) -> list[ImageRef]:
+        rows = self._table.take(pa.array(offsets, pa.int64()))
+        return [ImageRef(fsdecode(row["uri"]), row["size"], row["mtime_or_etag"]) for row in rows.to_pylist()]
+
+    def uris(self) -> pa.ChunkedArray:
+        """As raw bytes, (n,)."""
+        return self._table["uri"]
+
+    def keys(self) -> pa.Table:
+        """The columns of `KEY`, in the form in which feature shards have them."""
+        uris = [printable(fsdecode(uri)) for uri in self._table["uri"].to_pylist()]
+        return pa.table(
+            [pa.array(uris, pa.string()), self._table["size"], self._table["mtime_or_etag"].cast(pa.string())], KEY
+        )
+
+    def window(self, start: int, stop: int) -> "Manifest":
+        return Manifest(self._table.slice(start, stop - start))
+
+    def shards(self, offsets: Sequence[int], size: int) -> Iterator[Shard]:
+        """The entries at `offsets`, cut into shards of at most `size`."""
+        for first in range(0, len(offsets), size):
+            part = offsets[first : first + size]
+            yield Shard(int(part[0]), int(part[-1]) + 1, part, self.refs(part))
+
+
+def entries_table(entries: Iterable[Entry]) -> pa.Table:
+    """`ENTRIES` of what became of some entries, whose rows follow one another from 0."""
+    columns: dict[str, list] = {name: [] for name in ENTRIES.names}
+    first_row = 0
+    for entry in entries:
+        for name in ENTRIES.names:
+            columns[name].append(first_row if name == "first_row" else getattr(entry, name))
+        columns["uri"][-1] = printable(entry.uri)
+        columns["first_row"][-1] = first_row if entry.rows else None
+        first_row += entry.rows
+    return pa.table(columns, ENTRIES)

@@ -1,0 +1,58 @@
+"""Faiss indexes behind the protocol `NeighborIndex`."""
+
+import logging
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from fastdup_ray.config import parse_pairs
+from fastdup_ray.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+_ALIASES = {"nprobes": "nprobe"}
+_KNOWN = ("efConstruction", "efSearch", "nprobe", "k_factor", "ht")
+_OF_INDEX = {"Flat": (), "HNSW32": ("efConstruction", "efSearch")}
+
+EF_SEARCH = 64
+"""Candidates that HNSW keeps while it searches, unless faiss_param says otherwise."""
+
+
+def check_parameters(text: str) -> dict[str, int]:
+    """`'efSearch=175,nprobes=200'` as numbers by faiss's own names; raises `ConfigError`."""
+    parameters = {}
+    for name, value in parse_pairs("faiss_param", text).items():
+        if _ALIASES.get(name, name) not in _KNOWN:
+            raise ConfigError(f"faiss_param: faiss does not know {name!r}; it knows {', '.join(_KNOWN)}.")
+        if not value.isascii() or not value.isdigit() or int(value) < 1:
+            raise ConfigError(f"faiss_param: {name}={value} is not possible: it should be a whole number from 1 on.")
+        parameters[_ALIASES.get(name, name)] = int(value)
+    return parameters
+
+
+class FaissIndex:
+    """`name` is a faiss factory string; parameters: as `check_parameters` gives them."""
+
+    def __init__(self, name: str, d: int, parameters: dict[str, int], threads: int):
+        self.name, self.exact, self._threads = name, name == "Flat", threads
+        self._index = faiss.index_factory(d, name, faiss.METRIC_INNER_PRODUCT)
+        if "efSearch" in _OF_INDEX[name]:
+            self._index.hnsw.efSearch = EF_SEARCH
+        for parameter, value in parameters.items():
+            if parameter in _OF_INDEX[name]:
+                faiss.ParameterSpace().set_index_parameter(self._index, parameter, value)
+            else:
+                log.warning("faiss_param: %s has no effect: the index %s does not have it.", parameter, name)
+
+    def add(self, xb: np.ndarray) -> None:
+        # HNSW built by several threads is another graph each time.
+        faiss.omp_set_num_threads(self._threads if self.exact else 1)
+        self._index.add(np.ascontiguousarray(xb, np.float32))
+
+    def search(self, xq: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        faiss.omp_set_num_threads(self._threads)
+        return self._index.search(np.ascontiguousarray(xq, np.float32), k)
+
+    def save(self, path: Path) -> None:
+        faiss.write_index(self._index, str(path))

@@ -1,0 +1,107 @@
+"""similarity.csv, outliers.csv, the component files, and the same tables in parquet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fastdup_ray import layout
+from fastdup_ray.analysis.components import Components, components_of, edges_of
+from fastdup_ray.analysis.pairs import name_ranks, ordered, outliers_below, pairs_above
+from fastdup_ray.config import RunConfig
+from fastdup_ray.outputs.tables import printable_column, write_csv, write_parquet
+from fastdup_ray.records import Neighbors, Pairs
+from fastdup_ray.storage import Store
+
+COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The good images, one a row of features.dat.
+
+    names: (n,) raw bytes. entries: `manifest.ENTRIES`, the entry that each row is of.
+    """
+
+    names: pa.Array | pa.ChunkedArray
+    entries: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def write_results(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> dict[str, int]:
+    """Writes all that follows from the neighbours; returns the counts for summary.json."""
+    ranks = name_ranks(images.names)
+    pairs = ordered(pairs_above(neighbors, config.threshold), ranks, closest_first=True)
+    outliers = ordered(outliers_below(neighbors, config.lower_threshold), ranks, closest_first=False)
+    _write_images(store, images)
+    _write_pairs(store, layout.SIMILARITY_CSV, images, pairs)
+    _write_pairs(store, layout.OUTLIERS_CSV, images, outliers)
+    write_parquet(store, layout.SIMILARITY, _pairs_table(images, pairs))
+    counts = {"pairs": len(pairs), "outliers": len(outliers), "exact_copies": _exact_copies(images)}
+    if config.run_cc:
+        return counts | {"components": _write_components(store, config, images, neighbors)}
+    for name in COMPONENT_FILES:
+        store.remove(name)
+    return counts
+
+
+def _write_images(store: Store, images: Images) -> None:
+    columns = ("size", "mtime_or_etag", "sha256", "width", "height", "format")
+    table = pa.table(
+        {"index": np.arange(len(images)), "filename": printable_column(images.names)}
+        | {name: images.entries[name] for name in columns}
+    )
+    write_parquet(store, layout.IMAGES, table)
+
+
+def _ends(images: Images, pairs: Pairs) -> list[pa.Array | pa.ChunkedArray]:
+    return [images.names.take(pa.array(end)) for end in (pairs.source, pairs.target)]
+
+
+def _write_pairs(store: Store, name: str, images: Images, pairs: Pairs) -> None:
+    write_csv(store, name, layout.PAIRS_HEADER, [*_ends(images, pairs), pairs.value])
+
+
+def _pairs_table(images: Images, pairs: Pairs) -> pa.Table:
+    ends = [printable_column(end) for end in _ends(images, pairs)]
+    return pa.table([*ends, pa.array(pairs.value)], layout.PAIRS_HEADER)
+
+
+def _digests(images: Images) -> np.ndarray:
+    """(n,): equal numbers for byte-identical files; a number of its own where the digest is not known."""
+    codes = pc.dictionary_encode(images.entries["sha256"].combine_chunks()).indices
+    own = np.arange(len(images)) + len(images)
+    return np.where(pc.is_null(codes).to_numpy(zero_copy_only=False), own, codes.fill_null(0).to_numpy())
+
+
+def _exact_copies(images: Images) -> int:
+    return len(images) - len(np.unique(_digests(images)))
+
+
+def _write_components(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> int:
+    """Returns the number of components of two images or more."""
+    edges = edges_of(pairs_above(neighbors, config.ccthreshold), _digests(images))
+    found = components_of(edges, len(images), pagerank=config.run_pagerank, degree=config.run_degree)
+    table = pa.table(_component_columns(found), layout.COMPONENTS_HEADER)
+    write_csv(store, layout.COMPONENTS_CSV, layout.COMPONENTS_HEADER, table.columns)
+    write_parquet(store, layout.COMPONENTS, table)
+    largest = np.argsort(-found.count, kind="stable")
+    info = [largest, found.count[largest], *(_real(values[largest]) for values in (found.mean, found.low, found.high))]
+    write_csv(store, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS_INFO_HEADER, info)
+    return int((found.count > 1).sum())
+
+
+def _component_columns(found: Components) -> Sequence[pa.Array]:
+    n, of = len(found.component), found.component
+    pagerank = _real(found.pagerank) if found.pagerank is not None else pa.nulls(n, pa.float64())
+    degree = pa.array(found.degree) if found.degree is not None else pa.nulls(n, pa.int64())
+    return [pa.array(np.arange(n)), pa.array(of), pagerank, degree, pa.array(found.count[of]), _real(found.low[of])]
+
+
+def _real(values: np.ndarray) -> pa.Array:
+    """6 decimals; empty for NaN."""
+    return pa.array(np.round(values, 6), from_pandas=True)

@@ -1,0 +1,86 @@
+"""What crosses from one part to another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastdup_ray.errors import ErrorCode
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """One entry of the list, as the lister saw it.
+
+    uri: absolute path or URI; bytes that are not UTF-8 as surrogates (`os.fsdecode`).
+    size: bytes. mtime_or_etag: opaque token that changes when the content does; "" where there is nothing to read.
+    """
+
+    uri: str
+    size: int
+    mtime_or_etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Work for one extractor: list entries of the half-open range [start, stop), those that have to be read.
+
+    offsets[i] is the place of refs[i] in the list; offsets rise from `start` to `stop - 1`.
+    """
+
+    start: int
+    stop: int
+    offsets: Sequence[int]
+    refs: Sequence[ImageRef]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of one entry of the list: rows of features, or the reason why it is bad."""
+
+    uri: str
+    size: int
+    mtime_or_etag: str
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    rows: int = 0
+    error_code: ErrorCode | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReceipt:
+    """What an extractor says of a shard that it has written; the arrays stay in the file."""
+
+    shard: Shard
+    stem: str
+    good: int
+    bad: int
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbors:
+    """Each image's closest others, the closest first.
+
+    similarity: (n, k) float64, cosines rounded to 6 decimals. indices: (n, k) int64, -1 where there is none.
+    summary: what was searched, how, and the measured recall.
+    """
+
+    similarity: np.ndarray
+    indices: np.ndarray
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """m directed pairs: source, target (m,) int64 indices of images; value (m,) float64, 6 decimals."""
+
+    source: np.ndarray
+    target: np.ndarray
+    value: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.value)

@@ -1,0 +1,44 @@
+"""JSON files that say whether they are whole, and digests of the files beside them."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from fastdup_ray.errors import DamagedError
+from fastdup_ray.storage import Store
+
+_SEAL = "sha256_of_this"
+
+
+def printable(name: str) -> str:
+    r"""A name for JSON and parquet: bytes that are not UTF-8 as `\xNN`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(store: Store, name: str, content: dict[str, Any]) -> None:
+    """Puts `content` with a digest of itself, so that `read_json` finds any changed byte."""
+    with store.create(name) as path:
+        path.write_text(json.dumps(content | {_SEAL: _digest(content)}, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(store: Store, name: str) -> dict[str, Any]:
+    """What `write_json` put; raises `DamagedError` for anything else, `FileNotFoundError` where nothing is."""
+    path = store.fetch(name)
+    try:
+        content = json.loads(path.read_bytes())
+        seal = content.pop(_SEAL)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DamagedError(f"{path} is damaged (not whole).") from None
+    if seal != _digest(content):
+        raise DamagedError(f"{path} is damaged (its digest does not fit).")
+    return content
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,45 @@
+"""Where a work_dir lives: list, read, put whole, remove, lock.
+
+A new kind of place is one file here and one line in `open_store`.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from fastdup_ray.storage.local import LocalStore
+
+
+class Store(Protocol):
+    """A work_dir. Names are relative and have `/` between their parts."""
+
+    location: str
+
+    def prepare(self) -> None:
+        """Makes the place and sees that it can be written; raises `WorkDirError`."""
+
+    def create(self, name: str) -> AbstractContextManager[Path]:
+        """A local path to write to. On a clean exit its content stands under `name` as a whole; else nothing does."""
+
+    def fetch(self, name: str) -> Path:
+        """A local path to read `name` from; raises `FileNotFoundError`."""
+
+    def exists(self, name: str) -> bool: ...
+
+    def names(self, folder: str) -> Iterator[str]:
+        """The names of all files below `folder`, sorted."""
+
+    def remove(self, name: str) -> None:
+        """Takes away a file, or a folder with all that it holds; nothing happens where there is none."""
+
+    def remove_leftovers(self) -> None:
+        """Takes away temporary files of runs that died; only for who holds the lock."""
+
+    def lock(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:
+        """Held by this process until the exit or its death; raises `LockedError` where another holds it."""
+
+
+def open_store(location: str) -> Store:
+    """The store of a work_dir."""
+    return LocalStore(location)

@@ -1,0 +1,127 @@
+"""A work_dir in a local folder."""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fastdup_ray.errors import LockedError, WorkDirError
+
+TEMPORARY = ".tmp-"
+
+
+class LocalStore:
+    """See `fastdup_ray.storage.Store`."""
+
+    def __init__(self, location: str):
+        self.root = Path(os.path.abspath(location))
+        self.location = str(self.root)
+
+    def prepare(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f"{TEMPORARY}{uuid.uuid4().hex}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise WorkDirError(
+                f"Cannot write to work_dir {self.location!r} ({error.strerror}); name a folder that you may write to."
+            ) from None
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[Path]:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A second copy of the same attempt may still be alive somewhere, so the name is unique.
+        temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{path.name}")
+        try:
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+
+    def fetch(self, name: str) -> Path:
+        path = self.root / name
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist.")
+        return path
+
+    def exists(self, name: str) -> bool:
+        return (self.root / name).exists()
+
+    def names(self, folder: str) -> Iterator[str]:
+        found = (path for path in (self.root / folder).rglob("*") if path.is_file())
+        return iter(sorted(path.relative_to(self.root).as_posix() for path in found))
+
+    def remove(self, name: str) -> None:
+        path = self.root / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+    def remove_leftovers(self) -> None:
+        for path in self.root.rglob(f"{TEMPORARY}*"):
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def lock(self, name: str, *, shared: bool = False) -> Iterator[None]:
+        """flock(2): the kernel gives it back when its owner dies, however that happens."""
+        path = self.root / name
+        descriptor = _locked(path, shared=shared)
+        try:
+            if not shared:
+                os.truncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps(_owner()).encode(), 0)
+            yield
+        finally:
+            if not shared:
+                path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _locked(path: Path, *, shared: bool) -> int:
+    """A descriptor of `path` that holds its lock."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.pread(descriptor, 4096, 0).decode(errors="replace")
+            os.close(descriptor)
+            raise LockedError(
+                f"Another run is writing to {str(path.parent)!r} ({_told(owner)}); wait for its end or name another work_dir."
+            ) from None
+        # The owner before us unlinks the file as it goes: a lock on what is no longer there locks nobody out.
+        with suppress(FileNotFoundError):
+            if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor
+        os.close(descriptor)
+
+
+def _owner() -> dict[str, str | int]:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _told(owner: str) -> str:
+    try:
+        return "host {host}, process {pid}, since {since}".format(**json.loads(owner))
+    except (ValueError, KeyError, TypeError):
+        return "several runs of offset ranges"
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

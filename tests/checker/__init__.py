@@ -1,0 +1,25 @@
+"""A second opinion on a finished work_dir of run mode 0: is all there that a run promises, and does it agree?
+
+    python -m tests.checker WORK_DIR [--input FOLDER]
+
+It knows the formats, not the package: nothing is imported from what it checks.
+"""
+
+import os
+
+from .checks import CHECKS
+from .run import Run
+
+__all__ = ["check"]
+
+
+def check(work_dir: str | os.PathLike, input_dir: str | os.PathLike | None = None) -> list[str]:
+    """The broken promises, a line each; empty where all is well. `input_dir`: the folder that was the input."""
+    run = Run(work_dir, input_dir)
+    problems: list[str] = []
+    for examine in CHECKS:
+        try:
+            problems.extend(examine(run))
+        except Exception as error:  # whatever a damaged file leads to is a finding, not the end of the checker
+            problems.append(f"{examine.__name__}: {type(error).__name__}: {error}")
+    return problems

@@ -1,0 +1,242 @@
+"""The files of a work_dir, read back, and what follows from them alone."""
+
+import csv
+import importlib.util
+import io
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from scipy.spatial.distance import cdist
+
+PAIRS = ("from", "to", "distance")
+COMPONENTS = ("__id", "component_id", "pagerank", "degree", "count", "min_distance")
+COMPONENTS_INFO = ("component_id", "count", "mean", "min", "max")
+MANIFEST = (
+    *("uri", "size", "mtime_or_etag", "sha256", "width", "height", "format"),
+    *("first_row", "rows", "error_code", "error_message"),
+)
+
+MAX_EXACT = {"cosine": 20_000, "euclidean": 20_000, "squared_euclidean": 20_000, "manhattan": 2_000}
+"""Up to so many images the neighbours are searched again, exactly."""
+
+RFC_4180 = re.compile(rb'(?:(?:"(?:[^"]|"")*+"|[^",\r\n]*+)[,\n])*+')
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The rows of similarity.csv or outliers.csv. source, target: rows in features.dat, -1 for a name not there."""
+
+    names: list[tuple[str, str]]
+    text: list[str]
+    source: np.ndarray
+    target: np.ndarray
+    value: np.ndarray
+
+    def where(self, mask: np.ndarray) -> list[tuple[str, str]]:
+        return [self.names[i] for i in np.flatnonzero(mask)]
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Each image's k nearest others, the closest first, all (n, k)."""
+
+    target: np.ndarray
+    cosine: np.ndarray
+    closeness: np.ndarray
+
+
+class Run:
+    """The outputs in a work_dir, each read when first asked for; an unreadable one raises."""
+
+    def __init__(self, work_dir: str | os.PathLike, input_dir: str | os.PathLike | None = None):
+        self.path = Path(work_dir)
+        self.input_dir = Path(os.path.abspath(input_dir)) if input_dir else None
+
+    def csv(self, name: str, header: Sequence[str]) -> list[list[str]]:
+        """The rows below the header. Bytes that are not UTF-8 become surrogates."""
+        data = (self.path / name).read_bytes()
+        end = RFC_4180.match(data).end()
+        if end != len(data) or not data.endswith(b"\n"):
+            raise ValueError(f"not RFC 4180 with \\n at byte {end}")
+        text = data.decode("utf-8", "surrogateescape")
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        if tuple(rows[0]) != tuple(header):
+            raise ValueError(f"header {rows[0]}, not {list(header)}")
+        for number, row in enumerate(rows):
+            if len(row) != len(header):
+                raise ValueError(f"row {number} has {len(row)} columns, not {len(header)}")
+        return rows[1:]
+
+    def pairs(self, name: str) -> Pairs:
+        rows = self.csv(name, PAIRS)
+        source, target = (np.array([self.row_of.get(row[i], -1) for row in rows], np.int64) for i in (0, 1))
+        text = [row[2] for row in rows]
+        return Pairs([(a, b) for a, b, _ in rows], text, source, target, np.array(text, np.float64))
+
+    @cached_property
+    def config(self) -> dict:
+        return json.loads((self.path / "config.json").read_bytes())
+
+    @cached_property
+    def summary(self) -> dict:
+        return json.loads((self.path / "summary.json").read_bytes())
+
+    @cached_property
+    def listing(self) -> list[list[str]]:
+        return self.csv("features.dat.csv", ("index", "filename"))
+
+    @cached_property
+    def names(self) -> list[str]:
+        return [name for _, name in self.listing]
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.names)}
+
+    @cached_property
+    def n(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        path = self.path / "features.dat"
+        width, rest = divmod(path.stat().st_size, 4 * self.n)
+        if rest:
+            raise ValueError(f"{path.stat().st_size} bytes are not {self.n} rows of float32")
+        return np.memmap(path, "<f4", "r", shape=(self.n, width))
+
+    @cached_property
+    def bad(self) -> list[list[str]]:
+        return self.csv("features.bad.csv", ("filename", "error_code", "message"))
+
+    @cached_property
+    def similar(self) -> Pairs:
+        return self.pairs("similarity.csv")
+
+    @cached_property
+    def outliers(self) -> Pairs:
+        return self.pairs("outliers.csv")
+
+    @cached_property
+    def manifest(self) -> dict[str, list]:
+        return self.parquet("manifest.parquet", MANIFEST)
+
+    @cached_property
+    def components(self) -> dict[str, list[str]]:
+        rows = self.csv("connected_components.csv", COMPONENTS)
+        return dict(zip(COMPONENTS, map(list, zip(*rows, strict=True)), strict=True))
+
+    @cached_property
+    def component_id(self) -> np.ndarray:
+        return np.array(self.components["component_id"], np.int64)
+
+    @cached_property
+    def components_info(self) -> list[list[str]]:
+        return self.csv("components_info.csv", COMPONENTS_INFO)
+
+    def parquet(self, name: str, columns: Sequence[str]) -> dict[str, list]:
+        table = pq.read_table(self.path / name)
+        if table.column_names != list(columns):
+            raise ValueError(f"{name}: columns {table.column_names}, not {list(columns)}")
+        return table.to_pydict()
+
+    def values(self, source: np.ndarray, target: np.ndarray, metric: str) -> np.ndarray:
+        """The column `distance` of pairs of rows, from features.dat: the cosine, or the true distance."""
+        result = np.empty(len(source))
+        for part in parts(len(source), 65_536):
+            a, b = self.features[source[part]].astype(np.float64), self.features[target[part]].astype(np.float64)
+            if metric == "cosine":
+                result[part] = np.einsum("ij,ij->i", a, b)
+            elif metric == "manhattan":
+                result[part] = np.abs(a - b).sum(1)
+            else:
+                result[part] = ((a - b) ** 2).sum(1) ** (0.5 if metric == "euclidean" else 1)
+        return result
+
+    def cosines(self, pairs: Pairs) -> np.ndarray:
+        """What the thresholds act on: as written, or to 6 decimals where the column is another metric."""
+        if self.config["distance"] == "cosine":
+            return pairs.value
+        return self.values(pairs.source, pairs.target, "cosine").round(6)
+
+    def closeness(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """What ranks neighbours, larger is closer; on unit rows both euclidean metrics rank as the cosine does."""
+        if self.config["distance"] == "manhattan":
+            return -self.values(source, target, "manhattan")
+        return self.values(source, target, "cosine")
+
+    def where(self, mask: np.ndarray) -> list[str]:
+        """Names of the images for which the (n,) mask is true."""
+        return [self.names[row] for row in np.flatnonzero(mask)]
+
+    @cached_property
+    def nearest(self) -> Nearest | None:
+        """The exact neighbours; None where there are too many images to search again."""
+        metric, n = self.config["distance"], self.n
+        k = min(self.config["nearest_neighbors_k"], n - 1)
+        if k < 1 or n > MAX_EXACT[metric]:
+            return None
+        rows = np.array(self.features)
+        target = np.empty((n, k), np.int64)
+        for part in parts(n, 1_024):
+            near = -cdist(rows[part], rows, "cityblock") if metric == "manhattan" else rows[part] @ rows.T
+            near[np.arange(len(near)), np.arange(n)[part]] = -np.inf
+            target[part] = np.argpartition(near, n - k, axis=1)[:, n - k :]
+        source = np.repeat(np.arange(n), k)
+        closeness = self.closeness(source, target.ravel()).reshape(n, k)
+        order = np.argsort(-closeness, axis=1)
+        cosine = self.values(source, target.ravel(), "cosine").reshape(n, k)
+        return Nearest(*(np.take_along_axis(table, order, 1) for table in (target, cosine, closeness)))
+
+    @cached_property
+    def index(self):
+        """The faiss index; None where faiss is not installed."""
+        if importlib.util.find_spec("faiss") is None:
+            return None
+        import faiss
+
+        return faiss.read_index(str(self.path / "faiss.index"))
+
+    def is_exact(self) -> bool:
+        if self.config["nn_provider"] == "turi":
+            return self.config["nnmodel"] in (0, "brute_force")
+        return self.config["faiss_mode"] == "Flat" or type(self.index).__name__.startswith("IndexFlat")
+
+    @cached_property
+    def twins(self) -> list[list[int]]:
+        """Rows of byte-identical files, for each such content."""
+        rows: dict[str, list[int]] = {}
+        for sha256, first, count in zip(*(self.manifest[c] for c in ("sha256", "first_row", "rows")), strict=True):
+            if count == 1 and sha256:
+                rows.setdefault(sha256, []).append(first)
+        return [same for same in rows.values() if len(same) > 1]
+
+    @cached_property
+    def edges(self) -> np.ndarray:
+        """Undirected edges that similarity.csv shows, (2, m) rows, each once, lesser row first."""
+        above = self.cosines(self.similar) > self.config["ccthreshold"]
+        ends = np.stack([self.similar.source[above], self.similar.target[above]])
+        return np.unique(np.sort(ends, axis=0), axis=1)
+
+    def all_edges_visible(self) -> bool:
+        return self.config["threshold"] <= self.config["ccthreshold"]
+
+
+def parts(n: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def printable(name: str) -> str:
+    r"""A name as parquet has it: bytes that are not UTF-8 as `\xNN`."""
+    return raw(name).decode("utf-8", "backslashreplace")
+
+
+def raw(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")

@@ -1,0 +1,272 @@
+"""The checker finds a hand-made work_dir in order, and each fault that is put into it."""
+
+import csv
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.checker import check
+
+faiss = pytest.importorskip("faiss")
+
+CONFIG = {
+    "nn_provider": "faiss",
+    "nnmodel": "brute_force",
+    "faiss_mode": "Flat",
+    "distance": "cosine",
+    "nearest_neighbors_k": 2,
+    "threshold": 0.85,
+    "lower_threshold": 0.3,
+    "ccthreshold": 0.96,
+    "run_cc": True,
+    "run_pagerank": True,
+    "run_degree": True,
+    "report": True,
+}
+PAGERANK = [f"{value:.6f}" for value in (1.4, 1.3, 1.2, 0.7, 0.7, 0.7)]
+
+
+def features() -> np.ndarray:
+    """Six rows: two alike, one close to them, two that resemble one another, one on its own."""
+    rows = np.zeros((6, 576))
+    rows[0, 0] = rows[1, 0] = 1
+    rows[2, :2] = 0.97, (1 - 0.97**2) ** 0.5
+    rows[3, [0, 2]] = 0.5, 0.75**0.5
+    rows[4], rows[4, 3] = 0.9 * rows[3], (1 - 0.9**2) ** 0.5
+    rows[5, [2, 4]] = 0.2, (1 - 0.2**2) ** 0.5
+    return rows.astype("<f4")
+
+
+def write_csv(path: Path, header: str, rows: list) -> None:
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header.split(","), *rows])
+
+
+def printable(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def write_work_dir(out: Path, photos: Path) -> None:
+    """What a run over six good pictures, two of them copies on disk, and a bad one would leave."""
+    out.mkdir()
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(b"same")
+    (photos / "b, copy.jpg").write_bytes(b"same")
+    names = [f"{photos}/{name}" for name in ("a.jpg", "b, copy.jpg", "c.jpg", 'd"\n.jpg', "e\udcff.jpg", "f<b>.jpg")]
+    rows = features()
+    rows.tofile(out / "features.dat")
+    write_csv(out / "features.dat.csv", "index,filename", list(enumerate(names)))
+    bad = f"{photos}/broken.jpg"
+    for name in ("features.bad.csv", "features.dat.bad"):
+        write_csv(out / name, "filename,error_code,message", [(bad, "ZERO_SIZE", "The file is empty.")])
+
+    index = faiss.IndexFlatIP(rows.shape[1])
+    index.add(rows)
+    faiss.write_index(index, str(out / "faiss.index"))
+
+    pairs = [(a, b, f"{rows[a] @ rows[b]:.6f}") for a, b in ((0, 1), (1, 0), (0, 2), (1, 2), (2, 0), (2, 1), (3, 4), (4, 3))]
+    named = [(names[a], names[b], value) for a, b, value in pairs]
+    write_csv(out / "similarity.csv", "from,to,distance", named)
+    write_csv(out / "outliers.csv", "from,to,distance", [(names[5], names[3], f"{rows[5] @ rows[3]:.6f}")])
+    columns = {"from": [printable(a) for a, _, _ in named], "to": [printable(b) for _, b, _ in named]}
+    pq.write_table(pa.table(columns | {"distance": [float(v) for _, _, v in named]}), out / "similarity.parquet")
+
+    header = "__id,component_id,pagerank,degree,count,min_distance"
+    component, degree, count = [0, 0, 0, 1, 2, 3], [2, 2, 2, 0, 0, 0], [3, 3, 3, 1, 1, 1]
+    least = ["0.970000"] * 3 + [""] * 3
+    write_csv(out / "connected_components.csv", header, zip(range(6), component, PAGERANK, degree, count, least, strict=True))
+    values = [range(6), component, map(float, PAGERANK), degree, count, [float(v) if v else None for v in least]]
+    pq.write_table(pa.table([pa.array(list(v)) for v in values], header.split(",")), out / "components.parquet")
+    info = [(0, 3, "0.980000", "0.970000", "1.000000"), *((i, 1, "", "", "") for i in (1, 2, 3))]
+    write_csv(out / "components_info.csv", "component_id,count,mean,min,max", info)
+
+    sha256 = [hashlib.sha256(content).hexdigest() for content in (b"same", b"same", b"2", b"3", b"4", b"5", b"")]
+    shared = {"mtime_or_etag": ["1"] * 7, "sha256": sha256, "width": [4] * 6 + [None], "height": [3] * 6 + [None]}
+    shared |= {"size": [4, 4, 1, 1, 1, 1, 0], "format": ["JPEG"] * 6 + [None]}
+    manifest = shared | {"uri": [printable(name) for name in [*names, bad]], "first_row": [*range(6), None]}
+    manifest |= {"rows": [1] * 6 + [0], "error_code": [None] * 6 + ["ZERO_SIZE"]}
+    manifest |= {"error_message": [None] * 6 + ["The file is empty."]}
+    order = "uri size mtime_or_etag sha256 width height format first_row rows error_code error_message"
+    pq.write_table(pa.table(manifest).select(order.split()), out / "manifest.parquet")
+    images = {name: values[:6] for name, values in shared.items()}
+    images |= {"index": list(range(6)), "filename": manifest["uri"][:6]}
+    order = "index filename size mtime_or_etag sha256 width height format"
+    pq.write_table(pa.table(images).select(order.split()), out / "images.parquet")
+
+    (out / "config.json").write_text(json.dumps(CONFIG))
+    counts = {"images": 6, "bad": 1, "pairs": 8, "outliers": 1, "components": 1}
+    (out / "summary.json").write_text(json.dumps({"counts": counts}))
+    (out / "report").mkdir()
+    (out / "report/index.html").write_text('<!doctype html><p>f&lt;b&gt;.jpg <a href="https://example.org/">more</a>\n')
+
+
+@pytest.fixture
+def work_dir(tmp_path: Path) -> Path:
+    write_work_dir(tmp_path / "out", tmp_path / "photos")
+    return tmp_path / "out"
+
+
+def replace(name: str, old: str, new: str):
+    """A damage: in file `name`, the first `old` becomes `new`."""
+
+    def damage(out: Path) -> None:
+        data = (out / name).read_bytes()
+        assert old.encode() in data
+        (out / name).write_bytes(data.replace(old.encode(), new.encode(), 1))
+
+    return damage
+
+
+def change_lines(name: str, change):
+    """A damage: the list of lines of file `name`, header first, through `change`."""
+
+    def damage(out: Path) -> None:
+        lines = (out / name).read_bytes().splitlines(keepends=True)
+        (out / name).write_bytes(b"".join(change(lines)))
+
+    return damage
+
+
+def change_rows(change):
+    def damage(out: Path) -> None:
+        rows = features()
+        change(rows)
+        rows.tofile(out / "features.dat")
+
+    return damage
+
+
+def change_column(name: str, column: str, row: int, value):
+    """A damage: one cell of a parquet file."""
+
+    def damage(out: Path) -> None:
+        table = pq.read_table(out / name)
+        values = table[column].to_pylist()
+        values[row] = value
+        place = table.column_names.index(column)
+        pq.write_table(table.set_column(place, column, pa.array(values, table[column].type)), out / name)
+
+    return damage
+
+
+def configure(**changes):
+    return lambda out: (out / "config.json").write_text(json.dumps(CONFIG | changes))
+
+
+def not_in_index(out: Path) -> None:
+    index = faiss.IndexFlatIP(576)
+    index.add(features()[::-1].copy())
+    faiss.write_index(index, str(out / "faiss.index"))
+
+
+def add_shards(out: Path) -> None:
+    (out / "shards").mkdir()
+
+
+def test_a_consistent_work_dir_has_no_problem(work_dir: Path):
+    assert check(work_dir) == []
+    assert check(work_dir, work_dir.parent / "photos") == []
+
+
+@pytest.mark.parametrize("provider", [{"nn_provider": "turi"}, {"faiss_mode": "HNSW32"}, {"faiss_mode": None}])
+def test_other_searches(work_dir: Path, provider: dict):
+    configure(**provider)(work_dir)
+    assert check(work_dir) == []
+
+
+def test_without_components(work_dir: Path):
+    configure(run_cc=False)(work_dir)
+    for name in ("connected_components.csv", "components_info.csv", "components.parquet"):
+        (work_dir / name).unlink()
+    assert check(work_dir) == []
+
+
+CELL = "connected_components.csv"
+INFO = "components_info.csv"
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda out: (out / "outliers.csv").unlink(), "outliers.csv: missing"),
+        (lambda out: shutil.rmtree(out / "report"), "report/index.html: missing"),
+        (add_shards, "shards: still there"),
+        (lambda out: (out / ".tmp-1-features.dat").touch(), "temporary"),
+        (configure(run_cc=False), "in spite of run_cc=0"),
+        (lambda out: (out / "config.json").write_text("{"), "JSONDecodeError"),
+        (change_rows(lambda rows: rows.__imul__(2)), "unit length"),
+        (change_rows(lambda rows: rows[3].fill(np.nan)), "unit length"),
+        (lambda out: (out / "features.dat").write_bytes(bytes(100)), "not 6 rows of float32"),
+        (lambda out: features()[:, :500].copy().tofile(out / "features.dat"), "rows of 500 numbers"),
+        (replace("features.dat.csv", "index,filename", "index,name"), "header"),
+        (replace("features.dat.csv", "\n1,", "\n7,"), "indices out of place"),
+        (replace("features.dat.csv", "0,/", "0,"), "neither an absolute path"),
+        (replace("features.dat.csv", "\n", "\r\n"), "not RFC 4180"),
+        (replace("features.dat.csv", '"', ""), "columns, not 2"),
+        (replace("features.bad.csv", "ZERO_SIZE", "EMPTY"), "unknown codes"),
+        (replace("features.dat.bad", "empty", "Empty"), "differs from features.bad.csv"),
+        (replace("features.bad.csv", "broken.jpg", "c.jpg"), "good as well"),
+        (replace("features.bad.csv", "The file is empty.", ""), "not one line of reason"),
+        (replace("similarity.csv", "c.jpg", "x.jpg"), "names that are not in features.dat.csv"),
+        (replace("similarity.csv", "0.970000", "0.97"), "6 decimals"),
+        (replace("similarity.csv", "0.970000", "0.970900"), "not those of the rows"),
+        (change_lines("similarity.csv", lambda lines: [lines[0], lines[2], lines[1], *lines[3:]]), "out of order"),
+        (change_lines("similarity.csv", lambda lines: [*lines[:2], *lines[1:]]), "stand there twice"),
+        (change_lines("similarity.csv", lambda lines: lines[:4] + lines[5:]), "not the closest neighbours"),
+        (configure(threshold=0.9), "not above 0.9"),
+        (configure(threshold=0.4), "not the closest neighbours"),
+        (configure(threshold=0.4, faiss_mode="HNSW32"), "not the closest neighbours"),
+        (configure(nearest_neighbors_k=1), "more than 1 neighbours"),
+        (configure(lower_threshold=0.1), "not below 0.1"),
+        (change_lines("outliers.csv", lambda lines: lines[:1]), "outliers that are not there"),
+        (configure(distance="euclidean"), "not those of the rows"),
+        (replace(CELL, "\n2,0,", "\n2,4,"), "two components"),
+        (replace(CELL, "\n3,1,", "\n3,2,"), "the edges make 4"),
+        (replace(CELL, "\n3,1,", "\n3,5,"), "by first image"),
+        (replace(CELL, "\n5,", "\n6,"), "not one row for each image"),
+        (replace(CELL, ",2,3,0.97", ",2,2,0.97"), "count is not"),
+        (replace(CELL, ",2,3,0.97", ",1,3,0.97"), "degree is not"),
+        (replace(CELL, "0.970000", "0.980000"), "min_distance"),
+        (replace(CELL, "1.400000", "2.400000"), "pagerank has mean"),
+        (configure(run_pagerank=False), "pagerank is not empty"),
+        (configure(run_degree=False), "degree is not empty"),
+        (replace(INFO, "\n0,3,", "\n0,4,"), "ids and counts"),
+        (change_lines(INFO, lambda lines: [lines[0], *lines[:0:-1]]), "largest first"),
+        (replace(INFO, "\n1,1,,", "\n1,1,0.5,"), "single image"),
+        (replace(INFO, "0.980000", "0.960000"), "min <= mean <= max"),
+        (replace(INFO, "0.980000,0.970000", "0.980000,0.965000"), "do not fit the edges"),
+        (change_column("manifest.parquet", "sha256", 0, "0" * 64), "sha256 is not that of the file"),
+        (change_column("manifest.parquet", "sha256", 4, hashlib.sha256(b"same").hexdigest()), "two components"),
+        (change_column("manifest.parquet", "first_row", 1, 2), "do not fit features.dat.csv"),
+        (change_column("manifest.parquet", "rows", 6, 1), "neither good nor bad"),
+        (change_column("manifest.parquet", "error_code", 6, "CORRUPT"), "bad entries are not"),
+        (change_column("manifest.parquet", "width", 2, None), "good without width"),
+        (change_column("images.parquet", "filename", 4, "x"), "images.parquet: index and filename"),
+        (change_column("images.parquet", "height", 4, 9), "images.parquet: height"),
+        (change_column("similarity.parquet", "to", 1, "x"), "similarity.parquet: names"),
+        (change_column("similarity.parquet", "distance", 1, 0.99), "similarity.parquet: distances"),
+        (change_column("components.parquet", "degree", 1, 7), "components.parquet: degree"),
+        (replace("summary.json", '"bad": 1', '"bad": 2'), "counts.bad is 2"),
+        (replace("summary.json", '"pairs"', '"edges"'), "counts.pairs is None"),
+        (not_in_index, "faiss.index: rows are not"),
+        (lambda out: faiss.write_index(faiss.IndexFlatIP(576), str(out / "faiss.index")), "faiss.index: 0 rows"),
+        (replace("report/index.html", "<p>", '<script src="https://example.org/x.js"></script>'), "loads from the network"),
+        (replace("report/index.html", "<p>", '<link rel="icon" href="//example.org/x.png">'), "loads from the network"),
+        (replace("report/index.html", "&lt;b&gt;", "<b>"), "not escaped"),
+    ],
+)
+def test_a_fault_is_named(work_dir: Path, damage, expected: str):
+    damage(work_dir)
+    assert expected in "\n".join(check(work_dir))
+
+
+def test_a_picture_of_the_input_that_was_forgotten(work_dir: Path):
+    photos = work_dir.parent / "photos"
+    (photos / "new.png").write_bytes(b"new")
+    assert "new.png" in "\n".join(check(work_dir, photos))
