@@ -74,7 +74,8 @@ class RunConfig(BaseModel):
         int, Field(ge=-1, description="Take the first so many entries of the list; -1 or 0: all.")
     ] = -1
     turi_param: Annotated[
-        str, Field(description="Parameters for turi: " + ", ".join(f"{n}=…" for n in TURI_NAMES) + ", with commas between.")
+        str,
+        Field(description="Parameters for turi: " + ", ".join(f"{n}=…" for n in TURI_NAMES) + ", with commas between."),
     ] = ""
     distance: Annotated[
         Literal["cosine", "euclidean", "squared_euclidean", "manhattan"], Field(description="The metric.")
@@ -121,7 +122,9 @@ class RunConfig(BaseModel):
     executor: Annotated[
         Literal["ray", "inline"], Field(description="Where the work is done: on Ray, or in this process.")
     ] = "ray"
-    shard_size: Annotated[int | None, Field(ge=1, description="Images in a shard; not given: by the list's length.")] = None
+    shard_size: Annotated[
+        int | None, Field(ge=1, description="Images in a shard; not given: by the list's length.")
+    ] = None
     num_actors: Annotated[int | None, Field(ge=1, description="Extract actors; not given: one for each core.")] = None
     max_pixels: Annotated[Count, Field(description="Pictures with more pixels are bad (TOO_LARGE).")] = 178_956_970
     image_timeout: Annotated[

@@ -213,7 +213,9 @@ def _places(wanted: pa.Table, table: pa.Table) -> pa.Array:
         .group_by(list(KEY))
         .aggregate([("place", "min")])
     )
-    joined = wanted.append_column("offset", pa.array(np.arange(wanted.num_rows))).join(first, list(KEY), join_type="left outer")
+    joined = wanted.append_column("offset", pa.array(np.arange(wanted.num_rows))).join(
+        first, list(KEY), join_type="left outer"
+    )
     return joined.sort_by("offset")["place_min"].combine_chunks()
 
 
@@ -302,7 +304,9 @@ def _mapped(path: Path, d: int, entries: pa.Table) -> np.ndarray:
     """The rows of a features file, (r, d) float32, read only as they are used."""
     rows = pc.sum(entries["rows"]).as_py() or 0
     if path.stat().st_size != rows * d * 4:
-        raise DamagedError(f"{path} is damaged: {path.stat().st_size} bytes where {rows} rows of {d} need {rows * d * 4}.")
+        raise DamagedError(
+            f"{path} is damaged: {path.stat().st_size} bytes where {rows} rows of {d} need {rows * d * 4}."
+        )
     return np.memmap(path, "<f4", "r", shape=(rows, d)) if rows else np.empty((0, d), np.float32)
 
 
@@ -334,14 +338,14 @@ def load_binary_feature(filename: str | os.PathLike = layout.FEATURES) -> tuple[
         raise DamagedError(f"{path}.csv is damaged: its column index does not count from 0.")
     size = path.stat().st_size
     if (size == 0) != (not names) or (names and size % (4 * len(names))):
-        raise DamagedError(f"{path} is damaged: {size} bytes do not divide among the {len(names)} names of {path.name}.csv.")
+        raise DamagedError(
+            f"{path} is damaged: {size} bytes do not divide among the {len(names)} names of {path.name}.csv."
+        )
     matrix = np.fromfile(path, "<f4")
     return names, matrix.reshape(len(names), -1)
 
 
-def save_binary_feature(
-    save_path: str | os.PathLike, filenames: Sequence[str], features: np.ndarray
-) -> None:
+def save_binary_feature(save_path: str | os.PathLike, filenames: Sequence[str], features: np.ndarray) -> None:
     """Writes features of one's own into the folder `save_path`, for run mode 2; features: (n, d), n names."""
     features = np.asarray(features)
     if features.ndim != 2 or len(features) != len(filenames):

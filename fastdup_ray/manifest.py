@@ -48,7 +48,8 @@ class Manifest:
         refs = iter(refs)
         batches = [
             pa.record_batch(
-                [[fsencode(r.uri) for r in part], [r.size for r in part], [r.mtime_or_etag for r in part]], schema=_LISTED
+                [[fsencode(r.uri) for r in part], [r.size for r in part], [r.mtime_or_etag for r in part]],
+                schema=_LISTED,
             )
             for part in iter(lambda: list(islice(refs, 65_536)), [])
         ]

@@ -44,10 +44,15 @@ def deduplicate(config: RunConfig) -> RunResult:
     store.prepare()
     with store.lock(layout.LOCK):
         store.remove_leftovers()
-        return _run_all(config, store)
+        summary = _run_all(config, store)
+        store.remove(layout.SHARDS)
+    if summary["counts"]["images"] == 0:
+        reasons = f"{layout.BAD_CSV} in {store.location!r} has the reasons"
+        raise InputError(f"No good image among {summary['counts']['entries']:,}: {reasons}.")
+    return RunResult(store.location, summary)
 
 
-def _run_all(config: RunConfig, store: Store) -> RunResult:
+def _run_all(config: RunConfig, store: Store) -> dict[str, Any]:
     """Run mode 0."""
     seconds: dict[str, float] = {}
     with ThreadPoolExecutor(1) as side:
@@ -63,21 +68,18 @@ def _run_all(config: RunConfig, store: Store) -> RunResult:
                 read = _make_features(config, store, executor, manifest, facts)
             summary = facts | {"counts": _counts(store), "read": read, "seconds": seconds}
             if summary["counts"]["images"] == 0:
-                executor.call("final", write_nothing_found, store.location, config, summary)
-                raise InputError(
-                    f"No good image among {len(manifest):,}: {layout.BAD_CSV} in {store.location!r} has the reasons."
-                )
+                return executor.call("final", write_nothing_found, store.location, config, summary)
             with _timed(seconds, "neighbors"):
                 neighbors = executor.call("index", search_neighbors, store.location, config, DIMENSIONS)
-            summary = executor.call("final", write_outputs, store.location, config, neighbors, summary)
-    store.remove(layout.SHARDS)
-    return RunResult(store.location, summary)
+            return executor.call("final", write_outputs, store.location, config, neighbors, summary)
 
 
 def _listed(config: RunConfig) -> Manifest:
     manifest = Manifest.of(list_images(config))
     if len(manifest) == 0:
-        raise InputError(f"No pictures in {', '.join(map(repr, config.inputs))}; name a folder or a list that has some.")
+        raise InputError(
+            f"No pictures in {', '.join(map(repr, config.inputs))}; name a folder or a list that has some."
+        )
     return manifest
 
 

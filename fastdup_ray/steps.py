@@ -85,13 +85,13 @@ def write_outputs(work_dir: str, config: RunConfig, neighbors: Neighbors, summar
     return _write_summary(store, summary)
 
 
-def write_nothing_found(work_dir: str, config: RunConfig, summary: dict[str, Any]) -> None:
+def write_nothing_found(work_dir: str, config: RunConfig, summary: dict[str, Any]) -> dict[str, Any]:
     """What a run without a good image leaves: its bad lists, and nothing of an earlier run."""
     store = open_store(work_dir)
     for name in AFTER_FEATURES:
         store.remove(name)
     _write_config(store, config)
-    _write_summary(store, summary)
+    return _write_summary(store, summary)
 
 
 def load_images(store: Store) -> Images:

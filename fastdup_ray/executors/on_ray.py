@@ -86,7 +86,8 @@ def _result(ref: ray.ObjectRef) -> Any:
             raise error.cause from None
         raise
     except RayActorError as error:
-        raise WorkerError(f"A worker died: {str(error).splitlines()[0]}") from None
+        last_line = next(line for line in reversed(str(error).splitlines()) if line.strip())
+        raise WorkerError(f"A worker died: {last_line.strip()}") from None
 
 
 def _connect_or_start(threads: int, *, verbose: bool) -> None:

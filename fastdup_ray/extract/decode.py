@@ -70,9 +70,7 @@ def _decoded(image: Image.Image, side: int, max_pixels: int) -> Decoded:
             ErrorCode.TOO_LARGE, f"{width} x {height} pixels are more than max_pixels={max_pixels}", image.size
         )
     if min(width, height) < MIN_SIDE:
-        raise BadImageError(
-            ErrorCode.TOO_SMALL, f"{width} x {height} pixels; {MIN_SIDE} a side are needed", image.size
-        )
+        raise BadImageError(ErrorCode.TOO_SMALL, f"{width} x {height} pixels; {MIN_SIDE} a side are needed", image.size)
     image_format = image.format or "UNKNOWN"
     if image_format in ("JPEG", "MPO"):
         image.draft(None, (side, side))  # decodes at 1/2, 1/4 or 1/8, never below the model's size

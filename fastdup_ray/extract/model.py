@@ -32,9 +32,7 @@ class Model:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            _checked_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnxruntime.InferenceSession(_checked_bytes(), options, providers=["CPUExecutionProvider"])
 
     def rows(self, pixels: np.ndarray) -> np.ndarray:
         """(n, SIDE, SIDE, 3) uint8 -> (n, DIMENSIONS) float32, rows of length 1; any n."""

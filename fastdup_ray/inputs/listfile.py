@@ -40,7 +40,7 @@ def read(path: str) -> Iterator[ImageRef]:
     """The entries of a list, in its order; relative paths start at the current folder, as `find` writes them."""
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         header = next(csv.reader([file.readline()]), [])
-        if "filename" in header and len(header) > 1 or header == ["filename"]:
+        if ("filename" in header and len(header) > 1) or header == ["filename"]:
             column = header.index("filename")
             names = (row[column] for row in csv.reader(file) if len(row) > column)
         else:

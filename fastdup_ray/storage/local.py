@@ -87,6 +87,8 @@ class LocalStore:
             if not shared:
                 path.unlink(missing_ok=True)
             os.close(descriptor)
+            with suppress(OSError):
+                self.root.rmdir()  # only a folder in which nothing came to stand
 
 
 def _locked(path: Path, *, shared: bool) -> int:

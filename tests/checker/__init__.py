@@ -17,9 +17,13 @@ def check(work_dir: str | os.PathLike, input_dir: str | os.PathLike | None = Non
     """The broken promises, a line each; empty where all is well. `input_dir`: the folder that was the input."""
     run = Run(work_dir, input_dir)
     problems: list[str] = []
+    seen: set[str] = set()
     for examine in CHECKS:
         try:
             problems.extend(examine(run))
         except Exception as error:  # whatever a damaged file leads to is a finding, not the end of the checker
-            problems.append(f"{examine.__name__}: {type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+            if reason not in seen:  # many checks read the same file
+                problems.append(f"{examine.__name__}: {reason}")
+            seen.add(reason)
     return problems

@@ -48,15 +48,17 @@ def some(file: str, what: str, found: Iterable) -> Iterator[str]:
 
 
 def check_files(run: Run) -> Iterator[str]:
-    wanted = [*ALWAYS, *(COMPONENT_FILES if run.config["run_cc"] else ())]
-    wanted += ["report/index.html"] if run.config["report"] else []
-    yield from (f"{name}: missing" for name in wanted if not (run.path / name).is_file())
-    if not run.config["run_cc"]:
-        yield from (f"{name}: there, in spite of run_cc=0" for name in COMPONENT_FILES if (run.path / name).exists())
     if (run.path / "shards").exists():
         yield "shards: still there"
     for folder in (run.path, run.path / "report"):
         yield from some(str(folder), "temporary files", [p.name for p in folder.glob("*") if TEMPORARY.search(p.name)])
+    yield from (f"{name}: missing" for name in ALWAYS if not (run.path / name).is_file())
+    by_config = ["report/index.html"] if run.config["report"] else []
+    if run.config["run_cc"]:
+        by_config += COMPONENT_FILES
+    else:
+        yield from (f"{name}: there, in spite of run_cc=0" for name in COMPONENT_FILES if (run.path / name).exists())
+    yield from (f"{name}: missing" for name in by_config if not (run.path / name).is_file())
 
 
 def check_features(run: Run) -> Iterator[str]:

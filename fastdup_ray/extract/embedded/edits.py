@@ -93,8 +93,9 @@ def watermark(picture: Image.Image, rng: np.random.Generator) -> bytes:
     width, height = picture.size
     corner = (int(width * rng.uniform(0.02, 0.5)), int(height * rng.uniform(0.05, 0.8)))
     size = max(10, int(height * rng.uniform(0.04, 0.1)))
-    ImageDraw.Draw(marked).text(corner, "(c) example photo", fill=(255, 255, 255), stroke_width=1,
-                                stroke_fill=(90, 90, 90), font_size=size)
+    ImageDraw.Draw(marked).text(
+        corner, "(c) example photo", fill=(255, 255, 255), stroke_width=1, stroke_fill=(90, 90, 90), font_size=size
+    )
     return encode(marked)
 
 
@@ -114,11 +115,28 @@ def turn(picture: Image.Image, rng: np.random.Generator) -> bytes:
 
 
 EDITS: dict[str, Edit] = {
-    edit.__name__: edit
-    for edit in (reencode, reencode_low, webp, resize_down, resize_up, stretch, crop_small, crop_medium, brightness,
-                 contrast, gamma, saturation, grey, blur, sharpen, noise, border, watermark, text_bar, turn)
+    "reencode": reencode,
+    "reencode_low": reencode_low,
+    "webp": webp,
+    "resize_down": resize_down,
+    "resize_up": resize_up,
+    "stretch": stretch,
+    "crop_small": crop_small,
+    "crop_medium": crop_medium,
+    "brightness": brightness,
+    "contrast": contrast,
+    "gamma": gamma,
+    "saturation": saturation,
+    "grey": grey,
+    "blur": blur,
+    "sharpen": sharpen,
+    "noise": noise,
+    "border": border,
+    "watermark": watermark,
+    "text_bar": text_bar,
+    "turn": turn,
 }
-MILD = ("reencode", "resize_down", "resize_up", "crop_small", "sharpen", "webp")
+MILD = ("reencode", "webp", "resize_down", "resize_up", "crop_small", "sharpen")
 
 
 def _scaled(picture: Image.Image, factor: float) -> Image.Image:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, normalize
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-SIDE = 128  # input pictures are SIDE x SIDE
+from fastdup_ray.extract.model import SIDE
+
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1)  # depthwise stride of blocks 0..10, stages 1 to 5
 POOLED_BLOCKS = (5, 8, 11)  # their expansions enter stages 4, 5 and 6: 240 + 480 + 672 channels
-POOLED = 1392
 BATCH_NORM_EPSILON = 1e-3  # of the TensorFlow original; not stored with the weights
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's mode L
@@ -96,7 +96,10 @@ class Trunk(nn.Module):
 
 
 class Thumbnail(nn.Module):
-    """(n, 128, 128, 3) uint8 RGB to (n, 64) float32: 8x8 box-averaged luma, mean removed, unit length (flat: about 0)."""
+    """(n, 128, 128, 3) uint8 RGB to (n, 64) float32: 8x8 box-averaged luma, mean removed, unit length.
+
+    Towards 0 where the picture is flat.
+    """
 
     def __init__(self):
         super().__init__()

@@ -1,12 +1,13 @@
 """Choose the pictures for the fit and for the measurement out of a folder of packages, no scene twice."""
 
-import io
-import warnings
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import imagehash
 import numpy as np
 from PIL import Image, ImageOps
+
+from fastdup_ray.extract.decode import careful_pillow
 
 # The fit never sees a picture of these packages; the figures of the model card come from them alone.
 HELD_OUT = (
@@ -25,6 +26,8 @@ HELD_OUT = (
     "python3-sklearn",
     "wordpress-theme-twentytwentyone",
 )
+# Of these the ones whose pictures are dialogs and windows of one program, much alike: measured apart from photographs.
+SCREENSHOTS = ("deepin-image-viewer", "fotoxx-common", "kphotoalbum")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 SHORTEST_SIDE = 200
 FEWEST_COLOURS = 2000  # of 96 x 96 pixels; fewer is a drawing, an icon or a plain surface
@@ -32,51 +35,49 @@ SAME_SCENE_BITS = 12  # of the 64 of a perceptual hash
 WORKING_SIDE = 400
 
 
-def decode(data: bytes) -> np.ndarray:
-    """File bytes to the network's input, (128, 128, 3) uint8 RGB."""
-    with Image.open(io.BytesIO(data)) as picture:
-        return np.asarray(picture.convert("RGB").resize((128, 128), Image.Resampling.BILINEAR))
-
-
 def working_copy(path: Path) -> Image.Image:
-    """The upright RGB picture, its longer side at most 400 px: what the edits start from."""
-    with Image.open(path) as picture:
-        picture.draft("RGB", (2 * WORKING_SIDE, 2 * WORKING_SIDE))  # quick for large JPEGs, no effect on the others
-        upright = ImageOps.exif_transpose(picture).convert("RGBA")
-    opaque = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
-    opaque.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.LANCZOS)
-    return opaque
+    """The upright RGB picture on white, its longer side at most 400 px: what the edits start from."""
+    with careful_pillow(), Image.open(path) as picture:
+        picture.draft("RGB", (WORKING_SIDE, WORKING_SIDE))  # quick for large JPEGs, no effect on other formats
+        small = ImageOps.exif_transpose(picture).convert("RGBA" if picture.has_transparency_data else "RGB")
+    small.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.LANCZOS, reducing_gap=2)
+    if small.mode == "RGB":
+        return small
+    return Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
 
 
-def is_photograph(path: Path) -> bool:
+def scene(path: Path) -> np.ndarray | None:
+    """Perceptual hash, (64,) bool, of a photograph; None for what is none, or cannot be read."""
     try:
-        with Image.open(path) as picture:
+        with careful_pillow(), Image.open(path) as picture:
             if min(picture.size) < SHORTEST_SIDE:
-                return False
-            picture.draft("RGB", (SHORTEST_SIDE, SHORTEST_SIDE))
-            small = picture.convert("RGB").resize((96, 96))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
-    return len(small.getcolors(96 * 96)) > FEWEST_COLOURS
+                return None
+        picture = working_copy(path)
+    except (OSError, ValueError, SyntaxError):
+        return None
+    if len(picture.resize((96, 96)).getcolors(96 * 96)) <= FEWEST_COLOURS:
+        return None
+    return imagehash.phash(picture).hash.ravel()
 
 
-def choose(folder: Path) -> tuple[list[Path], list[Path]]:
-    """(fit, held out) pictures of a folder that has one sub-folder a package.
+def choose(folder: Path, jobs: int) -> tuple[list[Path], list[Path]]:
+    """(fit, held out) pictures of a folder that has one sub-folder a package, in the order of their names.
 
     A picture whose perceptual hash is near that of an earlier one is left out, in the fit also when it is near a
-    held-out one. The order is that of the file names.
+    held-out one.
     """
-    packages = sorted(path for path in folder.iterdir() if path.is_dir())
-    held_out_first = sorted(packages, key=lambda package: package.name not in HELD_OUT)
-    chosen: dict[bool, list[Path]] = {True: [], False: []}
-    hashes = np.empty((0, 64), bool)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd palettes and large pictures
-        for package in held_out_first:
-            files = (p for p in package.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_symlink())
-            for path in filter(is_photograph, sorted(files)):
-                bits = imagehash.phash(working_copy(path)).hash.reshape(1, 64)
-                if (hashes != bits).sum(1).min(initial=64) > SAME_SCENE_BITS:
-                    hashes = np.concatenate([hashes, bits])
-                    chosen[package.name in HELD_OUT].append(path)
-    return chosen[False], chosen[True]
+    files = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_symlink()]
+    files.sort(key=lambda path: (package(path, folder) not in HELD_OUT, path))  # the held-out pictures first
+    with ProcessPoolExecutor(jobs) as pool:
+        scenes = list(pool.map(scene, files, chunksize=32))
+    fit, held_out = [], []
+    kept = np.empty((0, 64), bool)
+    for path, bits in zip(files, scenes, strict=True):
+        if bits is not None and (kept != bits).sum(1).min(initial=64) > SAME_SCENE_BITS:
+            kept = np.concatenate([kept, bits[None]])
+            (held_out if package(path, folder) in HELD_OUT else fit).append(path)
+    return fit, held_out
+
+
+def package(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).parts[0]

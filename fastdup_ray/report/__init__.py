@@ -1,0 +1,1 @@
+"""Pages to look at, made from finished outputs only: the report of a run, and galleries."""

@@ -1,0 +1,188 @@
+"""Pairs and groups, read from finished outputs."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fastdup_ray import layout
+from fastdup_ray.errors import DamagedError
+from fastdup_ray.outputs.tables import read_csv
+from fastdup_ray.records import Pairs
+from fastdup_ray.report.thumbnails import Album, Picture
+from fastdup_ray.storage import Store
+
+NO_NAMES = pa.array([], pa.binary())
+GROUP_PICTURES = 12
+
+
+@dataclass(frozen=True)
+class PairView:
+    """Two pictures. value: what the column `distance` holds; whether it falls or rises with likeness: the metric says.
+
+    both: whether the second stands in the first column of the file, too.
+    """
+
+    first: Picture
+    second: Picture
+    value: float
+    both: bool = False
+
+    @property
+    def exact(self) -> bool:
+        return self.first.is_copy_of(self.second)
+
+    @property
+    def weight(self) -> int:
+        return _weight([self.first, self.second])
+
+
+@dataclass(frozen=True)
+class Group:
+    """A component of two images or more. members: (count,) rows, byte-identical ones next to each other.
+
+    closest: (count,) the value of each member's closest pair inside the group; NaN where no pair of it is stored.
+    low: the least similarity of its edges; NaN where that is not known.
+    """
+
+    component: int
+    members: np.ndarray
+    closest: np.ndarray
+    low: float
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """As much of a group as is shown. exact: whether each picture has a byte-identical one in the whole group."""
+
+    group: Group
+    pictures: list[Picture]
+    exact: list[bool]
+
+    @property
+    def weight(self) -> int:
+        return _weight(self.pictures)
+
+
+def _weight(pictures: list[Picture]) -> int:
+    """Bytes that the pictures take in the page."""
+    return sum(len(picture.thumbnail.data_uri) for picture in pictures)
+
+
+def read_config(store: Store) -> dict[str, Any]:
+    """config.json, or an empty dict where there is none: a CSV alone is enough for a gallery."""
+    return json.loads(store.fetch(layout.CONFIG).read_bytes()) if store.exists(layout.CONFIG) else {}
+
+
+def read_names(store: Store) -> pa.Array:
+    """(n,) raw names of the images, in the order of features.dat."""
+    return read_csv(store.fetch(layout.FEATURES_CSV), layout.FEATURES_HEADER)["filename"].combine_chunks()
+
+
+def read_pairs(path: Path, names: pa.Array = NO_NAMES) -> tuple[pa.Array, Pairs]:
+    """The rows of similarity.csv or outliers.csv, in their order, and the names that their indices mean.
+
+    These are `names` (raw bytes, each once), then those of the file that are not among them. Raises
+    `FileNotFoundError`, `DamagedError`.
+    """
+    table = read_csv(path, layout.PAIRS_HEADER)
+    columns = [table["from"].combine_chunks(), table["to"].combine_chunks()]
+    codes = pc.dictionary_encode(pa.concat_arrays([names, *columns]))
+    source, target = np.split(codes.indices.to_numpy()[len(names) :].astype(np.int64), 2)
+    try:
+        value = table["distance"].cast(pa.string()).cast(pa.float64()).to_numpy()
+    except pa.ArrowInvalid:
+        raise DamagedError(f"{path} is damaged: the column distance should hold numbers only.") from None
+    return codes.dictionary, Pairs(source, target, value)
+
+
+def each_once(pairs: Pairs) -> Pairs:
+    """The first of (a, b) and (b, a), where both are there, in the order of the file."""
+    ends = np.stack([pairs.source, pairs.target])
+    _, first = np.unique(np.sort(ends, axis=0), axis=1, return_index=True)
+    rows = np.sort(first)
+    return Pairs(pairs.source[rows], pairs.target[rows], pairs.value[rows])
+
+
+def view_pairs(album: Album, pairs: Pairs, limit: int) -> Iterator[PairView]:
+    """The first `limit` rows."""
+    sources = set(pairs.source.tolist())
+    rows = list(zip(pairs.source[:limit].tolist(), pairs.target[:limit].tolist(), pairs.value[:limit], strict=True))
+    album.ask(index for source, target, _ in rows for index in (source, target))
+    for source, target, value in rows:
+        yield PairView(album[source], album[target], float(value), target in sources)
+
+
+class Groups:
+    """The components of two images or more, the largest first (or last), then by id.
+
+    components: the table of components.parquet. digests: (n,) the column sha256. pairs: indices as the rows of both.
+    """
+
+    def __init__(self, components: pa.Table, digests: pa.ChunkedArray, pairs: Pairs, *, largest_first: bool = True):
+        self._component = components["component_id"].to_numpy()
+        self._low = components["min_distance"].to_numpy()
+        self._digests, self._closest = digests, _closest_inside(pairs, self._component)
+        ids, first = np.unique(self._component, return_index=True)
+        count = components["count"].to_numpy()[first]
+        order = np.lexsort((ids, -count if largest_first else count))
+        self._ids = ids[order[count[order] > 1]]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def first(self, limit: int) -> list[Group]:
+        ids = self._ids[:limit]
+        rows = np.flatnonzero(np.isin(self._component, ids))
+        rows = rows[np.argsort(self._component[rows], kind="stable")]
+        starts = np.flatnonzero(np.diff(self._component[rows])) + 1
+        by_id = {self._component[members[0]]: members for members in np.split(rows, starts) if len(members)}
+        return [self._group(id_, by_id[id_]) for id_ in ids]
+
+    def _group(self, component: int, members: np.ndarray) -> Group:
+        _, first, digest = np.unique(self._digest_codes(members), return_index=True, return_inverse=True)
+        members = members[np.argsort(first[digest], kind="stable")]
+        return Group(int(component), members, self._closest[members], float(self._low[members[0]]))
+
+    def _digest_codes(self, members: np.ndarray) -> np.ndarray:
+        """(count,) strings, equal for byte-identical files."""
+        digests = self._digests.take(pa.array(members)).to_pylist()
+        return np.array([digest or str(row) for digest, row in zip(digests, members, strict=True)])
+
+    def copies(self, group: Group) -> np.ndarray:
+        """(count,) bool: whether each member has a byte-identical one in the group."""
+        _, digest, count = np.unique(self._digest_codes(group.members), return_inverse=True, return_counts=True)
+        return count[digest] > 1
+
+
+def _closest_inside(pairs: Pairs, component: np.ndarray) -> np.ndarray:
+    """(n,) the value of each image's first pair with both ends in one component: the closest, as pairs are sorted."""
+    known = (pairs.source < len(component)) & (pairs.target < len(component))
+    source, target, value = pairs.source[known], pairs.target[known], pairs.value[known]
+    inside = component[source] == component[target]
+    image, first = np.unique(np.stack([source[inside], target[inside]], axis=1), return_index=True)
+    closest = np.full(len(component), np.nan)
+    closest[image] = value[inside][first // 2]
+    return closest
+
+
+def view_groups(album: Album, groups: Groups, limit: int) -> Iterator[GroupView]:
+    """The first `limit` groups, of each the first pictures."""
+    found = groups.first(limit)
+    album.ask(index for group in found for index in group.members[:GROUP_PICTURES].tolist())
+    for group in found:
+        pictures = [album[index] for index in islice(group.members.tolist(), GROUP_PICTURES)]
+        yield GroupView(group, pictures, groups.copies(group)[:GROUP_PICTURES].tolist())
+
+
+def read_groups(store: Store, images: pa.Table, pairs: Pairs, *, largest_first: bool = True) -> Groups:
+    """`images`: the table of images.parquet. Raises `FileNotFoundError` where the run had run_cc=0."""
+    components = pq.read_table(store.fetch(layout.COMPONENTS))
+    return Groups(components, images["sha256"], pairs, largest_first=largest_first)

@@ -1,0 +1,146 @@
+"""A picture small enough for a page, as a data URI."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from os import fsdecode
+from typing import Self
+
+import pyarrow as pa
+from PIL import Image, ImageOps
+
+from fastdup_ray.config import RunConfig
+from fastdup_ray.errors import BadImageError
+from fastdup_ray.extract.decode import _rgb, careful_pillow
+from fastdup_ray.inputs import reader_of
+from fastdup_ray.records import ImageRef
+
+MAX_SIDE = 320
+QUALITY = 80
+THREADS = 4
+MAX_PIXELS: int = RunConfig.model_fields["max_pixels"].default
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is told of a file. size: bytes. width, height: pixels, upright; None where it could not be decoded."""
+
+    size: int
+    sha256: str | None
+    width: int | None
+    height: int | None
+    format: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """data_uri: a JPEG of width × height pixels, or "" and the problem that left a placeholder.
+
+    facts: of the file as it is now; None where it cannot be read.
+    """
+
+    data_uri: str
+    width: int = 0
+    height: int = 0
+    problem: str = ""
+    facts: Facts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture of a page. name: path or URI, bytes that are not UTF-8 as surrogates."""
+
+    name: str
+    thumbnail: Thumbnail
+    facts: Facts | None
+
+    def is_copy_of(self, other: "Picture") -> bool:
+        """Whether both files have the same bytes."""
+        return bool(self.facts and other.facts and self.facts.sha256 and self.facts.sha256 == other.facts.sha256)
+
+
+def make_thumbnail(uri: str, max_pixels: int = MAX_PIXELS) -> Thumbnail:
+    """The picture upright, on white, at most `MAX_SIDE` pixels a side; never raises.
+
+    To be called inside `careful_pillow`.
+    """
+    ref = ImageRef(uri, 0, "")
+    try:
+        data = reader_of(ref)(ref)
+    except BadImageError as error:
+        return Thumbnail("", problem=error.message)
+    except Exception as error:  # a page is worth having without this picture, whatever ails it
+        return Thumbnail("", problem=_reason(error))
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        return _shrunk(data, digest, max_pixels)
+    except Exception as error:  # plugins raise anything at all on broken files
+        return Thumbnail("", problem=_reason(error), facts=Facts(len(data), digest, None, None, None))
+
+
+def _reason(error: Exception) -> str:
+    return f"it cannot be decoded ({type(error).__name__})"
+
+
+def _shrunk(data: bytes, digest: str, max_pixels: int) -> Thumbnail:
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # turned by a quarter
+            width, height = height, width
+        facts = Facts(len(data), digest, width, height, image.format)
+        if width * height > max_pixels:
+            return Thumbnail("", problem=f"more than {max_pixels:,} pixels", facts=facts)
+        image.draft(None, (MAX_SIDE, MAX_SIDE))  # decodes large JPEGs at 1/2, 1/4 or 1/8
+        small = _rgb(ImageOps.exif_transpose(image))
+    small.thumbnail((MAX_SIDE, MAX_SIDE))
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=QUALITY)
+    return Thumbnail(
+        "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode(), small.width, small.height, facts=facts
+    )
+
+
+class Album:
+    """Pictures by their index, each decoded once, by threads that run ahead of the reader.
+
+    names: (n,) raw bytes. images: the table of images.parquet, whose facts then go before those of the files as they
+    are now; without it a file has to be there to be told of.
+    """
+
+    def __init__(self, names: pa.Array, images: pa.Table | None = None, max_pixels: int = MAX_PIXELS):
+        self._names, self._images, self._max_pixels = names, images, max_pixels
+        self._thumbnails: dict[int, Future[Thumbnail]] = {}
+        self._resources = ExitStack()
+        self._pool = ThreadPoolExecutor(THREADS)
+
+    def __enter__(self) -> Self:
+        self._resources.enter_context(careful_pillow())
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._resources.close()
+
+    def ask(self, indices: Iterable[int]) -> None:
+        """Has the thumbnails of `indices` made, in this order."""
+        for index in indices:
+            if index not in self._thumbnails:
+                self._thumbnails[index] = self._pool.submit(make_thumbnail, self._name(index), self._max_pixels)
+
+    def __getitem__(self, index: int) -> Picture:
+        self.ask([index])
+        thumbnail = self._thumbnails[index].result()
+        return Picture(self._name(index), thumbnail, self._facts(index) or thumbnail.facts)
+
+    def _name(self, index: int) -> str:
+        return fsdecode(self._names[index].as_py())
+
+    def _facts(self, index: int) -> Facts | None:
+        if self._images is None or index >= self._images.num_rows:
+            return None
+        row = self._images.slice(index, 1).select(Facts.__slots__)
+        return Facts(**row.to_pylist()[0])
