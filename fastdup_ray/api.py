@@ -41,8 +41,11 @@ def run_and_tell(config: RunConfig) -> None:
 
 def _tell(result: RunResult, config: RunConfig) -> None:
     counts, where = result.counts, result.work_dir
-    neighbors = result.summary["neighbors"]
     print(f"{counts['images']:,} good and {counts['bad']:,} bad images ({result.summary['read']:,} read in this run).")
+    if config.run_mode == 1:
+        print(f"Features are in {where}")
+        return
+    neighbors = result.summary["neighbors"]
     print(
         f"{counts['pairs']:,} similar pairs above {config.threshold:g}, {counts['exact_copies']:,} exact copies, "
         f"{counts['outliers']:,} outliers; index {neighbors['index']}, recall {neighbors['recall']:g}."

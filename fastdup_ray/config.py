@@ -130,6 +130,9 @@ class RunConfig(BaseModel):
     image_timeout: Annotated[
         float, Field(gt=0, allow_inf_nan=False, description="Seconds that one picture may take.")
     ] = 60.0
+    actor_memory: Annotated[
+        int, Field(ge=256, description="MiB that an extract actor may take for pictures; one that needs more is bad.")
+    ] = 4096
     report: Annotated[Switch, Field(description="Write report/index.html.")] = True
     reuse: Annotated[Switch, Field(description="Take over the features that the work_dir already has.")] = True
     overwrite: Annotated[
@@ -213,7 +216,7 @@ def _refuse_contradictions(config: RunConfig) -> None:
         raise ConfigError(f"min_offset={low} must be less than max_offset={high}.")
     if config.input_dir is None and config.run_mode != 2 and not config.version:
         raise ConfigError("input_dir is missing: name a folder, a picture or a list file.")
-    if Path(config.work_dir).is_file():
+    if Path(config.work_dir).is_file() and config.run_mode != 2:
         raise ConfigError(f"work_dir={config.work_dir!r} is a file; name a folder.")
     _refuse_what_is_not_there_yet(config)
 
@@ -222,9 +225,7 @@ NOT_YET: dict[str, tuple[Any, ...]] = {
     "compute": ("cpu",),
     "distance": ("cosine",),
     "model_path": (None,),
-    "run_mode": (0,),
-    "min_offset": (None,),
-    "max_offset": (None,),
+    "run_mode": (0, 1, 2),
     "faiss_mode": (None, "Flat", "HNSW32"),
     "bounding_box": (None,),
     "nnmodel": ("brute_force",),

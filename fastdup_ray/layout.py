@@ -1,5 +1,7 @@
 """Every file name and CSV header of a work_dir, once."""
 
+import re
+
 FORMAT_VERSION = 1
 
 FEATURES = "features.dat"
@@ -38,6 +40,15 @@ OUTLIERS_HTML = "outliers.html"
 COMPONENTS_HTML = "components.html"
 
 
+_RANGE = re.compile(r"features-(\d{12,})-(\d{12,})\b[^/]*")
+
+
 def range_stem(start: int, stop: int) -> str:
     """The name, without its suffix, of the feature shard of list entries [start, stop)."""
     return f"features-{start:012d}-{stop:012d}"
+
+
+def range_of(name: str) -> tuple[int, int] | None:
+    """The range of list entries that a file of a feature shard is of; None for any other file."""
+    match = _RANGE.fullmatch(name.rpartition("/")[2])
+    return (int(match[1]), int(match[2])) if match else None

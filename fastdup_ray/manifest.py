@@ -40,8 +40,9 @@ _LISTED = pa.schema([("uri", pa.large_binary()), ("size", pa.int64()), ("mtime_o
 class Manifest:
     """The entries of the list in order, as Arrow columns: about 100 bytes each."""
 
-    def __init__(self, table: pa.Table):
-        self._table = table
+    def __init__(self, table: pa.Table, start: int = 0):
+        """start: the offset of the first of these entries in the whole list."""
+        self._table, self._start = table, start
 
     @classmethod
     def of(cls, refs: Iterable[ImageRef]) -> "Manifest":
@@ -83,13 +84,14 @@ class Manifest:
         )
 
     def window(self, start: int, stop: int) -> "Manifest":
-        return Manifest(self._table.slice(start, stop - start))
+        return Manifest(self._table.slice(start, stop - start), self._start + start)
 
     def shards(self, offsets: Sequence[int], size: int) -> Iterator[Shard]:
         """The entries at `offsets`, cut into shards of at most `size`."""
         for first in range(0, len(offsets), size):
             part = offsets[first : first + size]
-            yield Shard(int(part[0]), int(part[-1]) + 1, part, self.refs(part))
+            places = [self._start + int(offset) for offset in part]
+            yield Shard(places[0], places[-1] + 1, places, self.refs(part))
 
 
 def entries_table(entries: Iterable[Entry]) -> pa.Table:

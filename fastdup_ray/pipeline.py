@@ -1,5 +1,6 @@
 """The run modes, each a short list of steps. The only place that knows them."""
 
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import InputError, WorkDirError, WorkerError
+from fastdup_ray.errors import ConfigError, InputError, WorkDirError, WorkerError
 from fastdup_ray.executors import Executor, cores, make_executor
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, fingerprint
@@ -22,8 +23,8 @@ from fastdup_ray.manifest import Manifest
 from fastdup_ray.neighbors.faiss_index import check_parameters
 from fastdup_ray.progress import with_progress
 from fastdup_ray.result import RunResult
-from fastdup_ray.steps import merge_features, search_neighbors, write_nothing_found, write_outputs
-from fastdup_ray.storage import Store, open_store
+from fastdup_ray.steps import merge_features, search_neighbors, take_features, write_outputs, write_summary_only
+from fastdup_ray.storage import open_store
 from fastdup_ray.version import __version__
 
 ROUNDS = 3
@@ -40,50 +41,163 @@ def deduplicate(config: RunConfig) -> RunResult:
     """Does what `config` asks; raises a `FastdupError` whose text is one line for the user."""
     check_parameters(config.faiss_param)
     check_inputs(config)
-    store = open_store(config.work_dir)
-    store.prepare()
-    with store.lock(layout.LOCK):
-        store.remove_leftovers()
-        summary = _run_all(config, store)
-        store.remove(layout.SHARDS)
-    if summary["counts"]["images"] == 0:
-        reasons = f"{layout.BAD_CSV} in {store.location!r} has the reasons"
-        raise InputError(f"No good image among {summary['counts']['entries']:,}: {reasons}.")
-    return RunResult(store.location, summary)
+    run = _Run(config)
+    try:
+        summary = run.by_mode()
+    except OSError as error:
+        raise WorkDirError(f"Writing to {run.store.location!r} failed: {error.strerror or error}.") from error
+    return RunResult(run.store.location, summary)
 
 
-def _run_all(config: RunConfig, store: Store) -> dict[str, Any]:
-    """Run mode 0."""
-    seconds: dict[str, float] = {}
-    with ThreadPoolExecutor(1) as side:
-        listing = side.submit(_listed, config)
-        if listing in wait([listing], LISTING_FIRST).done:
-            listing.result()
-        with make_executor(config) as executor:  # Ray takes seconds to start: it does while the input is listed
-            with _timed(seconds, "list"):
-                manifest = listing.result()
-            _refuse_other_pictures(config, store, manifest)
-            facts = _facts(manifest)
-            with _timed(seconds, "features"):
-                read = _make_features(config, store, executor, manifest, facts)
-            summary = facts | {"counts": _counts(store), "read": read, "seconds": seconds}
+class _Run:
+    """One call: its configuration, its place, and what it cost so far."""
+
+    def __init__(self, config: RunConfig):
+        self.config = config
+        folder, self._features_file = config.work_dir, layout.FEATURES
+        if config.run_mode == 2 and os.path.isfile(folder):
+            folder, self._features_file = os.path.split(os.path.abspath(folder))
+        self.store = open_store(folder)
+        self._cost: dict[str, Any] = {"read": 0, "seconds": {}, "cpu_seconds": 0.0}
+
+    def by_mode(self) -> dict[str, Any]:
+        """Does it; returns the summary."""
+        config, store = self.config, self.store
+        store.prepare()
+        if config.run_mode == 1 and (config.min_offset, config.max_offset) != (None, None):
+            with store.lock(layout.LOCK, shared=True):
+                return self._features_of_range()
+        with store.lock(layout.LOCK):
+            store.remove_leftovers()
+            summary = {0: self._everything, 1: self._features, 2: self._from_features}[config.run_mode]()
+            store.remove(layout.SHARDS)
+        if summary["counts"]["images"] == 0:
+            reasons = f"{layout.BAD_CSV} in {store.location!r} has the reasons"
+            raise InputError(f"No good image among {summary['counts']['entries']:,}: {reasons}.")
+        return summary
+
+    # The modes
+
+    def _everything(self) -> dict[str, Any]:
+        with self._started() as (listed, executor):
+            manifest = listed.window(*self._range(listed))
+            summary = self._make_features(manifest, executor, _facts(manifest))
             if summary["counts"]["images"] == 0:
-                return executor.call("final", write_nothing_found, store.location, config, summary)
-            with _timed(seconds, "neighbors"):
-                neighbors = executor.call("index", search_neighbors, store.location, config, DIMENSIONS)
-            return executor.call("final", write_outputs, store.location, config, neighbors, summary)
+                return executor.call("final", write_summary_only, self.store.location, self.config, summary)
+            return self._after_features(executor, summary)
+
+    def _features(self) -> dict[str, Any]:
+        with self._started() as (manifest, executor):
+            summary = self._make_features(manifest, executor, _facts(manifest))
+            return executor.call("final", write_summary_only, self.store.location, self.config, summary)
+
+    def _features_of_range(self) -> dict[str, Any]:
+        with self._started() as (listed, executor):
+            start, stop = self._range(listed)
+            with self.store.lock(f".{layout.range_stem(start, stop)}.lock"):
+                summary = self._make_features(listed.window(start, stop), executor, _facts(listed), (start, stop))
+                for name in list(self.store.names(layout.SHARDS)):
+                    low, high = layout.range_of(name) or (-1, -1)
+                    if start <= low and high <= stop:
+                        self.store.remove(name)
+        self.store.remove_if_empty(layout.SHARDS)
+        return summary
+
+    def _from_features(self) -> dict[str, Any]:
+        with make_executor(self.config) as executor:
+            with self._timed("features"):
+                facts = executor.call("index", take_features, self.store.location, self._features_file)
+            summary = {"version": __version__} | facts | self._cost
+            return self._after_features(executor, summary) if summary["counts"]["images"] else summary
+
+    # Their parts
+
+    @contextmanager
+    def _started(self) -> Iterator[tuple[Manifest, Executor]]:
+        """The whole list, and who works on it. Ray takes seconds to start: it does while the input is listed."""
+        with ThreadPoolExecutor(1) as side:
+            listing = side.submit(_list, self.config)
+            if listing in wait([listing], LISTING_FIRST).done:
+                listing.result()
+            with make_executor(self.config) as executor:
+                with self._timed("list"):
+                    manifest = listing.result()
+                yield manifest, executor
+
+    def _range(self, manifest: Manifest) -> tuple[int, int]:
+        """min_offset and max_offset, within the list."""
+        n = len(manifest)
+        for name, value, least, most in (
+            ("min_offset", self.config.min_offset, 0, n - 1),
+            ("max_offset", self.config.max_offset, 1, n),
+        ):
+            if value is not None and not least <= value <= most:
+                raise ConfigError(f"{name}={value} is outside of the list of {n} entries: {least} to {most} is possible.")
+        return self.config.min_offset or 0, self.config.max_offset or n
+
+    def _make_features(
+        self, manifest: Manifest, executor: Executor, facts: dict[str, Any], part: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
+        """The features of the manifest, from what is there and what has to be read; returns the summary so far.
+
+        part: the range of the list that the manifest is, where it is to stand in files of its own.
+        """
+        config, store = self.config, self.store
+        if part is None:
+            _refuse_other_pictures(config, store, manifest)
+        fresh: list[str] = []
+        with self._timed("features"):
+            earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
+            missing = look_up(manifest, [], earlier, config.max_pixels).missing
+            for _ in range(ROUNDS):
+                fresh += self._extract(manifest, missing, executor, facts)
+                merged = executor.call("index", merge_features, store.location, config, manifest, fresh, facts, part)
+                if merged.counts:
+                    return facts | {"counts": merged.counts} | self._cost
+                missing = merged.missing
+        raise WorkerError(f"{len(missing):,} pictures have no features after {ROUNDS} rounds; is the disk in order?")
+
+    def _extract(
+        self, manifest: Manifest, offsets: np.ndarray, executor: Executor, facts: dict[str, Any]
+    ) -> Iterator[str]:
+        """Reads the entries at `offsets`; gives the stems of their shards."""
+        if len(offsets) == 0:
+            return
+        config, actors = self.config, executor.actors
+        threads = max(1, cores(config) // actors)
+        spec = ExtractSpec(
+            self.store.location, threads, config.max_pixels, config.image_timeout, config.actor_memory, facts
+        )
+        shards = manifest.shards(offsets, config.shard_size or _shard_size(len(offsets), actors))
+        for receipt in with_progress(executor.extract(spec, shards), len(offsets)):
+            self._cost["read"] += receipt.good + receipt.bad
+            self._cost["cpu_seconds"] = round(self._cost["cpu_seconds"] + receipt.cpu_seconds, 3)
+            yield receipt.stem
+
+    def _after_features(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
+        location, config, features_file = self.store.location, self.config, self._features_file
+        with self._timed("neighbors"):
+            neighbors = executor.call("index", search_neighbors, location, config, features_file, summary["d"])
+        return executor.call("final", write_outputs, location, config, features_file, neighbors, summary)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._cost["seconds"][stage] = round(time.monotonic() - start, 3)
 
 
-def _listed(config: RunConfig) -> Manifest:
+def _list(config: RunConfig) -> Manifest:
     manifest = Manifest.of(list_images(config))
     if len(manifest) == 0:
-        raise InputError(
-            f"No pictures in {', '.join(map(repr, config.inputs))}; name a folder or a list that has some."
-        )
+        inputs = ", ".join(map(repr, config.inputs))
+        raise InputError(f"No pictures in {inputs}; name a folder or a list that has some.")
     return manifest
 
 
-def _refuse_other_pictures(config: RunConfig, store: Store, manifest: Manifest) -> None:
+def _refuse_other_pictures(config: RunConfig, store: Any, manifest: Manifest) -> None:
     """The outputs of an earlier run are replaced only by a run on the same pictures, more of them, or some of them."""
     if config.overwrite or not store.exists(layout.MANIFEST):
         return
@@ -99,7 +213,7 @@ def _refuse_other_pictures(config: RunConfig, store: Store, manifest: Manifest) 
 
 
 def _facts(manifest: Manifest) -> dict[str, Any]:
-    """What every file that describes features says of them."""
+    """What every file that describes features says of them; n and list_sha256 are those of the whole list."""
     return {
         "format_version": layout.FORMAT_VERSION,
         "version": __version__,
@@ -110,43 +224,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _make_features(
-    config: RunConfig, store: Store, executor: Executor, manifest: Manifest, facts: dict[str, Any]
-) -> int:
-    """features.dat and its lists, from what is there and what has to be read; returns how many entries were read."""
-    earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
-    missing = look_up(manifest, [], earlier, config.max_pixels).missing
-    spec = ExtractSpec(store.location, max(1, cores(config) // executor.actors), config.max_pixels, facts)
-    fresh: list[str] = []
-    read = 0
-    for _ in range(ROUNDS):
-        if len(missing):
-            shards = manifest.shards(missing, config.shard_size or _shard_size(len(missing), executor.actors))
-            fresh += [receipt.stem for receipt in with_progress(executor.extract(spec, shards), len(missing))]
-            read += len(missing)
-        missing = executor.call("index", merge_features, store.location, config, manifest, fresh, facts)
-        if len(missing) == 0:
-            return read
-    raise WorkerError(f"{len(missing):,} pictures have no features after {ROUNDS} rounds; is the disk in order?")
-
-
 def _shard_size(n: int, actors: int) -> int:
     """Whole batches, enough shards that the actors end together, none so large that much is lost with it."""
     batches = -(-n // (actors * SHARDS_PER_ACTOR * BATCH))
     return min(batches * BATCH, LARGEST_SHARD)
-
-
-def _counts(store: Store) -> dict[str, int]:
-    entries = pq.read_table(store.fetch(layout.MANIFEST), columns=["rows", "error_code"])
-    return {
-        "entries": entries.num_rows,
-        "images": int(np.sum(entries["rows"].to_numpy())),
-        "bad": entries.num_rows - entries["error_code"].null_count,
-    }
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.monotonic()
-    yield
-    seconds[stage] = round(time.monotonic() - start, 3)

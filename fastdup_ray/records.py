@@ -1,7 +1,7 @@
 """What crosses from one part to another."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,15 @@ class Shard:
     offsets: Sequence[int]
     refs: Sequence[ImageRef]
 
+    def split(self, parts: int) -> "list[Shard]":
+        """The same entries in `parts` shards, or as many as there are entries."""
+        size = -(-len(self.refs) // parts)
+        return [
+            Shard(int(offsets[0]), int(offsets[-1]) + 1, offsets, self.refs[first : first + size])
+            for first in range(0, len(self.refs), size)
+            for offsets in [self.offsets[first : first + size]]
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -53,12 +62,21 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class ShardReceipt:
-    """What an extractor says of a shard that it has written; the arrays stay in the file."""
+    """What an extractor says of the shard [start, stop) that it has written under `stem`; the arrays stay in the files.
 
-    shard: Shard
+    good, bad: entries. cpu_seconds: of its process. worn: it left a thread behind, and had better be replaced.
+    """
+
+    start: int
+    stop: int
     stem: str
     good: int
     bad: int
+    cpu_seconds: float = 0.0
+    worn: bool = False
+
+    def with_cost(self, cpu_seconds: float, *, worn: bool) -> "ShardReceipt":
+        return replace(self, cpu_seconds=cpu_seconds, worn=worn)
 
 
 @dataclass(frozen=True, slots=True)

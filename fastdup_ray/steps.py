@@ -1,8 +1,10 @@
 """The steps after the features, as plain functions over a work_dir. The executor decides where each is done."""
 
 import json
+import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,17 +13,36 @@ import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
+from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.executors import cores
-from fastdup_ray.features import BLOCK, earlier_sets, look_up, map_features, merge, whole_shards
+from fastdup_ray.features import (
+    BLOCK,
+    FeatureSet,
+    check_digest,
+    dimensions,
+    earlier_sets,
+    look_up,
+    map_features,
+    merge,
+    merge_range,
+    merge_ranges,
+    open_merged,
+    open_ranges,
+    read_names,
+    whole_shards,
+)
 from fastdup_ray.manifest import ENTRIES, Manifest
 from fastdup_ray.neighbors import make_index
-from fastdup_ray.neighbors.search import neighbors_within
+from fastdup_ray.neighbors.search import neighbors_within, unit_rows
 from fastdup_ray.outputs.results import Images, write_results
-from fastdup_ray.outputs.tables import read_csv
+from fastdup_ray.outputs.tables import printable_column
 from fastdup_ray.records import Neighbors
 from fastdup_ray.report.page import write_report
 from fastdup_ray.sealed import file_sha256, printable, write_json
 from fastdup_ray.storage import Store, open_store
+
+FACTS = ("format_version", "fingerprint", "d", "n", "list_sha256")
+"""What summary.json says of the features that a later run may take."""
 
 FEATURE_FILES = (layout.FEATURES, layout.FEATURES_CSV, layout.BAD_CSV, layout.BAD_CSV_TWIN, layout.MANIFEST)
 
@@ -43,25 +64,79 @@ AFTER_FEATURES = (*(name for name in DIGESTED if name not in (*FEATURE_FILES, la
 """What follows from the features, and has to go when they do."""
 
 
-def merge_features(
-    work_dir: str, config: RunConfig, manifest: Manifest, fresh: Sequence[str], facts: dict[str, Any]
-) -> np.ndarray:
-    """Puts features.dat and its lists together; returns the offsets of entries that no whole shard has.
+@dataclass(frozen=True)
+class Merged:
+    """counts of entries, images and bad ones; or None, and the offsets of the entries that no whole shard has."""
 
-    fresh: stems of the shards of this run. facts: goes into summary.json. Where anything is missing nothing is written.
+    counts: dict[str, int] | None
+    missing: np.ndarray
+
+
+def merge_features(
+    work_dir: str,
+    config: RunConfig,
+    manifest: Manifest,
+    fresh: Sequence[str],
+    facts: dict[str, Any],
+    part: tuple[int, int] | None,
+) -> Merged:
+    """Puts features.dat and its lists together, or those of the range `part` that the manifest is.
+
+    fresh: stems of the shards of this run. facts: what the files say of the list. Where anything is missing, nothing
+    is written.
     """
     store = open_store(work_dir)
     earlier = earlier_sets(store, facts["fingerprint"], without=fresh) if config.reuse else []
     found = look_up(manifest, whole_shards(store, fresh), earlier, config.max_pixels)
-    if len(found.missing) == 0:
-        merge(store, manifest, found, facts)
-    return found.missing
+    if len(found.missing):
+        return Merged(None, found.missing)
+    if part is None:
+        merge(store, manifest.uris(), found, facts)
+    else:
+        merge_range(store, *part, manifest.uris(), found, facts)
+    return Merged(_counts(found.entries), found.missing)
 
 
-def search_neighbors(work_dir: str, config: RunConfig, d: int) -> Neighbors:
-    """Builds faiss.index over features.dat and finds each row's neighbours."""
+def take_features(work_dir: str, features_file: str) -> dict[str, Any]:
+    """Run mode 2: the stored features, checked; ranges of run mode 1 are merged first. Returns the facts of them."""
     store = open_store(work_dir)
-    rows = map_features(store, d)
+    own_features = features_file != layout.FEATURES
+    ranges = [] if own_features else open_ranges(store)
+    try:
+        described = None if own_features else open_merged(store)
+    except DamagedError as error:
+        if not ranges:
+            raise DamagedError(f"{error} Make the features again (run_mode=1), or put the file back.") from None
+        described = None
+    if ranges and store.exists(layout.FEATURES):
+        _refuse_two_lists(store, ranges[0], described)
+    if ranges:
+        facts = merge_ranges(store, ranges)
+        return facts | {"counts": _counts(pa.concat_tables(part.entries for part in ranges))}
+    if described is not None:
+        if "list_sha256" not in described.facts or store.exists(layout.MERGED):
+            raise DamagedError(f"The features in {work_dir!r} are not complete: run mode 1 again.")
+        check_digest(store, layout.FEATURES_CSV, described.facts["sha256"][layout.FEATURES_CSV])
+        return {name: described.facts[name] for name in FACTS} | {"counts": _counts(described.entries)}
+    return _facts_of_own(store, features_file)
+
+
+def _facts_of_own(store: Store, features_file: str) -> dict[str, Any]:
+    """Of features that no run of ours describes: made by `save_binary_feature`, or by somebody else."""
+    for name in (features_file, features_file + ".csv"):
+        if not store.exists(name):
+            raise InputError(f"No {name} in {store.location!r}; name a work_dir of run mode 1, or a features file.")
+    n = len(read_names(store.fetch(features_file + ".csv")))
+    d = dimensions(store.fetch(features_file), n)
+    if n == 0:
+        raise InputError(f"{features_file} in {store.location!r} has no rows.")
+    return {"format_version": layout.FORMAT_VERSION, "d": d, "n": n, "counts": {"entries": n, "images": n, "bad": 0}}
+
+
+def search_neighbors(work_dir: str, config: RunConfig, features_file: str, d: int) -> Neighbors:
+    """Builds faiss.index over the features and finds each row's neighbours."""
+    store = open_store(work_dir)
+    rows = unit_rows(map_features(store, features_file, d))
     index = make_index(config, len(rows), d, cores(config))
     for start in range(0, len(rows), BLOCK):
         index.add(rows[start : start + BLOCK])
@@ -70,11 +145,13 @@ def search_neighbors(work_dir: str, config: RunConfig, d: int) -> Neighbors:
     return neighbors_within(index, rows, config.nearest_neighbors_k)
 
 
-def write_outputs(work_dir: str, config: RunConfig, neighbors: Neighbors, summary: dict[str, Any]) -> dict[str, Any]:
+def write_outputs(
+    work_dir: str, config: RunConfig, features_file: str, neighbors: Neighbors, summary: dict[str, Any]
+) -> dict[str, Any]:
     """The final task: everything that people read. summary.json comes last: it says that all else is whole."""
     start = time.monotonic()
     store = open_store(work_dir)
-    counts = summary["counts"] | write_results(store, config, load_images(store), neighbors)
+    counts = summary["counts"] | write_results(store, config, _load_images(store, features_file), neighbors)
     summary = summary | {"counts": counts, "neighbors": neighbors.summary}
     _write_config(store, config)
     if config.report:
@@ -85,21 +162,39 @@ def write_outputs(work_dir: str, config: RunConfig, neighbors: Neighbors, summar
     return _write_summary(store, summary)
 
 
-def write_nothing_found(work_dir: str, config: RunConfig, summary: dict[str, Any]) -> dict[str, Any]:
-    """What a run without a good image leaves: its bad lists, and nothing of an earlier run."""
+def write_summary_only(work_dir: str, config: RunConfig, summary: dict[str, Any]) -> dict[str, Any]:
+    """What a run leaves that ends with the features: they, and nothing that an earlier run made of others."""
     store = open_store(work_dir)
     for name in AFTER_FEATURES:
         store.remove(name)
+    store.remove_if_empty(os.path.dirname(layout.REPORT))
     _write_config(store, config)
     return _write_summary(store, summary)
 
 
-def load_images(store: Store) -> Images:
-    """The images of features.dat, in its order."""
-    names = read_csv(store.fetch(layout.FEATURES_CSV), layout.FEATURES_HEADER)["filename"].cast(pa.large_binary())
-    entries = pq.read_table(store.fetch(layout.MANIFEST), schema=ENTRIES)
-    rows = np.repeat(np.arange(entries.num_rows), entries["rows"].to_numpy())
-    return Images(names, entries.take(pa.array(rows)))
+def _counts(entries: pa.Table) -> dict[str, int]:
+    return {
+        "entries": entries.num_rows,
+        "images": int(entries["rows"].to_numpy().sum()),
+        "bad": entries.num_rows - entries["error_code"].null_count,
+    }
+
+
+def _load_images(store: Store, features_file: str) -> Images:
+    """The images of a features file, in its order."""
+    names = read_names(store.fetch(features_file + ".csv"))
+    if features_file == layout.FEATURES and store.exists(layout.MANIFEST):
+        entries = pq.read_table(store.fetch(layout.MANIFEST), schema=ENTRIES)
+        return Images(names, entries.take(pa.array(np.repeat(np.arange(len(entries)), entries["rows"].to_numpy()))))
+    unknown = {field.name: pa.nulls(len(names), field.type) for field in ENTRIES}
+    return Images(names, pa.table(unknown | {"uri": printable_column(names).cast(pa.string())}, ENTRIES))
+
+
+def _refuse_two_lists(store: Store, first: FeatureSet, described: FeatureSet | None) -> None:
+    if described is None or described.facts.get("list_sha256") != first.facts["list_sha256"]:
+        raise InputError(
+            f"{store.location!r} has {layout.FEATURES} and also ranges of another list: take one or the other away."
+        )
 
 
 def _write_config(store: Store, config: RunConfig) -> None:

@@ -2,20 +2,34 @@
 
 import logging
 import os
+import resource
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import FastdupError, WorkerError
+from fastdup_ray.errors import BadImageError, ErrorCode, FastdupError, WorkerError
 from fastdup_ray.executors import Place, Result, cores
-from fastdup_ray.extract.extractor import Extractor, ExtractSpec
+from fastdup_ray.extract.extractor import Extractor, ExtractSpec, quarantine
 from fastdup_ray.records import Shard, ShardReceipt
+
+log = logging.getLogger(__name__)
 
 IN_FLIGHT = 2
 """Shards given to an actor at once: one at work, one waiting, so that it never idles."""
+
+TRIES = 2
+"""Actors that may die over the same shard before it is split, or over the same picture before it is bad."""
+
+PARTS = 16
+"""Into how many a shard is split whose actors die: the guilty picture among 1,024 is alone after three times."""
+
+STEP_TRIES = 3
 
 OBJECT_STORE_BYTES = 256 << 20
 """Of a Ray of our own. Pictures and features never pass through it; the neighbours of 10 million images do."""
@@ -46,30 +60,22 @@ class RayExecutor:
         return self._config.num_actors or int(ray.cluster_resources().get("CPU", 1))
 
     def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
-        shards = iter(shards)
-        actor_class = ray.remote(num_cpus=1)(Extractor)
-        idle = [actor for actor in (actor_class.remote(spec) for _ in range(self.actors)) for _ in range(IN_FLIGHT)]
-        running: dict[ray.ObjectRef, Any] = {}
-        try:
-            while True:
-                while idle and (shard := next(shards, None)) is not None:
-                    actor = idle.pop(0)
-                    running[actor.extract.remote(shard)] = actor
-                if not running:
-                    return
-                done, _ = ray.wait(list(running), num_returns=1)
-                idle.append(running.pop(done[0]))
-                yield _result(done[0])
-        finally:
-            for actor in {*idle, *running.values()}:
-                ray.kill(actor)
+        return _Crew(spec, self.actors).work_off(shards)
 
     def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
         if place == "final":
-            return _result(ray.remote(num_cpus=1)(step).remote(*args))
-        if self._index_actor is None:
-            self._index_actor = ray.remote(num_cpus=1)(_IndexActor).remote()
-        return _result(self._index_actor.run.remote(step, *args))
+            return _result(ray.remote(num_cpus=1, max_retries=STEP_TRIES)(step).remote(*args))
+        for attempt in range(1, STEP_TRIES + 1):
+            if self._index_actor is None:
+                self._index_actor = ray.remote(num_cpus=1)(_IndexActor).remote()
+            try:
+                return _result(self._index_actor.run.remote(step, *args))
+            except WorkerError as error:
+                self._index_actor = None
+                if attempt == STEP_TRIES:
+                    raise
+                log.warning("The index actor died (%s); its step is done again.", error)
+        raise AssertionError("unreachable")
 
 
 class _IndexActor:
@@ -77,17 +83,160 @@ class _IndexActor:
         return step(*args)
 
 
+class _ExtractActor(Extractor):
+    """An extractor in a process of its own, whose memory is bounded."""
+
+    def __init__(self, spec: ExtractSpec):
+        super().__init__(spec)
+        _bound_memory(spec.memory << 20)
+
+    def ready(self) -> None:
+        """Returns once the model is loaded: what dies before it dies of its surroundings, not of a picture."""
+
+
+@dataclass
+class _Attempt:
+    shard: Shard
+    failures: int = 0
+
+
+@dataclass
+class _Member:
+    """An extract actor, and what it was given, oldest first; the first is at work."""
+
+    actor: Any
+    ready: ray.ObjectRef
+    given: dict[ray.ObjectRef, _Attempt] = field(default_factory=dict)
+
+
+class _Crew:
+    """The extract actors of one run: keeps them busy, replaces the dead, and finds the pictures that killed them."""
+
+    def __init__(self, spec: ExtractSpec, size: int):
+        self._spec, self._size = spec, size
+        self._members: list[_Member] = []
+        self._again: deque[_Attempt] = deque()
+        self._never_ready = 0
+
+    def work_off(self, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
+        """A receipt for each of `shards`, and for each part of one that had to be split."""
+        fresh = (_Attempt(shard) for shard in shards)
+        try:
+            while True:
+                self._hand_out(fresh)
+                waiting = {ref: member for member in self._members for ref in member.given}
+                if not waiting:
+                    return
+                done, _ = ray.wait(list(waiting), num_returns=1)
+                yield from self._taken_in(waiting[done[0]], done[0])
+        finally:
+            for member in self._members:
+                ray.kill(member.actor)
+
+    def _hand_out(self, fresh: Iterator[_Attempt]) -> None:
+        while True:
+            member = min(self._members, key=lambda member: len(member.given), default=None)
+            if len(self._members) < self._size and (member is None or member.given):
+                member = None
+            if member is not None and len(member.given) >= IN_FLIGHT:
+                return
+            attempt = self._again.popleft() if self._again else next(fresh, None)
+            if attempt is None:
+                return
+            if member is None:
+                member = self._hired()
+            member.given[member.actor.extract.remote(attempt.shard)] = attempt
+
+    def _hired(self) -> _Member:
+        actor = ray.remote(num_cpus=1)(_ExtractActor).remote(self._spec)
+        member = _Member(actor, actor.ready.remote())
+        self._members.append(member)
+        return member
+
+    def _taken_in(self, member: _Member, ref: ray.ObjectRef) -> Iterator[ShardReceipt]:
+        try:
+            receipt = ray.get(ref)
+        except RayActorError as error:
+            yield from self._after_death(member, error)
+        except RayTaskError as error:
+            raise _cause(error) from None
+        else:
+            del member.given[ref]
+            yield receipt
+            if receipt.worn:
+                self._dismiss(member)
+
+    def _dismiss(self, member: _Member) -> list[_Attempt]:
+        """Takes a member out; what it was given goes back, and is returned."""
+        self._members.remove(member)
+        ray.kill(member.actor)
+        left = list(member.given.values())
+        self._again.extend(left)
+        return left
+
+    def _after_death(self, member: _Member, error: RayActorError) -> Iterator[ShardReceipt]:
+        left = self._dismiss(member)
+        if not _is_done(member.ready):
+            self._never_ready += 1
+            if self._never_ready >= STEP_TRIES:
+                raise WorkerError(f"Extract actors die as they start: {_last_line(error)}")
+            return
+        self._never_ready = 0
+        at_work = left[0]
+        at_work.failures += 1
+        log.warning("An extract actor died (%s); it is replaced.", _last_line(error))
+        if at_work.failures < TRIES:
+            return
+        self._again.remove(at_work)
+        if len(at_work.shard.refs) > 1:
+            self._again.extend(_suspects(at_work.shard))
+        else:
+            yield quarantine(self._spec, at_work.shard, _deadly(error))
+
+
+def _suspects(shard: Shard) -> Iterator[_Attempt]:
+    """The parts of a shard that killed its actors. One more death tells which; a lone picture gets its full tries."""
+    for part in shard.split(PARTS):
+        yield _Attempt(part, failures=0 if len(part.refs) == 1 else TRIES - 1)
+
+
+def _is_done(ref: ray.ObjectRef) -> bool:
+    try:
+        return bool(ray.wait([ref], timeout=0)[0]) and ray.get(ref) is None
+    except RayActorError:
+        return False
+
+
+def _deadly(error: RayActorError) -> BadImageError:
+    if "memory" in str(error).lower():
+        return BadImageError(ErrorCode.OUT_OF_MEMORY, f"it took {TRIES} actors out of memory")
+    return BadImageError(ErrorCode.CRASHED, f"it took {TRIES} actors down")
+
+
 def _result(ref: ray.ObjectRef) -> Any:
     """What the worker returned; its own errors as they were raised there."""
     try:
         return ray.get(ref)
     except RayTaskError as error:
-        if isinstance(error.cause, FastdupError):
-            raise error.cause from None
-        raise
+        raise _cause(error) from None
     except RayActorError as error:
-        last_line = next(line for line in reversed(str(error).splitlines()) if line.strip())
-        raise WorkerError(f"A worker died: {last_line.strip()}") from None
+        raise WorkerError(f"A worker died: {_last_line(error)}") from None
+
+
+def _cause(error: RayTaskError) -> BaseException:
+    return error.cause if isinstance(error.cause, FastdupError | OSError) else error
+
+
+def _last_line(error: Exception) -> str:
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+
+
+def _bound_memory(more: int) -> None:
+    """Lets this process write to at most `more` bytes beyond what it has now; then Python raises `MemoryError`."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux; elsewhere RLIMIT_DATA says nothing of mapped memory
+        now = next(int(line.split()[1]) << 10 for line in status.read_text().splitlines() if line.startswith("VmData"))
+        resource.setrlimit(resource.RLIMIT_DATA, (now + more, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def _connect_or_start(threads: int, *, verbose: bool) -> None:

@@ -18,7 +18,7 @@ FLAT_UP_TO = 50_000
 
 
 class NeighborIndex(Protocol):
-    """xb, xq: (nb, d), (nq, d) float32 of length 1; D: (nq, k) cosines; I: (nq, k) rows of xb, -1 where there is none."""
+    """xb, xq: (nb, d), (nq, d) float32 of length 1; D: (nq, k) cosines; I: (nq, k) rows of xb, -1 for none."""
 
     name: str
     exact: bool

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastdup_ray.errors import DamagedError
 from fastdup_ray.neighbors import NeighborIndex
 from fastdup_ray.records import Neighbors
 
@@ -12,6 +13,25 @@ SAMPLE = 1_000
 """Rows searched exactly to measure the recall of an approximate index."""
 
 DECIMALS = 6
+
+
+UNIT = 1e-4
+"""How far from 1 the length of a row may be that is taken as it is; the model's rows are within 1e-6."""
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """`rows`, (n, d) float32, if all have length 1; else a copy in which they have. A row of zeros stays one.
+
+    Raises `DamagedError` for numbers that are not finite.
+    """
+    lengths = np.concatenate(
+        [np.linalg.norm(rows[start : start + BLOCK], axis=1) for start in range(0, len(rows), BLOCK)]
+    )
+    if not np.isfinite(lengths).all():
+        raise DamagedError(f"Row {np.flatnonzero(~np.isfinite(lengths))[0]} of the features is not of finite numbers.")
+    if (np.abs(lengths - 1) <= UNIT).all():
+        return rows
+    return rows / np.where(lengths == 0, 1, lengths).astype(np.float32)[:, None]
 
 
 def neighbors_within(index: NeighborIndex, rows: np.ndarray, k: int) -> Neighbors:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.errors import DamagedError
@@ -19,7 +18,8 @@ from fastdup_ray.records import Pairs
 from fastdup_ray.report.thumbnails import Album, Picture
 from fastdup_ray.storage import Store
 
-NO_NAMES = pa.array([], pa.binary())
+_NAMES = pa.large_binary()
+NO_NAMES = pa.array([], _NAMES)
 GROUP_PICTURES = 12
 
 
@@ -48,23 +48,22 @@ class PairView:
 class Group:
     """A component of two images or more. members: (count,) rows, byte-identical ones next to each other.
 
-    closest: (count,) the value of each member's closest pair inside the group; NaN where no pair of it is stored.
-    low: the least similarity of its edges; NaN where that is not known.
+    exact: (count,) bool, whether another member has the same bytes. closest: (count,) the value of each member's
+    closest pair inside the group, NaN where none is stored. low: the least similarity of its edges.
     """
 
-    component: int
     members: np.ndarray
+    exact: np.ndarray
     closest: np.ndarray
     low: float
 
 
 @dataclass(frozen=True)
 class GroupView:
-    """As much of a group as is shown. exact: whether each picture has a byte-identical one in the whole group."""
+    """A group and its first pictures."""
 
     group: Group
     pictures: list[Picture]
-    exact: list[bool]
 
     @property
     def weight(self) -> int:
@@ -81,9 +80,18 @@ def read_config(store: Store) -> dict[str, Any]:
     return json.loads(store.fetch(layout.CONFIG).read_bytes()) if store.exists(layout.CONFIG) else {}
 
 
+def is_cosine(config: dict[str, Any]) -> bool:
+    return config.get("distance", "cosine") == "cosine"
+
+
+def measure_of(config: dict[str, Any]) -> str:
+    """What the column `distance` holds, in words."""
+    return "similarity" if is_cosine(config) else f"{config['distance'].replace('_', ' ')} distance"
+
+
 def read_names(store: Store) -> pa.Array:
     """(n,) raw names of the images, in the order of features.dat."""
-    return read_csv(store.fetch(layout.FEATURES_CSV), layout.FEATURES_HEADER)["filename"].combine_chunks()
+    return read_csv(store.fetch(layout.FEATURES_CSV), layout.FEATURES_HEADER)["filename"].cast(_NAMES).combine_chunks()
 
 
 def read_pairs(path: Path, names: pa.Array = NO_NAMES) -> tuple[pa.Array, Pairs]:
@@ -93,7 +101,7 @@ def read_pairs(path: Path, names: pa.Array = NO_NAMES) -> tuple[pa.Array, Pairs]
     `FileNotFoundError`, `DamagedError`.
     """
     table = read_csv(path, layout.PAIRS_HEADER)
-    columns = [table["from"].combine_chunks(), table["to"].combine_chunks()]
+    columns = [table[name].cast(_NAMES).combine_chunks() for name in ("from", "to")]
     codes = pc.dictionary_encode(pa.concat_arrays([names, *columns]))
     source, target = np.split(codes.indices.to_numpy()[len(names) :].astype(np.int64), 2)
     try:
@@ -105,8 +113,8 @@ def read_pairs(path: Path, names: pa.Array = NO_NAMES) -> tuple[pa.Array, Pairs]
 
 def each_once(pairs: Pairs) -> Pairs:
     """The first of (a, b) and (b, a), where both are there, in the order of the file."""
-    ends = np.stack([pairs.source, pairs.target])
-    _, first = np.unique(np.sort(ends, axis=0), axis=1, return_index=True)
+    low, high = np.minimum(pairs.source, pairs.target), np.maximum(pairs.source, pairs.target)
+    _, first = np.unique(low * (high.max(initial=0) + 1) + high, return_index=True)
     rows = np.sort(first)
     return Pairs(pairs.source[rows], pairs.target[rows], pairs.value[rows])
 
@@ -144,22 +152,15 @@ class Groups:
         rows = rows[np.argsort(self._component[rows], kind="stable")]
         starts = np.flatnonzero(np.diff(self._component[rows])) + 1
         by_id = {self._component[members[0]]: members for members in np.split(rows, starts) if len(members)}
-        return [self._group(id_, by_id[id_]) for id_ in ids]
+        return [self._group(by_id[id_]) for id_ in ids]
 
-    def _group(self, component: int, members: np.ndarray) -> Group:
-        _, first, digest = np.unique(self._digest_codes(members), return_index=True, return_inverse=True)
-        members = members[np.argsort(first[digest], kind="stable")]
-        return Group(int(component), members, self._closest[members], float(self._low[members[0]]))
-
-    def _digest_codes(self, members: np.ndarray) -> np.ndarray:
-        """(count,) strings, equal for byte-identical files."""
+    def _group(self, members: np.ndarray) -> Group:
         digests = self._digests.take(pa.array(members)).to_pylist()
-        return np.array([digest or str(row) for digest, row in zip(digests, members, strict=True)])
-
-    def copies(self, group: Group) -> np.ndarray:
-        """(count,) bool: whether each member has a byte-identical one in the group."""
-        _, digest, count = np.unique(self._digest_codes(group.members), return_inverse=True, return_counts=True)
-        return count[digest] > 1
+        codes = np.array([digest or str(row) for digest, row in zip(digests, members, strict=True)])
+        _, first, code, count = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
+        order = np.argsort(first[code], kind="stable")
+        members = members[order]
+        return Group(members, count[code[order]] > 1, self._closest[members], float(self._low[members[0]]))
 
 
 def _closest_inside(pairs: Pairs, component: np.ndarray) -> np.ndarray:
@@ -179,10 +180,4 @@ def view_groups(album: Album, groups: Groups, limit: int) -> Iterator[GroupView]
     album.ask(index for group in found for index in group.members[:GROUP_PICTURES].tolist())
     for group in found:
         pictures = [album[index] for index in islice(group.members.tolist(), GROUP_PICTURES)]
-        yield GroupView(group, pictures, groups.copies(group)[:GROUP_PICTURES].tolist())
-
-
-def read_groups(store: Store, images: pa.Table, pairs: Pairs, *, largest_first: bool = True) -> Groups:
-    """`images`: the table of images.parquet. Raises `FileNotFoundError` where the run had run_cc=0."""
-    components = pq.read_table(store.fetch(layout.COMPONENTS))
-    return Groups(components, images["sha256"], pairs, largest_first=largest_first)
+        yield GroupView(group, pictures)

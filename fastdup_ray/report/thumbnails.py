@@ -11,7 +11,7 @@ from os import fsdecode
 from typing import Self
 
 import pyarrow as pa
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError
@@ -38,7 +38,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """data_uri: a JPEG of width × height pixels, or "" and the problem that left a placeholder.
+    """data_uri: a JPEG of width by height pixels, or "" and the problem that left a placeholder.
 
     facts: of the file as it is now; None where it cannot be read.
     """
@@ -89,7 +89,7 @@ def _reason(error: Exception) -> str:
 def _shrunk(data: bytes, digest: str, max_pixels: int) -> Thumbnail:
     with Image.open(io.BytesIO(data)) as image:
         width, height = image.size
-        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # turned by a quarter
+        if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):  # turned by a quarter
             width, height = height, width
         facts = Facts(len(data), digest, width, height, image.format)
         if width * height > max_pixels:

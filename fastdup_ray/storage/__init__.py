@@ -33,6 +33,9 @@ class Store(Protocol):
     def remove(self, name: str) -> None:
         """Takes away a file, or a folder with all that it holds; nothing happens where there is none."""
 
+    def remove_if_empty(self, folder: str) -> None:
+        """Takes away a folder in which nothing is."""
+
     def remove_leftovers(self) -> None:
         """Takes away temporary files of runs that died; only for who holds the lock."""
 

@@ -69,6 +69,10 @@ class LocalStore:
         else:
             path.unlink(missing_ok=True)
 
+    def remove_if_empty(self, folder: str) -> None:
+        with suppress(OSError):
+            (self.root / folder).rmdir()
+
     def remove_leftovers(self) -> None:
         for path in self.root.rglob(f"{TEMPORARY}*"):
             path.unlink(missing_ok=True)
@@ -84,11 +88,11 @@ class LocalStore:
                 os.pwrite(descriptor, json.dumps(_owner()).encode(), 0)
             yield
         finally:
-            if not shared:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever shares it still needs it
                 path.unlink(missing_ok=True)
             os.close(descriptor)
-            with suppress(OSError):
-                self.root.rmdir()  # only a folder in which nothing came to stand
+            self.remove_if_empty("")  # nothing came to stand in it
 
 
 def _locked(path: Path, *, shared: bool) -> int:
@@ -101,7 +105,8 @@ def _locked(path: Path, *, shared: bool) -> int:
             owner = os.pread(descriptor, 4096, 0).decode(errors="replace")
             os.close(descriptor)
             raise LockedError(
-                f"Another run is writing to {str(path.parent)!r} ({_told(owner)}); wait for its end or name another work_dir."
+                f"Another run is writing to {str(path.parent)!r} ({_told(owner)}); "
+                "wait for its end or name another work_dir."
             ) from None
         # The owner before us unlinks the file as it goes: a lock on what is no longer there locks nobody out.
         with suppress(FileNotFoundError):

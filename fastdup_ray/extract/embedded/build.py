@@ -1,4 +1,4 @@
-"""Make model.onnx from the registry's weights and a folder of photographs; print the figures of the model card.
+"""Make model.onnx and its .sha256 from the registry's weights and photographs; print the model card's figures.
 
     python -m fastdup_ray.extract.embedded.build --photos DIR --out model.onnx
 
@@ -124,7 +124,9 @@ def main() -> None:
     features = pooled(trunk, groups(fit_pictures, SEED, args.jobs))
     mean, projection = fit(features)
     export(Embedder(trunk, torch.from_numpy(mean), torch.from_numpy(projection)), args.out)
-    print("sha256", hashlib.sha256(args.out.read_bytes()).hexdigest(), args.out.stat().st_size, "bytes", flush=True)
+    digest = hashlib.sha256(args.out.read_bytes()).hexdigest()
+    args.out.with_name(f"{args.out.name}.sha256").write_text(f"{digest}\n")  # checked when the package loads the model
+    print("sha256", digest, args.out.stat().st_size, "bytes", flush=True)
 
     pictures = np.stack(list(groups(held_out, SEED + 1, args.jobs)))
     screenshot = np.array([package(path, args.photos) in SCREENSHOTS for path in held_out])

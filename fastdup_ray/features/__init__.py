@@ -1,0 +1,46 @@
+"""Features in files: written whole, verified when read, found again entry by entry, merged.
+
+A *feature set* is a file of float32 rows, and a table (`manifest.ENTRIES`) that says which entry of the list has which
+rows. What one extractor writes is a set of four files under one stem, a *feature shard*; a range of run mode 1 is the
+same thing, larger; features.dat and manifest.parquet of a whole run are a set too. So resuming, growing and merging
+are one thing: looking up entries in the sets that are there.
+"""
+
+from fastdup_ray.features.files import (
+    BLOCK,
+    FeatureSet,
+    check_digest,
+    dimensions,
+    load_binary_feature,
+    map_features,
+    open_merged,
+    open_shard,
+    read_names,
+    save_binary_feature,
+    write_shard,
+)
+from fastdup_ray.features.known import Found, earlier_sets, look_up, whole_shards
+from fastdup_ray.features.merge import merge, merge_range, merge_ranges, open_ranges, row_blocks
+
+__all__ = [
+    "BLOCK",
+    "FeatureSet",
+    "Found",
+    "check_digest",
+    "dimensions",
+    "earlier_sets",
+    "load_binary_feature",
+    "look_up",
+    "map_features",
+    "merge",
+    "merge_range",
+    "merge_ranges",
+    "open_merged",
+    "open_ranges",
+    "open_shard",
+    "read_names",
+    "row_blocks",
+    "save_binary_feature",
+    "whole_shards",
+    "write_shard",
+]

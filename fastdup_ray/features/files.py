@@ -1,0 +1,192 @@
+"""The files of features: write, read, verify.
+
+A feature shard has four: `.dat` (rows), `.dat.csv` (names), `.bad.csv` and, written last, `.json` with its range,
+fingerprint, digests and entries.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fastdup_ray import layout
+from fastdup_ray.errors import DamagedError
+from fastdup_ray.manifest import ENTRIES
+from fastdup_ray.outputs.tables import encoded, read_csv, write_csv
+from fastdup_ray.sealed import file_sha256, read_json, write_json
+from fastdup_ray.storage import Store, open_store
+
+BLOCK = 65_536
+"""Rows that are copied at a time."""
+
+Names = pa.Array | pa.ChunkedArray
+"""Paths and URIs as raw bytes, (n,)."""
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """rows: (r, d) float32, mapped from its file. entries: `ENTRIES`. facts: fingerprint, d, list_sha256 and more."""
+
+    rows: np.ndarray
+    entries: pa.Table
+    facts: dict[str, Any]
+
+
+def write_shard(
+    store: Store, stem: str, uris: Names, entries: pa.Table, blocks: Iterable[np.ndarray], facts: dict[str, Any]
+) -> None:
+    """Puts the four files of a feature shard.
+
+    uris: the entries' names. entries: `ENTRIES`. blocks: their rows in order, (r, d) float32 each.
+    facts: min_offset, max_offset, d, fingerprint and whatever else is to stand in the JSON.
+    """
+    with store.create(stem + ".dat") as path:
+        sha256 = {".dat": write_rows(path, blocks)}
+    write_names(store, stem + ".dat.csv", names_of(uris, entries))
+    write_bad(store, stem + ".bad.csv", uris, entries)
+    for suffix in (".dat.csv", ".bad.csv"):
+        sha256[suffix] = file_sha256(store.fetch(stem + suffix))
+    write_json(store, stem + ".json", facts | {"sha256": sha256, "entries": entries.to_pydict()})
+
+
+def open_shard(store: Store, stem: str) -> FeatureSet:
+    """A feature shard whose digests, range and number of rows were checked; raises `DamagedError`."""
+    try:
+        facts = read_json(store, stem + ".json")
+        for suffix, sha256 in facts["sha256"].items():
+            check_digest(store, stem + suffix, sha256)
+        entries = pa.table(facts.pop("entries"), ENTRIES)
+        return FeatureSet(_mapped(store.fetch(stem + ".dat"), facts["d"], entries), entries, facts)
+    except (KeyError, TypeError, pa.ArrowInvalid):
+        raise DamagedError(f"{stem}.json is not of this version of fastdup_ray.") from None
+    except FileNotFoundError as error:
+        raise DamagedError(f"{error.args[0]}") from None
+
+
+def open_merged(store: Store) -> FeatureSet | None:
+    """features.dat and its manifest of an earlier run, checked; None where no run describes it.
+
+    Two files may describe it: shards/merged.json, while a merge is put in place, and summary.json from then on.
+    """
+    problem = None
+    for name, manifest in ((layout.MERGED, layout.MERGED_MANIFEST), (layout.SUMMARY, layout.MANIFEST)):
+        try:
+            facts = read_json(store, name)
+            for file in (layout.FEATURES, manifest):
+                check_digest(store, file, facts["sha256"][file])
+            entries = pq.read_table(store.fetch(manifest), schema=ENTRIES)
+            return FeatureSet(_mapped(store.fetch(layout.FEATURES), facts["d"], entries), entries, facts)
+        except FileNotFoundError:
+            continue
+        except (DamagedError, KeyError, pa.ArrowInvalid) as error:
+            problem = error
+    if problem:
+        raise DamagedError(str(problem))
+    return None
+
+
+def map_features(store: Store, name: str, d: int) -> np.ndarray:
+    """A features file as (n, d) float32, read only as it is used."""
+    path = store.fetch(name)
+    n = path.stat().st_size // (4 * d)
+    return np.memmap(path, "<f4", "r", shape=(n, d)) if n else np.empty((0, d), np.float32)
+
+
+def write_rows(path: Path, blocks: Iterable[np.ndarray]) -> str:
+    """Writes (r, d) float32 blocks one after the other; returns the sha256 of the file."""
+    digest = hashlib.sha256()
+    with open(path, "wb") as file:
+        for block in blocks:
+            data = np.ascontiguousarray(block, "<f4")
+            file.write(data)
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def write_names(store: Store, name: str, names: Names) -> None:
+    """`index,filename`, one line a row of features."""
+    write_csv(store, name, layout.FEATURES_HEADER, [np.arange(len(names)), names])
+
+
+def read_names(path: Path) -> pa.ChunkedArray:
+    """The names of a features file, as raw bytes; raises `DamagedError`."""
+    table = read_csv(path, layout.FEATURES_HEADER)
+    if not np.array_equal(table["index"].to_numpy(), np.arange(table.num_rows).astype("S")):
+        raise DamagedError(f"{path} is damaged: its column index does not count from 0.")
+    return table["filename"].cast(pa.large_binary())
+
+
+def write_bad(store: Store, name: str, uris: Names, entries: pa.Table) -> None:
+    """The bad ones among the entries."""
+    bad = pc.is_valid(entries["error_code"])
+    table = entries.filter(bad)
+    write_csv(store, name, layout.BAD_HEADER, [uris.filter(bad), table["error_code"], table["error_message"]])
+
+
+def names_of(uris: Names, entries: pa.Table) -> Names:
+    """The name of each row."""
+    return uris.take(pa.array(np.repeat(np.arange(len(uris)), entries["rows"].to_numpy())))
+
+
+def _mapped(path: Path, d: int, entries: pa.Table) -> np.ndarray:
+    rows = pc.sum(entries["rows"]).as_py() or 0
+    size, expected = path.stat().st_size, rows * d * 4
+    if size != expected:
+        raise DamagedError(f"{path} is damaged: {size} bytes where {rows} rows of {d} need {expected}.")
+    return np.memmap(path, "<f4", "r", shape=(rows, d)) if rows else np.empty((0, d), np.float32)
+
+
+def check_digest(store: Store, name: str, sha256: str) -> None:
+    """Raises `DamagedError` where the file is not the one with this digest."""
+    path = store.fetch(name)
+    if file_sha256(path) != sha256:
+        raise DamagedError(f"{path} is damaged (its digest does not fit).")
+
+
+def dimensions(path: Path, n: int) -> int:
+    """d of a features file of n rows, by its size; raises `DamagedError`."""
+    size = path.stat().st_size
+    if n == 0 and size == 0:
+        return 0
+    if n == 0 or size == 0 or size % (4 * n):
+        raise DamagedError(f"{path} is damaged: {size} bytes do not divide among the {n} names of {path.name}.csv.")
+    return size // (4 * n)
+
+
+def load_binary_feature(filename: str | os.PathLike = layout.FEATURES) -> tuple[list[str], np.ndarray]:
+    """The n names and the (n, d) float32 matrix of a features file; d is its size by the rows of its CSV.
+
+    `filename`: the features file, or the folder that has it. The CSV lies beside it under the same name plus `.csv`.
+    Raises `FileNotFoundError`, and `DamagedError` where the two do not fit.
+    """
+    path = Path(os.path.expanduser(filename))
+    if path.is_dir():
+        path /= layout.FEATURES
+    names_file = path.with_name(path.name + ".csv")
+    for needed in (path, names_file):
+        if not needed.is_file():
+            raise FileNotFoundError(f"{needed} does not exist; name the features file of a finished run.")
+    names = [os.fsdecode(name) for name in read_names(names_file).to_pylist()]
+    d = dimensions(path, len(names))
+    return names, np.fromfile(path, "<f4").reshape(len(names), d)
+
+
+def save_binary_feature(save_path: str | os.PathLike, filenames: Sequence[str], features: np.ndarray) -> None:
+    """Writes features of one's own into the folder `save_path`, for run mode 2; features: (n, d), n names."""
+    features = np.asarray(features)
+    if features.ndim != 2 or len(features) != len(filenames):
+        raise ValueError(f"features should be ({len(filenames)}, d), one row for each name, not {features.shape}.")
+    store = open_store(os.path.expanduser(save_path))
+    store.prepare()
+    with store.create(layout.FEATURES) as path:
+        write_rows(path, [features])
+    write_names(store, layout.FEATURES_CSV, encoded(filenames))
+    for name in (layout.SUMMARY, layout.MANIFEST):  # they would tell of other features
+        store.remove(name)

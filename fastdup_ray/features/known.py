@@ -1,0 +1,112 @@
+"""What is known of each entry of a list, from the feature sets that a work_dir has: the one mechanism of reuse."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fastdup_ray import layout
+from fastdup_ray.errors import DamagedError, ErrorCode
+from fastdup_ray.features.files import FeatureSet, open_merged, open_shard
+from fastdup_ray.manifest import ENTRIES, KEY, Manifest
+from fastdup_ray.storage import Store
+
+log = logging.getLogger(__name__)
+
+_NOT_USED = "%s It is not used; its pictures are read again."
+
+LASTING = (
+    ErrorCode.ZERO_SIZE,
+    ErrorCode.NOT_AN_IMAGE,
+    ErrorCode.TRUNCATED,
+    ErrorCode.CORRUPT,
+    ErrorCode.TOO_SMALL,
+    ErrorCode.BOUNDING_BOX_OUTSIDE,
+    ErrorCode.UNSUPPORTED,
+)
+"""A picture that was bad for one of these is as bad the next time, as long as it is the same picture."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """For each entry of a manifest, what is known of it.
+
+    entries: `ENTRIES`, one row an entry, null where nothing is known (first_row as in its own set).
+    sets: the feature sets; source: (n,) index into `sets`, -1 where nothing is known.
+    """
+
+    entries: pa.Table
+    sets: list[FeatureSet]
+    source: np.ndarray
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Offsets of the entries that have to be read."""
+        return np.flatnonzero(self.source < 0)
+
+
+def earlier_sets(store: Store, fingerprint: dict[str, Any], without: Sequence[str] = ()) -> Iterator[FeatureSet]:
+    """Every whole feature set of a work_dir that has this fingerprint.
+
+    without: stems to pass over. What is damaged is named and left out.
+    """
+    jsons = (name for name in store.names("") if name.endswith(".json") and layout.range_of(name))
+    stems = {name.removesuffix(".json") for name in jsons}
+    merged = _whole(lambda: open_merged(store))
+    for known in (merged, *whole_shards(store, sorted(stems - set(without)))):
+        if known is not None and known.facts["fingerprint"] == fingerprint:
+            yield known
+
+
+def whole_shards(store: Store, stems: Iterable[str]) -> Iterator[FeatureSet]:
+    """Those of the shards that are whole; the others are named and left out."""
+    opened = (_whole(lambda stem=stem: open_shard(store, stem)) for stem in stems)
+    return (shard for shard in opened if shard is not None)
+
+
+def _whole(opened) -> FeatureSet | None:
+    try:
+        return opened()
+    except DamagedError as error:
+        log.warning(_NOT_USED, error)
+        return None
+
+
+def look_up(manifest: Manifest, fresh: Iterable[FeatureSet], earlier: Iterable[FeatureSet], max_pixels: int) -> Found:
+    """What is known of each entry. `fresh` sets, of this run, count whole and first.
+
+    Of `earlier` ones counts what would come out the same if it were read again.
+    """
+    sets: list[FeatureSet] = []
+    known: list[pa.Table] = []
+    for feature_set, entries in [
+        *((s, s.entries) for s in fresh),
+        *((s, s.entries.filter(_lasting(s.entries, max_pixels))) for s in earlier),
+    ]:
+        known.append(entries.append_column("source", pa.array(np.full(entries.num_rows, len(sets)), pa.int64())))
+        sets.append(feature_set)
+    nothing = pa.schema([*ENTRIES, pa.field("source", pa.int64())]).empty_table()
+    table = pa.concat_tables([nothing, *known])
+    taken = table.take(_places(manifest.keys(), table))
+    return Found(taken.select(ENTRIES.names), sets, taken["source"].fill_null(-1).to_numpy())
+
+
+def _lasting(entries: pa.Table, max_pixels: int) -> pa.ChunkedArray:
+    pixels = pc.multiply(entries["width"].cast(pa.int64()), entries["height"].cast(pa.int64()))
+    fits = pc.fill_null(pc.less_equal(pixels, max_pixels), True)
+    code = pc.fill_null(entries["error_code"], "")
+    still_too_large = pc.and_(pc.equal(code, ErrorCode.TOO_LARGE.value), pc.invert(fits))
+    same_bad = pc.or_(pc.is_in(code, pa.array([lasting.value for lasting in LASTING])), still_too_large)
+    return pc.if_else(pc.equal(code, ""), fits, same_bad)
+
+
+def _places(wanted: pa.Table, table: pa.Table) -> pa.ChunkedArray:
+    """For each row of `wanted`, the first row of `table` with the same key, or null."""
+    numbered = table.select(KEY).append_column("place", pa.array(np.arange(table.num_rows)))
+    first = numbered.group_by(list(KEY)).aggregate([("place", "min")])
+    in_order = wanted.append_column("offset", pa.array(np.arange(wanted.num_rows)))
+    return in_order.join(first, list(KEY), join_type="left outer").sort_by("offset")["place_min"]

@@ -1,0 +1,120 @@
+"""From many feature sets to one, in the order of the list."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fastdup_ray import layout
+from fastdup_ray.errors import InputError
+from fastdup_ray.features.files import (
+    BLOCK,
+    FeatureSet,
+    Names,
+    names_of,
+    open_shard,
+    read_names,
+    write_bad,
+    write_names,
+    write_rows,
+    write_shard,
+)
+from fastdup_ray.features.known import Found
+from fastdup_ray.manifest import ENTRIES
+from fastdup_ray.outputs.tables import read_csv, write_parquet
+from fastdup_ray.sealed import file_sha256, write_json
+from fastdup_ray.storage import Store
+
+
+def merge(store: Store, uris: Names, found: Found, facts: dict[str, Any]) -> None:
+    """Writes features.dat, its names, the bad lists and manifest.parquet.
+
+    They may take the place of files that they are made of. So the new manifest and the digests are put first, under
+    shards/: whenever the run dies, features.dat is described, be it the old one or the new.
+    """
+    entries = _renumbered(found.entries)
+    with store.create(layout.FEATURES) as path:
+        digest = write_rows(path, row_blocks(found))
+        write_parquet(store, layout.MERGED_MANIFEST, entries)
+        sha256 = {layout.FEATURES: digest, layout.MERGED_MANIFEST: file_sha256(store.fetch(layout.MERGED_MANIFEST))}
+        write_json(store, layout.MERGED, facts | {"sha256": sha256})
+    write_parquet(store, layout.MANIFEST, entries)
+    write_names(store, layout.FEATURES_CSV, names_of(uris, entries))
+    for name in (layout.BAD_CSV, layout.BAD_CSV_TWIN):
+        write_bad(store, name, uris, entries)
+
+
+def merge_range(store: Store, start: int, stop: int, uris: Names, found: Found, facts: dict[str, Any]) -> None:
+    """Writes the feature shard of the list entries [start, stop), of which `found` and `uris` are."""
+    facts = facts | {"min_offset": start, "max_offset": stop}
+    write_shard(store, layout.range_stem(start, stop), uris, _renumbered(found.entries), row_blocks(found), facts)
+
+
+def open_ranges(store: Store) -> list[FeatureSet]:
+    """The ranges that run mode 1 left in a work_dir, by offset, each checked; `InputError` where they do not fit."""
+    names = (name for name in store.names("") if "/" not in name and name.endswith(".json"))
+    stems = sorted(name.removesuffix(".json") for name in names if layout.range_of(name))
+    ranges = [open_shard(store, stem) for stem in stems]
+    if not ranges:
+        return []
+    first, by_model = ranges[0].facts, "another run of mode 1 in a work_dir of its own makes what fits"
+    for stem, part in zip(stems, ranges, strict=True):
+        if part.facts["list_sha256"] != first["list_sha256"]:
+            raise InputError(f"{stem} is of another list than {stems[0]}: take the stranger away.")
+        if part.facts["fingerprint"]["model"] != first["fingerprint"]["model"]:
+            raise InputError(f"{stem} is of another model than {stems[0]}; {by_model}.")
+    bounds = [(part.facts["min_offset"], part.facts["max_offset"]) for part in ranges]
+    for (_, stop), (start, _) in pairwise([(0, 0), *bounds, (first["n"], first["n"])]):
+        if start > stop:
+            raise InputError(f"A gap between the ranges: entries {stop} to {start} of the list are missing.")
+        if start < stop:
+            raise InputError(f"An overlap: entries {start} to {stop} of the list are there twice; take one range away.")
+    return ranges
+
+
+def merge_ranges(store: Store, ranges: list[FeatureSet]) -> dict[str, Any]:
+    """`merge` of ranges that `open_ranges` gave; returns the facts of the list."""
+    own = ("min_offset", "max_offset", "sha256")
+    facts = {name: value for name, value in ranges[0].facts.items() if name not in own}
+    entries = pa.concat_tables(part.entries for part in ranges)
+    source = np.repeat(np.arange(len(ranges)), [part.entries.num_rows for part in ranges])
+    stems = [layout.range_stem(part.facts["min_offset"], part.facts["max_offset"]) for part in ranges]
+    merge(store, _uris(store, stems, entries), Found(entries, ranges, source), facts)
+    return facts
+
+
+def _uris(store: Store, stems: list[str], entries: pa.Table) -> Names:
+    """The entries' names, from the lists of good and bad ones, which keep the bytes that JSON cannot."""
+    good = [read_names(store.fetch(stem + ".dat.csv")) for stem in stems]
+    bad = [read_csv(store.fetch(stem + ".bad.csv"), layout.BAD_HEADER)["filename"] for stem in stems]
+    names = pa.chunked_array(
+        [chunk for column in (*good, *bad) for chunk in column.cast(pa.large_binary()).chunks], pa.large_binary()
+    )
+    rows = entries["rows"].to_numpy()
+    is_bad = rows == 0
+    place = np.where(is_bad, rows.sum() + np.cumsum(is_bad) - 1, np.cumsum(rows) - rows)
+    return names.take(pa.array(place))
+
+
+def row_blocks(found: Found) -> Iterator[np.ndarray]:
+    """The rows of all good entries in order, (r, d) float32 each, no copy."""
+    rows = found.entries["rows"].to_numpy()
+    good = np.flatnonzero(rows)
+    if len(good) == 0:
+        return
+    source, count = found.source[good], rows[good]
+    first = found.entries["first_row"].take(pa.array(good)).to_numpy()
+    breaks = np.flatnonzero((source[1:] != source[:-1]) | (first[1:] != first[:-1] + count[:-1])) + 1
+    for run in np.split(np.arange(len(good)), breaks):
+        start, stop = first[run[0]], first[run[-1]] + count[run[-1]]
+        for row in range(start, stop, BLOCK):
+            yield found.sets[source[run[0]]].rows[row : min(row + BLOCK, stop)]
+
+
+def _renumbered(entries: pa.Table) -> pa.Table:
+    """`entries` with first_row counted through."""
+    rows = entries["rows"].to_numpy()
+    first = pa.array(np.cumsum(rows) - rows, pa.int64(), mask=rows == 0)
+    return entries.set_column(ENTRIES.get_field_index("first_row"), "first_row", first)

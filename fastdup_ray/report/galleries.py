@@ -1,0 +1,148 @@
+"""Galleries: pages with the first few pairs, outliers or groups, made at any time after a run."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from fastdup_ray import layout
+from fastdup_ray.errors import ConfigError, WorkDirError
+from fastdup_ray.records import Pairs
+from fastdup_ray.report.findings import (
+    Groups,
+    PairView,
+    each_once,
+    measure_of,
+    read_config,
+    read_names,
+    read_pairs,
+    view_groups,
+    view_pairs,
+)
+from fastdup_ray.report.notebook import show_inline
+from fastdup_ray.report.rendering import render
+from fastdup_ray.report.thumbnails import Album
+from fastdup_ray.storage import Store, open_store
+
+Location = str | os.PathLike[str]
+
+
+def create_duplicates_gallery(
+    similarity_file: Location | None = None,
+    save_path: Location | None = None,
+    num_images: int = 20,
+    descending: bool = True,
+    work_dir: Location | None = None,
+) -> str:
+    """Writes duplicates.html: the most similar pairs, side by side. In a Jupyter notebook it is shown there as well.
+
+    similarity_file: similarity.csv of a run; or leave it out and give the work_dir. The pictures have to be where they
+        were at the run: one that is gone is a placeholder.
+    save_path: folder to write to, made where it is not there; default: the folder of the CSV.
+    num_images: pairs to show; (a, b) and (b, a) count once.
+    descending: False shows the least similar pairs of the file, the least similar first.
+
+    Returns the path of the page. Raises `ConfigError`, `FileNotFoundError`, `DamagedError` with one line for the user.
+    """
+    store, name = _source("similarity_file", similarity_file, work_dir, layout.SIMILARITY_CSV)
+    items, total = _first_pairs(store, name, num_images, descending)
+    order = f"the {'most' if descending else 'least'} similar pair first"
+    content = {"heading": "Duplicates", "kind": "pairs", "order": order, "items": items, "total": total}
+    return _write(store, name, save_path, layout.DUPLICATES_HTML, content)
+
+
+generate_duplicates_gallery = create_duplicates_gallery
+
+
+def create_outliers_gallery(
+    outliers_file: Location | None = None,
+    save_path: Location | None = None,
+    num_images: int = 20,
+    descending: bool = True,
+    work_dir: Location | None = None,
+) -> str:
+    """Writes outliers.html: the outliers, each beside its closest neighbour, the farthest first.
+
+    outliers_file: outliers.csv of a run. descending: False shows the least far first. The rest is as in
+    `create_duplicates_gallery`; of two outliers that are each other's closest neighbours the page has one row.
+    """
+    store, name = _source("outliers_file", outliers_file, work_dir, layout.OUTLIERS_CSV)
+    items, total = _first_pairs(store, name, num_images, descending)
+    order = f"the {'farthest' if descending else 'least far'} first"
+    content = {"heading": "Outliers", "kind": "outliers", "order": order, "items": items, "total": total}
+    return _write(store, name, save_path, layout.OUTLIERS_HTML, content)
+
+
+def create_components_gallery(
+    work_dir: Location | None = None,
+    save_path: Location | None = None,
+    num_images: int = 20,
+    descending: bool = True,
+) -> str:
+    """Writes components.html: the groups of similar pictures, the largest first.
+
+    work_dir: of a run with run_cc=1. num_images: groups to show. descending: False shows the smallest first.
+    save_path: default: work_dir. The rest is as in `create_duplicates_gallery`.
+    """
+    store, name = _source("work_dir", None, work_dir, layout.COMPONENTS)
+    _check_number(num_images)
+    components = pq.read_table(_fetch(store, name))
+    images = pq.read_table(_fetch(store, layout.IMAGES))
+    names, pairs = read_pairs(_fetch(store, layout.SIMILARITY_CSV), read_names(store))
+    groups = Groups(components, images["sha256"], pairs, largest_first=descending)
+    with Album(names, images) as album:
+        items = list(view_groups(album, groups, num_images))
+    order = f"the {'largest' if descending else 'smallest'} group first"
+    content = {"heading": "Groups", "kind": "groups", "order": order, "items": items, "total": len(groups)}
+    return _write(store, name, save_path, layout.COMPONENTS_HTML, content)
+
+
+def _source(parameter: str, file: Location | None, work_dir: Location | None, name: str) -> tuple[Store, str]:
+    """Where the file to read is: its folder, and its name there."""
+    if file is not None:
+        folder, name = os.path.split(os.path.expanduser(file))
+        return open_store(folder or os.curdir), name
+    if work_dir is not None:
+        return open_store(os.path.expanduser(work_dir)), name
+    raise ConfigError(f"{parameter} is missing: say where the {name} is that a run wrote.")
+
+
+def _fetch(store: Store, name: str) -> Path:
+    try:
+        return store.fetch(name)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{name!r} is not in {store.location!r}; name what a finished run wrote there, or run again."
+        ) from None
+
+
+def _check_number(num_images: int) -> None:
+    if type(num_images) is not int or num_images < 1:
+        raise ConfigError(f"num_images={num_images!r} is not possible: it should be a whole number from 1 on.")
+
+
+def _first_pairs(store: Store, name: str, num_images: int, descending: bool) -> tuple[list[PairView], int]:
+    """The first pairs of a CSV, and how many there are, each counted once."""
+    _check_number(num_images)
+    names, pairs = read_pairs(_fetch(store, name))
+    pairs = each_once(pairs)
+    if not descending:  # the order of the file, never its values: whether they fall or rise depends on the metric
+        pairs = Pairs(pairs.source[::-1], pairs.target[::-1], pairs.value[::-1])
+    with Album(names) as album:
+        return list(view_pairs(album, pairs, num_images)), len(pairs)
+
+
+def _write(source: Store, name: str, save_path: Location | None, page: str, content: dict[str, Any]) -> str:
+    """Writes a gallery of `name` in `source`, shows it in a notebook, returns its path."""
+    target = source if save_path is None else open_store(os.path.expanduser(save_path))
+    measure = measure_of(read_config(source))
+    html = render("gallery.html", source=os.path.join(source.location, name), measure=measure, **content)
+    try:
+        target.prepare()
+    except WorkDirError as error:
+        raise ConfigError(f"save_path: {error}") from None
+    with target.create(page) as path:
+        path.write_text(html, encoding="utf-8")
+    show_inline(html)
+    return os.path.join(target.location, page)

@@ -1,0 +1,19 @@
+"""Pages inside a Jupyter notebook."""
+
+import sys
+
+from markupsafe import escape
+
+
+def show_inline(html: str) -> None:
+    """Shows a page below the notebook cell that is running; does nothing anywhere else.
+
+    The page stands in a frame of its own, so that neither its style nor the names in it reach the notebook.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython and ipython.get_ipython()
+    if not shell or "text/html" not in shell.display_formatter.active_types:  # IPython on a terminal shows text only
+        return
+    frame = f'<iframe srcdoc="{escape(html)}" sandbox="" width="100%" height="720" style="border: 0"></iframe>'
+    # IPython takes a bare iframe for a mistake and warns.
+    ipython.display.display(ipython.display.HTML(f"<div>{frame}</div>"))

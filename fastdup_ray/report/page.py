@@ -1,0 +1,177 @@
+"""report/index.html: one self-contained page about a run."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from os import fsdecode
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fastdup_ray import layout
+from fastdup_ray.outputs.tables import read_csv
+from fastdup_ray.report.findings import (
+    Groups,
+    each_once,
+    is_cosine,
+    measure_of,
+    read_config,
+    read_names,
+    read_pairs,
+    view_groups,
+    view_pairs,
+)
+from fastdup_ray.report.histogram import Histogram, make_histogram
+from fastdup_ray.report.rendering import render
+from fastdup_ray.report.thumbnails import MAX_PIXELS, Album
+from fastdup_ray.storage import Store
+
+MEGABYTE = 1_000_000
+GROUPS, GROUP_BYTES = 200, 16 * MEGABYTE
+PAIRS, PAIR_BYTES = 100, 7 * MEGABYTE
+OUTLIERS, OUTLIER_BYTES = 50, 4 * MEGABYTE
+BAD = 1000
+"""What is shown at most, and what its thumbnails may take: the page stays under 30 MB."""
+
+TILES = {
+    "entries": "files",
+    "images": "good images",
+    "bad": "bad files",
+    "exact_copies": "exact copies",
+    "components": "groups",
+    "outliers": "outliers",
+}
+"""Name in the summary's counts -> words on the page."""
+
+
+class Weighed(Protocol):
+    @property
+    def weight(self) -> int: ...
+
+
+T = TypeVar("T")
+W = TypeVar("W", bound=Weighed)
+
+
+@dataclass(frozen=True)
+class Section(Generic[T]):
+    """The first items of `total`."""
+
+    items: list[T]
+    total: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    name: str
+    text: str
+    alarm: bool = False
+
+
+def write_report(store: Store, summary: dict[str, Any]) -> None:
+    """Writes report/index.html from the finished outputs in `store`; `summary`: what summary.json will hold.
+
+    Raises `DamagedError` or `FileNotFoundError` where an output is not what the run wrote. A picture that is gone by
+    now is a placeholder.
+    """
+    html = render("page.html", **_content(store, summary))
+    with store.create(layout.REPORT) as path:
+        path.write_text(html, encoding="utf-8")
+
+
+def _content(store: Store, summary: dict[str, Any]) -> dict[str, Any]:
+    config = read_config(store)
+    images = pq.read_table(store.fetch(layout.IMAGES))
+    names, pairs = read_pairs(store.fetch(layout.SIMILARITY_CSV), read_names(store))
+    names, outliers = read_pairs(store.fetch(layout.OUTLIERS_CSV), names)
+    groups = None
+    if store.exists(layout.COMPONENTS):  # not with run_cc=0
+        groups = Groups(pq.read_table(store.fetch(layout.COMPONENTS)), images["sha256"], pairs)
+    bad = read_csv(store.fetch(layout.BAD_CSV), layout.BAD_HEADER)
+    pairs = each_once(pairs)
+    with Album(names, images, config.get("max_pixels", MAX_PIXELS)) as album:
+        shown = {
+            "groups": _groups_section(album, groups),
+            "pairs": Section(list(_within(PAIR_BYTES, view_pairs(album, pairs, PAIRS))), len(pairs)),
+            "outliers": Section(list(_within(OUTLIER_BYTES, view_pairs(album, outliers, OUTLIERS))), len(outliers)),
+            "bad": Section(_decoded(bad.slice(0, BAD)), bad.num_rows),
+        }
+    return shown | {
+        "input": _in_words(config.get("input_dir")),
+        "tiles": list(_tiles(summary.get("counts", {}), len(pairs))),
+        "sentence": " · ".join(_sentence(config, summary)),
+        "warnings": summary.get("warnings", []),
+        "histogram": _histogram(pairs.value, config) if len(pairs) else None,
+        "measure": measure_of(config),
+        "tables": list(_tables(config, summary)),
+        "has_groups": groups is not None,
+        "bad_codes": Counter(fsdecode(code) for code in bad["error_code"].to_pylist()).most_common(),
+        "version": summary.get("version", ""),
+    }
+
+
+def _groups_section(album: Album, groups: Groups | None) -> Section:
+    if groups is None:
+        return Section([], 0)
+    return Section(list(_within(GROUP_BYTES, view_groups(album, groups, GROUPS))), len(groups))
+
+
+def _within(budget: int, items: Iterable[W]) -> Iterator[W]:
+    """As many of `items`, and at least one, as weigh no more than `budget` bytes in all."""
+    spent = 0
+    for place, item in enumerate(items):
+        spent += item.weight
+        if place and spent > budget:
+            return
+        yield item
+
+
+def _decoded(table: pa.Table) -> list[list[str]]:
+    return [[fsdecode(cell) for cell in row.values()] for row in table.to_pylist()]
+
+
+def _tiles(counts: dict[str, int], pairs: int) -> Iterator[Tile]:
+    for name, words in TILES.items():
+        if name in counts:
+            yield Tile(words, f"{counts[name]:,}", alarm=name == "bad" and counts[name] > 0)
+    yield Tile("similar pairs", f"{pairs:,}")
+
+
+def _sentence(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
+    """The parameters that decide what is on the page, how the neighbours were found, and how long it took."""
+    for name in ("threshold", "ccthreshold", "lower_threshold", "nearest_neighbors_k", "distance"):
+        if name in config:
+            yield f"{name} {config[name]}"
+    neighbors = summary.get("neighbors", {})
+    if "index" in neighbors:
+        yield f"index {neighbors['index']}"
+    if neighbors.get("recall") is not None:
+        yield f"recall {neighbors['recall']:.4f}"
+    if seconds := summary.get("seconds"):
+        yield f"{sum(seconds.values()):,.1f} s"
+
+
+def _histogram(values: np.ndarray, config: dict[str, Any]) -> Histogram:
+    """The thresholds are cosines, so they can be drawn among cosines only."""
+    names = ("threshold", "ccthreshold") if is_cosine(config) else ()
+    return make_histogram(values, {name: config[name] for name in names if name in config})
+
+
+def _tables(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Captions and rows of what stands behind the fold."""
+    yield "Parameters", [(name, _in_words(value)) for name, value in config.items()]
+    parts = {"seconds": "Seconds", "neighbors": "Neighbours", "model": "Model", "fingerprint": "Fingerprint"}
+    for name, caption in parts.items():
+        if facts := summary.get(name):
+            yield caption, [(name, _in_words(value)) for name, value in facts.items()]
+
+
+def _in_words(value: Any) -> str:
+    if value is None or value == "":
+        return "not given"
+    if isinstance(value, list | tuple):
+        more = f" and {len(value) - 10:,} more" if len(value) > 10 else ""
+        return ", ".join(map(str, value[:10])) + more
+    return str(value)
