@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from fastdup_ray.errors import ConfigError
 
-RunMode = Literal[0, 1, 2, 3, 4]
+RunMode = Annotated[int, Field(ge=0, le=4)]
 NNMODELS = ("brute_force", "ball_tree", "lsh")
 TURI_NAMES = ("nnmodel", "ccthreshold", "run_cc", "run_pagerank", "run_degree")
 

@@ -26,6 +26,7 @@ from fastdup_ray.features import (
     merge,
     merge_range,
     merge_ranges,
+    open_complete,
     open_merged,
     open_ranges,
     read_names,
@@ -100,25 +101,29 @@ def merge_features(
 def take_features(work_dir: str, features_file: str) -> dict[str, Any]:
     """Run mode 2: the stored features, checked; ranges of run mode 1 are merged first. Returns the facts of them."""
     store = open_store(work_dir)
-    own_features = features_file != layout.FEATURES
-    ranges = [] if own_features else open_ranges(store)
+    if features_file != layout.FEATURES:
+        return _facts_of_own(store, features_file)
     try:
-        described = None if own_features else open_merged(store)
-    except DamagedError as error:
-        if not ranges:
-            raise DamagedError(f"{error} Make the features again (run_mode=1), or put the file back.") from None
-        described = None
-    if ranges and store.exists(layout.FEATURES):
-        _refuse_two_lists(store, ranges[0], described)
-    if ranges:
-        facts = merge_ranges(store, ranges)
-        return facts | {"counts": _counts(pa.concat_tables(part.entries for part in ranges))}
-    if described is not None:
-        if "list_sha256" not in described.facts or store.exists(layout.MERGED):
-            raise DamagedError(f"The features in {work_dir!r} are not complete: run mode 1 again.")
+        if ranges := open_ranges(store):
+            return _facts_of_ranges(store, ranges)
+        described = open_complete(store)
+        if described is None:
+            return _facts_of_own(store, features_file)
         check_digest(store, layout.FEATURES_CSV, described.facts["sha256"][layout.FEATURES_CSV])
-        return {name: described.facts[name] for name in FACTS} | {"counts": _counts(described.entries)}
-    return _facts_of_own(store, features_file)
+    except (DamagedError, FileNotFoundError) as error:
+        raise DamagedError(f"{error} Make it again (run_mode=1), or put the file back.") from None
+    return {name: described.facts[name] for name in FACTS} | {"counts": _counts(described.entries)}
+
+
+def _facts_of_ranges(store: Store, ranges: list[FeatureSet]) -> dict[str, Any]:
+    if store.exists(layout.FEATURES):
+        merged = open_merged(store)
+        if merged is None or merged.facts["list_sha256"] != ranges[0].facts["list_sha256"]:
+            raise InputError(
+                f"{store.location!r} has {layout.FEATURES} and also ranges of another list: take one or the other away."
+            )
+    facts = merge_ranges(store, ranges)
+    return facts | {"counts": _counts(pa.concat_tables(part.entries for part in ranges))}
 
 
 def _facts_of_own(store: Store, features_file: str) -> dict[str, Any]:
@@ -188,13 +193,6 @@ def _load_images(store: Store, features_file: str) -> Images:
         return Images(names, entries.take(pa.array(np.repeat(np.arange(len(entries)), entries["rows"].to_numpy()))))
     unknown = {field.name: pa.nulls(len(names), field.type) for field in ENTRIES}
     return Images(names, pa.table(unknown | {"uri": printable_column(names).cast(pa.string())}, ENTRIES))
-
-
-def _refuse_two_lists(store: Store, first: FeatureSet, described: FeatureSet | None) -> None:
-    if described is None or described.facts.get("list_sha256") != first.facts["list_sha256"]:
-        raise InputError(
-            f"{store.location!r} has {layout.FEATURES} and also ranges of another list: take one or the other away."
-        )
 
 
 def _write_config(store: Store, config: RunConfig) -> None:

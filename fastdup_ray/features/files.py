@@ -57,7 +57,7 @@ def write_shard(
 
 
 def open_shard(store: Store, stem: str) -> FeatureSet:
-    """A feature shard whose digests, range and number of rows were checked; raises `DamagedError`."""
+    """A feature shard whose digests and number of rows were checked; `DamagedError`, `FileNotFoundError`."""
     try:
         facts = read_json(store, stem + ".json")
         for suffix, sha256 in facts["sha256"].items():
@@ -66,30 +66,35 @@ def open_shard(store: Store, stem: str) -> FeatureSet:
         return FeatureSet(_mapped(store.fetch(stem + ".dat"), facts["d"], entries), entries, facts)
     except (KeyError, TypeError, pa.ArrowInvalid):
         raise DamagedError(f"{stem}.json is not of this version of fastdup_ray.") from None
-    except FileNotFoundError as error:
-        raise DamagedError(f"{error.args[0]}") from None
+
+
+def open_complete(store: Store) -> FeatureSet | None:
+    """features.dat of a finished run, checked; None where there is none; raises `DamagedError`."""
+    return _open_described(store, layout.SUMMARY, layout.MANIFEST)
 
 
 def open_merged(store: Store) -> FeatureSet | None:
-    """features.dat and its manifest of an earlier run, checked; None where no run describes it.
+    """The same, but also of a run that died after it had merged: then files under shards/ describe features.dat."""
+    try:
+        merged = _open_described(store, layout.MERGED, layout.MERGED_MANIFEST)
+    except DamagedError:
+        merged = None
+    return merged or open_complete(store)
 
-    Two files may describe it: shards/merged.json, while a merge is put in place, and summary.json from then on.
-    """
-    problem = None
-    for name, manifest in ((layout.MERGED, layout.MERGED_MANIFEST), (layout.SUMMARY, layout.MANIFEST)):
-        try:
-            facts = read_json(store, name)
-            for file in (layout.FEATURES, manifest):
-                check_digest(store, file, facts["sha256"][file])
-            entries = pq.read_table(store.fetch(manifest), schema=ENTRIES)
-            return FeatureSet(_mapped(store.fetch(layout.FEATURES), facts["d"], entries), entries, facts)
-        except FileNotFoundError:
-            continue
-        except (DamagedError, KeyError, pa.ArrowInvalid) as error:
-            problem = error
-    if problem:
-        raise DamagedError(str(problem))
-    return None
+
+def _open_described(store: Store, description: str, manifest: str) -> FeatureSet | None:
+    if not store.exists(description):
+        return None
+    try:
+        facts = read_json(store, description)
+        for name in (layout.FEATURES, manifest):
+            check_digest(store, name, facts["sha256"][name])
+        entries = pq.read_table(store.fetch(manifest), schema=ENTRIES)
+        return FeatureSet(_mapped(store.fetch(layout.FEATURES), facts["d"], entries), entries, facts)
+    except FileNotFoundError as error:
+        raise DamagedError(str(error)) from None
+    except (KeyError, pa.ArrowInvalid):
+        raise DamagedError(f"{description} is not of this version of fastdup_ray.") from None
 
 
 def map_features(store: Store, name: str, d: int) -> np.ndarray:

@@ -17,8 +17,6 @@ from fastdup_ray.storage import Store
 
 log = logging.getLogger(__name__)
 
-_NOT_USED = "%s It is not used; its pictures are read again."
-
 LASTING = (
     ErrorCode.ZERO_SIZE,
     ErrorCode.NOT_AN_IMAGE,
@@ -52,7 +50,7 @@ class Found:
 def earlier_sets(store: Store, fingerprint: dict[str, Any], without: Sequence[str] = ()) -> Iterator[FeatureSet]:
     """Every whole feature set of a work_dir that has this fingerprint.
 
-    without: stems to pass over. What is damaged is named and left out.
+    without: stems to pass over. What is damaged is named and left out; what another run just took away, only left out.
     """
     jsons = (name for name in store.names("") if name.endswith(".json") and layout.range_of(name))
     stems = {name.removesuffix(".json") for name in jsons}
@@ -72,7 +70,9 @@ def _whole(opened) -> FeatureSet | None:
     try:
         return opened()
     except DamagedError as error:
-        log.warning(_NOT_USED, error)
+        log.warning("%s It is not used; its pictures are read again.", error)
+        return None
+    except FileNotFoundError:
         return None
 
 

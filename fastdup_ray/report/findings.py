@@ -121,11 +121,11 @@ def each_once(pairs: Pairs) -> Pairs:
 
 def view_pairs(album: Album, pairs: Pairs, limit: int) -> Iterator[PairView]:
     """The first `limit` rows."""
-    sources = set(pairs.source.tolist())
-    rows = list(zip(pairs.source[:limit].tolist(), pairs.target[:limit].tolist(), pairs.value[:limit], strict=True))
-    album.ask(index for source, target, _ in rows for index in (source, target))
-    for source, target, value in rows:
-        yield PairView(album[source], album[target], float(value), target in sources)
+    source, target = pairs.source[:limit].tolist(), pairs.target[:limit].tolist()
+    both = np.isin(pairs.target[:limit], pairs.source).tolist()
+    album.ask(index for row in zip(source, target, strict=True) for index in row)
+    for first, second, value, also in zip(source, target, pairs.value[:limit].tolist(), both, strict=True):
+        yield PairView(album[first], album[second], value, also)
 
 
 class Groups:

@@ -10,10 +10,13 @@ def show_inline(html: str) -> None:
 
     The page stands in a frame of its own, so that neither its style nor the names in it reach the notebook.
     """
-    ipython = sys.modules.get("IPython")
-    shell = ipython and ipython.get_ipython()
-    if not shell or "text/html" not in shell.display_formatter.active_types:  # IPython on a terminal shows text only
+    if "IPython" not in sys.modules:
+        return
+    from IPython import get_ipython
+    from IPython.display import HTML, display
+
+    shell = get_ipython()
+    if shell is None or "text/html" not in shell.display_formatter.active_types:  # on a terminal it shows text only
         return
     frame = f'<iframe srcdoc="{escape(html)}" sandbox="" width="100%" height="720" style="border: 0"></iframe>'
-    # IPython takes a bare iframe for a mistake and warns.
-    ipython.display.display(ipython.display.HTML(f"<div>{frame}</div>"))
+    display(HTML(f"<div>{frame}</div>"))  # IPython takes a bare iframe for a mistake and warns

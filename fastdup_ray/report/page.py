@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from os import fsdecode
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,8 @@ from fastdup_ray import layout
 from fastdup_ray.outputs.tables import read_csv
 from fastdup_ray.report.findings import (
     Groups,
+    GroupView,
+    PairView,
     each_once,
     is_cosine,
     measure_of,
@@ -46,20 +48,14 @@ TILES = {
 """Name in the summary's counts -> words on the page."""
 
 
-class Weighed(Protocol):
-    @property
-    def weight(self) -> int: ...
-
-
-T = TypeVar("T")
-W = TypeVar("W", bound=Weighed)
+View = TypeVar("View", PairView, GroupView)
 
 
 @dataclass(frozen=True)
-class Section(Generic[T]):
+class Section:
     """The first items of `total`."""
 
-    items: list[T]
+    items: list[Any]
     total: int
 
 
@@ -99,6 +95,7 @@ def _content(store: Store, summary: dict[str, Any]) -> dict[str, Any]:
             "bad": Section(_decoded(bad.slice(0, BAD)), bad.num_rows),
         }
     return shown | {
+        "images": images.num_rows,
         "input": _in_words(config.get("input_dir")),
         "tiles": list(_tiles(summary.get("counts", {}), len(pairs))),
         "sentence": " · ".join(_sentence(config, summary)),
@@ -118,7 +115,7 @@ def _groups_section(album: Album, groups: Groups | None) -> Section:
     return Section(list(_within(GROUP_BYTES, view_groups(album, groups, GROUPS))), len(groups))
 
 
-def _within(budget: int, items: Iterable[W]) -> Iterator[W]:
+def _within(budget: int, items: Iterable[View]) -> Iterator[View]:
     """As many of `items`, and at least one, as weigh no more than `budget` bytes in all."""
     spent = 0
     for place, item in enumerate(items):
@@ -148,9 +145,9 @@ def _sentence(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
     if "index" in neighbors:
         yield f"index {neighbors['index']}"
     if neighbors.get("recall") is not None:
-        yield f"recall {neighbors['recall']:.4f}"
+        yield f"recall {neighbors['recall']:.4g}"
     if seconds := summary.get("seconds"):
-        yield f"{sum(seconds.values()):,.1f} s"
+        yield f"{sum(seconds.values()):,.1f} seconds"
 
 
 def _histogram(values: np.ndarray, config: dict[str, Any]) -> Histogram:

@@ -1,0 +1,155 @@
+"""What the tests share: the pictures and the truth about them, one Ray, one finished run, and small helpers."""
+
+import csv
+import io
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+os.environ.pop("RAY_ADDRESS", None)  # a cluster that the user happens to point at is none of the tests' business
+
+PHOTOS = Path(__file__).parent / "data" / "photos"
+
+SAME_BYTES = (
+    "features.dat",
+    "features.dat.csv",
+    "features.bad.csv",
+    "features.dat.bad",
+    "similarity.csv",
+    "outliers.csv",
+    "faiss.index",
+    "components_info.csv",
+    "connected_components.csv",
+    "manifest.parquet",
+    "images.parquet",
+    "similarity.parquet",
+    "components.parquet",
+)
+"""Outputs that depend on the pictures and the question alone, never on how the work was done."""
+
+EVERY_FILE = {*SAME_BYTES, "config.json", "summary.json", "report/index.html"}
+"""What a run leaves in an otherwise empty work_dir."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A line of photos.csv. path: absolute. group: pictures that show the same. code: why it is bad, or None."""
+
+    path: str
+    group: str
+    kind: str
+
+    @property
+    def code(self) -> str | None:
+        return self.kind.removeprefix("bad:") if self.kind.startswith("bad:") else None
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    return PHOTOS
+
+
+@pytest.fixture(scope="session")
+def truth() -> dict[str, Photo]:
+    """By absolute path."""
+    with open(PHOTOS.with_suffix(".csv"), encoding="utf-8", newline="") as file:
+        rows = [Photo(str(PHOTOS / row["path"]), row["group"], row["kind"]) for row in csv.DictReader(file)]
+    return {photo.path: photo for photo in rows}
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One small Ray for all tests; the executor uses it, and leaves it running."""
+    import ray
+
+    ray.init(
+        address="local", num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The work_dir of one inline run over the photos. To be read, never to be written to."""
+    work_dir = tmp_path_factory.mktemp("finished") / "out"
+    run_inline(PHOTOS, work_dir)
+    return work_dir
+
+
+def run_inline(input_dir: Any, work_dir: Path, **parameters: Any):
+    """`deduplicate` in this process; returns its `RunResult`."""
+    from fastdup_ray import RunConfig, deduplicate
+
+    return deduplicate(RunConfig.of(input_dir=input_dir, work_dir=work_dir, **{"executor": "inline"} | parameters))
+
+
+@contextmanager
+def deadline(seconds: int) -> Iterator[None]:
+    """Fails what hangs instead of hanging with it."""
+
+    def give_up(*_: Any) -> None:
+        raise TimeoutError(f"not done after {seconds} seconds")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def outputs(work_dir: Path) -> dict[str, bytes]:
+    """The bytes of those outputs that every way of doing the work has to agree on."""
+    return {name: (work_dir / name).read_bytes() for name in SAME_BYTES if (work_dir / name).exists()}
+
+
+def files_below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def csv_rows(path: Path) -> list[list[str]]:
+    """All rows of a CSV, its header among them; bytes that are not UTF-8 as surrogates."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return list(csv.reader(file, strict=True))
+
+
+def encode(image: Image.Image, format: str, **options: Any) -> bytes:
+    """The file that Pillow makes of a picture."""
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def cloudy(seed: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """A picture of soft colours that resembles no other seed's."""
+    rng = np.random.default_rng(seed)
+    noise = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    return noise.resize(size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(1))
+
+
+def save_cloudy(folder: Path, count: int, size: tuple[int, int] = (64, 48)) -> list[Path]:
+    """`count` different JPEGs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{seed:04d}.jpg" for seed in range(count)]
+    for seed, path in enumerate(paths):
+        cloudy(seed, size).save(path, quality=90)
+    return paths
+
+
+def unit_rows(n: int, d: int = 576, seed: int = 0) -> np.ndarray:
+    """(n, d) float32 of length 1, in random directions."""
+    return normalized(np.random.default_rng(seed).standard_normal((n, d)))
+
+
+def normalized(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)

@@ -1,0 +1,373 @@
+"""Every parameter: its name, default and bounds are the specification's, and a mistake is one clear line."""
+
+import inspect
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+import fastdup_ray
+from fastdup_ray import RunConfig, config
+from fastdup_ray.config import NOT_YET
+from fastdup_ray.errors import ConfigError
+
+SPECIFICATION = {
+    "input_dir": None,
+    "work_dir": "fastdup_out",
+    "compute": "cpu",
+    "verbose": False,
+    "num_threads": -1,
+    "num_images": -1,
+    "turi_param": "",
+    "distance": "cosine",
+    "threshold": 0.85,
+    "lower_threshold": 0.3,
+    "model_path": None,
+    "version": False,
+    "nearest_neighbors_k": 2,
+    "run_mode": 0,
+    "nn_provider": "faiss",
+    "min_offset": None,
+    "max_offset": None,
+    "faiss_mode": None,
+    "faiss_param": "",
+    "bounding_box": None,
+}
+FURTHER = {
+    "nnmodel": "brute_force",
+    "ccthreshold": 0.96,
+    "run_cc": True,
+    "run_pagerank": True,
+    "run_degree": True,
+    "executor": "ray",
+    "report": True,
+    "reuse": True,
+    "overwrite": False,
+}
+
+
+def of(**parameters) -> RunConfig:
+    return RunConfig.of(**{"input_dir": "photos"} | parameters)
+
+
+def refusal(**parameters) -> str:
+    """The one line that says what is wrong with `parameters`."""
+    with pytest.raises(ConfigError) as caught:
+        of(**parameters)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+# --- names and defaults ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "default"), (SPECIFICATION | FURTHER).items())
+def test_a_parameter_has_the_default_of_the_specification(name, default):
+    assert RunConfig.model_fields[name].default == default
+
+
+def test_the_specifications_parameters_come_first_and_in_an_order_that_positional_calls_know():
+    assert list(RunConfig.model_fields)[:2] == ["input_dir", "work_dir"]
+    assert set(list(RunConfig.model_fields)[: len(SPECIFICATION)]) == set(SPECIFICATION)
+
+
+def test_every_parameter_has_a_description():
+    assert not [name for name, field in RunConfig.model_fields.items() if not field.description]
+
+
+def test_the_signature_of_run_is_the_configuration():
+    parameters = inspect.signature(fastdup_ray.run).parameters
+    assert {name: parameter.default for name, parameter in parameters.items()} == {
+        name: field.default for name, field in RunConfig.model_fields.items()
+    }
+
+
+def test_the_docstring_of_run_names_every_parameter():
+    assert not [name for name in RunConfig.model_fields if f"        {name}: " not in fastdup_ray.run.__doc__]
+
+
+def test_a_configuration_is_json():
+    assert json.loads(json.dumps(of(turi_param="run_cc=0").model_dump()))["run_cc"] is False
+
+
+def test_a_configuration_does_not_change():
+    with pytest.raises(ValueError):
+        of().threshold = 0.5
+
+
+# --- mistakes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [("treshold", "threshold"), ("workdir", "work_dir"), ("nearest_neighbours_k", "nearest_neighbors_k")],
+)
+def test_an_unknown_name_is_refused_with_the_one_that_was_meant(wrong, meant):
+    line = refusal(**{wrong: 1})
+    assert repr(wrong) in line
+    assert f"Did you mean {meant}?" in line
+
+
+def test_an_unknown_name_like_no_other_is_refused_with_the_names_that_there_are():
+    line = refusal(xyzzy=1)
+    assert "Did you mean" not in line
+    assert all(name in line for name in SPECIFICATION)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("work_dir", ""),
+        ("work_dir", 3),
+        ("work_dir", None),
+        ("input_dir", 7),
+        ("input_dir", [7]),
+        ("compute", "tpu"),
+        ("verbose", "yes"),
+        ("verbose", 2),
+        ("num_threads", -2),
+        ("num_threads", 1.5),
+        ("num_threads", "2"),
+        ("num_images", -2),
+        ("num_images", True),
+        ("turi_param", 5),
+        ("distance", "hamming"),
+        ("threshold", 1.01),
+        ("threshold", -0.1),
+        ("threshold", float("nan")),
+        ("threshold", "0.9"),
+        ("threshold", None),
+        ("lower_threshold", 2),
+        ("lower_threshold", float("inf")),
+        ("ccthreshold", 1.5),
+        ("model_path", ""),
+        ("version", "no"),
+        ("nearest_neighbors_k", 0),
+        ("nearest_neighbors_k", -1),
+        ("nearest_neighbors_k", 2.5),
+        ("run_mode", 5),
+        ("run_mode", -1),
+        ("run_mode", "0"),
+        ("nn_provider", "annoy"),
+        ("min_offset", -2),
+        ("max_offset", "x"),
+        ("faiss_mode", 32),
+        ("nnmodel", 3),
+        ("nnmodel", "kd_tree"),
+        ("run_cc", 2),
+        ("executor", "dask"),
+        ("shard_size", 0),
+        ("num_actors", 0),
+        ("max_pixels", 0),
+        ("image_timeout", 0),
+        ("image_timeout", -1.0),
+        ("report", "maybe"),
+    ],
+)
+def test_a_value_that_is_not_possible_is_one_line_with_name_and_value_and_nothing_is_written(
+    name, value, tmp_path, monkeypatch, capsys, photos
+):
+    monkeypatch.chdir(tmp_path)
+    line = refusal(**{name: value})
+    assert line.startswith(name)
+    assert repr(value) in line or str(value) in line
+
+    assert fastdup_ray.run(**{"input_dir": str(photos), "work_dir": "out"} | {name: value}) == 1
+    told = capsys.readouterr()
+    assert told.err == f"fastdup_ray: {line}\n"
+    assert told.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("compute", ["cpu", "gpu"]),
+        ("distance", ["cosine", "euclidean", "squared_euclidean", "manhattan"]),
+        ("nn_provider", ["faiss", "turi"]),
+        ("nnmodel", ["brute_force", "ball_tree", "lsh"]),
+        ("run_mode", ["0", "1", "2", "3", "4"]),
+        ("threshold", ["1"]),
+        ("nearest_neighbors_k", ["1"]),
+    ],
+)
+def test_a_value_out_of_range_is_told_what_is_allowed(name, allowed):
+    line = refusal(**{name: 77 if name in ("threshold", "run_mode") else 0 if name.endswith("_k") else "nonsense"})
+    assert all(choice in line for choice in allowed)
+
+
+def test_without_an_input_there_is_nothing_to_run_on():
+    assert "input_dir" in refusal(input_dir=None)
+
+
+def test_version_needs_no_input():
+    assert RunConfig.of(version=True).version
+
+
+@pytest.mark.parametrize(("low", "high"), [(5, 5), (6, 5), (0, 0)])
+def test_offsets_that_leave_nothing_are_refused(low, high):
+    line = refusal(min_offset=low, max_offset=high)
+    assert f"min_offset={low}" in line
+    assert f"max_offset={high}" in line
+
+
+def test_a_file_is_no_work_dir(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    assert str(file) in refusal(work_dir=str(file))
+
+
+# --- what means the same -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "keywords"),
+    [
+        ("ccthreshold=0.9", {"ccthreshold": 0.9}),
+        ("run_cc=0", {"run_cc": False}),
+        ("run_cc=1", {"run_cc": True}),
+        ("nnmodel=0,ccthreshold=0.9,run_cc=1", {"nnmodel": "brute_force", "ccthreshold": 0.9, "run_cc": True}),
+        ("nnmodel=brute_force", {"nnmodel": "brute_force"}),
+        (" run_pagerank = 0 , run_degree=0, ", {"run_pagerank": False, "run_degree": False}),
+        ("", {}),
+    ],
+)
+def test_turi_param_means_the_same_as_keywords(text, keywords):
+    by_text, by_keywords = of(turi_param=text).model_dump(), of(**keywords).model_dump()
+    assert by_text | {"turi_param": ""} == by_keywords
+
+
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [({"ccthreshold": 0.9}, "ccthreshold=0.90"), ({"run_cc": 0}, "run_cc=0"), ({"nnmodel": 0}, "nnmodel=brute_force")],
+)
+def test_the_same_said_twice_is_no_contradiction(keyword, text):
+    of(**keyword, turi_param=text)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ({"ccthreshold": 0.9, "turi_param": "ccthreshold=0.8"}, "ccthreshold"),
+        ({"run_cc": True, "turi_param": "run_cc=0"}, "run_cc"),
+        ({"nnmodel": "lsh", "turi_param": "nnmodel=0"}, "nnmodel"),
+        ({"turi_param": "run_cc=0,run_cc=1"}, "run_cc"),
+    ],
+)
+def test_two_values_for_one_name_are_refused(parameters, name):
+    line = refusal(**parameters)
+    assert name in line
+    assert "twice" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("threshold=0.9", "'threshold'"),
+        ("ccthreshold", "'ccthreshold'"),
+        ("ccthreshold=", "'ccthreshold='"),
+        ("ccthreshold=2", "ccthreshold"),
+        ("ccthreshold=high", "ccthreshold"),
+        ("run_cc=2", "run_cc"),
+        ("nnmodel=3", "nnmodel"),
+    ],
+)
+def test_a_mistake_in_turi_param_is_told(text, told):
+    line = refusal(turi_param=text)
+    assert line.startswith("turi_param")
+    assert told in line
+
+
+@pytest.mark.parametrize(("value", "meaning"), [(0, "brute_force"), ("0", "brute_force")])
+def test_nnmodel_is_a_number_too(value, meaning):
+    assert of(nnmodel=value).nnmodel == meaning
+
+
+@pytest.mark.parametrize("spelling", ["HNSW32", "HSNW32"])
+def test_the_specifications_spelling_of_hnsw_works(spelling):
+    assert of(faiss_mode=spelling).faiss_mode == "HNSW32"
+
+
+@pytest.mark.parametrize("name", ["min_offset", "max_offset"])
+def test_minus_one_is_an_offset_not_given(name):
+    assert getattr(of(**{name: -1}), name) is None
+
+
+@pytest.mark.parametrize("value", [0, 1, True, False])
+def test_a_switch_is_a_number_or_a_boolean(value):
+    assert of(run_cc=value).run_cc is bool(value)
+
+
+@pytest.mark.parametrize("name", ["input_dir", "work_dir"])
+def test_the_home_folder_is_expanded(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert getattr(of(**{name: "~/here"}), name) == str(tmp_path / "here")
+
+
+def test_the_home_folder_is_expanded_in_a_list(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert of(input_dir=["~/a", Path("~/b")]).inputs == [str(tmp_path / "a"), str(tmp_path / "b")]
+
+
+@pytest.mark.parametrize("name", ["input_dir", "work_dir"])
+def test_a_path_object_is_a_path(name):
+    assert getattr(of(**{name: Path("some") / "where"}), name) == os.path.join("some", "where")
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "value"),
+    [
+        ("threshold", "0.9", 0.9),
+        ("nearest_neighbors_k", "5", 5),
+        ("run_cc", "0", False),
+        ("verbose", "1", True),
+        ("run_mode", "0", 0),
+        ("num_images", "-1", -1),
+        ("max_offset", "-1", None),
+        ("nnmodel", "0", "brute_force"),
+    ],
+)
+def test_words_of_a_command_line_are_read_as_what_they_name(name, word, value):
+    assert getattr(RunConfig.from_text({"input_dir": "photos", name: word}), name) == value
+
+
+@pytest.mark.parametrize(("name", "word"), [("threshold", "high"), ("nearest_neighbors_k", "2.5"), ("run_cc", "2")])
+def test_words_that_name_nothing_possible_are_refused(name, word):
+    with pytest.raises(ConfigError, match=rf"^{name}='{re.escape(word)}' is not possible"):
+        RunConfig.from_text({"input_dir": "photos", name: word})
+
+
+# --- not there yet -----------------------------------------------------------------------------------------------------
+
+CANDIDATES = {
+    "compute": ["gpu"],
+    "distance": ["euclidean", "squared_euclidean", "manhattan"],
+    "model_path": ["model.onnx"],
+    "run_mode": [1, 2, 3, 4],
+    "min_offset": [0],
+    "max_offset": [1],
+    "faiss_mode": ["IVF16,Flat", "LSH"],
+    "bounding_box": ["rows=0,cols=0,width=9,height=9"],
+    "nnmodel": ["ball_tree", "lsh"],
+}
+
+
+NOT_THERE = [(name, value) for name, there in NOT_YET.items() for value in CANDIDATES[name] if value not in there]
+
+
+@pytest.mark.parametrize(("name", "value"), NOT_THERE)
+def test_what_is_not_there_yet_is_refused_and_never_ignored(name, value):
+    line = refusal(**{name: value})
+    assert f"{name}={value!r} is not there yet" in line
+
+
+def test_each_parameter_that_is_not_whole_yet_is_tried_above():
+    assert set(NOT_YET) == {name for name, _ in NOT_THERE}
+
+
+@pytest.mark.parametrize("name", NOT_YET)
+def test_the_default_is_there(name):
+    assert RunConfig.model_fields[name].default in config.NOT_YET[name]

@@ -1,0 +1,418 @@
+"""From bytes to pixels: what is good, what it looks like, and with which code the rest is bad."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageDraw
+
+from fastdup_ray.errors import BadImageError
+from fastdup_ray.extract import decode as decode_module
+from fastdup_ray.extract.decode import careful_pillow, decode
+from tests.conftest import PHOTOS, cloudy, encode
+
+SIDE = 64
+ANY_SIZE = 10**9
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def pixels_of(data: bytes, side: int = SIDE) -> np.ndarray:
+    with careful_pillow():
+        return decode(data, side, ANY_SIZE).pixels.astype(int)
+
+
+def code_of(data: bytes, max_pixels: int = ANY_SIZE) -> str:
+    return refusal(data, max_pixels).code
+
+
+def refusal(data: bytes, max_pixels: int = ANY_SIZE) -> BadImageError:
+    with pytest.raises(BadImageError) as caught, careful_pillow():
+        decode(data, SIDE, max_pixels)
+    assert caught.value.message
+    assert "\n" not in caught.value.message
+    return caught.value
+
+
+def quarters(size: tuple[int, int] = (200, 120)) -> Image.Image:
+    """Red and green above, blue and white below: no two ways of turning it look alike."""
+    width, height = size
+    image = Image.new("RGB", size, WHITE)
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 0, width // 2 - 1, height // 2 - 1), RED)
+    draw.rectangle((width // 2, 0, width, height // 2 - 1), GREEN)
+    draw.rectangle((0, height // 2, width // 2 - 1, height), BLUE)
+    return image
+
+
+def corners(pixels: np.ndarray) -> list[np.ndarray]:
+    near, far = SIDE // 8, SIDE - SIDE // 8
+    return [pixels[row, column] for row, column in ((near, near), (near, far), (far, near), (far, far))]
+
+
+def assert_colours(pixels: np.ndarray, *expected: tuple[int, int, int], within: int = 12) -> None:
+    assert np.abs(np.array(corners(pixels)) - np.array(expected)).max() <= within
+
+
+# --- good pictures -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF"])
+def test_every_format_gives_the_picture(format):
+    image = quarters((128, 128))
+    try:
+        data = encode(image, format)
+    except (OSError, KeyError):
+        pytest.skip(f"this Pillow cannot write {format}")
+    with careful_pillow():
+        decoded = decode(data, SIDE, ANY_SIZE)
+    assert decoded.pixels.shape == (SIDE, SIDE, 3)
+    assert decoded.pixels.dtype == np.uint8
+    assert (decoded.width, decoded.height, decoded.format) == (128, 128, format)
+    assert_colours(decoded.pixels.astype(int), RED, GREEN, BLUE, WHITE)
+
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""Orientation tag -> how pixels have to be stored for it."""
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_picture_is_turned_back(orientation, format):
+    upright = quarters((200, 120))
+    stored = upright.transpose(TURNS[orientation]) if orientation in TURNS else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    quality = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(format, {})
+    with careful_pillow():
+        decoded = decode(encode(stored, format, exif=exif, **quality), SIDE, ANY_SIZE)
+    assert (decoded.width, decoded.height) == (200, 120)
+    assert np.abs(decoded.pixels.astype(int) - pixels_of(encode(upright, format, **quality))).mean() < 2
+    assert_colours(decoded.pixels.astype(int), RED, GREEN, BLUE, WHITE)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 99])
+def test_an_orientation_that_means_nothing_changes_nothing(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert_colours(pixels_of(encode(quarters(), "JPEG", exif=exif)), RED, GREEN, BLUE, WHITE, within=40)
+
+
+def on_transparent_green(mode: str) -> Image.Image:
+    """A black square in the upper left corner, of a picture that is transparent elsewhere."""
+    image = Image.new("RGBA", (SIDE, SIDE), (0, 200, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, SIDE // 2, SIDE // 2))
+    return image.convert(mode)
+
+
+def palette_with_transparency() -> bytes:
+    image = Image.new("P", (SIDE, SIDE), 1)
+    image.putpalette([0, 0, 0, 0, 200, 0])
+    image.paste(0, (0, 0, SIDE // 2, SIDE // 2))
+    return encode(image, "PNG", transparency=1)
+
+
+def palette_with_a_table_of_transparency() -> bytes:
+    image = Image.new("P", (SIDE, SIDE), 1)
+    image.putpalette([0, 0, 0, 0, 200, 0])
+    image.paste(0, (0, 0, SIDE // 2, SIDE // 2))
+    return encode(image, "PNG", transparency=bytes([255, 0]))
+
+
+def colour_key(mode: str, colour, key) -> bytes:
+    image = Image.new(mode, (SIDE, SIDE), colour)
+    image.paste(0 if isinstance(colour, int) else (0, 0, 0), (0, 0, SIDE // 2, SIDE // 2))
+    return encode(image, "PNG", transparency=key)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(encode(on_transparent_green("RGBA"), "PNG"), id="RGBA"),
+        pytest.param(encode(on_transparent_green("LA"), "PNG"), id="LA"),
+        pytest.param(encode(on_transparent_green("RGBA"), "WEBP", lossless=True, exact=True), id="WEBP"),
+        pytest.param(encode(on_transparent_green("RGBA"), "TIFF"), id="TIFF"),
+        pytest.param(palette_with_transparency(), id="P+tRNS"),
+        pytest.param(palette_with_a_table_of_transparency(), id="P+tRNS table"),
+        pytest.param(colour_key("RGB", (0, 200, 0), (0, 200, 0)), id="RGB+tRNS"),
+        pytest.param(colour_key("L", 90, 90), id="L+tRNS"),
+        pytest.param(encode(on_transparent_green("RGBA"), "GIF"), id="GIF"),
+    ],
+)
+def test_what_is_transparent_is_white(data):
+    assert_colours(pixels_of(data), (0, 0, 0), WHITE, WHITE, WHITE, within=8)
+
+
+def test_what_is_half_transparent_is_halfway_to_white():
+    data = encode(Image.new("RGBA", (SIDE, SIDE), (255, 0, 0, 128)), "PNG")
+    assert_colours(pixels_of(data), *[(255, 127, 127)] * 4, within=2)
+
+
+def grey_steps() -> np.ndarray:
+    """8-bit grey, four quarters."""
+    steps = np.full((SIDE, SIDE), 250, np.uint8)
+    steps[: SIDE // 2, : SIDE // 2], steps[: SIDE // 2, SIDE // 2 :], steps[SIDE // 2 :, : SIDE // 2] = 10, 90, 170
+    return steps
+
+
+def tiff_16_bit_big_endian(values: np.ndarray) -> bytes:
+    """The smallest TIFF that holds them."""
+    height, width = values.shape
+    tags = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 16 << 16), (259, 3, 1, 1 << 16), (262, 3, 1, 1 << 16),
+        (273, 4, 1, 8), (277, 3, 1, 1 << 16), (278, 4, 1, height), (279, 4, 1, 2 * width * height),
+    ]  # fmt: skip
+    directory = struct.pack(">H", len(tags)) + b"".join(struct.pack(">HHII", *tag) for tag in tags) + bytes(4)
+    pixels = values.astype(">u2").tobytes()
+    return b"MM\0*" + struct.pack(">I", 8 + len(pixels)) + pixels + directory
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(encode(Image.fromarray(grey_steps()), "PNG"), id="8 bits"),
+        pytest.param(encode(Image.fromarray(grey_steps().astype(np.uint16) * 257), "PNG"), id="16 bits"),
+        pytest.param(encode(Image.fromarray(grey_steps().astype(np.uint16) * 257), "TIFF"), id="16 bits TIFF"),
+        pytest.param(tiff_16_bit_big_endian(grey_steps().astype(np.uint16) * 257), id="16 bits TIFF, big end first"),
+        pytest.param(encode(Image.fromarray(grey_steps()), "JPEG", quality=98), id="JPEG"),
+    ],
+)
+def test_grey_is_grey_whatever_its_depth(data):
+    assert_colours(pixels_of(data), *[(grey,) * 3 for grey in (10, 90, 170, 250)], within=4)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_values_without_a_range_lie_between_black_and_white(kind):
+    data = encode(Image.fromarray((grey_steps().astype(kind) - 10) * 1000), "TIFF")
+    assert_colours(pixels_of(data), *[(grey,) * 3 for grey in (0, 85, 170, 255)], within=4)
+
+
+def test_values_without_a_range_may_all_be_alike_or_no_numbers():
+    for value in (0.0, float("nan"), float("inf"), 3e38):
+        assert pixels_of(encode(Image.fromarray(np.full((8, 8), value, np.float32)), "TIFF")).shape == (SIDE, SIDE, 3)
+
+
+def test_one_bit_is_black_and_white():
+    data = encode(Image.fromarray(grey_steps()).point(lambda value: 255 * (value > 128)).convert("1"), "PNG")
+    assert_colours(pixels_of(data), (0, 0, 0), (0, 0, 0), WHITE, WHITE, within=2)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+def test_cmyk_is_shown_in_its_colours(format):
+    quality = {"quality": 95, "subsampling": 0} if format == "JPEG" else {}
+    assert_colours(
+        pixels_of(encode(quarters().convert("CMYK"), format, **quality)), RED, GREEN, BLUE, WHITE, within=12
+    )
+
+
+def test_a_palette_is_looked_up():
+    assert_colours(pixels_of(encode(quarters().quantize(4), "PNG")), RED, GREEN, BLUE, WHITE)
+
+
+@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_an_animated_picture_is_its_first_frame(format):
+    others = [Image.new("RGB", (200, 120), colour) for colour in ("black", "grey")]
+    options = {"lossless": True} if format == "WEBP" else {}
+    data = encode(quarters(), format, save_all=True, append_images=others, **options)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.n_frames == 3
+    assert_colours(pixels_of(data), RED, GREEN, BLUE, WHITE, within=20)
+
+
+def test_a_colour_profile_does_no_harm():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert_colours(pixels_of(encode(quarters(), "PNG", icc_profile=profile)), RED, GREEN, BLUE, WHITE)
+
+
+@pytest.mark.parametrize("size", [(2400, 1600), (1600, 2400), (1031, 777), (600, 90)])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_the_short_cut_for_large_jpegs_shows_the_same(size, progressive):
+    with Image.open(PHOTOS / "originals" / "coffee.jpg") as photo:
+        large = photo.resize(size, Image.Resampling.BICUBIC)
+    data = encode(large, "JPEG", quality=90, progressive=progressive)
+    with careful_pillow():
+        decoded = decode(data, SIDE, ANY_SIZE)
+    with Image.open(io.BytesIO(data)) as image:
+        whole = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    assert (decoded.width, decoded.height) == size
+    assert np.abs(decoded.pixels.astype(int) - np.asarray(whole).astype(int)).mean() < 3
+
+
+def test_large_jpegs_take_the_short_cut(monkeypatch):
+    scales = []
+    load = Image.Image.load
+    monkeypatch.setattr(Image.Image, "load", lambda image: (scales.append(image.size), load(image))[1])
+    pixels_of(encode(quarters((1600, 960)), "JPEG"), SIDE)
+    assert min(scales) == (200, 120)
+
+
+def test_the_pixels_of_one_file_are_always_the_same():
+    data = (PHOTOS / "originals" / "cat.jpg").read_bytes()
+    assert pixels_of(data).tobytes() == pixels_of(data).tobytes()
+
+
+# --- bad ones ----------------------------------------------------------------------------------------------------------
+
+JPEGS = {
+    "photo": (PHOTOS / "originals" / "coffee.jpg").read_bytes(),
+    "progressive": encode(Image.open(PHOTOS / "originals" / "coffee.jpg"), "JPEG", progressive=True),
+    "large": encode(quarters((1600, 1200)), "JPEG", quality=95),
+    "large progressive": encode(cloudy(1, (1600, 1200)), "JPEG", quality=95, progressive=True),
+    "grey": encode(cloudy(2, (300, 200)).convert("L"), "JPEG"),
+}
+
+
+@pytest.mark.parametrize("percent", [1, 5, *range(10, 100, 10), 95, 99])
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_that_ends_early_is_truncated_and_never_half_grey(kind, percent):
+    data = JPEGS[kind]
+    assert code_of(data[: len(data) * percent // 100]) == "TRUNCATED"
+
+
+@pytest.mark.parametrize("missing", [3, 4, 8, 64])
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_without_its_last_bytes_is_truncated(kind, missing):
+    assert code_of(JPEGS[kind][:-missing]) == "TRUNCATED"
+
+
+@pytest.mark.parametrize("percent", [5, 30, 60, 90, 99])
+@pytest.mark.parametrize("format", ["PNG", "GIF", "TIFF", "BMP"])
+def test_other_pictures_that_end_early_are_truncated(format, percent):
+    data = encode(cloudy(0, (200, 150)), format)
+    assert code_of(data[: len(data) * percent // 100]) == "TRUNCATED"
+
+
+@pytest.mark.parametrize("percent", [5, 30, 60, 90, 99])
+@pytest.mark.parametrize("format", ["WEBP", "JPEG2000", "AVIF"])
+def test_modern_pictures_that_end_early_are_bad(format, percent):
+    try:
+        data = encode(cloudy(0, (200, 150)), format)
+    except (OSError, KeyError):
+        pytest.skip(f"this Pillow cannot write {format}")
+    assert code_of(data[: len(data) * percent // 100]) in ("TRUNCATED", "CORRUPT", "UNSUPPORTED")
+
+
+def test_an_empty_file_has_zero_size():
+    assert code_of(b"") == "ZERO_SIZE"
+
+
+@pytest.mark.parametrize(
+    "data", [b"x", b"Dear picture,\n" * 50, b"\0" * 4096, b"%PDF-1.7\n", b"<svg/>", b"PK\x03\x04" + b"\0" * 64]
+)
+def test_what_is_no_picture_is_not_an_image(data):
+    assert code_of(data) == "NOT_AN_IMAGE"
+
+
+@pytest.mark.parametrize("data", [b"\xff\x0a" + bytes(64), b"\0\0\0\x20ftypheic" + bytes(64), b"II*\0" + bytes(64)])
+def test_a_format_that_the_decoder_does_not_know_is_unsupported(data):
+    assert code_of(data) == "UNSUPPORTED"
+
+
+@pytest.mark.parametrize("place", [0.3, 0.5, 0.8])
+def test_a_png_with_overwritten_data_is_corrupt(place):
+    data = bytearray(encode(cloudy(0, (300, 200)), "PNG"))
+    start = int(len(data) * place)
+    data[start : start + 64] = bytes(64)
+    assert code_of(bytes(data)) == "CORRUPT"
+
+
+@pytest.mark.parametrize("side", [(1, 1), (1, 100), (100, 1)])
+def test_a_picture_under_two_pixels_a_side_is_too_small(side):
+    error = refusal(encode(Image.new("RGB", side), "PNG"))
+    assert (error.code, error.size) == ("TOO_SMALL", side)
+
+
+def test_two_pixels_a_side_are_enough():
+    assert pixels_of(encode(quarters((2, 2)), "PNG")).shape == (SIDE, SIDE, 3)
+
+
+def test_a_picture_over_max_pixels_is_too_large_and_one_with_just_as_many_is_not():
+    data = encode(quarters((50, 40)), "PNG")
+    error = refusal(data, max_pixels=1999)
+    assert (error.code, error.size) == ("TOO_LARGE", (50, 40))
+    assert "1999" in error.message
+    with careful_pillow():
+        assert decode(data, SIDE, 2000).width == 50
+
+
+def test_a_decompression_bomb_is_too_large_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("it was decoded"))
+    bomb = bytearray(encode(Image.new("1", (8, 8)), "PNG"))
+    bomb[16:24] = struct.pack(">II", 60_000, 60_000)
+    import zlib
+
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
+    assert code_of(bytes(bomb), max_pixels=178_956_970) == "TOO_LARGE"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ValueError("nonsense"), "CORRUPT"),
+        (SyntaxError("broken PNG file"), "CORRUPT"),
+        (KeyError(7), "CORRUPT"),
+        (IndexError(), "CORRUPT"),
+        (struct.error("unpack requires 4 bytes"), "CORRUPT"),
+        (ZeroDivisionError("division by zero"), "CORRUPT"),
+        (RecursionError("maximum depth"), "CORRUPT"),
+        (AssertionError(), "CORRUPT"),
+        (OSError("unrecognized data stream\ncontents"), "CORRUPT"),
+        (Image.DecompressionBombError("too much"), "CORRUPT"),
+        (OSError("image file is truncated (3 bytes not processed)"), "TRUNCATED"),
+        (EOFError(), "TRUNCATED"),
+        (MemoryError(), "OUT_OF_MEMORY"),
+    ],
+)
+@pytest.mark.parametrize("where", ["open", "load"])
+def test_whatever_a_decoder_raises_makes_the_picture_bad(error, code, where, monkeypatch):
+    data = encode(quarters(), "PNG")
+
+    def fail(*_args, **_keywords):
+        raise error
+
+    monkeypatch.setattr(Image if where == "open" else Image.Image, where, fail)
+    assert code_of(data) == code
+
+
+def test_an_interruption_is_no_bad_picture(monkeypatch):
+    def interrupt(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image, "open", interrupt)
+    with pytest.raises(KeyboardInterrupt), careful_pillow():
+        decode(b"x", SIDE, ANY_SIZE)
+
+
+@pytest.mark.parametrize("limit", [None, 1000, 5])
+def test_pillows_own_limit_is_lifted_inside_and_as_before_afterwards(limit, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    data = encode(quarters(), "PNG")
+    assert pixels_of(data).shape == (SIDE, SIDE, 3)
+    assert limit == Image.MAX_IMAGE_PIXELS
+    with pytest.raises(BadImageError), careful_pillow():
+        decode(b"", SIDE, ANY_SIZE)
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.filterwarnings("error")
+def test_broken_files_warn_nobody():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(quarters(), "JPEG", exif=exif)
+    place = data.index(b"Exif\0\0") + 10
+    broken = data[:place] + b"\xff\xff\xff\xff" + data[place + 4 :]
+    with careful_pillow():
+        decode(broken, SIDE, ANY_SIZE)
+
+
+def test_the_fingerprint_names_every_decoder():
+    text = decode_module.decoder_fingerprint()
+    assert all(name in text for name in ("recipe", "pillow", "libjpeg", "zlib", "webp", "avif", "libtiff", "jpg_2000"))
