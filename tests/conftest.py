@@ -97,7 +97,7 @@ def deadline(seconds: int) -> Iterator[None]:
     """Fails what hangs instead of hanging with it."""
 
     def give_up(*_: Any) -> None:
-        raise TimeoutError(f"not done after {seconds} seconds")
+        pytest.fail(f"not done after {seconds} seconds")
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(seconds)

@@ -208,7 +208,7 @@ def _is_done(ref: ray.ObjectRef) -> bool:
 
 
 def _deadly(error: RayActorError) -> BadImageError:
-    if "memory" in str(error).lower():
+    if "running low on memory" in str(error):  # what Ray says where it killed the worker for the node's sake
         return BadImageError(ErrorCode.OUT_OF_MEMORY, f"it took {TRIES} actors out of memory")
     return BadImageError(ErrorCode.CRASHED, f"it took {TRIES} actors down")
 

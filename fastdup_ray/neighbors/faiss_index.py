@@ -55,4 +55,7 @@ class FaissIndex:
         return self._index.search(np.ascontiguousarray(xq, np.float32), k)
 
     def save(self, path: Path) -> None:
-        faiss.write_index(self._index, str(path))
+        try:
+            faiss.write_index(self._index, str(path))
+        except RuntimeError as error:  # the words of the operating system stand in brackets at its end
+            raise OSError(str(error).rpartition("(")[2].strip(" )\n")) from None

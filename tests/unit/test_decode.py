@@ -2,10 +2,11 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageDraw
+from PIL import Image, ImageCms, ImageDraw, ImageFile
 
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract import decode as decode_module
@@ -243,15 +244,16 @@ def test_the_short_cut_for_large_jpegs_shows_the_same(size, progressive):
     with Image.open(io.BytesIO(data)) as image:
         whole = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     assert (decoded.width, decoded.height) == size
-    assert np.abs(decoded.pixels.astype(int) - np.asarray(whole).astype(int)).mean() < 3
+    assert np.abs(decoded.pixels.astype(int) - np.asarray(whole).astype(int)).mean() < 4
 
 
 def test_large_jpegs_take_the_short_cut(monkeypatch):
-    scales = []
-    load = Image.Image.load
-    monkeypatch.setattr(Image.Image, "load", lambda image: (scales.append(image.size), load(image))[1])
-    pixels_of(encode(quarters((1600, 960)), "JPEG"), SIDE)
-    assert min(scales) == (200, 120)
+    data = encode(quarters((1600, 960)), "JPEG")
+    sizes = []
+    load = ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: (sizes.append(image.size), load(image))[1])
+    pixels_of(data)
+    assert set(sizes) == {(200, 120)}
 
 
 def test_the_pixels_of_one_file_are_always_the_same():
@@ -344,12 +346,10 @@ def test_a_picture_over_max_pixels_is_too_large_and_one_with_just_as_many_is_not
 
 
 def test_a_decompression_bomb_is_too_large_before_it_is_decoded(monkeypatch):
-    monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("it was decoded"))
     bomb = bytearray(encode(Image.new("1", (8, 8)), "PNG"))
     bomb[16:24] = struct.pack(">II", 60_000, 60_000)
-    import zlib
-
     bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("it was decoded"))
     assert code_of(bytes(bomb), max_pixels=178_956_970) == "TOO_LARGE"
 
 
@@ -378,7 +378,7 @@ def test_whatever_a_decoder_raises_makes_the_picture_bad(error, code, where, mon
     def fail(*_args, **_keywords):
         raise error
 
-    monkeypatch.setattr(Image if where == "open" else Image.Image, where, fail)
+    monkeypatch.setattr(Image if where == "open" else ImageFile.ImageFile, where, fail)
     assert code_of(data) == code
 
 

@@ -54,8 +54,7 @@ def test_a_folder_is_searched_recursively_and_sorted_by_the_bytes_of_the_paths(f
 def test_names_are_absolute_paths(folder, monkeypatch):
     make(folder, "sub/x.jpg")
     monkeypatch.chdir(folder)
-    assert listed(".") == listed("sub/..") == listed("") if False else [str(folder / "sub/x.jpg")]
-    assert listed("sub") == [str(folder / "sub/x.jpg")]
+    assert listed(".") == listed("sub") == listed("./sub/../sub") == [str(folder / "sub/x.jpg")]
 
 
 def test_a_link_in_the_name_of_the_input_is_not_resolved(folder, tmp_path):
@@ -184,7 +183,7 @@ def test_a_list_keeps_its_order_and_drops_repeats(tmp_path):
         'filename,error_code,message\n/a.jpg,CORRUPT,"x, ""y"""\n"/b.jpg",,\n',
         "size,filename,mtime\n1,/a.jpg,2\n3\n4,/b.jpg,5\n",
         "file:///a.jpg\n/b.jpg\n",
-        "/x/../a.jpg\n//b.jpg\n" if os.path.abspath("//b.jpg") == "/b.jpg" else "/x/../a.jpg\n/./b.jpg\n",
+        "/x/../a.jpg\n/./b.jpg\n",
     ],
 )
 def test_a_list_is_one_path_a_row_or_a_csv_with_a_column_filename(tmp_path, content):
@@ -241,7 +240,7 @@ def test_an_empty_list_has_no_pictures(tmp_path):
 
 def test_a_uri_that_is_not_there_yet_is_refused_and_not_taken_for_a_file(tmp_path):
     with pytest.raises(InputError, match="s3://bucket/x.jpg"):
-        listed(write_list(tmp_path / "list", "gopher://x\n".replace("gopher://x", "s3://bucket/x.jpg")))
+        listed(write_list(tmp_path / "list", "s3://bucket/x.jpg\n"))
 
 
 # --- pictures and several inputs ---------------------------------------------------------------------------------------
@@ -289,7 +288,7 @@ def test_an_input_that_does_not_exist_is_named(inputs, tmp_path, monkeypatch):
 
 def code_of(ref: ImageRef) -> str:
     """The code with which an entry cannot be read."""
-    with pytest.raises(BadImageError) as caught, deadline(20):
+    with pytest.raises(BadImageError) as caught, deadline(5):
         reader_of(ref)(ref)
     assert caught.value.message
     return caught.value.code

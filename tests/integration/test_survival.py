@@ -1,0 +1,202 @@
+"""On Ray: workers and drivers that are killed, and pictures that kill their workers."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+from watchdog.events import FileClosedNoWriteEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from tests.integration.helpers import assert_same_files, make_pictures, run, start, summary_of
+
+N = 320
+SHARD = 16
+ACTORS = 2
+KILLS = 20
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def ray_address(ray_session):
+    import ray
+
+    return ray.get_runtime_context().gcs_address
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return make_pictures(tmp_path_factory.mktemp("many"), N, size=(480, 360))
+
+
+@pytest.fixture(scope="module")
+def arguments(pictures):
+    return (pictures, "--no-report", "--shard-size", SHARD, "--num-actors", ACTORS)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(arguments, tmp_path_factory, ray_address):
+    """A finished work_dir, and the seconds that it took."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    begin = time.monotonic()
+    done = run(*arguments, "--work-dir", out, RAY_ADDRESS=ray_address)
+    assert done.returncode == 0, done.stderr
+    return out, time.monotonic() - begin
+
+
+class Reads(FileSystemEventHandler):
+    """How often each file below a folder was opened, read and closed, as the kernel tells it."""
+
+    def __init__(self, folder: Path):
+        self.counts: dict[str, int] = {}
+        self._observer = Observer()
+        self._observer.schedule(self, str(folder), event_filter=[FileClosedNoWriteEvent])
+
+    def on_any_event(self, event):
+        self.counts[event.src_path] = self.counts.get(event.src_path, 0) + 1
+
+    def __enter__(self):
+        self._observer.start()
+        return self
+
+    def __exit__(self, *exc_info):
+        time.sleep(0.3)
+        self._observer.stop()
+        self._observer.join()
+
+    @property
+    def twice(self) -> int:
+        return sum(self.counts.values()) - len(self.counts)
+
+
+def workers(title: str) -> list[psutil.Process]:
+    """The processes of Ray's workers whose title says that they are `title`."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any(title in word for word in process.info["cmdline"] or []) and process.info["cmdline"][0].startswith("ray::"):
+            found.append(process)
+    return found
+
+
+def kill(victim: str, driver: psutil.Process) -> bool:
+    """kill -9; whether there was anything to kill."""
+    victims = {
+        "extract actor": lambda: workers("_ExtractActor")[:1],
+        "index actor": lambda: workers("_IndexActor"),
+        "final task": lambda: workers("write_outputs"),
+        "driver": lambda: [driver],
+        "everything": lambda: [driver, *workers("_ExtractActor"), *workers("_IndexActor"), *workers("write_outputs")],
+    }[victim]()
+    for process in victims:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            return False
+    return bool(victims)
+
+
+@pytest.mark.parametrize("moment", range(KILLS))
+def test_a_kill_at_any_moment_costs_no_more_than_the_shards_at_work(arguments, undisturbed, tmp_path, ray_address, moment):
+    reference, seconds = undisturbed
+    out = tmp_path / "out"
+    draw = random.Random(moment)
+    victim = ["extract actor", "driver", "everything", "index actor", "final task"][moment % 5]
+    when = draw.uniform(0.2, 1.0) * seconds
+    with Reads(arguments[0]) as reads:
+        process = start(*arguments, "--work-dir", out, RAY_ADDRESS=ray_address)
+        begin = time.monotonic()
+        killed = False
+        while process.poll() is None and not killed:
+            if time.monotonic() - begin > when:
+                killed = kill(victim, psutil.Process(process.pid))
+            time.sleep(0.005)
+        _, err = process.communicate(timeout=120)
+        if process.returncode == -signal.SIGKILL:
+            assert victim in ("driver", "everything")
+            again = run(*arguments, "--work-dir", out, RAY_ADDRESS=ray_address)
+            assert again.returncode == 0, again.stderr
+        else:
+            assert process.returncode == 0, err
+    assert_same_files(out, reference)
+    assert not list(out.glob("**/.tmp-*")) and not (out / "shards").exists()
+    assert len(reads.counts) == N
+    at_work = ACTORS * SHARD if victim in ("driver", "everything") else SHARD
+    assert reads.twice <= (at_work if killed else 0)
+
+
+# Pictures that take their worker down: a plugin for Pillow that does on purpose what broken decoders do.
+
+PLUGIN = """
+import os, signal, time
+from PIL import Image, ImageFile
+
+class Harmful(ImageFile.ImageFile):
+    format = "HARMFUL"
+    format_description = "does what broken decoders do"
+    def _open(self):
+        self._size, self._mode = (64, 64), "RGB"
+        what = self.fp.read(16)[8:]
+        if what.startswith(b"kill"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if what.startswith(b"sleep"):
+            time.sleep(3600)
+        if what.startswith(b"hog"):
+            hoard = []
+            while True:
+                hoard.append(bytearray(b"x" * (32 << 20)))
+        raise RuntimeError("anything at all")
+
+Image.register_open("HARMFUL", Harmful, lambda prefix: prefix.startswith(b"HARMFUL!"))
+"""
+
+
+@pytest.fixture(scope="module")
+def harmful(tmp_path_factory):
+    folder = make_pictures(tmp_path_factory.mktemp("harmful"), 60)
+    for number, what in ((7, b"kill"), (23, b"sleep"), (24, b"hog"), (41, b"raise"), (42, b"kill")):
+        (folder / f"{number:04d} {what.decode()}.jpg").write_bytes(b"HARMFUL!" + what)
+    return folder
+
+
+def test_pictures_that_kill_hang_or_hog_end_in_the_bad_list_and_all_others_are_good(harmful, tmp_path):
+    (tmp_path / "plugin").mkdir()
+    (tmp_path / "plugin/sitecustomize.py").write_text(PLUGIN)
+    out = tmp_path / "out"
+    environment = {"PYTHONPATH": str(tmp_path / "plugin"), "RAY_ADDRESS": "local"}
+    options = ("--image-timeout", 3, "--actor-memory", 512, "--num-threads", 2, "--shard-size", 32)
+    done = run(harmful, "--work-dir", out, "--no-report", *options, **environment)
+    assert done.returncode == 0, done.stderr
+    bad = [line.split(",") for line in (out / "features.bad.csv").read_text().splitlines()[1:]]
+    assert {os.path.basename(name): code for name, code, *_ in bad} == {
+        "0007 kill.jpg": "CRASHED",
+        "0023 sleep.jpg": "TIMEOUT",
+        "0024 hog.jpg": "OUT_OF_MEMORY",
+        "0041 raise.jpg": "CORRUPT",
+        "0042 kill.jpg": "CRASHED",
+    }
+    assert summary_of(out)["counts"]["images"] == 60
+
+
+def test_a_picture_too_large_for_the_actors_memory_is_bad(tmp_path, ray_address):
+    folder = make_pictures(tmp_path / "some", 5)
+    Image.new("RGBA", (12_000, 12_000)).save(folder / "huge.png", compress_level=1)
+    out = tmp_path / "out"
+    done = run(folder, "--work-dir", out, "--actor-memory", 256, "--no-report", RAY_ADDRESS=ray_address)
+    assert done.returncode == 0, done.stderr
+    assert "huge.png,OUT_OF_MEMORY," in (out / "features.bad.csv").read_text()
+
+
+def test_workers_that_cannot_start_end_the_run_with_one_line_and_blame_no_picture(arguments, tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/onnxruntime.py").write_text("import os\nif 'ray::' in open('/proc/self/cmdline').read(): os._exit(1)\n")
+    out = tmp_path / "out"
+    environment = {"PYTHONPATH": str(tmp_path / "broken"), "RAY_ADDRESS": "local"}
+    done = run(*arguments, "--work-dir", out, "--num-threads", 2, **environment)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert not (out / "features.bad.csv").exists()

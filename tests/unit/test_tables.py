@@ -1,0 +1,202 @@
+"""CSV and parquet: every name comes back as it was, every number has six decimals, the same table is the same bytes."""
+
+import csv
+import io
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fastdup_ray.errors import DamagedError
+from fastdup_ray.outputs.tables import encoded, printable_column, read_csv, write_csv, write_parquet
+from fastdup_ray.storage import Store, open_store
+from tests.conftest import csv_rows
+
+NASTY = [
+    "plain.jpg",
+    "comma, in it.jpg",
+    'say "hi".jpg',
+    '"',
+    '""',
+    '"quoted"',
+    "two\nlines.jpg",
+    "carriage\rreturn.jpg",
+    "both\r\n.jpg",
+    ',"\n',
+    "-dash.jpg",
+    "=1+1.jpg",
+    " space around ",
+    "tab\tin it",
+    "𝔉 😀 é é.jpg",
+    "#hash",
+    "NULL",
+    "nan",
+    "'",
+    "\\x41",
+    "back\\slash",
+    os.fsdecode(b"caf\xe9.jpg"),
+    os.fsdecode(b'\xff\xfe,"\x80'),
+]
+HEADER = ("index", "filename")
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return open_store(str(tmp_path))
+
+
+def bytes_of(store: Store, header, columns) -> bytes:
+    write_csv(store, "t.csv", header, columns)
+    return store.fetch("t.csv").read_bytes()
+
+
+# --- names -------------------------------------------------------------------------------------------------------------
+
+
+def assert_comes_back(store: Store, names: list[str]) -> None:
+    write_csv(store, "t.csv", HEADER, [np.arange(len(names)), encoded(names)])
+    path = store.fetch("t.csv")
+    assert csv_rows(path) == [list(HEADER), *([str(i), name] for i, name in enumerate(names))]
+    assert [os.fsdecode(name) for name in read_csv(path, HEADER)["filename"].to_pylist()] == names
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_a_name_comes_back_as_it_was(store, name):
+    assert_comes_back(store, [name])
+
+
+def test_many_names_come_back_in_their_order(store):
+    assert_comes_back(store, NASTY * 100)
+
+
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory) -> Store:
+    return open_store(str(tmp_path_factory.mktemp("tables")))
+
+
+@given(names=st.lists(st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name), max_size=5))
+@example(names=[b"\r", b"\n", b'"', b","])
+def test_any_bytes_that_can_be_a_name_come_back(shared_store, names):
+    assert_comes_back(shared_store, [os.fsdecode(name) for name in names])
+
+
+def test_a_table_without_rows_is_its_header(store):
+    assert bytes_of(store, HEADER, [np.arange(0), encoded([])]) == b"index,filename\n"
+    assert read_csv(store.fetch("t.csv"), HEADER).num_rows == 0
+
+
+def test_only_what_needs_quotes_has_them(store):
+    data = bytes_of(store, HEADER, [np.arange(3), encoded(["a b.jpg", "a,b.jpg", "é.jpg"])])
+    assert data == 'index,filename\n0,a b.jpg\n1,"a,b.jpg"\n2,é.jpg\n'.encode()
+
+
+def test_a_slice_and_chunks_are_written_as_what_they_show(store):
+    names = encoded(["a", "b", "c", "d"])
+    chunks = pa.chunked_array([names.slice(1, 1), names.slice(3, 1)])
+    assert bytes_of(store, ("filename",), [chunks]) == b"filename\nb\nd\n"
+    assert bytes_of(store, ("filename",), [names.slice(1, 2)]) == b"filename\nb\nc\n"
+
+
+# --- numbers -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.0, "1.000000"),
+        (0.0, "0.000000"),
+        (-0.0, "0.000000"),
+        (-0.25, "-0.250000"),
+        (0.9999994, "0.999999"),
+        (0.9999996, "1.000000"),
+        (1e-9, "0.000000"),
+        (-1e-9, "0.000000"),
+        (0.1 + 0.2, "0.300000"),
+        (123456789.125, "123456789.125000"),
+        (1e-6, "0.000001"),
+    ],
+)
+def test_a_real_has_six_decimals(store, value, text):
+    assert bytes_of(store, ("x",), [np.array([value])]) == f"x\n{text}\n".encode()
+
+
+@given(value=st.floats(-1e6, 1e6))
+def test_what_is_written_is_within_half_a_millionth(shared_store, value):
+    written = bytes_of(shared_store, ("x",), [np.array([value])]).decode().split()[1]
+    assert abs(float(written) - value) <= 5.1e-7
+    assert len(written.split(".")[1]) == 6
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([1.5, None, 2.0]),
+        pa.array(np.array([1.5, np.nan, 2.0]), from_pandas=True),
+        pa.chunked_array([pa.array([1.5, None]), pa.array([2.0])]),
+    ],
+)
+def test_what_is_not_there_is_empty(store, column):
+    assert bytes_of(store, ("x", "y"), [column, np.arange(3)]) == b"x,y\n1.500000,0\n,1\n2.000000,2\n"
+
+
+def test_a_column_of_nothing_is_empty(store):
+    columns = [np.arange(2), pa.nulls(2, pa.float64()), pa.nulls(2, pa.int64()), pa.array([None, "x"])]
+    assert bytes_of(store, ("a", "b", "c", "d"), columns) == b"a,b,c,d\n0,,,\n1,,,x\n"
+
+
+def test_whole_numbers_have_no_decimals(store):
+    assert bytes_of(store, ("x",), [np.array([0, -5, 2**62])]) == b"x\n0\n-5\n4611686018427387904\n"
+
+
+# --- damage ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n", b"other,filename\n0,a\n", b"index\n0\n", b"index,filename,more\n0,a,b\n", b"index,filename\n0\n", b"index,filename\n0,a,b\n"],
+)  # fmt: skip
+def test_a_csv_of_another_shape_is_damaged(tmp_path, content):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(DamagedError, match=r"t\.csv"):
+        read_csv(tmp_path / "t.csv", HEADER)
+
+
+@pytest.mark.parametrize("text", ["", "NULL", "nan", "N/A", "#N/A", "null"])
+def test_words_for_nothing_are_read_as_words(store, text):
+    data = io.StringIO()
+    csv.writer(data, lineterminator="\n").writerows([HEADER, ("0", text), ("1", "x")])
+    with store.create("t.csv") as path:
+        path.write_text(data.getvalue())
+    assert read_csv(store.fetch("t.csv"), HEADER)["filename"].to_pylist() == [text.encode(), b"x"]
+
+
+# --- parquet -----------------------------------------------------------------------------------------------------------
+
+
+def table() -> pa.Table:
+    return pa.table({"filename": printable_column(encoded(NASTY)), "x": np.linspace(0, 1, len(NASTY))})
+
+
+def test_the_same_table_is_the_same_parquet_bytes(store):
+    write_parquet(store, "a.parquet", table())
+    write_parquet(store, "b.parquet", table().replace_schema_metadata({"made": "somewhere else"}))
+    assert store.fetch("a.parquet").read_bytes() == store.fetch("b.parquet").read_bytes()
+
+
+def test_parquet_comes_back(store):
+    write_parquet(store, "a.parquet", table())
+    assert pq.read_table(store.fetch("a.parquet")).to_pydict() == table().to_pydict()
+
+
+def test_bytes_that_are_not_utf8_are_written_as_their_numbers():
+    names = encoded([os.fsdecode(b"caf\xe9.jpg"), "café.jpg", os.fsdecode(b"\xff\xc3\xa9")])
+    assert printable_column(names).to_pylist() == ["caf\\xe9.jpg", "café.jpg", "\\xffé"]
+
+
+def test_names_that_are_utf8_stay_as_they_are():
+    names = [name for name in NASTY if name.isprintable() or "\n" in name][:10]
+    assert printable_column(encoded(names)).to_pylist() == names
