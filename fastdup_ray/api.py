@@ -47,7 +47,7 @@ def _tell(result: RunResult, config: RunConfig) -> None:
         return
     neighbors = result.summary["neighbors"]
     print(
-        f"{counts['pairs']:,} similar pairs above {config.threshold:g}, {counts['exact_copies']:,} exact copies, "
+        f"{counts['distinct_pairs']:,} similar pairs above {config.threshold:g}, {counts['exact_copies']:,} exact copies, "
         f"{counts['outliers']:,} outliers; index {neighbors['index']}, recall {neighbors['recall']:g}."
     )
     if config.run_cc:

@@ -104,7 +104,7 @@ class _Run:
         return summary
 
     def _from_features(self) -> dict[str, Any]:
-        with make_executor(self.config) as executor:
+        with make_executor(self.config, self.store.location) as executor:
             with self._timed("features"):
                 facts = executor.call("index", take_features, self.store.location, self._features_file)
             summary = {"version": __version__} | facts | self._cost
@@ -119,7 +119,7 @@ class _Run:
             listing = side.submit(_list, self.config)
             if listing in wait([listing], LISTING_FIRST).done:
                 listing.result()
-            with make_executor(self.config) as executor:
+            with make_executor(self.config, self.store.location) as executor:
                 with self._timed("list"):
                     manifest = listing.result()
                 yield manifest, executor
@@ -132,7 +132,9 @@ class _Run:
             ("max_offset", self.config.max_offset, 1, n),
         ):
             if value is not None and not least <= value <= most:
-                raise ConfigError(f"{name}={value} is outside of the list of {n} entries: {least} to {most} is possible.")
+                raise ConfigError(
+                    f"{name}={value} is outside of the list of {n} entries: {least} to {most} is possible."
+                )
         return self.config.min_offset or 0, self.config.max_offset or n
 
     def _make_features(

@@ -20,7 +20,8 @@ class RunResult:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Numbers of entries, images, bad ones, pairs, outliers, exact_copies and components of two or more."""
+        """Numbers of entries, images, bad ones, pairs (rows of similarity.csv), distinct_pairs ((a,b) and (b,a) once),
+        outliers, exact_copies, and components of two images or more."""
         return self.summary["counts"]
 
     @property

@@ -66,14 +66,12 @@ def truth() -> dict[str, Photo]:
 
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
-    """One small Ray for all tests; the executor uses it, and leaves it running."""
+def ray_session() -> Iterator[str]:
+    """The address of one small Ray for all tests; the executor uses it, and leaves it running."""
     import ray
 
-    ray.init(
-        address="local", num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False
-    )
-    yield
+    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
+    yield ray.get_runtime_context().gcs_address
     ray.shutdown()
 
 

@@ -38,12 +38,12 @@ def cores(config: RunConfig) -> int:
     return config.num_threads if config.num_threads > 0 else joblib.cpu_count()
 
 
-def make_executor(config: RunConfig) -> Executor:
-    """The executor that `config.executor` names."""
+def make_executor(config: RunConfig, work_dir: str) -> Executor:
+    """The executor that `config.executor` names, for work on `work_dir`."""
     if config.executor == "inline":
         from fastdup_ray.executors.inline import InlineExecutor
 
         return InlineExecutor()
     from fastdup_ray.executors.on_ray import RayExecutor
 
-    return RayExecutor(config)
+    return RayExecutor(config, work_dir)

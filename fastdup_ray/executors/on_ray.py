@@ -3,6 +3,7 @@
 import logging
 import os
 import resource
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,12 +12,14 @@ from typing import Any, Self
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import BadImageError, ErrorCode, FastdupError, WorkerError
+from fastdup_ray.errors import BadImageError, ErrorCode, FastdupError, WorkDirError, WorkerError
 from fastdup_ray.executors import Place, Result, cores
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec, quarantine
 from fastdup_ray.records import Shard, ShardReceipt
+from fastdup_ray.storage import open_store
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +41,8 @@ OBJECT_STORE_BYTES = 256 << 20
 class RayExecutor:
     """See `fastdup_ray.executors.Executor`. Starts a Ray of its own where none is running, and stops only that one."""
 
-    def __init__(self, config: RunConfig):
-        self._config = config
+    def __init__(self, config: RunConfig, work_dir: str):
+        self._config, self._work_dir = config, work_dir
         self._own_ray = False
         self._index_actor: Any = None
 
@@ -47,6 +50,11 @@ class RayExecutor:
         if not ray.is_initialized():
             self._own_ray = True
             _connect_or_start(cores(self._config), verbose=self._config.verbose)
+        try:
+            _refuse_unshared(self._work_dir)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
@@ -229,6 +237,31 @@ def _cause(error: RayTaskError) -> BaseException:
 
 def _last_line(error: Exception) -> str:
     return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+
+
+def _refuse_unshared(work_dir: str) -> None:
+    """`WorkDirError` where a node of the cluster does not see what this process puts into the work_dir."""
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    if len(nodes) < 2:
+        return
+    store, name = open_store(work_dir), f".probe-{uuid.uuid4().hex}"
+    with store.create(name) as path:
+        path.touch()
+    try:
+        for node in nodes:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            seen = ray.remote(num_cpus=0, scheduling_strategy=there)(_sees).remote(work_dir, name)
+            if not _result(seen):
+                raise WorkDirError(
+                    f"Node {node['NodeManagerAddress']} of the cluster does not share work_dir {work_dir!r}; "
+                    "name a folder that all nodes share."
+                )
+    finally:
+        store.remove(name)
+
+
+def _sees(work_dir: str, name: str) -> bool:
+    return open_store(work_dir).exists(name)
 
 
 def _bound_memory(more: int) -> None:

@@ -41,7 +41,12 @@ def write_results(store: Store, config: RunConfig, images: Images, neighbors: Ne
     _write_pairs(store, layout.SIMILARITY_CSV, images, pairs)
     _write_pairs(store, layout.OUTLIERS_CSV, images, outliers)
     write_parquet(store, layout.SIMILARITY, _pairs_table(images, pairs))
-    counts = {"pairs": len(pairs), "outliers": len(outliers), "exact_copies": _exact_copies(images)}
+    counts = {
+        "pairs": len(pairs),
+        "distinct_pairs": _distinct(pairs),
+        "outliers": len(outliers),
+        "exact_copies": _exact_copies(images),
+    }
     if config.run_cc:
         return counts | {"components": _write_components(store, config, images, neighbors)}
     for name in COMPONENT_FILES:
@@ -69,6 +74,12 @@ def _write_pairs(store: Store, name: str, images: Images, pairs: Pairs) -> None:
 def _pairs_table(images: Images, pairs: Pairs) -> pa.Table:
     ends = [printable_column(end) for end in _ends(images, pairs)]
     return pa.table([*ends, pa.array(pairs.value)], layout.PAIRS_HEADER)
+
+
+def _distinct(pairs: Pairs) -> int:
+    """(a,b) and (b,a) counted once."""
+    ends = np.sort(np.stack([pairs.source, pairs.target], axis=1), axis=1)
+    return len(np.unique(ends, axis=0))
 
 
 def _digests(images: Images) -> np.ndarray:

@@ -58,7 +58,9 @@ def assert_colours(pixels: np.ndarray, *expected: tuple[int, int, int], within: 
 # --- good pictures -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF"])
+@pytest.mark.parametrize(
+    "format", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "AVIF"]
+)
 def test_every_format_gives_the_picture(format):
     image = quarters((128, 128))
     try:
@@ -209,9 +211,7 @@ def test_one_bit_is_black_and_white():
 @pytest.mark.parametrize("format", ["JPEG", "TIFF"])
 def test_cmyk_is_shown_in_its_colours(format):
     quality = {"quality": 95, "subsampling": 0} if format == "JPEG" else {}
-    assert_colours(
-        pixels_of(encode(quarters().convert("CMYK"), format, **quality)), RED, GREEN, BLUE, WHITE, within=12
-    )
+    assert_colours(pixels_of(encode(quarters().convert("CMYK"), format, **quality)), RED, GREEN, BLUE, WHITE, within=12)
 
 
 def test_a_palette_is_looked_up():

@@ -45,7 +45,18 @@ def below(folder: Path, **parameters) -> list[str]:
 
 
 def test_a_folder_is_searched_recursively_and_sorted_by_the_bytes_of_the_paths(folder):
-    names = ["b.jpg", "a/x.jpg", "a.b/x.jpg", "a.jpg", "a/é/1.jpg", "a/z.jpg", "B.jpg", "a-1.jpg", "a/b/c/d.jpg", "é.jpg"]
+    names = [
+        "b.jpg",
+        "a/x.jpg",
+        "a.b/x.jpg",
+        "a.jpg",
+        "a/é/1.jpg",
+        "a/z.jpg",
+        "B.jpg",
+        "a-1.jpg",
+        "a/b/c/d.jpg",
+        "é.jpg",
+    ]
     make(folder, *names)
     assert below(folder) == sorted(names, key=os.fsencode)
     assert below(folder).index("a.b/x.jpg") < below(folder).index("a/x.jpg")
@@ -63,7 +74,9 @@ def test_a_link_in_the_name_of_the_input_is_not_resolved(folder, tmp_path):
     assert listed(tmp_path / "link") == [str(tmp_path / "link" / "x.jpg")]
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "JPG", "Jpeg", "png", "PNG", "gif", "bmp", "webp", "tif", "TIFF", "heic", "avif"])
+@pytest.mark.parametrize(
+    "suffix", ["jpg", "JPG", "Jpeg", "png", "PNG", "gif", "bmp", "webp", "tif", "TIFF", "heic", "avif"]
+)
 def test_a_picture_is_known_by_its_suffix_in_any_case(folder, suffix):
     make(folder, f"x.{suffix}")
     assert below(folder) == [f"x.{suffix}"]

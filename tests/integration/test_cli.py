@@ -1,0 +1,200 @@
+"""The command: every parameter a flag, a code for every end, and never a traceback."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from fastdup_ray import RunConfig, __version__
+from fastdup_ray.cli import main
+from tests.checker import check
+from tests.conftest import EVERY_FILE, PHOTOS, files_below, run_inline, save_cloudy
+
+PHONE = PHOTOS / "phone"
+
+
+def call(*arguments: object) -> int:
+    """The exit code of the command in this process."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+@pytest.fixture
+def help_text(capsys, monkeypatch) -> str:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert call("run", "--help") == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [name for name in RunConfig.model_fields if name != "input_dir"])
+def test_every_parameter_is_a_flag_in_kebab_case_that_the_help_explains(name, help_text):
+    flag = "--" + name.replace("_", "-")
+    assert re.search(rf"(^|\s){flag}(\s|,|$|/)", help_text, re.MULTILINE)
+    words = " ".join(help_text.split())
+    assert RunConfig.model_fields[name].description.split(";")[0].split(":")[0][:40] in words
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["nearest-neighbors-k INTEGER", "cosine|euclidean", "cpu|gpu", "ray|inline", "[0.85]", "--no-report", "[INPUT]"],
+)
+def test_the_help_tells_types_choices_and_defaults(told, help_text):
+    assert told in help_text
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"]])
+def test_the_help_of_the_command_tells_its_exit_codes(arguments, capsys):
+    assert call(*arguments) == 0
+    text = capsys.readouterr().out
+    assert all(code in text for code in ("0 done", "1 failed", "2 usage", "3 ", "130 interrupted"))
+    assert "run" in text
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["run", "--version"]])
+def test_the_version_is_printed(arguments, capsys):
+    assert call(*arguments) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
+def test_a_run_ends_with_0_and_every_file(tmp_path, capsys):
+    assert call("run", PHONE, "--work-dir", tmp_path / "out", "--executor", "inline") == 0
+    assert files_below(tmp_path / "out") == EVERY_FILE
+    assert check(tmp_path / "out", PHONE) == []
+    told = capsys.readouterr()
+    assert "6 good and 0 bad images" in told.out
+    assert told.err == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "parameters"),
+    [
+        (["--threshold", "0.5"], {"threshold": 0.5}),
+        (["--nearest-neighbors-k", "5"], {"nearest_neighbors_k": 5}),
+        (["--turi-param", "ccthreshold=0.9,run_cc=1"], {"ccthreshold": 0.9}),
+        (["--run-cc", "0"], {"run_cc": False}),
+        (["--faiss-mode", "HSNW32", "--faiss-param", "efSearch=175"], {"faiss_mode": "HNSW32"}),
+        (["--num-images", "3", "--no-report"], {"num_images": 3, "report": False}),
+        (["--run-mode", "0", "--num-threads", "1", "--max-offset", "-1"], {"num_threads": 1}),
+    ],
+)
+def test_a_flag_does_what_its_parameter_does(flags, parameters, tmp_path):
+    assert call("run", PHONE, "--work-dir", tmp_path / "out", "--executor", "inline", *flags) == 0
+    reference = run_inline(PHONE, tmp_path / "reference", **parameters)
+    for name in ("similarity.csv", "features.dat", "connected_components.csv", "faiss.index"):
+        one, other = tmp_path / "out" / name, Path(reference.work_dir) / name
+        assert one.exists() == other.exists()
+        assert not one.exists() or name == "faiss.index" or one.read_bytes() == other.read_bytes()
+    assert (tmp_path / "out" / "report").exists() == (Path(reference.work_dir) / "report").exists()
+
+
+def failure(capsys, code: int, *arguments: object) -> str:
+    """The command ends with `code`; returns what it says on stderr."""
+    assert call(*arguments) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "Traceback" not in told.err
+    return told.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", PHONE, "--treshold", "0.5"], "--threshold"),
+        (["run", PHONE, "--threshold", "2"], "threshold='2' is not possible"),
+        (["run", PHONE, "--threshold", "high"], "threshold='high' is not possible"),
+        (["run", PHONE, "--threshold"], "--threshold"),
+        (["run", PHONE, "--distance", "hamming"], "'cosine', 'euclidean'"),
+        (["run", PHONE, "--faiss-param", "ef=3"], "efSearch"),
+        (["run", PHONE, "--ccthreshold", "0.9", "--turi-param", "ccthreshold=0.8"], "twice"),
+        (["run", PHONE, "--bounding-box", "rows=1"], "bounding_box"),
+        (["run"], "input_dir is missing"),
+        (["run", PHONE, PHONE], "unexpected extra argument"),
+        (["walk"], "No such command"),
+    ],
+)
+def test_a_mistake_in_the_call_ends_with_2_and_writes_nothing(arguments, told, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert told in failure(capsys, 2, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", ["--threshold=2", "--run-mode=9", "--nn-provider=annoy"])
+def test_a_value_that_is_not_possible_is_one_line(wrong, capsys):
+    assert failure(capsys, 2, "run", PHONE, wrong).count("\n") == 1
+
+
+def test_an_input_that_is_not_there_ends_with_1(tmp_path, capsys):
+    told = failure(capsys, 1, "run", tmp_path / "nowhere", "--work-dir", tmp_path / "out")
+    assert told.startswith("fastdup-ray: ")
+    assert told.count("\n") == 1
+    assert "nowhere" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_that_are_all_bad_end_with_1(tmp_path, capsys):
+    told = failure(capsys, 1, "run", PHOTOS / "broken", "--work-dir", tmp_path / "out", "--executor", "inline")
+    assert "features.bad.csv" in told
+
+
+def test_the_command_is_installed():
+    (command,) = entry_points(group="console_scripts", name="fastdup-ray")
+    assert command.value == "fastdup_ray.cli:main"
+
+
+# --- in a process of its own -------------------------------------------------------------------------------------------
+
+COMMAND = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from fastdup_ray.cli import main; main()"
+)
+
+
+def started(*arguments: object, **environment: str) -> subprocess.Popen:
+    words = [sys.executable, "-c", COMMAND, *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(words, **pipes, env=os.environ | environment, start_new_session=True)
+
+
+@pytest.mark.slow
+def test_the_command_works_in_a_process_of_its_own(tmp_path):
+    with started("run", PHONE, "--work-dir", tmp_path / "out", "--executor", "inline") as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "6 good and 0 bad images" in out
+
+
+@pytest.mark.slow
+def test_progress_is_told_without_escape_codes_where_there_is_no_terminal(tmp_path):
+    with started("run", PHONE, "--work-dir", tmp_path / "out", "--executor", "inline") as process:
+        out, err = process.communicate(timeout=60)
+    assert "\r" not in out + err
+    assert "\x1b" not in out + err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["inline", "ray"])
+def test_an_interrupted_run_ends_with_130_says_how_to_go_on_and_does(executor, tmp_path, ray_session):
+    pictures, work_dir = tmp_path / "pictures", tmp_path / "out"
+    total = len(save_cloudy(pictures, 600, (32, 24)))
+    flags = ("--work-dir", work_dir, "--executor", executor, "--shard-size", 16, "--num-actors", 1, "--no-report")
+    with started("run", pictures, *flags, RAY_ADDRESS=ray_session) as process:
+        end = time.monotonic() + 60
+        while not list(work_dir.glob("shards/*.json")) and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "the same call goes on from there" in err
+    assert "Traceback" not in err
+    assert not [name for name in files_below(work_dir) if ".tmp-" in name]
+    again = run_inline(pictures, work_dir, report=False)
+    assert 0 < again.summary["read"] < total
+    assert check(work_dir) == ["report/index.html: missing"] or check(work_dir) == []
