@@ -47,8 +47,9 @@ def _tell(result: RunResult, config: RunConfig) -> None:
         return
     neighbors = result.summary["neighbors"]
     print(
-        f"{counts['distinct_pairs']:,} similar pairs above {config.threshold:g}, {counts['exact_copies']:,} exact copies, "
-        f"{counts['outliers']:,} outliers; index {neighbors['index']}, recall {neighbors['recall']:g}."
+        f"{counts['distinct_pairs']:,} similar pairs above {config.threshold:g}, "
+        f"{counts['exact_copies']:,} exact copies, {counts['outliers']:,} outliers; "
+        f"index {neighbors['index']}, recall {neighbors['recall']:g}."
     )
     if config.run_cc:
         print(f"{counts['components']:,} groups of two or more images above {config.ccthreshold:g}.")

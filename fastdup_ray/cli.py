@@ -8,6 +8,7 @@ import click
 from fastdup_ray.api import INTERRUPTED, run_and_tell
 from fastdup_ray.config import TURI_NAMES, RunConfig
 from fastdup_ray.errors import FastdupError
+from fastdup_ray.evaluation import evaluate
 from fastdup_ray.version import __version__
 
 INTERRUPTED_EXIT = 130
@@ -60,6 +61,21 @@ cli.add_command(
         help="De-duplicates INPUT: a folder, a picture, or a file that lists pictures.",
     )
 )
+
+
+@cli.command("evaluate")
+@click.argument("location", metavar="WORK_DIR_OR_FOLDER")
+@click.argument("truth", metavar="TRUTH.csv")
+@click.option("--plot", metavar="FILE.svg", help="Draw the curves.")
+@click.option("--work-dir", metavar="TEXT", help="Keep the features of a folder here; not given: nowhere.")
+@click.option("--executor", metavar="ray|inline", help=RunConfig.model_fields["executor"].description)
+def _evaluate(location: str, truth: str, **options: str | None) -> None:
+    """Measures the cosines of a finished run, or of a folder of pictures, by a truth file.
+
+    TRUTH.csv has the columns path (from its own folder on, or absolute), group (pictures that show the same) and, if
+    you like, edit (what was done to a copy; empty for an original).
+    """
+    print(evaluate(location, truth, **options).text())
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,19 +7,24 @@ import numpy as np
 STEPS = 1_000_000
 """Cosines are counted as the tool writes them, with six decimals."""
 
+ORIGINAL, UNKNOWN = -1, -2
+"""Kinds of edit that are none."""
+
 PAIRS_AT_ONCE = 1 << 23
 
 
 @dataclass(frozen=True)
 class PairCounts:
-    """Pairs by cosine: place i of an array is for the cosine i / STEPS - 1, so each is (2 · STEPS + 1,) int64.
+    """Pairs by cosine: place i of `same` and `other`, (2 · STEPS + 1,) int64, is for the cosine i / STEPS - 1.
 
-    same: of pairs in one group. other: of all others. by_kind: kind of edit -> of its copies with their originals.
+    same: of pairs in one group. other: of all others. kinds, places: (m,), the kind of edit and the place of each pair
+    of a copy and an original of its group.
     """
 
     same: np.ndarray
     other: np.ndarray
-    by_kind: dict[str, np.ndarray]
+    kinds: np.ndarray
+    places: np.ndarray
 
 
 def place(cosine: float | np.ndarray) -> np.ndarray:
@@ -27,25 +32,24 @@ def place(cosine: float | np.ndarray) -> np.ndarray:
     return np.rint(np.asarray(cosine) * STEPS).clip(-STEPS, STEPS).astype(np.intp) + STEPS
 
 
-def count_pairs(rows: np.ndarray, groups: np.ndarray, kinds: np.ndarray, names: list[str]) -> PairCounts:
+def count_pairs(rows: np.ndarray, groups: np.ndarray, kinds: np.ndarray) -> PairCounts:
     """Counts each unordered pair of two rows once.
 
-    rows: (n, d) float32 of unit length. groups: (n,) int. kinds: (n,) int, an index into `names` for a copy by that
-    kind of edit, -1 for an original, -2 for a picture of which nothing is known.
+    rows: (n, d) float32 of unit length. groups: (n,) int. kinds: (n,) int, a number for each kind of edit from 0 on, or
+    `ORIGINAL`, or `UNKNOWN`.
     """
-    places = 2 * STEPS + 1
-    total, same = np.zeros(places, np.int64), np.zeros(places, np.int64)
-    by_kind = {name: np.zeros(places, np.int64) for name in names}
+    total, same = np.zeros(2 * STEPS + 1, np.int64), np.zeros(2 * STEPS + 1, np.int64)
+    edited = []
     step = max(1, PAIRS_AT_ONCE // len(rows))
     for start in range(0, len(rows), step):
         stop = min(start + step, len(rows))
         found = place(rows[start:stop] @ rows[start:].T)
         once = np.arange(start, len(rows)) > np.arange(start, stop)[:, None]
-        total += np.bincount(found[once], minlength=places)
-        first, second = np.nonzero(once & (groups[start:stop, None] == groups[None, start:]))
+        total += np.bincount(found[once], minlength=len(total))
+        first, second = np.nonzero(once & (groups[start:stop, None] == groups[start:]))
         copies = found[first, second]
-        same += np.bincount(copies, minlength=places)
-        low, high = np.sort([kinds[start:stop][first], kinds[start:][second]], axis=0)
-        for kind, name in enumerate(names):
-            by_kind[name] += np.bincount(copies[(low == -1) & (high == kind)], minlength=places)
-    return PairCounts(same, total - same, by_kind)
+        same += np.bincount(copies, minlength=len(same))
+        low, high = np.sort([kinds[start + first], kinds[start + second]], axis=0)
+        of_original = (low == ORIGINAL) & (high > ORIGINAL)
+        edited.append((high[of_original], copies[of_original]))
+    return PairCounts(same, total - same, *(np.concatenate(part) for part in zip(*edited, strict=True)))

@@ -55,6 +55,7 @@ class RayExecutor:
         except BaseException:
             self.__exit__()
             raise
+        self._start_index_actor()
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
@@ -74,16 +75,18 @@ class RayExecutor:
         if place == "final":
             return _result(ray.remote(num_cpus=1, max_retries=STEP_TRIES)(step).remote(*args))
         for attempt in range(1, STEP_TRIES + 1):
-            if self._index_actor is None:
-                self._index_actor = ray.remote(num_cpus=1)(_IndexActor).remote()
             try:
                 return _result(self._index_actor.run.remote(step, *args))
             except WorkerError as error:
-                self._index_actor = None
                 if attempt == STEP_TRIES:
                     raise
                 log.warning("The index actor died (%s); its step is done again.", error)
+                self._start_index_actor()
         raise AssertionError("unreachable")
+
+    def _start_index_actor(self) -> None:
+        # Without a core of its own: it starts, and then waits, while the extract actors have them all.
+        self._index_actor = ray.remote(num_cpus=0)(_IndexActor).remote()
 
 
 class _IndexActor:

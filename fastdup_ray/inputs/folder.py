@@ -84,10 +84,17 @@ def _paths(root: str, leave_out: str) -> Iterator[str]:
         for child in children:
             if child.name.startswith("."):
                 continue
-            if child.is_dir():
+            if _is_folder(child):
                 stack.append(child.path)
-            elif is_image_name(child.name) and (child.is_file() or child.is_symlink()):
+            elif is_image_name(child.name) and (child.is_file(follow_symlinks=False) or child.is_symlink()):
                 yield child.path
+
+
+def _is_folder(child: os.DirEntry) -> bool:
+    try:
+        return child.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _identity(folder: str) -> tuple[int, int] | None:

@@ -1,6 +1,7 @@
 """Local files: what the file system says of them, and their bytes."""
 
 import os
+import stat as stat_module
 
 from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.records import ImageRef
@@ -18,11 +19,17 @@ def stat(uri: str) -> ImageRef:
         return ImageRef(uri, 0, "")
 
 
+def _never_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe that nobody writes to would keep us
+
+
 def read(ref: ImageRef) -> bytes:
     """The bytes of a file, if it is still the one that was listed."""
     try:
-        with open(ref.uri, "rb") as file:
+        with open(ref.uri, "rb", opener=_never_waiting) as file:
             before = os.fstat(file.fileno())
+            if not stat_module.S_ISREG(before.st_mode):
+                raise BadImageError(ErrorCode.NOT_AN_IMAGE, "this is not a regular file")
             if ref.mtime_or_etag and ref_of(ref.uri, before) != ref:
                 raise BadImageError(ErrorCode.CHANGED, "the file changed after it was listed")
             data = file.read()

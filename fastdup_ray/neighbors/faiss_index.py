@@ -21,13 +21,15 @@ EF_SEARCH = 64
 
 def check_parameters(text: str) -> dict[str, int]:
     """`'efSearch=175,nprobes=200'` as numbers by faiss's own names; raises `ConfigError`."""
-    parameters = {}
-    for name, value in parse_pairs("faiss_param", text).items():
-        if _ALIASES.get(name, name) not in _KNOWN:
+    parameters: dict[str, int] = {}
+    for given, value in parse_pairs("faiss_param", text).items():
+        name = _ALIASES.get(given, given)
+        if name not in _KNOWN:
             raise ConfigError(f"faiss_param: faiss does not know {name!r}; it knows {', '.join(_KNOWN)}.")
         if not value.isascii() or not value.isdigit() or int(value) < 1:
-            raise ConfigError(f"faiss_param: {name}={value} is not possible: it should be a whole number from 1 on.")
-        parameters[_ALIASES.get(name, name)] = int(value)
+            raise ConfigError(f"faiss_param: {given}={value} is not possible: it should be a whole number from 1 on.")
+        if parameters.setdefault(name, int(value)) != int(value):
+            raise ConfigError(f"faiss_param: {name} is given twice: {parameters[name]} and {value}; give it once.")
     return parameters
 
 

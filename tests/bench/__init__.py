@@ -1,0 +1,1 @@
+"""Measurements of quality and cost: run by hand, not by pytest."""

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
@@ -9,10 +10,25 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 Edit = Callable[[Image.Image, np.random.Generator], bytes]
 
 
-def encode(picture: Image.Image, quality: int = 88, format: str = "JPEG") -> bytes:
+ORIGINAL_QUALITY = 92
+
+
+def encode(picture: Image.Image, quality: int = 88, format: str = "JPEG", **options: Any) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, format, quality=quality)
+    picture.save(buffer, format, quality=quality, **options)
     return buffer.getvalue()
+
+
+def copy(picture: Image.Image, rng: np.random.Generator) -> bytes:
+    return encode(picture, ORIGINAL_QUALITY)
+
+
+def png(picture: Image.Image, rng: np.random.Generator) -> bytes:
+    return encode(picture, format="PNG")
+
+
+def progressive(picture: Image.Image, rng: np.random.Generator) -> bytes:
+    return encode(picture, 95, progressive=True, subsampling=0)
 
 
 def reencode(picture: Image.Image, rng: np.random.Generator) -> bytes:
@@ -25,6 +41,10 @@ def reencode_low(picture: Image.Image, rng: np.random.Generator) -> bytes:
 
 def webp(picture: Image.Image, rng: np.random.Generator) -> bytes:
     return encode(picture, int(rng.integers(10, 80)), "WEBP")
+
+
+def avif(picture: Image.Image, rng: np.random.Generator) -> bytes:
+    return encode(picture, int(rng.integers(15, 60)), "AVIF", speed=9)
 
 
 def resize_down(picture: Image.Image, rng: np.random.Generator) -> bytes:
@@ -46,6 +66,15 @@ def crop_small(picture: Image.Image, rng: np.random.Generator) -> bytes:
 
 def crop_medium(picture: Image.Image, rng: np.random.Generator) -> bytes:
     return encode(_cropped(picture, rng, 0.12))
+
+
+def crop_strong(picture: Image.Image, rng: np.random.Generator) -> bytes:
+    """50 to 80 % of the area, anywhere."""
+    width, height = picture.size
+    side, squeeze = rng.uniform(0.5, 0.8) ** 0.5, rng.uniform(0.93, 1.07)
+    kept = int(width * min(1, side * squeeze)), int(height * min(1, side / squeeze))
+    left, top = int(rng.integers(width - kept[0] + 1)), int(rng.integers(height - kept[1] + 1))
+    return encode(picture.crop((left, top, left + kept[0], top + kept[1])))
 
 
 def brightness(picture: Image.Image, rng: np.random.Generator) -> bytes:
@@ -78,14 +107,48 @@ def sharpen(picture: Image.Image, rng: np.random.Generator) -> bytes:
 
 
 def noise(picture: Image.Image, rng: np.random.Generator) -> bytes:
-    pixels = np.asarray(picture, np.float32)
-    noisy = pixels + rng.normal(0, rng.uniform(4, 15), pixels.shape)
-    return encode(Image.fromarray(noisy.clip(0, 255).astype(np.uint8)))
+    return encode(_noisy(picture, rng, rng.uniform(4, 20)))
 
 
 def border(picture: Image.Image, rng: np.random.Generator) -> bytes:
-    level = int(rng.choice([0, 255]))
-    return encode(ImageOps.expand(picture, int(rng.integers(3, 14)), (level, level, level)))
+    return encode(ImageOps.expand(picture, int(rng.integers(3, 18)), _black_or_white(rng)))
+
+
+def letterbox(picture: Image.Image, rng: np.random.Generator) -> bytes:
+    """Two bars, each of 6 to 20 % of the picture, above and below or at its sides."""
+    width, height = picture.size
+    share = rng.uniform(0.06, 0.2)
+    bars = (0, int(height * share)) if rng.random() < 0.6 else (int(width * share), 0)
+    return encode(ImageOps.expand(picture, bars, _black_or_white(rng)))
+
+
+def screenshot(picture: Image.Image, rng: np.random.Generator) -> bytes:
+    """A page around the picture, which takes up 45 to 80 % of it: a bar at the top, lines of text."""
+    width, height = picture.size
+    scale = rng.uniform(0.45, 0.8) ** -0.5
+    size = int(width * scale * rng.uniform(0.95, 1.05)), int(height * scale * rng.uniform(0.95, 1.05))
+    dark = rng.random() < 0.3
+    page = Image.new("RGB", size, (32, 33, 36) if dark else (250, 250, 250))
+    draw = ImageDraw.Draw(page)
+    for y in range(4, size[1], 14):
+        draw.text((6, y), "some words of a page " * 12, fill=(150, 150, 150) if dark else (90, 90, 90), font_size=10)
+    draw.rectangle((0, 0, size[0], int(size[1] * 0.06)), fill=(60, 64, 67) if dark else (222, 225, 230))
+    corner = int(rng.integers(max(1, size[0] - width + 1))), int(rng.integers(max(1, size[1] - height + 1)))
+    page.paste(picture, corner)
+    return encode(page)
+
+
+def sticker(picture: Image.Image, rng: np.random.Generator) -> bytes:
+    """One to three discs of strong colours, each 15 to 30 % of the shorter side across."""
+    marked = picture.copy()
+    draw = ImageDraw.Draw(marked)
+    for _ in range(rng.integers(1, 4)):
+        across = int(min(picture.size) * rng.uniform(0.15, 0.3))
+        x, y = (int(rng.integers(max(1, side - across))) for side in picture.size)
+        colour = tuple(int(value) for value in rng.choice([20, 130, 240], 3))
+        draw.ellipse((x, y, x + across, y + across), fill=colour, outline=(255, 255, 255), width=2)
+        draw.text((x + across * 0.3, y + across * 0.25), "!?", fill=(0, 0, 0), font_size=max(8, across // 2))
+    return encode(marked)
 
 
 def watermark(picture: Image.Image, rng: np.random.Generator) -> bytes:
@@ -100,41 +163,78 @@ def watermark(picture: Image.Image, rng: np.random.Generator) -> bytes:
 
 
 def text_bar(picture: Image.Image, rng: np.random.Generator) -> bytes:
+    """A caption over 6 to 18 % of the picture, at its top or bottom."""
     width, height = picture.size
-    bar = int(height * rng.uniform(0.06, 0.12))
-    level = int(rng.choice([0, 255]))
+    bar = int(height * rng.uniform(0.06, 0.18))
+    top = 0 if rng.random() < 0.3 else height - bar
+    ground = _black_or_white(rng)
     captioned = picture.copy()
     draw = ImageDraw.Draw(captioned)
-    draw.rectangle((0, height - bar, width, height), fill=(level,) * 3)
-    draw.text((8, height - bar + 2), "a caption under it", fill=(255 - level,) * 3, font_size=max(8, bar - 6))
+    draw.rectangle((0, top, width, top + bar), fill=ground)
+    letters = tuple(255 - level for level in ground)
+    draw.text((8, top + 2), "a caption beside it", fill=letters, font_size=max(8, bar - 6))
     return encode(captioned)
 
 
 def turn(picture: Image.Image, rng: np.random.Generator) -> bytes:
-    return encode(picture.rotate(rng.uniform(-4, 4), Image.Resampling.BILINEAR))
+    return encode(_turned(picture, rng, rng.uniform(0.5, 4)))
+
+
+def turn_strong(picture: Image.Image, rng: np.random.Generator) -> bytes:
+    return encode(_turned(picture, rng, rng.uniform(5, 15)))
+
+
+def mirror(picture: Image.Image, rng: np.random.Generator) -> bytes:
+    return encode(ImageOps.mirror(picture))
+
+
+def print_and_scan(picture: Image.Image, rng: np.random.Generator) -> bytes:
+    """Seen aslant on paper: corners moved by up to 7 %, paler, softer, with some noise."""
+    width, height = picture.size
+    moved = rng.uniform(-0.07, 0.07, (4, 2)) * picture.size
+    corners = np.array([(0, 0), (0, height), (width, height), (width, 0)]) + moved
+    aslant = picture.transform(
+        picture.size, Image.Transform.QUAD, corners.ravel().tolist(), Image.Resampling.BILINEAR, fillcolor=(245,) * 3
+    )
+    paler = ImageEnhance.Contrast(aslant).enhance(rng.uniform(0.75, 0.95))
+    return encode(_noisy(paler.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1))), rng, rng.uniform(2, 6)))
 
 
 EDITS: dict[str, Edit] = {
-    "reencode": reencode,
-    "reencode_low": reencode_low,
-    "webp": webp,
-    "resize_down": resize_down,
-    "resize_up": resize_up,
-    "stretch": stretch,
-    "crop_small": crop_small,
-    "crop_medium": crop_medium,
-    "brightness": brightness,
-    "contrast": contrast,
-    "gamma": gamma,
-    "saturation": saturation,
-    "grey": grey,
-    "blur": blur,
-    "sharpen": sharpen,
-    "noise": noise,
-    "border": border,
-    "watermark": watermark,
-    "text_bar": text_bar,
-    "turn": turn,
+    edit.__name__: edit
+    for edit in (
+        copy,
+        png,
+        progressive,
+        reencode,
+        reencode_low,
+        webp,
+        avif,
+        resize_down,
+        resize_up,
+        stretch,
+        crop_small,
+        crop_medium,
+        crop_strong,
+        brightness,
+        contrast,
+        gamma,
+        saturation,
+        grey,
+        blur,
+        sharpen,
+        noise,
+        border,
+        letterbox,
+        screenshot,
+        watermark,
+        sticker,
+        text_bar,
+        turn,
+        turn_strong,
+        mirror,
+        print_and_scan,
+    )
 }
 MILD = ("reencode", "webp", "resize_down", "resize_up", "crop_small", "sharpen")
 
@@ -150,3 +250,16 @@ def _cropped(picture: Image.Image, rng: np.random.Generator, most: float) -> Ima
     width, height = picture.size
     left, top, right, bottom = rng.uniform(most / 4, most, 4)
     return picture.crop((int(width * left), int(height * top), int(width * (1 - right)), int(height * (1 - bottom))))
+
+
+def _noisy(picture: Image.Image, rng: np.random.Generator, deviation: float) -> Image.Image:
+    pixels = np.asarray(picture, np.float32)
+    return Image.fromarray((pixels + rng.normal(0, deviation, pixels.shape)).clip(0, 255).astype(np.uint8))
+
+
+def _turned(picture: Image.Image, rng: np.random.Generator, degrees: float) -> Image.Image:
+    return picture.rotate(degrees * rng.choice([-1, 1]), Image.Resampling.BILINEAR, fillcolor=_black_or_white(rng))
+
+
+def _black_or_white(rng: np.random.Generator) -> tuple[int, int, int]:
+    return (int(rng.choice([0, 255])),) * 3

@@ -35,12 +35,12 @@ SAME_SCENE_BITS = 12  # of the 64 of a perceptual hash
 WORKING_SIDE = 400
 
 
-def working_copy(path: Path) -> Image.Image:
-    """The upright RGB picture on white, its longer side at most 400 px: what the edits start from."""
+def working_copy(path: Path, side: int = WORKING_SIDE) -> Image.Image:
+    """The upright RGB picture on white, its longer side at most `side` pixels: what the edits start from."""
     with careful_pillow(), Image.open(path) as picture:
-        picture.draft("RGB", (WORKING_SIDE, WORKING_SIDE))  # quick for large JPEGs, no effect on other formats
+        picture.draft("RGB", (side, side))  # quick for large JPEGs, no effect on other formats
         small = ImageOps.exif_transpose(picture).convert("RGBA" if picture.has_transparency_data else "RGB")
-    small.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.LANCZOS, reducing_gap=2)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2)
     if small.mode == "RGB":
         return small
     return Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")

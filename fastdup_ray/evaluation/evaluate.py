@@ -1,0 +1,152 @@
+"""`fastdup-ray evaluate`: features and a truth file in, figures out."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fastdup_ray import layout
+from fastdup_ray.config import RunConfig
+from fastdup_ray.errors import ConfigError, InputError, WorkDirError
+from fastdup_ray.evaluation.curve import Curve
+from fastdup_ray.evaluation.pairs import ORIGINAL, UNKNOWN, count_pairs, place
+from fastdup_ray.evaluation.plot import svg
+from fastdup_ray.evaluation.truth import Label, read_truth
+from fastdup_ray.features import load_binary_feature
+from fastdup_ray.neighbors.search import unit_rows
+from fastdup_ray.pipeline import deduplicate
+
+THRESHOLDS = (0.80, 0.85, 0.90, 0.95, 0.98)
+PRECISIONS = (0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """curve: over all pairs. pictures: rows that the truth knows. unlabelled: rows that it does not know.
+
+    without_row: labels without a row. recalls: kind of edit -> (copies, recall at each of `THRESHOLDS`), of the pairs
+    of a copy and an original of its group.
+    """
+
+    curve: Curve
+    pictures: int
+    unlabelled: int
+    without_row: int
+    recalls: dict[str, tuple[int, list[float]]]
+
+    def text(self) -> str:
+        """What the command prints."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        copies = int(self.curve.same.sum())
+        pairs = copies + int(self.curve.other.sum())
+        yield f"{self.pictures:,} pictures, {pairs:,} pairs, {copies:,} of them in one group"
+        if self.without_row:
+            yield f"{self.without_row:,} pictures of the truth have no features (bad, or not there): left out"
+        if self.unlabelled:
+            yield f"{self.unlabelled:,} pictures with features are not in the truth: left out"
+        yield f"micro average precision {self.curve.average_precision:.4f}"
+        yield f"\n{'threshold':24}{'precision':>10}{'recall':>10}"
+        for threshold in THRESHOLDS:
+            precision, recall = self.curve.at(threshold)
+            yield f"{threshold:<24.2f}{precision:10.4f}{recall:10.4f}"
+        for precision in PRECISIONS:
+            threshold = self.curve.threshold_for(precision)
+            if threshold is None:
+                yield f"{f'none for {precision:.0%}':24}"
+            else:
+                reached, recall = self.curve.at(threshold)
+                yield f"{f'{threshold:.6f} for {precision:.0%}':24}{reached:10.4f}{recall:10.4f}"
+        if self.recalls:
+            head = "".join(f"{threshold:>8.2f}" for threshold in THRESHOLDS)
+            yield f"\n{'recall by edit':24}{'copies':>10}{head}"
+            for kind, (count, recalls) in self.recalls.items():
+                yield f"{kind:24}{count:10,}" + "".join(f"{recall:8.3f}" for recall in recalls)
+
+
+def evaluate(
+    location: str, truth: str, plot: str | None = None, work_dir: str | None = None, executor: str | None = None
+) -> Evaluation:
+    """The figures of a work_dir, a features file, or a folder of pictures, by the labels of the file `truth`.
+
+    A folder of pictures goes through run mode 1 first, into `work_dir` or a temporary one. plot: an SVG to write.
+    Raises a `FastdupError` whose text is one line.
+    """
+    if plot is not None and not plot.lower().endswith(".svg"):
+        raise ConfigError(f"plot={plot!r} is not possible: SVG is the one format; name it something.svg.")
+    labels = read_truth(truth)
+    with _features(location, work_dir, executor) as (names, rows):
+        evaluation = evaluate_rows(names, rows, labels)
+    if plot is not None:
+        title = f"micro average precision {evaluation.curve.average_precision:.4f}"
+        try:
+            Path(plot).write_text(svg(evaluation.curve, title), encoding="utf-8")
+        except OSError as error:
+            raise WorkDirError(f"Cannot write {plot!r}: {error.strerror}.") from None
+    return evaluation
+
+
+def evaluate_rows(names: list[str], rows: np.ndarray, labels: dict[str, Label]) -> Evaluation:
+    """The figures of rows, (n, d) float32, with n names, as far as `labels` knows them."""
+    known = [index for index, name in enumerate(names) if name in labels]
+    if not known:
+        raise InputError(
+            f"The truth knows none of the pictures: it has such as {next(iter(labels), 'no line at all')!r}, "
+            f"the features have such as {next(iter(names), 'no row at all')!r}."
+        )
+    there = [labels[names[index]] for index in known]
+    kinds = sorted({label.edit for label in there if label.edit is not None and not label.is_original})
+    counts = count_pairs(unit_rows(rows[known]), _numbers(there), np.array([_kind(label, kinds) for label in there]))
+    if not counts.same.any():
+        raise InputError("The truth has no two pictures of one group among the features: nothing to measure.")
+    limits = place(np.array(THRESHOLDS))
+    recalls = {}
+    for number, kind in enumerate(kinds):
+        copies = counts.places[counts.kinds == number]
+        if len(copies):
+            recalls[kind] = (len(copies), (copies[:, None] > limits).mean(0).tolist())
+    return Evaluation(
+        Curve(counts.same, counts.other),
+        pictures=len(known),
+        unlabelled=len(names) - len(known),
+        without_row=len(labels) - len(known),
+        recalls=recalls,
+    )
+
+
+def _numbers(labels: list[Label]) -> np.ndarray:
+    """A number for each group; a picture without one has a number of its own."""
+    numbers: dict[str | int, int] = {}
+    return np.array([numbers.setdefault(label.group or index, len(numbers)) for index, label in enumerate(labels)])
+
+
+def _kind(label: Label, kinds: list[str]) -> int:
+    if label.edit is None:
+        return UNKNOWN
+    return ORIGINAL if label.is_original else kinds.index(label.edit)
+
+
+@contextmanager
+def _features(location: str, work_dir: str | None, executor: str | None) -> Iterator[tuple[list[str], np.ndarray]]:
+    location = os.path.expanduser(location)
+    if os.path.isfile(location) or os.path.exists(os.path.join(location, layout.FEATURES)):
+        if work_dir is not None:
+            raise ConfigError(f"work_dir={work_dir!r} has no use: {location!r} has features.")
+        yield _stored(location)
+        return
+    with tempfile.TemporaryDirectory(prefix="fastdup_ray-") as temporary:
+        engine = {} if executor is None else {"executor": executor}
+        result = deduplicate(RunConfig.of(input_dir=location, work_dir=work_dir or temporary, run_mode=1, **engine))
+        yield _stored(result.work_dir)
+
+
+def _stored(location: str) -> tuple[list[str], np.ndarray]:
+    try:
+        return load_binary_feature(location)
+    except FileNotFoundError as error:
+        raise InputError(str(error)) from None
