@@ -3,14 +3,17 @@
 import logging
 import os
 import resource
+import socket
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import ray
+from ray._common.utils import get_ray_address_file
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -105,28 +108,34 @@ class _ExtractActor(Extractor):
         """Returns once the model is loaded: what dies before it dies of its surroundings, not of a picture."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Attempt:
     shard: Shard
     failures: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class _Member:
-    """An extract actor, and what it was given, oldest first; the first is at work."""
+    """An extract actor, and what it was given, oldest first; the first is at work.
+
+    starting: resolves when the actor is ready; None once it is.
+    """
 
     actor: Any
-    ready: ray.ObjectRef
+    starting: ray.ObjectRef | None
     given: dict[ray.ObjectRef, _Attempt] = field(default_factory=dict)
 
 
 class _Crew:
-    """The extract actors of one run: keeps them busy, replaces the dead, and finds the pictures that killed them."""
+    """The extract actors of one run: keeps them busy, replaces the dead, and finds the pictures that killed them.
+
+    Only who is ready is given work: an actor may wait for a free core as long as the others need for everything.
+    """
 
     def __init__(self, spec: ExtractSpec, size: int):
         self._spec, self._size = spec, size
         self._members: list[_Member] = []
-        self._again: deque[_Attempt] = deque()
+        self._queue: deque[_Attempt] = deque()
         self._never_ready = 0
 
     def work_off(self, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
@@ -134,35 +143,34 @@ class _Crew:
         fresh = (_Attempt(shard) for shard in shards)
         try:
             while True:
-                self._hand_out(fresh)
-                waiting = {ref: member for member in self._members for ref in member.given}
-                if not waiting:
+                self._queue.extend(islice(fresh, max(0, self._size * IN_FLIGHT - len(self._queue))))
+                self._hire()
+                self._hand_out()
+                if not self._queue and not any(member.given for member in self._members):
                     return
-                done, _ = ray.wait(list(waiting), num_returns=1)
-                yield from self._taken_in(waiting[done[0]], done[0])
+                awaited = {ref: member for member in self._members for ref in member.given}
+                awaited |= {member.starting: member for member in self._members if member.starting is not None}
+                done = ray.wait(list(awaited), num_returns=1)[0][0]
+                yield from self._taken_in(awaited[done], done)
         finally:
             for member in self._members:
                 ray.kill(member.actor)
 
-    def _hand_out(self, fresh: Iterator[_Attempt]) -> None:
-        while True:
-            member = min(self._members, key=lambda member: len(member.given), default=None)
-            if len(self._members) < self._size and (member is None or member.given):
-                member = None
-            if member is not None and len(member.given) >= IN_FLIGHT:
-                return
-            attempt = self._again.popleft() if self._again else next(fresh, None)
-            if attempt is None:
-                return
-            if member is None:
-                member = self._hired()
-            member.given[member.actor.extract.remote(attempt.shard)] = attempt
+    def _hire(self) -> None:
+        """As many as may be, and as there is something to do for."""
+        starting = sum(member.starting is not None for member in self._members)
+        for _ in range(min(self._size - len(self._members), len(self._queue) - starting)):
+            actor = ray.remote(num_cpus=1)(_ExtractActor).remote(self._spec)
+            self._members.append(_Member(actor, actor.ready.remote()))
 
-    def _hired(self) -> _Member:
-        actor = ray.remote(num_cpus=1)(_ExtractActor).remote(self._spec)
-        member = _Member(actor, actor.ready.remote())
-        self._members.append(member)
-        return member
+    def _hand_out(self) -> None:
+        while self._queue:
+            ready = [member for member in self._members if member.starting is None]
+            member = min(ready, key=lambda member: len(member.given), default=None)
+            if member is None or len(member.given) >= IN_FLIGHT:
+                return
+            attempt = self._queue.popleft()
+            member.given[member.actor.extract.remote(attempt.shard)] = attempt
 
     def _taken_in(self, member: _Member, ref: ray.ObjectRef) -> Iterator[ShardReceipt]:
         try:
@@ -172,6 +180,10 @@ class _Crew:
         except RayTaskError as error:
             raise _cause(error) from None
         else:
+            if ref == member.starting:
+                member.starting = None
+                self._never_ready = 0
+                return
             del member.given[ref]
             yield receipt
             if receipt.worn:
@@ -182,25 +194,26 @@ class _Crew:
         self._members.remove(member)
         ray.kill(member.actor)
         left = list(member.given.values())
-        self._again.extend(left)
+        self._queue.extendleft(reversed(left))
         return left
 
     def _after_death(self, member: _Member, error: RayActorError) -> Iterator[ShardReceipt]:
         left = self._dismiss(member)
-        if not _is_done(member.ready):
+        if member.starting is not None:
             self._never_ready += 1
             if self._never_ready >= STEP_TRIES:
                 raise WorkerError(f"Extract actors die as they start: {_last_line(error)}")
             return
-        self._never_ready = 0
+        log.warning("An extract actor died (%s); it is replaced.", _last_line(error))
+        if not left:
+            return
         at_work = left[0]
         at_work.failures += 1
-        log.warning("An extract actor died (%s); it is replaced.", _last_line(error))
         if at_work.failures < TRIES:
             return
-        self._again.remove(at_work)
+        self._queue.remove(at_work)
         if len(at_work.shard.refs) > 1:
-            self._again.extend(_suspects(at_work.shard))
+            self._queue.extendleft(_suspects(at_work.shard))
         else:
             yield quarantine(self._spec, at_work.shard, _deadly(error))
 
@@ -209,13 +222,6 @@ def _suspects(shard: Shard) -> Iterator[_Attempt]:
     """The parts of a shard that killed its actors. One more death tells which; a lone picture gets its full tries."""
     for part in shard.split(PARTS):
         yield _Attempt(part, failures=0 if len(part.refs) == 1 else TRIES - 1)
-
-
-def _is_done(ref: ray.ObjectRef) -> bool:
-    try:
-        return bool(ray.wait([ref], timeout=0)[0]) and ray.get(ref) is None
-    except RayActorError:
-        return False
 
 
 def _deadly(error: RayActorError) -> BadImageError:
@@ -279,9 +285,9 @@ def _connect_or_start(threads: int, *, verbose: bool) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
-    try:
-        ray.init(address="auto", **quiet)
-    except ConnectionError:
+    if address := _running_cluster():
+        ray.init(address=address, **quiet)
+    else:
         ray.init(
             address="local",
             num_cpus=threads,
@@ -289,3 +295,30 @@ def _connect_or_start(threads: int, *, verbose: bool) -> None:
             object_store_memory=OBJECT_STORE_BYTES,
             **quiet,
         )
+
+
+def _running_cluster() -> str | None:
+    """The address of the cluster that RAY_ADDRESS or `ray start` named; None where a Ray of our own is to be started.
+
+    `ray.init(address="auto")` would also take the Ray that another run has started for itself alone, and a cluster that
+    is gone keeps it waiting for a minute, after which it ends the process.
+    """
+    named = os.environ.get("RAY_ADDRESS", "")
+    if named == "local":
+        return None
+    if named and named != "auto":
+        if "://" not in named and not _answers(named):
+            raise WorkerError(f"No Ray answers at RAY_ADDRESS={named}: start it, or unset RAY_ADDRESS.")
+        return named
+    started = Path(get_ray_address_file(None))
+    address = started.read_text().strip() if started.exists() else ""
+    return address if address and _answers(address) else None
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
+            return True
+    except (OSError, ValueError):
+        return False

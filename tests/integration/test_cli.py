@@ -150,7 +150,7 @@ def test_the_command_is_installed():
     assert command.value == "fastdup_ray.cli:main"
 
 
-# --- in a process of its own -------------------------------------------------------------------------------------------
+# --- in a process of its own ------------------------------------------------------------------------------------------
 
 COMMAND = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from fastdup_ray.cli import main; main()"

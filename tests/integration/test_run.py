@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -17,7 +18,6 @@ from tests.checker import check
 from tests.conftest import (
     EVERY_FILE,
     PHOTOS,
-    Photo,
     cloudy,
     csv_rows,
     deadline,
@@ -45,7 +45,7 @@ def summary_of(work_dir: Path) -> dict:
     return json.loads((work_dir / "summary.json").read_text())
 
 
-# --- the photos --------------------------------------------------------------------------------------------------------
+# --- the photos -------------------------------------------------------------------------------------------------------
 
 
 def test_a_run_leaves_every_output_and_nothing_else(finished):
@@ -166,7 +166,7 @@ def test_a_result_reads_its_outputs(finished, photos, tmp_path):
     assert result.report.name == "index.html"
 
 
-# --- always the same ---------------------------------------------------------------------------------------------------
+# --- always the same --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shard_size", [1, 7, 1000])
@@ -182,7 +182,7 @@ def test_inline_the_shard_size_and_the_threads_change_no_byte(shard_size, num_th
 def test_ray_leaves_the_bytes_of_inline(shard_size, num_actors, finished, photos, tmp_path, ray_session):
     work_dir = tmp_path / "out"
     config = RunConfig.of(input_dir=photos, work_dir=work_dir, shard_size=shard_size, num_actors=num_actors)
-    with deadline(90):
+    with deadline(40):
         deduplicate(config)
     assert outputs(work_dir) == outputs(finished)
     assert files_below(work_dir) == EVERY_FILE
@@ -202,14 +202,12 @@ def test_a_ray_that_was_running_goes_on_running(photos, tmp_path, ray_session):
 @pytest.mark.slow
 def test_one_core_is_enough_for_ray(photos, tmp_path):
     """In a process of its own: the Ray of the other tests has two."""
-    import subprocess
-
     code = (
         "import ray, sys; from fastdup_ray import run\n"
         "ray.init(address='local', num_cpus=1, include_dashboard=False, object_store_memory=100 << 20)\n"
         f"sys.exit(run({str(photos / 'phone')!r}, {str(tmp_path / 'out')!r}, report=False))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 
@@ -222,7 +220,7 @@ def test_the_order_of_the_inputs_changes_the_order_of_the_rows_and_no_row(finish
     assert rows.tobytes() == features[[names.index(name) for name in reordered]].tobytes()
 
 
-# --- what was asked ----------------------------------------------------------------------------------------------------
+# --- what was asked ---------------------------------------------------------------------------------------------------
 
 
 def test_num_images_takes_the_first_of_the_list(finished, photos, tmp_path, truth):
@@ -236,7 +234,7 @@ def test_num_images_takes_the_first_of_the_list(finished, photos, tmp_path, trut
 def test_without_components_there_are_no_component_files(photos, tmp_path, turi):
     work_dir = tmp_path / "out"
     run_inline(photos / "phone", work_dir)
-    assert COMPONENT_FILES <= files_below(work_dir)
+    assert files_below(work_dir) >= COMPONENT_FILES
     run_inline(photos / "phone", work_dir, **({"turi_param": "run_cc=0"} if turi else {"run_cc": 0}))
     assert files_below(work_dir) == EVERY_FILE - COMPONENT_FILES
     assert check(work_dir) == []
@@ -317,7 +315,7 @@ def test_a_work_dir_inside_the_input_is_not_searched(photos, tmp_path):
     assert outputs(folder / "out") == before
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------
+# --- bad input --------------------------------------------------------------------------------------------------------
 
 
 def failure(capsys, *args, **parameters) -> str:
@@ -444,13 +442,14 @@ def test_missing_and_vanished_pictures_of_a_list_are_bad(photos, tmp_path):
     ]
 
 
-def test_max_pixels_makes_large_pictures_bad(photos, tmp_path, truth: dict[str, Photo]):
-    run_inline(photos / "originals", tmp_path / "out", max_pixels=1)
-    bad = csv_rows(tmp_path / "out" / "features.bad.csv")[1:]
-    assert {code for _, code, _ in bad} == {"TOO_LARGE"}
+def test_max_pixels_makes_larger_pictures_bad(photos, tmp_path):
+    run_inline(photos / "web", tmp_path / "out", max_pixels=100_000)
+    entries = pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()
+    assert {entry["error_code"] for entry in entries} == {None, "TOO_LARGE"}
+    assert all((entry["error_code"] is None) == (entry["width"] * entry["height"] <= 100_000) for entry in entries)
 
 
-# --- again -------------------------------------------------------------------------------------------------------------
+# --- again ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_run_again_reads_nothing_and_leaves_the_same_bytes(photos, tmp_path):

@@ -26,7 +26,7 @@ def pairs_of(*edges: tuple[int, int, float]) -> Pairs:
     return Pairs(np.array(source, np.int64), np.array(target, np.int64), np.array(value, np.float64))
 
 
-# --- pairs and outliers ------------------------------------------------------------------------------------------------
+# --- pairs and outliers -----------------------------------------------------------------------------------------------
 
 
 def test_a_pair_is_strictly_above_the_threshold():
@@ -70,7 +70,7 @@ def test_pairs_are_ordered_by_similarity_then_by_from_then_by_to(closest_first):
     assert triples(ordered(given, ranks, closest_first=closest_first)) == expected
 
 
-# --- edges -------------------------------------------------------------------------------------------------------------
+# --- edges ------------------------------------------------------------------------------------------------------------
 
 
 def edges(pairs: Pairs, digests) -> list[tuple[int, int, float]]:
@@ -94,7 +94,7 @@ def test_files_without_a_copy_are_not_joined():
     assert edges(pairs_of(), [0, 1, 2]) == []
 
 
-# --- components --------------------------------------------------------------------------------------------------------
+# --- components -------------------------------------------------------------------------------------------------------
 
 
 def graph(n: int, *pairs: tuple[int, int, float], pagerank: bool = True, degree: bool = True) -> Components:

@@ -61,7 +61,7 @@ def refusal(**parameters) -> str:
     return line
 
 
-# --- names and defaults ------------------------------------------------------------------------------------------------
+# --- names and defaults -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "default"), (SPECIFICATION | FURTHER).items())
@@ -98,7 +98,7 @@ def test_a_configuration_does_not_change():
         of().threshold = 0.5
 
 
-# --- mistakes ----------------------------------------------------------------------------------------------------------
+# --- mistakes ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_file_is_no_work_dir(tmp_path):
     assert str(file) in refusal(work_dir=str(file))
 
 
-# --- what means the same -----------------------------------------------------------------------------------------------
+# --- what means the same ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_words_that_name_nothing_possible_are_refused(name, word):
         RunConfig.from_text({"input_dir": "photos", name: word})
 
 
-# --- not there yet -----------------------------------------------------------------------------------------------------
+# --- not there yet ----------------------------------------------------------------------------------------------------
 
 CANDIDATES = {
     "compute": ["gpu"],

@@ -55,7 +55,7 @@ def assert_colours(pixels: np.ndarray, *expected: tuple[int, int, int], within: 
     assert np.abs(np.array(corners(pixels)) - np.array(expected)).max() <= within
 
 
-# --- good pictures -----------------------------------------------------------------------------------------------------
+# --- good pictures ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_the_pixels_of_one_file_are_always_the_same():
     assert pixels_of(data).tobytes() == pixels_of(data).tobytes()
 
 
-# --- bad ones ----------------------------------------------------------------------------------------------------------
+# --- bad ones ---------------------------------------------------------------------------------------------------------
 
 JPEGS = {
     "photo": (PHOTOS / "originals" / "coffee.jpg").read_bytes(),

@@ -54,7 +54,7 @@ def manifest_of(*entries: Entry) -> Manifest:
     return Manifest.of(ImageRef(entry.uri, entry.size, entry.mtime_or_etag) for entry in entries)
 
 
-# --- one shard ---------------------------------------------------------------------------------------------------------
+# --- one shard --------------------------------------------------------------------------------------------------------
 
 
 def test_a_shard_is_read_back_as_it_was_written(store):
@@ -141,7 +141,7 @@ def test_a_file_of_another_shard_is_found(store, tmp_path, suffix):
         open_shard(store, STEM)
 
 
-# --- looking up --------------------------------------------------------------------------------------------------------
+# --- looking up -------------------------------------------------------------------------------------------------------
 
 
 def a_set(store: Store, *entries: Entry, seed: int = 0) -> FeatureSet:
@@ -229,7 +229,7 @@ def test_a_good_picture_that_is_too_large_now_is_read_again(store, max_pixels, s
     assert known(look_up(manifest_of(good("/a")), [], [earlier], max_pixels)) == [source]
 
 
-# --- merging -----------------------------------------------------------------------------------------------------------
+# --- merging ----------------------------------------------------------------------------------------------------------
 
 
 def test_sets_are_merged_in_the_order_of_the_list(store, tmp_path):
@@ -277,7 +277,7 @@ def test_more_rows_than_a_block_are_merged_like_few(store, tmp_path, monkeypatch
     assert (tmp_path / "features.dat").read_bytes() == whole
 
 
-# --- for users ---------------------------------------------------------------------------------------------------------
+# --- for users --------------------------------------------------------------------------------------------------------
 
 NAMES = ["/a, b.jpg", '/"c".jpg', "/d\n.jpg", os.fsdecode(b"/\xe9.jpg")]
 

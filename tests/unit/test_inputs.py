@@ -41,7 +41,7 @@ def below(folder: Path, **parameters) -> list[str]:
     return [os.path.relpath(uri, folder) for uri in listed(folder, **parameters)]
 
 
-# --- folders -----------------------------------------------------------------------------------------------------------
+# --- folders ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_folder_is_searched_recursively_and_sorted_by_the_bytes_of_the_paths(folder):
@@ -116,7 +116,7 @@ def test_the_work_dir_is_left_out_by_whatever_name_it_is_called(folder, tmp_path
     assert below(folder, work_dir=tmp_path / "link") == ["y.jpg"]
 
 
-# --- links -------------------------------------------------------------------------------------------------------------
+# --- links ------------------------------------------------------------------------------------------------------------
 
 
 def test_links_to_files_and_folders_outside_are_followed(folder, tmp_path):
@@ -169,7 +169,7 @@ def test_a_link_to_nothing_is_an_entry_that_is_missing(folder):
     assert code_of(ref) == "MISSING"
 
 
-# --- list files --------------------------------------------------------------------------------------------------------
+# --- list files -------------------------------------------------------------------------------------------------------
 
 
 def write_list(path: Path, content: str | bytes) -> Path:
@@ -252,11 +252,11 @@ def test_an_empty_list_has_no_pictures(tmp_path):
 
 
 def test_a_uri_that_is_not_there_yet_is_refused_and_not_taken_for_a_file(tmp_path):
-    with pytest.raises(InputError, match="s3://bucket/x.jpg"):
+    with pytest.raises(InputError, match=r"s3://bucket/x\.jpg"):
         listed(write_list(tmp_path / "list", "s3://bucket/x.jpg\n"))
 
 
-# --- pictures and several inputs ---------------------------------------------------------------------------------------
+# --- pictures and several inputs --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["x.jpg", "x.txt", "x", "x.csv"])
@@ -296,7 +296,7 @@ def test_an_input_that_does_not_exist_is_named(inputs, tmp_path, monkeypatch):
         check_inputs(RunConfig.of(input_dir=inputs))
 
 
-# --- reading -----------------------------------------------------------------------------------------------------------
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def code_of(ref: ImageRef) -> str:

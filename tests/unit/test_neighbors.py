@@ -41,7 +41,7 @@ def clusters() -> np.ndarray:
     return normalized(np.repeat(unit_rows(300, seed=2), 10, axis=0) + 0.02 * rng.standard_normal((3000, 576)))
 
 
-# --- exact -------------------------------------------------------------------------------------------------------------
+# --- exact ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 40])
@@ -120,7 +120,7 @@ def test_neighbours_are_told_from_the_closest_on_and_ties_by_index(clusters):
     assert (np.diff(found.indices, axis=1)[ties] > 0).all()
 
 
-# --- approximate -------------------------------------------------------------------------------------------------------
+# --- approximate ------------------------------------------------------------------------------------------------------
 
 
 def test_hnsw_finds_nearly_all_and_says_how_many(clusters):
@@ -177,7 +177,7 @@ def test_a_saved_index_holds_the_rows_under_their_numbers(name, tmp_path):
     assert index.reconstruct_n(0, 50).tobytes() == rows.tobytes()
 
 
-# --- parameters --------------------------------------------------------------------------------------------------------
+# --- parameters -------------------------------------------------------------------------------------------------------
 
 
 def recall(clusters: np.ndarray, parameters: str) -> float:
@@ -243,7 +243,7 @@ def test_a_name_that_faiss_does_not_know_is_told_the_names_that_it_knows():
         check_parameters("ef=175")
 
 
-# --- which index -------------------------------------------------------------------------------------------------------
+# --- which index ------------------------------------------------------------------------------------------------------
 
 
 def named(n: int, **parameters) -> str:

@@ -31,7 +31,7 @@ NASTY = [
     "=1+1.jpg",
     " space around ",
     "tab\tin it",
-    "𝔉 😀 é é.jpg",
+    "😀 é é.jpg",
     "#hash",
     "NULL",
     "nan",
@@ -54,7 +54,7 @@ def bytes_of(store: Store, header, columns) -> bytes:
     return store.fetch("t.csv").read_bytes()
 
 
-# --- names -------------------------------------------------------------------------------------------------------------
+# --- names ------------------------------------------------------------------------------------------------------------
 
 
 def assert_comes_back(store: Store, names: list[str]) -> None:
@@ -101,7 +101,7 @@ def test_a_slice_and_chunks_are_written_as_what_they_show(store):
     assert bytes_of(store, ("filename",), [names.slice(1, 2)]) == b"filename\nb\nc\n"
 
 
-# --- numbers -----------------------------------------------------------------------------------------------------------
+# --- numbers ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -152,13 +152,21 @@ def test_whole_numbers_have_no_decimals(store):
     assert bytes_of(store, ("x",), [np.array([0, -5, 2**62])]) == b"x\n0\n-5\n4611686018427387904\n"
 
 
-# --- damage ------------------------------------------------------------------------------------------------------------
+# --- damage -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\n", b"other,filename\n0,a\n", b"index\n0\n", b"index,filename,more\n0,a,b\n", b"index,filename\n0\n", b"index,filename\n0,a,b\n"],
-)  # fmt: skip
+    [
+        b"",
+        b"\n",
+        b"other,filename\n0,a\n",
+        b"index\n0\n",
+        b"index,filename,more\n0,a,b\n",
+        b"index,filename\n0\n",
+        b"index,filename\n0,a,b\n",
+    ],
+)
 def test_a_csv_of_another_shape_is_damaged(tmp_path, content):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(DamagedError, match=r"t\.csv"):
@@ -174,7 +182,7 @@ def test_words_for_nothing_are_read_as_words(store, text):
     assert read_csv(store.fetch("t.csv"), HEADER)["filename"].to_pylist() == [text.encode(), b"x"]
 
 
-# --- parquet -----------------------------------------------------------------------------------------------------------
+# --- parquet ----------------------------------------------------------------------------------------------------------
 
 
 def table() -> pa.Table:
