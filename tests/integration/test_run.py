@@ -13,14 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import fastdup_ray as fastdup
-from fastdup_ray import RunConfig, deduplicate
+from fastdup_ray import RunConfig
 from tests.checker import check
 from tests.conftest import (
     EVERY_FILE,
     PHOTOS,
     cloudy,
     csv_rows,
-    deadline,
     files_below,
     outputs,
     run_inline,
@@ -169,21 +168,27 @@ def test_a_result_reads_its_outputs(finished, photos, tmp_path):
 # --- always the same --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shard_size", [1, 7, 1000])
-@pytest.mark.parametrize("num_threads", [1, 3])
+@pytest.mark.parametrize(("shard_size", "num_threads"), [(1, 3), (7, 1), (1000, 1), (1000, 3)])
 def test_inline_the_shard_size_and_the_threads_change_no_byte(shard_size, num_threads, finished, photos, tmp_path):
     run_inline(photos, tmp_path / "out", shard_size=shard_size, num_threads=num_threads, report=False)
     assert outputs(tmp_path / "out") == outputs(finished)
+
+
+def run_apart(code: str, **environment: str) -> None:
+    """Python code in a process of its own, which is ended where it hangs."""
+    words = [sys.executable, "-c", f"import sys; from fastdup_ray import run\n{code}"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=os.environ | environment)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard_size", [7, 1000])
 @pytest.mark.parametrize("num_actors", [1, 3])
 def test_ray_leaves_the_bytes_of_inline(shard_size, num_actors, finished, photos, tmp_path, ray_session):
+    """With three actors on two cores, too."""
     work_dir = tmp_path / "out"
-    config = RunConfig.of(input_dir=photos, work_dir=work_dir, shard_size=shard_size, num_actors=num_actors)
-    with deadline(40):
-        deduplicate(config)
+    asked = f"{str(photos)!r}, {str(work_dir)!r}, shard_size={shard_size}, num_actors={num_actors}"
+    run_apart(f"sys.exit(run({asked}))", RAY_ADDRESS=ray_session)
     assert outputs(work_dir) == outputs(finished)
     assert files_below(work_dir) == EVERY_FILE
     assert check(work_dir, photos) == []
@@ -193,22 +198,16 @@ def test_ray_leaves_the_bytes_of_inline(shard_size, num_actors, finished, photos
 def test_a_ray_that_was_running_goes_on_running(photos, tmp_path, ray_session):
     import ray
 
-    with deadline(60):
-        assert fastdup.run(photos / "phone", work_dir=tmp_path / "out", report=False) == 0
+    assert fastdup.run(photos / "phone", work_dir=tmp_path / "out", report=False) == 0
     assert ray.is_initialized()
     assert ray.get(ray.remote(lambda: 7).remote(), timeout=30) == 7
 
 
 @pytest.mark.slow
 def test_one_core_is_enough_for_ray(photos, tmp_path):
-    """In a process of its own: the Ray of the other tests has two."""
-    code = (
-        "import ray, sys; from fastdup_ray import run\n"
-        "ray.init(address='local', num_cpus=1, include_dashboard=False, object_store_memory=100 << 20)\n"
-        f"sys.exit(run({str(photos / 'phone')!r}, {str(tmp_path / 'out')!r}, report=False))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    """With a Ray of its own: that of the other tests has two."""
+    asked = f"{str(photos / 'phone')!r}, {str(tmp_path / 'out')!r}, num_threads=1, report=False"
+    run_apart(f"sys.exit(run({asked}))", RAY_ADDRESS="local")
 
 
 def test_the_order_of_the_inputs_changes_the_order_of_the_rows_and_no_row(finished, photos, tmp_path):

