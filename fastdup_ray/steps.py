@@ -36,11 +36,11 @@ from fastdup_ray.manifest import ENTRIES, Manifest
 from fastdup_ray.neighbors import make_index
 from fastdup_ray.neighbors.search import neighbors_within, unit_rows
 from fastdup_ray.outputs.results import Images, write_results
-from fastdup_ray.outputs.tables import printable_column
 from fastdup_ray.records import Neighbors
 from fastdup_ray.report.page import write_report
 from fastdup_ray.sealed import file_sha256, printable, write_json
 from fastdup_ray.storage import Store, open_store
+from fastdup_ray.tables import printable_column
 
 FACTS = ("format_version", "fingerprint", "d", "n", "list_sha256")
 """What summary.json says of the features that a later run may take."""

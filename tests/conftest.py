@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image, ImageFilter
 
 os.environ.pop("RAY_ADDRESS", None)  # a cluster that the user happens to point at is none of the tests' business
+
+settings.register_profile("tests", max_examples=50, deadline=None)  # a slow machine is no failure
+settings.load_profile("tests")
 
 PHOTOS = Path(__file__).parent / "data" / "photos"
 

@@ -16,7 +16,6 @@ from PIL import Image
 
 from fastdup_ray import layout
 from fastdup_ray.errors import ConfigError, DamagedError
-from fastdup_ray.outputs.tables import encoded, printable_column, write_csv, write_parquet
 from fastdup_ray.report import page
 from fastdup_ray.report.galleries import (
     create_components_gallery,
@@ -29,6 +28,7 @@ from fastdup_ray.report.page import write_report
 from fastdup_ray.report.rendering import in_bytes, visible
 from fastdup_ray.report.thumbnails import MAX_SIDE, make_thumbnail
 from fastdup_ray.storage import open_store
+from fastdup_ray.tables import encoded, printable_column, write_csv, write_parquet
 
 NAMES = (
     "<img src=x onerror=alert(1)>.jpg",

@@ -76,13 +76,13 @@ def _decoded(image: Image.Image, side: int, max_pixels: int) -> Decoded:
         image.draft(None, (side, side))  # decodes at 1/2, 1/4 or 1/8, never below the model's size
     image.load()
     turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-    small = _rgb(ImageOps.exif_transpose(image)).resize((side, side), Image.Resampling.BILINEAR)
+    small = to_rgb(ImageOps.exif_transpose(image)).resize((side, side), Image.Resampling.BILINEAR)
     if turned:
         width, height = height, width
     return Decoded(np.asarray(small), width, height, image_format)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     """Eight bits of red, green and blue, with white behind what is transparent."""
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

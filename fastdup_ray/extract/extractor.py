@@ -17,9 +17,9 @@ from fastdup_ray.extract.model import BATCH, DIMENSIONS, SIDE, Model, fingerprin
 from fastdup_ray.features import write_shard
 from fastdup_ray.inputs import reader_of
 from fastdup_ray.manifest import entries_table
-from fastdup_ray.outputs.tables import encoded
 from fastdup_ray.records import Entry, ImageRef, Shard, ShardReceipt
 from fastdup_ray.storage import Store, open_store
+from fastdup_ray.tables import encoded
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from fastdup_ray import layout
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.manifest import ENTRIES
-from fastdup_ray.outputs.tables import encoded, read_csv, write_csv
 from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import Store, open_store
+from fastdup_ray.tables import encoded, read_csv, write_csv
 
 BLOCK = 65_536
 """Rows that are copied at a time."""

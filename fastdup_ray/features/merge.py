@@ -23,9 +23,9 @@ from fastdup_ray.features.files import (
 )
 from fastdup_ray.features.known import Found
 from fastdup_ray.manifest import ENTRIES
-from fastdup_ray.outputs.tables import read_csv, write_parquet
 from fastdup_ray.sealed import file_sha256, write_json
 from fastdup_ray.storage import Store
+from fastdup_ray.tables import read_csv, write_parquet
 
 
 def merge(store: Store, uris: Names, found: Found, facts: dict[str, Any]) -> None:

@@ -11,9 +11,9 @@ from fastdup_ray import layout
 from fastdup_ray.analysis.components import Components, components_of, edges_of
 from fastdup_ray.analysis.pairs import name_ranks, ordered, outliers_below, pairs_above
 from fastdup_ray.config import RunConfig
-from fastdup_ray.outputs.tables import printable_column, write_csv, write_parquet
 from fastdup_ray.records import Neighbors, Pairs
 from fastdup_ray.storage import Store
+from fastdup_ray.tables import printable_column, write_csv, write_parquet
 
 COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS)
 

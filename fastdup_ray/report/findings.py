@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 
 from fastdup_ray import layout
 from fastdup_ray.errors import DamagedError
-from fastdup_ray.outputs.tables import read_csv
 from fastdup_ray.records import Pairs
 from fastdup_ray.report.thumbnails import Album, Picture
 from fastdup_ray.storage import Store
+from fastdup_ray.tables import read_csv
 
 _NAMES = pa.large_binary()
 NO_NAMES = pa.array([], _NAMES)

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastdup_ray import layout
-from fastdup_ray.outputs.tables import read_csv
 from fastdup_ray.report.findings import (
     Groups,
     GroupView,
@@ -29,6 +28,7 @@ from fastdup_ray.report.histogram import Histogram, make_histogram
 from fastdup_ray.report.rendering import render
 from fastdup_ray.report.thumbnails import MAX_PIXELS, Album
 from fastdup_ray.storage import Store
+from fastdup_ray.tables import read_csv
 
 MEGABYTE = 1_000_000
 GROUPS, GROUP_BYTES = 200, 16 * MEGABYTE

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError
-from fastdup_ray.extract.decode import _rgb, careful_pillow
+from fastdup_ray.extract.decode import careful_pillow, to_rgb
 from fastdup_ray.inputs import reader_of
 from fastdup_ray.records import ImageRef
 
@@ -95,7 +95,7 @@ def _shrunk(data: bytes, digest: str, max_pixels: int) -> Thumbnail:
         if width * height > max_pixels:
             return Thumbnail("", problem=f"more than {max_pixels:,} pixels", facts=facts)
         image.draft(None, (MAX_SIDE, MAX_SIDE))  # decodes large JPEGs at 1/2, 1/4 or 1/8
-        small = _rgb(ImageOps.exif_transpose(image))
+        small = to_rgb(ImageOps.exif_transpose(image))
     small.thumbnail((MAX_SIDE, MAX_SIDE))
     file = io.BytesIO()
     small.save(file, "JPEG", quality=QUALITY)

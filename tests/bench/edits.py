@@ -3,8 +3,9 @@
     python -m tests.bench.edits --photos DIR --out DIR -n 10000
     fastdup-ray evaluate OUT OUT/truth.csv
 
-DIR has one sub-folder a package; only the packages that the fit of the embedded model never sees are taken. Every
-photograph gives disjoint cells, each a picture of its own. truth.csv: path,group,edit,source.
+DIR has one sub-folder a package; only the packages that the fit of the embedded model never sees are taken, and of them
+no screenshots, which show the same things over and over. Every photograph gives disjoint cells, each a picture of its
+own. truth.csv: path,group,edit,source.
 """
 
 import argparse
@@ -21,17 +22,20 @@ from PIL import Image
 
 from fastdup_ray.extract.embedded.cells import LONGEST_SIDE, cells
 from fastdup_ray.extract.embedded.edits import EDITS, ORIGINAL_QUALITY, encode
-from fastdup_ray.extract.embedded.photos import WORKING_SIDE, choose, working_copy
+from fastdup_ray.extract.embedded.photos import SCREENSHOTS, WORKING_SIDE, choose, package, working_copy
 
 SEED = 7
-COPIES = 4
+COPIES = 2
 """Of a picture that has any, each by another edit."""
+
+CELL_SIDE, MOST_CELLS = 160, 80
+"""Smaller and more than the fit takes: look-alikes are what decides among many pictures."""
 
 
 def originals(path: Path) -> list[bytes]:
-    """The photograph as a whole, and its cells where it has several, as JPEG files."""
+    """The cells of a photograph, or the whole where it has none, as JPEG files."""
     photograph = working_copy(path, LONGEST_SIDE)
-    parts = list(cells(photograph))
+    parts = list(cells(photograph, CELL_SIDE, MOST_CELLS))
     pictures = parts if len(parts) > 1 else [photograph]
     for picture in pictures:
         picture.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.LANCZOS)
@@ -60,6 +64,7 @@ def main() -> None:
     args = parser.parse_args()
 
     _, held_out = choose(args.photos, args.jobs)
+    held_out = [path for path in held_out if package(path, args.photos) not in SCREENSHOTS]
     rng = np.random.default_rng(args.seed)
     with ProcessPoolExecutor(args.jobs) as pool:
         parts = pool.map(originals, held_out, chunksize=4)

@@ -6,26 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-PHOTOS = Path(__file__).parents[1] / "data" / "photos"
-
-SAME_EVERY_TIME = (
-    "features.dat",
-    "features.dat.csv",
-    "features.bad.csv",
-    "features.dat.bad",
-    "similarity.csv",
-    "outliers.csv",
-    "faiss.index",
-    "components_info.csv",
-    "connected_components.csv",
-    "manifest.parquet",
-    "images.parquet",
-    "similarity.parquet",
-    "components.parquet",
-)
+from tests.conftest import SAME_BYTES
 
 
 def command(*arguments: object) -> list[str]:
@@ -50,19 +31,9 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
 
 
 def assert_same_files(work_dir: Path, reference: Path) -> None:
-    for name in SAME_EVERY_TIME:
+    for name in SAME_BYTES:
         assert (work_dir / name).read_bytes() == (reference / name).read_bytes(), name
 
 
 def summary_of(work_dir: Path) -> dict:
     return json.loads((work_dir / "summary.json").read_text())
-
-
-def make_pictures(folder: Path, n: int, size: tuple[int, int] = (320, 240)) -> Path:
-    """n unlike pictures: smooth random colours."""
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(0)
-    for number in range(n):
-        few = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8))
-        few.resize(size, Image.Resampling.BICUBIC).save(folder / f"{number:04d}.jpg", quality=85)
-    return folder

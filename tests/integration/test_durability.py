@@ -6,21 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import fastdup_ray as fastdup
-from fastdup_ray import RunConfig, deduplicate, layout
+from fastdup_ray import layout
 from fastdup_ray.errors import ConfigError, DamagedError, InputError, LockedError, WorkDirError
 from fastdup_ray.storage import open_store
-from tests.integration.helpers import PHOTOS, assert_same_files, make_pictures, run, start, summary_of
+from tests.conftest import PHOTOS, files_below, run_inline, save_cloudy
+from tests.integration.helpers import assert_same_files, run, start, summary_of
 
-
-def dedupe(input_dir, work_dir, **parameters):
-    config = {"executor": "inline", "report": False} | parameters
-    input_dir = str(input_dir) if isinstance(input_dir, Path) else input_dir
-    return deduplicate(RunConfig.of(input_dir=input_dir, work_dir=str(work_dir), **config))
+dedupe = partial(run_inline, report=False)
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +36,6 @@ def finished(reference, tmp_path):
 @pytest.fixture
 def photos(tmp_path):
     return Path(shutil.copytree(PHOTOS, tmp_path / "photos"))
-
-
-def files(work_dir):
-    return sorted(str(path.relative_to(work_dir)) for path in Path(work_dir).rglob("*") if path.is_file())
 
 
 # Reuse
@@ -103,10 +97,8 @@ def test_other_pictures_are_refused_unless_they_are_to_replace(finished, photos)
 
 def test_mode_1_and_then_2_leave_the_files_of_mode_0(tmp_path, reference):
     dedupe(PHOTOS, tmp_path / "out", run_mode=1)
-    assert files(tmp_path / "out") == sorted(
-        ["config.json", "features.bad.csv", "features.dat", "features.dat.bad", "features.dat.csv"]
-        + ["manifest.parquet", "summary.json"]
-    )
+    lists = {"features.dat.csv", "features.bad.csv", "features.dat.bad"}
+    assert files_below(tmp_path / "out") == {"features.dat", "manifest.parquet", "config.json", "summary.json", *lists}
     assert dedupe(None, tmp_path / "out", run_mode=2).summary["read"] == 0
     assert_same_files(tmp_path / "out", reference)
 
@@ -233,7 +225,9 @@ def test_a_damaged_range_is_named_by_mode_2_and_made_again_by_mode_1(tmp_path, r
 @pytest.mark.parametrize("suffix", [".dat", ".dat.csv", ".bad.csv", ".json"])
 def test_a_damaged_shard_of_a_run_that_died_is_read_again_and_only_that(tmp_path, reference, suffix):
     out = tmp_path / "out"
-    died = run(PHOTOS, "--work-dir", out, "--executor", "inline", "--shard-size", 8, PYTHONPATH=dying_before("merge"))
+    died = run(
+        PHOTOS, "--work-dir", out, "--executor", "inline", "--shard-size", 8, PYTHONPATH=dying_before(tmp_path, "merge")
+    )
     assert died.returncode == -signal.SIGKILL
     shards = sorted((out / "shards").glob("features-*" + suffix))
     assert len(shards) == 5
@@ -245,10 +239,10 @@ def test_a_damaged_shard_of_a_run_that_died_is_read_again_and_only_that(tmp_path
 # Dying at each place
 
 
-def dying_before(name: str) -> str:
+def dying_before(tmp_path: Path, name: str) -> str:
     """A folder for PYTHONPATH that makes the process kill itself before it puts `name` (or before it merges)."""
-    folder = Path(os.environ["PYTEST_DYING_FOLDER"]) / name.replace("/", "_")
-    folder.mkdir(exist_ok=True)
+    folder = tmp_path / "dying"
+    folder.mkdir()
     (folder / "sitecustomize.py").write_text(
         "import os, signal\n"
         "from pathlib import Path\n"
@@ -260,11 +254,6 @@ def dying_before(name: str) -> str:
         "os.replace = dying\n"
     )
     return str(folder)
-
-
-@pytest.fixture(autouse=True)
-def _dying_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTEST_DYING_FOLDER", str(tmp_path))
 
 
 PUT_IN_ORDER = [
@@ -289,13 +278,15 @@ def test_a_run_that_dies_before_any_of_its_files_loses_no_picture(tmp_path, phot
     dedupe(sorted(map(str, photos.rglob("*.jpg"))), out)
     n = sum(path.is_file() for path in photos.rglob("*"))
     before = summary_of(out)["counts"]["entries"]
-    died = run(photos, "--work-dir", out, "--executor", "inline", "--no-report", PYTHONPATH=dying_before(name))
+    died = run(
+        photos, "--work-dir", out, "--executor", "inline", "--no-report", PYTHONPATH=dying_before(tmp_path, name)
+    )
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert before < n
     assert dedupe(photos, out).summary["read"] == 0
     dedupe(photos, tmp_path / "fresh")
     assert_same_files(out, tmp_path / "fresh")
-    assert not [name for name in files(out) if ".tmp-" in name or name.startswith("shards")]
+    assert not [name for name in files_below(out) if ".tmp-" in name or name.startswith("shards")]
 
 
 # Locks
@@ -319,7 +310,7 @@ def test_a_second_run_is_told_who_writes_and_a_dead_owners_lock_is_taken_over(fi
         owner.kill()
         owner.wait()
         assert dedupe(PHOTOS, finished).summary["read"] == 0
-    assert not [name for name in files(finished) if name.endswith("lock")]
+    assert not [name for name in files_below(finished) if name.endswith("lock")]
 
 
 def test_a_range_locks_out_the_same_range_and_whole_runs_but_no_other_range(tmp_path):
@@ -357,14 +348,15 @@ def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_from_there(small_d
     failed = run(PHOTOS, "--work-dir", out, "--executor", "inline", "--shard-size", 16, "--no-report")
     assert failed.returncode == 1
     assert failed.stderr.count("\n") == 1 and "No space left" in failed.stderr
-    assert not [name for name in files(small_disk) if ".tmp-" in name]
+    assert not [name for name in files_below(small_disk) if ".tmp-" in name]
     filler.unlink()
     dedupe(PHOTOS, out, shard_size=16)
     assert_same_files(out, reference)
 
 
 def test_a_disk_that_turns_read_only_is_one_line(small_disk, tmp_path):
-    pictures = make_pictures(tmp_path / "many", 300)
+    pictures = tmp_path / "many"
+    save_cloudy(pictures, 300, size=(320, 240))
     process = start(pictures, "--work-dir", small_disk / "out", "--executor", "inline", "--shard-size", 16)
     while not (small_disk / "out/shards").exists():
         time.sleep(0.01)
@@ -377,7 +369,8 @@ def test_a_disk_that_turns_read_only_is_one_line(small_disk, tmp_path):
 
 
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path):
-    pictures = make_pictures(tmp_path / "many", 400)
+    pictures = tmp_path / "many"
+    save_cloudy(pictures, 400, size=(320, 240))
     out = tmp_path / "out"
     process = start(pictures, "--work-dir", out, "--executor", "inline", "--shard-size", 16)
     while len(list(out.glob("shards/features-*.json"))) < 3:
@@ -387,7 +380,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path):
     assert process.returncode == 130
     assert "goes on from there" in err and "Traceback" not in err
     done = 16 * len(list(out.glob("shards/features-*.json")))
-    assert not [name for name in files(out) if ".tmp-" in name]
+    assert not [name for name in files_below(out) if ".tmp-" in name]
     assert dedupe(pictures, out).summary["read"] == 400 - done
 
 

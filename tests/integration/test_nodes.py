@@ -7,7 +7,8 @@ import subprocess
 import pytest
 from ray.cluster_utils import Cluster
 
-from tests.integration.helpers import PHOTOS, assert_same_files, command, run
+from tests.conftest import PHOTOS
+from tests.integration.helpers import assert_same_files, command, run
 
 pytestmark = pytest.mark.slow
 

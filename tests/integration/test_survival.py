@@ -12,7 +12,8 @@ from PIL import Image
 from watchdog.events import FileClosedNoWriteEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from tests.integration.helpers import assert_same_files, make_pictures, run, start, summary_of
+from tests.conftest import save_cloudy
+from tests.integration.helpers import assert_same_files, run, start, summary_of
 
 N = 320
 SHARD = 16
@@ -31,7 +32,9 @@ def ray_address(ray_session):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    return make_pictures(tmp_path_factory.mktemp("many"), N, size=(480, 360))
+    folder = tmp_path_factory.mktemp("many")
+    save_cloudy(folder, N, size=(480, 360))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +164,8 @@ Image.register_open("HARMFUL", Harmful, lambda prefix: prefix.startswith(b"HARMF
 
 @pytest.fixture(scope="module")
 def harmful(tmp_path_factory):
-    folder = make_pictures(tmp_path_factory.mktemp("harmful"), 60)
+    folder = tmp_path_factory.mktemp("harmful")
+    save_cloudy(folder, 60)
     for number, what in ((7, b"kill"), (23, b"sleep"), (24, b"hog"), (41, b"raise"), (42, b"kill")):
         (folder / f"{number:04d} {what.decode()}.jpg").write_bytes(b"HARMFUL!" + what)
     return folder
@@ -187,7 +191,8 @@ def test_pictures_that_kill_hang_or_hog_end_in_the_bad_list_and_all_others_are_g
 
 
 def test_a_picture_too_large_for_the_actors_memory_is_bad(tmp_path, ray_address):
-    folder = make_pictures(tmp_path / "some", 5)
+    folder = tmp_path / "some"
+    save_cloudy(folder, 5)
     Image.new("RGBA", (12_000, 12_000)).save(folder / "huge.png", compress_level=1)
     out = tmp_path / "out"
     done = run(folder, "--work-dir", out, "--actor-memory", 256, "--no-report", RAY_ADDRESS=ray_address)

