@@ -6,8 +6,6 @@ What is done stands in plain functions and classes that know nothing of this.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, Protocol, Self, TypeVar
 
-import joblib
-
 from fastdup_ray.config import RunConfig
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.records import Shard, ShardReceipt
@@ -35,7 +33,11 @@ class Executor(Protocol):
 
 def cores(config: RunConfig) -> int:
     """Threads in total on this machine: as asked, else the cores that affinity and cgroup leave to this process."""
-    return config.num_threads if config.num_threads > 0 else joblib.cpu_count()
+    if config.num_threads > 0:
+        return config.num_threads
+    from joblib import cpu_count  # takes a third of a second: not for every worker
+
+    return cpu_count()
 
 
 def make_executor(config: RunConfig, work_dir: str) -> Executor:

@@ -183,6 +183,9 @@ def load_binary_feature(filename: str | os.PathLike = layout.FEATURES) -> tuple[
     return names, np.fromfile(path, "<f4").reshape(len(names), d)
 
 
+load_binary = load_binary_features = load_binary_feature  # the specification has all three names
+
+
 def save_binary_feature(save_path: str | os.PathLike, filenames: Sequence[str], features: np.ndarray) -> None:
     """Writes features of one's own into the folder `save_path`, for run mode 2; features: (n, d), n names."""
     features = np.asarray(features)

@@ -106,6 +106,13 @@ def test_components_are_numbered_by_their_first_image():
     assert found.component.tolist() == [0, 1, 2, 3, 2, 1, 1]
 
 
+def test_the_numbers_of_components_do_not_hang_on_who_finds_them(monkeypatch):
+    monkeypatch.setattr(components, "_by_networkx", lambda *_: (np.array([7, 2, 7, 9, 2]), None))
+    found = graph(5, pagerank=False)
+    assert found.component.tolist() == [0, 1, 0, 2, 1]
+    assert found.count.tolist() == [2, 2, 1]
+
+
 def test_a_component_has_the_number_of_its_images_and_the_similarities_of_its_edges():
     found = graph(5, (0, 1, 0.97), (1, 2, 0.99), (0, 2, 0.98))
     assert found.count.tolist() == [3, 1, 1]

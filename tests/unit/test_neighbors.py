@@ -82,8 +82,22 @@ def test_itself_is_left_out_also_among_more_identical_rows_than_k(name, k, copie
     assert all(len(set(row)) == len(row) for row in found.indices.tolist())
 
 
+def test_where_an_index_does_not_find_a_row_itself_the_farthest_is_left_out():
+    rows = unit_rows(20, 8)
+    true = brute_force(rows, 3)
+
+    class NotItself:
+        name, exact = "not itself", False
+
+        def search(self, xq: np.ndarray, k: int):
+            return brute_force(rows, k)
+
+    found = neighbors_within(NotItself(), rows, 3)
+    assert found.indices.tolist() == true[1].tolist()
+
+
 def test_a_cosine_is_never_above_one_nor_minus_zero():
-    rows = np.repeat(unit_rows(30), 2, axis=0) * np.float32(1 + 1e-7)
+    rows = np.repeat(unit_rows(30), 2, axis=0) * np.float32(1 + 1e-6)
     similarity = searched(rows, 3).similarity
     assert similarity.max() == 1
     assert not np.signbit(similarity[similarity == 0]).any()
