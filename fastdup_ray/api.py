@@ -35,7 +35,9 @@ def run_and_tell(config: RunConfig) -> None:
     if config.version:
         print(__version__)
         return
-    logging.getLogger("fastdup_ray").setLevel(logging.INFO if config.verbose else logging.WARNING)
+    if config.verbose:
+        logging.basicConfig(format="%(asctime)s %(message)s")
+        logging.getLogger("fastdup_ray").setLevel(logging.INFO)
     _tell(deduplicate(config), config)
 
 

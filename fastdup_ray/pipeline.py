@@ -1,5 +1,6 @@
 """The run modes, each a short list of steps. The only place that knows them."""
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from fastdup_ray.result import RunResult
 from fastdup_ray.steps import merge_features, search_neighbors, take_features, write_outputs, write_summary_only
 from fastdup_ray.storage import open_store
 from fastdup_ray.version import __version__
+
+log = logging.getLogger(__name__)
 
 ROUNDS = 3
 """Times that features are made, where shards turn out damaged when they are merged."""
@@ -151,6 +154,7 @@ class _Run:
         with self._timed("features"):
             earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
             missing = look_up(manifest, [], earlier, config.max_pixels).missing
+            log.info("%d entries, %d of them to be read", len(manifest), len(missing))
             for _ in range(ROUNDS):
                 fresh += self._extract(manifest, missing, executor, facts)
                 merged = executor.call("index", merge_features, store.location, config, manifest, fresh, facts, part)
@@ -189,6 +193,7 @@ class _Run:
             yield
         finally:
             self._cost["seconds"][stage] = round(time.monotonic() - start, 3)
+            log.info("%s: %.1f s", stage, self._cost["seconds"][stage])
 
 
 def _list(config: RunConfig) -> Manifest:

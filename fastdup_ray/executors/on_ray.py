@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import ray
 from ray._common.utils import get_ray_address_file
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fastdup_ray.config import RunConfig
@@ -69,7 +69,10 @@ class RayExecutor:
 
     @property
     def actors(self) -> int:
-        return self._config.num_actors or int(ray.cluster_resources().get("CPU", 1))
+        if self._config.num_actors:
+            return self._config.num_actors
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        return min(cpus, self._config.num_threads * len(_nodes())) if self._config.num_threads > 0 else cpus
 
     def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
         return _Crew(spec, self.actors).work_off(shards)
@@ -150,7 +153,7 @@ class _Crew:
                     return
                 awaited = {ref: member for member in self._members for ref in member.given}
                 awaited |= {member.starting: member for member in self._members if member.starting is not None}
-                done = ray.wait(list(awaited), num_returns=1)[0][0]
+                done = _first_done(list(awaited))
                 yield from self._taken_in(awaited[done], done)
         finally:
             for member in self._members:
@@ -175,10 +178,10 @@ class _Crew:
     def _taken_in(self, member: _Member, ref: ray.ObjectRef) -> Iterator[ShardReceipt]:
         try:
             receipt = ray.get(ref)
-        except RayActorError as error:
-            yield from self._after_death(member, error)
         except RayTaskError as error:
             raise _cause(error) from None
+        except RayError as error:
+            yield from self._after_death(member, error)
         else:
             if ref == member.starting:
                 member.starting = None
@@ -197,7 +200,7 @@ class _Crew:
         self._queue.extendleft(reversed(left))
         return left
 
-    def _after_death(self, member: _Member, error: RayActorError) -> Iterator[ShardReceipt]:
+    def _after_death(self, member: _Member, error: RayError) -> Iterator[ShardReceipt]:
         left = self._dismiss(member)
         if member.starting is not None:
             self._never_ready += 1
@@ -224,19 +227,25 @@ def _suspects(shard: Shard) -> Iterator[_Attempt]:
         yield _Attempt(part, failures=0 if len(part.refs) == 1 else TRIES - 1)
 
 
-def _deadly(error: RayActorError) -> BadImageError:
+def _deadly(error: RayError) -> BadImageError:
     if "running low on memory" in str(error):  # what Ray says where it killed the worker for the node's sake
         return BadImageError(ErrorCode.OUT_OF_MEMORY, f"it took {TRIES} actors out of memory")
     return BadImageError(ErrorCode.CRASHED, f"it took {TRIES} actors down")
 
 
+def _first_done(refs: list[ray.ObjectRef]) -> ray.ObjectRef:
+    while True:  # Python hears of Ctrl-C only between two calls
+        if done := ray.wait(refs, num_returns=1, timeout=1.0)[0]:
+            return done[0]
+
+
 def _result(ref: ray.ObjectRef) -> Any:
     """What the worker returned; its own errors as they were raised there."""
     try:
-        return ray.get(ref)
+        return ray.get(_first_done([ref]))
     except RayTaskError as error:
         raise _cause(error) from None
-    except RayActorError as error:
+    except RayError as error:
         raise WorkerError(f"A worker died: {_last_line(error)}") from None
 
 
@@ -248,9 +257,14 @@ def _last_line(error: Exception) -> str:
     return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
 
 
+def _nodes() -> list[dict[str, Any]]:
+    """Those that are alive and have cores to work with."""
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+
 def _refuse_unshared(work_dir: str) -> None:
     """`WorkDirError` where a node of the cluster does not see what this process puts into the work_dir."""
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    nodes = _nodes()
     if len(nodes) < 2:
         return
     store, name = open_store(work_dir), f".probe-{uuid.uuid4().hex}"

@@ -49,7 +49,7 @@ def decode(data: bytes, side: int, max_pixels: int) -> Decoded:
     if not data:
         raise BadImageError(ErrorCode.ZERO_SIZE, "the file is empty")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(data) as image:
             return _decoded(image, side, max_pixels)
     except BadImageError:
         raise
@@ -59,8 +59,21 @@ def decode(data: bytes, side: int, max_pixels: int) -> Decoded:
         raise BadImageError(ErrorCode.OUT_OF_MEMORY, "decoding it takes more memory than an actor may use") from None
     except Exception as error:  # plugins raise anything at all on broken files
         text = str(error) or type(error).__name__
-        truncated = isinstance(error, EOFError) or "truncated" in text.lower()
+        truncated = isinstance(error, EOFError) or "truncated" in text.lower() or _is_cut_riff(data)
         raise BadImageError(ErrorCode.TRUNCATED if truncated else ErrorCode.CORRUPT, text) from None
+
+
+def open_image(data: bytes) -> Image.Image:
+    """`Image.open`, but for formats that are programs: Pillow would have Ghostscript run them."""
+    image = Image.open(io.BytesIO(data))
+    if image.format == "EPS":
+        raise BadImageError(ErrorCode.UNSUPPORTED, "EPS is a program, which is not run")
+    return image
+
+
+def _is_cut_riff(data: bytes) -> bool:
+    """Whether a WebP is shorter than it says."""
+    return data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data)
 
 
 def _decoded(image: Image.Image, side: int, max_pixels: int) -> Decoded:
@@ -85,7 +98,10 @@ def _decoded(image: Image.Image, side: int, max_pixels: int) -> Decoded:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Eight bits of red, green and blue, with white behind what is transparent."""
     if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        values = np.asarray(image)
+        shown = (values >> 8).astype(np.uint8)
+        shown[values == image.info.get("transparency", -1)] = 255
+        image = Image.fromarray(shown)
     elif image.mode in ("I", "F"):
         image = _stretched(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:

@@ -85,7 +85,7 @@ def _content(store: Store, summary: dict[str, Any]) -> dict[str, Any]:
     groups = None
     if store.exists(layout.COMPONENTS):  # not with run_cc=0
         groups = Groups(pq.read_table(store.fetch(layout.COMPONENTS)), images["sha256"], pairs)
-    bad = read_csv(store.fetch(layout.BAD_CSV), layout.BAD_HEADER)
+    bad = _bad(store)
     pairs = each_once(pairs)
     with Album(names, images, config.get("max_pixels", MAX_PIXELS)) as album:
         shown = {
@@ -107,6 +107,12 @@ def _content(store: Store, summary: dict[str, Any]) -> dict[str, Any]:
         "bad_codes": Counter(fsdecode(code) for code in bad["error_code"].to_pylist()).most_common(),
         "version": summary.get("version", ""),
     }
+
+
+def _bad(store: Store) -> pa.Table:
+    if store.exists(layout.BAD_CSV):
+        return read_csv(store.fetch(layout.BAD_CSV), layout.BAD_HEADER)
+    return pa.table([pa.array([], pa.binary())] * len(layout.BAD_HEADER), layout.BAD_HEADER)  # features of one's own
 
 
 def _groups_section(album: Album, groups: Groups | None) -> Section:

@@ -11,11 +11,11 @@ from os import fsdecode
 from typing import Self
 
 import pyarrow as pa
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, ImageOps
 
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError
-from fastdup_ray.extract.decode import careful_pillow, to_rgb
+from fastdup_ray.extract.decode import careful_pillow, open_image, to_rgb
 from fastdup_ray.inputs import reader_of
 from fastdup_ray.records import ImageRef
 
@@ -87,7 +87,7 @@ def _reason(error: Exception) -> str:
 
 
 def _shrunk(data: bytes, digest: str, max_pixels: int) -> Thumbnail:
-    with Image.open(io.BytesIO(data)) as image:
+    with open_image(data) as image:
         width, height = image.size
         if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):  # turned by a quarter
             width, height = height, width
@@ -142,5 +142,5 @@ class Album:
     def _facts(self, index: int) -> Facts | None:
         if self._images is None or index >= self._images.num_rows:
             return None
-        row = self._images.slice(index, 1).select(Facts.__slots__)
-        return Facts(**row.to_pylist()[0])
+        row = self._images.slice(index, 1).select(Facts.__slots__).to_pylist()[0]
+        return Facts(**row) if row["size"] is not None else None  # features of one's own come without

@@ -15,6 +15,7 @@ from fastdup_ray import RunConfig, __version__
 from fastdup_ray.cli import main
 from tests.checker import check
 from tests.conftest import EVERY_FILE, PHOTOS, files_below, run_inline, save_cloudy
+from tests.integration.helpers import run
 
 PHONE = PHOTOS / "phone"
 
@@ -191,3 +192,10 @@ def test_an_interrupted_run_on_ray_ends_with_130_says_how_to_go_on_and_does(tmp_
     again = run_inline(pictures, work_dir, report=False)
     assert 0 < again.summary["read"] < total
     assert check(work_dir) == []
+
+
+def test_verbose_tells_what_is_done_and_how_long_it_took(tmp_path):
+    arguments = [PHONE, "--work-dir", tmp_path / "out", "--executor", "inline", "--no-report"]
+    quiet, verbose = (run(*arguments, *more) for more in ([], ["--verbose"]))
+    assert quiet.stderr == ""
+    assert "6 entries, 0 of them to be read" in verbose.stderr and "neighbors: " in verbose.stderr

@@ -167,7 +167,7 @@ def test_mode_2_takes_features_of_ones_own_of_any_width(tmp_path):
     rows[7] = 3 * rows[3]
     names = [f"picture {i}, of mine" for i in range(50)]
     fastdup.save_binary_feature(tmp_path / "mine", names, rows)
-    result = dedupe(None, tmp_path / "mine" / "features.dat", run_mode=2)
+    result = dedupe(None, tmp_path / "mine" / "features.dat", run_mode=2, report=True)
     assert result.similarity.to_pylist()[0] == {"from": names[3], "to": names[7], "distance": 1.0}
 
 

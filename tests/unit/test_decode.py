@@ -421,3 +421,22 @@ def test_broken_files_warn_nobody():
 def test_the_fingerprint_names_every_decoder():
     text = decode_module.decoder_fingerprint()
     assert all(name in text for name in ("recipe", "pillow", "libjpeg", "zlib", "webp", "avif", "libtiff", "jpg_2000"))
+
+
+def test_transparent_grey_of_16_bits_is_white():
+    values = np.full((64, 64), 300, np.uint16)
+    values[:32] = 40_000
+    pixels = pixels_of(encode(Image.fromarray(values), "PNG", transparency=300))
+    assert (pixels[80:] == 255).all() and (pixels[:48] == 40_000 >> 8).all()
+
+
+def test_eps_is_never_run(monkeypatch):
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_: pytest.fail("Ghostscript was asked"))
+    assert code_of(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\n") == "UNSUPPORTED"
+
+
+def test_a_webp_that_is_cut_off_is_truncated():
+    data = encode(cloudy(0), "WEBP")
+    assert code_of(data[: len(data) // 2]) == "TRUNCATED"
