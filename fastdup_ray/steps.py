@@ -16,7 +16,6 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.executors import cores
 from fastdup_ray.features import (
-    BLOCK,
     FeatureSet,
     check_digest,
     dimensions,
@@ -143,8 +142,7 @@ def search_neighbors(work_dir: str, config: RunConfig, features_file: str, d: in
     store = open_store(work_dir)
     rows = unit_rows(map_features(store, features_file, d))
     index = make_index(config, len(rows), d, cores(config))
-    for start in range(0, len(rows), BLOCK):
-        index.add(rows[start : start + BLOCK])
+    index.add(rows)
     with store.create(layout.FAISS_INDEX) as path:
         index.save(path)
     return neighbors_within(index, rows, config.nearest_neighbors_k)

@@ -23,7 +23,8 @@ class NeighborIndex(Protocol):
     name: str
     exact: bool
 
-    def add(self, xb: np.ndarray) -> None: ...
+    def add(self, xb: np.ndarray) -> None:
+        """All rows at once: an HNSW graph of several calls finds less."""
 
     def search(self, xq: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]: ...
 

@@ -48,8 +48,7 @@ class FaissIndex:
                 log.warning("faiss_param: %s has no effect: the index %s does not have it.", parameter, name)
 
     def add(self, xb: np.ndarray) -> None:
-        # HNSW built by several threads is another graph each time.
-        faiss.omp_set_num_threads(self._threads if self.exact else 1)
+        faiss.omp_set_num_threads(self._threads if self.exact or _builds_the_same_graph() else 1)
         self._index.add(np.ascontiguousarray(xb, np.float32))
 
     def search(self, xq: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -61,3 +60,14 @@ class FaissIndex:
             faiss.write_index(self._index, str(path))
         except RuntimeError as error:  # the words of the operating system stand in brackets at its end
             raise OSError(str(error).rpartition("(")[2].strip(" )\n")) from None
+
+
+def _builds_the_same_graph() -> bool:
+    """Whether several threads build the HNSW graph that one does; since faiss 1.15 they can, or always do.
+
+    Source: facebookresearch/faiss pull requests 5486 and 5611.
+    """
+    if hasattr(faiss.cvar, "hnsw_deterministic_build"):
+        faiss.cvar.hnsw_deterministic_build = True
+        return True
+    return hasattr(faiss.HNSW, "merge_reverse_links_deterministic")

@@ -427,7 +427,7 @@ def test_transparent_grey_of_16_bits_is_white():
     values = np.full((64, 64), 300, np.uint16)
     values[:32] = 40_000
     pixels = pixels_of(encode(Image.fromarray(values), "PNG", transparency=300))
-    assert (pixels[80:] == 255).all() and (pixels[:48] == 40_000 >> 8).all()
+    assert (pixels[40:] == 255).all() and (pixels[:24] == 40_000 >> 8).all()
 
 
 def test_eps_is_never_run(monkeypatch):
