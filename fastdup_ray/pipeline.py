@@ -206,7 +206,14 @@ def _list(config: RunConfig) -> Manifest:
 
 def _refuse_other_pictures(config: RunConfig, store: Any, manifest: Manifest) -> None:
     """The outputs of an earlier run are replaced only by a run on the same pictures, more of them, or some of them."""
-    if config.overwrite or not store.exists(layout.MANIFEST):
+    if config.overwrite:
+        return
+    if not store.exists(layout.MANIFEST):
+        if store.exists(layout.FEATURES) and not store.exists(layout.MERGED):
+            raise WorkDirError(
+                f"{store.location!r} has a {layout.FEATURES} of your own; "
+                "name another work_dir, or replace it with overwrite."
+            )
         return
     try:
         earlier = pq.read_table(store.fetch(layout.MANIFEST), columns=["uri"])["uri"]

@@ -37,7 +37,7 @@ from fastdup_ray.neighbors.search import neighbors_within, unit_rows
 from fastdup_ray.outputs.results import Images, write_results
 from fastdup_ray.records import Neighbors
 from fastdup_ray.report.page import write_report
-from fastdup_ray.sealed import file_sha256, printable, write_json
+from fastdup_ray.sealed import file_sha256, printable, read_json, write_json
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import printable_column
 
@@ -130,11 +130,21 @@ def _facts_of_own(store: Store, features_file: str) -> dict[str, Any]:
     for name in (features_file, features_file + ".csv"):
         if not store.exists(name):
             raise InputError(f"No {name} in {store.location!r}; name a work_dir of run mode 1, or a features file.")
+    _check_own(store)
     n = len(read_names(store.fetch(features_file + ".csv")))
     d = dimensions(store.fetch(features_file), n)
     if n == 0:
         raise InputError(f"{features_file} in {store.location!r} has no rows.")
     return {"format_version": layout.FORMAT_VERSION, "d": d, "n": n, "counts": {"entries": n, "images": n, "bad": 0}}
+
+
+def _check_own(store: Store) -> None:
+    """`DamagedError` where an earlier run of mode 2 saw other bytes; `save_binary_feature` takes its summary away."""
+    if store.exists(layout.SUMMARY):
+        sha256 = read_json(store, layout.SUMMARY)["sha256"]
+        for name in (layout.FEATURES, layout.FEATURES_CSV):
+            if name in sha256:
+                check_digest(store, name, sha256[name])
 
 
 def search_neighbors(work_dir: str, config: RunConfig, features_file: str, d: int) -> Neighbors:

@@ -7,7 +7,6 @@ are one thing: looking up entries in the sets that are there.
 """
 
 from fastdup_ray.features.files import (
-    BLOCK,
     FeatureSet,
     check_digest,
     dimensions,
@@ -26,7 +25,6 @@ from fastdup_ray.features.known import Found, earlier_sets, look_up, whole_shard
 from fastdup_ray.features.merge import merge, merge_range, merge_ranges, open_ranges, row_blocks
 
 __all__ = [
-    "BLOCK",
     "FeatureSet",
     "Found",
     "check_digest",

@@ -69,7 +69,7 @@ def open_shard(store: Store, stem: str) -> FeatureSet:
 
 
 def open_complete(store: Store) -> FeatureSet | None:
-    """features.dat of a finished run, checked; None where there is none; raises `DamagedError`."""
+    """features.dat that a finished run made, checked; None where there is none; raises `DamagedError`."""
     return _open_described(store, layout.SUMMARY, layout.MANIFEST)
 
 
@@ -87,6 +87,8 @@ def _open_described(store: Store, description: str, manifest: str) -> FeatureSet
         return None
     try:
         facts = read_json(store, description)
+        if "list_sha256" not in facts:
+            return None  # of features of the user's own
         for name in (layout.FEATURES, manifest):
             check_digest(store, name, facts["sha256"][name])
         entries = pq.read_table(store.fetch(manifest), schema=ENTRIES)

@@ -9,6 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastdup_ray as fastdup
@@ -160,15 +161,35 @@ def test_mode_0_with_offsets_is_a_run_on_that_part_of_the_list(tmp_path):
     assert fastdup.load_binary_feature(tmp_path / "b")[0] == names[:7]
 
 
-def test_mode_2_takes_features_of_ones_own_of_any_width(tmp_path):
-    import numpy as np
-
+@pytest.fixture
+def own(tmp_path):
+    """A folder with features of one's own, two of them alike."""
     rows = np.random.default_rng(0).normal(size=(50, 33))
     rows[7] = 3 * rows[3]
-    names = [f"picture {i}, of mine" for i in range(50)]
-    fastdup.save_binary_feature(tmp_path / "mine", names, rows)
-    result = dedupe(None, tmp_path / "mine" / "features.dat", run_mode=2, report=True)
-    assert result.similarity.to_pylist()[0] == {"from": names[3], "to": names[7], "distance": 1.0}
+    fastdup.save_binary_feature(tmp_path / "own", [f"picture {i}, of mine" for i in range(50)], rows)
+    return tmp_path / "own"
+
+
+@pytest.mark.parametrize("name", ["", "features.dat"])
+def test_mode_2_takes_features_of_ones_own_of_any_width_again_and_again(own, name):
+    for _ in range(2):
+        result = dedupe(None, own / name, run_mode=2, report=True)
+        closest = {"from": "picture 3, of mine", "to": "picture 7, of mine", "distance": 1.0}
+        assert result.similarity.to_pylist()[0] == closest
+
+
+@pytest.mark.parametrize("name", ["features.dat", "features.dat.csv"])
+def test_damaged_features_of_ones_own_are_named(own, name):
+    dedupe(None, own, run_mode=2)
+    damage(own / name, "flip")
+    with pytest.raises(DamagedError, match=name):
+        dedupe(None, own, run_mode=2)
+
+
+def test_features_of_ones_own_are_not_replaced_unless_they_are_to_be(own):
+    with pytest.raises(WorkDirError, match="of your own"):
+        dedupe(PHOTOS, own)
+    assert dedupe(PHOTOS, own, overwrite=True).counts["images"] == 33
 
 
 def test_mode_2_without_features_says_so(tmp_path, capsys):
@@ -355,15 +376,18 @@ def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_from_there(small_d
 
 
 def test_a_disk_that_turns_read_only_is_one_line(small_disk, tmp_path):
-    pictures = tmp_path / "many"
+    pictures, read_only = tmp_path / "many", tmp_path / "read only"
     save_cloudy(pictures, 300, size=(320, 240))
+    read_only.mkdir()
+    subprocess.run(["mount", "--bind", small_disk, read_only], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", read_only], check=True)
     process = start(pictures, "--work-dir", small_disk / "out", "--executor", "inline", "--shard-size", 16)
     while not (small_disk / "out/shards").exists():
         time.sleep(0.01)
-    subprocess.run(["mount", "--bind", small_disk, small_disk], check=True)
-    subprocess.run(["mount", "-o", "remount,bind,ro", small_disk], check=True)
+    subprocess.run(["mount", "--bind", read_only, small_disk], check=True)
     _, err = process.communicate(timeout=120)
-    subprocess.run(["umount", "-l", small_disk], check=True)
+    for mounted in (small_disk, read_only):
+        subprocess.run(["umount", "-l", mounted], check=True)
     assert process.returncode == 1
     assert err.count("\n") == 1 and "Read-only file system" in err
 
