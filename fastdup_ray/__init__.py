@@ -1,8 +1,9 @@
 """Finds copies, near copies, outliers and broken pictures among ten thousand to a billion images, on Ray.
 
-import fastdup_ray as fastdup
+Example:
+    import fastdup_ray as fastdup
 
-fastdup.run("photos/", work_dir="out", threshold=0.85)
+    fastdup.run("photos/", work_dir="out", threshold=0.85)
 """
 
 import lazy_loader
