@@ -31,7 +31,8 @@ def _input(value: Any) -> Any:
 
 
 def _switch(value: Any) -> Any:
-    return bool(value) if type(value) is int and value in (0, 1) else {"0": False, "1": True}.get(value, value)
+    """0 and 1, as numbers or as text."""
+    return bool(int(value)) if type(value) in (int, str) and str(value) in ("0", "1") else value
 
 
 def _nnmodel(value: Any) -> Any:
@@ -214,7 +215,7 @@ def _refuse_contradictions(config: RunConfig) -> None:
     low, high = config.min_offset, config.max_offset
     if low is not None and high is not None and low >= high:
         raise ConfigError(f"min_offset={low} must be less than max_offset={high}.")
-    if config.input_dir is None and config.run_mode != 2 and not config.version:
+    if not config.inputs and config.run_mode != 2 and not config.version:
         raise ConfigError("input_dir is missing: name a folder, a picture or a list file.")
     if Path(config.work_dir).is_file() and config.run_mode != 2:
         raise ConfigError(f"work_dir={config.work_dir!r} is a file; name a folder.")

@@ -371,3 +371,9 @@ def test_each_parameter_that_is_not_whole_yet_is_tried_above():
 @pytest.mark.parametrize("name", NOT_YET)
 def test_the_default_is_there(name):
     assert RunConfig.model_fields[name].default in config.NOT_YET[name]
+
+
+@pytest.mark.parametrize("parameters", [{"run_cc": [1]}, {"verbose": {}}, {"input_dir": []}])
+def test_whatever_python_can_pass_is_refused_with_one_line(parameters):
+    with pytest.raises(ConfigError, match=next(iter(parameters))):
+        RunConfig.of(**{"input_dir": "photos"} | parameters)
