@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from fastdup_ray.records import Pairs
 
 NETWORKX_UP_TO = 100_000
-"""Edges up to which networkx is used; it takes 6 ms and 0.6 kB for a thousand of them, scipy goes on past it."""
+"""Edges up to which networkx is used; a thousand take it 7 ms and 0.6 MB; past them scipy goes on."""
 
 DAMPING = 0.85
 TOLERANCE = 1e-12
