@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from fastdup_ray.errors import ConfigError
+from fastdup_ray.records import MIN_SIDE, Box
 
 RunMode = Annotated[int, Field(ge=0, le=4)]
 NNMODELS = ("brute_force", "ball_tree", "lsh")
@@ -48,6 +49,11 @@ def _faiss_mode(value: str) -> str:
     return value.replace("HSNW", "HNSW")  # the specification's own spelling
 
 
+def _box(value: str) -> str | None:
+    """The same in one spelling, so that two runs with one box share their features."""
+    return str(parse_box(value)) if value else None
+
+
 Location = Annotated[str, Field(min_length=1), BeforeValidator(_path)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 UnitInterval = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -66,7 +72,7 @@ class RunConfig(BaseModel):
         Field(description="A folder, a picture, a list file, or (in Python) a list of these."),
     ] = None
     work_dir: Annotated[Location, Field(description="Where the outputs are written.")] = "fastdup_out"
-    compute: Annotated[Literal["cpu", "gpu"], Field(description="What the model and the search run on.")] = "cpu"
+    compute: Annotated[Literal["cpu", "gpu"], Field(description="What the model runs on.")] = "cpu"
     verbose: Annotated[Switch, Field(description="Say more about what is going on.")] = False
     num_threads: Annotated[
         int, Field(ge=-1, description="Threads in total on this machine; -1: the cores this process may use.")
@@ -85,7 +91,7 @@ class RunConfig(BaseModel):
     lower_threshold: Annotated[
         UnitInterval, Field(description="An image whose closest neighbour has a cosine below it is an outlier.")
     ] = 0.3
-    model_path: Annotated[Location | None, Field(description="Another ONNX model.")] = None
+    model_path: Annotated[Location | None, Field(description="Another ONNX model: a picture in, one row out.")] = None
     version: Annotated[Switch, Field(description="Print the version and do nothing else.")] = False
     nearest_neighbors_k: Annotated[Count, Field(description="Neighbours to look for, for each image.")] = 2
     run_mode: Annotated[
@@ -105,7 +111,8 @@ class RunConfig(BaseModel):
     ] = None
     faiss_param: Annotated[str, Field(description="Faiss parameters, such as efSearch=175.")] = ""
     bounding_box: Annotated[
-        str | None, Field(description="Crop every image first: rows=100,cols=100,width=250,height=310.")
+        Annotated[str, AfterValidator(_box)] | None,
+        Field(description="Crop every upright image to this first, in pixels: rows=100,cols=100,width=250,height=310."),
     ] = None
 
     nnmodel: Annotated[
@@ -164,6 +171,11 @@ class RunConfig(BaseModel):
         """`input_dir` as a list."""
         return [self.input_dir] if isinstance(self.input_dir, str) else list(self.input_dir or [])
 
+    @property
+    def box(self) -> Box | None:
+        """`bounding_box` as numbers."""
+        return parse_box(self.bounding_box) if self.bounding_box else None
+
 
 def _with_turi_param(cls: type[RunConfig], parameters: dict[str, Any]) -> dict[str, Any]:
     """`parameters` with what stands in turi_param under its own names."""
@@ -200,6 +212,20 @@ def parse_pairs(parameter: str, text: str) -> dict[str, str]:
     return pairs
 
 
+def parse_box(text: str) -> Box:
+    """`'rows=100,cols=100,width=250,height=310'` as numbers, in any order; raises `ConfigError`."""
+    example = "bounding_box should be like rows=100,cols=100,width=250,height=310"
+    pairs = parse_pairs("bounding_box", text)
+    if set(pairs) != set(Box._fields):
+        raise ConfigError(f"bounding_box={text!r} is not possible: {example}, each of the four names once.")
+    if not all(re.fullmatch("[0-9]{1,9}", value) for value in pairs.values()):
+        raise ConfigError(f"bounding_box={text!r} is not possible: {example}, whole numbers of pixels from 0 on.")
+    box = Box(**{name: int(value) for name, value in pairs.items()})
+    if min(box.width, box.height) < MIN_SIDE:
+        raise ConfigError(f"bounding_box={text!r} is not possible: width and height should be {MIN_SIDE} or more.")
+    return box
+
+
 def _one_line(error: ErrorDetails | dict[str, Any]) -> str:
     name = str(error["loc"][0]) if error["loc"] else "?"
     if error["type"] == "extra_forbidden":
@@ -223,12 +249,9 @@ def _refuse_contradictions(config: RunConfig) -> None:
 
 
 NOT_YET: dict[str, tuple[Any, ...]] = {
-    "compute": ("cpu",),
     "distance": ("cosine",),
-    "model_path": (None,),
     "run_mode": (0, 1, 2),
     "faiss_mode": (None, "Flat", "HNSW32"),
-    "bounding_box": (None,),
     "nnmodel": ("brute_force",),
 }
 """Parameter -> the values whose function is there; any other is refused, never ignored."""

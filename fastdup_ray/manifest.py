@@ -24,12 +24,19 @@ ENTRIES = pa.schema(
         ("rows", pa.int32()),
         ("error_code", pa.string()),
         ("error_message", pa.string()),
+        ("brightness", pa.float64()),
+        ("contrast", pa.float64()),
+        ("blur", pa.float64()),
+        ("unique_colors", pa.int32()),
     ]
 )
 """What became of each entry: the columns of manifest.parquet and of a feature shard's JSON.
 
 first_row counts from 0 in the features file that the table describes. A good entry has rows > 0, a bad one a code.
 """
+
+STATISTICS = ("brightness", "contrast", "blur", "unique_colors")
+"""Columns of `ENTRIES` that are `records.Statistics`; null for a bad entry, and where one entry has several rows."""
 
 KEY = ("uri", "size", "mtime_or_etag")
 """Entries that agree in these, under one fingerprint, have the same features."""

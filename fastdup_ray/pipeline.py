@@ -17,7 +17,7 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, InputError, WorkDirError, WorkerError
 from fastdup_ray.executors import Executor, cores, make_executor
 from fastdup_ray.extract.extractor import ExtractSpec
-from fastdup_ray.extract.model import BATCH, DIMENSIONS, fingerprint
+from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, fingerprint
 from fastdup_ray.features import earlier_sets, look_up
 from fastdup_ray.inputs import check_inputs, list_images
 from fastdup_ray.manifest import Manifest
@@ -61,6 +61,7 @@ class _Run:
         if config.run_mode == 2 and os.path.isfile(folder):
             folder, self._features_file = os.path.split(os.path.abspath(folder))
         self.store = open_store(folder)
+        self._model = _model_facts(config) if config.run_mode in (0, 1, 3) else {}
         self._cost: dict[str, Any] = {"read": 0, "seconds": {}, "cpu_seconds": 0.0}
 
     def by_mode(self) -> dict[str, Any]:
@@ -147,7 +148,7 @@ class _Run:
 
         part: the range of the list that the manifest is, where it is to stand in files of its own.
         """
-        config, store = self.config, self.store
+        config, store, facts = self.config, self.store, facts | self._model
         if part is None:
             _refuse_other_pictures(config, store, manifest)
         fresh: list[str] = []
@@ -172,7 +173,15 @@ class _Run:
         config, actors = self.config, executor.actors
         threads = max(1, cores(config) // actors)
         spec = ExtractSpec(
-            self.store.location, threads, config.max_pixels, config.image_timeout, config.actor_memory, facts
+            self.store.location,
+            threads,
+            config.max_pixels,
+            config.image_timeout,
+            config.actor_memory,
+            facts,
+            config.box,
+            config.model_path,
+            config.compute == "gpu",
         )
         shards = manifest.shards(offsets, config.shard_size or _shard_size(len(offsets), actors))
         for receipt in with_progress(executor.extract(spec, shards), len(offsets)):
@@ -227,15 +236,22 @@ def _refuse_other_pictures(config: RunConfig, store: Any, manifest: Manifest) ->
 
 
 def _facts(manifest: Manifest) -> dict[str, Any]:
-    """What every file that describes features says of them; n and list_sha256 are those of the whole list."""
+    """What every file that describes features says of the whole list."""
     return {
         "format_version": layout.FORMAT_VERSION,
         "version": __version__,
-        "fingerprint": fingerprint(),
-        "d": DIMENSIONS,
         "n": len(manifest),
         "list_sha256": manifest.digest,
     }
+
+
+def _model_facts(config: RunConfig) -> dict[str, Any]:
+    """The same of the rows; `ConfigError` where the model cannot be used."""
+    gpu, sha256, d = config.compute == "gpu", None, DIMENSIONS
+    if config.model_path or (gpu and config.executor == "inline"):
+        model = Model(config.model_path, gpu=gpu and config.executor == "inline")
+        sha256, d = model.sha256, model.dimensions
+    return {"fingerprint": fingerprint(sha256, config.box, gpu=gpu), "d": d}
 
 
 def _shard_size(n: int, actors: int) -> int:

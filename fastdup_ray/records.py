@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,37 @@ class Shard:
         ]
 
 
+MIN_SIDE = 2
+"""Pixels a side under which a picture, or what a bounding box leaves of it, tells nothing."""
+
+
+class Box(NamedTuple):
+    """What is kept of every picture: [rows:rows+height, cols:cols+width], in pixels of the upright picture."""
+
+    rows: int
+    cols: int
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return ",".join(f"{name}={value}" for name, value in self._asdict().items())
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Of one picture, at the size and in the box in which the model gets it (128 x 128 for the embedded one).
+
+    brightness: mean of its grey values (ITU-R 601 luma), 0 black to 255 white. contrast: their standard deviation, 0 to
+    127.5. blur: the variance of their Laplacian (4 neighbours), 0 flat; the lower, the more blurred. unique_colors:
+    how many different RGB values there are.
+    """
+
+    brightness: float
+    contrast: float
+    blur: float
+    unique_colors: int
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What became of one entry of the list: rows of features, or the reason why it is bad."""
@@ -58,6 +89,10 @@ class Entry:
     rows: int = 0
     error_code: ErrorCode | None = None
     error_message: str | None = None
+    brightness: float | None = None
+    contrast: float | None = None
+    blur: float | None = None
+    unique_colors: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import BadImageError, ErrorCode, FastdupError, WorkDirError, WorkerError
+from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, FastdupError, WorkDirError, WorkerError
 from fastdup_ray.executors import Place, Result, cores
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec, quarantine
+from fastdup_ray.extract.lanes import Watchdog
 from fastdup_ray.records import Shard, ShardReceipt
 from fastdup_ray.storage import open_store
 
@@ -36,6 +37,9 @@ PARTS = 16
 """Into how many a shard is split whose actors die: the guilty picture among 1,024 is alone after three times."""
 
 STEP_TRIES = 3
+
+GRACE = 10.0
+"""Seconds beyond what one picture may take, after which an actor that does nothing but hold its lock ends itself."""
 
 OBJECT_STORE_BYTES = 256 << 20
 """Of a Ray of our own. Pictures and features never pass through it; the neighbours of 10 million images do."""
@@ -55,6 +59,8 @@ class RayExecutor:
             _connect_or_start(cores(self._config), verbose=self._config.verbose)
         try:
             _refuse_unshared(self._work_dir)
+            if self._config.compute == "gpu" and not _gpus():
+                raise ConfigError("compute='gpu' is not possible: this Ray has no GPU; start it where one is.")
         except BaseException:
             self.__exit__()
             raise
@@ -71,6 +77,8 @@ class RayExecutor:
     def actors(self) -> int:
         if self._config.num_actors:
             return self._config.num_actors
+        if self._config.compute == "gpu":
+            return _gpus()
         cpus = int(ray.cluster_resources().get("CPU", 1))
         return min(cpus, self._config.num_threads * len(_nodes())) if self._config.num_threads > 0 else cpus
 
@@ -100,15 +108,19 @@ class _IndexActor:
         return step(*args)
 
 
-class _ExtractActor(Extractor):
-    """An extractor in a process of its own, whose memory is bounded."""
+class _ExtractActor:
+    """An extractor in a process of its own, whose memory is bounded, and which ends when a decoder stops it whole."""
 
     def __init__(self, spec: ExtractSpec):
-        super().__init__(spec)
-        _bound_memory(spec.memory << 20)
+        self._spec = spec
 
     def ready(self) -> None:
-        """Returns once the model is loaded: what dies before it dies of its surroundings, not of a picture."""
+        """Loads the model: what dies meanwhile dies of its surroundings, not of a picture."""
+        self._extractor = Extractor(self._spec, Watchdog(self._spec.timeout + GRACE))
+        _bound_memory(self._spec.memory << 20)
+
+    def extract(self, shard: Shard) -> ShardReceipt:
+        return self._extractor.extract(shard)
 
 
 @dataclass(eq=False)
@@ -163,7 +175,7 @@ class _Crew:
         """As many as may be, and as there is something to do for."""
         starting = sum(member.starting is not None for member in self._members)
         for _ in range(min(self._size - len(self._members), len(self._queue) - starting)):
-            actor = ray.remote(num_cpus=1)(_ExtractActor).remote(self._spec)
+            actor = ray.remote(num_cpus=1, num_gpus=int(self._spec.gpu))(_ExtractActor).remote(self._spec)
             self._members.append(_Member(actor, actor.ready.remote()))
 
     def _hand_out(self) -> None:
@@ -178,9 +190,9 @@ class _Crew:
     def _taken_in(self, member: _Member, ref: ray.ObjectRef) -> Iterator[ShardReceipt]:
         try:
             receipt = ray.get(ref)
-        except RayTaskError as error:
-            raise _cause(error) from None
         except RayError as error:
+            if isinstance(error, RayTaskError) and not isinstance(error.cause, MemoryError):
+                raise _cause(error) from None
             yield from self._after_death(member, error)
         else:
             if ref == member.starting:
@@ -228,9 +240,10 @@ def _suspects(shard: Shard) -> Iterator[_Attempt]:
 
 
 def _deadly(error: RayError) -> BadImageError:
-    if "running low on memory" in str(error):  # what Ray says where it killed the worker for the node's sake
+    # The actor's own word, or what Ray says where it killed the worker for the node's sake.
+    if isinstance(error, RayTaskError) or "running low on memory" in str(error):
         return BadImageError(ErrorCode.OUT_OF_MEMORY, f"it took {TRIES} actors out of memory")
-    return BadImageError(ErrorCode.CRASHED, f"it took {TRIES} actors down")
+    return BadImageError(ErrorCode.CRASHED, f"it took {TRIES} actors down, or stopped them whole until they ended")
 
 
 def _first_done(refs: list[ray.ObjectRef]) -> ray.ObjectRef:
@@ -260,6 +273,10 @@ def _last_line(error: Exception) -> str:
 def _nodes() -> list[dict[str, Any]]:
     """Those that are alive and have cores to work with."""
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+
+def _gpus() -> int:
+    return int(ray.cluster_resources().get("GPU", 0))
 
 
 def _refuse_unshared(work_dir: str) -> None:

@@ -1,22 +1,26 @@
 """From the bytes of a picture to the pixels that the model takes."""
 
 import io
+import math
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
 from fastdup_ray.errors import BadImageError, ErrorCode
+from fastdup_ray.extract.statistics import statistics_of
+from fastdup_ray.records import MIN_SIDE, Box, Statistics
 
-RECIPE = 1
-"""Part of the fingerprint: raise it with any change here that changes pixels."""
-
-MIN_SIDE = 2
+RECIPE = 2
+"""Part of the fingerprint: raise it with any change here that changes pixels or statistics."""
 
 _EXIF_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)
+"""Orientations in which width and height change places."""
 
 _SIGNATURES = {
     b"\xff\xd8\xff": ErrorCode.CORRUPT,
@@ -32,16 +36,20 @@ _SIGNATURES = {
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """pixels: (side, side, 3) uint8, RGB. width, height: of the picture as it is shown. format: Pillow's name."""
+    """pixels: (height, width, 3) uint8, RGB, of the size that was asked for; statistics: of these.
+
+    width, height: of the whole picture as it is shown. format: Pillow's name.
+    """
 
     pixels: np.ndarray
     width: int
     height: int
     format: str
+    statistics: Statistics
 
 
-def decode(data: bytes, side: int, max_pixels: int) -> Decoded:
-    """The whole picture, upright, on white, squashed to side × side pixels.
+def decode(data: bytes, size: tuple[int, int], max_pixels: int, box: Box | None = None) -> Decoded:
+    """The whole picture, or what is in the box, upright, on white, squashed to `size` (width, height).
 
     The first frame of an animated one. Raises `BadImageError` for whatever cannot be decoded to its end. To be called
     inside `careful_pillow`.
@@ -50,14 +58,16 @@ def decode(data: bytes, side: int, max_pixels: int) -> Decoded:
         raise BadImageError(ErrorCode.ZERO_SIZE, "the file is empty")
     try:
         with open_image(data) as image:
-            return _decoded(image, side, max_pixels)
+            return _decoded(image, size, max_pixels, box)
     except BadImageError:
         raise
     except UnidentifiedImageError:
         raise _unidentified(data) from None
     except MemoryError:
         raise BadImageError(ErrorCode.OUT_OF_MEMORY, "decoding it takes more memory than an actor may use") from None
-    except Exception as error:  # plugins raise anything at all on broken files
+    except BaseException as error:  # plugins raise anything at all on broken files
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # only there it is the user's
         text = str(error) or type(error).__name__
         truncated = isinstance(error, EOFError) or "truncated" in text.lower() or _is_cut_riff(data)
         raise BadImageError(ErrorCode.TRUNCATED if truncated else ErrorCode.CORRUPT, text) from None
@@ -76,23 +86,75 @@ def _is_cut_riff(data: bytes) -> bool:
     return data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data)
 
 
-def _decoded(image: Image.Image, side: int, max_pixels: int) -> Decoded:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise BadImageError(
-            ErrorCode.TOO_LARGE, f"{width} x {height} pixels are more than max_pixels={max_pixels}", image.size
-        )
-    if min(width, height) < MIN_SIDE:
-        raise BadImageError(ErrorCode.TOO_SMALL, f"{width} x {height} pixels; {MIN_SIDE} a side are needed", image.size)
+def _decoded(image: Image.Image, size: tuple[int, int], max_pixels: int, box: Box | None) -> Decoded:
+    stored = image.size
+    check_size(stored, max_pixels)
     image_format = image.format or "UNKNOWN"
     if image_format in ("JPEG", "MPO"):
-        image.draft(None, (side, side))  # decodes at 1/2, 1/4 or 1/8, never below the model's size
+        _draft(image, size, box)
     image.load()
-    turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-    small = to_rgb(ImageOps.exif_transpose(image)).resize((side, side), Image.Resampling.BILINEAR)
-    if turned:
-        width, height = height, width
-    return Decoded(np.asarray(small), width, height, image_format)
+    turned = image.getexif().get(_EXIF_ORIENTATION, 1) in _TURNED
+    upright = ImageOps.exif_transpose(image)
+    width, height = stored[::-1] if turned else stored
+    small = shrunk(upright, size, box, (width, height))
+    return Decoded(np.asarray(small), width, height, image_format, statistics_of(small))
+
+
+def check_size(size: tuple[int, int], max_pixels: int) -> None:
+    """`BadImageError` where a picture of `size` (width, height) is none to be decoded."""
+    width, height = size
+    if width * height > max_pixels:
+        raise BadImageError(
+            ErrorCode.TOO_LARGE, f"{width} x {height} pixels are more than max_pixels={max_pixels}", size
+        )
+    if min(width, height) < MIN_SIDE:
+        raise BadImageError(ErrorCode.TOO_SMALL, f"{width} x {height} pixels; {MIN_SIDE} a side are needed", size)
+
+
+def _draft(image: Image.Image, size: tuple[int, int], box: Box | None) -> None:
+    """Has a JPEG decoded at 1/2, 1/4 or 1/8, never so small that the model would get fewer pixels than it takes."""
+    wanted = size
+    if box is not None:
+        shown = image.size
+        turned = image.getexif().get(_EXIF_ORIENTATION, 1) in _TURNED
+        left, top, right, bottom = clipped(box, shown[::-1] if turned else shown)
+        kept = (bottom - top, right - left) if turned else (right - left, bottom - top)
+        wanted = tuple(math.ceil(a * whole / part) for a, whole, part in zip(size, shown, kept, strict=True))
+    image.draft(None, wanted)
+
+
+def clipped(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """left, top, right, bottom of what `box` keeps of an upright picture of `size` (width, height).
+
+    `BadImageError` where that is nothing, or too little.
+    """
+    width, height = size
+    left, top = box.cols, box.rows
+    right, bottom = min(width, box.cols + box.width), min(height, box.rows + box.height)
+    if left >= right or top >= bottom:
+        reason = f"the box {box} lies outside of the picture's {width} x {height} pixels"
+        raise BadImageError(ErrorCode.BOUNDING_BOX_OUTSIDE, reason, size)
+    if min(right - left, bottom - top) < MIN_SIDE:
+        reason = f"the box {box} leaves {right - left} x {bottom - top} pixels; {MIN_SIDE} a side are needed"
+        raise BadImageError(ErrorCode.TOO_SMALL, reason, size)
+    return left, top, right, bottom
+
+
+def shrunk(
+    image: Image.Image, size: tuple[int, int], box: Box | None = None, shown: tuple[int, int] | None = None
+) -> Image.Image:
+    """An upright picture, or what is in the box, on white, in RGB, squashed to `size` (width, height).
+
+    shown: the picture's own size, where `image` is a smaller one of it; the box is in pixels of that.
+    """
+    corners = None
+    if box is not None:
+        scale = [own / whole for own, whole in zip(image.size, shown or image.size, strict=True)]
+        kept = [edge * scale[place % 2] for place, edge in enumerate(clipped(box, shown or image.size))]
+        left, top = map(math.floor, kept[:2])
+        image = image.crop((left, top, *map(math.ceil, kept[2:])))
+        corners = tuple(edge - (left, top)[place % 2] for place, edge in enumerate(kept))
+    return to_rgb(image).resize(size, Image.Resampling.BILINEAR, box=corners)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -131,15 +193,18 @@ def _unidentified(data: bytes) -> BadImageError:
 
 @contextmanager
 def careful_pillow() -> Iterator[None]:
-    """Pillow without its own limit of pixels (ours is `max_pixels`) and without its warnings about broken files."""
-    limit = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
+    """Pillow without its own limit of pixels (ours is `max_pixels`), that takes no half picture for a whole one.
+
+    And without its warnings about broken files.
+    """
+    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
             yield
     finally:
-        Image.MAX_IMAGE_PIXELS = limit
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def decoder_fingerprint() -> str:

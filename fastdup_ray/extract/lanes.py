@@ -1,13 +1,38 @@
 """Threads that can be given up: a decoder that does not come back cannot be stopped, only left behind."""
 
+import faulthandler
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
 TICK = 0.2
 """Seconds between two looks at the clocks."""
+
+
+class Watchdog:
+    """Ends this process when nobody pats it for `limit` seconds: for one that can be replaced, such as an actor.
+
+    A decoder that holds Python's global lock stops all threads, and with them every clock that Python looks at. The
+    clock of `faulthandler` runs in a thread that needs no lock; it stands still while the machine sleeps.
+    """
+
+    def __init__(self, limit: float):
+        self._limit, self._patted = limit, 0.0
+
+    def __enter__(self) -> Self:
+        self.pat()
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        self._patted = 0.0
+
+    def pat(self) -> None:
+        if time.monotonic() - self._patted >= TICK:
+            faulthandler.dump_traceback_later(self._limit, exit=True, file=2)
+            self._patted = time.monotonic()
 
 
 class Lane(threading.Thread):
@@ -41,12 +66,18 @@ class Lane(threading.Thread):
 
 
 def work_off(
-    jobs: Iterable[Any], work: Callable[[Lane, Any], Any], lanes: int, timeout: float, late: Callable[[Any], None]
+    jobs: Iterable[Any],
+    work: Callable[[Lane, Any], Any],
+    lanes: int,
+    timeout: float,
+    late: Callable[[Any], None],
+    tick: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Any, Any]]:
     """(job, work(lane, job)) for each of `jobs`, as they end, on `lanes` threads.
 
     Where one item takes longer than `timeout` seconds, its thread is given up, `late(item)` is told, and another
-    thread does the job again. Raises what `work` raises.
+    thread does the job again. `tick()` is called at least every `TICK` seconds, unless something holds all threads up.
+    Raises what `work` raises, and `MemoryError` where there is none for another thread.
     """
     waiting: queue.SimpleQueue = queue.SimpleQueue()
     done: queue.SimpleQueue = queue.SimpleQueue()
@@ -54,10 +85,9 @@ def work_off(
     for job in jobs:
         waiting.put(job)
         left += 1
-    crew = {Lane(waiting, done, work) for _ in range(min(lanes, left))}
-    for lane in crew:
-        lane.start()
+    crew = {_started(Lane(waiting, done, work)) for _ in range(min(lanes, left))}
     while left:
+        tick()
         try:
             lane, job, result = done.get(timeout=TICK)
         except queue.Empty:
@@ -72,7 +102,14 @@ def work_off(
             crew.remove(lane)
             late(lane.item)
             waiting.put(lane.job)
-            crew.add(another := Lane(waiting, done, work))
-            another.start()
+            crew.add(_started(Lane(waiting, done, work)))
     for _ in crew:
         waiting.put(None)
+
+
+def _started(lane: Lane) -> Lane:
+    try:
+        lane.start()
+    except RuntimeError:  # what Python says where a thread's stack does not fit into memory
+        raise MemoryError("too little memory for another thread") from None
+    return lane

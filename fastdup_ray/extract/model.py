@@ -1,48 +1,190 @@
 """The ONNX model: from pixels to rows of unit length."""
 
 import hashlib
+import json
+import os
 import platform
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from fastdup_ray.errors import DamagedError
+from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract.decode import decoder_fingerprint
+from fastdup_ray.records import Box
 
 SIDE = 128
 """Pixels a side that the embedded model takes."""
 
 DIMENSIONS = 576
-"""Numbers in a row."""
+"""Numbers in a row of the embedded model."""
 
 BATCH = 16
-"""Pictures in one call: every call is padded to it, so that a row does not depend on how many came with it."""
+"""Pictures in one call, where the graph leaves it open: every call is padded, so that a row does not depend on how many
+came with it."""
+
+OPEN_SIDE = 224
+"""Pixels a side for a model that takes pictures of any size."""
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of red, green and blue between 0 and 1: what the models of torchvision and timm are given."""
 
 _EMBEDDED = files("fastdup_ray.extract.embedded")
+_KINDS = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 
 
 class Model:
-    """The embedded model on one CPU thread; `rows` may be called from several threads at once."""
+    """The embedded model, or the ONNX file at `path`, on one CPU thread or one GPU.
 
-    def __init__(self) -> None:
+    size: (width, height) of the pictures that it takes. dimensions: numbers in a row. sha256: of the file.
+    `rows` may be called from several threads at once. Raises `ConfigError` for a file that is not a picture in, one row
+    out, and where `gpu` is asked for and cannot be used.
+    """
+
+    def __init__(self, path: str | None = None, *, gpu: bool = False):
+        self._name = f"model_path={path!r}" if path else "The embedded model"
+        data = _read(path) if path else _checked_bytes()
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        self._session = self._opened(data, gpu)
+        self._read_graph()
+        self.dimensions = self._dimensions()
+
+    def rows(self, pixels: np.ndarray) -> np.ndarray:
+        """(n, height, width, 3) uint8, RGB -> (n, dimensions) float32, rows of length 1; any n.
+
+        A row is all NaN where the model's answer has no direction: zeros, or something that is no number.
+        """
+        rows = np.empty((len(pixels), self.dimensions), np.float32)
+        batch = np.zeros((self._batch, *pixels.shape[1:]), np.uint8)
+        for start in range(0, len(pixels), self._batch):
+            part = pixels[start : start + self._batch]
+            batch[: len(part)] = part
+            rows[start : start + len(part)] = self._answers(batch)[: len(part)]
+        with np.errstate(all="ignore"):
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+            rows[~np.isfinite(rows).all(axis=1)] = np.nan
+        return rows
+
+    def _answers(self, batch: np.ndarray) -> np.ndarray:
+        """What the model says to a full batch; raises `MemoryError` where there is too little for it."""
+        if self._kind is np.float32:
+            batch = (batch * self._scale + self._shift).astype(np.float32)
+        if self._channels_first:
+            batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
+        try:
+            answers = self._session.run(None, {self._input: batch})[0]
+        except Exception as error:
+            if "allocat" in str(error).lower():  # bad allocation, failed to allocate memory
+                raise MemoryError("the model has too little memory") from None
+            raise
+        while answers.ndim > 2 and answers.shape[-1] == 1:
+            answers = answers[..., 0]
+        return answers
+
+    def _opened(self, data: bytes, gpu: bool) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(_checked_bytes(), options, providers=["CPUExecutionProvider"])
+        options.log_severity_level = 4
+        # Weights in a second file would not be in the fingerprint; and they would be sought in the current folder.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+        providers = [_gpu_provider()] if gpu else ["CPUExecutionProvider"]
+        try:
+            session = onnxruntime.InferenceSession(data, options, providers=providers)
+        except Exception as error:  # onnxruntime has a class of its own for each reason
+            if "external" in str(error).lower():
+                raise self._refusal(
+                    "its weights are in another file; export it into one (external_data=False)"
+                ) from None
+            raise self._refusal(f"onnxruntime cannot open it ({_reason(error)})") from None
+        if gpu and session.get_providers()[0] != providers[0]:
+            raise ConfigError("compute='gpu' is not possible: CUDA does not start on this machine; see its driver.")
+        return session
 
-    def rows(self, pixels: np.ndarray) -> np.ndarray:
-        """(n, SIDE, SIDE, 3) uint8 -> (n, DIMENSIONS) float32, rows of length 1; any n."""
-        rows = np.empty((len(pixels), DIMENSIONS), np.float32)
-        batch = np.zeros((BATCH, SIDE, SIDE, 3), np.uint8)
-        for start in range(0, len(pixels), BATCH):
-            part = pixels[start : start + BATCH]
-            batch[: len(part)] = part
-            rows[start : start + len(part)] = self._session.run(None, {"image": batch})[0][: len(part)]
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    def _read_graph(self) -> None:
+        """What the model takes."""
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise self._refusal(f"it should have one input and one output, not {len(inputs)} and {len(outputs)}")
+        shape, kind = list(inputs[0].shape), inputs[0].type
+        if kind not in _KINDS:
+            raise self._refusal(f"its input should be uint8 or float32, not {kind}")
+        if len(shape) != 4 or 3 not in (shape[1], shape[3]):
+            raise self._refusal(
+                f"its input should be (n, 3, height, width) or (n, height, width, 3), not {_text(shape)}"
+            )
+        self._input, self._kind = inputs[0].name, _KINDS[kind]
+        self._channels_first = shape[1] == 3
+        height, width = shape[2:] if self._channels_first else shape[1:3]
+        self.size = tuple(side if isinstance(side, int) else OPEN_SIDE for side in (width, height))
+        self._batch = shape[0] if isinstance(shape[0], int) else BATCH
+        if min(*self.size, self._batch) < 1:
+            raise self._refusal(f"its input has no pixels: {_text(shape)}")
+        mean, std = (self._numbers(*told) for told in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
+        if not np.all(std > 0):
+            raise self._refusal("std in its metadata should be above 0")
+        self._scale, self._shift = (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
+
+    def _numbers(self, name: str, default: tuple[float, ...]) -> np.ndarray:
+        """One number, or one for each of red, green and blue, from the model's metadata."""
+        text = self._session.get_modelmeta().custom_metadata_map.get(name)
+        try:
+            numbers = np.array(default if text is None else json.loads(f"[{text.strip().strip('[]()')}]"), np.float64)
+        except (ValueError, TypeError):
+            numbers = np.array([np.nan])
+        if numbers.shape not in ((1,), (3,)) or not np.isfinite(numbers).all():
+            raise self._refusal(f"{name}={text!r} in its metadata should be one number or three with commas between")
+        return numbers
+
+    def _dimensions(self) -> int:
+        """By a try: graphs often leave it open."""
+        width, height = self.size
+        try:
+            answers = self._answers(np.zeros((self._batch, height, width, 3), np.uint8))
+        except Exception as error:
+            raise self._refusal(f"it fails on {width} x {height} pixels ({_reason(error)})") from None
+        fits = answers.ndim == 2 and len(answers) == self._batch and answers.shape[1] > 0
+        if not fits or not np.issubdtype(answers.dtype, np.floating):
+            got = f"{answers.dtype} {_text(answers.shape)} for {self._batch} pictures"
+            raise self._refusal(f"its output should be (n, d) real numbers, not {got}")
+        return answers.shape[1]
+
+    def _refusal(self, reason: str) -> ConfigError:
+        return ConfigError(f"{self._name} is not possible: {reason}.")
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"model_path={path!r} cannot be read on {platform.node()}: {error.strerror}; "
+            "name an ONNX file that each node has."
+        ) from None
+
+
+def _text(shape: Any) -> str:
+    return f"({', '.join('?' if side is None else str(side) for side in shape)})"
+
+
+def _reason(error: Exception) -> str:
+    """The gist of onnxruntime's long messages."""
+    return " ".join(str(error).rpartition(" : ")[2].split())[:200].rstrip(". ")
+
+
+def _gpu_provider() -> str:
+    provider = "CUDAExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        raise ConfigError(
+            "compute='gpu' is not possible: this onnxruntime has no CUDA; install fastdup-ray[gpu] instead of [cpu], "
+            "or leave compute out."
+        )
+    if hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+    return provider
 
 
 def _checked_bytes() -> bytes:
@@ -57,16 +199,25 @@ def _model_sha256() -> str:
 
 
 @cache
-def fingerprint() -> dict[str, str]:
-    """All that a row depends on beside the picture: rows with different fingerprints are never mixed."""
-    return {
-        "model": _model_sha256(),
+def fingerprint(model: str | None = None, box: Box | None = None, *, gpu: bool = False) -> dict[str, str]:
+    """All that a row depends on beside the picture: rows with different fingerprints are never mixed.
+
+    model: sha256 of another model than the embedded one.
+    """
+    parts = {
+        "model": model or _model_sha256(),
         "decoder": decoder_fingerprint(),
         "onnxruntime": onnxruntime.__version__,
         "cpu": _cpu_kind(),
     }
+    if box is not None:
+        parts["bounding_box"] = str(box)
+    if gpu:
+        parts["compute"] = "gpu"
+    return parts
 
 
+@cache
 def _cpu_kind() -> str:
     """The architecture and the instruction sets by which onnxruntime picks its kernels."""
     known = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")

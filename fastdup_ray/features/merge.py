@@ -63,8 +63,9 @@ def open_ranges(store: Store) -> list[FeatureSet]:
     for stem, part in zip(stems, ranges, strict=True):
         if part.facts["list_sha256"] != first["list_sha256"]:
             raise InputError(f"{stem} is of another list than {stems[0]}: take the stranger away.")
-        if part.facts["fingerprint"]["model"] != first["fingerprint"]["model"]:
-            raise InputError(f"{stem} is of another model than {stems[0]}; {by_model}.")
+        for name, what in (("model", "model"), ("bounding_box", "bounding box")):
+            if part.facts["fingerprint"].get(name) != first["fingerprint"].get(name):
+                raise InputError(f"{stem} is of another {what} than {stems[0]}; {by_model}.")
     bounds = [(part.facts["min_offset"], part.facts["max_offset"]) for part in ranges]
     for (_, stop), (start, _) in pairwise([(0, 0), *bounds, (first["n"], first["n"])]):
         if start > stop:

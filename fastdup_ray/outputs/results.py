@@ -11,6 +11,7 @@ from fastdup_ray import layout
 from fastdup_ray.analysis.components import Components, components_of, edges_of
 from fastdup_ray.analysis.pairs import name_ranks, ordered, outliers_below, pairs_above
 from fastdup_ray.config import RunConfig
+from fastdup_ray.manifest import STATISTICS
 from fastdup_ray.records import Neighbors, Pairs
 from fastdup_ray.storage import Store
 from fastdup_ray.tables import printable_column, write_csv, write_parquet
@@ -55,7 +56,7 @@ def write_results(store: Store, config: RunConfig, images: Images, neighbors: Ne
 
 
 def _write_images(store: Store, images: Images) -> None:
-    columns = ("size", "mtime_or_etag", "sha256", "width", "height", "format")
+    columns = ("size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS)
     table = pa.table(
         {"index": np.arange(len(images)), "filename": printable_column(images.names)}
         | {name: images.entries[name] for name in columns}

@@ -19,7 +19,8 @@ ALWAYS = (
     *("faiss.index", "manifest.parquet", "images.parquet", "similarity.parquet", "config.json", "summary.json"),
 )
 COMPONENT_FILES = ("components_info.csv", "connected_components.csv", "components.parquet")
-IMAGES = ("index", "filename", "size", "mtime_or_etag", "sha256", "width", "height", "format")
+STATISTICS = ("brightness", "contrast", "blur", "unique_colors")
+IMAGES = ("index", "filename", "size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS)
 CODES = {
     *("ZERO_SIZE", "NOT_AN_IMAGE", "TRUNCATED", "CORRUPT", "TOO_LARGE", "TOO_SMALL", "UNREADABLE", "MISSING"),
     *("CHANGED", "READ_FAILED", "BOUNDING_BOX_OUTSIDE", "TIMEOUT", "OUT_OF_MEMORY", "CRASHED", "UNSUPPORTED"),

@@ -21,6 +21,7 @@ COMPONENTS_INFO = ("component_id", "count", "mean", "min", "max")
 MANIFEST = (
     *("uri", "size", "mtime_or_etag", "sha256", "width", "height", "format"),
     *("first_row", "rows", "error_code", "error_message"),
+    *("brightness", "contrast", "blur", "unique_colors"),
 )
 
 MAX_EXACT = {"cosine": 20_000, "euclidean": 20_000, "squared_euclidean": 20_000, "manhattan": 2_000}
