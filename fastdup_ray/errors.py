@@ -23,13 +23,19 @@ class ErrorCode(StrEnum):
     UNSUPPORTED = "UNSUPPORTED"
 
 
+LONGEST_MESSAGE = 300
+
+
 class BadImageError(Exception):
     """One picture cannot be used. Never ends a run: it becomes a row of the bad list."""
 
     def __init__(self, code: ErrorCode, message: str, size: tuple[int, int] | None = None):
         """`size`: (width, height) in pixels, where the header gave it."""
         super().__init__(code, message, size)
-        self.code, self.message, self.size = code, " ".join(message.split()), size
+        self.code, self.size = code, size
+        # Decoders quote what they found: it may be anything, and of any length.
+        printable = "".join(letter if letter.isprintable() else " " for letter in message)
+        self.message = " ".join(printable.split())[:LONGEST_MESSAGE] or code.value
 
 
 class FastdupError(Exception):

@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError, features
 
 from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.extract.statistics import statistics_of
@@ -68,9 +69,7 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int, box: Box | None 
     except BaseException as error:  # plugins raise anything at all on broken files
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise  # only there it is the user's
-        text = str(error) or type(error).__name__
-        truncated = isinstance(error, EOFError) or "truncated" in text.lower() or _is_cut_riff(data)
-        raise BadImageError(ErrorCode.TRUNCATED if truncated else ErrorCode.CORRUPT, text) from None
+        raise BadImageError(_code_of(error, data), str(error) or type(error).__name__) from None
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -78,12 +77,41 @@ def open_image(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data))
     if image.format == "EPS":
         raise BadImageError(ErrorCode.UNSUPPORTED, "EPS is a program, which is not run")
+    if isinstance(image, ImageFile.StubImageFile):
+        raise BadImageError(ErrorCode.UNSUPPORTED, f"{image.format} needs a program of its own to be read")
     return image
 
 
-def _is_cut_riff(data: bytes) -> bool:
-    """Whether a WebP is shorter than it says."""
-    return data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data)
+def _code_of(error: BaseException, data: bytes) -> ErrorCode:
+    text = str(error).lower()
+    if isinstance(error, EOFError) or "truncated" in text or _is_cut(data):
+        return ErrorCode.TRUNCATED
+    if isinstance(error, NotImplementedError) or text.startswith(("unsupported", "cannot find loader")):
+        return ErrorCode.UNSUPPORTED
+    return ErrorCode.CORRUPT
+
+
+def _is_cut(data: bytes) -> bool:
+    """Whether the file is shorter than it says itself, where its format says it ahead of the end."""
+    if data[:4] == b"RIFF":  # WebP
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    if data[:4] in (b"II*\0", b"MM\0*"):  # TIFF: the place of its directory
+        return int.from_bytes(data[4:8], "little" if data[:1] == b"I" else "big") >= len(data)
+    if data[4:8] in (b"ftyp", b"jP  "):  # AVIF, HEIC, JPEG 2000: boxes, one after the other
+        return _boxes_end(data) > len(data)
+    return False
+
+
+def _boxes_end(data: bytes) -> int:
+    place = 0
+    while place < len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        if length == 1:
+            length = int.from_bytes(data[place + 8 : place + 16], "big")
+        if length < 8:  # 0: to the end of the file; else no box
+            return len(data)
+        place += length
+    return place
 
 
 def _decoded(image: Image.Image, size: tuple[int, int], max_pixels: int, box: Box | None) -> Decoded:
@@ -103,12 +131,18 @@ def _decoded(image: Image.Image, size: tuple[int, int], max_pixels: int, box: Bo
 def check_size(size: tuple[int, int], max_pixels: int) -> None:
     """`BadImageError` where a picture of `size` (width, height) is none to be decoded."""
     width, height = size
-    if width * height > max_pixels:
-        raise BadImageError(
-            ErrorCode.TOO_LARGE, f"{width} x {height} pixels are more than max_pixels={max_pixels}", size
-        )
+    if max(size) >= 1 << 31 or min(size) < 0:
+        raise BadImageError(ErrorCode.CORRUPT, f"its header says that it has {width} x {height} pixels")
+    _refuse_larger(size, max_pixels)
     if min(width, height) < MIN_SIDE:
         raise BadImageError(ErrorCode.TOO_SMALL, f"{width} x {height} pixels; {MIN_SIDE} a side are needed", size)
+
+
+def _refuse_larger(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        reason = f"{width} x {height} pixels are more than max_pixels={max_pixels}"
+        raise BadImageError(ErrorCode.TOO_LARGE, reason, size)
 
 
 def _draft(image: Image.Image, size: tuple[int, int], box: Box | None) -> None:
@@ -166,7 +200,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray(shown)
     elif image.mode in ("I", "F"):
         image = _stretched(image)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
@@ -181,6 +217,8 @@ def _stretched(image: Image.Image) -> Image.Image:
 
 
 def _unidentified(data: bytes) -> BadImageError:
+    if _is_cut(data):
+        return BadImageError(ErrorCode.TRUNCATED, "the file is shorter than its header says")
     for signature, code in _SIGNATURES.items():
         if data.startswith(signature):
             if code is ErrorCode.UNSUPPORTED:
@@ -192,19 +230,34 @@ def _unidentified(data: bytes) -> BadImageError:
 
 
 @contextmanager
-def careful_pillow() -> Iterator[None]:
-    """Pillow without its own limit of pixels (ours is `max_pixels`), that takes no half picture for a whole one.
+def careful_pillow(max_pixels: int | None = None) -> Iterator[None]:
+    """Pillow that takes no half picture for a whole one, and does not warn of broken files.
 
-    And without its warnings about broken files.
+    With `max_pixels` for its own limit, also for pictures inside of pictures (ICO, ICNS, the frames of a GIF), whose
+    headers are read as late as when they are decoded; None: no limit. Texts and colour profiles of pictures may be of
+    the size that Pillow allows them in all, and not of 1 MB each.
     """
-    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
-    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
+
+    def check(size: tuple[int, int], *_: Any, **__: Any) -> None:
+        if max_pixels is not None:
+            _refuse_larger(size, max_pixels)
+
+    careful = [
+        (Image, "MAX_IMAGE_PIXELS", None),
+        (Image, "_decompression_bomb_check", check),  # Pillow's own does not say what size it was
+        (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
+        (PngImagePlugin, "MAX_TEXT_CHUNK", PngImagePlugin.MAX_TEXT_MEMORY),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in careful]
     try:
+        for module, name, value in careful:
+            setattr(module, name, value)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
             yield
     finally:
-        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+        for module, name, value in before:
+            setattr(module, name, value)
 
 
 def decoder_fingerprint() -> str:

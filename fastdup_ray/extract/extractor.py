@@ -73,7 +73,7 @@ class Extractor:
         def work(lane: Lane, first: int) -> tuple[list[Entry], np.ndarray]:
             return self._batch(lane, shard.refs[first : first + BATCH], late, alone)
 
-        with careful_pillow(), self._watchdog or nullcontext():
+        with careful_pillow(self._spec.max_pixels), self._watchdog or nullcontext():
             tick = self._watchdog.pat if self._watchdog else lambda: None
             parts = dict(work_off(batches, work, self._spec.threads, self._spec.timeout, late.add, tick))
         entries = [entry for first in batches for entry in parts[first][0]]

@@ -118,7 +118,7 @@ class Album:
         self._pool = ThreadPoolExecutor(THREADS)
 
     def __enter__(self) -> Self:
-        self._resources.enter_context(careful_pillow())
+        self._resources.enter_context(careful_pillow(self._max_pixels))
         return self
 
     def __exit__(self, *_) -> None:

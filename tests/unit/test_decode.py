@@ -20,7 +20,7 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 def pixels_of(data: bytes, side: int = SIDE) -> np.ndarray:
     with careful_pillow():
-        return decode(data, side, ANY_SIZE).pixels.astype(int)
+        return decode(data, (side, side), ANY_SIZE).pixels.astype(int)
 
 
 def code_of(data: bytes, max_pixels: int = ANY_SIZE) -> str:
@@ -29,7 +29,7 @@ def code_of(data: bytes, max_pixels: int = ANY_SIZE) -> str:
 
 def refusal(data: bytes, max_pixels: int = ANY_SIZE) -> BadImageError:
     with pytest.raises(BadImageError) as caught, careful_pillow():
-        decode(data, SIDE, max_pixels)
+        decode(data, (SIDE, SIDE), max_pixels)
     assert caught.value.message
     assert "\n" not in caught.value.message
     return caught.value
@@ -68,7 +68,7 @@ def test_every_format_gives_the_picture(format):
     except (OSError, KeyError):
         pytest.skip(f"this Pillow cannot write {format}")
     with careful_pillow():
-        decoded = decode(data, SIDE, ANY_SIZE)
+        decoded = decode(data, (SIDE, SIDE), ANY_SIZE)
     assert decoded.pixels.shape == (SIDE, SIDE, 3)
     assert decoded.pixels.dtype == np.uint8
     assert (decoded.width, decoded.height, decoded.format) == (128, 128, format)
@@ -96,7 +96,7 @@ def test_a_turned_picture_is_turned_back(orientation, format):
     exif[0x0112] = orientation
     quality = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(format, {})
     with careful_pillow():
-        decoded = decode(encode(stored, format, exif=exif, **quality), SIDE, ANY_SIZE)
+        decoded = decode(encode(stored, format, exif=exif, **quality), (SIDE, SIDE), ANY_SIZE)
     assert (decoded.width, decoded.height) == (200, 120)
     assert np.abs(decoded.pixels.astype(int) - pixels_of(encode(upright, format, **quality))).mean() < 2
     assert_colours(decoded.pixels.astype(int), RED, GREEN, BLUE, WHITE)
@@ -245,7 +245,7 @@ def test_the_short_cut_for_large_jpegs_shows_the_same(size, progressive):
         large = photo.resize(size, Image.Resampling.BICUBIC)
     data = encode(large, "JPEG", quality=90, progressive=progressive)
     with careful_pillow():
-        decoded = decode(data, SIDE, ANY_SIZE)
+        decoded = decode(data, (SIDE, SIDE), ANY_SIZE)
     with Image.open(io.BytesIO(data)) as image:
         whole = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     assert (decoded.width, decoded.height) == size
@@ -347,7 +347,7 @@ def test_a_picture_over_max_pixels_is_too_large_and_one_with_just_as_many_is_not
     assert (error.code, error.size) == ("TOO_LARGE", (50, 40))
     assert "1999" in error.message
     with careful_pillow():
-        assert decode(data, SIDE, 2000).width == 50
+        assert decode(data, (SIDE, SIDE), 2000).width == 50
 
 
 def test_a_decompression_bomb_is_too_large_before_it_is_decoded(monkeypatch):
@@ -393,7 +393,7 @@ def test_an_interruption_is_no_bad_picture(monkeypatch):
 
     monkeypatch.setattr(Image, "open", interrupt)
     with pytest.raises(KeyboardInterrupt), careful_pillow():
-        decode(b"x", SIDE, ANY_SIZE)
+        decode(b"x", (SIDE, SIDE), ANY_SIZE)
 
 
 @pytest.mark.parametrize("limit", [None, 1000, 5])
@@ -403,7 +403,7 @@ def test_pillows_own_limit_is_lifted_inside_and_as_before_afterwards(limit, monk
     assert pixels_of(data).shape == (SIDE, SIDE, 3)
     assert limit == Image.MAX_IMAGE_PIXELS
     with pytest.raises(BadImageError), careful_pillow():
-        decode(b"", SIDE, ANY_SIZE)
+        decode(b"", (SIDE, SIDE), ANY_SIZE)
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
@@ -415,7 +415,7 @@ def test_broken_files_warn_nobody():
     place = data.index(b"Exif\0\0") + 10
     broken = data[:place] + b"\xff\xff\xff\xff" + data[place + 4 :]
     with careful_pillow():
-        decode(broken, SIDE, ANY_SIZE)
+        decode(broken, (SIDE, SIDE), ANY_SIZE)
 
 
 def test_the_fingerprint_names_every_decoder():

@@ -77,7 +77,7 @@ def test_the_more_is_cut_away_the_farther_is_a_copy(model, name):
         width, height = image.size
         copies = [image.crop((0, 0, width * part // 100, height * part // 100)) for part in (100, 95, 60)]
     with careful_pillow():
-        decoded = [decode(encode(copy.convert("RGB"), "PNG"), SIDE, 10**8).pixels for copy in copies]
+        decoded = [decode(encode(copy.convert("RGB"), "PNG"), (SIDE, SIDE), 10**8).pixels for copy in copies]
     rows = model.rows(np.stack(decoded))
     assert 1 > rows[0] @ rows[1] > rows[0] @ rows[2]
 
