@@ -43,6 +43,9 @@ def features() -> np.ndarray:
     return rows.astype("<f4")
 
 
+STATISTICS = "brightness contrast blur unique_colors"
+
+
 def write_csv(path: Path, header: str, rows: list) -> None:
     with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header.split(","), *rows])
@@ -90,14 +93,16 @@ def write_work_dir(out: Path, photos: Path) -> None:
     sha256 = [hashlib.sha256(content).hexdigest() for content in (b"same", b"same", b"2", b"3", b"4", b"5", b"")]
     shared = {"mtime_or_etag": ["1"] * 7, "sha256": sha256, "width": [4] * 6 + [None], "height": [3] * 6 + [None]}
     shared |= {"size": [4, 4, 1, 1, 1, 1, 0], "format": ["JPEG"] * 6 + [None]}
+    shared |= {"brightness": [99.5] * 6 + [None], "contrast": [10.0] * 6 + [None], "blur": [0.25] * 6 + [None]}
+    shared |= {"unique_colors": [12] * 6 + [None]}
     manifest = shared | {"uri": [printable(name) for name in [*names, bad]], "first_row": [*range(6), None]}
     manifest |= {"rows": [1] * 6 + [0], "error_code": [None] * 6 + ["ZERO_SIZE"]}
     manifest |= {"error_message": [None] * 6 + ["The file is empty."]}
-    order = "uri size mtime_or_etag sha256 width height format first_row rows error_code error_message"
+    order = f"uri size mtime_or_etag sha256 width height format first_row rows error_code error_message {STATISTICS}"
     pq.write_table(pa.table(manifest).select(order.split()), out / "manifest.parquet")
     images = {name: values[:6] for name, values in shared.items()}
     images |= {"index": list(range(6)), "filename": manifest["uri"][:6]}
-    order = "index filename size mtime_or_etag sha256 width height format"
+    order = f"index filename size mtime_or_etag sha256 width height format {STATISTICS}"
     pq.write_table(pa.table(images).select(order.split()), out / "images.parquet")
 
     (out / "config.json").write_text(json.dumps(CONFIG))
@@ -259,6 +264,10 @@ INFO = "components_info.csv"
         (change_column("manifest.parquet", "width", 2, None), "good without width"),
         (change_column("images.parquet", "filename", 4, "x"), "images.parquet: index and filename"),
         (change_column("images.parquet", "height", 4, 9), "images.parquet: height"),
+        (change_column("manifest.parquet", "brightness", 2, 256.0), "impossible brightness"),
+        (change_column("manifest.parquet", "blur", 2, float("nan")), "impossible blur"),
+        (change_column("manifest.parquet", "unique_colors", 2, 0), "impossible unique_colors"),
+        (change_column("manifest.parquet", "contrast", 6, 1.0), "bad with contrast"),
         (change_column("similarity.parquet", "to", 1, "x"), "similarity.parquet: names"),
         (change_column("similarity.parquet", "distance", 1, 0.99), "similarity.parquet: distances"),
         (change_column("components.parquet", "degree", 1, 7), "components.parquet: degree"),

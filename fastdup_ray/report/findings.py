@@ -181,3 +181,30 @@ def view_groups(album: Album, groups: Groups, limit: int) -> Iterator[GroupView]
     for group in found:
         pictures = [album[index] for index in islice(group.members.tolist(), GROUP_PICTURES)]
         yield GroupView(group, pictures)
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """The pictures at one end of one of the statistics. values: what the column of images.parquet says of each."""
+
+    title: str
+    column: str
+    pictures: list[Picture]
+    values: list[float]
+
+
+_ENDS = (("Darkest", "brightness", 1), ("Brightest", "brightness", -1), ("Most blurred", "blur", 1))
+"""Title, column, and 1 where the least comes first."""
+
+
+def view_extremes(album: Album, images: pa.Table, limit: int) -> Iterator[Extreme]:
+    """`limit` pictures of each kind, ties by row; nothing where images.parquet has no statistics."""
+    for title, column, direction in _ENDS:
+        known = pc.is_valid(images[column]).to_numpy() if column in images.column_names else np.zeros(0, bool)
+        rows = np.flatnonzero(known)
+        if len(rows) == 0:
+            continue
+        values = images[column].to_numpy()[rows]
+        first = np.argsort(direction * values, kind="stable")[:limit]
+        album.ask(rows[first].tolist())
+        yield Extreme(title, column, [album[row] for row in rows[first].tolist()], values[first].tolist())

@@ -21,6 +21,7 @@ from fastdup_ray.report.findings import (
     read_config,
     read_names,
     read_pairs,
+    view_extremes,
     view_groups,
     view_pairs,
 )
@@ -34,6 +35,7 @@ MEGABYTE = 1_000_000
 GROUPS, GROUP_BYTES = 200, 16 * MEGABYTE
 PAIRS, PAIR_BYTES = 100, 7 * MEGABYTE
 OUTLIERS, OUTLIER_BYTES = 50, 4 * MEGABYTE
+EXTREMES = 8
 BAD = 1000
 """What is shown at most, and what its thumbnails may take: the page stays under 30 MB."""
 
@@ -92,6 +94,7 @@ def _content(store: Store, summary: dict[str, Any]) -> dict[str, Any]:
             "groups": _groups_section(album, groups),
             "pairs": Section(list(_within(PAIR_BYTES, view_pairs(album, pairs, PAIRS))), len(pairs)),
             "outliers": Section(list(_within(OUTLIER_BYTES, view_pairs(album, outliers, OUTLIERS))), len(outliers)),
+            "extremes": list(view_extremes(album, images, EXTREMES)),
             "bad": Section(_decoded(bad.slice(0, BAD)), bad.num_rows),
         }
     return shown | {

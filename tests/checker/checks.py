@@ -19,7 +19,13 @@ ALWAYS = (
     *("faiss.index", "manifest.parquet", "images.parquet", "similarity.parquet", "config.json", "summary.json"),
 )
 COMPONENT_FILES = ("components_info.csv", "connected_components.csv", "components.parquet")
-STATISTICS = ("brightness", "contrast", "blur", "unique_colors")
+STATISTICS = {
+    "brightness": (0, 255),
+    "contrast": (0, 127.5),
+    "blur": (0, 1040400),
+    "unique_colors": (1, float("inf")),
+}
+"""Column -> the least and the most that it can be."""
 IMAGES = ("index", "filename", "size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS)
 CODES = {
     *("ZERO_SIZE", "NOT_AN_IMAGE", "TRUNCATED", "CORRUPT", "TOO_LARGE", "TOO_SMALL", "UNREADABLE", "MISSING"),
@@ -107,6 +113,11 @@ def check_manifest(run: Run) -> Iterator[str]:
     for column in ("size", "sha256", "width", "height", "format"):
         without = [uris[i] for i in np.flatnonzero(good) if not entries[column][i]]
         yield from some(file, f"good without {column}", without)
+    for column, (low, high) in STATISTICS.items():
+        values = entries[column]
+        wrong = [uris[i] for i in np.flatnonzero(good) if values[i] is not None and not low <= values[i] <= high]
+        yield from some(file, f"impossible {column}", wrong)
+        yield from some(file, f"bad with {column}", [uris[i] for i in np.flatnonzero(~good) if values[i] is not None])
     told = [(u, c, m) for u, c, m in zip(uris, codes, entries["error_message"], strict=True) if c]
     if sorted(told) != sorted((printable(name), code, printable(message)) for name, code, message in run.bad):
         yield f"{file}: its {len(told)} bad entries are not the {len(run.bad)} of features.bad.csv"
