@@ -131,8 +131,6 @@ def _decoded(image: Image.Image, size: tuple[int, int], max_pixels: int, box: Bo
 def check_size(size: tuple[int, int], max_pixels: int) -> None:
     """`BadImageError` where a picture of `size` (width, height) is none to be decoded."""
     width, height = size
-    if max(size) >= 1 << 31 or min(size) < 0:
-        raise BadImageError(ErrorCode.CORRUPT, f"its header says that it has {width} x {height} pixels")
     _refuse_larger(size, max_pixels)
     if min(width, height) < MIN_SIDE:
         raise BadImageError(ErrorCode.TOO_SMALL, f"{width} x {height} pixels; {MIN_SIDE} a side are needed", size)
@@ -140,6 +138,8 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
 
 def _refuse_larger(size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
+    if max(size) >= 1 << 31 or min(size) < 0:
+        raise BadImageError(ErrorCode.CORRUPT, f"its header says that it has {width} x {height} pixels")
     if width * height > max_pixels:
         reason = f"{width} x {height} pixels are more than max_pixels={max_pixels}"
         raise BadImageError(ErrorCode.TOO_LARGE, reason, size)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 from tests.conftest import SAME_BYTES
 
 
@@ -37,3 +39,14 @@ def assert_same_files(work_dir: Path, reference: Path) -> None:
 
 def summary_of(work_dir: Path) -> dict:
     return json.loads((work_dir / "summary.json").read_text())
+
+
+def workers(title: str) -> list[psutil.Process]:
+    """The processes of Ray's workers whose title says that they are `title`."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any(title in word for word in process.info["cmdline"] or []) and process.info["cmdline"][0].startswith(
+            "ray::"
+        ):
+            found.append(process)
+    return found

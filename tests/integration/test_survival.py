@@ -13,7 +13,7 @@ from watchdog.events import FileClosedNoWriteEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from tests.conftest import save_cloudy
-from tests.integration.helpers import assert_same_files, run, start, summary_of
+from tests.integration.helpers import assert_same_files, run, start, summary_of, workers
 
 N = 320
 SHARD = 16
@@ -75,17 +75,6 @@ class Reads(FileSystemEventHandler):
     @property
     def twice(self) -> int:
         return sum(self.counts.values()) - len(self.counts)
-
-
-def workers(title: str) -> list[psutil.Process]:
-    """The processes of Ray's workers whose title says that they are `title`."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if any(title in word for word in process.info["cmdline"] or []) and process.info["cmdline"][0].startswith(
-            "ray::"
-        ):
-            found.append(process)
-    return found
 
 
 def kill(victim: str, driver: psutil.Process) -> bool:
