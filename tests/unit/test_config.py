@@ -144,6 +144,15 @@ def test_an_unknown_name_like_no_other_is_refused_with_the_names_that_there_are(
         ("lower_threshold", float("inf")),
         ("ccthreshold", 1.5),
         ("model_path", ""),
+        ("bounding_box", "rows"),
+        ("bounding_box", "rows=1"),
+        ("bounding_box", "rows=1,cols=1,width=9"),
+        ("bounding_box", "rows=1,cols=1,width=9,height=9,depth=9"),
+        ("bounding_box", "rows=-1,cols=1,width=9,height=9"),
+        ("bounding_box", "rows=1.5,cols=1,width=9,height=9"),
+        ("bounding_box", "rows=1,cols=1,width=1,height=9"),
+        ("bounding_box", "rows=1,cols=1,width=9,height=0"),
+        ("bounding_box", [1, 1, 9, 9]),
         ("version", "no"),
         ("nearest_neighbors_k", 0),
         ("nearest_neighbors_k", -1),
@@ -338,6 +347,30 @@ def test_words_of_a_command_line_are_read_as_what_they_name(name, word, value):
 def test_words_that_name_nothing_possible_are_refused(name, word):
     with pytest.raises(ConfigError, match=rf"^{name}='{re.escape(word)}' is not possible"):
         RunConfig.from_text({"input_dir": "photos", name: word})
+
+
+def test_a_bounding_box_has_one_spelling():
+    for text in ("rows=1,cols=2,width=3,height=4", " height=4, width = 3,rows=01,cols=2,"):
+        config = RunConfig.of(input_dir="photos", bounding_box=text)
+        assert config.bounding_box == "rows=1,cols=2,width=3,height=4"
+        assert config.box == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1,1,9,9", "'1' is not of the form name=value"),
+        ("rows=1,cols=1,width=9,height=9,height=8", "height is given twice"),
+    ],
+)
+def test_a_bounding_box_of_another_form_is_refused(text, reason):
+    assert refusal(bounding_box=text).startswith(f"bounding_box: {reason}")
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_no_bounding_box_is_none(nothing):
+    config = RunConfig.of(input_dir="photos", bounding_box=nothing)
+    assert config.bounding_box is None and config.box is None
 
 
 # --- not there yet ----------------------------------------------------------------------------------------------------

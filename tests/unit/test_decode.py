@@ -3,14 +3,17 @@
 import io
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageDraw, ImageFile
+from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFilter
 
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract import decode as decode_module
-from fastdup_ray.extract.decode import careful_pillow, decode
+from fastdup_ray.extract.decode import careful_pillow, decode, shrunk
+from fastdup_ray.extract.statistics import statistics_of
+from fastdup_ray.records import Box
 from tests.conftest import PHOTOS, cloudy, encode
 
 SIDE = 64
@@ -290,21 +293,41 @@ def test_a_jpeg_without_its_last_bytes_is_truncated(kind, missing):
     assert code_of(JPEGS[kind][:-missing]) == "TRUNCATED"
 
 
-@pytest.mark.parametrize("percent", [5, 30, 60, 90, 99])
-@pytest.mark.parametrize("format", ["PNG", "GIF", "TIFF", "BMP"])
-def test_other_pictures_that_end_early_are_truncated(format, percent):
-    data = encode(cloudy(0, (200, 150)), format)
+CUT = {
+    **{format: {} for format in ("PNG", "GIF", "WEBP", "BMP", "PPM", "TGA", "PCX", "SGI", "JPEG2000", "AVIF", "MPO")},
+    "TIFF": {},
+    "TIFF of LZW": {"compression": "tiff_lzw"},
+    "TIFF of deflate": {"compression": "tiff_adobe_deflate"},
+    "WEBP without loss": {"lossless": True},
+    "JPEG2000 with loss": {"irreversible": True, "quality_layers": [20]},
+}
+
+
+@pytest.mark.parametrize("percent", [5, 30, 60, 90, 98])
+@pytest.mark.parametrize("kind", CUT)
+def test_other_pictures_that_end_early_are_truncated(kind, percent):
+    try:
+        data = encode(cloudy(0, (200, 150)), kind.split()[0], **CUT[kind])
+    except (OSError, KeyError):
+        pytest.skip(f"this Pillow cannot write {kind}")
     assert code_of(data[: len(data) * percent // 100]) == "TRUNCATED"
 
 
-@pytest.mark.parametrize("percent", [5, 30, 60, 90, 99])
-@pytest.mark.parametrize("format", ["WEBP", "JPEG2000", "AVIF"])
-def test_modern_pictures_that_end_early_are_bad(format, percent):
+@pytest.mark.parametrize("percent", [5, 30, 60, 90, 98])
+@pytest.mark.parametrize("format", ["DDS", "QOI", "ICO", "ICNS"])
+def test_rare_pictures_that_end_early_are_bad(format, percent):
     try:
-        data = encode(cloudy(0, (200, 150)), format)
+        data = encode(cloudy(0, (200, 150)).resize((256, 256)), format, **({"sizes": [(256, 256)]}))
     except (OSError, KeyError):
         pytest.skip(f"this Pillow cannot write {format}")
-    assert code_of(data[: len(data) * percent // 100]) in ("TRUNCATED", "CORRUPT", "UNSUPPORTED")
+    if format == "ICNS":  # the last of its pictures is the small one
+        percent //= 3
+    assert code_of(data[: len(data) * percent // 100]) in ("TRUNCATED", "CORRUPT", "NOT_AN_IMAGE")
+
+
+def test_a_first_frame_that_is_whole_is_a_whole_picture():
+    data = encode(quarters(), "GIF", save_all=True, append_images=[cloudy(1, (200, 120))])
+    assert_colours(pixels_of(data[:-500]), RED, GREEN, BLUE, WHITE)
 
 
 def test_an_empty_file_has_zero_size():
@@ -371,6 +394,10 @@ def test_a_decompression_bomb_is_too_large_before_it_is_decoded(monkeypatch):
         (AssertionError(), "CORRUPT"),
         (OSError("unrecognized data stream\ncontents"), "CORRUPT"),
         (Image.DecompressionBombError("too much"), "CORRUPT"),
+        (NotImplementedError("Unimplemented DXGI format 93"), "UNSUPPORTED"),
+        (OSError("Unsupported BMP compression (6)"), "UNSUPPORTED"),
+        (SystemExit(1), "CORRUPT"),
+        (GeneratorExit(), "CORRUPT"),
         (OSError("image file is truncated (3 bytes not processed)"), "TRUNCATED"),
         (EOFError(), "TRUNCATED"),
         (MemoryError(), "OUT_OF_MEMORY"),
@@ -394,6 +421,70 @@ def test_an_interruption_is_no_bad_picture(monkeypatch):
     monkeypatch.setattr(Image, "open", interrupt)
     with pytest.raises(KeyboardInterrupt), careful_pillow():
         decode(b"x", (SIDE, SIDE), ANY_SIZE)
+
+
+def test_an_interruption_by_a_plugin_in_a_thread_is_a_bad_picture(monkeypatch):
+    def interrupt(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image, "open", interrupt)
+    with ThreadPoolExecutor(1) as lane:
+        assert lane.submit(code_of, b"x").result() == "CORRUPT"
+
+
+def test_what_a_decoder_says_becomes_one_short_printable_line(monkeypatch):
+    def fail(*_args):
+        raise OSError("bad\n marker \x00\x1b[31m \udc80 " + "again and " * 1000)
+
+    monkeypatch.setattr(Image, "open", fail)
+    message = refusal(b"x").message
+    assert message.startswith("bad marker [31m again and again") and len(message) <= 300
+    assert message.isprintable() and message.encode()
+
+
+@pytest.mark.parametrize("size", [(1 << 31, 2), (2, 4_000_000_000), (1 << 40, 1 << 40)])
+def test_a_header_that_lies_is_corrupt_whatever_may_be(size):
+    data = b"P6 %d %d 255\n" % size + bytes(100)
+    for limit in (10**9, 10**30):
+        error = refusal(data, limit)
+        assert (error.code, error.size) == ("CORRUPT", None)
+
+
+def test_a_bomb_in_an_icon_is_too_large_before_it_is_decoded():
+    icon = encode(Image.new("L", (256, 256)), "ICO", sizes=[(256, 256)])
+    header, png = icon[:22], encode(Image.new("1", (5000, 5000)), "PNG")
+    with pytest.raises(BadImageError) as caught, careful_pillow(10**6):
+        decode(header[:14] + struct.pack("<II", len(png), 22) + png, (SIDE, SIDE), 10**6)
+    assert (caught.value.code, caught.value.size) == ("TOO_LARGE", (5000, 5000))
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "GIF", "TIFF", "JPEG"])
+def test_pillows_limit_is_ours_in_every_format(format):
+    data = encode(quarters((50, 40)), format)
+    for limit, code in ((1999, "TOO_LARGE"), (2000, None)):
+        with careful_pillow(limit):
+            if code is None:
+                assert decode(data, (SIDE, SIDE), limit).width == 50
+            else:
+                with pytest.raises(BadImageError) as caught:
+                    decode(data, (SIDE, SIDE), limit)
+                assert (caught.value.code, caught.value.size) == (code, (50, 40))
+
+
+def test_half_pictures_are_bad_whatever_else_in_this_process_allows_them(monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    data = JPEGS["photo"]
+    assert code_of(data[: len(data) // 2]) == "TRUNCATED"
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_a_colour_profile_of_some_megabytes_does_no_harm():
+    assert_colours(pixels_of(encode(quarters(), "PNG", icc_profile=bytes(3 << 20))), RED, GREEN, BLUE, WHITE)
+
+
+def test_what_needs_a_program_of_its_own_is_unsupported():
+    assert code_of(b"\x89HDF\r\n\x1a\n" + bytes(64)) == "UNSUPPORTED"
+    assert code_of(b"GRIB" + bytes(3) + b"\1" + bytes(64)) == "UNSUPPORTED"
 
 
 @pytest.mark.parametrize("limit", [None, 1000, 5])
@@ -440,3 +531,137 @@ def test_eps_is_never_run(monkeypatch):
 def test_a_webp_that_is_cut_off_is_truncated():
     data = encode(cloudy(0), "WEBP")
     assert code_of(data[: len(data) // 2]) == "TRUNCATED"
+
+
+# --- bounding boxes ---------------------------------------------------------------------------------------------------
+
+
+def boxed(data: bytes, box: Box, size: tuple[int, int] = (SIDE, SIDE)) -> decode_module.Decoded:
+    with careful_pillow():
+        return decode(data, size, ANY_SIZE, box)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF"])
+@pytest.mark.parametrize(
+    ("box", "colour"),
+    [
+        (Box(0, 0, 300, 180), RED),
+        (Box(0, 300, 300, 180), GREEN),
+        (Box(180, 0, 300, 180), BLUE),
+        (Box(180, 300, 5000, 5000), WHITE),
+        (Box(200, 20, 100, 90), BLUE),
+    ],
+)
+def test_a_box_keeps_its_part_of_the_picture(format, box, colour):
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(format, {})
+    decoded = boxed(encode(quarters((600, 360)), format, **options), box)
+    assert np.abs(decoded.pixels.astype(int) - colour).max() <= 12
+    assert (decoded.width, decoded.height) == (600, 360)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_box_is_cut_out_of_the_upright_picture(orientation):
+    upright = quarters((1600, 960))
+    stored = upright.transpose(TURNS[orientation]) if orientation in TURNS else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(stored, "JPEG", quality=95, subsampling=0, exif=exif)
+    decoded = boxed(data, Box(480, 0, 800, 480))
+    assert np.abs(decoded.pixels.astype(int) - BLUE).max() <= 12
+    assert (decoded.width, decoded.height) == (1600, 960)
+
+
+@pytest.mark.parametrize("size", [(1600, 1200), (1200, 1600), (1037, 779)])
+@pytest.mark.parametrize(
+    "box", [Box(100, 200, 128, 128), Box(33, 57, 300, 180), Box(0, 0, 1000, 700), Box(7, 9, 20, 30)]
+)
+def test_the_short_cut_for_large_jpegs_costs_a_box_nothing(size, box):
+    with Image.open(PHOTOS / "originals" / "coffee.jpg") as photo:
+        data = encode(photo.resize(size, Image.Resampling.BICUBIC), "JPEG", quality=92)
+    with Image.open(io.BytesIO(data)) as image:
+        part = image.convert("RGB").crop((box.cols, box.rows, box.cols + box.width, box.rows + box.height))
+    expected = np.asarray(part.resize((SIDE, SIDE), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(boxed(data, box).pixels.astype(int) - expected).mean() < 4
+
+
+def test_no_more_of_a_jpeg_is_left_out_than_its_box_can_do_without(monkeypatch):
+    data = encode(quarters((1600, 960)), "JPEG")
+    sizes = []
+    load = ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: (sizes.append(image.size), load(image))[1])
+    for box, loaded in ((Box(0, 0, 64, 64), 1600), (Box(0, 0, 300, 300), 400), (Box(0, 0, 1600, 960), 200)):
+        sizes.clear()
+        boxed(data, box)
+        assert {width for width, _ in sizes} == {loaded}
+
+
+def test_a_box_over_the_whole_picture_changes_nothing():
+    for data in (JPEGS["photo"], encode(cloudy(3, (333, 222)), "PNG")):
+        assert boxed(data, Box(0, 0, 10**6, 10**6)).pixels.tobytes() == pixels_of(data).astype(np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("box", [Box(120, 0, 10, 10), Box(0, 200, 10, 10), Box(10**9 - 1, 10**9 - 1, 10, 10)])
+def test_a_box_that_misses_the_picture_makes_it_bad(box):
+    with pytest.raises(BadImageError) as caught:
+        boxed(encode(quarters(), "PNG"), box)
+    assert (caught.value.code, caught.value.size) == ("BOUNDING_BOX_OUTSIDE", (200, 120))
+    assert str(box) in caught.value.message
+
+
+def test_a_box_that_leaves_one_row_leaves_too_little():
+    with pytest.raises(BadImageError) as caught:
+        boxed(encode(quarters(), "PNG"), Box(119, 0, 50, 50))
+    assert caught.value.code == "TOO_SMALL"
+
+
+def test_a_frame_is_cropped_and_shrunk_as_a_picture_is():
+    frame, box = quarters((200, 120)), Box(10, 20, 100, 50)
+    assert np.asarray(shrunk(frame, (SIDE, SIDE), box)).tobytes() == boxed(encode(frame, "PNG"), box).pixels.tobytes()
+
+
+def test_a_size_is_width_and_height():
+    assert boxed(encode(quarters(), "PNG"), Box(0, 0, 50, 50), (96, 32)).pixels.shape == (32, 96, 3)
+
+
+# --- statistics -------------------------------------------------------------------------------------------------------
+
+
+def test_statistics_of_one_colour():
+    told = statistics_of(Image.new("RGB", (SIDE, SIDE), (90, 90, 90)))
+    assert (told.brightness, told.contrast, told.blur, told.unique_colors) == (90, 0, 0, 1)
+
+
+def test_statistics_by_their_definition():
+    image = cloudy(4, (SIDE, SIDE))
+    pixels, grey = np.asarray(image), np.asarray(image.convert("L")).astype(float)
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    told = statistics_of(image)
+    assert told.brightness == pytest.approx(grey.mean(), abs=1e-6)
+    assert told.contrast == pytest.approx(grey.std(), abs=1e-6)
+    assert told.blur == pytest.approx((around - 4 * grey[1:-1, 1:-1]).var(), abs=1e-6)
+    assert told.unique_colors == len(np.unique(pixels.reshape(-1, 3), axis=0))
+
+
+def test_black_and_white_are_the_ends_of_contrast():
+    image = Image.new("RGB", (SIDE, SIDE))
+    image.paste((255, 255, 255), (0, 0, SIDE, SIDE // 2))
+    told = statistics_of(image)
+    assert (told.brightness, told.contrast, told.unique_colors) == (127.5, 127.5, 2)
+
+
+def test_the_more_a_photo_is_blurred_the_lower_is_blur():
+    with Image.open(PHOTOS / "originals" / "coffee.jpg") as photo:
+        copies = [encode(photo.filter(ImageFilter.GaussianBlur(radius)), "PNG") for radius in (0, 2, 4, 8)]
+    with careful_pillow():
+        blur = [decode(copy, (128, 128), ANY_SIZE).statistics.blur for copy in copies]
+    assert blur == sorted(blur, reverse=True) and blur[0] > 4 * blur[-1]
+
+
+def test_statistics_are_of_what_is_in_the_box():
+    data = encode(quarters((600, 360)), "PNG")
+    assert boxed(data, Box(180, 300, 300, 180)).statistics.brightness == 255
+    assert boxed(data, Box(180, 0, 300, 180)).statistics.unique_colors == 1
+
+
+def test_two_pixels_a_side_have_statistics_too():
+    assert statistics_of(quarters((2, 2))).blur == 0
