@@ -26,6 +26,9 @@ BATCH = 16
 """Pictures in one call, where the graph leaves it open: every call is padded, so that a row does not depend on how many
 came with it."""
 
+UNIT = 1e-5
+"""What a row's length may be off from 1."""
+
 OPEN_SIDE = 224
 """Pixels a side for a model that takes pictures of any size."""
 
@@ -55,7 +58,7 @@ class Model:
     def rows(self, pixels: np.ndarray) -> np.ndarray:
         """(n, height, width, 3) uint8, RGB -> (n, dimensions) float32, rows of length 1; any n.
 
-        A row is all NaN where the model's answer has no direction: zeros, or something that is no number.
+        A row is all NaN where the model's answer has no direction: zeros, no numbers, or such as no length can be told.
         """
         rows = np.empty((len(pixels), self.dimensions), np.float32)
         batch = np.zeros((self._batch, *pixels.shape[1:]), np.uint8)
@@ -65,7 +68,7 @@ class Model:
             rows[start : start + len(part)] = self._answers(batch)[: len(part)]
         with np.errstate(all="ignore"):
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-            rows[~np.isfinite(rows).all(axis=1)] = np.nan
+            rows[~(np.abs(np.linalg.norm(rows, axis=1) - 1) < UNIT)] = np.nan
         return rows
 
     def _answers(self, batch: np.ndarray) -> np.ndarray:
