@@ -15,6 +15,7 @@ from fastdup_ray import load_binary_feature
 from fastdup_ray.errors import ConfigError, DamagedError, InputError
 from fastdup_ray.extract import model as model_module
 from fastdup_ray.extract.decode import careful_pillow, decode
+from fastdup_ray.extract.extractor import Extractor, ExtractSpec
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, IMAGENET_MEAN, IMAGENET_STD, SIDE, Model, fingerprint
 from fastdup_ray.records import Box
 from tests.checker import check
@@ -334,6 +335,37 @@ def test_gpu_without_one_is_refused_before_any_work(tmp_path):
     with pytest.raises(ConfigError, match="compute='gpu' is not possible"):
         run_inline(PHOTOS, tmp_path / "out", compute="gpu")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_on_ray_another_model_gives_the_same_bytes(tmp_path, ray_session):
+    folder = tmp_path / "in"
+    save_cloudy(folder, 20)
+    options = {"model_path": save_model(tmp_path / "m.onnx"), "bounding_box": "rows=9,cols=9,width=30,height=30"}
+    for executor in ("inline", "ray"):
+        run_inline(folder, tmp_path / executor, executor=executor, shard_size=7, report=False, **options)
+    assert check(tmp_path / "ray", folder) == []
+    for name in ("features.dat", "manifest.parquet", "images.parquet"):
+        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "inline" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_ray_without_a_gpu_is_refused_before_any_work(tmp_path, ray_session):
+    with pytest.raises(ConfigError, match="this Ray has no GPU"):
+        run_inline(PHOTOS, tmp_path / "out", executor="ray", compute="gpu")
+    assert not list((tmp_path / "out").glob("features*"))
+
+
+@pytest.mark.parametrize("damage", ["other", "gone"])
+def test_a_worker_that_finds_another_model_or_none_says_so(damage, tmp_path):
+    path = save_model(tmp_path / "m.onnx")
+    facts = {"fingerprint": fingerprint(Model(path).sha256), "d": 40}
+    if damage == "other":
+        save_model(tmp_path / "m.onnx", weights=WEIGHTS + 1)
+    else:
+        (tmp_path / "m.onnx").unlink()
+    with pytest.raises(ConfigError, match="is another file on|cannot be read on"):
+        Extractor(ExtractSpec(str(tmp_path), 1, 10**8, 60.0, 4096, facts, model_path=path))
 
 
 @pytest.mark.gpu
