@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError, features
 
 from fastdup_ray.errors import BadImageError, ErrorCode
+from fastdup_ray.extract.margins import inside
 from fastdup_ray.extract.statistics import statistics_of
 from fastdup_ray.records import MIN_SIDE, Box, Statistics
 
@@ -49,8 +50,12 @@ class Decoded:
     statistics: Statistics
 
 
-def decode(data: bytes, size: tuple[int, int], max_pixels: int, box: Box | None = None) -> Decoded:
+def decode(
+    data: bytes, size: tuple[int, int], max_pixels: int, box: Box | None = None, *, trim: bool = False
+) -> Decoded:
     """The whole picture, or what is in the box, upright, on white, squashed to `size` (width, height).
+
+    trim: without margins of one colour.
 
     The first frame of an animated one. Raises `BadImageError` for whatever cannot be decoded to its end. To be called
     inside `careful_pillow`.
@@ -59,7 +64,7 @@ def decode(data: bytes, size: tuple[int, int], max_pixels: int, box: Box | None 
         raise BadImageError(ErrorCode.ZERO_SIZE, "the file is empty")
     try:
         with open_image(data) as image:
-            return _decoded(image, size, max_pixels, box)
+            return _decoded(image, size, max_pixels, box, trim)
     except BadImageError:
         raise
     except UnidentifiedImageError:
@@ -114,7 +119,7 @@ def _boxes_end(data: bytes) -> int:
     return place
 
 
-def _decoded(image: Image.Image, size: tuple[int, int], max_pixels: int, box: Box | None) -> Decoded:
+def _decoded(image: Image.Image, size: tuple[int, int], max_pixels: int, box: Box | None, trim: bool) -> Decoded:
     stored = image.size
     check_size(stored, max_pixels)
     image_format = image.format or "UNKNOWN"
@@ -124,7 +129,7 @@ def _decoded(image: Image.Image, size: tuple[int, int], max_pixels: int, box: Bo
     turned = image.getexif().get(_EXIF_ORIENTATION, 1) in _TURNED
     upright = ImageOps.exif_transpose(image)
     width, height = stored[::-1] if turned else stored
-    small = shrunk(upright, size, box, (width, height))
+    small = shrunk(upright, size, box, (width, height), trim=trim)
     return Decoded(np.asarray(small), width, height, image_format, statistics_of(small))
 
 
@@ -175,20 +180,33 @@ def clipped(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def shrunk(
-    image: Image.Image, size: tuple[int, int], box: Box | None = None, shown: tuple[int, int] | None = None
+    image: Image.Image,
+    size: tuple[int, int],
+    box: Box | None = None,
+    shown: tuple[int, int] | None = None,
+    *,
+    trim: bool = False,
 ) -> Image.Image:
     """An upright picture, or what is in the box, on white, in RGB, squashed to `size` (width, height).
 
     shown: the picture's own size, where `image` is a smaller one of it; the box is in pixels of that.
+    trim: without margins of one colour, as far as they are seen at `size`.
     """
-    corners = None
+    corners = (0, 0, *image.size)
     if box is not None:
         scale = [own / whole for own, whole in zip(image.size, shown or image.size, strict=True)]
         kept = [edge * scale[place % 2] for place, edge in enumerate(clipped(box, shown or image.size))]
         left, top = map(math.floor, kept[:2])
         image = image.crop((left, top, *map(math.ceil, kept[2:])))
         corners = tuple(edge - (left, top)[place % 2] for place, edge in enumerate(kept))
-    return to_rgb(image).resize(size, Image.Resampling.BILINEAR, box=corners)
+    image = to_rgb(image)
+    small = image.resize(size, Image.Resampling.BILINEAR, box=corners)
+    if trim and (kept := inside(np.asarray(small))) != (0, 0, *size):
+        left, top, right, bottom = corners
+        across, down = (right - left) / size[0], (bottom - top) / size[1]
+        inner = (left + kept[0] * across, top + kept[1] * down, left + kept[2] * across, top + kept[3] * down)
+        return image.resize(size, Image.Resampling.BILINEAR, box=inner)
+    return small
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

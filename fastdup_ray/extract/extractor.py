@@ -106,7 +106,7 @@ class Extractor:
                     raise BadImageError(ErrorCode.TIMEOUT, f"not read and decoded in {self._spec.timeout:g} seconds")
                 data = reader_of(ref)(ref)
                 sha256 = hashlib.sha256(data).hexdigest()
-                decoded = decode(data, self._model.size, self._spec.max_pixels, self._spec.box)
+                decoded = decode(data, self._model.size, self._spec.max_pixels, self._spec.box, trim=self._model.trims)
             except BadImageError as error:
                 yield _bad(ref, error, sha256)
             except MemoryError:

@@ -42,7 +42,8 @@ _KINDS = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 class Model:
     """The embedded model, or the ONNX file at `path`, on one CPU thread or one GPU.
 
-    size: (width, height) of the pictures that it takes. dimensions: numbers in a row. sha256: of the file.
+    size: (width, height) of the pictures that it takes. trims: whether it takes them without margins.
+    dimensions: numbers in a row. sha256: of the file.
     `rows` may be called from several threads at once. Raises `ConfigError` for a file that is not a picture in, one row
     out, and where `gpu` is asked for and cannot be used.
     """
@@ -50,6 +51,7 @@ class Model:
     def __init__(self, path: str | None = None, *, gpu: bool = False):
         self._name = f"model_path={path!r}" if path else "The embedded model"
         data = _read(path) if path else _checked_bytes()
+        self.trims = path is None
         self.sha256 = hashlib.sha256(data).hexdigest()
         self._session = self._opened(data, gpu)
         self._read_graph()

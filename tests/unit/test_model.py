@@ -364,7 +364,7 @@ def test_a_worker_that_finds_another_model_or_none_says_so(damage, tmp_path):
         save_model(tmp_path / "m.onnx", weights=WEIGHTS + 1)
     else:
         (tmp_path / "m.onnx").unlink()
-    with pytest.raises(ConfigError, match="is another file on|cannot be read on"):
+    with pytest.raises(ConfigError, match=r"is another file on|cannot be read on"):
         Extractor(ExtractSpec(str(tmp_path), 1, 10**8, 60.0, 4096, facts, model_path=path))
 
 
