@@ -153,7 +153,7 @@ class _Run:
         fresh: list[str] = []
         with self._timed("features"):
             earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
-            missing = look_up(manifest, [], earlier, config.max_pixels).missing
+            missing = look_up(manifest, [], earlier, config.limits).missing
             log.info("%d entries, %d of them to be read", len(manifest), len(missing))
             for _ in range(ROUNDS):
                 fresh += self._extract(manifest, missing, executor, facts)
@@ -172,7 +172,7 @@ class _Run:
         config, actors = self.config, executor.actors
         threads = max(1, cores(config) // actors)
         spec = ExtractSpec(
-            self.store.location, threads, config.max_pixels, config.image_timeout, config.actor_memory, facts
+            self.store.location, threads, config.limits, config.image_timeout, config.actor_memory, facts
         )
         shards = manifest.shards(offsets, config.shard_size or _shard_size(len(offsets), actors))
         for receipt in with_progress(executor.extract(spec, shards), len(offsets)):

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from fastdup_ray.errors import BadImageError, ErrorCode
+from fastdup_ray.extract.heif import HEIF_BRANDS, heif_decoder
 
 RECIPE = 1
 """Part of the fingerprint: raise it with any change here that changes pixels."""
@@ -40,7 +41,7 @@ class Decoded:
     format: str
 
 
-def decode(data: bytes, side: int, max_pixels: int) -> Decoded:
+def decode(data: bytes, side: int, max_pixels: int, min_size: int = MIN_SIDE) -> Decoded:
     """The whole picture, upright, on white, squashed to side × side pixels.
 
     The first frame of an animated one. Raises `BadImageError` for whatever cannot be decoded to its end. To be called
@@ -50,7 +51,7 @@ def decode(data: bytes, side: int, max_pixels: int) -> Decoded:
         raise BadImageError(ErrorCode.ZERO_SIZE, "the file is empty")
     try:
         with open_image(data) as image:
-            return _decoded(image, side, max_pixels)
+            return decoded(image, side, max_pixels, min_size)
     except BadImageError:
         raise
     except UnidentifiedImageError:
@@ -65,6 +66,7 @@ def decode(data: bytes, side: int, max_pixels: int) -> Decoded:
 
 def open_image(data: bytes) -> Image.Image:
     """`Image.open`, but for formats that are programs: Pillow would have Ghostscript run them."""
+    heif_decoder()
     image = Image.open(io.BytesIO(data))
     if image.format == "EPS":
         raise BadImageError(ErrorCode.UNSUPPORTED, "EPS is a program, which is not run")
@@ -76,14 +78,10 @@ def _is_cut_riff(data: bytes) -> bool:
     return data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data)
 
 
-def _decoded(image: Image.Image, side: int, max_pixels: int) -> Decoded:
+def decoded(image: Image.Image, side: int, max_pixels: int, min_size: int) -> Decoded:
+    """The same of a picture that is open; what Pillow raises is the caller's."""
     width, height = image.size
-    if width * height > max_pixels:
-        raise BadImageError(
-            ErrorCode.TOO_LARGE, f"{width} x {height} pixels are more than max_pixels={max_pixels}", image.size
-        )
-    if min(width, height) < MIN_SIDE:
-        raise BadImageError(ErrorCode.TOO_SMALL, f"{width} x {height} pixels; {MIN_SIDE} a side are needed", image.size)
+    check_size(image.size, max_pixels, min_size)
     image_format = image.format or "UNKNOWN"
     if image_format in ("JPEG", "MPO"):
         image.draft(None, (side, side))  # decodes at 1/2, 1/4 or 1/8, never below the model's size
@@ -93,6 +91,16 @@ def _decoded(image: Image.Image, side: int, max_pixels: int) -> Decoded:
     if turned:
         width, height = height, width
     return Decoded(np.asarray(small), width, height, image_format)
+
+
+def check_size(size: tuple[int, int], max_pixels: int, min_size: int) -> None:
+    """`BadImageError` where a picture of `size` (width, height) is none to be decoded."""
+    width, height = size
+    if width * height > max_pixels:
+        reason = f"{width} x {height} pixels are more than max_pixels={max_pixels}"
+        raise BadImageError(ErrorCode.TOO_LARGE, reason, size)
+    if min(width, height) < min_size:
+        raise BadImageError(ErrorCode.TOO_SMALL, f"{width} x {height} pixels; {min_size} a side are needed", size)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -124,7 +132,9 @@ def _unidentified(data: bytes) -> BadImageError:
             if code is ErrorCode.UNSUPPORTED:
                 return BadImageError(code, "an image format that the installed decoder cannot read")
             return BadImageError(ErrorCode.TRUNCATED, "the file ends or breaks inside its header")
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc", b"avif", b"crx "):
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS and heif_decoder() is None:
+        return BadImageError(ErrorCode.UNSUPPORTED, "HEIC: to read it, pip install 'fastdup-ray[heic]'")
+    if data[4:8] == b"ftyp" and data[8:12] in (*HEIF_BRANDS, b"avif", b"crx "):
         return BadImageError(ErrorCode.UNSUPPORTED, "an image format that the installed decoder cannot read")
     return BadImageError(ErrorCode.NOT_AN_IMAGE, "not a picture in any known format")
 

@@ -3,21 +3,25 @@
 import hashlib
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from fastdup_ray import layout
 from fastdup_ray.errors import BadImageError, ErrorCode
-from fastdup_ray.extract.decode import Decoded, careful_pillow, decode
+from fastdup_ray.extract import heif
+from fastdup_ray.extract.decode import Decoded, careful_pillow, decode, decoded
 from fastdup_ray.extract.lanes import Lane, work_off
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, SIDE, Model, fingerprint
+from fastdup_ray.extract.video import frame_at, frames, video_decoder
 from fastdup_ray.features import write_shard
-from fastdup_ray.inputs import reader_of
+from fastdup_ray.inputs import frame_of, opened
+from fastdup_ray.inputs.suffixes import is_video_name
+from fastdup_ray.inputs.video import HEAD, frame_digest, is_video
 from fastdup_ray.manifest import entries_table
-from fastdup_ray.records import Entry, ImageRef, Shard, ShardReceipt
+from fastdup_ray.records import Entry, ImageRef, Limits, Shard, ShardReceipt
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import encoded
 
@@ -26,13 +30,13 @@ from fastdup_ray.tables import encoded
 class ExtractSpec:
     """What an extractor has to know.
 
-    threads: of this extractor. timeout: seconds for one picture. memory: MiB that decoding may take; used only where
-    the extractor has a process of its own. facts: what each shard's JSON says of the list.
+    threads: of this extractor. timeout: seconds for one picture, or frame of a video. memory: MiB that decoding may
+    take; used only where the extractor has a process of its own. facts: what each shard's JSON says of the list.
     """
 
     work_dir: str
     threads: int
-    max_pixels: int
+    limits: Limits
     timeout: float
     memory: int
     facts: dict[str, Any]
@@ -45,49 +49,157 @@ class Extractor:
         self._spec = spec
         self._store = open_store(spec.work_dir)
         self._model = Model()
+        self._digests: dict[ImageRef, str] = {}
 
     def extract(self, shard: Shard) -> ShardReceipt:
         """Writes the feature shard of `shard`; bad pictures are entries with a code, never errors."""
         cpu = time.process_time()
         late: set[ImageRef] = set()
-        batches = range(0, len(shard.refs), BATCH)
+        jobs = list(_jobs(shard.refs))
 
-        def work(lane: Lane, first: int) -> tuple[list[Entry], np.ndarray]:
-            return self._batch(lane, shard.refs[first : first + BATCH], late)
+        def work(lane: Lane, job: tuple[int, int]) -> tuple[list[Entry], np.ndarray]:
+            return self._job(lane, shard.refs[slice(*job)], late)
 
         with careful_pillow():
-            parts = dict(work_off(batches, work, self._spec.threads, self._spec.timeout, late.add))
-        entries = [entry for first in batches for entry in parts[first][0]]
-        blocks = [parts[first][1] for first in batches]
+            parts = dict(work_off(jobs, work, self._spec.threads, self._spec.timeout, late.add))
+        entries = [entry for job in jobs for entry in parts[job][0]]
+        blocks = [parts[job][1] for job in jobs]
         receipt = _put(self._store, shard, entries, blocks, self._spec.facts)
         return receipt.with_cost(time.process_time() - cpu, worn=bool(late))
 
-    def _batch(self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef]) -> tuple[list[Entry], np.ndarray]:
-        pixels: list[np.ndarray] = []
-        entries = list(self._entries(lane, refs, late, pixels))
+    def _job(self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef]) -> tuple[list[Entry], np.ndarray]:
+        rows = _Rows(self._model)
+        entries = list(self._entries(lane, refs, late, rows))
         lane.off()
-        return entries, self._model.rows(np.stack(pixels)) if pixels else np.empty((0, DIMENSIONS), np.float32)
+        return entries, rows.first(len(rows))
 
-    def _entries(
-        self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef], pixels: list[np.ndarray]
-    ) -> Iterator[Entry]:
-        """An entry for each of `refs`; the pixels of the good ones are added to `pixels`."""
+    def _entries(self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef], rows: "_Rows") -> Iterator[Entry]:
+        """An entry for each of `refs`; the rows of the good ones are added to `rows`."""
         for ref in refs:
             lane.on(ref)
-            sha256 = None
+            before = len(rows)
+            seen = _Seen()
             try:
                 if ref in late:
                     raise BadImageError(ErrorCode.TIMEOUT, f"not read and decoded in {self._spec.timeout:g} seconds")
-                data = reader_of(ref)(ref)
-                sha256 = hashlib.sha256(data).hexdigest()
-                decoded = decode(data, SIDE, self._spec.max_pixels)
+                yield self._good(lane, ref, rows, seen)
             except BadImageError as error:
-                yield _bad(ref, error, sha256)
+                rows.first(before)
+                yield _bad(ref, error, seen.sha256)
             except MemoryError:
+                rows.first(before)
                 yield _bad(ref, BadImageError(ErrorCode.OUT_OF_MEMORY, "the file does not fit into memory"))
-            else:
-                pixels.append(decoded.pixels)
-                yield _good(ref, sha256, decoded)
+
+    def _good(self, lane: Lane, ref: ImageRef, rows: "_Rows", seen: "_Seen") -> Entry:
+        """The entry of a picture, a frame, or a video; raises `BadImageError`."""
+        limits = self._spec.limits
+        name, milliseconds = frame_of(ref.uri)
+        with opened(ref) as file:
+            head = file.read(HEAD)
+            if is_video(name, head):
+                return self._frames(lane, ref, file, rows, seen)
+            data = head + file.read()
+        if milliseconds is not None:
+            raise BadImageError(ErrorCode.MISSING, "the file does not exist")
+        seen.sha256 = hashlib.sha256(data).hexdigest()
+        picture = decode(data, SIDE, limits.max_pixels, limits.min_size)
+        rows.add(picture.pixels)
+        decoder = heif.heif_decoder() if picture.format == heif.FORMAT else None
+        return _good(ref, seen.sha256, picture, 1, decoder=decoder)
+
+    def _frames(self, lane: Lane, ref: ImageRef, file: BinaryIO, rows: "_Rows", seen: "_Seen") -> Entry:
+        """The entry of a video, or of the one frame of it that `ref` names."""
+        limits = self._spec.limits
+        name, milliseconds = frame_of(ref.uri)
+        seen.sha256 = self._digest(file, replace(ref, uri=name), lambda: lane.on(ref))
+        if milliseconds is not None:
+            seen.sha256 = frame_digest(seen.sha256, milliseconds)
+            codec, image = frame_at(file, milliseconds, limits)
+            picture = decoded(image, SIDE, limits.max_pixels, limits.min_size)
+            rows.add(picture.pixels)
+            return _good(ref, seen.sha256, replace(picture, format=codec), 1, decoder=video_decoder())
+        before, first, shown = len(rows), None, None
+        for codec, image in frames(file, limits):
+            lane.on(ref)
+            if image is not shown:
+                shown, picture = image, decoded(image, SIDE, limits.max_pixels, limits.min_size)
+            first = first or replace(picture, format=codec)
+            rows.add(picture.pixels)
+        return _good(ref, seen.sha256, first, len(rows) - before, fps=limits.video_fps, decoder=video_decoder())
+
+    def _digest(self, file: BinaryIO, video: ImageRef, tick: Callable[[], None]) -> str:
+        """sha256 of a video, which is at its beginning thereafter; a list may name each of its frames."""
+        if video not in self._digests:
+            if len(self._digests) >= _DIGESTS:
+                self._digests.clear()
+            self._digests[video] = _sha256(file, tick)
+        file.seek(0)
+        return self._digests[video]
+
+
+_CHUNK = 4 << 20
+"""Bytes of a video that are read at a time."""
+
+_DIGESTS = 16
+
+
+class _Seen:
+    """What is known of an entry by the time that it turns out bad."""
+
+    sha256: str | None = None
+
+
+class _Rows:
+    """Rows of features, made as soon as there are pixels for a batch: those of a long video never fit into memory."""
+
+    def __init__(self, model: Model):
+        self._model = model
+        self._pixels: list[np.ndarray] = []
+        self._blocks = [np.empty((0, DIMENSIONS), np.float32)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._blocks)) + len(self._pixels)
+
+    def add(self, pixels: np.ndarray) -> None:
+        self._pixels.append(pixels)
+        if len(self._pixels) == BATCH:
+            self._blocks.append(self._model.rows(np.stack(self._pixels)))
+            self._pixels = []
+
+    def first(self, n: int) -> np.ndarray:
+        """(n, DIMENSIONS) float32; what was added after them is forgotten."""
+        if self._pixels:
+            self._blocks.append(self._model.rows(np.stack(self._pixels)))
+            self._pixels = []
+        rows = np.concatenate(self._blocks)[:n]
+        self._blocks = [rows]
+        return rows
+
+
+def _jobs(refs: Sequence[ImageRef]) -> Iterator[tuple[int, int]]:
+    """Ranges of `refs` for one thread at a time: a batch of pictures, or a video."""
+    start = 0
+    for stop, ref in enumerate(refs):
+        if is_video_name(ref.uri):
+            if start < stop:
+                yield start, stop
+            yield stop, stop + 1
+            start = stop + 1
+        elif stop - start == BATCH:
+            yield start, stop
+            start = stop
+    if start < len(refs):
+        yield start, len(refs)
+
+
+def _sha256(file: BinaryIO, tick: Callable[[], None]) -> str:
+    """Of the whole file; `tick` is called on the way."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while data := file.read(_CHUNK):
+        digest.update(data)
+        tick()
+    return digest.hexdigest()
 
 
 def quarantine(spec: ExtractSpec, shard: Shard, error: BadImageError) -> ShardReceipt:
@@ -106,16 +218,20 @@ def _put(
     return ShardReceipt(shard.start, shard.stop, stem, len(entries) - bad, bad)
 
 
-def _good(ref: ImageRef, sha256: str, decoded: Decoded) -> Entry:
+def _good(
+    ref: ImageRef, sha256: str, picture: Decoded, rows: int, fps: float | None = None, decoder: str | None = None
+) -> Entry:
     return Entry(
         ref.uri,
         ref.size,
         ref.mtime_or_etag,
         sha256=sha256,
-        width=decoded.width,
-        height=decoded.height,
-        format=decoded.format,
-        rows=1,
+        width=picture.width,
+        height=picture.height,
+        format=picture.format,
+        rows=rows,
+        fps=fps,
+        decoder=decoder,
     )
 
 

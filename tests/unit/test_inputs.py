@@ -8,7 +8,7 @@ import pytest
 
 from fastdup_ray import RunConfig
 from fastdup_ray.errors import BadImageError, InputError
-from fastdup_ray.inputs import check_inputs, list_images, listfile, local, reader_of
+from fastdup_ray.inputs import check_inputs, list_images, listfile, local, read
 from fastdup_ray.records import ImageRef
 from tests.conftest import cloudy, deadline
 
@@ -302,7 +302,7 @@ def test_an_input_that_does_not_exist_is_named(inputs, tmp_path, monkeypatch):
 def code_of(ref: ImageRef) -> str:
     """The code with which an entry cannot be read."""
     with pytest.raises(BadImageError) as caught, deadline(5):
-        reader_of(ref)(ref)
+        read(ref)
     assert caught.value.message
     return caught.value.code
 
@@ -314,7 +314,7 @@ def ref(tmp_path: Path) -> ImageRef:
 
 
 def test_a_file_is_read_whole(ref):
-    assert reader_of(ref)(ref) == b"0123456789"
+    assert read(ref) == b"0123456789"
 
 
 def test_a_file_that_went_away_is_missing(ref):
