@@ -150,10 +150,7 @@ class _Reading:
 
     def _times(self, frame: Any, begin: float, stop: float) -> tuple[float, float]:
         unit = float(frame.time_base or self._stream.time_base) * 1000
-        if frame.pts is not None:
-            begin = max(begin, (frame.pts - (self._stream.start_time or 0)) * unit)
-        else:
-            begin = stop
+        begin = stop if frame.pts is None else max(begin, (frame.pts - (self._stream.start_time or 0)) * unit)
         rate = self._stream.average_rate
         return begin, begin + ((frame.duration or 0) * unit or (1000 / float(rate) if rate else 0))
 

@@ -216,7 +216,7 @@ def _from_tar(file: BinaryIO, archive: ImageRef, size: int, start: int) -> bytes
 
 
 def _decompressor(file: BinaryIO) -> BinaryIO:
-    """What gives the tar that is packed in `file`, which stands at its beginning; `file` itself where none is needed."""
+    """What unpacks the tar in `file`, which stands at its beginning; `file` itself where it is not packed."""
     head = file.read(6)
     file.seek(0)
     for signature, kind in ((b"\x1f\x8b", gzip.GzipFile), (b"BZh", bz2.BZ2File), (b"\xfd7zXZ\0", lzma.LZMAFile)):
