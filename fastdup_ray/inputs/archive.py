@@ -15,7 +15,7 @@ import tarfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,6 +33,15 @@ MAX_RATIO = 200
 """A compressed tar may unpack to so many times its size, and `MAX_MEMBER` beyond that: pictures hardly shrink."""
 
 _OPEN_STREAMS = 8
+
+Unpacker = Callable[[BinaryIO], BinaryIO]
+
+_UNPACKERS = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": lambda file: bz2.BZ2File(file),
+    b"\xfd7zXZ\0": lambda file: lzma.LZMAFile(file),
+}
+"""What unpacks a compressed tar that begins so."""
 
 _DAMAGE = (zlib.error, lzma.LZMAError, OSError)
 """What the decompressors of compressed tars raise."""
@@ -136,7 +145,8 @@ def _index(archive: ImageRef) -> Index:
 
 def _tar_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int]]:
     """Name, size, and where its bytes begin, of each file; raises `BadImageError` at the first damage."""
-    unpacked = _Counted(_decompressor(file), MAX_MEMBER + MAX_RATIO * size)
+    unpacker = _unpacker(file)
+    unpacked = _Counted(unpacker(file) if unpacker else file, MAX_MEMBER + MAX_RATIO * size)
     try:
         with tarfile.open(fileobj=unpacked, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
             while (member := tar.next()) is not None:
@@ -201,11 +211,11 @@ class _Counted(io.RawIOBase):
 
 def _from_tar(file: BinaryIO, archive: ImageRef, size: int, start: int) -> bytes:
     try:
-        if _decompressor(file) is file:
+        if unpacker := _unpacker(file):
+            data = _streams.read(archive, unpacker, start, size)
+        else:
             file.seek(start)
             data = file.read(size)
-        else:
-            data = _streams.read(archive, start, size)
     except EOFError:
         data = b""
     except (zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
@@ -215,14 +225,11 @@ def _from_tar(file: BinaryIO, archive: ImageRef, size: int, start: int) -> bytes
     return data
 
 
-def _decompressor(file: BinaryIO) -> BinaryIO:
-    """What unpacks the tar in `file`, which stands at its beginning; `file` itself where it is not packed."""
+def _unpacker(file: BinaryIO) -> Unpacker | None:
+    """What unpacks the tar in `file`, which stands at its beginning; None where it is not packed."""
     head = file.read(6)
     file.seek(0)
-    for signature, kind in ((b"\x1f\x8b", gzip.GzipFile), (b"BZh", bz2.BZ2File), (b"\xfd7zXZ\0", lzma.LZMAFile)):
-        if head.startswith(signature):
-            return kind(fileobj=file) if kind is gzip.GzipFile else kind(file)
-    return file
+    return next((unpacker for signature, unpacker in _UNPACKERS.items() if head.startswith(signature)), None)
 
 
 class _Streams:
@@ -232,8 +239,8 @@ class _Streams:
         self._idle: list[tuple[ImageRef, BinaryIO, BinaryIO]] = []
         self._lock = threading.Lock()
 
-    def read(self, archive: ImageRef, start: int, size: int) -> bytes:
-        file, stream = self._taken(archive, start)
+    def read(self, archive: ImageRef, unpacker: Unpacker, start: int, size: int) -> bytes:
+        file, stream = self._taken(archive, unpacker, start)
         try:
             stream.seek(start)
             data = stream.read(size)
@@ -248,7 +255,7 @@ class _Streams:
             old.close()
         return data
 
-    def _taken(self, archive: ImageRef, start: int) -> tuple[BinaryIO, BinaryIO]:
+    def _taken(self, archive: ImageRef, unpacker: Unpacker, start: int) -> tuple[BinaryIO, BinaryIO]:
         """The nearest one before `start`, which is nobody else's until it comes back; or a new one."""
         with self._lock:
             before = [idle for idle in self._idle if idle[0] == archive and idle[2].tell() <= start]
@@ -257,7 +264,7 @@ class _Streams:
                 self._idle.remove(nearest)
                 return nearest[1:]
         file = open(archive.uri, "rb")  # noqa: SIM115
-        return file, _decompressor(file)
+        return file, unpacker(file)
 
 
 _streams = _Streams()
