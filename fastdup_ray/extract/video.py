@@ -48,19 +48,19 @@ def frames(file: BinaryIO, limits: Limits) -> Iterator[tuple[str, Image.Image]]:
     with _opened(file, limits) as reading:
         if reading.seconds * limits.video_fps > limits.max_frames:
             raise _too_long(limits)
-        index, shown, end = 0, _Shown(), 0.0
+        index, shown, end = 0, None, 0.0
         for begin, stop, frame in reading.frames():
-            while shown.frame is not None and frame_time(index, limits.video_fps) + 0.5 < begin:
+            while shown is not None and frame_time(index, limits.video_fps) + 0.5 < begin:
+                if index == limits.max_frames:
+                    raise _too_long(limits)
                 yield reading.codec, shown.picture()
                 index += 1
-                if index >= limits.max_frames:
-                    raise _too_long(limits)
             shown, end = _Shown(frame), max(stop, begin + 1)
-        while shown.frame is not None and frame_time(index, limits.video_fps) + 0.5 < end:
+        while shown is not None and frame_time(index, limits.video_fps) + 0.5 < end:
+            if index == limits.max_frames:
+                raise _too_long(limits)
             yield reading.codec, shown.picture()
             index += 1
-        if index > limits.max_frames:
-            raise _too_long(limits)
         reading.check_end()
 
 
@@ -94,13 +94,13 @@ def _too_long(limits: Limits) -> BadImageError:
 class _Shown:
     """A decoded frame, made into a picture when that is asked for, and once."""
 
-    def __init__(self, frame: Any = None):
-        self.frame, self._picture = frame, None
+    def __init__(self, frame: Any):
+        self._frame, self._picture = frame, None
 
     def picture(self) -> Image.Image:
         if self._picture is None:
-            turn = round(self.frame.rotation / 90) % 4
-            self._picture = self.frame.to_image()
+            turn = round(self._frame.rotation / 90) % 4
+            self._picture = self._frame.to_image()
             if turn:
                 how = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)[turn - 1]
                 self._picture = self._picture.transpose(how)
@@ -112,7 +112,7 @@ class _Reading:
 
     def __init__(self, container: Any, stream: Any, limits: Limits):
         self._container, self._stream, self._limits = container, stream, limits
-        self.codec = stream.codec_context.name.upper()
+        self.codec = stream.codec_context.codec.canonical_name.upper()
         with_length = container.format.name.split(",")[0] in _WITH_LENGTH
         self.seconds = (container.duration or 0) / 1e6 if with_length else 0.0
         self._end = 0.0

@@ -38,8 +38,8 @@ Unpacker = Callable[[BinaryIO], BinaryIO]
 
 _UNPACKERS = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
-    b"BZh": lambda file: bz2.BZ2File(file),
-    b"\xfd7zXZ\0": lambda file: lzma.LZMAFile(file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
 }
 """What unpacks a compressed tar that begins so."""
 
