@@ -26,7 +26,8 @@ def list_images(config: RunConfig) -> Iterator[ImageRef]:
 
 
 def check_inputs(config: RunConfig) -> None:
-    """`InputError` where an input does not exist: told before any work."""
+    """`InputError` where an input does not exist, `ConfigError` where a glob is none: told before any work."""
+    Patterns(config.include, config.exclude)
     for location in config.inputs:
         if not os.path.exists(location) and not stat(os.path.abspath(location)).mtime_or_etag:
             raise InputError(f"Input {location!r} does not exist; name a folder, a picture or a list file.")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs.suffixes import is_archive_name
 
 _TOKENS = re.compile(
@@ -33,6 +34,11 @@ class Patterns:
 
 
 def _compiled(patterns: Sequence[str]) -> re.Pattern[str] | None:
+    for pattern in patterns:
+        try:
+            re.compile(_translated(pattern))
+        except re.error as error:
+            raise ConfigError(f"{pattern!r} is no glob: {error}.") from None
     return re.compile("|".join(map(_translated, patterns)), re.DOTALL) if patterns else None
 
 
