@@ -15,6 +15,8 @@ from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name
 from fastdup_ray.records import ImageRef
 
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_PLAINLY_A_LIST = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:/|\.{1,2}/|~/|\w+://|(?:[^\r\n]*,)?filename[,\r\n])")
+"""How lists begin in which a name may have control characters; no picture begins so."""
 
 
 def is_list(path: str) -> bool:
@@ -26,7 +28,7 @@ def is_list(path: str) -> bool:
         raise InputError(f"Cannot read {path!r}: {error.strerror}.") from None
     if not head:
         return not is_image_name(path)
-    if _BINARY.search(head):
+    if b"\0" in head or (_BINARY.search(head) and not _PLAINLY_A_LIST.match(head)):
         return False
     try:
         with Image.open(path):
