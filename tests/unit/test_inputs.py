@@ -141,6 +141,20 @@ def test_a_folder_with_several_names_is_listed_once_under_the_first(folder):
     assert below(folder) == ["a/x.jpg"]
 
 
+@pytest.mark.parametrize("link", ["a-", "a b", "a!", "A", "a."])
+def test_the_first_name_is_the_first_by_the_bytes_of_the_whole_path(folder, link):
+    make(folder, "a/x.jpg", "a/sub/y.jpg")
+    (folder / link).symlink_to(folder / "a")
+    assert below(folder) == [f"{link}/sub/y.jpg", f"{link}/x.jpg"]
+
+
+def test_a_folder_linked_from_deep_below_stands_under_the_first_of_all_its_paths(folder):
+    make(folder, "b/x.jpg", "a/deep/y.jpg", "a.jpg")
+    (folder / "a" / "deep" / "link").symlink_to(folder / "b")
+    (folder / "a" / "hard.jpg").hardlink_to(folder / "a.jpg")
+    assert below(folder) == ["a.jpg", "a/deep/link/x.jpg", "a/deep/y.jpg"]
+
+
 def test_copies_are_not_links(folder):
     make(folder, "a.jpg")
     (folder / "b.jpg").write_bytes((folder / "a.jpg").read_bytes())
@@ -223,6 +237,12 @@ def test_names_that_are_not_utf8_keep_their_bytes(tmp_path):
 @pytest.mark.parametrize("name", ["list", "list.txt", "list.csv", "list.jpg", "list.PNG", "features.dat"])
 def test_a_list_may_have_any_name(tmp_path, name):
     assert listed(write_list(tmp_path / name, "/a.jpg\n/b.jpg\n")) == ["/a.jpg", "/b.jpg"]
+
+
+@pytest.mark.parametrize("start", ["/", "./", "filename\n/", "index,filename\n0,/", "file:///"])
+def test_names_in_a_list_may_have_control_characters(tmp_path, start):
+    assert len(listed(write_list(tmp_path / "list", f"{start}\x01\x1b[31m\x7f.jpg\n"))) == 1
+    assert listfile.is_list(str(tmp_path / "list"))
 
 
 def test_files_in_a_list_need_no_suffix(tmp_path):
