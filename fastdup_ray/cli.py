@@ -59,7 +59,7 @@ cli.add_command(
             click.Argument(["input_dir"], required=False, metavar="[INPUT]"),
             *(_flag(name) for name in RunConfig.model_fields if name != "input_dir"),
         ],
-        help="De-duplicates INPUT: a folder, a picture, or a file that lists pictures.",
+        help="De-duplicates INPUT: a folder, a picture, video or archive, or a file that lists some.",
     )
 )
 

@@ -92,7 +92,8 @@ def write_work_dir(out: Path, photos: Path) -> None:
     shared |= {"size": [4, 4, 1, 1, 1, 1, 0], "format": ["JPEG"] * 6 + [None]}
     manifest = shared | {"uri": [printable(name) for name in [*names, bad]], "first_row": [*range(6), None]}
     manifest |= {"rows": [1] * 6 + [0], "error_code": [None] * 6 + ["ZERO_SIZE"]}
-    manifest |= {"error_message": [None] * 6 + ["The file is empty."], "fps": [None] * 7, "decoder": [None] * 7}
+    manifest |= {"error_message": [None] * 6 + ["The file is empty."], "decoder": pa.nulls(7, pa.string())}
+    manifest["fps"] = pa.nulls(7, pa.float64())
     order = "uri size mtime_or_etag sha256 width height format first_row rows fps decoder error_code error_message"
     pq.write_table(pa.table(manifest).select(order.split()), out / "manifest.parquet")
     images = {name: values[:6] for name, values in shared.items()}
