@@ -20,12 +20,13 @@ def _flag(name: str) -> click.Option:
     field = RunConfig.model_fields[name]
     flag = "--" + name.replace("_", "-")
     default = int(field.default) if isinstance(field.default, bool) else field.default
-    text = field.description if default in (None, "") else f"{field.description}  [{default}]"
+    text = field.description if default in (None, "", []) else f"{field.description}  [{default}]"
     if field.default is True and name not in TURI_NAMES:
         return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=field.description)
     if field.default is False:
         return click.Option([flag], is_flag=True, default=None, help=field.description)
-    return click.Option([flag], metavar=_metavar(_SCHEMA[name]), default=None, help=text)
+    several = _SCHEMA[name].get("type") == "array"
+    return click.Option([flag], metavar=_metavar(_SCHEMA[name]), multiple=several, default=None, help=text)
 
 
 def _metavar(schema: dict[str, Any]) -> str:
@@ -33,7 +34,7 @@ def _metavar(schema: dict[str, Any]) -> str:
     kinds = [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
     if "enum" in kinds[0]:
         return "|".join(map(str, kinds[0]["enum"]))
-    return {"boolean": "0|1", "string": "TEXT"}.get(kinds[0]["type"], kinds[0]["type"].upper())
+    return {"boolean": "0|1", "string": "TEXT", "array": "GLOB"}.get(kinds[0]["type"], kinds[0]["type"].upper())
 
 
 def _run(input_dir: str | None, **flags: Any) -> None:
@@ -58,7 +59,7 @@ cli.add_command(
             click.Argument(["input_dir"], required=False, metavar="[INPUT]"),
             *(_flag(name) for name in RunConfig.model_fields if name != "input_dir"),
         ],
-        help="De-duplicates INPUT: a folder, a picture, or a file that lists pictures.",
+        help="De-duplicates INPUT: a folder, a picture, video or archive, or a file that lists some.",
     )
 )
 

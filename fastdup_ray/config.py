@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.records import MIN_SIDE, Box
+from fastdup_ray.records import MIN_SIDE, Box, Limits
 
 RunMode = Annotated[int, Field(ge=0, le=4)]
 NNMODELS = ("brute_force", "ball_tree", "lsh")
@@ -29,6 +29,10 @@ def _path(value: Any) -> Any:
 
 def _input(value: Any) -> Any:
     return [_path(item) for item in value] if isinstance(value, (list, tuple)) else _path(value)
+
+
+def _patterns(value: Any) -> Any:
+    return [value] if isinstance(value, str) else list(value) if isinstance(value, tuple) else value
 
 
 def _switch(value: Any) -> Any:
@@ -59,6 +63,7 @@ Switch = Annotated[bool, BeforeValidator(_switch)]
 UnitInterval = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Offset = Annotated[Annotated[int, Field(ge=-1), AfterValidator(_offset)] | None, Field(default=None)]
 Count = Annotated[int, Field(ge=1)]
+Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_patterns)]
 
 
 class RunConfig(BaseModel):
@@ -69,7 +74,7 @@ class RunConfig(BaseModel):
     input_dir: Annotated[
         str | list[str] | None,
         BeforeValidator(_input),
-        Field(description="A folder, a picture, a list file, or (in Python) a list of these."),
+        Field(description="A folder, a picture, video, archive or list file, or (in Python) a list of these."),
     ] = None
     work_dir: Annotated[Location, Field(description="Where the outputs are written.")] = "fastdup_out"
     compute: Annotated[Literal["cpu", "gpu"], Field(description="What the model runs on.")] = "cpu"
@@ -134,9 +139,23 @@ class RunConfig(BaseModel):
         int | None, Field(ge=1, description="Images in a shard; not given: by the list's length.")
     ] = None
     num_actors: Annotated[int | None, Field(ge=1, description="Extract actors; not given: one for each core.")] = None
+    include: Annotated[
+        Patterns,
+        Field(description="Take only what matches a glob, such as *.jpg or 2024/**; may be given several times."),
+    ] = []
+    exclude: Annotated[
+        Patterns, Field(description="Leave out what matches a glob, with all below it; may be given several times.")
+    ] = []
+    min_size: Annotated[
+        int, Field(ge=2, description="Pictures whose shorter side has fewer pixels are bad (TOO_SMALL).")
+    ] = 2
     max_pixels: Annotated[Count, Field(description="Pictures with more pixels are bad (TOO_LARGE).")] = 178_956_970
+    video_fps: Annotated[
+        float, Field(gt=0, le=1000, allow_inf_nan=False, description="Frames to take of each second of a video.")
+    ] = 1.0
+    max_frames: Annotated[Count, Field(description="Videos of which more frames are to be taken are bad.")] = 100_000
     image_timeout: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="Seconds that one picture may take.")
+        float, Field(gt=0, allow_inf_nan=False, description="Seconds that one picture, or frame of a video, may take.")
     ] = 60.0
     actor_memory: Annotated[
         int, Field(ge=256, description="MiB that an extract actor may take for pictures; one that needs more is bad.")
@@ -172,9 +191,10 @@ class RunConfig(BaseModel):
         return [self.input_dir] if isinstance(self.input_dir, str) else list(self.input_dir or [])
 
     @property
-    def box(self) -> Box | None:
-        """`bounding_box` as numbers."""
-        return parse_box(self.bounding_box) if self.bounding_box else None
+    def limits(self) -> Limits:
+        """What is taken of each picture."""
+        box = parse_box(self.bounding_box) if self.bounding_box else None
+        return Limits(self.max_pixels, self.min_size, self.video_fps, self.max_frames, box)
 
 
 def _with_turi_param(cls: type[RunConfig], parameters: dict[str, Any]) -> dict[str, Any]:

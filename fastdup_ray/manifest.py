@@ -22,6 +22,8 @@ ENTRIES = pa.schema(
         ("format", pa.string()),
         ("first_row", pa.int64()),
         ("rows", pa.int32()),
+        ("fps", pa.float64()),
+        ("decoder", pa.string()),
         ("error_code", pa.string()),
         ("error_message", pa.string()),
         ("brightness", pa.float64()),
@@ -33,6 +35,7 @@ ENTRIES = pa.schema(
 """What became of each entry: the columns of manifest.parquet and of a feature shard's JSON.
 
 first_row counts from 0 in the features file that the table describes. A good entry has rows > 0, a bad one a code.
+fps: of a good video, frames a second that its rows are. decoder: what decoded it, where that is not Pillow alone.
 """
 
 STATISTICS = ("brightness", "contrast", "blur", "unique_colors")

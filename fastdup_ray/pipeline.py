@@ -154,7 +154,7 @@ class _Run:
         fresh: list[str] = []
         with self._timed("features"):
             earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
-            missing = look_up(manifest, [], earlier, config.max_pixels).missing
+            missing = look_up(manifest, [], earlier, config.limits).missing
             log.info("%d entries, %d of them to be read", len(manifest), len(missing))
             for _ in range(ROUNDS):
                 fresh += self._extract(manifest, missing, executor, facts)
@@ -175,11 +175,10 @@ class _Run:
         spec = ExtractSpec(
             self.store.location,
             threads,
-            config.max_pixels,
+            config.limits,
             config.image_timeout,
             config.actor_memory,
             facts,
-            config.box,
             config.model_path,
             config.compute == "gpu",
         )
@@ -251,7 +250,7 @@ def _model_facts(config: RunConfig) -> dict[str, Any]:
     if config.model_path or (gpu and config.executor == "inline"):
         model = Model(config.model_path, gpu=gpu and config.executor == "inline")
         sha256, d = model.sha256, model.dimensions
-    return {"fingerprint": fingerprint(sha256, config.box, gpu=gpu), "d": d}
+    return {"fingerprint": fingerprint(sha256, config.limits.box, gpu=gpu), "d": d}
 
 
 def _shard_size(n: int, actors: int) -> int:

@@ -76,8 +76,26 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What is taken of a picture, and what is too much or too little of it.
+
+    max_pixels: of a picture or a frame. min_size: pixels of its shorter side. video_fps: frames to take of a second of
+    a video. max_frames: to take of a video. box: what is kept of each.
+    """
+
+    max_pixels: int
+    min_size: int = MIN_SIDE
+    video_fps: float = 1.0
+    max_frames: int = 100_000
+    box: Box | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """What became of one entry of the list: rows of features, or the reason why it is bad."""
+    """What became of one entry of the list: rows of features, or the reason why it is bad.
+
+    fps: of a video, frames a second that its rows are. decoder: what decoded it, where that is not Pillow alone.
+    """
 
     uri: str
     size: int
@@ -87,6 +105,8 @@ class Entry:
     height: int | None = None
     format: str | None = None
     rows: int = 0
+    fps: float | None = None
+    decoder: str | None = None
     error_code: ErrorCode | None = None
     error_message: str | None = None
     brightness: float | None = None

@@ -20,6 +20,7 @@ from fastdup_ray.features import (
     check_digest,
     dimensions,
     earlier_sets,
+    entries_of_rows,
     look_up,
     map_features,
     merge,
@@ -87,7 +88,7 @@ def merge_features(
     """
     store = open_store(work_dir)
     earlier = earlier_sets(store, facts["fingerprint"], without=fresh) if config.reuse else []
-    found = look_up(manifest, whole_shards(store, fresh), earlier, config.max_pixels)
+    found = look_up(manifest, whole_shards(store, fresh), earlier, config.limits)
     if len(found.missing):
         return Merged(None, found.missing)
     if part is None:
@@ -198,7 +199,7 @@ def _load_images(store: Store, features_file: str) -> Images:
     names = read_names(store.fetch(features_file + ".csv"))
     if features_file == layout.FEATURES and store.exists(layout.MANIFEST):
         entries = pq.read_table(store.fetch(layout.MANIFEST), schema=ENTRIES)
-        return Images(names, entries.take(pa.array(np.repeat(np.arange(len(entries)), entries["rows"].to_numpy()))))
+        return Images(names, entries_of_rows(entries))
     unknown = {field.name: pa.nulls(len(names), field.type) for field in ENTRIES}
     return Images(names, pa.table(unknown | {"uri": printable_column(names).cast(pa.string())}, ENTRIES))
 

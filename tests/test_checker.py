@@ -97,8 +97,10 @@ def write_work_dir(out: Path, photos: Path) -> None:
     shared |= {"unique_colors": [12] * 6 + [None]}
     manifest = shared | {"uri": [printable(name) for name in [*names, bad]], "first_row": [*range(6), None]}
     manifest |= {"rows": [1] * 6 + [0], "error_code": [None] * 6 + ["ZERO_SIZE"]}
-    manifest |= {"error_message": [None] * 6 + ["The file is empty."]}
-    order = f"uri size mtime_or_etag sha256 width height format first_row rows error_code error_message {STATISTICS}"
+    manifest |= {"error_message": [None] * 6 + ["The file is empty."], "decoder": pa.nulls(7, pa.string())}
+    manifest["fps"] = pa.nulls(7, pa.float64())
+    order = "uri size mtime_or_etag sha256 width height format first_row rows fps decoder error_code error_message"
+    order = f"{order} {STATISTICS}"
     pq.write_table(pa.table(manifest).select(order.split()), out / "manifest.parquet")
     images = {name: values[:6] for name, values in shared.items()}
     images |= {"index": list(range(6)), "filename": manifest["uri"][:6]}
@@ -260,6 +262,8 @@ INFO = "components_info.csv"
         (change_column("manifest.parquet", "sha256", 4, hashlib.sha256(b"same").hexdigest()), "two components"),
         (change_column("manifest.parquet", "first_row", 1, 2), "do not fit features.dat.csv"),
         (change_column("manifest.parquet", "rows", 6, 1), "neither good nor bad"),
+        (change_column("manifest.parquet", "fps", 1, 1.0), "do not fit features.dat.csv"),
+        (change_column("manifest.parquet", "fps", 1, 1.0), "images.parquet: sha256"),
         (change_column("manifest.parquet", "error_code", 6, "CORRUPT"), "bad entries are not"),
         (change_column("manifest.parquet", "width", 2, None), "good without width"),
         (change_column("images.parquet", "filename", 4, "x"), "images.parquet: index and filename"),

@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError, features
 
 from fastdup_ray.errors import BadImageError, ErrorCode
+from fastdup_ray.extract.heif import HEIF_BRANDS, heif_decoder
 from fastdup_ray.extract.margins import inside
 from fastdup_ray.extract.statistics import statistics_of
-from fastdup_ray.records import MIN_SIDE, Box, Statistics
+from fastdup_ray.records import MIN_SIDE, Box, Limits, Statistics
 
 RECIPE = 2
 """Part of the fingerprint: raise it with any change here that changes pixels or statistics."""
@@ -50,9 +51,7 @@ class Decoded:
     statistics: Statistics
 
 
-def decode(
-    data: bytes, size: tuple[int, int], max_pixels: int, box: Box | None = None, *, trim: bool = False
-) -> Decoded:
+def decode(data: bytes, size: tuple[int, int], limits: Limits, *, trim: bool = False) -> Decoded:
     """The whole picture, or what is in the box, upright, on white, squashed to `size` (width, height).
 
     trim: without margins of one colour.
@@ -64,7 +63,7 @@ def decode(
         raise BadImageError(ErrorCode.ZERO_SIZE, "the file is empty")
     try:
         with open_image(data) as image:
-            return _decoded(image, size, max_pixels, box, trim)
+            return decoded(image, size, limits, trim=trim)
     except BadImageError:
         raise
     except UnidentifiedImageError:
@@ -79,6 +78,7 @@ def decode(
 
 def open_image(data: bytes) -> Image.Image:
     """`Image.open`, but for formats that are programs: Pillow would have Ghostscript run them."""
+    heif_decoder()
     image = Image.open(io.BytesIO(data))
     if image.format == "EPS":
         raise BadImageError(ErrorCode.UNSUPPORTED, "EPS is a program, which is not run")
@@ -119,26 +119,28 @@ def _boxes_end(data: bytes) -> int:
     return place
 
 
-def _decoded(image: Image.Image, size: tuple[int, int], max_pixels: int, box: Box | None, trim: bool) -> Decoded:
+def decoded(image: Image.Image, size: tuple[int, int], limits: Limits, *, trim: bool) -> Decoded:
+    """The same of a picture that is open; what Pillow raises is the caller's."""
     stored = image.size
-    check_size(stored, max_pixels)
+    check_size(stored, limits)
     image_format = image.format or "UNKNOWN"
     if image_format in ("JPEG", "MPO"):
-        _draft(image, size, box)
+        _draft(image, size, limits.box)
     image.load()
     turned = image.getexif().get(_EXIF_ORIENTATION, 1) in _TURNED
     upright = ImageOps.exif_transpose(image)
     width, height = stored[::-1] if turned else stored
-    small = shrunk(upright, size, box, (width, height), trim=trim)
+    small = shrunk(upright, size, limits.box, (width, height), trim=trim)
     return Decoded(np.asarray(small), width, height, image_format, statistics_of(small))
 
 
-def check_size(size: tuple[int, int], max_pixels: int) -> None:
+def check_size(size: tuple[int, int], limits: Limits) -> None:
     """`BadImageError` where a picture of `size` (width, height) is none to be decoded."""
     width, height = size
-    _refuse_larger(size, max_pixels)
-    if min(width, height) < MIN_SIDE:
-        raise BadImageError(ErrorCode.TOO_SMALL, f"{width} x {height} pixels; {MIN_SIDE} a side are needed", size)
+    _refuse_larger(size, limits.max_pixels)
+    if min(width, height) < limits.min_size:
+        reason = f"{width} x {height} pixels; {limits.min_size} a side are needed"
+        raise BadImageError(ErrorCode.TOO_SMALL, reason, size)
 
 
 def _refuse_larger(size: tuple[int, int], max_pixels: int) -> None:
@@ -242,7 +244,9 @@ def _unidentified(data: bytes) -> BadImageError:
             if code is ErrorCode.UNSUPPORTED:
                 return BadImageError(code, "an image format that the installed decoder cannot read")
             return BadImageError(ErrorCode.TRUNCATED, "the file ends or breaks inside its header")
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc", b"avif", b"crx "):
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS and heif_decoder() is None:
+        return BadImageError(ErrorCode.UNSUPPORTED, "HEIC: to read it, pip install 'fastdup-ray[heic]'")
+    if data[4:8] == b"ftyp" and data[8:12] in (*HEIF_BRANDS, b"avif", b"crx "):
         return BadImageError(ErrorCode.UNSUPPORTED, "an image format that the installed decoder cannot read")
     return BadImageError(ErrorCode.NOT_AN_IMAGE, "not a picture in any known format")
 

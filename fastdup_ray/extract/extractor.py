@@ -4,22 +4,27 @@ import hashlib
 import platform
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from PIL import Image
 
 from fastdup_ray import layout
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode
-from fastdup_ray.extract.decode import Decoded, careful_pillow, decode
+from fastdup_ray.extract import heif
+from fastdup_ray.extract.decode import Decoded, careful_pillow, decode, decoded
 from fastdup_ray.extract.lanes import Lane, Watchdog, work_off
 from fastdup_ray.extract.model import BATCH, Model, fingerprint
+from fastdup_ray.extract.video import frame_at, frames, video_decoder
 from fastdup_ray.features import write_shard
-from fastdup_ray.inputs import reader_of
+from fastdup_ray.inputs import frame_of, opened
+from fastdup_ray.inputs.suffixes import is_video_name
+from fastdup_ray.inputs.video import HEAD, frame_digest, is_video
 from fastdup_ray.manifest import STATISTICS, entries_table
-from fastdup_ray.records import Box, Entry, ImageRef, Shard, ShardReceipt
+from fastdup_ray.records import Entry, ImageRef, Limits, Shard, ShardReceipt
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import encoded
 
@@ -28,25 +33,24 @@ from fastdup_ray.tables import encoded
 class ExtractSpec:
     """What an extractor has to know.
 
-    threads: of this extractor. timeout: seconds for one picture. memory: MiB that decoding may take; used only where
-    the extractor has a process of its own. facts: what each shard's JSON says of the list. box: what is kept of each
-    picture. model_path: another model than the embedded one. gpu: the model runs there.
+    threads: of this extractor. timeout: seconds for one picture, or frame of a video. memory: MiB that decoding may
+    take; used only where the extractor has a process of its own. facts: what each shard's JSON says of the list.
+    model_path: another model than the embedded one. gpu: the model runs there.
     """
 
     work_dir: str
     threads: int
-    max_pixels: int
+    limits: Limits
     timeout: float
     memory: int
     facts: dict[str, Any]
-    box: Box | None = None
     model_path: str | None = None
     gpu: bool = False
 
     @property
     def fingerprint(self) -> dict[str, str]:
         """Of the rows that come out here."""
-        return fingerprint(self.facts["fingerprint"]["model"], self.box, gpu=self.gpu)
+        return fingerprint(self.facts["fingerprint"]["model"], self.limits.box, gpu=self.gpu)
 
 
 class Extractor:
@@ -62,58 +66,166 @@ class Extractor:
         self._model = Model(spec.model_path, gpu=spec.gpu)
         if self._model.sha256 != spec.facts["fingerprint"]["model"]:
             raise ConfigError(f"model_path={spec.model_path!r} is another file on {platform.node()} than here.")
+        self._digests: dict[ImageRef, str] = {}
 
     def extract(self, shard: Shard) -> ShardReceipt:
         """Writes the feature shard of `shard`; bad pictures are entries with a code, never errors."""
         cpu = time.process_time()
         late: set[ImageRef] = set()
-        batches = range(0, len(shard.refs), BATCH)
-        alone = len(batches) == 1 or self._spec.threads == 1
+        jobs = list(_jobs(shard.refs))
+        alone = len(jobs) == 1 or self._spec.threads == 1
 
-        def work(lane: Lane, first: int) -> tuple[list[Entry], np.ndarray]:
-            return self._batch(lane, shard.refs[first : first + BATCH], late, alone)
+        def work(lane: Lane, job: tuple[int, int]) -> tuple[list[Entry], np.ndarray]:
+            return self._job(lane, shard.refs[slice(*job)], late, alone)
 
-        with careful_pillow(self._spec.max_pixels), self._watchdog or nullcontext():
+        with careful_pillow(self._spec.limits.max_pixels), self._watchdog or nullcontext():
             tick = self._watchdog.pat if self._watchdog else lambda: None
-            parts = dict(work_off(batches, work, self._spec.threads, self._spec.timeout, late.add, tick))
-        entries = [entry for first in batches for entry in parts[first][0]]
-        blocks = [parts[first][1] for first in batches]
+            parts = dict(work_off(jobs, work, self._spec.threads, self._spec.timeout, late.add, tick))
+        entries = [entry for job in jobs for entry in parts[job][0]]
+        blocks = [parts[job][1] for job in jobs]
         receipt = _put(self._store, self._spec, shard, entries, blocks)
         return receipt.with_cost(time.process_time() - cpu, worn=bool(late))
 
-    def _batch(
+    def _job(
         self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef], alone: bool
     ) -> tuple[list[Entry], np.ndarray]:
         """alone: no other lane is at work."""
-        pixels: list[np.ndarray] = []
-        entries = list(self._entries(lane, refs, late, pixels))
+        rows = _Rows(self._model)
+        entries = list(self._entries(lane, refs, late, rows))
         lane.off()
         if self._watchdog and (late or not alone) and any(e.error_code == ErrorCode.OUT_OF_MEMORY for e in entries):
             raise MemoryError("several pictures at once took more memory than an actor may use")
-        if not pixels:
-            return entries, np.empty((0, self._model.dimensions), np.float32)
-        return _with_direction(entries, self._model.rows(np.stack(pixels)))
+        return _with_direction(entries, rows.first(len(rows)))
 
-    def _entries(
-        self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef], pixels: list[np.ndarray]
-    ) -> Iterator[Entry]:
-        """An entry for each of `refs`; the pixels of the good ones are added to `pixels`."""
+    def _entries(self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef], rows: "_Rows") -> Iterator[Entry]:
+        """An entry for each of `refs`; the rows of the good ones are added to `rows`."""
         for ref in refs:
             lane.on(ref)
-            sha256 = None
+            before = len(rows)
+            seen = _Seen()
             try:
                 if ref in late:
                     raise BadImageError(ErrorCode.TIMEOUT, f"not read and decoded in {self._spec.timeout:g} seconds")
-                data = reader_of(ref)(ref)
-                sha256 = hashlib.sha256(data).hexdigest()
-                decoded = decode(data, self._model.size, self._spec.max_pixels, self._spec.box, trim=self._model.trims)
+                yield self._good(lane, ref, rows, seen)
             except BadImageError as error:
-                yield _bad(ref, error, sha256)
+                rows.first(before)
+                yield _bad(ref, error, seen.sha256)
             except MemoryError:
+                rows.first(before)
                 yield _bad(ref, BadImageError(ErrorCode.OUT_OF_MEMORY, "the file does not fit into memory"))
-            else:
-                pixels.append(decoded.pixels)
-                yield _good(ref, sha256, decoded)
+
+    def _good(self, lane: Lane, ref: ImageRef, rows: "_Rows", seen: "_Seen") -> Entry:
+        """The entry of a picture, a frame, or a video; raises `BadImageError`."""
+        name, milliseconds = frame_of(ref.uri)
+        with opened(ref) as file:
+            head = file.read(HEAD)
+            if is_video(name, head):
+                return self._frames(lane, ref, file, rows, seen)
+            data = head + file.read()
+        if milliseconds is not None:
+            raise BadImageError(ErrorCode.MISSING, "the file does not exist")
+        seen.sha256 = hashlib.sha256(data).hexdigest()
+        picture = decode(data, self._model.size, self._spec.limits, trim=self._model.trims)
+        rows.add(picture.pixels)
+        decoder = heif.heif_decoder() if picture.format == heif.FORMAT else None
+        return replace(_good(ref, seen.sha256, picture, 1, decoder=decoder), **asdict(picture.statistics))
+
+    def _frames(self, lane: Lane, ref: ImageRef, file: BinaryIO, rows: "_Rows", seen: "_Seen") -> Entry:
+        """The entry of a video, or of the one frame of it that `ref` names."""
+        limits = self._spec.limits
+        name, milliseconds = frame_of(ref.uri)
+        seen.sha256 = self._digest(file, replace(ref, uri=name), lambda: lane.on(ref))
+        if milliseconds is not None:
+            seen.sha256 = frame_digest(seen.sha256, milliseconds)
+            codec, image = frame_at(file, milliseconds, limits)
+            picture = self._decoded(image)
+            rows.add(picture.pixels)
+            return _good(ref, seen.sha256, replace(picture, format=codec), 1, decoder=video_decoder())
+        before, first, shown = len(rows), None, None
+        for codec, image in frames(file, limits):
+            lane.on(ref)
+            if image is not shown:
+                shown, picture = image, self._decoded(image)
+            first = first or replace(picture, format=codec)
+            rows.add(picture.pixels)
+        return _good(ref, seen.sha256, first, len(rows) - before, fps=limits.video_fps, decoder=video_decoder())
+
+    def _decoded(self, frame: Image.Image) -> Decoded:
+        return decoded(frame, self._model.size, self._spec.limits, trim=self._model.trims)
+
+    def _digest(self, file: BinaryIO, video: ImageRef, tick: Callable[[], None]) -> str:
+        """sha256 of a video, which is at its beginning thereafter; a list may name each of its frames."""
+        if video not in self._digests:
+            if len(self._digests) >= _DIGESTS:
+                self._digests.clear()
+            self._digests[video] = _sha256(file, tick)
+        file.seek(0)
+        return self._digests[video]
+
+
+_CHUNK = 4 << 20
+"""Bytes of a video that are read at a time."""
+
+_DIGESTS = 16
+
+
+class _Seen:
+    """What is known of an entry by the time that it turns out bad."""
+
+    sha256: str | None = None
+
+
+class _Rows:
+    """Rows of features, made as soon as there are pixels for a batch: those of a long video never fit into memory."""
+
+    def __init__(self, model: Model):
+        self._model = model
+        self._pixels: list[np.ndarray] = []
+        self._blocks = [np.empty((0, model.dimensions), np.float32)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._blocks)) + len(self._pixels)
+
+    def add(self, pixels: np.ndarray) -> None:
+        self._pixels.append(pixels)
+        if len(self._pixels) == BATCH:
+            self._blocks.append(self._model.rows(np.stack(self._pixels)))
+            self._pixels = []
+
+    def first(self, n: int) -> np.ndarray:
+        """(n, d) float32; what was added after them is forgotten."""
+        if self._pixels:
+            self._blocks.append(self._model.rows(np.stack(self._pixels)))
+            self._pixels = []
+        rows = np.concatenate(self._blocks)[:n]
+        self._blocks = [rows]
+        return rows
+
+
+def _jobs(refs: Sequence[ImageRef]) -> Iterator[tuple[int, int]]:
+    """Ranges of `refs` for one thread at a time: a batch of pictures, or a video."""
+    start = 0
+    for stop, ref in enumerate(refs):
+        if is_video_name(ref.uri):
+            if start < stop:
+                yield start, stop
+            yield stop, stop + 1
+            start = stop + 1
+        elif stop - start == BATCH:
+            yield start, stop
+            start = stop
+    if start < len(refs):
+        yield start, len(refs)
+
+
+def _sha256(file: BinaryIO, tick: Callable[[], None]) -> str:
+    """Of the whole file; `tick` is called on the way."""
+    file.seek(0)
+    digest = hashlib.sha256()
+    while data := file.read(_CHUNK):
+        digest.update(data)
+        tick()
+    return digest.hexdigest()
 
 
 def _with_direction(entries: list[Entry], rows: np.ndarray) -> tuple[list[Entry], np.ndarray]:
@@ -147,17 +259,20 @@ def _put(store: Store, spec: ExtractSpec, shard: Shard, entries: list[Entry], bl
     return ShardReceipt(shard.start, shard.stop, stem, len(entries) - bad, bad)
 
 
-def _good(ref: ImageRef, sha256: str, decoded: Decoded) -> Entry:
+def _good(
+    ref: ImageRef, sha256: str, picture: Decoded, rows: int, fps: float | None = None, decoder: str | None = None
+) -> Entry:
     return Entry(
         ref.uri,
         ref.size,
         ref.mtime_or_etag,
         sha256=sha256,
-        width=decoded.width,
-        height=decoded.height,
-        format=decoded.format,
-        rows=1,
-        **asdict(decoded.statistics),
+        width=picture.width,
+        height=picture.height,
+        format=picture.format,
+        rows=rows,
+        fps=fps,
+        decoder=decoder,
     )
 
 

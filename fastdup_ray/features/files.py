@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.errors import DamagedError
+from fastdup_ray.inputs.video import frame_digest, frame_suffix, frame_time
 from fastdup_ray.manifest import ENTRIES
 from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import Store, open_store
@@ -138,8 +139,39 @@ def write_bad(store: Store, name: str, uris: Names, entries: pa.Table) -> None:
 
 
 def names_of(uris: Names, entries: pa.Table) -> Names:
-    """The name of each row."""
-    return uris.take(pa.array(np.repeat(np.arange(len(uris)), entries["rows"].to_numpy())))
+    """The name of each row: that of its entry, of a video's frame with its time."""
+    names = uris.take(_entry_of_row(entries))
+    rows, times = _frames(entries)
+    if len(rows) == 0:
+        return names
+    suffixes = np.full(len(names), b"", object)
+    suffixes[rows] = [frame_suffix(time).encode() for time in times]
+    return pc.binary_join_element_wise(names, pa.array(suffixes, names.type), pa.scalar(b"", names.type))
+
+
+def entries_of_rows(entries: pa.Table) -> pa.Table:
+    """The entry of each row; the sha256 of a frame is its own: two frames of one video are no copies."""
+    table = entries.take(_entry_of_row(entries))
+    rows, times = _frames(entries)
+    if len(rows) == 0:
+        return table
+    sha256 = np.array(table["sha256"].to_pylist(), object)
+    sha256[rows] = [frame_digest(digest, time) for digest, time in zip(sha256[rows], times, strict=True)]
+    return table.set_column(ENTRIES.get_field_index("sha256"), "sha256", pa.array(sha256, pa.string()))
+
+
+def _entry_of_row(entries: pa.Table) -> pa.Array:
+    return pa.array(np.repeat(np.arange(entries.num_rows), entries["rows"].to_numpy()))
+
+
+def _frames(entries: pa.Table) -> tuple[np.ndarray, list[int]]:
+    """Which rows are frames of videos, and the milliseconds of each."""
+    count, fps = entries["rows"].to_numpy(), pc.fill_null(entries["fps"], 0.0).to_numpy()
+    first = np.cumsum(count) - count
+    videos = np.flatnonzero((fps > 0) & (count > 0))
+    rows = [np.arange(first[video], first[video] + count[video]) for video in videos]
+    times = [frame_time(index, float(fps[video])) for video in videos for index in range(count[video])]
+    return np.concatenate([np.empty(0, np.int64), *rows]), times
 
 
 def _mapped(path: Path, d: int, entries: pa.Table) -> np.ndarray:

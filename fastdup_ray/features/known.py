@@ -11,8 +11,11 @@ import pyarrow.compute as pc
 
 from fastdup_ray import layout
 from fastdup_ray.errors import DamagedError, ErrorCode
+from fastdup_ray.extract.heif import heif_decoder
+from fastdup_ray.extract.video import video_decoder
 from fastdup_ray.features.files import FeatureSet, open_merged, open_shard
 from fastdup_ray.manifest import ENTRIES, KEY, Manifest
+from fastdup_ray.records import Limits
 from fastdup_ray.storage import Store
 
 log = logging.getLogger(__name__)
@@ -22,11 +25,12 @@ LASTING = (
     ErrorCode.NOT_AN_IMAGE,
     ErrorCode.TRUNCATED,
     ErrorCode.CORRUPT,
-    ErrorCode.TOO_SMALL,
     ErrorCode.BOUNDING_BOX_OUTSIDE,
-    ErrorCode.UNSUPPORTED,
 )
-"""A picture that was bad for one of these is as bad the next time, as long as it is the same picture."""
+"""A picture that was bad for one of these is as bad the next time, as long as it is the same picture.
+
+`UNSUPPORTED` is none of them: what was missing may have been installed.
+"""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def _whole(opened) -> FeatureSet | None:
         return None
 
 
-def look_up(manifest: Manifest, fresh: Iterable[FeatureSet], earlier: Iterable[FeatureSet], max_pixels: int) -> Found:
+def look_up(manifest: Manifest, fresh: Iterable[FeatureSet], earlier: Iterable[FeatureSet], limits: Limits) -> Found:
     """What is known of each entry. `fresh` sets, of this run, count whole and first.
 
     Of `earlier` ones counts what would come out the same if it were read again.
@@ -85,7 +89,7 @@ def look_up(manifest: Manifest, fresh: Iterable[FeatureSet], earlier: Iterable[F
     known: list[pa.Table] = []
     for feature_set, entries in [
         *((s, s.entries) for s in fresh),
-        *((s, s.entries.filter(_lasting(s.entries, max_pixels))) for s in earlier),
+        *((s, s.entries.filter(_lasting(s.entries, limits))) for s in earlier),
     ]:
         known.append(entries.append_column("source", pa.array(np.full(entries.num_rows, len(sets)), pa.int64())))
         sets.append(feature_set)
@@ -95,13 +99,19 @@ def look_up(manifest: Manifest, fresh: Iterable[FeatureSet], earlier: Iterable[F
     return Found(taken.select(ENTRIES.names), sets, taken["source"].fill_null(-1).to_numpy())
 
 
-def _lasting(entries: pa.Table, max_pixels: int) -> pa.ChunkedArray:
-    pixels = pc.multiply(entries["width"].cast(pa.int64()), entries["height"].cast(pa.int64()))
-    fits = pc.fill_null(pc.less_equal(pixels, max_pixels), True)
+def _lasting(entries: pa.Table, limits: Limits) -> pa.ChunkedArray:
+    width, height = (entries[name].cast(pa.int64()) for name in ("width", "height"))
+    fits = pc.less_equal(pc.multiply(width, height), limits.max_pixels)
+    is_large = pc.greater_equal(pc.min_element_wise(width, height, skip_nulls=False), limits.min_size)
     code = pc.fill_null(entries["error_code"], "")
-    still_too_large = pc.and_(pc.equal(code, ErrorCode.TOO_LARGE.value), pc.invert(fits))
-    same_bad = pc.or_(pc.is_in(code, pa.array([lasting.value for lasting in LASTING])), still_too_large)
-    return pc.if_else(pc.equal(code, ""), fits, same_bad)
+    same_bad = pc.is_in(code, pa.array([lasting.value for lasting in LASTING]))
+    for bad, good in ((ErrorCode.TOO_LARGE, fits), (ErrorCode.TOO_SMALL, is_large)):
+        same_bad = pc.or_(same_bad, pc.and_(pc.equal(code, bad.value), pc.fill_null(pc.invert(good), False)))
+    same_good = pc.and_(pc.fill_null(fits, True), pc.fill_null(is_large, True))
+    same_good = pc.and_(same_good, pc.is_in(entries["fps"], pa.array([limits.video_fps, None], pa.float64())))
+    same_good = pc.and_(same_good, pc.less_equal(entries["rows"], limits.max_frames))
+    decoders = pa.array([heif_decoder(), video_decoder(), None], pa.string())
+    return pc.if_else(pc.equal(code, ""), pc.and_(same_good, pc.is_in(entries["decoder"], decoders)), same_bad)
 
 
 def _places(wanted: pa.Table, table: pa.Table) -> pa.ChunkedArray:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fastdup_ray import layout
 from fastdup_ray.errors import InputError
@@ -22,6 +23,7 @@ from fastdup_ray.features.files import (
     write_shard,
 )
 from fastdup_ray.features.known import Found
+from fastdup_ray.inputs.video import frame_suffix
 from fastdup_ray.manifest import ENTRIES
 from fastdup_ray.sealed import file_sha256, write_json
 from fastdup_ray.storage import Store
@@ -96,7 +98,13 @@ def _uris(store: Store, stems: list[str], entries: pa.Table) -> Names:
     rows = entries["rows"].to_numpy()
     is_bad = rows == 0
     place = np.where(is_bad, rows.sum() + np.cumsum(is_bad) - 1, np.cumsum(rows) - rows)
-    return names.take(pa.array(place))
+    names = names.take(pa.array(place))
+    videos = np.flatnonzero(pc.is_valid(entries["fps"]))
+    if len(videos) == 0:
+        return names
+    uris = np.array(names.to_pylist(), object)
+    uris[videos] = [uri.removesuffix(frame_suffix(0).encode()) for uri in uris[videos]]
+    return pa.array(uris, pa.large_binary())
 
 
 def row_blocks(found: Found) -> Iterator[np.ndarray]:

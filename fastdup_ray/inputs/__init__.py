@@ -1,45 +1,48 @@
-"""From what the user named to a list of `ImageRef`, and from one of these to its bytes.
+"""From what the user named to a list of `ImageRef`, and from one of these to its bytes."""
 
-A new source is one file here with a lister and a reader, and one line in `_lister` or `reader_of`.
-"""
-
+import importlib.util
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import InputError
-from fastdup_ray.inputs import folder, listfile, local
+from fastdup_ray.inputs import archive, folder, listfile
+from fastdup_ray.inputs.patterns import Patterns
+from fastdup_ray.inputs.sources import frame_of, opened, read, source_of, stat
+from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
 from fastdup_ray.records import ImageRef
 
-Reader = Callable[[ImageRef], bytes]
-"""The bytes of one entry; raises `BadImageError` with the reason why it cannot be read."""
+__all__ = ["check_inputs", "frame_of", "list_images", "opened", "read", "source_of", "stat"]
 
 
 def list_images(config: RunConfig) -> Iterator[ImageRef]:
-    """The entries of the list, in order, each once."""
-    refs = _without_repeats(ref for location in config.inputs for ref in _listed(location, config.work_dir))
-    return islice(refs, config.num_images) if config.num_images > 0 else refs
+    """The entries of the list, in order, each once. `InputError` where they are videos, and nothing reads these."""
+    patterns = Patterns(config.include, config.exclude)
+    refs = (ref for location in config.inputs for ref in _listed(location, config.work_dir, patterns))
+    refs = _without_repeats(refs)
+    refs = islice(refs, config.num_images) if config.num_images > 0 else refs
+    return refs if importlib.util.find_spec("av") else _not_only_videos(refs)
 
 
 def check_inputs(config: RunConfig) -> None:
-    """`InputError` where an input does not exist: told before any work."""
+    """`InputError` where an input does not exist, `ConfigError` where a glob is none: told before any work."""
+    Patterns(config.include, config.exclude)
     for location in config.inputs:
-        if not os.path.exists(location):
+        if not os.path.exists(location) and not stat(os.path.abspath(location)).mtime_or_etag:
             raise InputError(f"Input {location!r} does not exist; name a folder, a picture or a list file.")
 
 
-def reader_of(ref: ImageRef) -> Reader:
-    """Who reads an entry, by its scheme."""
-    return local.read
-
-
-def _listed(location: str, work_dir: str) -> Iterator[ImageRef]:
+def _listed(location: str, work_dir: str, patterns: Patterns) -> Iterator[ImageRef]:
+    uri = os.path.abspath(location)
     if os.path.isdir(location):
-        return folder.walk(location, leave_out=work_dir)
-    if listfile.is_list(location):
-        return listfile.read(location)
-    return iter([local.stat(os.path.abspath(location))])
+        yield from folder.walk(location, work_dir, patterns)
+    elif is_archive_name(uri):
+        yield from (ref for ref in archive.listed(uri) if patterns.keep(ref.uri))
+    elif os.path.exists(location) and not is_video_name(uri) and listfile.is_list(location):
+        yield from (ref for ref in listfile.read(location) if patterns.keep(ref.uri))
+    elif patterns.keep(uri):
+        yield stat(uri)
 
 
 def _without_repeats(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
@@ -48,3 +51,12 @@ def _without_repeats(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
         if ref.uri not in seen:
             seen.add(ref.uri)
             yield ref
+
+
+def _not_only_videos(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
+    name, only_videos = "", True
+    for ref in refs:
+        name, only_videos = ref.uri, only_videos and is_video_name(frame_of(ref.uri)[0])
+        yield ref
+    if name and only_videos:
+        raise InputError(f"Nothing but videos, such as {name!r}: to read them, pip install 'fastdup-ray[video]'.")

@@ -1,93 +1,78 @@
-"""The pictures below a folder."""
+"""The pictures, videos and archives below a folder."""
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from fastdup_ray.inputs import archive
 from fastdup_ray.inputs.local import ref_of, stat
+from fastdup_ray.inputs.patterns import Patterns
+from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_video_name
 from fastdup_ray.records import ImageRef
-
-IMAGE_SUFFIXES = frozenset(
-    [
-        ".avif",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".heic",
-        ".heif",
-        ".ico",
-        ".jfif",
-        ".j2k",
-        ".jp2",
-        ".jpc",
-        ".jpe",
-        ".jpeg",
-        ".jpf",
-        ".jpg",
-        ".jpx",
-        ".mpo",
-        ".pbm",
-        ".pcx",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".psd",
-        ".tga",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ]
-)
 
 log = logging.getLogger(__name__)
 
 
-def is_image_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
-def walk(folder: str, leave_out: str) -> Iterator[ImageRef]:
+def walk(folder: str, leave_out: str, patterns: Patterns) -> Iterator[ImageRef]:
     """The files with a known suffix below `folder`, sorted by the bytes of their paths.
 
-    Hidden files and folders and the folder `leave_out` are left out. Links are followed; a file or folder that can be
-    reached in several ways is there once, under the first of its names. A folder that cannot be listed is a warning.
+    patterns: of names from `folder` on. An archive stands for what is in it, in its own order. Hidden files and folders
+    and the folder `leave_out` are left out. Links are followed; a file or folder that can be reached in several ways is
+    there once, under the first of its names. A folder that cannot be listed is a warning.
     """
-    paths = sorted(_paths(os.path.abspath(folder), leave_out), key=os.fsencode)
+    root = os.path.abspath(folder)
+    within = len(os.path.join(root, ""))
     seen: set[tuple[int, int]] = set()
-    for path in paths:
+    for path in _paths(root, leave_out, lambda path: patterns.exclude(path[within:])):
+        if not patterns.keep(path[within:]):
+            continue
         try:
             status = os.stat(path)
         except OSError:
             yield stat(path)
             continue
         inode = status.st_dev, status.st_ino
-        if inode not in seen:
-            seen.add(inode)
+        if inode in seen:
+            continue
+        seen.add(inode)
+        if is_archive_name(path):
+            yield from (ref for ref in archive.listed(path) if patterns.keep(ref.uri[within:]))
+        else:
             yield ref_of(path, status)
 
 
-def _paths(root: str, leave_out: str) -> Iterator[str]:
+def _paths(root: str, leave_out: str, excluded: Callable[[str], bool]) -> Iterator[str]:
+    """In the order of their bytes, so that the first way to a folder is the one under which it stands."""
     visited = {_identity(leave_out)}
-    stack = [root]
+    stack = [(root, True)]
     while stack:
-        folder = stack.pop()
-        identity = _identity(folder)
+        path, is_folder = stack.pop()
+        if not is_folder:
+            yield path
+            continue
+        identity = _identity(path)
         if identity in visited:
             continue
         visited.add(identity)
         try:
-            children = sorted(os.scandir(folder), key=lambda child: os.fsencode(child.name), reverse=True)
+            children = [(child.path, _is_folder(child)) for child in os.scandir(path) if _is_wanted(child)]
         except OSError as error:
-            log.warning("Cannot list %r: %s; what it holds is left out.", folder, error.strerror)
+            log.warning("Cannot list %r: %s; what it holds is left out.", path, error.strerror)
             continue
-        for child in children:
-            if child.name.startswith("."):
-                continue
-            if _is_folder(child):
-                stack.append(child.path)
-            elif is_image_name(child.name) and (child.is_file(follow_symlinks=False) or child.is_symlink()):
-                yield child.path
+        stack += sorted((child for child in children if not excluded(child[0])), key=_place, reverse=True)
+
+
+def _place(child: tuple[str, bool]) -> bytes:
+    """What is compared: all names below a folder begin with its own and a `/`."""
+    path, is_folder = child
+    return os.fsencode(path + "/" if is_folder else path + "!/" if is_archive_name(path) else path)
+
+
+def _is_wanted(child: os.DirEntry) -> bool:
+    if child.name.startswith("."):
+        return False
+    known = is_image_name(child.name) or is_video_name(child.name) or is_archive_name(child.name)
+    return _is_folder(child) or (known and (child.is_file(follow_symlinks=False) or child.is_symlink()))
 
 
 def _is_folder(child: os.DirEntry) -> bool:

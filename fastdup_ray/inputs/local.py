@@ -2,6 +2,9 @@
 
 import os
 import stat as stat_module
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
 
 from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.records import ImageRef
@@ -15,7 +18,7 @@ def stat(uri: str) -> ImageRef:
     """The entry of a path; one that cannot be looked at has size 0 and no token, and says why when it is read."""
     try:
         return ref_of(uri, os.stat(uri))
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in the name
         return ImageRef(uri, 0, "")
 
 
@@ -23,8 +26,11 @@ def _never_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # a pipe that nobody writes to would keep us
 
 
-def read(ref: ImageRef) -> bytes:
-    """The bytes of a file, if it is still the one that was listed."""
+@contextmanager
+def opened(ref: ImageRef) -> Iterator[BinaryIO]:
+    """A file to read from, if it is still the one that was listed, and still is when the reader has done."""
+    if "\0" in ref.uri:
+        raise BadImageError(ErrorCode.MISSING, "no file can have this name")
     try:
         with open(ref.uri, "rb", opener=_never_waiting) as file:
             before = os.fstat(file.fileno())
@@ -32,11 +38,10 @@ def read(ref: ImageRef) -> bytes:
                 raise BadImageError(ErrorCode.NOT_AN_IMAGE, "this is not a regular file")
             if ref.mtime_or_etag and ref_of(ref.uri, before) != ref:
                 raise BadImageError(ErrorCode.CHANGED, "the file changed after it was listed")
-            data = file.read()
-            if ref_of(ref.uri, os.fstat(file.fileno())) != ref_of(ref.uri, before) or len(data) != before.st_size:
+            yield file
+            if ref_of(ref.uri, os.fstat(file.fileno())) != ref_of(ref.uri, before):
                 raise BadImageError(ErrorCode.CHANGED, "the file changed while it was read")
-            return data
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise BadImageError(ErrorCode.MISSING, "the file does not exist") from None
     except PermissionError:
         raise BadImageError(ErrorCode.UNREADABLE, "no permission to read the file") from None

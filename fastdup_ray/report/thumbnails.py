@@ -3,21 +3,24 @@
 import base64
 import hashlib
 import io
+import os
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from os import fsdecode
-from typing import Self
+from typing import BinaryIO, Self
 
 import pyarrow as pa
-from PIL import ExifTags, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract.decode import careful_pillow, open_image, to_rgb
-from fastdup_ray.inputs import reader_of
-from fastdup_ray.records import ImageRef
+from fastdup_ray.extract.video import frame_at
+from fastdup_ray.inputs import frame_of, opened
+from fastdup_ray.inputs.video import HEAD, is_video
+from fastdup_ray.records import ImageRef, Limits
 
 MAX_SIDE = 320
 QUALITY = 80
@@ -68,9 +71,12 @@ def make_thumbnail(uri: str, max_pixels: int = MAX_PIXELS) -> Thumbnail:
 
     To be called inside `careful_pillow`.
     """
-    ref = ImageRef(uri, 0, "")
     try:
-        data = reader_of(ref)(ref)
+        with opened(ImageRef(uri, 0, "")) as file:
+            video, milliseconds = frame_of(uri)
+            if milliseconds is not None:
+                return _of_frame(file, video, milliseconds, max_pixels)
+            data = file.read()
     except BadImageError as error:
         return Thumbnail("", problem=error.message)
     except Exception as error:  # a page is worth having without this picture, whatever ails it
@@ -80,6 +86,16 @@ def make_thumbnail(uri: str, max_pixels: int = MAX_PIXELS) -> Thumbnail:
         return _shrunk(data, digest, max_pixels)
     except Exception as error:  # plugins raise anything at all on broken files
         return Thumbnail("", problem=_reason(error), facts=Facts(len(data), digest, None, None, None))
+
+
+def _of_frame(file: BinaryIO, video: str, milliseconds: int, max_pixels: int) -> Thumbnail:
+    """Of one frame of a video. Its digest would take reading the whole of it: it is left out."""
+    if not is_video(video, file.read(HEAD)):
+        return Thumbnail("", problem="the file does not exist")
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    codec, image = frame_at(file, milliseconds, Limits(max_pixels))
+    return _as_jpeg(image, Facts(size, None, image.width, image.height, codec))
 
 
 def _reason(error: Exception) -> str:
@@ -95,7 +111,10 @@ def _shrunk(data: bytes, digest: str, max_pixels: int) -> Thumbnail:
         if width * height > max_pixels:
             return Thumbnail("", problem=f"more than {max_pixels:,} pixels", facts=facts)
         image.draft(None, (MAX_SIDE, MAX_SIDE))  # decodes large JPEGs at 1/2, 1/4 or 1/8
-        small = to_rgb(ImageOps.exif_transpose(image))
+        return _as_jpeg(to_rgb(ImageOps.exif_transpose(image)), facts)
+
+
+def _as_jpeg(small: Image.Image, facts: Facts) -> Thumbnail:
     small.thumbnail((MAX_SIDE, MAX_SIDE))
     file = io.BytesIO()
     small.save(file, "JPEG", quality=QUALITY)

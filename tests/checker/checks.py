@@ -43,6 +43,9 @@ ROUNDING = 1e-6
 MIN_RECALL = 0.95
 SAMPLE = 200
 
+WITHIN = re.compile(r"(?<=!/).*|#t=\d+\.\d{3}$", re.DOTALL)
+"""What a name has beyond that of its file: members stand in the order of the archive, frames in that of time."""
+
 NUMBER = re.compile(r"-?\d+\.\d{6}")
 TEMPORARY = re.compile(r"^\.(?!.*lock$)|\.(tmp|part|partial)\b|~$")
 
@@ -108,7 +111,10 @@ def check_manifest(run: Run) -> Iterator[str]:
         return
     first = np.cumsum(rows) - rows
     wrong = [i for i in np.flatnonzero(good) if entries["first_row"][i] != first[i]]
-    wrong += [i for i in np.flatnonzero(rows == 1) if printable(run.names[first[i]]) != uris[i]]
+    named = [
+        [printable(name) for name in run.names[start : start + count]] for start, count in zip(first, rows, strict=True)
+    ]
+    wrong += [i for i in np.flatnonzero(good) if named[i] != run.names_of(i)]
     yield from some(file, "entries that do not fit features.dat.csv", wrong)
     for column in ("size", "sha256", "width", "height", "format"):
         without = [uris[i] for i in np.flatnonzero(good) if not entries[column][i]]
@@ -152,7 +158,8 @@ def check_input(run: Run) -> Iterator[str]:
             if is_picture and os.path.exists(path) and os.stat(path).st_ino not in listed:
                 missing.append(path)
     yield from some("manifest.parquet", "pictures of the input that are not there", missing)
-    if any(raw(a) > raw(b) for a, b in pairwise(run.names)):
+    files = [WITHIN.sub("", name) for name in run.names]
+    if any(raw(a) > raw(b) for a, b in pairwise(files)):
         yield "features.dat.csv: not in the order of the bytes of the paths"
 
 
@@ -324,7 +331,8 @@ def check_parquet(run: Run) -> Iterator[str]:
         yield "images.parquet: index and filename are not those of features.dat.csv"
     entry = np.repeat(np.arange(len(run.manifest["rows"])), run.manifest["rows"])
     for column in IMAGES[2:]:
-        if images[column] != [run.manifest[column][i] for i in entry]:
+        expected = run.digests if column == "sha256" else [run.manifest[column][i] for i in entry]
+        if images[column] != expected:
             yield f"images.parquet: {column} is not that of manifest.parquet"
     similar = run.parquet("similarity.parquet", PAIRS)
     if list(zip(similar["from"], similar["to"], strict=True)) != [tuple(map(printable, p)) for p in run.similar.names]:

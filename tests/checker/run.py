@@ -1,6 +1,7 @@
 """The files of a work_dir, read back, and what follows from them alone."""
 
 import csv
+import hashlib
 import importlib.util
 import io
 import json
@@ -20,7 +21,7 @@ COMPONENTS = ("__id", "component_id", "pagerank", "degree", "count", "min_distan
 COMPONENTS_INFO = ("component_id", "count", "mean", "min", "max")
 MANIFEST = (
     *("uri", "size", "mtime_or_etag", "sha256", "width", "height", "format"),
-    *("first_row", "rows", "error_code", "error_message"),
+    *("first_row", "rows", "fps", "decoder", "error_code", "error_message"),
     *("brightness", "contrast", "blur", "unique_colors"),
 )
 
@@ -211,12 +212,26 @@ class Run:
         return self.config["faiss_mode"] == "Flat" or type(self.index).__name__.startswith("IndexFlat")
 
     @cached_property
+    def digests(self) -> list[str | None]:
+        """Of each row: the sha256 of the file; of a frame, that of the file's sha256 and of its time."""
+        digests = []
+        for sha256, count, fps in zip(*(self.manifest[c] for c in ("sha256", "rows", "fps")), strict=True):
+            times = [""] * count if fps is None else times_of(count, fps)
+            digests += [hashlib.sha256((sha256 + time).encode()).hexdigest() if time else sha256 for time in times]
+        return digests
+
+    def names_of(self, entry: int) -> list[str]:
+        """The names that the rows of an entry of the manifest should have, as parquet has them."""
+        uri, count, fps = (self.manifest[c][entry] for c in ("uri", "rows", "fps"))
+        return [uri] * count if fps is None else [uri + time for time in times_of(count, fps)]
+
+    @cached_property
     def twins(self) -> list[list[int]]:
         """Rows of byte-identical files, for each such content."""
         rows: dict[str, list[int]] = {}
-        for sha256, first, count in zip(*(self.manifest[c] for c in ("sha256", "first_row", "rows")), strict=True):
-            if count == 1 and sha256:
-                rows.setdefault(sha256, []).append(first)
+        for row, digest in enumerate(self.digests):
+            if digest:
+                rows.setdefault(digest, []).append(row)
         return [same for same in rows.values() if len(same) > 1]
 
     @cached_property
@@ -228,6 +243,11 @@ class Run:
 
     def all_edges_visible(self) -> bool:
         return self.config["threshold"] <= self.config["ccthreshold"]
+
+
+def times_of(count: int, fps: float) -> list[str]:
+    """What is added to the name of a video for each of its frames."""
+    return [f"#t={round(index * 1000 / fps) / 1000:.3f}" for index in range(count)]
 
 
 def parts(n: int, size: int) -> Iterator[slice]:

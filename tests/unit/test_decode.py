@@ -13,11 +13,11 @@ from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract import decode as decode_module
 from fastdup_ray.extract.decode import careful_pillow, decode, shrunk
 from fastdup_ray.extract.statistics import statistics_of
-from fastdup_ray.records import Box
+from fastdup_ray.records import Box, Limits
 from tests.conftest import PHOTOS, cloudy, encode
 
 SIDE = 64
-ANY_SIZE = 10**9
+ANY_SIZE = Limits(10**9)
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
@@ -26,13 +26,13 @@ def pixels_of(data: bytes, side: int = SIDE) -> np.ndarray:
         return decode(data, (side, side), ANY_SIZE).pixels.astype(int)
 
 
-def code_of(data: bytes, max_pixels: int = ANY_SIZE) -> str:
-    return refusal(data, max_pixels).code
+def code_of(data: bytes, limits: Limits = ANY_SIZE) -> str:
+    return refusal(data, limits).code
 
 
-def refusal(data: bytes, max_pixels: int = ANY_SIZE) -> BadImageError:
+def refusal(data: bytes, limits: Limits = ANY_SIZE) -> BadImageError:
     with pytest.raises(BadImageError) as caught, careful_pillow():
-        decode(data, (SIDE, SIDE), max_pixels)
+        decode(data, (SIDE, SIDE), limits)
     assert caught.value.message
     assert "\n" not in caught.value.message
     return caught.value
@@ -366,11 +366,11 @@ def test_two_pixels_a_side_are_enough():
 
 def test_a_picture_over_max_pixels_is_too_large_and_one_with_just_as_many_is_not():
     data = encode(quarters((50, 40)), "PNG")
-    error = refusal(data, max_pixels=1999)
+    error = refusal(data, Limits(1999))
     assert (error.code, error.size) == ("TOO_LARGE", (50, 40))
     assert "1999" in error.message
     with careful_pillow():
-        assert decode(data, (SIDE, SIDE), 2000).width == 50
+        assert decode(data, (SIDE, SIDE), Limits(2000)).width == 50
 
 
 def test_a_decompression_bomb_is_too_large_before_it_is_decoded(monkeypatch):
@@ -378,7 +378,7 @@ def test_a_decompression_bomb_is_too_large_before_it_is_decoded(monkeypatch):
     bomb[16:24] = struct.pack(">II", 60_000, 60_000)
     bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("it was decoded"))
-    assert code_of(bytes(bomb), max_pixels=178_956_970) == "TOO_LARGE"
+    assert code_of(bytes(bomb), Limits(178_956_970)) == "TOO_LARGE"
 
 
 @pytest.mark.parametrize(
@@ -446,7 +446,7 @@ def test_what_a_decoder_says_becomes_one_short_printable_line(monkeypatch):
 def test_a_header_that_lies_is_corrupt_whatever_may_be(size):
     data = b"P6 %d %d 255\n" % size + bytes(100)
     for limit in (10**9, 10**30):
-        error = refusal(data, limit)
+        error = refusal(data, Limits(limit))
         assert (error.code, error.size) == ("CORRUPT", None)
 
 
@@ -454,7 +454,7 @@ def test_a_bomb_in_an_icon_is_too_large_before_it_is_decoded():
     icon = encode(Image.new("L", (256, 256)), "ICO", sizes=[(256, 256)])
     header, png = icon[:22], encode(Image.new("1", (5000, 5000)), "PNG")
     with pytest.raises(BadImageError) as caught, careful_pillow(10**6):
-        decode(header[:14] + struct.pack("<II", len(png), 22) + png, (SIDE, SIDE), 10**6)
+        decode(header[:14] + struct.pack("<II", len(png), 22) + png, (SIDE, SIDE), Limits(10**6))
     assert (caught.value.code, caught.value.size) == ("TOO_LARGE", (5000, 5000))
 
 
@@ -464,10 +464,10 @@ def test_pillows_limit_is_ours_in_every_format(format):
     for limit, code in ((1999, "TOO_LARGE"), (2000, None)):
         with careful_pillow(limit):
             if code is None:
-                assert decode(data, (SIDE, SIDE), limit).width == 50
+                assert decode(data, (SIDE, SIDE), Limits(limit)).width == 50
             else:
                 with pytest.raises(BadImageError) as caught:
-                    decode(data, (SIDE, SIDE), limit)
+                    decode(data, (SIDE, SIDE), Limits(limit))
                 assert (caught.value.code, caught.value.size) == (code, (50, 40))
 
 
@@ -538,7 +538,7 @@ def test_a_webp_that_is_cut_off_is_truncated():
 
 def boxed(data: bytes, box: Box, size: tuple[int, int] = (SIDE, SIDE)) -> decode_module.Decoded:
     with careful_pillow():
-        return decode(data, size, ANY_SIZE, box)
+        return decode(data, size, Limits(10**9, box=box))
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF"])

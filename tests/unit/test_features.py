@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,19 @@ import pytest
 
 from fastdup_ray import load_binary, load_binary_feature, load_binary_features, save_binary_feature
 from fastdup_ray.errors import DamagedError, ErrorCode
-from fastdup_ray.features import FeatureSet, look_up, merge, open_shard, write_shard
+from fastdup_ray.extract.video import video_decoder
+from fastdup_ray.features import (
+    FeatureSet,
+    entries_of_rows,
+    look_up,
+    merge,
+    merge_ranges,
+    open_ranges,
+    open_shard,
+    write_shard,
+)
 from fastdup_ray.manifest import Manifest, entries_table
-from fastdup_ray.records import Entry, ImageRef
+from fastdup_ray.records import Entry, ImageRef, Limits
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import encoded
 from tests.conftest import csv_rows, unit_rows
@@ -21,7 +32,7 @@ D = 8
 STEM = "shards/features-000000000000-000000000004"
 SUFFIXES = (".dat", ".dat.csv", ".bad.csv", ".json")
 FACTS = {"format_version": 1, "fingerprint": {"model": "m"}, "d": D, "n": 4, "min_offset": 0, "max_offset": 4}
-MAX_PIXELS = 1000
+LIMITS = Limits(max_pixels=1000)
 
 
 @pytest.fixture
@@ -158,7 +169,7 @@ def known(found) -> list[int]:
 def test_entries_are_found_by_name_size_and_mtime_in_the_order_of_the_list(store):
     listed = [good("/c"), good("/a"), good("/new"), good("/b")]
     earlier = a_set(store, good("/a"), good("/b"), bad("/gone"), good("/c"))
-    found = look_up(manifest_of(*listed), [], [earlier], MAX_PIXELS)
+    found = look_up(manifest_of(*listed), [], [earlier], LIMITS)
     assert known(found) == [0, 0, -1, 0]
     assert found.missing.tolist() == [2]
     assert found.entries["uri"].to_pylist() == ["/c", "/a", None, "/b"]
@@ -166,7 +177,7 @@ def test_entries_are_found_by_name_size_and_mtime_in_the_order_of_the_list(store
 
 
 def test_nothing_is_found_where_nothing_is(store):
-    found = look_up(manifest_of(good("/a"), good("/b")), [], [], MAX_PIXELS)
+    found = look_up(manifest_of(good("/a"), good("/b")), [], [], LIMITS)
     assert (known(found), found.missing.tolist(), found.entries.num_rows) == ([-1, -1], [0, 1], 2)
 
 
@@ -175,58 +186,136 @@ def test_nothing_is_found_where_nothing_is(store):
     [good("/a", mtime="2"), Entry("/a", 11, "1"), Entry("/A", 10, "1"), Entry("/a", 10, "")],
 )
 def test_a_picture_that_is_another_now_is_read_again(store, listed):
-    assert known(look_up(manifest_of(listed), [], [a_set(store, good("/a"))], MAX_PIXELS)) == [-1]
+    assert known(look_up(manifest_of(listed), [], [a_set(store, good("/a"))], LIMITS)) == [-1]
 
 
 def test_names_that_are_not_utf8_are_found_again(store):
     name = os.fsdecode(b"/caf\xe9.jpg")
-    assert known(look_up(manifest_of(good(name)), [], [a_set(store, good(name))], MAX_PIXELS)) == [0]
+    assert known(look_up(manifest_of(good(name)), [], [a_set(store, good(name))], LIMITS)) == [0]
 
 
 def test_what_this_run_made_goes_before_what_an_earlier_one_left(store):
     earlier, fresh = a_set(store, good("/a"), good("/b"), seed=1), a_set(store, good("/b"), seed=2)
-    found = look_up(manifest_of(good("/a"), good("/b")), [fresh], [earlier], MAX_PIXELS)
+    found = look_up(manifest_of(good("/a"), good("/b")), [fresh], [earlier], LIMITS)
     assert known(found) == [1, 0]
 
 
 def test_of_several_sets_the_first_counts(store):
     first, second = a_set(store, good("/a"), seed=1), a_set(store, good("/a"), good("/b"), seed=2)
-    assert known(look_up(manifest_of(good("/b"), good("/a")), [first, second], [], MAX_PIXELS)) == [1, 0]
+    assert known(look_up(manifest_of(good("/b"), good("/a")), [first, second], [], LIMITS)) == [1, 0]
 
 
-LASTING = ["ZERO_SIZE", "NOT_AN_IMAGE", "TRUNCATED", "CORRUPT", "TOO_SMALL", "BOUNDING_BOX_OUTSIDE", "UNSUPPORTED"]
-PASSING = ["UNREADABLE", "MISSING", "CHANGED", "READ_FAILED", "TIMEOUT", "OUT_OF_MEMORY", "CRASHED"]
+LASTING = ["ZERO_SIZE", "NOT_AN_IMAGE", "TRUNCATED", "CORRUPT", "BOUNDING_BOX_OUTSIDE"]
+PASSING = ["UNREADABLE", "MISSING", "CHANGED", "READ_FAILED", "TIMEOUT", "OUT_OF_MEMORY", "CRASHED", "UNSUPPORTED"]
 
 
-def test_every_code_is_lasting_or_passing_or_hangs_on_max_pixels():
-    assert {*LASTING, *PASSING, "TOO_LARGE"} == set(ErrorCode)
+def test_every_code_is_lasting_or_passing_or_hangs_on_the_limits():
+    assert {*LASTING, *PASSING, "TOO_LARGE", "TOO_SMALL"} == set(ErrorCode)
 
 
 @pytest.mark.parametrize("code", LASTING)
 def test_a_picture_that_is_bad_for_good_is_not_read_again(store, code):
-    assert known(look_up(manifest_of(bad("/a")), [], [a_set(store, bad("/a", code))], MAX_PIXELS)) == [0]
+    assert known(look_up(manifest_of(bad("/a")), [], [a_set(store, bad("/a", code))], LIMITS)) == [0]
 
 
 @pytest.mark.parametrize("code", PASSING)
 def test_a_picture_that_was_bad_by_accident_is_read_again(store, code):
-    assert known(look_up(manifest_of(bad("/a")), [], [a_set(store, bad("/a", code))], MAX_PIXELS)) == [-1]
+    assert known(look_up(manifest_of(bad("/a")), [], [a_set(store, bad("/a", code))], LIMITS)) == [-1]
 
 
 @pytest.mark.parametrize("code", [*LASTING, *PASSING, "TOO_LARGE"])
 def test_what_is_bad_in_this_run_is_not_read_again_in_it(store, code):
-    assert known(look_up(manifest_of(bad("/a")), [a_set(store, bad("/a", code))], [], MAX_PIXELS)) == [0]
+    assert known(look_up(manifest_of(bad("/a")), [a_set(store, bad("/a", code))], [], LIMITS)) == [0]
 
 
 @pytest.mark.parametrize(("max_pixels", "source"), [(999, 0), (1999, 0), (2000, -1), (5000, -1)])
 def test_a_picture_that_was_too_large_is_read_again_where_it_fits_now(store, max_pixels, source):
     earlier = a_set(store, bad("/a", "TOO_LARGE", pixels=2000))
-    assert known(look_up(manifest_of(bad("/a")), [], [earlier], max_pixels)) == [source]
+    assert known(look_up(manifest_of(bad("/a")), [], [earlier], Limits(max_pixels))) == [source]
 
 
 @pytest.mark.parametrize(("max_pixels", "source"), [(1999, -1), (2000, 0), (5000, 0)])
 def test_a_good_picture_that_is_too_large_now_is_read_again(store, max_pixels, source):
     earlier = a_set(store, good("/a", pixels=2000))
-    assert known(look_up(manifest_of(good("/a")), [], [earlier], max_pixels)) == [source]
+    assert known(look_up(manifest_of(good("/a")), [], [earlier], Limits(max_pixels))) == [source]
+
+
+@pytest.mark.parametrize(("min_size", "source"), [(2, -1), (10, -1), (11, 0), (500, 0)])
+def test_a_picture_that_was_too_small_is_read_again_where_it_is_not_now(store, min_size, source):
+    earlier = a_set(store, bad("/a", "TOO_SMALL", pixels=500))
+    assert known(look_up(manifest_of(bad("/a")), [], [earlier], Limits(1000, min_size))) == [source]
+
+
+@pytest.mark.parametrize(("min_size", "source"), [(2, 0), (10, 0), (11, -1)])
+def test_a_good_picture_that_is_too_small_now_is_read_again(store, min_size, source):
+    earlier = a_set(store, good("/a", pixels=500))
+    assert known(look_up(manifest_of(good("/a")), [], [earlier], Limits(1000, min_size))) == [source]
+
+
+def clip(name: str, rows: int = 3, fps: float = 2.0) -> Entry:
+    return replace(good(name), rows=rows, fps=fps)
+
+
+@pytest.mark.parametrize(
+    ("limits", "source"),
+    [
+        (Limits(1000, video_fps=2.0), 0),
+        (Limits(1000, video_fps=1.0), -1),
+        (Limits(1000, video_fps=2.0, max_frames=3), 0),
+        (Limits(1000, video_fps=2.0, max_frames=2), -1),
+    ],
+)
+def test_the_rows_of_a_video_are_taken_where_the_same_frames_are_asked_for(store, limits, source):
+    assert known(look_up(manifest_of(clip("/a.mp4")), [], [a_set(store, clip("/a.mp4"))], limits)) == [source]
+
+
+@pytest.mark.parametrize(("decoder", "source"), [(None, 0), (video_decoder(), 0), ("av 0.1", -1)])
+def test_rows_that_another_decoder_made_are_not_taken(store, decoder, source):
+    entry = replace(good("/a"), decoder=decoder)
+    assert known(look_up(manifest_of(entry), [], [a_set(store, entry)], LIMITS)) == [source]
+
+
+def test_a_picture_is_taken_whatever_is_asked_of_videos(store):
+    assert known(look_up(manifest_of(good("/a")), [], [a_set(store, good("/a"))], Limits(1000, 2, 7.0, 1))) == [0]
+
+
+# --- several rows of one entry ----------------------------------------------------------------------------------------
+
+
+def test_the_frames_of_a_video_have_names_of_their_own(store):
+    entries = [good("/a.jpg"), clip('/b, "c".mp4'), bad("/bad.mp4"), clip("/d.mp4", 2, 3.0), clip("/e.mp4", 1)]
+    put(store, entries)
+    names = [row[1] for row in csv_rows(store.fetch(STEM + ".dat.csv"))[1:]]
+    assert names == [
+        "/a.jpg",
+        *(f'/b, "c".mp4#t={time}' for time in ("0.000", "0.500", "1.000")),
+        *("/d.mp4#t=0.000", "/d.mp4#t=0.333", "/e.mp4#t=0.000"),
+    ]
+
+
+def test_frames_have_digests_of_their_own_which_copies_of_the_video_share():
+    table = entries_of_rows(entries_table([good("/a.jpg"), clip("/b.mp4"), clip("/copy.mp4")]))
+    digests = table["sha256"].to_pylist()
+    assert digests[0] == "ab"
+    assert len(set(digests)) == 4
+    assert digests[1:4] == digests[4:7]
+
+
+def test_ranges_with_videos_are_merged_under_the_names_of_the_videos(store):
+    entries = [clip("/a.mp4"), good(os.fsdecode(b"/\xff.jpg")), bad("/bad.mp4"), clip(os.fsdecode(b"/\xff.mp4"), 2)]
+    stems = []
+    for start, part in ((0, entries[:2]), (2, entries[2:])):
+        stems.append(f"features-{start:012d}-{start + 2:012d}")
+        facts = FACTS | {"min_offset": start, "max_offset": start + 2, "list_sha256": "l"}
+        rows = unit_rows(sum(entry.rows for entry in part), D, start)
+        write_shard(store, stems[-1], encoded(entry.uri for entry in part), entries_table(part), [rows], facts)
+    merge_ranges(store, open_ranges(store))
+    names = [row[1] for row in csv_rows(store.fetch("features.dat.csv"))[1:]]
+    assert [os.fsencode(name) for name in names] == [
+        *(b"/a.mp4#t=0.000", b"/a.mp4#t=0.500", b"/a.mp4#t=1.000"),
+        *(b"/\xff.jpg", b"/\xff.mp4#t=0.000", b"/\xff.mp4#t=0.500"),
+    ]
+    assert [row[0] for row in csv_rows(store.fetch("features.bad.csv"))[1:]] == ["/bad.mp4"]
 
 
 # --- merging ----------------------------------------------------------------------------------------------------------
@@ -237,7 +326,7 @@ def test_sets_are_merged_in_the_order_of_the_list(store, tmp_path):
     two = a_set(store, good("/a"), good("/c"), good("/not listed"), bad("/y"), good("/e"), seed=2)
     entries = [good(name) for name in ("/a", "/b", "/c", "/d", "/e")]
     listed = manifest_of(*entries[:2], bad("/y"), *entries[2:4], bad("/x"), entries[4])
-    merge(store, listed.uris(), look_up(listed, [one], [two], MAX_PIXELS), FACTS)
+    merge(store, listed.uris(), look_up(listed, [one], [two], LIMITS), FACTS)
 
     names, features = load_binary_feature(tmp_path)
     assert names == ["/a", "/b", "/c", "/d", "/e"]
@@ -252,14 +341,14 @@ def test_sets_are_merged_in_the_order_of_the_list(store, tmp_path):
 def test_what_was_merged_is_a_set_that_can_be_merged_into_its_own_place(store, tmp_path):
     names = [f"/{i}" for i in range(20)]
     listed = manifest_of(*map(good, names))
-    merge(store, listed.uris(), look_up(listed, [a_set(store, *map(good, reversed(names)))], [], MAX_PIXELS), FACTS)
+    merge(store, listed.uris(), look_up(listed, [a_set(store, *map(good, reversed(names)))], [], LIMITS), FACTS)
     before = load_binary_feature(tmp_path)
 
     entries = pq.read_table(tmp_path / "manifest.parquet")
     rows = np.memmap(tmp_path / "features.dat", "<f4", "r", shape=(20, D))
     merged = FeatureSet(rows, entries.cast(entries_table([]).schema), FACTS)
     fewer = manifest_of(*map(good, names[3:15]))
-    merge(store, fewer.uris(), look_up(fewer, [], [merged], MAX_PIXELS), FACTS)
+    merge(store, fewer.uris(), look_up(fewer, [], [merged], LIMITS), FACTS)
 
     after = load_binary_feature(tmp_path)
     assert after[0] == names[3:15]
@@ -269,7 +358,7 @@ def test_what_was_merged_is_a_set_that_can_be_merged_into_its_own_place(store, t
 def test_more_rows_than_a_block_are_merged_like_few(store, tmp_path, monkeypatch):
     names = [f"/{i}" for i in range(50)]
     listed = manifest_of(*map(good, names))
-    known_ones = look_up(listed, [a_set(store, *map(good, names))], [], MAX_PIXELS)
+    known_ones = look_up(listed, [a_set(store, *map(good, names))], [], LIMITS)
     merge(store, listed.uris(), known_ones, FACTS)
     whole = (tmp_path / "features.dat").read_bytes()
     monkeypatch.setitem(merge.__globals__["row_blocks"].__globals__, "BLOCK", 7)

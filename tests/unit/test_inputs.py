@@ -8,7 +8,7 @@ import pytest
 
 from fastdup_ray import RunConfig
 from fastdup_ray.errors import BadImageError, InputError
-from fastdup_ray.inputs import check_inputs, list_images, listfile, local, reader_of
+from fastdup_ray.inputs import check_inputs, list_images, listfile, local, read
 from fastdup_ray.records import ImageRef
 from tests.conftest import cloudy, deadline
 
@@ -141,6 +141,20 @@ def test_a_folder_with_several_names_is_listed_once_under_the_first(folder):
     assert below(folder) == ["a/x.jpg"]
 
 
+@pytest.mark.parametrize("link", ["a-", "a b", "a!", "A", "a."])
+def test_the_first_name_is_the_first_by_the_bytes_of_the_whole_path(folder, link):
+    make(folder, "a/x.jpg", "a/sub/y.jpg")
+    (folder / link).symlink_to(folder / "a")
+    assert below(folder) == [f"{link}/sub/y.jpg", f"{link}/x.jpg"]
+
+
+def test_a_folder_linked_from_deep_below_stands_under_the_first_of_all_its_paths(folder):
+    make(folder, "b/x.jpg", "a/deep/y.jpg", "a.jpg")
+    (folder / "a" / "deep" / "link").symlink_to(folder / "b")
+    (folder / "a" / "hard.jpg").hardlink_to(folder / "a.jpg")
+    assert below(folder) == ["a.jpg", "a/deep/link/x.jpg", "a/deep/y.jpg"]
+
+
 def test_copies_are_not_links(folder):
     make(folder, "a.jpg")
     (folder / "b.jpg").write_bytes((folder / "a.jpg").read_bytes())
@@ -225,6 +239,12 @@ def test_a_list_may_have_any_name(tmp_path, name):
     assert listed(write_list(tmp_path / name, "/a.jpg\n/b.jpg\n")) == ["/a.jpg", "/b.jpg"]
 
 
+@pytest.mark.parametrize("start", ["/", "./", "filename\n/", "index,filename\n0,/", "file:///"])
+def test_names_in_a_list_may_have_control_characters(tmp_path, start):
+    assert len(listed(write_list(tmp_path / "list", f"{start}\x01\x1b[31m\x7f.jpg\n"))) == 1
+    assert listfile.is_list(str(tmp_path / "list"))
+
+
 def test_files_in_a_list_need_no_suffix(tmp_path):
     assert listed(write_list(tmp_path / "list", "/a\n/b.bin\n/.hidden\n")) == ["/a", "/b.bin", "/.hidden"]
 
@@ -302,7 +322,7 @@ def test_an_input_that_does_not_exist_is_named(inputs, tmp_path, monkeypatch):
 def code_of(ref: ImageRef) -> str:
     """The code with which an entry cannot be read."""
     with pytest.raises(BadImageError) as caught, deadline(5):
-        reader_of(ref)(ref)
+        read(ref)
     assert caught.value.message
     return caught.value.code
 
@@ -314,7 +334,7 @@ def ref(tmp_path: Path) -> ImageRef:
 
 
 def test_a_file_is_read_whole(ref):
-    assert reader_of(ref)(ref) == b"0123456789"
+    assert read(ref) == b"0123456789"
 
 
 def test_a_file_that_went_away_is_missing(ref):

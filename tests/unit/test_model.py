@@ -17,7 +17,7 @@ from fastdup_ray.extract import model as model_module
 from fastdup_ray.extract.decode import careful_pillow, decode
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, IMAGENET_MEAN, IMAGENET_STD, SIDE, Model, fingerprint
-from fastdup_ray.records import Box
+from fastdup_ray.records import Box, Limits
 from tests.checker import check
 from tests.conftest import PHOTOS, cloudy, csv_rows, encode, run_inline, save_cloudy
 
@@ -84,7 +84,7 @@ def test_the_more_is_cut_away_the_farther_is_a_copy(model, name):
         width, height = image.size
         copies = [image.crop((0, 0, width * part // 100, height * part // 100)) for part in (100, 95, 60)]
     with careful_pillow():
-        decoded = [decode(encode(copy.convert("RGB"), "PNG"), (SIDE, SIDE), 10**8).pixels for copy in copies]
+        decoded = [decode(encode(copy.convert("RGB"), "PNG"), (SIDE, SIDE), Limits(10**8)).pixels for copy in copies]
     rows = model.rows(np.stack(decoded))
     assert 1 > rows[0] @ rows[1] > rows[0] @ rows[2]
 
@@ -365,7 +365,7 @@ def test_a_worker_that_finds_another_model_or_none_says_so(damage, tmp_path):
     else:
         (tmp_path / "m.onnx").unlink()
     with pytest.raises(ConfigError, match=r"is another file on|cannot be read on"):
-        Extractor(ExtractSpec(str(tmp_path), 1, 10**8, 60.0, 4096, facts, model_path=path))
+        Extractor(ExtractSpec(str(tmp_path), 1, Limits(10**8), 60.0, 4096, facts, model_path=path))
 
 
 @pytest.mark.gpu

@@ -18,6 +18,7 @@ from fastdup_ray.extract.embedded.edits import EDITS, MILD, ORIGINAL_QUALITY, en
 from fastdup_ray.extract.embedded.network import Front, pretrained_weights
 from fastdup_ray.extract.embedded.photos import WORKING_SIDE, working_copy
 from fastdup_ray.extract.model import SIDE
+from fastdup_ray.records import Limits
 
 SEED = 2
 CELL_SIDE, MOST_CELLS = 160, 80
@@ -107,5 +108,5 @@ def _files(picture: Image.Image, rng: np.random.Generator) -> list[bytes]:
 
 def _pixels(files: list[bytes]) -> torch.Tensor:
     with careful_pillow():
-        decoded = [decode(data, (SIDE, SIDE), max_pixels=sys.maxsize, trim=True).pixels for data in files]
+        decoded = [decode(data, (SIDE, SIDE), Limits(sys.maxsize), trim=True).pixels for data in files]
     return torch.from_numpy(np.stack(decoded))

@@ -1,0 +1,298 @@
+"""Pictures inside tar and zip archives, as `archive.tar!/inner/name.jpg`.
+
+The lister reads an archive's index once. What a reader needs of it stands in the token of each entry (the archive's
+time and size, where the member begins, how it is packed), so that a member is read by itself, wherever that is done.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import posixpath
+import stat as stat_module
+import tarfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import BinaryIO
+
+from fastdup_ray.errors import BadImageError, ErrorCode
+from fastdup_ray.inputs import local
+from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name
+from fastdup_ray.records import ImageRef
+
+MAX_MEMBER = 1 << 30
+"""Bytes that a member may have: it is held in memory as a whole."""
+
+MAX_RATIO = 200
+"""A compressed tar may unpack to so many times its size, and `MAX_MEMBER` beyond that: pictures hardly shrink."""
+
+_OPEN_STREAMS = 8
+
+Unpacker = Callable[[BinaryIO], BinaryIO]
+
+_UNPACKERS = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+}
+"""What unpacks a compressed tar that begins so."""
+
+_DAMAGE = (zlib.error, lzma.LZMAError, OSError)
+"""What the decompressors of compressed tars raise."""
+
+_ENDS = "the archive ends in the midst of a file"
+_NO_ARCHIVE = ErrorCode.CORRUPT, "neither a tar nor a zip archive"
+_READ_ERRORS = {
+    "empty file": (ErrorCode.ZERO_SIZE, "the file is empty"),
+    "unexpected end of data": (ErrorCode.TRUNCATED, _ENDS),
+    "truncated header": _NO_ARCHIVE,
+    "invalid header": _NO_ARCHIVE,
+    "bad checksum": _NO_ARCHIVE,
+}
+"""What tarfile says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """members: name -> entry, in the archive's order; of several of one name the last. problem: why some may miss."""
+
+    members: dict[str, ImageRef]
+    problem: BadImageError | None
+
+
+def split(uri: str) -> tuple[str, str] | None:
+    """The archive, which exists, and the member that a name means; None where it means no such thing."""
+    place = uri.find("!/")
+    while place >= 0:
+        if is_archive_name(uri[:place]) and os.path.isfile(uri[:place]):
+            return uri[:place], uri[place + 2 :]
+        place = uri.find("!/", place + 1)
+    return None
+
+
+def listed(path: str) -> Iterator[ImageRef]:
+    """The pictures in an archive, in its order; hidden ones, links and devices are left out.
+
+    Where the archive is damaged, it is an entry too, which says why when it is read.
+    """
+    archive = local.stat(path)
+    index = _index(archive)
+    yield from (ref for name, ref in index.members.items() if is_image_name(name) and not _is_hidden(name))
+    if index.problem is not None:
+        yield archive
+
+
+def stat(uri: str) -> ImageRef:
+    """The entry of a member, or of an archive itself; one that is not there has size 0 and no token."""
+    found = split(uri)
+    if found is None:
+        return local.stat(uri)
+    path, name = found
+    return _index(local.stat(path)).members.get(name, ImageRef(uri, 0, ""))
+
+
+@contextmanager
+def opened(ref: ImageRef) -> Iterator[BinaryIO]:
+    """The bytes of a member, if the archive is still the one that was listed; or why an archive is damaged."""
+    found = split(ref.uri)
+    if found is None:
+        raise _index(local.stat(ref.uri)).problem or BadImageError(ErrorCode.CHANGED, "the archive is whole by now")
+    if not ref.mtime_or_etag:
+        ref = stat(ref.uri)
+    if not ref.mtime_or_etag:
+        problem = _index(local.stat(found[0])).problem
+        raise problem or BadImageError(ErrorCode.MISSING, "the archive has no such file")
+    if ref.size > MAX_MEMBER:
+        raise BadImageError(ErrorCode.TOO_LARGE, f"{ref.size:,} bytes; {MAX_MEMBER:,} are possible in an archive")
+    mtime, size, *place = ref.mtime_or_etag.split(":")
+    archive = ImageRef(found[0], int(size), mtime)
+    with local.opened(archive) as file:
+        data = (_from_zip if len(place) > 1 else _from_tar)(file, archive, ref.size, *map(int, place))
+    yield io.BytesIO(data)
+
+
+def _is_hidden(name: str) -> bool:
+    """Names that lead out of the archive are, too: they begin with `..` somewhere."""
+    return any(part.startswith(".") for part in name.split("/"))
+
+
+# --- the index --------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def _index(archive: ImageRef) -> Index:
+    members: dict[str, ImageRef] = {}
+    problem = None
+    try:
+        with local.opened(archive) as file:
+            head = file.read(4)
+            file.seek(0)
+            for name, size, *place in (_zip_members if head.startswith(b"PK") else _tar_members)(file, archive.size):
+                name = posixpath.normpath(name).lstrip("/")
+                token = ":".join(map(str, (archive.mtime_or_etag, archive.size, *place)))
+                members.pop(name, None)
+                members[name] = ImageRef(f"{archive.uri}!/{name}", size, token)
+    except BadImageError as error:
+        problem = error
+    return Index(members, problem)
+
+
+def _tar_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int]]:
+    """Name, size, and where its bytes begin, of each file; raises `BadImageError` at the first damage."""
+    unpacker = _unpacker(file)
+    unpacked = _Counted(unpacker(file) if unpacker else file, MAX_MEMBER + MAX_RATIO * size)
+    try:
+        with tarfile.open(fileobj=unpacked, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # a million of them would take gigabytes
+                if member.isreg() and not member.issparse():
+                    yield member.name, member.size, member.offset_data
+            unpacked.seek(tar.offset)  # tarfile takes a broken header for the end
+            rest = unpacked.read(tarfile.BLOCKSIZE)
+            if any(rest):
+                code = ErrorCode.CORRUPT if len(rest) == tarfile.BLOCKSIZE else ErrorCode.TRUNCATED
+                raise BadImageError(code, f"the archive is broken from byte {tar.offset} on")
+    except EOFError:
+        raise BadImageError(ErrorCode.TRUNCATED, _ENDS) from None
+    except (tarfile.TarError, *_DAMAGE, ValueError, OverflowError) as error:
+        code, text = _READ_ERRORS.get(str(error), (ErrorCode.CORRUPT, f"the archive is broken: {error}"))
+        raise BadImageError(code, text) from None
+
+
+def _zip_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int, int, int]]:
+    """Name, size, where its local header is, packed size and checksum, of each file."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            infos = archive.infolist()
+    except zipfile.BadZipFile as error:
+        code = ErrorCode.TRUNCATED if "not a zip file" in str(error) else ErrorCode.CORRUPT
+        raise BadImageError(code, f"the archive's list of files, at its end, is missing or broken: {error}") from None
+    except Exception as error:  # whatever zipfile raises on broken lists
+        raise BadImageError(ErrorCode.CORRUPT, f"the archive's list of files is broken: {error}") from None
+    for info in infos:
+        if not info.is_dir() and not stat_module.S_ISLNK(info.external_attr >> 16):
+            yield info.filename, info.file_size, info.header_offset, info.compress_size, info.CRC
+
+
+class _Counted(io.RawIOBase):
+    """A file that gives no more than `limit` bytes from its beginning on."""
+
+    def __init__(self, file: BinaryIO, limit: int):
+        self._file, self._limit = file, limit
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._check()
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_SET and offset > self._limit:
+            self._check(offset)
+        place = self._file.seek(offset, whence)
+        self._check()
+        return place
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def _check(self, place: int | None = None) -> None:
+        if (self.tell() if place is None else place) > self._limit:
+            raise BadImageError(ErrorCode.TOO_LARGE, f"the archive unpacks to more than {self._limit:,} bytes")
+
+
+# --- a member ---------------------------------------------------------------------------------------------------------
+
+
+def _from_tar(file: BinaryIO, archive: ImageRef, size: int, start: int) -> bytes:
+    try:
+        if unpacker := _unpacker(file):
+            data = _streams.read(archive, unpacker, start, size)
+        else:
+            file.seek(start)
+            data = file.read(size)
+    except EOFError:
+        data = b""
+    except (zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise BadImageError(ErrorCode.CORRUPT, f"the archive is broken: {error}") from None
+    if len(data) < size:
+        raise BadImageError(ErrorCode.TRUNCATED, "the archive ends in the midst of this file")
+    return data
+
+
+def _unpacker(file: BinaryIO) -> Unpacker | None:
+    """What unpacks the tar in `file`, which stands at its beginning; None where it is not packed."""
+    head = file.read(6)
+    file.seek(0)
+    return next((unpacker for signature, unpacker in _UNPACKERS.items() if head.startswith(signature)), None)
+
+
+class _Streams:
+    """Unpacking compressed tars, which can be read forwards only: kept where the last reader stopped, for the next."""
+
+    def __init__(self) -> None:
+        self._idle: list[tuple[ImageRef, BinaryIO, BinaryIO]] = []
+        self._lock = threading.Lock()
+
+    def read(self, archive: ImageRef, unpacker: Unpacker, start: int, size: int) -> bytes:
+        file, stream = self._taken(archive, unpacker, start)
+        try:
+            stream.seek(start)
+            data = stream.read(size)
+        except BaseException:
+            file.close()
+            raise
+        with self._lock:
+            self._idle.append((archive, file, stream))
+            dropped = self._idle[:-_OPEN_STREAMS]
+            del self._idle[:-_OPEN_STREAMS]
+        for _, old, _ in dropped:
+            old.close()
+        return data
+
+    def _taken(self, archive: ImageRef, unpacker: Unpacker, start: int) -> tuple[BinaryIO, BinaryIO]:
+        """The nearest one before `start`, which is nobody else's until it comes back; or a new one."""
+        with self._lock:
+            before = [idle for idle in self._idle if idle[0] == archive and idle[2].tell() <= start]
+            if before:
+                nearest = max(before, key=lambda idle: idle[2].tell())
+                self._idle.remove(nearest)
+                return nearest[1:]
+        file = open(archive.uri, "rb")  # noqa: SIM115
+        return file, unpacker(file)
+
+
+_streams = _Streams()
+
+
+def _from_zip(file: BinaryIO, archive: ImageRef, size: int, start: int, packed: int, checksum: int) -> bytes:
+    """By the local header: zipfile would read the whole index again, and unpacks some methods without any bound."""
+    file.seek(start)
+    header = file.read(30)
+    if len(header) < 30 or not header.startswith(b"PK\x03\x04"):
+        raise BadImageError(ErrorCode.CORRUPT, "the archive is broken: no file begins where its list says")
+    flags, method, name, extra = (int.from_bytes(header[i : i + 2], "little") for i in (6, 8, 26, 28))
+    if flags & 1:
+        raise BadImageError(ErrorCode.UNSUPPORTED, "it is encrypted")
+    if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        how = zipfile.compressor_names.get(method, f"method {method}")
+        raise BadImageError(ErrorCode.UNSUPPORTED, f"it is packed by {how}; stored and deflated files can be read")
+    if packed > MAX_MEMBER:
+        raise BadImageError(ErrorCode.TOO_LARGE, f"{packed:,} packed bytes; {MAX_MEMBER:,} are possible")
+    file.seek(start + 30 + name + extra)
+    data = file.read(packed)
+    if len(data) < packed:
+        raise BadImageError(ErrorCode.TRUNCATED, "the archive ends in the midst of this file")
+    try:
+        if method == zipfile.ZIP_DEFLATED:
+            data = zlib.decompressobj(-15).decompress(data, size + 1)
+    except zlib.error as error:
+        raise BadImageError(ErrorCode.CORRUPT, f"it cannot be unpacked: {error}") from None
+    if len(data) != size or zlib.crc32(data) != checksum:
+        raise BadImageError(ErrorCode.CORRUPT, "it is not what the archive's list says")
+    return data

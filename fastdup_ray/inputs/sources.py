@@ -1,0 +1,58 @@
+"""Where the bytes of an entry are: a scheme, a module that knows it.
+
+A new kind of place is one file here with `stat` and `opened`, and one line in `source_of`.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import BinaryIO, Protocol
+
+from fastdup_ray.inputs import archive, local
+from fastdup_ray.inputs.suffixes import is_archive_name
+from fastdup_ray.inputs.video import split_frame
+from fastdup_ray.records import ImageRef
+
+
+class Source(Protocol):
+    """A kind of place."""
+
+    def stat(self, uri: str) -> ImageRef:
+        """The entry of a name; one that cannot be looked at has size 0 and no token."""
+
+    def opened(self, ref: ImageRef) -> AbstractContextManager[BinaryIO]:
+        """A file to read from, which can seek; raises `BadImageError` with the reason why it cannot be read."""
+
+
+def source_of(uri: str) -> Source:
+    """Who knows a name. What exists under a whole name goes before what its parts may mean."""
+    if "!/" in uri and not os.path.lexists(uri) and archive.split(uri):
+        return archive
+    return archive if is_archive_name(uri) else local
+
+
+def frame_of(uri: str) -> tuple[str, int | None]:
+    """The video and the milliseconds that the name of a frame means; any other name, and None."""
+    parts = split_frame(uri)
+    return (uri, None) if parts is None or source_of(uri).stat(uri).mtime_or_etag else parts
+
+
+def stat(uri: str) -> ImageRef:
+    """The entry of a name, frames of videos included."""
+    file, _ = frame_of(uri)
+    return replace(source_of(file).stat(file), uri=uri)
+
+
+@contextmanager
+def opened(ref: ImageRef) -> Iterator[BinaryIO]:
+    """The file of an entry, or that of the video whose frame it is; see `Source`."""
+    file, _ = frame_of(ref.uri)
+    with source_of(file).opened(replace(ref, uri=file)) as stream:
+        yield stream
+
+
+def read(ref: ImageRef) -> bytes:
+    """All bytes of it."""
+    with opened(ref) as file:
+        return file.read()
