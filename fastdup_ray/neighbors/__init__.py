@@ -21,6 +21,8 @@ class NeighborIndex(Protocol):
     """xb, xq: (nb, d), (nq, d) float32 of length 1; D: (nq, k) cosines; I: (nq, k) rows of xb, -1 for none."""
 
     name: str
+    n: int
+    d: int
     exact: bool
 
     def add(self, xb: np.ndarray) -> None:
@@ -41,3 +43,8 @@ def index_name(config: RunConfig, n: int) -> str:
 def make_index(config: RunConfig, n: int, d: int, threads: int) -> NeighborIndex:
     parameters = config.faiss_param if config.nn_provider == "faiss" else ""
     return FaissIndex(index_name(config, n), d, check_parameters(parameters), threads)
+
+
+def load_index(path: Path, config: RunConfig, threads: int) -> NeighborIndex:
+    """The index of an earlier run, with the search parameters of this one; raises `DamagedError` for any other file."""
+    return FaissIndex.load(path, check_parameters(config.faiss_param), threads)

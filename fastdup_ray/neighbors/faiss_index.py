@@ -2,12 +2,13 @@
 
 import logging
 from pathlib import Path
+from typing import Self
 
 import faiss
 import numpy as np
 
 from fastdup_ray.config import parse_pairs
-from fastdup_ray.errors import ConfigError
+from fastdup_ray.errors import ConfigError, DamagedError
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +38,33 @@ class FaissIndex:
     """`name` is a faiss factory string; parameters: as `check_parameters` gives them."""
 
     def __init__(self, name: str, d: int, parameters: dict[str, int], threads: int):
-        self.name, self.exact, self._threads = name, name == "Flat", threads
-        self._index = faiss.index_factory(d, name, faiss.METRIC_INNER_PRODUCT)
-        if "efSearch" in _OF_INDEX[name]:
+        self._take(faiss.index_factory(d, name, faiss.METRIC_INNER_PRODUCT), name, parameters, threads)
+        if "efSearch" in _OF_INDEX[name] and "efSearch" not in parameters:
             self._index.hnsw.efSearch = EF_SEARCH
+
+    @classmethod
+    def load(cls, path: Path, parameters: dict[str, int], threads: int) -> Self:
+        """What `save` put at `path`; raises `DamagedError` for anything else."""
+        try:
+            index = faiss.read_index(str(path))
+        except (RuntimeError, MemoryError):
+            raise DamagedError(f"{str(path)!r} is no whole faiss index; make it again.") from None
+        self = cls.__new__(cls)
+        self._take(index, _name_of(index), parameters, threads)
+        return self
+
+    def _take(self, index: faiss.Index, name: str, parameters: dict[str, int], threads: int) -> None:
+        self._index, self._threads = index, threads
+        self.name, self.d, self.exact = name, index.d, name == "Flat"
         for parameter, value in parameters.items():
             if parameter in _OF_INDEX[name]:
                 faiss.ParameterSpace().set_index_parameter(self._index, parameter, value)
             else:
                 log.warning("faiss_param: %s has no effect: the index %s does not have it.", parameter, name)
+
+    @property
+    def n(self) -> int:
+        return self._index.ntotal
 
     def add(self, xb: np.ndarray) -> None:
         faiss.omp_set_num_threads(self._threads if self.exact or _builds_the_same_graph() else 1)
@@ -60,6 +79,11 @@ class FaissIndex:
             faiss.write_index(self._index, str(path))
         except RuntimeError as error:  # the words of the operating system stand in brackets at its end
             raise OSError(str(error).rpartition("(")[2].strip(" )\n")) from None
+
+
+def _name_of(index: faiss.Index) -> str:
+    index = faiss.downcast_index(index)
+    return f"HNSW{index.hnsw.nb_neighbors(1)}" if isinstance(index, faiss.IndexHNSW) else "Flat"
 
 
 def _builds_the_same_graph() -> bool:

@@ -1,4 +1,4 @@
-"""Each row's k nearest others, their exact cosines, and how many of the true ones were found."""
+"""The k nearest rows of each query, their exact cosines, and how many of the true ones were found."""
 
 import numpy as np
 
@@ -36,24 +36,41 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
 
 def neighbors_within(index: NeighborIndex, rows: np.ndarray, k: int) -> Neighbors:
     """The k nearest others of each of `rows`, (n, d) float32 of length 1, which `index` holds."""
-    n = len(rows)
-    k = min(k, n - 1)
-    indices = np.empty((n, k), np.int64)
-    similarity = np.empty((n, k), np.float64)
-    for start in range(0, n if k else 0, BLOCK):
-        own = np.arange(start, min(start + BLOCK, n))
-        found = _without_own(index.search(rows[own], k + 1)[1], own)
-        similarity[own], indices[own] = _closest_first(cosines(rows, own, found), found)
-    recall = 1.0 if index.exact or not k else _recall(index, rows, similarity)
+    return _neighbors(index, rows, rows, min(k, len(rows) - 1), within=True)
+
+
+def neighbors_of(index: NeighborIndex, rows: np.ndarray, queries: np.ndarray, k: int) -> Neighbors:
+    """The k nearest of `rows`, (n, d) float32 of length 1, which `index` holds, for each of `queries`, (m, d).
+
+    A row that is equal to a query is its neighbour like any other. Raises `DamagedError` where `index` is of others.
+    """
+    return _neighbors(index, rows, queries, min(k, len(rows)), within=False)
+
+
+def _neighbors(index: NeighborIndex, rows: np.ndarray, queries: np.ndarray, k: int, *, within: bool) -> Neighbors:
+    """within: the queries are the rows themselves, and none is its own neighbour."""
+    if (index.n, index.d) != rows.shape:
+        raise DamagedError(
+            f"The index is of {index.n:,} rows of {index.d}, the features are {len(rows):,} rows of {rows.shape[1]}."
+        )
+    m = len(queries)
+    indices = np.empty((m, k), np.int64)
+    similarity = np.empty((m, k), np.float64)
+    for start in range(0, m if k else 0, BLOCK):
+        own = np.arange(start, min(start + BLOCK, m))
+        found = index.search(queries[own], k + within)[1]
+        found = _without_own(found, own) if within else found
+        similarity[own], indices[own] = _closest_first(cosines(queries[own], rows, found), found)
+    recall = 1.0 if index.exact or not k or not m else _recall(rows, queries, similarity, within=within)
     return Neighbors(similarity, indices, {"index": index.name, "k": k, "recall": recall})
 
 
-def cosines(rows: np.ndarray, own: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Cosine of rows[own[i]] and rows[others[i, j]], (m, k) float64 with 6 decimals; NaN where others is -1.
+def cosines(queries: np.ndarray, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Cosine of queries[i] and rows[others[i, j]], (m, k) float64 with 6 decimals; NaN where others is -1.
 
     Computed anew from the rows: what an index returns depends on its blocking, this does not.
     """
-    dots = np.einsum("md,mkd->mk", rows[own], rows[others], dtype=np.float64)
+    dots = np.einsum("md,mkd->mk", queries, rows[others], dtype=np.float64)
     return np.where(others < 0, np.nan, np.round(np.clip(dots, -1, 1), DECIMALS) + 0.0)
 
 
@@ -69,13 +86,15 @@ def _closest_first(similarity: np.ndarray, indices: np.ndarray) -> tuple[np.ndar
     return np.take_along_axis(similarity, order, 1), np.take_along_axis(indices, order, 1)
 
 
-def _recall(index: NeighborIndex, rows: np.ndarray, similarity: np.ndarray) -> float:
+def _recall(rows: np.ndarray, queries: np.ndarray, similarity: np.ndarray, *, within: bool) -> float:
     """The part of the true k nearest that was found, on a sample; of equally close ones any counts."""
     import faiss
 
-    n, k = similarity.shape
-    sample = np.sort(np.random.default_rng(0).choice(n, min(n, SAMPLE), replace=False))
-    _, true = faiss.knn(np.ascontiguousarray(rows[sample]), rows, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
-    farthest = np.nanmin(cosines(rows, sample, _without_own(true, sample)), axis=1)
+    m, k = similarity.shape
+    sample = np.sort(np.random.default_rng(0).choice(m, min(m, SAMPLE), replace=False))
+    asked = np.ascontiguousarray(queries[sample])
+    _, true = faiss.knn(asked, rows, k + within, metric=faiss.METRIC_INNER_PRODUCT)
+    true = _without_own(true, sample) if within else true
+    farthest = np.nanmin(cosines(asked, rows, true), axis=1)
     found = np.nan_to_num(similarity[sample], nan=-2.0) >= farthest[:, None] - 10.0**-DECIMALS
     return round(float(found.mean()), 6)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from fastdup_ray import RunConfig, neighbors
-from fastdup_ray.errors import ConfigError
-from fastdup_ray.neighbors import index_name, make_index
+from fastdup_ray.errors import ConfigError, DamagedError
+from fastdup_ray.neighbors import index_name, load_index, make_index
 from fastdup_ray.neighbors.faiss_index import FaissIndex, check_parameters
-from fastdup_ray.neighbors.search import neighbors_within
+from fastdup_ray.neighbors.search import neighbors_of, neighbors_within
 from fastdup_ray.records import Neighbors
 from tests.conftest import normalized, unit_rows
 
@@ -87,7 +87,7 @@ def test_where_an_index_does_not_find_a_row_itself_the_farthest_is_left_out():
     true = brute_force(rows, 3)
 
     class NotItself:
-        name, exact = "not itself", False
+        name, n, d, exact = "not itself", 20, 8, False
 
         def search(self, xq: np.ndarray, k: int):
             return brute_force(rows, k)
@@ -134,6 +134,58 @@ def test_neighbours_are_told_from_the_closest_on_and_ties_by_index(clusters):
     assert (np.diff(found.indices, axis=1)[ties] > 0).all()
 
 
+# --- other rows -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Flat", "HNSW32"])
+@pytest.mark.parametrize("k", [1, 3, 50, 500])
+def test_the_nearest_of_other_rows_are_found_and_none_is_itself(name, k):
+    rows = unit_rows(100, 16)
+    queries = np.concatenate([rows[:10], unit_rows(20, 16, seed=5)])
+    found = neighbors_of(built(rows, name), rows, queries, k)
+    cosine = np.round(np.clip(queries.astype(float) @ rows.astype(float).T, -1, 1), 6)
+    order = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
+    assert found.indices.tolist() == order.tolist()
+    assert np.abs(found.similarity - np.take_along_axis(cosine, order, 1)).max() <= 1e-6
+    assert found.indices[:10, 0].tolist() == list(range(10))
+    assert (found.summary["k"], found.summary["recall"]) == (min(k, 100), 1)
+
+
+@pytest.mark.parametrize("name", ["Flat", "HNSW32"])
+def test_a_stored_index_answers_like_the_one_that_was_stored(name, tmp_path, clusters):
+    index = built(clusters, name)
+    index.save(tmp_path / "index")
+    config = RunConfig.of(input_dir="photos", faiss_param="" if name == "Flat" else "efSearch=64")
+    loaded = load_index(tmp_path / "index", config, threads=2)
+    assert (loaded.name, loaded.exact) == (index.name, index.exact)
+    queries = unit_rows(50, seed=9)
+    before, after = (neighbors_of(each, clusters, queries, 4) for each in (index, loaded))
+    assert after.indices.tobytes() == before.indices.tobytes()
+    assert after.summary == before.summary
+
+
+def test_no_queries_have_no_neighbours():
+    rows = unit_rows(5, 8)
+    assert neighbors_of(built(rows), rows, rows[:0], 2).indices.shape == (0, 2)
+
+
+@pytest.mark.parametrize("content", [b"", b"IxFI", b"no index at all", None])
+def test_a_file_that_is_no_whole_index_is_told(content, tmp_path):
+    path = tmp_path / "faiss.index"
+    built(unit_rows(10, 8)).save(path)
+    path.write_bytes(path.read_bytes()[:-50] if content is None else content)
+    with pytest.raises(DamagedError, match="no whole faiss index") as caught:
+        load_index(path, RunConfig.of(input_dir="photos"), threads=1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(9, 8), (10, 16)])
+def test_an_index_of_other_rows_is_refused(shape):
+    index, rows = built(unit_rows(10, 8)), unit_rows(*shape)
+    with pytest.raises(DamagedError, match="10 rows of 8"):
+        neighbors_of(index, rows, rows, 1)
+
+
 # --- approximate ------------------------------------------------------------------------------------------------------
 
 
@@ -150,7 +202,7 @@ def test_the_recall_of_a_bad_index_is_told_as_bad(clusters):
     class Blind:
         """Finds the rows that come next, whatever is asked."""
 
-        name, exact = "blind", False
+        name, n, d, exact = "blind", *clusters.shape, False
 
         def search(self, xq: np.ndarray, k: int):
             start = np.flatnonzero((clusters == xq[0]).all(axis=1))[0]
@@ -162,7 +214,7 @@ def test_the_recall_of_a_bad_index_is_told_as_bad(clusters):
 
 def test_what_an_index_does_not_find_is_no_neighbour():
     class Forgetful:
-        name, exact = "forgetful", False
+        name, n, d, exact = "forgetful", 20, 8, False
 
         def search(self, xq: np.ndarray, k: int):
             return None, np.full((len(xq), k), -1)
