@@ -120,6 +120,14 @@ class RunConfig(BaseModel):
     run_pagerank: Annotated[Switch, Field(description="Fill the column pagerank.")] = True
     run_degree: Annotated[Switch, Field(description="Fill the column degree.")] = True
 
+    labels: Annotated[
+        Location | None,
+        Field(
+            description="Labels of the pictures: a CSV with the columns filename and label, or the word folder, "
+            "which takes the name of each picture's folder."
+        ),
+    ] = None
+
     executor: Annotated[
         Literal["ray", "inline"], Field(description="Where the work is done: on Ray, or in this process.")
     ] = "ray"
@@ -219,14 +227,26 @@ def _refuse_contradictions(config: RunConfig) -> None:
         raise ConfigError("input_dir is missing: name a folder, a picture or a list file.")
     if Path(config.work_dir).is_file() and config.run_mode != 2:
         raise ConfigError(f"work_dir={config.work_dir!r} is a file; name a folder.")
+    if config.run_mode == 4:
+        _refuse_in_mode_4(config)
     _refuse_what_is_not_there_yet(config)
+
+
+def _refuse_in_mode_4(config: RunConfig) -> None:
+    if len(config.inputs) != 1:
+        raise ConfigError(f"input_dir={config.input_dir!r} is not possible: run_mode=4 takes one features file.")
+    given = {"num_images": config.num_images > 0}
+    given |= {name: getattr(config, name) is not None for name in ("min_offset", "max_offset")}
+    for name in filter(given.get, given):
+        raise ConfigError(
+            f"{name}={getattr(config, name)} is not possible: run_mode=4 scores the features as they are."
+        )
 
 
 NOT_YET: dict[str, tuple[Any, ...]] = {
     "compute": ("cpu",),
     "distance": ("cosine",),
     "model_path": (None,),
-    "run_mode": (0, 1, 2),
     "faiss_mode": (None, "Flat", "HNSW32"),
     "bounding_box": (None,),
     "nnmodel": ("brute_force",),

@@ -30,8 +30,12 @@ def name_ranks(names: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return ranks
 
 
-def ordered(pairs: Pairs, ranks: np.ndarray, *, closest_first: bool) -> Pairs:
-    """By similarity, then by the bytes of the names; ranks: as `name_ranks` gives them."""
+def ordered(pairs: Pairs, ranks: np.ndarray, target_ranks: np.ndarray | None = None, *, closest_first: bool) -> Pairs:
+    """By similarity, then by the bytes of the names; ranks: as `name_ranks` gives them.
+
+    target_ranks: where the targets are other images than the sources.
+    """
+    target_ranks = ranks if target_ranks is None else target_ranks
     value = -pairs.value if closest_first else pairs.value
-    order = np.lexsort((ranks[pairs.target], ranks[pairs.source], value))
+    order = np.lexsort((target_ranks[pairs.target], ranks[pairs.source], value))
     return Pairs(pairs.source[order], pairs.target[order], pairs.value[order])

@@ -18,7 +18,7 @@ from fastdup_ray.features import write_shard
 from fastdup_ray.inputs import reader_of
 from fastdup_ray.manifest import entries_table
 from fastdup_ray.records import Entry, ImageRef, Shard, ShardReceipt
-from fastdup_ray.storage import Store, open_store
+from fastdup_ray.storage import open_store
 from fastdup_ray.tables import encoded
 
 
@@ -27,7 +27,7 @@ class ExtractSpec:
     """What an extractor has to know.
 
     threads: of this extractor. timeout: seconds for one picture. memory: MiB that decoding may take; used only where
-    the extractor has a process of its own. facts: what each shard's JSON says of the list.
+    the extractor has a process of its own. facts: what each shard's JSON says of the list. shards: the folder for them.
     """
 
     work_dir: str
@@ -36,6 +36,7 @@ class ExtractSpec:
     timeout: float
     memory: int
     facts: dict[str, Any]
+    shards: str = layout.SHARDS
 
 
 class Extractor:
@@ -43,7 +44,6 @@ class Extractor:
 
     def __init__(self, spec: ExtractSpec):
         self._spec = spec
-        self._store = open_store(spec.work_dir)
         self._model = Model()
 
     def extract(self, shard: Shard) -> ShardReceipt:
@@ -59,7 +59,7 @@ class Extractor:
             parts = dict(work_off(batches, work, self._spec.threads, self._spec.timeout, late.add))
         entries = [entry for first in batches for entry in parts[first][0]]
         blocks = [parts[first][1] for first in batches]
-        receipt = _put(self._store, shard, entries, blocks, self._spec.facts)
+        receipt = _put(self._spec, shard, entries, blocks)
         return receipt.with_cost(time.process_time() - cpu, worn=bool(late))
 
     def _batch(self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef]) -> tuple[list[Entry], np.ndarray]:
@@ -92,16 +92,16 @@ class Extractor:
 
 def quarantine(spec: ExtractSpec, shard: Shard, error: BadImageError) -> ShardReceipt:
     """Writes the feature shard of pictures that no extractor survives: each is bad."""
-    return _put(open_store(spec.work_dir), shard, [_bad(ref, error) for ref in shard.refs], [], spec.facts)
+    return _put(spec, shard, [_bad(ref, error) for ref in shard.refs], [])
 
 
-def _put(
-    store: Store, shard: Shard, entries: list[Entry], blocks: list[np.ndarray], facts: dict[str, Any]
-) -> ShardReceipt:
+def _put(spec: ExtractSpec, shard: Shard, entries: list[Entry], blocks: list[np.ndarray]) -> ShardReceipt:
     # Another attempt at the same range may be alive: each writes under a name of its own.
-    stem = f"{layout.SHARDS}/{layout.range_stem(shard.start, shard.stop)}-{uuid.uuid4().hex[:12]}"
-    facts = facts | {"min_offset": shard.start, "max_offset": shard.stop, "fingerprint": fingerprint()}
-    write_shard(store, stem, encoded(entry.uri for entry in entries), entries_table(entries), blocks, facts)
+    stem = f"{spec.shards}/{layout.range_stem(shard.start, shard.stop)}-{uuid.uuid4().hex[:12]}"
+    facts = spec.facts | {"min_offset": shard.start, "max_offset": shard.stop, "fingerprint": fingerprint()}
+    write_shard(
+        open_store(spec.work_dir), stem, encoded(entry.uri for entry in entries), entries_table(entries), blocks, facts
+    )
     bad = sum(entry.error_code is not None for entry in entries)
     return ShardReceipt(shard.start, shard.stop, stem, len(entries) - bad, bad)
 

@@ -17,6 +17,8 @@ from fastdup_ray.report.findings import (
     read_config,
     read_names,
     read_pairs,
+    set_of,
+    similarity_of_indexed,
     view_groups,
     view_pairs,
 )
@@ -37,8 +39,8 @@ def create_duplicates_gallery(
 ) -> str:
     """Writes duplicates.html: the most similar pairs, side by side. In a Jupyter notebook it is shown there as well.
 
-    similarity_file: similarity.csv of a run; or leave it out and give the work_dir. The pictures have to be where they
-        were at the run: one that is gone is a placeholder.
+    similarity_file: similarity.csv of a run or a scoring; or leave it out and give the work_dir. The pictures have to
+        be where they were at the run: one that is gone is a placeholder.
     save_path: folder to write to, made where it is not there; default: the folder of the CSV.
     num_images: pairs to show; (a, b) and (b, a) count once.
     descending: False shows the least similar pairs of the file, the least similar first.
@@ -64,8 +66,9 @@ def create_outliers_gallery(
 ) -> str:
     """Writes outliers.html: the outliers, each beside its closest neighbour, the farthest first.
 
-    outliers_file: outliers.csv of a run. descending: False shows the least far first. The rest is as in
-    `create_duplicates_gallery`; of two outliers that are each other's closest neighbours the page has one row.
+    outliers_file: outliers.csv of a run, or test_outliers.csv of a scoring. descending: False shows the least far
+    first. The rest is as in `create_duplicates_gallery`; of two outliers that are each other's closest neighbours the
+    page has one row.
     """
     store, name = _source("outliers_file", outliers_file, work_dir, layout.OUTLIERS_CSV)
     items, total = _first_pairs(store, name, num_images, descending)
@@ -89,7 +92,7 @@ def create_components_gallery(
     _check_number(num_images)
     components = pq.read_table(_fetch(store, name))
     images = pq.read_table(_fetch(store, layout.IMAGES))
-    names, pairs = read_pairs(_fetch(store, layout.SIMILARITY_CSV), read_names(store))
+    names, pairs = read_pairs(_fetch(store, similarity_of_indexed(store)), read_names(store))
     groups = Groups(components, images["sha256"], pairs, largest_first=descending)
     with Album(names, images) as album:
         items = list(view_groups(album, groups, num_images))
@@ -136,7 +139,7 @@ def _first_pairs(store: Store, name: str, num_images: int, descending: bool) -> 
 def _write(source: Store, name: str, save_path: Location | None, page: str, content: dict[str, Any]) -> str:
     """Writes a gallery of `name` in `source`, shows it in a notebook, returns its path."""
     target = source if save_path is None else open_store(os.path.expanduser(save_path))
-    measure = measure_of(read_config(source))
+    measure = measure_of(read_config(source, set_of(source, name)))
     html = render("gallery.html", source=os.path.join(source.location, name), measure=measure, **content)
     try:
         target.prepare()
