@@ -27,10 +27,8 @@ from fastdup_ray.neighbors.faiss_index import check_parameters
 from fastdup_ray.progress import with_progress
 from fastdup_ray.result import RunResult
 from fastdup_ray.scoring import (
+    check_before_work,
     check_indexed,
-    indexed_facts,
-    refuse_others,
-    refuse_own,
     search_indexed,
     take_scored,
     write_scored_outputs,
@@ -74,13 +72,14 @@ class _Run:
             folder, self._features_file = os.path.split(os.path.abspath(folder))
         self.store = open_store(folder)
         self.files = SCORED if config.run_mode in (3, 4) else INDEXED
+        self._model = _model_facts(config) if config.run_mode in (0, 1, 3) else {}
         self._cost: dict[str, Any] = {"read": 0, "seconds": {}, "cpu_seconds": 0.0}
 
     def by_mode(self) -> dict[str, Any]:
         """Does it; returns the summary."""
         config, store, files = self.config, self.store, self.files
         if files is SCORED:
-            indexed_facts(store)
+            check_before_work(store, self._model)
         store.prepare()
         if config.run_mode == 1 and (config.min_offset, config.max_offset) != (None, None):
             with store.lock(layout.LOCK, shared=True):
@@ -130,19 +129,14 @@ class _Run:
             return self._after_features(executor, summary) if summary["counts"]["images"] else summary
 
     def _score_new(self) -> dict[str, Any]:
-        indexed = indexed_facts(self.store)
-        refuse_own(self.store)
         with self._started() as (listed, executor):
             manifest = listed.window(*self._range(listed))
-            facts = _facts(manifest)
-            refuse_others(indexed, facts)
             executor.call("index", check_indexed, self.store.location)
-            return self._score(executor, self._make_features(manifest, executor, facts))
+            return self._score(executor, self._make_features(manifest, executor, _facts(manifest)))
 
     def _score_features(self) -> dict[str, Any]:
-        refuse_own(self.store)
-        with make_executor(self.config, self.store.location) as executor:
-            location = self.store.location
+        location = self.store.location
+        with make_executor(self.config, location) as executor:
             executor.call("index", check_indexed, location)
             with self._timed("features"):
                 facts = executor.call("index", take_scored, location, os.path.abspath(self.config.inputs[0]))
@@ -182,7 +176,7 @@ class _Run:
 
         part: the range of the list that the manifest is, where it is to stand in files of its own.
         """
-        config, store = self.config, self.store
+        config, store, facts = self.config, self.store, facts | self._model
         if part is None and self.files is INDEXED:
             _refuse_other_pictures(config, store, manifest)
         fresh: list[str] = []
@@ -276,15 +270,18 @@ def _refuse_other_pictures(config: RunConfig, store: Any, manifest: Manifest) ->
 
 
 def _facts(manifest: Manifest) -> dict[str, Any]:
-    """What every file that describes features says of them; n and list_sha256 are those of the whole list."""
+    """What every file that describes features says of the whole list."""
     return {
         "format_version": layout.FORMAT_VERSION,
         "version": __version__,
-        "fingerprint": fingerprint(),
-        "d": DIMENSIONS,
         "n": len(manifest),
         "list_sha256": manifest.digest,
     }
+
+
+def _model_facts(config: RunConfig) -> dict[str, Any]:
+    """The same of the rows; `ConfigError` where the model cannot be used."""
+    return {"fingerprint": fingerprint(), "d": DIMENSIONS}
 
 
 def _shard_size(n: int, actors: int) -> int:

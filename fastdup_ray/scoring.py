@@ -45,7 +45,7 @@ from fastdup_ray.storage import Store, open_store
 
 AGAIN = "Run run_mode=0 on the indexed pictures again, or run_mode=2 on their features."
 
-MAY_DIFFER = ("onnxruntime", "cpu")
+MAY_DIFFER = ("onnxruntime", "cpu", "compute")
 """Parts of a fingerprint that change a row by no more than rounding: an index may be scored against on any machine."""
 
 
@@ -60,8 +60,15 @@ def indexed_facts(store: Store) -> dict[str, Any]:
     return {"features_file": layout.FEATURES} | facts
 
 
-def refuse_own(store: Store) -> None:
-    """`WorkDirError` where a test_features.dat is there that no scoring made."""
+def check_before_work(store: Store, model: dict[str, Any]) -> None:
+    """Raises a `FastdupError` where new pictures cannot be scored here; model: facts of rows that are to be made."""
+    indexed = indexed_facts(store)
+    if model and "fingerprint" not in indexed:
+        raise InputError(
+            f"{store.location!r} has an index of features of your own, by a model that is not known; "
+            "score features of the same model (run_mode=4)."
+        )
+    _refuse_others(indexed, model)
     ours = any(store.exists(SCORED.of(name)) for name in (layout.SUMMARY, layout.MERGED))
     if store.exists(SCORED.of(layout.FEATURES)) and not ours:
         raise WorkDirError(
@@ -70,9 +77,9 @@ def refuse_own(store: Store) -> None:
         )
 
 
-def refuse_others(indexed: dict[str, Any], facts: dict[str, Any]) -> None:
-    """`InputError` where features with `facts` cannot be compared with the indexed ones."""
-    if facts["d"] != indexed["d"]:
+def _refuse_others(indexed: dict[str, Any], facts: dict[str, Any]) -> None:
+    """`InputError` where features with `facts`, as far as they are known, cannot be compared with the indexed ones."""
+    if facts.get("d", indexed["d"]) != indexed["d"]:
         raise InputError(f"The new features have rows of {facts['d']} numbers, the indexed ones of {indexed['d']}.")
     ours, theirs = facts.get("fingerprint"), indexed.get("fingerprint")
     if ours is None or theirs is None:
@@ -120,11 +127,11 @@ def take_scored(work_dir: str, location: str) -> dict[str, Any]:
         described = _described(source, name)
     if described is not None:
         facts, uris, found = described
-        refuse_others(indexed, facts)
+        _refuse_others(indexed, facts)
         merge(store, uris, found, facts, SCORED)
         return {name: facts[name] for name in FACTS} | {"counts": counts_of(found.entries)}
     facts = facts_of_own(source, name)
-    refuse_others(indexed, facts)
+    _refuse_others(indexed, facts)
     _copy_own(source, name, facts, store)
     return facts
 
