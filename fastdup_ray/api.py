@@ -35,10 +35,15 @@ def run_and_tell(config: RunConfig) -> None:
     if config.version:
         print(__version__)
         return
+    log_as_asked(config)
+    _tell(deduplicate(config), config)
+
+
+def log_as_asked(config: RunConfig) -> None:
+    """With `verbose`, what the package logs is told."""
     if config.verbose:
         logging.basicConfig(format="%(asctime)s %(message)s")
         logging.getLogger("fastdup_ray").setLevel(logging.INFO)
-    _tell(deduplicate(config), config)
 
 
 def _tell(result: RunResult, config: RunConfig) -> None:

@@ -1,5 +1,6 @@
 """The run modes, each a short list of steps. The only place that knows them."""
 
+import json
 import logging
 import os
 import time
@@ -14,21 +15,22 @@ import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import ConfigError, InputError, WorkDirError, WorkerError
+from fastdup_ray.errors import ConfigError, FastdupError, InputError, WorkDirError, WorkerError
 from fastdup_ray.executors import Executor, cores, make_executor
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, fingerprint
-from fastdup_ray.features import earlier_sets, look_up
+from fastdup_ray.features import earlier_sets, look_up, open_complete
 from fastdup_ray.inputs import check_inputs, list_images
 from fastdup_ray.labels import check_labels
 from fastdup_ray.layout import INDEXED, SCORED
-from fastdup_ray.manifest import Manifest
+from fastdup_ray.manifest import KEY, Manifest
 from fastdup_ray.neighbors.faiss_index import check_parameters
 from fastdup_ray.progress import with_progress
 from fastdup_ray.result import RunResult
 from fastdup_ray.scoring import (
     check_before_work,
     check_indexed,
+    indexed_facts,
     search_indexed,
     take_scored,
     write_scored_outputs,
@@ -45,6 +47,9 @@ ROUNDS = 3
 SHARDS_PER_ACTOR = 8
 LARGEST_SHARD = 64 * BATCH
 
+OF_INDEX = ("nn_provider", "nnmodel", "faiss_mode", "faiss_param", "distance")
+"""Parameters that the index depends on."""
+
 LISTING_FIRST = 0.3
 """Seconds that a listing gets before Ray is started beside it: an empty folder is told at once."""
 
@@ -60,6 +65,26 @@ def deduplicate(config: RunConfig) -> RunResult:
     except OSError as error:
         raise WorkDirError(f"Writing to {run.store.location!r} failed: {error.strerror or error}.") from error
     return RunResult(run.store.location, summary, run.files)
+
+
+def is_indexed(config: RunConfig) -> bool:
+    """Whether the work_dir already has the index that run mode 0 would make: of the same files, by the same model."""
+    check_inputs(config)
+    store = open_store(config.work_dir)
+    try:
+        facts = indexed_facts(store)
+        check_indexed(config.work_dir)
+        there = open_complete(store)
+        asked = json.loads(store.fetch(layout.CONFIG).read_bytes())
+    except (FastdupError, OSError, ValueError):
+        return False
+    if there is None or not config.reuse or facts["fingerprint"] != _model_facts(config)["fingerprint"]:
+        return False
+    manifest = _list(config)
+    if not there.entries.select(KEY).equals(manifest.keys()):
+        return False
+    same_index = all(asked.get(name) == getattr(config, name) for name in OF_INDEX)
+    return same_index and len(look_up(manifest, [], [there], config.max_pixels).missing) == 0
 
 
 class _Run:
