@@ -84,12 +84,10 @@ def _evaluate(location: str, truth: str, **options: str | None) -> None:
 
 def _leakage(train: str, test: str, fail_over: int | None, as_json: bool, **flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value is not None}
-    config = RunConfig.from_text({"input_dir": test, "threshold": THRESHOLD} | given)
+    config = RunConfig.from_text({"input_dir": test} | given)
     log_as_asked(config)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
-        found = leakage(
-            train, test, **{"threshold": config.threshold} | {name: getattr(config, name) for name in given}
-        )
+        found = leakage(train, test, **{name: getattr(config, name) for name in given})
     print(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
     if fail_over is not None:
         found.fail_over(fail_over)
@@ -100,9 +98,7 @@ cli.add_command(
         "leakage",
         callback=_leakage,
         params=[
-            click.Option(
-                ["--train"], required=True, metavar="A", help="A folder, a list file, or a finished work_dir."
-            ),
+            click.Option(["--train"], required=True, metavar="A", help="A folder, a list file, or a finished run."),
             click.Option(["--test"], required=True, metavar="B", help="A folder, a list file, or features."),
             click.Option(
                 ["--fail-over"],

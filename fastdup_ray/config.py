@@ -227,13 +227,13 @@ def _refuse_contradictions(config: RunConfig) -> None:
         raise ConfigError("input_dir is missing: name a folder, a picture or a list file.")
     if Path(config.work_dir).is_file() and config.run_mode != 2:
         raise ConfigError(f"work_dir={config.work_dir!r} is a file; name a folder.")
-    if config.run_mode == 4:
+    if config.run_mode == 4 and config.inputs:
         _refuse_in_mode_4(config)
     _refuse_what_is_not_there_yet(config)
 
 
 def _refuse_in_mode_4(config: RunConfig) -> None:
-    if len(config.inputs) != 1:
+    if len(config.inputs) > 1:
         raise ConfigError(f"input_dir={config.input_dir!r} is not possible: run_mode=4 takes one features file.")
     given = {"num_images": config.num_images > 0}
     given |= {name: getattr(config, name) is not None for name in ("min_offset", "max_offset")}
