@@ -172,8 +172,9 @@ def search_indexed(work_dir: str, config: RunConfig, d: int) -> Neighbors:
     store = open_store(work_dir)
     features = indexed_facts(store)["features_file"]
     index = load_index(store.fetch(layout.FAISS_INDEX), config, cores(config))
-    indexed, new = (unit_rows(map_features(store, name, d)) for name in (features, SCORED.of(layout.FEATURES)))
-    return neighbors_of(index, indexed, new, config.nearest_neighbors_k)
+    indexed, new = (map_features(store, name, d) for name in (features, SCORED.of(layout.FEATURES)))
+    queries = unit_rows(new) if len(new) else new
+    return neighbors_of(index, unit_rows(indexed), queries, config.nearest_neighbors_k)
 
 
 def write_scored_outputs(

@@ -12,6 +12,7 @@ from fastdup_ray import layout
 from fastdup_ray.analysis.pairs import name_ranks, ordered
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, LeakageError
+from fastdup_ray.inputs import check_inputs
 from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.outputs.results import Images, twins
 from fastdup_ray.pipeline import deduplicate, is_indexed
@@ -101,6 +102,7 @@ def leakage(
         place = {} if work_dir is None else {"work_dir": work_dir}
     mode = 4 if _has_features(test) else 3
     scoring = RunConfig.of(input_dir=test, run_mode=mode, threshold=threshold, **place, **parameters)
+    check_inputs(scoring)
     if not _is_finished(train):
         indexing = RunConfig.of(input_dir=train, **place, **parameters)
         if not is_indexed(indexing):

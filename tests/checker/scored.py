@@ -53,6 +53,8 @@ class Scored(Run):
         return "list_sha256" not in self.summary
 
     def values(self, source: np.ndarray, target: np.ndarray, metric: str) -> np.ndarray:
+        if len(source) == 0:
+            return np.empty(0)
         a = np.array(self.features[source], np.float64)
         b = np.array(self.indexed.features[target], np.float64)
         a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-30) for x in (a, b))
