@@ -26,9 +26,10 @@ def check_labels(labels: str | None) -> None:
         _of_file(labels)
 
 
-def labels_of(labels: str | None, names: Names) -> pa.Array | None:
+def labels_of(labels: str | None, names: Names, uris: Names | None = None) -> pa.Array | None:
     r"""(n,) large_string, null where a picture has no label; None where no labels were given.
 
+    uris: (n,) of the files that the pictures come from, which may be labelled in their place: a video for its frames.
     Bytes that are not UTF-8 are written as `\xNN`.
     """
     if labels is None:
@@ -38,7 +39,10 @@ def labels_of(labels: str | None, names: Names) -> pa.Array | None:
         return pa.array([folder.decode("utf-8", "backslashreplace") or None for folder in folders], pa.large_string())
     known = _of_file(labels)
     values = pa.array([printable(label) for label in known.values()], pa.large_string())
-    found = values.take(pc.index_in(names, encoded(known)))
+    places = pc.index_in(names, encoded(known))
+    if uris is not None:
+        places = pc.coalesce(places, pc.index_in(uris, encoded(known)))
+    found = values.take(places)
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 

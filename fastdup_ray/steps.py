@@ -214,7 +214,7 @@ def load_images(store: Store, features_file: str, files: PictureSet, labels: str
     else:
         unknown = {field.name: pa.nulls(len(names), field.type) for field in ENTRIES}
         entries = pa.table(unknown | {"uri": printable_column(names).cast(pa.string())}, ENTRIES)
-    return Images(names, entries, labels_of(labels, names))
+    return Images(names, entries, labels_of(labels, names, entries["uri"].cast(pa.large_binary())))
 
 
 def write_config(store: Store, config: RunConfig, files: PictureSet = INDEXED) -> None:

@@ -41,6 +41,7 @@ FURTHER = {
     "run_cc": True,
     "run_pagerank": True,
     "run_degree": True,
+    "labels": None,
     "executor": "ray",
     "report": True,
     "reuse": True,
