@@ -40,6 +40,11 @@ def _nnmodel(value: Any) -> Any:
     return NNMODELS[int(text)] if text in ("0", "1", "2") else value
 
 
+def _labels(value: str) -> str:
+    """An absolute path: whoever writes the outputs may have another current folder."""
+    return value if value == "folder" else os.path.abspath(value)
+
+
 def _offset(value: int) -> int | None:
     return None if value == -1 else value
 
@@ -121,7 +126,7 @@ class RunConfig(BaseModel):
     run_degree: Annotated[Switch, Field(description="Fill the column degree.")] = True
 
     labels: Annotated[
-        Location | None,
+        Annotated[Location, AfterValidator(_labels)] | None,
         Field(
             description="Labels of the pictures: a CSV with the columns filename and label, or the word folder, "
             "which takes the name of each picture's folder."

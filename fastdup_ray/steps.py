@@ -111,6 +111,11 @@ def merge_features(
 def take_features(work_dir: str, features_file: str) -> dict[str, Any]:
     """Run mode 2: the stored features, checked; ranges of run mode 1 are merged first. Returns the facts of them."""
     store = open_store(work_dir)
+    if features_file == SCORED.of(layout.FEATURES) and was_scored(store):
+        raise InputError(
+            f"{features_file} in {store.location!r} is of a scoring, which this run would take away; "
+            "make the features of those pictures in a work_dir of their own (run_mode=1)."
+        )
     if features_file != layout.FEATURES:
         return facts_of_own(store, features_file)
     try:
@@ -234,8 +239,13 @@ def write_summary(store: Store, summary: dict[str, Any], files: PictureSet = IND
     return summary
 
 
+def was_scored(store: Store) -> bool:
+    """Whether files that begin with `test_` are of a scoring, finished or not."""
+    return any(store.exists(mark) for mark in MARKS_OF_SCORING)
+
+
 def remove_scoring(store: Store) -> None:
     """Takes away what an earlier scoring left, finished or not; files of the user's own with such names stay."""
-    if any(store.exists(mark) for mark in MARKS_OF_SCORING):
+    if was_scored(store):
         for name in (*OF_SCORING, *MARKS_OF_SCORING):
             store.remove(name)

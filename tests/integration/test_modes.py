@@ -188,6 +188,13 @@ def test_new_pictures_that_join_the_indexed_set_are_not_read_again(scored, tmp_p
     assert check(work_dir) == []
 
 
+def test_mode_2_does_not_take_the_features_of_a_scoring_from_under_itself(scored, tmp_path):
+    work_dir = Path(shutil.copytree(scored, tmp_path / "out"))
+    with pytest.raises(InputError, match="of a scoring"):
+        dedupe(None, work_dir / "test_features.dat", run_mode=2)
+    assert content(work_dir) == content(scored)
+
+
 def test_files_of_ones_own_that_are_called_like_those_of_a_scoring_stay(indexed):
     (indexed / "test_features.dat").write_bytes(b"mine")
     with pytest.raises(WorkDirError, match="of your own"):
@@ -784,6 +791,11 @@ def test_labels_that_are_not_utf8_or_strange_come_through(tmp_path):
     assert labels == {"<script>alert(1)</script>", "caf\\xe9", None}
     assert "<script>" not in (tmp_path / "out" / "report/index.html").read_text()
     assert check(tmp_path / "out") == []
+
+
+def test_a_path_of_labels_is_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert fastdup.RunConfig.of(input_dir="x", labels="labels.csv").labels == str(tmp_path / "labels.csv")
 
 
 def test_a_file_is_labelled_for_all_that_comes_from_it(tmp_path):
