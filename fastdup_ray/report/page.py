@@ -89,6 +89,7 @@ def _content(store: Store, summary: dict[str, Any], files: PictureSet) -> dict[s
     images = pq.read_table(store.fetch(files.of(layout.IMAGES)))
     names, pairs = read_pairs(store.fetch(layout.SIMILARITY_CSV), read_names(store, files))
     names, outliers = read_pairs(store.fetch(files.of(layout.OUTLIERS_CSV)), names)
+    asked = config if files is INDEXED else {name: config[name] for name in config if name != "ccthreshold"}
     groups = conflicts = None
     if files is INDEXED and store.exists(layout.COMPONENTS):  # not with run_cc=0
         groups = Groups(pq.read_table(store.fetch(layout.COMPONENTS)), images["sha256"], pairs)
@@ -113,9 +114,9 @@ def _content(store: Store, summary: dict[str, Any], files: PictureSet) -> dict[s
         "images": images.num_rows,
         "input": _in_words(config.get("input_dir")),
         "tiles": list(_tiles(summary.get("counts", {}), len(pairs))),
-        "sentence": " · ".join(_sentence(config, summary)),
+        "sentence": " · ".join(_sentence(asked, summary)),
         "warnings": summary.get("warnings", []),
-        "histogram": _histogram(pairs.value, config) if len(pairs) else None,
+        "histogram": _histogram(pairs.value, asked) if len(pairs) else None,
         "measure": measure_of(config),
         "tables": list(_tables(config, summary)),
         "has_groups": groups is not None,
