@@ -18,7 +18,7 @@ from fastdup_ray.features import write_shard
 from fastdup_ray.inputs import reader_of
 from fastdup_ray.manifest import entries_table
 from fastdup_ray.records import Entry, ImageRef, Shard, ShardReceipt
-from fastdup_ray.storage import open_store
+from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import encoded
 
 
@@ -44,6 +44,7 @@ class Extractor:
 
     def __init__(self, spec: ExtractSpec):
         self._spec = spec
+        self._store = open_store(spec.work_dir)
         self._model = Model()
 
     def extract(self, shard: Shard) -> ShardReceipt:
@@ -59,7 +60,7 @@ class Extractor:
             parts = dict(work_off(batches, work, self._spec.threads, self._spec.timeout, late.add))
         entries = [entry for first in batches for entry in parts[first][0]]
         blocks = [parts[first][1] for first in batches]
-        receipt = _put(self._spec, shard, entries, blocks)
+        receipt = _put(self._store, self._spec, shard, entries, blocks)
         return receipt.with_cost(time.process_time() - cpu, worn=bool(late))
 
     def _batch(self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef]) -> tuple[list[Entry], np.ndarray]:
@@ -92,16 +93,14 @@ class Extractor:
 
 def quarantine(spec: ExtractSpec, shard: Shard, error: BadImageError) -> ShardReceipt:
     """Writes the feature shard of pictures that no extractor survives: each is bad."""
-    return _put(spec, shard, [_bad(ref, error) for ref in shard.refs], [])
+    return _put(open_store(spec.work_dir), spec, shard, [_bad(ref, error) for ref in shard.refs], [])
 
 
-def _put(spec: ExtractSpec, shard: Shard, entries: list[Entry], blocks: list[np.ndarray]) -> ShardReceipt:
+def _put(store: Store, spec: ExtractSpec, shard: Shard, entries: list[Entry], blocks: list[np.ndarray]) -> ShardReceipt:
     # Another attempt at the same range may be alive: each writes under a name of its own.
     stem = f"{spec.shards}/{layout.range_stem(shard.start, shard.stop)}-{uuid.uuid4().hex[:12]}"
     facts = spec.facts | {"min_offset": shard.start, "max_offset": shard.stop, "fingerprint": fingerprint()}
-    write_shard(
-        open_store(spec.work_dir), stem, encoded(entry.uri for entry in entries), entries_table(entries), blocks, facts
-    )
+    write_shard(store, stem, encoded(entry.uri for entry in entries), entries_table(entries), blocks, facts)
     bad = sum(entry.error_code is not None for entry in entries)
     return ShardReceipt(shard.start, shard.stop, stem, len(entries) - bad, bad)
 
