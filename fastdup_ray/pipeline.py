@@ -21,7 +21,7 @@ from fastdup_ray.extract.model import BATCH, DIMENSIONS, fingerprint
 from fastdup_ray.features import earlier_sets, look_up
 from fastdup_ray.inputs import check_inputs, list_images
 from fastdup_ray.manifest import Manifest
-from fastdup_ray.neighbors.faiss_index import check_parameters
+from fastdup_ray.neighbors import check_search
 from fastdup_ray.progress import with_progress
 from fastdup_ray.result import RunResult
 from fastdup_ray.steps import merge_features, search_neighbors, take_features, write_outputs, write_summary_only
@@ -42,7 +42,7 @@ LISTING_FIRST = 0.3
 
 def deduplicate(config: RunConfig) -> RunResult:
     """Does what `config` asks; raises a `FastdupError` whose text is one line for the user."""
-    check_parameters(config.faiss_param)
+    check_search(config, None if config.run_mode == 2 else DIMENSIONS)
     check_inputs(config)
     run = _Run(config)
     try:
@@ -184,6 +184,7 @@ class _Run:
         location, config, features_file = self.store.location, self.config, self._features_file
         with self._timed("neighbors"):
             neighbors = executor.call("index", search_neighbors, location, config, features_file, summary["d"])
+        log.info("index %(index)s: %(why)s; recall %(recall)g", neighbors.summary)
         return executor.call("final", write_outputs, location, config, features_file, neighbors, summary)
 
     @contextmanager

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray import layout
 from fastdup_ray.analysis.components import Components, components_of, edges_of
-from fastdup_ray.analysis.pairs import name_ranks, ordered, outliers_below, pairs_above
+from fastdup_ray.analysis.pairs import name_ranks, ordered, outliers_below, pairs_above, similar_above
 from fastdup_ray.config import RunConfig
 from fastdup_ray.records import Neighbors, Pairs
 from fastdup_ray.storage import Store
@@ -95,7 +95,7 @@ def _exact_copies(images: Images) -> int:
 
 def _write_components(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> int:
     """Returns the number of components of two images or more."""
-    edges = edges_of(pairs_above(neighbors, config.ccthreshold), _digests(images))
+    edges = edges_of(similar_above(neighbors, config.ccthreshold), _digests(images))
     found = components_of(edges, len(images), pagerank=config.run_pagerank, degree=config.run_degree)
     table = pa.table(_component_columns(found), layout.COMPONENTS_HEADER)
     write_csv(store, layout.COMPONENTS_CSV, layout.COMPONENTS_HEADER, table.columns)
