@@ -16,6 +16,7 @@ from fastdup_ray.errors import ConfigError
 
 RunMode = Annotated[int, Field(ge=0, le=4)]
 NNMODELS = ("brute_force", "ball_tree", "lsh")
+AUTO = "auto"
 TURI_NAMES = ("nnmodel", "ccthreshold", "run_cc", "run_pagerank", "run_degree")
 
 
@@ -106,9 +107,13 @@ class RunConfig(BaseModel):
     faiss_mode: Annotated[
         str | None,
         AfterValidator(lambda value: value and _faiss_mode(value)),
-        Field(description="HNSW32 or Flat; not given: picked by the number of images."),
+        Field(
+            min_length=1,
+            description="HNSW32, Flat, or any faiss index such as IVF256,Flat; auto or not given: "
+            "picked by the number of images, k and memory.",
+        ),
     ] = None
-    faiss_param: Annotated[str, Field(description="Faiss parameters, such as efSearch=175.")] = ""
+    faiss_param: Annotated[str, Field(description="Faiss parameters, such as efSearch=175,nprobe=32.")] = ""
     bounding_box: Annotated[
         str | None, Field(description="Crop every image first: rows=100,cols=100,width=250,height=310.")
     ] = None
@@ -250,11 +255,8 @@ def _refuse_in_mode_4(config: RunConfig) -> None:
 
 NOT_YET: dict[str, tuple[Any, ...]] = {
     "compute": ("cpu",),
-    "distance": ("cosine",),
     "model_path": (None,),
-    "faiss_mode": (None, "Flat", "HNSW32"),
     "bounding_box": (None,),
-    "nnmodel": ("brute_force",),
 }
 """Parameter -> the values whose function is there; any other is refused, never ignored."""
 

@@ -24,7 +24,7 @@ from fastdup_ray.inputs import check_inputs, list_images
 from fastdup_ray.labels import check_labels
 from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.manifest import KEY, Manifest
-from fastdup_ray.neighbors.faiss_index import check_parameters
+from fastdup_ray.neighbors import check_search
 from fastdup_ray.progress import with_progress
 from fastdup_ray.result import RunResult
 from fastdup_ray.scoring import (
@@ -56,7 +56,7 @@ LISTING_FIRST = 0.3
 
 def deduplicate(config: RunConfig) -> RunResult:
     """Does what `config` asks; raises a `FastdupError` whose text is one line for the user."""
-    check_parameters(config.faiss_param)
+    check_search(config, DIMENSIONS if config.run_mode in (0, 1) else None)
     check_inputs(config)
     check_labels(config.labels)
     run = _Run(config)
@@ -246,12 +246,14 @@ class _Run:
         location, config, features_file = self.store.location, self.config, self._features_file
         with self._timed("neighbors"):
             neighbors = executor.call("index", search_neighbors, location, config, features_file, summary["d"])
+        log.info("index %(index)s: %(why)s; recall %(recall)g", neighbors.summary)
         return executor.call("final", write_outputs, location, config, features_file, neighbors, summary)
 
     def _score(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
         location, config = self.store.location, self.config
         with self._timed("neighbors"):
             neighbors = executor.call("index", search_indexed, location, config, summary["d"])
+        log.info("index %(index)s: %(why)s; recall %(recall)g", neighbors.summary)
         return executor.call("final", write_scored_outputs, location, config, neighbors, summary)
 
     @contextmanager

@@ -1,7 +1,7 @@
 """similarity.csv, outliers.csv, the component files, and the same tables in parquet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray import layout
 from fastdup_ray.analysis.components import Components, components_of, edges_of
-from fastdup_ray.analysis.pairs import name_ranks, ordered, outliers_below, pairs_above
+from fastdup_ray.analysis.pairs import name_ranks, ordered, outliers_below, pairs_above, similar_above
 from fastdup_ray.config import RunConfig
 from fastdup_ray.layout import PictureSet
 from fastdup_ray.records import Neighbors, Pairs
@@ -117,7 +117,7 @@ def _write_label_conflicts(
     labels = sources.labels.take(pa.array(pairs.source)), targets.labels.take(pa.array(pairs.target))
     differ = pc.fill_null(pc.not_equal(*labels), False)
     rows = differ.to_numpy(zero_copy_only=False)
-    found = Pairs(pairs.source[rows], pairs.target[rows], pairs.value[rows])
+    found = replace(pairs, source=pairs.source[rows], target=pairs.target[rows], value=pairs.value[rows])
     told = [side.filter(differ) for side in labels]
     write_csv(store, name, layout.LABEL_CONFLICTS_HEADER, [*_columns(sources, targets, found), *told])
     conflicts = _distinct(found) if sources is targets else len(found)
@@ -150,7 +150,7 @@ def _exact_copies(images: Images) -> int:
 
 def _write_components(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> int:
     """Returns the number of components of two images or more."""
-    edges = edges_of(pairs_above(neighbors, config.ccthreshold), _digests(images))
+    edges = edges_of(similar_above(neighbors, config.ccthreshold), _digests(images))
     found = components_of(edges, len(images), pagerank=config.run_pagerank, degree=config.run_degree)
     table = pa.table(_component_columns(found), layout.COMPONENTS_HEADER)
     write_csv(store, layout.COMPONENTS_CSV, layout.COMPONENTS_HEADER, table.columns)

@@ -120,7 +120,8 @@ def check_pairs_as_written(run: Scored) -> Iterator[str]:
 def check_neighbours(run: Scored) -> Iterator[str]:
     """Both lists against an exact search, where the index is exact and both sets are small."""
     config, indexed = run.config, run.indexed
-    if run.n * indexed.n > 10_000_000 or not indexed.is_exact() or config["distance"] == "manhattan" or not run.n:
+    metrics = (config["distance"], indexed.config["distance"])
+    if run.n * indexed.n > 10_000_000 or not indexed.is_exact() or not run.n or "manhattan" in metrics:
         return
     rows = np.repeat(np.arange(run.n), indexed.n)
     cosine = run.values(rows, np.tile(np.arange(indexed.n), run.n), "cosine").reshape(run.n, indexed.n)

@@ -345,14 +345,11 @@ def test_words_that_name_nothing_possible_are_refused(name, word):
 
 CANDIDATES = {
     "compute": ["gpu"],
-    "distance": ["euclidean", "squared_euclidean", "manhattan"],
     "model_path": ["model.onnx"],
     "run_mode": [1, 2, 3, 4],
     "min_offset": [0],
     "max_offset": [1],
-    "faiss_mode": ["IVF16,Flat", "LSH"],
     "bounding_box": ["rows=0,cols=0,width=9,height=9"],
-    "nnmodel": ["ball_tree", "lsh"],
 }
 
 
