@@ -49,8 +49,10 @@ def _run(input_dir: str | None, **flags: Any) -> None:
 def cli() -> None:
     """Finds copies, near copies, outliers and broken pictures.
 
-    Exit codes: 0 done, 1 failed (a line says why), 2 usage, 3 the work_dir is in use by another run, 4 leakage
-    over what --fail-over allows, 130 interrupted.
+    \b
+    Exit codes: 0 done, 1 failed (a line says why), 2 usage,
+    3 the work_dir is in use by another run, 130 interrupted,
+    4 leakage found more copies than --fail-over allows.
     """
 
 
