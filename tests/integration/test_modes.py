@@ -140,18 +140,25 @@ def test_an_hnsw_index_is_scored_against_too(tmp_path, parameters):
 
 @pytest.mark.parametrize(
     "index",
-    [{}, {"faiss_mode": "IVF4,Flat", "faiss_param": "nprobe=4"}, {"nn_provider": "turi", "nnmodel": "ball_tree"}],
+    [{}, {"faiss_mode": "HNSW32"}, {"nn_provider": "turi", "nnmodel": "ball_tree"}, {"distance": "cosine"}],
 )
 @pytest.mark.parametrize("distance", ["euclidean", "squared_euclidean", "manhattan"])
-def test_new_pictures_are_scored_by_any_metric(tmp_path, scored, index, distance):
-    dedupe(ORIGINALS, tmp_path / "out", distance=distance, **index)
-    score(WEB, tmp_path / "out", distance=distance, **index)
+def test_new_pictures_are_scored_by_any_metric_also_another_than_the_indexs(tmp_path, scored, index, distance):
+    dedupe(ORIGINALS, tmp_path / "out", **{"distance": distance} | index)
+    score(WEB, tmp_path / "out", **index | {"distance": distance})
     assert check(tmp_path / "out") == []
     assert sorted(pair[:2] for pair in pairs_of(tmp_path / "out")) == sorted(pair[:2] for pair in pairs_of(scored))
     values = [value for _, _, value in pairs_of(tmp_path / "out")]
     assert values == sorted(values)
     page = Path(fastdup.create_duplicates_gallery(work_dir=tmp_path / "out", save_path=tmp_path)).read_text()
     assert f"{distance.replace('_', ' ')} distance".capitalize() in page
+
+
+def test_an_index_of_inverted_lists_is_scored_against_too(tmp_path, scored):
+    dedupe(ORIGINALS, tmp_path / "out", faiss_mode="IVF4,Flat", faiss_param="nprobe=4")
+    score(WEB, tmp_path / "out", faiss_param="nprobe=4")
+    assert pairs_of(tmp_path / "out") == pairs_of(scored)
+    assert check(tmp_path / "out") == []
 
 
 def test_an_index_of_turi_is_scored_against_too(tmp_path, scored):
