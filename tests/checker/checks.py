@@ -336,6 +336,13 @@ def check_summary(run: Run) -> Iterator[str]:
         told = run.summary.get("counts", {}).get(name)
         if told != count:
             yield f"summary.json: counts.{name} is {told}, the files have {count}"
+    neighbors = run.summary.get("neighbors", {})
+    if not neighbors.get("index") or not neighbors.get("why") or not 0 <= neighbors.get("recall", -1) <= 1:
+        yield f"summary.json: neighbors does not say which index was used, why, and what it found: {neighbors}"
+
+
+FAISS_METRIC = {"cosine": 0, "euclidean": 1, "squared_euclidean": 1, "manhattan": 2}
+"""The numbers that faiss gives to the inner product, L2 and L1."""
 
 
 def check_label_conflicts(run: Run) -> Iterator[str]:
@@ -364,6 +371,10 @@ def check_index(run: Run) -> Iterator[str]:
         return
     if (index.ntotal, index.d) != run.features.shape:
         yield f"faiss.index: {index.ntotal} rows of {index.d}, features.dat has {run.features.shape}"
+    elif type(index).__name__.startswith("IndexFlat") and index.metric_type != FAISS_METRIC[run.config["distance"]]:
+        yield f"faiss.index: its metric {index.metric_type} is not that of {run.config['distance']}"
+    elif run.config["nn_provider"] == "turi" and not type(index).__name__.startswith("IndexFlat"):
+        yield f"faiss.index: {type(index).__name__}, where turi leaves a Flat one"
     elif type(index).__name__ in ("IndexFlat", "IndexFlatIP", "IndexFlatL2", "IndexHNSWFlat"):
         rows = np.unique(np.linspace(0, run.n - 1, SAMPLE).astype(int))
         indexed = np.stack([index.reconstruct(row) for row in rows.tolist()])

@@ -211,7 +211,7 @@ class Run:
 
     def is_exact(self) -> bool:
         if self.config["nn_provider"] == "turi":
-            return self.config["nnmodel"] in (0, "brute_force")
+            return self.config["nnmodel"] in (0, 1, "brute_force", "ball_tree")
         return self.config["faiss_mode"] == "Flat" or type(self.index).__name__.startswith("IndexFlat")
 
     @cached_property

@@ -181,7 +181,7 @@ def test_a_stored_index_answers_like_the_one_that_was_stored(name, tmp_path, clu
     queries = unit_rows(50, seed=9)
     before, after = (neighbors_of(each, clusters, queries, 4) for each in (index, loaded))
     assert after.indices.tobytes() == before.indices.tobytes()
-    assert after.summary == before.summary
+    assert after.summary == before.summary | {"why": "the stored index"}
 
 
 def test_no_queries_have_no_neighbours():
@@ -391,8 +391,9 @@ def test_a_stored_index_takes_new_search_parameters(tmp_path, clusters):
     "name",
     [
         *("HNSW16", "IVF16,Flat", "IVF16,SQ8", "IVF16,PQ16x4", "SQ8", "PQ32x4", "PCA64,Flat", "LSH", "HNSW16,SQ8"),
-        *("IDMap,Flat", "IDMap2,HNSW16", "PCA64,HNSW16", "OPQ16_64,PQ16x4fs", "IVF16,PQ16x4,RFlat", "IMI2x4,Flat"),
+        *("IDMap,Flat", "IDMap2,HNSW16", "PCA64,HNSW16", "IVF16,PQ16x4,RFlat", "IMI2x4,Flat"),
         "IVF16_HNSW32,Flat",
+        pytest.param("OPQ16_64,PQ16x4fs", marks=pytest.mark.slow),
     ],
 )
 def test_any_index_of_faiss_is_built_the_same_each_time_and_says_what_it_finds(name, clusters, tmp_path):
@@ -614,13 +615,13 @@ def test_a_part_of_the_lists_is_looked_into(lists, nprobe):
 
 @pytest.fixture(scope="module")
 def real_features() -> np.ndarray:
-    """(20,000, 576): what the embedded model makes of seeded cuts of the photos, turned, mirrored and recoloured.
+    """(21,000, 576): what the embedded model makes of seeded cuts of the photos, turned, mirrored and recoloured.
 
     Many overlap, and so have near neighbours, as the pictures of a real collection have.
     """
     rng = np.random.default_rng(4)
     photos = [Image.open(path).convert("RGB") for path in sorted((PHOTOS / "originals").iterdir())]
-    batches = [[cut(photos[rng.integers(len(photos))], rng) for _ in range(BATCH)] for _ in range(20_000 // BATCH)]
+    batches = [[cut(photos[rng.integers(len(photos))], rng) for _ in range(BATCH)] for _ in range(21_000 // BATCH)]
     with ThreadPoolExecutor(2) as threads:
         return np.concatenate(list(threads.map(Model().rows, map(np.stack, batches))))
 
@@ -635,8 +636,10 @@ def cut(photo: Image.Image, rng: np.random.Generator) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("k", [2, 10])
 @pytest.mark.parametrize("mode", ["HNSW32", "IVF64,Flat", "IVF256,Flat", "IVF1024,Flat", "IVF256,SQ8"])
-def test_the_defaults_find_98_of_100_neighbours_of_real_pictures(mode, k, real_features):
-    found = of_provider(real_features, k, faiss_mode=mode)
-    assert found.summary["recall"] >= 0.98
+def test_the_defaults_find_98_of_100_neighbours_among_20_000_of_real_pictures(mode, real_features):
+    rows, others = real_features[:20_000], real_features[20_000:]
+    index = make_index(RunConfig.of(input_dir="photos", faiss_mode=mode), *rows.shape, threads=2)
+    index.add(rows)
+    for k in (2, 10):
+        assert neighbors_of(index, rows, others, k).summary["recall"] >= 0.98
