@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "api": ["run"],
         "config": ["RunConfig"],
         "errors": ["FastdupError"],
+        "evaluation.leakage": ["Leakage", "leakage"],
         "features": ["load_binary", "load_binary_feature", "load_binary_features", "save_binary_feature"],
         "pipeline": ["deduplicate"],
         "report.galleries": [

@@ -35,10 +35,15 @@ def run_and_tell(config: RunConfig) -> None:
     if config.version:
         print(__version__)
         return
+    log_as_asked(config)
+    _tell(deduplicate(config), config)
+
+
+def log_as_asked(config: RunConfig) -> None:
+    """With `verbose`, what the package logs is told."""
     if config.verbose:
         logging.basicConfig(format="%(asctime)s %(message)s")
         logging.getLogger("fastdup_ray").setLevel(logging.INFO)
-    _tell(deduplicate(config), config)
 
 
 def _tell(result: RunResult, config: RunConfig) -> None:
@@ -48,14 +53,19 @@ def _tell(result: RunResult, config: RunConfig) -> None:
         print(f"Features are in {where}")
         return
     neighbors = result.summary["neighbors"]
+    pairs, copies = "similar pairs", "exact copies"
+    if "indexed" in counts:
+        pairs, copies = f"similar pairs with {counts['indexed']:,} indexed images", "exact copies of them"
     print(
-        f"{counts['distinct_pairs']:,} similar pairs above {config.threshold:g}, "
-        f"{counts['exact_copies']:,} exact copies, {counts['outliers']:,} outliers; "
+        f"{counts['distinct_pairs']:,} {pairs} above {config.threshold:g}, "
+        f"{counts['exact_copies']:,} {copies}, {counts['outliers']:,} outliers; "
         f"index {neighbors['index']}, recall {neighbors['recall']:g}."
     )
-    if config.run_cc:
+    if "components" in counts:
         print(f"{counts['components']:,} groups of two or more images above {config.ccthreshold:g}.")
-    print(f"Look at {os.path.join(where, layout.REPORT) if config.report else where}")
+    if "labelled" in counts:
+        print(f"{counts['labelled']:,} of the images have a label, {counts['label_conflicts']:,} pairs two different.")
+    print(f"Look at {os.path.join(where, result.files.of(layout.REPORT)) if config.report else where}")
 
 
 _parameters = [

@@ -1,14 +1,17 @@
 """The command `fastdup-ray`. Its flags are made from `RunConfig`."""
 
+import json
 import sys
+from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
 import click
 
-from fastdup_ray.api import INTERRUPTED, run_and_tell
+from fastdup_ray.api import INTERRUPTED, log_as_asked, run_and_tell
 from fastdup_ray.config import TURI_NAMES, RunConfig
 from fastdup_ray.errors import FastdupError
-from fastdup_ray.evaluation import evaluate
+from fastdup_ray.evaluation import evaluate, leakage
+from fastdup_ray.evaluation.leakage import NOT_TAKEN, THRESHOLD
 from fastdup_ray.version import __version__
 
 INTERRUPTED_EXIT = 130
@@ -47,7 +50,10 @@ def _run(input_dir: str | None, **flags: Any) -> None:
 def cli() -> None:
     """Finds copies, near copies, outliers and broken pictures.
 
-    Exit codes: 0 done, 1 failed (a line says why), 2 usage, 3 the work_dir is in use by another run, 130 interrupted.
+    \b
+    Exit codes: 0 done, 1 failed (a line says why), 2 usage,
+    3 the work_dir is in use by another run, 130 interrupted,
+    4 leakage found more copies than --fail-over allows.
     """
 
 
@@ -77,6 +83,40 @@ def _evaluate(location: str, truth: str, **options: str | None) -> None:
     you like, edit (what was done to a copy; empty for an original).
     """
     print(evaluate(location, truth, **options).text())
+
+
+def _leakage(train: str, test: str, fail_over: int | None, as_json: bool, **flags: Any) -> None:
+    given = {name: value for name, value in flags.items() if value is not None}
+    config = RunConfig.from_text({"input_dir": test} | given)
+    log_as_asked(config)
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        found = leakage(train, test, **{name: getattr(config, name) for name in given})
+    print(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
+    if fail_over is not None:
+        found.fail_over(fail_over)
+
+
+cli.add_command(
+    click.Command(
+        "leakage",
+        callback=_leakage,
+        params=[
+            click.Option(["--train"], required=True, metavar="A", help="A folder, a list file, or a finished run."),
+            click.Option(["--test"], required=True, metavar="B", help="A folder, a list file, or features."),
+            click.Option(
+                ["--fail-over"],
+                type=click.IntRange(min=0),
+                metavar="N",
+                help="Exit with 4 where more than N pictures of B stand in A.",
+            ),
+            click.Option(["--json", "as_json"], is_flag=True, help="Print the counts as JSON."),
+            click.Option(["--threshold"], metavar="NUMBER", help=f"Pairs with a cosine above it count.  [{THRESHOLD}]"),
+            *(_flag(name) for name in RunConfig.model_fields if name not in (*NOT_TAKEN, "threshold")),
+        ],
+        help="Finds the pictures of a test set B that stand in the training set A, as exact or near copies.\n\n"
+        "Writes leakage.csv into the work_dir. Exit code 4: more of them than --fail-over allows.",
+    )
+)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -17,6 +17,7 @@ from fastdup_ray.records import MIN_SIDE, Box, Limits
 
 RunMode = Annotated[int, Field(ge=0, le=4)]
 NNMODELS = ("brute_force", "ball_tree", "lsh")
+AUTO = "auto"
 TURI_NAMES = ("nnmodel", "ccthreshold", "run_cc", "run_pagerank", "run_degree")
 
 
@@ -43,6 +44,11 @@ def _switch(value: Any) -> Any:
 def _nnmodel(value: Any) -> Any:
     text = str(value)
     return NNMODELS[int(text)] if text in ("0", "1", "2") else value
+
+
+def _labels(value: str) -> str:
+    """An absolute path: whoever writes the outputs may have another current folder."""
+    return value if value == "folder" else os.path.abspath(value)
 
 
 def _offset(value: int) -> int | None:
@@ -112,9 +118,13 @@ class RunConfig(BaseModel):
     faiss_mode: Annotated[
         str | None,
         AfterValidator(lambda value: value and _faiss_mode(value)),
-        Field(description="HNSW32 or Flat; not given: picked by the number of images."),
+        Field(
+            min_length=1,
+            description="HNSW32, Flat, or any faiss index such as IVF256,Flat; auto or not given: "
+            "picked by the number of images, k and memory.",
+        ),
     ] = None
-    faiss_param: Annotated[str, Field(description="Faiss parameters, such as efSearch=175.")] = ""
+    faiss_param: Annotated[str, Field(description="Faiss parameters, such as efSearch=175,nprobe=32.")] = ""
     bounding_box: Annotated[
         Annotated[str, AfterValidator(_box)] | None,
         Field(description="Crop every upright image to this first, in pixels: rows=100,cols=100,width=250,height=310."),
@@ -131,6 +141,14 @@ class RunConfig(BaseModel):
     run_cc: Annotated[Switch, Field(description="Write the connected components.")] = True
     run_pagerank: Annotated[Switch, Field(description="Fill the column pagerank.")] = True
     run_degree: Annotated[Switch, Field(description="Fill the column degree.")] = True
+
+    labels: Annotated[
+        Annotated[Location, AfterValidator(_labels)] | None,
+        Field(
+            description="Labels of the pictures: a CSV with the columns filename and label, or the word folder, "
+            "which takes the name of each picture's folder."
+        ),
+    ] = None
 
     executor: Annotated[
         Literal["ray", "inline"], Field(description="Where the work is done: on Ray, or in this process.")
@@ -265,23 +283,23 @@ def _refuse_contradictions(config: RunConfig) -> None:
         raise ConfigError("input_dir is missing: name a folder, a picture or a list file.")
     if Path(config.work_dir).is_file() and config.run_mode != 2:
         raise ConfigError(f"work_dir={config.work_dir!r} is a file; name a folder.")
+    if config.run_mode == 4 and config.inputs:
+        _refuse_in_mode_4(config)
     _refuse_what_is_not_there_yet(config)
 
 
-NOT_YET: dict[str, tuple[Any, ...]] = {
-    "distance": ("cosine",),
-    "run_mode": (0, 1, 2),
-    "faiss_mode": (None, "Flat", "HNSW32"),
-    "nnmodel": ("brute_force",),
-}
-"""Parameter -> the values whose function is there; any other is refused, never ignored."""
+def _refuse_in_mode_4(config: RunConfig) -> None:
+    if len(config.inputs) > 1:
+        raise ConfigError(f"input_dir={config.input_dir!r} is not possible: run_mode=4 takes one features file.")
+    given = {"num_images": config.num_images > 0}
+    given |= {name: getattr(config, name) is not None for name in ("min_offset", "max_offset")}
+    for name in filter(given.get, given):
+        raise ConfigError(
+            f"{name}={getattr(config, name)} is not possible: run_mode=4 scores the features as they are."
+        )
 
 
 def _refuse_what_is_not_there_yet(config: RunConfig) -> None:
-    for name, values in NOT_YET.items():
-        if getattr(config, name) not in values:
-            there = ", ".join(repr(value) for value in values if value is not None) or "leaving it out"
-            raise ConfigError(f"{name}={getattr(config, name)!r} is not there yet; so far: {there}.")
     for location in (config.work_dir, *config.inputs):
         if "://" in location:
             raise ConfigError(f"{location!r}: URIs are not there yet; so far: local files and folders.")

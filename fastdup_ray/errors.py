@@ -68,5 +68,11 @@ class LockedError(FastdupError):
     exit_code = 3
 
 
+class LeakageError(FastdupError):
+    """More pictures of the test set stand in the training set than are allowed."""
+
+    exit_code = 4
+
+
 class WorkerError(FastdupError):
     """The workers failed for a reason that is not a picture's."""

@@ -1,6 +1,7 @@
 """Every file name and CSV header of a work_dir, once."""
 
 import re
+from dataclasses import dataclass
 
 FORMAT_VERSION = 1
 
@@ -21,10 +22,35 @@ CONFIG = "config.json"
 SUMMARY = "summary.json"
 REPORT = "report/index.html"
 
+LABEL_CONFLICTS_CSV = "label_conflicts.csv"
+
+TRAIN_SIMILARITY_CSV = "train_similarity.csv"
+TRAIN_SIMILARITY = "train_similarity.parquet"
+KEPT = {SIMILARITY_CSV: TRAIN_SIMILARITY_CSV, SIMILARITY: TRAIN_SIMILARITY}
+"""What a scoring writes in the place of the indexed set's -> the name under which that is kept."""
+
+LEAKAGE_CSV = "leakage.csv"
+
 SHARDS = "shards"
 MERGED = f"{SHARDS}/merged.json"
 MERGED_MANIFEST = f"{SHARDS}/manifest.parquet"
 """Describe features.dat while a merge is put in place; then summary.json and manifest.parquet do."""
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """The files that tell of one set of pictures: the indexed one, or the one that was scored against it last."""
+
+    prefix: str
+
+    def of(self, name: str) -> str:
+        """The file of this set that is `name` for the indexed one."""
+        return self.prefix + name
+
+
+INDEXED = PictureSet("")
+SCORED = PictureSet("test_")
+SETS = (INDEXED, SCORED)
 
 LOCK = ".fastdup_ray.lock"
 """Who is writing to the work_dir."""
@@ -32,6 +58,8 @@ LOCK = ".fastdup_ray.lock"
 FEATURES_HEADER = ("index", "filename")
 BAD_HEADER = ("filename", "error_code", "message")
 PAIRS_HEADER = ("from", "to", "distance")
+LABEL_CONFLICTS_HEADER = (*PAIRS_HEADER, "label_from", "label_to")
+LEAKAGE_HEADER = ("test", "train", "similarity", "copy")
 COMPONENTS_INFO_HEADER = ("component_id", "count", "mean", "min", "max")
 COMPONENTS_HEADER = ("__id", "component_id", "pagerank", "degree", "count", "min_distance")
 

@@ -1,5 +1,6 @@
 """The run modes, each a short list of steps. The only place that knows them."""
 
+import json
 import logging
 import os
 import time
@@ -14,16 +15,26 @@ import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import ConfigError, InputError, WorkDirError, WorkerError
+from fastdup_ray.errors import ConfigError, FastdupError, InputError, WorkDirError, WorkerError
 from fastdup_ray.executors import Executor, cores, make_executor
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, fingerprint
-from fastdup_ray.features import earlier_sets, look_up
+from fastdup_ray.features import earlier_sets, look_up, open_complete
 from fastdup_ray.inputs import check_inputs, list_images
-from fastdup_ray.manifest import Manifest
-from fastdup_ray.neighbors.faiss_index import check_parameters
+from fastdup_ray.labels import check_labels
+from fastdup_ray.layout import INDEXED, SCORED
+from fastdup_ray.manifest import KEY, Manifest
+from fastdup_ray.neighbors import check_search
 from fastdup_ray.progress import with_progress
 from fastdup_ray.result import RunResult
+from fastdup_ray.scoring import (
+    check_before_work,
+    check_indexed,
+    indexed_facts,
+    search_indexed,
+    take_scored,
+    write_scored_outputs,
+)
 from fastdup_ray.steps import merge_features, search_neighbors, take_features, write_outputs, write_summary_only
 from fastdup_ray.storage import open_store
 from fastdup_ray.version import __version__
@@ -36,20 +47,44 @@ ROUNDS = 3
 SHARDS_PER_ACTOR = 8
 LARGEST_SHARD = 64 * BATCH
 
+OF_INDEX = ("nn_provider", "nnmodel", "faiss_mode", "faiss_param", "distance")
+"""Parameters that the index depends on."""
+
 LISTING_FIRST = 0.3
 """Seconds that a listing gets before Ray is started beside it: an empty folder is told at once."""
 
 
 def deduplicate(config: RunConfig) -> RunResult:
     """Does what `config` asks; raises a `FastdupError` whose text is one line for the user."""
-    check_parameters(config.faiss_param)
+    check_search(config, DIMENSIONS if config.run_mode in (0, 1) else None)
     check_inputs(config)
+    check_labels(config.labels)
     run = _Run(config)
     try:
         summary = run.by_mode()
     except OSError as error:
         raise WorkDirError(f"Writing to {run.store.location!r} failed: {error.strerror or error}.") from error
-    return RunResult(run.store.location, summary)
+    return RunResult(run.store.location, summary, run.files)
+
+
+def is_indexed(config: RunConfig) -> bool:
+    """Whether the work_dir already has the index that run mode 0 would make: of the same files, by the same model."""
+    check_inputs(config)
+    store = open_store(config.work_dir)
+    try:
+        facts = indexed_facts(store)
+        check_indexed(config.work_dir)
+        there = open_complete(store)
+        asked = json.loads(store.fetch(layout.CONFIG).read_bytes())
+    except (FastdupError, OSError, ValueError):
+        return False
+    if there is None or not config.reuse or facts["fingerprint"] != _model_facts(config)["fingerprint"]:
+        return False
+    manifest = _list(config)
+    if not there.entries.select(KEY).equals(manifest.keys()):
+        return False
+    same_index = all(asked.get(name) == getattr(config, name) for name in OF_INDEX)
+    return same_index and len(look_up(manifest, [], [there], config.max_pixels).missing) == 0
 
 
 class _Run:
@@ -61,22 +96,26 @@ class _Run:
         if config.run_mode == 2 and os.path.isfile(folder):
             folder, self._features_file = os.path.split(os.path.abspath(folder))
         self.store = open_store(folder)
+        self.files = SCORED if config.run_mode in (3, 4) else INDEXED
         self._model = _model_facts(config) if config.run_mode in (0, 1, 3) else {}
         self._cost: dict[str, Any] = {"read": 0, "seconds": {}, "cpu_seconds": 0.0}
 
     def by_mode(self) -> dict[str, Any]:
         """Does it; returns the summary."""
-        config, store = self.config, self.store
+        config, store, files = self.config, self.store, self.files
+        if files is SCORED:
+            check_before_work(store, self._model)
         store.prepare()
         if config.run_mode == 1 and (config.min_offset, config.max_offset) != (None, None):
             with store.lock(layout.LOCK, shared=True):
                 return self._features_of_range()
         with store.lock(layout.LOCK):
             store.remove_leftovers()
-            summary = {0: self._everything, 1: self._features, 2: self._from_features}[config.run_mode]()
-            store.remove(layout.SHARDS)
+            modes = (self._everything, self._features, self._from_features, self._score_new, self._score_features)
+            summary = modes[config.run_mode]()
+            store.remove(files.of(layout.SHARDS))
         if summary["counts"]["images"] == 0:
-            reasons = f"{layout.BAD_CSV} in {store.location!r} has the reasons"
+            reasons = f"{files.of(layout.BAD_CSV)} in {store.location!r} has the reasons"
             raise InputError(f"No good image among {summary['counts']['entries']:,}: {reasons}.")
         return summary
 
@@ -114,6 +153,20 @@ class _Run:
             summary = {"version": __version__} | facts | self._cost
             return self._after_features(executor, summary) if summary["counts"]["images"] else summary
 
+    def _score_new(self) -> dict[str, Any]:
+        with self._started() as (listed, executor):
+            manifest = listed.window(*self._range(listed))
+            executor.call("index", check_indexed, self.store.location)
+            return self._score(executor, self._make_features(manifest, executor, _facts(manifest)))
+
+    def _score_features(self) -> dict[str, Any]:
+        location = self.store.location
+        with make_executor(self.config, location) as executor:
+            executor.call("index", check_indexed, location)
+            with self._timed("features"):
+                facts = executor.call("index", take_scored, location, os.path.abspath(self.config.inputs[0]))
+            return self._score(executor, {"version": __version__} | facts | self._cost)
+
     # Their parts
 
     @contextmanager
@@ -149,7 +202,7 @@ class _Run:
         part: the range of the list that the manifest is, where it is to stand in files of its own.
         """
         config, store, facts = self.config, self.store, facts | self._model
-        if part is None:
+        if part is None and self.files is INDEXED:
             _refuse_other_pictures(config, store, manifest)
         fresh: list[str] = []
         with self._timed("features"):
@@ -158,7 +211,9 @@ class _Run:
             log.info("%d entries, %d of them to be read", len(manifest), len(missing))
             for _ in range(ROUNDS):
                 fresh += self._extract(manifest, missing, executor, facts)
-                merged = executor.call("index", merge_features, store.location, config, manifest, fresh, facts, part)
+                merged = executor.call(
+                    "index", merge_features, store.location, config, manifest, fresh, facts, part, self.files
+                )
                 if merged.counts:
                     return facts | {"counts": merged.counts} | self._cost
                 missing = merged.missing
@@ -181,6 +236,7 @@ class _Run:
             facts,
             config.model_path,
             config.compute == "gpu",
+            self.files.of(layout.SHARDS),
         )
         shards = manifest.shards(offsets, config.shard_size or _shard_size(len(offsets), actors))
         for receipt in with_progress(executor.extract(spec, shards), len(offsets)):
@@ -192,7 +248,15 @@ class _Run:
         location, config, features_file = self.store.location, self.config, self._features_file
         with self._timed("neighbors"):
             neighbors = executor.call("index", search_neighbors, location, config, features_file, summary["d"])
+        log.info("index %(index)s: %(why)s; recall %(recall)g", neighbors.summary)
         return executor.call("final", write_outputs, location, config, features_file, neighbors, summary)
+
+    def _score(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
+        location, config = self.store.location, self.config
+        with self._timed("neighbors"):
+            neighbors = executor.call("index", search_indexed, location, config, summary["d"])
+        log.info("index %(index)s: %(why)s; recall %(recall)g", neighbors.summary)
+        return executor.call("final", write_scored_outputs, location, config, neighbors, summary)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

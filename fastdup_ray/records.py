@@ -139,21 +139,28 @@ class Neighbors:
     """Each image's closest others, the closest first.
 
     similarity: (n, k) float64, cosines rounded to 6 decimals. indices: (n, k) int64, -1 where there is none.
-    summary: what was searched, how, and the measured recall.
+    summary: what was searched, how, and the measured recall. distance: (n, k) float64, the values of `metric`, by which
+    they are ordered: for `cosine` the cosines, else distances, 0 for equal rows.
     """
 
     similarity: np.ndarray
     indices: np.ndarray
     summary: dict[str, Any]
+    distance: np.ndarray
+    metric: str
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """m directed pairs: source, target (m,) int64 indices of images; value (m,) float64, 6 decimals."""
+    """m directed pairs: source, target (m,) int64 indices of images; value (m,) float64, 6 decimals.
+
+    less_is_closer: whether the values are distances.
+    """
 
     source: np.ndarray
     target: np.ndarray
     value: np.ndarray
+    less_is_closer: bool = False
 
     def __len__(self) -> int:
         return len(self.value)

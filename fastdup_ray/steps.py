@@ -32,6 +32,8 @@ from fastdup_ray.features import (
     read_names,
     whole_shards,
 )
+from fastdup_ray.labels import labels_of
+from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.manifest import ENTRIES, Manifest
 from fastdup_ray.neighbors import make_index
 from fastdup_ray.neighbors.search import neighbors_within, unit_rows
@@ -57,12 +59,20 @@ DIGESTED = (
     layout.IMAGES,
     layout.SIMILARITY,
     layout.COMPONENTS,
+    layout.LABEL_CONFLICTS_CSV,
     layout.CONFIG,
 )
 """Files whose digests stand in summary.json."""
 
 AFTER_FEATURES = (*(name for name in DIGESTED if name not in (*FEATURE_FILES, layout.CONFIG)), layout.REPORT)
 """What follows from the features, and has to go when they do."""
+
+OF_SCORING = (
+    *(SCORED.of(name) for name in (*FEATURE_FILES, layout.OUTLIERS_CSV, layout.IMAGES, layout.LABEL_CONFLICTS_CSV)),
+    *(SCORED.of(layout.CONFIG), SCORED.of(os.path.dirname(layout.REPORT)), layout.LEAKAGE_CSV, layout.TRAIN_SIMILARITY),
+)
+MARKS_OF_SCORING = (SCORED.of(layout.SUMMARY), SCORED.of(layout.SHARDS), layout.TRAIN_SIMILARITY_CSV)
+"""What follows from a scoring, and has to go when the indexed set is another; the marks tell that there was one."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ def merge_features(
     fresh: Sequence[str],
     facts: dict[str, Any],
     part: tuple[int, int] | None,
+    files: PictureSet = INDEXED,
 ) -> Merged:
     """Puts features.dat and its lists together, or those of the range `part` that the manifest is.
 
@@ -92,27 +103,32 @@ def merge_features(
     if len(found.missing):
         return Merged(None, found.missing)
     if part is None:
-        merge(store, manifest.uris(), found, facts)
+        merge(store, manifest.uris(), found, facts, files)
     else:
         merge_range(store, *part, manifest.uris(), found, facts)
-    return Merged(_counts(found.entries), found.missing)
+    return Merged(counts_of(found.entries), found.missing)
 
 
 def take_features(work_dir: str, features_file: str) -> dict[str, Any]:
     """Run mode 2: the stored features, checked; ranges of run mode 1 are merged first. Returns the facts of them."""
     store = open_store(work_dir)
+    if features_file == SCORED.of(layout.FEATURES) and was_scored(store):
+        raise InputError(
+            f"{features_file} in {store.location!r} is of a scoring, which this run would take away; "
+            "make the features of those pictures in a work_dir of their own (run_mode=1)."
+        )
     if features_file != layout.FEATURES:
-        return _facts_of_own(store, features_file)
+        return facts_of_own(store, features_file)
     try:
         if ranges := open_ranges(store):
             return _facts_of_ranges(store, ranges)
         described = open_complete(store)
         if described is None:
-            return _facts_of_own(store, features_file)
+            return facts_of_own(store, features_file)
         check_digest(store, layout.FEATURES_CSV, described.facts["sha256"][layout.FEATURES_CSV])
     except (DamagedError, FileNotFoundError) as error:
         raise DamagedError(f"{error} Make it again (run_mode=1), or put the file back.") from None
-    return {name: described.facts[name] for name in FACTS} | {"counts": _counts(described.entries)}
+    return {name: described.facts[name] for name in FACTS} | {"counts": counts_of(described.entries)}
 
 
 def _facts_of_ranges(store: Store, ranges: list[FeatureSet]) -> dict[str, Any]:
@@ -123,10 +139,10 @@ def _facts_of_ranges(store: Store, ranges: list[FeatureSet]) -> dict[str, Any]:
                 f"{store.location!r} has {layout.FEATURES} and also ranges of another list: take one or the other away."
             )
     facts = merge_ranges(store, ranges)
-    return facts | {"counts": _counts(pa.concat_tables(part.entries for part in ranges))}
+    return facts | {"counts": counts_of(pa.concat_tables(part.entries for part in ranges))}
 
 
-def _facts_of_own(store: Store, features_file: str) -> dict[str, Any]:
+def facts_of_own(store: Store, features_file: str) -> dict[str, Any]:
     """Of features that no run of ours describes: made by `save_binary_feature`, or by somebody else."""
     for name in (features_file, features_file + ".csv"):
         if not store.exists(name):
@@ -165,15 +181,16 @@ def write_outputs(
     """The final task: everything that people read. summary.json comes last: it says that all else is whole."""
     start = time.monotonic()
     store = open_store(work_dir)
-    counts = summary["counts"] | write_results(store, config, _load_images(store, features_file), neighbors)
-    summary = summary | {"counts": counts, "neighbors": neighbors.summary}
-    _write_config(store, config)
+    images = load_images(store, features_file, INDEXED, config.labels)
+    counts = summary["counts"] | write_results(store, config, images, neighbors)
+    summary = summary | {"counts": counts, "neighbors": neighbors.summary, "features_file": features_file}
+    write_config(store, config)
     if config.report:
         write_report(store, summary)
     else:
         store.remove(layout.REPORT)
     summary["seconds"] = summary["seconds"] | {"outputs": round(time.monotonic() - start, 3)}
-    return _write_summary(store, summary)
+    return write_summary(store, summary)
 
 
 def write_summary_only(work_dir: str, config: RunConfig, summary: dict[str, Any]) -> dict[str, Any]:
@@ -182,11 +199,11 @@ def write_summary_only(work_dir: str, config: RunConfig, summary: dict[str, Any]
     for name in AFTER_FEATURES:
         store.remove(name)
     store.remove_if_empty(os.path.dirname(layout.REPORT))
-    _write_config(store, config)
-    return _write_summary(store, summary)
+    write_config(store, config)
+    return write_summary(store, summary)
 
 
-def _counts(entries: pa.Table) -> dict[str, int]:
+def counts_of(entries: pa.Table) -> dict[str, int]:
     return {
         "entries": entries.num_rows,
         "images": int(entries["rows"].to_numpy().sum()),
@@ -194,24 +211,41 @@ def _counts(entries: pa.Table) -> dict[str, int]:
     }
 
 
-def _load_images(store: Store, features_file: str) -> Images:
-    """The images of a features file, in its order."""
+def load_images(store: Store, features_file: str, files: PictureSet, labels: str | None = None) -> Images:
+    """The images of a features file of the set `files`, in its order."""
     names = read_names(store.fetch(features_file + ".csv"))
-    if features_file == layout.FEATURES and store.exists(layout.MANIFEST):
-        entries = pq.read_table(store.fetch(layout.MANIFEST), schema=ENTRIES)
-        return Images(names, entries_of_rows(entries))
-    unknown = {field.name: pa.nulls(len(names), field.type) for field in ENTRIES}
-    return Images(names, pa.table(unknown | {"uri": printable_column(names).cast(pa.string())}, ENTRIES))
+    if features_file == files.of(layout.FEATURES) and store.exists(files.of(layout.MANIFEST)):
+        entries = entries_of_rows(pq.read_table(store.fetch(files.of(layout.MANIFEST)), schema=ENTRIES))
+    else:
+        unknown = {field.name: pa.nulls(len(names), field.type) for field in ENTRIES}
+        entries = pa.table(unknown | {"uri": printable_column(names).cast(pa.string())}, ENTRIES)
+    return Images(names, entries, labels_of(labels, names, entries["uri"].cast(pa.large_binary())))
 
 
-def _write_config(store: Store, config: RunConfig) -> None:
-    with store.create(layout.CONFIG) as path:
+def write_config(store: Store, config: RunConfig, files: PictureSet = INDEXED) -> None:
+    with store.create(files.of(layout.CONFIG)) as path:
         content = json.loads(printable(json.dumps(config.model_dump(), ensure_ascii=False)))
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def _write_summary(store: Store, summary: dict[str, Any]) -> dict[str, Any]:
-    digests = {name: file_sha256(store.fetch(name)) for name in DIGESTED if store.exists(name)}
-    summary = summary | {"sha256": digests}
-    write_json(store, layout.SUMMARY, summary)
+def write_summary(store: Store, summary: dict[str, Any], files: PictureSet = INDEXED) -> dict[str, Any]:
+    """Puts summary.json with the digests of all else; what was scored against an earlier index goes then."""
+    own = summary.get("features_file", layout.FEATURES)
+    names = {*DIGESTED, own, own + ".csv"} if files is INDEXED else {*map(files.of, DIGESTED), *layout.KEPT}
+    summary = summary | {"sha256": {n: file_sha256(store.fetch(n)) for n in sorted(names) if store.exists(n)}}
+    write_json(store, files.of(layout.SUMMARY), summary)
+    if files is INDEXED:
+        remove_scoring(store)
     return summary
+
+
+def was_scored(store: Store) -> bool:
+    """Whether files that begin with `test_` are of a scoring, finished or not."""
+    return any(store.exists(mark) for mark in MARKS_OF_SCORING)
+
+
+def remove_scoring(store: Store) -> None:
+    """Takes away what an earlier scoring left, finished or not; files of the user's own with such names stay."""
+    if was_scored(store):
+        for name in (*OF_SCORING, *MARKS_OF_SCORING):
+            store.remove(name)

@@ -109,7 +109,8 @@ def write_work_dir(out: Path, photos: Path) -> None:
 
     (out / "config.json").write_text(json.dumps(CONFIG))
     counts = {"images": 6, "bad": 1, "pairs": 8, "outliers": 1, "components": 1}
-    (out / "summary.json").write_text(json.dumps({"counts": counts}))
+    neighbors = {"index": "Flat", "why": "faiss_mode=Flat", "metric": "cosine", "k": 2, "recall": 1.0}
+    (out / "summary.json").write_text(json.dumps({"counts": counts, "neighbors": neighbors}))
     (out / "report").mkdir()
     (out / "report/index.html").write_text('<!doctype html><p>f&lt;b&gt;.jpg <a href="https://example.org/">more</a>\n')
 

@@ -294,6 +294,18 @@ def test_the_order_of_the_file_counts_where_a_distance_rises(store, photos):
     assert made.pictures == [shown_name(4), shown_name(5)]
 
 
+@pytest.mark.parametrize(("values", "measure"), [((0.0, 0.5), "Distance"), ((0.9, 0.8), "Similarity")])
+def test_the_order_of_a_csv_alone_tells_distances_from_similarities(values, measure, photos, tmp_path):
+    pairs = [(0, 1, values[0]), (2, 3, values[1])]
+    write_pairs(open_store(tmp_path), layout.SIMILARITY_CSV, encoded(photos), pairs)
+    write_pairs(open_store(tmp_path), layout.OUTLIERS_CSV, encoded(photos), pairs[::-1])
+    for gallery, file in (
+        (create_duplicates_gallery, layout.SIMILARITY_CSV),
+        (create_outliers_gallery, layout.OUTLIERS_CSV),
+    ):
+        assert measure in Page(gallery(tmp_path / file)).text
+
+
 def test_a_csv_alone_is_enough(store, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     csv = tmp_path / "elsewhere" / "renamed.csv"

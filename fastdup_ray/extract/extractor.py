@@ -35,7 +35,7 @@ class ExtractSpec:
 
     threads: of this extractor. timeout: seconds for one picture, or frame of a video. memory: MiB that decoding may
     take; used only where the extractor has a process of its own. facts: what each shard's JSON says of the list.
-    model_path: another model than the embedded one. gpu: the model runs there.
+    model_path: another model than the embedded one. gpu: the model runs there. shards: the folder for them.
     """
 
     work_dir: str
@@ -46,6 +46,7 @@ class ExtractSpec:
     facts: dict[str, Any]
     model_path: str | None = None
     gpu: bool = False
+    shards: str = layout.SHARDS
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -252,7 +253,7 @@ def quarantine(spec: ExtractSpec, shard: Shard, error: BadImageError) -> ShardRe
 
 def _put(store: Store, spec: ExtractSpec, shard: Shard, entries: list[Entry], blocks: list[np.ndarray]) -> ShardReceipt:
     # Another attempt at the same range may be alive: each writes under a name of its own.
-    stem = f"{layout.SHARDS}/{layout.range_stem(shard.start, shard.stop)}-{uuid.uuid4().hex[:12]}"
+    stem = f"{spec.shards}/{layout.range_stem(shard.start, shard.stop)}-{uuid.uuid4().hex[:12]}"
     facts = spec.facts | {"min_offset": shard.start, "max_offset": shard.stop, "fingerprint": spec.fingerprint}
     write_shard(store, stem, encoded(entry.uri for entry in entries), entries_table(entries), blocks, facts)
     bad = sum(entry.error_code is not None for entry in entries)

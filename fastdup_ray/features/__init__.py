@@ -20,10 +20,21 @@ from fastdup_ray.features.files import (
     open_shard,
     read_names,
     save_binary_feature,
+    write_bad,
+    write_names,
+    write_rows,
     write_shard,
 )
 from fastdup_ray.features.known import Found, earlier_sets, look_up, whole_shards
-from fastdup_ray.features.merge import merge, merge_range, merge_ranges, open_ranges, row_blocks
+from fastdup_ray.features.merge import (
+    merge,
+    merge_range,
+    merge_ranges,
+    of_stems,
+    open_ranges,
+    ranges_as_one,
+    row_blocks,
+)
 
 __all__ = [
     "FeatureSet",
@@ -40,13 +51,18 @@ __all__ = [
     "merge",
     "merge_range",
     "merge_ranges",
+    "of_stems",
     "open_complete",
     "open_merged",
     "open_ranges",
     "open_shard",
+    "ranges_as_one",
     "read_names",
     "row_blocks",
     "save_binary_feature",
     "whole_shards",
+    "write_bad",
+    "write_names",
+    "write_rows",
     "write_shard",
 ]

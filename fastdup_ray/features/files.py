@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from fastdup_ray import layout
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.inputs.video import frame_digest, frame_suffix, frame_time
+from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.manifest import ENTRIES
 from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import Store, open_store
@@ -69,31 +70,32 @@ def open_shard(store: Store, stem: str) -> FeatureSet:
         raise DamagedError(f"{stem}.json is not of this version of fastdup_ray.") from None
 
 
-def open_complete(store: Store) -> FeatureSet | None:
-    """features.dat that a finished run made, checked; None where there is none; raises `DamagedError`."""
-    return _open_described(store, layout.SUMMARY, layout.MANIFEST)
+def open_complete(store: Store, files: PictureSet = INDEXED) -> FeatureSet | None:
+    """features.dat (or the like) that a finished run made, checked; None where there is none; raises `DamagedError`."""
+    return _open_described(store, files, layout.SUMMARY, layout.MANIFEST)
 
 
-def open_merged(store: Store) -> FeatureSet | None:
+def open_merged(store: Store, files: PictureSet = INDEXED) -> FeatureSet | None:
     """The same, but also of a run that died after it had merged: then files under shards/ describe features.dat."""
     try:
-        merged = _open_described(store, layout.MERGED, layout.MERGED_MANIFEST)
+        merged = _open_described(store, files, layout.MERGED, layout.MERGED_MANIFEST)
     except DamagedError:
         merged = None
-    return merged or open_complete(store)
+    return merged or open_complete(store, files)
 
 
-def _open_described(store: Store, description: str, manifest: str) -> FeatureSet | None:
+def _open_described(store: Store, files: PictureSet, description: str, manifest: str) -> FeatureSet | None:
+    description, manifest, features = (files.of(name) for name in (description, manifest, layout.FEATURES))
     if not store.exists(description):
         return None
     try:
         facts = read_json(store, description)
         if "list_sha256" not in facts:
             return None  # of features of the user's own
-        for name in (layout.FEATURES, manifest):
+        for name in (features, manifest):
             check_digest(store, name, facts["sha256"][name])
         entries = pq.read_table(store.fetch(manifest), schema=ENTRIES)
-        return FeatureSet(_mapped(store.fetch(layout.FEATURES), facts["d"], entries), entries, facts)
+        return FeatureSet(_mapped(store.fetch(features), facts["d"], entries), entries, facts)
     except FileNotFoundError as error:
         raise DamagedError(str(error)) from None
     except (KeyError, pa.ArrowInvalid):

@@ -24,28 +24,30 @@ from fastdup_ray.features.files import (
 )
 from fastdup_ray.features.known import Found
 from fastdup_ray.inputs.video import frame_suffix
+from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.manifest import ENTRIES
 from fastdup_ray.sealed import file_sha256, write_json
 from fastdup_ray.storage import Store
 from fastdup_ray.tables import read_csv, write_parquet
 
 
-def merge(store: Store, uris: Names, found: Found, facts: dict[str, Any]) -> None:
-    """Writes features.dat, its names, the bad lists and manifest.parquet.
+def merge(store: Store, uris: Names, found: Found, facts: dict[str, Any], files: PictureSet = INDEXED) -> None:
+    """Writes features.dat, its names, the bad lists and manifest.parquet, under the names that `files` has for them.
 
     They may take the place of files that they are made of. So the new manifest and the digests are put first, under
     shards/: whenever the run dies, features.dat is described, be it the old one or the new.
     """
     entries = _renumbered(found.entries)
-    with store.create(layout.FEATURES) as path:
+    features, manifest = files.of(layout.FEATURES), files.of(layout.MERGED_MANIFEST)
+    with store.create(features) as path:
         digest = write_rows(path, row_blocks(found))
-        write_parquet(store, layout.MERGED_MANIFEST, entries)
-        sha256 = {layout.FEATURES: digest, layout.MERGED_MANIFEST: file_sha256(store.fetch(layout.MERGED_MANIFEST))}
-        write_json(store, layout.MERGED, facts | {"sha256": sha256})
-    write_parquet(store, layout.MANIFEST, entries)
-    write_names(store, layout.FEATURES_CSV, names_of(uris, entries))
+        write_parquet(store, manifest, entries)
+        sha256 = {features: digest, manifest: file_sha256(store.fetch(manifest))}
+        write_json(store, files.of(layout.MERGED), facts | {"sha256": sha256})
+    write_parquet(store, files.of(layout.MANIFEST), entries)
+    write_names(store, files.of(layout.FEATURES_CSV), names_of(uris, entries))
     for name in (layout.BAD_CSV, layout.BAD_CSV_TWIN):
-        write_bad(store, name, uris, entries)
+        write_bad(store, files.of(name), uris, entries)
 
 
 def merge_range(store: Store, start: int, stop: int, uris: Names, found: Found, facts: dict[str, Any]) -> None:
@@ -79,13 +81,24 @@ def open_ranges(store: Store) -> list[FeatureSet]:
 
 def merge_ranges(store: Store, ranges: list[FeatureSet]) -> dict[str, Any]:
     """`merge` of ranges that `open_ranges` gave; returns the facts of the list."""
+    facts, uris, found = ranges_as_one(store, ranges)
+    merge(store, uris, found, facts)
+    return facts
+
+
+def ranges_as_one(store: Store, ranges: list[FeatureSet]) -> tuple[dict[str, Any], Names, Found]:
+    """The facts of the list whose ranges `open_ranges` gave, the names of its entries, and what is known of them."""
+    stems = [layout.range_stem(part.facts["min_offset"], part.facts["max_offset"]) for part in ranges]
     own = ("min_offset", "max_offset", "sha256")
     facts = {name: value for name, value in ranges[0].facts.items() if name not in own}
-    entries = pa.concat_tables(part.entries for part in ranges)
-    source = np.repeat(np.arange(len(ranges)), [part.entries.num_rows for part in ranges])
-    stems = [layout.range_stem(part.facts["min_offset"], part.facts["max_offset"]) for part in ranges]
-    merge(store, _uris(store, stems, entries), Found(entries, ranges, source), facts)
-    return facts
+    return facts, *of_stems(store, stems, ranges)
+
+
+def of_stems(store: Store, stems: list[str], sets: list[FeatureSet]) -> tuple[Names, Found]:
+    """The names of the entries of `sets`, one set after the other, and what is known of them; stems: of their files."""
+    entries = pa.concat_tables(part.entries for part in sets)
+    source = np.repeat(np.arange(len(sets)), [part.entries.num_rows for part in sets])
+    return _uris(store, stems, entries), Found(entries, sets, source)
 
 
 def _uris(store: Store, stems: list[str], entries: pa.Table) -> Names:

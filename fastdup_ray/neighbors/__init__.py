@@ -1,6 +1,6 @@
-"""Nearest neighbours of unit-length rows, by the inner product.
+"""Nearest neighbours of rows of length 1.
 
-A new provider is one file with a class of the protocol `NeighborIndex`, and one line in `make_index`.
+A new provider is one class of the protocol `NeighborIndex`, and one line in `make_index`.
 """
 
 from pathlib import Path
@@ -8,36 +8,72 @@ from typing import Protocol
 
 import numpy as np
 
-from fastdup_ray.config import RunConfig
-from fastdup_ray.neighbors.faiss_index import FaissIndex, check_parameters
-
-FLAT, HNSW = "Flat", "HNSW32"
-
-FLAT_UP_TO = 50_000
-"""Rows up to which the exact index is as fast as HNSW32 (50,000 x 576 on two cores: 15 s and 12 s)."""
+from fastdup_ray.config import AUTO, RunConfig
+from fastdup_ray.errors import ConfigError
+from fastdup_ray.neighbors.choice import choose, ef_search
+from fastdup_ray.neighbors.faiss_index import FaissIndex, check_parameters, parameters_of
+from fastdup_ray.neighbors.turi import BallTree, Lsh
 
 
 class NeighborIndex(Protocol):
-    """xb, xq: (nb, d), (nq, d) float32 of length 1; D: (nq, k) cosines; I: (nq, k) rows of xb, -1 for none."""
+    """xb, xq: (nb, d), (nq, d) float32 of length 1; D: (nq, k) values of its own; I: (nq, k) rows of xb, -1 for none.
+
+    n, d: rows that it holds, and their length. exact: whether it finds the true nearest by `metric`. why: it was taken.
+    """
 
     name: str
+    why: str
+    metric: str
+    n: int
+    d: int
     exact: bool
 
     def add(self, xb: np.ndarray) -> None:
         """All rows at once: an HNSW graph of several calls finds less."""
+
+    def candidates(self, k: int) -> int:
+        """How many to ask for, so that the k nearest are among them."""
 
     def search(self, xq: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]: ...
 
     def save(self, path: Path) -> None: ...
 
 
-def index_name(config: RunConfig, n: int) -> str:
-    """Which index a run over n rows uses."""
+def check_search(config: RunConfig, d: int | None = None) -> None:
+    """Raises `ConfigError` where metric, provider, faiss_mode and faiss_param do not go together.
+
+    d: the length of the rows, where it is known yet.
+    """
+    mode = config.faiss_mode
     if config.nn_provider == "turi":
-        return FLAT
-    return config.faiss_mode or (FLAT if n <= FLAT_UP_TO else HNSW)
+        if config.nnmodel == "lsh" and config.distance == "manhattan":
+            raise ConfigError(
+                "distance='manhattan' is not possible with nnmodel='lsh': take brute_force or ball_tree, "
+                "or Flat or HNSW32 of nn_provider='faiss'."
+            )
+        check_parameters(config.faiss_param)
+    elif d is None or mode in (None, AUTO):
+        check_parameters(config.faiss_param)
+    else:
+        check_parameters(config.faiss_param, f"{mode} has", parameters_of(mode, d, config.distance))
 
 
 def make_index(config: RunConfig, n: int, d: int, threads: int) -> NeighborIndex:
-    parameters = config.faiss_param if config.nn_provider == "faiss" else ""
-    return FaissIndex(index_name(config, n), d, check_parameters(parameters), threads)
+    """The index, still empty, for n rows of d numbers; raises `ConfigError`."""
+    check_search(config, d)
+    choice = choose(config, n, d)
+    if choice.name == BallTree.name:
+        return BallTree(d, threads, config.distance, choice.why)
+    if choice.name == Lsh.name:
+        return Lsh(d, threads, config.distance, choice.why)
+    parameters = check_parameters(config.faiss_param) if config.nn_provider == "faiss" else {}
+    ef = ef_search(config.nearest_neighbors_k)
+    return FaissIndex(choice.name, d, parameters, threads, config.distance, choice.why, ef)
+
+
+def load_index(path: Path, config: RunConfig, threads: int) -> NeighborIndex:
+    """The index of an earlier run, with the search parameters of this one; raises `DamagedError` for any other file.
+
+    It is searched whatever provider and faiss_mode this run names.
+    """
+    return FaissIndex.load(path, check_parameters(config.faiss_param), threads, config.distance)

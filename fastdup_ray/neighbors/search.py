@@ -1,19 +1,20 @@
-"""Each row's k nearest others, their exact cosines, and how many of the true ones were found."""
+"""The k nearest rows of each query, their exact cosines, and how many of the true ones were found."""
 
 import numpy as np
 
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.neighbors import NeighborIndex
+from fastdup_ray.neighbors.metrics import COSINE, DECIMALS, closeness, is_distance, values_of
 from fastdup_ray.records import Neighbors
 
 BLOCK = 8_192
 """Queries at a time."""
 
 SAMPLE = 1_000
-"""Rows searched exactly to measure the recall of an approximate index."""
+"""Queries searched exactly to measure the recall of an approximate index."""
 
-DECIMALS = 6
-
+SPARE = 8
+"""Rows more than asked for that are ranked anew: single precision can mistake the order of the last ones."""
 
 UNIT = 1e-4
 """How far from 1 the length of a row may be that is taken as it is; the model's rows are within 1e-6."""
@@ -36,46 +37,64 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
 
 def neighbors_within(index: NeighborIndex, rows: np.ndarray, k: int) -> Neighbors:
     """The k nearest others of each of `rows`, (n, d) float32 of length 1, which `index` holds."""
-    n = len(rows)
-    k = min(k, n - 1)
-    indices = np.empty((n, k), np.int64)
-    similarity = np.empty((n, k), np.float64)
-    for start in range(0, n if k else 0, BLOCK):
-        own = np.arange(start, min(start + BLOCK, n))
-        found = _without_own(index.search(rows[own], k + 1)[1], own)
-        similarity[own], indices[own] = _closest_first(cosines(rows, own, found), found)
-    recall = 1.0 if index.exact or not k else _recall(index, rows, similarity)
-    return Neighbors(similarity, indices, {"index": index.name, "k": k, "recall": recall})
+    return _neighbors(index, rows, rows, min(k, len(rows) - 1), within=True)
 
 
-def cosines(rows: np.ndarray, own: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Cosine of rows[own[i]] and rows[others[i, j]], (m, k) float64 with 6 decimals; NaN where others is -1.
+def neighbors_of(index: NeighborIndex, rows: np.ndarray, queries: np.ndarray, k: int) -> Neighbors:
+    """The k nearest of `rows`, (n, d) float32 of length 1, which `index` holds, for each of `queries`, (m, d).
 
-    Computed anew from the rows: what an index returns depends on its blocking, this does not.
+    A row that is equal to a query is its neighbour like any other. Raises `DamagedError` where `index` is of others.
     """
-    dots = np.einsum("md,mkd->mk", rows[own], rows[others], dtype=np.float64)
-    return np.where(others < 0, np.nan, np.round(np.clip(dots, -1, 1), DECIMALS) + 0.0)
+    return _neighbors(index, rows, queries, min(k, len(rows)), within=False)
+
+
+def _neighbors(index: NeighborIndex, rows: np.ndarray, queries: np.ndarray, k: int, *, within: bool) -> Neighbors:
+    """within: the queries are the rows themselves, and none is its own neighbour."""
+    if (index.n, index.d) != rows.shape:
+        raise DamagedError(
+            f"The index is of {index.n:,} rows of {index.d}, the features are {len(rows):,} rows of {rows.shape[1]}."
+        )
+    m, metric = len(queries), index.metric
+    indices = np.empty((m, k), np.int64)
+    distance = np.empty((m, k), np.float64)
+    candidates = min(max(index.candidates(k + within), k + within + SPARE), len(rows))
+    for start in range(0, m if k else 0, BLOCK):
+        own = np.arange(start, min(start + BLOCK, m))
+        found = index.search(queries[own], candidates)[1]
+        found = _without_own(found, own) if within else found
+        distance[own], indices[own] = _closest(queries[own], rows, found, metric, k)
+    similarity = values_of(queries, rows, indices, COSINE) if is_distance(metric) else distance
+    recall = 1.0 if index.exact or not k or not m else _recall(rows, queries, distance, metric, within=within)
+    summary = {"index": index.name, "why": index.why, "metric": metric, "k": k, "recall": recall}
+    return Neighbors(similarity, indices, summary, distance, metric)
 
 
 def _without_own(found: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """(m, k + 1) -> (m, k): itself taken out, or the last one where more than k others are as close as itself."""
-    drop = found == own[:, None]
-    drop[~drop.any(axis=1), -1] = True
-    return found[~drop].reshape(len(found), -1)
+    """-1 in place of itself."""
+    return np.where(found == own[:, None], -1, found)
 
 
-def _closest_first(similarity: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    order = np.lexsort((indices, -similarity), axis=-1)
-    return np.take_along_axis(similarity, order, 1), np.take_along_axis(indices, order, 1)
+def _closest(
+    queries: np.ndarray, rows: np.ndarray, found: np.ndarray, metric: str, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k closest of those that were found, their exact values and their indices, both (m, k); ties by index."""
+    values = values_of(queries, rows, found, metric)
+    order = np.lexsort((found, -closeness(values, metric)), axis=-1)[:, :k]
+    return np.take_along_axis(values, order, 1), np.take_along_axis(found, order, 1)
 
 
-def _recall(index: NeighborIndex, rows: np.ndarray, similarity: np.ndarray) -> float:
+def _recall(rows: np.ndarray, queries: np.ndarray, distance: np.ndarray, metric: str, *, within: bool) -> float:
     """The part of the true k nearest that was found, on a sample; of equally close ones any counts."""
     import faiss
 
-    n, k = similarity.shape
-    sample = np.sort(np.random.default_rng(0).choice(n, min(n, SAMPLE), replace=False))
-    _, true = faiss.knn(np.ascontiguousarray(rows[sample]), rows, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
-    farthest = np.nanmin(cosines(rows, sample, _without_own(true, sample)), axis=1)
-    found = np.nan_to_num(similarity[sample], nan=-2.0) >= farthest[:, None] - 10.0**-DECIMALS
+    from fastdup_ray.neighbors.faiss_index import FAISS_METRIC
+
+    m, k = distance.shape
+    sample = np.sort(np.random.default_rng(0).choice(m, min(m, SAMPLE), replace=False))
+    asked = np.ascontiguousarray(queries[sample])
+    _, true = faiss.knn(asked, rows, min(k + within + SPARE, len(rows)), metric=FAISS_METRIC[metric])
+    true = _without_own(true, sample) if within else true
+    exact, _ = _closest(asked, rows, true, metric, k)
+    farthest = closeness(exact, metric).min(axis=1)
+    found = closeness(distance[sample], metric) >= farthest[:, None] - 10.0**-DECIMALS
     return round(float(found.mean()), 6)

@@ -1,7 +1,7 @@
 """similarity.csv, outliers.csv, the component files, and the same tables in parquet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 
 from fastdup_ray import layout
 from fastdup_ray.analysis.components import Components, components_of, edges_of
-from fastdup_ray.analysis.pairs import name_ranks, ordered, outliers_below, pairs_above
+from fastdup_ray.analysis.pairs import name_ranks, ordered, outliers_below, pairs_above, similar_above
 from fastdup_ray.config import RunConfig
+from fastdup_ray.layout import PictureSet
 from fastdup_ray.manifest import STATISTICS
 from fastdup_ray.records import Neighbors, Pairs
 from fastdup_ray.storage import Store
@@ -23,11 +24,13 @@ COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COM
 class Images:
     """The good images, one a row of features.dat.
 
-    names: (n,) raw bytes. entries: `manifest.ENTRIES`, the entry that each row is of.
+    names: (n,) raw bytes. entries: `manifest.ENTRIES`, the entry that each row is of. labels: (n,) text, null where a
+    picture has none; None where none were given.
     """
 
     names: pa.Array | pa.ChunkedArray
     entries: pa.Table
+    labels: pa.Array | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -38,16 +41,15 @@ def write_results(store: Store, config: RunConfig, images: Images, neighbors: Ne
     ranks = name_ranks(images.names)
     pairs = ordered(pairs_above(neighbors, config.threshold), ranks, closest_first=True)
     outliers = ordered(outliers_below(neighbors, config.lower_threshold), ranks, closest_first=False)
-    _write_images(store, images)
-    _write_pairs(store, layout.SIMILARITY_CSV, images, pairs)
-    _write_pairs(store, layout.OUTLIERS_CSV, images, outliers)
-    write_parquet(store, layout.SIMILARITY, _pairs_table(images, pairs))
+    _write_images(store, images, layout.INDEXED)
+    _write_pairs(store, images, images, pairs, outliers, layout.INDEXED)
     counts = {
         "pairs": len(pairs),
         "distinct_pairs": _distinct(pairs),
         "outliers": len(outliers),
         "exact_copies": _exact_copies(images),
     }
+    counts |= _write_label_conflicts(store, images, images, pairs, layout.INDEXED)
     if config.run_cc:
         return counts | {"components": _write_components(store, config, images, neighbors)}
     for name in COMPONENT_FILES:
@@ -55,26 +57,79 @@ def write_results(store: Store, config: RunConfig, images: Images, neighbors: Ne
     return counts
 
 
-def _write_images(store: Store, images: Images) -> None:
+def write_scored(
+    store: Store, config: RunConfig, images: Images, indexed: Images, neighbors: Neighbors
+) -> dict[str, int]:
+    """The same of new images that were looked for among the indexed ones; returns the counts for test_summary.json.
+
+    neighbors: indices are of `indexed`.
+    """
+    ranks = name_ranks(images.names), name_ranks(indexed.names)
+    pairs = ordered(pairs_above(neighbors, config.threshold), *ranks, closest_first=True)
+    outliers = ordered(outliers_below(neighbors, config.lower_threshold), *ranks, closest_first=False)
+    _write_images(store, images, layout.SCORED)
+    _write_pairs(store, images, indexed, pairs, outliers, layout.SCORED)
+    counts = {
+        "indexed": len(indexed),
+        "pairs": len(pairs),
+        "distinct_pairs": len(pairs),
+        "outliers": len(outliers),
+        "exact_copies": int((twins(images, indexed) >= 0).sum()),
+    }
+    return counts | _write_label_conflicts(store, images, indexed, pairs, layout.SCORED)
+
+
+def _write_images(store: Store, images: Images, files: PictureSet) -> None:
     columns = ("size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS)
     table = pa.table(
         {"index": np.arange(len(images)), "filename": printable_column(images.names)}
         | {name: images.entries[name] for name in columns}
     )
-    write_parquet(store, layout.IMAGES, table)
+    if images.labels is not None:
+        table = table.append_column("label", images.labels)
+    write_parquet(store, files.of(layout.IMAGES), table)
 
 
-def _ends(images: Images, pairs: Pairs) -> list[pa.Array | pa.ChunkedArray]:
-    return [images.names.take(pa.array(end)) for end in (pairs.source, pairs.target)]
+def _write_pairs(
+    store: Store, sources: Images, targets: Images, pairs: Pairs, outliers: Pairs, files: PictureSet
+) -> None:
+    """Pairs and outliers, whose sources and targets are those."""
+    columns = _columns(sources, targets, pairs)
+    write_csv(store, layout.SIMILARITY_CSV, layout.PAIRS_HEADER, columns)
+    outlier_columns = _columns(sources, targets, outliers)
+    write_csv(store, files.of(layout.OUTLIERS_CSV), layout.PAIRS_HEADER, outlier_columns)
+    ends = [printable_column(end) for end in columns[:2]]
+    write_parquet(store, layout.SIMILARITY, pa.table([*ends, pa.array(pairs.value)], layout.PAIRS_HEADER))
 
 
-def _write_pairs(store: Store, name: str, images: Images, pairs: Pairs) -> None:
-    write_csv(store, name, layout.PAIRS_HEADER, [*_ends(images, pairs), pairs.value])
+def _columns(sources: Images, targets: Images, pairs: Pairs) -> list[pa.Array | pa.ChunkedArray | np.ndarray]:
+    """The names of both ends, and the values."""
+    return [sources.names.take(pa.array(pairs.source)), targets.names.take(pa.array(pairs.target)), pairs.value]
 
 
-def _pairs_table(images: Images, pairs: Pairs) -> pa.Table:
-    ends = [printable_column(end) for end in _ends(images, pairs)]
-    return pa.table([*ends, pa.array(pairs.value)], layout.PAIRS_HEADER)
+def _write_label_conflicts(
+    store: Store, sources: Images, targets: Images, pairs: Pairs, files: PictureSet
+) -> dict[str, int]:
+    """The pairs whose labels differ, in their order; returns the counts of labelled images and of such pairs."""
+    name = files.of(layout.LABEL_CONFLICTS_CSV)
+    if sources.labels is None or targets.labels is None:
+        store.remove(name)
+        return {}
+    labels = sources.labels.take(pa.array(pairs.source)), targets.labels.take(pa.array(pairs.target))
+    differ = pc.fill_null(pc.not_equal(*labels), False)
+    rows = differ.to_numpy(zero_copy_only=False)
+    found = replace(pairs, source=pairs.source[rows], target=pairs.target[rows], value=pairs.value[rows])
+    told = [side.filter(differ) for side in labels]
+    write_csv(store, name, layout.LABEL_CONFLICTS_HEADER, [*_columns(sources, targets, found), *told])
+    conflicts = _distinct(found) if sources is targets else len(found)
+    return {"labelled": len(sources) - sources.labels.null_count, "label_conflicts": conflicts}
+
+
+def twins(images: Images, indexed: Images) -> np.ndarray:
+    """(n,) the first of `indexed` with the same bytes as each of `images`, -1 where there is none."""
+    known = indexed.entries["sha256"].combine_chunks()
+    found = pc.index_in(images.entries["sha256"].combine_chunks(), known, skip_nulls=True)
+    return found.fill_null(-1).to_numpy().astype(np.int64)
 
 
 def _distinct(pairs: Pairs) -> int:
@@ -96,7 +151,7 @@ def _exact_copies(images: Images) -> int:
 
 def _write_components(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> int:
     """Returns the number of components of two images or more."""
-    edges = edges_of(pairs_above(neighbors, config.ccthreshold), _digests(images))
+    edges = edges_of(similar_above(neighbors, config.ccthreshold), _digests(images))
     found = components_of(edges, len(images), pagerank=config.run_pagerank, degree=config.run_degree)
     table = pa.table(_component_columns(found), layout.COMPONENTS_HEADER)
     write_csv(store, layout.COMPONENTS_CSV, layout.COMPONENTS_HEADER, table.columns)

@@ -1,7 +1,7 @@
 """Pairs and groups, read from finished outputs."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray import layout
 from fastdup_ray.errors import DamagedError
+from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.records import Pairs
 from fastdup_ray.report.thumbnails import Album, Picture
 from fastdup_ray.storage import Store
@@ -27,13 +28,14 @@ GROUP_PICTURES = 12
 class PairView:
     """Two pictures. value: what the column `distance` holds; whether it falls or rises with likeness: the metric says.
 
-    both: whether the second stands in the first column of the file, too.
+    both: whether the second stands in the first column of the file, too. labels: of both, where they are what is told.
     """
 
     first: Picture
     second: Picture
     value: float
     both: bool = False
+    labels: tuple[str, str] = ("", "")
 
     @property
     def exact(self) -> bool:
@@ -75,9 +77,22 @@ def _weight(pictures: list[Picture]) -> int:
     return sum(len(picture.thumbnail.data_uri) for picture in pictures)
 
 
-def read_config(store: Store) -> dict[str, Any]:
+def read_config(store: Store, files: PictureSet = INDEXED) -> dict[str, Any]:
     """config.json, or an empty dict where there is none: a CSV alone is enough for a gallery."""
-    return json.loads(store.fetch(layout.CONFIG).read_bytes()) if store.exists(layout.CONFIG) else {}
+    name = files.of(layout.CONFIG)
+    return json.loads(store.fetch(name).read_bytes()) if store.exists(name) else {}
+
+
+def set_of(store: Store, name: str) -> PictureSet:
+    """The set of pictures that a file of a work_dir tells of: similarity.csv, of the one that was scored last."""
+    scored = name.startswith(SCORED.prefix) or (name in layout.KEPT and store.exists(layout.KEPT[name]))
+    return SCORED if scored else INDEXED
+
+
+def similarity_of_indexed(store: Store) -> str:
+    """The name of the indexed set's similarity.csv."""
+    kept = layout.TRAIN_SIMILARITY_CSV
+    return kept if store.exists(kept) else layout.SIMILARITY_CSV
 
 
 def is_cosine(config: dict[str, Any]) -> bool:
@@ -89,9 +104,10 @@ def measure_of(config: dict[str, Any]) -> str:
     return "similarity" if is_cosine(config) else f"{config['distance'].replace('_', ' ')} distance"
 
 
-def read_names(store: Store) -> pa.Array:
+def read_names(store: Store, files: PictureSet = INDEXED) -> pa.Array:
     """(n,) raw names of the images, in the order of features.dat."""
-    return read_csv(store.fetch(layout.FEATURES_CSV), layout.FEATURES_HEADER)["filename"].cast(_NAMES).combine_chunks()
+    table = read_csv(store.fetch(files.of(layout.FEATURES_CSV)), layout.FEATURES_HEADER)
+    return table["filename"].cast(_NAMES).combine_chunks()
 
 
 def read_pairs(path: Path, names: pa.Array = NO_NAMES) -> tuple[pa.Array, Pairs]:
@@ -100,7 +116,19 @@ def read_pairs(path: Path, names: pa.Array = NO_NAMES) -> tuple[pa.Array, Pairs]
     These are `names` (raw bytes, each once), then those of the file that are not among them. Raises
     `FileNotFoundError`, `DamagedError`.
     """
-    table = read_csv(path, layout.PAIRS_HEADER)
+    return _pairs_in(path, read_csv(path, layout.PAIRS_HEADER), names)
+
+
+def read_label_conflicts(path: Path, names: pa.Array) -> tuple[pa.Array, Pairs, list[tuple[str, str]]]:
+    """The same of label_conflicts.csv, each pair once, and the labels of both ends."""
+    table = read_csv(path, layout.LABEL_CONFLICTS_HEADER)
+    names, pairs = _pairs_in(path, table, names)
+    rows = _once(pairs)
+    labels = (table[name].cast(pa.string()).take(pa.array(rows)).to_pylist() for name in ("label_from", "label_to"))
+    return names, _rows_of(pairs, rows), list(zip(*labels, strict=True))
+
+
+def _pairs_in(path: Path, table: pa.Table, names: pa.Array) -> tuple[pa.Array, Pairs]:
     columns = [table[name].cast(_NAMES).combine_chunks() for name in ("from", "to")]
     codes = pc.dictionary_encode(pa.concat_arrays([names, *columns]))
     source, target = np.split(codes.indices.to_numpy()[len(names) :].astype(np.int64), 2)
@@ -113,19 +141,31 @@ def read_pairs(path: Path, names: pa.Array = NO_NAMES) -> tuple[pa.Array, Pairs]
 
 def each_once(pairs: Pairs) -> Pairs:
     """The first of (a, b) and (b, a), where both are there, in the order of the file."""
+    return _rows_of(pairs, _once(pairs))
+
+
+def _once(pairs: Pairs) -> np.ndarray:
+    """The rows that `each_once` keeps."""
     low, high = np.minimum(pairs.source, pairs.target), np.maximum(pairs.source, pairs.target)
     _, first = np.unique(low * (high.max(initial=0) + 1) + high, return_index=True)
-    rows = np.sort(first)
+    return np.sort(first)
+
+
+def _rows_of(pairs: Pairs, rows: np.ndarray) -> Pairs:
     return Pairs(pairs.source[rows], pairs.target[rows], pairs.value[rows])
 
 
-def view_pairs(album: Album, pairs: Pairs, limit: int) -> Iterator[PairView]:
-    """The first `limit` rows."""
+def view_pairs(
+    album: Album, pairs: Pairs, limit: int, labels: Sequence[tuple[str, str]] | None = None
+) -> Iterator[PairView]:
+    """The first `limit` rows. labels: of each pair."""
+    labels = labels or [("", "")] * min(limit, len(pairs))
     source, target = pairs.source[:limit].tolist(), pairs.target[:limit].tolist()
     both = np.isin(pairs.target[:limit], pairs.source).tolist()
     album.ask(index for row in zip(source, target, strict=True) for index in row)
-    for first, second, value, also in zip(source, target, pairs.value[:limit].tolist(), both, strict=True):
-        yield PairView(album[first], album[second], value, also)
+    values = pairs.value[:limit].tolist()
+    for first, second, value, also, told in zip(source, target, values, both, labels[:limit], strict=True):
+        yield PairView(album[first], album[second], value, also, told)
 
 
 class Groups:

@@ -17,6 +17,8 @@ from fastdup_ray.report.findings import (
     read_config,
     read_names,
     read_pairs,
+    set_of,
+    similarity_of_indexed,
     view_groups,
     view_pairs,
 )
@@ -37,8 +39,8 @@ def create_duplicates_gallery(
 ) -> str:
     """Writes duplicates.html: the most similar pairs, side by side. In a Jupyter notebook it is shown there as well.
 
-    similarity_file: similarity.csv of a run; or leave it out and give the work_dir. The pictures have to be where they
-        were at the run: one that is gone is a placeholder.
+    similarity_file: similarity.csv of a run or a scoring; or leave it out and give the work_dir. The pictures have to
+        be where they were at the run: one that is gone is a placeholder.
     save_path: folder to write to, made where it is not there; default: the folder of the CSV.
     num_images: pairs to show; (a, b) and (b, a) count once.
     descending: False shows the least similar pairs of the file, the least similar first.
@@ -46,10 +48,10 @@ def create_duplicates_gallery(
     Returns the path of the page. Raises `ConfigError`, `FileNotFoundError`, `DamagedError` with one line for the user.
     """
     store, name = _source("similarity_file", similarity_file, work_dir, layout.SIMILARITY_CSV)
-    items, total = _first_pairs(store, name, num_images, descending)
+    items, total, measure = _first_pairs(store, name, num_images, descending, closest_first=True)
     order = f"the {'most' if descending else 'least'} similar pair first"
     content = {"heading": "Duplicates", "kind": "pairs", "order": order, "items": items, "total": total}
-    return _write(store, name, save_path, layout.DUPLICATES_HTML, content)
+    return _write(store, name, save_path, layout.DUPLICATES_HTML, measure, content)
 
 
 generate_duplicates_gallery = create_duplicates_gallery
@@ -64,14 +66,15 @@ def create_outliers_gallery(
 ) -> str:
     """Writes outliers.html: the outliers, each beside its closest neighbour, the farthest first.
 
-    outliers_file: outliers.csv of a run. descending: False shows the least far first. The rest is as in
-    `create_duplicates_gallery`; of two outliers that are each other's closest neighbours the page has one row.
+    outliers_file: outliers.csv of a run, or test_outliers.csv of a scoring. descending: False shows the least far
+    first. The rest is as in `create_duplicates_gallery`; of two outliers that are each other's closest neighbours the
+    page has one row.
     """
     store, name = _source("outliers_file", outliers_file, work_dir, layout.OUTLIERS_CSV)
-    items, total = _first_pairs(store, name, num_images, descending)
+    items, total, measure = _first_pairs(store, name, num_images, descending, closest_first=False)
     order = f"the {'farthest' if descending else 'least far'} first"
     content = {"heading": "Outliers", "kind": "outliers", "order": order, "items": items, "total": total}
-    return _write(store, name, save_path, layout.OUTLIERS_HTML, content)
+    return _write(store, name, save_path, layout.OUTLIERS_HTML, measure, content)
 
 
 def create_components_gallery(
@@ -89,13 +92,14 @@ def create_components_gallery(
     _check_number(num_images)
     components = pq.read_table(_fetch(store, name))
     images = pq.read_table(_fetch(store, layout.IMAGES))
-    names, pairs = read_pairs(_fetch(store, layout.SIMILARITY_CSV), read_names(store))
+    names, pairs = read_pairs(_fetch(store, similarity_of_indexed(store)), read_names(store))
     groups = Groups(components, images["sha256"], pairs, largest_first=descending)
     with Album(names, images) as album:
         items = list(view_groups(album, groups, num_images))
     order = f"the {'largest' if descending else 'smallest'} group first"
     content = {"heading": "Groups", "kind": "groups", "order": order, "items": items, "total": len(groups)}
-    return _write(store, name, save_path, layout.COMPONENTS_HTML, content)
+    measure = measure_of(read_config(store))
+    return _write(store, name, save_path, layout.COMPONENTS_HTML, measure, content)
 
 
 def _source(parameter: str, file: Location | None, work_dir: Location | None, name: str) -> tuple[Store, str]:
@@ -122,21 +126,30 @@ def _check_number(num_images: int) -> None:
         raise ConfigError(f"num_images={num_images!r} is not possible: it should be a whole number from 1 on.")
 
 
-def _first_pairs(store: Store, name: str, num_images: int, descending: bool) -> tuple[list[PairView], int]:
-    """The first pairs of a CSV, and how many there are, each counted once."""
+def _first_pairs(
+    store: Store, name: str, num_images: int, descending: bool, *, closest_first: bool
+) -> tuple[list[PairView], int, str]:
+    """The first pairs of a CSV, how many there are, each counted once, and what their values are.
+
+    closest_first: the order of the file. Where no config.json stands beside it, that tells distances from similarities.
+    """
     _check_number(num_images)
     names, pairs = read_pairs(_fetch(store, name))
     pairs = each_once(pairs)
+    rises = len(pairs) > 0 and pairs.value[0] != pairs.value[-1] and (pairs.value[0] < pairs.value[-1]) == closest_first
+    config = read_config(store, set_of(store, name))
+    measure = measure_of(config) if config or not rises else "distance"
     if not descending:  # the order of the file, never its values: whether they fall or rise depends on the metric
         pairs = Pairs(pairs.source[::-1], pairs.target[::-1], pairs.value[::-1])
     with Album(names) as album:
-        return list(view_pairs(album, pairs, num_images)), len(pairs)
+        return list(view_pairs(album, pairs, num_images)), len(pairs), measure
 
 
-def _write(source: Store, name: str, save_path: Location | None, page: str, content: dict[str, Any]) -> str:
+def _write(
+    source: Store, name: str, save_path: Location | None, page: str, measure: str, content: dict[str, Any]
+) -> str:
     """Writes a gallery of `name` in `source`, shows it in a notebook, returns its path."""
     target = source if save_path is None else open_store(os.path.expanduser(save_path))
-    measure = measure_of(read_config(source))
     html = render("gallery.html", source=os.path.join(source.location, name), measure=measure, **content)
     try:
         target.prepare()

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastdup_ray import layout
+from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.report.findings import (
     Groups,
     GroupView,
@@ -19,6 +20,7 @@ from fastdup_ray.report.findings import (
     is_cosine,
     measure_of,
     read_config,
+    read_label_conflicts,
     read_names,
     read_pairs,
     view_extremes,
@@ -36,16 +38,19 @@ GROUPS, GROUP_BYTES = 200, 16 * MEGABYTE
 PAIRS, PAIR_BYTES = 100, 7 * MEGABYTE
 OUTLIERS, OUTLIER_BYTES = 50, 4 * MEGABYTE
 EXTREMES = 8
-BAD = 1000
+CONFLICTS, CONFLICT_BYTES = 50, 3 * MEGABYTE
+BAD, LABELS = 1000, 50
 """What is shown at most, and what its thumbnails may take: the page stays under 30 MB."""
 
 TILES = {
     "entries": "files",
     "images": "good images",
     "bad": "bad files",
+    "indexed": "indexed images",
     "exact_copies": "exact copies",
     "components": "groups",
     "outliers": "outliers",
+    "label_conflicts": "label conflicts",
 }
 """Name in the summary's counts -> words on the page."""
 
@@ -68,27 +73,32 @@ class Tile:
     alarm: bool = False
 
 
-def write_report(store: Store, summary: dict[str, Any]) -> None:
+def write_report(store: Store, summary: dict[str, Any], files: PictureSet = INDEXED) -> None:
     """Writes report/index.html from the finished outputs in `store`; `summary`: what summary.json will hold.
+
+    files: which set of pictures it is about; for the one that was scored it is test_report/index.html.
 
     Raises `DamagedError` or `FileNotFoundError` where an output is not what the run wrote. A picture that is gone by
     now is a placeholder.
     """
-    html = render("page.html", **_content(store, summary))
-    with store.create(layout.REPORT) as path:
+    html = render("page.html", **_content(store, summary, files))
+    with store.create(files.of(layout.REPORT)) as path:
         path.write_text(html, encoding="utf-8")
 
 
-def _content(store: Store, summary: dict[str, Any]) -> dict[str, Any]:
-    config = read_config(store)
-    images = pq.read_table(store.fetch(layout.IMAGES))
-    names, pairs = read_pairs(store.fetch(layout.SIMILARITY_CSV), read_names(store))
-    names, outliers = read_pairs(store.fetch(layout.OUTLIERS_CSV), names)
-    groups = None
-    if store.exists(layout.COMPONENTS):  # not with run_cc=0
+def _content(store: Store, summary: dict[str, Any], files: PictureSet) -> dict[str, Any]:
+    config = read_config(store, files)
+    images = pq.read_table(store.fetch(files.of(layout.IMAGES)))
+    names, pairs = read_pairs(store.fetch(layout.SIMILARITY_CSV), read_names(store, files))
+    names, outliers = read_pairs(store.fetch(files.of(layout.OUTLIERS_CSV)), names)
+    asked = config if files is INDEXED else {name: config[name] for name in config if name != "ccthreshold"}
+    groups = conflicts = None
+    if files is INDEXED and store.exists(layout.COMPONENTS):  # not with run_cc=0
         groups = Groups(pq.read_table(store.fetch(layout.COMPONENTS)), images["sha256"], pairs)
-    bad = _bad(store)
-    pairs = each_once(pairs)
+    if store.exists(files.of(layout.LABEL_CONFLICTS_CSV)):
+        names, conflicts, told = read_label_conflicts(store.fetch(files.of(layout.LABEL_CONFLICTS_CSV)), names)
+    bad = _bad(store, files)
+    pairs = each_once(pairs) if files is INDEXED else pairs
     with Album(names, images, config.get("max_pixels", MAX_PIXELS)) as album:
         shown = {
             "groups": _groups_section(album, groups),
@@ -96,14 +106,20 @@ def _content(store: Store, summary: dict[str, Any]) -> dict[str, Any]:
             "outliers": Section(list(_within(OUTLIER_BYTES, view_pairs(album, outliers, OUTLIERS))), len(outliers)),
             "extremes": list(view_extremes(album, images, EXTREMES)),
             "bad": Section(_decoded(bad.slice(0, BAD)), bad.num_rows),
+            "conflicts": None,
         }
+        if conflicts is not None:
+            views = _within(CONFLICT_BYTES, view_pairs(album, conflicts, CONFLICTS, told))
+            shown["conflicts"] = Section(list(views), len(conflicts))
     return shown | {
+        "scored": files is SCORED,
+        "labels": _most_common(images["label"], LABELS) if conflicts is not None else [],
         "images": images.num_rows,
         "input": _in_words(config.get("input_dir")),
         "tiles": list(_tiles(summary.get("counts", {}), len(pairs))),
-        "sentence": " · ".join(_sentence(config, summary)),
+        "sentence": " · ".join(_sentence(asked, summary)),
         "warnings": summary.get("warnings", []),
-        "histogram": _histogram(pairs.value, config) if len(pairs) else None,
+        "histogram": _histogram(pairs.value, asked) if len(pairs) else None,
         "measure": measure_of(config),
         "tables": list(_tables(config, summary)),
         "has_groups": groups is not None,
@@ -112,9 +128,18 @@ def _content(store: Store, summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _bad(store: Store) -> pa.Table:
-    if store.exists(layout.BAD_CSV):
-        return read_csv(store.fetch(layout.BAD_CSV), layout.BAD_HEADER)
+def _most_common(labels: pa.ChunkedArray, limit: int) -> list[tuple[str, int]]:
+    """Labels and their numbers of images, the most common first; the last counts all others."""
+    counted = Counter({row["values"]: row["counts"] for row in labels.value_counts().to_pylist()})
+    unlabelled = counted.pop(None, 0)
+    ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    rest = {f"{len(ranked) - limit:,} other labels": sum(n for _, n in ranked[limit:]), "no label": unlabelled}
+    return ranked[:limit] + [(words, count) for words, count in rest.items() if count]
+
+
+def _bad(store: Store, files: PictureSet) -> pa.Table:
+    if store.exists(files.of(layout.BAD_CSV)):
+        return read_csv(store.fetch(files.of(layout.BAD_CSV)), layout.BAD_HEADER)
     return pa.table([pa.array([], pa.binary())] * len(layout.BAD_HEADER), layout.BAD_HEADER)  # features of one's own
 
 

@@ -1,4 +1,4 @@
-"""A second opinion on a finished work_dir of run mode 0: is all there that a run promises, and does it agree?
+"""A second opinion on a finished work_dir, scored against or not: is all there that a run promises, and does it agree?
 
     python -m tests.checker WORK_DIR [--input FOLDER]
 
@@ -9,6 +9,7 @@ import os
 
 from .checks import CHECKS
 from .run import Run
+from .scored import SCORED_CHECKS, Scored
 
 __all__ = ["check"]
 
@@ -18,12 +19,16 @@ def check(work_dir: str | os.PathLike, input_dir: str | os.PathLike | None = Non
     run = Run(work_dir, input_dir)
     problems: list[str] = []
     seen: set[str] = set()
-    for examine in CHECKS:
+    todo = [(examine, run, "") for examine in CHECKS]
+    if (run.path / "test_summary.json").exists():
+        scored = Scored(work_dir)
+        todo += [(examine, scored, "scoring: ") for examine in SCORED_CHECKS]
+    for examine, subject, prefix in todo:
         try:
-            problems.extend(examine(run))
+            problems.extend(prefix + problem for problem in examine(subject))
         except Exception as error:  # whatever a damaged file leads to is a finding, not the end of the checker
             reason = f"{type(error).__name__}: {error}"
             if reason not in seen:  # many checks read the same file
-                problems.append(f"{examine.__name__}: {reason}")
+                problems.append(f"{prefix}{examine.__name__}: {reason}")
             seen.add(reason)
     return problems

@@ -90,7 +90,7 @@ def check_features(run: Run) -> Iterator[str]:
 
 
 def check_bad_list(run: Run) -> Iterator[str]:
-    if (run.path / "features.bad.csv").read_bytes() != (run.path / "features.dat.bad").read_bytes():
+    if run.file("features.bad.csv").read_bytes() != run.file("features.dat.bad").read_bytes():
         yield "features.dat.bad: differs from features.bad.csv"
     yield from some("features.bad.csv", "unknown codes", {code for _, code, _ in run.bad} - CODES)
     unexplained = [name for name, _, message in run.bad if len(message.splitlines()) != 1]
@@ -326,7 +326,7 @@ def _edges_out_of_bounds(run: Run, bounds: dict[int, tuple[float, float, float]]
 
 def check_parquet(run: Run) -> Iterator[str]:
     """images, similarity and components hold what the CSV files hold."""
-    images = run.parquet("images.parquet", IMAGES)
+    images = run.parquet("images.parquet", IMAGES + ("label",) * bool(run.config.get("labels")))
     if images["index"] != list(range(run.n)) or images["filename"] != [printable(name) for name in run.names]:
         yield "images.parquet: index and filename are not those of features.dat.csv"
     entry = np.repeat(np.arange(len(run.manifest["rows"])), run.manifest["rows"])
@@ -356,6 +356,33 @@ def check_summary(run: Run) -> Iterator[str]:
         told = run.summary.get("counts", {}).get(name)
         if told != count:
             yield f"summary.json: counts.{name} is {told}, the files have {count}"
+    neighbors = run.summary.get("neighbors", {})
+    if not neighbors.get("index") or not neighbors.get("why") or not 0 <= neighbors.get("recall", -1) <= 1:
+        yield f"summary.json: neighbors does not say which index was used, why, and what it found: {neighbors}"
+
+
+FAISS_METRIC = {"cosine": 0, "euclidean": 1, "squared_euclidean": 1, "manhattan": 2}
+"""The numbers that faiss gives to the inner product, L2 and L1."""
+
+
+def check_label_conflicts(run: Run) -> Iterator[str]:
+    """label_conflicts.csv has the rows of similarity.csv whose labels differ, and no other."""
+    if not run.config.get("labels"):
+        if run.file("label_conflicts.csv").exists():
+            yield "label_conflicts.csv: there, without labels"
+        return
+    label = dict(zip(run.names, run.parquet("images.parquet", (*IMAGES, "label"))["label"], strict=True))
+    yield from conflicts(run, label, label)
+
+
+def conflicts(run: Run, label_from: dict[str, str | None], label_to: dict[str, str | None]) -> Iterator[str]:
+    expected = [
+        [a, b, text, label_from[a], label_to[b]]
+        for (a, b), text in zip(run.similar.names, run.similar.text, strict=True)
+        if label_from[a] and label_to[b] and label_from[a] != label_to[b]
+    ]
+    if run.csv("label_conflicts.csv", (*PAIRS, "label_from", "label_to")) != expected:
+        yield f"label_conflicts.csv: not the {len(expected)} pairs of similarity.csv whose labels differ"
 
 
 def check_index(run: Run) -> Iterator[str]:
@@ -364,6 +391,10 @@ def check_index(run: Run) -> Iterator[str]:
         return
     if (index.ntotal, index.d) != run.features.shape:
         yield f"faiss.index: {index.ntotal} rows of {index.d}, features.dat has {run.features.shape}"
+    elif type(index).__name__.startswith("IndexFlat") and index.metric_type != FAISS_METRIC[run.config["distance"]]:
+        yield f"faiss.index: its metric {index.metric_type} is not that of {run.config['distance']}"
+    elif run.config["nn_provider"] == "turi" and not type(index).__name__.startswith("IndexFlat"):
+        yield f"faiss.index: {type(index).__name__}, where turi leaves a Flat one"
     elif type(index).__name__ in ("IndexFlat", "IndexFlatIP", "IndexFlatL2", "IndexHNSWFlat"):
         rows = np.unique(np.linspace(0, run.n - 1, SAMPLE).astype(int))
         indexed = np.stack([index.reconstruct(row) for row in rows.tolist()])
@@ -415,6 +446,7 @@ CHECKS = (
     check_components_info,
     check_parquet,
     check_summary,
+    check_label_conflicts,
     check_index,
     check_report,
 )

@@ -61,9 +61,14 @@ class Run:
         self.path = Path(work_dir)
         self.input_dir = Path(os.path.abspath(input_dir)) if input_dir else None
 
+    def file(self, name: str) -> Path:
+        """Where the file of this set of pictures is that is `name` for the indexed one."""
+        kept = self.path / f"train_{name}"  # where new pictures were scored, and took its name
+        return kept if name.startswith("similarity.") and kept.exists() else self.path / name
+
     def csv(self, name: str, header: Sequence[str]) -> list[list[str]]:
         """The rows below the header. Bytes that are not UTF-8 become surrogates."""
-        data = (self.path / name).read_bytes()
+        data = self.file(name).read_bytes()
         end = RFC_4180.match(data).end()
         if end != len(data) or not data.endswith(b"\n"):
             raise ValueError(f"{name}: not RFC 4180 with \\n at byte {end}")
@@ -84,11 +89,11 @@ class Run:
 
     @cached_property
     def config(self) -> dict:
-        return json.loads((self.path / "config.json").read_bytes())
+        return json.loads(self.file("config.json").read_bytes())
 
     @cached_property
     def summary(self) -> dict:
-        return json.loads((self.path / "summary.json").read_bytes())
+        return json.loads(self.file("summary.json").read_bytes())
 
     @cached_property
     def listing(self) -> list[list[str]]:
@@ -108,7 +113,7 @@ class Run:
 
     @cached_property
     def features(self) -> np.ndarray:
-        path = self.path / "features.dat"
+        path = self.file("features.dat")
         width, rest = divmod(path.stat().st_size, 4 * self.n)
         if rest:
             raise ValueError(f"features.dat: {path.stat().st_size} bytes are not {self.n} rows of float32")
@@ -144,7 +149,7 @@ class Run:
         return self.csv("components_info.csv", COMPONENTS_INFO)
 
     def parquet(self, name: str, columns: Sequence[str]) -> dict[str, list]:
-        table = pq.read_table(self.path / name)
+        table = pq.read_table(self.file(name))
         if table.column_names != list(columns):
             raise ValueError(f"{name}: columns {table.column_names}, not {list(columns)}")
         return table.to_pydict()
@@ -208,7 +213,7 @@ class Run:
 
     def is_exact(self) -> bool:
         if self.config["nn_provider"] == "turi":
-            return self.config["nnmodel"] in (0, "brute_force")
+            return self.config["nnmodel"] in (0, 1, "brute_force", "ball_tree")
         return self.config["faiss_mode"] == "Flat" or type(self.index).__name__.startswith("IndexFlat")
 
     @cached_property

@@ -56,7 +56,7 @@ def test_the_help_tells_types_choices_and_defaults(told, help_text):
 def test_the_help_of_the_command_tells_its_exit_codes(arguments, capsys):
     assert call(*arguments) == 0
     text = capsys.readouterr().out
-    assert all(code in text for code in ("0 done", "1 failed", "2 usage", "3 ", "130 interrupted"))
+    assert all(code in text for code in ("0 done", "1 failed", "2 usage", "3 ", "4 ", "130 interrupted"))
     assert "run" in text
 
 

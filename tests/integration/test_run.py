@@ -14,6 +14,7 @@ import pytest
 
 import fastdup_ray as fastdup
 from fastdup_ray import RunConfig
+from fastdup_ray.errors import ConfigError
 from tests.checker import check
 from tests.conftest import (
     EVERY_FILE,
@@ -264,10 +265,56 @@ def test_no_pair_is_above_one(photos, tmp_path):
     assert check(tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("parameters", [{"faiss_mode": "HNSW32"}, {"nn_provider": "turi"}, {"nearest_neighbors_k": 50}])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"faiss_mode": "HNSW32"},
+        {"nn_provider": "turi"},
+        {"nearest_neighbors_k": 50},
+        {"nn_provider": "turi", "nnmodel": "ball_tree", "distance": "manhattan"},
+        {"nn_provider": "turi", "nnmodel": "lsh", "distance": "squared_euclidean"},
+        {"faiss_mode": "auto", "distance": "euclidean", "lower_threshold": 0.6},
+        {"faiss_mode": "IVF4,SQ8", "faiss_param": "nprobe=4", "distance": "euclidean"},
+    ],
+)
 def test_another_index_or_k_is_in_order_too(photos, tmp_path, parameters):
     run_inline(photos, tmp_path / "out", **parameters)
     assert check(tmp_path / "out", photos) == []
+
+
+def test_a_metric_changes_the_column_and_not_the_groups(photos, finished, tmp_path):
+    run_inline(photos, tmp_path / "out", distance="euclidean", lower_threshold=0.6)
+    rows = csv_rows(tmp_path / "out" / "similarity.csv")[1:]
+    values = [float(value) for _, _, value in rows]
+    cosines = {(source, target): float(value) for source, target, value in csv_rows(finished / "similarity.csv")[1:]}
+    assert values == sorted(values)
+    assert {(source, target) for source, target, _ in rows} == set(cosines)
+    for source, target, value in rows:
+        assert float(value) ** 2 == pytest.approx(2 - 2 * cosines[source, target], abs=1e-5)
+    outliers = [float(value) for _, _, value in csv_rows(tmp_path / "out" / "outliers.csv")[1:]]
+    assert outliers == sorted(outliers, reverse=True)
+    for name in ("connected_components.csv", "components_info.csv", "components.parquet"):
+        assert (tmp_path / "out" / name).read_bytes() == (finished / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"faiss_mode": "IVF4"}, "could not parse"),
+        ({"faiss_mode": "IVF256,Flat", "faiss_param": "nprob=3"}, "IVF256,Flat has nprobe"),
+        ({"faiss_mode": "SQ8", "distance": "manhattan"}, "take Flat or HNSW32"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_before_any_work(parameters, told, photos, tmp_path):
+    with pytest.raises(ConfigError, match=told):
+        run_inline(photos, tmp_path / "out", **parameters)
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_pictures_to_learn_from_are_told(photos, tmp_path):
+    with pytest.raises(ConfigError, match=r"needs at least 256 images to be built, and here are \d+: take Flat"):
+        run_inline(photos, tmp_path / "out", faiss_mode="IVF256,Flat")
+    assert not (tmp_path / "out" / "similarity.csv").exists()
 
 
 def test_many_copies_are_one_component_though_k_is_small(tmp_path):

@@ -14,7 +14,8 @@ from fastdup_ray.records import Neighbors, Pairs
 
 
 def neighbors(similarity: list[list[float]], indices: list[list[int]]) -> Neighbors:
-    return Neighbors(np.array(similarity, np.float64), np.array(indices, np.int64), {})
+    cosines = np.array(similarity, np.float64)
+    return Neighbors(cosines, np.array(indices, np.int64), {}, cosines, "cosine")
 
 
 def triples(pairs: Pairs) -> list[tuple[int, int, float]]:
@@ -49,7 +50,7 @@ def test_an_outlier_is_what_has_its_closest_below_the_lower_threshold():
 
 def test_an_image_without_a_neighbour_is_no_outlier():
     assert len(outliers_below(neighbors([[np.nan]], [[-1]]), 1.0)) == 0
-    assert len(outliers_below(Neighbors(np.empty((1, 0)), np.empty((1, 0), np.int64), {}), 1.0)) == 0
+    assert len(outliers_below(neighbors(np.empty((1, 0)), np.empty((1, 0))), 1.0)) == 0
 
 
 @pytest.mark.parametrize("chunked", [False, True])

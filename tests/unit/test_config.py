@@ -10,7 +10,6 @@ import pytest
 
 import fastdup_ray
 from fastdup_ray import RunConfig, config
-from fastdup_ray.config import NOT_YET
 from fastdup_ray.errors import ConfigError
 
 SPECIFICATION = {
@@ -41,6 +40,7 @@ FURTHER = {
     "run_cc": True,
     "run_pagerank": True,
     "run_degree": True,
+    "labels": None,
     "executor": "ray",
     "report": True,
     "reuse": True,
@@ -353,7 +353,7 @@ def test_a_bounding_box_has_one_spelling():
     for text in ("rows=1,cols=2,width=3,height=4", " height=4, width = 3,rows=01,cols=2,"):
         config = RunConfig.of(input_dir="photos", bounding_box=text)
         assert config.bounding_box == "rows=1,cols=2,width=3,height=4"
-        assert config.box == (1, 2, 3, 4)
+        assert config.limits.box == (1, 2, 3, 4)
 
 
 @pytest.mark.parametrize(
@@ -370,37 +370,7 @@ def test_a_bounding_box_of_another_form_is_refused(text, reason):
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_no_bounding_box_is_none(nothing):
     config = RunConfig.of(input_dir="photos", bounding_box=nothing)
-    assert config.bounding_box is None and config.box is None
-
-
-# --- not there yet ----------------------------------------------------------------------------------------------------
-
-CANDIDATES = {
-    "distance": ["euclidean", "squared_euclidean", "manhattan"],
-    "run_mode": [1, 2, 3, 4],
-    "min_offset": [0],
-    "max_offset": [1],
-    "faiss_mode": ["IVF16,Flat", "LSH"],
-    "nnmodel": ["ball_tree", "lsh"],
-}
-
-
-NOT_THERE = [(name, value) for name, there in NOT_YET.items() for value in CANDIDATES[name] if value not in there]
-
-
-@pytest.mark.parametrize(("name", "value"), NOT_THERE)
-def test_what_is_not_there_yet_is_refused_and_never_ignored(name, value):
-    line = refusal(**{name: value})
-    assert f"{name}={value!r} is not there yet" in line
-
-
-def test_each_parameter_that_is_not_whole_yet_is_tried_above():
-    assert set(NOT_YET) == {name for name, _ in NOT_THERE}
-
-
-@pytest.mark.parametrize("name", NOT_YET)
-def test_the_default_is_there(name):
-    assert RunConfig.model_fields[name].default in config.NOT_YET[name]
+    assert config.bounding_box is None and config.limits.box is None
 
 
 @pytest.mark.parametrize("parameters", [{"run_cc": [1]}, {"verbose": {}}, {"input_dir": []}])

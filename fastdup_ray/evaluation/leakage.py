@@ -1,0 +1,174 @@
+"""`fastdup-ray leakage`: which pictures of a test set stand in the training set."""
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fastdup_ray import layout
+from fastdup_ray.analysis.pairs import name_ranks, ordered
+from fastdup_ray.config import RunConfig
+from fastdup_ray.errors import ConfigError, LeakageError
+from fastdup_ray.inputs import check_inputs
+from fastdup_ray.layout import INDEXED, SCORED
+from fastdup_ray.outputs.results import Images, twins
+from fastdup_ray.pipeline import deduplicate, is_indexed
+from fastdup_ray.records import Pairs
+from fastdup_ray.scoring import indexed_facts
+from fastdup_ray.steps import load_images
+from fastdup_ray.storage import Store, open_store
+from fastdup_ray.tables import read_csv, write_csv
+
+THRESHOLD = 0.9
+
+NOT_TAKEN = ("input_dir", "run_mode", "version", "num_images", "min_offset", "max_offset", "distance")
+"""Parameters of a run that say something of one list, or of what a run is for; all others act on both sets."""
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What a test set shares with its training set. exact, near: test images with a byte-identical training image, or,
+    of the others, with one whose cosine is above `threshold`. file: leakage.csv, with the pairs.
+    """
+
+    work_dir: str
+    threshold: float
+    train_images: int
+    test_images: int
+    exact: int
+    near: int
+    file: str
+
+    @property
+    def copies(self) -> int:
+        """Test images that stand in the training set."""
+        return self.exact + self.near
+
+    @property
+    def share(self) -> float:
+        """The part of the test images that stand in the training set."""
+        return self.copies / self.test_images
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return asdict(self) | {"copies": self.copies, "share": round(self.share, 6)}
+
+    def text(self) -> str:
+        """What the command prints."""
+        return (
+            f"{self.copies:,} of {self.test_images:,} test images ({self.share:.2%}) stand among "
+            f"{self.train_images:,} training images: {self.exact:,} exact copies, "
+            f"{self.near:,} near copies above {self.threshold:g}.\nThe pairs are in {self.file}"
+        )
+
+    def fail_over(self, limit: int) -> None:
+        """Raises `LeakageError` where more than `limit` test images stand in the training set."""
+        if self.copies > limit:
+            raise LeakageError(f"{self.copies:,} test images stand in the training set; {limit:,} are allowed.")
+
+
+def leakage(
+    train: str | os.PathLike[str],
+    test: str | os.PathLike[str],
+    work_dir: str | os.PathLike[str] | None = None,
+    threshold: float = THRESHOLD,
+    **parameters: Any,
+) -> Leakage:
+    """Looks for each picture of `test` among those of `train`; writes leakage.csv.
+
+    train: a folder, a list file, or the work_dir of a finished run on them, whose index is used as it is.
+    test: a folder, a list file, or features of run mode 1, a file or its folder.
+    work_dir: where the training set is indexed; default: that of `run`. Not to be given with a finished work_dir.
+    threshold: of the cosine. parameters: as in `run`, for both sets.
+
+    A training set that work_dir has the index of, unchanged, is not indexed again. leakage.csv has the columns test,
+    train, similarity and copy (exact or near), the closest pair first: of each test image its nearest_neighbors_k
+    closest above the threshold, and always an exact copy where there is one.
+
+    Raises a `FastdupError` whose text is one line.
+    """
+    train, test = (os.path.expanduser(os.fspath(place)) for place in (train, test))
+    for name in parameters:
+        if name in NOT_TAKEN:
+            raise ConfigError(f"leakage does not take {name!r}.")
+    if _is_finished(train):
+        if work_dir is not None:
+            raise ConfigError(f"work_dir={os.fspath(work_dir)!r} has no use: {train!r} is that of a finished run.")
+        place = {"work_dir": train}
+    else:
+        place = {} if work_dir is None else {"work_dir": work_dir}
+    mode = 4 if _has_features(test) else 3
+    scoring = RunConfig.of(input_dir=test, run_mode=mode, threshold=threshold, **place, **parameters)
+    check_inputs(scoring)
+    if not _is_finished(train):
+        indexing = RunConfig.of(input_dir=train, **place, **parameters)
+        if not is_indexed(indexing):
+            deduplicate(indexing)
+    return _of_scoring(open_store(deduplicate(scoring).work_dir), threshold)
+
+
+def _is_finished(location: str) -> bool:
+    return os.path.isfile(os.path.join(location, layout.SUMMARY))
+
+
+def _has_features(location: str) -> bool:
+    """Whether it is features rather than pictures: a folder that has them, or a file with its names beside it."""
+    return os.path.isfile(os.path.join(location, layout.FEATURES)) or (
+        location.endswith(".dat") and os.path.isfile(location + ".csv")
+    )
+
+
+def _of_scoring(store: Store, threshold: float) -> Leakage:
+    """From what a scoring has just left."""
+    images = load_images(store, SCORED.of(layout.FEATURES), SCORED)
+    indexed = load_images(store, indexed_facts(store)["features_file"], INDEXED)
+    pairs = _with_every_twin(_read_pairs(store, images, indexed), images, indexed)
+    pairs = ordered(pairs, name_ranks(images.names), name_ranks(indexed.names), closest_first=True)
+    exact = _is_exact(pairs, images, indexed)
+    kind = pc.if_else(pa.array(exact), "exact", "near")
+    ends = images.names.take(pa.array(pairs.source)), indexed.names.take(pa.array(pairs.target))
+    with store.lock(layout.LOCK):
+        write_csv(store, layout.LEAKAGE_CSV, layout.LEAKAGE_HEADER, [*ends, pairs.value, kind])
+    of_exact, of_any = np.unique(pairs.source[exact]), np.unique(pairs.source)
+    return Leakage(
+        store.location,
+        threshold,
+        train_images=len(indexed),
+        test_images=len(images),
+        exact=len(of_exact),
+        near=len(of_any) - len(of_exact),
+        file=os.path.join(store.location, layout.LEAKAGE_CSV),
+    )
+
+
+def _read_pairs(store: Store, images: Images, indexed: Images) -> Pairs:
+    """similarity.csv of a scoring, by the rows of both sets."""
+    table = read_csv(store.fetch(layout.SIMILARITY_CSV), layout.PAIRS_HEADER)
+    source, target = (
+        pc.index_in(table[name].cast(pa.large_binary()), side.names).to_numpy().astype(np.int64)
+        for name, side in (("from", images), ("to", indexed))
+    )
+    return Pairs(source, target, table["distance"].cast(pa.string()).cast(pa.float64()).to_numpy())
+
+
+def _is_exact(pairs: Pairs, images: Images, indexed: Images) -> np.ndarray:
+    """(m,) bool: whether both files have the same bytes."""
+    first = images.entries["sha256"].take(pa.array(pairs.source))
+    second = indexed.entries["sha256"].take(pa.array(pairs.target))
+    return pc.fill_null(pc.equal(first, second), False).to_numpy()
+
+
+def _with_every_twin(pairs: Pairs, images: Images, indexed: Images) -> Pairs:
+    """The same, and a pair for each image whose byte-identical ones are not among its k neighbours."""
+    twin = twins(images, indexed)
+    told = np.zeros(len(images), bool)
+    told[pairs.source[_is_exact(pairs, images, indexed)]] = True
+    source = np.flatnonzero((twin >= 0) & ~told)
+    return Pairs(
+        np.concatenate([pairs.source, source]),
+        np.concatenate([pairs.target, twin[source]]),
+        np.concatenate([pairs.value, np.ones(len(source))]),
+    )
