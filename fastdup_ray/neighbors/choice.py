@@ -76,7 +76,7 @@ def choose(config: RunConfig, n: int, d: int, memory: int | None = None) -> Choi
 
 
 def _lists(n: int) -> int:
-    """For IVF, the power of two next to 4 √n, as faiss advises."""
+    """For IVF, a power of two near to 4 √n, as faiss advises."""
     return 1 << max(0, round(4 * n**0.5 or 1).bit_length() - 1)
 
 
