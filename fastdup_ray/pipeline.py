@@ -26,6 +26,7 @@ from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.manifest import KEY, Manifest
 from fastdup_ray.neighbors import check_search
 from fastdup_ray.progress import with_progress
+from fastdup_ray.records import Neighbors
 from fastdup_ray.result import RunResult
 from fastdup_ray.scoring import (
     check_before_work,
@@ -56,10 +57,10 @@ LISTING_FIRST = 0.3
 
 def deduplicate(config: RunConfig) -> RunResult:
     """Does what `config` asks; raises a `FastdupError` whose text is one line for the user."""
-    check_search(config, DIMENSIONS if config.run_mode in (0, 1) else None)
+    run = _Run(config)
+    check_search(config, run.model.get("d") if config.run_mode in (0, 1) else None)
     check_inputs(config)
     check_labels(config.labels)
-    run = _Run(config)
     try:
         summary = run.by_mode()
     except OSError as error:
@@ -84,7 +85,7 @@ def is_indexed(config: RunConfig) -> bool:
     if not there.entries.select(KEY).equals(manifest.keys()):
         return False
     same_index = all(asked.get(name) == getattr(config, name) for name in OF_INDEX)
-    return same_index and len(look_up(manifest, [], [there], config.max_pixels).missing) == 0
+    return same_index and len(look_up(manifest, [], [there], config.limits).missing) == 0
 
 
 class _Run:
@@ -97,14 +98,14 @@ class _Run:
             folder, self._features_file = os.path.split(os.path.abspath(folder))
         self.store = open_store(folder)
         self.files = SCORED if config.run_mode in (3, 4) else INDEXED
-        self._model = _model_facts(config) if config.run_mode in (0, 1, 3) else {}
+        self.model = _model_facts(config) if config.run_mode in (0, 1, 3) else {}
         self._cost: dict[str, Any] = {"read": 0, "seconds": {}, "cpu_seconds": 0.0}
 
     def by_mode(self) -> dict[str, Any]:
         """Does it; returns the summary."""
         config, store, files = self.config, self.store, self.files
         if files is SCORED:
-            check_before_work(store, self._model)
+            check_before_work(store, self.model)
         store.prepare()
         if config.run_mode == 1 and (config.min_offset, config.max_offset) != (None, None):
             with store.lock(layout.LOCK, shared=True):
@@ -201,7 +202,7 @@ class _Run:
 
         part: the range of the list that the manifest is, where it is to stand in files of its own.
         """
-        config, store, facts = self.config, self.store, facts | self._model
+        config, store, facts = self.config, self.store, facts | self.model
         if part is None and self.files is INDEXED:
             _refuse_other_pictures(config, store, manifest)
         fresh: list[str] = []
@@ -248,14 +249,14 @@ class _Run:
         location, config, features_file = self.store.location, self.config, self._features_file
         with self._timed("neighbors"):
             neighbors = executor.call("index", search_neighbors, location, config, features_file, summary["d"])
-        log.info("index %(index)s: %(why)s; recall %(recall)g", neighbors.summary)
+        _tell(neighbors)
         return executor.call("final", write_outputs, location, config, features_file, neighbors, summary)
 
     def _score(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
         location, config = self.store.location, self.config
         with self._timed("neighbors"):
             neighbors = executor.call("index", search_indexed, location, config, summary["d"])
-        log.info("index %(index)s: %(why)s; recall %(recall)g", neighbors.summary)
+        _tell(neighbors)
         return executor.call("final", write_scored_outputs, location, config, neighbors, summary)
 
     @contextmanager
@@ -296,6 +297,14 @@ def _refuse_other_pictures(config: RunConfig, store: Any, manifest: Manifest) ->
             f"{store.location!r} has the results of other pictures (such as {earlier[0].as_py()!r}); "
             "name another work_dir, or replace them with overwrite."
         )
+
+
+def _tell(neighbors: Neighbors) -> None:
+    """What became of the search; on Ray it was done elsewhere, and what is logged there is not seen here."""
+    summary = neighbors.summary
+    log.info("index %(index)s: %(why)s; recall %(recall)g", summary)
+    if unused := summary.get("unused_parameters"):
+        log.warning("faiss_param: no effect of %s: the index %s has none of it.", ", ".join(unused), summary["index"])
 
 
 def _facts(manifest: Manifest) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 A new provider is one class of the protocol `NeighborIndex`, and one line in `make_index`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ class NeighborIndex(Protocol):
     """xb, xq: (nb, d), (nq, d) float32 of length 1; D: (nq, k) values of its own; I: (nq, k) rows of xb, -1 for none.
 
     n, d: rows that it holds, and their length. exact: whether it finds the true nearest by `metric`. why: it was taken.
+    unused: names in faiss_param that it does not have.
     """
 
     name: str
@@ -27,6 +29,7 @@ class NeighborIndex(Protocol):
     n: int
     d: int
     exact: bool
+    unused: Sequence[str]
 
     def add(self, xb: np.ndarray) -> None:
         """All rows at once: an HNSW graph of several calls finds less."""

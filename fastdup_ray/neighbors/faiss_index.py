@@ -1,6 +1,5 @@
 """Faiss indexes behind the protocol `NeighborIndex`."""
 
-import logging
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -13,8 +12,6 @@ import numpy as np
 from fastdup_ray.config import parse_pairs
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.neighbors.metrics import COSINE
-
-log = logging.getLogger(__name__)
 
 FAISS_METRIC = {
     COSINE: faiss.METRIC_INNER_PRODUCT,
@@ -148,9 +145,7 @@ class FaissIndex:
         self._true = of_metric and all(isinstance(layer, _TRUE) for layer in self._layers)
         if self._lists() > ONE_THREAD_UP_TO:
             self.why += "; the bytes of faiss.index depend on the number of threads"
-        for parameter, value in parameters.items():
-            if not _set(index, parameter, value):
-                log.warning("faiss_param: %s has no effect: the index %s does not have it.", parameter, name)
+        self.unused = [parameter for parameter, value in parameters.items() if not _set(index, parameter, value)]
 
     @property
     def n(self) -> int:

@@ -66,6 +66,8 @@ def _neighbors(index: NeighborIndex, rows: np.ndarray, queries: np.ndarray, k: i
     similarity = values_of(queries, rows, indices, COSINE) if is_distance(metric) else distance
     recall = 1.0 if index.exact or not k or not m else _recall(rows, queries, distance, metric, within=within)
     summary = {"index": index.name, "why": index.why, "metric": metric, "k": k, "recall": recall}
+    if index.unused:
+        summary["unused_parameters"] = list(index.unused)
     return Neighbors(similarity, indices, summary, distance, metric)
 
 

@@ -26,6 +26,7 @@ class _OverRows:
 
     name: str
     exact: bool
+    unused = ()
 
     def __init__(self, d: int, threads: int, metric: str, why: str = "as asked"):
         self.n, self.d, self.metric, self.why, self._threads = 0, d, metric, why, threads

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import fastdup_ray
-from fastdup_ray import RunConfig, config
+from fastdup_ray import RunConfig
 from fastdup_ray.errors import ConfigError
 
 SPECIFICATION = {

@@ -1,6 +1,5 @@
 """Each row's nearest others: exact where it says so, measured where it does not."""
 
-import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import faiss
@@ -278,13 +277,10 @@ def test_a_parameter_stands_in_the_index(tmp_path, clusters):
         ("Flat", "efSearch=175,nprobe=200", ["efSearch", "nprobe"]),
     ],
 )
-def test_a_parameter_that_the_index_has_not_is_one_warning(name, parameters, unknown_to_it, caplog):
-    with caplog.at_level(logging.WARNING, "fastdup_ray"):
-        built(unit_rows(10, 8), name, parameters)
-    assert len(caplog.messages) == len(unknown_to_it)
-    for message, parameter in zip(caplog.messages, unknown_to_it, strict=True):
-        assert parameter in message
-        assert name in message
+def test_a_parameter_that_the_index_has_not_is_told(name, parameters, unknown_to_it):
+    rows = unit_rows(10, 8)
+    found = neighbors_within(built(rows, name, parameters), rows, 2)
+    assert found.summary.get("unused_parameters", []) == unknown_to_it
 
 
 @pytest.mark.parametrize("alias", ["nprobe", "nprobes"])
@@ -598,11 +594,10 @@ def test_an_index_that_is_asked_for_is_taken(mode, n):
 
 
 @pytest.mark.parametrize("n", [1, FLAT_UP_TO + 1])
-def test_turi_is_exact_and_faiss_parameters_do_not_touch_it(n, caplog):
+def test_turi_is_exact_and_faiss_parameters_do_not_touch_it(n):
     config = RunConfig.of(input_dir="photos", nn_provider="turi", faiss_mode="HNSW32", faiss_param="efSearch=9")
     index = make_index(config, n, 8, 1)
-    assert (index.name, index.exact) == ("Flat", True)
-    assert not caplog.messages
+    assert (index.name, index.exact, list(index.unused)) == ("Flat", True, [])
 
 
 @pytest.mark.parametrize(("lists", "nprobe"), [(1, 1), (4, 4), (64, 32), (256, 64), (1024, 128)])
