@@ -45,7 +45,7 @@ def brute_force(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 class Fake:
     """An index that finds what a test says."""
 
-    name, why, metric, exact = "fake", "", "cosine", False
+    name, why, metric, exact, unused = "fake", "", "cosine", False, ()
 
     def __init__(self, rows: np.ndarray, find):
         self.n, self.d = rows.shape
@@ -264,7 +264,8 @@ def test_a_wider_search_finds_more(clusters):
 
 def test_a_parameter_stands_in_the_index(tmp_path, clusters):
     built(clusters[:50], "HNSW32", "efSearch=175,efConstruction=77").save(tmp_path / "index")
-    hnsw = faiss.downcast_index(faiss.read_index(str(tmp_path / "index"))).hnsw
+    stored = faiss.read_index(str(tmp_path / "index"))
+    hnsw = faiss.downcast_index(stored).hnsw
     assert (hnsw.efSearch, hnsw.efConstruction) == (175, 77)
 
 
@@ -364,7 +365,8 @@ def test_a_wrong_name_is_told_what_this_index_has():
 def test_parameters_reach_indexes_within_indexes(tmp_path, clusters):
     index = built(clusters[:400], "PCA16,IVF8_HNSW8,Flat", "nprobe=3,quantizer_efSearch=21,max_codes=77")
     index.save(tmp_path / "index")
-    ivf = faiss.extract_index_ivf(faiss.read_index(str(tmp_path / "index")))
+    stored = faiss.read_index(str(tmp_path / "index"))  # owns what is taken out of it
+    ivf = faiss.extract_index_ivf(stored)
     assert ivf.nprobe == 3
     assert faiss.downcast_index(ivf.quantizer).hnsw.efSearch == 21
 
