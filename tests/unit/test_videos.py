@@ -316,9 +316,9 @@ def test_a_frame_that_takes_too_long_makes_its_video_bad_and_no_other(tmp_path, 
     make_clip(folder / "steady.mp4", 4, first=10)
     decoded = extractor.decoded
 
-    def slow(image, *arguments):
+    def slow(image, *arguments, **keywords):
         time.sleep(60 if differ(image, shown_at(2)) < 20 else 0.4)
-        return decoded(image, *arguments)
+        return decoded(image, *arguments, **keywords)
 
     monkeypatch.setattr(extractor, "decoded", slow)
     with deadline(50):
