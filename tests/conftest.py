@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image, ImageFilter
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait for work by spinning slow the others down
 os.environ.pop("RAY_ADDRESS", None)  # a cluster that the user happens to point at is none of the tests' business
 
 settings.register_profile("tests", max_examples=50, deadline=None)  # a slow machine is no failure
