@@ -4,6 +4,7 @@ The lister reads an archive's index once. What a reader needs of it stands in th
 time and size, where the member begins, how it is packed), so that a member is read by itself, wherever that is done.
 """
 
+import atexit
 import bz2
 import gzip
 import io
@@ -251,7 +252,8 @@ class _Streams:
             self._idle.append((archive, file, stream))
             dropped = self._idle[:-_OPEN_STREAMS]
             del self._idle[:-_OPEN_STREAMS]
-        for _, old, _ in dropped:
+        for _, old, unpacked in dropped:
+            unpacked.close()
             old.close()
         return data
 
@@ -266,8 +268,16 @@ class _Streams:
         file = open(archive.uri, "rb")  # noqa: SIM115
         return file, unpacker(file)
 
+    def close(self) -> None:
+        with self._lock:
+            for _, file, stream in self._idle:
+                stream.close()
+                file.close()
+            self._idle.clear()
+
 
 _streams = _Streams()
+atexit.register(_streams.close)
 
 
 def _from_zip(file: BinaryIO, archive: ImageRef, size: int, start: int, packed: int, checksum: int) -> bytes:

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import psutil
 
+from fastdup_ray.cli import main
 from tests.conftest import SAME_BYTES
+
+
+def call(*arguments: object) -> int:
+    """The exit code of the command in this process."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return end.code or 0
+    return 0
 
 
 def command(*arguments: object) -> list[str]:

@@ -12,21 +12,11 @@ from pathlib import Path
 import pytest
 
 from fastdup_ray import RunConfig, __version__
-from fastdup_ray.cli import main
 from tests.checker import check
 from tests.conftest import EVERY_FILE, PHOTOS, files_below, run_inline, save_cloudy
-from tests.integration.helpers import run
+from tests.integration.helpers import call, run
 
 PHONE = PHOTOS / "phone"
-
-
-def call(*arguments: object) -> int:
-    """The exit code of the command in this process."""
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return end.code or 0
-    return 0
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ import pytest
 
 import fastdup_ray as fastdup
 from fastdup_ray import layout, pipeline
-from fastdup_ray.cli import main
 from fastdup_ray.errors import ConfigError, DamagedError, FastdupError, InputError, LockedError, WorkDirError
 from fastdup_ray.labels import labels_of
 from fastdup_ray.sealed import read_json, write_json
@@ -25,7 +24,7 @@ from fastdup_ray.storage import open_store
 from fastdup_ray.tables import encoded
 from tests.checker import check
 from tests.conftest import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline, save_cloudy, unit_rows
-from tests.integration.helpers import run, start, summary_of
+from tests.integration.helpers import call, run, start, summary_of
 from tests.integration.test_durability import damage, dying_before
 
 ORIGINALS, WEB, PHONE = PHOTOS / "originals", PHOTOS / "web", PHOTOS / "phone"
@@ -384,8 +383,8 @@ def test_an_index_of_other_rows_than_the_features_is_refused(tmp_path):
     refused(work_dir, DamagedError, "faiss.index", tmp_path / "new", run_mode=4)
 
 
-@pytest.mark.parametrize("part", ["model", "decoder", "bounding_box"])
-def test_features_that_are_made_otherwise_are_refused_before_any_picture_is_read(indexed, monkeypatch, part):
+def by_another(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on features are made by something else than the indexed ones."""
     made = pipeline._model_facts
 
     def otherwise(config):
@@ -393,19 +392,18 @@ def test_features_that_are_made_otherwise_are_refused_before_any_picture_is_read
         return facts | {"fingerprint": facts["fingerprint"] | {part: "another"}}
 
     monkeypatch.setattr(pipeline, "_model_facts", otherwise)
+
+
+@pytest.mark.parametrize("part", ["model", "decoder", "bounding_box"])
+def test_features_that_are_made_otherwise_are_refused_before_any_picture_is_read(indexed, monkeypatch, part):
+    by_another(part, monkeypatch)
     monkeypatch.setattr(pipeline, "_list", lambda config: pytest.fail("it was listed"))
     refused(indexed, InputError, f"another {part.replace('_', ' ')}")
 
 
 @pytest.mark.parametrize("part", ["cpu", "onnxruntime"])
 def test_an_index_may_be_scored_against_on_another_machine(indexed, monkeypatch, part):
-    made = pipeline._model_facts
-
-    def elsewhere(config):
-        facts = made(config)
-        return facts | {"fingerprint": facts["fingerprint"] | {part: "another"}}
-
-    monkeypatch.setattr(pipeline, "_model_facts", elsewhere)
+    by_another(part, monkeypatch)
     score(WEB, indexed)
 
 
@@ -610,14 +608,6 @@ def test_a_run_that_dies_over_a_scored_work_dir_and_a_scoring_after_it(scored, t
 
 
 # --- leakage ----------------------------------------------------------------------------------------------------------
-
-
-def call(*arguments: object) -> int:
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return end.code or 0
-    return 0
 
 
 def test_leakage_names_the_test_pictures_that_stand_in_the_training_set(tmp_path, truth, group_of):

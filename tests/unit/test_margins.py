@@ -1,16 +1,19 @@
 """Bars and frames of one colour do not make a copy another picture."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from fastdup_ray import load_binary_feature
 from fastdup_ray.extract.decode import careful_pillow, decode
 from fastdup_ray.extract.margins import WIDEST, inside
 from fastdup_ray.extract.model import SIDE, Model
 from fastdup_ray.records import Box, Limits
-from tests.conftest import PHOTOS, encode
+from tests.conftest import PHOTOS, encode, run_inline
+from tests.unit.test_model import save_model
 
 PHOTO_NAMES = ("coffee.jpg", "cat.jpg", "pagoda.jpg")
 WHOLE = (0, 0, SIDE, SIDE)
@@ -87,9 +90,25 @@ def test_a_noisy_frame_is_none(photo):
     assert inside(squashed(Image.fromarray(noisy).resize(photo.size, Image.Resampling.NEAREST))) == WHOLE
 
 
-def test_another_model_gets_the_picture_as_it_is(photo):
-    framed = ImageOps.expand(photo, 40, "black")
-    assert pixels_of(framed, trim=False).tobytes() == squashed(framed).tobytes()
+def rows_of_run(image: Image.Image, tmp_path: Path, **parameters) -> np.ndarray:
+    """The row that a run makes of one picture."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    image.save(folder / "picture.png")
+    run_inline(folder, tmp_path / "out", report=False, **parameters)
+    return load_binary_feature(tmp_path / "out")[1]
+
+
+def test_a_run_cuts_them_off(photo, tmp_path):
+    framed = ImageOps.expand(photo, (0, 60), "black")
+    assert rows_of_run(framed, tmp_path).tobytes() == Model().rows(pixels_of(framed)[None]).tobytes()
+
+
+def test_a_run_with_another_model_gives_it_the_picture_as_it_is(photo, tmp_path):
+    framed = ImageOps.expand(photo, (0, 60), "black")
+    path = save_model(tmp_path / "m.onnx", shape=("n", SIDE, SIDE, 3))
+    rows = rows_of_run(framed, tmp_path, model_path=path)
+    assert rows.tobytes() == Model(path).rows(squashed(framed)[None]).tobytes()
 
 
 def test_margins_of_the_box_are_cut_off_not_those_of_the_picture(photo):

@@ -581,9 +581,9 @@ def test_free_memory_is_that_of_this_machine():
 
 
 def test_the_limit_of_a_group_counts(tmp_path):
-    group = tmp_path / "work"
+    group = tmp_path / "batch"
     group.mkdir()
-    (tmp_path / "own").write_text("0::/work/inner\n")
+    (tmp_path / "own").write_text("0::/batch/inner\n")
     for name, text in {"max": "1000", "current": "700", "stat": "anon 5\ninactive_file 200\n"}.items():
         (group / f"memory.{name}").write_text(text)
     assert _of_cgroups(tmp_path, tmp_path / "own") == [500]
