@@ -371,6 +371,11 @@ def test_parameters_reach_indexes_within_indexes(tmp_path, clusters):
     assert faiss.downcast_index(ivf.quantizer).hnsw.efSearch == 21
 
 
+def test_what_an_index_knows_only_roughly_is_ranked_anew_among_many():
+    """Without, PQ4 would find half of them."""
+    assert searched(unit_rows(3000, 32), 5, "PQ4").summary["recall"] > 0.9
+
+
 def test_a_stored_index_takes_new_search_parameters(tmp_path, clusters):
     path = tmp_path / "index"
     built(clusters, "IVF64,Flat", "nprobe=1").save(path)
