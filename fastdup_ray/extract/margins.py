@@ -23,8 +23,8 @@ def inside(pixels: np.ndarray) -> tuple[int, int, int, int]:
 def _depth(lines: np.ndarray) -> int:
     """How many of the first lines, (n, m, 3), are margin."""
     first = lines[0].astype(np.float32)
-    colour = first.mean(axis=0)
-    if np.abs(first - colour).mean() >= FLAT:
+    colour = first.sum(axis=0) / len(first)
+    if np.abs(first - colour).sum() >= FLAT * first.size:
         return 0
     widest = int(len(lines) * WIDEST)
     away = np.abs(lines[: widest + 2] - colour).mean(axis=(1, 2))

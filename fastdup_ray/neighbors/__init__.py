@@ -12,7 +12,8 @@ import numpy as np
 from fastdup_ray.config import AUTO, RunConfig
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.neighbors.choice import choose, ef_search
-from fastdup_ray.neighbors.faiss_index import FaissIndex, check_parameters, parameters_of
+from fastdup_ray.neighbors.faiss_factory import check_parameters, parameters_of
+from fastdup_ray.neighbors.faiss_index import FaissIndex
 from fastdup_ray.neighbors.turi import BallTree, Lsh
 
 

@@ -89,7 +89,7 @@ def _recall(rows: np.ndarray, queries: np.ndarray, distance: np.ndarray, metric:
     """The part of the true k nearest that was found, on a sample; of equally close ones any counts."""
     import faiss
 
-    from fastdup_ray.neighbors.faiss_index import FAISS_METRIC
+    from fastdup_ray.neighbors.faiss_factory import FAISS_METRIC
 
     m, k = distance.shape
     sample = np.sort(np.random.default_rng(0).choice(m, min(m, SAMPLE), replace=False))

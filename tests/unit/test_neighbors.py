@@ -16,7 +16,8 @@ from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract.model import BATCH, SIDE, Model
 from fastdup_ray.neighbors import check_search, load_index, make_index
 from fastdup_ray.neighbors.choice import FLAT_UP_TO, _of_cgroups, choose, ef_search, free_memory
-from fastdup_ray.neighbors.faiss_index import FaissIndex, check_parameters, default_nprobe, parameters_of
+from fastdup_ray.neighbors.faiss_factory import check_parameters, parameters_of
+from fastdup_ray.neighbors.faiss_index import FaissIndex, default_nprobe
 from fastdup_ray.neighbors.metrics import is_distance, values_of
 from fastdup_ray.neighbors.search import neighbors_of, neighbors_within
 from fastdup_ray.records import Neighbors

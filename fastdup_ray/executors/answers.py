@@ -1,0 +1,32 @@
+"""What Ray's workers answer: results, or errors as they were raised there."""
+
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from fastdup_ray.errors import FastdupError, WorkerError
+
+
+def first_done(refs: list[ray.ObjectRef]) -> ray.ObjectRef:
+    while True:  # Python hears of Ctrl-C only between two calls
+        if done := ray.wait(refs, num_returns=1, timeout=1.0)[0]:
+            return done[0]
+
+
+def result(ref: ray.ObjectRef) -> Any:
+    """What the worker returned; its own errors as they were raised there."""
+    try:
+        return ray.get(first_done([ref]))
+    except RayTaskError as error:
+        raise cause(error) from None
+    except RayError as error:
+        raise WorkerError(f"A worker died: {last_line(error)}") from None
+
+
+def cause(error: RayTaskError) -> BaseException:
+    return error.cause if isinstance(error.cause, FastdupError | OSError) else error
+
+
+def last_line(error: Exception) -> str:
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

@@ -1,0 +1,182 @@
+"""The extract actors of one run on Ray."""
+
+import logging
+import resource
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from fastdup_ray.errors import BadImageError, ErrorCode, WorkerError
+from fastdup_ray.executors.answers import cause, first_done, last_line
+from fastdup_ray.extract.extractor import Extractor, ExtractSpec, quarantine
+from fastdup_ray.extract.lanes import Watchdog
+from fastdup_ray.records import Shard, ShardReceipt
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT = 2
+"""Shards given to an actor at once: one at work, one waiting, so that it never idles."""
+
+TRIES = 2
+"""Actors that may die over the same shard before it is split, or over the same picture before it is bad."""
+
+PARTS = 16
+"""Into how many a shard is split whose actors die: the guilty picture among 1,024 is alone after three times."""
+
+STARTS = 3
+"""Actors that may die one after the other before any is ready."""
+
+GRACE = 10.0
+"""Seconds beyond what one picture may take, after which an actor that does nothing but hold its lock ends itself."""
+
+
+class _ExtractActor:
+    """An extractor in a process of its own, whose memory is bounded, and which ends when a decoder stops it whole."""
+
+    def __init__(self, spec: ExtractSpec):
+        self._spec = spec
+
+    def ready(self) -> None:
+        """Loads the model: what dies meanwhile dies of its surroundings, not of a picture."""
+        self._extractor = Extractor(self._spec, Watchdog(self._spec.timeout + GRACE))
+        _bound_memory(self._spec.memory << 20)
+
+    def extract(self, shard: Shard) -> ShardReceipt:
+        return self._extractor.extract(shard)
+
+
+def _bound_memory(more: int) -> None:
+    """Lets this process write to at most `more` bytes beyond what it has now; then Python raises `MemoryError`."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux; elsewhere RLIMIT_DATA says nothing of mapped memory
+        now = next(int(line.split()[1]) << 10 for line in status.read_text().splitlines() if line.startswith("VmData"))
+        resource.setrlimit(resource.RLIMIT_DATA, (now + more, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
+@dataclass(eq=False)
+class _Attempt:
+    shard: Shard
+    failures: int = 0
+
+
+@dataclass(eq=False)
+class _Member:
+    """An extract actor, and what it was given, oldest first; the first is at work.
+
+    starting: resolves when the actor is ready; None once it is.
+    """
+
+    actor: Any
+    starting: ray.ObjectRef | None
+    given: dict[ray.ObjectRef, _Attempt] = field(default_factory=dict)
+
+
+class Crew:
+    """The extract actors of one run: keeps them busy, replaces the dead, and finds the pictures that killed them.
+
+    Only who is ready is given work: an actor may wait for a free core as long as the others need for everything.
+    """
+
+    def __init__(self, spec: ExtractSpec, size: int):
+        self._spec, self._size = spec, size
+        self._members: list[_Member] = []
+        self._queue: deque[_Attempt] = deque()
+        self._never_ready = 0
+
+    def work_off(self, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
+        """A receipt for each of `shards`, and for each part of one that had to be split."""
+        fresh = (_Attempt(shard) for shard in shards)
+        try:
+            while True:
+                self._queue.extend(islice(fresh, max(0, self._size * IN_FLIGHT - len(self._queue))))
+                self._hire()
+                self._hand_out()
+                if not self._queue and not any(member.given for member in self._members):
+                    return
+                awaited = {ref: member for member in self._members for ref in member.given}
+                awaited |= {member.starting: member for member in self._members if member.starting is not None}
+                done = first_done(list(awaited))
+                yield from self._taken_in(awaited[done], done)
+        finally:
+            for member in self._members:
+                ray.kill(member.actor)
+
+    def _hire(self) -> None:
+        """As many as may be, and as there is something to do for."""
+        starting = sum(member.starting is not None for member in self._members)
+        for _ in range(min(self._size - len(self._members), len(self._queue) - starting)):
+            actor = ray.remote(num_cpus=1, num_gpus=int(self._spec.gpu))(_ExtractActor).remote(self._spec)
+            self._members.append(_Member(actor, actor.ready.remote()))
+
+    def _hand_out(self) -> None:
+        while self._queue:
+            ready = [member for member in self._members if member.starting is None]
+            member = min(ready, key=lambda member: len(member.given), default=None)
+            if member is None or len(member.given) >= IN_FLIGHT:
+                return
+            attempt = self._queue.popleft()
+            member.given[member.actor.extract.remote(attempt.shard)] = attempt
+
+    def _taken_in(self, member: _Member, ref: ray.ObjectRef) -> Iterator[ShardReceipt]:
+        try:
+            receipt = ray.get(ref)
+        except RayError as error:
+            if isinstance(error, RayTaskError) and not isinstance(error.cause, MemoryError):
+                raise cause(error) from None
+            yield from self._after_death(member, error)
+        else:
+            if ref == member.starting:
+                member.starting = None
+                self._never_ready = 0
+                return
+            del member.given[ref]
+            yield receipt
+            if receipt.worn:
+                self._dismiss(member)
+
+    def _dismiss(self, member: _Member) -> list[_Attempt]:
+        """Takes a member out; what it was given goes back, and is returned."""
+        self._members.remove(member)
+        ray.kill(member.actor)
+        left = list(member.given.values())
+        self._queue.extendleft(reversed(left))
+        return left
+
+    def _after_death(self, member: _Member, error: RayError) -> Iterator[ShardReceipt]:
+        left = self._dismiss(member)
+        if member.starting is not None:
+            self._never_ready += 1
+            if self._never_ready >= STARTS:
+                raise WorkerError(f"Extract actors die as they start: {last_line(error)}")
+            return
+        log.warning("An extract actor died (%s); it is replaced.", last_line(error))
+        if not left:
+            return
+        at_work = left[0]
+        at_work.failures += 1
+        if at_work.failures < TRIES:
+            return
+        self._queue.remove(at_work)
+        if len(at_work.shard.refs) > 1:
+            self._queue.extendleft(_suspects(at_work.shard))
+        else:
+            yield quarantine(self._spec, at_work.shard, _deadly(error))
+
+
+def _suspects(shard: Shard) -> Iterator[_Attempt]:
+    """The parts of a shard that killed its actors. One more death tells which; a lone picture gets its full tries."""
+    for part in shard.split(PARTS):
+        yield _Attempt(part, failures=0 if len(part.refs) == 1 else TRIES - 1)
+
+
+def _deadly(error: RayError) -> BadImageError:
+    # The actor's own word, or what Ray says where it killed the worker for the node's sake.
+    if isinstance(error, RayTaskError) or "running low on memory" in str(error):
+        return BadImageError(ErrorCode.OUT_OF_MEMORY, f"it took {TRIES} actors out of memory")
+    return BadImageError(ErrorCode.CRASHED, f"it took {TRIES} actors down, or stopped them whole until they ended")

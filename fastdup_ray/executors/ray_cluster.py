@@ -1,0 +1,96 @@
+"""The Ray that a run works on: the cluster that was named, or one of its own; its nodes and what they have."""
+
+import logging
+import os
+import socket
+import uuid
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._common.utils import get_ray_address_file
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from fastdup_ray.errors import WorkDirError, WorkerError
+from fastdup_ray.executors.answers import result
+from fastdup_ray.storage import open_store
+
+OBJECT_STORE_BYTES = 256 << 20
+"""Of a Ray of our own. Pictures and features never pass through it; the neighbours of 10 million images do."""
+
+
+def connect_or_start(threads: int, *, verbose: bool) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quiet = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
+    if address := _running_cluster():
+        ray.init(address=address, **quiet)
+    else:
+        ray.init(
+            address="local",
+            num_cpus=threads,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            **quiet,
+        )
+
+
+def _running_cluster() -> str | None:
+    """The address of the cluster that RAY_ADDRESS or `ray start` named; None where a Ray of our own is to be started.
+
+    `ray.init(address="auto")` would also take the Ray that another run has started for itself alone, and a cluster that
+    is gone keeps it waiting for a minute, after which it ends the process.
+    """
+    named = os.environ.get("RAY_ADDRESS", "")
+    if named == "local":
+        return None
+    if named and named != "auto":
+        if "://" not in named and not _answers(named):
+            raise WorkerError(f"No Ray answers at RAY_ADDRESS={named}: start it, or unset RAY_ADDRESS.")
+        return named
+    started = Path(get_ray_address_file(None))
+    address = started.read_text().strip() if started.exists() else ""
+    return address if address and _answers(address) else None
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def nodes() -> list[dict[str, Any]]:
+    """Those that are alive and have cores to work with."""
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+
+def gpus() -> int:
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def refuse_unshared(work_dir: str) -> None:
+    """`WorkDirError` where a node of the cluster does not see what this process puts into the work_dir."""
+    members = nodes()
+    if len(members) < 2:
+        return
+    store, name = open_store(work_dir), f".probe-{uuid.uuid4().hex}"
+    with store.create(name) as path:
+        path.touch()
+    try:
+        for node in members:
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            seen = ray.remote(num_cpus=0, scheduling_strategy=there)(_sees).remote(work_dir, name)
+            if not result(seen):
+                raise WorkDirError(
+                    f"Node {node['NodeManagerAddress']} of the cluster does not share work_dir {work_dir!r}; "
+                    "name a folder that all nodes share."
+                )
+    finally:
+        store.remove(name)
+
+
+def _sees(work_dir: str, name: str) -> bool:
+    return open_store(work_dir).exists(name)
