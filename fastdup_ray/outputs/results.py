@@ -38,11 +38,7 @@ class Images:
 
 def write_results(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> dict[str, int]:
     """Writes all that follows from the neighbours; returns the counts for summary.json."""
-    ranks = name_ranks(images.names)
-    pairs = ordered(pairs_above(neighbors, config.threshold), ranks, closest_first=True)
-    outliers = ordered(outliers_below(neighbors, config.lower_threshold), ranks, closest_first=False)
-    _write_images(store, images, layout.INDEXED)
-    _write_pairs(store, images, images, pairs, outliers, layout.INDEXED)
+    pairs, outliers = _write_found(store, config, images, images, neighbors, layout.INDEXED)
     counts = {
         "pairs": len(pairs),
         "distinct_pairs": _distinct(pairs),
@@ -64,11 +60,7 @@ def write_scored(
 
     neighbors: indices are of `indexed`.
     """
-    ranks = name_ranks(images.names), name_ranks(indexed.names)
-    pairs = ordered(pairs_above(neighbors, config.threshold), *ranks, closest_first=True)
-    outliers = ordered(outliers_below(neighbors, config.lower_threshold), *ranks, closest_first=False)
-    _write_images(store, images, layout.SCORED)
-    _write_pairs(store, images, indexed, pairs, outliers, layout.SCORED)
+    pairs, outliers = _write_found(store, config, images, indexed, neighbors, layout.SCORED)
     counts = {
         "indexed": len(indexed),
         "pairs": len(pairs),
@@ -77,6 +69,19 @@ def write_scored(
         "exact_copies": int((twins(images, indexed) >= 0).sum()),
     }
     return counts | _write_label_conflicts(store, images, indexed, pairs, layout.SCORED)
+
+
+def _write_found(
+    store: Store, config: RunConfig, sources: Images, targets: Images, neighbors: Neighbors, files: PictureSet
+) -> tuple[Pairs, Pairs]:
+    """Writes the sources, and their pairs and outliers, which are returned, each in the order of its file."""
+    ranks = name_ranks(sources.names)
+    target_ranks = ranks if sources is targets else name_ranks(targets.names)
+    pairs = ordered(pairs_above(neighbors, config.threshold), ranks, target_ranks, closest_first=True)
+    outliers = ordered(outliers_below(neighbors, config.lower_threshold), ranks, target_ranks, closest_first=False)
+    _write_images(store, sources, files)
+    _write_pairs(store, sources, targets, pairs, outliers, files)
+    return pairs, outliers
 
 
 def _write_images(store: Store, images: Images, files: PictureSet) -> None:
