@@ -12,15 +12,15 @@ DIRECT, COMPONENTS = "direct", "components"
 GROUPINGS = (DIRECT, COMPONENTS)
 
 Likeness = Callable[[int, np.ndarray], np.ndarray]
-"""The cosines, (m,) float64, of one row with each of m others; 1 for the same bytes."""
+"""The cosines, (m,) float64, of one row with each of m others; infinite for the same bytes."""
 
 
 class Assigned(NamedTuple):
-    """One member of a component: its row, the row of its keeper, which may be itself, and their cosine."""
+    """One member of a component: its row, the row of its keeper, which may be itself, and their likeness."""
 
     row: int
     keeper: int
-    similarity: float
+    likeness: float
 
 
 def assign(
@@ -43,14 +43,14 @@ def assign(
     assigned = []
     while len(left):
         keeper, others = int(left[0]), left[1:]
-        similarity = likeness(keeper, others)
+        alike = likeness(keeper, others)
         taken = ~fixed[others]
         if grouping == DIRECT:
-            taken &= similarity > threshold
-        assigned.append(Assigned(keeper, keeper, 1.0))
+            taken &= alike > threshold
+        assigned.append(Assigned(keeper, keeper, np.inf))
         assigned += [
             Assigned(row, keeper, value)
-            for row, value in zip(others[taken].tolist(), similarity[taken].tolist(), strict=True)
+            for row, value in zip(others[taken].tolist(), alike[taken].tolist(), strict=True)
         ]
         left = others[~taken]
     return assigned

@@ -35,14 +35,15 @@ class Reason(NamedTuple):
 class Rule:
     """best, better: what it says of a picture that goes before all others, or before one.
 
-    key: (n,) int64 of the table of images and the raw names; the least goes first. shown: a key in words, or "".
+    key: (n,) int64 of the table of images and the raw names; the least goes first. shown: what it is of one row, whose
+    key is given, in words, or "".
     """
 
     name: str
     best: str
     better: str
     key: Callable[[pa.Table, pa.Array], np.ndarray]
-    shown: Callable[[pa.Table, int], str]
+    shown: Callable[[pa.Table, int, int], str]
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
@@ -79,19 +80,18 @@ def references(images: pa.Table) -> np.ndarray:
     return images["reference"].fill_null(False).to_numpy()
 
 
-def _shown_pixels(images: pa.Table, row: int) -> str:
+def _shown_pixels(images: pa.Table, row: int, _: int) -> str:
     return f"{images['width'][row].as_py() or 0} × {images['height'][row].as_py() or 0}"
 
 
-def _shown_bytes(images: pa.Table, row: int) -> str:
-    return f"{images['size'][row].as_py() or 0:,}"
+def _shown_bytes(_: pa.Table, __: int, key: int) -> str:
+    return f"{-key:,}"
 
 
-def _shown_time(images: pa.Table, row: int) -> str:
-    token = images["mtime_or_etag"][row].as_py() or ""
-    if not token.isdigit():
+def _shown_time(_: pa.Table, __: int, key: int) -> str:
+    if key == _UNKNOWN:
         return "unknown"
-    return datetime.fromtimestamp(int(token) / 1e9, UTC).isoformat(" ", "milliseconds").removesuffix("+00:00")
+    return datetime.fromtimestamp(key / 1e9, UTC).isoformat(" ", "milliseconds").removesuffix("+00:00")
 
 
 def _nothing(*_: object) -> str:
@@ -159,19 +159,20 @@ class Ranking:
 
     def why_kept(self, members: np.ndarray) -> Reason:
         """Why the first of `members`, as `ordered` gives them, goes before the second."""
-        place = self._deciding(*members[:2].tolist())
-        return Reason(self._rules[place].name, self._told(self._rules[place].best, place, members[0]))
+        first, second = members[:2].tolist()
+        place = self._deciding(first, second)
+        best, shown = self._rules[place].best, self._shown(place, first)
+        return Reason(self._rules[place].name, f"{best}: {shown}" if shown else best)
 
     def why_before(self, keeper: int, other: int) -> Reason:
         """Why `keeper` goes before `other`."""
         place = self._deciding(keeper, other)
-        rule = self._rules[place]
-        both = [rule.shown(self._images, row) for row in (keeper, other)]
-        return Reason(rule.name, f"{rule.better}: {both[0]} against {both[1]}" if both[0] else rule.better)
+        first, second = (self._shown(place, row) for row in (keeper, other))
+        better = self._rules[place].better
+        return Reason(self._rules[place].name, f"{better}: {first} against {second}" if first else better)
 
     def _deciding(self, first: int, second: int) -> int:
         return next(place for place, key in enumerate(self._keys) if key[first] != key[second])
 
-    def _told(self, words: str, place: int, row: int) -> str:
-        shown = self._rules[place].shown(self._images, int(row))
-        return f"{words}: {shown}" if shown else words
+    def _shown(self, place: int, row: int) -> str:
+        return self._rules[place].shown(self._images, row, int(self._keys[place][row]))

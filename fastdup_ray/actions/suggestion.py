@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from fastdup_ray.actions.finished import FinishedRun
 from fastdup_ray.actions.groups import DIRECT, GROUPINGS, Assigned, Grouping, assign
@@ -45,13 +46,13 @@ def suggest(
     ranking = Ranking(parse_rules(keep), run.images, run.names)
 
     def likeness(row: int, others: np.ndarray) -> np.ndarray:
-        return np.where(digests[others] == digests[row], 1.0, np.minimum(run.cosines(row, others), 1.0))
+        return np.where(digests[others] == digests[row], np.inf, run.cosines(row, others))
 
     groups = [
         assign(members, ranking, fixed, likeness, threshold, grouping)
         for members in _components(run, digests, threshold, fixed)
     ]
-    return list(_plan_rows(run, groups, ranking, digests, fixed))
+    return list(_plan_rows(run, groups, ranking, fixed))
 
 
 def _check(run: FinishedRun, grouping: str, threshold: float) -> None:
@@ -87,24 +88,24 @@ def _is_file(name: str) -> bool:
 
 
 def _plan_rows(
-    run: FinishedRun, groups: list[list[Assigned]], ranking: Ranking, digests: np.ndarray, fixed: np.ndarray
+    run: FinishedRun, groups: list[list[Assigned]], ranking: Ranking, fixed: np.ndarray
 ) -> Iterator[PlanRow]:
-    rows = [item.row for group in groups for item in group]
+    rows = pa.array([item.row for group in groups for item in group], pa.int64())
     facts = iter(run.images.select(["size", "sha256", "mtime_or_etag"]).take(rows).to_pylist())
     for number, group in enumerate(groups):
-        for (row, keeper, similarity), fact in zip(group, facts, strict=False):
+        for (row, keeper, likeness), fact in zip(group, facts, strict=False):
             is_keeper, name = row == keeper, _name(run, row)
             if is_keeper:
                 own = np.array([item.row for item in group if item.keeper == row], np.int64)
                 reason = _why_kept(ranking, own, bool(fixed[row]))
             else:
-                reason = _why_dropped(ranking, keeper, row, same_bytes=digests[row] == digests[keeper])
+                reason = _why_dropped(ranking, keeper, row, same_bytes=likeness == np.inf)
             yield PlanRow(
                 filename=name,
                 action=KEEP if is_keeper else DROP,
                 group=number,
                 keeper="" if is_keeper else _name(run, keeper),
-                similarity=None if is_keeper else similarity,
+                similarity=None if is_keeper else min(likeness, 1.0),
                 rule=reason.rule,
                 reason=reason.text,
                 size=fact["size"],
