@@ -37,6 +37,9 @@ KEPT = {SIMILARITY_CSV: TRAIN_SIMILARITY_CSV, SIMILARITY: TRAIN_SIMILARITY}
 
 LEAKAGE_CSV = "leakage.csv"
 
+PLAN_CSV = "plan.csv"
+"""What people decide, and `apply` carries out; no run takes it away."""
+
 SHARDS = "shards"
 MERGED = f"{SHARDS}/merged.json"
 MERGED_MANIFEST = f"{SHARDS}/manifest.parquet"
@@ -68,6 +71,10 @@ EXACT_COPIES_HEADER = ("filename", "copy_of", "kind")
 LABEL_CONFLICTS_HEADER = (*PAIRS_HEADER, "label_from", "label_to")
 CHANGES_HEADER = ("change", "component_id", "from", "to", "distance")
 LEAKAGE_HEADER = ("test", "train", "similarity", "copy")
+PLAN_HEADER = (
+    *("filename", "action", "group", "keeper", "similarity", "rule", "reason"),
+    *("size", "sha256", "etag", "reference"),
+)
 COMPONENTS_INFO_HEADER = ("component_id", "count", "mean", "min", "max")
 COMPONENTS_HEADER = ("__id", "component_id", "pagerank", "degree", "count", "min_distance")
 

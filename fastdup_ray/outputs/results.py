@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray import layout
-from fastdup_ray.analysis.components import Components, components_of, edges_of
+from fastdup_ray.analysis.components import Components, components_of, digest_codes, edges_of
 from fastdup_ray.analysis.pairs import name_ranks, ordered, outliers_below, pairs_above, similar_above
 from fastdup_ray.config import RunConfig
 from fastdup_ray.executors import cores
@@ -119,13 +119,6 @@ def _distinct(pairs: Pairs) -> int:
     return len(np.unique(ends, axis=0))
 
 
-def _digests(images: Images) -> np.ndarray:
-    """(n,): equal numbers for byte-identical files; a number of its own where the digest is not known."""
-    codes = pc.dictionary_encode(images.entries["sha256"].combine_chunks()).indices
-    own = np.arange(len(images)) + len(images)
-    return np.where(pc.is_null(codes).to_numpy(zero_copy_only=False), own, codes.fill_null(0).to_numpy())
-
-
 def _near_copies(found: Components, contents: np.ndarray) -> int:
     """Images that one would be rid of by keeping one of each component, beside those that are exact copies."""
     distinct = np.unique(np.stack([found.component, contents]), axis=1).shape[1]
@@ -133,7 +126,7 @@ def _near_copies(found: Components, contents: np.ndarray) -> int:
 
 
 def _write_components(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> Components:
-    edges = edges_of(similar_above(neighbors, config.ccthreshold), _digests(images))
+    edges = edges_of(similar_above(neighbors, config.ccthreshold), digest_codes(images.entries["sha256"]))
     found = components_of(edges, len(images), pagerank=config.run_pagerank, degree=config.run_degree)
     table = pa.table(_component_columns(found), layout.COMPONENTS_HEADER)
     write_csv(store, layout.COMPONENTS_CSV, layout.COMPONENTS_HEADER, table.columns)
