@@ -134,8 +134,10 @@ class Album:
     are now; without it a file has to be there to be told of.
     """
 
-    def __init__(self, names: pa.Array, images: pa.Table | None = None, max_pixels: int = MAX_PIXELS):
-        self._names, self._images, self._max_pixels = names, images, max_pixels
+    def __init__(
+        self, names: pa.Array, images: pa.Table | None = None, max_pixels: int = MAX_PIXELS, side: int = MAX_SIDE
+    ):
+        self._names, self._images, self._max_pixels, self._side = names, images, max_pixels, side
         self._thumbnails: dict[int, Future[Thumbnail]] = {}
         self._resources = ExitStack()
         self._pool = ThreadPoolExecutor(THREADS)
