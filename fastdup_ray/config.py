@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.records import MIN_SIDE, Box, Limits
+from fastdup_ray.s3 import Access, is_s3, split
 
 RunMode = Annotated[int, Field(ge=0, le=4)]
 NNMODELS = ("brute_force", "ball_tree", "lsh")
@@ -178,6 +179,11 @@ class RunConfig(BaseModel):
     actor_memory: Annotated[
         int, Field(ge=256, description="MiB that an extract actor may take for pictures; one that needs more is bad.")
     ] = 4096
+    s3_anonymous: Annotated[
+        Switch,
+        Field(description="Ask S3 without a signature, as public buckets allow; so too where no credentials are."),
+    ] = False
+    s3_requester_pays: Annotated[Switch, Field(description="Agree to pay for what is read of S3 buckets.")] = False
     report: Annotated[Switch, Field(description="Write report/index.html.")] = True
     reuse: Annotated[Switch, Field(description="Take over the features that the work_dir already has.")] = True
     overwrite: Annotated[
@@ -207,6 +213,11 @@ class RunConfig(BaseModel):
     def inputs(self) -> list[str]:
         """`input_dir` as a list."""
         return [self.input_dir] if isinstance(self.input_dir, str) else list(self.input_dir or [])
+
+    @property
+    def s3_access(self) -> Access:
+        """How buckets are asked."""
+        return Access(self.s3_anonymous, self.s3_requester_pays)
 
     @property
     def limits(self) -> Limits:
@@ -285,7 +296,7 @@ def _refuse_contradictions(config: RunConfig) -> None:
         raise ConfigError(f"work_dir={config.work_dir!r} is a file; name a folder.")
     if config.run_mode == 4 and config.inputs:
         _refuse_in_mode_4(config)
-    _refuse_what_is_not_there_yet(config)
+    _refuse_other_schemes(config)
 
 
 def _refuse_in_mode_4(config: RunConfig) -> None:
@@ -299,7 +310,9 @@ def _refuse_in_mode_4(config: RunConfig) -> None:
         )
 
 
-def _refuse_what_is_not_there_yet(config: RunConfig) -> None:
+def _refuse_other_schemes(config: RunConfig) -> None:
     for location in (config.work_dir, *config.inputs):
-        if "://" in location:
-            raise ConfigError(f"{location!r}: URIs are not there yet; so far: local files and folders.")
+        if "://" in location and not is_s3(location):
+            raise ConfigError(f"{location!r}: of URIs, s3://bucket/prefix is known.")
+        if is_s3(location):
+            split(location)

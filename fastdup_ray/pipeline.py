@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -13,7 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fastdup_ray import layout
+from fastdup_ray import layout, s3
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, FastdupError, InputError, WorkDirError, WorkerError
 from fastdup_ray.executors import Executor, cores, make_executor
@@ -37,7 +36,7 @@ from fastdup_ray.scoring import (
     write_scored_outputs,
 )
 from fastdup_ray.steps import merge_features, search_neighbors, take_features, write_outputs, write_summary_only
-from fastdup_ray.storage import open_store
+from fastdup_ray.storage import open_file, open_store
 from fastdup_ray.version import __version__
 
 log = logging.getLogger(__name__)
@@ -57,6 +56,7 @@ LISTING_FIRST = 0.3
 
 def deduplicate(config: RunConfig) -> RunResult:
     """Does what `config` asks; raises a `FastdupError` whose text is one line for the user."""
+    s3.use(config.s3_access)
     run = _Run(config)
     check_search(config, run.model.get("d") if config.run_mode in (0, 1) else None)
     check_inputs(config)
@@ -70,6 +70,7 @@ def deduplicate(config: RunConfig) -> RunResult:
 
 def is_indexed(config: RunConfig) -> bool:
     """Whether the work_dir already has the index that run mode 0 would make: of the same files, by the same model."""
+    s3.use(config.s3_access)
     check_inputs(config)
     store = open_store(config.work_dir)
     try:
@@ -93,10 +94,9 @@ class _Run:
 
     def __init__(self, config: RunConfig):
         self.config = config
-        folder, self._features_file = config.work_dir, layout.FEATURES
-        if config.run_mode == 2 and os.path.isfile(folder):
-            folder, self._features_file = os.path.split(os.path.abspath(folder))
-        self.store = open_store(folder)
+        self.store, self._features_file = open_store(config.work_dir), layout.FEATURES
+        if config.run_mode == 2:
+            self.store, self._features_file = open_file(config.work_dir, layout.FEATURES)
         self.files = SCORED if config.run_mode in (3, 4) else INDEXED
         self.model = _model_facts(config) if config.run_mode in (0, 1, 3) else {}
         self._cost: dict[str, Any] = {"read": 0, "seconds": {}, "cpu_seconds": 0.0}
@@ -165,7 +165,7 @@ class _Run:
         with make_executor(self.config, location) as executor:
             executor.call("index", check_indexed, location)
             with self._timed("features"):
-                facts = executor.call("index", take_scored, location, os.path.abspath(self.config.inputs[0]))
+                facts = executor.call("index", take_scored, location, s3.absolute(self.config.inputs[0]))
             return self._score(executor, {"version": __version__} | facts | self._cost)
 
     # Their parts
@@ -238,6 +238,7 @@ class _Run:
             config.model_path,
             config.compute == "gpu",
             self.files.of(layout.SHARDS),
+            config.s3_access,
         )
         shards = manifest.shards(offsets, config.shard_size or _shard_size(len(offsets), actors))
         for receipt in with_progress(executor.extract(spec, shards), len(offsets)):

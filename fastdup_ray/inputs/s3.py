@@ -1,0 +1,242 @@
+"""Objects in S3: listed below a prefix, and their bytes.
+
+The token of an object is its ETag; a get asks for that one (`If-Match`), so that what changed under way is told.
+"""
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, BinaryIO
+
+from fastdup_ray import s3
+from fastdup_ray.errors import BadImageError, ErrorCode, InputError
+from fastdup_ray.records import ImageRef
+
+WHOLE = 64 << 20
+"""Bytes up to which an object is got at once; of larger ones, and where only parts are wanted, as they are read."""
+
+LISTERS = 16
+"""Requests at once that list keys, or look at objects one by one."""
+
+RANGES = 8 * LISTERS
+"""Parts into which what is below a prefix is cut, to be listed side by side."""
+
+FIRST_CHUNK, LARGEST_CHUNK = 256 << 10, 8 << 20
+"""Bytes that are got at a time: more and more, as long as they are read one after the other."""
+
+
+# One object
+
+
+def ref_of(uri: str, facts: dict[str, Any]) -> ImageRef:
+    """facts: what a listing, or a head, says of an object."""
+    return ImageRef(uri, facts.get("Size", facts.get("ContentLength", 0)), facts["ETag"].strip('"'))
+
+
+def stat(uri: str) -> ImageRef:
+    """The entry of an object; one that cannot be looked at has size 0 and no token, and says why when it is read."""
+    bucket, key = s3.split(uri)
+    try:
+        return ref_of(uri, s3.client().head_object(Bucket=bucket, Key=key, **s3.payer()))
+    except _errors() as error:
+        s3.refuse_credentials(error)
+        return ImageRef(uri, 0, "")
+
+
+@contextmanager
+def opened(ref: ImageRef, *, parts: bool = False) -> Iterator[BinaryIO]:
+    """A file to read from: the object as it was listed, or as it is now where nothing is known of it.
+
+    parts: only some of it will be read.
+    """
+    if not ref.mtime_or_etag:
+        ref = _as_it_is(ref.uri)
+    if parts or ref.size > WHOLE:
+        yield stream(ref)
+    else:
+        yield io.BytesIO(read(ref))
+
+
+def read(ref: ImageRef) -> bytes:
+    """All bytes of an object, if it is still the one that was listed; raises `BadImageError`."""
+    return _got(ref, None)
+
+
+def stream(ref: ImageRef) -> BinaryIO:
+    """The object as a file of which only those parts are got that are read; without any hurry to be closed."""
+    return _Parts(ref)  # type: ignore[return-value]
+
+
+def _as_it_is(uri: str) -> ImageRef:
+    bucket, key = s3.split(uri)
+    try:
+        return ref_of(uri, s3.client().head_object(Bucket=bucket, Key=key, **s3.payer()))
+    except _errors() as error:
+        raise s3.bad_image(error) from None
+
+
+def _got(ref: ImageRef, part: tuple[int, int] | None) -> bytes:
+    """part: [start, stop) of its bytes."""
+    from obstore import get
+    from obstore.exceptions import BaseError
+
+    bucket, key = s3.split(ref.uri)
+    options: dict[str, Any] = {"if_match": f'"{ref.mtime_or_etag}"'} | ({"range": part} if part else {})
+    try:
+        return bytes(get(s3.fast_reader(bucket), key, options=options).bytes())  # type: ignore[arg-type]
+    except (BaseError, OSError, ValueError):  # a key that obstore cannot say, or any answer but the bytes
+        return _got_by_boto3(bucket, key, ref.mtime_or_etag, part)
+
+
+def _got_by_boto3(bucket: str, key: str, etag: str, part: tuple[int, int] | None) -> bytes:
+    only = {"Range": f"bytes={part[0]}-{part[1] - 1}"} if part else {}
+    try:
+        answer = s3.client().get_object(Bucket=bucket, Key=key, IfMatch=f'"{etag}"', **only, **s3.payer())
+        return answer["Body"].read()
+    except _errors() as error:
+        raise s3.bad_image(error) from None
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return BotoCoreError, ClientError, OSError
+
+
+class _Parts(io.RawIOBase):
+    """See `stream`."""
+
+    def __init__(self, ref: ImageRef):
+        self._ref, self._place = ref, 0
+        self._start, self._chunk, self._next = 0, b"", FIRST_CHUNK
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._ref.size}[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        if self._place >= self._ref.size:
+            return 0
+        inside = self._place - self._start
+        if not 0 <= inside < len(self._chunk):
+            self._fill()
+            inside = 0
+        data = self._chunk[inside : inside + len(buffer)]
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def _fill(self) -> None:
+        follows = self._chunk and self._place == self._start + len(self._chunk)
+        self._next = min(2 * self._next, LARGEST_CHUNK) if follows else FIRST_CHUNK
+        self._start = self._place
+        self._chunk = _got(self._ref, (self._start, min(self._start + self._next, self._ref.size)))
+        if not self._chunk:
+            raise BadImageError(ErrorCode.READ_FAILED, "reading failed: S3 sent nothing")
+
+    def read(self, size: int = -1) -> bytes:
+        """As many bytes as asked for, fewer only at the end: like a file, unlike a pipe."""
+        wanted = self._ref.size - self._place if size is None or size < 0 else size
+        data = bytearray()
+        while len(data) < wanted and (part := super().read(wanted - len(data))):
+            data += part
+        return bytes(data)
+
+
+# Many
+
+
+@lru_cache(maxsize=1024)
+def is_file(uri: str) -> bool:
+    """Whether there is an object of exactly this name; asked once in each process."""
+    return not uri.endswith("/") and bool(s3.split(uri)[1]) and bool(stat(uri).mtime_or_etag)
+
+
+def check_listing(uri: str) -> None:
+    """`InputError` where what is below `uri` cannot be listed."""
+    bucket, prefix = s3.folder_of(uri)
+    try:
+        s3.client().list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1, **s3.payer())
+    except _errors() as error:
+        raise _listing_failed(uri, error) from None
+
+
+def below(uri: str) -> Iterator[ImageRef]:
+    """All objects below `uri`, sorted by the bytes of their keys.
+
+    What is below is cut where its folders begin, and the parts are listed side by side. `InputError` where it fails.
+    """
+    bucket, prefix = s3.folder_of(uri)
+    try:
+        bounds = [None, *_cuts(bucket, prefix), None]
+        with ThreadPoolExecutor(LISTERS) as pool:
+            yield from _in_order(pool, bucket, prefix, list(pairwise(bounds)))
+    except _errors() as error:
+        raise _listing_failed(uri, error) from None
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, bucket: str, prefix: str, parts: list[tuple[str | None, str | None]]
+) -> Iterator[ImageRef]:
+    ahead = [pool.submit(_part, bucket, prefix, *part) for part in parts]
+    try:
+        for future in ahead:
+            yield from future.result()
+    finally:
+        for future in ahead:
+            future.cancel()
+
+
+def _part(bucket: str, prefix: str, after: str | None, until: str | None) -> list[ImageRef]:
+    """The objects whose keys come after `after` and before `until`."""
+    found = []
+    start = {"StartAfter": after} if after else {}
+    for page in _pages(Bucket=bucket, Prefix=prefix, **start):
+        for facts in page.get("Contents", ()):
+            key = facts["Key"]
+            if until is not None and key.encode() >= until.encode():
+                return found
+            if not key.endswith("/"):
+                found.append(ref_of(s3.uri_of(bucket, key), facts))
+    return found
+
+
+def _cuts(bucket: str, prefix: str) -> list[str]:
+    """At most `RANGES` - 1 of the folders below `prefix`, sorted; each is where another part begins."""
+    while True:
+        page = next(_pages(Bucket=bucket, Prefix=prefix, Delimiter="/"))
+        folders = [folder["Prefix"] for folder in page.get("CommonPrefixes", ())]
+        if page["IsTruncated"] and folders:
+            pages = _pages(Bucket=bucket, Prefix=prefix, Delimiter="/")
+            folders = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", ())]
+        if len(folders) != 1 or page.get("Contents"):
+            break
+        prefix = folders[0]
+    folders = sorted(set(folders), key=str.encode)[1:]  # the first part has what comes before the second folder
+    step = -(-len(folders) // (RANGES - 1)) if folders else 1
+    return folders[::step]
+
+
+def _pages(**request: Any) -> Iterator[dict[str, Any]]:
+    return iter(s3.client().get_paginator("list_objects_v2").paginate(**request, **s3.payer()))
+
+
+def _listing_failed(uri: str, error: Exception) -> InputError:
+    s3.refuse_credentials(error)
+    bucket = s3.split(uri)[0]
+    if s3.code_of(error) == "NoSuchBucket":
+        return InputError(f"Input {uri!r}: the bucket {bucket!r} does not exist; is AWS_ENDPOINT_URL right?")
+    return InputError(f"Input {uri!r} cannot be listed ({s3.told(error)}).")
