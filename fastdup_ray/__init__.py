@@ -14,6 +14,7 @@ from fastdup_ray.version import __version__
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "actions.planning": ["make_plan"],
         "api": ["run"],
         "config": ["RunConfig"],
         "errors": ["FastdupError"],

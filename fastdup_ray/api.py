@@ -58,11 +58,15 @@ def _tell(result: RunResult, config: RunConfig) -> None:
         pairs, copies = f"similar pairs with {counts['indexed']:,} indexed images", "exact copies of them"
     print(
         f"{counts['distinct_pairs']:,} {pairs} above {config.threshold:g}, "
-        f"{counts['exact_copies']:,} {copies}, {counts['outliers']:,} outliers; "
+        f"{counts['exact_copies']:,} {copies} ({counts['same_bytes']:,} byte for byte, "
+        f"{counts['same_pixels']:,} pixel for pixel), {counts['outliers']:,} outliers; "
         f"index {neighbors['index']}, recall {neighbors['recall']:g}."
     )
     if "components" in counts:
-        print(f"{counts['components']:,} groups of two or more images above {config.ccthreshold:g}.")
+        print(
+            f"{counts['components']:,} groups of two or more images above {config.ccthreshold:g}, "
+            f"{counts['near_copies']:,} near copies beside the exact ones."
+        )
     if "labelled" in counts:
         print(f"{counts['labelled']:,} of the images have a label, {counts['label_conflicts']:,} pairs two different.")
     print(f"Look at {os.path.join(where, result.files.of(layout.REPORT)) if config.report else where}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fastdup_ray.actions.cli import COMMANDS
 from fastdup_ray.api import INTERRUPTED, log_as_asked, run_and_tell
 from fastdup_ray.config import TURI_NAMES, RunConfig
 from fastdup_ray.errors import FastdupError
@@ -117,6 +118,9 @@ cli.add_command(
         "Writes leakage.csv into the work_dir. Exit code 4: more of them than --fail-over allows.",
     )
 )
+
+for command in COMMANDS:
+    cli.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -22,7 +22,13 @@ CONFIG = "config.json"
 SUMMARY = "summary.json"
 REPORT = "report/index.html"
 
+EXACT_COPIES_CSV = "exact_copies.csv"
+"""Each picture with the same bytes or the same pixels as another, which is named: the first of them. After a scoring,
+test_exact_copies.csv has the new pictures with such an indexed one."""
+
 LABEL_CONFLICTS_CSV = "label_conflicts.csv"
+
+CHANGES_CSV = "changes.csv"
 
 TRAIN_SIMILARITY_CSV = "train_similarity.csv"
 TRAIN_SIMILARITY = "train_similarity.parquet"
@@ -30,6 +36,9 @@ KEPT = {SIMILARITY_CSV: TRAIN_SIMILARITY_CSV, SIMILARITY: TRAIN_SIMILARITY}
 """What a scoring writes in the place of the indexed set's -> the name under which that is kept."""
 
 LEAKAGE_CSV = "leakage.csv"
+
+PLAN_CSV = "plan.csv"
+"""What people decide, and `apply` carries out; no run takes it away."""
 
 SHARDS = "shards"
 MERGED = f"{SHARDS}/merged.json"
@@ -58,8 +67,14 @@ LOCK = ".fastdup_ray.lock"
 FEATURES_HEADER = ("index", "filename")
 BAD_HEADER = ("filename", "error_code", "message")
 PAIRS_HEADER = ("from", "to", "distance")
+EXACT_COPIES_HEADER = ("filename", "copy_of", "kind")
 LABEL_CONFLICTS_HEADER = (*PAIRS_HEADER, "label_from", "label_to")
+CHANGES_HEADER = ("change", "component_id", "from", "to", "distance")
 LEAKAGE_HEADER = ("test", "train", "similarity", "copy")
+PLAN_HEADER = (
+    *("filename", "action", "group", "keeper", "similarity", "rule", "reason"),
+    *("size", "sha256", "etag", "reference"),
+)
 COMPONENTS_INFO_HEADER = ("component_id", "count", "mean", "min", "max")
 COMPONENTS_HEADER = ("__id", "component_id", "pagerank", "degree", "count", "min_distance")
 

@@ -37,7 +37,8 @@ from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.manifest import ENTRIES, Manifest
 from fastdup_ray.neighbors import make_index
 from fastdup_ray.neighbors.search import neighbors_within, unit_rows
-from fastdup_ray.outputs.results import Images, write_results
+from fastdup_ray.outputs.images import Images
+from fastdup_ray.outputs.results import write_results
 from fastdup_ray.records import Neighbors
 from fastdup_ray.report.page import write_report
 from fastdup_ray.sealed import file_sha256, printable, read_json, write_json
@@ -59,6 +60,7 @@ DIGESTED = (
     layout.IMAGES,
     layout.SIMILARITY,
     layout.COMPONENTS,
+    layout.EXACT_COPIES_CSV,
     layout.LABEL_CONFLICTS_CSV,
     layout.CONFIG,
 )
@@ -69,7 +71,13 @@ AFTER_FEATURES = (*(name for name in DIGESTED if name not in (*FEATURE_FILES, la
 
 OF_SCORING = (
     *(SCORED.of(name) for name in (*FEATURE_FILES, layout.OUTLIERS_CSV, layout.IMAGES, layout.LABEL_CONFLICTS_CSV)),
-    *(SCORED.of(layout.CONFIG), SCORED.of(os.path.dirname(layout.REPORT)), layout.LEAKAGE_CSV, layout.TRAIN_SIMILARITY),
+    *(
+        SCORED.of(layout.EXACT_COPIES_CSV),
+        SCORED.of(layout.CONFIG),
+        SCORED.of(os.path.dirname(layout.REPORT)),
+        layout.LEAKAGE_CSV,
+        layout.TRAIN_SIMILARITY,
+    ),
 )
 MARKS_OF_SCORING = (SCORED.of(layout.SUMMARY), SCORED.of(layout.SHARDS), layout.TRAIN_SIMILARITY_CSV)
 """What follows from a scoring, and has to go when the indexed set is another; the marks tell that there was one."""

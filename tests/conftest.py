@@ -37,6 +37,7 @@ SAME_BYTES = (
     "images.parquet",
     "similarity.parquet",
     "components.parquet",
+    "exact_copies.csv",
 )
 """Outputs that depend on the pictures and the question alone, never on how the work was done."""
 

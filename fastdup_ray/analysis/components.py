@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import networkx as nx
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
@@ -43,6 +45,13 @@ class Components:
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+
+def digest_codes(sha256: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """(n,) int64: equal numbers for byte-identical files; a number of its own where the digest is not known."""
+    codes = pc.dictionary_encode(pa.chunked_array(sha256).combine_chunks()).indices
+    own = np.arange(len(codes)) + len(codes)
+    return np.where(pc.is_null(codes).to_numpy(zero_copy_only=False), own, codes.fill_null(0).to_numpy())
 
 
 def edges_of(pairs: Pairs, digests: np.ndarray) -> Edges:

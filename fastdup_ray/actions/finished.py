@@ -1,0 +1,70 @@
+"""What a plan is made from: the outputs of a finished run."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fastdup_ray import layout
+from fastdup_ray.errors import DamagedError, InputError
+from fastdup_ray.features import map_features, read_names
+from fastdup_ray.sealed import read_json
+from fastdup_ray.storage import Store
+from fastdup_ray.tables import read_csv
+
+_BLOCK = 16_384
+"""Rows of which cosines are taken at a time: 75 MB of numbers each."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """n images of an indexed set.
+
+    images: images.parquet. names: (n,) raw bytes. source, target: (m,) int64 rows of the pairs of similarity.csv.
+    features: (n, d) float32, read as it is used. config: as in config.json.
+    """
+
+    images: pa.Table
+    names: pa.Array
+    source: np.ndarray
+    target: np.ndarray
+    features: np.ndarray
+    config: dict[str, Any]
+
+    def cosines(self, first: np.ndarray | int, second: np.ndarray) -> np.ndarray:
+        """(m,) float64, 6 decimals: the cosine of each row of `second` with that of `first`, or with the one."""
+        blocks = [slice(start, start + _BLOCK) for start in range(0, len(second), _BLOCK)]
+        first = np.broadcast_to(first, second.shape)
+        return np.concatenate([np.empty(0), *(self._cosines(first[block], second[block]) for block in blocks)])
+
+    def _cosines(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        a, b = (np.asarray(self.features[rows], np.float64) for rows in (first, second))
+        lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        return np.round(np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths > 0), 6)
+
+
+def read_finished(store: Store) -> FinishedRun:
+    """Reads a work_dir; raises `InputError` where no run has finished there, `DamagedError`."""
+    try:
+        summary = read_json(store, layout.SUMMARY)
+        features_file = summary["features_file"]
+        names = read_names(store.fetch(features_file + ".csv")).combine_chunks()
+        images = pq.read_table(store.fetch(layout.IMAGES))
+        kept = layout.TRAIN_SIMILARITY_CSV
+        pairs = read_csv(store.fetch(kept if store.exists(kept) else layout.SIMILARITY_CSV), layout.PAIRS_HEADER)
+        features = map_features(store, features_file, summary["d"])
+        config = json.loads(store.fetch(layout.CONFIG).read_bytes())
+    except (FileNotFoundError, KeyError):
+        raise InputError(f"No finished run in {store.location!r}: name the work_dir of one, or run first.") from None
+    ends = [_rows_of(pairs[name], names) for name in ("from", "to")]
+    if not len(names) == images.num_rows == len(features) or any((rows < 0).any() for rows in ends):
+        raise DamagedError(f"The outputs in {store.location!r} are not of one run: run again.")
+    return FinishedRun(images, names, *ends, features, config)
+
+
+def _rows_of(column: pa.ChunkedArray, names: pa.Array) -> np.ndarray:
+    return pc.index_in(column.cast(pa.large_binary()), names).fill_null(-1).to_numpy().astype(np.int64)

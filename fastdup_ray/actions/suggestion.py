@@ -1,0 +1,133 @@
+"""From a finished run to a plan: a suggestion, which nobody has to follow."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fastdup_ray.actions.finished import FinishedRun
+from fastdup_ray.actions.groups import DIRECT, GROUPINGS, Assigned, Grouping, assign
+from fastdup_ray.actions.keepers import DEFAULT_RULES, Ranking, Reason, parse_rules, references
+from fastdup_ray.actions.plan import DROP, KEEP, PlanRow
+from fastdup_ray.analysis.components import components_of, digest_codes, edges_of
+from fastdup_ray.errors import ConfigError
+from fastdup_ray.inputs.archive import split as split_member
+from fastdup_ray.inputs.video import split_frame
+from fastdup_ray.records import Pairs
+
+STRICT = 0.995
+"""The default threshold, above which two pictures were the same photograph wherever we looked (README)."""
+
+EXACT = 1.0
+"""A threshold that no cosine is above: byte-identical copies only."""
+
+
+def default_threshold(config: dict[str, Any]) -> float:
+    """`STRICT` for the embedded model on whole pictures; elsewhere a cosine says too little: `EXACT`."""
+    return EXACT if not config or config.get("model_path") or config.get("bounding_box") else STRICT
+
+
+def suggest(
+    run: FinishedRun, keep: str = DEFAULT_RULES, grouping: Grouping = DIRECT, threshold: float | None = None
+) -> list[PlanRow]:
+    """The plan of all pictures that have a copy: groups in the order of their first image, in each the keepers first.
+
+    keep: rules, see `keepers`. grouping: `direct` or `components`, see `groups`. threshold: cosine above which two
+    pictures are copies; byte-identical ones always are; None: `default_threshold`. Raises `ConfigError`.
+
+    Pictures of reference inputs are always kept. Frames of videos and pictures in archives, which cannot be moved, are
+    left out, unless they are references.
+    """
+    threshold = default_threshold(run.config) if threshold is None else threshold
+    _check(run, grouping, threshold)
+    fixed, digests = references(run.images), digest_codes(run.images["sha256"])
+    ranking = Ranking(parse_rules(keep), run.images, run.names)
+
+    def likeness(row: int, others: np.ndarray) -> np.ndarray:
+        return np.where(digests[others] == digests[row], np.inf, run.cosines(row, others))
+
+    groups = [
+        assign(members, ranking, fixed, likeness, threshold, grouping)
+        for members in _components(run, digests, threshold, fixed)
+    ]
+    return list(_plan_rows(run, groups, ranking, fixed))
+
+
+def _check(run: FinishedRun, grouping: str, threshold: float) -> None:
+    if grouping not in GROUPINGS:
+        raise ConfigError(f"grouping={grouping!r} is not possible: it should be {' or '.join(GROUPINGS)}.")
+    if not 0 <= threshold <= 1:
+        raise ConfigError(f"threshold={threshold:g} is not possible: it should be between 0 and 1.")
+    stored = run.config.get("threshold", 0)
+    if threshold < stored:
+        raise ConfigError(
+            f"threshold={threshold:g} is not possible: the run stored pairs above {stored:g} only; "
+            f"run it again with --threshold {threshold:g}, which reads no picture twice."
+        )
+
+
+def _components(run: FinishedRun, digests: np.ndarray, threshold: float, fixed: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows, (m,) int64, of each component with two images or more, in the order of its first image."""
+    n = len(run.names)
+    taken = fixed | np.array([_is_file(os.fsdecode(name)) for name in run.names.to_pylist()], bool)
+    value = run.cosines(run.source, run.target)
+    linked = (value > threshold) & taken[run.source] & taken[run.target]
+    pairs = Pairs(run.source[linked], run.target[linked], value[linked])
+    codes = np.where(taken, digests, 2 * n + np.arange(n))  # one of its own: the same as no other
+    component = components_of(edges_of(pairs, codes), n, pagerank=False, degree=False).component
+    order = np.argsort(component, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(component[order])) + 1)
+    return (members for members in parts if len(members) > 1)
+
+
+def _is_file(name: str) -> bool:
+    """Whether a picture is a file of its own; what stands in an archive or is a frame of a video is none."""
+    return split_frame(name) is None and ("!/" not in name or split_member(name) is None)
+
+
+def _plan_rows(
+    run: FinishedRun, groups: list[list[Assigned]], ranking: Ranking, fixed: np.ndarray
+) -> Iterator[PlanRow]:
+    rows = pa.array([item.row for group in groups for item in group], pa.int64())
+    facts = iter(run.images.select(["size", "sha256", "mtime_or_etag"]).take(rows).to_pylist())
+    for number, group in enumerate(groups):
+        for (row, keeper, likeness), fact in zip(group, facts, strict=False):
+            is_keeper, name = row == keeper, _name(run, row)
+            if is_keeper:
+                own = np.array([item.row for item in group if item.keeper == row], np.int64)
+                reason = _why_kept(ranking, own, bool(fixed[row]))
+            else:
+                reason = _why_dropped(ranking, keeper, row, same_bytes=likeness == np.inf)
+            yield PlanRow(
+                filename=name,
+                action=KEEP if is_keeper else DROP,
+                group=number,
+                keeper="" if is_keeper else _name(run, keeper),
+                similarity=None if is_keeper else min(likeness, 1.0),
+                rule=reason.rule,
+                reason=reason.text,
+                size=fact["size"],
+                sha256=fact["sha256"] or "",
+                etag=fact["mtime_or_etag"] or "" if "://" in name else "",
+                reference=bool(fixed[row]),
+            )
+
+
+def _name(run: FinishedRun, row: int) -> str:
+    return os.fsdecode(run.names[row].as_py())
+
+
+def _why_kept(ranking: Ranking, own: np.ndarray, is_reference: bool) -> Reason:
+    """own: the rows that have this keeper, it first."""
+    if len(own) > 1:
+        return ranking.why_kept(own)
+    if is_reference:
+        return Reason("reference", "a reference picture")
+    return Reason(DIRECT, "not close enough to a picture that is kept")
+
+
+def _why_dropped(ranking: Ranking, keeper: int, row: int, *, same_bytes: bool) -> Reason:
+    rule, better = ranking.why_before(keeper, row)
+    return Reason(rule, f"{'same bytes as' if same_bytes else 'near copy of'} its keeper, which {better}")

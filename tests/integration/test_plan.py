@@ -1,0 +1,170 @@
+"""`fastdup-ray plan`: what a suggestion made of finished runs says."""
+
+import csv
+import io
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from fastdup_ray import load_binary_feature, make_plan
+from fastdup_ray.actions.plan import read_plan
+from fastdup_ray.errors import ConfigError, InputError, WorkDirError
+from tests.conftest import PHOTOS, cloudy, encode, files_below, run_inline, save_cloudy
+from tests.integration.helpers import call
+from tests.videos import make_clip
+
+
+@pytest.fixture
+def out(finished, tmp_path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("threshold", [None, 0.85, 0.96])
+def test_every_dropped_picture_is_close_to_its_keeper_and_of_its_group(out, truth, threshold):
+    rows = make_plan(out, threshold=threshold).rows
+    names, features = load_binary_feature(str(out / "features.dat"))
+    place = {name: row for row, name in enumerate(names)}
+    dropped = [row for row in rows if row.dropped]
+    assert dropped
+    for row in dropped:
+        cosine = float(features[place[row.filename]] @ features[place[row.keeper]])
+        same = Path(row.filename).read_bytes() == Path(row.keeper).read_bytes()
+        assert row.similarity == pytest.approx(1.0 if same else cosine, abs=2e-6)
+        assert same or row.similarity > (threshold or 0.995)
+        assert ("same bytes" in row.reason) == same
+        assert truth[row.filename].group == truth[row.keeper].group
+        assert row.size == os.path.getsize(row.filename) and len(row.sha256) == 64
+
+
+def test_the_plan_is_written_to_the_work_dir_and_reads_as_it_was_told(out, capsys):
+    assert call("plan", out) == 0
+    told = capsys.readouterr().out
+    rows = read_plan(out / "plan.csv")
+    dropped = [row for row in rows if row.dropped]
+    assert f"{len(rows) - len(dropped)} to keep, {len(dropped)} to drop" in told
+    assert f"fastdup-ray apply {out / 'plan.csv'}" in told
+    assert rows == make_plan(out, out.parent / "plan.json").rows == read_plan(out.parent / "plan.json")
+
+
+def test_a_plan_that_was_edited_is_not_replaced_unless_asked(out):
+    make_plan(out)
+    make_plan(out)  # the same again is no loss
+    plan = out / "plan.csv"
+    edited = plan.read_text().replace(",drop,", ",keep,", 1)
+    plan.write_text(edited)
+    with pytest.raises(WorkDirError, match="--overwrite"):
+        make_plan(out)
+    assert plan.read_text() == edited
+    make_plan(out, overwrite=True)
+    assert plan.read_text() != edited
+
+
+def test_a_later_run_leaves_the_plan_alone(tmp_path):
+    save_cloudy(tmp_path / "photos", 3)
+    shutil.copy(tmp_path / "photos/0000.jpg", tmp_path / "photos/copy.jpg")
+    out = tmp_path / "out"
+    run_inline(tmp_path / "photos", out)
+    make_plan(out)
+    before = (out / "plan.csv").read_bytes()
+    run_inline(tmp_path / "photos", out, overwrite=True)
+    assert (out / "plan.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "manhattan"])
+def test_the_metric_of_the_run_makes_no_difference(out, tmp_path, distance):
+    other = tmp_path / "other"
+    run_inline(PHOTOS, other, distance=distance)
+    assert make_plan(other, threshold=0.9).rows == make_plan(out, threshold=0.9).rows
+
+
+def test_a_scoring_makes_no_difference(out):
+    before = make_plan(out, threshold=0.9).rows
+    run_inline(PHOTOS / "phone", out, run_mode=3)
+    assert make_plan(out, threshold=0.9).rows == before
+
+
+def test_only_identical_bytes_are_copies_where_the_run_saw_a_part_or_another_model_looked(tmp_path):
+    photos = tmp_path / "photos"
+    save_cloudy(photos, 1, size=(400, 300))
+    cloudy(0, (400, 300)).save(photos / "again.jpg", quality=89)
+    shutil.copy(photos / "0000.jpg", photos / "twin.jpg")
+    run_inline(photos, tmp_path / "whole")
+    run_inline(photos, tmp_path / "part", bounding_box="rows=0,cols=0,width=200,height=200")
+    dropped = {
+        name: {Path(row.filename).name for row in make_plan(tmp_path / name).rows if row.dropped}
+        for name in ("whole", "part")
+    }
+    assert len(dropped["whole"]) == 2 and len(dropped["part"]) == 1
+    assert (
+        len([row for row in make_plan(tmp_path / "part", tmp_path / "p.csv", threshold=0.99).rows if row.dropped]) == 2
+    )
+
+
+def test_frames_of_videos_and_members_of_archives_are_in_no_group(tmp_path):
+    photos = tmp_path / "photos"
+    save_cloudy(photos, 2)
+    data = (photos / "0000.jpg").read_bytes()
+    with tarfile.open(photos / "a.tar", "w") as tar:
+        for name in ("0000.jpg", "twin.jpg"):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    make_clip(photos / "clip.mp4")
+    make_clip(photos / "the same clip.mp4")
+    (photos / "twin.jpg").write_bytes(data)
+    run_inline(photos, tmp_path / "out")
+    rows = make_plan(tmp_path / "out", threshold=0.9).rows
+    assert [(Path(row.filename).name, row.action) for row in rows] == [("0000.jpg", "keep"), ("twin.jpg", "drop")]
+
+
+def test_keepers_follow_the_rules_given(tmp_path):
+    photos = tmp_path / "photos"
+    for folder in ("a", "originals"):
+        (photos / folder).mkdir(parents=True)
+        (photos / folder / "x.png").write_bytes(encode(cloudy(1), "PNG"))
+    run_inline(photos, tmp_path / "out")
+    for keep, kept in (("oldest", "a"), ("path:originals/*,oldest", "originals"), ("name", None)):
+        if kept is None:
+            with pytest.raises(ConfigError, match="unknown rule 'name'"):
+                make_plan(tmp_path / "out", keep=keep, overwrite=True)
+            continue
+        rows = make_plan(tmp_path / "out", keep=keep, overwrite=True).rows
+        assert [Path(row.filename).parent.name for row in rows if not row.dropped] == [kept]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (["--keep", "sharpest"], 2, "unknown rule 'sharpest'"),
+        (["--threshold", "0.5"], 2, "run it again with --threshold 0.5"),
+        (["--threshold", "nan"], 2, "threshold=nan is not possible"),
+        (["--threshold", "much"], 2, "not a valid float"),
+        (["--grouping", "loose"], 2, "direct or components"),
+        (["--save-path", "/proc/nowhere/plan.csv"], 1, "Cannot write"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(options, code, told, out, capsys):
+    before = files_below(out)
+    assert call("plan", out, *options) == code
+    assert told in capsys.readouterr().err
+    assert files_below(out) == before
+
+
+def test_a_folder_without_a_finished_run_is_one_line_and_stays_as_it_is(tmp_path):
+    with pytest.raises(InputError, match="No finished run in"):
+        make_plan(tmp_path / "nowhere")
+    assert list(tmp_path.iterdir()) == []
+    run_inline(PHOTOS / "phone", tmp_path / "features only", run_mode=1)
+    with pytest.raises(InputError, match="No finished run in"):
+        make_plan(tmp_path / "features only")
+
+
+def test_nothing_to_drop_is_told_and_a_plan_of_no_rows_is_written(tmp_path):
+    save_cloudy(tmp_path / "photos", 3)
+    run_inline(tmp_path / "photos", tmp_path / "out")
+    assert "No picture has a copy" in make_plan(tmp_path / "out").text()
+    with open(tmp_path / "out/plan.csv", newline="") as file:
+        assert list(csv.DictReader(file)) == []
