@@ -33,6 +33,10 @@ def _input(value: Any) -> Any:
     return [_path(item) for item in value] if isinstance(value, (list, tuple)) else _path(value)
 
 
+def _several(value: Any) -> Any:
+    return [_path(item) for item in value] if isinstance(value, (list, tuple)) else [_path(value)]
+
+
 def _patterns(value: Any) -> Any:
     return [value] if isinstance(value, str) else list(value) if isinstance(value, tuple) else value
 
@@ -151,6 +155,25 @@ class RunConfig(BaseModel):
         ),
     ] = None
 
+    reference: Annotated[
+        list[Location],
+        BeforeValidator(_several),
+        Field(
+            description="One more input, whose pictures are the originals: they go first, and are never given up; "
+            "may be given several times.",
+            json_schema_extra={"items": {"type": "string", "title": "PLACE"}},
+        ),
+    ] = []
+    incremental: Annotated[
+        Switch, Field(description="Also write what is new since the last run on this work_dir, into changes.csv.")
+    ] = False
+    estimate: Annotated[
+        Switch, Field(description="Only tell how many objects, requests, bytes and dollars a run would take.")
+    ] = False
+    log_format: Annotated[
+        Literal["text", "json"], Field(description="Sentences for people, or a JSON line for each step.")
+    ] = "text"
+
     executor: Annotated[
         Literal["ray", "inline"], Field(description="Where the work is done: on Ray, or in this process.")
     ] = "ray"
@@ -211,8 +234,9 @@ class RunConfig(BaseModel):
 
     @property
     def inputs(self) -> list[str]:
-        """`input_dir` as a list."""
-        return [self.input_dir] if isinstance(self.input_dir, str) else list(self.input_dir or [])
+        """`reference` and `input_dir` as a list: of what stands in both, the first counts."""
+        own = [self.input_dir] if isinstance(self.input_dir, str) else list(self.input_dir or [])
+        return [*self.reference, *own]
 
     @property
     def s3_access(self) -> Access:
@@ -290,10 +314,12 @@ def _refuse_contradictions(config: RunConfig) -> None:
     low, high = config.min_offset, config.max_offset
     if low is not None and high is not None and low >= high:
         raise ConfigError(f"min_offset={low} must be less than max_offset={high}.")
-    if not config.inputs and config.run_mode != 2 and not config.version:
+    if not config.input_dir and config.run_mode != 2 and not config.version:
         raise ConfigError("input_dir is missing: name a folder, a picture or a list file.")
     if Path(config.work_dir).is_file() and config.run_mode != 2:
         raise ConfigError(f"work_dir={config.work_dir!r} is a file; name a folder.")
+    if config.reference and config.run_mode in (3, 4):
+        raise ConfigError(f"reference is not possible in run_mode={config.run_mode}: the indexed pictures are it.")
     if config.run_mode == 4 and config.inputs:
         _refuse_in_mode_4(config)
     _refuse_other_schemes(config)

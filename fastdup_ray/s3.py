@@ -8,6 +8,7 @@ import os
 import platform
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, InputError
@@ -34,6 +35,9 @@ class Access:
     anonymous: bool = False
     requester_pays: bool = False
 
+
+_requests = 0
+_counting = Lock()
 
 USUAL = Access()
 _access = USUAL
@@ -106,10 +110,21 @@ def _client(access: Access) -> Any:
     if _unsigned(access, session):
         options["signature_version"] = UNSIGNED
     made = session.client("s3", config=Config(**options))
-    if _is_amazon(made):
-        return made
-    # Servers of one's own seldom have a host name for each bucket.
-    return session.client("s3", config=Config(**options, s3={"addressing_style": "path"}))
+    if not _is_amazon(made):  # servers of one's own seldom have a host name for each bucket
+        made = session.client("s3", config=Config(**options, s3={"addressing_style": "path"}))
+    made.meta.events.register("before-send.s3", _count_request)
+    return made
+
+
+def _count_request(**_: Any) -> None:
+    global _requests
+    with _counting:
+        _requests += 1
+
+
+def requests_made() -> int:
+    """By this process through `client`, repeated ones too."""
+    return _requests
 
 
 def _unsigned(access: Access, session: Any) -> bool:

@@ -38,11 +38,9 @@ def ref_of(uri: str, facts: dict[str, Any]) -> ImageRef:
 
 def stat(uri: str) -> ImageRef:
     """The entry of an object; one that cannot be looked at has size 0 and no token, and says why when it is read."""
-    bucket, key = s3.split(uri)
     try:
-        return ref_of(uri, s3.client().head_object(Bucket=bucket, Key=key, **s3.payer()))
-    except _errors() as error:
-        s3.refuse_credentials(error)
+        return _as_it_is(uri)
+    except BadImageError:
         return ImageRef(uri, 0, "")
 
 
@@ -159,10 +157,19 @@ class _Parts(io.RawIOBase):
 # Many
 
 
-@lru_cache(maxsize=1024)
 def is_file(uri: str) -> bool:
-    """Whether there is an object of exactly this name; asked once in each process."""
-    return not uri.endswith("/") and bool(s3.split(uri)[1]) and bool(stat(uri).mtime_or_etag)
+    """Whether there is an object of exactly this name; one that was there is not asked for again."""
+    try:
+        return not uri.endswith("/") and bool(s3.split(uri)[1]) and _was_there(uri)
+    except FileNotFoundError:
+        return False
+
+
+@lru_cache(maxsize=1024)
+def _was_there(uri: str) -> bool:
+    if not stat(uri).mtime_or_etag:
+        raise FileNotFoundError(uri)  # an answer that is not kept
+    return True
 
 
 def check_listing(uri: str) -> None:

@@ -36,6 +36,11 @@ def source_of(uri: str) -> Source:
     return s3 if remote else local
 
 
+def is_file(uri: str) -> bool:
+    """Whether there is a file, or an object, of exactly this name."""
+    return s3.is_file(uri) if is_s3(uri) else local.is_file(uri)
+
+
 def frame_of(uri: str) -> tuple[str, int | None]:
     """The video and the milliseconds that the name of a frame means; any other name, and None."""
     parts = split_frame(uri)

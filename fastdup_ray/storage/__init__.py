@@ -48,16 +48,18 @@ class Store(Protocol):
         """Held by this process until the exit or its death; raises `LockedError` where another holds it."""
 
 
-def open_file(location: str, default: str) -> tuple[Store, str]:
+def open_file(location: str | os.PathLike[str], default: str) -> tuple[Store, str]:
     """The store that a file is in, and its name there; of a folder (or what is none), the file `default` in it."""
+    location = os.fspath(location)
     folder, name = os.path.split(absolute(location))
     if open_store(folder).is_file(name):
         return open_store(folder), name
     return open_store(location), default
 
 
-def open_store(location: str) -> Store:
+def open_store(location: str | os.PathLike[str]) -> Store:
     """The store of a work_dir."""
+    location = os.fspath(location)
     if is_s3(location):
         from fastdup_ray.storage.s3 import S3Store
 
