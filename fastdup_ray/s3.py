@@ -227,6 +227,6 @@ def told(error: Exception) -> str:
     """An error of boto3 in a few words."""
     code = code_of(error)
     if not code:
-        return str(error).split(" on endpoint URL")[0]
+        return str(error).split("?")[0].rstrip('."')
     message = error.response["Error"].get("Message", "").rstrip(".")  # type: ignore[attr-defined]
     return f"{code}: {message}" if message and message != code else code

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-OPEN, PUBLIC, SECRET = "open", "public", "secret"
-"""Buckets: for all users; for everybody, unsigned; for the owner alone."""
+OPEN, WORK, PUBLIC, SECRET = "open", "work", "public", "secret"
+"""Buckets: of pictures, for all users; of outputs; for everybody, unsigned; for the owner alone."""
 
 USERS = {
     "owner": ["Admin", "Read", "Write", "List", "Tagging"],
     "reader": [f"Read:{OPEN}", f"List:{OPEN}"],
     "blind": [f"Read:{OPEN}"],  # may get, but not list
+    "lister": [f"List:{OPEN}", f"Read:{WORK}", f"List:{WORK}", f"Write:{WORK}"],  # may not get any picture
 }
 
 
@@ -42,10 +44,11 @@ class S3Server:
         data.mkdir(exist_ok=True)
         ports = [f"-{name}.port={port}" for name, port in self._ports.items()]
         places = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={data}", "-filer", "-s3", f"-s3.config={config}"]
-        sizes = ["-volume.max=40", "-master.volumeSizeLimitMB=128", "-s3.iam=false", "-master.telemetry=false"]
+        switches = ["-volume.max=40", "-master.volumeSizeLimitMB=128", "-master.telemetry=false", "-s3.iam=false"]
+        switches += ["-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
         with open(self._folder / "log", "wb") as log:
-            self._process = subprocess.Popen(["weed", "server", *ports, *places, *sizes], stdout=log, stderr=log)
-        for bucket in (OPEN, PUBLIC, SECRET):
+            self._process = subprocess.Popen(["weed", "server", *ports, *places, *switches], stdout=log, stderr=log)
+        for bucket in (OPEN, WORK, PUBLIC, SECRET):
             self._when_ready(lambda bucket=bucket: self.client().create_bucket(Bucket=bucket))
         self._when_ready(lambda: self.client().put_object(Bucket=OPEN, Key="ready", Body=b""))
         self.client().delete_object(Bucket=OPEN, Key="ready")
@@ -80,7 +83,7 @@ class S3Server:
     @contextmanager
     def throttled(self, reads: int, writes: int) -> Iterator[None]:
         """While it lasts, the server answers 503 where more requests than that are at work at once."""
-        self._shell(f"s3.circuitBreaker -global -type count -actions Read,Write -values {reads},{writes} -apply")
+        self._shell(f"s3.circuitBreaker -global -type Count -actions Read,Write -values {reads},{writes} -apply")
         try:
             yield
         finally:
@@ -101,6 +104,40 @@ class S3Server:
                 if time.monotonic() > end or self._process.poll() is not None:
                     raise RuntimeError((self._folder / "log").read_text()[-2000:]) from None
                 time.sleep(0.2)
+
+
+class Bucket:
+    """A prefix for pictures in the bucket `OPEN`, and one for outputs in `WORK`."""
+
+    def __init__(self, server: S3Server, prefix: str):
+        self.server, self._prefix = server, prefix
+        self.pictures, self.work_dir = f"s3://{OPEN}/{prefix}", f"s3://{WORK}/{prefix}"
+        self.client = server.client()
+
+    def uri(self, name: str) -> str:
+        return f"{self.pictures}/{name}"
+
+    def put(self, name: str, data: bytes) -> str:
+        """Returns the URI."""
+        self.client.put_object(Bucket=OPEN, Key=f"{self._prefix}/{name}", Body=data)
+        return self.uri(name)
+
+    def put_folder(self, folder: Path) -> None:
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda path: self.put(path.relative_to(folder).as_posix(), path.read_bytes()), files))
+
+    def delete(self, name: str) -> None:
+        self.client.delete_object(Bucket=OPEN, Key=f"{self._prefix}/{name}")
+
+    def output(self, name: str) -> bytes:
+        return self.client.get_object(Bucket=WORK, Key=f"{self._prefix}/{name}")["Body"].read()
+
+    def outputs(self) -> dict[str, bytes]:
+        """All that stands in the work_dir."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=WORK, Prefix=f"{self._prefix}/")
+        keys = [facts["Key"] for page in pages for facts in page.get("Contents", ())]
+        return {key.removeprefix(f"{self._prefix}/"): self.output(key.removeprefix(f"{self._prefix}/")) for key in keys}
 
 
 def is_installed() -> bool:

@@ -4,11 +4,11 @@ The token of an object is its ETag; a get asks for that one (`If-Match`), so tha
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice
 from typing import Any, BinaryIO
 
 from fastdup_ray import s3
@@ -21,8 +21,8 @@ WHOLE = 64 << 20
 LISTERS = 16
 """Requests at once that list keys, or look at objects one by one."""
 
-RANGES = 8 * LISTERS
-"""Parts into which what is below a prefix is cut, to be listed side by side."""
+MOST_FOLDERS = 256
+"""That are listed one by one: a request each, where a thousand objects take one."""
 
 FIRST_CHUNK, LARGEST_CHUNK = 256 << 10, 8 << 20
 """Bytes that are got at a time: more and more, as long as they are read one after the other."""
@@ -182,59 +182,42 @@ def check_listing(uri: str) -> None:
 
 
 def below(uri: str) -> Iterator[ImageRef]:
-    """All objects below `uri`, sorted by the bytes of their keys.
+    """All objects below `uri`, sorted by the bytes of their keys: not every server lists them so.
 
-    What is below is cut where its folders begin, and the parts are listed side by side. `InputError` where it fails.
+    The folders are listed side by side. `InputError` where that fails.
     """
     bucket, prefix = s3.folder_of(uri)
     try:
-        bounds = [None, *_cuts(bucket, prefix), None]
+        folders, beside = _folders(bucket, prefix)
         with ThreadPoolExecutor(LISTERS) as pool:
-            yield from _in_order(pool, bucket, prefix, list(pairwise(bounds)))
+            parts = pool.map(lambda folder: _refs(bucket, _pages(Bucket=bucket, Prefix=folder)), folders)
+            refs = [ref for part in (beside, *parts) for ref in part]
     except _errors() as error:
         raise _listing_failed(uri, error) from None
+    refs.sort(key=lambda ref: ref.uri.encode())
+    return iter(refs)
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, bucket: str, prefix: str, parts: list[tuple[str | None, str | None]]
-) -> Iterator[ImageRef]:
-    ahead = [pool.submit(_part, bucket, prefix, *part) for part in parts]
-    try:
-        for future in ahead:
-            yield from future.result()
-    finally:
-        for future in ahead:
-            future.cancel()
+def _folders(bucket: str, prefix: str) -> tuple[list[str], list[ImageRef]]:
+    """Prefixes that share out what is below `prefix`, and the objects beside them.
 
-
-def _part(bucket: str, prefix: str, after: str | None, until: str | None) -> list[ImageRef]:
-    """The objects whose keys come after `after` and before `until`."""
-    found = []
-    start = {"StartAfter": after} if after else {}
-    for page in _pages(Bucket=bucket, Prefix=prefix, **start):
-        for facts in page.get("Contents", ()):
-            key = facts["Key"]
-            if until is not None and key.encode() >= until.encode():
-                return found
-            if not key.endswith("/"):
-                found.append(ref_of(s3.uri_of(bucket, key), facts))
-    return found
-
-
-def _cuts(bucket: str, prefix: str) -> list[str]:
-    """At most `RANGES` - 1 of the folders below `prefix`, sorted; each is where another part begins."""
+    Where there are many folders, or none, listing is quickest all in one.
+    """
+    beside: list[ImageRef] = []
     while True:
-        page = next(_pages(Bucket=bucket, Prefix=prefix, Delimiter="/"))
-        folders = [folder["Prefix"] for folder in page.get("CommonPrefixes", ())]
-        if page["IsTruncated"] and folders:
-            pages = _pages(Bucket=bucket, Prefix=prefix, Delimiter="/")
-            folders = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", ())]
-        if len(folders) != 1 or page.get("Contents"):
-            break
+        pages = list(islice(_pages(Bucket=bucket, Prefix=prefix, Delimiter="/"), 2))
+        folders = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", ())]
+        if len(pages) > 1 or not folders or len(folders) > MOST_FOLDERS:
+            return [prefix], beside
+        beside += _refs(bucket, pages)
+        if len(folders) > 1:
+            return folders, beside
         prefix = folders[0]
-    folders = sorted(set(folders), key=str.encode)[1:]  # the first part has what comes before the second folder
-    step = -(-len(folders) // (RANGES - 1)) if folders else 1
-    return folders[::step]
+
+
+def _refs(bucket: str, pages: Iterable[dict[str, Any]]) -> list[ImageRef]:
+    found = (facts for page in pages for facts in page.get("Contents", ()))
+    return [ref_of(s3.uri_of(bucket, facts["Key"]), facts) for facts in found if not facts["Key"].endswith("/")]
 
 
 def _pages(**request: Any) -> Iterator[dict[str, Any]]:
