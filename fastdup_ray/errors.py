@@ -74,5 +74,11 @@ class LeakageError(FastdupError):
     exit_code = 4
 
 
+class NewPairsError(FastdupError):
+    """More pairs are new since the last run than are allowed."""
+
+    exit_code = 4
+
+
 class WorkerError(FastdupError):
     """The workers failed for a reason that is not a picture's."""

@@ -41,9 +41,17 @@ PLAN_CSV = "plan.csv"
 """What people decide, and `apply` carries out; no run takes it away."""
 
 SHARDS = "shards"
+EARLIER = f"{SHARDS}/earlier.json"
+"""Says that what the last finished run found was put aside, to be compared with what this one finds."""
+
 MERGED = f"{SHARDS}/merged.json"
 MERGED_MANIFEST = f"{SHARDS}/manifest.parquet"
 """Describe features.dat while a merge is put in place; then summary.json and manifest.parquet do."""
+
+
+def earlier(name: str) -> str:
+    """Where a file of the last finished run is put aside."""
+    return f"{SHARDS}/earlier/{name}"
 
 
 @dataclass(frozen=True)

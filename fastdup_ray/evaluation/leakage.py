@@ -20,7 +20,7 @@ from fastdup_ray.pipeline import deduplicate, is_indexed
 from fastdup_ray.records import Pairs
 from fastdup_ray.scoring import indexed_facts
 from fastdup_ray.steps import load_images
-from fastdup_ray.storage import Store, open_store
+from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.tables import read_csv, write_csv
 
 THRESHOLD = 0.9
@@ -112,14 +112,14 @@ def leakage(
 
 
 def _is_finished(location: str) -> bool:
-    return os.path.isfile(os.path.join(location, layout.SUMMARY))
+    return open_store(location).is_file(layout.SUMMARY)
 
 
 def _has_features(location: str) -> bool:
     """Whether it is features rather than pictures: a folder that has them, or a file with its names beside it."""
-    return os.path.isfile(os.path.join(location, layout.FEATURES)) or (
-        location.endswith(".dat") and os.path.isfile(location + ".csv")
-    )
+    store, file = open_file(location, layout.FEATURES)
+    there = file.endswith(".dat") and store.is_file(file)
+    return there and (file == layout.FEATURES or store.is_file(file + ".csv"))
 
 
 def _of_scoring(store: Store, threshold: float) -> Leakage:

@@ -75,6 +75,8 @@ def _write_images(store: Store, images: Images, files: PictureSet) -> None:
     )
     if images.labels is not None:
         table = table.append_column("label", images.labels)
+    if images.reference is not None:
+        table = table.append_column("reference", images.reference)
     write_parquet(store, files.of(layout.IMAGES), table)
 
 
