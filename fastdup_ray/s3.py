@@ -6,7 +6,7 @@ says of S3 (`Access`) goes to each process that works for it, which calls `use` 
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -30,9 +30,12 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How S3 is asked. anonymous: unsigned, for public buckets. requester_pays: we agree to pay for what we read."""
+    """How S3 is asked. anonymous: unsigned, for public buckets; None: where this process finds no credentials.
 
-    anonymous: bool = False
+    requester_pays: we agree to pay for what we read.
+    """
+
+    anonymous: bool | None = None
     requester_pays: bool = False
 
 
@@ -47,6 +50,16 @@ def use(access: Access) -> None:
     """From now on this process asks S3 so."""
     global _access
     _access = access
+
+
+def settled() -> Access:
+    """The same for those who work for this process: where it signs, they must not go on without credentials."""
+    if _client.cache_info().currsize == 0:
+        return _access
+    from botocore import UNSIGNED
+
+    unsigned = client().meta.config.signature_version is UNSIGNED
+    return replace(_access, anonymous=unsigned)
 
 
 def payer() -> dict[str, str]:
@@ -128,7 +141,7 @@ def requests_made() -> int:
 
 
 def _unsigned(access: Access, session: Any) -> bool:
-    return access.anonymous or session.get_credentials() is None
+    return session.get_credentials() is None if access.anonymous is None else access.anonymous
 
 
 def _is_amazon(made: Any) -> bool:
@@ -227,6 +240,6 @@ def told(error: Exception) -> str:
     """An error of boto3 in a few words."""
     code = code_of(error)
     if not code:
-        return str(error).split("?")[0].rstrip('."')
+        return str(error).split("?")[0].replace('"', "").rstrip(".")
     message = error.response["Error"].get("Message", "").rstrip(".")  # type: ignore[attr-defined]
     return f"{code}: {message}" if message and message != code else code

@@ -63,13 +63,10 @@ def messages_of(result) -> dict[str, str]:
 def test_a_bucket_gives_what_the_same_folder_gives(bucket, finished):
     bucket.put_folder(PHOTOS)
     run_inline(bucket.pictures, bucket.work_dir)
-    ours, theirs = bucket.output("features.dat"), (finished / "features.dat").read_bytes()
-    names = [bytes(row) for row in bucket.output("similarity.csv").splitlines()]
-    local = (finished / "similarity.csv").read_bytes().replace(os.fsencode(PHOTOS), bucket.pictures.encode())
-    links = sum(path.is_symlink() for path in PHOTOS.rglob("*"))
-    assert links == 0
-    assert sorted(names) == sorted(local.splitlines())
-    assert len(ours) == len(theirs)
+    assert bucket.output("features.dat") == (finished / "features.dat").read_bytes()
+    for name in ("features.dat.csv", "features.bad.csv", "similarity.csv", "outliers.csv", "exact_copies.csv"):
+        local = (finished / name).read_bytes().replace(os.fsencode(PHOTOS), bucket.pictures.encode())
+        assert bucket.output(name) == local
 
 
 @pytest.mark.parametrize(
@@ -325,6 +322,26 @@ def test_who_pays_is_said_in_every_request(bucket, tmp_path):
     assert said.count(b"requester") >= 3  # list, head, list again; gets are obstore's
 
 
+def test_a_list_without_valid_credentials_ends_the_run_too(bucket, monkeypatch, tmp_path):
+    (tmp_path / "list").write_text("\n".join(put_pictures(bucket, 2)))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    forget_s3()
+    with pytest.raises(InputError, match="refuses the credentials"):
+        run_inline(str(tmp_path / "list"), tmp_path / "out")
+
+
+def test_a_worker_without_credentials_ends_the_run_of_a_driver_that_has_some(bucket, monkeypatch, tmp_path):
+    ref = s3_inputs.stat(put_pictures(bucket, 1)[0])
+    of_driver = s3.settled()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    forget_s3()
+    s3.use(of_driver)
+    with pytest.raises(InputError, match="Unable to locate credentials"), s3_inputs.opened(ref):
+        pass
+
+
 @pytest.mark.slow
 def test_a_throttled_run_loses_no_object(bucket):
     uris = put_pictures(bucket, 150)
@@ -385,7 +402,7 @@ def test_ranges_scoring_and_features_in_a_bucket(bucket, tmp_path):
     names, rows = fastdup.load_binary_feature(f"{bucket.work_dir}/features.dat")
     assert names == [bucket.uri(f"{seed:03d}.jpg") for seed in range(6)] and rows.shape == (6, 576)
     page = fastdup.create_duplicates_gallery(work_dir=bucket.work_dir, save_path=tmp_path)
-    assert "data:image/jpeg" in Path(page).read_text()
+    assert "data:image/" in Path(page).read_text()
 
 
 def test_a_bucket_that_cannot_be_written_is_told_before_any_work(bucket, as_user):
@@ -487,6 +504,27 @@ def test_who_lost_its_lock_writes_nothing_more(bucket, monkeypatch):
     assert bucket.outputs() == {"lock": b"somebody else"}
 
 
+def test_a_put_whose_answer_was_lost_is_no_other_owner(bucket, monkeypatch):
+    monkeypatch.setattr(s3_lock, "BEAT", 0.1)
+    put, calls = s3.client().put_object, []
+
+    def tried_twice(**request):
+        """As botocore does where the first answer does not arrive."""
+        calls.append(request["Key"])
+        if isinstance(request["Body"], bytes):  # a file can be sent once
+            put(**request)
+        return put(**request)
+
+    monkeypatch.setattr(s3.client(), "put_object", tried_twice)
+    store = open_store(bucket.work_dir)
+    with store.lock("lock"):
+        time.sleep(0.5)
+        with store.create("x") as path:
+            path.write_text("still ours")
+    assert len(calls) > 2
+    assert bucket.outputs() == {"x": b"still ours"}
+
+
 DIE = """
 import os, signal, sys
 from fastdup_ray import s3
@@ -512,7 +550,6 @@ def test_a_run_killed_between_two_puts_goes_on_to_the_same_bytes(bucket, tmp_pat
     for puts in (3, 5, 8, 12, 14, 16, 18, 20, 23, 26, 29):
         process = _process(DIE, str(puts), *again)
         killed += process.wait() == -signal.SIGKILL
-        assert "summary.json" not in bucket.outputs() or process.returncode == 0
     assert killed >= 8
     assert call(*again) == 0
     remote = bucket.outputs()
