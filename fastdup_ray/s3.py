@@ -54,12 +54,7 @@ def use(access: Access) -> None:
 
 def settled() -> Access:
     """The same for those who work for this process: where it signs, they must not go on without credentials."""
-    if _client.cache_info().currsize == 0:
-        return _access
-    from botocore import UNSIGNED
-
-    unsigned = client().meta.config.signature_version is UNSIGNED
-    return replace(_access, anonymous=unsigned)
+    return _resolved(_access) if _resolved.cache_info().currsize else _access
 
 
 def payer() -> dict[str, str]:
@@ -96,7 +91,7 @@ def folder_of(uri: str) -> tuple[str, str]:
 
 def client() -> Any:
     """boto3's client, one for each process: it may be used by several threads."""
-    return _client(_access)
+    return _client(_resolved(_access))
 
 
 def fast_reader(bucket: str) -> "S3Store":
@@ -104,12 +99,21 @@ def fast_reader(bucket: str) -> "S3Store":
 
     Its errors do not tell reasons: whoever meets one asks `client` the same again.
     """
-    return _fast_reader(_access, bucket)
+    return _fast_reader(_resolved(_access), bucket)
+
+
+@cache
+def _resolved(access: Access) -> Access:
+    import boto3  # takes a third of a second: only for who needs it
+
+    if access.anonymous is None:
+        return replace(access, anonymous=boto3.Session().get_credentials() is None)
+    return access
 
 
 @cache
 def _client(access: Access) -> Any:
-    import boto3  # takes a third of a second: only for who needs it
+    import boto3
     from botocore import UNSIGNED
     from botocore.config import Config
 
@@ -120,7 +124,7 @@ def _client(access: Access) -> Any:
         "connect_timeout": 10,
         "read_timeout": 60,
     }
-    if _unsigned(access, session):
+    if access.anonymous:
         options["signature_version"] = UNSIGNED
     made = session.client("s3", config=Config(**options))
     if not _is_amazon(made):  # servers of one's own seldom have a host name for each bucket
@@ -140,10 +144,6 @@ def requests_made() -> int:
     return _requests
 
 
-def _unsigned(access: Access, session: Any) -> bool:
-    return session.get_credentials() is None if access.anonymous is None else access.anonymous
-
-
 def _is_amazon(made: Any) -> bool:
     return ".amazonaws." in made.meta.endpoint_url
 
@@ -154,13 +154,12 @@ def _fast_reader(access: Access, bucket: str) -> "S3Store":
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.store import S3Store
 
-    session = boto3.Session()
     of_boto3 = _client(access)
     options: dict[str, Any] = {"region": _region(of_boto3, bucket), "request_payer": access.requester_pays}
-    if _unsigned(access, session):
+    if access.anonymous:
         options["skip_signature"] = True
     else:
-        options["credential_provider"] = Boto3CredentialProvider(session)
+        options["credential_provider"] = Boto3CredentialProvider(boto3.Session())
     if not _is_amazon(of_boto3):
         options["endpoint"] = of_boto3.meta.endpoint_url
     waits = {"allow_http": True, "connect_timeout": "10s", "timeout": "120s"}

@@ -10,7 +10,9 @@ import sys
 import tarfile
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -259,6 +261,25 @@ def test_objects_that_vanish_change_or_are_forbidden_are_bad_with_their_reason(b
     assert result.counts["images"] == 2
 
 
+LONG_AGO = "Thu, 01 Jan 2026 00:00:00 GMT"
+
+
+@contextmanager
+def _served(handler: type[BaseHTTPRequestHandler], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """S3 is a server of our own, for what no free one does."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    names = ("ENDPOINT_URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "DEFAULT_REGION")
+    for name, value in zip(names, (f"http://127.0.0.1:{server.server_port}", "x", "y", "us-east-1"), strict=True):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    forget_s3()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        forget_s3()
+
+
 def test_objects_in_glacier_are_bad_with_the_reason(monkeypatch, tmp_path):
     """No free server has such objects: this one answers what S3 documents for them."""
 
@@ -281,19 +302,9 @@ def test_objects_in_glacier_are_bad_with_the_reason(monkeypatch, tmp_path):
         def log_message(self, *args: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Glacier)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    for name, value in {"ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "ACCESS_KEY_ID": "x"}.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    forget_s3()
     (tmp_path / "list").write_text(f"s3://b/frozen.jpg\n{PHOTOS}/originals/cat.jpg\n")
-    try:
+    with _served(Glacier, monkeypatch):
         result = run_inline(str(tmp_path / "list"), tmp_path / "out")
-    finally:
-        server.shutdown()
-        forget_s3()
     assert bad_of(result) == {"s3://b/frozen.jpg": "UNREADABLE"}
     assert "GLACIER" in messages_of(result)["s3://b/frozen.jpg"]
     assert "restore it first" in messages_of(result)["s3://b/frozen.jpg"]
@@ -310,16 +321,30 @@ def test_a_public_bucket_needs_no_credentials(bucket, asked, monkeypatch, tmp_pa
     assert result.counts["images"] == 1
 
 
-def test_who_pays_is_said_in_every_request(bucket, tmp_path):
-    put_pictures(bucket, 1)
+def test_who_pays_is_said_in_every_request_for_objects(monkeypatch, tmp_path):
     said = []
-    s3.use(s3.Access(requester_pays=True))
-    s3.client().meta.events.register(
-        "before-send.s3", lambda request, **_: said.append(request.headers.get("x-amz-request-payer"))
-    )
-    result = run_inline(bucket.pictures, tmp_path / "out", s3_requester_pays=True)
+
+    class Listening(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            said.append((self.path, self.headers.get("x-amz-request-payer")))
+            body = picture(0)
+            self.send_response(200)
+            for name, value in {"Content-Length": str(len(body)), "ETag": '"e"', "Last-Modified": LONG_AGO}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body if self.command == "GET" else b"")
+
+        do_HEAD = do_GET
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    (tmp_path / "list").write_text("s3://b/k.jpg\n")
+    with _served(Listening, monkeypatch):
+        result = run_inline(str(tmp_path / "list"), tmp_path / "out", s3_requester_pays=True, report=False)
     assert result.counts["images"] == 1
-    assert said.count(b"requester") >= 3  # list, head, list again; gets are obstore's
+    of_object = [payer for path, payer in said if path.startswith("/b/k.jpg")]
+    assert len(of_object) == 2 and set(of_object) == {"requester"}  # boto3's head, obstore's get
 
 
 def test_a_list_without_valid_credentials_ends_the_run_too(bucket, monkeypatch, tmp_path):
@@ -528,11 +553,12 @@ def test_a_put_whose_answer_was_lost_is_no_other_owner(bucket, monkeypatch):
 DIE = """
 import os, signal, sys
 from fastdup_ray import s3
-left = int(sys.argv[1])
-def count(**_):
-    global left
-    left -= 1
-    if left == 0:
+when = sys.argv[1]  # which put does not come about: the name, or the number
+puts = 0
+def count(request, **_):
+    global puts
+    puts += 1
+    if when in (str(puts), request.url.rpartition("/")[2]):
         os.kill(os.getpid(), signal.SIGKILL)
 s3.client().meta.events.register("before-send.s3.PutObject", count)
 from fastdup_ray.cli import main
@@ -555,6 +581,19 @@ def test_a_run_killed_between_two_puts_goes_on_to_the_same_bytes(bucket, tmp_pat
     remote = bucket.outputs()
     assert {name: remote[name] for name in SAME_BYTES} == outputs(tmp_path / "out")
     assert set(remote) == {*EVERY_FILE, "changes.csv"}
+
+
+@pytest.mark.slow
+def test_what_is_new_is_told_in_spite_of_kills_while_outputs_are_replaced(bucket):
+    put_pictures(bucket, 4)
+    again = ["run", bucket.pictures, "--work-dir", bucket.work_dir, "--executor", "inline", "--incremental"]
+    assert call(*again) == 0
+    bucket.put("copy.jpg", picture(0))
+    for name in ("features.dat.csv", "images.parquet", "similarity.parquet", "summary.json"):
+        assert _process(DIE, name, *again).wait() == -signal.SIGKILL
+    assert call(*again) == 0
+    changes = {name: count for name, count in json.loads(bucket.output("summary.json"))["changes"].items() if count}
+    assert changes == {"images_added": 1, "new_pairs": 1, "groups_new": 1}
 
 
 # --- again and again --------------------------------------------------------------------------------------------------
