@@ -193,6 +193,13 @@ _GONE = ("404", "NoSuchKey", "NotFound")
 _DENIED = ("401", "403", "AccessDenied", "AllAccessDisabled", "Forbidden")
 
 
+def errors() -> tuple[type[Exception], ...]:
+    """What a request of `client` may raise."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return BotoCoreError, ClientError, OSError
+
+
 def code_of(error: Exception) -> str:
     """S3's own word for an error of boto3; "" where the server did not answer."""
     response = getattr(error, "response", None) or {}
