@@ -143,6 +143,7 @@ def _by_obstore(bucket: str, share: _Share) -> Iterator[ImageRef]:
     if not share.start or (share.after or share.start).startswith("/"):
         raise ValueError(share)
     for page in obstore.list(s3.fast_reader(bucket), share.folder or None, offset=share.after, chunk_size=s3.PAGE):
+        s3.count_request()  # a page, or a little more, each
         for facts in page:
             if "\ufffd" in facts["path"]:
                 raise ValueError(facts["path"])
