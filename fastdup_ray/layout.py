@@ -34,6 +34,14 @@ LEAKAGE_CSV = "leakage.csv"
 PLAN_CSV = "plan.csv"
 """What people decide, and `apply` carries out; no run takes it away."""
 
+QUARANTINE = "fastdup_quarantine"
+"""The folder, in the current one, that `apply` moves to."""
+MOVED = "files"
+JOURNALS = "journal"
+QUARANTINE_MARK = "fastdup_quarantine.txt"
+"""In a quarantine: what was moved, each under its whole path; what was to be moved where; a file that says what the
+folder is, by which `inputs` knows to leave it out."""
+
 SHARDS = "shards"
 MERGED = f"{SHARDS}/merged.json"
 MERGED_MANIFEST = f"{SHARDS}/manifest.parquet"

@@ -9,11 +9,11 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs import archive, folder, listfile
 from fastdup_ray.inputs.patterns import Patterns
-from fastdup_ray.inputs.sources import frame_of, opened, read, source_of, stat
+from fastdup_ray.inputs.sources import frame_of, is_file, opened, read, source_of, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
 from fastdup_ray.records import ImageRef
 
-__all__ = ["check_inputs", "frame_of", "list_images", "opened", "read", "source_of", "stat"]
+__all__ = ["check_inputs", "frame_of", "is_file", "list_images", "opened", "read", "source_of", "stat"]
 
 
 def list_images(config: RunConfig) -> Iterator[ImageRef]:
