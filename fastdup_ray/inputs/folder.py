@@ -18,8 +18,8 @@ def walk(folder: str, leave_out: str, patterns: Patterns) -> Iterator[ImageRef]:
     """The files with a known suffix below `folder`, sorted by the bytes of their paths.
 
     patterns: of names from `folder` on. An archive stands for what is in it, in its own order. Hidden files and
-    folders, the folder `leave_out` and quarantines are left out. Links are followed; a file or folder that can be reached in
-    several ways is there once, under the first of its names. A folder that cannot be listed is a warning.
+    folders, the folder `leave_out` and quarantines are left out. Links are followed; a file or folder that can be
+    reached in several ways is there once, under the first of its names. A folder that cannot be listed is a warning.
     """
     root = os.path.abspath(folder)
     within = len(os.path.join(root, ""))
