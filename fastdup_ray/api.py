@@ -1,7 +1,6 @@
 """The functions of the specification."""
 
 import inspect
-import logging
 import os
 import sys
 from typing import Any
@@ -9,8 +8,10 @@ from typing import Any
 from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError
+from fastdup_ray.estimate import Estimate, estimate
 from fastdup_ray.pipeline import deduplicate
 from fastdup_ray.result import RunResult
+from fastdup_ray.telling import log_as_asked, tell
 from fastdup_ray.version import __version__
 
 INTERRUPTED = "Interrupted. What is finished is kept: the same call goes on from there."
@@ -30,20 +31,34 @@ def run(input_dir: Any = None, work_dir: Any = "fastdup_out", **parameters: Any)
     return 0
 
 
-def run_and_tell(config: RunConfig) -> None:
+def run_and_tell(config: RunConfig) -> RunResult | None:
     """The run, and in a few lines what came out of it."""
     if config.version:
         print(__version__)
-        return
-    log_as_asked(config)
-    _tell(deduplicate(config), config)
+        return None
+    log_as_asked(config.log_format, verbose=config.verbose)
+    if config.estimate:
+        _tell_estimate(estimate(config), config)
+        return None
+    try:
+        result = deduplicate(config)
+    except FastdupError as error:
+        if config.log_format == "json":
+            tell("failed", error=str(error), exit_code=error.exit_code)
+        raise
+    if config.log_format == "json":
+        facts = {name: result.summary[name] for name in ("counts", "changes", "read") if name in result.summary}
+        tell("done", work_dir=result.work_dir, **facts)
+    else:
+        _tell(result, config)
+    return result
 
 
-def log_as_asked(config: RunConfig) -> None:
-    """With `verbose`, what the package logs is told."""
-    if config.verbose:
-        logging.basicConfig(format="%(asctime)s %(message)s")
-        logging.getLogger("fastdup_ray").setLevel(logging.INFO)
+def _tell_estimate(found: Estimate, config: RunConfig) -> None:
+    if config.log_format == "json":
+        tell("estimate", **found.as_dict())
+    else:
+        print(found.text())
 
 
 def _tell(result: RunResult, config: RunConfig) -> None:
@@ -58,11 +73,21 @@ def _tell(result: RunResult, config: RunConfig) -> None:
         pairs, copies = f"similar pairs with {counts['indexed']:,} indexed images", "exact copies of them"
     print(
         f"{counts['distinct_pairs']:,} {pairs} above {config.threshold:g}, "
-        f"{counts['exact_copies']:,} {copies}, {counts['outliers']:,} outliers; "
+        f"{counts['exact_copies']:,} {copies} ({counts['same_bytes']:,} byte for byte, "
+        f"{counts['same_pixels']:,} pixel for pixel), {counts['outliers']:,} outliers; "
         f"index {neighbors['index']}, recall {neighbors['recall']:g}."
     )
     if "components" in counts:
-        print(f"{counts['components']:,} groups of two or more images above {config.ccthreshold:g}.")
+        print(
+            f"{counts['components']:,} groups of two or more images above {config.ccthreshold:g}, "
+            f"{counts['near_copies']:,} near copies beside the exact ones."
+        )
+    if changes := result.summary.get("changes"):
+        print(
+            f"Since the last run: {changes['images_added']:,} images came, {changes['images_changed']:,} changed, "
+            f"{changes['images_removed']:,} went; {changes['new_pairs']:,} new pairs, {changes['groups_new']:,} new "
+            f"groups, {changes['groups_grew']:,} grew, {changes['groups_gone']:,} went."
+        )
     if "labelled" in counts:
         print(f"{counts['labelled']:,} of the images have a label, {counts['label_conflicts']:,} pairs two different.")
     print(f"Look at {os.path.join(where, result.files.of(layout.REPORT)) if config.report else where}")

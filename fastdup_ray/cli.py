@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from fastdup_ray.actions.cli import COMMANDS
-from fastdup_ray.api import INTERRUPTED, log_as_asked, run_and_tell
+from fastdup_ray.api import INTERRUPTED, run_and_tell
 from fastdup_ray.config import TURI_NAMES, RunConfig
-from fastdup_ray.errors import FastdupError
+from fastdup_ray.errors import ConfigError, FastdupError, NewPairsError
 from fastdup_ray.evaluation import evaluate, leakage
 from fastdup_ray.evaluation.leakage import NOT_TAKEN, THRESHOLD
+from fastdup_ray.telling import log_as_asked
 from fastdup_ray.version import __version__
 
 INTERRUPTED_EXIT = 130
@@ -38,12 +39,20 @@ def _metavar(schema: dict[str, Any]) -> str:
     kinds = [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
     if "enum" in kinds[0]:
         return "|".join(map(str, kinds[0]["enum"]))
-    return {"boolean": "0|1", "string": "TEXT", "array": "GLOB"}.get(kinds[0]["type"], kinds[0]["type"].upper())
+    if kinds[0]["type"] == "array":
+        return kinds[0]["items"].get("title", "GLOB")
+    return {"boolean": "0|1", "string": "TEXT"}.get(kinds[0]["type"], kinds[0]["type"].upper())
 
 
-def _run(input_dir: str | None, **flags: Any) -> None:
+def _run(input_dir: str | None, more: tuple[str, ...], fail_over: int | None, **flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value is not None}
-    run_and_tell(RunConfig.from_text({"input_dir": input_dir} | given))
+    inputs = [*([input_dir] if input_dir is not None else []), *more]
+    config = RunConfig.from_text({"input_dir": inputs[0] if len(inputs) == 1 else inputs or None} | given)
+    if fail_over is not None and not config.incremental:
+        raise ConfigError("--fail-over counts what is new since the last run: give --incremental with it.")
+    result = run_and_tell(config)
+    if fail_over is not None and result is not None and result.summary["changes"]["new_pairs"] > fail_over:
+        raise NewPairsError(f"{result.summary['changes']['new_pairs']:,} pairs are new; {fail_over:,} are allowed.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -54,7 +63,7 @@ def cli() -> None:
     \b
     Exit codes: 0 done, 1 failed (a line says why), 2 usage,
     3 the work_dir is in use by another run, 130 interrupted,
-    4 leakage found more copies than --fail-over allows,
+    4 more copies, or new pairs, than --fail-over allows,
     5 apply or undo left files where they are (a line says why for each).
     """
 
@@ -65,6 +74,13 @@ cli.add_command(
         callback=_run,
         params=[
             click.Argument(["input_dir"], required=False, metavar="[INPUT]"),
+            click.Option(["--input", "more"], multiple=True, metavar="PLACE", help="One more INPUT."),
+            click.Option(
+                ["--fail-over"],
+                type=click.IntRange(min=0),
+                metavar="N",
+                help="With --incremental: exit with 4 where more than N pairs are new.",
+            ),
             *(_flag(name) for name in RunConfig.model_fields if name != "input_dir"),
         ],
         help="De-duplicates INPUT: a folder, a picture, video or archive, or a file that lists some.",
@@ -90,7 +106,7 @@ def _evaluate(location: str, truth: str, **options: str | None) -> None:
 def _leakage(train: str, test: str, fail_over: int | None, as_json: bool, **flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value is not None}
     config = RunConfig.from_text({"input_dir": test} | given)
-    log_as_asked(config)
+    log_as_asked(config.log_format, verbose=config.verbose)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         found = leakage(train, test, **{name: getattr(config, name) for name in given})
     print(json.dumps(found.as_dict(), indent=1) if as_json else found.text())

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.records import MIN_SIDE, Box, Limits
+from fastdup_ray.s3 import Access, is_s3, split
 
 RunMode = Annotated[int, Field(ge=0, le=4)]
 NNMODELS = ("brute_force", "ball_tree", "lsh")
@@ -30,6 +31,10 @@ def _path(value: Any) -> Any:
 
 def _input(value: Any) -> Any:
     return [_path(item) for item in value] if isinstance(value, (list, tuple)) else _path(value)
+
+
+def _several(value: Any) -> Any:
+    return [_path(item) for item in value] if isinstance(value, (list, tuple)) else [_path(value)]
 
 
 def _patterns(value: Any) -> Any:
@@ -150,6 +155,25 @@ class RunConfig(BaseModel):
         ),
     ] = None
 
+    reference: Annotated[
+        list[Location],
+        BeforeValidator(_several),
+        Field(
+            description="One more input, whose pictures are the originals: they go first, and are never given up; "
+            "may be given several times.",
+            json_schema_extra={"items": {"type": "string", "title": "PLACE"}},
+        ),
+    ] = []
+    incremental: Annotated[
+        Switch, Field(description="Also write what is new since the last run on this work_dir, into changes.csv.")
+    ] = False
+    estimate: Annotated[
+        Switch, Field(description="Only tell how many objects, requests, bytes and dollars a run would take.")
+    ] = False
+    log_format: Annotated[
+        Literal["text", "json"], Field(description="Sentences for people, or a JSON line for each step.")
+    ] = "text"
+
     executor: Annotated[
         Literal["ray", "inline"], Field(description="Where the work is done: on Ray, or in this process.")
     ] = "ray"
@@ -178,6 +202,11 @@ class RunConfig(BaseModel):
     actor_memory: Annotated[
         int, Field(ge=256, description="MiB that an extract actor may take for pictures; one that needs more is bad.")
     ] = 4096
+    s3_anonymous: Annotated[
+        Switch,
+        Field(description="Ask S3 without a signature, as public buckets allow; so too where no credentials are."),
+    ] = False
+    s3_requester_pays: Annotated[Switch, Field(description="Agree to pay for what is read of S3 buckets.")] = False
     report: Annotated[Switch, Field(description="Write report/index.html.")] = True
     reuse: Annotated[Switch, Field(description="Take over the features that the work_dir already has.")] = True
     overwrite: Annotated[
@@ -205,8 +234,14 @@ class RunConfig(BaseModel):
 
     @property
     def inputs(self) -> list[str]:
-        """`input_dir` as a list."""
-        return [self.input_dir] if isinstance(self.input_dir, str) else list(self.input_dir or [])
+        """`reference` and `input_dir` as a list: of what stands in both, the first counts."""
+        own = [self.input_dir] if isinstance(self.input_dir, str) else list(self.input_dir or [])
+        return [*self.reference, *own]
+
+    @property
+    def s3_access(self) -> Access:
+        """How buckets are asked."""
+        return Access(self.s3_anonymous, self.s3_requester_pays)
 
     @property
     def limits(self) -> Limits:
@@ -279,13 +314,15 @@ def _refuse_contradictions(config: RunConfig) -> None:
     low, high = config.min_offset, config.max_offset
     if low is not None and high is not None and low >= high:
         raise ConfigError(f"min_offset={low} must be less than max_offset={high}.")
-    if not config.inputs and config.run_mode != 2 and not config.version:
+    if not config.input_dir and config.run_mode != 2 and not config.version:
         raise ConfigError("input_dir is missing: name a folder, a picture or a list file.")
     if Path(config.work_dir).is_file() and config.run_mode != 2:
         raise ConfigError(f"work_dir={config.work_dir!r} is a file; name a folder.")
+    if config.reference and config.run_mode in (3, 4):
+        raise ConfigError(f"reference is not possible in run_mode={config.run_mode}: the indexed pictures are it.")
     if config.run_mode == 4 and config.inputs:
         _refuse_in_mode_4(config)
-    _refuse_what_is_not_there_yet(config)
+    _refuse_other_schemes(config)
 
 
 def _refuse_in_mode_4(config: RunConfig) -> None:
@@ -299,7 +336,9 @@ def _refuse_in_mode_4(config: RunConfig) -> None:
         )
 
 
-def _refuse_what_is_not_there_yet(config: RunConfig) -> None:
+def _refuse_other_schemes(config: RunConfig) -> None:
     for location in (config.work_dir, *config.inputs):
-        if "://" in location:
-            raise ConfigError(f"{location!r}: URIs are not there yet; so far: local files and folders.")
+        if "://" in location and not is_s3(location):
+            raise ConfigError(f"{location!r}: of URIs, s3://bucket/prefix is known.")
+        if is_s3(location):
+            split(location)

@@ -74,6 +74,12 @@ class LeakageError(FastdupError):
     exit_code = 4
 
 
+class NewPairsError(FastdupError):
+    """More pairs are new since the last run than are allowed."""
+
+    exit_code = 4
+
+
 class RefusedError(FastdupError):
     """A picture, or several, are left where they are, for a reason that the text says."""
 

@@ -22,7 +22,13 @@ CONFIG = "config.json"
 SUMMARY = "summary.json"
 REPORT = "report/index.html"
 
+EXACT_COPIES_CSV = "exact_copies.csv"
+"""Each picture with the same bytes or the same pixels as another, which is named: the first of them. After a scoring,
+test_exact_copies.csv has the new pictures with such an indexed one."""
+
 LABEL_CONFLICTS_CSV = "label_conflicts.csv"
+
+CHANGES_CSV = "changes.csv"
 
 TRAIN_SIMILARITY_CSV = "train_similarity.csv"
 TRAIN_SIMILARITY = "train_similarity.parquet"
@@ -43,9 +49,17 @@ QUARANTINE_MARK = "fastdup_quarantine.txt"
 folder is, by which `inputs` knows to leave it out."""
 
 SHARDS = "shards"
+EARLIER = f"{SHARDS}/earlier.json"
+"""Says that what the last finished run found was put aside, to be compared with what this one finds."""
+
 MERGED = f"{SHARDS}/merged.json"
 MERGED_MANIFEST = f"{SHARDS}/manifest.parquet"
 """Describe features.dat while a merge is put in place; then summary.json and manifest.parquet do."""
+
+
+def earlier(name: str) -> str:
+    """Where a file of the last finished run is put aside."""
+    return f"{SHARDS}/earlier/{name}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,9 @@ LOCK = ".fastdup_ray.lock"
 FEATURES_HEADER = ("index", "filename")
 BAD_HEADER = ("filename", "error_code", "message")
 PAIRS_HEADER = ("from", "to", "distance")
+EXACT_COPIES_HEADER = ("filename", "copy_of", "kind")
 LABEL_CONFLICTS_HEADER = (*PAIRS_HEADER, "label_from", "label_to")
+CHANGES_HEADER = ("change", "component_id", "from", "to", "distance")
 LEAKAGE_HEADER = ("test", "train", "similarity", "copy")
 PLAN_HEADER = (
     *("filename", "action", "group", "keeper", "similarity", "rule", "reason"),

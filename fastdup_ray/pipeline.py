@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -13,7 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fastdup_ray import layout
+from fastdup_ray import layout, s3
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, FastdupError, InputError, WorkDirError, WorkerError
 from fastdup_ray.executors import Executor, cores, make_executor
@@ -25,6 +24,7 @@ from fastdup_ray.labels import check_labels
 from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.manifest import KEY, Manifest
 from fastdup_ray.neighbors import check_search
+from fastdup_ray.outputs.changes import put_earlier_aside
 from fastdup_ray.progress import with_progress
 from fastdup_ray.records import Neighbors
 from fastdup_ray.result import RunResult
@@ -37,7 +37,8 @@ from fastdup_ray.scoring import (
     write_scored_outputs,
 )
 from fastdup_ray.steps import merge_features, search_neighbors, take_features, write_outputs, write_summary_only
-from fastdup_ray.storage import open_store
+from fastdup_ray.storage import open_file, open_store
+from fastdup_ray.telling import tell
 from fastdup_ray.version import __version__
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ LISTING_FIRST = 0.3
 
 def deduplicate(config: RunConfig) -> RunResult:
     """Does what `config` asks; raises a `FastdupError` whose text is one line for the user."""
+    s3.use(config.s3_access)
     run = _Run(config)
     check_search(config, run.model.get("d") if config.run_mode in (0, 1) else None)
     check_inputs(config)
@@ -70,6 +72,7 @@ def deduplicate(config: RunConfig) -> RunResult:
 
 def is_indexed(config: RunConfig) -> bool:
     """Whether the work_dir already has the index that run mode 0 would make: of the same files, by the same model."""
+    s3.use(config.s3_access)
     check_inputs(config)
     store = open_store(config.work_dir)
     try:
@@ -79,7 +82,7 @@ def is_indexed(config: RunConfig) -> bool:
         asked = json.loads(store.fetch(layout.CONFIG).read_bytes())
     except (FastdupError, OSError, ValueError):
         return False
-    if there is None or not config.reuse or facts["fingerprint"] != _model_facts(config)["fingerprint"]:
+    if there is None or not config.reuse or facts["fingerprint"] != model_facts(config)["fingerprint"]:
         return False
     manifest = _list(config)
     if not there.entries.select(KEY).equals(manifest.keys()):
@@ -93,12 +96,11 @@ class _Run:
 
     def __init__(self, config: RunConfig):
         self.config = config
-        folder, self._features_file = config.work_dir, layout.FEATURES
-        if config.run_mode == 2 and os.path.isfile(folder):
-            folder, self._features_file = os.path.split(os.path.abspath(folder))
-        self.store = open_store(folder)
+        self.store, self._features_file = open_store(config.work_dir), layout.FEATURES
+        if config.run_mode == 2:
+            self.store, self._features_file = open_file(config.work_dir, layout.FEATURES)
         self.files = SCORED if config.run_mode in (3, 4) else INDEXED
-        self.model = _model_facts(config) if config.run_mode in (0, 1, 3) else {}
+        self.model = model_facts(config) if config.run_mode in (0, 1, 3) else {}
         self._cost: dict[str, Any] = {"read": 0, "seconds": {}, "cpu_seconds": 0.0}
 
     def by_mode(self) -> dict[str, Any]:
@@ -112,6 +114,8 @@ class _Run:
                 return self._features_of_range()
         with store.lock(layout.LOCK):
             store.remove_leftovers()
+            if config.incremental and files is INDEXED and config.run_mode != 1:
+                put_earlier_aside(store.location)
             modes = (self._everything, self._features, self._from_features, self._score_new, self._score_features)
             summary = modes[config.run_mode]()
             store.remove(files.of(layout.SHARDS))
@@ -165,7 +169,7 @@ class _Run:
         with make_executor(self.config, location) as executor:
             executor.call("index", check_indexed, location)
             with self._timed("features"):
-                facts = executor.call("index", take_scored, location, os.path.abspath(self.config.inputs[0]))
+                facts = executor.call("index", take_scored, location, s3.absolute(self.config.inputs[0]))
             return self._score(executor, {"version": __version__} | facts | self._cost)
 
     # Their parts
@@ -209,7 +213,7 @@ class _Run:
         with self._timed("features"):
             earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
             missing = look_up(manifest, [], earlier, config.limits).missing
-            log.info("%d entries, %d of them to be read", len(manifest), len(missing))
+            tell("reuse", entries=len(manifest), to_read=len(missing))
             for _ in range(ROUNDS):
                 fresh += self._extract(manifest, missing, executor, facts)
                 merged = executor.call(
@@ -238,9 +242,10 @@ class _Run:
             config.model_path,
             config.compute == "gpu",
             self.files.of(layout.SHARDS),
+            config.s3_access,
         )
-        shards = manifest.shards(offsets, config.shard_size or _shard_size(len(offsets), actors))
-        for receipt in with_progress(executor.extract(spec, shards), len(offsets)):
+        shards = manifest.shards(offsets, config.shard_size or shard_size(len(offsets), actors))
+        for receipt in with_progress(executor.extract(spec, shards), len(offsets), config.log_format):
             self._cost["read"] += receipt.good + receipt.bad
             self._cost["cpu_seconds"] = round(self._cost["cpu_seconds"] + receipt.cpu_seconds, 3)
             yield receipt.stem
@@ -266,7 +271,7 @@ class _Run:
             yield
         finally:
             self._cost["seconds"][stage] = round(time.monotonic() - start, 3)
-            log.info("%s: %.1f s", stage, self._cost["seconds"][stage])
+            tell(stage, seconds=self._cost["seconds"][stage])
 
 
 def _list(config: RunConfig) -> Manifest:
@@ -317,7 +322,7 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _model_facts(config: RunConfig) -> dict[str, Any]:
+def model_facts(config: RunConfig) -> dict[str, Any]:
     """The same of the rows; `ConfigError` where the model cannot be used."""
     gpu, sha256, d = config.compute == "gpu", None, DIMENSIONS
     if config.model_path or (gpu and config.executor == "inline"):
@@ -326,7 +331,7 @@ def _model_facts(config: RunConfig) -> dict[str, Any]:
     return {"fingerprint": fingerprint(sha256, config.limits.box, gpu=gpu), "d": d}
 
 
-def _shard_size(n: int, actors: int) -> int:
+def shard_size(n: int, actors: int) -> int:
     """Whole batches, enough shards that the actors end together, none so large that much is lost with it."""
     batches = -(-n // (actors * SHARDS_PER_ACTOR * BATCH))
     return min(batches * BATCH, LARGEST_SHARD)

@@ -2,19 +2,24 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from tqdm.auto import tqdm
 
 from fastdup_ray.records import ShardReceipt
+from fastdup_ray.telling import tell
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def with_progress(receipts: Iterable[ShardReceipt], total: int) -> Iterator[ShardReceipt]:
+def with_progress(receipts: Iterable[ShardReceipt], total: int, log_format: str) -> Iterator[ShardReceipt]:
     """The same receipts, told as they come."""
-    told = _bar if sys.stderr.isatty() or "ipykernel" in sys.modules else _lines
-    return told(receipts, total)
+    if log_format == "json":
+        return _lines(receipts, total, partial(tell, "progress"))
+    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+        return _bar(receipts, total)
+    return _lines(receipts, total, _print)
 
 
 def _bar(receipts: Iterable[ShardReceipt], total: int) -> Iterator[ShardReceipt]:
@@ -27,7 +32,7 @@ def _bar(receipts: Iterable[ShardReceipt], total: int) -> Iterator[ShardReceipt]
             yield receipt
 
 
-def _lines(receipts: Iterable[ShardReceipt], total: int) -> Iterator[ShardReceipt]:
+def _lines(receipts: Iterable[ShardReceipt], total: int, say: Callable[..., None]) -> Iterator[ShardReceipt]:
     start = told = time.monotonic()
     done = bad = 0
     for receipt in receipts:
@@ -37,6 +42,10 @@ def _lines(receipts: Iterable[ShardReceipt], total: int) -> Iterator[ShardReceip
         if now - told >= SECONDS_BETWEEN_LINES:
             told = now
             rate = done / (now - start)
-            left = tqdm.format_interval((total - done) / rate)
-            print(f"features: {done:,} of {total:,} images, {bad:,} bad, {rate:,.0f} images/s, {left} left", flush=True)
+            say(done=done, total=total, bad=bad, per_second=round(rate, 1), seconds_left=round((total - done) / rate))
         yield receipt
+
+
+def _print(done: int, total: int, bad: int, per_second: float, seconds_left: int) -> None:
+    left = tqdm.format_interval(seconds_left)
+    print(f"features: {done:,} of {total:,} images, {bad:,} bad, {per_second:,.0f} images/s, {left} left", flush=True)

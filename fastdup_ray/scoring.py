@@ -41,7 +41,7 @@ from fastdup_ray.records import Neighbors
 from fastdup_ray.report.page import write_report
 from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.steps import FACTS, counts_of, facts_of_own, load_images, write_config, write_summary
-from fastdup_ray.storage import Store, open_store
+from fastdup_ray.storage import Store, open_file, open_store
 
 AGAIN = "Run run_mode=0 on the indexed pictures again, or run_mode=2 on their features."
 
@@ -121,8 +121,7 @@ def take_scored(work_dir: str, location: str) -> dict[str, Any]:
     They are of run mode 1 (a range of it, too) or of `save_binary_feature`. Raises `InputError`, `DamagedError`.
     """
     store, indexed = open_store(work_dir), indexed_facts(open_store(work_dir))
-    folder, name = (location, layout.FEATURES) if os.path.isdir(location) else os.path.split(location)
-    source = open_store(folder or os.curdir)
+    source, name = open_file(location, layout.FEATURES)
     with _told_what_to_do("Make it again (run_mode=1), or put the file back."):
         described = _described(source, name)
     if described is not None:
@@ -184,8 +183,8 @@ def write_scored_outputs(
     start = time.monotonic()
     store = open_store(work_dir)
     facts = indexed_facts(store)
-    images = load_images(store, SCORED.of(layout.FEATURES), SCORED, config.labels)
-    indexed = load_images(store, facts["features_file"], INDEXED, config.labels)
+    images = load_images(store, SCORED.of(layout.FEATURES), SCORED, config)
+    indexed = load_images(store, facts["features_file"], INDEXED, config)
     _keep(store, facts["sha256"])
     store.remove(layout.LEAKAGE_CSV)
     counts = summary["counts"] | write_scored(store, config, images, indexed, neighbors)

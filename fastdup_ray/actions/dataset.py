@@ -11,7 +11,7 @@ from fastdup_ray.actions.places import Known, Link, Place, place_of
 from fastdup_ray.actions.plan import read_plan
 from fastdup_ray.actions.sidecars import sidecars_in
 from fastdup_ray.errors import ConfigError, InputError, RefusedError
-from fastdup_ray.inputs import is_file, stat
+from fastdup_ray.inputs import stands_alone, stat
 from fastdup_ray.records import ImageRef
 from fastdup_ray.report.rendering import visible
 from fastdup_ray.storage import open_store
@@ -69,7 +69,7 @@ def build_dataset(
     target = open_store(os.path.expanduser(folder))
     built = Built(target.location, execute, dropped=len(going))
     facts = run.images.select(["size", "mtime_or_etag", "sha256"]).to_pylist()
-    known = {name: fact for name, fact in zip(names, facts, strict=True) if name not in going and is_file(name)}
+    known = {name: fact for name, fact in zip(names, facts, strict=True) if name not in going and stands_alone(name)}
     built.parts = len(names) - len(going) - len(known)
     root = _root(names, target.location)
     if execute:

@@ -10,7 +10,7 @@ from fastdup_ray.actions.places import Known, Place, place_of
 from fastdup_ray.actions.plan import PlanRow
 from fastdup_ray.actions.sidecars import sidecars_in
 from fastdup_ray.errors import RefusedError
-from fastdup_ray.inputs import is_file
+from fastdup_ray.inputs import stands_alone
 
 
 @dataclass
@@ -51,7 +51,7 @@ def known_of(row: PlanRow) -> Known:
 
 
 def _refuse_impossible(row: PlanRow, keeper: PlanRow, quarantine: Quarantine, place: Place) -> None:
-    if not is_file(row.filename):
+    if not stands_alone(row.filename):
         raise RefusedError("it is in an archive, or a frame of a video, and cannot be moved")
     if place_of(row.filename) is not place:
         raise RefusedError(f"it cannot be moved to {quarantine.location!r}, another kind of place")

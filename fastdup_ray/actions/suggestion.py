@@ -13,7 +13,7 @@ from fastdup_ray.actions.keepers import DEFAULT_RULES, Ranking, Reason, parse_ru
 from fastdup_ray.actions.plan import DROP, KEEP, PlanRow
 from fastdup_ray.analysis.components import components_of, digest_codes, edges_of
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.inputs import is_file
+from fastdup_ray.inputs import stands_alone
 from fastdup_ray.records import Pairs
 
 STRICT = 0.995
@@ -70,7 +70,7 @@ def _check(run: FinishedRun, grouping: str, threshold: float) -> None:
 def _components(run: FinishedRun, digests: np.ndarray, threshold: float, fixed: np.ndarray) -> Iterator[np.ndarray]:
     """The rows, (m,) int64, of each component with two images or more, in the order of its first image."""
     n = len(run.names)
-    taken = fixed | np.array([is_file(os.fsdecode(name)) for name in run.names.to_pylist()], bool)
+    taken = fixed | np.array([stands_alone(os.fsdecode(name)) for name in run.names.to_pylist()], bool)
     value = run.cosines(run.source, run.target)
     linked = (value > threshold) & taken[run.source] & taken[run.target]
     pairs = Pairs(run.source[linked], run.target[linked], value[linked])

@@ -19,6 +19,7 @@ from fastdup_ray.evaluation.truth import Label, read_truth
 from fastdup_ray.features import load_binary_feature
 from fastdup_ray.neighbors.search import unit_rows
 from fastdup_ray.pipeline import deduplicate
+from fastdup_ray.storage import open_file
 
 THRESHOLDS = (0.80, 0.85, 0.90, 0.95, 0.98)
 PRECISIONS = (0.95, 0.99)
@@ -134,7 +135,8 @@ def _kind(label: Label, kinds: list[str]) -> int:
 @contextmanager
 def _features(location: str, work_dir: str | None, executor: str | None) -> Iterator[tuple[list[str], np.ndarray]]:
     location = os.path.expanduser(location)
-    if os.path.isfile(location) or os.path.exists(os.path.join(location, layout.FEATURES)):
+    store, file = open_file(location, layout.FEATURES)
+    if store.is_file(file):
         if work_dir is not None:
             raise ConfigError(f"work_dir={work_dir!r} has no use: {location!r} has features.")
         yield _stored(location)

@@ -14,12 +14,13 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, LeakageError
 from fastdup_ray.inputs import check_inputs
 from fastdup_ray.layout import INDEXED, SCORED
-from fastdup_ray.outputs.results import Images, twins
+from fastdup_ray.outputs.exact_copies import ExactCopies, read_exact_copies
+from fastdup_ray.outputs.images import Images
 from fastdup_ray.pipeline import deduplicate, is_indexed
 from fastdup_ray.records import Pairs
 from fastdup_ray.scoring import indexed_facts
 from fastdup_ray.steps import load_images
-from fastdup_ray.storage import Store, open_store
+from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.tables import read_csv, write_csv
 
 THRESHOLD = 0.9
@@ -30,8 +31,8 @@ NOT_TAKEN = ("input_dir", "run_mode", "version", "num_images", "min_offset", "ma
 
 @dataclass(frozen=True)
 class Leakage:
-    """What a test set shares with its training set. exact, near: test images with a byte-identical training image, or,
-    of the others, with one whose cosine is above `threshold`. file: leakage.csv, with the pairs.
+    """What a test set shares with its training set. exact, near: test images with a training image of the same bytes
+    or pixels, or, of the others, with one whose cosine is above `threshold`. file: leakage.csv, with the pairs.
     """
 
     work_dir: str
@@ -111,23 +112,25 @@ def leakage(
 
 
 def _is_finished(location: str) -> bool:
-    return os.path.isfile(os.path.join(location, layout.SUMMARY))
+    return open_store(location).is_file(layout.SUMMARY)
 
 
 def _has_features(location: str) -> bool:
     """Whether it is features rather than pictures: a folder that has them, or a file with its names beside it."""
-    return os.path.isfile(os.path.join(location, layout.FEATURES)) or (
-        location.endswith(".dat") and os.path.isfile(location + ".csv")
-    )
+    store, file = open_file(location, layout.FEATURES)
+    there = file.endswith(".dat") and store.is_file(file)
+    return there and (file == layout.FEATURES or store.is_file(file + ".csv"))
 
 
 def _of_scoring(store: Store, threshold: float) -> Leakage:
     """From what a scoring has just left."""
     images = load_images(store, SCORED.of(layout.FEATURES), SCORED)
     indexed = load_images(store, indexed_facts(store)["features_file"], INDEXED)
-    pairs = _with_every_twin(_read_pairs(store, images, indexed), images, indexed)
+    copies = read_exact_copies(store, images.names, indexed.names, SCORED)
+    contents = _contents(store, indexed)
+    pairs = _with_every_copy(_read_pairs(store, images, indexed), copies)
     pairs = ordered(pairs, name_ranks(images.names), name_ranks(indexed.names), closest_first=True)
-    exact = _is_exact(pairs, images, indexed)
+    exact = _is_exact(pairs, copies, contents)
     kind = pc.if_else(pa.array(exact), "exact", "near")
     ends = images.names.take(pa.array(pairs.source)), indexed.names.take(pa.array(pairs.target))
     with store.lock(layout.LOCK):
@@ -144,6 +147,13 @@ def _of_scoring(store: Store, threshold: float) -> Leakage:
     )
 
 
+def _contents(store: Store, indexed: Images) -> np.ndarray:
+    """(n,) of each indexed image the first with its content."""
+    if not store.exists(layout.EXACT_COPIES_CSV):  # indexed by an earlier version
+        return np.arange(len(indexed))
+    return read_exact_copies(store, indexed.names, indexed.names, INDEXED).contents(len(indexed))
+
+
 def _read_pairs(store: Store, images: Images, indexed: Images) -> Pairs:
     """similarity.csv of a scoring, by the rows of both sets."""
     table = read_csv(store.fetch(layout.SIMILARITY_CSV), layout.PAIRS_HEADER)
@@ -154,21 +164,19 @@ def _read_pairs(store: Store, images: Images, indexed: Images) -> Pairs:
     return Pairs(source, target, table["distance"].cast(pa.string()).cast(pa.float64()).to_numpy())
 
 
-def _is_exact(pairs: Pairs, images: Images, indexed: Images) -> np.ndarray:
-    """(m,) bool: whether both files have the same bytes."""
-    first = images.entries["sha256"].take(pa.array(pairs.source))
-    second = indexed.entries["sha256"].take(pa.array(pairs.target))
-    return pc.fill_null(pc.equal(first, second), False).to_numpy()
+def _is_exact(pairs: Pairs, copies: ExactCopies, contents: np.ndarray) -> np.ndarray:
+    """(m,) bool: whether both files have the same bytes, or the same pixels."""
+    content = np.full(max(pairs.source.max(initial=-1), copies.copy.max(initial=-1)) + 1, -1)
+    content[copies.copy] = contents[copies.of]
+    return content[pairs.source] == contents[pairs.target]
 
 
-def _with_every_twin(pairs: Pairs, images: Images, indexed: Images) -> Pairs:
-    """The same, and a pair for each image whose byte-identical ones are not among its k neighbours."""
-    twin = twins(images, indexed)
-    told = np.zeros(len(images), bool)
-    told[pairs.source[_is_exact(pairs, images, indexed)]] = True
-    source = np.flatnonzero((twin >= 0) & ~told)
+def _with_every_copy(pairs: Pairs, copies: ExactCopies) -> Pairs:
+    """The same, and a pair for each image whose copy is not among its k neighbours."""
+    size = max(pairs.target.max(initial=0), copies.of.max(initial=0)) + 1
+    missing = ~np.isin(copies.copy * size + copies.of, pairs.source * size + pairs.target)
     return Pairs(
-        np.concatenate([pairs.source, source]),
-        np.concatenate([pairs.target, twin[source]]),
-        np.concatenate([pairs.value, np.ones(len(source))]),
+        np.concatenate([pairs.source, copies.copy[missing]]),
+        np.concatenate([pairs.target, copies.of[missing]]),
+        np.concatenate([pairs.value, np.ones(missing.sum())]),
     )

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import ray
 
+from fastdup_ray import s3
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, WorkerError
 from fastdup_ray.executors import Place, Result, cores
@@ -61,11 +62,12 @@ class RayExecutor:
         return Crew(spec, self.actors).work_off(shards)
 
     def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
+        access = self._config.s3_access
         if place == "final":
-            return result(ray.remote(num_cpus=1, max_retries=STEP_TRIES)(step).remote(*args))
+            return result(ray.remote(num_cpus=1, max_retries=STEP_TRIES)(_done).remote(access, step, *args))
         for attempt in range(1, STEP_TRIES + 1):
             try:
-                return result(self._index_actor.run.remote(step, *args))
+                return result(self._index_actor.run.remote(access, step, *args))
             except WorkerError as error:
                 if attempt == STEP_TRIES:
                     raise
@@ -79,5 +81,10 @@ class RayExecutor:
 
 
 class _IndexActor:
-    def run(self, step: Callable[..., Result], *args: Any) -> Result:
-        return step(*args)
+    def run(self, access: s3.Access, step: Callable[..., Result], *args: Any) -> Result:
+        return _done(access, step, *args)
+
+
+def _done(access: s3.Access, step: Callable[..., Result], *args: Any) -> Result:
+    s3.use(access)
+    return step(*args)

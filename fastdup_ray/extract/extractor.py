@@ -5,6 +5,7 @@ import platform
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
@@ -20,11 +21,13 @@ from fastdup_ray.extract.lanes import Lane, Watchdog, work_off
 from fastdup_ray.extract.model import BATCH, Model, fingerprint
 from fastdup_ray.extract.video import frame_at, frames, video_decoder
 from fastdup_ray.features import write_shard
-from fastdup_ray.inputs import frame_of, opened
+from fastdup_ray.inputs import frame_of
+from fastdup_ray.inputs.ahead import AT_ONCE, Opened, read_ahead
 from fastdup_ray.inputs.suffixes import is_video_name
 from fastdup_ray.inputs.video import HEAD, frame_digest, is_video
 from fastdup_ray.manifest import STATISTICS, entries_table
 from fastdup_ray.records import Entry, ImageRef, Limits, Shard, ShardReceipt
+from fastdup_ray.s3 import USUAL, Access, use
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import encoded
 
@@ -36,6 +39,7 @@ class ExtractSpec:
     threads: of this extractor. timeout: seconds for one picture, or frame of a video. memory: MiB that decoding may
     take; used only where the extractor has a process of its own. facts: what each shard's JSON says of the list.
     model_path: another model than the embedded one. gpu: the model runs there. shards: the folder for them.
+    s3: how buckets are asked.
     """
 
     work_dir: str
@@ -47,6 +51,7 @@ class ExtractSpec:
     model_path: str | None = None
     gpu: bool = False
     shards: str = layout.SHARDS
+    s3: Access = USUAL
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -62,11 +67,13 @@ class Extractor:
     """
 
     def __init__(self, spec: ExtractSpec, watchdog: Watchdog | None = None):
+        use(spec.s3)
         self._spec, self._watchdog = spec, watchdog
         self._store = open_store(spec.work_dir)
         self._model = Model(spec.model_path, gpu=spec.gpu)
         if self._model.sha256 != spec.facts["fingerprint"]["model"]:
             raise ConfigError(f"model_path={spec.model_path!r} is another file on {platform.node()} than here.")
+        self._readers = ThreadPoolExecutor(AT_ONCE)
         self._digests: dict[ImageRef, str] = {}
 
     def extract(self, shard: Shard) -> ShardReceipt:
@@ -100,14 +107,14 @@ class Extractor:
 
     def _entries(self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef], rows: "_Rows") -> Iterator[Entry]:
         """An entry for each of `refs`; the rows of the good ones are added to `rows`."""
-        for ref in refs:
+        for ref, file in read_ahead(refs, self._readers):
             lane.on(ref)
             before = len(rows)
             seen = _Seen()
             try:
                 if ref in late:
                     raise BadImageError(ErrorCode.TIMEOUT, f"not read and decoded in {self._spec.timeout:g} seconds")
-                yield self._good(lane, ref, rows, seen)
+                yield self._good(lane, ref, file, rows, seen)
             except BadImageError as error:
                 rows.first(before)
                 yield _bad(ref, error, seen.sha256)
@@ -115,10 +122,10 @@ class Extractor:
                 rows.first(before)
                 yield _bad(ref, BadImageError(ErrorCode.OUT_OF_MEMORY, "the file does not fit into memory"))
 
-    def _good(self, lane: Lane, ref: ImageRef, rows: "_Rows", seen: "_Seen") -> Entry:
+    def _good(self, lane: Lane, ref: ImageRef, opened: Opened, rows: "_Rows", seen: "_Seen") -> Entry:
         """The entry of a picture, a frame, or a video; raises `BadImageError`."""
         name, milliseconds = frame_of(ref.uri)
-        with opened(ref) as file:
+        with opened as file:
             head = file.read(HEAD)
             if is_video(name, head):
                 return self._frames(lane, ref, file, rows, seen)

@@ -22,7 +22,7 @@ from fastdup_ray.inputs.video import frame_digest, frame_suffix, frame_time
 from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.manifest import ENTRIES
 from fastdup_ray.sealed import file_sha256, read_json, write_json
-from fastdup_ray.storage import Store, open_store
+from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.tables import encoded, read_csv, write_csv
 
 BLOCK = 65_536
@@ -207,14 +207,13 @@ def load_binary_feature(filename: str | os.PathLike = layout.FEATURES) -> tuple[
     `filename`: the features file, or the folder that has it. The CSV lies beside it under the same name plus `.csv`.
     Raises `FileNotFoundError`, and `DamagedError` where the two do not fit.
     """
-    path = Path(os.path.expanduser(filename))
-    if path.is_dir():
-        path /= layout.FEATURES
-    names_file = path.with_name(path.name + ".csv")
-    for needed in (path, names_file):
-        if not needed.is_file():
-            raise FileNotFoundError(f"{needed} does not exist; name the features file of a finished run.")
-    names = [os.fsdecode(name) for name in read_names(names_file).to_pylist()]
+    store, file = open_file(os.path.expanduser(os.fspath(filename)), layout.FEATURES)
+    for needed in (file, file + ".csv"):
+        if not store.is_file(needed):
+            place = os.path.join(store.location, needed)
+            raise FileNotFoundError(f"{place} does not exist; name the features file of a finished run.")
+    path = store.fetch(file)
+    names = [os.fsdecode(name) for name in read_names(store.fetch(file + ".csv")).to_pylist()]
     d = dimensions(path, len(names))
     return names, np.fromfile(path, "<f4").reshape(len(names), d)
 

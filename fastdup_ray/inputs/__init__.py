@@ -7,13 +7,14 @@ from itertools import islice
 
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import InputError
-from fastdup_ray.inputs import archive, folder, listfile
+from fastdup_ray.inputs import archive, bucket, folder, inventory, listfile, s3
 from fastdup_ray.inputs.patterns import Patterns
-from fastdup_ray.inputs.sources import frame_of, is_file, opened, read, source_of, stat
+from fastdup_ray.inputs.sources import frame_of, opened, read, source_of, stands_alone, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
 from fastdup_ray.records import ImageRef
+from fastdup_ray.s3 import is_s3
 
-__all__ = ["check_inputs", "frame_of", "is_file", "list_images", "opened", "read", "source_of", "stat"]
+__all__ = ["check_inputs", "frame_of", "list_images", "opened", "read", "source_of", "stands_alone", "stat"]
 
 
 def list_images(config: RunConfig) -> Iterator[ImageRef]:
@@ -29,17 +30,25 @@ def check_inputs(config: RunConfig) -> None:
     """`InputError` where an input does not exist, `ConfigError` where a glob is none: told before any work."""
     Patterns(config.include, config.exclude)
     for location in config.inputs:
-        if not os.path.exists(location) and not stat(os.path.abspath(location)).mtime_or_etag:
+        if is_s3(location):
+            if not s3.is_file(location):
+                s3.check_listing(location)
+        elif not os.path.exists(location) and not stat(os.path.abspath(location)).mtime_or_etag:
             raise InputError(f"Input {location!r} does not exist; name a folder, a picture or a list file.")
 
 
 def _listed(location: str, work_dir: str, patterns: Patterns) -> Iterator[ImageRef]:
-    uri = os.path.abspath(location)
-    if os.path.isdir(location):
+    remote = is_s3(location)
+    uri = location if remote else os.path.abspath(location)
+    if remote and not s3.is_file(uri):
+        yield from bucket.walk(uri, work_dir, patterns)
+    elif not remote and os.path.isdir(location):
         yield from folder.walk(location, work_dir, patterns)
     elif is_archive_name(uri):
         yield from (ref for ref in archive.listed(uri) if patterns.keep(ref.uri))
-    elif os.path.exists(location) and not is_video_name(uri) and listfile.is_list(location):
+    elif inventory.is_inventory(uri):
+        yield from bucket.in_inventory(uri, work_dir, patterns)
+    elif (remote or os.path.exists(location)) and not is_video_name(uri) and listfile.is_list(location):
         yield from (ref for ref in listfile.read(location) if patterns.keep(ref.uri))
     elif patterns.keep(uri):
         yield stat(uri)

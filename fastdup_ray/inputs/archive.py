@@ -9,7 +9,6 @@ import bz2
 import gzip
 import io
 import lzma
-import os
 import posixpath
 import stat as stat_module
 import tarfile
@@ -20,12 +19,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from fastdup_ray.errors import BadImageError, ErrorCode
-from fastdup_ray.inputs import local
+from fastdup_ray.inputs import local, s3
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name
 from fastdup_ray.records import ImageRef
+from fastdup_ray.s3 import is_s3
 
 MAX_MEMBER = 1 << 30
 """Bytes that a member may have: it is held in memory as a whole."""
@@ -69,12 +69,17 @@ class Index:
 
 def split(uri: str) -> tuple[str, str] | None:
     """The archive, which exists, and the member that a name means; None where it means no such thing."""
-    place = uri.find("!/")
-    while place >= 0:
-        if is_archive_name(uri[:place]) and os.path.isfile(uri[:place]):
-            return uri[:place], uri[place + 2 :]
-        place = uri.find("!/", place + 1)
+    at = uri.find("!/")
+    while at >= 0:
+        if is_archive_name(uri[:at]) and _place(uri).is_file(uri[:at]):
+            return uri[:at], uri[at + 2 :]
+        at = uri.find("!/", at + 1)
     return None
+
+
+def _place(uri: str) -> Any:
+    """The module that knows the archive itself."""
+    return s3 if is_s3(uri) else local
 
 
 def listed(path: str) -> Iterator[ImageRef]:
@@ -82,7 +87,7 @@ def listed(path: str) -> Iterator[ImageRef]:
 
     Where the archive is damaged, it is an entry too, which says why when it is read.
     """
-    archive = local.stat(path)
+    archive = _place(path).stat(path)
     index = _index(archive)
     yield from (ref for name, ref in index.members.items() if is_image_name(name) and not _is_hidden(name))
     if index.problem is not None:
@@ -93,9 +98,9 @@ def stat(uri: str) -> ImageRef:
     """The entry of a member, or of an archive itself; one that is not there has size 0 and no token."""
     found = split(uri)
     if found is None:
-        return local.stat(uri)
+        return _place(uri).stat(uri)
     path, name = found
-    return _index(local.stat(path)).members.get(name, ImageRef(uri, 0, ""))
+    return _index(_place(path).stat(path)).members.get(name, ImageRef(uri, 0, ""))
 
 
 @contextmanager
@@ -103,17 +108,19 @@ def opened(ref: ImageRef) -> Iterator[BinaryIO]:
     """The bytes of a member, if the archive is still the one that was listed; or why an archive is damaged."""
     found = split(ref.uri)
     if found is None:
-        raise _index(local.stat(ref.uri)).problem or BadImageError(ErrorCode.CHANGED, "the archive is whole by now")
+        raise _index(_place(ref.uri).stat(ref.uri)).problem or BadImageError(
+            ErrorCode.CHANGED, "the archive is whole by now"
+        )
     if not ref.mtime_or_etag:
         ref = stat(ref.uri)
     if not ref.mtime_or_etag:
-        problem = _index(local.stat(found[0])).problem
+        problem = _index(_place(found[0]).stat(found[0])).problem
         raise problem or BadImageError(ErrorCode.MISSING, "the archive has no such file")
     if ref.size > MAX_MEMBER:
         raise BadImageError(ErrorCode.TOO_LARGE, f"{ref.size:,} bytes; {MAX_MEMBER:,} are possible in an archive")
     mtime, size, *place = ref.mtime_or_etag.split(":")
     archive = ImageRef(found[0], int(size), mtime)
-    with local.opened(archive) as file:
+    with _place(archive.uri).opened(archive, parts=True) as file:
         data = (_from_zip if len(place) > 1 else _from_tar)(file, archive, ref.size, *map(int, place))
     yield io.BytesIO(data)
 
@@ -131,7 +138,7 @@ def _index(archive: ImageRef) -> Index:
     members: dict[str, ImageRef] = {}
     problem = None
     try:
-        with local.opened(archive) as file:
+        with _place(archive.uri).opened(archive, parts=True) as file:
             head = file.read(4)
             file.seek(0)
             for name, size, *place in (_zip_members if head.startswith(b"PK") else _tar_members)(file, archive.size):
@@ -265,7 +272,7 @@ class _Streams:
                 nearest = max(before, key=lambda idle: idle[2].tell())
                 self._idle.remove(nearest)
                 return nearest[1:]
-        file = open(archive.uri, "rb")  # noqa: SIM115
+        file = _place(archive.uri).stream(archive)
         return file, unpacker(file)
 
     def close(self) -> None:

@@ -9,10 +9,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import BinaryIO, Protocol
 
-from fastdup_ray.inputs import archive, local
+from fastdup_ray.inputs import archive, local, s3
 from fastdup_ray.inputs.suffixes import is_archive_name
 from fastdup_ray.inputs.video import split_frame
 from fastdup_ray.records import ImageRef
+from fastdup_ray.s3 import is_s3
 
 
 class Source(Protocol):
@@ -26,10 +27,18 @@ class Source(Protocol):
 
 
 def source_of(uri: str) -> Source:
-    """Who knows a name. What exists under a whole name goes before what its parts may mean."""
-    if "!/" in uri and not os.path.lexists(uri) and archive.split(uri):
+    """Who knows a name. On disk, what exists under a whole name goes before what its parts may mean."""
+    remote = is_s3(uri)
+    if "!/" in uri and (remote or not os.path.lexists(uri)) and archive.split(uri):
         return archive
-    return archive if is_archive_name(uri) else local
+    if is_archive_name(uri):
+        return archive
+    return s3 if remote else local
+
+
+def is_file(uri: str) -> bool:
+    """Whether there is a file, or an object, of exactly this name."""
+    return s3.is_file(uri) if is_s3(uri) else local.is_file(uri)
 
 
 def frame_of(uri: str) -> tuple[str, int | None]:
@@ -38,7 +47,7 @@ def frame_of(uri: str) -> tuple[str, int | None]:
     return (uri, None) if parts is None or source_of(uri).stat(uri).mtime_or_etag else parts
 
 
-def is_file(uri: str) -> bool:
+def stands_alone(uri: str) -> bool:
     """Whether a picture is a file of its own; what stands in an archive or is a frame of a video is none."""
     return split_frame(uri) is None and ("!/" not in uri or archive.split(uri) is None)
 

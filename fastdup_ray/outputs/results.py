@@ -1,7 +1,7 @@
 """similarity.csv, outliers.csv, the component files, and the same tables in parquet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +11,11 @@ from fastdup_ray import layout
 from fastdup_ray.analysis.components import Components, components_of, digest_codes, edges_of
 from fastdup_ray.analysis.pairs import name_ranks, ordered, outliers_below, pairs_above, similar_above
 from fastdup_ray.config import RunConfig
+from fastdup_ray.executors import cores
 from fastdup_ray.layout import PictureSet
 from fastdup_ray.manifest import STATISTICS
+from fastdup_ray.outputs.exact_copies import find_exact_copies, write_exact_copies
+from fastdup_ray.outputs.images import Images
 from fastdup_ray.records import Neighbors, Pairs
 from fastdup_ray.storage import Store
 from fastdup_ray.tables import printable_column, write_csv, write_parquet
@@ -20,34 +23,17 @@ from fastdup_ray.tables import printable_column, write_csv, write_parquet
 COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS)
 
 
-@dataclass(frozen=True)
-class Images:
-    """The good images, one a row of features.dat.
-
-    names: (n,) raw bytes. entries: `manifest.ENTRIES`, the entry that each row is of. labels: (n,) text, null where a
-    picture has none; None where none were given.
-    """
-
-    names: pa.Array | pa.ChunkedArray
-    entries: pa.Table
-    labels: pa.Array | None = None
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-
 def write_results(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> dict[str, int]:
     """Writes all that follows from the neighbours; returns the counts for summary.json."""
     pairs, outliers = _write_found(store, config, images, images, neighbors, layout.INDEXED)
-    counts = {
-        "pairs": len(pairs),
-        "distinct_pairs": _distinct(pairs),
-        "outliers": len(outliers),
-        "exact_copies": _exact_copies(images),
-    }
+    copies = find_exact_copies(images, images, neighbors, cores(config), config.max_pixels)
+    write_exact_copies(store, images, images, copies, layout.INDEXED)
+    counts = {"pairs": len(pairs), "distinct_pairs": _distinct(pairs), "outliers": len(outliers)} | copies.counts
     counts |= _write_label_conflicts(store, images, images, pairs, layout.INDEXED)
     if config.run_cc:
-        return counts | {"components": _write_components(store, config, images, neighbors)}
+        found = _write_components(store, config, images, neighbors)
+        near = _near_copies(found, copies.contents(len(images)))
+        return counts | {"components": int((found.count > 1).sum()), "near_copies": near}
     for name in COMPONENT_FILES:
         store.remove(name)
     return counts
@@ -61,13 +47,10 @@ def write_scored(
     neighbors: indices are of `indexed`.
     """
     pairs, outliers = _write_found(store, config, images, indexed, neighbors, layout.SCORED)
-    counts = {
-        "indexed": len(indexed),
-        "pairs": len(pairs),
-        "distinct_pairs": len(pairs),
-        "outliers": len(outliers),
-        "exact_copies": int((twins(images, indexed) >= 0).sum()),
-    }
+    copies = find_exact_copies(images, indexed, neighbors, cores(config), config.max_pixels)
+    write_exact_copies(store, images, indexed, copies, layout.SCORED)
+    counts = {"indexed": len(indexed), "pairs": len(pairs), "distinct_pairs": len(pairs), "outliers": len(outliers)}
+    counts |= copies.counts | {"near_copies": len(np.setdiff1d(pairs.source, copies.copy))}
     return counts | _write_label_conflicts(store, images, indexed, pairs, layout.SCORED)
 
 
@@ -92,6 +75,8 @@ def _write_images(store: Store, images: Images, files: PictureSet) -> None:
     )
     if images.labels is not None:
         table = table.append_column("label", images.labels)
+    if images.reference is not None:
+        table = table.append_column("reference", images.reference)
     write_parquet(store, files.of(layout.IMAGES), table)
 
 
@@ -130,25 +115,19 @@ def _write_label_conflicts(
     return {"labelled": len(sources) - sources.labels.null_count, "label_conflicts": conflicts}
 
 
-def twins(images: Images, indexed: Images) -> np.ndarray:
-    """(n,) the first of `indexed` with the same bytes as each of `images`, -1 where there is none."""
-    known = indexed.entries["sha256"].combine_chunks()
-    found = pc.index_in(images.entries["sha256"].combine_chunks(), known, skip_nulls=True)
-    return found.fill_null(-1).to_numpy().astype(np.int64)
-
-
 def _distinct(pairs: Pairs) -> int:
     """(a,b) and (b,a) counted once."""
     ends = np.sort(np.stack([pairs.source, pairs.target], axis=1), axis=1)
     return len(np.unique(ends, axis=0))
 
 
-def _exact_copies(images: Images) -> int:
-    return len(images) - len(np.unique(digest_codes(images.entries["sha256"])))
+def _near_copies(found: Components, contents: np.ndarray) -> int:
+    """Images that one would be rid of by keeping one of each component, beside those that are exact copies."""
+    distinct = np.unique(np.stack([found.component, contents]), axis=1).shape[1]
+    return distinct - len(found.count)
 
 
-def _write_components(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> int:
-    """Returns the number of components of two images or more."""
+def _write_components(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> Components:
     edges = edges_of(similar_above(neighbors, config.ccthreshold), digest_codes(images.entries["sha256"]))
     found = components_of(edges, len(images), pagerank=config.run_pagerank, degree=config.run_degree)
     table = pa.table(_component_columns(found), layout.COMPONENTS_HEADER)
@@ -157,7 +136,7 @@ def _write_components(store: Store, config: RunConfig, images: Images, neighbors
     largest = np.argsort(-found.count, kind="stable")
     info = [largest, found.count[largest], *(_real(values[largest]) for values in (found.mean, found.low, found.high))]
     write_csv(store, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS_INFO_HEADER, info)
-    return int((found.count > 1).sum())
+    return found
 
 
 def _component_columns(found: Components) -> Sequence[pa.Array]:

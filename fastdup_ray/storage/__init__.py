@@ -3,11 +3,13 @@
 A new kind of place is one file here and one line in `open_store`.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from fastdup_ray.s3 import absolute, is_s3
 from fastdup_ray.storage.local import LocalStore
 
 
@@ -25,7 +27,10 @@ class Store(Protocol):
     def fetch(self, name: str) -> Path:
         """A local path to read `name` from; raises `FileNotFoundError`."""
 
-    def exists(self, name: str) -> bool: ...
+    def exists(self, name: str) -> bool:
+        """Whether there is a file, or a folder, of that name."""
+
+    def is_file(self, name: str) -> bool: ...
 
     def names(self, folder: str) -> Iterator[str]:
         """The names of all files below `folder`, sorted."""
@@ -43,6 +48,20 @@ class Store(Protocol):
         """Held by this process until the exit or its death; raises `LockedError` where another holds it."""
 
 
-def open_store(location: str) -> Store:
+def open_file(location: str | os.PathLike[str], default: str) -> tuple[Store, str]:
+    """The store that a file is in, and its name there; of a folder (or what is none), the file `default` in it."""
+    location = os.fspath(location)
+    folder, name = os.path.split(absolute(location))
+    if open_store(folder).is_file(name):
+        return open_store(folder), name
+    return open_store(location), default
+
+
+def open_store(location: str | os.PathLike[str]) -> Store:
     """The store of a work_dir."""
+    location = os.fspath(location)
+    if is_s3(location):
+        from fastdup_ray.storage.s3 import S3Store
+
+        return S3Store(location)
     return LocalStore(location)

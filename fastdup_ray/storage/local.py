@@ -4,14 +4,13 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from fastdup_ray.errors import LockedError, WorkDirError
+from fastdup_ray.storage.owner import owner, told
 
 TEMPORARY = ".tmp-"
 
@@ -58,6 +57,9 @@ class LocalStore:
     def exists(self, name: str) -> bool:
         return (self.root / name).exists()
 
+    def is_file(self, name: str) -> bool:
+        return (self.root / name).is_file()
+
     def names(self, folder: str) -> Iterator[str]:
         found = (path for path in (self.root / folder).rglob("*") if path.is_file())
         return iter(sorted(path.relative_to(self.root).as_posix() for path in found))
@@ -85,7 +87,7 @@ class LocalStore:
         try:
             if not shared:
                 os.truncate(descriptor, 0)
-                os.pwrite(descriptor, json.dumps(_owner()).encode(), 0)
+                os.pwrite(descriptor, json.dumps(owner()).encode(), 0)
             yield
         finally:
             with suppress(OSError):
@@ -102,10 +104,10 @@ def _locked(path: Path, *, shared: bool) -> int:
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
-            owner = os.pread(descriptor, 4096, 0).decode(errors="replace")
+            holder = os.pread(descriptor, 4096, 0).decode(errors="replace")
             os.close(descriptor)
             raise LockedError(
-                f"Another run is writing to {str(path.parent)!r} ({_told(owner)}); "
+                f"Another run is writing to {str(path.parent)!r} ({told(holder)}); "
                 "wait for its end or name another work_dir."
             ) from None
         # The owner before us unlinks the file as it goes: a lock on what is no longer there locks nobody out.
@@ -113,17 +115,6 @@ def _locked(path: Path, *, shared: bool) -> int:
             if os.fstat(descriptor).st_ino == path.stat().st_ino:
                 return descriptor
         os.close(descriptor)
-
-
-def _owner() -> dict[str, str | int]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-
-
-def _told(owner: str) -> str:
-    try:
-        return "host {host}, process {pid}, since {since}".format(**json.loads(owner))
-    except (ValueError, KeyError, TypeError):
-        return "several runs of offset ranges"
 
 
 def _sync(path: Path) -> None:

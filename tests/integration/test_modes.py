@@ -31,7 +31,14 @@ ORIGINALS, WEB, PHONE = PHOTOS / "originals", PHOTOS / "web", PHOTOS / "phone"
 
 OF_SCORING = {
     *("test_features.dat", "test_features.dat.csv", "test_features.bad.csv", "test_features.dat.bad"),
-    *("test_manifest.parquet", "test_images.parquet", "test_outliers.csv", "test_config.json", "test_summary.json"),
+    *(
+        "test_manifest.parquet",
+        "test_images.parquet",
+        "test_outliers.csv",
+        "test_exact_copies.csv",
+        "test_config.json",
+        "test_summary.json",
+    ),
     *("test_report/index.html", "train_similarity.csv", "train_similarity.parquet"),
 }
 TAKEN = {"similarity.csv": "train_similarity.csv", "similarity.parquet": "train_similarity.parquet"}
@@ -107,7 +114,8 @@ def test_new_pictures_find_the_indexed_ones_that_show_the_same(scored, group_of)
     assert all(group_of[source] == group_of[target] for source, target, _ in pairs)
     assert summary_of_scoring(scored)["counts"] == {
         **{"entries": 11, "images": 11, "bad": 0, "indexed": 16},
-        **{"pairs": 11, "distinct_pairs": 11, "outliers": 0, "exact_copies": 2},
+        **{"pairs": 11, "distinct_pairs": 11, "outliers": 0},
+        **{"exact_copies": 2, "same_bytes": 2, "same_pixels": 0, "near_copies": 9},
     }
 
 
@@ -265,7 +273,8 @@ def test_on_ray_a_scoring_leaves_the_bytes_of_inline(indexed, scored, ray_sessio
 def test_the_command_tells_what_came_out_and_verbose_says_more(indexed, scored):
     done = run(WEB, "--work-dir", indexed, "--run-mode", 3, "--executor", "inline", "--verbose")
     assert (done.returncode, "11 entries, 11 of them to be read" in done.stderr) == (0, True), done.stderr
-    assert "11 similar pairs with 16 indexed images above 0.85, 2 exact copies of them, 0 outliers" in done.stdout
+    assert "11 similar pairs with 16 indexed images above 0.85, 2 exact copies of them" in done.stdout
+    assert "(2 byte for byte, 0 pixel for pixel), 0 outliers" in done.stdout
     assert str(indexed / "test_report/index.html") in done.stdout
     assert "New" in (scored / "test_report/index.html").read_text()
 

@@ -271,9 +271,9 @@ def test_an_empty_list_has_no_pictures(tmp_path):
     assert listed(write_list(tmp_path / "list.csv", "index,filename\n")) == []
 
 
-def test_a_uri_that_is_not_there_yet_is_refused_and_not_taken_for_a_file(tmp_path):
-    with pytest.raises(InputError, match=r"s3://bucket/x\.jpg"):
-        listed(write_list(tmp_path / "list", "s3://bucket/x.jpg\n"))
+def test_a_uri_of_an_unknown_kind_is_refused_and_not_taken_for_a_file(tmp_path):
+    with pytest.raises(InputError, match=r"gs://bucket/x\.jpg"):
+        listed(write_list(tmp_path / "list", "gs://bucket/x.jpg\n"))
 
 
 # --- pictures and several inputs --------------------------------------------------------------------------------------

@@ -1,0 +1,42 @@
+"""Which pictures come from a `--reference` input: those that are never to be given up."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fastdup_ray import s3
+from fastdup_ray.inputs import inventory, listfile
+from fastdup_ray.inputs.sources import is_file
+from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
+from fastdup_ray.tables import encoded
+
+Names = pa.Array | pa.ChunkedArray
+"""(n,) paths and URIs as raw bytes."""
+
+
+def are_references(locations: Sequence[str], *names: Names) -> np.ndarray:
+    """(n,) bool: whether one of the `names` of each picture (its own, or that of its video) is of those inputs."""
+    found = np.zeros(len(names[0]), bool)
+    for location in locations:
+        for known in names:
+            found |= _of(s3.absolute(location), known)
+    return found
+
+
+def _of(location: str, names: Names) -> np.ndarray:
+    if inventory.is_inventory(location):
+        return _numpy(pc.is_in(names, encoded(ref.uri for ref in inventory.listed(location)[1]).cast(names.type)))
+    whole = is_archive_name(location) or is_video_name(location)
+    if is_file(location) and not whole and listfile.is_list(location):
+        return _numpy(pc.is_in(names, encoded(listfile.names(location)).cast(names.type)))
+    place = location.rstrip("/")
+    itself = pc.is_in(names, encoded([place]).cast(names.type))
+    below = [pc.starts_with(names, pattern=os.fsencode(place + separator)) for separator in ("/", "!/")]
+    return np.logical_or.reduce([_numpy(answers) for answers in (itself, *below)])
+
+
+def _numpy(answers: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    return pc.fill_null(answers, False).to_numpy(zero_copy_only=False)

@@ -1,0 +1,232 @@
+"""Objects in S3: listed below a prefix, and their bytes.
+
+The token of an object is its ETag; a get asks for that one (`If-Match`), so that what changed under way is told.
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import islice
+from typing import Any, BinaryIO
+
+from fastdup_ray import s3
+from fastdup_ray.errors import BadImageError, ErrorCode, InputError
+from fastdup_ray.records import ImageRef
+
+WHOLE = 64 << 20
+"""Bytes up to which an object is got at once; of larger ones, and where only parts are wanted, as they are read."""
+
+LISTERS = 16
+"""Requests at once that list keys, or look at objects one by one."""
+
+MOST_FOLDERS = 256
+"""That are listed one by one: a request each, where a thousand objects take one."""
+
+FIRST_CHUNK, LARGEST_CHUNK = 256 << 10, 8 << 20
+"""Bytes that are got at a time: more and more, as long as they are read one after the other."""
+
+
+# One object
+
+
+def ref_of(uri: str, facts: dict[str, Any]) -> ImageRef:
+    """facts: what a listing, or a head, says of an object."""
+    return ImageRef(uri, facts.get("Size", facts.get("ContentLength", 0)), facts["ETag"].strip('"'))
+
+
+def stat(uri: str) -> ImageRef:
+    """The entry of an object; one that cannot be looked at has size 0 and no token, and says why when it is read."""
+    try:
+        return _as_it_is(uri)
+    except BadImageError:
+        return ImageRef(uri, 0, "")
+
+
+@contextmanager
+def opened(ref: ImageRef, *, parts: bool = False) -> Iterator[BinaryIO]:
+    """A file to read from: the object as it was listed, or as it is now where nothing is known of it.
+
+    parts: only some of it will be read.
+    """
+    if not ref.mtime_or_etag:
+        ref = _as_it_is(ref.uri)
+    if parts or ref.size > WHOLE:
+        yield stream(ref)
+    else:
+        yield io.BytesIO(read(ref))
+
+
+def read(ref: ImageRef) -> bytes:
+    """All bytes of an object, if it is still the one that was listed; raises `BadImageError`."""
+    return _got(ref, None)
+
+
+def stream(ref: ImageRef) -> BinaryIO:
+    """The object as a file of which only those parts are got that are read; without any hurry to be closed."""
+    return _Parts(ref)  # type: ignore[return-value]
+
+
+def _as_it_is(uri: str) -> ImageRef:
+    bucket, key = s3.split(uri)
+    try:
+        return ref_of(uri, s3.client().head_object(Bucket=bucket, Key=key, **s3.payer()))
+    except _errors() as error:
+        raise s3.bad_image(error) from None
+
+
+def _got(ref: ImageRef, part: tuple[int, int] | None) -> bytes:
+    """part: [start, stop) of its bytes."""
+    from obstore import get
+    from obstore.exceptions import BaseError
+
+    bucket, key = s3.split(ref.uri)
+    options: dict[str, Any] = {"if_match": f'"{ref.mtime_or_etag}"'} | ({"range": part} if part else {})
+    try:
+        return bytes(get(s3.fast_reader(bucket), key, options=options).bytes())  # type: ignore[arg-type]
+    except (BaseError, OSError, ValueError):  # a key that obstore cannot say, or any answer but the bytes
+        return _got_by_boto3(bucket, key, ref.mtime_or_etag, part)
+
+
+def _got_by_boto3(bucket: str, key: str, etag: str, part: tuple[int, int] | None) -> bytes:
+    only = {"Range": f"bytes={part[0]}-{part[1] - 1}"} if part else {}
+    try:
+        answer = s3.client().get_object(Bucket=bucket, Key=key, IfMatch=f'"{etag}"', **only, **s3.payer())
+        return answer["Body"].read()
+    except _errors() as error:
+        raise s3.bad_image(error) from None
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return BotoCoreError, ClientError, OSError
+
+
+class _Parts(io.RawIOBase):
+    """See `stream`."""
+
+    def __init__(self, ref: ImageRef):
+        self._ref, self._place = ref, 0
+        self._start, self._chunk, self._next = 0, b"", FIRST_CHUNK
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._ref.size}[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        if self._place >= self._ref.size:
+            return 0
+        inside = self._place - self._start
+        if not 0 <= inside < len(self._chunk):
+            self._fill()
+            inside = 0
+        data = self._chunk[inside : inside + len(buffer)]
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def _fill(self) -> None:
+        follows = self._chunk and self._place == self._start + len(self._chunk)
+        self._next = min(2 * self._next, LARGEST_CHUNK) if follows else FIRST_CHUNK
+        self._start = self._place
+        self._chunk = _got(self._ref, (self._start, min(self._start + self._next, self._ref.size)))
+        if not self._chunk:
+            raise BadImageError(ErrorCode.READ_FAILED, "reading failed: S3 sent nothing")
+
+    def read(self, size: int = -1) -> bytes:
+        """As many bytes as asked for, fewer only at the end: like a file, unlike a pipe."""
+        wanted = self._ref.size - self._place if size is None or size < 0 else size
+        data = bytearray()
+        while len(data) < wanted and (part := super().read(wanted - len(data))):
+            data += part
+        return bytes(data)
+
+
+# Many
+
+
+def is_file(uri: str) -> bool:
+    """Whether there is an object of exactly this name; one that was there is not asked for again."""
+    try:
+        return not uri.endswith("/") and bool(s3.split(uri)[1]) and _was_there(uri)
+    except FileNotFoundError:
+        return False
+
+
+@lru_cache(maxsize=1024)
+def _was_there(uri: str) -> bool:
+    if not stat(uri).mtime_or_etag:
+        raise FileNotFoundError(uri)  # an answer that is not kept
+    return True
+
+
+def check_listing(uri: str) -> None:
+    """`InputError` where what is below `uri` cannot be listed."""
+    bucket, prefix = s3.folder_of(uri)
+    try:
+        s3.client().list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1, **s3.payer())
+    except _errors() as error:
+        raise _listing_failed(uri, error) from None
+
+
+def below(uri: str) -> Iterator[ImageRef]:
+    """All objects below `uri`, sorted by the bytes of their keys: not every server lists them so.
+
+    The folders are listed side by side. `InputError` where that fails.
+    """
+    bucket, prefix = s3.folder_of(uri)
+    try:
+        folders, beside = _folders(bucket, prefix)
+        with ThreadPoolExecutor(LISTERS) as pool:
+            parts = pool.map(lambda folder: _refs(bucket, _pages(Bucket=bucket, Prefix=folder)), folders)
+            refs = [ref for part in (beside, *parts) for ref in part]
+    except _errors() as error:
+        raise _listing_failed(uri, error) from None
+    refs.sort(key=lambda ref: ref.uri.encode())
+    return iter(refs)
+
+
+def _folders(bucket: str, prefix: str) -> tuple[list[str], list[ImageRef]]:
+    """Prefixes that share out what is below `prefix`, and the objects beside them.
+
+    Where there are many folders, or none, listing is quickest all in one.
+    """
+    beside: list[ImageRef] = []
+    while True:
+        pages = list(islice(_pages(Bucket=bucket, Prefix=prefix, Delimiter="/"), 2))
+        folders = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", ())]
+        if len(pages) > 1 or not folders or len(folders) > MOST_FOLDERS:
+            return [prefix], beside
+        beside += _refs(bucket, pages)
+        if len(folders) > 1:
+            return folders, beside
+        prefix = folders[0]
+
+
+def _refs(bucket: str, pages: Iterable[dict[str, Any]]) -> list[ImageRef]:
+    found = (facts for page in pages for facts in page.get("Contents", ()))
+    return [ref_of(s3.uri_of(bucket, facts["Key"]), facts) for facts in found if not facts["Key"].endswith("/")]
+
+
+def _pages(**request: Any) -> Iterator[dict[str, Any]]:
+    return iter(s3.client().get_paginator("list_objects_v2").paginate(**request, **s3.payer()))
+
+
+def _listing_failed(uri: str, error: Exception) -> InputError:
+    s3.refuse_credentials(error)
+    bucket = s3.split(uri)[0]
+    if s3.code_of(error) == "NoSuchBucket":
+        return InputError(f"Input {uri!r}: the bucket {bucket!r} does not exist; is AWS_ENDPOINT_URL right?")
+    return InputError(f"Input {uri!r} cannot be listed ({s3.told(error)}).")

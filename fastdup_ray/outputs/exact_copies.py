@@ -1,0 +1,155 @@
+"""exact_copies.csv: which pictures are the same as another, byte for byte or pixel for pixel."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from os import fsdecode
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fastdup_ray import layout
+from fastdup_ray.extract.decode import careful_pillow
+from fastdup_ray.extract.pixels import pixel_digest
+from fastdup_ray.inputs import read
+from fastdup_ray.layout import PictureSet
+from fastdup_ray.outputs.images import Images
+from fastdup_ray.records import ImageRef, Neighbors
+from fastdup_ray.storage import Store
+from fastdup_ray.tables import read_csv, write_csv
+
+BYTES, PIXELS = "bytes", "pixels"
+"""The kinds of exact copies."""
+
+NEAR = 0.9
+"""Cosine of neighbours above which their pixels may be the same. JPEGs are decoded at a lower size for the model than
+PNGs of the same pixels: of 87 such pairs the least cosine was 0.960."""
+
+NEAR_IN_ONE_FORMAT = 0.999
+"""The same where one decoder read both: equal pixels have equal rows."""
+
+LARGE = 32_000_000
+"""Pixels of a picture of which one at a time is decoded, so that memory does not grow with the threads."""
+
+
+@dataclass(frozen=True)
+class ExactCopies:
+    """m copies. copy: (m,) int64 rows of the pictures; of: (m,) int64, the first row with the same content; same_bytes:
+    (m,) bool, whether that is the same bytes, or only the same pixels.
+
+    Of pictures with the same content all but one are copies; those of one sha256 are of the first of them.
+    """
+
+    copy: np.ndarray
+    of: np.ndarray
+    same_bytes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.copy)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """For summary.json."""
+        same_bytes = int(self.same_bytes.sum())
+        return {"exact_copies": len(self), "same_bytes": same_bytes, "same_pixels": len(self) - same_bytes}
+
+    def contents(self, n: int) -> np.ndarray:
+        """(n,) int64: of each picture of one set the row that stands for all with its content."""
+        stands = np.arange(n)
+        for copies in (~self.same_bytes, self.same_bytes):  # what is copied byte for byte may itself be of another
+            stands[self.copy[copies]] = stands[self.of[copies]]
+        return stands
+
+
+def find_exact_copies(
+    pictures: Images, among: Images, neighbors: Neighbors, threads: int, max_pixels: int
+) -> ExactCopies:
+    """The copies in `among` of each picture; within one set where both are the same object.
+
+    neighbors: of `pictures`, indices are of `among`. Only neighbours of the same size with a near cosine are decoded,
+    each content once; one that cannot be read by now, or has changed, is left out.
+    """
+    within, known = pictures is among, among.entries["sha256"].combine_chunks()
+    digests = pictures.entries["sha256"].combine_chunks()
+    of, first_of_bytes = _first_with(digests, known), _first_with(known, known)
+    if within:
+        of[of == np.arange(len(of))] = -1
+    same_bytes = of >= 0
+    sources, targets = _candidates(pictures, among, neighbors)
+    pixels = _pixel_digests([(pictures, sources), (among, targets)], threads, max_pixels)
+    if within:
+        sources = targets = np.unique(first_of_bytes[np.concatenate([sources, targets])])
+    first: dict[str, int] = {}
+    for row in np.unique(first_of_bytes[targets]).tolist():
+        if found := pixels.get(known[row].as_py()):
+            first.setdefault(found, row)
+    for row in sources.tolist():
+        found = first.get(pixels.get(digests[row].as_py()) or "", -1)
+        if of[row] < 0 and not (within and found == row):
+            of[row] = found
+    copy = np.flatnonzero(of >= 0)
+    return ExactCopies(copy, of[copy], same_bytes[copy])
+
+
+def _first_with(digests: pa.Array, known: pa.Array) -> np.ndarray:
+    """(n,) the first row of `known` with each digest, -1 where there is none."""
+    return pc.index_in(digests, known, skip_nulls=True).fill_null(-1).to_numpy().astype(np.int64)
+
+
+def _candidates(pictures: Images, among: Images, neighbors: Neighbors) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of both whose pixels have to be compared, each once, rising."""
+    source, place = np.nonzero(neighbors.similarity > NEAR)
+    target = neighbors.indices[source, place]
+    near = pa.array(neighbors.similarity[source, place] > NEAR_IN_ONE_FORMAT)
+    mine, theirs = (
+        images.entries.select(["width", "height", "format", "sha256", "fps"]).take(pa.array(rows))
+        for images, rows in ((pictures, source), (among, target))
+    )
+    same_size = pc.and_(pc.equal(mine["width"], theirs["width"]), pc.equal(mine["height"], theirs["height"]))
+    stills = pc.and_(pc.is_null(mine["fps"]), pc.is_null(theirs["fps"]))
+    other_bytes = pc.not_equal(mine["sha256"], theirs["sha256"])
+    close = pc.or_(near, pc.not_equal(mine["format"], theirs["format"]))
+    wanted = pc.and_(pc.and_(same_size, stills), pc.and_(other_bytes, close))
+    wanted = pc.fill_null(wanted, False).to_numpy()
+    return np.unique(source[wanted]), np.unique(target[wanted])
+
+
+def _pixel_digests(wanted: list[tuple[Images, np.ndarray]], threads: int, max_pixels: int) -> dict[str, str | None]:
+    """sha256 of a file -> that of its pixels, None where these cannot be had."""
+    files: dict[str, tuple[ImageRef, int]] = {}
+    for images, rows in wanted:
+        entries = images.entries.select(["sha256", "size", "mtime_or_etag", "width", "height"]).take(pa.array(rows))
+        for row, entry in zip(rows.tolist(), entries.to_pylist(), strict=True):
+            ref = ImageRef(fsdecode(images.names[row].as_py()), entry["size"], entry["mtime_or_etag"])
+            files.setdefault(entry["sha256"], (ref, entry["width"] * entry["height"]))
+    one_at_a_time = threading.Lock()
+
+    def digest(file: tuple[ImageRef, int]) -> str | None:
+        ref, area = file
+        with one_at_a_time if area > LARGE else nullcontext():
+            try:
+                return pixel_digest(read(ref))
+            except Exception:  # it was good a while ago: gone, changed, or beyond what can be decoded whole
+                return None
+
+    with careful_pillow(max_pixels), ThreadPoolExecutor(threads) as pool:
+        return dict(zip(files, pool.map(digest, files.values()), strict=True))
+
+
+def write_exact_copies(store: Store, pictures: Images, among: Images, copies: ExactCopies, files: PictureSet) -> None:
+    """In the order of the copies' rows."""
+    kinds = pc.if_else(pa.array(copies.same_bytes), BYTES, PIXELS)
+    ends = [pictures.names.take(pa.array(copies.copy)), among.names.take(pa.array(copies.of))]
+    write_csv(store, files.of(layout.EXACT_COPIES_CSV), layout.EXACT_COPIES_HEADER, [*ends, kinds])
+
+
+def read_exact_copies(store: Store, names: pa.Array, among: pa.Array, files: PictureSet) -> ExactCopies:
+    """What `write_exact_copies` wrote; names, among: raw names of both sets, each once."""
+    table = read_csv(store.fetch(files.of(layout.EXACT_COPIES_CSV)), layout.EXACT_COPIES_HEADER)
+    copy, of = (
+        pc.index_in(table[name].cast(pa.large_binary()), value_set=side).to_numpy().astype(np.int64)
+        for name, side in (("filename", names), ("copy_of", among))
+    )
+    return ExactCopies(copy, of, pc.equal(table["kind"].cast(pa.string()), BYTES).to_numpy())

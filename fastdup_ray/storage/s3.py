@@ -1,0 +1,133 @@
+"""A work_dir below a prefix of a bucket. Files are made and read in a folder of this process, and put whole."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from fastdup_ray import s3
+from fastdup_ray.errors import WorkDirError
+from fastdup_ray.storage import s3_lock
+from fastdup_ray.storage.cache import cache
+
+log = logging.getLogger(__name__)
+
+
+class S3Store:
+    """See `fastdup_ray.storage.Store`."""
+
+    def __init__(self, location: str):
+        self._bucket, self._prefix = s3.folder_of(location)
+        self.location = s3.uri_of(self._bucket, self._prefix.rstrip("/")).rstrip("/")
+        self._held: list[s3_lock.Held] = []
+
+    def prepare(self) -> None:
+        with self._told():
+            probe = self._object(f".probe-{os.urandom(8).hex()}")
+            s3.client().put_object(**probe, Body=b"")
+            s3.client().delete_object(**probe)
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[Path]:
+        with cache().temporary(name) as path:
+            yield path
+            with self._told():
+                for held in self._held:
+                    held.check()
+                s3.client().upload_file(os.fspath(path), self._bucket, self._prefix + name)
+                cache().keep(path, name, s3.client().head_object(**self._object(name))["ETag"])
+
+    def fetch(self, name: str) -> Path:
+        with self._told(name):
+            etag = s3.client().head_object(**self._object(name))["ETag"]
+            known = cache().find(name, etag)
+            if known is not None:
+                return known
+            with cache().temporary(name) as path:
+                s3.client().download_file(self._bucket, self._prefix + name, os.fspath(path))
+                return cache().keep(path, name, etag)
+
+    def exists(self, name: str) -> bool:
+        with self._told():
+            return self._is_there(name) or next(self._keys(name + "/"), None) is not None
+
+    def is_file(self, name: str) -> bool:
+        with self._told():
+            return self._is_there(name)
+
+    def names(self, folder: str) -> Iterator[str]:
+        with self._told():
+            found = [key.removeprefix(self._prefix) for key in self._keys(folder and folder + "/")]
+        return iter(sorted(name for name in found if not name.endswith("/")))
+
+    def remove(self, name: str) -> None:
+        with self._told():
+            for held in self._held:
+                held.check()
+            whole = self._prefix + name
+            keys = [key for key in self._keys(name) if key == whole or key.startswith(whole + "/")]
+            for first in range(0, len(keys), s3.PAGE):
+                some = [{"Key": key} for key in keys[first : first + s3.PAGE]]
+                answer = s3.client().delete_objects(Bucket=self._bucket, Delete={"Objects": some, "Quiet": True})
+                for error in answer.get("Errors", ())[:1]:
+                    raise WorkDirError(f"Removing {s3.uri_of(self._bucket, error['Key'])!r} failed: {error['Code']}.")
+
+    def remove_if_empty(self, folder: str) -> None:
+        """A folder of a bucket is not there where nothing is in it."""
+
+    def remove_leftovers(self) -> None:
+        """Parts of uploads that were not completed: nobody sees them, but they are paid for."""
+        with self._told():
+            pages = (
+                s3.client().get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=self._prefix)
+            )
+            for upload in (upload for page in pages for upload in page.get("Uploads", ())):
+                s3.client().abort_multipart_upload(Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
+    @contextmanager
+    def lock(self, name: str, *, shared: bool = False) -> Iterator[None]:
+        """An object that only one can create; who holds it gives a sign of life every few seconds."""
+        with self._told(), s3_lock.locked(self._bucket, self._prefix + name, self.location, shared=shared) as held:
+            self._held.append(held)
+            try:
+                yield
+            finally:
+                self._held.remove(held)
+
+    def _object(self, name: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._prefix + name}
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            s3.client().head_object(**self._object(name))
+        except Exception as error:
+            if s3.is_missing(error):
+                return False
+            raise
+        return True
+
+    def _keys(self, start: str) -> Iterator[str]:
+        """All keys that begin so, beside the prefix, sorted."""
+        pages = s3.client().get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix + start)
+        return (facts["Key"] for page in pages for facts in page.get("Contents", ()))
+
+    def _told(self, name: str | None = None) -> AbstractContextManager[None]:
+        return _errors_told(self.location, name)
+
+
+@contextmanager
+def _errors_told(location: str, name: str | None) -> Iterator[None]:
+    """boto3's errors as ours; `FileNotFoundError` where the object `name` is not there."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError, Boto3Error) as error:
+        if name is not None and s3.is_missing(error):
+            raise FileNotFoundError(f"{location}/{name} does not exist.") from None
+        s3.refuse_credentials(error)
+        if s3.code_of(error) == "NoSuchBucket":
+            raise WorkDirError(f"work_dir {location!r}: the bucket does not exist; make it first.") from None
+        raise WorkDirError(f"work_dir {location!r} cannot be used ({s3.told(error)}).") from None

@@ -1,0 +1,38 @@
+"""What a run says as it goes: sentences for people, or a JSON line for each step."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+log = logging.getLogger("fastdup_ray")
+
+
+def tell(step: str, **facts: Any) -> None:
+    """A step is done. Seen with `verbose`, and as JSON."""
+    words = ", ".join(
+        f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in facts.items()
+    )
+    log.info("%s: %s", step, words, extra={"facts": {"step": step} | facts})
+
+
+class JsonLines(logging.Formatter):
+    """One object a line: time, level, and the step with its facts, or a message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        facts = getattr(record, "facts", None) or {"message": record.getMessage()}
+        return json.dumps({"time": time, "level": record.levelname.lower()} | facts, ensure_ascii=False)
+
+
+def log_as_asked(log_format: str, *, verbose: bool) -> None:
+    """json: all on stdout as JSON lines. text: with `verbose` what the package logs is told, on stderr."""
+    if log_format == "json":
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(JsonLines())
+        log.handlers, log.propagate = [handler], False
+        log.setLevel(logging.INFO)
+    elif verbose:
+        logging.basicConfig(format="%(asctime)s %(message)s")
+        log.setLevel(logging.INFO)
