@@ -71,15 +71,11 @@ class LocalPlace:
             with _told(target):
                 os.makedirs(os.path.dirname(target), exist_ok=True)
                 try:
-                    _rename_new(source, target)
+                    _to_new_name(file, source, target, digest)
                 except FileExistsError:
                     if not _is_finished(file, source, target, digest):
                         raise
                     _take_away(file, source)
-                except OSError as error:
-                    if error.errno != errno.EXDEV:
-                        raise
-                    _copy_and_remove(file, source, target, digest)
                 for folder in {os.path.dirname(name) for name in (target, source)}:
                     _sync(folder)
 
@@ -168,25 +164,43 @@ def _told(target: str) -> Iterator[None]:
         raise RefusedError(f"{target!r} cannot be made of it: {error.strerror}") from None
 
 
-def _rename_new(source: str, target: str) -> None:
-    """Renames; `FileExistsError` where `target` exists: the kernel sees to it, so nobody can come in between."""
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is not None:
-        names = os.fsencode(source), os.fsencode(target)
-        if renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE) == 0:
-            return
-        code = ctypes.get_errno()
-        if code not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-            raise OSError(code, os.strerror(code), source, None, target)
-    os.link(source, target, follow_symlinks=False)  # NFS, and systems without renameat2; killed here, both names stay
-    os.unlink(source)
-
-
-def _copy_and_remove(file: BinaryIO, source: str, target: str, digest: str) -> None:
-    """To another file system. `source` goes only when its copy, whole and under its name, is on the disk.
+def _to_new_name(file: BinaryIO, source: str, target: str, digest: str) -> None:
+    """Renames, or copies to another file system; `FileExistsError` where `target` exists.
 
     digest: of the bytes in `file`, which is `source`.
     """
+    if os.path.lexists(target):  # told before a copy is made in vain; the calls below see to it once more
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+    try:
+        _rename_new(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_and_remove(file, source, target, digest)
+
+
+def _rename_new(source: str, target: str) -> None:
+    """Renames; `FileExistsError` where `target` exists: the kernel sees to it, so nobody can come in between."""
+    code = _renameat2(source, target)
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # NFS, and systems without it
+        os.link(source, target, follow_symlinks=False)  # killed here, both names stay, and `move` goes on
+        os.unlink(source)
+    elif code:
+        raise OSError(code, os.strerror(code), source, None, target)
+
+
+def _renameat2(source: str, target: str) -> int:
+    """Linux's call that does not replace; returns 0 or an error number."""
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is None:
+        return errno.ENOSYS
+    names = os.fsencode(source), os.fsencode(target)
+    failed = function(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE)
+    return ctypes.get_errno() if failed else 0
+
+
+def _copy_and_remove(file: BinaryIO, source: str, target: str, digest: str) -> None:
+    """To another file system. `source` goes only when its copy, whole and under its name, is on the disk."""
     _copy(file, source, target, digest)
     try:
         _take_away(file, source)
