@@ -67,7 +67,7 @@ def apply_plan(
 
     tell: gets a line for each file. Raises `InputError`, `LockedError`, `WorkDirError`.
     """
-    rows, where = read_plan(os.path.expanduser(plan)), Quarantine(quarantine)
+    rows, where = read_plan(plan), Quarantine(quarantine)
     place, applied = place_of(where.location), Applied(where.location, execute)
     if not execute:
         intended = intended_moves(rows, where)

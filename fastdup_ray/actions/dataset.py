@@ -1,7 +1,7 @@
 """`apply --link`: builds a clean data set of what a plan keeps, and leaves everything else as it is."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fastdup_ray.actions.apply import Location, Tell
@@ -14,6 +14,7 @@ from fastdup_ray.errors import ConfigError, InputError, RefusedError
 from fastdup_ray.inputs import stands_alone, stat
 from fastdup_ray.records import ImageRef
 from fastdup_ray.report.rendering import visible
+from fastdup_ray.s3 import absolute
 from fastdup_ray.storage import open_store
 
 
@@ -71,25 +72,27 @@ def build_dataset(
     facts = run.images.select(["size", "mtime_or_etag", "sha256"]).to_pylist()
     known = {name: fact for name, fact in zip(names, facts, strict=True) if name not in going and stands_alone(name)}
     built.parts = len(names) - len(going) - len(known)
-    root = _root(names, target.location)
+    _check_folder(target.location, names, run.config.get("input_dir"))
     if execute:
         target.prepare()
-    building = _Building(built, root, link, tell)
+    building = _Building(built, _root(names), link, tell)
     for pictures in by_folder(known):
         building.add_folder(pictures, known)
     return built
 
 
-def _root(names: Sequence[str], folder: str) -> str:
-    """The folder, or prefix, that all pictures share."""
+def _check_folder(folder: str, names: Sequence[str], inputs: str | Sequence[str] | None) -> None:
     if len({place_of(name) for name in [*names, folder]}) > 1:
-        raise ConfigError(
-            f"The pictures are not all of the kind of place that {folder!r} is: copy them by other means."
-        )
-    root = os.path.commonpath([os.path.dirname(name) for name in names]).replace(":/", "://", 1) if names else folder
-    if os.path.commonpath([root, folder]) == root:
-        raise ConfigError(f"{folder!r} is in {root!r}, the folder of the pictures: name one outside of it.")
-    return root
+        raise ConfigError(f"{folder!r} is not the kind of place that all pictures are in: name one that is.")
+    for location in [inputs] if isinstance(inputs, str) else inputs or ():
+        if f"{folder}/".startswith(absolute(location).rstrip("/") + "/"):
+            raise ConfigError(f"{folder!r} is in {location!r}, an input of the run: name a folder outside of it.")
+
+
+def _root(names: Iterable[str]) -> str:
+    """The folder that all pictures share, without a / at its end."""
+    # commonpath would take // and . out of the keys of objects, where they mean something
+    return os.path.commonprefix([os.path.dirname(name) + "/" for name in names]).rpartition("/")[0]  # noqa: RUF071
 
 
 class _Building:

@@ -54,7 +54,9 @@ def _refuse_impossible(row: PlanRow, keeper: PlanRow, quarantine: Quarantine, pl
     if not stands_alone(row.filename):
         raise RefusedError("it is in an archive, or a frame of a video, and cannot be moved")
     if place_of(row.filename) is not place:
-        raise RefusedError(f"it cannot be moved to {quarantine.location!r}, another kind of place")
+        raise RefusedError(
+            f"it cannot be moved to {quarantine.location!r}, another kind of place: name one of its kind"
+        )
     if quarantine.contains(row.filename):
         raise RefusedError("it is in the quarantine itself")
     for each, whose in ((row, "its"), (keeper, "its keeper's")):

@@ -77,6 +77,6 @@ def _place(source: Store, save_path: Location | None) -> tuple[Store, str]:
 
 def _is_same(target: Store, name: str, rows: list[PlanRow]) -> bool:
     try:
-        return read_plan(target.fetch(name)) == rows
+        return read_plan(os.path.join(target.location, name)) == rows
     except InputError:
         return False

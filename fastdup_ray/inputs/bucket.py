@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from fastdup_ray import layout
 from fastdup_ray import s3 as names
 from fastdup_ray.inputs import archive, inventory, s3
 from fastdup_ray.inputs.patterns import Patterns
@@ -23,10 +24,12 @@ def in_inventory(uri: str, leave_out: str, patterns: Patterns) -> Iterator[Image
 
 def _taken(refs: Iterable[ImageRef], within: int, leave_out: str, patterns: Patterns) -> Iterator[ImageRef]:
     """within: how much of each name is that of the place, which patterns do not look at."""
-    kept_out = names.uri_of(*names.folder_of(leave_out)) if names.is_s3(leave_out) else None
+    kept_out = (names.uri_of(*names.folder_of(leave_out)),) if names.is_s3(leave_out) else ()
     for ref in refs:
         name = ref.uri[within:]
-        if not _is_wanted(name) or not patterns.keep(name) or (kept_out and ref.uri.startswith(kept_out)):
+        if name.rpartition("/")[2] == layout.QUARANTINE_MARK:  # it stands before all else in a quarantine
+            kept_out += (ref.uri.removesuffix(layout.QUARANTINE_MARK),)
+        if not _is_wanted(name) or not patterns.keep(name) or ref.uri.startswith(kept_out):
             continue
         if is_archive_name(name):
             yield from (member for member in archive.listed(ref.uri) if patterns.keep(member.uri[within:]))

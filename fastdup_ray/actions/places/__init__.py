@@ -9,6 +9,8 @@ from typing import Protocol
 
 from fastdup_ray.actions.places.known import LINKS, Known, Link
 from fastdup_ray.actions.places.local import LocalPlace
+from fastdup_ray.actions.places.s3 import S3Place
+from fastdup_ray.s3 import is_s3
 
 __all__ = ["LINKS", "Known", "Link", "Place", "place_of"]
 
@@ -48,9 +50,9 @@ class Place(Protocol):
         """Takes away the folders below `folder`, and itself, in which there is nothing."""
 
 
-_LOCAL = LocalPlace()
+_LOCAL, _S3 = LocalPlace(), S3Place()
 
 
 def place_of(name: str) -> Place:
     """Who can move a file, or what is below a location: one for all of a kind, which remembers what it checked."""
-    return _LOCAL
+    return _S3 if is_s3(name) else _LOCAL
