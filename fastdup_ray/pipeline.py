@@ -213,7 +213,8 @@ class _Run:
         with self._timed("features"):
             earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
             missing = look_up(manifest, [], earlier, config.limits).missing
-            tell("reuse", entries=len(manifest), to_read=len(missing))
+            words = f"{len(manifest)} entries, {len(missing)} of them to be read"
+            tell("reuse", words, entries=len(manifest), to_read=len(missing))
             for _ in range(ROUNDS):
                 fresh += self._extract(manifest, missing, executor, facts)
                 merged = executor.call(
@@ -271,7 +272,7 @@ class _Run:
             yield
         finally:
             self._cost["seconds"][stage] = round(time.monotonic() - start, 3)
-            tell(stage, seconds=self._cost["seconds"][stage])
+            tell(stage, f"{self._cost['seconds'][stage]:.1f} s", seconds=self._cost["seconds"][stage])
 
 
 def _list(config: RunConfig) -> Manifest:

@@ -9,12 +9,9 @@ from typing import Any
 log = logging.getLogger("fastdup_ray")
 
 
-def tell(step: str, **facts: Any) -> None:
-    """A step is done. Seen with `verbose`, and as JSON."""
-    words = ", ".join(
-        f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in facts.items()
-    )
-    log.info("%s: %s", step, words, extra={"facts": {"step": step} | facts})
+def tell(step: str, text: str = "", **facts: Any) -> None:
+    """A step is done. Seen with `verbose`, in words, and as JSON, with its facts."""
+    log.info("%s: %s", step, text or facts, extra={"facts": {"step": step} | facts})
 
 
 class JsonLines(logging.Formatter):

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from tests.checker import check
 
@@ -107,8 +108,11 @@ def write_work_dir(out: Path, photos: Path) -> None:
     order = f"index filename size mtime_or_etag sha256 width height format {STATISTICS}"
     pq.write_table(pa.table(images).select(order.split()), out / "images.parquet")
 
+    write_csv(out / "exact_copies.csv", "filename,copy_of,kind", [(names[1], names[0], "bytes")])
+
     (out / "config.json").write_text(json.dumps(CONFIG))
     counts = {"images": 6, "bad": 1, "pairs": 8, "outliers": 1, "components": 1}
+    counts |= {"exact_copies": 1, "same_bytes": 1, "same_pixels": 0}
     neighbors = {"index": "Flat", "why": "faiss_mode=Flat", "metric": "cosine", "k": 2, "recall": 1.0}
     (out / "summary.json").write_text(json.dumps({"counts": counts, "neighbors": neighbors}))
     (out / "report").mkdir()
@@ -130,6 +134,16 @@ def replace(name: str, old: str, new: str):
         (out / name).write_bytes(data.replace(old.encode(), new.encode(), 1))
 
     return damage
+
+
+def claimed_pixels(out: Path) -> None:
+    """Two pictures that are said to show the same, and do not."""
+    with open(out / "features.dat.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        names = [row[1] for row in csv.reader(file)][1:4]
+    for name, colour in zip(names[1:], ("red", "blue"), strict=True):
+        Image.new("RGB", (4, 3), colour).save(name, "PNG")
+    with open(out / "exact_copies.csv", "a", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerow([names[2], names[1], "pixels"])
 
 
 def change_lines(name: str, change):
@@ -278,6 +292,12 @@ INFO = "components_info.csv"
         (change_column("components.parquet", "degree", 1, 7), "components.parquet: degree"),
         (replace("summary.json", '"bad": 1', '"bad": 2'), "counts.bad is 2"),
         (replace("summary.json", '"pairs"', '"edges"'), "counts.pairs is None"),
+        (replace("exact_copies.csv", ",bytes", ",pixels"), "not the 1 files with the bytes"),
+        (replace("exact_copies.csv", ",bytes", ",looks"), "unknown kinds"),
+        (change_lines("exact_copies.csv", lambda lines: lines[:1]), "not the 1 files with the bytes"),
+        (change_lines("exact_copies.csv", lambda lines: [*lines, lines[1]]), "or twice"),
+        (replace("summary.json", '"same_pixels": 0', '"same_pixels": 1'), "counts.same_pixels is 1"),
+        (claimed_pixels, "other pixels"),
         (not_in_index, "faiss.index: rows are not"),
         (lambda out: faiss.write_index(faiss.IndexFlatIP(576), str(out / "faiss.index")), "faiss.index: 0 rows"),
         (replace("report/index.html", "<p>", '<script src="https://example.org/x.js"></script>'), "from the network"),

@@ -126,8 +126,8 @@ def _of_scoring(store: Store, threshold: float) -> Leakage:
     """From what a scoring has just left."""
     images = load_images(store, SCORED.of(layout.FEATURES), SCORED)
     indexed = load_images(store, indexed_facts(store)["features_file"], INDEXED)
-    copies = read_exact_copies(store, images.names, indexed.names, SCORED)
-    contents = _contents(store, indexed)
+    copies = read_exact_copies(store, SCORED, images.names, indexed.names)
+    contents = read_exact_copies(store, INDEXED, indexed.names, indexed.names).contents(len(indexed))
     pairs = _with_every_copy(_read_pairs(store, images, indexed), copies)
     pairs = ordered(pairs, name_ranks(images.names), name_ranks(indexed.names), closest_first=True)
     exact = _is_exact(pairs, copies, contents)
@@ -145,13 +145,6 @@ def _of_scoring(store: Store, threshold: float) -> Leakage:
         near=len(of_any) - len(of_exact),
         file=os.path.join(store.location, layout.LEAKAGE_CSV),
     )
-
-
-def _contents(store: Store, indexed: Images) -> np.ndarray:
-    """(n,) of each indexed image the first with its content."""
-    if not store.exists(layout.EXACT_COPIES_CSV):  # indexed by an earlier version
-        return np.arange(len(indexed))
-    return read_exact_copies(store, indexed.names, indexed.names, INDEXED).contents(len(indexed))
 
 
 def _read_pairs(store: Store, images: Images, indexed: Images) -> Pairs:

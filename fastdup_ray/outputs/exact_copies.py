@@ -14,6 +14,7 @@ from fastdup_ray import layout
 from fastdup_ray.extract.decode import careful_pillow
 from fastdup_ray.extract.pixels import pixel_digest
 from fastdup_ray.inputs import read
+from fastdup_ray.labels import Names
 from fastdup_ray.layout import PictureSet
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.records import ImageRef, Neighbors
@@ -145,8 +146,14 @@ def write_exact_copies(store: Store, pictures: Images, among: Images, copies: Ex
     write_csv(store, files.of(layout.EXACT_COPIES_CSV), layout.EXACT_COPIES_HEADER, [*ends, kinds])
 
 
-def read_exact_copies(store: Store, names: pa.Array, among: pa.Array, files: PictureSet) -> ExactCopies:
-    """What `write_exact_copies` wrote; names, among: raw names of both sets, each once."""
+def read_exact_copies(store: Store, files: PictureSet, names: Names, among: Names) -> ExactCopies:
+    """What `write_exact_copies` wrote; nothing where an earlier version left no such file.
+
+    names, among: the raw names of both sets, each once.
+    """
+    if not store.exists(files.of(layout.EXACT_COPIES_CSV)):
+        none = np.empty(0, np.int64)
+        return ExactCopies(none, none, none.astype(bool))
     table = read_csv(store.fetch(files.of(layout.EXACT_COPIES_CSV)), layout.EXACT_COPIES_HEADER)
     copy, of = (
         pc.index_in(table[name].cast(pa.large_binary()), value_set=side).to_numpy().astype(np.int64)

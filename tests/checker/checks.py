@@ -8,15 +8,17 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import numpy as np
+from PIL import Image, ImageChops, ImageOps
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from .run import COMPONENTS, PAIRS, Run, parts, printable, raw
+from .run import COMPONENTS, EXACT_COPIES, PAIRS, Run, parts, printable, raw
 
 WIDTH = 576
 ALWAYS = (
     *("features.dat", "features.dat.csv", "features.bad.csv", "features.dat.bad", "similarity.csv", "outliers.csv"),
     *("faiss.index", "manifest.parquet", "images.parquet", "similarity.parquet", "config.json", "summary.json"),
+    "exact_copies.csv",
 )
 COMPONENT_FILES = ("components_info.csv", "connected_components.csv", "components.parquet")
 STATISTICS = {
@@ -361,6 +363,59 @@ def check_summary(run: Run) -> Iterator[str]:
         yield f"summary.json: neighbors does not say which index was used, why, and what it found: {neighbors}"
 
 
+def check_exact_copies(run: Run) -> Iterator[str]:
+    """Byte for byte by the digests, all of them; pixel for pixel by decoding some of those that still exist."""
+    file, rows = "exact_copies.csv", run.csv("exact_copies.csv", EXACT_COPIES)
+    first = {same[0]: same for same in run.twins}
+    by_bytes = [[run.names[row], run.names[same[0]]] for same in first.values() for row in same[1:]]
+    if sorted(row[:2] for row in rows if row[2] == "bytes") != sorted(by_bytes):
+        yield f"{file}: not the {len(by_bytes)} files with the bytes of an earlier one"
+    yield from some(file, "unknown kinds", {kind for _, _, kind in rows} - {"bytes", "pixels"})
+    place = [(run.row_of.get(copy, -1), run.row_of.get(of, -1)) for copy, of, _ in rows]
+    yield from some(file, "not of an earlier image", [rows[i] for i, (a, b) in enumerate(place) if not 0 <= b < a])
+    if [a for a, _ in place] != sorted({a for a, _ in place}):
+        yield f"{file}: not in the order of features.dat.csv, or twice"
+    by_pixels = [(copy, of) for copy, of, kind in rows if kind == "pixels"]
+    yield from some(file, "other pixels", [pair for pair in by_pixels[:SAMPLE] if same_pixels(*pair) is False])
+    counts = {"exact_copies": len(rows), "same_bytes": len(by_bytes), "same_pixels": len(by_pixels)}
+    for name, count in counts.items():
+        if run.summary.get("counts", {}).get(name) != count:
+            yield f"summary.json: counts.{name} is {run.summary.get('counts', {}).get(name)}, {file} has {count}"
+    content = dict(by_pixels) | dict(by_bytes)
+    missing = [pair for pair in _same_size(run)[:SAMPLE] if root(content, pair[0]) != root(content, pair[1])]
+    yield from some(file, "same pixels, and not there", [pair for pair in missing if same_pixels(*pair)])
+
+
+def root(content: dict[str, str], name: str) -> str:
+    """The image that stands for all with the same content."""
+    while name in content:
+        name = content[name]
+    return name
+
+
+def _same_size(run: Run) -> list[tuple[str, str]]:
+    """Pairs of similarity.csv with one size and a cosine above 0.999, the closest first."""
+    entry = np.repeat(np.arange(len(run.manifest["rows"])), run.manifest["rows"])
+    size = [(run.manifest["width"][i], run.manifest["height"][i], run.manifest["fps"][i]) for i in entry]
+    close = run.cosines(run.similar) > 0.999
+    ends = zip(run.similar.source[close].tolist(), run.similar.target[close].tolist(), strict=True)
+    return [(run.names[a], run.names[b]) for a, b in ends if a < b and size[a] == size[b] and size[a][2] is None]
+
+
+def same_pixels(first: str, second: str) -> bool | None:
+    """Whether two files of one picture each show the same; None where that cannot be told."""
+    shown = []
+    for name in (first, second):
+        try:
+            with Image.open(raw(name)) as image:
+                if getattr(image, "n_frames", 1) > 1 or image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+                    return None
+                shown.append(ImageOps.exif_transpose(image).convert("RGBA"))
+        except OSError:
+            return None
+    return shown[0].size == shown[1].size and ImageChops.difference(*shown).getbbox(alpha_only=False) is None
+
+
 FAISS_METRIC = {"cosine": 0, "euclidean": 1, "squared_euclidean": 1, "manhattan": 2}
 """The numbers that faiss gives to the inner product, L2 and L1."""
 
@@ -446,6 +501,7 @@ CHECKS = (
     check_components_info,
     check_parquet,
     check_summary,
+    check_exact_copies,
     check_label_conflicts,
     check_index,
     check_report,

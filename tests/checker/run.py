@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from scipy.spatial.distance import cdist
 
 PAIRS = ("from", "to", "distance")
+EXACT_COPIES = ("filename", "copy_of", "kind")
 COMPONENTS = ("__id", "component_id", "pagerank", "degree", "count", "min_distance")
 COMPONENTS_INFO = ("component_id", "count", "mean", "min", "max")
 MANIFEST = (
@@ -153,6 +154,9 @@ class Run:
         if table.column_names != list(columns):
             raise ValueError(f"{name}: columns {table.column_names}, not {list(columns)}")
         return table.to_pydict()
+
+    def parquet_column(self, name: str, column: str) -> list:
+        return pq.read_table(self.file(name), columns=[column])[column].to_pylist()
 
     def values(self, source: np.ndarray, target: np.ndarray, metric: str) -> np.ndarray:
         """The column `distance` of pairs of rows, from features.dat: the cosine, or the true distance."""

@@ -14,19 +14,21 @@ from .checks import (
     DISTANCE,
     IMAGES,
     NUMBER,
+    SAMPLE,
     TIE,
     check_bad_list,
     check_features,
     check_manifest,
     check_sha256,
     conflicts,
+    same_pixels,
     some,
 )
-from .run import PAIRS, Pairs, Run, printable, raw
+from .run import EXACT_COPIES, PAIRS, Pairs, Run, printable, raw
 
 FILES = (
     *("features.dat", "features.dat.csv", "features.bad.csv", "features.dat.bad", "outliers.csv", "images.parquet"),
-    *("config.json", "summary.json", "similarity.csv", "similarity.parquet"),
+    *("exact_copies.csv", "config.json", "summary.json", "similarity.csv", "similarity.parquet"),
 )
 
 
@@ -152,6 +154,25 @@ def check_tables(run: Scored) -> Iterator[str]:
             yield f"summary.json: counts.{name} is {run.summary['counts'].get(name)}, the files have {count}"
 
 
+def check_exact_copies(run: Scored) -> Iterator[str]:
+    """As for the indexed set; what is copied is an indexed image."""
+    file, rows = "test_exact_copies.csv", run.csv("exact_copies.csv", EXACT_COPIES)
+    first: dict[str, str] = {}
+    for name, sha256 in zip(run.indexed.names, run.indexed.parquet_column("images.parquet", "sha256"), strict=True):
+        if sha256:
+            first.setdefault(sha256, name)
+    digests = run.parquet_column("images.parquet", "sha256")
+    by_bytes = [[name, first[sha256]] for name, sha256 in zip(run.names, digests, strict=True) if sha256 in first]
+    if [row[:2] for row in rows if row[2] == "bytes"] != by_bytes:
+        yield f"{file}: not the {len(by_bytes)} new images with the bytes of an indexed one"
+    unknown = [(a, b) for a, b, _ in rows if a not in run.row_of or b not in run.indexed.row_of]
+    yield from some(file, "not of a new and an indexed image", unknown)
+    by_pixels = [(a, b) for a, b, kind in rows if kind == "pixels"]
+    yield from some(file, "other pixels", [pair for pair in by_pixels[:SAMPLE] if same_pixels(*pair) is False])
+    if run.summary["counts"].get("exact_copies") != len(rows):
+        yield f"test_summary.json: counts.exact_copies is not the {len(rows)} of {file}"
+
+
 def check_label_conflicts(run: Scored) -> Iterator[str]:
     if run.config["labels"]:
         if run.config["labels"] == "folder":
@@ -169,5 +190,6 @@ SCORED_CHECKS = (
     check_pairs_as_written,
     check_neighbours,
     check_tables,
+    check_exact_copies,
     check_label_conflicts,
 )

@@ -394,13 +394,13 @@ def test_an_index_of_other_rows_than_the_features_is_refused(tmp_path):
 
 def by_another(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on features are made by something else than the indexed ones."""
-    made = pipeline._model_facts
+    made = pipeline.model_facts
 
     def otherwise(config):
         facts = made(config)
         return facts | {"fingerprint": facts["fingerprint"] | {part: "another"}}
 
-    monkeypatch.setattr(pipeline, "_model_facts", otherwise)
+    monkeypatch.setattr(pipeline, "model_facts", otherwise)
 
 
 @pytest.mark.parametrize("part", ["model", "decoder", "bounding_box"])
