@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from fastdup_ray.actions.finished import FinishedRun
 from fastdup_ray.actions.groups import DIRECT, GROUPINGS, Assigned, Grouping, assign
@@ -84,33 +83,25 @@ def _components(run: FinishedRun, digests: np.ndarray, threshold: float, fixed: 
 def _plan_rows(
     run: FinishedRun, groups: list[list[Assigned]], ranking: Ranking, fixed: np.ndarray
 ) -> Iterator[PlanRow]:
-    rows = pa.array([item.row for group in groups for item in group], pa.int64())
-    facts = iter(run.images.select(["size", "sha256", "mtime_or_etag"]).take(rows).to_pylist())
+    facts = iter(run.facts([item.row for group in groups for item in group]))
     for number, group in enumerate(groups):
-        for (row, keeper, likeness), fact in zip(group, facts, strict=False):
-            is_keeper, name = row == keeper, _name(run, row)
+        for (row, keeper, likeness), known in zip(group, facts, strict=False):
+            is_keeper = row == keeper
             if is_keeper:
                 own = np.array([item.row for item in group if item.keeper == row], np.int64)
                 reason = _why_kept(ranking, own, bool(fixed[row]))
             else:
                 reason = _why_dropped(ranking, keeper, row, same_bytes=likeness == np.inf)
             yield PlanRow(
-                filename=name,
+                filename=run.name(row),
                 action=KEEP if is_keeper else DROP,
                 group=number,
-                keeper="" if is_keeper else _name(run, keeper),
+                keeper="" if is_keeper else run.name(keeper),
                 similarity=None if is_keeper else min(likeness, 1.0),
                 rule=reason.rule,
                 reason=reason.text,
-                size=fact["size"],
-                sha256=fact["sha256"] or "",
-                etag=fact["mtime_or_etag"] or "" if "://" in name else "",
-                reference=bool(fixed[row]),
+                **known,
             )
-
-
-def _name(run: FinishedRun, row: int) -> str:
-    return os.fsdecode(run.names[row].as_py())
 
 
 def _why_kept(ranking: Ranking, own: np.ndarray, is_reference: bool) -> Reason:
