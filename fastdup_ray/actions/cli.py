@@ -9,6 +9,7 @@ from fastdup_ray.actions.groups import DIRECT, GROUPINGS
 from fastdup_ray.actions.keepers import DEFAULT_RULES
 from fastdup_ray.actions.places import LINKS, Link
 from fastdup_ray.actions.planning import make_plan
+from fastdup_ray.actions.serve import serve as serve_report
 from fastdup_ray.actions.suggestion import STRICT
 from fastdup_ray.actions.undo import undo as undo_moves
 from fastdup_ray.errors import ConfigError
@@ -93,4 +94,16 @@ def undo(quarantine: str, only: str | None) -> None:
     undone.check()
 
 
-COMMANDS = (plan, apply, undo)
+@click.command("serve")
+@click.argument("work_dir", metavar="WORK_DIR")
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="An address of this machine.  [127.0.0.1]")
+@click.option("--port", default=0, metavar="INTEGER", type=click.IntRange(0, 65535), help="[a free one]")
+def serve(work_dir: str, host: str, port: int) -> None:
+    """Serves the report of a finished run to a browser on this machine, with whole pictures.
+
+    Decisions made there are saved in WORK_DIR/plan.csv.
+    """
+    serve_report(work_dir, host, port)
+
+
+COMMANDS = (plan, apply, undo, serve)
