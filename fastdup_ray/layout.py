@@ -38,7 +38,7 @@ KEPT = {SIMILARITY_CSV: TRAIN_SIMILARITY_CSV, SIMILARITY: TRAIN_SIMILARITY}
 LEAKAGE_CSV = "leakage.csv"
 
 PLAN_CSV = "plan.csv"
-"""What people decide to keep and to drop; no run takes it away."""
+"""What people decide to keep and to drop, for `apply`; no run takes it away."""
 
 QUARANTINE = "fastdup_quarantine"
 """The folder, in the current one, that `apply` moves to."""

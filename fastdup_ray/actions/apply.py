@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ class Applied:
         if self.earlier:
             lines.append(f"{self.earlier:,} pictures are there since an earlier call.")
         if self.executed:
-            lines.append(f"To put all back: fastdup-ray undo {self.quarantine}")
+            lines.append(f"To put all back: fastdup-ray undo {shlex.quote(self.quarantine)}")
         else:
             lines.append("Nothing was touched. To do it: the same call with --execute")
         return "\n".join(lines)
@@ -89,9 +90,7 @@ class _Application:
         self._intended, self._applied, self._tell = intended, applied, tell
         self._kept = {row.filename: row for row in rows if not row.dropped}
         self._gone = set(intended.gone)
-        real_names = ((name, place_of(name).real_name(name)) for name in self._kept)
-        self._linked = {real for name, real in real_names if real != name}
-        """What kept pictures are links to."""
+        self._kept_files = {place_of(name).identity(name): name for name in self._kept}
 
     def run(self, act: Callable[[Move], None]) -> None:
         self._applied.earlier = len(self._gone)
@@ -122,19 +121,21 @@ class _Application:
                 raise RefusedError(f"{picture!r} stays, and may need it")
         with ExitStack() as held:
             if not move.with_:
-                self._refuse_links(move)
+                self._refuse_kept(move)
                 try:
                     _hold(self._kept[move.keeper], held)
                 except RefusedError as error:
                     raise RefusedError(f"its keeper {move.keeper!r} cannot be relied on: {error}") from None
             yield
 
-    def _refuse_links(self, move: Move) -> None:
-        place = place_of(move.source)
-        if place.is_same_file(move.source, move.keeper):
-            raise RefusedError("it is the same file as its keeper, by a link: without it nothing would be free")
-        if place.real_name(move.source) in self._linked:
-            raise RefusedError("a picture that is kept is a link to it")
+    def _refuse_kept(self, move: Move) -> None:
+        """A link to a picture that is kept: without it nothing would be free, and the picture may be gone."""
+        identity = place_of(move.source).identity(move.source)
+        same = (
+            move.keeper if identity == place_of(move.keeper).identity(move.keeper) else self._kept_files.get(identity)
+        )
+        if identity is not None and same is not None:
+            raise RefusedError(f"it is the same file as {same!r}, which is kept")
 
 
 def _hold(keeper: PlanRow, held: ExitStack) -> None:

@@ -1,4 +1,4 @@
-"""The command `plan`."""
+"""The commands `plan`, `apply`, `undo` and `serve`."""
 
 import click
 

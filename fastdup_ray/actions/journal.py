@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,9 @@ from fastdup_ray.errors import DamagedError, LockedError, WorkDirError
 from fastdup_ray.storage import Store, open_store
 
 _FORMAT = "fastdup-ray journal 1"
+_JOURNAL = re.compile(rf"{layout.JOURNALS}/(\d+)\.jsonl")
+"""What a killed call was writing beside them is none."""
+
 _ABOUT = """\
 Pictures that `fastdup-ray apply` took out of their folders, below files/, each under its whole former path.
 `fastdup-ray undo FOLDER`, with the folder that this file is in, puts them back by what is in journal/.
@@ -42,7 +46,12 @@ class Quarantine:
         self.location = self._store.location
 
     def prepare(self) -> None:
-        """Makes it, with a file that says what it is; raises `WorkDirError`."""
+        """Makes it, if need be; raises `WorkDirError`, also where it is a folder of something else."""
+        if not self.exists() and not self._store.is_empty():
+            raise WorkDirError(
+                f"{self.location!r} holds something else, and runs would leave it out from now on: "
+                "name a folder that is empty, or not there yet."
+            )
         self._store.prepare()
 
     def exists(self) -> bool:
@@ -67,14 +76,15 @@ class Quarantine:
         """Everything that was ever to be moved here, by target, in the order of the last time."""
         found: dict[str, Move] = {}
         for name in self._store.names(layout.JOURNALS):
-            for move in _read(self._store, name):
+            for move in self._read(name) if _JOURNAL.fullmatch(name) else ():
                 found.pop(move.target, None)
                 found[move.target] = move
         return found
 
     def write(self, moves: Sequence[Move]) -> None:
         """Puts a journal of `moves`, whole and on the disk, before the first of them begins."""
-        number = len(list(self._store.names(layout.JOURNALS))) + 1
+        earlier = map(_JOURNAL.fullmatch, self._store.names(layout.JOURNALS))
+        number = max((int(match[1]) for match in earlier if match), default=0) + 1
         time = datetime.now(UTC).isoformat(timespec="seconds")
         try:
             with self._store.create(layout.QUARANTINE_MARK) as path:
@@ -82,7 +92,7 @@ class Quarantine:
             with self._store.create(f"{layout.JOURNALS}/{number:06d}.jsonl") as path, open(path, "w") as file:
                 file.write(json.dumps({"format": _FORMAT, "time": time, "moves": len(moves)}) + "\n")
                 # Bytes that are not UTF-8 are escaped surrogates, other than in the JSON of a run: they come back.
-                file.writelines(json.dumps(asdict(move)) + "\n" for move in moves)
+                file.writelines(json.dumps(asdict(move) | {"target": self._inside(move)}) + "\n" for move in moves)
         except OSError as error:
             raise WorkDirError(
                 f"Cannot write the journal to {self.location!r}: {error.strerror}. Nothing was moved."
@@ -91,26 +101,35 @@ class Quarantine:
     def target_of(self, source: str) -> str:
         """Where a file goes: its whole path, below the quarantine."""
         path = source.replace("://", "/", 1).lstrip("/")
-        return "/".join((self.location.rstrip("/"), layout.MOVED, path))
+        return f"{self.files}/{path}"
 
     @property
     def files(self) -> str:
         """The folder of what was moved."""
-        return "/".join((self.location.rstrip("/"), layout.MOVED))
+        return f"{self._below}{layout.MOVED}"
 
     def contains(self, name: str) -> bool:
         """Whether `name` is below it."""
-        return name.startswith(self.location.rstrip("/") + "/")
+        return name.startswith(self._below)
 
+    @property
+    def _below(self) -> str:
+        """What all names in it begin with."""
+        return self.location.rstrip("/") + "/"
 
-def _read(store: Store, name: str) -> Iterable[Move]:
-    damaged = DamagedError(f"{name} in {store.location!r} is damaged: put it back from a backup, or take it away.")
-    with open(store.fetch(name), encoding="ascii") as file:
-        try:
-            head, *lines = map(json.loads, file)
-            if head["format"] != _FORMAT or head["moves"] != len(lines):
-                raise damaged
-            for line in lines:
-                yield Move(**line | {"known": Known(**line["known"]), "with_": tuple(line["with_"])})
-        except (ValueError, KeyError, TypeError):
-            raise damaged from None
+    def _inside(self, move: Move) -> str:
+        """A target from the quarantine on, so that the whole folder can be moved elsewhere, and named there."""
+        return move.target.removeprefix(self._below)
+
+    def _read(self, name: str) -> Iterator[Move]:
+        damaged = DamagedError(f"{name} in {self.location!r} is damaged: put it back from a backup, or take it away.")
+        with open(self._store.fetch(name), encoding="ascii") as file:
+            try:
+                head, *lines = map(json.loads, file)
+                if head["format"] != _FORMAT or head["moves"] != len(lines):
+                    raise damaged
+                for line in lines:
+                    known, target = Known(**line["known"]), self._below + line["target"]
+                    yield Move(**line | {"target": target, "known": known, "with_": tuple(line["with_"])})
+            except (ValueError, KeyError, TypeError):
+                raise damaged from None

@@ -33,15 +33,16 @@ def intended_moves(rows: Sequence[PlanRow], quarantine: Quarantine) -> Intended:
         try:
             _refuse_impossible(row, kept[row.keeper], quarantine, place)
             if place.exists(row.filename):
-                intended.moves.append(Move(row.filename, targets.of(row.filename), known_of(row), keeper=row.keeper))
-            elif targets.holds(row.filename):
+                target = targets.of(row.filename, known_of(row))
+                intended.moves.append(Move(row.filename, target, known_of(row), keeper=row.keeper))
+            elif targets.holds(row.filename, known_of(row)):
                 intended.gone.add(row.filename)
             else:
                 raise RefusedError("it is gone")
         except RefusedError as error:
             intended.refused.append((row.filename, str(error)))
     going = intended.gone | {move.source for move in intended.moves}
-    intended.moves += _sidecars(going, place, targets)
+    intended.moves += _sidecars(going, [row.filename for row in rows], place, targets)
     return intended
 
 
@@ -69,36 +70,41 @@ class _Targets:
 
     def __init__(self, quarantine: Quarantine):
         self._quarantine, self._place = quarantine, place_of(quarantine.location)
-        self._earlier = {move.source: move.target for move in quarantine.moves().values()}
-        self._taken = set(self._earlier.values())
+        # A picture that took the name of one that went before is another, and goes elsewhere.
+        self._earlier = {(move.source, move.known): move.target for move in quarantine.moves().values()}
+        self._taken = {target.casefold() for target in self._earlier.values()}
+        """Without regard to case: the disk of a quarantine may have none."""
 
-    def holds(self, source: str) -> bool:
+    def holds(self, source: str, known: Known) -> bool:
         """Whether what was under this name is in the quarantine."""
-        return source in self._earlier and self._place.exists(self._earlier[source])
+        target = self._earlier.get((source, known))
+        return target is not None and self._place.exists(target)
 
-    def of(self, source: str) -> str:
-        if source in self._earlier:
-            return self._earlier[source]
+    def of(self, source: str, known: Known) -> str:
+        if (source, known) in self._earlier:
+            return self._earlier[source, known]
         first = self._quarantine.target_of(source)
         root, suffix = os.path.splitext(first)
         target, number = first, 1
-        while target in self._taken or self._place.exists(target):
+        while target.casefold() in self._taken or self._place.exists(target):
             number += 1
             target = f"{root} ({number}){suffix}"
-        self._taken.add(target)
+        self._taken.add(target.casefold())
         return target
 
 
-def _sidecars(going: set[str], place: Place, targets: _Targets) -> Iterator[Move]:
-    """Of pictures that go; those of one that stays stay."""
-    for pictures in by_folder(going):
+def _sidecars(going: set[str], planned: Sequence[str], place: Place, targets: _Targets) -> Iterator[Move]:
+    """Of pictures that go; those of one that stays stay. planned: all pictures of the plan."""
+    for pictures in by_folder(planned):
+        if going.isdisjoint(pictures):
+            continue
         try:
             files = place.neighbours(pictures[0])
         except RefusedError:
             continue  # then its pictures cannot be moved either
         for sidecar in sidecars_in(files, pictures):
             if going.issuperset(sidecar.pictures):
-                yield Move(sidecar.name, targets.of(sidecar.name), Known(), with_=sidecar.pictures)
+                yield Move(sidecar.name, targets.of(sidecar.name, Known()), Known(), with_=sidecar.pictures)
 
 
 def by_folder(names: Iterable[str]) -> Iterator[list[str]]:

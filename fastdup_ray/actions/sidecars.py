@@ -21,15 +21,15 @@ def sidecars_in(folder: Sequence[str], listed: Collection[str]) -> Iterator[Side
     folder: the names of all files that are in it. listed: names of pictures of the run, in it by now or no more, which
     are pictures whatever their suffix says.
 
-    `a.xmp` belongs to `a.jpg`, and to `a.png` and `a.mp4` as well where these are there; `a.jpg.xmp` to `a.jpg` alone.
+    `a.xmp` belongs to `a.jpg`, and to `a.png` and `A.mp4` as well where these are there; `a.jpg.xmp` to `a.jpg` alone.
     """
     pictures = {name for name in folder if is_image_name(name) or is_video_name(name)} | set(listed)
     of_stem: dict[str, list[str]] = {}
     for name in sorted(pictures):
-        of_stem.setdefault(os.path.splitext(name)[0], []).append(name)
+        of_stem.setdefault(os.path.splitext(name)[0].casefold(), []).append(name)
     for name in folder:
         stem, suffix = os.path.splitext(name)
         if suffix.lower() in SIDECAR_SUFFIXES and name not in pictures:
-            owners = [stem] if stem in pictures else of_stem.get(stem, [])
+            owners = [stem] if stem in pictures else of_stem.get(stem.casefold(), [])
             if owners:
                 yield Sidecar(name, tuple(owners))

@@ -26,7 +26,10 @@ class Undone:
         if not self.back and not self.refused:
             lines = [f"Nothing is left in {self.quarantine} to put back."]
         if self.lost:
-            lines.append(f"{len(self.lost):,} are neither there nor at their places; somebody took them away since.")
+            lines.append(
+                f"{len(self.lost):,} are neither there nor at their places (gone, above): "
+                "somebody took them away since."
+            )
         return "\n".join(lines)
 
     def check(self) -> None:
@@ -53,7 +56,9 @@ def undo(quarantine: Location = layout.QUARANTINE, only: str | None = None, tell
             if not wanted.keep(move.source):
                 continue
             if not place.exists(move.target):
-                undone.lost += [move.source] * (not place.exists(move.source))
+                if not place.exists(move.source):
+                    undone.lost.append(move.source)
+                    tell(f"gone {visible(move.source)}")
                 continue
             try:
                 place.move(move.target, move.source, Known())

@@ -151,7 +151,7 @@ def test_a_hard_link_to_the_keeper_stays(photos, tmp_path, quarantine):
     keeper, twin = photos / "a/keep.jpg", photos / "a/twin.jpg"
     os.link(keeper, twin)
     applied = apply_plan(write(tmp_path, [row(keeper), row(twin, keeper)]), quarantine, execute=True)
-    assert "the same file as its keeper" in reasons(applied)["twin.jpg"]
+    assert reasons(applied)["twin.jpg"] == f"it is the same file as {str(keeper)!r}, which is kept"
     assert twin.exists() and keeper.exists()
 
 
@@ -161,7 +161,7 @@ def test_a_link_and_what_it_leads_to_both_stay(photos, tmp_path, quarantine, way
     link.symlink_to("../a/keep.jpg")
     rows = [row(link), row(real, link)] if way.startswith("the keeper") else [row(real), row(link, real)]
     applied = apply_plan(write(tmp_path, rows), quarantine, execute=True)
-    assert not applied.moved and "the same file as its keeper" in applied.refused[0][1]
+    assert not applied.moved and "it is the same file as" in applied.refused[0][1]
     assert link.is_symlink() and real.exists()
 
 
@@ -178,7 +178,7 @@ def test_what_another_kept_picture_is_a_link_to_stays(photos, tmp_path, quaranti
     keeper, real, link = photos / "a/keep.jpg", photos / "a/drop.jpg", photos / "b/kept link.jpg"
     link.symlink_to(real)
     applied = apply_plan(write(tmp_path, [row(keeper), row(link), row(real, keeper)]), quarantine, execute=True)
-    assert "a picture that is kept is a link to it" in reasons(applied)["drop.jpg"]
+    assert reasons(applied)["drop.jpg"] == f"it is the same file as {str(link)!r}, which is kept"
     assert link.read_bytes() == real.read_bytes()
 
 
@@ -251,6 +251,7 @@ def test_nothing_in_the_quarantine_is_written_over(photos, plan, quarantine):
     target = moved_to(quarantine, photos / "a/drop.jpg")
     target.parent.mkdir(parents=True)
     target.write_bytes(b"somebody else's")
+    (quarantine / layout.QUARANTINE_MARK).touch()
     before = state(photos)
     applied = apply_plan(plan, quarantine, execute=True)
     assert len(applied.moved) == 2 and target.read_bytes() == b"somebody else's"
@@ -285,12 +286,14 @@ def test_undo_writes_over_nothing_and_goes_on_when_there_is_room(photos, plan, q
     assert state(photos) == before
 
 
-def test_what_somebody_took_out_of_the_quarantine_is_told(photos, plan, quarantine):
+def test_what_somebody_took_out_of_the_quarantine_is_told(photos, plan, quarantine, capsys):
     apply_plan(plan, quarantine, execute=True)
     moved_to(quarantine, photos / "a/drop.jpg").unlink()
     undone = undo(quarantine)
     assert len(undone.back) == 1 and undone.lost == [str(photos / "a/drop.jpg")]
     assert "somebody took them away" in undone.text()
+    assert call("undo", quarantine) == 0
+    assert f"gone {photos / 'a/drop.jpg'}" in capsys.readouterr().out
 
 
 # Names
@@ -544,7 +547,7 @@ def test_later_runs_leave_a_quarantine_out(tmp_path):
 
 
 def test_pictures_in_the_quarantine_do_not_go_to_it(photos, tmp_path, quarantine):
-    keeper, inside = photos / "a/keep.jpg", fill(quarantine, ["files/x.jpg"])[0]
+    keeper, inside, _ = photos / "a/keep.jpg", *fill(quarantine, ["files/x.jpg", layout.QUARANTINE_MARK])
     applied = apply_plan(write(tmp_path, [row(keeper), row(inside, keeper)]), quarantine, execute=True)
     assert reasons(applied)["x.jpg"] == "it is in the quarantine itself" and inside.exists()
 

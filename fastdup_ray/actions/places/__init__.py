@@ -3,7 +3,7 @@
 A new kind of place is one file here and one line in `place_of`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -24,11 +24,8 @@ class Place(Protocol):
     def neighbours(self, name: str) -> Sequence[str]:
         """The names of all files in the folder of `name`, sorted."""
 
-    def is_same_file(self, first: str, second: str) -> bool:
-        """Whether two names mean one file, so that without one of them the other may be gone."""
-
-    def real_name(self, name: str) -> str:
-        """The name without links in it."""
+    def identity(self, name: str) -> Hashable:
+        """The same for two names that mean one file, by whatever links; None where nothing is."""
 
     def check(self, name: str, known: Known) -> None:
         """Sees that a file could be moved, and is the one that is `known`, to its last byte."""

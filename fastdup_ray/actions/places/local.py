@@ -37,13 +37,11 @@ class LocalPlace:
         except OSError as error:
             raise RefusedError(f"its folder cannot be listed: {error.strerror}") from None
 
-    def is_same_file(self, first: str, second: str) -> bool:
+    def identity(self, name: str) -> tuple[int, int] | None:
         with suppress(OSError):
-            return os.path.samefile(first, second)
-        return False
-
-    def real_name(self, name: str) -> str:
-        return os.path.realpath(name)
+            status = os.stat(name)
+            return status.st_dev, status.st_ino
+        return None
 
     def check(self, name: str, known: Known) -> None:
         with _opened(name) as file:
@@ -69,7 +67,7 @@ class LocalPlace:
             if not _is_at(file, source):
                 raise RefusedError("another file took its name while it was checked")
             with _told(target):
-                os.makedirs(os.path.dirname(target), exist_ok=True)
+                _make_folders(os.path.dirname(target))
                 try:
                     _to_new_name(file, source, target, digest)
                 except FileExistsError:
@@ -84,7 +82,7 @@ class LocalPlace:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             try:
                 if kind == "hard":
-                    os.link(source, target)
+                    os.link(os.path.realpath(source), target)  # a link to a link may lead nowhere from there
                 elif kind == "symlink":
                     os.symlink(source, target)
                 else:
@@ -241,7 +239,10 @@ def _is_finished(file: BinaryIO, source: str, target: str, digest: str) -> bool:
     if os.path.samestat(*folders) and os.path.basename(source) == os.path.basename(target):
         return False  # one and the same name, in a folder that is mounted twice
     with _opened(target) as other:
-        if not os.path.sameopenfile(file.fileno(), other.fileno()):
+        if os.path.sameopenfile(file.fileno(), other.fileno()):
+            if os.fstat(file.fileno()).st_nlink == 1:
+                return False  # one name, written in two ways
+        else:
             if hashlib.file_digest(other, "sha256").hexdigest() != digest:
                 return False
             os.fsync(other.fileno())
@@ -273,6 +274,15 @@ def _is_at(file: BinaryIO, name: str) -> bool:
     with suppress(OSError):
         return _identity(os.lstat(name)) == _identity(os.fstat(file.fileno()))
     return False
+
+
+def _make_folders(folder: str) -> None:
+    """Makes a folder, and those that it is in, on the disk: a file is safe in them only when they are."""
+    if not os.path.isdir(folder):
+        _make_folders(os.path.dirname(folder))
+        with suppress(FileExistsError):
+            os.mkdir(folder)
+        _sync(os.path.dirname(folder))
 
 
 def _sync(folder: str) -> None:
