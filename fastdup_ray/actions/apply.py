@@ -130,10 +130,8 @@ class _Application:
 
     def _refuse_kept(self, move: Move) -> None:
         """A link to a picture that is kept: without it nothing would be free, and the picture may be gone."""
-        identity = place_of(move.source).identity(move.source)
-        same = (
-            move.keeper if identity == place_of(move.keeper).identity(move.keeper) else self._kept_files.get(identity)
-        )
+        identity, of_keeper = (place_of(name).identity(name) for name in (move.source, move.keeper))
+        same = move.keeper if identity == of_keeper else self._kept_files.get(identity)
         if identity is not None and same is not None:
             raise RefusedError(f"it is the same file as {same!r}, which is kept")
 

@@ -10,11 +10,15 @@ import os
 import re
 import secrets
 import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from fastdup_ray.actions.served import Served
+from fastdup_ray.actions.served import Served, StaleError
 from fastdup_ray.errors import BadImageError, ConfigError, FastdupError, InputError
+from fastdup_ray.extract.decode import careful_pillow
 
 LARGEST_PLAN = 1 << 28
 """Bytes of a plan that a page may send."""
@@ -29,14 +33,16 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Type": "text/plain; charset=utf-8",
 }
-"""Of every answer. There is none that lets another origin read it."""
-
-CLOSED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
-"""The policy of every answer but the page."""
+"""Of every answer that has no others. There is none that lets another origin read it."""
 
 _TARGET = re.compile(r"/([A-Za-z0-9_-]{1,100})/(|plan|picture/(\d{1,12}))")
 """Token and what is asked for. No escapes, no queries, no dots: there is nothing to be misread."""
+
+_HOST = re.compile(r"(\[[0-9a-f:]+\]|[0-9a-z.-]+)(?::\d{1,5})?")
+"""Name and port. Whoever comes through a tunnel has another port."""
 
 
 class Server(ThreadingHTTPServer):
@@ -62,11 +68,18 @@ class Server(ThreadingHTTPServer):
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(f"Cannot listen at {host} port {port}: {reason}.") from None
-        shown = f"[{host}]" if address.version == 6 else host
-        self.hosts = {f"{shown}:{self.server_port}"}
-        if self.is_local:
-            self.hosts.add(f"localhost:{self.server_port}")
+        shown = f"[{address}]" if address.version == 6 else str(address)
+        self.hosts = {shown, "localhost"} if self.is_local else {shown}
         self.url = f"http://{shown}:{self.server_port}/{self.token}/"
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        with careful_pillow(self.served.max_pixels):
+            super().serve_forever(poll_interval)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that went away in the midst of an answer is no error."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -75,56 +88,57 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        try:
-            self._get(*self._asked())
-        except _Refused as refused:
-            self._answer(refused.status, str(refused))
+        self._answer(self._tried(self._got))
 
     do_HEAD = do_GET
 
     def do_PUT(self) -> None:
-        try:
-            what, _ = self._asked()
-            if what != "plan":
-                raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED, "Only the plan can be written.")
-            self.server.served.save(self._body())
-        except _Refused as refused:
-            self._answer(refused.status, str(refused))
-        except InputError as error:
-            self._answer(HTTPStatus.BAD_REQUEST, str(error))
-        except (FastdupError, OSError) as error:
-            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, f"The plan cannot be saved: {error}")
-        else:
-            self._answer(HTTPStatus.NO_CONTENT)
+        self._answer(self._tried(self._put))
 
-    def _get(self, what: str, row: str | None) -> None:
-        served = self.server.served
+    def _tried(self, act: Callable[[str, str | None], "_Answer"]) -> "_Answer":
         try:
-            if row is not None:
-                kind, data = served.picture(int(row))
-                self._answer(HTTPStatus.OK, data, kind)
-            elif what == "plan":
-                plan = served.plan()
-                self._answer(HTTPStatus.OK if plan else HTTPStatus.NO_CONTENT, plan or "", "application/json")
-            else:
-                policy, html = served.page()
-                self._answer(HTTPStatus.OK, html, "text/html; charset=utf-8", policy)
+            return act(*self._asked())
+        except _Refused as refused:
+            return _Answer(refused.status, str(refused))
         except BadImageError as error:
-            self._answer(HTTPStatus.NOT_FOUND, error.message)
+            return _Answer(HTTPStatus.NOT_FOUND, error.message)
+        except StaleError as error:
+            return _Answer(HTTPStatus.PRECONDITION_FAILED, str(error))
+        except InputError as error:
+            return _Answer(HTTPStatus.BAD_REQUEST, str(error))
         except (FastdupError, OSError) as error:
-            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+            return _Answer(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+
+    def _got(self, what: str, row: str | None) -> "_Answer":
+        served = self.server.served
+        if row is not None:
+            kind, data = served.picture(int(row))
+            return _Answer(HTTPStatus.OK, data, {"Content-Type": kind})
+        if what == "plan":
+            plan = served.plan()
+            return _Answer(HTTPStatus.OK, plan.text, {"Content-Type": "application/json", "ETag": plan.tag})
+        policy, html = served.page()
+        return _Answer(
+            HTTPStatus.OK, html, {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy}
+        )
+
+    def _put(self, what: str, _: str | None) -> "_Answer":
+        if what != "plan":
+            raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED, "Only the plan can be written.")
+        saved = self.server.served.save(self._body(), self.headers.get("If-Match"))
+        return _Answer(HTTPStatus.NO_CONTENT, headers={"ETag": saved.tag})
 
     def _asked(self) -> tuple[str, str | None]:
         """What a request asks for, and the number of a picture; raises `_Refused`."""
-        hosts = self.headers.get_all("Host") or []
-        if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
+        hosts = self.headers.get_all("Host") or [""]
+        name = _HOST.fullmatch(hosts[0].lower())
+        if len(hosts) != 1 or name is None or name[1] not in self.server.hosts:
             # A name of somebody else's that leads here: a page of his would be taken for one of ours.
-            raise _Refused(HTTPStatus.MISDIRECTED_REQUEST, "This is another host.")
+            raise _Refused(HTTPStatus.MISDIRECTED_REQUEST, f"Ask for {' or '.join(sorted(self.server.hosts))}.")
         own = f"http://{hosts[0].lower()}"
-        if self.headers.get("Origin", own).lower() != own:
-            raise _Refused(HTTPStatus.FORBIDDEN, "Not from there.")
-        if self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            raise _Refused(HTTPStatus.FORBIDDEN, "Not from there.")
+        sites = self.headers.get_all("Sec-Fetch-Site") or ["none"]
+        if self.headers.get("Origin", own).lower() != own or not {"none", "same-origin"}.issuperset(sites):
+            raise _Refused(HTTPStatus.FORBIDDEN, "Not from another page: copy the address to the address bar.")
         target = _TARGET.fullmatch(self.path)
         token = target[1] if target else ""
         if not hmac.compare_digest(token.encode(), self.server.token.encode()):
@@ -148,33 +162,40 @@ class _Handler(BaseHTTPRequestHandler):
         except UnicodeDecodeError:
             raise _Refused(HTTPStatus.BAD_REQUEST, "A plan is UTF-8.") from None
 
-    def _answer(
-        self, status: HTTPStatus, body: str | bytes = b"", kind: str = "text/plain; charset=utf-8", policy: str = CLOSED
-    ) -> None:
-        data = body.encode("utf-8", "backslashreplace") if isinstance(body, str) else body
-        if status >= HTTPStatus.BAD_REQUEST:
+    def _answer(self, answer: "_Answer") -> None:
+        text = answer.body
+        data = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
+        if answer.status >= HTTPStatus.BAD_REQUEST:
             self.close_connection = True  # of what it sent no more is read
-        self.send_response(status)
-        for name, value in {**HEADERS, "Content-Security-Policy": policy}.items():
+        self.send_response(answer.status)
+        for name, value in (HEADERS | answer.headers).items():
             self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
-        if status != HTTPStatus.NO_CONTENT:
-            self.send_header("Content-Type", kind)
+        if answer.status != HTTPStatus.NO_CONTENT:
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        if self.command != "HEAD" and status != HTTPStatus.NO_CONTENT:
+        if self.command != "HEAD":
             self.wfile.write(data)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the library refuses by itself, such as other methods: the same headers, and nothing of the request."""
-        self._answer(HTTPStatus(code), HTTPStatus(code).phrase)
+        self._answer(_Answer(HTTPStatus(code), HTTPStatus(code).phrase))
 
     def version_string(self) -> str:
         return "fastdup-ray"
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Nothing: the token stands in each request."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """headers: beside `HEADERS`, or in their place."""
+
+    status: HTTPStatus
+    body: str | bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class _Refused(Exception):
@@ -188,14 +209,15 @@ def serve(work_dir: str | os.PathLike[str], host: str = "127.0.0.1", port: int =
     served = Served(work_dir)
     with Server(served, host, port) as server:
         print(f"The report is at {server.url}")
-        print(
-            "Who knows this URL sees all pictures of the run" + (", on this machine only." if server.is_local else ",")
-        )
-        if not server.is_local:
+        print(f"Decisions are saved in {served.plan_path}")
+        if server.is_local:
+            print("Only this machine reaches it; who knows this address sees all pictures of the run.")
+        else:
             print(
-                "from any machine that reaches this one, and what is sent can be read on the way: it is not encrypted."
+                f"Warning: any machine that reaches {host} and knows this address sees all pictures of the run and can "
+                "change the plan, and the way is not encrypted."
             )
-        print(f"Decisions are saved in {served.plan_path}\nCtrl-C ends it.", flush=True)
+        print("Ctrl-C ends it.", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

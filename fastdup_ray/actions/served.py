@@ -1,6 +1,7 @@
 """What `serve` answers with: the page, the plan, and whole pictures of one finished run."""
 
 import base64
+import hashlib
 import os
 import re
 import threading
@@ -11,7 +12,6 @@ from fastdup_ray import layout
 from fastdup_ray.actions.finished import read_finished
 from fastdup_ray.actions.plan import plan_from_json, plan_to_json, read_plan, write_plan
 from fastdup_ray.errors import BadImageError, ErrorCode, InputError
-from fastdup_ray.extract.decode import careful_pillow
 from fastdup_ray.inputs import frame_of, read
 from fastdup_ray.records import ImageRef
 from fastdup_ray.report.thumbnails import MAX_PIXELS, make_thumbnail
@@ -19,6 +19,7 @@ from fastdup_ray.storage import open_store
 
 _AS_THEY_ARE = {
     "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",
     "PNG": "image/png",
     "GIF": "image/gif",
     "WEBP": "image/webp",
@@ -32,12 +33,29 @@ _LARGEST_SIDE = 16_383
 
 _POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
 
+_ANNOUNCED = '<meta name="fastdup-server" data-plan="plan" data-picture="picture/">'
+"""By this the page knows that it is served: where to get and put the plan, and where pictures are, by their row.
+
+Relative to where the page itself is.
+"""
+
 
 class Page(NamedTuple):
     """policy: the Content-Security-Policy that it needs."""
 
     policy: str
     html: bytes
+
+
+class Plan(NamedTuple):
+    """tag: the same as long as the plan is. text: JSON."""
+
+    tag: str
+    text: str
+
+
+class StaleError(Exception):
+    """What would be replaced is not what the page has seen."""
 
 
 class Served:
@@ -49,7 +67,7 @@ class Served:
         if not self._store.exists(layout.REPORT):
             raise InputError(f"No {layout.REPORT} in {self._store.location!r}: run again, without --no-report.")
         self._rows = {self._run.name(row): row for row in range(len(self._run.names))}
-        self._max_pixels = self._run.config.get("max_pixels", MAX_PIXELS)
+        self.max_pixels: int = self._run.config.get("max_pixels", MAX_PIXELS)
         self._saving = threading.Lock()
 
     @property
@@ -63,28 +81,24 @@ class Served:
         """
         html = self._store.fetch(layout.REPORT).read_text(encoding="utf-8")
         found = _POLICY.search(html)
-        policy = dict(
-            part.strip().partition(" ")[::2] for part in (found[1] if found else "").split(";") if part.strip()
-        )
-        policy |= {
-            "default-src": "'none'",
-            "img-src": "'self' data:",
-            "connect-src": "'self'",
-            "base-uri": "'none'",
-            "form-action": "'none'",
-            "frame-ancestors": "'none'",
-        }
-        text = _POLICY.sub("", html, count=1)
-        return Page("; ".join(f"{name} {values}" for name, values in policy.items()), text.encode())
+        if found is None:
+            raise InputError(f"{layout.REPORT} in {self._store.location!r} is of another version: run again.")
+        policy = dict(part.strip().partition(" ")[::2] for part in found[1].split(";") if part.strip())
+        policy["img-src"] = f"{policy.get('img-src', '')} 'self'"
+        policy |= {"connect-src": "'self'", "frame-ancestors": "'none'"}
+        served = html[: found.start()] + _ANNOUNCED + html[found.end() :]
+        return Page("; ".join(f"{name} {values}" for name, values in policy.items()), served.encode())
 
-    def plan(self) -> str | None:
-        """The saved plan as JSON; None where there is none. Raises `InputError` where it cannot be read."""
-        return plan_to_json(read_plan(self.plan_path)) if self._store.exists(layout.PLAN_CSV) else None
+    def plan(self) -> Plan:
+        """The saved plan, with no picture where there is none. Raises `InputError` where it cannot be read."""
+        text = plan_to_json(read_plan(self.plan_path) if self._store.exists(layout.PLAN_CSV) else [])
+        return Plan(f'"{hashlib.sha256(text.encode()).hexdigest()}"', text)
 
-    def save(self, text: str) -> None:
+    def save(self, text: str, instead_of: str | None = None) -> Plan:
         """Puts a plan, as JSON, in the place of the saved one, whole; raises `InputError` where it cannot be meant.
 
-        By what a picture is known again, and whether it is a reference, the run says, not the page.
+        By what a picture is known again, and whether it is a reference, the run says, not the page. instead_of: the tag
+        of the plan that was changed to this one; raises `StaleError` where by now another one is saved.
         """
         rows = plan_from_json(text, "the plan of the page")
         for row in rows:
@@ -93,12 +107,16 @@ class Served:
         facts = self._run.facts([self._rows[row.filename] for row in rows])
         rows = [replace(row, **known) for row, known in zip(rows, facts, strict=True)]
         with self._saving:
+            if self.plan().tag != instead_of is not None:  # one that cannot be read is somebody's work, too
+                raise StaleError("The plan was changed elsewhere since this page got it: load the page again.")
             write_plan(self._store, layout.PLAN_CSV, rows)
+            return self.plan()
 
     def picture(self, row: int) -> tuple[str, bytes]:
         """Content type and bytes of a picture in its full size, as the run saw it.
 
-        What browsers do not show is made a WebP. Raises `BadImageError`, also where there is no such picture.
+        What browsers do not show is made a WebP. Raises `BadImageError`, also where there is no such picture. To be
+        called inside `careful_pillow`.
         """
         if not 0 <= row < len(self._rows):
             raise BadImageError(ErrorCode.MISSING, "no such picture")
@@ -107,8 +125,7 @@ class Served:
         if facts["format"] in _AS_THEY_ARE and frame_of(name)[1] is None:
             ref = ImageRef(name, facts["size"], facts["mtime_or_etag"])
             return _AS_THEY_ARE[facts["format"]], read(ref)
-        with careful_pillow(self._max_pixels):
-            made = make_thumbnail(name, self._max_pixels, _LARGEST_SIDE)
+        made = make_thumbnail(name, self.max_pixels, _LARGEST_SIDE)
         if made.problem:
             raise BadImageError(ErrorCode.READ_FAILED, made.problem)
         head, _, data = made.data_uri.partition(",")
