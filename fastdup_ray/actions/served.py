@@ -6,6 +6,7 @@ import os
 import re
 import threading
 from dataclasses import replace
+from html import unescape
 from typing import NamedTuple
 
 from fastdup_ray import layout
@@ -83,7 +84,7 @@ class Served:
         found = _POLICY.search(html)
         if found is None:
             raise InputError(f"{layout.REPORT} in {self._store.location!r} is of another version: run again.")
-        policy = dict(part.strip().partition(" ")[::2] for part in found[1].split(";") if part.strip())
+        policy = dict(part.strip().partition(" ")[::2] for part in unescape(found[1]).split(";") if part.strip())
         policy["img-src"] = f"{policy.get('img-src', '')} 'self'"
         policy |= {"connect-src": "'self'", "frame-ancestors": "'none'"}
         served = html[: found.start()] + _ANNOUNCED + html[found.end() :]
