@@ -5,9 +5,7 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 
 from fastdup_ray import apply_plan, undo
 from fastdup_ray.actions.places import local
+from tests.integration.kills import kill_when, start
 from tests.integration.plans import contents, fill, row, state, write
 
 KILLS = 20
@@ -142,24 +141,6 @@ def test_a_killed_apply_can_be_taken_back_without_completing_it(way, tmp_path, r
 COUNT = 400
 
 
-def command(*arguments: object) -> subprocess.Popen:
-    words = [sys.executable, "-c", "from fastdup_ray.cli import main; main()", *map(str, arguments)]
-    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def kill_after(process: subprocess.Popen, moved: Callable[[], int], number: int) -> bool:
-    """kill -9 when `number` files were moved; whether it was still at work."""
-    while process.poll() is None:
-        if moved() >= number:
-            process.kill()
-            process.wait()
-            break
-        time.sleep(0.0005)
-    assert process.returncode in (0, -signal.SIGKILL), process.stderr.read()
-    process.stderr.close()
-    return process.returncode == -signal.SIGKILL
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", range(KILLS))
 def test_kill_9_of_apply_and_of_undo_at_random_moments_loses_nothing(moment, tmp_path, request):
@@ -181,16 +162,15 @@ def test_kill_9_of_apply_and_of_undo_at_random_moments_loses_nothing(moment, tmp
         return sum(len(names) for _, _, names in os.walk(files))
 
     number = draw.randrange(COUNT)
-    killed = kill_after(command("apply", plan, "--quarantine", quarantine, "--execute"), in_quarantine, number)
+    process = start(["apply", plan, "--quarantine", quarantine, "--execute"])
+    killed = kill_when(process, lambda: in_quarantine() >= number)
     not_lost()
-    assert (
-        kill_after(command("apply", plan, "--quarantine", quarantine, "--execute"), in_quarantine, COUNT + 1) is False
-    )
+    assert not apply_plan(plan, quarantine, execute=True).refused
     assert set(state(folder)) == {"keep.jpg"} and contents(folder, files) == everything
 
     number = draw.randrange(COUNT)
-    killed |= kill_after(command("undo", quarantine), lambda: COUNT - in_quarantine(), number)
+    killed |= kill_when(start(["undo", quarantine]), lambda: COUNT - in_quarantine() >= number)
     not_lost()
-    assert kill_after(command("undo", quarantine), in_quarantine, COUNT + 1) is False
+    assert not undo(quarantine).refused
     assert state(folder) == before and not files.exists()
     assert killed, "both calls were done before they could be killed"

@@ -1,17 +1,21 @@
 """plan, apply, undo and --link on buckets, on a real S3 server."""
 
 import os
-import subprocess
-import sys
+import random
+import time
+from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from fastdup_ray import apply_plan, build_dataset, layout, make_plan, s3, undo
 from fastdup_ray.actions.places import Known, place_of
+from fastdup_ray.actions.places import s3 as s3_place
 from fastdup_ray.actions.plan import read_plan
-from fastdup_ray.errors import LockedError
+from fastdup_ray.errors import LockedError, RefusedError
 from tests.conftest import cloudy, encode, run_inline
 from tests.integration.helpers import call
+from tests.integration.kills import kill_when, start
 from tests.s3_server import Bucket
 
 
@@ -157,36 +161,175 @@ def test_a_clean_data_set_of_copies(bucket, pictures, plan, quarantine):
     assert everything(bucket, bucket.pictures) == pictures
 
 
+@pytest.fixture
+def versioned(bucket: Bucket) -> Iterator[str]:
+    """A bucket that keeps what is deleted, or written over."""
+    name = f"versioned-{os.urandom(4).hex()}"
+    bucket.client.create_bucket(Bucket=name)
+    bucket.client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    yield name
+    for page in bucket.client.get_paginator("list_object_versions").paginate(Bucket=name):
+        for facts in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+            bucket.client.delete_object(Bucket=name, Key=facts["Key"], VersionId=facts["VersionId"])
+    bucket.client.delete_bucket(Bucket=name)
+
+
+def test_in_a_bucket_with_versions_nothing_is_ever_gone_for_good(bucket, versioned):
+    source, target = f"s3://{versioned}/a.png", f"s3://{versioned}/q/files/a.png"
+    etag = bucket.client.put_object(Bucket=versioned, Key="a.png", Body=b"picture")["ETag"].strip('"')
+    place_of(source).move(source, target, Known(7, "", etag))
+    assert everything(bucket, f"s3://{versioned}") == {"q/files/a.png": b"picture"}
+    versions = bucket.client.list_object_versions(Bucket=versioned, Prefix="a.png")
+    assert [facts["Key"] for facts in versions["DeleteMarkers"]] == ["a.png"]
+    old = bucket.client.get_object(Bucket=versioned, Key="a.png", VersionId=versions["Versions"][0]["VersionId"])
+    assert old["Body"].read() == b"picture"
+    place_of(source).move(target, source, Known())
+    assert everything(bucket, f"s3://{versioned}") == {"a.png": b"picture"}
+
+
+TOLD = {
+    "ContentType": "image/png",
+    "CacheControl": "max-age=5",
+    "ContentLanguage": "is",
+    "Metadata": {"camera": "x", "by": "y z"},
+}
+
+
+@pytest.mark.parametrize("largest", [5 << 30, 1 << 20])
+def test_what_is_told_of_an_object_goes_with_it_and_comes_back_however_large_it_is(
+    bucket, quarantine, monkeypatch, largest
+):
+    """Objects over 5 GiB are copied in parts; here those over 1 MiB are."""
+    monkeypatch.setattr(s3_place, "LARGEST", largest)
+    monkeypatch.setattr(s3_place, "PART", 5 << 20)
+    data = os.urandom((11 << 20) + 5)
+    source, target = bucket.uri("large.png"), f"{quarantine}/files/x.png"
+    place = dict(zip(("Bucket", "Key"), s3.split(source), strict=True))
+    bucket.client.put_object(**place, Body=data, **TOLD, Tagging="owner=me+%26+you&kind=")
+    before = bucket.client.head_object(**place)["ETag"]
+    place_of(source).move(source, target, Known(len(data), "", before.strip('"')))
+    assert everything(bucket, bucket.pictures) == {}
+    place_of(source).move(target, source, Known())
+    there = bucket.client.get_object(**place)
+    assert there["Body"].read() == data and {name: there[name] for name in TOLD} == TOLD
+    assert (there["ETag"] == before) == (largest > len(data))
+    tags = bucket.client.get_object_tagging(**place)["TagSet"]
+    assert {tag["Key"]: tag["Value"] for tag in tags} == {"owner": "me & you", "kind": ""}
+    assert everything(bucket, f"{quarantine}/files") == {}
+    assert not bucket.client.list_multipart_uploads(Bucket=place["Bucket"]).get("Uploads")
+
+
+def test_what_changes_while_it_is_copied_in_parts_stays_and_no_part_is_left(bucket, quarantine, monkeypatch):
+    monkeypatch.setattr(s3_place, "LARGEST", 1 << 20)
+    monkeypatch.setattr(s3_place, "PART", 5 << 20)
+    source, copy_part = bucket.put("large.png", os.urandom(11 << 20)), s3_place._copy_part
+
+    def change(ref, start, **part):
+        if start:
+            bucket.put("large.png", b"a new picture")
+        return copy_part(ref, start, **part)
+
+    monkeypatch.setattr(s3_place, "_copy_part", change)
+    with pytest.raises(RefusedError, match="it changed"):
+        place_of(source).move(source, f"{quarantine}/files/x.png", Known())
+    assert everything(bucket, bucket.pictures) == {"large.png": b"a new picture"}
+    assert everything(bucket, quarantine) == {}
+    for name, _ in map(s3.split, (source, quarantine)):
+        assert not bucket.client.list_multipart_uploads(Bucket=name).get("Uploads")
+
+
+@pytest.mark.parametrize("when", ["before it is copied", "after it was copied"])
+def test_what_changes_under_way_stays_as_it_is_now(bucket, quarantine, monkeypatch, when):
+    source = bucket.put("a.png", b"picture")
+    step = "_copy" if when.startswith("before") else "_take_away"
+    real = getattr(s3_place, step)
+
+    def change(*arguments):
+        bucket.put("a.png", b"a new one")
+        return real(*arguments)
+
+    monkeypatch.setattr(s3_place, step, change)
+    with pytest.raises(RefusedError, match="it changed"):
+        place_of(source).move(source, f"{quarantine}/files/a.png", Known())
+    assert everything(bucket, bucket.pictures) == {"a.png": b"a new one"}
+
+
+@pytest.mark.parametrize("operation", ["copy_object", "delete_object"])
+def test_an_answer_that_was_lost_is_no_reason_to_leave_a_picture(bucket, quarantine, monkeypatch, operation):
+    """The request was done, its answer lost, and tried again: the server says that the condition does not hold."""
+    source, client = bucket.put("a.png", b"picture"), s3.client()
+    real = getattr(client, operation)
+
+    def twice(**request):
+        real(**request)
+        return real(**request)
+
+    monkeypatch.setattr(client, operation, twice)
+    place_of(source).move(source, f"{quarantine}/files/a.png", Known())
+    assert everything(bucket, bucket.pictures) == {}
+    assert everything(bucket, f"{quarantine}/files") == {"a.png": b"picture"}
+
+
+def test_a_copy_that_comes_out_different_takes_nothing_away(bucket, quarantine, monkeypatch):
+    source = bucket.put("a.png", b"picture")
+    target = f"{quarantine}/files/a.png"
+    name, key = s3.split(target)
+
+    def another(ref, where, **_):
+        bucket.client.put_object(Bucket=name, Key=key, Body=b"picturE")
+
+    monkeypatch.setattr(s3_place, "_copy_at_once", another)
+    with pytest.raises(RefusedError, match="came out different"):
+        place_of(source).move(source, target, Known())
+    assert everything(bucket, bucket.pictures) == {"a.png": b"picture"}
+
+
+def test_a_prefix_of_something_else_is_no_quarantine(bucket, pictures, plan, capsys):
+    assert call("apply", plan, "--quarantine", bucket.pictures, "--execute") == 1
+    assert "holds something else" in capsys.readouterr().err
+    assert everything(bucket, bucket.pictures) == pictures
+
+
+KILLS, PAIRS = 20, 12
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(6))
-def test_kill_9_of_apply_and_undo_loses_nothing(bucket, quarantine, tmp_path, seed):
-    for number in range(30):
+def test_kill_9_of_apply_and_of_undo_at_random_moments_loses_nothing(bucket, quarantine, tmp_path):
+    for number in range(PAIRS):
         for name in ("keep", "gone"):
             bucket.put(f"{name}{number:02d}.png", encode(cloudy(number), "PNG"))
     run_inline(bucket.pictures, tmp_path / "out")
     plan = make_plan(tmp_path / "out", keep="path:keep*").path
-    before = everything(bucket, bucket.pictures)
+    before, environment = everything(bucket, bucket.pictures), bucket.server.environment("owner")
 
-    def start(*arguments: str) -> subprocess.Popen:
-        words = [sys.executable, "-c", "from fastdup_ray.cli import main; main()", *arguments]
-        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-    for arguments, left in (
-        (["apply", plan, "--quarantine", quarantine, "--execute"], 30),
-        (["undo", quarantine], 60),
-    ):
-        moved = 5 * seed + 1  # so many have gone when it is killed
-        process = start(*arguments)
-        while abs(number_of(bucket, f"{quarantine}/files") - (left - 30)) < moved:
-            assert process.poll() is None, "it was done before it could be killed"
-        process.kill()
-        process.communicate()
-        everywhere = {**everything(bucket, bucket.pictures)}
+    def not_lost() -> None:
+        everywhere = everything(bucket, bucket.pictures)
         for name, data in everything(bucket, f"{quarantine}/files").items():
-            everywhere.setdefault(name.rpartition("/")[2], data)
+            assert everywhere.setdefault(name.rpartition("/")[2], data) == data
         assert everywhere == before
-        again = start(*arguments)
-        _, err = again.communicate(timeout=120)
-        assert again.returncode == 0, err
-        assert len(everything(bucket, bucket.pictures)) == left
+
+    killed = 0
+    for moment in range(KILLS):
+        draw = random.Random(moment)
+        for words, left, again in (
+            (
+                ["apply", plan, "--quarantine", quarantine, "--execute"],
+                PAIRS,
+                partial(apply_plan, plan, quarantine, True),
+            ),
+            (["undo", quarantine], 2 * PAIRS, partial(undo, quarantine)),
+        ):
+            number, pause = draw.randrange(PAIRS), draw.uniform(0, 0.03)
+
+            def is_time(number=number, pause=pause, left=left) -> bool:
+                if abs(number_of(bucket, f"{quarantine}/files") - (left - PAIRS)) < number:
+                    return False
+                time.sleep(pause)
+                return True
+
+            killed += kill_when(start(words, environment), is_time)
+            not_lost()
+            assert not again().refused
+            assert len(everything(bucket, bucket.pictures)) == left
     assert everything(bucket, bucket.pictures) == before
+    assert killed >= KILLS, "too many were done before they could be killed"
