@@ -308,15 +308,11 @@ def test_kill_9_of_apply_and_of_undo_at_random_moments_loses_nothing(bucket, qua
             assert everywhere.setdefault(name.rpartition("/")[2], data) == data
         assert everywhere == before
 
-    killed = 0
+    killed, apply_words = 0, ["apply", plan, "--quarantine", quarantine, "--execute"]
     for moment in range(KILLS):
         draw = random.Random(moment)
         for words, left, again in (
-            (
-                ["apply", plan, "--quarantine", quarantine, "--execute"],
-                PAIRS,
-                partial(apply_plan, plan, quarantine, True),
-            ),
+            (apply_words, PAIRS, partial(apply_plan, plan, quarantine, True)),
             (["undo", quarantine], 2 * PAIRS, partial(undo, quarantine)),
         ):
             number, pause = draw.randrange(PAIRS), draw.uniform(0, 0.03)
