@@ -197,7 +197,7 @@ def _parsed(name: str, cells: dict[str, str], source: str) -> PlanRow:
         return text
 
     size = checked("size", r"\d{0,18}", "a number of bytes")
-    similarity = checked("similarity", r"|-?\d(?:[.,]\d*)?", "a cosine").replace(",", ".")
+    similarity = checked("similarity", r"|-?\d(?:[.,]\d*)?(?:e-\d+)?", "a cosine").replace(",", ".")
     return PlanRow(
         filename=name,
         action=KEEP if checked("action", f"{KEEP}|{DROP}", f"{KEEP} or {DROP}") == KEEP else DROP,

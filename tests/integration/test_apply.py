@@ -165,6 +165,15 @@ def test_a_link_and_what_it_leads_to_both_stay(photos, tmp_path, quarantine, way
     assert link.is_symlink() and real.exists()
 
 
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_became_a_folder_or_a_pipe_under_the_name_of_a_picture_stays(photos, plan, quarantine, make):
+    (photos / "a/drop.jpg").unlink()
+    make(photos / "a/drop.jpg")
+    for execute in (False, True):
+        assert reasons(apply_plan(plan, quarantine, execute))["drop.jpg"] == "it is not a regular file"
+    assert (photos / "a/drop.jpg").exists() and not (photos / "b/drop.jpg").exists()
+
+
 def test_a_symbolic_link_to_something_else_stays(photos, tmp_path, quarantine):
     keeper, link, other = photos / "a/keep.jpg", photos / "a/link.jpg", photos / "b/drop.jpg"
     link.symlink_to(other)

@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from fastdup_ray.actions.places.known import Known, Link
@@ -102,20 +102,20 @@ class LocalPlace:
                 os.rmdir(path)
 
 
-def _opened(name: str, *, follow_links: bool = False) -> AbstractContextManager[BinaryIO]:
+def _opened(name: str, *, follow_links: bool = False) -> BinaryIO:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
     try:
-        file = os.fdopen(os.open(name, flags), "rb")
+        descriptor = os.open(name, flags)
     except FileNotFoundError:
         raise RefusedError("it is gone") from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise RefusedError("it is a symbolic link, which would lead elsewhere from another folder") from None
         raise RefusedError(f"it cannot be read: {error.strerror}") from None
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise RefusedError("it is not a regular file")
-    return closing(file)
+    return os.fdopen(descriptor, "rb")
 
 
 def _lock(file: BinaryIO, kind: int) -> None:
