@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from fastdup_ray import apply_plan, layout, make_plan, undo
-from fastdup_ray.actions.places import local
-from fastdup_ray.errors import DamagedError, InputError, LockedError, WorkDirError
+from fastdup_ray.actions.places import Known, local, place_of
+from fastdup_ray.errors import DamagedError, InputError, LockedError, RefusedError, WorkDirError
 from tests.conftest import cloudy, encode, files_below, run_inline
 from tests.integration.helpers import call
 from tests.integration.plans import fill, row, state, write
@@ -467,6 +467,22 @@ def test_a_copy_that_comes_out_different_is_no_copy(photos, plan, other_disk, mo
     applied = apply_plan(plan, other_disk / "q", execute=True)
     assert "came out different" in applied.refused[0][1]
     assert state(photos) == before and state(other_disk / "q/files") == {}
+
+
+@pytest.mark.parametrize("way", ["renames", "links", "copies"])
+def test_what_takes_the_name_between_the_look_and_the_move_is_not_written_over(way, tmp_path, monkeypatch, request):
+    source, target = fill(tmp_path, ["source.jpg", "target.jpg"])
+    if way == "copies":
+        target = request.getfixturevalue("other_disk") / "target.jpg"
+        target.write_bytes(b"quick")
+    if way == "links":
+        monkeypatch.setattr(local, "_renameat2", lambda source, target: errno.EINVAL)
+    before = source.read_bytes(), target.read_bytes()
+    monkeypatch.setattr(local.os.path, "lexists", lambda name: False)
+    with pytest.raises(RefusedError, match="exists already"):
+        place_of(str(source)).move(str(source), str(target), Known())
+    assert (source.read_bytes(), target.read_bytes()) == before
+    assert not list(target.parent.glob(".fastdup-*"))
 
 
 def test_a_full_disk_ends_it_with_one_line_and_the_call_goes_on_from_there(tmp_path, other_disk, capsys):
