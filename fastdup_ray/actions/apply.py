@@ -70,6 +70,7 @@ def apply_plan(
     """
     rows, where = read_plan(plan), Quarantine(quarantine)
     place, applied = place_of(where.location), Applied(where.location, execute)
+    where.refuse_other()
     if not execute:
         intended = intended_moves(rows, where)
         _Application(rows, intended, applied, tell).run(lambda move: place.check(move.source, move.known))

@@ -45,13 +45,16 @@ class Quarantine:
         self._store: Store = open_store(os.path.expanduser(location))
         self.location = self._store.location
 
-    def prepare(self) -> None:
-        """Makes it, if need be; raises `WorkDirError`, also where it is a folder of something else."""
+    def refuse_other(self) -> None:
+        """Raises `WorkDirError` where it is a folder of something else."""
         if not self.exists() and not self._store.is_empty():
             raise WorkDirError(
                 f"{self.location!r} holds something else, and runs would leave it out from now on: "
                 "name a folder that is empty, or not there yet."
             )
+
+    def prepare(self) -> None:
+        """Makes it, if need be; raises `WorkDirError`."""
         self._store.prepare()
 
     def exists(self) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fastdup_ray import apply_plan, layout, make_plan, undo
-from fastdup_ray.actions.places import Known, local, place_of
+from fastdup_ray.actions.places import Known, place_of, renaming
 from fastdup_ray.errors import DamagedError, InputError, LockedError, RefusedError, WorkDirError
 from tests.conftest import cloudy, encode, files_below, run_inline
 from tests.integration.helpers import call
@@ -418,7 +418,7 @@ def test_two_plans_that_contradict_each_other_never_drop_both_copies(photos, tmp
 
 
 def test_where_the_kernel_cannot_rename_without_replacing_links_do(photos, plan, quarantine, monkeypatch):
-    monkeypatch.setattr(local, "_renameat2", lambda source, target: errno.EINVAL)
+    monkeypatch.setattr(renaming, "_renameat2", lambda source, target: errno.EINVAL)
     before = state(photos)
     target = moved_to(quarantine, photos / "a/drop.jpg")
 
@@ -447,13 +447,17 @@ def other_disk(tmp_path):
 def test_to_another_file_system_the_copy_is_proven_before_the_source_goes(photos, plan, other_disk, monkeypatch):
     os.utime(photos / "a/drop.jpg", ns=(1_500_000_000_123_456_789,) * 2)
     os.chmod(photos / "a/drop.jpg", 0o640)
+    owner = (1234, 1235) if os.geteuid() == 0 else (os.getuid(), os.getgid())
+    os.chown(photos / "a/drop.jpg", *owner)
     before = state(photos)
     assert len(apply_plan(plan, other_disk / "q", execute=True).moved) == 2
     target = moved_to(other_disk / "q", photos / "a/drop.jpg")
     assert target.read_bytes() == before["a/drop.jpg"] and files_below(photos) == {"a/keep.jpg"}
     assert target.stat().st_mtime_ns == 1_500_000_000_123_456_789 and target.stat().st_mode & 0o777 == 0o640
     undo(other_disk / "q")
-    assert state(photos) == before and (photos / "a/drop.jpg").stat().st_mtime_ns == 1_500_000_000_123_456_789
+    back = (photos / "a/drop.jpg").stat()
+    assert state(photos) == before and back.st_mtime_ns == 1_500_000_000_123_456_789
+    assert (back.st_uid, back.st_gid) == owner
 
 
 def test_a_copy_that_comes_out_different_is_no_copy(photos, plan, other_disk, monkeypatch):
@@ -476,9 +480,9 @@ def test_what_takes_the_name_between_the_look_and_the_move_is_not_written_over(w
         target = request.getfixturevalue("other_disk") / "target.jpg"
         target.write_bytes(b"quick")
     if way == "links":
-        monkeypatch.setattr(local, "_renameat2", lambda source, target: errno.EINVAL)
+        monkeypatch.setattr(renaming, "_renameat2", lambda source, target: errno.EINVAL)
     before = source.read_bytes(), target.read_bytes()
-    monkeypatch.setattr(local.os.path, "lexists", lambda name: False)
+    monkeypatch.setattr(renaming.os.path, "lexists", lambda name: False)
     with pytest.raises(RefusedError, match="exists already"):
         place_of(str(source)).move(str(source), str(target), Known())
     assert (source.read_bytes(), target.read_bytes()) == before
@@ -548,7 +552,7 @@ def test_a_source_that_cannot_be_taken_away_leaves_no_copy_behind(photos, plan, 
             raise PermissionError(errno.EACCES, "Permission denied")
         os.remove(path)
 
-    monkeypatch.setattr(local.os, "unlink", refuse)
+    monkeypatch.setattr(renaming.os, "unlink", refuse)
     before = state(photos)
     applied = apply_plan(plan, other_disk / "q", execute=True)
     assert len(applied.refused) == 2 and "Permission denied" in applied.refused[0][1]

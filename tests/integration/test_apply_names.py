@@ -146,9 +146,10 @@ def plan(photos, tmp_path) -> Path:
 
 def test_a_folder_of_something_else_is_no_quarantine(photos, plan, tmp_path, capsys):
     before = state(tmp_path)
-    for folder in (photos, tmp_path):
-        assert call("apply", plan, "--quarantine", folder, "--execute") == 1
-        assert "holds something else" in capsys.readouterr().err
+    for words in (["--execute"], []):
+        for folder in (photos, tmp_path):
+            assert call("apply", plan, "--quarantine", folder, *words) == 1
+            assert "holds something else" in capsys.readouterr().err
     assert state(tmp_path) == before
 
 
