@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from fastdup_ray import apply_plan, build_dataset, layout, make_plan, undo
-from fastdup_ray.actions.journal import Quarantine
+from fastdup_ray.actions.places import Known, place_of
 from fastdup_ray.actions.plan import read_plan
+from fastdup_ray.errors import RefusedError
 from tests.conftest import cloudy, encode, files_below, run_inline
 from tests.integration.helpers import call
 from tests.integration.plans import fill, row, state, write
@@ -53,25 +54,28 @@ def test_a_hard_link_to_any_kept_picture_stays_for_nothing_would_be_free(photos,
     assert reason == f"it is the same file as {str(kept)!r}, which is kept"
 
 
-def test_a_quarantine_that_is_the_folder_of_the_pictures_in_another_guise_takes_nothing_away(photos, tmp_path):
-    """The folder that a picture is to go to is the one that it is in, mounted twice: its name must not be its end."""
-    keeper, gone = fill(photos, ["keep.jpg", "a/gone.jpg"])
-    quarantine = tmp_path / "q"
-    guise = Path(f"{quarantine}/files{photos}/a")
-    guise.mkdir(parents=True)
-    (quarantine / layout.QUARANTINE_MARK).touch()
-    done = subprocess.run(["mount", "--bind", photos / "a", guise], capture_output=True, text=True)
+@pytest.mark.parametrize("mounted", ["folder", "folder of a hard link", "file"])
+def test_a_file_does_not_go_to_where_it_is_by_another_way(photos, tmp_path, mounted):
+    """What stands under the target is the file itself, mounted twice: to take its name away would be its end."""
+    source, way = photos / "a.jpg", tmp_path / "way"
+    fill(photos, ["a.jpg"])
+    way.mkdir()
+    target = way / "b.jpg" if mounted == "file" else way / "a.jpg"
+    if mounted == "file":
+        target.touch()
+    elif mounted == "folder of a hard link":
+        os.link(source, tmp_path / "link.jpg")
+    ends = (source, target) if mounted == "file" else (photos, way)
+    done = subprocess.run(["mount", "--bind", *ends], capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
     try:
-        before = state(photos)
-        Quarantine(quarantine).write([])
-        apply_plan(write(tmp_path, [row(keeper), row(gone, keeper)]), quarantine, execute=True)
-        undo(quarantine)
-        assert state(photos).items() >= {"keep.jpg": before["keep.jpg"]}.items()
-        assert before["a/gone.jpg"] in state(photos).values()
+        assert target.samefile(source)
+        with pytest.raises(RefusedError, match="exists already"):
+            place_of(str(source)).move(str(source), str(target), Known())
+        assert source.exists()
     finally:
-        subprocess.run(["umount", "-l", guise], check=True)
+        subprocess.run(["umount", "-l", ends[1]], check=True)
 
 
 def test_a_hard_link_in_a_data_set_is_one_to_the_picture_and_not_to_a_link(tmp_path):
