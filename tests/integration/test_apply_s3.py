@@ -13,6 +13,9 @@ from fastdup_ray.actions.places import Known, place_of
 from fastdup_ray.actions.places import s3 as s3_place
 from fastdup_ray.actions.plan import read_plan
 from fastdup_ray.errors import LockedError, RefusedError
+from fastdup_ray.inputs import bucket as bucket_inputs
+from fastdup_ray.inputs import s3 as objects
+from fastdup_ray.inputs.patterns import Patterns
 from tests.conftest import cloudy, encode, run_inline
 from tests.integration.helpers import call
 from tests.integration.kills import kill_when, start
@@ -142,11 +145,22 @@ def test_who_may_not_delete_moves_nothing_away(bucket, pictures, plan, quarantin
     assert everything(bucket, bucket.pictures) == pictures
 
 
-def test_later_runs_leave_a_quarantine_out(bucket, plan, tmp_path):
-    apply_plan(plan, f"{bucket.pictures}/{layout.QUARANTINE}", execute=True)
+def test_later_runs_leave_a_quarantine_out(bucket, plan, tmp_path, monkeypatch):
+    quarantine = f"{bucket.pictures}/{layout.QUARANTINE}"
+    bucket.put("files/s3/of somebody's.png", encode(cloudy(4), "PNG"))
+    apply_plan(plan, quarantine, execute=True)
+    assert number_of(bucket, f"{quarantine}/files") == 4
     result = run_inline(bucket.pictures, tmp_path / "out")
-    assert result.counts["entries"] == 3 and result.counts["exact_copies"] == 0
-    undo(f"{bucket.pictures}/{layout.QUARANTINE}")
+    assert result.counts["entries"] == 4 and result.counts["exact_copies"] == 0
+    name, key = s3.split(f"{quarantine}/files")
+    assert run_inline(f"{quarantine}/files", tmp_path / "inside").counts["entries"] == 2
+    # An inventory need not be in the order of the names.
+    pages = bucket.client.list_objects_v2(Bucket=name, Prefix=key.partition("/")[0] + "/")["Contents"]
+    refs = [objects.ref_of(s3.uri_of(name, facts["Key"]), facts) for facts in pages]
+    monkeypatch.setattr(bucket_inputs.inventory, "listed", lambda uri: (name, reversed(refs)))
+    listed = list(bucket_inputs.in_inventory("s3://any/manifest.json", str(tmp_path), Patterns([], [])))
+    assert len(listed) == 4 and not [ref for ref in listed if layout.QUARANTINE in ref.uri]
+    undo(quarantine)
 
 
 def test_a_clean_data_set_of_copies(bucket, pictures, plan, quarantine):
