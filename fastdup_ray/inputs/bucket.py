@@ -12,7 +12,7 @@ from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_video
 from fastdup_ray.records import ImageRef
 
 _MOVED = re.compile(f"/{layout.MOVED}/s3/")
-"""In the name of what is in a quarantine. Whether it is one, an object beside says, in whatever order they are listed."""
+"""In the name of what is in a quarantine. Whether it is one, an object beside says: no order of a listing is needed."""
 
 
 def walk(uri: str, leave_out: str, patterns: Patterns) -> Iterator[ImageRef]:
