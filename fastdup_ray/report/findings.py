@@ -1,7 +1,7 @@
 """Pairs and groups, read from finished outputs."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,22 +28,17 @@ GROUP_PICTURES = 12
 class PairView:
     """Two pictures. value: what the column `distance` holds; whether it falls or rises with likeness: the metric says.
 
-    both: whether the second stands in the first column of the file, too. labels: of both, where they are what is told.
+    both: whether the second stands in the first column of the file, too.
     """
 
     first: Picture
     second: Picture
     value: float
     both: bool = False
-    labels: tuple[str, str] = ("", "")
 
     @property
     def exact(self) -> bool:
         return self.first.is_copy_of(self.second)
-
-    @property
-    def weight(self) -> int:
-        return _weight([self.first, self.second])
 
 
 @dataclass(frozen=True)
@@ -66,15 +61,6 @@ class GroupView:
 
     group: Group
     pictures: list[Picture]
-
-    @property
-    def weight(self) -> int:
-        return _weight(self.pictures)
-
-
-def _weight(pictures: list[Picture]) -> int:
-    """Bytes that the pictures take in the page."""
-    return sum(len(picture.thumbnail.data_uri) for picture in pictures)
 
 
 def read_config(store: Store, files: PictureSet = INDEXED) -> dict[str, Any]:
@@ -104,9 +90,9 @@ def measure_of(config: dict[str, Any]) -> str:
     return "similarity" if is_cosine(config) else f"{config['distance'].replace('_', ' ')} distance"
 
 
-def read_names(store: Store, files: PictureSet = INDEXED) -> pa.Array:
-    """(n,) raw names of the images, in the order of features.dat."""
-    table = read_csv(store.fetch(files.of(layout.FEATURES_CSV)), layout.FEATURES_HEADER)
+def read_names(store: Store, features_file: str = layout.FEATURES) -> pa.Array:
+    """(n,) raw names of the images, in the order of the features."""
+    table = read_csv(store.fetch(features_file + ".csv"), layout.FEATURES_HEADER)
     return table["filename"].cast(_NAMES).combine_chunks()
 
 
@@ -155,17 +141,13 @@ def _rows_of(pairs: Pairs, rows: np.ndarray) -> Pairs:
     return Pairs(pairs.source[rows], pairs.target[rows], pairs.value[rows])
 
 
-def view_pairs(
-    album: Album, pairs: Pairs, limit: int, labels: Sequence[tuple[str, str]] | None = None
-) -> Iterator[PairView]:
-    """The first `limit` rows. labels: of each pair."""
-    labels = labels or [("", "")] * min(limit, len(pairs))
+def view_pairs(album: Album, pairs: Pairs, limit: int) -> Iterator[PairView]:
+    """The first `limit` rows."""
     source, target = pairs.source[:limit].tolist(), pairs.target[:limit].tolist()
     both = np.isin(pairs.target[:limit], pairs.source).tolist()
     album.ask(index for row in zip(source, target, strict=True) for index in row)
-    values = pairs.value[:limit].tolist()
-    for first, second, value, also, told in zip(source, target, values, both, labels[:limit], strict=True):
-        yield PairView(album[first], album[second], value, also, told)
+    for first, second, value, also in zip(source, target, pairs.value[:limit].tolist(), both, strict=True):
+        yield PairView(album[first], album[second], value, also)
 
 
 class Groups:
@@ -221,30 +203,3 @@ def view_groups(album: Album, groups: Groups, limit: int) -> Iterator[GroupView]
     for group in found:
         pictures = [album[index] for index in islice(group.members.tolist(), GROUP_PICTURES)]
         yield GroupView(group, pictures)
-
-
-@dataclass(frozen=True)
-class Extreme:
-    """The pictures at one end of one of the statistics. values: what the column of images.parquet says of each."""
-
-    title: str
-    column: str
-    pictures: list[Picture]
-    values: list[float]
-
-
-_ENDS = (("Darkest", "brightness", 1), ("Brightest", "brightness", -1), ("Most blurred", "blur", 1))
-"""Title, column, and 1 where the least comes first."""
-
-
-def view_extremes(album: Album, images: pa.Table, limit: int) -> Iterator[Extreme]:
-    """`limit` pictures of each kind, ties by row; nothing where images.parquet has no statistics."""
-    for title, column, direction in _ENDS:
-        known = pc.is_valid(images[column]).to_numpy() if column in images.column_names else np.zeros(0, bool)
-        rows = np.flatnonzero(known)
-        if len(rows) == 0:
-            continue
-        values = images[column].to_numpy()[rows]
-        first = np.argsort(direction * values, kind="stable")[:limit]
-        album.ask(rows[first].tolist())
-        yield Extreme(title, column, [album[row] for row in rows[first].tolist()], values[first].tolist())

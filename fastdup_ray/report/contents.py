@@ -1,0 +1,243 @@
+"""What the page of a run tells, as plain data for its script: pictures by their number on the page, and lists of them."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from os import fsdecode
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fastdup_ray import layout
+from fastdup_ray.actions.keepers import DEFAULT_RULES, Ranking, parse_rules, references
+from fastdup_ray.features import map_features
+from fastdup_ray.layout import INDEXED, SCORED, PictureSet
+from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, read_exact_copies
+from fastdup_ray.records import Pairs
+from fastdup_ray.report.findings import (
+    NO_NAMES,
+    each_once,
+    is_cosine,
+    measure_of,
+    read_config,
+    read_label_conflicts,
+    read_names,
+    read_pairs,
+    similarity_of_indexed,
+)
+from fastdup_ray.report.groups import Group, Groups, most_telling
+from fastdup_ray.report.pictures import Pictures, read_facts
+from fastdup_ray.report.thumbnails import MAX_PIXELS
+from fastdup_ray.sealed import read_json
+from fastdup_ray.storage import Store
+from fastdup_ray.tables import read_csv
+
+GROUPS, MEMBERS, ENDS_OF_CHAIN = 2_000, 60, 10
+EXACT, PAIRS, OUTLIERS, LEAKS, CONFLICTS, CHANGES, BAD, EXTREMES = 500, 500, 200, 500, 200, 200, 5_000, 12
+"""What a page has at most: of each list the first, of a group's members the most and the least like the keeper."""
+
+ENDS = (("Darkest", "brightness", 1), ("Brightest", "brightness", -1), ("Most blurred", "blur", 1))
+"""Title, column of images.parquet, and 1 where the least comes first."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """data: for the script. thumbnails: data URIs. values: (m,) of all pairs, each once.
+
+    reclaim: bytes of all but one picture of each group, None where there are no groups; of exact copies alone.
+    """
+
+    data: dict[str, Any]
+    thumbnails: list[str]
+    values: np.ndarray
+    reclaim: int | None
+    reclaim_exact: int
+
+
+def make_contents(store: Store, summary: dict[str, Any], files: PictureSet, *, thumbnails: bool) -> Contents:
+    """Reads the outputs of a run or a scoring. summary: what summary.json has, or will have.
+
+    Raises `DamagedError` or `FileNotFoundError` where an output is not what the run wrote.
+    """
+    found = _Finished(store, summary, files)
+    lists: dict[str, Any] = {"bad": _bad(store, files), "outliers": found.rows(found.outliers, OUTLIERS)}
+    if files is SCORED:
+        lists["leakage"] = found.leakage()
+    if found.conflicts is not None:
+        conflicts, told = found.conflicts
+        lists["conflicts"] = found.rows(conflicts, CONFLICTS)
+        for item, labels in zip(lists["conflicts"]["items"], told, strict=False):
+            item.extend(labels)
+    lists["extremes"] = list(found.extremes())
+    groups = exact = None
+    if files is INDEXED:
+        if store.exists(layout.CHANGES_CSV):
+            lists["changes"] = found.changes(summary.get("changes", {}))
+        exact = found.exact()
+        lists["exact"] = found.cards(exact, most_telling(exact, np.zeros(len(exact)), EXACT))
+        if store.exists(layout.COMPONENTS):  # not with run_cc=0
+            groups, weakest = found.components()
+            lists["groups"] = found.cards(groups, most_telling(groups, weakest, GROUPS))
+    lists["pairs"] = found.rows(found.pairs, PAIRS)
+    columns, uris = found.pictures.columns(found.config.get("max_pixels", MAX_PIXELS), thumbnails=thumbnails)
+    data = {
+        "scored": files is SCORED,
+        "measure": measure_of(found.config),
+        "cosine": is_cosine(found.config),
+        "run": summary.get("list_sha256") or store.location,
+        "pictures": columns,
+        "lists": lists,
+    }
+    return Contents(
+        data, uris, found.pairs.value, groups.reclaim_all if groups else None, exact.reclaim_all if exact else 0
+    )
+
+
+class _Finished:
+    """The outputs of a run that its page is made of. names: of the n images, then of others that the files tell of."""
+
+    def __init__(self, store: Store, summary: dict[str, Any], files: PictureSet):
+        self.store, self.files, self.summary = store, files, summary
+        self.config = read_config(store, files)
+        own = known = read_names(store, files.of(layout.FEATURES) if files is SCORED else _features_file(summary))
+        if files is SCORED:
+            indexed = read_names(store, _features_file(read_json(store, layout.SUMMARY)))
+            known = pa.concat_arrays([own, indexed]).unique()
+        similar = layout.SIMILARITY_CSV if files is SCORED else similarity_of_indexed(store)
+        names, pairs = read_pairs(store.fetch(similar), known)
+        names, self.outliers = read_pairs(store.fetch(files.of(layout.OUTLIERS_CSV)), names)
+        self.conflicts: tuple[Pairs, list[tuple[str, str]]] | None = None
+        if store.exists(files.of(layout.LABEL_CONFLICTS_CSV)):
+            names, conflicts, told = read_label_conflicts(store.fetch(files.of(layout.LABEL_CONFLICTS_CSV)), names)
+            self.conflicts = conflicts, told
+        self.copies = read_exact_copies(store, files, names, names)
+        self.names = names
+        self.pairs = each_once(pairs) if files is INDEXED else pairs
+        self.n, self.facts = len(own), read_facts(store, files, self.names)
+        self.sha256 = self.facts["sha256"]
+        self.contents = self.copies.contents(len(self.names))
+        self.pictures = Pictures(self.names, self.facts, self.contents)
+
+    def kind(self, first: int, second: int) -> str:
+        """How two pictures are exact copies, or ""."""
+        if self.sha256[first].is_valid and self.sha256[first] == self.sha256[second]:
+            return BYTES
+        return PIXELS if self.contents[first] == self.contents[second] else ""
+
+    def rows(self, pairs: Pairs, limit: int) -> dict[str, Any]:
+        """The first pairs, each as two pictures, value and kind."""
+        rows = zip(pairs.source[:limit].tolist(), pairs.target[:limit].tolist(), pairs.value.tolist(), strict=False)
+        return {"total": len(pairs), "items": [self._row(*row) for row in rows]}
+
+    def _row(self, first: int, second: int, value: float | None) -> list[Any]:
+        return [self.pictures.number(first), self.pictures.number(second), value, self.kind(first, second)]
+
+    def leakage(self) -> dict[str, Any]:
+        """Of each new picture its copy or its closest among the indexed: exact copies first, then from the closest on."""
+        pairs, copies = self.pairs, self.copies
+        value = dict(zip(zip(pairs.source.tolist(), pairs.target.tolist(), strict=True), pairs.value, strict=True))
+        exact = [(a, b, value.get((a, b))) for a, b in zip(copies.copy.tolist(), copies.of.tolist(), strict=True)]
+        exact.sort(key=lambda row: self.kind(*row[:2]))
+        source, first = np.unique(pairs.source, return_index=True)
+        first = np.sort(first[~np.isin(source, copies.copy)])
+        near = list(zip(pairs.source[first].tolist(), pairs.target[first].tolist(), pairs.value[first], strict=True))
+        items = [self._row(*row) for row in (exact + near)[:LEAKS]]
+        return {"total": len(exact) + len(near), "exact": len(exact), "of": self.n, "items": items}
+
+    def extremes(self) -> Iterator[dict[str, Any]]:
+        """The pictures at the ends of the statistics, ties by row; none where images.parquet has no statistics."""
+        images = pq.read_table(self.store.fetch(self.files.of(layout.IMAGES)))
+        for title, column, direction in ENDS:
+            known = pc.is_valid(images[column]).to_numpy() if column in images.column_names else np.zeros(0, bool)
+            rows = np.flatnonzero(known)
+            if len(rows):
+                values = images[column].to_numpy()[rows]
+                first = np.argsort(direction * values, kind="stable")[:EXTREMES]
+                items = [
+                    [self.pictures.number(row), round(value, 1)]
+                    for row, value in zip(rows[first].tolist(), values[first].tolist(), strict=True)
+                ]
+                yield {"title": title, "column": column, "items": items}
+
+    def changes(self, counts: dict[str, int]) -> dict[str, Any]:
+        """Rows of changes.csv, of each kind the first: kind, component, two names, distance, two pictures or -1."""
+        table = read_csv(self.store.fetch(layout.CHANGES_CSV), layout.CHANGES_HEADER)
+        ends = [pc.index_in(table[name].cast(NO_NAMES.type), self.names).fill_null(-1) for name in ("from", "to")]
+        items, seen = [], Counter()
+        for cells, first, second in zip(table.to_pylist(), *(end.to_pylist() for end in ends), strict=True):
+            change = cells["change"].decode()
+            seen[change] += 1
+            if seen[change] <= CHANGES:
+                numbers = [self.pictures.number(row) if row >= 0 else -1 for row in (first, second)]
+                items.append([*map(fsdecode, cells.values()), *numbers])
+        return {"total": table.num_rows, "counts": counts, "items": items}
+
+    @cached_property
+    def _of_each(self) -> tuple[Ranking, np.ndarray, np.ndarray]:
+        """Of the images: the order in which they are kept, the bytes that go with them, and their features."""
+        images = self.facts.slice(0, self.n)
+        ranking = Ranking(parse_rules(DEFAULT_RULES), images, self.names.slice(0, self.n))
+        weights = np.where(references(images), 0, images["size"].fill_null(0).to_numpy())
+        return ranking, weights, map_features(self.store, _features_file(self.summary), self.summary["d"])
+
+    def components(self) -> tuple[Groups, np.ndarray]:
+        """The components of two images or more, and the least similarity of the edges of each."""
+        table = pq.read_table(self.store.fetch(layout.COMPONENTS))
+        component = table["component_id"].to_numpy()
+        groups = Groups(component, *self._of_each)
+        first = np.unique(component, return_index=True)[1]
+        least = pc.fill_null(table["min_distance"], 1.0).to_numpy()[first]
+        return groups, least[np.searchsorted(component[first], groups.id)]
+
+    def exact(self) -> Groups:
+        """Pictures with the same content."""
+        return Groups(self.contents[: self.n], *self._of_each)
+
+    def cards(self, groups: Groups, places: list[int]) -> dict[str, Any]:
+        """Groups to look at and to decide on; of each first the keeper, the closest and the least alike get thumbnails."""
+        chosen = [(group, _shown(group)) for group in groups.at(places)]
+        for group, shown in chosen:
+            self.pictures.want([*group.members[:2].tolist(), *group.strangers])
+        return {"total": len(groups), "items": [self._card(group, shown) for group, shown in chosen]}
+
+    def _card(self, group: Group, shown: np.ndarray) -> dict[str, Any]:
+        members = group.members[shown].tolist()
+        return {
+            "id": group.id,
+            "count": len(group.members),
+            "exact": len(group.members) - len(np.unique(self.contents[group.members])),
+            "members": [self.pictures.number(row) for row in members],
+            "similarity": group.similarity[shown].tolist(),
+            "kind": [self.kind(row, members[0]) for row in members],
+            "lowest": group.lowest,
+            "strangers": [members.index(row) for row in group.strangers],
+            "reason": group.reason,
+            "reclaim": group.reclaim,
+        }
+
+
+def _features_file(summary: dict[str, Any]) -> str:
+    return summary.get("features_file", layout.FEATURES)
+
+
+def _shown(group: Group) -> np.ndarray:
+    """Places of the members that a page has: of many the most and the least like the keeper, and the least alike."""
+    m = len(group.members)
+    if m <= MEMBERS:
+        return np.arange(m)
+    strangers = np.flatnonzero(np.isin(group.members, group.strangers))
+    return np.unique(np.concatenate([np.arange(MEMBERS - ENDS_OF_CHAIN), np.arange(m - ENDS_OF_CHAIN, m), strangers]))
+
+
+def _bad(store: Store, files: PictureSet) -> dict[str, Any]:
+    """Names, codes and reasons; none of features of one's own, which come without a list."""
+    if not store.exists(files.of(layout.BAD_CSV)):
+        return {"total": 0, "codes": [], "items": []}
+    table = read_csv(store.fetch(files.of(layout.BAD_CSV)), layout.BAD_HEADER)
+    codes = Counter(fsdecode(code) for code in table["error_code"].to_pylist()).most_common()
+    items = [[fsdecode(cell) for cell in row.values()] for row in table.slice(0, BAD).to_pylist()]
+    return {"total": table.num_rows, "codes": codes, "items": items}
