@@ -241,7 +241,7 @@ class RunConfig(BaseModel):
     @property
     def s3_access(self) -> Access:
         """How buckets are asked."""
-        return Access(self.s3_anonymous, self.s3_requester_pays)
+        return Access(self.s3_anonymous or None, self.s3_requester_pays)
 
     @property
     def limits(self) -> Limits:

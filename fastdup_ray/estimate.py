@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdup_ray import layout, s3
+from fastdup_ray import s3
 from fastdup_ray.config import RunConfig
 from fastdup_ray.features import earlier_sets, look_up
 from fastdup_ray.inputs import check_inputs, frame_of, list_images
@@ -77,7 +77,7 @@ def estimate(config: RunConfig, actors: int = 1) -> Estimate:
     manifest = manifest.window(config.min_offset or 0, config.max_offset or len(manifest))
     store = open_store(config.work_dir)
     fingerprint = model_facts(config)["fingerprint"]
-    earlier = earlier_sets(store, fingerprint) if config.reuse and store.exists(layout.SUMMARY) else []
+    earlier = earlier_sets(store, fingerprint) if config.reuse else []
     missing = look_up(manifest, [], earlier, config.limits).missing
     refs = [ref for ref in manifest.refs(missing) if s3.is_s3(ref.uri)]
     gets = len({frame_of(ref.uri)[0] for ref in refs})

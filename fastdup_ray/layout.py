@@ -38,7 +38,7 @@ KEPT = {SIMILARITY_CSV: TRAIN_SIMILARITY_CSV, SIMILARITY: TRAIN_SIMILARITY}
 LEAKAGE_CSV = "leakage.csv"
 
 PLAN_CSV = "plan.csv"
-"""What people decide, and `apply` carries out; no run takes it away."""
+"""What people decide to keep and to drop; no run takes it away."""
 
 SHARDS = "shards"
 EARLIER = f"{SHARDS}/earlier.json"

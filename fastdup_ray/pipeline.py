@@ -243,7 +243,7 @@ class _Run:
             config.model_path,
             config.compute == "gpu",
             self.files.of(layout.SHARDS),
-            config.s3_access,
+            s3.settled(),
         )
         shards = manifest.shards(offsets, config.shard_size or shard_size(len(offsets), actors))
         for receipt in with_progress(executor.extract(spec, shards), len(offsets), config.log_format):

@@ -6,7 +6,7 @@ says of S3 (`Access`) goes to each process that works for it, which calls `use` 
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -30,9 +30,12 @@ PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How S3 is asked. anonymous: unsigned, for public buckets. requester_pays: we agree to pay for what we read."""
+    """How S3 is asked. anonymous: unsigned, for public buckets; None: where this process finds no credentials.
 
-    anonymous: bool = False
+    requester_pays: we agree to pay for what we read.
+    """
+
+    anonymous: bool | None = None
     requester_pays: bool = False
 
 
@@ -47,6 +50,11 @@ def use(access: Access) -> None:
     """From now on this process asks S3 so."""
     global _access
     _access = access
+
+
+def settled() -> Access:
+    """The same for those who work for this process: where it signs, they must not go on without credentials."""
+    return _resolved(_access) if _resolved.cache_info().currsize else _access
 
 
 def payer() -> dict[str, str]:
@@ -83,7 +91,7 @@ def folder_of(uri: str) -> tuple[str, str]:
 
 def client() -> Any:
     """boto3's client, one for each process: it may be used by several threads."""
-    return _client(_access)
+    return _client(_resolved(_access))
 
 
 def fast_reader(bucket: str) -> "S3Store":
@@ -91,12 +99,21 @@ def fast_reader(bucket: str) -> "S3Store":
 
     Its errors do not tell reasons: whoever meets one asks `client` the same again.
     """
-    return _fast_reader(_access, bucket)
+    return _fast_reader(_resolved(_access), bucket)
+
+
+@cache
+def _resolved(access: Access) -> Access:
+    import boto3  # takes a third of a second: only for who needs it
+
+    if access.anonymous is None:
+        return replace(access, anonymous=boto3.Session().get_credentials() is None)
+    return access
 
 
 @cache
 def _client(access: Access) -> Any:
-    import boto3  # takes a third of a second: only for who needs it
+    import boto3
     from botocore import UNSIGNED
     from botocore.config import Config
 
@@ -107,7 +124,7 @@ def _client(access: Access) -> Any:
         "connect_timeout": 10,
         "read_timeout": 60,
     }
-    if _unsigned(access, session):
+    if access.anonymous:
         options["signature_version"] = UNSIGNED
     made = session.client("s3", config=Config(**options))
     if not _is_amazon(made):  # servers of one's own seldom have a host name for each bucket
@@ -127,10 +144,6 @@ def requests_made() -> int:
     return _requests
 
 
-def _unsigned(access: Access, session: Any) -> bool:
-    return access.anonymous or session.get_credentials() is None
-
-
 def _is_amazon(made: Any) -> bool:
     return ".amazonaws." in made.meta.endpoint_url
 
@@ -141,13 +154,12 @@ def _fast_reader(access: Access, bucket: str) -> "S3Store":
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.store import S3Store
 
-    session = boto3.Session()
     of_boto3 = _client(access)
     options: dict[str, Any] = {"region": _region(of_boto3, bucket), "request_payer": access.requester_pays}
-    if _unsigned(access, session):
+    if access.anonymous:
         options["skip_signature"] = True
     else:
-        options["credential_provider"] = Boto3CredentialProvider(session)
+        options["credential_provider"] = Boto3CredentialProvider(boto3.Session())
     if not _is_amazon(of_boto3):
         options["endpoint"] = of_boto3.meta.endpoint_url
     waits = {"allow_http": True, "connect_timeout": "10s", "timeout": "120s"}
@@ -227,6 +239,6 @@ def told(error: Exception) -> str:
     """An error of boto3 in a few words."""
     code = code_of(error)
     if not code:
-        return str(error).split("?")[0].rstrip('."')
+        return str(error).split("?")[0].replace('"', "").rstrip(".")
     message = error.response["Error"].get("Message", "").rstrip(".")  # type: ignore[attr-defined]
     return f"{code}: {message}" if message and message != code else code

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,9 @@ from botocore.config import Config
 
 OPEN, WORK, PUBLIC, SECRET = "open", "work", "public", "secret"
 """Buckets: of pictures, for all users; of outputs; for everybody, unsigned; for the owner alone."""
+
+_WEED = shutil.which("weed", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]))
+"""pytest may be started without its environment's folder of commands on the path."""
 
 USERS = {
     "owner": ["Admin", "Read", "Write", "List", "Tagging"],
@@ -47,7 +51,7 @@ class S3Server:
         switches = ["-volume.max=40", "-master.volumeSizeLimitMB=128", "-master.telemetry=false", "-s3.iam=false"]
         switches += ["-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
         with open(self._folder / "log", "wb") as log:
-            self._process = subprocess.Popen(["weed", "server", *ports, *places, *switches], stdout=log, stderr=log)
+            self._process = subprocess.Popen([_WEED, "server", *ports, *places, *switches], stdout=log, stderr=log)
         for bucket in (OPEN, WORK, PUBLIC, SECRET):
             self._when_ready(lambda bucket=bucket: self.client().create_bucket(Bucket=bucket))
         self._when_ready(lambda: self.client().put_object(Bucket=OPEN, Key="ready", Body=b""))
@@ -91,7 +95,7 @@ class S3Server:
 
     def _shell(self, command: str) -> None:
         master = f"-master=127.0.0.1:{self._ports['master']}"
-        done = subprocess.run(["weed", "shell", master], input=command.encode(), capture_output=True, timeout=60)
+        done = subprocess.run([_WEED, "shell", master], input=command.encode(), capture_output=True, timeout=60)
         assert done.returncode == 0, done.stderr
 
     def _when_ready(self, action: Any) -> None:
@@ -141,7 +145,7 @@ class Bucket:
 
 
 def is_installed() -> bool:
-    return shutil.which("weed") is not None
+    return _WEED is not None
 
 
 def _keys(user: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The commands `plan`, `apply`, `undo` and `serve`."""
+"""The command `plan`."""
 
 import click
 

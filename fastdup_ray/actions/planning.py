@@ -36,8 +36,7 @@ class Plan:
             f"{groups:,} groups, {len(self.rows):,} pictures: {len(self.rows) - len(dropped):,} to keep, "
             f"{len(dropped):,} to drop ({exact:,} with the same bytes, {len(dropped) - exact:,} near copies), {size}.\n"
             f"Pictures without a copy are in no group, and kept. The plan is in {self.path}\n"
-            "Look at it, change keep and drop as you see fit; what it would do is told by:\n"
-            f"  fastdup-ray apply {self.path}"
+            "Look at it, and change keep and drop as you see fit; nothing is moved or removed."
         )
 
 

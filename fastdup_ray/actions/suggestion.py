@@ -18,7 +18,7 @@ from fastdup_ray.inputs.video import split_frame
 from fastdup_ray.records import Pairs
 
 STRICT = 0.995
-"""The default threshold, above which two pictures were the same photograph wherever we looked (README)."""
+"""The default threshold: above it, no two pictures of different groups were paired where we looked (README)."""
 
 EXACT = 1.0
 """A threshold that no cosine is above: byte-identical copies only."""

@@ -62,7 +62,7 @@ class RayExecutor:
         return Crew(spec, self.actors).work_off(shards)
 
     def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
-        access = self._config.s3_access
+        access = s3.settled()
         if place == "final":
             return result(ray.remote(num_cpus=1, max_retries=STEP_TRIES)(_done).remote(access, step, *args))
         for attempt in range(1, STEP_TRIES + 1):

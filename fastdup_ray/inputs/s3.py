@@ -38,9 +38,11 @@ def ref_of(uri: str, facts: dict[str, Any]) -> ImageRef:
 
 def stat(uri: str) -> ImageRef:
     """The entry of an object; one that cannot be looked at has size 0 and no token, and says why when it is read."""
+    bucket, key = s3.split(uri)
     try:
-        return _as_it_is(uri)
-    except BadImageError:
+        return ref_of(uri, s3.client().head_object(Bucket=bucket, Key=key, **s3.payer()))
+    except _errors() as error:
+        s3.refuse_credentials(error)
         return ImageRef(uri, 0, "")
 
 
@@ -51,16 +53,25 @@ def opened(ref: ImageRef, *, parts: bool = False) -> Iterator[BinaryIO]:
     parts: only some of it will be read.
     """
     if not ref.mtime_or_etag:
-        ref = _as_it_is(ref.uri)
-    if parts or ref.size > WHOLE:
+        yield _as_it_is(ref.uri, parts)
+    elif parts or ref.size > WHOLE:
         yield stream(ref)
     else:
-        yield io.BytesIO(read(ref))
+        yield io.BytesIO(_got(ref, None))
 
 
-def read(ref: ImageRef) -> bytes:
-    """All bytes of an object, if it is still the one that was listed; raises `BadImageError`."""
-    return _got(ref, None)
+def _as_it_is(uri: str, parts: bool) -> BinaryIO:
+    """A get tells why it is refused; a head does not."""
+    bucket, key = s3.split(uri)
+    try:
+        answer = s3.client().get_object(Bucket=bucket, Key=key, **s3.payer())
+        ref = ref_of(uri, answer)
+        if not parts and ref.size <= WHOLE:
+            return io.BytesIO(answer["Body"].read())
+        answer["Body"].close()
+    except _errors() as error:
+        raise s3.bad_image(error) from None
+    return stream(ref)
 
 
 def stream(ref: ImageRef) -> BinaryIO:
@@ -68,16 +79,8 @@ def stream(ref: ImageRef) -> BinaryIO:
     return _Parts(ref)  # type: ignore[return-value]
 
 
-def _as_it_is(uri: str) -> ImageRef:
-    bucket, key = s3.split(uri)
-    try:
-        return ref_of(uri, s3.client().head_object(Bucket=bucket, Key=key, **s3.payer()))
-    except _errors() as error:
-        raise s3.bad_image(error) from None
-
-
 def _got(ref: ImageRef, part: tuple[int, int] | None) -> bytes:
-    """part: [start, stop) of its bytes."""
+    """The bytes of an object, or [start, stop) of them, if it is still the one that was listed."""
     from obstore import get
     from obstore.exceptions import BaseError
 

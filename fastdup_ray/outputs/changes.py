@@ -5,7 +5,7 @@ died finds them there, so that nothing new is ever missed.
 """
 
 import shutil
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -82,7 +82,7 @@ def _found(store: Store, files: dict[str, str]) -> Found:
     return Found(names, contents, np.stack(ends, axis=1).astype(np.int64).reshape(-1, 2), values, component)
 
 
-def _parts(before: Found, after: Found, changes: Changes) -> Any:
+def _parts(before: Found, after: Found, changes: Changes) -> Iterator[pa.Table]:
     """Tables with the columns of changes.csv."""
     for change, images, of in (
         ("image_added", changes.added, after),

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastdup_ray import s3
 from fastdup_ray.errors import LockedError
@@ -86,8 +86,13 @@ class Held:
 
     def _put(self, **condition: str) -> str:
         body = json.dumps(self._owner | {"beat": uuid.uuid4().hex})  # another ETag each time
-        answer = s3.client().put_object(Bucket=self._bucket, Key=self._key, Body=body.encode(), **condition)
-        return answer["ETag"]
+        try:
+            return s3.client().put_object(Bucket=self._bucket, Key=self._key, Body=body.encode(), **condition)["ETag"]
+        except Exception as error:
+            # The first try may have succeeded and only its answer been lost: then ours is what is in the way.
+            if s3.is_refused_condition(error) and (there := _read(self._bucket, self._key)) and there.text == body:
+                return there.etag
+            raise
 
     def _beat(self) -> None:
         while not self._end.wait(BEAT):
@@ -103,6 +108,28 @@ class Held:
 
 def _refuse_living(bucket: str, key: str, location: str) -> str | None:
     """Raises `LockedError` where a living owner holds the lock; else the ETag of the stale one, None where none is."""
+    there = _read(bucket, key)
+    if there is None:
+        return None
+    if there.silent <= STALE and not is_dead(there.text):
+        raise _locked_by_another(
+            location,
+            f"{told(there.text)}, last sign of life {there.silent:.0f} seconds ago; "
+            f"without any for {STALE:g} it is taken over",
+        )
+    log.info("The lock of %s is stale (%s): it is taken over.", location, told(there.text))
+    return there.etag
+
+
+class _There(NamedTuple):
+    """A lock object. silent: seconds since it was put, by the server's clock."""
+
+    text: str
+    etag: str
+    silent: float
+
+
+def _read(bucket: str, key: str) -> _There | None:
     try:
         answer: dict[str, Any] = s3.client().get_object(Bucket=bucket, Key=key)
         text = answer["Body"].read().decode(errors="replace")
@@ -110,14 +137,7 @@ def _refuse_living(bucket: str, key: str, location: str) -> str | None:
         if s3.is_missing(error):
             return None
         raise
-    silent = _seconds_since(answer)
-    if silent <= STALE and not is_dead(text):
-        raise _locked_by_another(
-            location,
-            f"{told(text)}, last sign of life {silent:.0f} seconds ago; without any for {STALE:g} it is taken over",
-        )
-    log.info("The lock of %s is stale (%s): it is taken over.", location, told(text))
-    return answer["ETag"]
+    return _There(text, answer["ETag"], _seconds_since(answer))
 
 
 def _locked_by_another(location: str, who: str) -> LockedError:
