@@ -1,5 +1,6 @@
-"""What the page of a run tells, as plain data for its script: pictures by their number on the page, and lists of them."""
+"""What the page of a run tells, as plain data for its script: pictures by their numbers on the page, and lists."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,18 +31,36 @@ from fastdup_ray.report.findings import (
     similarity_of_indexed,
 )
 from fastdup_ray.report.groups import Group, Groups, most_telling
-from fastdup_ray.report.pictures import Pictures, read_facts
+from fastdup_ray.report.pictures import LEFT_OUT, NO_ROOM, Pictures, read_facts, why_fixed
 from fastdup_ray.report.thumbnails import MAX_PIXELS
-from fastdup_ray.sealed import read_json
+from fastdup_ray.sealed import printable, read_json
 from fastdup_ray.storage import Store
 from fastdup_ray.tables import read_csv
 
-GROUPS, MEMBERS, ENDS_OF_CHAIN = 2_000, 60, 10
-EXACT, PAIRS, OUTLIERS, LEAKS, CONFLICTS, CHANGES, BAD, EXTREMES = 500, 500, 200, 500, 200, 200, 5_000, 12
-"""What a page has at most: of each list the first, of a group's members the most and the least like the keeper."""
+GROUPS, ENDS_OF_CHAIN, CARD = 2_000, 4, 6
+EXACT, PAIRS, OUTLIERS, LEAKS, CONFLICTS, CHANGES, BAD, EXTREMES = 1_000, 500, 200, 500, 200, 200, 5_000, 12
+"""What a page has at most: of each list the first; of a chain its ends; of a group so many at first sight."""
+
+MEMBERS, ALL_MEMBERS = (500, 200, 60, 30, 12, 8), 20_000
+"""Pictures of a group: the most of these numbers with which all groups have no more than `ALL_MEMBERS` together."""
 
 ENDS = (("Darkest", "brightness", 1), ("Brightest", "brightness", -1), ("Most blurred", "blur", 1))
 """Title, column of images.parquet, and 1 where the least comes first."""
+
+_FILES = {
+    "groups": layout.COMPONENTS_CSV,
+    "exact": layout.EXACT_COPIES_CSV,
+    "leakage": layout.EXACT_COPIES_CSV,
+    "pairs": layout.SIMILARITY_CSV,
+    "outliers": layout.OUTLIERS_CSV,
+    "bad": layout.BAD_CSV,
+    "changes": layout.CHANGES_CSV,
+    "conflicts": layout.LABEL_CONFLICTS_CSV,
+}
+"""List -> the file that has all of it."""
+
+LARGEST = 29_000_000
+"""Characters of the data of a page with its thumbnails: the page stays under 30 MB."""
 
 
 @dataclass(frozen=True)
@@ -64,34 +83,46 @@ def make_contents(store: Store, summary: dict[str, Any], files: PictureSet, *, t
     Raises `DamagedError` or `FileNotFoundError` where an output is not what the run wrote.
     """
     found = _Finished(store, summary, files)
-    lists: dict[str, Any] = {"bad": _bad(store, files), "outliers": found.rows(found.outliers, OUTLIERS)}
-    if files is SCORED:
+    lists: dict[str, Any] = {}
+    groups = exact = None
+    if files is INDEXED:
+        exact = found.exact()
+        chosen = most_telling(exact, np.zeros(len(exact)), EXACT)
+        if store.exists(layout.COMPONENTS):  # not with run_cc=0
+            groups, weakest = found.components()
+            lists["groups"] = found.cards(groups, most_telling(groups, weakest, GROUPS))
+        lists["exact"] = found.cards(exact, chosen)
+    else:
         lists["leakage"] = found.leakage()
+    lists["pairs"] = found.rows(found.pairs, PAIRS)
+    lists["outliers"] = found.rows(found.outliers, OUTLIERS)
+    lists["bad"] = _bad(store, files)
+    if files is INDEXED and store.exists(layout.CHANGES_CSV):
+        lists["changes"] = found.changes(summary.get("changes", {}))
     if found.conflicts is not None:
         conflicts, told = found.conflicts
         lists["conflicts"] = found.rows(conflicts, CONFLICTS)
         for item, labels in zip(lists["conflicts"]["items"], told, strict=False):
             item.extend(labels)
-    lists["extremes"] = list(found.extremes())
-    groups = exact = None
-    if files is INDEXED:
-        if store.exists(layout.CHANGES_CSV):
-            lists["changes"] = found.changes(summary.get("changes", {}))
-        exact = found.exact()
-        lists["exact"] = found.cards(exact, most_telling(exact, np.zeros(len(exact)), EXACT))
-        if store.exists(layout.COMPONENTS):  # not with run_cc=0
-            groups, weakest = found.components()
-            lists["groups"] = found.cards(groups, most_telling(groups, weakest, GROUPS))
-    lists["pairs"] = found.rows(found.pairs, PAIRS)
-    columns, uris = found.pictures.columns(found.config.get("max_pixels", MAX_PIXELS), thumbnails=thumbnails)
+    if extremes := list(found.extremes()):
+        lists["extremes"] = extremes
+    for name, file in _FILES.items():
+        if name in lists:
+            lists[name]["file"] = file if name == "pairs" else files.of(file)
+    found.want_the_rest()
+    columns, made = found.pictures.columns(), {}
+    if thumbnails:
+        room = LARGEST - len(json.dumps([columns, lists], ensure_ascii=False).encode())
+        made = found.pictures.thumbnails(found.config.get("max_pixels", MAX_PIXELS), room)
     data = {
         "scored": files is SCORED,
         "measure": measure_of(found.config),
         "cosine": is_cosine(found.config),
-        "run": summary.get("list_sha256") or store.location,
-        "pictures": columns,
+        "run": f"{store.location}/{files.of(layout.REPORT)}",
+        "pictures": columns | found.pictures.places(made, NO_ROOM if thumbnails else LEFT_OUT),
         "lists": lists,
     }
+    uris = [thumbnail.data_uri for thumbnail in made.values() if thumbnail.data_uri]
     return Contents(
         data, uris, found.pairs.value, groups.reclaim_all if groups else None, exact.reclaim_all if exact else 0
     )
@@ -121,6 +152,7 @@ class _Finished:
         self.sha256 = self.facts["sha256"]
         self.contents = self.copies.contents(len(self.names))
         self.pictures = Pictures(self.names, self.facts, self.contents)
+        self.later: list[list[int]] = []
 
     def kind(self, first: int, second: int) -> str:
         """How two pictures are exact copies, or ""."""
@@ -134,10 +166,11 @@ class _Finished:
         return {"total": len(pairs), "items": [self._row(*row) for row in rows]}
 
     def _row(self, first: int, second: int, value: float | None) -> list[Any]:
+        self.pictures.want((first, second))
         return [self.pictures.number(first), self.pictures.number(second), value, self.kind(first, second)]
 
     def leakage(self) -> dict[str, Any]:
-        """Of each new picture its copy or its closest among the indexed: exact copies first, then from the closest on."""
+        """Of each new picture its copy or its closest indexed one: exact copies first, then from the closest on."""
         pairs, copies = self.pairs, self.copies
         value = dict(zip(zip(pairs.source.tolist(), pairs.target.tolist(), strict=True), pairs.value, strict=True))
         exact = [(a, b, value.get((a, b))) for a, b in zip(copies.copy.tolist(), copies.of.tolist(), strict=True)]
@@ -157,6 +190,7 @@ class _Finished:
             if len(rows):
                 values = images[column].to_numpy()[rows]
                 first = np.argsort(direction * values, kind="stable")[:EXTREMES]
+                self.pictures.want(rows[first].tolist())
                 items = [
                     [self.pictures.number(row), round(value, 1)]
                     for row, value in zip(rows[first].tolist(), values[first].tolist(), strict=True)
@@ -172,16 +206,22 @@ class _Finished:
             change = cells["change"].decode()
             seen[change] += 1
             if seen[change] <= CHANGES:
+                self.pictures.want(row for row in (first, second) if row >= 0)
                 numbers = [self.pictures.number(row) if row >= 0 else -1 for row in (first, second)]
-                items.append([*map(fsdecode, cells.values()), *numbers])
+                items.append([*(printable(fsdecode(cell)) for cell in cells.values()), *numbers])
         return {"total": table.num_rows, "counts": counts, "items": items}
 
     @cached_property
     def _of_each(self) -> tuple[Ranking, np.ndarray, np.ndarray]:
         """Of the images: the order in which they are kept, the bytes that go with them, and their features."""
-        images = self.facts.slice(0, self.n)
-        ranking = Ranking(parse_rules(DEFAULT_RULES), images, self.names.slice(0, self.n))
-        weights = np.where(references(images), 0, images["size"].fill_null(0).to_numpy())
+        images, names = self.facts.slice(0, self.n), self.names.slice(0, self.n)
+        ranking = Ranking(parse_rules(DEFAULT_RULES), images, names)
+        weights = images["size"].fill_null(0).to_numpy().astype(np.int64)
+        weights[references(images)] = 0
+        inside = pc.or_(pc.match_substring(names, "!/"), pc.match_substring(names, "#t="))
+        for row in np.flatnonzero(inside.to_numpy(zero_copy_only=False)):
+            if why_fixed(fsdecode(names[row].as_py()), False):
+                weights[row] = 0
         return ranking, weights, map_features(self.store, _features_file(self.summary), self.summary["d"])
 
     def components(self) -> tuple[Groups, np.ndarray]:
@@ -189,20 +229,31 @@ class _Finished:
         table = pq.read_table(self.store.fetch(layout.COMPONENTS))
         component = table["component_id"].to_numpy()
         groups = Groups(component, *self._of_each)
-        first = np.unique(component, return_index=True)[1]
+        ids, first = np.unique(component, return_index=True)
         least = pc.fill_null(table["min_distance"], 1.0).to_numpy()[first]
-        return groups, least[np.searchsorted(component[first], groups.id)]
+        return groups, least[np.searchsorted(ids, groups.id)]
 
     def exact(self) -> Groups:
         """Pictures with the same content."""
         return Groups(self.contents[: self.n], *self._of_each)
 
     def cards(self, groups: Groups, places: list[int]) -> dict[str, Any]:
-        """Groups to look at and to decide on; of each first the keeper, the closest and the least alike get thumbnails."""
-        chosen = [(group, _shown(group)) for group in groups.at(places)]
-        for group, shown in chosen:
+        """Groups to look at and to decide on; thumbnails first of the keepers, the closest and the least alike."""
+        counts = groups.count[places]
+        most = next((m for m in MEMBERS if np.minimum(counts, m).sum() <= ALL_MEMBERS), min(MEMBERS))
+        items = []
+        for group in groups.at(places):
+            shown = _shown(group, most)
             self.pictures.want([*group.members[:2].tolist(), *group.strangers])
-        return {"total": len(groups), "items": [self._card(group, shown) for group, shown in chosen]}
+            self.later.append(group.members[shown].tolist())
+            items.append(self._card(group, shown))
+        return {"total": len(groups), "items": items}
+
+    def want_the_rest(self) -> None:
+        """Thumbnails of all other pictures of groups, as far as there is room: first of those that a card shows."""
+        for part in (slice(0, CARD), slice(CARD, None)):
+            for members in self.later:
+                self.pictures.want(members[part])
 
     def _card(self, group: Group, shown: np.ndarray) -> dict[str, Any]:
         members = group.members[shown].tolist()
@@ -212,7 +263,7 @@ class _Finished:
             "exact": len(group.members) - len(np.unique(self.contents[group.members])),
             "members": [self.pictures.number(row) for row in members],
             "similarity": group.similarity[shown].tolist(),
-            "kind": [self.kind(row, members[0]) for row in members],
+            "kind": ["", *(self.kind(row, members[0]) for row in members[1:])],
             "lowest": group.lowest,
             "strangers": [members.index(row) for row in group.strangers],
             "reason": group.reason,
@@ -224,13 +275,14 @@ def _features_file(summary: dict[str, Any]) -> str:
     return summary.get("features_file", layout.FEATURES)
 
 
-def _shown(group: Group) -> np.ndarray:
+def _shown(group: Group, most: int) -> np.ndarray:
     """Places of the members that a page has: of many the most and the least like the keeper, and the least alike."""
     m = len(group.members)
-    if m <= MEMBERS:
+    if m <= most:
         return np.arange(m)
     strangers = np.flatnonzero(np.isin(group.members, group.strangers))
-    return np.unique(np.concatenate([np.arange(MEMBERS - ENDS_OF_CHAIN), np.arange(m - ENDS_OF_CHAIN, m), strangers]))
+    ends = min(ENDS_OF_CHAIN, most // 4)
+    return np.unique(np.concatenate([np.arange(most - ends - 2), np.arange(m - ends, m), strangers]))
 
 
 def _bad(store: Store, files: PictureSet) -> dict[str, Any]:
@@ -239,5 +291,5 @@ def _bad(store: Store, files: PictureSet) -> dict[str, Any]:
         return {"total": 0, "codes": [], "items": []}
     table = read_csv(store.fetch(files.of(layout.BAD_CSV)), layout.BAD_HEADER)
     codes = Counter(fsdecode(code) for code in table["error_code"].to_pylist()).most_common()
-    items = [[fsdecode(cell) for cell in row.values()] for row in table.slice(0, BAD).to_pylist()]
+    items = [[printable(fsdecode(cell)) for cell in row.values()] for row in table.slice(0, BAD).to_pylist()]
     return {"total": table.num_rows, "codes": codes, "items": items}

@@ -150,7 +150,13 @@ def _write(
 ) -> str:
     """Writes a gallery of `name` in `source`, shows it in a notebook, returns its path."""
     target = source if save_path is None else open_store(os.path.expanduser(save_path))
-    html = render("gallery.html", source=os.path.join(source.location, name), measure=measure, **content)
+    html = render(
+        "gallery.html",
+        ("base.css", "gallery.css"),
+        source=os.path.join(source.location, name),
+        measure=measure,
+        **content,
+    )
     try:
         target.prepare()
     except WorkDirError as error:

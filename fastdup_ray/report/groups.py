@@ -10,6 +10,9 @@ from fastdup_ray.actions.keepers import Ranking
 COMPARED = 2_000
 """Members of a group of which every two are compared: those least like the keeper."""
 
+BLOCK = 16_384
+"""Rows that are compared with a keeper at a time: 75 MB of numbers."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -63,21 +66,27 @@ class Groups:
 
     def _group(self, id_: int, members: np.ndarray, reclaim: int) -> Group:
         reason = self._ranking.why_kept(members).text
-        rows = _unit(self._features[members])
-        similarity = np.round(rows @ rows[0], 6)
-        similarity[0] = 1.0
+        similarity = self._with_keeper(members)
         order = np.concatenate([[0], 1 + np.argsort(-similarity[1:], kind="stable")])
-        members, rows, similarity = members[order], rows[order], similarity[order]
+        members, similarity = members[order], similarity[order]
         ends = np.concatenate([[0], np.arange(max(1, len(members) - COMPARED), len(members))])
-        lowest = rows[ends] @ rows[ends].T
-        a, b = np.unravel_index(np.argmin(lowest), lowest.shape)
+        rows = self._unit(members[ends])
+        alike = rows @ rows.T
+        a, b = np.unravel_index(np.argmin(alike), alike.shape)
         strangers = (int(members[ends[a]]), int(members[ends[b]]))
-        return Group(id_, members, similarity, round(float(lowest[a, b]), 6), strangers, reason, reclaim)
+        return Group(id_, members, similarity, round(float(alike[a, b]), 6), strangers, reason, reclaim)
 
+    def _with_keeper(self, members: np.ndarray) -> np.ndarray:
+        """(m,) the cosine of each with the first, 6 decimals."""
+        keeper = self._unit(members[:1])[0]
+        blocks = [members[start : start + BLOCK] for start in range(0, len(members), BLOCK)]
+        similarity = np.round(np.concatenate([self._unit(block) @ keeper for block in blocks]), 6)
+        similarity[0] = 1.0
+        return similarity
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    rows = np.asarray(rows, np.float64)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+    def _unit(self, members: np.ndarray) -> np.ndarray:
+        rows = np.asarray(self._features[members], np.float64)
+        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
 
 
 def most_telling(groups: Groups, weakest_link: np.ndarray, limit: int) -> list[int]:
