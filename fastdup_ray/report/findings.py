@@ -69,6 +69,11 @@ def read_config(store: Store, files: PictureSet = INDEXED) -> dict[str, Any]:
     return json.loads(store.fetch(name).read_bytes()) if store.exists(name) else {}
 
 
+def wants_thumbnails(store: Store, files: PictureSet = INDEXED, asked: bool | None = None) -> bool:
+    """Whether pages show pictures: as asked, or else as the run was; private data stay so."""
+    return read_config(store, files).get("thumbnails", True) if asked is None else asked
+
+
 def set_of(store: Store, name: str) -> PictureSet:
     """The set of pictures that a file of a work_dir tells of: similarity.csv, of the one that was scored last."""
     scored = name.startswith(SCORED.prefix) or (name in layout.KEPT and store.exists(layout.KEPT[name]))

@@ -46,19 +46,24 @@ class Tile:
 
 
 def write_report(
-    store: Store, summary: dict[str, Any], files: PictureSet = INDEXED, *, thumbnails: bool = True
+    store: Store,
+    summary: dict[str, Any],
+    files: PictureSet = INDEXED,
+    *,
+    thumbnails: bool = True,
+    target: Store | None = None,
 ) -> None:
     """Writes report/index.html from the finished outputs in `store`; `summary`: what summary.json has, or will have.
 
     files: which set of pictures it is about; for the one that was scored it is test_report/index.html. thumbnails:
-    whether the page shows any picture.
+    whether the page shows any picture. target: where it goes, if not into `store`.
 
     Raises `DamagedError` or `FileNotFoundError` where an output is not what the run wrote. A picture that is gone by
     now is a placeholder.
     """
     contents = make_contents(store, summary, files, thumbnails=thumbnails)
     html = render("page.html", STYLES, MODULES, **_told(contents, read_config(store, files), summary, files))
-    with store.create(files.of(layout.REPORT)) as path:
+    with (target or store).create(files.of(layout.REPORT)) as path:
         path.write_text(html, encoding="utf-8")
 
 

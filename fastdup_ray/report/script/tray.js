@@ -43,10 +43,9 @@ export function makeTray(decisions) {
   const update = () => {
     const { kept, dropped, bytes: size, elsewhere } = decisions.totals;
     const more = elsewhere ? `, ${counted(elsewhere, "row")} of the plan on pictures that are not on this page` : "";
-    totals.textContent =
-      kept || dropped
-        ? `${counted(dropped, "picture")} to drop (${bytes(size)}), ${counted(kept, "picture")} to keep${more}`
-        : "Nothing decided yet. Nothing is moved or removed by this page.";
+    const decided = `${counted(dropped, "picture")} to drop (${bytes(size)}), ${counted(kept, "picture")} to keep${more}`;
+    const aside = make("span", { class: "aside" }, " This page moves and removes nothing.");
+    totals.replaceChildren(kept || dropped ? decided : "Nothing decided yet.", kept || dropped ? "" : aside);
     for (const made of [csv, json, clear]) made.disabled = !(kept || dropped);
   };
   decisions.addEventListener("change", update);
