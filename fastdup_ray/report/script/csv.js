@@ -2,7 +2,10 @@
 
 const strict = new TextDecoder("utf-8", { fatal: true });
 
-/** The rows of a CSV, each a list of cells. bytes: Uint8Array. A cell is {text, hex}; hex where it is not UTF-8. */
+/**
+ * The rows of a CSV, each a list of cells. bytes: Uint8Array. A cell is {text, hex}; hex where it is not UTF-8. Some
+ * spreadsheets write semicolons for commas: the header tells.
+ */
 export function parseCsv(bytes) {
   const rows = [];
   let row = [];
@@ -17,6 +20,8 @@ export function parseCsv(bytes) {
     if (row.length > 1 || row[0].text) rows.push(row);
     row = [];
   };
+  const header = bytes.subarray(0, bytes.indexOf(0x0a) + 1 || bytes.length);
+  const delimiter = header.includes(0x2c) || !header.includes(0x3b) ? 0x2c : 0x3b;
   const start = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0; // as spreadsheets write it
   for (let place = start; place < bytes.length; place++) {
     const byte = bytes[place];
@@ -25,7 +30,7 @@ export function parseCsv(bytes) {
       else if (bytes[place + 1] === 0x22) cell.push(bytes[++place]);
       else quoted = false;
     } else if (byte === 0x22) quoted = true;
-    else if (byte === 0x2c) endCell();
+    else if (byte === delimiter) endCell();
     else if (byte === 0x0a) endRow();
     else if (byte !== 0x0d || bytes[place + 1] !== 0x0a) cell.push(byte);
   }

@@ -5,30 +5,39 @@ import { tell } from "./elements.js";
 const KEY = `fastdup-ray plan of ${data.run}`;
 const WAIT = 400; // milliseconds after the last change
 
-const place = server
-  ? {
-      async load() {
-        const answer = await fetch(server.plan);
-        if (!answer.ok) throw new Error(await answer.text());
-        return answer.status === 204 ? null : new Uint8Array(await answer.arrayBuffer());
-      },
-      async save(text) {
-        const headers = { "Content-Type": "application/json" };
-        const answer = await fetch(server.plan, { method: "PUT", headers, body: text });
-        if (!answer.ok) throw new Error(await answer.text());
-      },
-      words: "saved in plan.csv of the run",
-    }
-  : {
-      async load() {
-        const text = localStorage.getItem(KEY);
-        return text === null ? null : new TextEncoder().encode(text);
-      },
-      async save(text) {
-        localStorage.setItem(KEY, text);
-      },
-      words: "kept in this browser: save a plan file to use them",
-    };
+const inBrowser = {
+  async load() {
+    const text = localStorage.getItem(KEY);
+    return text === null ? null : new TextEncoder().encode(text);
+  },
+  async save(text) {
+    localStorage.setItem(KEY, text);
+  },
+  words: "kept in this browser: save a plan file to use them",
+};
+
+let tag = null; // of the plan that the server has
+
+async function ask(options) {
+  const answer = await fetch(server.plan, options);
+  if (!answer.ok) throw new Error(await answer.text());
+  tag = answer.headers.get("ETag");
+  return answer;
+}
+
+const withServer = {
+  async load() {
+    const answer = await ask({});
+    return answer.status === 204 ? null : new Uint8Array(await answer.arrayBuffer());
+  },
+  async save(text) {
+    const seen = tag ? { "If-Match": tag } : {};
+    await ask({ method: "PUT", headers: { "Content-Type": "application/json", ...seen }, body: text });
+  },
+  words: `saved in ${data.plan.file} of the run`,
+};
+
+const place = server ? withServer : inBrowser;
 
 /** Loads what there is, and from then on saves each change. show: is told in words how it stands. */
 export async function keepStored(decisions, show) {

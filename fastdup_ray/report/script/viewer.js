@@ -8,6 +8,12 @@ import { EXACT, bytes, pixels, value, visible } from "./words.js";
 const BLINK = 700; // milliseconds
 const MODES = { side: ["Side by side", "s"], blink: ["Blink", "b"], difference: ["Difference", "f"] };
 
+const HINTS = {
+  side: "",
+  blink: "Laid over one another, stretched to the proportions of the left one; a click swaps them.",
+  difference: "Black where they are the same; what differs is shown four times as bright.",
+};
+
 /** The dialog. step(card, by): the card before or after one, or null. */
 export class Viewer {
   #card = null;
@@ -27,6 +33,7 @@ export class Viewer {
       return made;
     });
     this.stage = make("div", { class: "stage" });
+    this.hint = make("p", { class: "note hint" });
     this.told = make("table", { class: "compared" });
     this.film = make("div", { class: "film", role: "group", "aria-label": "Pictures of this group" });
     this.choices = make("div", { class: "bar" });
@@ -42,6 +49,7 @@ export class Viewer {
         button("Close", () => this.dialog.close(), {}, "Esc"),
       ),
       this.stage,
+      this.hint,
       this.film,
       this.told,
       this.choices,
@@ -74,8 +82,10 @@ export class Viewer {
     const same = card === this.#card && place === this.#place && against === this.#against && mode === this.#mode;
     [this.#card, this.#place, this.#against, this.#mode] = [card, place, against, mode];
     const pair = [against, place].map((at) => card.members[at]);
-    this.title.textContent = `${this.titled(card)}: ${place + 1} of ${card.members.length}`;
-    this.state.textContent = pair.map((member) => this.decisions.of(member) || "undecided").join(" · ");
+    this.title.textContent = `${this.titled(card)} · picture ${place + 1} of ${card.members.length}`;
+    const [left, right] = pair.map((member) => this.decisions.of(member));
+    this.state.textContent = left || right ? `left: ${left || "undecided"}, right: ${right || "undecided"}` : "";
+    this.hint.textContent = HINTS[mode];
     for (const made of this.modes) made.setAttribute("aria-pressed", String(made.dataset.mode === mode));
     if (!same || !this.stage.children.length) this.#stage(pair);
     this.told.replaceChildren(...this.#rows(pair));
