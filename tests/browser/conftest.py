@@ -20,6 +20,9 @@ FLAGS = (
 )
 
 
+SHOWN = "[...document.querySelectorAll(arguments[0])].filter((found) => found.checkVisibility())"
+
+
 class Browser:
     """Chromium with what the tests ask of it, in a few words."""
 
@@ -55,10 +58,13 @@ class Browser:
 
     def open(self, page: Path | str, part: str = "") -> None:
         """Loads a page afresh, with nothing logged and nothing stored."""
+        address = page if isinstance(page, str) else page.as_uri() + part
+        self.driver.get(address)
+        self.js("localStorage.clear()")
         self.driver.get("about:blank")
         self.logged("performance")
         self.logged("browser")
-        self.driver.get(page if isinstance(page, str) else page.as_uri() + part)
+        self.driver.get(address)
 
     def js(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)
@@ -68,14 +74,14 @@ class Browser:
 
     def all(self, selector: str) -> list[Any]:
         """Elements that are shown."""
-        return [found for found in self.driver.find_elements("css selector", selector) if found.is_displayed()]
+        return self.js(f"return {SHOWN}", selector)
 
     def one(self, selector: str) -> Any:
         (found,) = self.all(selector)
         return found
 
     def texts(self, selector: str) -> list[str]:
-        return [found.text for found in self.all(selector)]
+        return self.js(f"return {SHOWN}.map((found) => found.innerText)", selector)
 
     def text(self, selector: str) -> str:
         return self.one(selector).text
@@ -86,6 +92,11 @@ class Browser:
             if found.text.startswith(words) or (found.get_attribute("aria-label") or "").startswith(words):
                 return found
         raise AssertionError(f"no button {words!r} within {within}")
+
+    def press(self, element: Any) -> None:
+        """Clicks on what may have to be scrolled to, from below the bar at the bottom."""
+        self.js("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
 
     def click(self, words: str, within: str = "body") -> None:
         self.button(words, within).click()
@@ -144,7 +155,6 @@ def browser(_browser: Browser) -> Iterator[Browser]:
     """One for all tests; after each, nothing that a page or its script complained of."""
     yield _browser
     complaints = [entry for entry in _browser.logged("browser") if entry["level"] in ("SEVERE", "WARNING")]
-    _browser.js("try { localStorage.clear() } catch {}")
     _browser.media()
     _browser.size(1400, 1000)
     assert complaints == []

@@ -37,7 +37,7 @@ export function cardElement(card, { title, decisions, open, decidable }) {
   const first = card.members.length > FIRST + 1 ? card.members.slice(0, FIRST) : card.members;
   show(first);
   const element = make("article", { class: "card", tabindex: "0", "aria-label": `${title}, ${plainFacts(card)}` });
-  element.append(make("header", {}, heading, decidable && actions(card, decisions, open)), strip);
+  element.append(make("header", {}, heading, actions(card, decisions, open, decidable)), strip);
   if (first.length < card.members.length) {
     const rest = card.members.length - first.length;
     const more = button(`Show ${counted(rest, "more picture")}`, () => {
@@ -92,12 +92,12 @@ function fact(text) {
   return make("span", { class: "fact" }, text);
 }
 
-function actions(card, decisions, open) {
+function actions(card, decisions, open, decidable) {
   return make(
     "div",
     { class: "actions" },
-    !card.isPair && button("Keep first, drop rest", () => decisions.accept([card]), {}, "a"),
-    button("Not duplicates", () => decisions.areNotDuplicates(card), {}, "x"),
+    decidable && !card.isPair && button("Keep first, drop rest", () => decisions.accept([card]), {}, "a"),
+    decidable && button("Not duplicates", () => decisions.areNotDuplicates(card), {}, "x"),
     button("Compare", () => open(card, 1), { class: "strong" }, "Enter"),
   );
 }

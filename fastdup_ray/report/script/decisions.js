@@ -1,10 +1,7 @@
 // What is to be kept and to be dropped: by picture, so that a picture in two lists has one fate.
-import { data, numberOf, picture } from "./data.js";
-import { EXACT } from "./words.js";
-import { formatCsv, parseCsv } from "./csv.js";
+import { numberOf, picture } from "./data.js";
+import { DROP, KEEP, csvOf, jsonOf, keyOf, ownRow, readPlan } from "./plan.js";
 
-const KEEP = "keep";
-const DROP = "drop";
 const NOT_DUPLICATES = "not duplicates";
 const STEPS_BACK = 100;
 
@@ -130,7 +127,7 @@ export class Decisions extends EventTarget {
       if (!groups.has(card)) groups.set(card, first + groups.size);
       return groups.get(card);
     };
-    const keep = (number, card, chosen) => rows.set(picture(number).key, row(number, groupOf(card), chosen));
+    const keep = (number, card, chosen) => rows.set(picture(number).key, ownRow(number, groupOf(card), chosen));
     for (const [number, chosen] of this.#chosen) {
       const card = chosen.card ?? this.#cards.get(number)?.[0] ?? { members: [number] };
       const keeper = chosen.action === DROP ? this.#keeperOf(number, card, chosen) : null;
@@ -143,24 +140,24 @@ export class Decisions extends EventTarget {
       if (known !== undefined && !this.#chosen.has(known)) {
         keep(known, card, { action: KEEP, reason: card.members[0] === known ? card.reason : "" });
       }
-      rows.set(picture(number).key, row(number, groupOf(card), chosen, keeper, card));
+      rows.set(picture(number).key, ownRow(number, groupOf(card), chosen, keeper, card));
     }
     const kept = (key) => rows.get(key)?.action === KEEP || (numberOf(key) === undefined && this.#keepsElsewhere(key));
     for (const other of this.#others) {
-      const key = other.keeper_hex || other.keeper;
+      const key = keyOf(other, "keeper");
       if (other.action === DROP && numberOf(key) !== undefined && !rows.has(key)) {
         keep(numberOf(key), this.#cards.get(numberOf(key))?.[0] ?? { members: [numberOf(key)] }, { action: KEEP });
       }
       const orphan = other.action === DROP && !kept(key);
       const saved = { ...other, action: KEEP, keeper: "", similarity: null, reason: "its keeper is dropped" };
       delete saved.keeper_hex;
-      rows.set(other.filename_hex || other.filename, orphan ? saved : other);
+      rows.set(keyOf(other, "filename"), orphan ? saved : other);
     }
     return [...rows.values()];
   }
 
   #keepsElsewhere(key) {
-    return this.#others.some((row) => (row.filename_hex || row.filename) === key && row.action === KEEP);
+    return this.#others.some((row) => keyOf(row, "filename") === key && row.action === KEEP);
   }
 
   /** The picture that a dropped one is a copy of: {key, name, hex}; of several the one with the same bytes. */
@@ -178,26 +175,24 @@ export class Decisions extends EventTarget {
   }
 
   toJson() {
-    return JSON.stringify({ format: data.plan.format, pictures: this.rows() }, null, 0) + "\n";
+    return jsonOf(this.rows());
   }
 
   /** The parts of a Blob. */
   toCsv() {
-    const cells = (row) => data.plan.columns.map((column) => cell(row, column));
-    const header = data.plan.columns.map((text) => ({ text, hex: "" }));
-    return formatCsv([header, ...this.rows().map(cells)]);
+    return csvOf(this.rows());
   }
 
   /** Takes a plan in the place of all decisions. bytes: Uint8Array, JSON or CSV. Raises `Error` with one line. */
   read(bytes) {
-    const rows = bytes[0] === 0x7b ? rowsOfJson(bytes) : rowsOfCsv(bytes);
+    const rows = readPlan(bytes);
     const chosen = new Map();
     const others = [];
     for (const row of rows) {
-      const number = numberOf(row.filename_hex || row.filename);
+      const number = numberOf(keyOf(row, "filename"));
       if (number === undefined) others.push(row);
       else {
-        const keeper = row.keeper && { key: row.keeper_hex || row.keeper, name: row.keeper, hex: row.keeper_hex ?? "" };
+        const keeper = row.keeper && { key: keyOf(row, "keeper"), name: row.keeper, hex: row.keeper_hex ?? "" };
         chosen.set(number, { action: row.action, rule: row.rule, reason: row.reason, keeper, likeness: row.similarity });
       }
     }
@@ -206,96 +201,4 @@ export class Decisions extends EventTarget {
       this.#others = others;
     });
   }
-}
-
-/** A row of the plan on a picture of this page. */
-function row(number, group, chosen, keeper = null, card = null) {
-  const own = picture(number);
-  const given = keeper !== null && keeper === chosen.keeper;
-  const made = {
-    filename: own.name,
-    action: chosen.action,
-    group,
-    keeper: keeper ? keeper.name : "",
-    similarity: keeper ? (given ? chosen.likeness : likeness(own, keeper, card)) : null,
-    rule: chosen.rule ?? data.plan.by_hand,
-    reason: chosen.reason || (keeper ? `${copyOf(own, keeper, card)} its keeper` : "the one that is kept"),
-    size: own.size,
-    sha256: own.sha256,
-    etag: own.etag,
-    reference: own.reference,
-  };
-  if (own.hex) made.filename_hex = own.hex;
-  if (keeper?.hex) made.keeper_hex = keeper.hex;
-  return made;
-}
-
-function copyOf(own, keeper, card) {
-  if (own.sha256 && own.sha256 === keeper.sha256) return `${EXACT.bytes} as`;
-  const place = card.members.indexOf(own.number);
-  const exact = card.members[0] === keeper.number && card.kind?.[place];
-  return exact ? `${EXACT[exact]} as` : "near copy of";
-}
-
-/** Their cosine, as far as the page knows it: each picture's with the suggested keeper of its card. */
-function likeness(own, keeper, card) {
-  if (own.sha256 && own.sha256 === keeper.sha256) return 1;
-  const [a, b] = [own.number, keeper.number].map((number) => card.members.indexOf(number));
-  if (!data.cosine && card.isPair) return null;
-  if (b === 0) return card.similarity?.[a] ?? null;
-  return a === 0 ? (card.similarity?.[b] ?? null) : null;
-}
-
-function cell(row, column) {
-  const content = row[column];
-  const text = content === null ? "" : typeof content === "boolean" ? String(Number(content)) : String(content);
-  return row[`${column}_hex`] ? { text: "", hex: row[`${column}_hex`] } : { text, hex: "" };
-}
-
-function rowsOfJson(bytes) {
-  let content;
-  try {
-    content = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch (error) {
-    throw new Error(`This is no plan: ${error.message}`);
-  }
-  if (content.format !== data.plan.format || !Array.isArray(content.pictures)) {
-    throw new Error(`This is no plan: its format is not ${data.plan.format}.`);
-  }
-  return content.pictures.map((row) => checked({ ...row }));
-}
-
-function rowsOfCsv(bytes) {
-  const [header = [], ...rows] = parseCsv(bytes);
-  const names = header.map(({ text }) => text);
-  const missing = data.plan.columns.find((column) => !names.includes(column));
-  if (missing) throw new Error(`This is no plan: the column ${missing} is missing.`);
-  return rows.map((cells) => {
-    const made = {};
-    for (const column of data.plan.columns) {
-      const { text, hex } = cells[names.indexOf(column)] ?? { text: "", hex: "" };
-      made[column] = hex ? printable(hex) : text;
-      if (hex) made[`${column}_hex`] = hex;
-    }
-    for (const column of ["similarity", "size"]) made[column] = made[column] === "" ? null : Number(made[column]);
-    made.group = Number(made.group);
-    made.reference = made.reference === "1";
-    return checked(made);
-  });
-}
-
-/** A name that is not UTF-8, for people: other bytes as \xNN. */
-function printable(hex) {
-  return hex.replace(/../g, (pair) => {
-    const byte = parseInt(pair, 16);
-    return byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : `\\x${pair}`;
-  });
-}
-
-function checked(row) {
-  const action = String(row.action ?? "").trim().toLowerCase();
-  if (typeof row.filename !== "string" || ![KEEP, DROP].includes(action)) {
-    throw new Error(`This is no plan: ${KEEP} or ${DROP} is missing of ${JSON.stringify(row.filename ?? null)}.`);
-  }
-  return { ...row, action };
 }

@@ -4,6 +4,8 @@ import { data } from "./data.js";
 const plain = new Intl.NumberFormat("en-US");
 const hidden = new RegExp(data.invisible, "g");
 
+const SHORT = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+
 export function number(value) {
   return plain.format(value);
 }
@@ -29,6 +31,7 @@ export function bytes(size) {
 export function visible(text) {
   return text.replace(hidden, (character) => {
     const code = character.charCodeAt(0);
+    if (SHORT[character]) return SHORT[character];
     return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
   });
 }
