@@ -1,4 +1,4 @@
-"""What the report is made of, without a browser: its data, its bounds, and that it is one file that asks for nothing."""
+"""What the report is made of, without a browser: its data, its bounds, and that it is a file that asks for nothing."""
 
 import base64
 import hashlib

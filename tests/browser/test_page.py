@@ -5,7 +5,11 @@ import shutil
 import pytest
 from selenium.webdriver import Keys
 
+from fastdup_ray import layout
+from fastdup_ray.report.page import write_report
 from fastdup_ray.report.rendering import visible
+from fastdup_ray.sealed import read_json
+from tests.bench.report_page import make_groups
 from tests.browser.odd import NAMES, make_odd, write_odd_report
 
 
@@ -333,3 +337,20 @@ def test_without_thumbnails_no_picture_is_in_the_page(browser, odd, tmp_path):
     assert not browser.all("img") and "thumbnails were left out" in browser.all(".card")[0].text
     browser.keys("n", "a")
     assert "3 to drop" in browser.texts(".card h3")[0]
+
+
+@pytest.mark.slow
+def test_two_thousand_groups_are_quick_and_under_30_mb(browser, tmp_path):
+    """The time is measured by tests/bench/report_page.py; here only what no machine should miss."""
+    store = make_groups(tmp_path, 2_000, side=120)
+    write_report(store, read_json(store, layout.SUMMARY))
+    made = store.fetch(layout.REPORT)
+    assert made.stat().st_size < 30_000_000
+    browser.open(made)
+    assert float(browser.js("return document.documentElement.dataset.ready")) < 20_000
+    assert len(browser.all(".card")) == 25 and browser.text(".pager span") == "Page 1 of 80"
+    browser.keys("]")
+    assert browser.texts(".card h3")[0].startswith("Group 26")
+    browser.one("#search").send_keys("01234-")
+    assert len(browser.all(".card")) == 1 and browser.text(".found") == "1 of 2,000"
+    assert all(browser.js("return [...document.images].map((image) => image.complete)"))

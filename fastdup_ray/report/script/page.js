@@ -1,12 +1,11 @@
 // The page: tabs, search, order, slider, pages of cards, and keys.
-import { data } from "./data.js";
 import { button, isTyping, make, tell } from "./elements.js";
 import { Decisions } from "./decisions.js";
 import { cardElement, choose } from "./cards.js";
 import { Viewer } from "./viewer.js";
 import { badTable, decidableCards, makeLists } from "./lists.js";
 import { makeTray, undoLast } from "./tray.js";
-import { bytes, counted, number, value, visible } from "./words.js";
+import { bytes, counted, number, value } from "./words.js";
 
 const SIZE = 25; // cards on a page of a list
 const STEPS = 200; // of the slider
@@ -272,4 +271,4 @@ const range = document.getElementById("range");
 if (range) makeSlider(range);
 makeShortcuts(document.getElementById("shortcuts"));
 open(lists.find((list) => `#${list.id}` === location.hash) ?? lists[0]);
-document.documentElement.dataset.ready = visible(data.measure);
+document.documentElement.dataset.ready = Math.round(performance.now()); // milliseconds until it can be used
