@@ -3,10 +3,10 @@
 import os
 from contextlib import nullcontext
 
-from fastdup_ray import layout
+from fastdup_ray import layout, s3
 from fastdup_ray.errors import InputError
 from fastdup_ray.layout import SETS
-from fastdup_ray.report.findings import wants_thumbnails
+from fastdup_ray.report.findings import read_config, wants_thumbnails
 from fastdup_ray.report.galleries import (
     Location,
     create_components_gallery,
@@ -34,6 +34,8 @@ def make_pages(
             f"No finished run in {source.location!r}: name the work_dir of one (features alone make no page)."
         )
     target.prepare()
+    config = read_config(source)
+    s3.use(s3.Access(config.get("s3_anonymous") or None, config.get("s3_requester_pays", False)))
     made = []
     with target.lock(layout.LOCK) if target is source else nullcontext():
         for files in found:
