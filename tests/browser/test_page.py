@@ -1,5 +1,6 @@
 """The report in a browser: every list, the slider, search and orders, keys, the viewer, and that nothing gets out."""
 
+import re
 import shutil
 
 import pytest
@@ -78,6 +79,35 @@ def test_every_tab_shows_its_list(opened):
     opened.tab("Dark, bright, blurred")
     assert opened.texts(".card h3") == ["Darkest", "Brightest", "Most blurred"]
     assert names_of(opened)[0][0] == base(0) and "brightness 10.0" in opened.all(".card")[0].text
+
+
+def test_one_click_leads_to_what_matters_most(opened):
+    """The largest group, the worst chain, the most bytes, every bad file: as the data say, computed here anew."""
+    groups = opened.js("return JSON.parse(document.getElementById('data').textContent).lists.groups.items")
+    largest, worst, most = (
+        max(groups, key=lambda group: group["count"]),
+        min(groups, key=lambda group: group["lowest"]),
+        max(groups, key=lambda group: group["reclaim"]),
+    )
+    numbers = (
+        "return [...document.activeElement.querySelectorAll('[data-member]')].map((found) => +found.dataset.member)"
+    )
+    for words, group in (("Largest group", largest), ("Worst chain", worst), ("Most bytes to reclaim", most)):
+        opened.click(words)
+        assert opened.js(numbers) == group["members"]
+    opened.click("Bad files")
+    assert len(opened.texts(".bad tbody tr")) == 2
+
+
+def test_no_word_of_the_script_is_on_the_page(opened):
+    """Such as undefined, where something is not there."""
+    for tab in opened.all("[role=tab]"):
+        opened.js("arguments[0].click()", tab)
+        assert not re.search(r"undefined|null|NaN|\[object", opened.text("body"))
+    opened.tab("Outliers")
+    opened.press(opened.all(".card")[0].find_element("css selector", ".strong"))
+    assert not re.search(r"undefined|null|NaN|\[object", opened.text(".viewer"))
+    opened.keys(Keys.ESCAPE)
 
 
 def order_of(browser, place):
@@ -323,6 +353,8 @@ def test_it_prints_the_pictures_and_not_the_buttons(opened):
     opened.media("print")
     assert opened.all(".card img") and opened.texts(".tiles dt")
     assert not opened.all("#tray") and not opened.all(".actions") and not opened.all("#search")
+    opened.size(700, 900)
+    assert opened.js("return document.documentElement.scrollWidth") <= 700
     assert len(opened.command("Page.printToPDF")["data"]) > 10_000
 
 

@@ -1,5 +1,7 @@
 // Elements of the page. All text becomes text nodes and attributes: nothing is ever read as HTML.
 
+const NOTHING = new Set([undefined, null, false, ""]);
+
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -7,7 +9,7 @@ export function make(tag, attributes = {}, ...children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== false && child !== ""));
+  element.append(...children.flat().filter((child) => !NOTHING.has(child)));
   return element;
 }
 

@@ -61,6 +61,7 @@ function open(list, by = Object.keys(list.orders)[0], first = false) {
     const selected = tab.id === `tab-${list.id}`;
     tab.setAttribute("aria-selected", String(selected));
     tab.tabIndex = selected ? 0 : -1;
+    if (selected) tab.parentElement.scrollLeft = tab.offsetLeft - tab.offsetWidth; // where all do not fit
   }
   panel.setAttribute("aria-labelledby", `tab-${list.id}`);
   order.replaceChildren(...Object.entries(list.orders).map(([name, [words]]) => make("option", { value: name }, words)));

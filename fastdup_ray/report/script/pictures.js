@@ -3,7 +3,7 @@ import { commonFolder, picture, server, thumbnail } from "./data.js";
 import { foreign, make } from "./elements.js";
 import { bytes, pixels, visible } from "./words.js";
 
-const LOW = 60;
+const NARROW = 160; // pixels that a caption takes at least
 const WIDE = 2.2; // width by height of the widest that is shown whole
 
 /** An image, or a box that says why there is none. whole: as large as it can be had. */
@@ -54,7 +54,9 @@ export function caption(number, ...more) {
 /** A figure as wide as its picture. */
 export function figure(number, height, attributes, ...content) {
   const made = make("figure", attributes, ...content);
-  made.style.setProperty("--width", `${Math.round(Math.max(height * proportion(number), height * 0.8, LOW))}px`);
+  const width = height * proportion(number);
+  made.style.setProperty("--width", `${Math.round(Math.max(width, NARROW))}px`);
+  made.style.setProperty("--look", `${Math.round(width)}px`);
   made.style.setProperty("--ratio", proportion(number));
   return made;
 }

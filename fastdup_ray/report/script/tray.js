@@ -16,7 +16,7 @@ const HELP = [
   ["← →", "when comparing: the picture on the right"],
   ["s, b, f", "when comparing: side by side, blink, difference"],
   ["l", "when comparing: the two least alike"],
-  ["[ ]", "page before, page after"],
+  ["[ and ]", "page before, page after"],
   ["/", "search by name"],
   ["?", "this help"],
 ];
