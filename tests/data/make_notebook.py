@@ -1,4 +1,4 @@
-"""Writes results.ipynb and executes it: `python tests/data/make_notebook.py`. Needs the extra `test`."""
+"""Writes results.ipynb and executes it: `python -m tests.data.make_notebook`. Needs the extra `test`."""
 
 from pathlib import Path
 

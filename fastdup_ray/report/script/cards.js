@@ -4,7 +4,7 @@ import { button, foreign, make, tell } from "./elements.js";
 import { caption, figure, image } from "./pictures.js";
 import { EXACT, bytes, counted, number, value, visible } from "./words.js";
 
-export const ROW_HEIGHT = 156; // pixels of a thumbnail in a row
+export const ROW_HEIGHT = 152; // pixels of a thumbnail in a row
 const LARGE = 240; // where there are two
 const FIRST = 6; // pictures of a card at first
 const WEAK = 0.9; // below it, a group's least alike pictures may be strangers
