@@ -129,18 +129,19 @@ def _client(access: Access) -> Any:
     made = session.client("s3", config=Config(**options))
     if not _is_amazon(made):  # servers of one's own seldom have a host name for each bucket
         made = session.client("s3", config=Config(**options, s3={"addressing_style": "path"}))
-    made.meta.events.register("before-send.s3", _count_request)
+    made.meta.events.register("before-send.s3", count_request)
     return made
 
 
-def _count_request(**_: Any) -> None:
+def count_request(**_: Any) -> None:
+    """boto3 calls it; who asks by another client does so, too."""
     global _requests
     with _counting:
         _requests += 1
 
 
 def requests_made() -> int:
-    """By this process through `client`, repeated ones too."""
+    """By this process, repeated ones too; without the gets of `fast_reader`."""
     return _requests
 
 
@@ -191,6 +192,13 @@ _REFUSED = (
 
 _GONE = ("404", "NoSuchKey", "NotFound")
 _DENIED = ("401", "403", "AccessDenied", "AllAccessDisabled", "Forbidden")
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """What a request of `client` may raise."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return BotoCoreError, ClientError, OSError
 
 
 def code_of(error: Exception) -> str:

@@ -7,7 +7,7 @@ from itertools import islice
 
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import InputError
-from fastdup_ray.inputs import archive, bucket, folder, inventory, listfile, s3
+from fastdup_ray.inputs import archive, bucket, folder, inventory, listfile, s3, s3_listing
 from fastdup_ray.inputs.patterns import Patterns
 from fastdup_ray.inputs.sources import frame_of, opened, read, source_of, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
@@ -32,7 +32,7 @@ def check_inputs(config: RunConfig) -> None:
     for location in config.inputs:
         if is_s3(location):
             if not s3.is_file(location):
-                s3.check_listing(location)
+                s3_listing.check_listing(location)
         elif not os.path.exists(location) and not stat(os.path.abspath(location)).mtime_or_etag:
             raise InputError(f"Input {location!r} does not exist; name a folder, a picture or a list file.")
 

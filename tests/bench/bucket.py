@@ -4,7 +4,8 @@ python -m tests.bench.bucket --pictures DIR [--num-images 20000] [--executor inl
 
 Prints seconds and objects read of a first run, of one on the unchanged bucket, and of one after 200 objects were added,
 100 changed and 100 deleted; says whether the last has the bytes of a run from nothing, and how far reading is from what
-the server can do: a loop of gets with nothing else, by obstore and by boto3, and the same objects as files.
+the server can do: a loop of gets with nothing else, by obstore and by boto3, and the same objects as files. At last a
+run on a server that throttles.
 """
 
 import argparse
@@ -20,13 +21,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fastdup_ray import s3
-from fastdup_ray.inputs import ahead
-from fastdup_ray.inputs import s3 as objects
+from fastdup_ray.inputs import ahead, s3_listing
 from tests.conftest import SAME_BYTES
 from tests.integration.helpers import command, summary_of
 from tests.s3_server import OPEN, Bucket, S3Server
 
 ADDED, CHANGED, DELETED = 200, 100, 100
+THROTTLED = 2_000
 
 
 def timed(what: str, action: Callable[[], object]) -> float:
@@ -96,11 +97,14 @@ def measure(bucket: Bucket, files: list[Path], scratch: Path, options: tuple) ->
     run(bucket.pictures, scratch / "fresh", *options)
     both = [[(scratch / of / name).read_bytes() for name in SAME_BYTES] for of in ("out", "fresh")]
     print("the bytes of a run from nothing:", "yes" if both[0] == both[1] else "NO")
+    print(f"{THROTTLED} objects, where the server refuses more than 8 requests at once:")
+    with bucket.server.throttled(reads=8, writes=8):
+        run(bucket.pictures, scratch / "throttled", "--num-images", THROTTLED, *options)
 
 
 def limits(bucket: Bucket, first: list[Path], scratch: Path, options: tuple) -> None:
     s3.use(s3.Access(anonymous=False))
-    refs = list(objects.below(bucket.pictures))
+    refs = list(s3_listing.below(bucket.pictures, lambda uri: True))
     client, reader = s3.client(), s3.fast_reader(OPEN)
     keys = [s3.split(ref.uri)[1] for ref in refs]
 
