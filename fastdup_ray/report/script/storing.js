@@ -38,6 +38,7 @@ const withServer = {
 };
 
 const place = server ? withServer : inBrowser;
+if (server) document.getElementById("promise").textContent = "pictures and decisions go to and from this address only";
 
 /** Loads what there is, and from then on saves each change. show: is told in words how it stands. */
 export async function keepStored(decisions, show) {
