@@ -138,14 +138,20 @@ def test_exact_copies_share_a_thumbnail_and_say_which_kind(made):
     assert made.lists["bad"]["items"] == [list(row) for row in BAD]
 
 
-def test_bytes_to_reclaim_are_those_of_files_that_can_go(odd, tmp_path):
+def test_bytes_to_reclaim_are_those_of_files_that_can_go(tmp_path):
     """Neither of references nor of what is inside of a video."""
-    paths = [str(tmp_path / name) for name in ("a.jpg", "b.jpg", "clip.mp4#t=1.000", "clip.mp4#t=2.000")]
-    store = write_finished(tmp_path / "out", paths, component=[0, 0, 1, 1], size=[10, 30, 500, 500])
+    paths = [str(tmp_path / name) for name in ("a.jpg", "b.jpg", "clip.mp4#t=1.000", "clip.mp4#t=2.000", "c", "d", "e")]
+    store = write_finished(
+        tmp_path / "out",
+        paths,
+        component=[0, 0, 1, 1, 2, 2, 2],
+        size=[10, 30, 500, 500, 7, 90, 90],
+        reference=[False] * 5 + [True, True],
+    )
     made = again(store)
-    assert [group["reclaim"] for group in made.lists["groups"]["items"]] == [10, 0]
+    assert {group["id"]: group["reclaim"] for group in made.lists["groups"]["items"]} == {0: 10, 1: 0, 2: 7}
     assert made.of(3, "fixed") == "a frame of a video"
-    assert "<dd>10 bytes</dd>" in made.source
+    assert "<dd>17 bytes</dd>" in made.source
 
 
 def test_no_thumbnails_no_pictures(odd, tmp_path):

@@ -23,7 +23,7 @@ NAMES = (
     "x</script><script>alert(1)<b>.jpg",  # the slash is that of a folder
     "${alert(1)}{{ 7 * 7 }}.jpg",
     "right\u202egpj.exe\u2028line.jpg",
-    "plain.jpg",
+    "Plain.JPG",
     "gone.jpg",
     "=cmd|calc.jpg",
     "<!--<script>.jpg",

@@ -168,6 +168,9 @@ def test_names_are_searched_and_lists_have_orders(opened):
     assert [base(4) in names for names in names_of(opened)] == [True]
     assert opened.text(".found") == "1 of 4"
     search.clear()
+    search.send_keys("plain.jpg")  # whose name is Plain.JPG
+    assert [base(10) in names for names in names_of(opened)] == [True]
+    search.clear()
     search.send_keys("no such name")
     assert "Nothing here matches" in opened.text("#list")
     search.clear()
