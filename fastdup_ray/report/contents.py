@@ -1,7 +1,6 @@
 """What the page of a run tells, as plain data for its script: pictures by their numbers on the page, and lists."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -172,14 +171,18 @@ class _Finished:
     def leakage(self) -> dict[str, Any]:
         """Of each new picture its copy or its closest indexed one: exact copies first, then from the closest on."""
         pairs, copies = self.pairs, self.copies
-        value = dict(zip(zip(pairs.source.tolist(), pairs.target.tolist(), strict=True), pairs.value, strict=True))
+        copied = np.isin(pairs.source, copies.copy)
+        ends = zip(pairs.source[copied].tolist(), pairs.target[copied].tolist(), strict=True)
+        value = dict(zip(ends, pairs.value[copied].tolist(), strict=True))
         exact = [(a, b, value.get((a, b))) for a, b in zip(copies.copy.tolist(), copies.of.tolist(), strict=True)]
         exact.sort(key=lambda row: self.kind(*row[:2]))
-        source, first = np.unique(pairs.source, return_index=True)
-        first = np.sort(first[~np.isin(source, copies.copy)])
-        near = list(zip(pairs.source[first].tolist(), pairs.target[first].tolist(), pairs.value[first], strict=True))
+        first = np.sort(np.unique(pairs.source, return_index=True)[1])
+        first = first[~copied[first]]
+        near = list(
+            zip(*(part[first[:LEAKS]].tolist() for part in (pairs.source, pairs.target, pairs.value)), strict=True)
+        )
         items = [self._row(*row) for row in (exact + near)[:LEAKS]]
-        return {"total": len(exact) + len(near), "exact": len(exact), "of": self.n, "items": items}
+        return {"total": len(exact) + len(first), "exact": len(exact), "of": self.n, "items": items}
 
     def extremes(self) -> Iterator[dict[str, Any]]:
         """The pictures at the ends of the statistics, ties by row; none where images.parquet has no statistics."""
@@ -200,15 +203,15 @@ class _Finished:
     def changes(self, counts: dict[str, int]) -> dict[str, Any]:
         """Rows of changes.csv, of each kind the first: kind, component, two names, distance, two pictures or -1."""
         table = read_csv(self.store.fetch(layout.CHANGES_CSV), layout.CHANGES_HEADER)
-        ends = [pc.index_in(table[name].cast(NO_NAMES.type), self.names).fill_null(-1) for name in ("from", "to")]
-        items, seen = [], Counter()
-        for cells, first, second in zip(table.to_pylist(), *(end.to_pylist() for end in ends), strict=True):
-            change = cells["change"].decode()
-            seen[change] += 1
-            if seen[change] <= CHANGES:
-                self.pictures.want(row for row in (first, second) if row >= 0)
-                numbers = [self.pictures.number(row) if row >= 0 else -1 for row in (first, second)]
-                items.append([*(printable(fsdecode(cell)) for cell in cells.values()), *numbers])
+        kinds = table["change"].combine_chunks().dictionary_encode()
+        code, kind = kinds.indices.to_numpy(), np.arange(len(kinds.dictionary))
+        shown = table.take(pa.array(np.concatenate([kind[:0], *(np.flatnonzero(code == k)[:CHANGES] for k in kind)])))
+        ends = [pc.index_in(shown[name].cast(NO_NAMES.type), self.names).fill_null(-1) for name in ("from", "to")]
+        items = []
+        for cells, first, second in zip(shown.to_pylist(), *(end.to_pylist() for end in ends), strict=True):
+            self.pictures.want(row for row in (first, second) if row >= 0)
+            numbers = [self.pictures.number(row) if row >= 0 else -1 for row in (first, second)]
+            items.append([*(printable(fsdecode(cell)) for cell in cells.values()), *numbers])
         return {"total": table.num_rows, "counts": counts, "items": items}
 
     @cached_property
@@ -290,6 +293,7 @@ def _bad(store: Store, files: PictureSet) -> dict[str, Any]:
     if not store.exists(files.of(layout.BAD_CSV)):
         return {"total": 0, "codes": [], "items": []}
     table = read_csv(store.fetch(files.of(layout.BAD_CSV)), layout.BAD_HEADER)
-    codes = Counter(fsdecode(code) for code in table["error_code"].to_pylist()).most_common()
+    counted = table["error_code"].value_counts().to_pylist()
+    codes = sorted(((fsdecode(code["values"]), code["counts"]) for code in counted), key=lambda code: -code[1])
     items = [[printable(fsdecode(cell)) for cell in row.values()] for row in table.slice(0, BAD).to_pylist()]
     return {"total": table.num_rows, "codes": codes, "items": items}

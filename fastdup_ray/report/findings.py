@@ -42,7 +42,7 @@ class PairView:
 
 
 @dataclass(frozen=True)
-class Group:
+class Component:
     """A component of two images or more. members: (count,) rows, byte-identical ones next to each other.
 
     exact: (count,) bool, whether another member has the same bytes. closest: (count,) the value of each member's
@@ -59,7 +59,7 @@ class Group:
 class GroupView:
     """A group and its first pictures."""
 
-    group: Group
+    group: Component
     pictures: list[Picture]
 
 
@@ -155,7 +155,7 @@ def view_pairs(album: Album, pairs: Pairs, limit: int) -> Iterator[PairView]:
         yield PairView(album[first], album[second], value, also)
 
 
-class Groups:
+class Components:
     """The components of two images or more, the largest first (or last), then by id.
 
     components: the table of components.parquet. digests: (n,) the column sha256. pairs: indices as the rows of both.
@@ -173,7 +173,7 @@ class Groups:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def first(self, limit: int) -> list[Group]:
+    def first(self, limit: int) -> list[Component]:
         ids = self._ids[:limit]
         rows = np.flatnonzero(np.isin(self._component, ids))
         rows = rows[np.argsort(self._component[rows], kind="stable")]
@@ -181,13 +181,13 @@ class Groups:
         by_id = {self._component[members[0]]: members for members in np.split(rows, starts) if len(members)}
         return [self._group(by_id[id_]) for id_ in ids]
 
-    def _group(self, members: np.ndarray) -> Group:
+    def _group(self, members: np.ndarray) -> Component:
         digests = self._digests.take(pa.array(members)).to_pylist()
         codes = np.array([digest or str(row) for digest, row in zip(digests, members, strict=True)])
         _, first, code, count = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
         order = np.argsort(first[code], kind="stable")
         members = members[order]
-        return Group(members, count[code[order]] > 1, self._closest[members], float(self._low[members[0]]))
+        return Component(members, count[code[order]] > 1, self._closest[members], float(self._low[members[0]]))
 
 
 def _closest_inside(pairs: Pairs, component: np.ndarray) -> np.ndarray:
@@ -201,7 +201,7 @@ def _closest_inside(pairs: Pairs, component: np.ndarray) -> np.ndarray:
     return closest
 
 
-def view_groups(album: Album, groups: Groups, limit: int) -> Iterator[GroupView]:
+def view_groups(album: Album, groups: Components, limit: int) -> Iterator[GroupView]:
     """The first `limit` groups, of each the first pictures."""
     found = groups.first(limit)
     album.ask(index for group in found for index in group.members[:GROUP_PICTURES].tolist())

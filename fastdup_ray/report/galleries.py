@@ -11,7 +11,7 @@ from fastdup_ray.errors import ConfigError, WorkDirError
 from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.records import Pairs
 from fastdup_ray.report.findings import (
-    Groups,
+    Components,
     PairView,
     each_once,
     measure_of,
@@ -99,7 +99,7 @@ def create_components_gallery(
     components = pq.read_table(_fetch(store, name))
     images = pq.read_table(_fetch(store, layout.IMAGES))
     names, pairs = read_pairs(_fetch(store, similarity_of_indexed(store)), read_names(store))
-    groups = Groups(components, images["sha256"], pairs, largest_first=descending)
+    groups = Components(components, images["sha256"], pairs, largest_first=descending)
     with Album(names, images, side=_side(store, INDEXED, thumbnails)) as album:
         items = list(view_groups(album, groups, num_images))
     order = f"the {'largest' if descending else 'smallest'} group first"
