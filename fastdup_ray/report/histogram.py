@@ -12,11 +12,12 @@ LEAST = 1.5
 
 @dataclass(frozen=True)
 class Bar:
-    """x, height: in percent of the width and the height. low: the value at its left side."""
+    """x, height: in percent of the width and the height. low, high: the values at its sides."""
 
     x: float
     height: float
     low: float
+    high: float
     title: str
 
 
@@ -52,6 +53,7 @@ def make_histogram(values: np.ndarray, marks: Mapping[str, float]) -> Histogram:
             round(100 * bar / BINS, 3),
             round(max(100 * count / most, LEAST), 3),
             float(edges[bar]),
+            float(edges[bar + 1]),
             f"{edges[bar]:.3f} to {edges[bar + 1]:.3f}: {count:,}",
         )
         for bar, count in enumerate(counts.tolist())

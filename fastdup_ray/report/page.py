@@ -18,7 +18,7 @@ from fastdup_ray.storage import Store
 STYLES = ("base.css", "page.css")
 MODULES = (
     *("data.js", "words.js", "elements.js", "csv.js", "plan.js", "decisions.js", "storing.js", "pictures.js"),
-    *("cards.js", "viewer.js", "lists.js", "tray.js", "page.js"),
+    *("cards.js", "viewer.js", "lists.js", "slider.js", "tray.js", "page.js"),
 )
 
 TILES = {

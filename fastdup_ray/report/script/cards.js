@@ -50,7 +50,9 @@ export function cardElement(card, { title, decisions, open, decidable }) {
   }
   if (card.count > card.members.length) {
     const left = counted(card.count - card.members.length, "picture");
-    element.append(make("p", { class: "note" }, `${left} of this group not on this page: see ${data.lists.groups.file}.`));
+    element.append(
+      make("p", { class: "note" }, `${left} of this group not on this page: see ${data.lists.groups.file}.`),
+    );
   }
   element.card = card;
   element.update = () => {
@@ -122,7 +124,9 @@ function memberFigure(card, member, height, { decisions, open, decidable }) {
   made.update = () => {
     const action = decisions.of(member);
     made.dataset.action = action;
-    choices.forEach((choice) => choice.setAttribute("aria-pressed", String(choice.classList.contains(action || "none"))));
+    choices.forEach((choice) =>
+      choice.setAttribute("aria-pressed", String(choice.classList.contains(action || "none"))),
+    );
   };
   return made;
 }

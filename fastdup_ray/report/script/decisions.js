@@ -132,7 +132,8 @@ export class Decisions extends EventTarget {
       const card = chosen.card ?? this.#cards.get(number)?.[0] ?? { members: [number] };
       const keeper = chosen.action === DROP ? this.#keeperOf(number, card, chosen) : null;
       if (!keeper) {
-        const lost = chosen.action === DROP ? { action: KEEP, reason: "no picture that it is a copy of is kept" } : chosen;
+        const lost =
+          chosen.action === DROP ? { action: KEEP, reason: "no picture that it is a copy of is kept" } : chosen;
         keep(number, card, lost);
         continue;
       }
@@ -193,7 +194,13 @@ export class Decisions extends EventTarget {
       if (number === undefined) others.push(row);
       else {
         const keeper = row.keeper && { key: keyOf(row, "keeper"), name: row.keeper, hex: row.keeper_hex ?? "" };
-        chosen.set(number, { action: row.action, rule: row.rule, reason: row.reason, keeper, likeness: row.similarity });
+        chosen.set(number, {
+          action: row.action,
+          rule: row.rule,
+          reason: row.reason,
+          keeper,
+          likeness: row.similarity,
+        });
       }
     }
     this.#change(() => {

@@ -44,41 +44,54 @@ const words = (item) => item.members.map((member) => picture(member).name);
 export function makeLists() {
   const { lists, scored } = data;
   const found = [];
-  const add = (id, title, list) => list && found.push({ id, items: [], total: lists[id].total, file: lists[id].file, title, words, ...list });
+  const add = (id, title, list) =>
+    list && found.push({ id, items: [], total: lists[id].total, file: lists[id].file, title, words, ...list });
   const pairs = (rows, titles) => rows.map((row) => pairCard(row, titles));
   const far = data.cosine ? "least similar first" : "farthest first";
   const [one, other] = scored ? ["new", "indexed"] : [];
 
-  add("groups", "Groups", lists.groups && {
-    items: lists.groups.items,
-    orders: CARD_ORDERS,
-    ranged: data.cosine ? (card) => card.lowest : null,
-    decidable: true,
-    named: (card, place) => `Group ${number(place + 1)}`,
-    chosen: "the largest, those with the most bytes to reclaim, and the worst chains",
-    note: "Pictures joined by a similarity above ccthreshold. A chain of near copies can join pictures that are not alike: the lowest similarity inside a group tells of it.",
-    none: "There are none: no two pictures are more alike than ccthreshold.",
-  });
-  add("exact", "Exact copies", lists.exact && {
-    items: lists.exact.items,
-    total: lists.exact.total,
-    orders: CARD_ORDERS,
-    decidable: true,
-    named: (card, place) => `Copies ${number(place + 1)}`,
-    chosen: "the largest",
-    note: "Files with the same bytes, or with the same pixels in another file.",
-    none: "There are none.",
-  });
-  add("leakage", "Leakage", lists.leakage && {
-    items: pairs(lists.leakage.items, ["new", "indexed"]),
-    orders: pairOrders("exact copies, then closest first", "the other way round"),
-    ranged: (card) => card.value,
-    decidable: true,
-    named: (card, place) => `Leak ${number(place + 1)}`,
-    chosen: "exact copies and the closest",
-    note: `${number(lists.leakage.total)} of ${counted(lists.leakage.of, "new picture")} stand among the indexed ones: ${number(lists.leakage.exact)} as exact copies, the others as near ones.`,
-    none: "No new picture stands among the indexed ones.",
-  });
+  add(
+    "groups",
+    "Groups",
+    lists.groups && {
+      items: lists.groups.items,
+      orders: CARD_ORDERS,
+      ranged: data.cosine ? (card) => card.lowest : null,
+      decidable: true,
+      named: (card, place) => `Group ${number(place + 1)}`,
+      chosen: "the largest, those with the most bytes to reclaim, and the worst chains",
+      note: "Pictures joined by a similarity above ccthreshold. A chain of near copies can join pictures that are not alike: the lowest similarity inside a group tells of it.",
+      none: "There are none: no two pictures are more alike than ccthreshold.",
+    },
+  );
+  add(
+    "exact",
+    "Exact copies",
+    lists.exact && {
+      items: lists.exact.items,
+      total: lists.exact.total,
+      orders: CARD_ORDERS,
+      decidable: true,
+      named: (card, place) => `Copies ${number(place + 1)}`,
+      chosen: "the largest",
+      note: "Files with the same bytes, or with the same pixels in another file.",
+      none: "There are none.",
+    },
+  );
+  add(
+    "leakage",
+    "Leakage",
+    lists.leakage && {
+      items: pairs(lists.leakage.items, ["new", "indexed"]),
+      orders: pairOrders("exact copies, then closest first", "the other way round"),
+      ranged: (card) => card.value,
+      decidable: true,
+      named: (card, place) => `Leak ${number(place + 1)}`,
+      chosen: "exact copies and the closest",
+      note: `${number(lists.leakage.total)} of ${counted(lists.leakage.of, "new picture")} stand among the indexed ones: ${number(lists.leakage.exact)} as exact copies, the others as near ones.`,
+      none: "No new picture stands among the indexed ones.",
+    },
+  );
   add("pairs", "Pairs", {
     items: pairs(lists.pairs.items, [one, other]),
     orders: pairOrders("closest first", far),
@@ -99,15 +112,19 @@ export function makeLists() {
     note: "Pictures whose closest neighbour is below lower_threshold, each beside that neighbour.",
     none: "There are none: each picture has a neighbour that is not below lower_threshold.",
   });
-  add("conflicts", "Labels", lists.conflicts && {
-    items: pairs(lists.conflicts.items, [one, other]),
-    orders: pairOrders("closest first", far),
-    ranged: (card) => card.value,
-    named: (card, place) => `Pair ${number(place + 1)}`,
-    chosen: "the closest",
-    note: "Pairs above threshold whose labels differ.",
-    none: "No two pictures above threshold have different labels.",
-  });
+  add(
+    "conflicts",
+    "Labels",
+    lists.conflicts && {
+      items: pairs(lists.conflicts.items, [one, other]),
+      orders: pairOrders("closest first", far),
+      ranged: (card) => card.value,
+      named: (card, place) => `Pair ${number(place + 1)}`,
+      chosen: "the closest",
+      note: "Pairs above threshold whose labels differ.",
+      none: "No two pictures above threshold have different labels.",
+    },
+  );
   add("bad", "Bad files", {
     items: lists.bad.items,
     orders: { name: ["name", byName((row) => row[0])], code: ["reason", byName((row) => row[1] + row[0])] },
@@ -118,23 +135,31 @@ export function makeLists() {
     note: lists.bad.codes.map(([code, count]) => `${number(count)} ${code}`).join(", "),
     none: "There are none.",
   });
-  add("changes", "What changed", lists.changes && {
-    items: changedItems(lists.changes.items),
-    orders: { file: ["kind of change", asIs] },
-    words: (item) => item.names,
-    element: changeElement,
-    chosen: "of each kind the first",
-    note: changeNote(lists.changes.counts),
-    none: "Nothing changed since the last run.",
-  });
-  add("extremes", "Dark, bright, blurred", lists.extremes && {
-    items: lists.extremes,
-    total: lists.extremes.length,
-    orders: { file: ["kind", asIs] },
-    words: (item) => item.items.map(([member]) => picture(member).name),
-    element: extremeElement,
-    note: "The pictures at the ends of two statistics of images.parquet: brightness from 0 to 255, and blur, the lower the more blurred.",
-  });
+  add(
+    "changes",
+    "What changed",
+    lists.changes && {
+      items: changedItems(lists.changes.items),
+      orders: { file: ["kind of change", asIs] },
+      words: (item) => item.names,
+      element: changeElement,
+      chosen: "of each kind the first",
+      note: changeNote(lists.changes.counts),
+      none: "Nothing changed since the last run.",
+    },
+  );
+  add(
+    "extremes",
+    "Dark, bright, blurred",
+    lists.extremes && {
+      items: lists.extremes,
+      total: lists.extremes.length,
+      orders: { file: ["kind", asIs] },
+      words: (item) => item.items.map(([member]) => picture(member).name),
+      element: extremeElement,
+      note: "The pictures at the ends of two statistics of images.parquet: brightness from 0 to 255, and blur, the lower the more blurred.",
+    },
+  );
   return found;
 }
 
@@ -183,7 +208,12 @@ function extremeElement(item) {
 
 function plainCard(title, shown) {
   const strip = make("div", { class: "strip" }, ...shown);
-  return make("article", { class: "card", tabindex: "0", "aria-label": title }, make("header", {}, make("h3", {}, title)), strip);
+  return make(
+    "article",
+    { class: "card", tabindex: "0", "aria-label": title },
+    make("header", {}, make("h3", {}, title)),
+    strip,
+  );
 }
 
 export function badTable(rows) {
@@ -194,7 +224,13 @@ export function badTable(rows) {
       foreign(visible(name.slice(cut)), { class: "name" }),
       foreign(visible(name.slice(0, cut)), { class: "folder" }),
     ];
-    return make("tr", {}, make("td", {}, ...file), make("td", {}, make("code", {}, code)), make("td", {}, visible(message)));
+    return make(
+      "tr",
+      {},
+      make("td", {}, ...file),
+      make("td", {}, make("code", {}, code)),
+      make("td", {}, visible(message)),
+    );
   });
   return make("table", { class: "bad" }, make("thead", {}, head), make("tbody", {}, ...body));
 }

@@ -4,11 +4,11 @@ import { Decisions } from "./decisions.js";
 import { cardElement, choose } from "./cards.js";
 import { Viewer } from "./viewer.js";
 import { badTable, decidableCards, makeLists } from "./lists.js";
+import { makeSlider } from "./slider.js";
 import { makeTray, undoLast } from "./tray.js";
 import { bytes, counted, number, value } from "./words.js";
 
 const SIZE = 25; // cards on a page of a list
-const STEPS = 200; // of the slider
 
 const lists = makeLists();
 const decisions = new Decisions(decidableCards(lists));
@@ -20,7 +20,13 @@ const panel = make("div", { id: "list", role: "tabpanel", tabindex: "-1", class:
 const found = make("p", { class: "found", role: "status" });
 const note = make("p", { class: "note" });
 const pager = make("nav", { class: "pager bar", "aria-label": "Pages" });
-const search = make("input", { type: "search", id: "search", placeholder: "Name or folder", "aria-label": "Search by name", "aria-keyshortcuts": "/" });
+const search = make("input", {
+  type: "search",
+  id: "search",
+  placeholder: "Name or folder",
+  "aria-label": "Search by name",
+  "aria-keyshortcuts": "/",
+});
 const order = make("select", { id: "order", "aria-label": "Order" });
 const undecided = make("input", { type: "checkbox", id: "undecided" });
 const acceptAll = button("Keep first, drop rest: all shown", acceptShown, { id: "accept-all" });
@@ -64,7 +70,9 @@ function open(list, by = Object.keys(list.orders)[0], first = false) {
     if (selected) tab.parentElement.scrollLeft = tab.offsetLeft - tab.offsetWidth; // where all do not fit
   }
   panel.setAttribute("aria-labelledby", `tab-${list.id}`);
-  order.replaceChildren(...Object.entries(list.orders).map(([name, [words]]) => make("option", { value: name }, words)));
+  order.replaceChildren(
+    ...Object.entries(list.orders).map(([name, [words]]) => make("option", { value: name }, words)),
+  );
   order.value = by;
   order.parentElement.hidden = Object.keys(list.orders).length < 2;
   undecided.parentElement.hidden = !list.decidable;
@@ -97,10 +105,13 @@ function render() {
   const part = shown.slice(state.page * size, (state.page + 1) * size);
   panel.replaceChildren(...(list.asTable && part.length ? [badTable(part.map(([row]) => row))] : part.map(elementOf)));
   if (!list.total) panel.append(make("p", { class: "empty" }, list.none));
-  else if (!shown.length) panel.append(make("p", { class: "empty" }, "Nothing here matches the search and the slider."));
+  else if (!shown.length)
+    panel.append(make("p", { class: "empty" }, "Nothing here matches the search and the slider."));
   found.textContent = shown.length < list.items.length ? `${number(shown.length)} of ${number(list.items.length)}` : "";
   const missing = list.total > list.items.length && !list.element;
-  const rest = missing ? ` This page has ${number(list.items.length)} of ${number(list.total)}: ${list.chosen}. All are in ${list.file}.` : "";
+  const rest = missing
+    ? ` This page has ${number(list.items.length)} of ${number(list.total)}: ${list.chosen}. All are in ${list.file}.`
+    : "";
   note.textContent = (list.total ? list.note : "") + rest;
   if (list.element && list.file) note.textContent += ` All of it is in ${list.file}.`;
   acceptAll.hidden = list.id !== "exact" || !shown.length;
@@ -145,44 +156,6 @@ function turnTabs(event) {
   open(lists[next]);
   tabs[next].focus();
   event.preventDefault();
-}
-
-// The slider
-
-function makeSlider(box) {
-  const [low, high] = [Number(box.dataset.low), Number(box.dataset.high)];
-  const told = make("output", { class: "between" });
-  const ends = [
-    ["from", low],
-    ["to", high],
-  ].map(([words, at]) =>
-    make("input", { type: "range", id: `range-${words}`, min: 0, max: STEPS, value: at === low ? 0 : STEPS, "aria-label": `Show ${words}` }),
-  );
-  const at = (end) => low + ((high - low) * Number(end.value)) / STEPS;
-  const update = () => {
-    const [from, to] = ends;
-    if (Number(from.value) > Number(to.value)) (document.activeElement === to ? from : to).value = document.activeElement === to ? to.value : from.value;
-    state.low = Number(from.value) === 0 ? -Infinity : at(from);
-    state.high = Number(to.value) === STEPS ? Infinity : at(to);
-    for (const end of ends) end.setAttribute("aria-valuetext", at(end).toFixed(3));
-    const whole = state.low === -Infinity && state.high === Infinity;
-    told.textContent = whole ? `all, ${value(low)} to ${value(high)}` : `only ${value(at(from))} to ${value(at(to))}; groups by the lowest similarity inside`;
-    for (const bar of document.querySelectorAll(".bar[data-low]")) {
-      const start = Number(bar.dataset.low);
-      bar.classList.toggle("out", start + (high - low) / 60 <= state.low || start > state.high);
-    }
-  };
-  let waiting = 0;
-  for (const end of ends) {
-    end.addEventListener("input", () => {
-      update();
-      state.page = 0;
-      cancelAnimationFrame(waiting);
-      waiting = requestAnimationFrame(render);
-    });
-  }
-  box.append(make("div", { class: "ends" }, ...ends), told);
-  update();
 }
 
 // Where to look first
@@ -242,7 +215,10 @@ function key(event) {
     if (!card.isPair) keys.a = () => decisions.accept([card]);
     keys.x = () => decisions.areNotDuplicates(card);
     keys.u = () => decisions.forget(card);
-    for (const [name, action] of [["k", "keep"], ["d", "drop"]]) {
+    for (const [name, action] of [
+      ["k", "keep"],
+      ["d", "drop"],
+    ]) {
       if (focused) keys[name] = () => choose(decisions, card, Number(focused.dataset.member), action);
     }
     const member = card.members[Number(event.key) - 1];
@@ -269,7 +245,12 @@ undecided.addEventListener("change", () => {
 decisions.addEventListener("change", () => panel.querySelectorAll(".card").forEach((card) => card.update?.()));
 
 const range = document.getElementById("range");
-if (range) makeSlider(range);
+if (range) {
+  makeSlider(range, (between) => {
+    Object.assign(state, between, { page: 0 });
+    render();
+  });
+}
 makeShortcuts(document.getElementById("shortcuts"));
 open(lists.find((list) => `#${list.id}` === location.hash) ?? lists[0]);
 document.documentElement.dataset.ready = Math.round(performance.now()); // milliseconds until it can be used

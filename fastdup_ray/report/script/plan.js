@@ -111,7 +111,9 @@ function printable(hex) {
 }
 
 function checked(row) {
-  const action = String(row.action ?? "").trim().toLowerCase();
+  const action = String(row.action ?? "")
+    .trim()
+    .toLowerCase();
   if (typeof row.filename !== "string" || ![KEEP, DROP].includes(action)) {
     throw new Error(`This is no plan: ${KEEP} or ${DROP} is missing of ${JSON.stringify(row.filename ?? null)}.`);
   }

@@ -24,7 +24,14 @@ const HELP = [
 export function makeTray(decisions) {
   const totals = make("p", { class: "totals", role: "status" });
   const stored = make("p", { class: "note", id: "stored" });
-  const file = make("input", { type: "file", accept: ".csv,.json", id: "plan-file", class: "file", tabindex: "-1", "aria-label": "A plan file" });
+  const file = make("input", {
+    type: "file",
+    accept: ".csv,.json",
+    id: "plan-file",
+    class: "file",
+    tabindex: "-1",
+    "aria-label": "A plan file",
+  });
   file.addEventListener("change", () => readFile(decisions, file));
   const csv = button("Save plan.csv", () => save("plan.csv", "text/csv", decisions.toCsv()), { class: "strong" });
   const json = button("plan.json", () => save("plan.json", "application/json", [decisions.toJson()]));
@@ -38,7 +45,17 @@ export function makeTray(decisions) {
   tray.setAttribute("aria-label", "Decisions");
   tray.append(
     make("div", { class: "words" }, totals, told, stored),
-    make("div", { class: "bar" }, csv, json, read, file, undo, clear, button("Keys", () => help.showModal(), {}, "?")),
+    make(
+      "div",
+      { class: "bar" },
+      csv,
+      json,
+      read,
+      file,
+      undo,
+      clear,
+      button("Keys", () => help.showModal(), {}, "?"),
+    ),
   );
   const update = () => {
     const { kept, dropped, bytes: size, elsewhere } = decisions.totals;
@@ -78,14 +95,20 @@ async function readFile(decisions, field) {
 }
 
 function helpDialog() {
-  const rows = HELP.map(([keys, words]) => make("tr", {}, make("th", { scope: "row" }, make("kbd", {}, keys)), make("td", {}, words)));
+  const rows = HELP.map(([keys, words]) =>
+    make("tr", {}, make("th", { scope: "row" }, make("kbd", {}, keys)), make("td", {}, words)),
+  );
   const close = button("Close", () => dialog.close(), {}, "Esc");
   const dialog = make(
     "dialog",
     { class: "help", "aria-labelledby": "help-title" },
     make("h2", { id: "help-title" }, "Keys"),
     make("table", {}, ...rows),
-    make("p", { class: "note" }, `A plan goes to fastdup-ray apply ${data.plan.file}: it shows what it would do, and moves files with --execute only.`),
+    make(
+      "p",
+      { class: "note" },
+      `A plan goes to fastdup-ray apply ${data.plan.file}: it shows what it would do, and moves files with --execute only.`,
+    ),
     close,
   );
   document.body.append(dialog);

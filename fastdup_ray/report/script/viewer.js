@@ -148,17 +148,30 @@ export class Viewer {
       button("Next group", () => this.#go(1), {}, "n"),
     ];
     if (!this.decidable) return go;
-    const choice = (side, member, action, words, key) =>
-      button(words, () => choose(decisions, card, member, action), {
-        class: action,
-        "aria-pressed": String(decisions.of(member) === action),
-        disabled: action === "drop" && Boolean(picture(member).fixed),
-      }, key);
+    const choice = (member, action, words, key) =>
+      button(
+        words,
+        () => choose(decisions, card, member, action),
+        {
+          class: action,
+          "aria-pressed": String(decisions.of(member) === action),
+          disabled: action === "drop" && Boolean(picture(member).fixed),
+        },
+        key,
+      );
     return [
-      make("div", { class: "choices", role: "group", "aria-label": "Left picture" },
-        choice(0, pair[0], "keep", "Keep left"), choice(0, pair[0], "drop", "Drop left")),
-      make("div", { class: "choices", role: "group", "aria-label": "Right picture" },
-        choice(1, pair[1], "keep", "Keep right", "k"), choice(1, pair[1], "drop", "Drop right", "d")),
+      make(
+        "div",
+        { class: "choices", role: "group", "aria-label": "Left picture" },
+        choice(pair[0], "keep", "Keep left"),
+        choice(pair[0], "drop", "Drop left"),
+      ),
+      make(
+        "div",
+        { class: "choices", role: "group", "aria-label": "Right picture" },
+        choice(pair[1], "keep", "Keep right", "k"),
+        choice(pair[1], "drop", "Drop right", "d"),
+      ),
       !card.isPair && button("Keep first, drop rest", () => decisions.accept([card]), {}, "a"),
       button("Not duplicates", () => decisions.areNotDuplicates(card), {}, "x"),
       !card.isPair && card.members.length > 2 && button("Least alike", () => this.#strangers(), {}, "l"),
