@@ -46,6 +46,7 @@ PAIRS = [(0, 1, 1.0), (1, 0, 1.0), (1, 2, 0.98), (3, 4, 0.97), (4, 3, 0.97), (5,
 ONCE = [(0, 1), (1, 2), (3, 4), (5, 6), (10, GONE)]
 OUTLIERS = [(7, 8, 0.1), (8, 7, 0.1), (9, 0, 0.2)]
 COMPONENTS = [0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 7]
+COPIES = [(1, 0, "bytes"), (4, 3, "pixels")]
 BAD = [("<b>bad</b>.jpg", "TRUNCATED", "image file is <i>truncated</i>"), ("no.jpg", "MISSING", "not there")]
 
 
@@ -101,6 +102,7 @@ def store(tmp_path, photos):
         pairs=PAIRS,
         outliers=OUTLIERS,
         component=COMPONENTS,
+        copies=COPIES,
         bad=BAD,
         height=list(range(40, 52)),
     )
@@ -211,6 +213,17 @@ def test_the_components_gallery_has_the_largest_first(store):
     assert Page(path).pictures == [shown_name(index) for index in (0, 1, 2, 3, 4)]
     made = Page(create_components_gallery(store.location, num_images=1, descending=False))
     assert made.pictures == [shown_name(3), shown_name(4)]
+
+
+def test_exact_copies_are_told_from_near_ones_in_every_gallery(store):
+    """By bytes and by pixels, with thumbnails or without."""
+    for thumbnails in (True, False):
+        pairs = Page(create_duplicates_gallery(work_dir=store.location, thumbnails=thumbnails)).source
+        rows = [row for row in pairs.split("<tr>") if "exact copy" in row]
+        assert len(rows) == 2 and "1.0000" in rows[0] and "0.9700" in rows[1]
+        groups = Page(create_components_gallery(store.location, thumbnails=thumbnails))
+        figures = groups.source.split("<figure>")[1:]
+        assert [number for number, figure in enumerate(figures) if "exact copy" in figure] == [0, 1, 3, 4]
 
 
 def test_without_thumbnails_no_picture_is_in_a_gallery(store):

@@ -28,24 +28,21 @@ GROUP_PICTURES = 12
 class PairView:
     """Two pictures. value: what the column `distance` holds; whether it falls or rises with likeness: the metric says.
 
-    both: whether the second stands in the first column of the file, too.
+    both: whether the second stands in the first column of the file, too. exact: whether they are exact copies.
     """
 
     first: Picture
     second: Picture
     value: float
-    both: bool = False
-
-    @property
-    def exact(self) -> bool:
-        return self.first.is_copy_of(self.second)
+    both: bool
+    exact: bool
 
 
 @dataclass(frozen=True)
 class Component:
-    """A component of two images or more. members: (count,) rows, byte-identical ones next to each other.
+    """A component of two images or more. members: (count,) rows, exact copies next to each other.
 
-    exact: (count,) bool, whether another member has the same bytes. closest: (count,) the value of each member's
+    exact: (count,) bool, whether another member is an exact copy of it. closest: (count,) the value of each member's
     closest pair inside the group, NaN where none is stored. low: the least similarity of its edges.
     """
 
@@ -146,25 +143,41 @@ def _rows_of(pairs: Pairs, rows: np.ndarray) -> Pairs:
     return Pairs(pairs.source[rows], pairs.target[rows], pairs.value[rows])
 
 
-def view_pairs(album: Album, pairs: Pairs, limit: int) -> Iterator[PairView]:
-    """The first `limit` rows."""
+def read_contents(store: Store, files: PictureSet, names: pa.Array) -> np.ndarray:
+    """(n,) int64: by exact_copies.csv those of `names` with one number are exact copies of each other.
+
+    Where there is no such file, each has a number of its own.
+    """
+    stands = names
+    if store.exists(files.of(layout.EXACT_COPIES_CSV)):
+        table = read_csv(store.fetch(files.of(layout.EXACT_COPIES_CSV)), layout.EXACT_COPIES_HEADER)
+        copy, of = (table[column].cast(_NAMES).combine_chunks() for column in ("filename", "copy_of"))
+        for _ in range(2):  # what is copied byte for byte may itself be of another
+            stands = pc.coalesce(of.take(pc.index_in(stands, copy)), stands)
+    return stands.dictionary_encode().indices.to_numpy().astype(np.int64)
+
+
+def view_pairs(album: Album, pairs: Pairs, contents: np.ndarray, limit: int) -> Iterator[PairView]:
+    """The first `limit` rows. contents: `read_contents`; where it does not know, the bytes as they are now tell."""
     source, target = pairs.source[:limit].tolist(), pairs.target[:limit].tolist()
     both = np.isin(pairs.target[:limit], pairs.source).tolist()
     album.ask(index for row in zip(source, target, strict=True) for index in row)
     for first, second, value, also in zip(source, target, pairs.value[:limit].tolist(), both, strict=True):
-        yield PairView(album[first], album[second], value, also)
+        one, other = album[first], album[second]
+        exact = bool(contents[first] == contents[second]) or one.is_copy_of(other)
+        yield PairView(one, other, value, also, exact)
 
 
 class Components:
     """The components of two images or more, the largest first (or last), then by id.
 
-    components: the table of components.parquet. digests: (n,) the column sha256. pairs: indices as the rows of both.
+    components: the table of components.parquet. contents: `read_contents`. pairs: indices as the rows of both.
     """
 
-    def __init__(self, components: pa.Table, digests: pa.ChunkedArray, pairs: Pairs, *, largest_first: bool = True):
+    def __init__(self, components: pa.Table, contents: np.ndarray, pairs: Pairs, *, largest_first: bool = True):
         self._component = components["component_id"].to_numpy()
         self._low = components["min_distance"].to_numpy()
-        self._digests, self._closest = digests, _closest_inside(pairs, self._component)
+        self._contents, self._closest = contents, _closest_inside(pairs, self._component)
         ids, first = np.unique(self._component, return_index=True)
         count = components["count"].to_numpy()[first]
         order = np.lexsort((ids, -count if largest_first else count))
@@ -182,8 +195,7 @@ class Components:
         return [self._group(by_id[id_]) for id_ in ids]
 
     def _group(self, members: np.ndarray) -> Component:
-        digests = self._digests.take(pa.array(members)).to_pylist()
-        codes = np.array([digest or str(row) for digest, row in zip(digests, members, strict=True)])
+        codes = self._contents[members]
         _, first, code, count = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
         order = np.argsort(first[code], kind="stable")
         members = members[order]

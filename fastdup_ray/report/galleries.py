@@ -16,6 +16,7 @@ from fastdup_ray.report.findings import (
     each_once,
     measure_of,
     read_config,
+    read_contents,
     read_names,
     read_pairs,
     set_of,
@@ -99,7 +100,8 @@ def create_components_gallery(
     components = pq.read_table(_fetch(store, name))
     images = pq.read_table(_fetch(store, layout.IMAGES))
     names, pairs = read_pairs(_fetch(store, similarity_of_indexed(store)), read_names(store))
-    groups = Components(components, images["sha256"], pairs, largest_first=descending)
+    contents = read_contents(store, INDEXED, names)
+    groups = Components(components, contents, pairs, largest_first=descending)
     with Album(names, images, side=_side(store, INDEXED, thumbnails)) as album:
         items = list(view_groups(album, groups, num_images))
     order = f"the {'largest' if descending else 'smallest'} group first"
@@ -147,9 +149,10 @@ def _first_pairs(
     measure = measure_of(config) if config or not rises else "distance"
     if not descending:  # the order of the file, never its values: whether they fall or rise depends on the metric
         pairs = Pairs(pairs.source[::-1], pairs.target[::-1], pairs.value[::-1])
-    side = _side(store, set_of(store, name), thumbnails)
-    with Album(names, side=side) as album:
-        return list(view_pairs(album, pairs, num_images)), len(pairs), measure
+    files = set_of(store, name)
+    contents = read_contents(store, files, names)
+    with Album(names, side=_side(store, files, thumbnails)) as album:
+        return list(view_pairs(album, pairs, contents, num_images)), len(pairs), measure
 
 
 def _side(store: Store, files: PictureSet, thumbnails: bool | None) -> int:
