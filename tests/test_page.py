@@ -150,7 +150,7 @@ def test_bytes_to_reclaim_are_those_of_files_that_can_go(tmp_path):
     )
     made = again(store)
     assert {group["id"]: group["reclaim"] for group in made.lists["groups"]["items"]} == {0: 10, 1: 0, 2: 7}
-    assert made.of(3, "fixed") == "a frame of a video"
+    assert made.of(3, "fixed") == "inside an archive or a video"
     assert "<dd>17 bytes</dd>" in made.source
 
 

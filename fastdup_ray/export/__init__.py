@@ -82,7 +82,8 @@ def export(
 
 def _plan(source: Store, run: FinishedRun, plan: Location | None) -> tuple[list[PlanRow], str]:
     if plan is not None:
-        return read_plan(os.path.expanduser(plan)), os.fspath(plan)
+        return read_plan(plan), os.fspath(plan)
     if source.exists(layout.PLAN_CSV):
-        return read_plan(source.fetch(layout.PLAN_CSV)), os.path.join(source.location, layout.PLAN_CSV)
+        own = os.path.join(source.location, layout.PLAN_CSV)
+        return read_plan(own), own
     return suggest(run), "what the command plan suggests"

@@ -15,8 +15,7 @@ from PIL import Image
 
 from fastdup_ray.actions.finished import FinishedRun
 from fastdup_ray.actions.plan import PlanRow
-from fastdup_ray.inputs.archive import split as split_member
-from fastdup_ray.inputs.video import split_frame
+from fastdup_ray.inputs import stands_alone
 from fastdup_ray.manifest import STATISTICS
 from fastdup_ray.result import RunResult
 from fastdup_ray.sealed import printable
@@ -49,7 +48,7 @@ def _samples(run: FinishedRun, result: RunResult, plan: dict[str, PlanRow]) -> I
         names = run.names.slice(start, ROWS).to_pylist()
         for place, fact in enumerate(table.slice(start, ROWS).to_pylist()):
             name = os.fsdecode(names[place])
-            if split_frame(name) is None and ("!/" not in name or split_member(name) is None):
+            if stands_alone(name):
                 yield _sample(name, fact, plan.get(name), outlier[start + place])
 
 

@@ -9,12 +9,12 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs import archive, bucket, folder, inventory, listfile, s3, s3_listing
 from fastdup_ray.inputs.patterns import Patterns
-from fastdup_ray.inputs.sources import frame_of, opened, read, source_of, stat
+from fastdup_ray.inputs.sources import frame_of, opened, read, source_of, stands_alone, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
 from fastdup_ray.records import ImageRef
 from fastdup_ray.s3 import is_s3
 
-__all__ = ["check_inputs", "frame_of", "list_images", "opened", "read", "source_of", "stat"]
+__all__ = ["check_inputs", "frame_of", "list_images", "opened", "read", "source_of", "stands_alone", "stat"]
 
 
 def list_images(config: RunConfig) -> Iterator[ImageRef]:

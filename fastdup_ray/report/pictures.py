@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fastdup_ray import layout
-from fastdup_ray.inputs.archive import split as split_member
-from fastdup_ray.inputs.video import split_frame
+from fastdup_ray.inputs import stands_alone
 from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.report.thumbnails import Album, Thumbnail
 from fastdup_ray.sealed import printable
@@ -50,11 +49,7 @@ def why_fixed(name: str, is_reference: bool) -> str:
     """Why a picture can only be kept, in words; "" where it is a file that may go."""
     if is_reference:
         return "a reference picture, always kept"
-    if split_frame(name) is not None:
-        return "a frame of a video"
-    if "!/" in name and split_member(name) is not None:
-        return "in an archive"
-    return ""
+    return "" if stands_alone(name) else "inside an archive or a video"
 
 
 class Pictures:
