@@ -122,9 +122,14 @@ class Browser:
         for left in self.downloads.iterdir():
             left.unlink()
         self.click(words, "#tray")
-        return self.until(
-            lambda: next((path for path in self.downloads.iterdir() if path.suffix in (".csv", ".json")), None)
-        )
+
+        def whole() -> Path | None:
+            files = list(self.downloads.iterdir())  # a name is reserved, empty, before the content comes to stand there
+            return (
+                files[0] if len(files) == 1 and files[0].suffix != ".crdownload" and files[0].stat().st_size else None
+            )
+
+        return self.until(whole)
 
     def requests(self) -> list[str]:
         """The addresses of all that was asked for since the page was opened."""

@@ -10,7 +10,7 @@ from fastdup_ray.report.page import write_report
 from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import Store
 from tests.conftest import cloudy, encode
-from tests.pages import group_rows, write_finished
+from tests.pages import changed, group_rows, write_finished
 
 NAMES = (
     "<img src=x onerror=alert(1)>.jpg",
@@ -50,6 +50,9 @@ def make_odd(folder: Path) -> tuple[Store, list[str]]:
             Path(path).write_bytes(encode(cloudy(COMPONENT[row]).resize(sizes[row]), "JPEG", quality=80 + row % 10))
     shutil.copyfile(paths[0], paths[1])
     sizes[1] = sizes[0]
+    for row, path in enumerate(paths):
+        if row != GONE:
+            os.utime(path, ns=(changed(row), changed(row)))
     features = group_rows(COMPONENT)
     features[1] = features[0]
     features[3] = -features[2]  # a chain: its ends are strangers

@@ -1,21 +1,22 @@
 """Decisions in a browser: keys, the plan file that comes of them, and back. The plan is read by its own reader."""
 
 import csv
-import http.server
-import json
 import shutil
 import threading
 
 import pytest
 from selenium.webdriver import Keys
 
-from fastdup_ray import make_plan
-from fastdup_ray.actions.plan import read_plan
+from fastdup_ray import layout, make_plan
+from fastdup_ray.actions.plan import read_plan, write_plan
+from fastdup_ray.actions.serve import Server
+from fastdup_ray.actions.served import Served
 from fastdup_ray.report.page import write_report
 from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import open_store
 from tests.browser.odd import make_odd, write_odd_report
 from tests.conftest import run_inline, save_cloudy
+from tests.integration.helpers import call
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def actions(rows):
     return {row.filename: row.action for row in rows}
 
 
-def test_keys_decide_and_the_plan_file_says_so(opened, odd):
+def test_keys_decide_and_the_plan_file_says_so(opened, odd, tmp_path, capsys):
     _, paths = odd
     opened.keys("n", "a")  # the chain of four: keeps the fourth, drops the rest
     opened.keys("n", "x")  # the next one: not duplicates
@@ -64,6 +65,11 @@ def test_keys_decide_and_the_plan_file_says_so(opened, odd):
     for row in dropped:
         assert row.size and len(row.sha256) == 64 and row.keeper in images
     assert read_plan(opened.download("plan.json")) == rows
+    # What the keeper of the fourth is, is gone: looked at and told, but not moved.
+    assert call("apply", opened.download("Save plan.csv"), "--quarantine", tmp_path / "quarantine") == 5
+    told = capsys.readouterr()
+    assert "3 pictures would go" in told.out and "gone.jpg" in told.out + told.err
+    assert not (tmp_path / "quarantine").exists()
 
 
 def test_a_plan_is_read_back_as_it_was(opened, page, tmp_path):
@@ -115,7 +121,7 @@ def test_rows_of_other_pictures_stay_in_the_plan(opened, odd, tmp_path):
         {"filename": "/elsewhere/too.jpg", "action": "drop", "keeper": "/elsewhere/kept.jpg", "similarity": 1, **cells},
     ]
     with open(tmp_path / "plan.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, list(read_header()))
+        writer = csv.DictWriter(file, layout.PLAN_HEADER)
         writer.writeheader()
         writer.writerows(rows)
     read_back(opened, tmp_path / "plan.csv")
@@ -129,12 +135,6 @@ def test_rows_of_other_pictures_stay_in_the_plan(opened, odd, tmp_path):
     rows = {row.filename: row for row in read_plan(opened.download("Save plan.csv"))}
     assert rows[known].dropped and not rows[strange].dropped and rows[strange].reason == "its keeper is dropped"
     assert rows["/elsewhere/too.jpg"].dropped
-
-
-def read_header():
-    from fastdup_ray.layout import PLAN_HEADER
-
-    return PLAN_HEADER
 
 
 def test_one_of_a_group_stays_and_so_does_a_reference(opened):
@@ -218,79 +218,45 @@ def test_a_spreadsheet_may_write_semicolons_and_a_mark(opened, tmp_path):
     assert "3 to drop" in opened.texts(".card h3")[0]
 
 
-class Serving(http.server.BaseHTTPRequestHandler):
-    """As `serve` does: the page with its announcement, the plan with a tag, whole pictures."""
-
-    def do_GET(self):
-        server = self.server
-        if self.path == "/":
-            policy = 'content="default-src'
-            head, _, tail = server.html.partition('<meta http-equiv="Content-Security-Policy"')
-            rest = tail.partition(">")[2]
-            assert policy in tail
-            meta = '<meta name="fastdup-server" data-plan="plan" data-picture="picture/">'
-            return self.answer(200, (head + meta + rest).encode(), "text/html; charset=utf-8")
-        if self.path == "/plan":
-            return self.answer(200, server.plan, "application/json")
-        server.asked.append(self.path)
-        return self.answer(200, server.picture, "image/jpeg")
-
-    def do_PUT(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers["If-Match"] != self.server.tag:
-            return self.answer(412, b"Changed by another page: load the page again.", "text/plain")
-        assert self.headers["Content-Type"] == "application/json"
-        self.server.plan, self.server.puts = body, self.server.puts + 1
-        self.answer(204, b"", "text/plain")
-
-    def answer(self, status, body, kind):
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("ETag", self.server.tag)
-        if status != 204:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def served(page, odd):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Serving)
-    server.html, server.asked, server.puts = page.read_text(encoding="utf-8"), [], 0
-    server.plan = json.dumps({"format": "fastdup-ray plan 1", "pictures": []}).encode()
-    with open(odd[1][0], "rb") as file:
-        server.picture = file.read()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    """The real server, on a run without a plan."""
+    store, _ = odd
+    store.remove(layout.PLAN_CSV)
+    with Server(Served(store.location)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+    store.remove(layout.PLAN_CSV)
 
 
-def test_a_server_keeps_decisions_and_gives_whole_pictures(browser, served, tmp_path):
-    served.tag = '"one"'
-    browser.open(f"http://127.0.0.1:{served.server_port}/")
+def test_a_server_keeps_decisions_and_gives_whole_pictures(browser, served, odd):
+    store, paths = odd
+    plan = f"{store.location}/{layout.PLAN_CSV}"
+    browser.open(served.url)
     browser.until(lambda: browser.text("#stored") == "saved in plan.csv of the run")
     browser.keys("n", "a")
-    browser.until(lambda: served.puts == 1)
-    (tmp_path / "plan.json").write_bytes(served.plan)
-    assert sum(row.dropped for row in read_plan(tmp_path / "plan.json")) == 3
+    browser.until(lambda: store.exists(layout.PLAN_CSV))
+    assert {row.filename for row in read_plan(plan) if row.dropped} == {*paths[:3]}
     browser.driver.refresh()
     browser.until(lambda: "3 to drop" in browser.texts(".card h3")[0])
     browser.keys("n", Keys.ENTER)
-    browser.until(lambda: len(served.asked) >= 2)
-    assert set(served.asked) <= {f"/picture/{row}" for row in range(14)}
+    sources = "return [...document.querySelectorAll('.stage img')].map((image) => image.src)"
+    assert browser.js(sources)[0] == f"{served.url}picture/3"
+    widths = "return [...document.querySelectorAll('.stage img')].map((image) => image.naturalWidth)"
+    browser.until(lambda: browser.js(widths)[0] == 90)
     browser.keys(Keys.ESCAPE)
-    served.tag = '"another"'
+    asked = {url for url in browser.requests() if not url.startswith(("data:", "about:"))}
+    assert asked and all(url.startswith(served.url) for url in asked)
+    edited = [row for row in read_plan(plan) if not row.dropped]
+    write_plan(store, layout.PLAN_CSV, edited)  # somebody else, meanwhile
     browser.js("document.querySelectorAll('.card')[1].focus()")
     browser.keys("x")
-    browser.until(lambda: browser.text("#stored") == "not kept: Changed by another page: load the page again.")
-    assert served.puts == 1
-    browser.logged("browser")  # it says that 412 came
+    browser.until(lambda: browser.text("#stored").startswith("not kept: "))
+    assert "load the page again" in browser.text("#stored") and read_plan(plan) == edited
+    browser.logged("browser")  # it complains of the refusal
 
 
 def test_a_scoring_has_its_leaks(browser, tmp_path):

@@ -35,9 +35,12 @@ def base(row):
     return visible(NAMES[row].rpartition("/")[2])
 
 
-def names_of(browser, card=".card"):
+def names_of(browser):
     """The names on each card."""
-    return [[found.text for found in element.find_elements("css selector", ".name")] for element in browser.all(card)]
+    return browser.js("""
+        const texts = (card) => [...card.querySelectorAll(".name")].map((found) => found.innerText);
+        return [...document.querySelectorAll(".card")].map(texts);
+    """)
 
 
 def test_the_head_tells_what_came_out(opened):
