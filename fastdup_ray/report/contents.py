@@ -64,7 +64,7 @@ LARGEST = 29_000_000
 
 @dataclass(frozen=True)
 class Contents:
-    """data: for the script. thumbnails: data URIs. values: (m,) of all pairs, each once.
+    """data: for the script. thumbnails: data URIs. values: (m,) of all pairs, each once. labels: (n,), where there are.
 
     reclaim: bytes of all but one picture of each group, None where there are no groups; of exact copies alone.
     """
@@ -72,6 +72,7 @@ class Contents:
     data: dict[str, Any]
     thumbnails: list[str]
     values: np.ndarray
+    labels: pa.ChunkedArray | None
     reclaim: int | None
     reclaim_exact: int
 
@@ -122,9 +123,9 @@ def make_contents(store: Store, summary: dict[str, Any], files: PictureSet, *, t
         "lists": lists,
     }
     uris = [thumbnail.data_uri for thumbnail in made.values() if thumbnail.data_uri]
-    return Contents(
-        data, uris, found.pairs.value, groups.reclaim_all if groups else None, exact.reclaim_all if exact else 0
-    )
+    labels = found.facts["label"].slice(0, found.n) if found.conflicts is not None else None
+    reclaim = groups.reclaim_all if groups else None
+    return Contents(data, uris, found.pairs.value, labels, reclaim, exact.reclaim_all if exact else 0)
 
 
 class _Finished:

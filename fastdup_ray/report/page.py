@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from fastdup_ray import layout
 from fastdup_ray.actions.plan import BY_HAND, JSON_FORMAT
@@ -32,6 +33,9 @@ TILES = {
     "label_conflicts": "label conflicts",
 }
 """Name in the summary's counts -> words on the page."""
+
+LABELS = 50
+"""Of which the number of images is told."""
 
 SENTENCE = ("threshold", "ccthreshold", "lower_threshold", "nearest_neighbors_k", "distance")
 """Parameters that decide what is on the page."""
@@ -82,7 +86,7 @@ def _told(contents: Contents, config: dict[str, Any], summary: dict[str, Any], f
         "histogram": _histogram(contents.values, asked) if len(contents.values) else None,
         "pairs": len(contents.values),
         "measure": measure_of(config),
-        "tables": list(_tables(config, summary)),
+        "tables": list(_tables(config, summary, contents.labels)),
         "version": summary.get("version", ""),
         "data": contents.data | {"plan": plan, "invisible": INVISIBLE},
         "thumbnails": contents.thumbnails,
@@ -123,13 +127,26 @@ def _histogram(values: np.ndarray, config: dict[str, Any]) -> Histogram:
     return make_histogram(values, {name: config[name] for name in names if name in config})
 
 
-def _tables(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def _tables(
+    config: dict[str, Any], summary: dict[str, Any], labels: pa.ChunkedArray | None
+) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Captions and rows of what stands behind the fold."""
     yield "Parameters", [(name, _in_words(value)) for name, value in config.items()]
     parts = {"seconds": "Seconds", "neighbors": "Neighbours", "model": "Model", "fingerprint": "Fingerprint"}
     for name, caption in parts.items():
         if facts := summary.get(name):
             yield caption, [(name, _in_words(value)) for name, value in facts.items()]
+    if labels is not None:
+        yield "Images by label", [(label, f"{count:,}") for label, count in _most_common(labels)]
+
+
+def _most_common(labels: pa.ChunkedArray) -> list[tuple[str, int]]:
+    """Labels and their numbers of images, the most common first; the last counts all others."""
+    counted = {row["values"]: row["counts"] for row in labels.value_counts().to_pylist()}
+    unlabelled = counted.pop(None, 0)
+    ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    rest = {f"{len(ranked) - LABELS:,} other labels": sum(n for _, n in ranked[LABELS:]), "no label": unlabelled}
+    return ranked[:LABELS] + [(words, count) for words, count in rest.items() if count]
 
 
 def _in_words(value: Any) -> str:
