@@ -94,6 +94,7 @@ def test_what_is_no_finished_run_is_said_in_one_line(tmp_path, capsys, made):
         save_cloudy(tmp_path / "in", 2)
         run_inline(tmp_path / "in", tmp_path / "out", run_mode=1)
     before = files_below(tmp_path)
+    capsys.readouterr()
     assert call("gallery", tmp_path / "out") == 1
     told = capsys.readouterr().err
     assert "No finished run in" in told and told.count("\n") == 1
