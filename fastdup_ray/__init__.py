@@ -22,8 +22,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "config": ["RunConfig"],
         "errors": ["FastdupError"],
         "evaluation.leakage": ["Leakage", "leakage"],
+        "export": ["export"],
         "features": ["load_binary", "load_binary_feature", "load_binary_features", "save_binary_feature"],
         "pipeline": ["deduplicate"],
+        "report.again": ["make_pages"],
         "report.galleries": [
             "create_components_gallery",
             "create_duplicates_gallery",

@@ -13,6 +13,8 @@ from fastdup_ray.config import TURI_NAMES, RunConfig
 from fastdup_ray.errors import ConfigError, FastdupError, NewPairsError
 from fastdup_ray.evaluation import evaluate, leakage
 from fastdup_ray.evaluation.leakage import NOT_TAKEN, THRESHOLD
+from fastdup_ray.export import FORMATS, export
+from fastdup_ray.report.again import make_pages
 from fastdup_ray.telling import log_as_asked
 from fastdup_ray.version import __version__
 
@@ -101,6 +103,44 @@ def _evaluate(location: str, truth: str, **options: str | None) -> None:
     you like, edit (what was done to a copy; empty for an original).
     """
     print(evaluate(location, truth, **options).text())
+
+
+@cli.command("gallery")
+@click.argument("work_dir", metavar="WORK_DIR")
+@click.option("--save-path", metavar="FOLDER", help="Where the pages go.  [WORK_DIR]")
+@click.option(
+    "--num-images", type=click.IntRange(1), default=20, metavar="N", help="Pairs or groups in a gallery.  [20]"
+)
+@click.option(
+    "--thumbnails/--no-thumbnails",
+    default=None,
+    help=f"{RunConfig.model_fields['thumbnails'].description} Not given: as the run was asked.",
+)
+def _gallery(work_dir: str, **options: Any) -> None:
+    """Makes the report and the galleries again from the outputs of a finished run, which may be in a bucket."""
+    for path in make_pages(work_dir, **options):
+        print(path)
+
+
+@cli.command("export")
+@click.argument("work_dir", metavar="WORK_DIR")
+@click.option("--format", type=click.Choice(list(FORMATS)), required=True, help="What other programs read.")
+@click.option("--save-path", metavar="FILE", help="The file to write.  [one in WORK_DIR]")
+@click.option(
+    "--plan",
+    metavar="FILE",
+    help="Says what is dropped.  [plan.csv of WORK_DIR; where there is none, what the command plan suggests]",
+)
+@click.option("--null", is_flag=True, help="End each name of a list with a NUL, for xargs -0.")
+def _export(work_dir: str, **options: Any) -> None:
+    """Writes what a finished run found for other programs.
+
+    \b
+    fiftyone   a JSON that fiftyone.Dataset.from_json loads
+    drop-list  the files that the plan drops, one a line
+    keep-list  all other good pictures, one a line
+    """
+    print(export(work_dir, **options).text())
 
 
 def _leakage(train: str, test: str, fail_over: int | None, as_json: bool, **flags: Any) -> None:

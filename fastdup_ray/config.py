@@ -208,6 +208,10 @@ class RunConfig(BaseModel):
     ] = False
     s3_requester_pays: Annotated[Switch, Field(description="Agree to pay for what is read of S3 buckets.")] = False
     report: Annotated[Switch, Field(description="Write report/index.html.")] = True
+    thumbnails: Annotated[
+        Switch,
+        Field(description="Put small pictures into the report; without them, for private data, it has names only."),
+    ] = True
     reuse: Annotated[Switch, Field(description="Take over the features that the work_dir already has.")] = True
     overwrite: Annotated[
         Switch, Field(description="Replace the outputs of an earlier run on entirely other pictures.")

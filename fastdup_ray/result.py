@@ -1,27 +1,51 @@
-"""What a run hands back."""
+"""What a run hands back: its outputs as Arrow tables."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fastdup_ray import layout
-from fastdup_ray.layout import INDEXED, PictureSet
+from fastdup_ray.errors import InputError
+from fastdup_ray.layout import INDEXED, SCORED, PictureSet
+from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import open_store
+from fastdup_ray.tables import printable_column, read_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NUMBERS = {"distance": pa.float64(), "component_id": pa.int64()}
+"""Columns of CSV files that hold numbers; all others hold text."""
 
 
 @dataclass(frozen=True)
 class RunResult:
     """The outputs of a run, read when they are asked for. summary: as in summary.json.
 
-    files: which set of pictures it was about; after a scoring, the one that was scored.
+    files: which set of pictures it was about; after a scoring, the one that was scored. Each table is a `pa.Table`,
+    with `to_pandas()` for those who have pandas; names that are not UTF-8 have their bytes as `\\xNN`.
     """
 
     work_dir: str
     summary: dict[str, Any]
     files: PictureSet = INDEXED
+
+    @classmethod
+    def open(cls, work_dir: str, *, scored: bool = False) -> Self:
+        """The result of a run that has finished in `work_dir`, or of the last scoring; `InputError` where none has."""
+        files = SCORED if scored else INDEXED
+        store = open_store(Path(work_dir).expanduser() if "://" not in work_dir else work_dir)
+        try:
+            return cls(store.location, read_json(store, files.of(layout.SUMMARY)), files)
+        except FileNotFoundError:
+            what = "scoring" if scored else "run"
+            raise InputError(
+                f"No finished {what} in {store.location!r}: name the work_dir of one, or run first."
+            ) from None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -33,22 +57,77 @@ class RunResult:
     @property
     def images(self) -> pa.Table:
         """images.parquet, or test_images.parquet."""
-        return self._table(self.files.of(layout.IMAGES))
+        return self._parquet(self.files.of(layout.IMAGES))
 
     @property
     def similarity(self) -> pa.Table:
-        """similarity.parquet: from, to, distance."""
-        return self._table(layout.SIMILARITY)
+        """similarity.parquet: from, to, distance; of the indexed set, whatever was scored since, unless this is of a
+        scoring."""
+        kept = layout.TRAIN_SIMILARITY
+        indexed = self.files is INDEXED and open_store(self.work_dir).exists(kept)
+        return self._parquet(kept if indexed else layout.SIMILARITY)
 
     @property
     def components(self) -> pa.Table:
         """components.parquet, of the indexed set; `FileNotFoundError` after run_cc=0."""
-        return self._table(layout.COMPONENTS)
+        return self._parquet(layout.COMPONENTS)
+
+    @property
+    def outliers(self) -> pa.Table:
+        """outliers.csv: from, to, distance, the farthest first."""
+        return self._csv(self.files.of(layout.OUTLIERS_CSV), layout.PAIRS_HEADER)
+
+    @property
+    def exact_copies(self) -> pa.Table:
+        """exact_copies.csv: filename, copy_of, kind (bytes or pixels)."""
+        return self._csv(self.files.of(layout.EXACT_COPIES_CSV), layout.EXACT_COPIES_HEADER)
+
+    @property
+    def bad(self) -> pa.Table:
+        """features.bad.csv: filename, error_code, message."""
+        return self._csv(self.files.of(layout.BAD_CSV), layout.BAD_HEADER)
+
+    @property
+    def changes(self) -> pa.Table:
+        """changes.csv: change, component_id, from, to, distance; `FileNotFoundError` without `incremental`."""
+        return self._csv(layout.CHANGES_CSV, layout.CHANGES_HEADER)
+
+    @property
+    def label_conflicts(self) -> pa.Table:
+        """label_conflicts.csv: from, to, distance, label_from, label_to; `FileNotFoundError` without `labels`."""
+        return self._csv(self.files.of(layout.LABEL_CONFLICTS_CSV), layout.LABEL_CONFLICTS_HEADER)
 
     @property
     def report(self) -> Path:
         """The HTML page."""
         return open_store(self.work_dir).fetch(self.files.of(layout.REPORT))
 
-    def _table(self, name: str) -> pa.Table:
+    def to_arrow(self) -> pa.Table:
+        """One row an image: images.parquet, of which file it is a copy (copy_of, copy_kind), and its component."""
+        table, copies = self.images, self.exact_copies
+        place = pc.index_in(table["filename"].cast(pa.large_string()), copies["filename"].combine_chunks())
+        table = table.append_column("copy_of", copies["copy_of"].take(place))
+        table = table.append_column("copy_kind", copies["kind"].take(place))
+        if self.files is INDEXED and open_store(self.work_dir).exists(layout.COMPONENTS):
+            components = self.components.drop_columns(["__id"])
+            for name in components.column_names:
+                table = table.append_column(name, components[name])
+        return table
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """The same as a data frame; needs pandas."""
+        return self.to_arrow().to_pandas()
+
+    def _parquet(self, name: str) -> pa.Table:
         return pq.read_table(open_store(self.work_dir).fetch(name))
+
+    def _csv(self, name: str, header: tuple[str, ...]) -> pa.Table:
+        table = read_csv(open_store(self.work_dir).fetch(name), header)
+        return pa.table({column: _typed(table[column], _NUMBERS.get(column)) for column in header})
+
+
+def _typed(column: pa.ChunkedArray, kind: pa.DataType | None) -> pa.ChunkedArray:
+    if kind is None:
+        return pa.chunked_array([printable_column(column.cast(pa.large_binary()).combine_chunks())], pa.large_string())
+    text = column.cast(pa.string())
+    return pc.if_else(pc.equal(text, ""), None, text).cast(kind)

@@ -191,7 +191,7 @@ def write_scored_outputs(
     summary = summary | {"counts": counts, "neighbors": neighbors.summary}
     write_config(store, config, SCORED)
     if config.report:
-        write_report(store, summary, SCORED)
+        write_report(store, summary, SCORED, thumbnails=config.thumbnails)
     else:
         store.remove(os.path.dirname(SCORED.of(layout.REPORT)))
     summary["seconds"] = summary["seconds"] | {"outputs": round(time.monotonic() - start, 3)}

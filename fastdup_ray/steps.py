@@ -201,7 +201,7 @@ def write_outputs(
         store.remove(layout.CHANGES_CSV)
     write_config(store, config)
     if config.report:
-        write_report(store, summary)
+        write_report(store, summary, thumbnails=config.thumbnails)
     else:
         store.remove(layout.REPORT)
     summary["seconds"] = summary["seconds"] | {"outputs": round(time.monotonic() - start, 3)}

@@ -1,7 +1,7 @@
 """Pairs and groups, read from finished outputs."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,29 +28,21 @@ GROUP_PICTURES = 12
 class PairView:
     """Two pictures. value: what the column `distance` holds; whether it falls or rises with likeness: the metric says.
 
-    both: whether the second stands in the first column of the file, too. labels: of both, where they are what is told.
+    both: whether the second stands in the first column of the file, too. exact: whether they are exact copies.
     """
 
     first: Picture
     second: Picture
     value: float
-    both: bool = False
-    labels: tuple[str, str] = ("", "")
-
-    @property
-    def exact(self) -> bool:
-        return self.first.is_copy_of(self.second)
-
-    @property
-    def weight(self) -> int:
-        return _weight([self.first, self.second])
+    both: bool
+    exact: bool
 
 
 @dataclass(frozen=True)
-class Group:
-    """A component of two images or more. members: (count,) rows, byte-identical ones next to each other.
+class Component:
+    """A component of two images or more. members: (count,) rows, exact copies next to each other.
 
-    exact: (count,) bool, whether another member has the same bytes. closest: (count,) the value of each member's
+    exact: (count,) bool, whether another member is an exact copy of it. closest: (count,) the value of each member's
     closest pair inside the group, NaN where none is stored. low: the least similarity of its edges.
     """
 
@@ -64,23 +56,19 @@ class Group:
 class GroupView:
     """A group and its first pictures."""
 
-    group: Group
+    group: Component
     pictures: list[Picture]
-
-    @property
-    def weight(self) -> int:
-        return _weight(self.pictures)
-
-
-def _weight(pictures: list[Picture]) -> int:
-    """Bytes that the pictures take in the page."""
-    return sum(len(picture.thumbnail.data_uri) for picture in pictures)
 
 
 def read_config(store: Store, files: PictureSet = INDEXED) -> dict[str, Any]:
     """config.json, or an empty dict where there is none: a CSV alone is enough for a gallery."""
     name = files.of(layout.CONFIG)
     return json.loads(store.fetch(name).read_bytes()) if store.exists(name) else {}
+
+
+def wants_thumbnails(store: Store, files: PictureSet = INDEXED, asked: bool | None = None) -> bool:
+    """Whether pages show pictures: as asked, or else as the run was; private data stay so."""
+    return read_config(store, files).get("thumbnails", True) if asked is None else asked
 
 
 def set_of(store: Store, name: str) -> PictureSet:
@@ -104,9 +92,9 @@ def measure_of(config: dict[str, Any]) -> str:
     return "similarity" if is_cosine(config) else f"{config['distance'].replace('_', ' ')} distance"
 
 
-def read_names(store: Store, files: PictureSet = INDEXED) -> pa.Array:
-    """(n,) raw names of the images, in the order of features.dat."""
-    table = read_csv(store.fetch(files.of(layout.FEATURES_CSV)), layout.FEATURES_HEADER)
+def read_names(store: Store, features_file: str = layout.FEATURES) -> pa.Array:
+    """(n,) raw names of the images, in the order of the features."""
+    table = read_csv(store.fetch(features_file + ".csv"), layout.FEATURES_HEADER)
     return table["filename"].cast(_NAMES).combine_chunks()
 
 
@@ -155,29 +143,41 @@ def _rows_of(pairs: Pairs, rows: np.ndarray) -> Pairs:
     return Pairs(pairs.source[rows], pairs.target[rows], pairs.value[rows])
 
 
-def view_pairs(
-    album: Album, pairs: Pairs, limit: int, labels: Sequence[tuple[str, str]] | None = None
-) -> Iterator[PairView]:
-    """The first `limit` rows. labels: of each pair."""
-    labels = labels or [("", "")] * min(limit, len(pairs))
+def read_contents(store: Store, files: PictureSet, names: pa.Array) -> np.ndarray:
+    """(n,) int64: by exact_copies.csv those of `names` with one number are exact copies of each other.
+
+    Where there is no such file, each has a number of its own.
+    """
+    stands = names
+    if store.exists(files.of(layout.EXACT_COPIES_CSV)):
+        table = read_csv(store.fetch(files.of(layout.EXACT_COPIES_CSV)), layout.EXACT_COPIES_HEADER)
+        copy, of = (table[column].cast(_NAMES).combine_chunks() for column in ("filename", "copy_of"))
+        for _ in range(2):  # what is copied byte for byte may itself be of another
+            stands = pc.coalesce(of.take(pc.index_in(stands, copy)), stands)
+    return stands.dictionary_encode().indices.to_numpy().astype(np.int64)
+
+
+def view_pairs(album: Album, pairs: Pairs, contents: np.ndarray, limit: int) -> Iterator[PairView]:
+    """The first `limit` rows. contents: `read_contents`; where it does not know, the bytes as they are now tell."""
     source, target = pairs.source[:limit].tolist(), pairs.target[:limit].tolist()
     both = np.isin(pairs.target[:limit], pairs.source).tolist()
     album.ask(index for row in zip(source, target, strict=True) for index in row)
-    values = pairs.value[:limit].tolist()
-    for first, second, value, also, told in zip(source, target, values, both, labels[:limit], strict=True):
-        yield PairView(album[first], album[second], value, also, told)
+    for first, second, value, also in zip(source, target, pairs.value[:limit].tolist(), both, strict=True):
+        one, other = album[first], album[second]
+        exact = bool(contents[first] == contents[second]) or one.is_copy_of(other)
+        yield PairView(one, other, value, also, exact)
 
 
-class Groups:
+class Components:
     """The components of two images or more, the largest first (or last), then by id.
 
-    components: the table of components.parquet. digests: (n,) the column sha256. pairs: indices as the rows of both.
+    components: the table of components.parquet. contents: `read_contents`. pairs: indices as the rows of both.
     """
 
-    def __init__(self, components: pa.Table, digests: pa.ChunkedArray, pairs: Pairs, *, largest_first: bool = True):
+    def __init__(self, components: pa.Table, contents: np.ndarray, pairs: Pairs, *, largest_first: bool = True):
         self._component = components["component_id"].to_numpy()
         self._low = components["min_distance"].to_numpy()
-        self._digests, self._closest = digests, _closest_inside(pairs, self._component)
+        self._contents, self._closest = contents, _closest_inside(pairs, self._component)
         ids, first = np.unique(self._component, return_index=True)
         count = components["count"].to_numpy()[first]
         order = np.lexsort((ids, -count if largest_first else count))
@@ -186,7 +186,7 @@ class Groups:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def first(self, limit: int) -> list[Group]:
+    def first(self, limit: int) -> list[Component]:
         ids = self._ids[:limit]
         rows = np.flatnonzero(np.isin(self._component, ids))
         rows = rows[np.argsort(self._component[rows], kind="stable")]
@@ -194,13 +194,12 @@ class Groups:
         by_id = {self._component[members[0]]: members for members in np.split(rows, starts) if len(members)}
         return [self._group(by_id[id_]) for id_ in ids]
 
-    def _group(self, members: np.ndarray) -> Group:
-        digests = self._digests.take(pa.array(members)).to_pylist()
-        codes = np.array([digest or str(row) for digest, row in zip(digests, members, strict=True)])
+    def _group(self, members: np.ndarray) -> Component:
+        codes = self._contents[members]
         _, first, code, count = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
         order = np.argsort(first[code], kind="stable")
         members = members[order]
-        return Group(members, count[code[order]] > 1, self._closest[members], float(self._low[members[0]]))
+        return Component(members, count[code[order]] > 1, self._closest[members], float(self._low[members[0]]))
 
 
 def _closest_inside(pairs: Pairs, component: np.ndarray) -> np.ndarray:
@@ -214,37 +213,10 @@ def _closest_inside(pairs: Pairs, component: np.ndarray) -> np.ndarray:
     return closest
 
 
-def view_groups(album: Album, groups: Groups, limit: int) -> Iterator[GroupView]:
+def view_groups(album: Album, groups: Components, limit: int) -> Iterator[GroupView]:
     """The first `limit` groups, of each the first pictures."""
     found = groups.first(limit)
     album.ask(index for group in found for index in group.members[:GROUP_PICTURES].tolist())
     for group in found:
         pictures = [album[index] for index in islice(group.members.tolist(), GROUP_PICTURES)]
         yield GroupView(group, pictures)
-
-
-@dataclass(frozen=True)
-class Extreme:
-    """The pictures at one end of one of the statistics. values: what the column of images.parquet says of each."""
-
-    title: str
-    column: str
-    pictures: list[Picture]
-    values: list[float]
-
-
-_ENDS = (("Darkest", "brightness", 1), ("Brightest", "brightness", -1), ("Most blurred", "blur", 1))
-"""Title, column, and 1 where the least comes first."""
-
-
-def view_extremes(album: Album, images: pa.Table, limit: int) -> Iterator[Extreme]:
-    """`limit` pictures of each kind, ties by row; nothing where images.parquet has no statistics."""
-    for title, column, direction in _ENDS:
-        known = pc.is_valid(images[column]).to_numpy() if column in images.column_names else np.zeros(0, bool)
-        rows = np.flatnonzero(known)
-        if len(rows) == 0:
-            continue
-        values = images[column].to_numpy()[rows]
-        first = np.argsort(direction * values, kind="stable")[:limit]
-        album.ask(rows[first].tolist())
-        yield Extreme(title, column, [album[row] for row in rows[first].tolist()], values[first].tolist())

@@ -8,23 +8,26 @@ import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.errors import ConfigError, WorkDirError
+from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.records import Pairs
 from fastdup_ray.report.findings import (
-    Groups,
+    Components,
     PairView,
     each_once,
     measure_of,
     read_config,
+    read_contents,
     read_names,
     read_pairs,
     set_of,
     similarity_of_indexed,
     view_groups,
     view_pairs,
+    wants_thumbnails,
 )
 from fastdup_ray.report.notebook import show_inline
 from fastdup_ray.report.rendering import render
-from fastdup_ray.report.thumbnails import Album
+from fastdup_ray.report.thumbnails import MAX_SIDE, Album
 from fastdup_ray.storage import Store, open_store
 
 Location = str | os.PathLike[str]
@@ -36,6 +39,7 @@ def create_duplicates_gallery(
     num_images: int = 20,
     descending: bool = True,
     work_dir: Location | None = None,
+    thumbnails: bool | None = None,
 ) -> str:
     """Writes duplicates.html: the most similar pairs, side by side. In a Jupyter notebook it is shown there as well.
 
@@ -44,11 +48,12 @@ def create_duplicates_gallery(
     save_path: folder to write to, made where it is not there; default: the folder of the CSV.
     num_images: pairs to show; (a, b) and (b, a) count once.
     descending: False shows the least similar pairs of the file, the least similar first.
+    thumbnails: False shows names only; None does what the run was asked to, where its config.json is there.
 
     Returns the path of the page. Raises `ConfigError`, `FileNotFoundError`, `DamagedError` with one line for the user.
     """
     store, name = _source("similarity_file", similarity_file, work_dir, layout.SIMILARITY_CSV)
-    items, total, measure = _first_pairs(store, name, num_images, descending, closest_first=True)
+    items, total, measure = _first_pairs(store, name, num_images, descending, thumbnails, closest_first=True)
     order = f"the {'most' if descending else 'least'} similar pair first"
     content = {"heading": "Duplicates", "kind": "pairs", "order": order, "items": items, "total": total}
     return _write(store, name, save_path, layout.DUPLICATES_HTML, measure, content)
@@ -63,6 +68,7 @@ def create_outliers_gallery(
     num_images: int = 20,
     descending: bool = True,
     work_dir: Location | None = None,
+    thumbnails: bool | None = None,
 ) -> str:
     """Writes outliers.html: the outliers, each beside its closest neighbour, the farthest first.
 
@@ -71,7 +77,7 @@ def create_outliers_gallery(
     page has one row.
     """
     store, name = _source("outliers_file", outliers_file, work_dir, layout.OUTLIERS_CSV)
-    items, total, measure = _first_pairs(store, name, num_images, descending, closest_first=False)
+    items, total, measure = _first_pairs(store, name, num_images, descending, thumbnails, closest_first=False)
     order = f"the {'farthest' if descending else 'least far'} first"
     content = {"heading": "Outliers", "kind": "outliers", "order": order, "items": items, "total": total}
     return _write(store, name, save_path, layout.OUTLIERS_HTML, measure, content)
@@ -82,6 +88,7 @@ def create_components_gallery(
     save_path: Location | None = None,
     num_images: int = 20,
     descending: bool = True,
+    thumbnails: bool | None = None,
 ) -> str:
     """Writes components.html: the groups of similar pictures, the largest first.
 
@@ -93,8 +100,9 @@ def create_components_gallery(
     components = pq.read_table(_fetch(store, name))
     images = pq.read_table(_fetch(store, layout.IMAGES))
     names, pairs = read_pairs(_fetch(store, similarity_of_indexed(store)), read_names(store))
-    groups = Groups(components, images["sha256"], pairs, largest_first=descending)
-    with Album(names, images) as album:
+    contents = read_contents(store, INDEXED, names)
+    groups = Components(components, contents, pairs, largest_first=descending)
+    with Album(names, images, side=_side(store, INDEXED, thumbnails)) as album:
         items = list(view_groups(album, groups, num_images))
     order = f"the {'largest' if descending else 'smallest'} group first"
     content = {"heading": "Groups", "kind": "groups", "order": order, "items": items, "total": len(groups)}
@@ -127,7 +135,7 @@ def _check_number(num_images: int) -> None:
 
 
 def _first_pairs(
-    store: Store, name: str, num_images: int, descending: bool, *, closest_first: bool
+    store: Store, name: str, num_images: int, descending: bool, thumbnails: bool | None, *, closest_first: bool
 ) -> tuple[list[PairView], int, str]:
     """The first pairs of a CSV, how many there are, each counted once, and what their values are.
 
@@ -141,8 +149,15 @@ def _first_pairs(
     measure = measure_of(config) if config or not rises else "distance"
     if not descending:  # the order of the file, never its values: whether they fall or rise depends on the metric
         pairs = Pairs(pairs.source[::-1], pairs.target[::-1], pairs.value[::-1])
-    with Album(names) as album:
-        return list(view_pairs(album, pairs, num_images)), len(pairs), measure
+    files = set_of(store, name)
+    contents = read_contents(store, files, names)
+    with Album(names, side=_side(store, files, thumbnails)) as album:
+        return list(view_pairs(album, pairs, contents, num_images)), len(pairs), measure
+
+
+def _side(store: Store, files: PictureSet, thumbnails: bool | None) -> int:
+    """Pixels of the longer side of a thumbnail; 0: none are made."""
+    return MAX_SIDE if wants_thumbnails(store, files, thumbnails) else 0
 
 
 def _write(
@@ -150,7 +165,13 @@ def _write(
 ) -> str:
     """Writes a gallery of `name` in `source`, shows it in a notebook, returns its path."""
     target = source if save_path is None else open_store(os.path.expanduser(save_path))
-    html = render("gallery.html", source=os.path.join(source.location, name), measure=measure, **content)
+    html = render(
+        "gallery.html",
+        ("base.css", "gallery.css"),
+        source=os.path.join(source.location, name),
+        measure=measure,
+        **content,
+    )
     try:
         target.prepare()
     except WorkDirError as error:

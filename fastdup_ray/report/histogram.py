@@ -1,19 +1,23 @@
-"""How many pairs have which value, as rectangles of an SVG."""
+"""How many pairs have which value, as the bars of an SVG of any width."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-WIDTH, HEIGHT, BINS = 480, 110, 40
+BINS = 60
+LEAST = 1.5
+"""Percent of the height that a bar has at least: a single pair can be seen beside a million."""
 
 
 @dataclass(frozen=True)
 class Bar:
+    """x, height: in percent of the width and the height. low, high: the values at its sides."""
+
     x: float
-    y: float
-    width: float
     height: float
+    low: float
+    high: float
     title: str
 
 
@@ -25,15 +29,14 @@ class Mark:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Bars and marks in a box of width by height units; low, high: the values at its sides; most: pairs in a bar."""
+    """low, high: the values at its sides; most: pairs in a bar; step: the width of a bar in percent."""
 
     bars: list[Bar]
     marks: list[Mark]
     low: float
     high: float
     most: int
-    width: int = WIDTH
-    height: int = HEIGHT
+    step: float = 100 / BINS
 
 
 def make_histogram(values: np.ndarray, marks: Mapping[str, float]) -> Histogram:
@@ -44,17 +47,20 @@ def make_histogram(values: np.ndarray, marks: Mapping[str, float]) -> Histogram:
         low -= 0.01
     edges = np.linspace(low, high, BINS + 1)
     counts, _ = np.histogram(values, edges)
-    step, most = WIDTH / BINS, int(counts.max())
-    bars = []
-    for bar, count in enumerate(counts.tolist()):
-        height = max(HEIGHT * count / most, 1) if count else 0  # a single pair can be seen beside a million
-        title = f"{edges[bar]:.3f} to {edges[bar + 1]:.3f}: {count:,}"
-        if count:
-            bars.append(
-                Bar(round(bar * step, 2), round(HEIGHT - height, 2), round(step - 1, 2), round(height, 2), title)
-            )
+    most = int(counts.max())
+    bars = [
+        Bar(
+            round(100 * bar / BINS, 3),
+            round(max(100 * count / most, LEAST), 3),
+            float(edges[bar]),
+            float(edges[bar + 1]),
+            f"{edges[bar]:.3f} to {edges[bar + 1]:.3f}: {count:,}",
+        )
+        for bar, count in enumerate(counts.tolist())
+        if count
+    ]
     places = [
-        Mark(round(WIDTH * (value - low) / (high - low), 2), f"{name} {value:g}")
+        Mark(round(100 * (value - low) / (high - low), 3), f"{name} {value:g}")
         for name, value in sorted(marks.items(), key=lambda mark: mark[1])
     ]
     return Histogram(bars, places, low, high, most)

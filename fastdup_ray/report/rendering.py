@@ -2,9 +2,11 @@
 
 import base64
 import hashlib
+import json
 import math
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,57 @@ from markupsafe import Markup
 from fastdup_ray.sealed import printable
 
 _FOLDER = Path(__file__).parent
-_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-"""Control characters, and those that turn the direction of a text: a name is shown as what it is."""
+INVISIBLE = r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+"""Control characters, and those that turn the direction of a text: a name is shown as what it is. For Python and for
+the script of a page alike."""
+
+_INVISIBLE = re.compile(INVISIBLE)
+_IMPORT = re.compile(r'^import\s[^;]*?\sfrom "\./[a-z]+\.js";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=const|let|function|class|async)", re.MULTILINE)
+_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
-def render(template: str, **content: Any) -> str:
-    """The page that `template` makes of `content`."""
-    style = (_FOLDER / "style.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    return _environment().get_template(template).render(style=Markup(style), policy=policy, **content)
+def render(template: str, styles: Iterable[str], modules: Iterable[str] = (), **content: Any) -> str:
+    """The page that `template` makes of `content`.
+
+    styles: CSS files of this folder. modules: JavaScript files of the folder `script`, each after those that it
+    imports. A page has one style and one script, which its policy knows by their digests; it allows nothing else.
+    """
+    style = "".join((_FOLDER / name).read_text(encoding="utf-8") for name in styles)
+    script = "".join(_joined((_FOLDER / "script" / name).read_text(encoding="utf-8")) for name in modules)
+    policy = {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "style-src": _source(style),
+        **({"script-src": _source(script)} if script else {}),
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            style=Markup(style),
+            script=Markup(script),
+            policy="; ".join(f"{name} {value}" for name, value in policy.items()),
+            **content,
+        )
+    )
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _joined(module: str) -> str:
+    """A module as a part of one script: without the imports of its neighbours, and what they make of its exports."""
+    return _EXPORT.sub("", _IMPORT.sub("", module))
+
+
+def in_script(content: Any) -> Markup:
+    """JSON that can stand inside a script element: nothing in it ends the element, or begins another."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.translate(_ESCAPES))
 
 
 def _environment() -> jinja2.Environment:
@@ -41,6 +84,7 @@ def _environment() -> jinja2.Environment:
         "in_bytes": in_bytes,
         "number": lambda number: f"{number:,}",
         "value": lambda value: "unknown" if value is None or math.isnan(value) else f"{value:.4f}",
+        "in_script": in_script,
     }
     return environment
 

@@ -1,4 +1,4 @@
-"""The report and the galleries, on a work_dir made by hand: its pictures have hostile names, and one is gone."""
+"""The galleries, on a work_dir made by hand: its pictures have hostile names, and one is gone."""
 
 import base64
 import hashlib
@@ -10,25 +10,22 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
 from fastdup_ray import layout
 from fastdup_ray.errors import ConfigError, DamagedError
-from fastdup_ray.report import page
 from fastdup_ray.report.galleries import (
     create_components_gallery,
     create_duplicates_gallery,
     create_outliers_gallery,
     generate_duplicates_gallery,
 )
-from fastdup_ray.report.histogram import make_histogram
-from fastdup_ray.report.page import write_report
 from fastdup_ray.report.rendering import in_bytes, visible
 from fastdup_ray.report.thumbnails import MAX_SIDE, make_thumbnail
 from fastdup_ray.storage import open_store
-from fastdup_ray.tables import encoded, printable_column, write_csv, write_parquet
+from fastdup_ray.tables import encoded
+from tests.pages import CONFIG, write_finished, write_pairs
 
 NAMES = (
     "<img src=x onerror=alert(1)>.jpg",
@@ -49,24 +46,8 @@ PAIRS = [(0, 1, 1.0), (1, 0, 1.0), (1, 2, 0.98), (3, 4, 0.97), (4, 3, 0.97), (5,
 ONCE = [(0, 1), (1, 2), (3, 4), (5, 6), (10, GONE)]
 OUTLIERS = [(7, 8, 0.1), (8, 7, 0.1), (9, 0, 0.2)]
 COMPONENTS = [0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 7]
+COPIES = [(1, 0, "bytes"), (4, 3, "pixels")]
 BAD = [("<b>bad</b>.jpg", "TRUNCATED", "image file is <i>truncated</i>"), ("no.jpg", "MISSING", "not there")]
-SUMMARY = {
-    "version": "0.1.0",
-    "counts": {
-        "entries": 1014,
-        "images": 1012,
-        "bad": 2,
-        "pairs": 7,
-        "outliers": 3,
-        "components": 3,
-        "exact_copies": 1,
-    },
-    "neighbors": {"index": "Flat", "recall": 0.9875},
-    "seconds": {"list": 0.5, "features": 12.25},
-    "model": {"sha256": "0123abcd"},
-    "warnings": ["k <1> is few"],
-}
-CONFIG = {"input_dir": "/in<put>", "threshold": 0.85, "ccthreshold": 0.96, "distance": "cosine", "max_pixels": 10_000}
 
 
 class Page(HTMLParser):
@@ -115,80 +96,20 @@ def photos(tmp_path):
 @pytest.fixture
 def store(tmp_path, photos):
     """The outputs of a run on `photos`."""
-    store = open_store(str(tmp_path / "out"))
-    store.prepare()
-    names = encoded(photos)
-    write_csv(store, layout.FEATURES_CSV, layout.FEATURES_HEADER, [np.arange(len(photos)), names])
-    for name, rows in ((layout.SIMILARITY_CSV, PAIRS), (layout.OUTLIERS_CSV, OUTLIERS)):
-        write_pairs(store, name, names, rows)
-    bad = list(zip(*BAD, strict=True))
-    write_csv(store, layout.BAD_CSV, layout.BAD_HEADER, [encoded(column) for column in bad])
-    digests = [hashlib.sha256(Path(path).read_bytes() if Path(path).exists() else b"").hexdigest() for path in photos]
-    facts = {"size": [12_345] * len(photos), "mtime_or_etag": ["1"] * len(photos), "sha256": digests}
-    shape = {"width": [60] * len(photos), "height": list(range(40, 52)), "format": ["JPEG"] * len(photos)}
-    images = {"index": np.arange(len(photos)), "filename": printable_column(names)} | facts | shape
-    write_parquet(store, layout.IMAGES, pa.table(images))
-    count = np.bincount(COMPONENTS)[COMPONENTS]
-    low = pa.array([0.98, 0.97, None, None, None, None, None, 0.9]).take(pa.array(COMPONENTS))
-    nothing = pa.nulls(len(photos), pa.float64())
-    columns = [np.arange(len(photos)), np.array(COMPONENTS), nothing, nothing, count, low]
-    write_parquet(store, layout.COMPONENTS, pa.table(columns, layout.COMPONENTS_HEADER))
-    with store.create(layout.CONFIG) as path:
-        path.write_text(json.dumps(CONFIG))
-    return store
-
-
-def write_pairs(store, name, names, rows):
-    columns = [names.take(pa.array([row[end] for row in rows], pa.int64())) for end in (0, 1)]
-    write_csv(store, name, layout.PAIRS_HEADER, [*columns, np.array([row[2] for row in rows], np.float64)])
-
-
-@pytest.fixture
-def report(store):
-    write_report(store, SUMMARY)
-    return Page(store.fetch(layout.REPORT))
+    return write_finished(
+        tmp_path / "out",
+        photos,
+        pairs=PAIRS,
+        outliers=OUTLIERS,
+        component=COMPONENTS,
+        copies=COPIES,
+        bad=BAD,
+        height=list(range(40, 52)),
+    )
 
 
 def shown_name(index):
     return visible(NAMES[index])
-
-
-def test_the_report_tells_counts_parameters_recall_and_time(report):
-    for text in (
-        "1,014",
-        "1,012",
-        "/in<put>",
-        "threshold 0.85",
-        "index Flat",
-        "recall 0.9875",
-        "12.8 seconds",
-        "k <1> is few",
-    ):
-        assert text in report.text
-    assert "5 pairs by similarity" in report.text
-    assert "ccthreshold 0.96" in report.text
-    assert "TRUNCATED" in report.text and "image file is <i>truncated</i>" in report.text
-
-
-def test_groups_come_largest_first_with_exact_copies_marked(report):
-    groups = re.findall(r"Group (\d+) · (\d+) pictures lowest similarity ([\d.]+)", " ".join(report.text.split()))
-    assert groups == [("1", "3", "0.9800"), ("2", "2", "0.9700"), ("3", "2", "0.9000")]
-    assert report.pictures[:7] == [shown_name(index) for index in (0, 1, 2, 3, 4, 10, GONE)]
-    marked = [bool(attributes) for attributes in report.all("span") if attributes.get("class") == "badge"]
-    assert len(marked) == 2 + 1  # two pictures of the first group, and their pair
-
-
-def test_the_report_counts_pairs_once_and_names_every_outlier(report):
-    pairs = [shown_name(index) for pair in ONCE for index in pair]
-    outliers = [shown_name(index) for row in OUTLIERS for index in row[:2]]
-    assert report.pictures[7:] == pairs + outliers
-    assert report.text.count("an outlier, too") == 2
-
-
-def test_a_missing_picture_is_a_placeholder(report):
-    placeholders = [attributes for attributes in report.all("div") if attributes.get("class") == "placeholder"]
-    assert len(placeholders) == 2
-    assert "the file does not exist" in report.text
 
 
 TAGS = """
@@ -202,8 +123,6 @@ ATTRIBUTES = """
 
 
 def made_pages(store):
-    write_report(store, SUMMARY)
-    yield str(store.fetch(layout.REPORT))
     for create in (create_duplicates_gallery, create_outliers_gallery, create_components_gallery):
         yield create(work_dir=store.location)
 
@@ -233,42 +152,6 @@ def test_no_page_asks_for_anything_else(store):
         assert policies == [
             f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
         ]
-
-
-def test_the_report_is_made_of_little(store, photos):
-    """No pairs, outliers, bad files or groups, and a summary without anything."""
-    for name in (layout.SIMILARITY_CSV, layout.OUTLIERS_CSV):
-        write_pairs(store, name, encoded(photos), [])
-    write_csv(store, layout.BAD_CSV, layout.BAD_HEADER, [encoded([])] * 3)
-    store.remove(layout.COMPONENTS)
-    write_report(store, {})
-    made = Page(store.fetch(layout.REPORT))
-    assert made.pictures == []
-    assert "run_cc=0" in made.text and made.text.count("There are none") == 3
-
-
-def test_the_report_says_how_much_it_leaves_out(store, monkeypatch):
-    for name, limit in (("GROUPS", 2), ("PAIRS", 3), ("OUTLIERS", 1), ("BAD", 1)):
-        monkeypatch.setattr(page, name, limit)
-    write_report(store, SUMMARY)
-    text = Page(store.fetch(layout.REPORT)).text
-    for shown in ("2 of 3 groups", "3 of 5 pairs", "1 of 3 outliers", "1 of 2 bad files"):
-        assert f"First {shown} shown." in text
-
-
-def test_the_report_stays_within_its_bytes(store, monkeypatch):
-    monkeypatch.setattr(page, "PAIR_BYTES", 1)
-    write_report(store, SUMMARY)
-    assert "First 1 of 5 pairs shown." in Page(store.fetch(layout.REPORT)).text
-
-
-def test_other_metrics_are_named_and_have_no_cosine_thresholds(store):
-    with store.create(layout.CONFIG) as path:
-        path.write_text(json.dumps(CONFIG | {"distance": "squared_euclidean"}))
-    write_report(store, SUMMARY)
-    made = Page(store.fetch(layout.REPORT))
-    assert "5 pairs by squared euclidean distance" in made.text
-    assert not [line for line in made.all("line") if line["class"] == "mark"]
 
 
 def test_the_duplicates_gallery_counts_pairs_once(store, tmp_path):
@@ -330,6 +213,29 @@ def test_the_components_gallery_has_the_largest_first(store):
     assert Page(path).pictures == [shown_name(index) for index in (0, 1, 2, 3, 4)]
     made = Page(create_components_gallery(store.location, num_images=1, descending=False))
     assert made.pictures == [shown_name(3), shown_name(4)]
+
+
+def test_exact_copies_are_told_from_near_ones_in_every_gallery(store):
+    """By bytes and by pixels, with thumbnails or without."""
+    for thumbnails in (True, False):
+        pairs = Page(create_duplicates_gallery(work_dir=store.location, thumbnails=thumbnails)).source
+        rows = [row for row in pairs.split("<tr>") if "exact copy" in row]
+        assert len(rows) == 2 and "1.0000" in rows[0] and "0.9700" in rows[1]
+        groups = Page(create_components_gallery(store.location, thumbnails=thumbnails))
+        figures = groups.source.split("<figure>")[1:]
+        assert [number for number, figure in enumerate(figures) if "exact copy" in figure] == [0, 1, 3, 4]
+
+
+def test_without_thumbnails_no_picture_is_in_a_gallery(store):
+    """As asked, or as the run was."""
+    assert "data:image" in Page(create_duplicates_gallery(work_dir=store.location)).source
+    for create in (create_duplicates_gallery, create_outliers_gallery, create_components_gallery):
+        assert "data:image" not in Page(create(work_dir=store.location, thumbnails=False)).source
+    with store.create(layout.CONFIG) as path:
+        path.write_text(json.dumps(CONFIG | {"thumbnails": False}))
+    made = Page(create_components_gallery(work_dir=store.location))
+    assert "data:image" not in made.source and shown_name(10) in made.text
+    assert "data:image" in Page(create_components_gallery(work_dir=store.location, thumbnails=True)).source
 
 
 def test_galleries_of_nothing_say_so(store, photos):
@@ -406,14 +312,6 @@ def test_a_truncated_or_huge_picture_has_a_placeholder(tmp_path, photos):
     huge = make_thumbnail(photos[10], max_pixels=100)
     assert not huge.data_uri and huge.problem == "more than 100 pixels"
     assert not make_thumbnail(str(tmp_path)).data_uri
-
-
-def test_the_histogram_counts_every_pair():
-    histogram = make_histogram(np.array([0.86, 0.9, 0.9, 1.0]), {"threshold": 0.85})
-    assert (histogram.low, histogram.high, histogram.most) == (0.85, 1.0, 2)
-    assert len(histogram.bars) == 3
-    assert histogram.marks[0].x == 0 and histogram.marks[0].text == "threshold 0.85"
-    assert len(make_histogram(np.array([1.0, 1.0]), {}).bars) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+"""A data set as FiftyOne exports it to JSON: `fiftyone.Dataset.from_json("fiftyone.json")` loads it.
+
+Source: https://docs.voxel51.com/api/fiftyone.core.dataset.html (from_json, from_dict): name, media_type and samples; a
+sample has filepath, tags, metadata (ImageMetadata) and fields of any names, labels as Classification.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+from PIL import Image
+
+from fastdup_ray.actions.finished import FinishedRun
+from fastdup_ray.actions.plan import PlanRow
+from fastdup_ray.inputs import stands_alone
+from fastdup_ray.manifest import STATISTICS
+from fastdup_ray.result import RunResult
+from fastdup_ray.sealed import printable
+
+FIELDS = ("sha256", "copy_of", "copy_kind", "component_id", "count", "pagerank", "degree", "min_distance")
+"""Columns of the result that become fields of the samples, beside the statistics."""
+
+ROWS = 10_000
+"""Samples that are made at a time."""
+
+
+def write_fiftyone(path: Path, run: FinishedRun, result: RunResult, plan: list[PlanRow], _: bool) -> int:
+    """Pictures that are files of their own; tags: keep or drop, as the plan says, and outlier."""
+    Image.init()
+    count = 0
+    with open(path, "w", encoding="utf-8") as file:
+        name = json.dumps(os.path.basename(result.work_dir.rstrip("/")) or "fastdup_ray")
+        file.write(f'{{"name": {name}, "media_type": "image", "samples": [')
+        for sample in _samples(run, result, {row.filename: row for row in plan}):
+            file.write((",\n" if count else "\n") + json.dumps(sample, ensure_ascii=False))
+            count += 1
+        file.write("\n]}\n")
+    return count
+
+
+def _samples(run: FinishedRun, result: RunResult, plan: dict[str, PlanRow]) -> Iterator[dict[str, Any]]:
+    table = result.to_arrow()
+    outlier = pc.is_in(table["filename"], result.outliers["from"]).to_pylist()
+    for start in range(0, table.num_rows, ROWS):
+        names = run.names.slice(start, ROWS).to_pylist()
+        for place, fact in enumerate(table.slice(start, ROWS).to_pylist()):
+            name = os.fsdecode(names[place])
+            if stands_alone(name):
+                yield _sample(name, fact, plan.get(name), outlier[start + place])
+
+
+def _sample(name: str, fact: dict[str, Any], planned: PlanRow | None, is_outlier: bool) -> dict[str, Any]:
+    tags = [planned.action if planned else "keep", *(["outlier"] if is_outlier else [])]
+    metadata = {
+        "_cls": "ImageMetadata",
+        "size_bytes": fact["size"],
+        "mime_type": Image.MIME.get(fact["format"] or ""),
+        "width": fact["width"],
+        "height": fact["height"],
+    }
+    sample: dict[str, Any] = {"filepath": printable(name), "tags": tags, "_media_type": "image", "metadata": metadata}
+    if fact.get("label") is not None:
+        sample["label"] = {"_cls": "Classification", "label": fact["label"]}
+    if planned and planned.keeper:
+        sample["keeper"] = printable(planned.keeper)
+    fields = {field: fact.get(field) for field in (*FIELDS, *STATISTICS)}
+    return sample | {field: value for field, value in fields.items() if value is not None}

@@ -1,0 +1,300 @@
+"""What the page of a run tells, as plain data for its script: pictures by their numbers on the page, and lists."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from os import fsdecode
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fastdup_ray import layout
+from fastdup_ray.actions.keepers import DEFAULT_RULES, Ranking, parse_rules, references
+from fastdup_ray.features import map_features
+from fastdup_ray.layout import INDEXED, SCORED, PictureSet
+from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, read_exact_copies
+from fastdup_ray.records import Pairs
+from fastdup_ray.report.findings import (
+    NO_NAMES,
+    each_once,
+    is_cosine,
+    measure_of,
+    read_config,
+    read_label_conflicts,
+    read_names,
+    read_pairs,
+    similarity_of_indexed,
+)
+from fastdup_ray.report.groups import Group, Groups, most_telling
+from fastdup_ray.report.pictures import LEFT_OUT, NO_ROOM, Pictures, read_facts, why_fixed
+from fastdup_ray.report.thumbnails import MAX_PIXELS
+from fastdup_ray.sealed import printable, read_json
+from fastdup_ray.storage import Store
+from fastdup_ray.tables import read_csv
+
+GROUPS, ENDS_OF_CHAIN, CARD = 2_000, 4, 6
+EXACT, PAIRS, OUTLIERS, LEAKS, CONFLICTS, CHANGES, BAD, EXTREMES = 1_000, 500, 200, 500, 200, 200, 5_000, 12
+"""What a page has at most: of each list the first; of a chain its ends; of a group so many at first sight."""
+
+MEMBERS, ALL_MEMBERS = (500, 200, 60, 30, 12, 8), 20_000
+"""Pictures of a group: the most of these numbers with which all groups have no more than `ALL_MEMBERS` together."""
+
+ENDS = (("Darkest", "brightness", 1), ("Brightest", "brightness", -1), ("Most blurred", "blur", 1))
+"""Title, column of images.parquet, and 1 where the least comes first."""
+
+_FILES = {
+    "groups": layout.COMPONENTS_CSV,
+    "exact": layout.EXACT_COPIES_CSV,
+    "leakage": layout.EXACT_COPIES_CSV,
+    "pairs": layout.SIMILARITY_CSV,
+    "outliers": layout.OUTLIERS_CSV,
+    "bad": layout.BAD_CSV,
+    "changes": layout.CHANGES_CSV,
+    "conflicts": layout.LABEL_CONFLICTS_CSV,
+}
+"""List -> the file that has all of it."""
+
+LARGEST = 29_000_000
+"""Characters of the data of a page with its thumbnails: the page stays under 30 MB."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """data: for the script. thumbnails: data URIs. values: (m,) of all pairs, each once. labels: (n,), where there are.
+
+    reclaim: bytes of all but one picture of each group, None where there are no groups; of exact copies alone.
+    """
+
+    data: dict[str, Any]
+    thumbnails: list[str]
+    values: np.ndarray
+    labels: pa.ChunkedArray | None
+    reclaim: int | None
+    reclaim_exact: int
+
+
+def make_contents(store: Store, summary: dict[str, Any], files: PictureSet, *, thumbnails: bool) -> Contents:
+    """Reads the outputs of a run or a scoring. summary: what summary.json has, or will have.
+
+    Raises `DamagedError` or `FileNotFoundError` where an output is not what the run wrote.
+    """
+    found = _Finished(store, summary, files)
+    lists: dict[str, Any] = {}
+    groups = exact = None
+    if files is INDEXED:
+        exact = found.exact()
+        chosen = most_telling(exact, np.zeros(len(exact)), EXACT)
+        if store.exists(layout.COMPONENTS):  # not with run_cc=0
+            groups, weakest = found.components()
+            lists["groups"] = found.cards(groups, most_telling(groups, weakest, GROUPS))
+        lists["exact"] = found.cards(exact, chosen)
+    else:
+        lists["leakage"] = found.leakage()
+    lists["pairs"] = found.rows(found.pairs, PAIRS)
+    lists["outliers"] = found.rows(found.outliers, OUTLIERS)
+    lists["bad"] = _bad(store, files)
+    if files is INDEXED and store.exists(layout.CHANGES_CSV):
+        lists["changes"] = found.changes(summary.get("changes", {}))
+    if found.conflicts is not None:
+        conflicts, told = found.conflicts
+        lists["conflicts"] = found.rows(conflicts, CONFLICTS)
+        for item, labels in zip(lists["conflicts"]["items"], told, strict=False):
+            item.extend(labels)
+    if extremes := list(found.extremes()):
+        lists["extremes"] = extremes
+    for name, file in _FILES.items():
+        if name in lists:
+            lists[name]["file"] = file if name == "pairs" else files.of(file)
+    found.want_the_rest()
+    columns, made = found.pictures.columns(), {}
+    if thumbnails:
+        room = LARGEST - len(json.dumps([columns, lists], ensure_ascii=False).encode())
+        made = found.pictures.thumbnails(found.config.get("max_pixels", MAX_PIXELS), room)
+    data = {
+        "scored": files is SCORED,
+        "measure": measure_of(found.config),
+        "cosine": is_cosine(found.config),
+        "run": f"{store.location}/{files.of(layout.REPORT)}",
+        "pictures": columns | found.pictures.places(made, NO_ROOM if thumbnails else LEFT_OUT),
+        "lists": lists,
+    }
+    uris = [thumbnail.data_uri for thumbnail in made.values() if thumbnail.data_uri]
+    labels = found.facts["label"].slice(0, found.n) if found.conflicts is not None else None
+    reclaim = groups.reclaim_all if groups else None
+    return Contents(data, uris, found.pairs.value, labels, reclaim, exact.reclaim_all if exact else 0)
+
+
+class _Finished:
+    """The outputs of a run that its page is made of. names: of the n images, then of others that the files tell of."""
+
+    def __init__(self, store: Store, summary: dict[str, Any], files: PictureSet):
+        self.store, self.files, self.summary = store, files, summary
+        self.config = read_config(store, files)
+        own = known = read_names(store, files.of(layout.FEATURES) if files is SCORED else _features_file(summary))
+        if files is SCORED:
+            indexed = read_names(store, _features_file(read_json(store, layout.SUMMARY)))
+            known = pa.concat_arrays([own, indexed]).unique()
+        similar = layout.SIMILARITY_CSV if files is SCORED else similarity_of_indexed(store)
+        names, pairs = read_pairs(store.fetch(similar), known)
+        names, self.outliers = read_pairs(store.fetch(files.of(layout.OUTLIERS_CSV)), names)
+        self.conflicts: tuple[Pairs, list[tuple[str, str]]] | None = None
+        if store.exists(files.of(layout.LABEL_CONFLICTS_CSV)):
+            names, conflicts, told = read_label_conflicts(store.fetch(files.of(layout.LABEL_CONFLICTS_CSV)), names)
+            self.conflicts = conflicts, told
+        self.copies = read_exact_copies(store, files, names, names)
+        self.names = names
+        self.pairs = each_once(pairs) if files is INDEXED else pairs
+        self.n, self.facts = len(own), read_facts(store, files, self.names)
+        self.sha256 = self.facts["sha256"]
+        self.contents = self.copies.contents(len(self.names))
+        self.pictures = Pictures(self.names, self.facts, self.contents)
+        self.later: list[list[int]] = []
+
+    def kind(self, first: int, second: int) -> str:
+        """How two pictures are exact copies, or ""."""
+        if self.sha256[first].is_valid and self.sha256[first] == self.sha256[second]:
+            return BYTES
+        return PIXELS if self.contents[first] == self.contents[second] else ""
+
+    def rows(self, pairs: Pairs, limit: int) -> dict[str, Any]:
+        """The first pairs, each as two pictures, value and kind."""
+        rows = zip(pairs.source[:limit].tolist(), pairs.target[:limit].tolist(), pairs.value.tolist(), strict=False)
+        return {"total": len(pairs), "items": [self._row(*row) for row in rows]}
+
+    def _row(self, first: int, second: int, value: float | None) -> list[Any]:
+        self.pictures.want((first, second))
+        return [self.pictures.number(first), self.pictures.number(second), value, self.kind(first, second)]
+
+    def leakage(self) -> dict[str, Any]:
+        """Of each new picture its copy or its closest indexed one: exact copies first, then from the closest on."""
+        pairs, copies = self.pairs, self.copies
+        copied = np.isin(pairs.source, copies.copy)
+        ends = zip(pairs.source[copied].tolist(), pairs.target[copied].tolist(), strict=True)
+        value = dict(zip(ends, pairs.value[copied].tolist(), strict=True))
+        exact = [(a, b, value.get((a, b))) for a, b in zip(copies.copy.tolist(), copies.of.tolist(), strict=True)]
+        exact.sort(key=lambda row: self.kind(*row[:2]))
+        first = np.sort(np.unique(pairs.source, return_index=True)[1])
+        first = first[~copied[first]]
+        near = list(
+            zip(*(part[first[:LEAKS]].tolist() for part in (pairs.source, pairs.target, pairs.value)), strict=True)
+        )
+        items = [self._row(*row) for row in (exact + near)[:LEAKS]]
+        return {"total": len(exact) + len(first), "exact": len(exact), "of": self.n, "items": items}
+
+    def extremes(self) -> Iterator[dict[str, Any]]:
+        """The pictures at the ends of the statistics, ties by row; none where images.parquet has no statistics."""
+        images = pq.read_table(self.store.fetch(self.files.of(layout.IMAGES)))
+        for title, column, direction in ENDS:
+            known = pc.is_valid(images[column]).to_numpy() if column in images.column_names else np.zeros(0, bool)
+            rows = np.flatnonzero(known)
+            if len(rows):
+                values = images[column].to_numpy()[rows]
+                first = np.argsort(direction * values, kind="stable")[:EXTREMES]
+                self.pictures.want(rows[first].tolist())
+                items = [
+                    [self.pictures.number(row), round(value, 1)]
+                    for row, value in zip(rows[first].tolist(), values[first].tolist(), strict=True)
+                ]
+                yield {"title": title, "column": column, "items": items}
+
+    def changes(self, counts: dict[str, int]) -> dict[str, Any]:
+        """Rows of changes.csv, of each kind the first: kind, component, two names, distance, two pictures or -1."""
+        table = read_csv(self.store.fetch(layout.CHANGES_CSV), layout.CHANGES_HEADER)
+        kinds = table["change"].combine_chunks().dictionary_encode()
+        code, kind = kinds.indices.to_numpy(), np.arange(len(kinds.dictionary))
+        shown = table.take(pa.array(np.concatenate([kind[:0], *(np.flatnonzero(code == k)[:CHANGES] for k in kind)])))
+        ends = [pc.index_in(shown[name].cast(NO_NAMES.type), self.names).fill_null(-1) for name in ("from", "to")]
+        items = []
+        for cells, first, second in zip(shown.to_pylist(), *(end.to_pylist() for end in ends), strict=True):
+            self.pictures.want(row for row in (first, second) if row >= 0)
+            numbers = [self.pictures.number(row) if row >= 0 else -1 for row in (first, second)]
+            items.append([*(printable(fsdecode(cell)) for cell in cells.values()), *numbers])
+        return {"total": table.num_rows, "counts": counts, "items": items}
+
+    @cached_property
+    def _of_each(self) -> tuple[Ranking, np.ndarray, np.ndarray]:
+        """Of the images: the order in which they are kept, the bytes that go with them, and their features."""
+        images, names = self.facts.slice(0, self.n), self.names.slice(0, self.n)
+        ranking = Ranking(parse_rules(DEFAULT_RULES), images, names)
+        weights = images["size"].fill_null(0).to_numpy().astype(np.int64)
+        weights[references(images)] = 0
+        inside = pc.or_(pc.match_substring(names, "!/"), pc.match_substring(names, "#t="))
+        for row in np.flatnonzero(inside.to_numpy(zero_copy_only=False)):
+            if why_fixed(fsdecode(names[row].as_py()), False):
+                weights[row] = 0
+        return ranking, weights, map_features(self.store, _features_file(self.summary), self.summary["d"])
+
+    def components(self) -> tuple[Groups, np.ndarray]:
+        """The components of two images or more, and the least similarity of the edges of each."""
+        table = pq.read_table(self.store.fetch(layout.COMPONENTS))
+        component = table["component_id"].to_numpy()
+        groups = Groups(component, *self._of_each)
+        ids, first = np.unique(component, return_index=True)
+        least = pc.fill_null(table["min_distance"], 1.0).to_numpy()[first]
+        return groups, least[np.searchsorted(ids, groups.id)]
+
+    def exact(self) -> Groups:
+        """Pictures with the same content."""
+        return Groups(self.contents[: self.n], *self._of_each)
+
+    def cards(self, groups: Groups, places: list[int]) -> dict[str, Any]:
+        """Groups to look at and to decide on; thumbnails first of the keepers, the closest and the least alike."""
+        counts = groups.count[places]
+        most = next((m for m in MEMBERS if np.minimum(counts, m).sum() <= ALL_MEMBERS), min(MEMBERS))
+        items = []
+        for group in groups.at(places):
+            shown = _shown(group, most)
+            self.pictures.want([*group.members[:2].tolist(), *group.strangers])
+            self.later.append(group.members[shown].tolist())
+            items.append(self._card(group, shown))
+        return {"total": len(groups), "items": items}
+
+    def want_the_rest(self) -> None:
+        """Thumbnails of all other pictures of groups, as far as there is room: first of those that a card shows."""
+        for part in (slice(0, CARD), slice(CARD, None)):
+            for members in self.later:
+                self.pictures.want(members[part])
+
+    def _card(self, group: Group, shown: np.ndarray) -> dict[str, Any]:
+        members = group.members[shown].tolist()
+        return {
+            "id": group.id,
+            "count": len(group.members),
+            "exact": len(group.members) - len(np.unique(self.contents[group.members])),
+            "members": [self.pictures.number(row) for row in members],
+            "similarity": group.similarity[shown].tolist(),
+            "kind": ["", *(self.kind(row, members[0]) for row in members[1:])],
+            "lowest": group.lowest,
+            "strangers": [members.index(row) for row in group.strangers],
+            "reason": group.reason,
+            "reclaim": group.reclaim,
+        }
+
+
+def _features_file(summary: dict[str, Any]) -> str:
+    return summary.get("features_file", layout.FEATURES)
+
+
+def _shown(group: Group, most: int) -> np.ndarray:
+    """Places of the members that a page has: of many the most and the least like the keeper, and the least alike."""
+    m = len(group.members)
+    if m <= most:
+        return np.arange(m)
+    strangers = np.flatnonzero(np.isin(group.members, group.strangers))
+    ends = min(ENDS_OF_CHAIN, most // 4)
+    return np.unique(np.concatenate([np.arange(most - ends - 2), np.arange(m - ends, m), strangers]))
+
+
+def _bad(store: Store, files: PictureSet) -> dict[str, Any]:
+    """Names, codes and reasons; none of features of one's own, which come without a list."""
+    if not store.exists(files.of(layout.BAD_CSV)):
+        return {"total": 0, "codes": [], "items": []}
+    table = read_csv(store.fetch(files.of(layout.BAD_CSV)), layout.BAD_HEADER)
+    counted = table["error_code"].value_counts().to_pylist()
+    codes = sorted(((fsdecode(code["values"]), code["counts"]) for code in counted), key=lambda code: -code[1])
+    items = [[printable(fsdecode(cell)) for cell in row.values()] for row in table.slice(0, BAD).to_pylist()]
+    return {"total": table.num_rows, "codes": codes, "items": items}

@@ -1,0 +1,152 @@
+"""The pictures of a page, each once: what is told of them, and their thumbnails within a number and a size."""
+
+import os
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fastdup_ray import layout
+from fastdup_ray.inputs import stands_alone
+from fastdup_ray.layout import INDEXED, PictureSet
+from fastdup_ray.report.thumbnails import Album, Thumbnail
+from fastdup_ray.sealed import printable
+from fastdup_ray.storage import Store
+from fastdup_ray.tables import printable_column
+
+FACTS = ("size", "mtime_or_etag", "sha256", "width", "height", "format", "label", "reference")
+
+MOST = 6_000
+"""Thumbnails of a page."""
+
+SIDES = {480: 16_500, 400: 13_500, 320: 10_200, 256: 7_600, 200: 5_300, 160: 3_700}
+"""Pixels of the longer side -> characters that such a thumbnail takes (mean of 135 photographs, in base64)."""
+
+NO_ROOM = "no thumbnail on this page"
+LEFT_OUT = "thumbnails were left out of this page"
+
+
+def read_facts(store: Store, files: PictureSet, names: pa.Array) -> pa.Table:
+    """`FACTS` of each of `names`, (n,) raw: the images of the set `files` in their order, then others, of the index.
+
+    Null where nothing is known.
+    """
+    own = pq.read_table(store.fetch(files.of(layout.IMAGES)))
+    tables = [own]
+    if len(names) > own.num_rows:
+        indexed = own if files is INDEXED else pq.read_table(store.fetch(layout.IMAGES))
+        others = printable_column(names.slice(own.num_rows)).cast(pa.large_string())
+        tables.append(indexed.take(pc.index_in(others, indexed["filename"].cast(pa.large_string()).combine_chunks())))
+    parts = [table.select([name for name in FACTS if name in table.column_names]) for table in tables]
+    return pa.concat_tables(parts, promote_options="default").combine_chunks()
+
+
+def why_fixed(name: str, is_reference: bool) -> str:
+    """Why a picture can only be kept, in words; "" where it is a file that may go."""
+    if is_reference:
+        return "a reference picture, always kept"
+    return "" if stands_alone(name) else "inside an archive or a video"
+
+
+class Pictures:
+    """Gives the pictures of a page their numbers, in the order in which they are first asked for.
+
+    names: (n,) raw. facts: `read_facts`. same: (n,) the row of the picture whose thumbnail stands for this one, too.
+    """
+
+    def __init__(self, names: pa.Array, facts: pa.Table, same: np.ndarray):
+        self._names, self._facts, self._same = names, facts, same
+        self._numbers: dict[int, int] = {}
+        self._wanted: dict[int, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def number(self, row: int) -> int:
+        """The number of a picture on the page."""
+        return self._numbers.setdefault(row, len(self._numbers))
+
+    def want(self, rows: Iterable[int]) -> None:
+        """Has thumbnails made of `rows`, as far as there is room after those that were wanted before."""
+        for row in rows:
+            if len(self._wanted) >= MOST:
+                return
+            self._wanted.setdefault(int(self._same[row]))
+
+    def thumbnails(self, max_pixels: int, room: int) -> dict[int, Thumbnail]:
+        """Row -> thumbnail of what was wanted, as large as their number allows.
+
+        room: characters that all of them may take; what does not find room is left out.
+        """
+        side = next((side for side, size in SIDES.items() if size * len(self._wanted) <= room), min(SIDES))
+        made: dict[int, Thumbnail] = {}
+        with Album(self._names, None, max_pixels, side) as album:
+            album.ask(self._wanted)
+            for row in self._wanted:
+                thumbnail = album[row].thumbnail
+                room -= len(thumbnail.data_uri) + 3
+                if room < 0:
+                    break
+                made[row] = thumbnail
+        return made
+
+    def columns(self) -> dict[str, list[Any]]:
+        """What the page knows of each picture: a list for each column.
+
+        folder: a place in the list `folders`, which end with the slash before the name, `base`.
+        """
+        rows = list(self._numbers)
+        names = [os.fsdecode(name) for name in self._names.take(pa.array(rows, pa.int64())).to_pylist()]
+        facts = self._facts.take(pa.array(rows, pa.int64())).to_pylist()
+        folders: dict[str, int] = {}
+        columns: dict[str, list[Any]] = {"row": rows, "folder": [], "base": []}
+        for name in names:
+            cut = name.rfind("/") + 1
+            columns["folder"].append(folders.setdefault(printable(name[:cut]), len(folders)))
+            columns["base"].append(printable(name[cut:]))
+        for column, told in _TOLD.items():
+            columns[column] = [told(fact, name) for fact, name in zip(facts, names, strict=True)]
+        return columns | {"folders": list(folders)}
+
+    def places(self, made: dict[int, Thumbnail], otherwise: str) -> dict[str, list[Any]]:
+        """thumb: the place of each picture's thumbnail among those that show something, or -1; problem: why.
+
+        otherwise: why of those that are not in `made`.
+        """
+        shown = {row: place for place, row in enumerate(row for row in made if made[row].data_uri)}
+        same = [int(self._same[row]) for row in self._numbers]
+        problems = [made[row].problem if row in made else otherwise for row in same]
+        return {"thumb": [shown.get(row, -1) for row in same], "problem": problems}
+
+
+def _date(facts: dict[str, Any], name: str) -> str:
+    """When the file was last changed, in UTC, to the minute; "" where the token does not say."""
+    token = (facts["mtime_or_etag"] or "").partition(":")[0]  # that of a member of an archive begins with the archive's
+    if "://" in name or not token.isdigit() or len(token) > 19:
+        return ""
+    return datetime.fromtimestamp(int(token) / 1e9, UTC).isoformat(" ", "minutes").removesuffix("+00:00")
+
+
+def _hex(_: dict[str, Any], name: str) -> str:
+    """The bytes of a name that is not UTF-8, else ""."""
+    return os.fsencode(name).hex() if printable(name) != name else ""
+
+
+_TOLD: dict[str, Callable[[dict[str, Any], str], Any]] = {
+    "hex": _hex,
+    "size": lambda facts, _: facts["size"],
+    "width": lambda facts, _: facts["width"],
+    "height": lambda facts, _: facts["height"],
+    "format": lambda facts, _: facts["format"] or "",
+    "date": _date,
+    "sha256": lambda facts, _: facts["sha256"] or "",
+    "etag": lambda facts, name: (facts["mtime_or_etag"] or "") if "://" in name else "",
+    "label": lambda facts, _: facts.get("label") or "",
+    "reference": lambda facts, _: bool(facts.get("reference")),
+    "fixed": lambda facts, name: why_fixed(name, bool(facts.get("reference"))),
+}
+"""Column of the page -> what it has of a picture's facts and its name."""

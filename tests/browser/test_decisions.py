@@ -1,0 +1,280 @@
+"""Decisions in a browser: keys, the plan file that comes of them, and back. The plan is read by its own reader."""
+
+import csv
+import shutil
+import threading
+
+import pytest
+from selenium.webdriver import Keys
+
+from fastdup_ray import layout, make_plan
+from fastdup_ray.actions.plan import read_plan, write_plan
+from fastdup_ray.actions.serve import Server
+from fastdup_ray.actions.served import Served
+from fastdup_ray.report.page import write_report
+from fastdup_ray.sealed import read_json
+from fastdup_ray.storage import open_store
+from tests.browser.odd import make_odd, write_odd_report
+from tests.conftest import run_inline, save_cloudy
+from tests.integration.helpers import call
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    return make_odd(tmp_path_factory.mktemp("odd"))
+
+
+@pytest.fixture(scope="module")
+def page(odd):
+    return write_odd_report(odd[0])
+
+
+@pytest.fixture
+def opened(browser, page):
+    browser.open(page)
+    return browser
+
+
+def read_back(browser, path):
+    browser.driver.find_element("css selector", "#plan-file").send_keys(str(path))
+    browser.until(lambda: "is read" in browser.text("#told") or "no plan" in browser.text("#told"))
+
+
+def actions(rows):
+    return {row.filename: row.action for row in rows}
+
+
+def test_keys_decide_and_the_plan_file_says_so(opened, odd, tmp_path, capsys):
+    _, paths = odd
+    opened.keys("n", "a")  # the chain of four: keeps the fourth, drops the rest
+    opened.keys("n", "x")  # the next one: not duplicates
+    opened.keys("n", "2")
+    assert [heading.split("\n")[-1].split("reclaim")[-1].strip() for heading in opened.texts(".card h3")][:3] == [
+        *("3 to drop", "not duplicates", "1 to drop")
+    ]
+    rows = read_plan(opened.download("Save plan.csv"))
+    by_name = {row.filename: row for row in rows}
+    assert {name: by_name[name].action for name in paths[:4]} == dict.fromkeys(paths[:3], "drop") | {paths[3]: "keep"}
+    assert all(by_name[name].keeper == paths[3] and by_name[name].rule == "user" for name in paths[:3])
+    assert by_name[paths[3]].reason.startswith("most pixels: 90 × 49")
+    assert [by_name[name].reason for name in paths[4:7]] == ["not duplicates"] * 3
+    assert by_name[paths[6]].filename == paths[6]  # which is no UTF-8
+    dropped = [row for row in rows if row.dropped]
+    assert len(dropped) == 4 and "4 pictures to drop" in opened.text(".totals")
+    images = {name: row for row, name in enumerate(paths)}
+    for row in dropped:
+        assert row.size and len(row.sha256) == 64 and row.keeper in images
+    assert read_plan(opened.download("plan.json")) == rows
+    # What the keeper of the fourth is, is gone: looked at and told, but not moved.
+    assert call("apply", opened.download("Save plan.csv"), "--quarantine", tmp_path / "quarantine") == 5
+    told = capsys.readouterr()
+    assert "3 pictures would go" in told.out and "gone.jpg" in told.out + told.err
+    assert not (tmp_path / "quarantine").exists()
+
+
+def test_a_plan_is_read_back_as_it_was(opened, page, tmp_path):
+    opened.keys("n", "a", "n", "x", "n", "1")
+    for words in ("Save plan.csv", "plan.json"):
+        saved = opened.download(words)
+        kept = tmp_path / saved.name
+        shutil.copyfile(saved, kept)
+        before = read_plan(kept)
+        opened.click("Forget all", "#tray")
+        assert "Nothing decided" in opened.text(".totals") and not opened.all(".state:not(:empty)")
+        read_back(opened, kept)
+        assert "not duplicates" in opened.texts(".card h3")[1]
+        after = read_plan(opened.download("plan.json"))
+        assert actions(after) == actions(before)
+        assert {row.filename: (row.keeper, row.rule, row.reason, row.similarity) for row in after} == {
+            row.filename: (row.keeper, row.rule, row.reason, row.similarity) for row in before
+        }
+
+
+def test_the_plan_of_the_command_is_read_changed_and_saved(opened, odd):
+    store, paths = odd
+    plan = make_plan(store.location, f"{store.location}/suggested.csv", threshold=0.9, overwrite=True)
+    read_back(opened, plan.path)
+    assert actions(read_plan(opened.download("Save plan.csv"))) == actions(plan.rows)
+    changed = next(row for row in plan.rows if row.dropped)
+    index = opened.js(
+        """const data = JSON.parse(document.getElementById("data").textContent);
+        return data.pictures.row.indexOf(arguments[0])""",
+        paths.index(changed.filename),
+    )
+    opened.press(opened.all(f"[data-member='{index}'] .keep")[0])
+    rows = {row.filename: row for row in read_plan(opened.download("Save plan.csv"))}
+    assert rows[changed.filename].action == "keep" and rows[changed.filename].rule == "user"
+    assert {name: row.action for name, row in rows.items() if name != changed.filename} == {
+        row.filename: row.action for row in plan.rows if row is not changed
+    }
+
+
+def test_rows_of_other_pictures_stay_in_the_plan(opened, odd, tmp_path):
+    """A page does not have all pictures; what a plan says of the others is not lost, and never contradicts itself."""
+    _, paths = odd
+    known, strange = paths[9], "/elsewhere/a, b.jpg"
+    cells = {"group": 7, "rule": "bytes", "reason": "by hand", "size": 5, "sha256": "", "etag": "", "reference": 0}
+    rows = [
+        {"filename": known, "action": "keep", "keeper": "", "similarity": "", **cells},
+        {"filename": strange, "action": "drop", "keeper": known, "similarity": 0.99, **cells},
+        {"filename": "/elsewhere/kept.jpg", "action": "keep", "keeper": "", "similarity": "", **cells},
+        {"filename": "/elsewhere/too.jpg", "action": "drop", "keeper": "/elsewhere/kept.jpg", "similarity": 1, **cells},
+    ]
+    with open(tmp_path / "plan.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, layout.PLAN_HEADER)
+        writer.writeheader()
+        writer.writerows(rows)
+    read_back(opened, tmp_path / "plan.csv")
+    assert "3 rows of the plan on pictures that are not on this page" in opened.text(".totals")
+    assert actions(read_plan(opened.download("plan.json"))) == {row["filename"]: row["action"] for row in rows}
+    opened.one("#search").send_keys("gpj")
+    figure = opened.js(
+        "return [...document.querySelectorAll('.picture')].find((found) => found.textContent.includes('2028line.jpg'))"
+    )
+    opened.press(figure.find_element("css selector", ".drop"))
+    rows = {row.filename: row for row in read_plan(opened.download("Save plan.csv"))}
+    assert rows[known].dropped and not rows[strange].dropped and rows[strange].reason == "its keeper is dropped"
+    assert rows["/elsewhere/too.jpg"].dropped
+
+
+def test_one_of_a_group_stays_and_so_does_a_reference(opened):
+    opened.one("#search").send_keys("script>alert")
+    card = opened.one(".card")
+    keep, drop = (card.find_elements("css selector", f".{action}") for action in ("keep", "drop"))
+    assert [found.is_enabled() for found in drop] == [False, True]  # the first is a reference picture
+    assert drop[0].get_attribute("title") == "a reference picture, always kept"
+    opened.js("document.querySelector('.card').focus()")
+    opened.keys("1")
+    assert "It cannot be dropped" in opened.text("#told") and len(keep) == 2
+    search = opened.one("#search")
+    search.clear()
+    search.send_keys("comma")
+    opened.js("document.querySelector('.card').focus()")
+    opened.keys("1", "2", "3")
+    assert opened.text("#told") == "One of them has to stay: keep another one first."
+    assert "2 to drop" in opened.text(".card h3")
+    rows = read_plan(opened.download("Save plan.csv"))
+    assert sorted(actions(rows).values()) == ["drop", "drop", "keep"]
+
+
+def test_undo_forget_and_the_filter_of_what_is_undecided(opened):
+    opened.keys("n", "a", "z")
+    assert "Nothing decided" in opened.text(".totals")
+    opened.keys("a", "u")
+    assert "Nothing decided" in opened.text(".totals")
+    opened.keys("a")
+    assert len(opened.all(".card")) == 4
+    opened.one("#undecided").click()
+    assert len(opened.all(".card")) == 3
+    opened.tab("Exact copies")
+    opened.click("Keep first, drop rest: all shown")
+    rows = read_plan(opened.download("Save plan.csv"))
+    assert sum(row.dropped for row in rows) == 3 + 1  # one copy is in the group that was decided before
+
+
+def test_pairs_are_decided_too(opened, odd):
+    _, paths = odd
+    opened.tab("Pairs")
+    opened.js("document.querySelectorAll('.card')[4].focus()")  # 7 and 8, which is a reference
+    opened.keys("1")
+    rows = {row.filename: row for row in read_plan(opened.download("Save plan.csv"))}
+    assert rows[paths[7]].dropped and rows[paths[7]].keeper == paths[8] and rows[paths[8]].reference
+
+
+def test_decisions_stay_in_the_browser(opened, page):
+    opened.keys("n", "a")
+    opened.until(lambda: opened.text("#stored").startswith("kept in this browser"))
+    opened.driver.get("about:blank")
+    opened.driver.get(page.as_uri())
+    opened.until(lambda: "3 to drop" in opened.texts(".card h3")[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("plan.json", '{"format": "other"}', "This is no plan: its format is not fastdup-ray plan 1."),
+        ("plan.json", "{", "This is no plan:"),
+        ("plan.csv", "a,b\n1,2\n", "This is no plan: the column filename is missing."),
+        ("plan.csv", "", "This is no plan: the column filename is missing."),
+    ],
+)
+def test_what_is_no_plan_changes_nothing(opened, tmp_path, name, content, told):
+    opened.keys("n", "a")
+    (tmp_path / name).write_text(content)
+    read_back(opened, tmp_path / name)
+    assert opened.text("#told").startswith(told)
+    assert "3 pictures to drop" in opened.text(".totals")
+
+
+def test_a_spreadsheet_may_write_semicolons_and_a_mark(opened, tmp_path):
+    opened.keys("n", "a")
+    saved = opened.download("Save plan.csv")
+    with open(saved, encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    with open(tmp_path / "edited.csv", "w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, delimiter=";").writerows(rows)
+    opened.click("Forget all", "#tray")
+    read_back(opened, tmp_path / "edited.csv")
+    assert "3 to drop" in opened.texts(".card h3")[0]
+
+
+@pytest.fixture
+def served(page, odd):
+    """The real server, on a run without a plan."""
+    store, _ = odd
+    store.remove(layout.PLAN_CSV)
+    with Server(Served(store.location)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+    store.remove(layout.PLAN_CSV)
+
+
+def test_a_server_keeps_decisions_and_gives_whole_pictures(browser, served, odd):
+    store, paths = odd
+    plan = f"{store.location}/{layout.PLAN_CSV}"
+    browser.open(served.url)
+    browser.until(lambda: browser.text("#stored") == "saved in plan.csv of the run")
+    browser.keys("n", "a")
+    browser.until(lambda: store.exists(layout.PLAN_CSV))
+    assert {row.filename for row in read_plan(plan) if row.dropped} == {*paths[:3]}
+    browser.driver.refresh()
+    browser.until(lambda: "3 to drop" in browser.texts(".card h3")[0])
+    browser.keys("n", Keys.ENTER)
+    sources = "return [...document.querySelectorAll('.stage img')].map((image) => image.src)"
+    assert browser.js(sources)[0] == f"{served.url}picture/3"
+    widths = "return [...document.querySelectorAll('.stage img')].map((image) => image.naturalWidth)"
+    browser.until(lambda: browser.js(widths)[0] == 90)
+    browser.keys(Keys.ESCAPE)
+    asked = {url for url in browser.requests() if not url.startswith(("data:", "about:"))}
+    assert asked and all(url.startswith(served.url) for url in asked)
+    edited = [row for row in read_plan(plan) if not row.dropped]
+    write_plan(store, layout.PLAN_CSV, edited)  # somebody else, meanwhile
+    browser.js("document.querySelectorAll('.card')[1].focus()")
+    browser.keys("x")
+    browser.until(lambda: browser.text("#stored").startswith("not kept: "))
+    assert "load the page again" in browser.text("#stored") and read_plan(plan) == edited
+    browser.logged("browser")  # it complains of the refusal
+
+
+def test_a_scoring_has_its_leaks(browser, tmp_path):
+    """Run modes 3 and 4: which new picture stands among the indexed ones."""
+    paths = save_cloudy(tmp_path / "train", 5)
+    (tmp_path / "test").mkdir()
+    shutil.copyfile(paths[2], tmp_path / "test" / "leak.jpg")
+    save_cloudy(tmp_path / "test" / "more", 1, (80, 80))
+    run_inline(tmp_path / "train", tmp_path / "out")
+    run_inline(tmp_path / "test", tmp_path / "out", run_mode=3)
+    store = open_store(str(tmp_path / "out"))
+    browser.open(store.fetch("test_report/index.html"))
+    assert browser.texts("[role=tab]")[0].startswith("Leakage")
+    card = browser.all(".card")[0].text
+    assert "leak.jpg" in card and "0002.jpg" in card and "same bytes" in card and "indexed" in card
+    browser.keys("n", "1")
+    rows = {row.filename: row for row in read_plan(browser.download("Save plan.csv"))}
+    assert rows[str(tmp_path / "test" / "leak.jpg")].keeper == str(paths[2])
+    write_report(store, read_json(store, "summary.json"))  # the indexed set's own page still stands
+    browser.open(store.fetch("report/index.html"))
+    assert browser.texts("[role=tab]")[0].startswith("Groups")

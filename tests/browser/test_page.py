@@ -1,0 +1,394 @@
+"""The report in a browser: every list, the slider, search and orders, keys, the viewer, and that nothing gets out."""
+
+import re
+import shutil
+
+import pytest
+from selenium.webdriver import Keys
+
+from fastdup_ray import layout
+from fastdup_ray.report.page import write_report
+from fastdup_ray.report.rendering import visible
+from fastdup_ray.sealed import read_json
+from tests.bench.report_page import make_groups
+from tests.browser.odd import NAMES, make_odd, write_odd_report
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """Store and paths of the run with hostile names."""
+    return make_odd(tmp_path_factory.mktemp("odd"))
+
+
+@pytest.fixture(scope="module")
+def page(odd):
+    return write_odd_report(odd[0])
+
+
+@pytest.fixture
+def opened(browser, page):
+    browser.open(page)
+    return browser
+
+
+def base(row):
+    return visible(NAMES[row].rpartition("/")[2])
+
+
+def names_of(browser):
+    """The names on each card."""
+    return browser.js("""
+        const texts = (card) => [...card.querySelectorAll(".name")].map((found) => found.innerText);
+        return [...document.querySelectorAll(".card")].map(texts);
+    """)
+
+
+def test_the_head_tells_what_came_out(opened):
+    tiles = dict(zip(opened.texts(".tiles dt"), opened.texts(".tiles dd:not(.more)"), strict=True))
+    assert tiles["images"] == "14" and tiles["bad files"] == "2" and tiles["exact copies"] == "2"
+    assert tiles["groups"] == "4" and tiles["outliers"] == "2" and tiles["near copies"] == "3"
+    assert tiles["could be reclaimed"].endswith("kB")
+    told = opened.text(".sentence")
+    for words in ("threshold 0.85", "ccthreshold 0.96", "index Flat", "recall of the index 0.9875", "12.8 seconds"):
+        assert words in told
+    assert opened.text("h1") == "/in<put>"
+    opened.click("Largest group")  # needs no scrolling
+    assert opened.js("return document.activeElement.getAttribute('aria-label')").startswith("Group 1, 4 pictures")
+
+
+def test_every_tab_shows_its_list(opened):
+    tabs = opened.texts("[role=tab]")
+    assert [tab.split("\n")[0].rstrip("0123456789 ") for tab in tabs] == [
+        *("Groups", "Exact copies", "Pairs", "Outliers", "Bad files", "What changed", "Dark, bright, blurred")
+    ]
+    assert names_of(opened) == [
+        [base(row) for row in rows] for rows in (order_of(opened, 0), order_of(opened, 1), order_of(opened, 2), [8, 7])
+    ]
+    opened.tab("Exact copies")
+    assert [sorted(names) for names in names_of(opened)] == [sorted([base(0), base(1)]), sorted([base(4), base(6)])]
+    opened.tab("Pairs")
+    assert names_of(opened)[0] == [base(0), base(1)] and len(names_of(opened)) == 6
+    assert "same bytes" in opened.all(".card")[0].text
+    opened.tab("Outliers")
+    assert names_of(opened) == [[base(12), base(13)], [base(13), base(12)]]
+    assert "its closest neighbour" in opened.all(".card")[0].text
+    opened.tab("Bad files")
+    assert opened.texts(".bad tbody tr")[0].split("\n")[0] == "<b>bad.jpg"
+    assert "image file is <i>truncated</i>" in opened.text(".bad") and "1 TRUNCATED, 1 MISSING" in opened.text("main")
+    opened.tab("What changed")
+    cards = opened.texts(".card h3")
+    assert cards == ["New picture", "Picture that went", "New pair, similarity 1.0000", "New group, 3 pictures"]
+    assert "removed <i>.jpg" in opened.all(".card")[1].text
+    opened.tab("Dark, bright, blurred")
+    assert opened.texts(".card h3") == ["Darkest", "Brightest", "Most blurred"]
+    assert names_of(opened)[0][0] == base(0) and "brightness 10.0" in opened.all(".card")[0].text
+
+
+def test_one_click_leads_to_what_matters_most(opened):
+    """The largest group, the worst chain, the most bytes, every bad file: as the data say, computed here anew."""
+    groups = opened.js("return JSON.parse(document.getElementById('data').textContent).lists.groups.items")
+    largest, worst, most = (
+        max(groups, key=lambda group: group["count"]),
+        min(groups, key=lambda group: group["lowest"]),
+        max(groups, key=lambda group: group["reclaim"]),
+    )
+    numbers = (
+        "return [...document.activeElement.querySelectorAll('[data-member]')].map((found) => +found.dataset.member)"
+    )
+    for words, group in (("Largest group", largest), ("Worst chain", worst), ("Most bytes to reclaim", most)):
+        opened.click(words)
+        assert opened.js(numbers) == group["members"]
+    opened.click("Bad files")
+    assert len(opened.texts(".bad tbody tr")) == 2
+
+
+def test_no_word_of_the_script_is_on_the_page(opened):
+    """Such as undefined, where something is not there."""
+    for tab in opened.all("[role=tab]"):
+        opened.js("arguments[0].click()", tab)
+        assert not re.search(r"undefined|null|NaN|\[object", opened.text("body"))
+    opened.tab("Outliers")
+    opened.press(opened.all(".card")[0].find_element("css selector", ".strong"))
+    assert not re.search(r"undefined|null|NaN|\[object", opened.text(".viewer"))
+    opened.keys(Keys.ESCAPE)
+
+
+def order_of(browser, place):
+    """The rows of a card, by the data of the page."""
+    return browser.js(
+        """
+        const data = JSON.parse(document.getElementById("data").textContent);
+        return data.lists.groups.items[arguments[0]].members.map((number) => data.pictures.row[number]);
+    """,
+        place,
+    )
+
+
+def test_a_group_tells_its_keeper_why_and_its_lowest_similarity(opened):
+    card = opened.all(".card")[0]
+    figures = card.find_elements("css selector", "figure")
+    assert len(figures) == 4 and "4 pictures" in card.text and "1 exact copy" in card.text
+    keeper = figures[0].find_element("css selector", ".keeper").text
+    assert keeper.startswith("Keeper most pixels: 90 × 49")  # the fourth is the largest
+    assert figures[0].find_element("css selector", ".name").text == base(3)
+    lowest = float(card.find_element("css selector", ".weak").text.split()[-1])
+    assert lowest == pytest.approx(-1, abs=0.01)  # the ends of the chain are opposite
+    assert "least alike in this group" in card.text
+    shown = figures[0].text
+    assert "90 × 49" in shown and "kB" in shown and "JPEG" in shown and "2023-11-14" in shown
+    image = figures[0].find_element("css selector", "img")
+    assert image.size["width"] / image.size["height"] == pytest.approx(90 / 49, rel=0.02)
+    gone = opened.all(".card")[2]
+    assert "no picture: the file does not exist" in gone.text
+
+
+def test_the_slider_narrows_what_is_shown_and_the_bars(opened):
+    opened.tab("Pairs")
+    assert len(opened.all(".card")) == 6
+    low = opened.one("#range-from")
+    low.send_keys(*[Keys.ARROW_RIGHT] * 130)  # of 200 steps from 0.85 to 1
+    opened.until(lambda: len(opened.all(".card")) < 6)
+    values = [float(text.split()[-1]) for text in opened.texts(".card .fact")]
+    assert values == [1.0, 0.98, 0.97, 0.965]
+    assert opened.text(".found") == "4 of 6"
+    assert len(opened.all(".bar.out")) == 2  # 0.9 and 0.93
+    high = opened.one("#range-to")
+    high.send_keys(*[Keys.ARROW_LEFT] * 20)
+    opened.until(lambda: [float(text.split()[-1]) for text in opened.texts(".card .fact")] == [0.98, 0.97, 0.965])
+    assert low.get_attribute("aria-valuetext") == "0.948"
+    opened.tab("Groups")
+    assert opened.texts(".card .fact") != [] or "Nothing here matches" in opened.text("#list")
+    high.send_keys(Keys.END)
+    low.send_keys(Keys.HOME)
+    opened.until(lambda: len(opened.all(".card")) == 4)
+    low.send_keys(Keys.ARROW_RIGHT)
+    opened.until(lambda: base(3) not in str(names_of(opened)))  # the chain goes first
+
+
+def test_names_are_searched_and_lists_have_orders(opened):
+    search = opened.one("#search")
+    search.send_keys("COMMA")
+    assert [base(4) in names for names in names_of(opened)] == [True]
+    assert opened.text(".found") == "1 of 4"
+    search.clear()
+    search.send_keys("plain.jpg")  # whose name is Plain.JPG
+    assert [base(10) in names for names in names_of(opened)] == [True]
+    search.clear()
+    search.send_keys("no such name")
+    assert "Nothing here matches" in opened.text("#list")
+    search.clear()
+    search.send_keys(" ", Keys.BACKSPACE)
+    order = opened.one("#order")
+    facts = {}
+    for option in order.find_elements("css selector", "option"):
+        option.click()
+        facts[option.text] = opened.texts(".card h3")
+    assert len(facts) == 5 and all(len(cards) == 4 for cards in facts.values())
+    lowest = {
+        words: [float(card.split("lowest similarity ")[1].split()[0]) for card in facts[words]] for words in facts
+    }
+    assert lowest["worst chain: lowest similarity"] == sorted(lowest["most alike"])
+    assert lowest["most alike"] == sorted(lowest["most alike"], reverse=True)
+    counts = [int(card.split(" pictures")[0].split()[-1]) for card in facts["most pictures"]]
+    assert counts == [4, 3, 3, 2]
+
+
+def test_the_viewer_compares_side_by_side_blinking_and_as_a_difference(opened):
+    opened.keys("n", Keys.ENTER)
+    assert opened.text("#viewer-title") == "Group 1 · picture 2 of 4"
+    images = opened.all(".stage img")
+    assert len(images) == 2 and images[0].rect["x"] + images[0].rect["width"] <= images[1].rect["x"]
+    told = opened.text(".compared")
+    for words in ("Name", "Folder", "90 × 49", "JPEG", "the keeper: most pixels", "2023-11-14"):
+        assert words in told
+    opened.keys("f")
+    first, second = opened.all(".stage img")
+    assert first.rect == second.rect and second.value_of_css_property("mix-blend-mode") == "difference"
+    opened.keys("b")
+    away = lambda: opened.js("return getComputedStyle(document.querySelector('.stage img:last-child')).visibility")  # noqa: E731
+    seen = set()
+    opened.until(lambda: seen.add(away()) or seen == {"hidden", "visible"})
+    opened.keys(Keys.ARROW_RIGHT)
+    assert "picture 3 of 4" in opened.text("#viewer-title")
+    opened.keys("l")
+    assert "The two least alike" in opened.js("return document.getElementById('told').textContent")
+    opened.keys("n")
+    assert opened.text("#viewer-title").startswith("Group 2")
+    opened.keys("d")
+    assert "right: drop" in opened.text(".viewer .state")
+    opened.keys(Keys.ESCAPE)
+    opened.until(lambda: not opened.all(".viewer"))
+    assert opened.js("return document.activeElement.getAttribute('aria-label')").startswith("Group 1,")
+    assert "1 to drop" in opened.texts(".card h3")[1]
+
+
+def test_the_difference_of_copies_is_black_and_of_others_is_not(opened, tmp_path):
+    from PIL import Image
+
+    def brightest(tab, card):
+        opened.tab(tab)
+        opened.press(opened.all(".card")[card].find_element("css selector", ".strong"))
+        opened.keys("f")
+        path = tmp_path / "stage.png"
+        opened.one(".layers").screenshot(str(path))
+        opened.keys(Keys.ESCAPE)
+        opened.until(lambda: not opened.all(".viewer"))
+        with Image.open(path) as image:
+            return max(
+                high for _, high in image.convert("RGB").crop((9, 9, image.width - 9, image.height - 9)).getextrema()
+            )
+
+    assert brightest("Exact copies", 0) <= 16  # of 255, four times as bright: what scaling leaves
+    assert brightest("Outliers", 0) > 60
+
+
+def test_hostile_names_are_inert(opened, odd):
+    """As text everywhere, and nothing of them runs."""
+    tags = set(opened.js("return [...document.querySelectorAll('*')].map((found) => found.localName)"))
+    for tab in opened.all("[role=tab]"):
+        tab.click()
+        opened.js("document.querySelectorAll('.card').forEach((card) => card.focus())")
+        tags |= set(opened.js("return [...document.querySelectorAll('*')].map((found) => found.localName)"))
+        handlers = opened.js("""return [...document.querySelectorAll('*')].flatMap((found) => found.getAttributeNames())
+            .filter((name) => name.startsWith('on'))""")
+        assert handlers == []
+    assert not tags & {"u", "i", "iframe", "object", "embed", "base", "form"}
+    assert opened.js("return document.querySelectorAll('script').length") == 3
+    assert opened.js("return [...document.querySelectorAll('a')].map((found) => found.getAttribute('href'))") == [
+        "#list"
+    ]
+    opened.tab("Groups")
+    text = opened.text("#list")
+    for row in range(11):
+        assert base(row) in text
+    assert "\u202e" not in text and r"\u202egpj.exe\u2028line" in text
+    assert r"latin-\xe9" in text
+
+
+def test_no_request_leaves_the_page(opened, page):
+    for tab in opened.all("[role=tab]"):
+        tab.click()
+    opened.tab("Groups")
+    opened.keys("n", Keys.ENTER, "f", "b", Keys.ESCAPE, "a")
+    opened.download("Save plan.csv")
+    asked = {url for url in opened.requests() if not url.startswith(("data:", "blob:", "about:"))}
+    assert asked == {page.as_uri()}
+
+
+def test_what_the_policy_does_not_allow_does_not_happen(browser, page):
+    """An image of somebody's, a script that was put in, a request: all refused."""
+    browser.open(page)
+    assert (
+        browser.js("""
+        const image = new Image();
+        image.src = "http://127.0.0.1:9/x.png";
+        document.body.append(image);
+        const script = document.createElement("script");
+        script.textContent = "window.ran = true";
+        document.body.append(script);
+        return window.ran ?? "not run";
+    """)
+        == "not run"
+    )
+    refused = browser.driver.execute_async_script(
+        "fetch('http://127.0.0.1:9/').then(() => arguments[0]('sent'), (error) => arguments[0](error.name))"
+    )
+    assert refused == "TypeError"
+    complaints = browser.until(lambda: browser.logged("browser"))
+    assert any("Content Security Policy" in entry["message"] for entry in complaints)
+    assert not [url for url in browser.requests() if url.startswith("http") and "127.0.0.1:9" not in url]
+
+
+def test_it_is_usable_by_keyboard_and_screen_reader(opened):
+    order = []
+    for _ in range(16):
+        opened.keys(Keys.TAB)
+        order.append(opened.js("const on = document.activeElement; return on.id || on.textContent"))
+    assert order[0] == "To the pictures" and order[1].startswith("All parameters")
+    assert order.index("range-from") < order.index("range-to") < order.index("tab-groups") < order.index("search")
+    assert "tab-exact" not in order  # the arrows go from tab to tab
+    opened.js("document.getElementById('tab-groups').focus()")
+    opened.keys(Keys.ARROW_RIGHT)
+    assert opened.js("return document.activeElement.id") == "tab-exact"
+    assert opened.one("#tab-exact").get_attribute("aria-selected") == "true"
+    nodes = opened.command("Accessibility.getFullAXTree")["nodes"]
+    named = {
+        "button",
+        "tab",
+        "slider",
+        "searchbox",
+        "combobox",
+        "checkbox",
+        "image",
+        "tabpanel",
+        "region",
+        "dialog",
+        "link",
+    }
+    for node in nodes:
+        if not node["ignored"] and node.get("role", {}).get("value") in named:
+            assert node.get("name", {}).get("value", "").strip(), node
+    roles = {node.get("role", {}).get("value") for node in nodes if not node["ignored"]}
+    assert {"main", "banner", "tablist", "tab", "tabpanel", "slider", "region", "status", "article"} <= roles
+    opened.keys("?")
+    assert "undo the last decision" in opened.text(".help")
+    opened.keys(Keys.ESCAPE)
+    opened.until(lambda: not opened.all(".help"))
+
+
+def test_it_is_light_and_dark(opened):
+    background = lambda: opened.one("body").value_of_css_property("background-color")  # noqa: E731
+    light = background()
+    opened.media(prefers_color_scheme="dark")
+    assert background() != light and sum(map(int, background()[5:].split(",")[:3])) < 100
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_it_fits_its_window(opened, width):
+    opened.size(width, 900)
+    for tab in opened.all("[role=tab]"):
+        opened.js("arguments[0].click()", tab)
+        assert opened.js("return document.documentElement.scrollWidth") <= width
+    opened.js("document.getElementById('tab-groups').click()")
+    opened.js("document.querySelector('.card .strong').click()")
+    assert opened.js("return document.querySelector('.viewer').scrollWidth") <= width
+    opened.keys(Keys.ESCAPE)
+
+
+def test_it_prints_the_pictures_and_not_the_buttons(opened):
+    opened.media("print")
+    assert opened.all(".card img") and opened.texts(".tiles dt")
+    assert not opened.all("#tray") and not opened.all(".actions") and not opened.all("#search")
+    opened.size(700, 900)
+    assert opened.js("return document.documentElement.scrollWidth") <= 700
+    assert len(opened.command("Page.printToPDF")["data"]) > 10_000
+
+
+def test_without_thumbnails_no_picture_is_in_the_page(browser, odd, tmp_path):
+    store, _ = odd
+    made = write_odd_report(store, thumbnails=False)
+    private = tmp_path / "private.html"
+    shutil.copyfile(made, private)
+    write_odd_report(store)
+    assert b"data:image" not in private.read_bytes()
+    browser.open(private)
+    assert not browser.all("img") and "thumbnails were left out" in browser.all(".card")[0].text
+    browser.keys("n", "a")
+    assert "3 to drop" in browser.texts(".card h3")[0]
+
+
+@pytest.mark.slow
+def test_two_thousand_groups_are_quick_and_under_30_mb(browser, tmp_path):
+    """The time is measured by tests/bench/report_page.py; here only what no machine should miss."""
+    store = make_groups(tmp_path, 2_000, side=120)
+    write_report(store, read_json(store, layout.SUMMARY))
+    made = store.fetch(layout.REPORT)
+    assert made.stat().st_size < 30_000_000
+    browser.open(made)
+    assert float(browser.js("return document.documentElement.dataset.ready")) < 20_000
+    assert len(browser.all(".card")) == 25 and browser.text(".pager span") == "Page 1 of 80"
+    browser.keys("]")
+    assert browser.texts(".card h3")[0].startswith("Group 26")
+    browser.one("#search").send_keys("01234-")
+    assert len(browser.all(".card")) == 1 and browser.text(".found") == "1 of 2,000"
+    assert all(browser.js("return [...document.images].map((image) => image.complete)"))

@@ -1,0 +1,32 @@
+"""Takes the README's picture of the report, on the pictures beside it: `python -m tests.data.make_report_png`."""
+
+import base64
+import tempfile
+from pathlib import Path
+
+from tests.browser.chromium import Browser
+from tests.conftest import PHOTOS, run_inline
+
+PICTURE = PHOTOS.with_name("report.png")
+WIDTH, HEIGHT = 1400, 1480
+
+
+def take(picture: Path = PICTURE) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        result = run_inline(PHOTOS, Path(name) / "out", threshold=0.7)
+        browser = Browser(Path(name))
+        try:
+            browser.open(result.report)
+            browser.size(WIDTH, HEIGHT)
+            browser.js("document.querySelector('h1').textContent = 'photos'")  # not where they are on this machine
+            browser.keys("n", "a")
+            browser.until(lambda: browser.text("#stored").startswith("kept"))
+            browser.js("document.activeElement.blur(); scrollTo(0, 0)")
+            shot = browser.command("Page.captureScreenshot", format="png")["data"]
+        finally:
+            browser.close()
+    picture.write_bytes(base64.b64decode(shot))
+
+
+if __name__ == "__main__":
+    take()
