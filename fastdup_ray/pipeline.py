@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
@@ -153,7 +153,7 @@ class _Run:
 
     def _from_features(self) -> dict[str, Any]:
         with make_executor(self.config, self.store.location) as executor:
-            with self._timed("features"):
+            with self._timed("features", executor):
                 facts = executor.call("index", take_features, self.store.location, self._features_file)
             summary = {"version": __version__} | facts | self._cost
             return self._after_features(executor, summary) if summary["counts"]["images"] else summary
@@ -168,7 +168,7 @@ class _Run:
         location = self.store.location
         with make_executor(self.config, location) as executor:
             executor.call("index", check_indexed, location)
-            with self._timed("features"):
+            with self._timed("features", executor):
                 facts = executor.call("index", take_scored, location, s3.absolute(self.config.inputs[0]))
             return self._score(executor, {"version": __version__} | facts | self._cost)
 
@@ -182,7 +182,7 @@ class _Run:
             if listing in wait([listing], LISTING_FIRST).done:
                 listing.result()
             with make_executor(self.config, self.store.location) as executor:
-                with self._timed("list"):
+                with self._timed("list", executor):
                     manifest = listing.result()
                 yield manifest, executor
 
@@ -210,7 +210,7 @@ class _Run:
         if part is None and self.files is INDEXED:
             _refuse_other_pictures(config, store, manifest)
         fresh: list[str] = []
-        with self._timed("features"):
+        with self._timed("features", executor):
             earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
             missing = look_up(manifest, [], earlier, config.limits).missing
             words = f"{len(manifest)} entries, {len(missing)} of them to be read"
@@ -253,26 +253,33 @@ class _Run:
 
     def _after_features(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
         location, config, features_file = self.store.location, self.config, self._features_file
-        with self._timed("neighbors"):
+        with self._timed("neighbors", executor):
             neighbors = executor.call("index", search_neighbors, location, config, features_file, summary["d"])
         _tell(neighbors)
-        return executor.call("final", write_outputs, location, config, features_file, neighbors, summary)
+        return self._finish(executor, write_outputs, config, features_file, neighbors, summary)
 
     def _score(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
         location, config = self.store.location, self.config
-        with self._timed("neighbors"):
+        with self._timed("neighbors", executor):
             neighbors = executor.call("index", search_indexed, location, config, summary["d"])
         _tell(neighbors)
-        return executor.call("final", write_scored_outputs, location, config, neighbors, summary)
+        return self._finish(executor, write_scored_outputs, config, neighbors, summary)
+
+    def _finish(self, executor: Executor, step: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+        """The final task; returns the summary that it has written."""
+        summary = executor.call("final", step, self.store.location, *args)
+        executor.measured("outputs", summary["seconds"]["outputs"])
+        return summary
 
     @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
+    def _timed(self, stage: str, executor: Executor) -> Iterator[None]:
         start = time.monotonic()
         try:
             yield
         finally:
-            self._cost["seconds"][stage] = round(time.monotonic() - start, 3)
-            tell(stage, f"{self._cost['seconds'][stage]:.1f} s", seconds=self._cost["seconds"][stage])
+            seconds = self._cost["seconds"][stage] = round(time.monotonic() - start, 3)
+            tell(stage, f"{seconds:.1f} s", seconds=seconds)
+            executor.measured(stage, seconds)
 
 
 def _list(config: RunConfig) -> Manifest:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -36,7 +37,7 @@ class S3Server:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._ports = dict(zip(("master", "volume", "filer", "s3"), _free_ports(), strict=True))
+        self._ports = dict(zip(("master", "volume", "filer", "s3"), free_ports(4), strict=True))
         self.url = f"http://127.0.0.1:{self._ports['s3']}"
         self._process: subprocess.Popen | None = None
 
@@ -152,13 +153,13 @@ def _keys(user: str) -> dict[str, str]:
     return {"accessKey": user, "secretKey": f"{user}-secret"}
 
 
-def _free_ports() -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Each of them is free, and so is the one 10,000 above, where SeaweedFS has its gRPC."""
     found: list[int] = []
-    for port in range(20_000 + os.getpid() % 5_000, 45_000, 7):
+    for port in range(20_000 + os.getpid() % 5_000 + 1_500 * random.randrange(10), 55_000, 7):
         if all(map(_is_free, (port, port + 10_000))):
             found.append(port)
-        if len(found) == 4:
+        if len(found) == count:
             return found
     raise RuntimeError("no free ports")
 

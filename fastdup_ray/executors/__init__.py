@@ -30,6 +30,9 @@ class Executor(Protocol):
     def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
         """`step(*args)`, done at `place`. A step can be done again: it leaves whole files or none."""
 
+    def measured(self, stage: str, seconds: float) -> None:
+        """A stage of the run took so long: for those who watch."""
+
 
 def cores(config: RunConfig) -> int:
     """Threads in total on this machine: as asked, else the cores that affinity and cgroup leave to this process."""

@@ -9,7 +9,7 @@ import ray
 from fastdup_ray import s3
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, WorkerError
-from fastdup_ray.executors import Place, Result, cores
+from fastdup_ray.executors import Place, Result, cores, metrics
 from fastdup_ray.executors.answers import result
 from fastdup_ray.executors.crew import Crew
 from fastdup_ray.executors.ray_cluster import connect_or_start, gpus, nodes, refuse_unshared
@@ -59,7 +59,12 @@ class RayExecutor:
         return min(cpus, self._config.num_threads * len(nodes())) if self._config.num_threads > 0 else cpus
 
     def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
-        return Crew(spec, self.actors).work_off(shards)
+        for receipt in Crew(spec, self.actors).work_off(shards):
+            metrics.count(receipt)
+            yield receipt
+
+    def measured(self, stage: str, seconds: float) -> None:
+        metrics.count_stage(stage, seconds)
 
     def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
         access = s3.settled()

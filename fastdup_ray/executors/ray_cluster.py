@@ -2,17 +2,20 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray._common.utils import get_ray_address_file
+from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fastdup_ray.errors import WorkDirError, WorkerError
-from fastdup_ray.executors.answers import result
+from fastdup_ray.executors.answers import last_line, result
 from fastdup_ray.storage import open_store
 
 OBJECT_STORE_BYTES = 256 << 20
@@ -23,19 +26,28 @@ def connect_or_start(threads: int, *, verbose: bool) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
-    if address := _running_cluster():
-        ray.init(address=address, **quiet)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=threads,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            **quiet,
-        )
+    on_term = signal.getsignal(signal.SIGTERM)
+    try:
+        if address := running_cluster():
+            ray.init(address=address, **quiet)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=threads,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                **quiet,
+            )
+    except (AuthenticationError, ConnectionError) as error:
+        raise WorkerError(
+            f"Ray does not let this process in ({last_line(error)}): "
+            "give it the cluster's RAY_AUTH_TOKEN, and the same version of Ray."
+        ) from None
+    if on_term not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_term)  # Ray has put its own in place
 
 
-def _running_cluster() -> str | None:
+def running_cluster() -> str | None:
     """The address of the cluster that RAY_ADDRESS or `ray start` named; None where a Ray of our own is to be started.
 
     `ray.init(address="auto")` would also take the Ray that another run has started for itself alone, and a cluster that

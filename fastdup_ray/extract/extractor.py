@@ -264,7 +264,8 @@ def _put(store: Store, spec: ExtractSpec, shard: Shard, entries: list[Entry], bl
     facts = spec.facts | {"min_offset": shard.start, "max_offset": shard.stop, "fingerprint": spec.fingerprint}
     write_shard(store, stem, encoded(entry.uri for entry in entries), entries_table(entries), blocks, facts)
     bad = sum(entry.error_code is not None for entry in entries)
-    return ShardReceipt(shard.start, shard.stop, stem, len(entries) - bad, bad)
+    size = sum(ref.size for ref in shard.refs)
+    return ShardReceipt(shard.start, shard.stop, stem, len(entries) - bad, bad, size)
 
 
 def _good(

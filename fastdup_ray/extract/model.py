@@ -192,6 +192,12 @@ def _gpu_provider() -> str:
     return provider
 
 
+def embedded_sha256() -> str:
+    """Of the embedded model; `DamagedError` where it is not what it was."""
+    _checked_bytes()
+    return _model_sha256()
+
+
 def _checked_bytes() -> bytes:
     data = _EMBEDDED.joinpath("model.onnx").read_bytes()
     if hashlib.sha256(data).hexdigest() != _model_sha256():
