@@ -1,5 +1,6 @@
 """Real Ray clusters for the tests, of processes on this machine."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -89,15 +90,11 @@ class Head:
         if psutil.pid_exists(self._process.pid):
             own = psutil.Process(self._process.pid)
             for process in [own, *own.children(recursive=True)]:
-                try:
+                with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
-                except psutil.NoSuchProcess:
-                    pass
         self._process.wait()
         for process in psutil.process_iter(["cmdline"]):  # some are nobody's children
             if any(self._folder in word for word in process.info["cmdline"] or []):
-                try:
+                with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
-                except psutil.NoSuchProcess:
-                    pass
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -14,8 +14,8 @@ from scipy.spatial.distance import cdist
 from fastdup_ray import RunConfig
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract.model import BATCH, SIDE, Model
-from fastdup_ray.neighbors import check_search, load_index, make_index
 from fastdup_ray.memory import _of_cgroups, free_memory
+from fastdup_ray.neighbors import check_search, load_index, make_index
 from fastdup_ray.neighbors.choice import FLAT_UP_TO, choose, ef_search
 from fastdup_ray.neighbors.faiss_factory import check_parameters, parameters_of
 from fastdup_ray.neighbors.faiss_index import FaissIndex, default_nprobe
