@@ -43,6 +43,8 @@ def connect_or_start(threads: int, *, verbose: bool) -> None:
             f"Ray does not let this process in ({last_line(error)}): "
             "give it the cluster's RAY_AUTH_TOKEN, and the same version of Ray."
         ) from None
+    except Exception as error:  # Ray has no class of its own for it
+        raise WorkerError(f"Ray does not start here ({last_line(error)}); look at `fastdup-ray doctor`.") from error
     if on_term not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_term)  # Ray has put its own in place
 
