@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from fastdup_ray import layout, s3
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, FastdupError, InputError, WorkDirError, WorkerError
-from fastdup_ray.executors import Executor, cores, make_executor
+from fastdup_ray.executors import Executor, make_executor
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, fingerprint
 from fastdup_ray.features import earlier_sets, look_up, open_complete
@@ -24,6 +24,7 @@ from fastdup_ray.labels import check_labels
 from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.manifest import KEY, Manifest
 from fastdup_ray.neighbors import check_search
+from fastdup_ray.neighbors.choice import memory_to_reserve
 from fastdup_ray.outputs.changes import put_earlier_aside
 from fastdup_ray.progress import with_progress
 from fastdup_ray.records import Neighbors
@@ -31,6 +32,7 @@ from fastdup_ray.result import RunResult
 from fastdup_ray.scoring import (
     check_before_work,
     check_indexed,
+    indexed_bytes,
     indexed_facts,
     search_indexed,
     take_scored,
@@ -213,6 +215,8 @@ class _Run:
         with self._timed("features", executor):
             earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
             missing = look_up(manifest, [], earlier, config.limits).missing
+            if config.run_mode == 0:  # while the others extract; videos and archives may come to more rows than entries
+                executor.reserve(memory_to_reserve(config, len(manifest), facts["d"]))
             words = f"{len(manifest)} entries, {len(missing)} of them to be read"
             tell("reuse", words, entries=len(manifest), to_read=len(missing))
             for _ in range(ROUNDS):
@@ -232,10 +236,9 @@ class _Run:
         if len(offsets) == 0:
             return
         config, actors = self.config, executor.actors
-        threads = max(1, cores(config) // actors)
         spec = ExtractSpec(
             self.store.location,
-            threads,
+            executor.threads,
             config.limits,
             config.image_timeout,
             config.actor_memory,
@@ -253,6 +256,8 @@ class _Run:
 
     def _after_features(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
         location, config, features_file = self.store.location, self.config, self._features_file
+        gpu = config.compute == "gpu"
+        executor.reserve(memory_to_reserve(config, summary["counts"]["images"], summary["d"]), gpu=gpu)
         with self._timed("neighbors", executor):
             neighbors = executor.call("index", search_neighbors, location, config, features_file, summary["d"])
         _tell(neighbors)
@@ -260,6 +265,7 @@ class _Run:
 
     def _score(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
         location, config = self.store.location, self.config
+        executor.reserve(indexed_bytes(self.store), gpu=config.compute == "gpu")
         with self._timed("neighbors", executor):
             neighbors = executor.call("index", search_indexed, location, config, summary["d"])
         _tell(neighbors)

@@ -1,4 +1,4 @@
-"""The files of `cluster/` and `docker/`: right without a cluster or an engine, a typo fails, and secure as they stand."""
+"""The files of `cluster/` and `docker/`, without a cluster or an engine: right, secure, and a typo fails."""
 
 import copy
 import os

@@ -16,10 +16,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fastdup_ray.errors import WorkDirError, WorkerError
 from fastdup_ray.executors.answers import last_line, result
+from fastdup_ray.executors.placement import Node
 from fastdup_ray.storage import open_store
 
 OBJECT_STORE_BYTES = 256 << 20
 """Of a Ray of our own. Pictures and features never pass through it; the neighbours of 10 million images do."""
+
+
+MOST_NODES = 1_000
+"""Of one kind that are counted on, where an autoscaler knows no limit."""
 
 
 def connect_or_start(threads: int, *, verbose: bool) -> None:
@@ -81,8 +86,17 @@ def nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
 
 
-def gpus() -> int:
-    return int(ray.cluster_resources().get("GPU", 0))
+def possible_nodes() -> list[Node]:
+    """Those that are there, or, where an autoscaler could make the cluster larger, those that it may grow to."""
+    there = [_node(node["Resources"]) for node in nodes()]
+    config = ray._private.state.state.get_cluster_config()  # the autoscaler's, as Ray Data asks for it
+    groups = list(config.node_group_configs) if config is not None else []
+    could = [_node(group.resources) for group in groups for _ in range(min(group.max_count, MOST_NODES))]
+    return max(there, could, key=lambda some: (sum(node.gpus for node in some), sum(node.cores for node in some)))
+
+
+def _node(resources: Any) -> Node:
+    return Node(*(int(resources.get(name, 0)) for name in ("CPU", "GPU", "memory")))
 
 
 def refuse_unshared(work_dir: str) -> None:

@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 
+import faiss
+
 from fastdup_ray.config import AUTO, RunConfig
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.memory import free_memory
+from fastdup_ray.neighbors.faiss_factory import empty_index, layers, row_bytes
 from fastdup_ray.neighbors.faiss_index import EF_SEARCH, TRAINING_ROWS, TRAINING_ROWS_PER_LIST
+from fastdup_ray.neighbors.metrics import COSINE
+from fastdup_ray.neighbors.turi import BallTree, Lsh
 
 FLAT, HNSW = "Flat", "HNSW32"
 
@@ -14,11 +19,6 @@ FLAT_UP_TO = 50_000
 
 USABLE = 0.8
 """Part of the memory that is free which an index may take; the rest is for the search and for the outputs."""
-
-_LINKS = 280
-"""Bytes of a row in the graph of HNSW32 (measured: 2.6 kB a row of 576 numbers, which are 2.3 kB)."""
-
-_ID = 8
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def choose(config: RunConfig, n: int, d: int, memory: int | None = None) -> Choi
     flat_up_to = FLAT_UP_TO * ef_search(k) // EF_SEARCH
     lists = _lists(n)
     compressed = f"IVF{lists},SQ8"
-    needs = {FLAT: 4 * d * n, HNSW: (4 * d + _LINKS) * n, compressed: _in_lists(n, d, d, lists)}
+    needs = {name: index_bytes(name, n, d) for name in (FLAT, HNSW, compressed)}
     if n <= flat_up_to and needs[FLAT] <= usable:
         return Choice(FLAT, f"exact, and no slower than others up to {flat_up_to:,} images at k={k}")
     room = f"of {_gigabytes(memory)} of free memory"
@@ -69,7 +69,7 @@ def choose(config: RunConfig, n: int, d: int, memory: int | None = None) -> Choi
     smallest = f"IVF{lists},PQ{code}"
     raise ConfigError(
         f"No index of {n:,} images fits into memory: {compressed} takes {_gigabytes(needs[compressed])} {room}, "
-        f"{USABLE:.0%} of it usable; faiss_mode='{smallest}' takes {_gigabytes(_in_lists(n, d, code, lists))} and "
+        f"{USABLE:.0%} of it usable; faiss_mode='{smallest}' takes {_gigabytes(index_bytes(smallest, n, d))} and "
         f"finds less, or take a machine with {_gigabytes(int(needs[compressed] / USABLE))} free."
     )
 
@@ -79,10 +79,23 @@ def _lists(n: int) -> int:
     return 1 << max(0, round(4 * n**0.5 or 1).bit_length() - 1)
 
 
-def _in_lists(n: int, d: int, code: int, lists: int) -> int:
-    """Bytes of an IVF index whose rows take `code` bytes each, and of the rows that it learns from."""
-    learned = min(n, max(TRAINING_ROWS, TRAINING_ROWS_PER_LIST * lists))
-    return n * (code + _ID) + 4 * d * (lists + learned)
+def index_bytes(name: str, n: int, d: int, metric: str = COSINE) -> int:
+    """What the index `name` of n rows of d numbers takes, with the rows that it learns from."""
+    if name not in (BallTree.name, Lsh.name):
+        index = empty_index(name, d, metric)
+        lists = max((layer.nlist for layer in layers(index) if isinstance(layer, faiss.IndexIVF)), default=0)
+        learned = 0 if index.is_trained else min(n, max(TRAINING_ROWS, TRAINING_ROWS_PER_LIST * lists))
+        return n * row_bytes(index) + 4 * d * (lists + learned)
+    return (8 if name == BallTree.name else 4) * d * n  # scikit-learn's tree is of doubles
+
+
+def memory_to_reserve(config: RunConfig, n: int, d: int) -> int:
+    """Bytes that the node needs on which n rows of d numbers are indexed and searched, as `choose` counts them.
+
+    Where the best index is told by memory alone, this is for the best: who has less will be given another.
+    """
+    name = choose(config, n, d, memory=1 << 62).name
+    return int(index_bytes(name, n, d, config.distance) / USABLE)
 
 
 def _gigabytes(size: int) -> str:

@@ -39,6 +39,9 @@ class _OverRows:
         flat.add(self._rows)
         flat.save(path)
 
+    def to_gpu(self, k: int) -> None:
+        self.why += "; searched on the CPU: turi has nothing on the GPU"
+
 
 class BallTree(_OverRows):
     """scikit-learn's ball tree: exact, but for the cosine to rows of zeros."""
