@@ -16,6 +16,8 @@ import psutil
 
 from tests.s3_server import free_ports
 
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+
 COMMANDS = os.path.dirname(sys.executable)
 """Where the commands of this environment are; pytest may have been started without it on the path."""
 
@@ -30,11 +32,11 @@ def with_commands(environment: dict[str, str]) -> dict[str, str]:
 class Head:
     """`ray start --head` with token authentication; what it starts has `environment`."""
 
-    token = "0123456789abcdef" * 4
+    token = TOKEN["RAY_AUTH_TOKEN"]
 
     def __init__(self, environment: dict[str, str], num_cpus: int = 2):
         self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets need a short path
-        self.environment = with_commands({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token} | environment)
+        self.environment = with_commands(TOKEN | environment)
         gcs, dashboard, agent, metrics, client = free_ports(5)
         self.address, self.url = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
         self._metrics = f"http://127.0.0.1:{metrics}/metrics"
@@ -87,14 +89,105 @@ class Head:
 
     def stop(self) -> None:
         """All that it started, and nothing else."""
-        if psutil.pid_exists(self._process.pid):
-            own = psutil.Process(self._process.pid)
-            for process in [own, *own.children(recursive=True)]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-        self._process.wait()
-        for process in psutil.process_iter(["cmdline"]):  # some are nobody's children
-            if any(self._folder in word for word in process.info["cmdline"] or []):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        end(self._process, self._folder)
+
+
+def end(process: subprocess.Popen, folder: str) -> None:
+    """`ray start --block` and all that it started in `folder`: `ray stop` would end every Ray of the machine."""
+    if psutil.pid_exists(process.pid):
+        own = psutil.Process(process.pid)
+        for each in [own, *own.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+    process.wait()
+    end_in(folder)
+
+
+def end_in(folder: str) -> None:
+    """The Ray of a temporary folder, and the folder: some of its processes are nobody's children."""
+    for each in psutil.process_iter(["cmdline"]):
+        if any(folder in word for word in each.info["cmdline"] or []):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Hosts:
+    """Two hosts on one machine: network namespaces, each with a link to a bridge, where this process has `bridge`.
+
+    `head` and `worker` have Ray, with one core each; what they start has `environment`. Needs root.
+    """
+
+    bridge, head, worker = "10.213.7.1", "10.213.7.2", "10.213.7.3"
+
+    def __init__(self) -> None:
+        self._mark = f"fd{os.getpid() % 100_000}"
+        self._rays: list[tuple[subprocess.Popen, str]] = []
+        self.address = f"{self.head}:6379"
+
+    def link(self) -> None:
+        """Raises `CalledProcessError` where namespaces are not allowed."""
+        _ip("link", "add", self._mark, "type", "bridge")
+        _ip("addr", "add", f"{self.bridge}/24", "dev", self._mark)
+        _ip("link", "set", self._mark, "up")
+        for host in (self.head, self.worker):
+            name, near = self._name(host), self._near(host)
+            _ip("netns", "add", name)
+            _ip("link", "add", near, "type", "veth", "peer", "name", "eth0", "netns", name)
+            _ip("link", "set", near, "master", self._mark, "up")
+            for words in (("addr", "add", f"{host}/24", "dev", "eth0"), ("link", "set", "eth0", "up")):
+                _ip("-n", name, *words)
+            _ip("-n", name, "link", "set", "lo", "up")
+
+    def start(self, environment: dict[str, str]) -> None:
+        self.environment = with_commands(environment | QUICK_TO_NOTICE | TOKEN)
+        self._ray(self.head, "--head", "--port=6379", "--include-dashboard=false")
+        self._ray(self.worker, f"--address={self.address}")
+
+    def _ray(self, host: str, *words: str) -> None:
+        folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+        own = [f"--node-ip-address={host}", "--num-cpus=1", f"--object-store-memory={100 << 20}"]
+        temporary = [f"--temp-dir={folder}"] if "--head" in words else []
+        start = ["ray", "start", "--block", "--disable-usage-stats", *own, *temporary, *words]
+        with open(os.path.join(folder, "log"), "wb") as log:
+            process = subprocess.Popen(
+                self.command(host, *start), env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        self._rays.append((process, folder))
+        deadline = time.monotonic() + 90
+        while "Ray runtime started" not in (told := Path(folder, "log").read_text()):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise RuntimeError(f"Ray did not start: {told}")
+            time.sleep(0.3)
+
+    def command(self, host: str, *words: str) -> list[str]:
+        return ["ip", "netns", "exec", self._name(host), *words]
+
+    def cut(self, host: str) -> None:
+        """Nothing goes to it or comes from it any more; it is told nothing."""
+        _ip("link", "set", self._near(host), "nomaster")
+
+    def stop(self) -> None:
+        for process, folder in self._rays:
+            end(process, folder)
+        for words in [("netns", "del", self._name(host)) for host in (self.head, self.worker)]:
+            subprocess.run(["ip", *words], capture_output=True)
+        subprocess.run(["ip", "link", "del", self._mark], capture_output=True)
+
+    def _name(self, host: str) -> str:
+        return f"{self._mark}-{host.rpartition('.')[2]}"
+
+    _near = _name
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+QUICK_TO_NOTICE = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "4",
+}
+"""That a node is gone: some seconds, where Ray waits for half a minute and more."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 from ray._common.utils import get_ray_address_file
+from ray._private.authentication import authentication_token_setup
 from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -34,6 +35,7 @@ def connect_or_start(threads: int, *, verbose: bool) -> None:
     on_term = signal.getsignal(signal.SIGTERM)
     try:
         if address := running_cluster():
+            _take_token(quiet["logging_level"])
             ray.init(address=address, **quiet)
         else:
             ray.init(
@@ -52,6 +54,15 @@ def connect_or_start(threads: int, *, verbose: bool) -> None:
         raise WorkerError(f"Ray does not start here ({last_line(error)}); look at `fastdup-ray doctor`.") from error
     if on_term not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_term)  # Ray has put its own in place
+
+
+def _take_token(logging_level: int) -> None:
+    """As Ray does for a cluster that it finds itself, and not for an address: a token in the environment is for the
+    cluster that is named, one in the home directory for that of this machine."""
+    logging.getLogger(authentication_token_setup.__name__).setLevel(logging_level)
+    named = os.environ.get("RAY_ADDRESS", "auto") != "auto"
+    if not named or any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def running_cluster() -> str | None:

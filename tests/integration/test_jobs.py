@@ -115,6 +115,11 @@ def test_a_driver_with_a_wrong_token_is_refused(head, tmp_path):
     assert done.stderr.splitlines()[-1].startswith("fastdup-ray: Ray does not let this process in")
 
 
+def test_a_driver_with_the_token_is_let_in(head, tmp_path):
+    done = run(PHOTOS, "--work-dir", tmp_path, RAY_ADDRESS=head.address, RAY_AUTH_TOKEN=head.token)
+    assert done.returncode == 0, done.stderr
+
+
 def test_no_server_is_told_in_one_line(head):
     done = submit(head, "--address", "http://127.0.0.1:9", "find_duplicates", "photos")
     assert done.returncode == 1
@@ -144,7 +149,7 @@ def test_a_job_is_stopped_with_its_submitter_and_goes_on_later(head, bucket, tmp
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not any(name.startswith("shards/") and name.endswith(".json") for name in bucket.outputs()):
+    while not any(name.startswith("shards/") and name.endswith(".json") for name in bucket.output_names()):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.1)
     process.send_signal(stop)
