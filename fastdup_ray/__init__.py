@@ -14,7 +14,10 @@ from fastdup_ray.version import __version__
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "actions.apply": ["Applied", "apply_plan"],
+        "actions.dataset": ["Built", "build_dataset"],
         "actions.planning": ["make_plan"],
+        "actions.undo": ["Undone", "undo"],
         "api": ["run"],
         "config": ["RunConfig"],
         "errors": ["FastdupError"],

@@ -65,7 +65,8 @@ def cli() -> None:
     \b
     Exit codes: 0 done, 1 failed (a line says why), 2 usage,
     3 the work_dir is in use by another run, 130 interrupted,
-    4 more copies, or new pairs, than --fail-over allows.
+    4 more copies, or new pairs, than --fail-over allows,
+    5 apply or undo left files where they are (a line says why for each).
     """
 
 

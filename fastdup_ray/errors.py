@@ -80,5 +80,11 @@ class NewPairsError(FastdupError):
     exit_code = 4
 
 
+class RefusedError(FastdupError):
+    """A picture, or several, are left where they are, for a reason that the text says."""
+
+    exit_code = 5
+
+
 class WorkerError(FastdupError):
     """The workers failed for a reason that is not a picture's."""

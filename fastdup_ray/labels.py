@@ -61,7 +61,10 @@ def rows_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Itera
     seen: set[str] = set()
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = csv.DictReader(file, strict=True)
+            first = file.readline()
+            file.seek(0)
+            # Spreadsheets write semicolons where a comma is the decimal point.
+            rows = csv.DictReader(file, strict=True, delimiter=";" if first.count(";") > first.count(",") else ",")
             header = rows.fieldnames or []
             if missing := [name for name in (key, *needed) if name not in header]:
                 raise InputError(f"{path!r} has no column {missing[0]!r}; its first line is {','.join(header)!r}.")

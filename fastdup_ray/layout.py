@@ -38,7 +38,15 @@ KEPT = {SIMILARITY_CSV: TRAIN_SIMILARITY_CSV, SIMILARITY: TRAIN_SIMILARITY}
 LEAKAGE_CSV = "leakage.csv"
 
 PLAN_CSV = "plan.csv"
-"""What people decide to keep and to drop; no run takes it away."""
+"""What people decide to keep and to drop, for `apply`; no run takes it away."""
+
+QUARANTINE = "fastdup_quarantine"
+"""The folder, in the current one, that `apply` moves to."""
+MOVED = "files"
+JOURNALS = "journal"
+QUARANTINE_MARK = "fastdup_quarantine.txt"
+"""In a quarantine: what was moved, each under its whole path; what was to be moved where; a file that says what the
+folder is, by which `inputs` knows to leave it out."""
 
 SHARDS = "shards"
 EARLIER = f"{SHARDS}/earlier.json"

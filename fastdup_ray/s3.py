@@ -119,7 +119,7 @@ def brief_client(seconds: int) -> Any:
 @cache
 def _client(access: Access) -> Any:
     made = _new_client(access, tries=TRIES, connect_timeout=10, read_timeout=60)
-    made.meta.events.register("before-send.s3", _count_request)
+    made.meta.events.register("before-send.s3", count_request)
     return made
 
 
@@ -142,14 +142,15 @@ def _new_client(access: Access, *, tries: int, **timeouts: int) -> Any:
     return made
 
 
-def _count_request(**_: Any) -> None:
+def count_request(**_: Any) -> None:
+    """boto3 calls it; who asks by another client does so, too."""
     global _requests
     with _counting:
         _requests += 1
 
 
 def requests_made() -> int:
-    """By this process through `client`, repeated ones too."""
+    """By this process, repeated ones too; without the gets of `fast_reader`."""
     return _requests
 
 
@@ -200,6 +201,13 @@ _REFUSED = (
 
 _GONE = ("404", "NoSuchKey", "NotFound")
 _DENIED = ("401", "403", "AccessDenied", "AllAccessDisabled", "Forbidden")
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """What a request of `client` may raise."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return BotoCoreError, ClientError, OSError
 
 
 def code_of(error: Exception) -> str:

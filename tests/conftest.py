@@ -5,6 +5,7 @@ import io
 import os
 import re
 import signal
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,7 +117,8 @@ def as_user(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
 def bucket(s3_server: S3Server, as_user: Callable[[str], None], request: pytest.FixtureRequest) -> Bucket:
     """A prefix of this test's own in both buckets; this process is their owner."""
     as_user("owner")
-    return Bucket(s3_server, re.sub(r"[^0-9a-z]+", "-", request.node.name.lower())[:60])
+    name = re.sub(r"[^0-9a-z]+", "-", request.node.name.lower())
+    return Bucket(s3_server, f"{name[:50]}-{zlib.crc32(request.node.name.encode())}")
 
 
 def forget_s3() -> None:

@@ -125,6 +125,22 @@ def work_dir(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
+@pytest.fixture
+def incremental(work_dir: Path) -> Path:
+    """As if c.jpg had joined the group of the first two since the last run, and old.jpg had gone."""
+    with open(work_dir / "similarity.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        new = [row for row in csv.reader(file) if row[0].endswith("c.jpg")]
+    name, gone = new[0][0], new[0][0].replace("c.jpg", "old.jpg")
+    rows = [("image_added", "", name, "", ""), ("image_removed", "", gone, "", "")]
+    rows += [("new_pair", "", *row) for row in new] + [("group_grew", 0, name, "", ""), ("group_gone", 4, gone, "", "")]
+    write_csv(work_dir / "changes.csv", "change,component_id,from,to,distance", rows)
+    summary = json.loads((work_dir / "summary.json").read_text())
+    changes = {"images_added": 1, "images_changed": 0, "images_removed": 1, "new_pairs": 2}
+    changes |= {"groups_new": 0, "groups_grew": 1, "groups_shrank": 0, "groups_gone": 1}
+    (work_dir / "summary.json").write_text(json.dumps(summary | {"changes": changes}))
+    return work_dir
+
+
 def replace(name: str, old: str, new: str):
     """A damage: in file `name`, the first `old` becomes `new`."""
 
@@ -309,6 +325,31 @@ INFO = "components_info.csv"
 def test_a_fault_is_named(work_dir: Path, damage, expected: str):
     damage(work_dir)
     assert expected in "\n".join(check(work_dir))
+
+
+def test_consistent_changes_have_no_problem(incremental: Path):
+    assert check(incremental) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda out: (out / "changes.csv").unlink(), "changes.csv"),
+        (replace("changes.csv", "image_added", "image_made"), "unknown changes"),
+        (replace("changes.csv", "image_added", "image_changed"), "changes.images_added is 1, changes.csv has 0"),
+        (replace("changes.csv", "old.jpg", "a.jpg"), "removed, and in features.dat.csv"),
+        (replace("changes.csv", "c.jpg", "x.jpg"), "names that are not in features.dat.csv"),
+        (replace("changes.csv", "0.970000", "0.960000"), "not a pair of similarity.csv"),
+        (change_lines("changes.csv", lambda lines: [*lines[:3], *lines[4:]]), "pairs of a new picture"),
+        (change_lines("changes.csv", lambda lines: [*lines[:4], *lines[3:]]), "stands there twice"),
+        (replace("changes.csv", "group_grew,0", "group_grew,1"), "group_grew: not of that component"),
+        (replace("changes.csv", "group_grew", "group_new"), "not all of its members"),
+        (replace("changes.csv", "group_grew", "group_shrank"), "still of that component"),
+    ],
+)
+def test_a_fault_in_the_changes_is_named(incremental: Path, damage, expected: str):
+    damage(incremental)
+    assert expected in "\n".join(check(incremental))
 
 
 def test_a_picture_of_the_input_that_was_forgotten(work_dir: Path):

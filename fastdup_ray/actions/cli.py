@@ -1,11 +1,18 @@
-"""The command `plan`."""
+"""The commands `plan`, `apply`, `undo` and `serve`."""
 
 import click
 
+from fastdup_ray import layout
+from fastdup_ray.actions.apply import apply_plan
+from fastdup_ray.actions.dataset import build_dataset
 from fastdup_ray.actions.groups import DIRECT, GROUPINGS
 from fastdup_ray.actions.keepers import DEFAULT_RULES
+from fastdup_ray.actions.places import LINKS, Link
 from fastdup_ray.actions.planning import make_plan
+from fastdup_ray.actions.serve import serve as serve_report
 from fastdup_ray.actions.suggestion import STRICT
+from fastdup_ray.actions.undo import undo as undo_moves
+from fastdup_ray.errors import ConfigError
 
 
 @click.command("plan")
@@ -41,4 +48,62 @@ def plan(work_dir: str, **options) -> None:
     print(make_plan(work_dir, **options).text())
 
 
-COMMANDS = (plan,)
+_quarantine = f"The folder that is moved to.  [{layout.QUARANTINE}, in the current folder]"
+
+
+@click.command("apply")
+@click.argument("plan", metavar="PLAN")
+@click.option("--quarantine", default=layout.QUARANTINE, metavar="FOLDER", help=_quarantine)
+@click.option("--execute", is_flag=True, help="Do it. Not given: look at every file, and say what would be done.")
+@click.option(
+    "--link",
+    type=click.Choice(LINKS),
+    help="Move nothing: build a data set of what is kept in --to, of links or copies.",
+)
+@click.option("--to", metavar="FOLDER", help="With --link: the folder to build it in.")
+@click.option("--work-dir", metavar="TEXT", help="With --link: the run.  [the folder of PLAN]")
+def apply(plan: str, quarantine: str, execute: bool, link: Link | None, to: str | None, work_dir: str | None) -> None:
+    """Moves what a plan drops to a quarantine folder. Nothing is ever deleted; undo puts all back.
+
+    \b
+    Before each move the picture and its keeper are compared with what the run saw.
+    What has changed, or cannot be moved, stays where it is, and the exit code is 5.
+    It can be interrupted at any moment and called again.
+    """
+    if (link is None) != (to is None) or (link is None and work_dir is not None):
+        raise ConfigError("--link and --to belong together, and --work-dir to them: give both, or none of the three.")
+    if link is None:
+        done = apply_plan(plan, quarantine, execute, print)
+    else:
+        done = build_dataset(plan, to, link, work_dir, execute, print)
+    print(done.text())
+    done.check()
+
+
+@click.command("undo")
+@click.argument("quarantine", default=layout.QUARANTINE, metavar="[FOLDER]")
+@click.option("--only", metavar="GLOB", help="Put back only what matches, such as *.png or holiday/**.")
+def undo(quarantine: str, only: str | None) -> None:
+    """Puts back what apply moved to a quarantine folder, by its journal.
+
+    It writes over nothing: where another file is at a picture's place by now, the picture stays in the quarantine, and
+    the exit code is 5. It can be interrupted at any moment and called again.
+    """
+    undone = undo_moves(quarantine, only, print)
+    print(undone.text())
+    undone.check()
+
+
+@click.command("serve")
+@click.argument("work_dir", metavar="WORK_DIR")
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="An address of this machine.  [127.0.0.1]")
+@click.option("--port", default=0, metavar="INTEGER", type=click.IntRange(0, 65535), help="[a free one]")
+def serve(work_dir: str, host: str, port: int) -> None:
+    """Serves the report of a finished run to a browser on this machine, with whole pictures.
+
+    Decisions made there are saved in WORK_DIR/plan.csv.
+    """
+    serve_report(work_dir, host, port)
+
+
+COMMANDS = (plan, apply, undo, serve)

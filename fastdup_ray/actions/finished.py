@@ -1,6 +1,8 @@
 """What a plan is made from: the outputs of a finished run."""
 
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 from fastdup_ray import layout
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.features import map_features, read_names
+from fastdup_ray.s3 import is_s3
 from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import Store
 from fastdup_ray.tables import read_csv
@@ -34,6 +37,26 @@ class FinishedRun:
     target: np.ndarray
     features: np.ndarray
     config: dict[str, Any]
+
+    def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """What a plan says of images, by which they are known again: size, sha256, etag and reference."""
+        columns = [
+            name for name in ("size", "sha256", "mtime_or_etag", "reference") if name in self.images.column_names
+        ]
+        facts = self.images.select(columns).take(pa.array(rows, pa.int64())).to_pylist()
+        return [
+            {
+                "size": fact["size"],
+                "sha256": fact["sha256"] or "",
+                "etag": (fact["mtime_or_etag"] or "") if is_s3(self.name(row)) else "",
+                "reference": bool(fact.get("reference")),
+            }
+            for row, fact in zip(rows, facts, strict=True)
+        ]
+
+    def name(self, row: int) -> str:
+        """Bytes that are not UTF-8 as surrogates."""
+        return os.fsdecode(self.names[row].as_py())
 
     def cosines(self, first: np.ndarray | int, second: np.ndarray) -> np.ndarray:
         """(m,) float64, 6 decimals: the cosine of each row of `second` with that of `first`, or with the one."""

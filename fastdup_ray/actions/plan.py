@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ from fastdup_ray import layout
 from fastdup_ray.errors import InputError
 from fastdup_ray.labels import rows_by_name
 from fastdup_ray.sealed import printable
-from fastdup_ray.storage import Store
+from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import encoded, write_csv
 
 Action = Literal["keep", "drop"]
@@ -84,22 +83,24 @@ def write_plan(store: Store, name: str, rows: Sequence[PlanRow]) -> None:
     write_csv(store, name, layout.PLAN_HEADER, columns)
 
 
-def read_plan(path: str | os.PathLike[str]) -> list[PlanRow]:
-    """The rows of a plan, CSV or JSON; raises `InputError` with one line for what cannot be meant."""
-    path = os.fspath(path)
-    if path.endswith(".json"):
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"Cannot read the plan {path!r}: {error.strerror}.") from None
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path!r} is not JSON: {error}.") from None
-        return plan_from_json(text, path)
-    rows = [
-        _parsed(name, cells, path) for name, cells in rows_by_name(path, "the plan", "filename", layout.PLAN_HEADER)
-    ]
-    check_plan(rows)
-    return rows
+def read_plan(location: str | os.PathLike[str]) -> list[PlanRow]:
+    """The rows of a plan, CSV or JSON, a path or a URI; raises `InputError` with one line for what cannot be meant."""
+    source = os.path.expanduser(location)
+    folder, name = os.path.split(source)
+    try:
+        path = open_store(folder or os.curdir).fetch(name)
+        if not name.endswith(".json"):
+            named = rows_by_name(os.fspath(path), "the plan", "filename", layout.PLAN_HEADER)
+            rows = [_parsed(name, cells, source) for name, cells in named]
+            check_plan(rows)
+            return rows
+        return plan_from_json(path.read_text(encoding="utf-8"), source)
+    except FileNotFoundError:
+        raise InputError(f"Cannot read the plan {source!r}: No such file or directory.") from None
+    except OSError as error:
+        raise InputError(f"Cannot read the plan {source!r}: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source!r} is not JSON: {error}.") from None
 
 
 def plan_to_json(rows: Iterable[PlanRow]) -> str:
@@ -196,7 +197,7 @@ def _parsed(name: str, cells: dict[str, str], source: str) -> PlanRow:
         return text
 
     size = checked("size", r"\d{0,18}", "a number of bytes")
-    similarity = checked("similarity", r"|-?\d(?:\.\d*)?", "a cosine")
+    similarity = checked("similarity", r"|-?\d(?:[.,]\d*)?(?:e-\d+)?", "a cosine").replace(",", ".")
     return PlanRow(
         filename=name,
         action=KEEP if checked("action", f"{KEEP}|{DROP}", f"{KEEP} or {DROP}") == KEEP else DROP,

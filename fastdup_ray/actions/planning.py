@@ -1,6 +1,7 @@
 """The command `plan`: reads a finished run, writes a plan, tells what it would do."""
 
 import os
+import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -36,7 +37,8 @@ class Plan:
             f"{groups:,} groups, {len(self.rows):,} pictures: {len(self.rows) - len(dropped):,} to keep, "
             f"{len(dropped):,} to drop ({exact:,} with the same bytes, {len(dropped) - exact:,} near copies), {size}.\n"
             f"Pictures without a copy are in no group, and kept. The plan is in {self.path}\n"
-            "Look at it, and change keep and drop as you see fit; nothing is moved or removed."
+            "Look at it, and change keep and drop as you see fit; nothing was moved. What it would do: "
+            f"fastdup-ray apply {shlex.quote(self.path)}"
         )
 
 
@@ -76,6 +78,6 @@ def _place(source: Store, save_path: Location | None) -> tuple[Store, str]:
 
 def _is_same(target: Store, name: str, rows: list[PlanRow]) -> bool:
     try:
-        return read_plan(target.fetch(name)) == rows
+        return read_plan(os.path.join(target.location, name)) == rows
     except InputError:
         return False

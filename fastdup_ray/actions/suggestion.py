@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from fastdup_ray.actions.finished import FinishedRun
 from fastdup_ray.actions.groups import DIRECT, GROUPINGS, Assigned, Grouping, assign
@@ -13,8 +12,7 @@ from fastdup_ray.actions.keepers import DEFAULT_RULES, Ranking, Reason, parse_ru
 from fastdup_ray.actions.plan import DROP, KEEP, PlanRow
 from fastdup_ray.analysis.components import components_of, digest_codes, edges_of
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.inputs.archive import split as split_member
-from fastdup_ray.inputs.video import split_frame
+from fastdup_ray.inputs import stands_alone
 from fastdup_ray.records import Pairs
 
 STRICT = 0.995
@@ -71,7 +69,7 @@ def _check(run: FinishedRun, grouping: str, threshold: float) -> None:
 def _components(run: FinishedRun, digests: np.ndarray, threshold: float, fixed: np.ndarray) -> Iterator[np.ndarray]:
     """The rows, (m,) int64, of each component with two images or more, in the order of its first image."""
     n = len(run.names)
-    taken = fixed | np.array([_is_file(os.fsdecode(name)) for name in run.names.to_pylist()], bool)
+    taken = fixed | np.array([stands_alone(os.fsdecode(name)) for name in run.names.to_pylist()], bool)
     value = run.cosines(run.source, run.target)
     linked = (value > threshold) & taken[run.source] & taken[run.target]
     pairs = Pairs(run.source[linked], run.target[linked], value[linked])
@@ -82,41 +80,28 @@ def _components(run: FinishedRun, digests: np.ndarray, threshold: float, fixed: 
     return (members for members in parts if len(members) > 1)
 
 
-def _is_file(name: str) -> bool:
-    """Whether a picture is a file of its own; what stands in an archive or is a frame of a video is none."""
-    return split_frame(name) is None and ("!/" not in name or split_member(name) is None)
-
-
 def _plan_rows(
     run: FinishedRun, groups: list[list[Assigned]], ranking: Ranking, fixed: np.ndarray
 ) -> Iterator[PlanRow]:
-    rows = pa.array([item.row for group in groups for item in group], pa.int64())
-    facts = iter(run.images.select(["size", "sha256", "mtime_or_etag"]).take(rows).to_pylist())
+    facts = iter(run.facts([item.row for group in groups for item in group]))
     for number, group in enumerate(groups):
-        for (row, keeper, likeness), fact in zip(group, facts, strict=False):
-            is_keeper, name = row == keeper, _name(run, row)
+        for (row, keeper, likeness), known in zip(group, facts, strict=False):
+            is_keeper = row == keeper
             if is_keeper:
                 own = np.array([item.row for item in group if item.keeper == row], np.int64)
                 reason = _why_kept(ranking, own, bool(fixed[row]))
             else:
                 reason = _why_dropped(ranking, keeper, row, same_bytes=likeness == np.inf)
             yield PlanRow(
-                filename=name,
+                filename=run.name(row),
                 action=KEEP if is_keeper else DROP,
                 group=number,
-                keeper="" if is_keeper else _name(run, keeper),
+                keeper="" if is_keeper else run.name(keeper),
                 similarity=None if is_keeper else min(likeness, 1.0),
                 rule=reason.rule,
                 reason=reason.text,
-                size=fact["size"],
-                sha256=fact["sha256"] or "",
-                etag=fact["mtime_or_etag"] or "" if "://" in name else "",
-                reference=bool(fixed[row]),
+                **known,
             )
-
-
-def _name(run: FinishedRun, row: int) -> str:
-    return os.fsdecode(run.names[row].as_py())
 
 
 def _why_kept(ranking: Ranking, own: np.ndarray, is_reference: bool) -> Reason:

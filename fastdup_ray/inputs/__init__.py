@@ -7,14 +7,14 @@ from itertools import islice
 
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import InputError
-from fastdup_ray.inputs import archive, bucket, folder, inventory, listfile, s3
+from fastdup_ray.inputs import archive, bucket, folder, inventory, listfile, s3, s3_listing
 from fastdup_ray.inputs.patterns import Patterns
-from fastdup_ray.inputs.sources import frame_of, opened, read, source_of, stat
+from fastdup_ray.inputs.sources import frame_of, opened, read, source_of, stands_alone, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
 from fastdup_ray.records import ImageRef
 from fastdup_ray.s3 import is_s3
 
-__all__ = ["check_inputs", "frame_of", "list_images", "opened", "read", "source_of", "stat"]
+__all__ = ["check_inputs", "frame_of", "list_images", "opened", "read", "source_of", "stands_alone", "stat"]
 
 
 def list_images(config: RunConfig) -> Iterator[ImageRef]:
@@ -32,7 +32,7 @@ def check_inputs(config: RunConfig) -> None:
     for location in config.inputs:
         if is_s3(location):
             if not s3.is_file(location):
-                s3.check_listing(location)
+                s3_listing.check_listing(location)
         elif not os.path.exists(location) and not stat(os.path.abspath(location)).mtime_or_etag:
             raise InputError(f"Input {location!r} does not exist; name a folder, a picture or a list file.")
 

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 
+from fastdup_ray import layout
 from fastdup_ray.inputs import archive
 from fastdup_ray.inputs.local import ref_of, stat
 from fastdup_ray.inputs.patterns import Patterns
@@ -16,9 +17,9 @@ log = logging.getLogger(__name__)
 def walk(folder: str, leave_out: str, patterns: Patterns) -> Iterator[ImageRef]:
     """The files with a known suffix below `folder`, sorted by the bytes of their paths.
 
-    patterns: of names from `folder` on. An archive stands for what is in it, in its own order. Hidden files and folders
-    and the folder `leave_out` are left out. Links are followed; a file or folder that can be reached in several ways is
-    there once, under the first of its names. A folder that cannot be listed is a warning.
+    patterns: of names from `folder` on. An archive stands for what is in it, in its own order. Hidden files and
+    folders, the folder `leave_out` and quarantines are left out. Links are followed; a file or folder that can be
+    reached in several ways is there once, under the first of its names. A folder that cannot be listed is a warning.
     """
     root = os.path.abspath(folder)
     within = len(os.path.join(root, ""))
@@ -55,9 +56,12 @@ def _paths(root: str, leave_out: str, excluded: Callable[[str], bool]) -> Iterat
             continue
         visited.add(identity)
         try:
-            children = [(child.path, _is_folder(child)) for child in os.scandir(path) if _is_wanted(child)]
+            found = list(os.scandir(path))
+            children = [(child.path, _is_folder(child)) for child in found if _is_wanted(child)]
         except OSError as error:
             log.warning("Cannot list %r: %s; what it holds is left out.", path, error.strerror)
+            continue
+        if any(child.name == layout.QUARANTINE_MARK for child in found):
             continue
         stack += sorted((child for child in children if not excluded(child[0])), key=_place, reverse=True)
 

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from fastdup_ray.errors import BadImageError, InputError
 from fastdup_ray.inputs import archive
-from fastdup_ray.inputs.s3 import LISTERS
+from fastdup_ray.inputs.s3_listing import LISTERS
 from fastdup_ray.inputs.sources import opened, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name
 from fastdup_ray.records import ImageRef

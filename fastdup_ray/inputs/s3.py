@@ -1,34 +1,23 @@
-"""Objects in S3: listed below a prefix, and their bytes.
+"""Objects in S3: their entries and their bytes.
 
 The token of an object is its ETag; a get asks for that one (`If-Match`), so that what changed under way is told.
 """
 
 import io
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import islice
 from typing import Any, BinaryIO
 
 from fastdup_ray import s3
-from fastdup_ray.errors import BadImageError, ErrorCode, InputError
+from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.records import ImageRef
 
 WHOLE = 64 << 20
 """Bytes up to which an object is got at once; of larger ones, and where only parts are wanted, as they are read."""
 
-LISTERS = 16
-"""Requests at once that list keys, or look at objects one by one."""
-
-MOST_FOLDERS = 256
-"""That are listed one by one: a request each, where a thousand objects take one."""
-
 FIRST_CHUNK, LARGEST_CHUNK = 256 << 10, 8 << 20
 """Bytes that are got at a time: more and more, as long as they are read one after the other."""
-
-
-# One object
 
 
 def ref_of(uri: str, facts: dict[str, Any]) -> ImageRef:
@@ -41,7 +30,7 @@ def stat(uri: str) -> ImageRef:
     bucket, key = s3.split(uri)
     try:
         return ref_of(uri, s3.client().head_object(Bucket=bucket, Key=key, **s3.payer()))
-    except _errors() as error:
+    except s3.errors() as error:
         s3.refuse_credentials(error)
         return ImageRef(uri, 0, "")
 
@@ -69,7 +58,7 @@ def _as_it_is(uri: str, parts: bool) -> BinaryIO:
         if not parts and ref.size <= WHOLE:
             return io.BytesIO(answer["Body"].read())
         answer["Body"].close()
-    except _errors() as error:
+    except s3.errors() as error:
         raise s3.bad_image(error) from None
     return stream(ref)
 
@@ -97,14 +86,8 @@ def _got_by_boto3(bucket: str, key: str, etag: str, part: tuple[int, int] | None
     try:
         answer = s3.client().get_object(Bucket=bucket, Key=key, IfMatch=f'"{etag}"', **only, **s3.payer())
         return answer["Body"].read()
-    except _errors() as error:
+    except s3.errors() as error:
         raise s3.bad_image(error) from None
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    return BotoCoreError, ClientError, OSError
 
 
 class _Parts(io.RawIOBase):
@@ -157,9 +140,6 @@ class _Parts(io.RawIOBase):
         return bytes(data)
 
 
-# Many
-
-
 def is_file(uri: str) -> bool:
     """Whether there is an object of exactly this name; one that was there is not asked for again."""
     try:
@@ -173,63 +153,3 @@ def _was_there(uri: str) -> bool:
     if not stat(uri).mtime_or_etag:
         raise FileNotFoundError(uri)  # an answer that is not kept
     return True
-
-
-def check_listing(uri: str) -> None:
-    """`InputError` where what is below `uri` cannot be listed."""
-    bucket, prefix = s3.folder_of(uri)
-    try:
-        s3.client().list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1, **s3.payer())
-    except _errors() as error:
-        raise _listing_failed(uri, error) from None
-
-
-def below(uri: str) -> Iterator[ImageRef]:
-    """All objects below `uri`, sorted by the bytes of their keys: not every server lists them so.
-
-    The folders are listed side by side. `InputError` where that fails.
-    """
-    bucket, prefix = s3.folder_of(uri)
-    try:
-        folders, beside = _folders(bucket, prefix)
-        with ThreadPoolExecutor(LISTERS) as pool:
-            parts = pool.map(lambda folder: _refs(bucket, _pages(Bucket=bucket, Prefix=folder)), folders)
-            refs = [ref for part in (beside, *parts) for ref in part]
-    except _errors() as error:
-        raise _listing_failed(uri, error) from None
-    refs.sort(key=lambda ref: ref.uri.encode())
-    return iter(refs)
-
-
-def _folders(bucket: str, prefix: str) -> tuple[list[str], list[ImageRef]]:
-    """Prefixes that share out what is below `prefix`, and the objects beside them.
-
-    Where there are many folders, or none, listing is quickest all in one.
-    """
-    beside: list[ImageRef] = []
-    while True:
-        pages = list(islice(_pages(Bucket=bucket, Prefix=prefix, Delimiter="/"), 2))
-        folders = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", ())]
-        if len(pages) > 1 or not folders or len(folders) > MOST_FOLDERS:
-            return [prefix], beside
-        beside += _refs(bucket, pages)
-        if len(folders) > 1:
-            return folders, beside
-        prefix = folders[0]
-
-
-def _refs(bucket: str, pages: Iterable[dict[str, Any]]) -> list[ImageRef]:
-    found = (facts for page in pages for facts in page.get("Contents", ()))
-    return [ref_of(s3.uri_of(bucket, facts["Key"]), facts) for facts in found if not facts["Key"].endswith("/")]
-
-
-def _pages(**request: Any) -> Iterator[dict[str, Any]]:
-    return iter(s3.client().get_paginator("list_objects_v2").paginate(**request, **s3.payer()))
-
-
-def _listing_failed(uri: str, error: Exception) -> InputError:
-    s3.refuse_credentials(error)
-    bucket = s3.split(uri)[0]
-    if s3.code_of(error) == "NoSuchBucket":
-        return InputError(f"Input {uri!r}: the bucket {bucket!r} does not exist; is AWS_ENDPOINT_URL right?")
-    return InputError(f"Input {uri!r} cannot be listed ({s3.told(error)}).")

@@ -47,6 +47,11 @@ def frame_of(uri: str) -> tuple[str, int | None]:
     return (uri, None) if parts is None or source_of(uri).stat(uri).mtime_or_etag else parts
 
 
+def stands_alone(uri: str) -> bool:
+    """Whether a picture is a file of its own; what stands in an archive or is a frame of a video is none."""
+    return split_frame(uri) is None and ("!/" not in uri or archive.split(uri) is None)
+
+
 def stat(uri: str) -> ImageRef:
     """The entry of a name, frames of videos included."""
     file, _ = frame_of(uri)

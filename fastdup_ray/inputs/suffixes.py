@@ -61,6 +61,16 @@ VIDEO_SUFFIXES = frozenset(
 )
 """`.ts` is none of them: in a folder it is TypeScript as often."""
 
+SIDECAR_SUFFIXES = frozenset(
+    [
+        *(".aae", ".caption", ".captions", ".dop", ".json", ".npy", ".npz", ".pp3", ".tags", ".thm"),
+        *(".txt", ".xml", ".xmp", ".yaml", ".yml"),
+        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos"),
+        *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
+    ]
+)
+"""What may stand beside a picture under its name: captions, labels, arrays, edits, and the camera's raw file."""
+
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip")
 
 

@@ -12,8 +12,10 @@ import numpy as np
 from fastdup_ray.config import AUTO, RunConfig
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.neighbors.choice import choose, ef_search
+from fastdup_ray.neighbors.eight_bit import EightBit
 from fastdup_ray.neighbors.faiss_factory import check_parameters, parameters_of
 from fastdup_ray.neighbors.faiss_index import FaissIndex
+from fastdup_ray.neighbors.metrics import MANHATTAN
 from fastdup_ray.neighbors.turi import BallTree, Lsh
 
 
@@ -53,7 +55,7 @@ def check_search(config: RunConfig, d: int | None = None) -> None:
     """
     mode = config.faiss_mode
     if config.nn_provider == "turi":
-        if config.nnmodel == "lsh" and config.distance == "manhattan":
+        if config.nnmodel == "lsh" and config.distance == MANHATTAN:
             raise ConfigError(
                 "distance='manhattan' is not possible with nnmodel='lsh': take brute_force or ball_tree, "
                 "or Flat or HNSW32 of nn_provider='faiss'."
@@ -74,6 +76,8 @@ def make_index(config: RunConfig, n: int, d: int, threads: int) -> NeighborIndex
     if choice.name == Lsh.name:
         return Lsh(d, threads, config.distance, choice.why)
     parameters = check_parameters(config.faiss_param) if config.nn_provider == "faiss" else {}
+    if choice.name == EightBit.name:
+        return EightBit(d, threads, config.distance, choice.why, unused=list(parameters))
     ef = ef_search(config.nearest_neighbors_k)
     return FaissIndex(choice.name, d, parameters, threads, config.distance, choice.why, ef)
 

@@ -7,13 +7,13 @@ import faiss
 
 from fastdup_ray.config import parse_pairs
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.neighbors.metrics import COSINE
+from fastdup_ray.neighbors.metrics import COSINE, MANHATTAN
 
 FAISS_METRIC = {
     COSINE: faiss.METRIC_INNER_PRODUCT,
     "euclidean": faiss.METRIC_L2,
     "squared_euclidean": faiss.METRIC_L2,
-    "manhattan": faiss.METRIC_L1,
+    MANHATTAN: faiss.METRIC_L1,
 }
 
 _ALIASES = {"nprobes": "nprobe"}
@@ -83,7 +83,7 @@ def empty_index(name: str, d: int, metric: str) -> faiss.Index:
             for transform in transforms(layer)
         ):
             raise ConfigError(f"faiss_mode={name!r} is not possible with rows of {d} numbers: it asks for more.")
-    if metric == "manhattan" and not all(isinstance(layer, _MANHATTAN) for layer in layers(index)):
+    if metric == MANHATTAN and not all(isinstance(layer, _MANHATTAN) for layer in layers(index)):
         raise ConfigError(
             f"distance='manhattan' is not possible with faiss_mode={name!r}: "
             "take Flat or HNSW32, or brute_force or ball_tree of nn_provider='turi'."

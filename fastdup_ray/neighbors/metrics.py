@@ -5,6 +5,9 @@ import numpy as np
 COSINE = "cosine"
 """The one metric of which more is closer."""
 
+MANHATTAN = "manhattan"
+"""The one metric that ranks rows of length 1 in another order than the cosine does."""
+
 DECIMALS = 6
 
 NUMBERS_AT_ONCE = 1 << 23
@@ -60,5 +63,5 @@ _METRICS = {
     COSINE: _cosine,
     "euclidean": _euclidean,
     "squared_euclidean": _squared_euclidean,
-    "manhattan": _manhattan,
+    MANHATTAN: _manhattan,
 }

@@ -1,11 +1,9 @@
 """The methods of turi that faiss does not have as they are: a ball tree, and hashing with exact ranking."""
 
-from pathlib import Path
-
 import numpy as np
 
-from fastdup_ray.neighbors.faiss_index import FaissIndex
-from fastdup_ray.neighbors.metrics import COSINE
+from fastdup_ray.neighbors.metrics import COSINE, MANHATTAN
+from fastdup_ray.neighbors.over_rows import OverRows
 
 HASH_BITS = 1_024
 """Of each row; 128 candidates by them have 0.999 of the neighbours among 6,000 real pictures."""
@@ -17,33 +15,11 @@ _TREE_METRIC = {
     COSINE: "euclidean",  # on rows of length 1 in the same order
     "euclidean": "euclidean",
     "squared_euclidean": "euclidean",
-    "manhattan": "manhattan",
+    MANHATTAN: "manhattan",
 }
 
 
-class _OverRows:
-    """Searches the rows in its own way, and is stored as an exact faiss index."""
-
-    name: str
-    exact: bool
-    unused = ()
-
-    def __init__(self, d: int, threads: int, metric: str, why: str = "as asked"):
-        self.n, self.d, self.metric, self.why, self._threads = 0, d, metric, why, threads
-
-    def add(self, xb: np.ndarray) -> None:
-        self._rows, self.n = xb, len(xb)
-
-    def save(self, path: Path) -> None:
-        flat = FaissIndex("Flat", self.d, {}, self._threads, self.metric)
-        flat.add(self._rows)
-        flat.save(path)
-
-    def to_gpu(self, k: int) -> None:
-        self.why += "; searched on the CPU: turi has nothing on the GPU"
-
-
-class BallTree(_OverRows):
+class BallTree(OverRows):
     """scikit-learn's ball tree: exact, but for the cosine to rows of zeros."""
 
     name = "ball_tree"
@@ -64,7 +40,7 @@ class BallTree(_OverRows):
         return self._tree.kneighbors(xq, min(k, self.n))
 
 
-class Lsh(_OverRows):
+class Lsh(OverRows):
     """Locality sensitive hashing: on which side of seeded random planes a row lies."""
 
     name = "lsh"

@@ -32,6 +32,9 @@ class Store(Protocol):
 
     def is_file(self, name: str) -> bool: ...
 
+    def is_empty(self) -> bool:
+        """Whether nothing is in it, beside files with a dot such as locks and leftovers, or it is not there."""
+
     def names(self, folder: str) -> Iterator[str]:
         """The names of all files below `folder`, sorted."""
 

@@ -60,6 +60,11 @@ class LocalStore:
     def is_file(self, name: str) -> bool:
         return (self.root / name).is_file()
 
+    def is_empty(self) -> bool:
+        with suppress(OSError), os.scandir(self.root) as found:
+            return all(entry.name.startswith(".") for entry in found)
+        return True
+
     def names(self, folder: str) -> Iterator[str]:
         found = (path for path in (self.root / folder).rglob("*") if path.is_file())
         return iter(sorted(path.relative_to(self.root).as_posix() for path in found))

@@ -56,6 +56,10 @@ class S3Store:
         with self._told():
             return self._is_there(name)
 
+    def is_empty(self) -> bool:
+        with self._told():
+            return all(key.removeprefix(self._prefix).startswith(".") for key in self._keys(""))
+
     def names(self, folder: str) -> Iterator[str]:
         with self._told():
             found = [key.removeprefix(self._prefix) for key in self._keys(folder and folder + "/")]

@@ -7,6 +7,7 @@ It knows the formats, not the package: nothing is imported from what it checks.
 
 import os
 
+from .changed import check_changes
 from .checks import CHECKS
 from .run import Run
 from .scored import SCORED_CHECKS, Scored
@@ -19,7 +20,7 @@ def check(work_dir: str | os.PathLike, input_dir: str | os.PathLike | None = Non
     run = Run(work_dir, input_dir)
     problems: list[str] = []
     seen: set[str] = set()
-    todo = [(examine, run, "") for examine in CHECKS]
+    todo = [(examine, run, "") for examine in (*CHECKS, check_changes)]
     if (run.path / "test_summary.json").exists():
         scored = Scored(work_dir)
         todo += [(examine, scored, "scoring: ") for examine in SCORED_CHECKS]

@@ -218,6 +218,8 @@ class Run:
     def is_exact(self) -> bool:
         if self.config["nn_provider"] == "turi":
             return self.config["nnmodel"] in (0, 1, "brute_force", "ball_tree")
+        if "8 bits" in self.summary["neighbors"]["index"]:
+            return False
         return self.config["faiss_mode"] == "Flat" or type(self.index).__name__.startswith("IndexFlat")
 
     @cached_property

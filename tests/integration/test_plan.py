@@ -45,7 +45,7 @@ def test_the_plan_is_written_to_the_work_dir_and_reads_as_it_was_told(out, capsy
     rows = read_plan(out / "plan.csv")
     dropped = [row for row in rows if row.dropped]
     assert f"{len(rows) - len(dropped)} to keep, {len(dropped)} to drop" in told
-    assert f"The plan is in {out / 'plan.csv'}" in told and "nothing is moved or removed" in told
+    assert f"The plan is in {out / 'plan.csv'}" in told and f"fastdup-ray apply {out / 'plan.csv'}" in told
     assert rows == make_plan(out, out.parent / "plan.json").rows == read_plan(out.parent / "plan.json")
 
 

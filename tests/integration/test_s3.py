@@ -11,6 +11,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,9 +26,10 @@ import fastdup_ray as fastdup
 from fastdup_ray import RunConfig, deduplicate, s3
 from fastdup_ray.errors import ConfigError, InputError, LockedError, WorkDirError
 from fastdup_ray.estimate import estimate
-from fastdup_ray.inputs import list_images
+from fastdup_ray.inputs import list_images, s3_listing
 from fastdup_ray.inputs import s3 as s3_inputs
 from fastdup_ray.storage import open_store, s3_lock
+from tests.checker import check
 from tests.conftest import EVERY_FILE, PHOTOS, SAME_BYTES, cloudy, encode, forget_s3, outputs, run_inline
 from tests.integration.helpers import call, run
 from tests.s3_server import OPEN, PUBLIC, SECRET, WORK, Bucket
@@ -82,15 +84,46 @@ def test_a_key_may_have_any_character(bucket, name):
     assert result.images["filename"].to_pylist() == [bucket.uri(name)]
 
 
+MANY = {
+    "folders": [f"{part}/{seed:02d}.jpg" for part in ("a", "b/c", "b/d", "e", "é", "z") for seed in range(12)]
+    + ["0.jpg", "b.jpg", "zz.jpg"],
+    "one folder": [f"IMG_{seed:03d}.jpg" for seed in range(60)] + ["IMG_é.jpg"],
+    "numbers": [f"IMG_{seed:03d}{end}.jpg" for seed in range(60) for end in ("", "x", "/y")],
+    "one name is the beginning of all": ["a.jpg", *(f"a.jpg{seed:02d}.jpg" for seed in range(30))],
+    "forms that obstore refuses": [f"{seed:02d}\x01.jpg" for seed in range(30)] + ["b.jpg"],
+}
+
+
+@pytest.mark.parametrize("names", MANY.values(), ids=MANY.keys())
 @pytest.mark.parametrize("most", [2, 100])
-def test_all_that_a_bucket_holds_is_listed_in_the_order_of_its_keys(bucket, monkeypatch, most):
-    monkeypatch.setattr(s3_inputs, "MOST_FOLDERS", most)
-    names = [f"{part}/{seed:04d}.jpg" for part in ("a", "b/c", "b/d", "e", "é", "z") for seed in range(220)]
-    names += ["0.jpg", "b.jpg", "zz.jpg"]
+def test_all_that_a_bucket_holds_is_listed_in_the_order_of_its_keys(bucket, monkeypatch, names, most):
+    monkeypatch.setattr(s3_listing, "MOST_FOLDERS", most)
+    monkeypatch.setattr(s3, "PAGE", 10)
     prefix = bucket.pictures.partition(f"{OPEN}/")[2]
-    with s3_inputs.ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda name: bucket.client.put_object(Bucket=OPEN, Key=f"{prefix}/{name}", Body=b""), names))
-    assert listed(bucket.pictures) == sorted(map(bucket.uri, names), key=str.encode)
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda name: bucket.client.put_object(Bucket=OPEN, Key=f"{prefix}/{name}", Body=b"."), names))
+    keys = [facts["Key"] for facts in bucket.client.list_objects_v2(Bucket=OPEN, Prefix=f"{prefix}/")["Contents"]]
+    assert len(keys) == len(names)  # a server may write some of them in another way
+    assert listed(bucket.pictures) == sorted((f"s3://{OPEN}/{key}" for key in keys), key=str.encode)
+
+
+def test_very_many_keys_in_one_folder_are_listed_side_by_side(bucket, monkeypatch):
+    monkeypatch.setattr(s3, "PAGE", 10)
+    for seed in range(0, 1000, 30):
+        bucket.put(f"IMG_{seed:03d}.jpg", b".")
+    asked = []
+    monkeypatch.setattr(s3_listing, "_by_obstore", lambda bucket, share: asked.append(share.start) or iter(()))
+    list(s3_listing.below(bucket.pictures, bool))
+    assert [start.rpartition("/")[2] for start in sorted(asked)] == [f"IMG_{digit}" for digit in range(10)]
+
+
+def test_what_stands_for_a_folder_is_no_picture(bucket):
+    """Tools that show buckets as folders make empty objects whose names end in a slash."""
+    prefix = bucket.pictures.partition(f"{OPEN}/")[2]
+    for name in ("album.jpg/", "album.jpg/a.jpg"):
+        bucket.client.put_object(Bucket=OPEN, Key=f"{prefix}/{name}", Body=b"" if name.endswith("/") else picture(0))
+    empty = bucket.put("empty.jpg", b"")
+    assert listed(bucket.pictures) == [bucket.uri("album.jpg/a.jpg"), empty]
 
 
 def test_hidden_objects_other_suffixes_and_the_work_dir_are_left_out(bucket):
@@ -379,7 +412,7 @@ def test_a_throttled_run_loses_no_object(bucket):
             return s3.code_of(error)
 
     with bucket.server.throttled(reads=2, writes=2):
-        with s3_inputs.ThreadPoolExecutor(16) as pool:
+        with ThreadPoolExecutor(16) as pool:
             assert "ErrTooManyRequest" in set(pool.map(get, uris))  # who does not try again is turned away
         done = run(bucket.pictures, "--work-dir", bucket.work_dir, "--shard-size", 40)
     assert done.returncode == 0, done.stderr
@@ -620,26 +653,35 @@ def test_only_what_is_new_or_changed_is_read_and_the_result_is_that_of_a_run_fro
     assert {name: remote[name] for name in SAME_BYTES} == outputs(tmp_path / "fresh")
 
 
-def test_what_is_new_since_the_last_run_is_told(bucket):
+def told_changes(bucket: Bucket, folder: Path) -> dict[str, int]:
+    """What a next incremental run counts, with which its files agree."""
+    result = run_inline(bucket.pictures, bucket.work_dir, incremental=True)
+    for name, data in bucket.outputs().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    assert check(folder) == []
+    return {name: count for name, count in result.summary["changes"].items() if count}
+
+
+def test_what_is_new_since_the_last_run_is_told(bucket, tmp_path):
     put_pictures(bucket, 4)
-    first = run_inline(bucket.pictures, bucket.work_dir, incremental=True)
-    assert first.summary["changes"]["images_added"] == 4
+    assert told_changes(bucket, tmp_path)["images_added"] == 4
     bucket.put("copy.jpg", picture(0))
-    second = run_inline(bucket.pictures, bucket.work_dir, incremental=True)
-    changes = {name: count for name, count in second.summary["changes"].items() if count}
-    assert changes == {"images_added": 1, "new_pairs": 1, "groups_new": 1}
+    assert told_changes(bucket, tmp_path) == {"images_added": 1, "new_pairs": 1, "groups_new": 1}
     assert (
         f"new_pair,,{bucket.uri('000.jpg')},{bucket.uri('copy.jpg')},1.000000" in bucket.output("changes.csv").decode()
     )
     bucket.put("copy2.jpg", picture(0))
     bucket.delete("copy.jpg")
-    third = run_inline(bucket.pictures, bucket.work_dir, incremental=True)
-    changes = {name: count for name, count in third.summary["changes"].items() if count}
-    assert changes == {"images_added": 1, "images_removed": 1, "new_pairs": 1, "groups_grew": 1, "groups_shrank": 1}
+    assert told_changes(bucket, tmp_path) == {
+        "images_added": 1,
+        "images_removed": 1,
+        "new_pairs": 1,
+        "groups_grew": 1,
+        "groups_shrank": 1,
+    }
     bucket.delete("copy2.jpg")
-    fourth = run_inline(bucket.pictures, bucket.work_dir, incremental=True)
-    changes = {name: count for name, count in fourth.summary["changes"].items() if count}
-    assert changes == {"images_removed": 1, "groups_gone": 1}
+    assert told_changes(bucket, tmp_path) == {"images_removed": 1, "groups_gone": 1}
     run_inline(bucket.pictures, bucket.work_dir)
     assert "changes.csv" not in bucket.outputs()
 

@@ -16,7 +16,9 @@ from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract.model import BATCH, SIDE, Model
 from fastdup_ray.memory import _of_cgroups, free_memory
 from fastdup_ray.neighbors import check_search, load_index, make_index
-from fastdup_ray.neighbors.choice import FLAT_UP_TO, choose, ef_search
+from fastdup_ray.neighbors.choice import EIGHT_BITS_K, EIGHT_BITS_UP_TO, FEW, FLAT_UP_TO, choose, ef_search
+from fastdup_ray.neighbors.eight_bit import EightBit
+from fastdup_ray.neighbors.eight_bit_graph import graph
 from fastdup_ray.neighbors.faiss_factory import check_parameters, parameters_of
 from fastdup_ray.neighbors.faiss_index import FaissIndex, default_nprobe
 from fastdup_ray.neighbors.metrics import is_distance, values_of
@@ -531,6 +533,57 @@ def test_a_stored_index_of_another_metric_is_measured_by_the_one_that_is_asked_f
     assert found.summary["recall"] >= 0.98
 
 
+# --- in eight bits ----------------------------------------------------------------------------------------------------
+
+
+def in_eight_bits(rows: np.ndarray) -> EightBit:
+    index = EightBit(rows.shape[1], 2, "cosine")
+    index.add(rows)
+    return index
+
+
+@pytest.mark.parametrize("k", [1, 3, 40])
+@pytest.mark.parametrize(("n", "d"), [(2, 4), (50, 8), (700, 576)])
+def test_eight_bits_find_what_brute_force_finds(n, d, k, monkeypatch):
+    monkeypatch.setattr("fastdup_ray.neighbors.eight_bit.ROWS", 100)
+    monkeypatch.setattr("fastdup_ray.neighbors.eight_bit.COLUMNS", 64)
+    rows = unit_rows(n, d)
+    found = neighbors_within(in_eight_bits(rows), rows, k)
+    cosine, _ = brute_force(rows, min(k, n - 1))
+    assert np.abs(found.similarity - cosine).max() <= 1e-3 if d > 8 else True
+    assert (np.abs(found.similarity - cosine) <= 1e-6).mean() > 0.99
+    assert found.summary["recall"] > 0.99
+
+
+def test_products_of_eight_bits_are_exact_wherever_they_are_made():
+    """The largest that there are: where a processor adds them up in 16 bits, more bits would not fit."""
+    rows = np.full((3, 576), 1 / 24, np.float32)
+    rows[1] *= -1
+    products, columns = in_eight_bits(rows).search(rows, 3)
+    values = np.take_along_axis(products, np.argsort(columns, axis=1), 1)
+    assert values.tolist() == [[576 * 63 * 127 * sign for sign in row] for row in ((1, -1, 1), (-1, 1, -1), (1, -1, 1))]
+
+
+@pytest.mark.parametrize("rows", [np.zeros((4, 8)), np.eye(8), np.repeat(np.eye(1, 8), 5, axis=0)])
+def test_odd_rows_in_eight_bits(rows):
+    rows = rows.astype(np.float32)
+    found = neighbors_within(in_eight_bits(rows), rows, 2)
+    assert (found.indices != np.arange(len(rows))[:, None]).all()
+    assert np.array_equal(found.similarity, brute_force(rows, 2)[0])
+
+
+def test_what_is_searched_in_eight_bits_is_stored_as_it_is(tmp_path, clusters):
+    in_eight_bits(clusters).save(tmp_path / "index")
+    stored = load_index(tmp_path / "index", RunConfig.of(input_dir="photos"), 1)
+    assert (stored.name, stored.exact, stored.n) == ("Flat", True, 3000)
+
+
+def test_the_graph_of_eight_bits_is_that_of_its_source():
+    from importlib.resources import files
+
+    assert files("fastdup_ray.neighbors").joinpath("eight_bit.onnx").read_bytes() == graph().SerializeToString()
+
+
 # --- which index ------------------------------------------------------------------------------------------------------
 
 MUCH = 1 << 50
@@ -541,14 +594,22 @@ def chosen(n: int, memory: int = MUCH, **parameters) -> str:
 
 
 @pytest.mark.parametrize("mode", [{}, {"faiss_mode": "auto"}])
-@pytest.mark.parametrize(("beyond", "name"), [(-1, "Flat"), (0, "Flat"), (1, "HNSW32")])
-def test_few_rows_are_searched_exactly_and_many_with_hnsw(beyond, name, mode):
-    assert chosen(FLAT_UP_TO + beyond, **mode) == name
+@pytest.mark.parametrize(
+    ("n", "name"),
+    [(FEW, "Flat"), (FEW + 1, EightBit.name), (EIGHT_BITS_UP_TO, EightBit.name), (EIGHT_BITS_UP_TO + 1, "HNSW32")],
+)
+def test_few_rows_are_searched_exactly_more_in_eight_bits_and_many_with_hnsw(n, name, mode):
+    assert chosen(n, **mode) == name
+
+
+@pytest.mark.parametrize(("n", "name"), [(FLAT_UP_TO, "Flat"), (FLAT_UP_TO + 1, "HNSW32")])
+def test_manhattan_is_not_for_eight_bits(n, name):
+    assert chosen(n, distance="manhattan") == name
 
 
 def test_many_neighbours_make_the_exact_search_worth_while():
-    assert chosen(200_000, nearest_neighbors_k=2) == "HNSW32"
-    assert chosen(200_000, nearest_neighbors_k=1000) == "Flat"
+    assert chosen(EIGHT_BITS_UP_TO, nearest_neighbors_k=EIGHT_BITS_K) == EightBit.name
+    assert chosen(EIGHT_BITS_UP_TO, nearest_neighbors_k=1000) == "Flat"
     assert ef_search(1000) > 2000
 
 
@@ -570,7 +631,8 @@ def test_manhattan_has_nothing_smaller_than_the_rows():
 
 def test_the_choice_says_why():
     config = RunConfig.of(input_dir="photos")
-    assert "50,000" in choose(config, 10, 576, MUCH).why
+    assert "exact" in choose(config, 10, 576, MUCH).why
+    assert "ranked anew" in choose(config, FEW + 1, 576, MUCH).why
     assert "2.6 GB of 9.0 GB" in choose(config, 1_000_000, 576, 9 * 10**9).why
     assert "HNSW32 would take 2.6 GB of 3.0 GB" in choose(config, 1_000_000, 576, 3 * 10**9).why
 
@@ -637,6 +699,12 @@ def cut(photo: Image.Image, rng: np.random.Generator) -> np.ndarray:
     part = photo.resize((SIDE, SIDE), Image.Resampling.BILINEAR, (left, top, left + width, top + height))
     part = part.transpose(Image.Transpose(rng.integers(7)))
     return np.asarray(ImageEnhance.Color(part).enhance(rng.uniform(0, 2)))
+
+
+@pytest.mark.slow
+def test_eight_bits_find_the_neighbours_of_real_pictures(real_features):
+    found = neighbors_within(in_eight_bits(real_features), real_features, 10)
+    assert found.summary["recall"] >= 0.999
 
 
 @pytest.mark.slow

@@ -76,6 +76,23 @@ def test_what_a_spreadsheet_makes_of_the_file_is_read(tmp_path):
     assert read_plan(path) == [KEPT, GONE, OTHER]
 
 
+def test_a_spreadsheet_whose_decimal_point_is_a_comma_writes_semicolons(tmp_path):
+    path = written(tmp_path, [KEPT, replace(GONE, filename="/p/a;b, c.jpg"), OTHER], "plan.csv")
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(path, "w", newline="", encoding="utf-8-sig") as file:
+        sheet = csv.DictWriter(file, layout.PLAN_HEADER, delimiter=";", lineterminator="\r\n")
+        sheet.writeheader()
+        sheet.writerows(row | {"similarity": row["similarity"].replace(".", ",")} for row in rows)
+    assert read_plan(path) == [KEPT, replace(GONE, filename="/p/a;b, c.jpg"), OTHER]
+
+
+def test_a_similarity_near_nothing_comes_back(tmp_path):
+    rows = [KEPT, replace(GONE, similarity=0.000002)]
+    for name in ("plan.csv", "plan.json"):
+        assert read_plan(written(tmp_path, rows, name)) == rows
+
+
 def test_a_person_turns_keep_and_drop_round(tmp_path):
     path = written(tmp_path, [KEPT, GONE], "plan.csv")
     path.write_text(path.read_text().replace(",drop,", ",keep,"))

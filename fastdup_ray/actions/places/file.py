@@ -1,0 +1,85 @@
+"""One file on a disk: opened, locked, compared, and whether it is still where it was."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+from contextlib import suppress
+from typing import BinaryIO
+
+from fastdup_ray.actions.places.known import Known
+from fastdup_ray.errors import RefusedError
+
+Identity = tuple[int, ...]
+
+
+def opened(name: str, *, follow_links: bool = False) -> BinaryIO:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(name, flags)
+    except FileNotFoundError:
+        raise RefusedError("it is gone") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise RefusedError("it is a symbolic link, which would lead elsewhere from another folder") from None
+        raise RefusedError(f"it cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise RefusedError("it is not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def lock(file: BinaryIO, kind: int) -> None:
+    """Advisory, and gone with the descriptor: it keeps two plans that contradict each other from acting at once."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RefusedError("another process is moving it, or needs it as a keeper") from None
+    except OSError:
+        pass  # a file system without locks
+
+
+def check(file: BinaryIO, known: Known) -> str:
+    """Returns the digest; raises `RefusedError` where the file is not what is known of it."""
+    before = os.fstat(file.fileno())
+    if known.size is not None and before.st_size != known.size:
+        raise RefusedError(f"it changed: {before.st_size:,} bytes, {known.size:,} at the run")
+    try:
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RefusedError(f"it cannot be read: {error.strerror}") from None
+    if known.sha256 and digest != known.sha256:
+        raise RefusedError("it changed: other bytes than at the run")
+    if identity_of(os.fstat(file.fileno())) != identity_of(before):
+        raise RefusedError("it changed while it was read")
+    return digest
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def is_at(file: BinaryIO, name: str) -> bool:
+    with suppress(OSError):
+        return identity_of(os.lstat(name)) == identity_of(os.fstat(file.fileno()))
+    return False
+
+
+def make_folders(folder: str) -> None:
+    """Makes a folder, and those that it is in, on the disk: a file is safe in them only when they are."""
+    if not os.path.isdir(folder):
+        make_folders(os.path.dirname(folder))
+        with suppress(FileExistsError):
+            os.mkdir(folder)
+        sync(os.path.dirname(folder))
+
+
+def sync(folder: str) -> None:
+    with suppress(OSError):  # some network file systems cannot
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

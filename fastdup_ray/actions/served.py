@@ -1,0 +1,133 @@
+"""What `serve` answers with: the page, the plan, and whole pictures of one finished run."""
+
+import base64
+import hashlib
+import os
+import re
+import threading
+from dataclasses import replace
+from html import unescape
+from typing import NamedTuple
+
+from fastdup_ray import layout
+from fastdup_ray.actions.finished import read_finished
+from fastdup_ray.actions.plan import plan_from_json, plan_to_json, read_plan, write_plan
+from fastdup_ray.errors import BadImageError, ErrorCode, InputError
+from fastdup_ray.inputs import frame_of, read
+from fastdup_ray.records import ImageRef
+from fastdup_ray.report.thumbnails import MAX_PIXELS, make_thumbnail
+from fastdup_ray.storage import open_store
+
+_AS_THEY_ARE = {
+    "JPEG": "image/jpeg",
+    "MPO": "image/jpeg",
+    "PNG": "image/png",
+    "GIF": "image/gif",
+    "WEBP": "image/webp",
+    "AVIF": "image/avif",
+    "BMP": "image/bmp",
+}
+"""Formats, as Pillow calls them, that every browser shows."""
+
+_LARGEST_SIDE = 16_383
+"""Pixels a side of the largest WebP."""
+
+_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
+
+_ANNOUNCED = '<meta name="fastdup-server" data-plan="plan" data-picture="picture/">'
+"""By this the page knows that it is served: where to get and put the plan, and where pictures are, by their row.
+
+Relative to where the page itself is.
+"""
+
+
+class Page(NamedTuple):
+    """policy: the Content-Security-Policy that it needs."""
+
+    policy: str
+    html: bytes
+
+
+class Plan(NamedTuple):
+    """tag: the same as long as the plan is. text: JSON."""
+
+    tag: str
+    text: str
+
+
+class StaleError(Exception):
+    """What would be replaced is not what the page has seen."""
+
+
+class Served:
+    """A finished run with a report. Raises `InputError` where there is none."""
+
+    def __init__(self, work_dir: str | os.PathLike[str]):
+        self._store = open_store(os.path.expanduser(work_dir))
+        self._run = read_finished(self._store)
+        if not self._store.exists(layout.REPORT):
+            raise InputError(f"No {layout.REPORT} in {self._store.location!r}: run again, without --no-report.")
+        self._rows = {self._run.name(row): row for row in range(len(self._run.names))}
+        self.max_pixels: int = self._run.config.get("max_pixels", MAX_PIXELS)
+        self._saving = threading.Lock()
+
+    @property
+    def plan_path(self) -> str:
+        return os.path.join(self._store.location, layout.PLAN_CSV)
+
+    def page(self) -> Page:
+        """The report, which may ask this server for the plan and for pictures, and nobody for anything else.
+
+        Its own policy stands in it for when it is opened as a file, and allows no request: here the header takes over.
+        """
+        html = self._store.fetch(layout.REPORT).read_text(encoding="utf-8")
+        found = _POLICY.search(html)
+        if found is None:
+            raise InputError(f"{layout.REPORT} in {self._store.location!r} is of another version: run again.")
+        policy = dict(part.strip().partition(" ")[::2] for part in unescape(found[1]).split(";") if part.strip())
+        policy["img-src"] = f"{policy.get('img-src', '')} 'self'"
+        policy |= {"connect-src": "'self'", "frame-ancestors": "'none'"}
+        served = html[: found.start()] + _ANNOUNCED + html[found.end() :]
+        return Page("; ".join(f"{name} {values}" for name, values in policy.items()), served.encode())
+
+    def plan(self) -> Plan:
+        """The saved plan, with no picture where there is none. Raises `InputError` where it cannot be read."""
+        text = plan_to_json(read_plan(self.plan_path) if self._store.exists(layout.PLAN_CSV) else [])
+        return Plan(f'"{hashlib.sha256(text.encode()).hexdigest()}"', text)
+
+    def save(self, text: str, instead_of: str | None = None) -> Plan:
+        """Puts a plan, as JSON, in the place of the saved one, whole; raises `InputError` where it cannot be meant.
+
+        By what a picture is known again, and whether it is a reference, the run says, not the page. instead_of: the tag
+        of the plan that was changed to this one; raises `StaleError` where by now another one is saved.
+        """
+        rows = plan_from_json(text, "the plan of the page")
+        for row in rows:
+            if row.filename not in self._rows:
+                raise InputError(f"The plan names {row.filename!r}, which is no picture of this run.")
+        facts = self._run.facts([self._rows[row.filename] for row in rows])
+        rows = [replace(row, **known) for row, known in zip(rows, facts, strict=True)]
+        with self._saving:
+            if self.plan().tag != instead_of is not None:  # one that cannot be read is somebody's work, too
+                raise StaleError("The plan was changed elsewhere since this page got it: load the page again.")
+            write_plan(self._store, layout.PLAN_CSV, rows)
+            return self.plan()
+
+    def picture(self, row: int) -> tuple[str, bytes]:
+        """Content type and bytes of a picture in its full size, as the run saw it.
+
+        What browsers do not show is made a WebP. Raises `BadImageError`, also where there is no such picture. To be
+        called inside `careful_pillow`.
+        """
+        if not 0 <= row < len(self._rows):
+            raise BadImageError(ErrorCode.MISSING, "no such picture")
+        name = self._run.name(row)
+        facts = self._run.images.slice(row, 1).select(["size", "mtime_or_etag", "format"]).to_pylist()[0]
+        if facts["format"] in _AS_THEY_ARE and frame_of(name)[1] is None:
+            ref = ImageRef(name, facts["size"], facts["mtime_or_etag"])
+            return _AS_THEY_ARE[facts["format"]], read(ref)
+        made = make_thumbnail(name, self.max_pixels, _LARGEST_SIDE)
+        if made.problem:
+            raise BadImageError(ErrorCode.READ_FAILED, made.problem)
+        head, _, data = made.data_uri.partition(",")
+        return head.removeprefix("data:").removesuffix(";base64"), base64.b64decode(data)

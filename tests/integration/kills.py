@@ -1,0 +1,39 @@
+"""Processes that are killed while they are at work, which start quickly: what they import is imported once."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.process import BaseProcess
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["tests.integration.kills", "fastdup_ray.cli", "fastdup_ray.storage.s3", "boto3"])
+
+
+def start(arguments: list[object], environment: Mapping[str, str] | None = None) -> BaseProcess:
+    """The command in a process of its own."""
+    process = _CONTEXT.Process(target=_call, args=([str(word) for word in arguments], dict(environment or {})))
+    process.start()
+    return process
+
+
+def _call(arguments: list[str], environment: dict[str, str]) -> None:
+    from fastdup_ray.cli import main
+
+    os.environ.update(environment)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    main(arguments)
+
+
+def kill_when(process: BaseProcess, is_time: Callable[[], bool]) -> bool:
+    """kill -9 as soon as `is_time`; whether it was still at work. One that ends by itself has to end well."""
+    while process.is_alive():
+        if is_time():
+            process.kill()
+            break
+        time.sleep(0.0005)
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode == -signal.SIGKILL
