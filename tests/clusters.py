@@ -170,9 +170,13 @@ class Hosts:
     def stop(self) -> None:
         for process, folder in self._rays:
             end(process, folder)
-        for words in [("netns", "del", self._name(host)) for host in (self.head, self.worker)]:
-            subprocess.run(["ip", *words], capture_output=True)
-        subprocess.run(["ip", "link", "del", self._mark], capture_output=True)
+        for words in (
+            ("netns", "del", self._name(self.head)),
+            ("netns", "del", self._name(self.worker)),
+            ("link", "del", self._mark),
+        ):
+            with contextlib.suppress(subprocess.CalledProcessError, FileNotFoundError):  # may not be there
+                _ip(*words)
 
     def _name(self, host: str) -> str:
         return f"{self._mark}-{host.rpartition('.')[2]}"

@@ -5,12 +5,14 @@ python -m tests.bench.nodes --pictures DIR
 
 import argparse
 import os
+import statistics
 import tempfile
 import time
 from pathlib import Path
 
 from ray.cluster_utils import Cluster
 
+from fastdup_ray import layout
 from tests.integration.helpers import start, summary_of
 
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
@@ -40,17 +42,22 @@ def measure(pictures: str, nodes: int, replace: bool = False) -> tuple[float, fl
 
 
 def _read(work_dir: Path) -> int:
-    ranges = (path.name.split("-")[1:3] for path in work_dir.glob("shards/*.json"))
-    return sum(int(stop) - int(begin) for begin, stop in ranges)
+    ranges = filter(None, (layout.range_of(path.name) for path in work_dir.glob("shards/features-*.json")))
+    return sum(stop - begin for begin, stop in ranges)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", required=True)
     pictures = parser.parse_args().pictures
-    for words, nodes, replace in (("one node", 1, False), ("two nodes", 2, False), ("one replaced", 2, True)) * 2:
+    results: dict[str, list[tuple[float, float]]] = {}
+    for words, nodes, replace in (("one node", 1, False), ("two nodes", 2, False), ("one replaced", 2, True)) * 3:
         seconds, rate = measure(pictures, nodes, replace)
+        results.setdefault(words, []).append((seconds, rate))
         print(f"{words:<13} {seconds:6.1f} s  {rate:6.1f} images/s", flush=True)
+    for words, runs in results.items():
+        seconds, rate = map(statistics.median, zip(*runs, strict=True))
+        print(f"median: {words:<13} {seconds:6.1f} s  {rate:6.1f} images/s")
 
 
 if __name__ == "__main__":
