@@ -1,8 +1,10 @@
 """The tools that ours is compared with, each as a command in an interpreter of its own."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 FASTDUP = os.environ.get("FASTDUP_PYTHON")
@@ -47,3 +49,10 @@ def plain(pictures: Path, processes: int) -> list[object]:
 
 def version(python: str, package: str) -> str:
     return subprocess.run([python, "-c", _VERSION, package], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def side_by_side(commands: Sequence[Sequence[object]]) -> list[object]:
+    """One command that runs several at once and fails where one does."""
+    waits = "import json, subprocess, sys; all_of = [subprocess.Popen(c) for c in json.loads(sys.argv[1])]; "
+    given = json.dumps([list(map(str, command)) for command in commands])
+    return [sys.executable, "-c", waits + "sys.exit(max(p.wait() for p in all_of))", given]

@@ -1,0 +1,143 @@
+"""What is compared, tool by tool, and the ratio that each comparison aims at."""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.bench import peers, rows
+from tests.bench.measured import Cost, measured
+
+CORES = len(psutil.Process().cpu_affinity())
+OURS, ON_RAY, FASTDUP, PHASH, PLAIN = "ours", "ours on Ray", "fastdup 2.54", "imagededup PHash", "plain loop"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The cost of `than` over that of `whose`, in `what`, is to be `least` or more."""
+
+    least: float
+    what: str
+    whose: str = OURS
+    than: str = FASTDUP
+
+
+@dataclass(frozen=True)
+class Work:
+    """title: for the table. tools: name -> what runs it once in an empty folder and measures it."""
+
+    title: str
+    tools: dict[str, Callable[[Path], Cost]]
+    goals: Sequence[Goal]
+
+
+def features(title: str, pictures: Path, goals: Sequence[Goal], *, ray: bool = False) -> Work:
+    """From files to rows, nothing else."""
+    inline, on_ray = ("--run-mode", 1, "--executor", "inline"), ("--run-mode", 1)
+    tools = {OURS: lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out", *inline))}
+    if ray:
+        tools[ON_RAY] = lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out", *on_ray))
+    if peers.FASTDUP:
+        tools[FASTDUP] = lambda scratch: _fastdup(pictures, scratch, mode=1)
+    if peers.IMAGEDEDUP:
+        tools[PHASH] = lambda scratch: measured(peers.phash(pictures, CORES))
+    tools[PLAIN] = lambda scratch: measured(peers.plain(pictures, CORES))
+    return Work(title, tools, goals)
+
+
+def whole(title: str, pictures: Path, goals: Sequence[Goal]) -> Work:
+    """From a folder to everything that a run leaves; fastdup's is without a report."""
+    tools = {ON_RAY: lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out"))}
+    if peers.FASTDUP:
+        tools[FASTDUP] = lambda scratch: _fastdup(pictures, scratch, mode=0)
+    return Work(title, tools, goals)
+
+
+def neighbors(title: str, features_of: Path, goals: Sequence[Goal]) -> Work:
+    """From features to pairs and groups; the recall of ours stands in its summary."""
+
+    def ours(scratch: Path) -> Cost:
+        work_dir = _with_features(features_of, scratch / "out")
+        return measured(peers.ours("--work-dir", work_dir, "--run-mode", 2, "--executor", "inline", "--no-report"))
+
+    def fastdup(scratch: Path) -> Cost:
+        (scratch / "empty").mkdir()
+        return _fastdup(scratch / "empty", scratch, mode=2, work_dir=_with_features(features_of, scratch / "out"))
+
+    return Work(title, {OURS: ours} | ({FASTDUP: fastdup} if peers.FASTDUP else {}), goals)
+
+
+def again(title: str, pictures: Path, goals: Sequence[Goal]) -> Work:
+    """Extraction after a hundredth of the files got other bytes, against the first one. wall: of that step alone."""
+    first, second = "first run", "second run"
+    extraction = ("--run-mode", 1, "--executor", "inline")
+
+    def of(scratch: Path, runs: int) -> Cost:
+        folder = scratch / "pictures"
+        shutil.copytree(pictures, folder)
+        for run in range(runs):
+            if run:
+                _change(folder)
+            cost = measured(peers.ours(folder, "--work-dir", scratch / "out", *extraction))
+        return _of_extraction(cost, [scratch / "out"])
+
+    return Work(title, {first: lambda scratch: of(scratch, 1), second: lambda scratch: of(scratch, 2)}, goals)
+
+
+def actors(title: str, pictures: Path, count: int, goals: Sequence[Goal]) -> Work:
+    """Two actors on Ray against two processes without it that share the list. wall: of the extraction alone."""
+
+    def on_ray(scratch: Path) -> Cost:
+        given = ("--run-mode", 1, "--num-actors", 2, "--num-threads", 2)
+        return _of_extraction(measured(peers.ours(pictures, "--work-dir", scratch / "out", *given)), [scratch / "out"])
+
+    def plain(scratch: Path) -> Cost:
+        given = ("--run-mode", 1, "--executor", "inline", "--num-threads", 1)
+        halves = [("--max-offset", count // 2), ("--min-offset", count // 2)]
+        outs = [scratch / f"out{number}" for number in range(2)]
+        both = [peers.ours(pictures, "--work-dir", out, *given, *half) for out, half in zip(outs, halves, strict=True)]
+        return _of_extraction(measured(peers.side_by_side(both)), outs)
+
+    return Work(title, {ON_RAY: on_ray, "two processes": plain}, goals)
+
+
+def _of_extraction(cost: Cost, work_dirs: Sequence[Path]) -> Cost:
+    seconds = [facts["seconds"]["features"] for work_dir in work_dirs for facts in _facts(work_dir)]
+    return Cost(max(seconds), cost.cpu, cost.memory)
+
+
+def _facts(work_dir: Path) -> Iterator[dict]:
+    for path in [work_dir / "summary.json", *work_dir.glob("features-*.json")]:
+        if path.exists():
+            yield json.loads(path.read_text())
+
+
+def _change(folder: Path) -> None:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in random.Random(1).sample(files, len(files) // 100):
+        with open(path, "ab") as file:
+            file.write(b" ")
+
+
+def _fastdup(pictures: Path, scratch: Path, mode: int, work_dir: Path | None = None) -> Cost:
+    return measured(peers.fastdup(pictures, work_dir or scratch / "out", mode, CORES), peers.ENVIRONMENT)
+
+
+def _with_features(source: Path, work_dir: Path) -> Path:
+    work_dir.mkdir()
+    for name in ("features.dat", "features.dat.csv"):
+        os.link(source / name, work_dir / name)
+    return work_dir
+
+
+def synthetic(folder: Path, n: int) -> Path:
+    """Features of `rows`, made once."""
+    place = folder / f"rows-{n}"
+    if not place.exists():
+        rows.write(place, n)
+    return place
