@@ -1,6 +1,7 @@
 """The command `fastdup-ray`. Its flags are made from `RunConfig`."""
 
 import json
+import signal
 import sys
 from contextlib import nullcontext, redirect_stdout
 from typing import Any
@@ -10,6 +11,7 @@ import click
 from fastdup_ray.actions.cli import COMMANDS
 from fastdup_ray.api import INTERRUPTED, run_and_tell
 from fastdup_ray.config import TURI_NAMES, RunConfig
+from fastdup_ray.doctor.cli import doctor
 from fastdup_ray.errors import ConfigError, FastdupError, NewPairsError
 from fastdup_ray.evaluation import evaluate, leakage
 from fastdup_ray.evaluation.leakage import NOT_TAKEN, THRESHOLD
@@ -176,12 +178,16 @@ cli.add_command(
     )
 )
 
-for command in COMMANDS:
+for command in (*COMMANDS, doctor):
     cli.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command and exits with its code; a user's mistake is one line, never a traceback."""
+    """Runs the command and exits with its code; a user's mistake is one line, never a traceback.
+
+    SIGTERM, with which jobs and containers are stopped, is as good as Ctrl-C.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli.main(arguments, standalone_mode=False)
     except click.ClickException as error:

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from fastdup_ray import layout, s3
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, FastdupError, InputError, WorkDirError, WorkerError
-from fastdup_ray.executors import Executor, cores, make_executor
+from fastdup_ray.executors import Executor, make_executor
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, fingerprint
 from fastdup_ray.features import earlier_sets, look_up, open_complete
@@ -24,6 +24,7 @@ from fastdup_ray.labels import check_labels
 from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.manifest import KEY, Manifest
 from fastdup_ray.neighbors import check_search
+from fastdup_ray.neighbors.choice import memory_to_reserve
 from fastdup_ray.outputs.changes import put_earlier_aside
 from fastdup_ray.progress import with_progress
 from fastdup_ray.records import Neighbors
@@ -31,6 +32,7 @@ from fastdup_ray.result import RunResult
 from fastdup_ray.scoring import (
     check_before_work,
     check_indexed,
+    indexed_bytes,
     indexed_facts,
     search_indexed,
     take_scored,
@@ -153,7 +155,7 @@ class _Run:
 
     def _from_features(self) -> dict[str, Any]:
         with make_executor(self.config, self.store.location) as executor:
-            with self._timed("features"):
+            with self._timed("features", executor):
                 facts = executor.call("index", take_features, self.store.location, self._features_file)
             summary = {"version": __version__} | facts | self._cost
             return self._after_features(executor, summary) if summary["counts"]["images"] else summary
@@ -168,7 +170,7 @@ class _Run:
         location = self.store.location
         with make_executor(self.config, location) as executor:
             executor.call("index", check_indexed, location)
-            with self._timed("features"):
+            with self._timed("features", executor):
                 facts = executor.call("index", take_scored, location, s3.absolute(self.config.inputs[0]))
             return self._score(executor, {"version": __version__} | facts | self._cost)
 
@@ -182,7 +184,7 @@ class _Run:
             if listing in wait([listing], LISTING_FIRST).done:
                 listing.result()
             with make_executor(self.config, self.store.location) as executor:
-                with self._timed("list"):
+                with self._timed("list", executor):
                     manifest = listing.result()
                 yield manifest, executor
 
@@ -210,9 +212,11 @@ class _Run:
         if part is None and self.files is INDEXED:
             _refuse_other_pictures(config, store, manifest)
         fresh: list[str] = []
-        with self._timed("features"):
+        with self._timed("features", executor):
             earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
             missing = look_up(manifest, [], earlier, config.limits).missing
+            if config.run_mode == 0:  # while the others extract; videos and archives may come to more rows than entries
+                executor.reserve(memory_to_reserve(config, len(manifest), facts["d"]))
             words = f"{len(manifest)} entries, {len(missing)} of them to be read"
             tell("reuse", words, entries=len(manifest), to_read=len(missing))
             for _ in range(ROUNDS):
@@ -232,10 +236,9 @@ class _Run:
         if len(offsets) == 0:
             return
         config, actors = self.config, executor.actors
-        threads = max(1, cores(config) // actors)
         spec = ExtractSpec(
             self.store.location,
-            threads,
+            executor.threads,
             config.limits,
             config.image_timeout,
             config.actor_memory,
@@ -253,26 +256,36 @@ class _Run:
 
     def _after_features(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
         location, config, features_file = self.store.location, self.config, self._features_file
-        with self._timed("neighbors"):
+        gpu = config.compute == "gpu"
+        executor.reserve(memory_to_reserve(config, summary["counts"]["images"], summary["d"]), gpu=gpu)
+        with self._timed("neighbors", executor):
             neighbors = executor.call("index", search_neighbors, location, config, features_file, summary["d"])
         _tell(neighbors)
-        return executor.call("final", write_outputs, location, config, features_file, neighbors, summary)
+        return self._finish(executor, write_outputs, config, features_file, neighbors, summary)
 
     def _score(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
         location, config = self.store.location, self.config
-        with self._timed("neighbors"):
+        executor.reserve(indexed_bytes(self.store), gpu=config.compute == "gpu")
+        with self._timed("neighbors", executor):
             neighbors = executor.call("index", search_indexed, location, config, summary["d"])
         _tell(neighbors)
-        return executor.call("final", write_scored_outputs, location, config, neighbors, summary)
+        return self._finish(executor, write_scored_outputs, config, neighbors, summary)
+
+    def _finish(self, executor: Executor, step: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+        """The final task; returns the summary that it has written."""
+        summary = executor.call("final", step, self.store.location, *args)
+        executor.measured("outputs", summary["seconds"]["outputs"])
+        return summary
 
     @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
+    def _timed(self, stage: str, executor: Executor) -> Iterator[None]:
         start = time.monotonic()
         try:
             yield
         finally:
-            self._cost["seconds"][stage] = round(time.monotonic() - start, 3)
-            tell(stage, f"{self._cost['seconds'][stage]:.1f} s", seconds=self._cost["seconds"][stage])
+            seconds = self._cost["seconds"][stage] = round(time.monotonic() - start, 3)
+            tell(stage, f"{seconds:.1f} s", seconds=seconds)
+            executor.measured(stage, seconds)
 
 
 def _list(config: RunConfig) -> Manifest:

@@ -119,7 +119,8 @@ class Entry:
 class ShardReceipt:
     """What an extractor says of the shard [start, stop) that it has written under `stem`; the arrays stay in the files.
 
-    good, bad: entries. cpu_seconds: of its process. worn: it left a thread behind, and had better be replaced.
+    good, bad: entries. size: bytes of their files. cpu_seconds: of its process. worn: it left a thread behind, and had
+    better be replaced.
     """
 
     start: int
@@ -127,6 +128,7 @@ class ShardReceipt:
     stem: str
     good: int
     bad: int
+    size: int
     cpu_seconds: float = 0.0
     worn: bool = False
 

@@ -111,25 +111,34 @@ def _resolved(access: Access) -> Access:
     return access
 
 
+def brief_client(seconds: int) -> Any:
+    """boto3's client that asks once, and waits so long: to look whether anybody answers."""
+    return _new_client(_resolved(_access), tries=1, connect_timeout=seconds, read_timeout=seconds)
+
+
 @cache
 def _client(access: Access) -> Any:
+    made = _new_client(access, tries=TRIES, connect_timeout=10, read_timeout=60)
+    made.meta.events.register("before-send.s3", count_request)
+    return made
+
+
+def _new_client(access: Access, *, tries: int, **timeouts: int) -> Any:
     import boto3
     from botocore import UNSIGNED
     from botocore.config import Config
 
     session = boto3.Session()
     options: dict[str, Any] = {
-        "retries": {"mode": "adaptive", "total_max_attempts": TRIES},
+        "retries": {"mode": "adaptive", "total_max_attempts": tries},
         "max_pool_connections": CONNECTIONS,
-        "connect_timeout": 10,
-        "read_timeout": 60,
+        **timeouts,
     }
     if access.anonymous:
         options["signature_version"] = UNSIGNED
     made = session.client("s3", config=Config(**options))
     if not _is_amazon(made):  # servers of one's own seldom have a host name for each bucket
         made = session.client("s3", config=Config(**options, s3={"addressing_style": "path"}))
-    made.meta.events.register("before-send.s3", count_request)
     return made
 
 

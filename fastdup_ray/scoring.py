@@ -35,7 +35,8 @@ from fastdup_ray.features import (
 from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.manifest import ENTRIES
 from fastdup_ray.neighbors import load_index
-from fastdup_ray.neighbors.search import neighbors_of, unit_rows
+from fastdup_ray.neighbors.choice import USABLE, index_bytes
+from fastdup_ray.neighbors.search import SPARE, neighbors_of, unit_rows
 from fastdup_ray.outputs.results import write_scored
 from fastdup_ray.records import Neighbors
 from fastdup_ray.report.page import write_report
@@ -58,6 +59,12 @@ def indexed_facts(store: Store) -> dict[str, Any]:
             f"{store.location!r} has no finished run with a {layout.FAISS_INDEX}; make one first, with run_mode=0 or 2."
         )
     return {"features_file": layout.FEATURES} | facts
+
+
+def indexed_bytes(store: Store) -> int:
+    """Of the node that searches the stored index."""
+    facts = indexed_facts(store)
+    return int(index_bytes(facts["neighbors"]["index"], facts["n"], facts["d"]) / USABLE)
 
 
 def check_before_work(store: Store, model: dict[str, Any]) -> None:
@@ -171,6 +178,8 @@ def search_indexed(work_dir: str, config: RunConfig, d: int) -> Neighbors:
     store = open_store(work_dir)
     features = indexed_facts(store)["features_file"]
     index = load_index(store.fetch(layout.FAISS_INDEX), config, cores(config))
+    if config.compute == "gpu":
+        index.to_gpu(config.nearest_neighbors_k + SPARE)
     indexed, new = (map_features(store, name, d) for name in (features, SCORED.of(layout.FEATURES)))
     queries = unit_rows(new) if len(new) else new
     return neighbors_of(index, unit_rows(indexed), queries, config.nearest_neighbors_k)

@@ -37,7 +37,7 @@ from fastdup_ray.labels import labels_of
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.manifest import ENTRIES, Manifest
 from fastdup_ray.neighbors import make_index
-from fastdup_ray.neighbors.search import neighbors_within, unit_rows
+from fastdup_ray.neighbors.search import SPARE, neighbors_within, unit_rows
 from fastdup_ray.outputs.changes import write_changes
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.outputs.results import write_results
@@ -183,6 +183,8 @@ def search_neighbors(work_dir: str, config: RunConfig, features_file: str, d: in
     index.add(rows)
     with store.create(layout.FAISS_INDEX) as path:
         index.save(path)
+    if config.compute == "gpu":
+        index.to_gpu(config.nearest_neighbors_k + SPARE)
     return neighbors_within(index, rows, config.nearest_neighbors_k)
 
 

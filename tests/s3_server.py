@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -34,10 +35,10 @@ USERS = {
 class S3Server:
     """The server at `url`. Every user's access key is its name, and the secret key that name and `-secret`."""
 
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._ports = dict(zip(("master", "volume", "filer", "s3"), _free_ports(), strict=True))
-        self.url = f"http://127.0.0.1:{self._ports['s3']}"
+    def __init__(self, folder: Path, host: str = "127.0.0.1"):
+        self._folder, self._host = folder, host
+        self._ports = dict(zip(("master", "volume", "filer", "s3"), free_ports(4), strict=True))
+        self.url = f"http://{host}:{self._ports['s3']}"
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
@@ -47,7 +48,14 @@ class S3Server:
         config.write_text(json.dumps({"identities": [*users, everybody]}))
         data.mkdir(exist_ok=True)
         ports = [f"-{name}.port={port}" for name, port in self._ports.items()]
-        places = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={data}", "-filer", "-s3", f"-s3.config={config}"]
+        places = [
+            f"-ip={self._host}",
+            f"-ip.bind={self._host}",
+            f"-dir={data}",
+            "-filer",
+            "-s3",
+            f"-s3.config={config}",
+        ]
         switches = ["-volume.max=40", "-master.volumeSizeLimitMB=128", "-master.telemetry=false", "-s3.iam=false"]
         switches += ["-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
         with open(self._folder / "log", "wb") as log:
@@ -94,7 +102,7 @@ class S3Server:
             self._shell("s3.circuitBreaker -delete -apply")
 
     def _shell(self, command: str) -> None:
-        master = f"-master=127.0.0.1:{self._ports['master']}"
+        master = f"-master={self._host}:{self._ports['master']}"
         done = subprocess.run([_WEED, "shell", master], input=command.encode(), capture_output=True, timeout=60)
         assert done.returncode == 0, done.stderr
 
@@ -137,11 +145,15 @@ class Bucket:
     def output(self, name: str) -> bytes:
         return self.client.get_object(Bucket=WORK, Key=f"{self._prefix}/{name}")["Body"].read()
 
-    def outputs(self) -> dict[str, bytes]:
-        """All that stands in the work_dir."""
+    def output_names(self) -> list[str]:
+        """Of all that stands in the work_dir."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=WORK, Prefix=f"{self._prefix}/")
         keys = [facts["Key"] for page in pages for facts in page.get("Contents", ())]
-        return {key.removeprefix(f"{self._prefix}/"): self.output(key.removeprefix(f"{self._prefix}/")) for key in keys}
+        return [key.removeprefix(f"{self._prefix}/") for key in keys]
+
+    def outputs(self) -> dict[str, bytes]:
+        """All that stands in the work_dir."""
+        return {name: self.output(name) for name in self.output_names()}
 
 
 def is_installed() -> bool:
@@ -152,13 +164,13 @@ def _keys(user: str) -> dict[str, str]:
     return {"accessKey": user, "secretKey": f"{user}-secret"}
 
 
-def _free_ports() -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Each of them is free, and so is the one 10,000 above, where SeaweedFS has its gRPC."""
     found: list[int] = []
-    for port in range(20_000 + os.getpid() % 5_000, 45_000, 7):
+    for port in range(20_000 + os.getpid() % 5_000 + 1_500 * random.randrange(10), 55_000, 7):
         if all(map(_is_free, (port, port + 10_000))):
             found.append(port)
-        if len(found) == 4:
+        if len(found) == count:
             return found
     raise RuntimeError("no free ports")
 

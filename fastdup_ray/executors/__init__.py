@@ -24,11 +24,21 @@ class Executor(Protocol):
     def actors(self) -> int:
         """How many extractors work at once."""
 
+    @property
+    def threads(self) -> int:
+        """Of each extractor."""
+
     def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
         """A receipt for each shard, in the order in which they end."""
 
+    def reserve(self, memory: int, *, gpu: bool = False) -> None:
+        """The steps at `index` will take so many bytes, and could use a GPU: have them done where these are."""
+
     def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
         """`step(*args)`, done at `place`. A step can be done again: it leaves whole files or none."""
+
+    def measured(self, stage: str, seconds: float) -> None:
+        """A stage of the run took so long: for those who watch."""
 
 
 def cores(config: RunConfig) -> int:
@@ -45,7 +55,7 @@ def make_executor(config: RunConfig, work_dir: str) -> Executor:
     if config.executor == "inline":
         from fastdup_ray.executors.inline import InlineExecutor
 
-        return InlineExecutor()
+        return InlineExecutor(cores(config))
     from fastdup_ray.executors.on_ray import RayExecutor
 
     return RayExecutor(config, work_dir)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, NodeDiedError, RayError, RayTaskError
 
 from fastdup_ray.errors import FastdupError, WorkerError
 
@@ -21,7 +21,22 @@ def result(ref: ray.ObjectRef) -> Any:
     except RayTaskError as error:
         raise cause(error) from None
     except RayError as error:
-        raise WorkerError(f"A worker died: {last_line(error)}") from None
+        kind = NodeLostError if is_node_lost(error) else WorkerError
+        raise kind(f"A worker died: {last_line(error)}.") from None
+
+
+class NodeLostError(WorkerError):
+    """A worker died because its node did, or cannot be reached."""
+
+
+def is_node_lost(error: RayError) -> bool:
+    """Whether it tells of a node rather than of what was at work on it: a spot node that is taken back, a cut link."""
+    if isinstance(error, ActorUnavailableError | NodeDiedError) or getattr(error, "preempted", False):
+        return True
+    return any(words in str(error).lower() for words in _OF_NODES)
+
+
+_OF_NODES = ("node has died", "node was dead", "node died", "node is dead", "node failure", "node terminated")
 
 
 def cause(error: RayTaskError) -> BaseException:

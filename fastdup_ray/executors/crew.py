@@ -13,7 +13,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from fastdup_ray.errors import BadImageError, ErrorCode, WorkerError
-from fastdup_ray.executors.answers import cause, first_done, last_line
+from fastdup_ray.executors.answers import cause, first_done, is_node_lost, last_line
+from fastdup_ray.executors.placement import Placement
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec, quarantine
 from fastdup_ray.extract.lanes import Watchdog
 from fastdup_ray.records import Shard, ShardReceipt
@@ -83,8 +84,11 @@ class Crew:
     Only who is ready is given work: an actor may wait for a free core as long as the others need for everything.
     """
 
-    def __init__(self, spec: ExtractSpec, size: int):
-        self._spec, self._size = spec, size
+    def __init__(self, spec: ExtractSpec, placement: Placement):
+        self._spec, self._size = spec, placement.actors
+        self._class = ray.remote(
+            num_cpus=placement.cores, num_gpus=placement.gpus, scheduling_strategy="SPREAD", max_restarts=0
+        )(_ExtractActor)
         self._members: list[_Member] = []
         self._queue: deque[_Attempt] = deque()
         self._never_ready = 0
@@ -111,7 +115,7 @@ class Crew:
         """As many as may be, and as there is something to do for."""
         starting = sum(member.starting is not None for member in self._members)
         for _ in range(min(self._size - len(self._members), len(self._queue) - starting)):
-            actor = ray.remote(num_cpus=1, num_gpus=int(self._spec.gpu))(_ExtractActor).remote(self._spec)
+            actor = self._class.remote(self._spec)
             self._members.append(_Member(actor, actor.ready.remote()))
 
     def _hand_out(self) -> None:
@@ -150,13 +154,14 @@ class Crew:
 
     def _after_death(self, member: _Member, error: RayError) -> Iterator[ShardReceipt]:
         left = self._dismiss(member)
+        lost = is_node_lost(error)
         if member.starting is not None:
-            self._never_ready += 1
+            self._never_ready += not lost
             if self._never_ready >= STARTS:
                 raise WorkerError(f"Extract actors die as they start: {last_line(error)}")
             return
         log.warning("An extract actor died (%s); it is replaced.", last_line(error))
-        if not left:
+        if not left or lost:  # a node that goes says nothing of the picture that was at work
             return
         at_work = left[0]
         at_work.failures += 1

@@ -13,6 +13,9 @@ class InlineExecutor:
 
     actors = 1
 
+    def __init__(self, threads: int):
+        self.threads = threads
+
     def __enter__(self) -> Self:
         return self
 
@@ -22,5 +25,11 @@ class InlineExecutor:
     def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
         return map(Extractor(spec).extract, shards)
 
+    def reserve(self, memory: int, *, gpu: bool = False) -> None:
+        pass
+
     def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
         return step(*args)
+
+    def measured(self, stage: str, seconds: float) -> None:
+        pass

@@ -2,40 +2,70 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray._common.utils import get_ray_address_file
+from ray._private.authentication import authentication_token_setup
+from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fastdup_ray.errors import WorkDirError, WorkerError
-from fastdup_ray.executors.answers import result
+from fastdup_ray.executors.answers import last_line, result
+from fastdup_ray.executors.placement import Node
 from fastdup_ray.storage import open_store
 
 OBJECT_STORE_BYTES = 256 << 20
 """Of a Ray of our own. Pictures and features never pass through it; the neighbours of 10 million images do."""
 
 
+MOST_NODES = 1_000
+"""Of one kind that are counted on, where an autoscaler knows no limit."""
+
+
 def connect_or_start(threads: int, *, verbose: bool) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
-    if address := _running_cluster():
-        ray.init(address=address, **quiet)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=threads,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            **quiet,
-        )
+    on_term = signal.getsignal(signal.SIGTERM)
+    try:
+        if address := running_cluster():
+            _take_token(quiet["logging_level"])
+            ray.init(address=address, **quiet)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=threads,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                **quiet,
+            )
+    except (AuthenticationError, ConnectionError) as error:
+        raise WorkerError(
+            f"Ray does not let this process in ({last_line(error)}): "
+            "give it the cluster's RAY_AUTH_TOKEN, and the same version of Ray."
+        ) from None
+    except Exception as error:  # Ray has no class of its own for it
+        raise WorkerError(f"Ray does not start here ({last_line(error)}); look at `fastdup-ray doctor`.") from error
+    if on_term not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_term)  # Ray has put its own in place
 
 
-def _running_cluster() -> str | None:
+def _take_token(logging_level: int) -> None:
+    """As Ray does for a cluster that it finds itself, and not for an address: a token in the environment is for the
+    cluster that is named, one in the home directory for that of this machine."""
+    logging.getLogger(authentication_token_setup.__name__).setLevel(logging_level)
+    named = os.environ.get("RAY_ADDRESS", "auto") != "auto"
+    if not named or any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
+def running_cluster() -> str | None:
     """The address of the cluster that RAY_ADDRESS or `ray start` named; None where a Ray of our own is to be started.
 
     `ray.init(address="auto")` would also take the Ray that another run has started for itself alone, and a cluster that
@@ -67,8 +97,17 @@ def nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
 
 
-def gpus() -> int:
-    return int(ray.cluster_resources().get("GPU", 0))
+def possible_nodes() -> list[Node]:
+    """Those that are there, or, where an autoscaler could make the cluster larger, those that it may grow to."""
+    there = [_node(node["Resources"]) for node in nodes()]
+    config = ray._private.state.state.get_cluster_config()  # the autoscaler's, as Ray Data asks for it
+    groups = list(config.node_group_configs) if config is not None else []
+    could = [_node(group.resources) for group in groups for _ in range(min(group.max_count, MOST_NODES))]
+    return max(there, could, key=lambda some: (sum(node.gpus for node in some), sum(node.cores for node in some)))
+
+
+def _node(resources: Any) -> Node:
+    return Node(*(int(resources.get(name, 0)) for name in ("CPU", "GPU", "memory")))
 
 
 def refuse_unshared(work_dir: str) -> None:

@@ -17,6 +17,7 @@ from fastdup_ray import layout
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode
 from fastdup_ray.extract import heif
 from fastdup_ray.extract.decode import Decoded, careful_pillow, decode, decoded
+from fastdup_ray.extract.feeding import Feeder, RowMaker
 from fastdup_ray.extract.lanes import Lane, Watchdog, work_off
 from fastdup_ray.extract.model import BATCH, Model, fingerprint
 from fastdup_ray.extract.video import frame_at, frames, video_decoder
@@ -73,6 +74,7 @@ class Extractor:
         self._model = Model(spec.model_path, gpu=spec.gpu)
         if self._model.sha256 != spec.facts["fingerprint"]["model"]:
             raise ConfigError(f"model_path={spec.model_path!r} is another file on {platform.node()} than here.")
+        self._maker = Feeder(self._model, self._model.batch) if spec.gpu else self._model
         self._readers = ThreadPoolExecutor(AT_ONCE)
         self._digests: dict[ImageRef, str] = {}
 
@@ -98,7 +100,7 @@ class Extractor:
         self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef], alone: bool
     ) -> tuple[list[Entry], np.ndarray]:
         """alone: no other lane is at work."""
-        rows = _Rows(self._model)
+        rows = _Rows(self._maker)
         entries = list(self._entries(lane, refs, late, rows))
         lane.off()
         if self._watchdog and (late or not alone) and any(e.error_code == ErrorCode.OUT_OF_MEMORY for e in entries):
@@ -186,10 +188,10 @@ class _Seen:
 class _Rows:
     """Rows of features, made as soon as there are pixels for a batch: those of a long video never fit into memory."""
 
-    def __init__(self, model: Model):
-        self._model = model
+    def __init__(self, maker: RowMaker):
+        self._maker = maker
         self._pixels: list[np.ndarray] = []
-        self._blocks = [np.empty((0, model.dimensions), np.float32)]
+        self._blocks = [np.empty((0, maker.dimensions), np.float32)]
 
     def __len__(self) -> int:
         return sum(map(len, self._blocks)) + len(self._pixels)
@@ -197,13 +199,13 @@ class _Rows:
     def add(self, pixels: np.ndarray) -> None:
         self._pixels.append(pixels)
         if len(self._pixels) == BATCH:
-            self._blocks.append(self._model.rows(np.stack(self._pixels)))
+            self._blocks.append(self._maker.rows(np.stack(self._pixels)))
             self._pixels = []
 
     def first(self, n: int) -> np.ndarray:
         """(n, d) float32; what was added after them is forgotten."""
         if self._pixels:
-            self._blocks.append(self._model.rows(np.stack(self._pixels)))
+            self._blocks.append(self._maker.rows(np.stack(self._pixels)))
             self._pixels = []
         rows = np.concatenate(self._blocks)[:n]
         self._blocks = [rows]
@@ -264,7 +266,8 @@ def _put(store: Store, spec: ExtractSpec, shard: Shard, entries: list[Entry], bl
     facts = spec.facts | {"min_offset": shard.start, "max_offset": shard.stop, "fingerprint": spec.fingerprint}
     write_shard(store, stem, encoded(entry.uri for entry in entries), entries_table(entries), blocks, facts)
     bad = sum(entry.error_code is not None for entry in entries)
-    return ShardReceipt(shard.start, shard.stop, stem, len(entries) - bad, bad)
+    size = sum(ref.size for ref in shard.refs)
+    return ShardReceipt(shard.start, shard.stop, stem, len(entries) - bad, bad, size)
 
 
 def _good(

@@ -13,7 +13,9 @@ import numpy as np
 import onnxruntime
 
 from fastdup_ray.errors import ConfigError, DamagedError
+from fastdup_ray.extract import cuda
 from fastdup_ray.extract.decode import decoder_fingerprint
+from fastdup_ray.gpu import free_gpu_memory
 from fastdup_ray.records import Box
 
 SIDE = 128
@@ -42,8 +44,8 @@ _KINDS = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 class Model:
     """The embedded model, or the ONNX file at `path`, on one CPU thread or one GPU.
 
-    size: (width, height) of the pictures that it takes. trims: whether it takes them without margins.
-    dimensions: numbers in a row. sha256: of the file.
+    size: (width, height) of the pictures that it takes. batch: how many at a time. trims: whether it takes them without
+    margins. dimensions: numbers in a row. sha256: of the file.
     `rows` may be called from several threads at once. Raises `ConfigError` for a file that is not a picture in, one row
     out, and where `gpu` is asked for and cannot be used.
     """
@@ -55,6 +57,11 @@ class Model:
         self.sha256 = hashlib.sha256(data).hexdigest()
         self._session = self._opened(data, gpu)
         self._read_graph()
+        if gpu and not self._fixed:
+            self.batch = cuda.batch_for(free_gpu_memory(), self.size)
+        width, height = self.size
+        shape = (self.batch, 3, height, width) if self._channels_first else (self.batch, height, width, 3)
+        self._bound = cuda.Bound(self._session, shape, self._kind, "cuda") if gpu else None
         self.dimensions = self._dimensions()
 
     def rows(self, pixels: np.ndarray) -> np.ndarray:
@@ -63,9 +70,9 @@ class Model:
         A row is all NaN where the model's answer has no direction: zeros, no numbers, or such as no length can be told.
         """
         rows = np.empty((len(pixels), self.dimensions), np.float32)
-        batch = np.zeros((self._batch, *pixels.shape[1:]), np.uint8)
-        for start in range(0, len(pixels), self._batch):
-            part = pixels[start : start + self._batch]
+        batch = np.zeros((self.batch, *pixels.shape[1:]), np.uint8)
+        for start in range(0, len(pixels), self.batch):
+            part = pixels[start : start + self.batch]
             batch[: len(part)] = part
             rows[start : start + len(part)] = self._answers(batch)[: len(part)]
         with np.errstate(all="ignore"):
@@ -80,7 +87,7 @@ class Model:
         if self._channels_first:
             batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
         try:
-            answers = self._session.run(None, {self._input: batch})[0]
+            answers = self._bound.run(batch) if self._bound else self._session.run(None, {self._input: batch})[0]
         except Exception as error:
             if "allocat" in str(error).lower():  # bad allocation, failed to allocate memory
                 raise MemoryError("the model has too little memory") from None
@@ -96,7 +103,7 @@ class Model:
         options.log_severity_level = 4
         # Weights in a second file would not be in the fingerprint; and they would be sought in the current folder.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-        providers = [_gpu_provider()] if gpu else ["CPUExecutionProvider"]
+        providers = [cuda.provider()] if gpu else ["CPUExecutionProvider"]
         try:
             session = onnxruntime.InferenceSession(data, options, providers=providers)
         except Exception as error:  # onnxruntime has a class of its own for each reason
@@ -105,7 +112,7 @@ class Model:
                     "its weights are in another file; export it into one (external_data=False)"
                 ) from None
             raise self._refusal(f"onnxruntime cannot open it ({_reason(error)})") from None
-        if gpu and session.get_providers()[0] != providers[0]:
+        if gpu and session.get_providers()[0] != cuda.PROVIDER:
             raise ConfigError("compute='gpu' is not possible: CUDA does not start on this machine; see its driver.")
         return session
 
@@ -125,8 +132,9 @@ class Model:
         self._channels_first = shape[1] == 3
         height, width = shape[2:] if self._channels_first else shape[1:3]
         self.size = tuple(side if isinstance(side, int) else OPEN_SIDE for side in (width, height))
-        self._batch = shape[0] if isinstance(shape[0], int) else BATCH
-        if min(*self.size, self._batch) < 1:
+        self._fixed = isinstance(shape[0], int)
+        self.batch = shape[0] if self._fixed else BATCH
+        if min(*self.size, self.batch) < 1:
             raise self._refusal(f"its input has no pixels: {_text(shape)}")
         mean, std = (self._numbers(*told) for told in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
         if not np.all(std > 0):
@@ -148,12 +156,12 @@ class Model:
         """By a try: graphs often leave it open."""
         width, height = self.size
         try:
-            answers = self._answers(np.zeros((self._batch, height, width, 3), np.uint8))
+            answers = self._answers(np.zeros((self.batch, height, width, 3), np.uint8))
         except Exception as error:
             raise self._refusal(f"it fails on {width} x {height} pixels ({_reason(error)})") from None
-        fits = answers.ndim == 2 and len(answers) == self._batch and answers.shape[1] > 0
+        fits = answers.ndim == 2 and len(answers) == self.batch and answers.shape[1] > 0
         if not fits or not np.issubdtype(answers.dtype, np.floating):
-            got = f"{answers.dtype} {_text(answers.shape)} for {self._batch} pictures"
+            got = f"{answers.dtype} {_text(answers.shape)} for {self.batch} pictures"
             raise self._refusal(f"its output should be (n, d) real numbers, not {got}")
         return answers.shape[1]
 
@@ -180,16 +188,10 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).rpartition(" : ")[2].split())[:200].rstrip(". ")
 
 
-def _gpu_provider() -> str:
-    provider = "CUDAExecutionProvider"
-    if provider not in onnxruntime.get_available_providers():
-        raise ConfigError(
-            "compute='gpu' is not possible: this onnxruntime has no CUDA; install fastdup-ray[gpu] instead of [cpu], "
-            "or leave compute out."
-        )
-    if hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()
-    return provider
+def embedded_sha256() -> str:
+    """Of the embedded model; `DamagedError` where it is not what it was."""
+    _checked_bytes()
+    return _model_sha256()
 
 
 def _checked_bytes() -> bytes:

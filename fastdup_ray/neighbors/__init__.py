@@ -44,6 +44,9 @@ class NeighborIndex(Protocol):
 
     def save(self, path: Path) -> None: ...
 
+    def to_gpu(self, k: int) -> None:
+        """Looks for `k` neighbours on the GPU from now on, if it can; `why` tells."""
+
 
 def check_search(config: RunConfig, d: int | None = None) -> None:
     """Raises `ConfigError` where metric, provider, faiss_mode and faiss_param do not go together.

@@ -1,14 +1,17 @@
 """Which index a run uses, and why: as asked, else by the number of rows, k, and memory."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
+
+import faiss
 
 from fastdup_ray.config import AUTO, RunConfig
 from fastdup_ray.errors import ConfigError
+from fastdup_ray.memory import free_memory
 from fastdup_ray.neighbors.eight_bit import EightBit
+from fastdup_ray.neighbors.faiss_factory import empty_index, layers, row_bytes
 from fastdup_ray.neighbors.faiss_index import EF_SEARCH, TRAINING_ROWS, TRAINING_ROWS_PER_LIST
-from fastdup_ray.neighbors.metrics import MANHATTAN
+from fastdup_ray.neighbors.metrics import COSINE, MANHATTAN
+from fastdup_ray.neighbors.turi import BallTree, Lsh
 
 FLAT, HNSW = "Flat", "HNSW32"
 
@@ -27,11 +30,6 @@ FLAT_UP_TO = 50_000
 
 USABLE = 0.8
 """Part of the memory that is free which an index may take; the rest is for the search and for the outputs."""
-
-_LINKS = 280
-"""Bytes of a row in the graph of HNSW32 (measured: 2.6 kB a row of 576 numbers, which are 2.3 kB)."""
-
-_ID = 8
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,13 @@ def choose(config: RunConfig, n: int, d: int, memory: int | None = None) -> Choi
     usable = int(USABLE * memory)
     k = min(config.nearest_neighbors_k, n)
     flat_up_to = FLAT_UP_TO * ef_search(k) // EF_SEARCH
+    if config.compute == "gpu":  # which searches exactly in no time
+        flat_up_to = max(flat_up_to, EIGHT_BITS_UP_TO)
     lists = _lists(n)
     compressed = f"IVF{lists},SQ8"
-    needs = {FLAT: 4 * d * n, HNSW: (4 * d + _LINKS) * n, compressed: _in_lists(n, d, d, lists)}
+    needs = {name: index_bytes(name, n, d) for name in (FLAT, HNSW, compressed)}
     in_eight_bits = config.distance != MANHATTAN and k <= EIGHT_BITS_K and FEW < n <= EIGHT_BITS_UP_TO
-    if in_eight_bits and 5 * d * n <= usable:
+    if config.compute == "cpu" and in_eight_bits and index_bytes(EightBit.name, n, d) <= usable:
         why = f"{FEW:,} to {EIGHT_BITS_UP_TO:,} images: all against all in whole numbers, ranked anew by the rows"
         return Choice(EightBit.name, why)
     if n <= flat_up_to and needs[FLAT] <= usable:
@@ -86,7 +86,7 @@ def choose(config: RunConfig, n: int, d: int, memory: int | None = None) -> Choi
     smallest = f"IVF{lists},PQ{code}"
     raise ConfigError(
         f"No index of {n:,} images fits into memory: {compressed} takes {_gigabytes(needs[compressed])} {room}, "
-        f"{USABLE:.0%} of it usable; faiss_mode='{smallest}' takes {_gigabytes(_in_lists(n, d, code, lists))} and "
+        f"{USABLE:.0%} of it usable; faiss_mode='{smallest}' takes {_gigabytes(index_bytes(smallest, n, d))} and "
         f"finds less, or take a machine with {_gigabytes(int(needs[compressed] / USABLE))} free."
     )
 
@@ -96,55 +96,28 @@ def _lists(n: int) -> int:
     return 1 << max(0, round(4 * n**0.5 or 1).bit_length() - 1)
 
 
-def _in_lists(n: int, d: int, code: int, lists: int) -> int:
-    """Bytes of an IVF index whose rows take `code` bytes each, and of the rows that it learns from."""
-    learned = min(n, max(TRAINING_ROWS, TRAINING_ROWS_PER_LIST * lists))
-    return n * (code + _ID) + 4 * d * (lists + learned)
+def index_bytes(name: str, n: int, d: int, metric: str = COSINE) -> int:
+    """What the index `name` of n rows of d numbers takes, with the rows that it learns from."""
+    if name in _OVER_ROWS:
+        return _OVER_ROWS[name] * d * n
+    index = empty_index(name, d, metric)
+    lists = max((layer.nlist for layer in layers(index) if isinstance(layer, faiss.IndexIVF)), default=0)
+    learned = 0 if index.is_trained else min(n, max(TRAINING_ROWS, TRAINING_ROWS_PER_LIST * lists))
+    return n * row_bytes(index) + 4 * d * (lists + learned)
+
+
+_OVER_ROWS = {EightBit.name: 5, BallTree.name: 8, Lsh.name: 4}
+"""Bytes for each number of a row: the rows, and 8 bits of each; a tree of doubles; the rows."""
+
+
+def memory_to_reserve(config: RunConfig, n: int, d: int) -> int:
+    """Bytes that the node needs on which n rows of d numbers are indexed and searched, as `choose` counts them.
+
+    Where the best index is told by memory alone, this is for the best: who has less will be given another.
+    """
+    name = choose(config, n, d, memory=1 << 62).name
+    return int(index_bytes(name, n, d, config.distance) / USABLE)
 
 
 def _gigabytes(size: int) -> str:
     return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"
-
-
-def free_memory() -> int:
-    """Bytes that this process could still take: what the machine has, or what its cgroup leaves."""
-    return min([_of_machine(), *_of_cgroups()])
-
-
-def _of_machine() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _of_cgroups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
-    """Of each group that this process is in, and that has a limit; cached files can be let go of."""
-    try:
-        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
-    except OSError:
-        return []
-    left = []
-    for _, controllers, group in lines:
-        if controllers not in ("", "memory"):
-            continue
-        base = root / controllers
-        limit, used, cached = (
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ")
-            if controllers
-            else ("memory.max", "memory.current", "inactive_file ")
-        )
-        inside = base / group.lstrip("/")
-        for folder in {inside, *inside.parents, base}:
-            if not folder.is_relative_to(base):
-                continue
-            try:
-                most = int((folder / limit).read_text())
-                now = int((folder / used).read_text())
-                stat = (folder / "memory.stat").read_text().splitlines()
-            except (OSError, ValueError):  # "max" is no limit
-                continue
-            files = next((int(line.split()[1]) for line in stat if line.startswith(cached)), 0)
-            left.append(max(0, most - now + files))
-    return left

@@ -125,6 +125,23 @@ def transforms(layer: faiss.IndexPreTransform) -> Iterator[faiss.VectorTransform
     return (faiss.downcast_VectorTransform(layer.chain.at(place)) for place in range(layer.chain.size()))
 
 
+def row_bytes(index: faiss.Index) -> int:
+    """Bytes that each row takes in an index."""
+    total = 0
+    for layer in layers(index):
+        if isinstance(layer, faiss.IndexHNSW):
+            total += 8 * layer.hnsw.nb_neighbors(1) + _PER_ROW_OF_GRAPH
+        else:
+            total += getattr(layer, "code_size", 0) + (_ID if isinstance(layer, faiss.IndexIVF) else 0)
+    return total
+
+
+_PER_ROW_OF_GRAPH = 24
+"""Beside its links (measured: HNSW32 takes 2.6 kB a row of 576 numbers, which are 2.3 kB)."""
+
+_ID = 8
+
+
 def name_of(index: faiss.Index) -> str:
     """About the factory string that it was made of."""
     index = faiss.downcast_index(index)

@@ -15,11 +15,13 @@ from fastdup_ray.neighbors.faiss_factory import (
     layers,
     name_of,
     reason,
+    row_bytes,
     set_parameter,
     too_few,
     transforms,
 )
 from fastdup_ray.neighbors.metrics import COSINE
+from fastdup_ray.neighbors.on_gpu import gpu_copy
 
 EF_SEARCH = 64
 """Candidates that HNSW keeps while it searches, unless faiss_param says otherwise."""
@@ -89,6 +91,7 @@ class FaissIndex:
         self, index: faiss.Index, name: str, parameters: dict[str, int], threads: int, metric: str, why: str
     ) -> None:
         self._index, self._threads, self._layers = index, threads, list(layers(index))
+        self._searched = index
         self.name, self.d, self.metric, self.why = name, index.d, metric, why
         self._polysemous = "ht" in parameters
         of_metric = index.metric_type == FAISS_METRIC[metric]
@@ -143,11 +146,18 @@ class FaissIndex:
     def search(self, xq: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         faiss.omp_set_num_threads(self._threads)
         try:
-            return self._index.search(np.ascontiguousarray(xq, np.float32), k)
+            return self._searched.search(np.ascontiguousarray(xq, np.float32), k)
         except RuntimeError as error:
             raise ConfigError(
                 f"The index {self.name} cannot be searched: {reason(str(error))}; take another faiss_mode."
             ) from None
+
+    def to_gpu(self, k: int) -> None:
+        """Searches on the GPU from now on, if it can; `why` tells."""
+        candidates = self.candidates(k)
+        copy, reason = gpu_copy(self._index, self.n * row_bytes(self._index), candidates)
+        self._searched = copy or self._index
+        self.why += "; searched on the GPU" if copy else f"; searched on the CPU: {reason}"
 
     def save(self, path: Path) -> None:
         try:

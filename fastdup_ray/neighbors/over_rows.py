@@ -25,3 +25,6 @@ class OverRows:
         flat = FaissIndex("Flat", self.d, {}, self._threads, self.metric)
         flat.add(self._rows)
         flat.save(path)
+
+    def to_gpu(self, k: int) -> None:
+        self.why += f"; searched on the CPU: {self.name} is not on the GPU"

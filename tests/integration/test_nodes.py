@@ -1,31 +1,160 @@
-"""A cluster of two nodes, on one machine."""
+"""Clusters of several nodes, on one machine: nodes go in mid-run, come when they are asked for, lose the link."""
 
 import os
 import shlex
 import subprocess
+import time
+from collections.abc import Iterator
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster
 
-from tests.conftest import PHOTOS
-from tests.integration.helpers import assert_same_files, command, run
+from fastdup_ray.executors.index_actor import IndexActor
+from fastdup_ray.executors.ray_cluster import possible_nodes
+from tests.clusters import Hosts
+from tests.conftest import PHOTOS, outputs, save_cloudy
+from tests.integration.helpers import assert_same_files, command, run, start, workers
+from tests.s3_server import Bucket, S3Server
 
 pytestmark = pytest.mark.slow
 
+NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 
-@pytest.fixture(scope="module")
-def address():
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 << 20})
-    cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
-    yield cluster.address
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """One node; a test adds more."""
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
+    yield cluster
+    ray.shutdown()
     cluster.shutdown()
 
 
-def test_two_nodes_leave_what_one_process_leaves(address, tmp_path):
-    assert run(PHOTOS, "--work-dir", tmp_path / "inline", "--executor", "inline").returncode == 0
-    done = run(PHOTOS, "--work-dir", tmp_path / "out", "--shard-size", 5, RAY_ADDRESS=address)
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("many")
+    save_cloudy(folder, 240, size=(1200, 900))
+    return folder
+
+
+def in_bucket(bucket: Bucket, pictures) -> tuple:
+    """The pictures are put there; arguments of a run on them."""
+    bucket.put_folder(pictures)
+    return (bucket.pictures, "--no-report", "--shard-size", 8)
+
+
+def undisturbed(arguments: tuple, bucket: Bucket, folder) -> dict[str, bytes]:
+    done = run(*arguments, "--work-dir", folder, "--executor", "inline", **bucket.server.environment())
     assert done.returncode == 0, done.stderr
-    assert_same_files(tmp_path / "out", tmp_path / "inline")
+    return outputs(folder)
+
+
+def same(bucket: Bucket, reference: dict[str, bytes]) -> bool:
+    left = bucket.outputs()
+    return all(left[name] == content for name, content in reference.items())
+
+
+def wait_for(something, process: subprocess.Popen, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not something():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+def shards_are_there(bucket: Bucket, count: int) -> bool:
+    return sum(name.startswith("shards/") and name.endswith(".json") for name in bucket.output_names()) >= count
+
+
+def test_two_nodes_leave_what_one_process_leaves(cluster, finished, tmp_path):
+    cluster.add_node(**NODE)
+    done = run(PHOTOS, "--work-dir", tmp_path / "out", "--shard-size", 5, RAY_ADDRESS=cluster.address)
+    assert done.returncode == 0, done.stderr
+    assert_same_files(tmp_path / "out", finished)
+
+
+def test_nodes_that_go_in_mid_run_are_no_event(bucket, cluster, pictures, tmp_path):
+    """Two of three, one after the other: more than may die over one picture before it is called bad."""
+    arguments = in_bucket(bucket, pictures)
+    reference = undisturbed(arguments, bucket, tmp_path / "reference")
+    spots = [cluster.add_node(**NODE) for _ in range(2)]
+    process = start(*arguments, "--work-dir", bucket.work_dir, RAY_ADDRESS=cluster.address)
+    wait_for(lambda: shards_are_there(bucket, 2), process)
+    raylets = {worker.ppid() for worker in workers("_ExtractActor")}
+    assert len(raylets) == 3  # one actor on each node
+    for spot in spots:
+        cluster.remove_node(spot, allow_graceful=False)
+        time.sleep(1)
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err
+    assert "240 good and 0 bad images" in out
+    assert "it is replaced" in err
+    assert same(bucket, reference)
+
+
+def test_a_cluster_grows_as_the_waiting_actors_ask(bucket, cluster, pictures, tmp_path):
+    """The head has no core, and the autoscaler's part is played here: it says what there could be, and adds it."""
+    arguments = in_bucket(bucket, pictures)
+    reference = undisturbed(arguments, bucket, tmp_path / "reference")
+    bare = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 0})
+    try:
+        ray.init(bare.address, log_to_driver=False)
+        _report_what_could_be(cpus=1, most=2)
+        assert [node.cores for node in possible_nodes()] == [1, 1]
+        process = start(*arguments, "--work-dir", bucket.work_dir, RAY_ADDRESS=bare.address)
+        wait_for(lambda: _waiting_cores() >= 2, process, 90)
+        for _ in range(2):
+            bare.add_node(**NODE)
+        _, err = process.communicate(timeout=180)
+        assert process.returncode == 0, err
+        assert same(bucket, reference)
+    finally:
+        ray.shutdown()
+        bare.shutdown()
+
+
+def _report_what_could_be(cpus: int, most: int) -> None:
+    from ray.core.generated import autoscaler_pb2
+
+    config = autoscaler_pb2.ClusterConfig()
+    group = config.node_group_configs.add()
+    group.name, group.max_count = "worker", most
+    group.resources["CPU"] = cpus
+    ray._private.worker.global_worker.gcs_client.report_cluster_config(config.SerializeToString())
+
+
+def _waiting_cores() -> float:
+    """That actors wait for, as the autoscaler hears of it."""
+    from ray.core.generated import autoscaler_pb2
+
+    reply = ray._private.worker.global_worker.gcs_client.get_cluster_resource_state()
+    state = autoscaler_pb2.GetClusterResourceStateReply.FromString(reply).cluster_resource_state
+    return sum(each.count * each.request.resources_bundle.get("CPU", 0) for each in state.pending_resource_requests)
+
+
+def test_the_index_goes_where_its_memory_fits(cluster):
+    large = cluster.add_node(**NODE, memory=2 << 30)
+    small = [cluster.add_node(**NODE, memory=300 << 20) for _ in range(2)]
+    ray.init(cluster.address, log_to_driver=False)
+    head = next(node for node in ray.nodes() if node["NodeID"] not in {n.node_id for n in (large, *small)})
+    index = IndexActor()
+    try:
+        index.reserve(1 << 30, 0)
+        if head["Resources"]["memory"] < 1 << 30:
+            assert index.call(_node) == large.node_id
+        assert index.call(_node) in (large.node_id, head["NodeID"])
+        first = index.call(os.getpid)
+        index.reserve(1 << 20, 0)
+        assert index.call(os.getpid) == first  # there is room enough where it is
+        left = ray.available_resources()["memory"]
+        assert left <= ray.cluster_resources()["memory"] - (1 << 30)
+    finally:
+        index.stop()
+
+
+def _node() -> str:
+    return ray.get_runtime_context().get_node_id()
 
 
 def can_unshare() -> bool:
@@ -33,16 +162,57 @@ def can_unshare() -> bool:
 
 
 @pytest.mark.skipif(not can_unshare(), reason="no mount namespaces can be made here")
-def test_a_work_dir_that_the_nodes_do_not_share_is_refused_before_any_work(address, tmp_path):
+def test_a_work_dir_that_the_nodes_do_not_share_is_refused_before_any_work(cluster, tmp_path):
+    cluster.add_node(**NODE)
     alone = tmp_path / "seen-by-the-driver-alone"
     alone.mkdir()
     hidden = f"mount -t tmpfs tmpfs {alone} && exec " + shlex.join(command(PHOTOS, "--work-dir", alone / "out"))
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", hidden],
-        env={**os.environ, "RAY_ADDRESS": address},
+        env={**os.environ, "RAY_ADDRESS": cluster.address},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 1, done.stderr
     assert "does not share work_dir" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    hosts = Hosts()
+    try:
+        hosts.link()
+    except (subprocess.CalledProcessError, FileNotFoundError) as error:
+        hosts.stop()
+        reason = getattr(error, "stderr", b"").decode().strip() or error
+        pytest.skip(f"no network namespaces can be made here: {reason}")
+    yield hosts
+    hosts.stop()
+
+
+def test_a_link_that_is_cut_in_mid_run_is_no_event(hosts, pictures, tmp_path):
+    server = S3Server(tmp_path, hosts.bridge)
+    try:
+        server.start()
+        bucket = Bucket(server, "cut")
+        arguments = in_bucket(bucket, pictures)
+        reference = undisturbed(arguments, bucket, tmp_path / "reference")
+        hosts.start(server.environment())
+        process = subprocess.Popen(
+            hosts.command(hosts.head, *command(*arguments, "--work-dir", bucket.work_dir)),
+            env=hosts.environment | {"RAY_ADDRESS": hosts.address},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_for(lambda: shards_are_there(bucket, 2), process)
+        assert len({worker.ppid() for worker in workers("_ExtractActor")}) == 2
+        hosts.cut(hosts.worker)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert "240 good and 0 bad images" in out
+        assert "it is replaced" in err
+        assert same(bucket, reference)
+    finally:
+        server.stop()

@@ -14,17 +14,9 @@ from scipy.spatial.distance import cdist
 from fastdup_ray import RunConfig
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract.model import BATCH, SIDE, Model
+from fastdup_ray.memory import _of_cgroups, free_memory
 from fastdup_ray.neighbors import check_search, load_index, make_index
-from fastdup_ray.neighbors.choice import (
-    EIGHT_BITS_K,
-    EIGHT_BITS_UP_TO,
-    FEW,
-    FLAT_UP_TO,
-    _of_cgroups,
-    choose,
-    ef_search,
-    free_memory,
-)
+from fastdup_ray.neighbors.choice import EIGHT_BITS_K, EIGHT_BITS_UP_TO, FEW, FLAT_UP_TO, choose, ef_search
 from fastdup_ray.neighbors.eight_bit import EightBit
 from fastdup_ray.neighbors.eight_bit_graph import graph
 from fastdup_ray.neighbors.faiss_factory import check_parameters, parameters_of

@@ -1,0 +1,92 @@
+"""What a death says of the picture that was at work: a node's nothing, an actor's something."""
+
+from dataclasses import dataclass
+
+import pytest
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, OutOfMemoryError
+
+from fastdup_ray.errors import WorkerError
+from fastdup_ray.executors import index_actor
+from fastdup_ray.executors.answers import NodeLostError, is_node_lost
+from fastdup_ray.executors.crew import STARTS, Crew, _Attempt, _Member
+from fastdup_ray.executors.placement import Placement
+from fastdup_ray.records import ImageRef, Shard
+
+UNAVAILABLE = ActorUnavailableError("RpcError: Socket closed", None)
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (UNAVAILABLE, True),
+        (NodeDiedError("the node is gone"), True),
+        (ActorDiedError(), False),
+        (OutOfMemoryError("Task was killed due to the node running low on memory."), False),
+    ],
+)
+def test_whose_death_it_is(error, lost):
+    assert is_node_lost(error) is lost
+
+
+@dataclass
+class Member:
+    """A crew with one member, who has one shard at work."""
+
+    crew: Crew
+    attempt: _Attempt
+
+    def dies(self, error) -> int:
+        """How many receipts come of it; it gets its shard again."""
+        member = _Member(object(), None, {object(): self.attempt})
+        self.crew._queue.clear()
+        self.crew._members = [member]
+        return len(list(self.crew._after_death(member, error)))
+
+
+@pytest.fixture
+def member(monkeypatch) -> Member:
+    monkeypatch.setattr(ray, "kill", lambda actor: None)
+    refs = [ImageRef(f"{n}.jpg", 1, "") for n in range(4)]
+    return Member(Crew(None, Placement(1, 1)), _Attempt(Shard(0, 4, range(4), refs)))
+
+
+def test_nodes_may_go_as_often_as_they_like(member):
+    for _ in range(10):
+        assert member.dies(UNAVAILABLE) == 0
+    assert member.attempt.failures == 0
+    assert list(member.crew._queue) == [member.attempt]
+
+
+def test_actors_that_die_over_one_shard_have_it_split(member):
+    member.dies(ActorDiedError())
+    assert list(member.crew._queue) == [member.attempt]
+    member.dies(ActorDiedError())
+    assert [len(each.shard.refs) for each in member.crew._queue] == [1] * 4
+
+
+def test_actors_whose_nodes_go_as_they_start_are_no_error(member):
+    for _ in range(3 * STARTS):
+        starting = _Member(object(), object())
+        member.crew._members = [starting]
+        assert list(member.crew._after_death(starting, UNAVAILABLE)) == []
+    with pytest.raises(WorkerError, match="die as they start"):
+        for _ in range(STARTS):
+            starting = _Member(object(), object())
+            member.crew._members = [starting]
+            list(member.crew._after_death(starting, ActorDiedError()))
+
+
+def test_a_step_is_done_again_as_often_as_nodes_go_and_three_times_else(monkeypatch):
+    errors = [NodeLostError("gone")] * 5 + [WorkerError("died")] * 2
+
+    def answer(ref):
+        if errors:
+            raise errors.pop(0)
+        return "done"
+
+    monkeypatch.setattr(index_actor, "result", answer)
+    assert index_actor.tried(lambda: None) == "done"
+    errors.extend([WorkerError("died")] * index_actor.TRIES)
+    with pytest.raises(WorkerError, match="died"):
+        index_actor.tried(lambda: None)

@@ -1,0 +1,51 @@
+"""How many actors, with what each, and where the index goes."""
+
+import pytest
+
+from fastdup_ray import RunConfig
+from fastdup_ray.errors import ConfigError
+from fastdup_ray.executors.placement import Node, Placement, place_extractors, place_index
+
+
+def config(**parameters) -> RunConfig:
+    return RunConfig.of(input_dir="x", work_dir="y", **parameters)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "nodes", "expected"),
+    [
+        ({}, [Node(2)], Placement(2, 1)),
+        ({}, [Node(8), Node(4)], Placement(12, 1)),
+        ({}, [], Placement(1, 1)),  # nothing is there yet
+        ({"num_actors": 2}, [Node(8)], Placement(2, 4)),
+        ({"num_actors": 1}, [Node(4), Node(4)], Placement(1, 4)),  # no larger than a node
+        ({"num_actors": 2}, [Node(5), Node(3)], Placement(2, 3)),  # as large as both fit
+        ({"num_actors": 4}, [Node(2)], Placement(4, 1)),  # more than there are: the others wait
+        ({"num_threads": 2}, [Node(8), Node(8)], Placement(4, 1)),
+        ({"num_threads": 4, "num_actors": 1}, [Node(8)], Placement(1, 4)),
+        ({"compute": "gpu"}, [Node(8), Node(16, 2), Node(24, 2)], Placement(4, 8, 1)),
+        ({"compute": "gpu"}, [Node(1, 4)], Placement(4, 1, 1)),
+        ({"compute": "gpu", "num_actors": 3}, [Node(8, 8)], Placement(3, 1, 1)),
+        ({"compute": "gpu", "num_threads": 4}, [Node(16, 2)], Placement(2, 2, 1)),
+    ],
+)
+def test_extractors(parameters, nodes, expected):
+    assert place_extractors(config(**parameters), nodes) == expected
+
+
+def test_gpus_that_cannot_be_had_are_told():
+    with pytest.raises(ConfigError, match="has no GPU"):
+        place_extractors(config(compute="gpu"), [Node(8)])
+
+
+@pytest.mark.parametrize(
+    ("need", "gpu", "expected"),
+    [
+        (10, False, (10, 0)),
+        (10, True, (10, 1)),
+        (60, True, (60, 0)),  # the node with the GPU is too small
+        (900, False, (100, 0)),  # no node is large enough: the largest
+    ],
+)
+def test_the_index_goes_where_its_memory_fits(need, gpu, expected):
+    assert place_index(need, [Node(8, 0, 100), Node(8, 1, 50)], gpu=gpu) == expected
