@@ -31,7 +31,10 @@ class Watchdog:
 
     def pat(self) -> None:
         if time.monotonic() - self._patted >= TICK:
-            faulthandler.dump_traceback_later(self._limit, exit=True, file=2)
+            try:
+                faulthandler.dump_traceback_later(self._limit, exit=True, file=2)
+            except RuntimeError:  # it needs a thread, and that some memory
+                raise MemoryError("too little memory for another thread") from None
             self._patted = time.monotonic()
 
 
