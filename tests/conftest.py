@@ -5,6 +5,7 @@ import io
 import os
 import re
 import signal
+import subprocess
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -141,6 +142,18 @@ def run_inline(input_dir: Any, work_dir: Path, **parameters: Any):
     from fastdup_ray import RunConfig, deduplicate
 
     return deduplicate(RunConfig.of(input_dir=input_dir, work_dir=work_dir, **{"executor": "inline"} | parameters))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of its own, of 2 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
 
 
 @contextmanager

@@ -17,9 +17,10 @@ from fastdup_ray import layout
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode
 from fastdup_ray.extract import heif
 from fastdup_ray.extract.decode import Decoded, careful_pillow, decode, decoded
-from fastdup_ray.extract.feeding import Feeder, RowMaker
+from fastdup_ray.extract.feeding import Feeder
 from fastdup_ray.extract.lanes import Lane, Watchdog, work_off
 from fastdup_ray.extract.model import BATCH, Model, fingerprint
+from fastdup_ray.extract.rows import Rows
 from fastdup_ray.extract.video import frame_at, frames, video_decoder
 from fastdup_ray.features import write_shard
 from fastdup_ray.inputs import frame_of
@@ -100,14 +101,14 @@ class Extractor:
         self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef], alone: bool
     ) -> tuple[list[Entry], np.ndarray]:
         """alone: no other lane is at work."""
-        rows = _Rows(self._maker)
+        rows = Rows(self._maker)
         entries = list(self._entries(lane, refs, late, rows))
         lane.off()
         if self._watchdog and (late or not alone) and any(e.error_code == ErrorCode.OUT_OF_MEMORY for e in entries):
             raise MemoryError("several pictures at once took more memory than an actor may use")
         return _with_direction(entries, rows.first(len(rows)))
 
-    def _entries(self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef], rows: "_Rows") -> Iterator[Entry]:
+    def _entries(self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef], rows: Rows) -> Iterator[Entry]:
         """An entry for each of `refs`; the rows of the good ones are added to `rows`."""
         for ref, file in read_ahead(refs, self._readers):
             lane.on(ref)
@@ -124,7 +125,7 @@ class Extractor:
                 rows.first(before)
                 yield _bad(ref, BadImageError(ErrorCode.OUT_OF_MEMORY, "the file does not fit into memory"))
 
-    def _good(self, lane: Lane, ref: ImageRef, opened: Opened, rows: "_Rows", seen: "_Seen") -> Entry:
+    def _good(self, lane: Lane, ref: ImageRef, opened: Opened, rows: Rows, seen: "_Seen") -> Entry:
         """The entry of a picture, a frame, or a video; raises `BadImageError`."""
         name, milliseconds = frame_of(ref.uri)
         with opened as file:
@@ -140,7 +141,7 @@ class Extractor:
         decoder = heif.heif_decoder() if picture.format == heif.FORMAT else None
         return replace(_good(ref, seen.sha256, picture, 1, decoder=decoder), **asdict(picture.statistics))
 
-    def _frames(self, lane: Lane, ref: ImageRef, file: BinaryIO, rows: "_Rows", seen: "_Seen") -> Entry:
+    def _frames(self, lane: Lane, ref: ImageRef, file: BinaryIO, rows: Rows, seen: "_Seen") -> Entry:
         """The entry of a video, or of the one frame of it that `ref` names."""
         limits = self._spec.limits
         name, milliseconds = frame_of(ref.uri)
@@ -183,33 +184,6 @@ class _Seen:
     """What is known of an entry by the time that it turns out bad."""
 
     sha256: str | None = None
-
-
-class _Rows:
-    """Rows of features, made as soon as there are pixels for a batch: those of a long video never fit into memory."""
-
-    def __init__(self, maker: RowMaker):
-        self._maker = maker
-        self._pixels: list[np.ndarray] = []
-        self._blocks = [np.empty((0, maker.dimensions), np.float32)]
-
-    def __len__(self) -> int:
-        return sum(map(len, self._blocks)) + len(self._pixels)
-
-    def add(self, pixels: np.ndarray) -> None:
-        self._pixels.append(pixels)
-        if len(self._pixels) == BATCH:
-            self._blocks.append(self._maker.rows(np.stack(self._pixels)))
-            self._pixels = []
-
-    def first(self, n: int) -> np.ndarray:
-        """(n, d) float32; what was added after them is forgotten."""
-        if self._pixels:
-            self._blocks.append(self._maker.rows(np.stack(self._pixels)))
-            self._pixels = []
-        rows = np.concatenate(self._blocks)[:n]
-        self._blocks = [rows]
-        return rows
 
 
 def _jobs(refs: Sequence[ImageRef]) -> Iterator[tuple[int, int]]:

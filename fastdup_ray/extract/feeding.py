@@ -3,18 +3,10 @@
 import queue
 import threading
 from concurrent.futures import Future
-from typing import Protocol
 
 import numpy as np
 
-
-class RowMaker(Protocol):
-    """What makes rows: a model, or who feeds one."""
-
-    dimensions: int
-
-    def rows(self, pixels: np.ndarray) -> np.ndarray:
-        """(n, height, width, 3) uint8 -> (n, dimensions) float32."""
+from fastdup_ray.extract.rows import RowMaker
 
 
 class Feeder:

