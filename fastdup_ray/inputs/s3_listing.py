@@ -82,10 +82,8 @@ def _shares(bucket: str, prefix: str) -> tuple[list[_Share], list[ImageRef]]:
         folders = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", ())]
         if len(pages) > 1 or len(folders) > MOST_FOLDERS:
             return _by_next_character(bucket, prefix), beside
-        if not folders:
-            return [_Share.whole(prefix)], beside
         beside += _refs(bucket, pages)
-        if len(folders) > 1:
+        if len(folders) != 1:
             return list(map(_Share.whole, folders)), beside
         prefix = folders[0]
 

@@ -32,6 +32,7 @@ from fastdup_ray.storage import open_store, s3_lock
 from tests.checker import check
 from tests.conftest import EVERY_FILE, PHOTOS, SAME_BYTES, cloudy, encode, forget_s3, outputs, run_inline
 from tests.integration.helpers import call, run
+from tests.s3_keys import lister_of
 from tests.s3_server import OPEN, PUBLIC, SECRET, WORK, Bucket
 
 JOB = Path(__file__).parents[2] / "jobs" / "rededupe_s3.py"
@@ -104,7 +105,8 @@ def test_all_that_a_bucket_holds_is_listed_in_the_order_of_its_keys(bucket, monk
         list(pool.map(lambda name: bucket.client.put_object(Bucket=OPEN, Key=f"{prefix}/{name}", Body=b"."), names))
     keys = [facts["Key"] for facts in bucket.client.list_objects_v2(Bucket=OPEN, Prefix=f"{prefix}/")["Contents"]]
     assert len(keys) == len(names)  # a server may write some of them in another way
-    assert listed(bucket.pictures) == sorted((f"s3://{OPEN}/{key}" for key in keys), key=str.encode)
+    found = [ref.uri for ref in s3_listing.below(bucket.pictures, lambda uri: True)]
+    assert found == sorted((f"s3://{OPEN}/{key}" for key in keys), key=str.encode)  # and each of them once
 
 
 def test_very_many_keys_in_one_folder_are_listed_side_by_side(bucket, monkeypatch):
@@ -117,13 +119,48 @@ def test_very_many_keys_in_one_folder_are_listed_side_by_side(bucket, monkeypatc
     assert [start.rpartition("/")[2] for start in sorted(asked)] == [f"IMG_{digit}" for digit in range(10)]
 
 
-def test_what_stands_for_a_folder_is_no_picture(bucket):
+ODD_KEYS = (
+    "a/x//b.jpg",
+    "/lead.jpg",
+    "d.jpg/",
+    "a/../b.jpg",
+    "a/./x.jpg",
+    "m\rn.jpg",
+    "d.jpg/e.jpg",
+    "d.jpg",
+    "f.jpg/",
+)
+NUMBERED = tuple(f"q{seed:02d}.jpg" for seed in range(30))
+
+
+@pytest.mark.parametrize("keys", [ODD_KEYS, ODD_KEYS[3:], (*ODD_KEYS, *NUMBERED), ("f.jpg/", "f.jpg/a.jpg", *NUMBERED)])
+@pytest.mark.parametrize("place", ["", "all/", "deep/er/"])
+@pytest.mark.parametrize("most", [1, 100])
+def test_any_key_that_s3_allows_is_listed_once_and_what_stands_for_a_folder_is_none(monkeypatch, keys, place, most):
     """Tools that show buckets as folders make empty objects whose names end in a slash."""
-    prefix = bucket.pictures.partition(f"{OPEN}/")[2]
-    for name in ("album.jpg/", "album.jpg/a.jpg"):
-        bucket.client.put_object(Bucket=OPEN, Key=f"{prefix}/{name}", Body=b"" if name.endswith("/") else picture(0))
-    empty = bucket.put("empty.jpg", b"")
-    assert listed(bucket.pictures) == [bucket.uri("album.jpg/a.jpg"), empty]
+    monkeypatch.setattr(s3_listing, "MOST_FOLDERS", most)
+    monkeypatch.setattr(s3, "PAGE", 5)
+    with served(lister_of([place + key for key in keys]), monkeypatch):
+        found = [ref.uri for ref in s3_listing.below(f"s3://bucket/{place}", lambda uri: True)]
+    assert found == sorted((f"s3://bucket/{place}{key}" for key in keys if key[-1] != "/"), key=str.encode)
+
+
+def test_requests_are_counted_whoever_makes_them(monkeypatch):
+    monkeypatch.setattr(s3, "PAGE", 5)
+    keys = [f"{folder}/{seed}.jpg" for folder in "ab" for seed in range(12)]
+    with served(lister_of(keys), monkeypatch):
+        before = s3.requests_made()
+        list(s3_listing.below("s3://bucket", lambda uri: True))
+    assert s3.requests_made() - before >= 1 + 3 + 3  # the folders, and the pages of each
+
+
+@pytest.mark.parametrize("order", [str.encode, lambda key: key.encode("utf-16-be")], ids=["UTF-8", "UTF-16"])
+def test_in_whatever_order_a_server_sorts_nothing_is_lost(monkeypatch, order):
+    monkeypatch.setattr(s3, "PAGE", 5)
+    keys = [f"{start}{seed}.jpg" for start in ("a", "b", "\uffee", "\U0001f600") for seed in range(9)]
+    with served(lister_of(keys, order), monkeypatch):
+        found = [ref.uri for ref in s3_listing.below("s3://bucket", lambda uri: True)]
+    assert found == sorted((f"s3://bucket/{key}" for key in keys), key=str.encode)
 
 
 def test_hidden_objects_other_suffixes_and_the_work_dir_are_left_out(bucket):
@@ -298,7 +335,7 @@ LONG_AGO = "Thu, 01 Jan 2026 00:00:00 GMT"
 
 
 @contextmanager
-def _served(handler: type[BaseHTTPRequestHandler], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def served(handler: type[BaseHTTPRequestHandler], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """S3 is a server of our own, for what no free one does."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -336,7 +373,7 @@ def test_objects_in_glacier_are_bad_with_the_reason(monkeypatch, tmp_path):
             pass
 
     (tmp_path / "list").write_text(f"s3://b/frozen.jpg\n{PHOTOS}/originals/cat.jpg\n")
-    with _served(Glacier, monkeypatch):
+    with served(Glacier, monkeypatch):
         result = run_inline(str(tmp_path / "list"), tmp_path / "out")
     assert bad_of(result) == {"s3://b/frozen.jpg": "UNREADABLE"}
     assert "GLACIER" in messages_of(result)["s3://b/frozen.jpg"]
@@ -373,7 +410,7 @@ def test_who_pays_is_said_in_every_request_for_objects(monkeypatch, tmp_path):
             pass
 
     (tmp_path / "list").write_text("s3://b/k.jpg\n")
-    with _served(Listening, monkeypatch):
+    with served(Listening, monkeypatch):
         result = run_inline(str(tmp_path / "list"), tmp_path / "out", s3_requester_pays=True, report=False)
     assert result.counts["images"] == 1
     of_object = [payer for path, payer in said if path.startswith("/b/k.jpg")]
