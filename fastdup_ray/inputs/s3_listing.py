@@ -103,9 +103,8 @@ def _by_next_character(bucket: str, folder: str) -> list[_Share]:
 
 
 def _next_characters(bucket: str, prefix: str) -> list[str]:
-    """With which the keys below `prefix` go on, in order; none where one ends there, or not all of them are ASCII.
-
-    Servers sort other characters in more than one way.
+    """With which the keys below `prefix` go on, in order; none where one ends there, or where the server's order is such
+    that those with one next character do not stand in a row before `_LAST`.
     """
     found: list[str] = []
     after = prefix if prefix.endswith("/") else prefix[:-1]
@@ -114,7 +113,7 @@ def _next_characters(bucket: str, prefix: str) -> list[str]:
         if not (keys := [facts["Key"] for facts in page.get("Contents", ())]):
             return found
         character = keys[0][len(prefix) :][:1]
-        if not character or not character.isascii() or character in found:
+        if not character or character in found:
             return []
         found.append(character)
         after = prefix + character + _LAST

@@ -157,7 +157,7 @@ def test_requests_are_counted_whoever_makes_them(monkeypatch):
 @pytest.mark.parametrize("order", [str.encode, lambda key: key.encode("utf-16-be")], ids=["UTF-8", "UTF-16"])
 def test_in_whatever_order_a_server_sorts_nothing_is_lost(monkeypatch, order):
     monkeypatch.setattr(s3, "PAGE", 5)
-    keys = [f"{start}{seed}.jpg" for start in ("a", "b", "\uffee", "\U0001f600") for seed in range(9)]
+    keys = [f"{start}{seed}.jpg" for start in ("a", "a\uffee", "b", "\uffee", "\U0001f600") for seed in range(9)]
     with served(lister_of(keys, order), monkeypatch):
         found = [ref.uri for ref in s3_listing.below("s3://bucket", lambda uri: True)]
     assert found == sorted((f"s3://bucket/{key}" for key in keys), key=str.encode)
