@@ -103,8 +103,9 @@ def _by_next_character(bucket: str, folder: str) -> list[_Share]:
 
 
 def _next_characters(bucket: str, prefix: str) -> list[str]:
-    """With which the keys below `prefix` go on, in order; none where one ends there, or where the server's order is such
-    that those with one next character do not stand in a row before `_LAST`.
+    """With which the keys below `prefix` go on, in order.
+
+    None where a key ends there, or where by the server's order some of those that begin alike come after `_LAST`.
     """
     found: list[str] = []
     after = prefix if prefix.endswith("/") else prefix[:-1]
