@@ -80,11 +80,22 @@ def truth() -> dict[str, Photo]:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[str]:
-    """The address of one small Ray for all tests; the executor uses it, and leaves it running."""
+    """The address of one small Ray for all tests, which no process of theirs ends."""
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 2, "object_store_memory": 100 << 20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture
+def ray_driver(ray_session: str) -> Iterator[None]:
+    """This process is one of that Ray's."""
     import ray
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)
-    yield ray.get_runtime_context().gcs_address
+    ray.init(ray_session, log_to_driver=False)
+    yield
     ray.shutdown()
 
 

@@ -22,11 +22,6 @@ from tests.conftest import PHOTOS, csv_rows, encode, run_inline, save_cloudy
 from tests.integration.helpers import run, start, summary_of, workers
 
 
-@pytest.fixture(scope="module")
-def ray_address(ray_session):
-    return ray_session
-
-
 def bad_of(work_dir: Path) -> dict[str, str]:
     """Base name -> code."""
     return {os.path.basename(name): code for name, code, _ in csv_rows(work_dir / "features.bad.csv")[1:]}
@@ -49,7 +44,7 @@ def pillow_images(tmp_path_factory) -> Path:
         pytest.skip(f"Pillow's source package cannot be had: {done.stderr.strip().splitlines()[-1:]}")
     with tarfile.open(packages[0]) as package:
         members = [member for member in package if "/Tests/images/" in member.name]
-        package.extractall(folder, members, filter="data")
+        package.extractall(folder, members, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     names = sorted(str(path) for path in folder.glob("*/Tests/images/**/*") if path.is_file())
     listed = folder / "list.txt"
     listed.write_text("".join(f"{name}\n" for name in names))
@@ -57,12 +52,12 @@ def pillow_images(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_each_of_pillows_own_test_images_is_good_or_bad_with_a_reason(pillow_images, tmp_path, ray_address):
+def test_each_of_pillows_own_test_images_is_good_or_bad_with_a_reason(pillow_images, tmp_path, ray_session):
     names = pillow_images.read_text().splitlines()
     assert len(names) > 500
     out = tmp_path / "out"
     options = ("--image-timeout", 30, "--actor-memory", 1024)
-    done = run(pillow_images, "--work-dir", out, *options, RAY_ADDRESS=ray_address)
+    done = run(pillow_images, "--work-dir", out, *options, RAY_ADDRESS=ray_session)
     assert done.returncode == 0, done.stderr
     assert check(out) == []
     bad = {name: (code, message) for name, code, message in csv_rows(out / "features.bad.csv")[1:]}
@@ -139,7 +134,7 @@ def mutated(draw: random.Random, files: list[tuple[str, bytes]]) -> tuple[str, b
 
 
 @pytest.mark.slow
-def test_a_run_over_2000_mutated_pictures_ends_well(tmp_path, ray_address):
+def test_a_run_over_2000_mutated_pictures_ends_well(tmp_path, ray_session):
     folder, files, draw = tmp_path / "mutants", small_files(), random.Random(5)
     folder.mkdir()
     names = []
@@ -151,7 +146,7 @@ def test_a_run_over_2000_mutated_pictures_ends_well(tmp_path, ray_address):
     listed.write_text("".join(f"{name}\n" for name in names))
     out = tmp_path / "out"
     options = ("--actor-memory", 1024, "--image-timeout", 20, "--no-report")
-    done = run(listed, "--work-dir", out, *options, RAY_ADDRESS=ray_address)
+    done = run(listed, "--work-dir", out, *options, RAY_ADDRESS=ray_session)
     assert done.returncode == 0, done.stderr
     assert check(out) == []
     counts = summary_of(out)["counts"]
@@ -352,7 +347,7 @@ class Peak(threading.Thread):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is bounded on Linux only")
-def test_the_memory_of_an_actor_stays_under_its_limit(tmp_path, ray_address):
+def test_the_memory_of_an_actor_stays_under_its_limit(tmp_path, ray_session):
     limit = 256
     folder = tmp_path / "in"
     save_cloudy(folder, 40)
@@ -361,7 +356,7 @@ def test_the_memory_of_an_actor_stays_under_its_limit(tmp_path, ray_address):
         with Peak() as peak:
             process = start(
                 *(folder, "--work-dir", tmp_path / f"out{turn}", "--actor-memory", limit, "--no-report"),
-                RAY_ADDRESS=ray_address,
+                RAY_ADDRESS=ray_session,
             )
             _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err

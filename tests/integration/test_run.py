@@ -197,7 +197,7 @@ def test_ray_leaves_the_bytes_of_inline(shard_size, num_actors, finished, photos
 
 
 @pytest.mark.slow
-def test_a_ray_that_was_running_goes_on_running(photos, tmp_path, ray_session):
+def test_a_ray_that_was_running_goes_on_running(photos, tmp_path, ray_driver):
     import ray
 
     assert fastdup.run(photos / "phone", work_dir=tmp_path / "out", report=False) == 0

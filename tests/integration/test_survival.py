@@ -24,13 +24,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def ray_address(ray_session):
-    import ray
-
-    return ray.get_runtime_context().gcs_address
-
-
-@pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("many")
     save_cloudy(folder, N, size=(480, 360))
@@ -43,11 +36,11 @@ def arguments(pictures):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(arguments, tmp_path_factory, ray_address):
+def undisturbed(arguments, tmp_path_factory, ray_session):
     """A finished work_dir, and the seconds that it took."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     begin = time.monotonic()
-    done = run(*arguments, "--work-dir", out, RAY_ADDRESS=ray_address)
+    done = run(*arguments, "--work-dir", out, RAY_ADDRESS=ray_session)
     assert done.returncode == 0, done.stderr
     return out, time.monotonic() - begin
 
@@ -96,7 +89,7 @@ def kill(victim: str, driver: psutil.Process) -> bool:
 
 @pytest.mark.parametrize("moment", range(KILLS))
 def test_a_kill_at_any_moment_costs_no_more_than_the_shards_at_work(
-    arguments, undisturbed, tmp_path, ray_address, moment
+    arguments, undisturbed, tmp_path, ray_session, moment
 ):
     reference, seconds = undisturbed
     out = tmp_path / "out"
@@ -104,7 +97,7 @@ def test_a_kill_at_any_moment_costs_no_more_than_the_shards_at_work(
     victim = ["extract actor", "driver", "everything", "index actor", "final task"][moment % 5]
     when = draw.uniform(0.2, 1.0) * seconds
     with Reads(arguments[0]) as reads:
-        process = start(*arguments, "--work-dir", out, RAY_ADDRESS=ray_address)
+        process = start(*arguments, "--work-dir", out, RAY_ADDRESS=ray_session)
         begin = time.monotonic()
         killed = False
         while process.poll() is None and not killed:
@@ -114,7 +107,7 @@ def test_a_kill_at_any_moment_costs_no_more_than_the_shards_at_work(
         _, err = process.communicate(timeout=120)
         if process.returncode == -signal.SIGKILL:
             assert victim in ("driver", "everything")
-            again = run(*arguments, "--work-dir", out, RAY_ADDRESS=ray_address)
+            again = run(*arguments, "--work-dir", out, RAY_ADDRESS=ray_session)
             assert again.returncode == 0, again.stderr
         else:
             assert process.returncode == 0, err
@@ -179,12 +172,12 @@ def test_pictures_that_kill_hang_or_hog_end_in_the_bad_list_and_all_others_are_g
     assert summary_of(out)["counts"]["images"] == 60
 
 
-def test_a_picture_too_large_for_the_actors_memory_is_bad(tmp_path, ray_address):
+def test_a_picture_too_large_for_the_actors_memory_is_bad(tmp_path, ray_session):
     folder = tmp_path / "some"
     save_cloudy(folder, 5)
     Image.new("RGBA", (12_000, 12_000)).save(folder / "huge.png", compress_level=1)
     out = tmp_path / "out"
-    done = run(folder, "--work-dir", out, "--actor-memory", 256, "--no-report", RAY_ADDRESS=ray_address)
+    done = run(folder, "--work-dir", out, "--actor-memory", 256, "--no-report", RAY_ADDRESS=ray_session)
     assert done.returncode == 0, done.stderr
     assert "huge.png,OUT_OF_MEMORY," in (out / "features.bad.csv").read_text()
 

@@ -338,7 +338,7 @@ def test_gpu_without_one_is_refused_before_any_work(tmp_path):
 
 
 @pytest.mark.slow
-def test_on_ray_another_model_gives_the_same_bytes(tmp_path, ray_session):
+def test_on_ray_another_model_gives_the_same_bytes(tmp_path, ray_driver):
     folder = tmp_path / "in"
     save_cloudy(folder, 20)
     options = {"model_path": save_model(tmp_path / "m.onnx"), "bounding_box": "rows=9,cols=9,width=30,height=30"}
@@ -350,7 +350,7 @@ def test_on_ray_another_model_gives_the_same_bytes(tmp_path, ray_session):
 
 
 @pytest.mark.slow
-def test_a_ray_without_a_gpu_is_refused_before_any_work(tmp_path, ray_session):
+def test_a_ray_without_a_gpu_is_refused_before_any_work(tmp_path, ray_driver):
     with pytest.raises(ConfigError, match="this Ray has no GPU"):
         run_inline(PHOTOS, tmp_path / "out", executor="ray", compute="gpu")
     assert not list((tmp_path / "out").glob("features*"))
