@@ -43,7 +43,8 @@ first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address=$(srun --nodes=1 --ntasks=1 --nodelist="$first" hostname --ip-address | cut -d ' ' -f 1)
 export RAY_ADDRESS="$address:$PORT"
 
-start=(ray start --block --disable-usage-stats --num-cpus "$SLURM_CPUS_ON_NODE")
+# The cores of each node are those of the step there.
+start=(bash -c 'exec ray start --block --disable-usage-stats --num-cpus "$SLURM_CPUS_ON_NODE" "$@"' ray)
 srun --nodes=1 --ntasks=1 --nodelist="$first" --overlap \
   "${start[@]}" --head --node-ip-address "$address" --port "$PORT" --dashboard-host 127.0.0.1 &
 steps+=($!)

@@ -1,6 +1,7 @@
 """Real Ray clusters for the tests, of processes on this machine."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -29,12 +30,60 @@ def with_commands(environment: dict[str, str]) -> dict[str, str]:
     return own | {"PATH": os.pathsep.join([COMMANDS, own.get("PATH", "")])} | environment
 
 
+HEAD_NODE_ID = "f" * 51 + "00000"
+
+AUTOSCALED = {
+    "RAY_FAKE_CLUSTER": "1",
+    "RAY_enable_autoscaler_v2": "1",
+    "RAY_CLOUD_INSTANCE_ID": HEAD_NODE_ID,
+    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD_NODE_ID,
+    "RAY_NODE_TYPE_NAME": "ray.head.default",
+    "RAY_enable_infeasible_task_early_exit": "true",
+    "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+}
+"""Ray's own autoscaler, as `ray up` and KubeRay have it, with Ray's provider of nodes that are mere processes."""
+
+
+def autoscaling(kinds: dict[str, dict], gcs: int) -> dict:
+    """What the autoscaler is told. kinds: by name, the resources of a node, and `max_workers`."""
+    head = {"resources": {"CPU": 0}, "max_workers": 0}
+    lists = ["initialization_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter", "setup_commands"]
+    lists += [f"{who}_{what}_commands" for who in ("head", "worker") for what in ("setup", "start_ray")]
+    return {
+        "cluster_name": "tests",
+        "max_workers": sum(kind["max_workers"] for kind in kinds.values()),
+        "idle_timeout_minutes": 0.2,
+        "upscaling_speed": 1.0,
+        "provider": {
+            "type": "external",
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "head_node_id": HEAD_NODE_ID,
+            "gcs_address": f"127.0.0.1:{gcs}",
+            "launch_multiple": True,
+            "disable_node_updaters": True,
+        },
+        "available_node_types": {
+            name: {"node_config": {}, "min_workers": 0} | kind
+            for name, kind in {"ray.head.default": head, **kinds}.items()
+        },
+        "head_node_type": "ray.head.default",
+        "auth": {},
+        "docker": {},
+        "file_mounts": {},
+        "file_mounts_sync_continuously": False,
+        **{name: [] for name in lists},
+    }
+
+
 class Head:
-    """`ray start --head` with token authentication; what it starts has `environment`."""
+    """`ray start --head` with token authentication; what it starts has `environment`.
+
+    kinds: of nodes that its autoscaler adds and takes away; see `autoscaling`.
+    """
 
     token = TOKEN["RAY_AUTH_TOKEN"]
 
-    def __init__(self, environment: dict[str, str], num_cpus: int = 2):
+    def __init__(self, environment: dict[str, str], num_cpus: int = 2, kinds: dict[str, dict] | None = None):
         self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets need a short path
         self.environment = with_commands(TOKEN | environment)
         gcs, dashboard, agent, metrics, client = free_ports(5)
@@ -53,11 +102,16 @@ class Head:
             "object-store-memory": 100 << 20,
             "temp-dir": self._folder,
         }
+        own = {"RAY_metrics_report_interval_ms": "1000"}
+        if kinds is not None:
+            places["autoscaling-config"] = Path(self._folder, "autoscaling.json")
+            places["autoscaling-config"].write_text(json.dumps(autoscaling(kinds, gcs)))
+            own |= AUTOSCALED
         arguments = [f"--{name}={value}" for name, value in places.items()]
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
                 [os.path.join(COMMANDS, "ray"), "start", "--head", "--block", "--disable-usage-stats", *arguments],
-                env=self.environment | {"RAY_metrics_report_interval_ms": "1000"},
+                env=self.environment | own,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

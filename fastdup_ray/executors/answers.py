@@ -3,7 +3,7 @@
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, NodeDiedError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, NodeDiedError, RayError, RayTaskError
 
 from fastdup_ray.errors import FastdupError, WorkerError
 
@@ -20,6 +20,8 @@ def result(ref: ray.ObjectRef) -> Any:
         return ray.get(first_done([ref]))
     except RayTaskError as error:
         raise cause(error) from None
+    except ActorUnschedulableError as error:
+        raise NoRoomError(f"No node has room for a worker: {last_line(error)}") from None
     except RayError as error:
         kind = NodeLostError if is_node_lost(error) else WorkerError
         raise kind(f"A worker died: {last_line(error)}.") from None
@@ -27,6 +29,10 @@ def result(ref: ray.ObjectRef) -> Any:
 
 class NodeLostError(WorkerError):
     """A worker died because its node did, or cannot be reached."""
+
+
+class NoRoomError(WorkerError):
+    """A worker asked for more than any node has, there or to come."""
 
 
 def is_node_lost(error: RayError) -> bool:

@@ -3,18 +3,18 @@
 import logging
 import resource
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorUnschedulableError, RayError, RayTaskError
 
-from fastdup_ray.errors import BadImageError, ErrorCode, WorkerError
+from fastdup_ray.errors import BadImageError, ErrorCode, FastdupError, WorkerError
 from fastdup_ray.executors.answers import cause, first_done, is_node_lost, last_line
-from fastdup_ray.executors.placement import Placement
+from fastdup_ray.executors.placement import Placement, no_gpu
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec, quarantine
 from fastdup_ray.extract.lanes import Watchdog
 from fastdup_ray.records import Shard, ShardReceipt
@@ -70,25 +70,25 @@ class _Attempt:
 class _Member:
     """An extract actor, and what it was given, oldest first; the first is at work.
 
-    starting: resolves when the actor is ready; None once it is.
+    starting: resolves when the actor is ready; None once it is. cores: that it has. alone: when it was asked for.
     """
 
     actor: Any
     starting: ray.ObjectRef | None
     given: dict[ray.ObjectRef, _Attempt] = field(default_factory=dict)
+    cores: int = 1
+    alone: bool = False
 
 
 class Crew:
     """The extract actors of one run: keeps them busy, replaces the dead, and finds the pictures that killed them.
 
     Only who is ready is given work: an actor may wait for a free core as long as the others need for everything.
+    place: how many there may be, and what each gets, as the nodes are at the moment.
     """
 
-    def __init__(self, spec: ExtractSpec, placement: Placement):
-        self._spec, self._size = spec, placement.actors
-        self._class = ray.remote(
-            num_cpus=placement.cores, num_gpus=placement.gpus, scheduling_strategy="SPREAD", max_restarts=0
-        )(_ExtractActor)
+    def __init__(self, spec: ExtractSpec, place: Callable[[], Placement]):
+        self._spec, self._place = spec, place
         self._members: list[_Member] = []
         self._queue: deque[_Attempt] = deque()
         self._never_ready = 0
@@ -98,8 +98,10 @@ class Crew:
         fresh = (_Attempt(shard) for shard in shards)
         try:
             while True:
-                self._queue.extend(islice(fresh, max(0, self._size * IN_FLIGHT - len(self._queue))))
-                self._hire()
+                now = self._place()
+                most = now.actors + now.waiting
+                self._queue.extend(islice(fresh, max(0, most * IN_FLIGHT - len(self._queue))))
+                self._hire(now, most)
                 self._hand_out()
                 if not self._queue and not any(member.given for member in self._members):
                     return
@@ -111,12 +113,15 @@ class Crew:
             for member in self._members:
                 ray.kill(member.actor)
 
-    def _hire(self) -> None:
-        """As many as may be, and as there is something to do for."""
-        starting = sum(member.starting is not None for member in self._members)
-        for _ in range(min(self._size - len(self._members), len(self._queue) - starting)):
-            actor = self._class.remote(self._spec)
-            self._members.append(_Member(actor, actor.ready.remote()))
+    def _hire(self, now: Placement, most: int) -> None:
+        """As many as may be, and as there is something to do for; no node comes for more than that."""
+        starting = [member for member in self._members if member.starting is not None]
+        for member in starting[len(self._queue) :]:
+            self._dismiss(member)
+        for _ in range(min(most - len(self._members), len(self._queue) - len(starting))):
+            kind = ray.remote(num_cpus=now.cores, num_gpus=now.gpus, scheduling_strategy="SPREAD", max_restarts=0)
+            actor = kind(_ExtractActor).remote(replace(self._spec, threads=now.cores))
+            self._members.append(_Member(actor, actor.ready.remote(), cores=now.cores, alone=not self._members))
 
     def _hand_out(self) -> None:
         while self._queue:
@@ -138,6 +143,8 @@ class Crew:
             if ref == member.starting:
                 member.starting = None
                 self._never_ready = 0
+                if member.cores < self._place().cores:  # it was asked for before its node was known
+                    self._dismiss(member)
                 return
             del member.given[ref]
             yield receipt
@@ -155,6 +162,10 @@ class Crew:
     def _after_death(self, member: _Member, error: RayError) -> Iterator[ShardReceipt]:
         left = self._dismiss(member)
         lost = is_node_lost(error)
+        if isinstance(error, ActorUnschedulableError):
+            if member.alone:
+                raise self._no_room()
+            return  # others are at work, or one that is alone is asked for next
         if member.starting is not None:
             self._never_ready += not lost
             if self._never_ready >= STARTS:
@@ -172,6 +183,11 @@ class Crew:
             self._queue.extendleft(_suspects(at_work.shard))
         else:
             yield quarantine(self._spec, at_work.shard, _deadly(error))
+
+    def _no_room(self) -> FastdupError:
+        if self._spec.gpu:
+            return no_gpu("no node of this Ray has a GPU, and its autoscaler has none to add")
+        return WorkerError("No node of this Ray has a core for an extract actor, and its autoscaler has none to add.")
 
 
 def _suspects(shard: Shard) -> Iterator[_Attempt]:

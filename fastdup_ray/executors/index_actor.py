@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
@@ -10,7 +10,7 @@ import ray
 from fastdup_ray import s3
 from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors import Result
-from fastdup_ray.executors.answers import NodeLostError, result
+from fastdup_ray.executors.answers import NodeLostError, NoRoomError, result
 
 log = logging.getLogger(__name__)
 
@@ -18,18 +18,24 @@ TRIES = 3
 
 
 class IndexActor:
-    """Starts with its first step, or reservation. memory: bytes, gpus: that it has reserved."""
+    """Starts with its first step, or reservation."""
 
     def __init__(self) -> None:
         self._actor: Any = None
-        self._reserved = (0, 0)
+        self._asked: Sequence[tuple[int, int]] = [(0, 0)]
 
-    def reserve(self, memory: int, gpus: int) -> None:
-        """From now on it is on a node that has so much to give; started in the background, if it has to be another."""
-        had_memory, had_gpus = self._reserved
+    def reserve(self, asked: Sequence[tuple[int, int]]) -> None:
+        """From now on it is on a node that has so much to give; started in the background, if it has to be another.
+
+        asked: (bytes, GPUs), the best first; the next where the cluster says that no node will ever have so much.
+        """
+        (memory, gpus), (had_memory, had_gpus) = asked[0], self._asked[0]
         if self._actor is not None and memory <= had_memory and gpus <= had_gpus:
             return
-        self._reserved = (memory, gpus)
+        self._ask(asked)
+
+    def _ask(self, asked: Sequence[tuple[int, int]]) -> None:
+        self._asked = asked
         self.stop()
         self._start()
 
@@ -37,7 +43,13 @@ class IndexActor:
         """`step(*args)` in it. It has no core of its own: it waits while the extract actors have them all."""
         if self._actor is None:
             self._start()
-        return tried(lambda: self._actor.run.remote(s3.settled(), step, *args), self._start)
+        while True:
+            try:
+                return tried(lambda: self._actor.run.remote(s3.settled(), step, *args), self._start)
+            except NoRoomError:
+                if len(self._asked) == 1:
+                    raise
+                self._ask(self._asked[1:])
 
     def stop(self) -> None:
         if self._actor is not None:
@@ -45,7 +57,7 @@ class IndexActor:
             self._actor = None
 
     def _start(self) -> None:
-        memory, gpus = self._reserved
+        memory, gpus = self._asked[0]
         self._actor = ray.remote(num_cpus=0, memory=memory or None, num_gpus=gpus)(_IndexActor).remote()
 
 
@@ -72,6 +84,8 @@ def tried(ask: Callable[[], ray.ObjectRef], before_next: Callable[[], None] = la
     while True:
         try:
             return result(ask())
+        except NoRoomError:
+            raise
         except WorkerError as error:
             tries += not isinstance(error, NodeLostError)
             if tries == TRIES:

@@ -7,11 +7,12 @@ import ray
 
 from fastdup_ray import s3
 from fastdup_ray.config import RunConfig
+from fastdup_ray.errors import ConfigError
 from fastdup_ray.executors import Place, Result, cores, metrics
 from fastdup_ray.executors.crew import Crew
 from fastdup_ray.executors.index_actor import IndexActor, done, tried
 from fastdup_ray.executors.placement import Placement, place_extractors, place_index
-from fastdup_ray.executors.ray_cluster import connect_or_start, possible_nodes, refuse_unshared
+from fastdup_ray.executors.ray_cluster import connect_or_start, may_grow, present_nodes, refuse_unshared
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.records import Shard, ShardReceipt
 
@@ -23,6 +24,7 @@ class RayExecutor:
         self._config, self._work_dir = config, work_dir
         self._own_ray = False
         self._index = IndexActor()
+        self._placed: Placement | None = None
 
     def __enter__(self) -> Self:
         if not ray.is_initialized():
@@ -30,7 +32,7 @@ class RayExecutor:
             connect_or_start(cores(self._config), verbose=self._config.verbose)
         try:
             refuse_unshared(self._work_dir)
-            place_extractors(self._config, possible_nodes())
+            self._placement()
         except BaseException:
             self.__exit__()
             raise
@@ -50,12 +52,12 @@ class RayExecutor:
         return self._placement().cores
 
     def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
-        for receipt in Crew(spec, self._placement()).work_off(shards):
+        for receipt in Crew(spec, self._placement).work_off(shards):
             metrics.count(receipt)
             yield receipt
 
     def reserve(self, memory: int, *, gpu: bool = False) -> None:
-        self._index.reserve(*place_index(memory, possible_nodes(), gpu=gpu))
+        self._index.reserve(place_index(memory, present_nodes(), gpu=gpu, grows=may_grow()))
 
     def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
         if place == "index":
@@ -67,4 +69,10 @@ class RayExecutor:
         metrics.count_stage(stage, seconds)
 
     def _placement(self) -> Placement:
-        return place_extractors(self._config, possible_nodes())
+        """As the nodes are now: they come and go."""
+        try:
+            self._placed = place_extractors(self._config, present_nodes(), grows=may_grow())
+        except ConfigError:
+            if self._placed is None:
+                raise  # else what was there may come again
+        return self._placed

@@ -1,7 +1,7 @@
 """Where the work goes: pure functions over what the nodes have."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError
@@ -16,22 +16,46 @@ class Node:
     memory: int = 0
 
 
+LEAST_WAITING = 64
+"""Cores that an autoscaler hears of at once, as soon as it is known what its nodes have; then as many as there are."""
+
+
 @dataclass(frozen=True)
 class Placement:
-    """actors: extractors at once. cores: of each, for as many decode threads; gpus: of each; both on one node."""
+    """actors: extractors at once. cores: of each, for as many decode threads; gpus: of each; both on one node.
+    waiting: so many more may wait for nodes to come."""
 
     actors: int
     cores: int
     gpus: int = 0
+    waiting: int = 0
 
 
-def place_extractors(config: RunConfig, nodes: Sequence[Node]) -> Placement:
-    """One for each core, or GPU, of nodes that are there or may come; or as many as asked, with the cores shared.
+def place_extractors(config: RunConfig, nodes: Sequence[Node], *, grows: bool = False) -> Placement:
+    """One for each core, or GPU, of the nodes that are there; or as many as asked, with the cores shared.
 
+    grows: an autoscaler adds nodes for those that wait. Where none is there that would do, one extractor waits for the
+    first, alone: what it has is not known yet.
     Raises `ConfigError` where GPUs are asked for, and none can be had.
     """
     if config.compute == "gpu":
-        return _place_on_gpus(config, nodes)
+        nodes = [node for node in nodes if node.gpus]
+        if not nodes and not grows:
+            raise no_gpu("this Ray has no GPU; start it where one is")
+    if grows and not nodes:
+        return Placement(1, 1, gpus=int(config.compute == "gpu"))
+    placement = _place_on_gpus(config, nodes) if config.compute == "gpu" else _place_on_cores(config, nodes)
+    if grows and not config.num_actors:
+        least = 0 if placement.gpus else LEAST_WAITING
+        return replace(placement, waiting=max(placement.actors, least))
+    return placement
+
+
+def no_gpu(why: str) -> ConfigError:
+    return ConfigError(f"compute='gpu' is not possible: {why}.")
+
+
+def _place_on_cores(config: RunConfig, nodes: Sequence[Node]) -> Placement:
     own = config.num_threads if config.num_threads > 0 else None
     cores = [min(node.cores, own or node.cores) for node in nodes]
     actors = config.num_actors or max(1, sum(cores))
@@ -45,19 +69,20 @@ def _fits(cores: Sequence[int], each: int, actors: int) -> bool:
 
 
 def _place_on_gpus(config: RunConfig, nodes: Sequence[Node]) -> Placement:
-    with_gpu = [node for node in nodes if node.gpus]
-    if not with_gpu:
-        raise ConfigError("compute='gpu' is not possible: this Ray has no GPU; start it where one is.")
-    actors = config.num_actors or sum(node.gpus for node in with_gpu)
-    each = min(node.cores // node.gpus for node in with_gpu)
+    actors = config.num_actors or sum(node.gpus for node in nodes)
+    each = min(node.cores // node.gpus for node in nodes)
     if config.num_threads > 0:
-        each = min(each, -(-config.num_threads // max(node.gpus for node in with_gpu)))
+        each = min(each, -(-config.num_threads // max(node.gpus for node in nodes)))
     return Placement(actors, max(1, each), 1)
 
 
-def place_index(need: int, nodes: Sequence[Node], *, gpu: bool) -> tuple[int, int]:
-    """(bytes, GPUs) to ask for: on a node with a GPU if that has the room, else where there is room; never more than
-    the largest node has, where the index is then chosen by what is free."""
-    if gpu and any(node.gpus and node.memory >= need for node in nodes):
-        return need, 1
-    return min(need, max((node.memory for node in nodes), default=need)), 0
+def place_index(need: int, nodes: Sequence[Node], *, gpu: bool, grows: bool = False) -> list[tuple[int, int]]:
+    """(bytes, GPUs) to ask for, the best first: on a node with a GPU if one has the room, else where there is room,
+    and at last no more than the largest node has, where the index is then chosen by what is free.
+
+    grows: a node that is larger may come."""
+    largest = max((node.memory for node in nodes), default=0)
+    asked = [(need, 1)] if gpu and any(node.gpus and node.memory >= need for node in nodes) else []
+    if need > largest and (grows or not nodes):
+        asked.append((need, 0))
+    return [*asked, (min(need, largest), 0)]

@@ -24,8 +24,8 @@ OBJECT_STORE_BYTES = 256 << 20
 """Of a Ray of our own. Pictures and features never pass through it; the neighbours of 10 million images do."""
 
 
-MOST_NODES = 1_000
-"""Of one kind that are counted on, where an autoscaler knows no limit."""
+_OF_AUTOSCALER = "ray.io/node-group"
+"""The label of nodes that an autoscaler knows by their type: those of KubeRay, and of Ray's launcher since 2.50."""
 
 
 def connect_or_start(threads: int, *, verbose: bool) -> None:
@@ -97,17 +97,13 @@ def nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
 
 
-def possible_nodes() -> list[Node]:
-    """Those that are there, or, where an autoscaler could make the cluster larger, those that it may grow to."""
-    there = [_node(node["Resources"]) for node in nodes()]
-    config = ray._private.state.state.get_cluster_config()  # the autoscaler's, as Ray Data asks for it
-    groups = list(config.node_group_configs) if config is not None else []
-    could = [_node(group.resources) for group in groups for _ in range(min(group.max_count, MOST_NODES))]
-    return max(there, could, key=lambda some: (sum(node.gpus for node in some), sum(node.cores for node in some)))
+def present_nodes() -> list[Node]:
+    return [Node(*(int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU", "memory"))) for node in nodes()]
 
 
-def _node(resources: Any) -> Node:
-    return Node(*(int(resources.get(name, 0)) for name in ("CPU", "GPU", "memory")))
+def may_grow() -> bool:
+    """Whether an autoscaler adds nodes for what waits; how many, and what they have, Ray does not tell beforehand."""
+    return any(node["Labels"].get(_OF_AUTOSCALER) for node in ray.nodes() if node["Alive"])
 
 
 def refuse_unshared(work_dir: str) -> None:

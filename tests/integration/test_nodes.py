@@ -5,14 +5,24 @@ import shlex
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from fastdup_ray import RunConfig
+from fastdup_ray.executors.crew import Crew
 from fastdup_ray.executors.index_actor import IndexActor
-from fastdup_ray.executors.ray_cluster import possible_nodes
-from tests.clusters import Hosts
+from fastdup_ray.executors.placement import place_extractors
+from fastdup_ray.executors.ray_cluster import may_grow, present_nodes
+from fastdup_ray.extract.extractor import ExtractSpec
+from fastdup_ray.extract.model import fingerprint
+from fastdup_ray.inputs import list_images
+from fastdup_ray.manifest import Manifest
+from fastdup_ray.records import ShardReceipt
+from tests.clusters import TOKEN, Head, Hosts
 from tests.conftest import PHOTOS, outputs, save_cloudy
 from tests.integration.helpers import assert_same_files, command, run, start, workers
 from tests.s3_server import Bucket, S3Server
@@ -93,44 +103,90 @@ def test_nodes_that_go_in_mid_run_are_no_event(bucket, cluster, pictures, tmp_pa
     assert same(bucket, reference)
 
 
-def test_a_cluster_grows_as_the_waiting_actors_ask(bucket, cluster, pictures, tmp_path):
-    """The head has no core, and the autoscaler's part is played here: it says what there could be, and adds it."""
+def kind(most: int, **resources: int) -> dict:
+    return {"resources": resources | {"object_store_memory": 100 << 20}, "max_workers": most}
+
+
+@pytest.fixture
+def growing(request, s3_server) -> Iterator[Head]:
+    """A head without a core, with Ray's own autoscaler, which adds nodes of the kinds that a test names."""
+    head = Head(s3_server.environment("owner"), num_cpus=0, kinds=request.param)
+    yield head
+    ray.shutdown()
+    head.stop()
+
+
+@pytest.mark.parametrize("growing", [{"cpu": kind(2, CPU=1)}], indirect=True)
+def test_a_cluster_grows_from_nothing_as_the_waiting_actors_ask(bucket, growing, pictures, tmp_path, monkeypatch):
     arguments = in_bucket(bucket, pictures)
     reference = undisturbed(arguments, bucket, tmp_path / "reference")
-    bare = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 0})
-    try:
-        ray.init(bare.address, log_to_driver=False)
-        _report_what_could_be(cpus=1, most=2)
-        assert [node.cores for node in possible_nodes()] == [1, 1]
-        process = start(*arguments, "--work-dir", bucket.work_dir, RAY_ADDRESS=bare.address)
-        wait_for(lambda: _waiting_cores() >= 2, process, 90)
-        for _ in range(2):
-            bare.add_node(**NODE)
-        _, err = process.communicate(timeout=180)
-        assert process.returncode == 0, err
-        assert same(bucket, reference)
-    finally:
-        ray.shutdown()
-        bare.shutdown()
+    environment = growing.environment | {"RAY_ADDRESS": growing.address}
+    process = start(*arguments, "--work-dir", bucket.work_dir, **environment)
+    wait_for(lambda: len({worker.ppid() for worker in workers("_ExtractActor")}) == 2, process, 240)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert "240 good and 0 bad images" in out
+    assert same(bucket, reference)
+    connect(growing, monkeypatch)
+    assert may_grow() and present_nodes()
+    wait(lambda: not present_nodes(), 120)  # nothing of ours keeps them
 
 
-def _report_what_could_be(cpus: int, most: int) -> None:
-    from ray.core.generated import autoscaler_pb2
-
-    config = autoscaler_pb2.ClusterConfig()
-    group = config.node_group_configs.add()
-    group.name, group.max_count = "worker", most
-    group.resources["CPU"] = cpus
-    ray._private.worker.global_worker.gcs_client.report_cluster_config(config.SerializeToString())
+@pytest.mark.parametrize("growing", [{"cpu": kind(1, CPU=1)}], indirect=True)
+def test_a_gpu_that_no_autoscaler_can_add_is_an_error_of_one_line(growing, tmp_path):
+    environment = growing.environment | {"RAY_ADDRESS": growing.address}
+    done = run(PHOTOS, "--work-dir", tmp_path, "--compute", "gpu", **environment)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("fastdup-ray: compute='gpu' is not possible: no node of this Ray")
 
 
-def _waiting_cores() -> float:
-    """That actors wait for, as the autoscaler hears of it."""
-    from ray.core.generated import autoscaler_pb2
+@pytest.mark.parametrize("growing", [{"gpu": kind(1, CPU=2, GPU=1)}], indirect=True)
+def test_a_gpu_node_is_asked_for_and_its_actor_gets_its_cores(growing, tmp_path, monkeypatch):
+    connect(growing, monkeypatch)
+    crew, receipts = on_gpus(tmp_path)
+    first = next(receipts)
+    (node,) = present_nodes()
+    assert (node.cores, node.gpus) == (2, 1)
+    assert [member.cores for member in crew._members if member.given] == [2]
+    assert first.good + sum(receipt.good for receipt in receipts) == 40
 
-    reply = ray._private.worker.global_worker.gcs_client.get_cluster_resource_state()
-    state = autoscaler_pb2.GetClusterResourceStateReply.FromString(reply).cluster_resource_state
-    return sum(each.count * each.request.resources_bundle.get("CPU", 0) for each in state.pending_resource_requests)
+
+def test_gpu_actors_and_their_threads_are_on_the_nodes_with_gpus(cluster, tmp_path):
+    """Ray takes our word for the GPUs: what is seen here is who goes where, with what."""
+    with_gpu = [cluster.add_node(**NODE | {"num_cpus": 2}, num_gpus=1) for _ in range(2)]
+    ray.init(cluster.address, log_to_driver=False)
+    crew, receipts = on_gpus(tmp_path)
+    good = next(receipts).good
+    wait(lambda: "GPU" not in ray.available_resources(), 60)
+    assert ray.available_resources()["CPU"] == 1  # the head's
+    assert len({worker.ppid() for worker in workers("_ExtractActor")}) == len(with_gpu)
+    assert [member.cores for member in crew._members] == [2, 2]
+    assert good + sum(receipt.good for receipt in receipts) == 40
+
+
+def on_gpus(folder: Path) -> tuple[Crew, Iterator[ShardReceipt]]:
+    """A crew of extractors, each with a GPU that it does not use, and what it makes of 40 pictures."""
+    save_cloudy(folder / "pictures", 40, size=(1200, 900))
+    config = RunConfig.of(input_dir=folder / "pictures", work_dir=folder / "out", compute="gpu")
+    manifest = Manifest.of(list_images(config))
+    facts = {"fingerprint": fingerprint()}
+    spec = ExtractSpec(config.work_dir, 1, config.limits, config.image_timeout, config.actor_memory, facts)
+    crew = Crew(spec, lambda: place_extractors(config, present_nodes(), grows=may_grow()))
+    return crew, crew.work_off(manifest.shards(np.arange(40), 4))
+
+
+def connect(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is one of its cluster's."""
+    for name, value in TOKEN.items():
+        monkeypatch.setenv(name, value)
+    ray.init(head.address, log_to_driver=False)
+
+
+def wait(something, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not something():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_the_index_goes_where_its_memory_fits(cluster):
@@ -140,12 +196,12 @@ def test_the_index_goes_where_its_memory_fits(cluster):
     head = next(node for node in ray.nodes() if node["NodeID"] not in {n.node_id for n in (large, *small)})
     index = IndexActor()
     try:
-        index.reserve(1 << 30, 0)
+        index.reserve([(1 << 30, 0)])
         if head["Resources"]["memory"] < 1 << 30:
             assert index.call(_node) == large.node_id
         assert index.call(_node) in (large.node_id, head["NodeID"])
         first = index.call(os.getpid)
-        index.reserve(1 << 20, 0)
+        index.reserve([(1 << 20, 0)])
         assert index.call(os.getpid) == first  # there is room enough where it is
         left = ray.available_resources()["memory"]
         assert left <= ray.cluster_resources()["memory"] - (1 << 30)

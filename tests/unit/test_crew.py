@@ -4,13 +4,20 @@ from dataclasses import dataclass
 
 import pytest
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, OutOfMemoryError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    ActorUnschedulableError,
+    NodeDiedError,
+    OutOfMemoryError,
+)
 
-from fastdup_ray.errors import WorkerError
+from fastdup_ray.errors import ConfigError, WorkerError
 from fastdup_ray.executors import index_actor
 from fastdup_ray.executors.answers import NodeLostError, is_node_lost
 from fastdup_ray.executors.crew import STARTS, Crew, _Attempt, _Member
 from fastdup_ray.executors.placement import Placement
+from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.records import ImageRef, Shard
 
 UNAVAILABLE = ActorUnavailableError("RpcError: Socket closed", None)
@@ -48,7 +55,7 @@ class Member:
 def member(monkeypatch) -> Member:
     monkeypatch.setattr(ray, "kill", lambda actor: None)
     refs = [ImageRef(f"{n}.jpg", 1, "") for n in range(4)]
-    return Member(Crew(None, Placement(1, 1)), _Attempt(Shard(0, 4, range(4), refs)))
+    return Member(Crew(None, lambda: Placement(1, 1)), _Attempt(Shard(0, 4, range(4), refs)))
 
 
 def test_nodes_may_go_as_often_as_they_like(member):
@@ -75,6 +82,17 @@ def test_actors_whose_nodes_go_as_they_start_are_no_error(member):
             starting = _Member(object(), object())
             member.crew._members = [starting]
             list(member.crew._after_death(starting, ActorDiedError()))
+
+
+def test_one_that_asks_alone_and_has_no_room_is_an_error_and_others_are_asked_for_later(member):
+    no_room = ActorUnschedulableError("there is none")
+    several = _Member(object(), object())
+    member.crew._members, member.crew._spec = [several], ExtractSpec("out", 1, None, 1, 1, {}, gpu=True)
+    assert list(member.crew._after_death(several, no_room)) == []
+    alone = _Member(object(), object(), alone=True)
+    member.crew._members = [alone]
+    with pytest.raises(ConfigError, match="no node of this Ray has a GPU"):
+        list(member.crew._after_death(alone, no_room))
 
 
 def test_a_step_is_done_again_as_often_as_nodes_go_and_three_times_else(monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 
 from fastdup_ray import RunConfig
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.executors.placement import Node, Placement, place_extractors, place_index
+from fastdup_ray.executors.placement import LEAST_WAITING, Node, Placement, place_extractors, place_index
 
 
 def config(**parameters) -> RunConfig:
@@ -33,6 +33,23 @@ def test_extractors(parameters, nodes, expected):
     assert place_extractors(config(**parameters), nodes) == expected
 
 
+@pytest.mark.parametrize(
+    ("parameters", "nodes", "expected"),
+    [
+        ({}, [], Placement(1, 1)),  # alone, until it is known what the nodes have
+        ({"num_actors": 4}, [], Placement(1, 1)),
+        ({"num_actors": 4}, [Node(16)], Placement(4, 4)),
+        ({}, [Node(16)], Placement(16, 1, waiting=LEAST_WAITING)),
+        ({}, [Node(64), Node(64)], Placement(128, 1, waiting=128)),
+        ({"compute": "gpu"}, [Node(16)], Placement(1, 1, 1)),
+        ({"compute": "gpu"}, [Node(16), Node(8, 1)], Placement(1, 8, 1, waiting=1)),
+        ({"compute": "gpu", "num_actors": 3}, [Node(8, 1)], Placement(3, 8, 1)),
+    ],
+)
+def test_extractors_where_nodes_may_come(parameters, nodes, expected):
+    assert place_extractors(config(**parameters), nodes, grows=True) == expected
+
+
 def test_gpus_that_cannot_be_had_are_told():
     with pytest.raises(ConfigError, match="has no GPU"):
         place_extractors(config(compute="gpu"), [Node(8)])
@@ -41,11 +58,16 @@ def test_gpus_that_cannot_be_had_are_told():
 @pytest.mark.parametrize(
     ("need", "gpu", "expected"),
     [
-        (10, False, (10, 0)),
-        (10, True, (10, 1)),
-        (60, True, (60, 0)),  # the node with the GPU is too small
-        (900, False, (100, 0)),  # no node is large enough: the largest
+        (10, False, [(10, 0)]),
+        (10, True, [(10, 1), (10, 0)]),
+        (60, True, [(60, 0)]),  # the node with the GPU is too small
+        (900, False, [(100, 0)]),  # no node is large enough: the largest
     ],
 )
 def test_the_index_goes_where_its_memory_fits(need, gpu, expected):
     assert place_index(need, [Node(8, 0, 100), Node(8, 1, 50)], gpu=gpu) == expected
+
+
+def test_the_index_waits_for_a_larger_node_where_one_may_come():
+    assert place_index(900, [Node(8, 0, 100)], gpu=False, grows=True) == [(900, 0), (100, 0)]
+    assert place_index(900, [], gpu=False) == [(900, 0), (0, 0)]
