@@ -44,6 +44,7 @@ address=$(srun --nodes=1 --ntasks=1 --nodelist="$first" hostname --ip-address | 
 export RAY_ADDRESS="$address:$PORT"
 
 # The cores of each node are those of the step there.
+# shellcheck disable=SC2016
 start=(bash -c 'exec ray start --block --disable-usage-stats --num-cpus "$SLURM_CPUS_ON_NODE" "$@"' ray)
 srun --nodes=1 --ntasks=1 --nodelist="$first" --overlap \
   "${start[@]}" --head --node-ip-address "$address" --port "$PORT" --dashboard-host 127.0.0.1 &

@@ -1,12 +1,15 @@
 """How much memory there is to take."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+from fastdup_ray.cgroups import Group, groups
 
 
 def free_memory() -> int:
     """Bytes that this process could still take: what the machine has, or what its cgroup leaves."""
-    return min([_of_machine(), *_of_cgroups()])
+    return min([_of_machine(), *_of_groups(groups("memory"))])
 
 
 def _of_machine() -> int:
@@ -17,32 +20,22 @@ def _of_machine() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _of_cgroups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
-    """Of each group that this process is in, and that has a limit; cached files can be let go of."""
-    try:
-        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
-    except OSError:
-        return []
-    left = []
-    for _, controllers, group in lines:
-        if controllers not in ("", "memory"):
+_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "),
+    2: ("memory.max", "memory.current", "inactive_file "),
+}
+"""By version: the limit, what is used, and the line of memory.stat that has the cached files of it."""
+
+
+def _of_groups(limiting: Iterator[Group]) -> Iterator[int]:
+    """What each that has a limit leaves; cached files can be let go of."""
+    for group in limiting:
+        limit, used, cached = _FILES[group.version]
+        try:
+            most = int((group.folder / limit).read_text())
+            now = int((group.folder / used).read_text())
+            stat = (group.folder / "memory.stat").read_text().splitlines()
+        except (OSError, ValueError):  # "max" is no limit
             continue
-        base = root / controllers
-        limit, used, cached = (
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ")
-            if controllers
-            else ("memory.max", "memory.current", "inactive_file ")
-        )
-        inside = base / group.lstrip("/")
-        for folder in {inside, *inside.parents, base}:
-            if not folder.is_relative_to(base):
-                continue
-            try:
-                most = int((folder / limit).read_text())
-                now = int((folder / used).read_text())
-                stat = (folder / "memory.stat").read_text().splitlines()
-            except (OSError, ValueError):  # "max" is no limit
-                continue
-            files = next((int(line.split()[1]) for line in stat if line.startswith(cached)), 0)
-            left.append(max(0, most - now + files))
-    return left
+        files = next((int(line.split()[1]) for line in stat if line.startswith(cached)), 0)
+        yield max(0, most - now + files)

@@ -97,6 +97,12 @@ def test_a_typo_in_any_field_fails(name):
     assert tried > 3
 
 
+def test_no_rule_of_kuberay_is_about_a_field_that_we_use():
+    """Its other rules, in CEL, are about fields that no manifest has; where one gets such a field, it has to be checked
+    by them, too."""
+    assert "x-kubernetes-validations" not in crds.FIELDS.read_text()
+
+
 @pytest.mark.parametrize("name", [name for name in RESOURCES if pods(RESOURCES[name])])
 def test_pods_have_the_least_rights(name):
     for pod in pods(RESOURCES[name]):
@@ -141,6 +147,16 @@ def test_workers_scale_from_none_on_spot_and_the_head_is_on_demand():
         for group in spec["workerGroupSpecs"]:
             assert group["minReplicas"] == group["replicas"] == 0 < group["maxReplicas"]
             assert group["template"]["spec"]["nodeSelector"] == {"karpenter.sh/capacity-type": "spot"}
+
+
+def test_what_no_node_could_do_is_an_error_and_not_a_wait(aws):
+    name = "RAY_enable_infeasible_task_early_exit"
+    for spec in ray_clusters().values():
+        for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+            (container,) = group["template"]["spec"]["containers"]
+            assert {"name": name, "value": "true"} in container["env"]
+    for lines in (aws["head_start_ray_commands"], aws["worker_start_ray_commands"]):
+        assert f"{name}=true" in lines[-1]
 
 
 def test_the_three_ray_files_have_one_cluster():

@@ -33,9 +33,9 @@ def check_gpu(*, needed: bool) -> Finding:
 
 
 def check_cores() -> Finding:
-    from joblib import cpu_count
+    from fastdup_ray.cores import cores_here
 
-    return Finding("cores", State.OK, f"{cpu_count()} of {os.cpu_count()} for this process")
+    return Finding("cores", State.OK, f"{cores_here()} of {os.cpu_count()} for this process")
 
 
 def check_memory() -> Finding:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 from fastdup_ray.config import RunConfig
+from fastdup_ray.cores import cores_here
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.records import Shard, ShardReceipt
 
@@ -43,11 +44,7 @@ class Executor(Protocol):
 
 def cores(config: RunConfig) -> int:
     """Threads in total on this machine: as asked, else the cores that affinity and cgroup leave to this process."""
-    if config.num_threads > 0:
-        return config.num_threads
-    from joblib import cpu_count  # takes a third of a second: not for every worker
-
-    return cpu_count()
+    return config.num_threads if config.num_threads > 0 else cores_here()
 
 
 def make_executor(config: RunConfig, work_dir: str) -> Executor:

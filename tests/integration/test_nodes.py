@@ -136,7 +136,7 @@ def test_a_cluster_grows_from_nothing_as_the_waiting_actors_ask(bucket, growing,
 def test_a_gpu_that_no_autoscaler_can_add_is_an_error_of_one_line(growing, tmp_path):
     environment = growing.environment | {"RAY_ADDRESS": growing.address}
     done = run(PHOTOS, "--work-dir", tmp_path, "--compute", "gpu", **environment)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("fastdup-ray: compute='gpu' is not possible: no node of this Ray")
 
 

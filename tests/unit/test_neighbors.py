@@ -12,9 +12,10 @@ from PIL import Image, ImageEnhance
 from scipy.spatial.distance import cdist
 
 from fastdup_ray import RunConfig
+from fastdup_ray.cgroups import groups
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract.model import BATCH, SIDE, Model
-from fastdup_ray.memory import _of_cgroups, free_memory
+from fastdup_ray.memory import _of_groups, free_memory
 from fastdup_ray.neighbors import check_search, load_index, make_index
 from fastdup_ray.neighbors.choice import EIGHT_BITS_K, EIGHT_BITS_UP_TO, FEW, FLAT_UP_TO, choose, ef_search
 from fastdup_ray.neighbors.eight_bit import EightBit
@@ -654,7 +655,7 @@ def test_the_limit_of_a_group_counts(tmp_path):
     (tmp_path / "own").write_text("0::/batch/inner\n")
     for name, text in {"max": "1000", "current": "700", "stat": "anon 5\ninactive_file 200\n"}.items():
         (group / f"memory.{name}").write_text(text)
-    assert _of_cgroups(tmp_path, tmp_path / "own") == [500]
+    assert list(_of_groups(groups("memory", tmp_path, tmp_path / "own"))) == [500]
 
 
 @pytest.mark.parametrize("n", [1, FLAT_UP_TO + 1])

@@ -1,0 +1,34 @@
+"""The control groups of this process: what a container, a batch system or systemd lets it have.
+
+Source: docs.kernel.org/admin-guide/cgroup-v2.html, and cgroup-v1/cgroups.html beside it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+@dataclass(frozen=True)
+class Group:
+    """folder: its files. version: 1 or 2, which name these files differently."""
+
+    folder: Path
+    version: int
+
+
+def groups(controller: str, root: Path = ROOT, own: Path = OWN) -> Iterator[Group]:
+    """Those that this process is in, with all above them, where `controller` may have a limit for it."""
+    try:
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        return
+    for _, controllers, group in lines:
+        if controllers and controller not in controllers.split(","):
+            continue
+        base = root / controllers
+        inside = base / group.lstrip("/")
+        for folder in {inside, *inside.parents, base}:
+            if folder.is_relative_to(base):
+                yield Group(folder, 1 if controllers else 2)
