@@ -15,6 +15,7 @@ import yaml
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
+from ray.autoscaler._private.kuberay.node_provider import IN_CLUSTER_CA_CERT_PATH, IN_CLUSTER_TOKEN_PATH
 
 from tests import crds
 from tests.clusters import COMMANDS, with_commands
@@ -110,12 +111,12 @@ def test_pods_have_the_least_rights(name):
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["runAsUser"] >= 1000
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        is_head = spec["containers"][0]["name"] == "ray-head"
-        assert spec["automountServiceAccountToken"] is is_head  # the autoscaler's
+        assert spec["automountServiceAccountToken"] is False
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
         for container in spec["containers"]:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert "kubernetes" not in [mount["name"] for mount in container.get("volumeMounts", ())]
             assert {"cpu", "memory"} <= set(container["resources"]["limits"])
             assert not any("hostPort" in port for port in container.get("ports", ()))
 
@@ -132,9 +133,15 @@ def test_ray_asks_for_a_token_and_nothing_is_public():
         assert spec["headGroupSpec"]["serviceType"] == "ClusterIP"
         assert "enableIngress" not in spec["headGroupSpec"]
         assert spec["autoscalerOptions"]["securityContext"]["allowPrivilegeEscalation"] is False
+        (mount,) = spec["autoscalerOptions"]["volumeMounts"]  # the token is the autoscaler's alone
+        (volume,) = spec["headGroupSpec"]["template"]["spec"]["volumes"]
+        assert mount["name"] == volume["name"] and mount["mountPath"] == os.path.dirname(IN_CLUSTER_TOKEN_PATH)
+        paths = {source["path"] for _, source in below(volume) if "path" in source}
+        assert paths == {os.path.basename(name) for name in (IN_CLUSTER_TOKEN_PATH, IN_CLUSTER_CA_CERT_PATH)}
     (policy,) = (resource for resource in RESOURCES.values() if resource["kind"] == "NetworkPolicy")
     assert policy["spec"]["podSelector"] == {} and policy["spec"]["policyTypes"] == ["Ingress"]
-    assert all(rule["from"] for rule in policy["spec"]["ingress"])
+    peers = [peer for rule in policy["spec"]["ingress"] for peer in rule["from"]]
+    assert peers and not any(selector == {} for peer in peers for selector in peer.values())
     assert not any(resource["kind"] in ("Ingress", "Service") for resource in RESOURCES.values())
 
 

@@ -38,6 +38,9 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of red, green and blue between 0 and 1: what the models of torchvision and timm are given."""
 
 _EMBEDDED = files("fastdup_ray.extract.embedded")
+_OUT_OF_MEMORY = ("allocat", "out of memory")
+"""Of onnxruntime (bad allocation, failed to allocate), and of CUDA."""
+
 _KINDS = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 
 
@@ -89,7 +92,7 @@ class Model:
         try:
             answers = self._bound.run(batch) if self._bound else self._session.run(None, {self._input: batch})[0]
         except Exception as error:
-            if "allocat" in str(error).lower():  # bad allocation, failed to allocate memory
+            if any(words in str(error).lower() for words in _OUT_OF_MEMORY):
                 raise MemoryError("the model has too little memory") from None
             raise
         while answers.ndim > 2 and answers.shape[-1] == 1:
@@ -101,6 +104,7 @@ class Model:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        options.use_deterministic_compute = gpu  # on the CPU it always is
         # Weights in a second file would not be in the fingerprint; and they would be sought in the current folder.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         providers = [cuda.provider()] if gpu else ["CPUExecutionProvider"]

@@ -1,6 +1,8 @@
 """Jobs on a cluster that asks for a token, with their work_dir in a bucket: submitted, followed, stopped, refused."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,6 +85,48 @@ def test_rays_own_command_submits_it_too(head, photos_bucket, finished):
     assert same(photos_bucket, finished, PHOTOS)
 
 
+SLOW = """
+import time
+from PIL import Image, ImageFile
+
+class Slow(ImageFile.ImageFile):
+    format = "SLOW"
+    format_description = "takes its time, and is no picture after all"
+    def _open(self):
+        time.sleep(1)
+        raise SyntaxError("no picture")
+
+Image.register_open("SLOW", Slow, lambda prefix: prefix.startswith(b"SLOW"))
+"""
+
+
+def test_rays_own_log_command_tells_how_far_a_job_is(head, tmp_path):
+    (tmp_path / "plugin").mkdir()
+    (tmp_path / "plugin/sitecustomize.py").write_text(SLOW)
+    (tmp_path / "slow").mkdir()
+    for number in range(48):
+        (tmp_path / f"slow/{number}.jpg").write_bytes(b"SLOW")
+    path = os.pathsep.join([str(tmp_path / "plugin"), os.environ.get("PYTHONPATH", "")])
+
+    def ray_job(*words: str) -> str:
+        command = [os.path.join(COMMANDS, "ray"), "job", words[0], "--address", head.url, *words[1:]]
+        done = subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    own = json.dumps({"working_dir": str(JOBS), "env_vars": {"PYTHONPATH": path}})
+    job = ("find_duplicates.py", str(tmp_path / "slow"), "--work-dir", str(tmp_path / "out"), "--shard-size", "1")
+    ray_job("submit", "--no-wait", "--submission-id", "slow", "--runtime-env-json", own, "--", "python", *job)
+    deadline = time.monotonic() + 180
+    while not (
+        told := re.search(r"features: (\d+) of 48 images, (\d+) bad, .* images/s, .* left", ray_job("logs", "slow"))
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert 0 < int(told[1]) == int(told[2]) < 48
+    ray_job("stop", "slow")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -98,6 +142,13 @@ def test_the_exit_status_is_the_jobs(head, bucket, arguments, code, words):
 
 def one_line(text: str) -> bool:
     return text.count("\n") == 1 and text.startswith("submit: ")
+
+
+def test_the_token_may_stand_in_a_file(head, tmp_path):
+    (tmp_path / "token").write_text(head.token)
+    here = {"RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    done = submit(head, "find_duplicates", "/no/such/folder", "--work-dir", tmp_path / "out", **here)
+    assert (done.returncode, "does not exist" in done.stdout) == (1, True), done.stderr
 
 
 @pytest.mark.parametrize("token", ["not-the-token-" * 4, ""])
