@@ -1,6 +1,7 @@
 """The files of `cluster/` and `docker/`, without a cluster or an engine: right, secure, and a typo fails."""
 
 import copy
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 
 import jsonschema
 import kubernetes_validate
+import parliament
 import pytest
 import yaml
 from botocore.loaders import Loader
@@ -247,6 +249,41 @@ def test_the_launchers_cluster_is_not_public(aws):
     for node_type in types.values():
         assert node_type["node_config"]["MetadataOptions"]["HttpTokens"] == "required"
         assert node_type["node_config"]["SecurityGroupIds"] and node_type["node_config"]["SubnetIds"]
+
+
+POLICIES = sorted((ROOT / "cluster").glob("aws-*.json"))
+
+
+def findings(policy: dict[str, Any]) -> list[str]:
+    """What AWS would refuse, or would never match, once REPLACE is filled in."""
+    text = json.dumps(policy).replace(":REPLACE:", ":123456789012:").replace("REPLACE", "0123abcd")
+    found = [str(finding) for finding in parliament.analyze_policy_string(text).findings]
+    # RunInstances is about many kinds of things, which AWS lets a policy name in several statements.
+    return [each for each in found if not each.startswith("RESOURCE_MISMATCH") or "ec2:RunInstances" not in each]
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.name)
+def test_aws_takes_the_policies_and_a_typo_fails(path):
+    policy = json.loads(path.read_text())
+    assert findings(policy) == []
+    wrong = {"Effect": "Alow", "Action": "ec2:RunInstance", "Resource": "all-nodes", "Condition": {"Like": {}}}
+    for place, statement in enumerate(policy["Statement"]):
+        for field in set(wrong) & set(statement):
+            changed = copy.deepcopy(policy)
+            changed["Statement"][place][field] = wrong[field]
+            assert findings(changed), (statement["Sid"], field)
+
+
+def test_the_policies_let_a_node_do_no_more_than_it_has_to():
+    head, buckets = (json.loads((ROOT / f"cluster/aws-{name}.json").read_text()) for name in ("head", "buckets"))
+    for statement in (*head["Statement"], *buckets["Statement"]):
+        actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+        assert not any("*" in action for action in actions)
+        assert statement["Resource"] != "*" or all(":Describe" in action for action in actions)
+        if {"ec2:TerminateInstances", "ec2:CreateTags", "iam:PassRole"} & set(actions):
+            assert statement["Condition"]["StringEquals"]
+    writes = [each for each in buckets["Statement"] if "s3:PutObject" in each["Action"]]
+    assert [each["Resource"] for each in writes] == ["arn:aws:s3:::REPLACE/dedupe/*"]
 
 
 # --- Slurm and images ------------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ class Model:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        options.use_deterministic_compute = gpu  # on the CPU it always is
+        options.use_deterministic_compute = gpu
         # Weights in a second file would not be in the fingerprint; and they would be sought in the current folder.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         providers = [cuda.provider()] if gpu else ["CPUExecutionProvider"]
