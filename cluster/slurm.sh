@@ -5,13 +5,14 @@
 # under the same paths (or the first two in S3), and have fastdup-ray in the environment VENV. For compute=gpu:
 # --gpus-per-node=N.
 #
-# Checked with shellcheck, and run by the tests with stand-ins for srun and scontrol; not run here by Slurm itself.
+# Run by the tests on two nodes of a Slurm 22.05 on one machine. Not run here: on more than one, and with GPUs.
 # Secure as it stands: a token of this job alone, which only its user can read; the dashboard listens on localhost.
 #
 #SBATCH --job-name=fastdup-ray
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
 #SBATCH --exclusive
+#SBATCH --mem=0
 #SBATCH --signal=B:TERM@60
 #SBATCH --output=fastdup-ray-%j.log
 set -euo pipefail

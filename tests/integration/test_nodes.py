@@ -22,7 +22,7 @@ from fastdup_ray.extract.model import fingerprint
 from fastdup_ray.inputs import list_images
 from fastdup_ray.manifest import Manifest
 from fastdup_ray.records import ShardReceipt
-from tests.clusters import TOKEN, Head, Hosts
+from tests.clusters import Head, Hosts
 from tests.conftest import PHOTOS, outputs, save_cloudy
 from tests.integration.helpers import assert_same_files, command, run, start, workers
 from tests.s3_server import Bucket, S3Server
@@ -109,15 +109,17 @@ def kind(most: int, **resources: int) -> dict:
 
 @pytest.fixture
 def growing(request, s3_server) -> Iterator[Head]:
-    """A head without a core, with Ray's own autoscaler, which adds nodes of the kinds that a test names."""
-    head = Head(s3_server.environment("owner"), num_cpus=0, kinds=request.param)
+    """A head without a core, with Ray's own autoscaler, which adds nodes of the kinds that a test names. Without a token:
+    this process, which has imported Ray by now, could not be let in any more."""
+    environment = s3_server.environment("owner") | {"RAY_AUTH_MODE": "disabled"}
+    head = Head(environment, num_cpus=0, kinds=request.param)
     yield head
     ray.shutdown()
     head.stop()
 
 
 @pytest.mark.parametrize("growing", [{"cpu": kind(2, CPU=1)}], indirect=True)
-def test_a_cluster_grows_from_nothing_as_the_waiting_actors_ask(bucket, growing, pictures, tmp_path, monkeypatch):
+def test_a_cluster_grows_from_nothing_as_the_waiting_actors_ask(bucket, growing, pictures, tmp_path):
     arguments = in_bucket(bucket, pictures)
     reference = undisturbed(arguments, bucket, tmp_path / "reference")
     environment = growing.environment | {"RAY_ADDRESS": growing.address}
@@ -127,8 +129,8 @@ def test_a_cluster_grows_from_nothing_as_the_waiting_actors_ask(bucket, growing,
     assert process.returncode == 0, err
     assert "240 good and 0 bad images" in out
     assert same(bucket, reference)
-    connect(growing, monkeypatch)
-    assert may_grow() and present_nodes()
+    ray.init(growing.address, log_to_driver=False)
+    assert may_grow()
     wait(lambda: not present_nodes(), 120)  # nothing of ours keeps them
 
 
@@ -141,8 +143,8 @@ def test_a_gpu_that_no_autoscaler_can_add_is_an_error_of_one_line(growing, tmp_p
 
 
 @pytest.mark.parametrize("growing", [{"gpu": kind(1, CPU=2, GPU=1)}], indirect=True)
-def test_a_gpu_node_is_asked_for_and_its_actor_gets_its_cores(growing, tmp_path, monkeypatch):
-    connect(growing, monkeypatch)
+def test_a_gpu_node_is_asked_for_and_its_actor_gets_its_cores(growing, tmp_path):
+    ray.init(growing.address, log_to_driver=False)
     crew, receipts = on_gpus(tmp_path)
     first = next(receipts)
     (node,) = present_nodes()
@@ -175,13 +177,6 @@ def on_gpus(folder: Path) -> tuple[Crew, Iterator[ShardReceipt]]:
     return crew, crew.work_off(manifest.shards(np.arange(40), 4))
 
 
-def connect(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process is one of its cluster's."""
-    for name, value in TOKEN.items():
-        monkeypatch.setenv(name, value)
-    ray.init(head.address, log_to_driver=False)
-
-
 def wait(something, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not something():
@@ -207,6 +202,25 @@ def test_the_index_goes_where_its_memory_fits(cluster):
         assert left <= ray.cluster_resources()["memory"] - (1 << 30)
     finally:
         index.stop()
+
+
+def test_a_run_has_its_index_on_the_node_that_has_the_memory(pictures, tmp_path):
+    little = NODE | {"memory": 500_000}  # less than 240 rows and a quarter take
+    cluster = Cluster(initialize_head=True, head_node_args=little)
+    try:
+        large = cluster.add_node(**NODE, memory=1 << 30)
+        cluster.add_node(**little)
+        process = start(pictures, "--work-dir", tmp_path / "out", "--no-report", RAY_ADDRESS=cluster.address)
+        wait_for(lambda: workers("_IndexActor"), process)
+        assert {worker.ppid() for worker in workers("_IndexActor")} == {raylet_of(large)}
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+    finally:
+        cluster.shutdown()
+
+
+def raylet_of(node) -> int:
+    return node.all_processes["raylet"][0].process.pid
 
 
 def _node() -> str:
