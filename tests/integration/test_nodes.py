@@ -109,8 +109,10 @@ def kind(most: int, **resources: int) -> dict:
 
 @pytest.fixture
 def growing(request, s3_server) -> Iterator[Head]:
-    """A head without a core, with Ray's own autoscaler, which adds nodes of the kinds that a test names. Without a token:
-    this process, which has imported Ray by now, could not be let in any more."""
+    """A head without a core, with Ray's own autoscaler, which adds nodes of the kinds that a test names.
+
+    Without a token: this process, which has imported Ray by now, could not be let in any more.
+    """
     environment = s3_server.environment("owner") | {"RAY_AUTH_MODE": "disabled"}
     head = Head(environment, num_cpus=0, kinds=request.param)
     yield head
