@@ -1,15 +1,16 @@
 """The graph of similar images: connected components, pagerank, degree."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import scipy.sparse as sp
-from scipy.sparse.csgraph import connected_components
 
 from fastdup_ray.records import Pairs
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 NETWORKX_UP_TO = 100_000
 """Edges up to which networkx is used; a thousand take it 7 ms and 0.6 MB; past them scipy goes on."""
@@ -94,6 +95,8 @@ def components_of(edges: Edges, n: int, *, pagerank: bool, degree: bool) -> Comp
 
 
 def _by_networkx(edges: Edges, n: int, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    import networkx as nx
+
     graph = nx.Graph()
     graph.add_nodes_from(range(n))
     graph.add_edges_from(zip(edges.low.tolist(), edges.high.tolist(), strict=True))
@@ -107,6 +110,9 @@ def _by_networkx(edges: Edges, n: int, pagerank: bool) -> tuple[np.ndarray, np.n
 
 
 def _by_scipy(edges: Edges, n: int, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    import scipy.sparse as sp
+    from scipy.sparse.csgraph import connected_components
+
     ones = np.ones(len(edges))
     upper = sp.csr_array((ones, (edges.low, edges.high)), shape=(n, n))
     graph = upper + upper.T
@@ -114,7 +120,7 @@ def _by_scipy(edges: Edges, n: int, pagerank: bool) -> tuple[np.ndarray, np.ndar
     return labels, _pagerank(graph) if pagerank else None
 
 
-def _pagerank(graph: sp.csr_array) -> np.ndarray:
+def _pagerank(graph: "sp.csr_array") -> np.ndarray:
     """Power iteration, scaled to mean 1; images without an edge give their rank to all alike, as in networkx."""
     n = graph.shape[0]
     degree = np.asarray(graph.sum(axis=1)).ravel()

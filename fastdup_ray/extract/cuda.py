@@ -8,10 +8,12 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import lazy_loader
 import numpy as np
-import onnxruntime
 
 from fastdup_ray.errors import ConfigError
+
+onnxruntime = lazy_loader.load("onnxruntime")
 
 PROVIDER = "CUDAExecutionProvider"
 
@@ -65,7 +67,7 @@ class Bound:
     device: "cuda"; "cpu" does the same without a GPU. One call at a time.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, shape: Sequence[int], kind: Any, device: str):
+    def __init__(self, session: "onnxruntime.InferenceSession", shape: Sequence[int], kind: Any, device: str):
         self._session, self._lock = session, threading.Lock()
         self._output = session.get_outputs()[0].name
         self._place = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind), device, 0)

@@ -22,6 +22,7 @@ RECIPE = 2
 """Part of the fingerprint: raise it with any change here that changes pixels or statistics."""
 
 _EXIF_ORIENTATION = 0x0112
+_UPRIGHT = 1
 _TURNED = (5, 6, 7, 8)
 """Orientations in which width and height change places."""
 
@@ -127,9 +128,9 @@ def decoded(image: Image.Image, size: tuple[int, int], limits: Limits, *, trim: 
     if image_format in ("JPEG", "MPO"):
         _draft(image, size, limits.box)
     image.load()
-    turned = image.getexif().get(_EXIF_ORIENTATION, 1) in _TURNED
-    upright = ImageOps.exif_transpose(image)
-    width, height = stored[::-1] if turned else stored
+    orientation = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT)
+    upright = image if orientation == _UPRIGHT else ImageOps.exif_transpose(image)  # which makes a copy in any case
+    width, height = stored[::-1] if orientation in _TURNED else stored
     small = shrunk(upright, size, limits.box, (width, height), trim=trim)
     return Decoded(np.asarray(small), width, height, image_format, statistics_of(small))
 
@@ -213,6 +214,8 @@ def shrunk(
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Eight bits of red, green and blue, with white behind what is transparent."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
     if image.mode.startswith("I;16"):
         values = np.asarray(image)
         shown = (values >> 8).astype(np.uint8)

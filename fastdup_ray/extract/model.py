@@ -9,14 +9,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import lazy_loader
 import numpy as np
-import onnxruntime
 
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract import cuda
 from fastdup_ray.extract.decode import decoder_fingerprint
 from fastdup_ray.gpu import free_gpu_memory
 from fastdup_ray.records import Box
+
+onnxruntime = lazy_loader.load("onnxruntime")
 
 SIDE = 128
 """Pixels a side that the embedded model takes."""
@@ -99,7 +101,7 @@ class Model:
             answers = answers[..., 0]
         return answers
 
-    def _opened(self, data: bytes, gpu: bool) -> onnxruntime.InferenceSession:
+    def _opened(self, data: bytes, gpu: bool) -> "onnxruntime.InferenceSession":
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1

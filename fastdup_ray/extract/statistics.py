@@ -11,8 +11,8 @@ def statistics_of(image: Image.Image) -> Statistics:
 
     Sums are of whole numbers, so that they are the same in whatever order a processor adds them up.
     """
-    grey = np.asarray(image.convert("L"))
-    counts, levels = np.bincount(grey.ravel(), minlength=256), np.arange(256)
+    shown = image.convert("L")
+    grey, counts, levels = np.asarray(shown), np.array(shown.histogram()), np.arange(256)
     brightness = int(counts @ levels) / grey.size
     variance = int(counts @ levels**2) / grey.size - brightness**2
     return Statistics(

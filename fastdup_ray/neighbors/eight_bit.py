@@ -6,10 +6,12 @@ used to pick candidates, which `search` then ranks by the rows themselves.
 
 from importlib.resources import files
 
+import lazy_loader
 import numpy as np
-import onnxruntime
 
 from fastdup_ray.neighbors.over_rows import OverRows
+
+onnxruntime = lazy_loader.load("onnxruntime")
 
 GRAPH = "eight_bit.onnx"
 """a (m, d) uint8, b (d, n) int8, k (1,) int64 -> the k largest of (a - ZERO) · b in each row, and their columns."""

@@ -20,7 +20,7 @@ from fastdup_ray.storage import Store
 from fastdup_ray.tables import read_csv
 
 _NAMES = pa.large_binary()
-NO_NAMES = pa.array([], _NAMES)
+NO_NAMES = pa.nulls(0, _NAMES)  # pa.array would import pandas
 GROUP_PICTURES = 12
 
 
