@@ -224,4 +224,3 @@ def _by_first_image(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     number = np.empty(len(first), np.int64)
     number[order] = np.arange(len(first))
     return number[inverse], first[order]
-

@@ -70,7 +70,9 @@ def edges_within(neighbors: Neighbors, threshold: float, first_of_bytes: np.ndar
         value[first_of_bytes[ends[1]] == ends[0]] = 1.0
         for file, column in zip((low, high, similarity), (*ends, value), strict=True):
             file.write(column)
-    return Edges(*(written([], dtype, file) for dtype, file in ((np.int64, low), (np.int64, high), (float, similarity))))
+    return Edges(
+        *(written([], dtype, file) for dtype, file in ((np.int64, low), (np.int64, high), (float, similarity)))
+    )
 
 
 def _numbers(neighbors: Neighbors, threshold: float, first_of_bytes: np.ndarray) -> Iterator[np.ndarray]:

@@ -15,34 +15,34 @@ Scratch = Callable[[], IO[bytes]]
 """Gives an empty file that is gone when it is closed."""
 
 
-def in_order(blocks: Iterable[np.ndarray], scratch: Scratch, *, run: int = RUN, part: int = PART) -> Iterator[np.ndarray]:
-    """All numbers of the blocks, (b,) int64 each, from the least on, in parts of `part` but for the last.
+def in_order(blocks: Iterable[np.ndarray], scratch: Scratch) -> Iterator[np.ndarray]:
+    """All numbers of the blocks, (b,) int64 each, from the least on, in parts of `PART` but for the last.
 
-    Up to `run` of them are sorted in memory; more are written to files in sorted runs, which are then merged range by
-    range: between two neighbours of the sample lie at most `part` numbers of each run.
+    Up to `RUN` of them are sorted in memory; more are written to files in sorted runs, which are then merged range by
+    range: between two neighbours of the sample lie less than `PART` numbers of each run.
     """
-    runs = list(_runs(blocks, scratch, run))
+    runs = list(_runs(blocks, scratch))
     if len(runs) == 1:
         merged: Iterable[np.ndarray] = runs
     else:
-        sample = np.unique(np.concatenate([one[part - 1 :: part] for one in runs]))
+        sample = np.unique(np.concatenate([one[PART - 1 :: PART] for one in runs]))
         cuts = [np.concatenate([[0], np.searchsorted(one, sample, "right"), [len(one)]]) for one in runs]
         merged = (
             np.sort(np.concatenate([one[cut[place] : cut[place + 1]] for one, cut in zip(runs, cuts, strict=True)]))
             for place in range(len(sample) + 1)
         )
-    return _evenly(merged, part)
+    return _evenly(merged)
 
 
-def _runs(blocks: Iterable[np.ndarray], scratch: Scratch, size: int) -> Iterator[np.ndarray]:
+def _runs(blocks: Iterable[np.ndarray], scratch: Scratch) -> Iterator[np.ndarray]:
     """Sorted, all but the last in files; one at least."""
-    buffer, filled = np.empty(size, np.int64), 0
+    buffer, filled = np.empty(RUN, np.int64), 0
     for block in blocks:
         while len(block):
-            taken = block[: size - filled]
+            taken = block[: RUN - filled]
             buffer[filled : filled + len(taken)] = taken
             filled, block = filled + len(taken), block[len(taken) :]
-            if filled == size:
+            if filled == RUN:
                 buffer.sort()
                 yield written([buffer], np.int64, scratch())
                 filled = 0
@@ -58,15 +58,16 @@ def written(blocks: Iterable[np.ndarray], dtype: type, file: IO[bytes]) -> np.nd
     return np.memmap(file, dtype, "r") if file.tell() else np.empty(0, dtype)
 
 
-def _evenly(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+def _evenly(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same numbers, `PART` at a time."""
     left: list[np.ndarray] = []
     for block in blocks:
         left.append(block)
-        if sum(map(len, left)) >= size:
-            whole = left[0] if len(left) == 1 else np.concatenate(left)
-            stop = len(whole) - len(whole) % size
-            yield from (whole[start : start + size] for start in range(0, stop, size))
+        if sum(map(len, left)) >= PART:
+            whole = np.concatenate(left) if len(left) > 1 else block
+            stop = len(whole) - len(whole) % PART
+            yield from np.split(whole[:stop], stop // PART)
             left = [whole[stop:]]
-    rest = np.concatenate(left) if left else np.empty(0, np.int64)
+    rest = np.concatenate([np.empty(0, np.int64), *left])
     if len(rest):
         yield rest
