@@ -31,6 +31,40 @@ def mapped(file: IO[bytes]) -> pa.Buffer:
     return pa.py_buffer(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b"")
 
 
+def map_table(blocks: Iterable[pa.Table], schema: pa.Schema, file: IO[bytes]) -> pa.Table:
+    """The blocks as one table of batches, in a file from which it is mapped."""
+    with pa.ipc.new_file(file, schema) as writer:
+        for block in blocks:
+            writer.write_table(block)
+    return pa.ipc.open_file(mapped(file)).read_all()
+
+
+def rows_at(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """Some rows of a table, (m,) in any order; of its batches only those that have them are looked at."""
+    batches, order = table.to_batches(), np.argsort(rows, kind="stable")
+    starts = np.cumsum([0, *map(len, batches)])
+    cuts = np.searchsorted(rows[order], starts)
+    parts = [
+        batch.take(pa.array(rows[order[low:high]] - start))
+        for batch, start, low, high in zip(batches, starts, cuts, cuts[1:], strict=False)
+        if low < high
+    ]
+    found = pa.Table.from_batches(parts, table.schema).combine_chunks()
+    return found if np.array_equal(order, np.arange(len(rows))) else found.take(pa.array(np.argsort(order)))
+
+
+def places_of(names: pa.Array | pa.ChunkedArray, known: pa.Array) -> np.ndarray:
+    """(m,) int64: where each of `names` first stands in `known`, -1 where it does not; what is held is of `names`."""
+    names = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
+    wanted = names.cast(known.type).dictionary_encode()
+    place = np.full(len(wanted.dictionary), -1)
+    for start in reversed(range(0, len(known), ROWS)):
+        found = pc.index_in(known[start : start + ROWS], wanted.dictionary)
+        rows = np.flatnonzero(found.is_valid().to_numpy(False))[::-1]
+        place[found.take(pa.array(rows)).to_numpy()] = start + rows
+    return place[wanted.indices.to_numpy()]
+
+
 def encoded(names: Iterable[str]) -> pa.Array:
     """Names as the bytes that they are on disk."""
     return pa.array([os.fsencode(name) for name in names], _TEXT)

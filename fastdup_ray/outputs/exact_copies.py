@@ -16,12 +16,11 @@ from fastdup_ray.analysis.pairs import similar_above
 from fastdup_ray.extract.decode import careful_pillow
 from fastdup_ray.extract.pixels import pixel_digest
 from fastdup_ray.inputs import read
-from fastdup_ray.labels import Names
 from fastdup_ray.layout import PictureSet
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.records import ImageRef, Neighbors
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import read_csv, write_csv
+from fastdup_ray.tables import places_of, read_csv, rows_at, write_csv
 
 BYTES, PIXELS = "bytes", "pixels"
 """The kinds of exact copies."""
@@ -150,15 +149,15 @@ def _same_pixels(
 
 
 def _digests(images: Images, rows: np.ndarray) -> list[str]:
-    return images.entries_at(rows, ["sha256"])["sha256"].to_pylist()
+    return rows_at(images.entries.select(["sha256"]), rows)["sha256"].to_pylist()
 
 
 def _pixel_digests(wanted: list[tuple[Images, np.ndarray]], threads: int, max_pixels: int) -> dict[str, str | None]:
     """sha256 of a file -> that of its pixels, None where these cannot be had."""
     files: dict[str, tuple[ImageRef, int]] = {}
     for images, rows in wanted:
-        entries = images.entries_at(rows, ["sha256", "size", "mtime_or_etag", "width", "height"])
-        for row, entry in zip(rows.tolist(), entries.to_pylist(), strict=True):
+        entries = images.entries.select(["sha256", "size", "mtime_or_etag", "width", "height"])
+        for row, entry in zip(rows.tolist(), rows_at(entries, rows).to_pylist(), strict=True):
             ref = ImageRef(fsdecode(images.names[row].as_py()), entry["size"], entry["mtime_or_etag"])
             files.setdefault(entry["sha256"], (ref, entry["width"] * entry["height"]))
     one_at_a_time = threading.Lock()
@@ -182,17 +181,17 @@ def write_exact_copies(store: Store, pictures: Images, among: Images, copies: Ex
     write_csv(store, files.of(layout.EXACT_COPIES_CSV), layout.EXACT_COPIES_HEADER, [*ends, kinds])
 
 
-def read_exact_copies(store: Store, files: PictureSet, names: Names, among: Names) -> ExactCopies:
+def read_exact_copies(store: Store, files: PictureSet, names: pa.Array, among: pa.Array) -> ExactCopies:
     """What `write_exact_copies` wrote; nothing where an earlier version left no such file.
 
-    names, among: the raw names of both sets, each once.
+    names, among: (n,) the raw names of both sets, each once.
     """
     if not store.exists(files.of(layout.EXACT_COPIES_CSV)):
         none = np.empty(0, np.int64)
         return ExactCopies(none, none, none.astype(bool))
     table = read_csv(store.fetch(files.of(layout.EXACT_COPIES_CSV)), layout.EXACT_COPIES_HEADER)
     copy, of = (
-        pc.index_in(table[name].cast(pa.large_binary()), value_set=side).to_numpy().astype(np.int64)
+        places_of(table[name], side)
         for name, side in (("filename", names), ("copy_of", among))
     )
     return ExactCopies(copy, of, pc.equal(table["kind"].cast(pa.string()), BYTES).to_numpy())

@@ -15,7 +15,7 @@ from fastdup_ray.features import entries_of_rows, map_names
 from fastdup_ray.layout import PictureSet
 from fastdup_ray.manifest import ENTRIES
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import ROWS, mapped, printable_column
+from fastdup_ray.tables import ROWS, map_table, printable_column, rows_at
 
 BEGINNING = 8
 """Bytes of a digest by which those that stand alone are told from those that may not."""
@@ -38,21 +38,6 @@ class Images:
     def __len__(self) -> int:
         return len(self.names)
 
-    def entries_at(self, rows: np.ndarray, columns: list[str]) -> pa.Table:
-        """Some columns of the entries of some rows, which rise."""
-        wanted = self.entries.select(columns)
-        batches = wanted.to_batches()
-        starts = np.cumsum([0, *map(len, batches)])
-        cuts = np.searchsorted(rows, starts)
-        return pa.Table.from_batches(
-            [
-                batch.take(pa.array(rows[low:high] - start))
-                for batch, start, low, high in zip(batches, starts, cuts, cuts[1:], strict=False)
-                if low < high
-            ],
-            wanted.schema,
-        )
-
     @cached_property
     def first_of_bytes(self) -> np.ndarray:
         """(n,) int64: the first image with the same bytes, -1 where the digest is not known."""
@@ -70,7 +55,7 @@ class Images:
             theirs = known._beginnings()
             rows, among = np.flatnonzero(np.isin(mine, theirs)), np.flatnonzero(np.isin(theirs, mine))
         wanted, there = (
-            images.entries_at(some, ["sha256"])["sha256"].combine_chunks()
+            rows_at(images.entries.select(["sha256"]), some)["sha256"].combine_chunks()
             for images, some in ((self, rows), (known, among))
         )
         place = pc.index_in(wanted, there, skip_nulls=True)
@@ -96,11 +81,7 @@ def map_images(store: Store, features_file: str, files: PictureSet) -> Images:
     names = map_names(store, features_file + ".csv")
     described = features_file == files.of(layout.FEATURES) and store.exists(files.of(layout.MANIFEST))
     blocks = _described(store.fetch(files.of(layout.MANIFEST))) if described else _unknown(names)
-    file = store.scratch()
-    with pa.ipc.new_file(file, ENTRIES) as writer:
-        for block in blocks:
-            writer.write_table(block)
-    return Images(names, pa.ipc.open_file(mapped(file)).read_all())
+    return Images(names, map_table(blocks, ENTRIES, store.scratch()))
 
 
 def _described(manifest: Path) -> Iterator[pa.Table]:
