@@ -1,7 +1,7 @@
 """The graph of similar images: connected components, pagerank, degree.
 
-Most images have no edge. Of those five bytes each are held, of the others some numbers; the edges are looked at block by
-block.
+Most images have no edge: five bytes are held of each of those, a few numbers of the others. Edges are looked at block
+by block.
 """
 
 from collections.abc import Iterator

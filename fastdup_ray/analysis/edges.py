@@ -1,4 +1,4 @@
-"""The edges of the graph of similar images: sorted, each once, mapped from files where they come from the neighbours."""
+"""The edges of the graph of similar images: sorted, each once, as many as there are."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

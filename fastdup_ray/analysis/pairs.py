@@ -125,7 +125,7 @@ def _in_order(
     *,
     closest_first: bool,
 ) -> Iterator[Pairs]:
-    """Each pair is one number while it is sorted: its value in millionths, the rank of its source, its place in the row.
+    """While pairs are sorted, each is one number: its value in millionths, its source's rank, its place in the row.
 
     wanted: of the cosines of a part those whose pairs are meant.
     """

@@ -190,8 +190,5 @@ def read_exact_copies(store: Store, files: PictureSet, names: pa.Array, among: p
         none = np.empty(0, np.int64)
         return ExactCopies(none, none, none.astype(bool))
     table = read_csv(store.fetch(files.of(layout.EXACT_COPIES_CSV)), layout.EXACT_COPIES_HEADER)
-    copy, of = (
-        places_of(table[name], side)
-        for name, side in (("filename", names), ("copy_of", among))
-    )
+    copy, of = (places_of(table[name], side) for name, side in (("filename", names), ("copy_of", among)))
     return ExactCopies(copy, of, pc.equal(table["kind"].cast(pa.string()), BYTES).to_numpy())

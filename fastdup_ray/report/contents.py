@@ -3,18 +3,15 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from os import fsdecode
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fastdup_ray import layout
-from fastdup_ray.actions.keepers import DEFAULT_RULES, Ranking, parse_rules, references
-from fastdup_ray.features import map_features, map_names
+from fastdup_ray.features import map_names
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, read_exact_copies
 from fastdup_ray.report.findings import (
@@ -26,12 +23,13 @@ from fastdup_ray.report.findings import (
     read_pairs,
     similarity_of_indexed,
 )
+from fastdup_ray.report.grouped import Grouped
 from fastdup_ray.report.groups import Group, Groups, most_telling
-from fastdup_ray.report.pictures import LEFT_OUT, NO_ROOM, Pictures, map_facts, why_fixed
+from fastdup_ray.report.pictures import LEFT_OUT, NO_ROOM, Pictures, map_facts
 from fastdup_ray.report.thumbnails import MAX_PIXELS
 from fastdup_ray.sealed import printable, read_json
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import ROWS, places_of, read_csv, rows_at
+from fastdup_ray.tables import places_of, read_csv
 
 GROUPS, ENDS_OF_CHAIN, CARD = 2_000, 4, 6
 EXACT, PAIRS, OUTLIERS, LEAKS, CONFLICTS, CHANGES, BAD, EXTREMES = 1_000, 500, 200, 500, 200, 200, 5_000, 12
@@ -83,10 +81,12 @@ def make_contents(store: Store, summary: dict[str, Any], files: PictureSet, *, t
     lists: dict[str, Any] = {}
     groups = exact = None
     if files is INDEXED:
-        exact = found.exact()
+        features_file = _features_file(summary)
+        grouped = Grouped(store, found.names, found.facts, found.copies, features_file, summary["d"])
+        exact = grouped.by_content(found.contents)
         chosen = most_telling(exact, np.zeros(len(exact)), EXACT)
         if store.exists(layout.COMPONENTS):  # not with run_cc=0
-            groups, weakest = found.components()
+            groups, weakest = grouped.by_component()
             lists["groups"] = found.cards(groups, most_telling(groups, weakest, GROUPS))
         lists["exact"] = found.cards(exact, chosen)
     else:
@@ -216,54 +216,6 @@ class _Finished:
             numbers = [self.pictures.number(row) if row >= 0 else -1 for row in (first, second)]
             items.append([*(printable(fsdecode(cell)) for cell in cells.values()), *numbers])
         return {"total": table.num_rows, "counts": counts, "items": items}
-
-    @cached_property
-    def _components(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows, components and least similarities of the images that are in a component of two or more."""
-        file = pq.ParquetFile(self.store.fetch(layout.COMPONENTS))
-        start, found = 0, [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
-        for batch in file.iter_batches(ROWS, columns=["component_id", "count", "min_distance"]):
-            rows = np.flatnonzero(batch["count"].to_numpy() > 1)
-            several = batch.take(pa.array(rows))
-            least = several["min_distance"].fill_null(1.0).to_numpy()
-            found.append((start + rows, several["component_id"].to_numpy(), least))
-            start += len(batch)
-        return tuple(map(np.concatenate, zip(*found, strict=True)))
-
-    @cached_property
-    def _grouped(self) -> tuple[np.ndarray, Ranking, np.ndarray]:
-        """The rows of the images that have copies, the order in which they are kept, and the bytes that go with them."""
-        rows = [self.copies.copy, self.copies.of]
-        if self.store.exists(layout.COMPONENTS):
-            rows.append(self._components[0])
-        rows = np.unique(np.concatenate(rows))
-        images, names = rows_at(self.facts, rows), self.names.take(pa.array(rows))
-        weights = images["size"].fill_null(0).to_numpy().astype(np.int64)
-        weights[references(images)] = 0
-        inside = pc.or_(pc.match_substring(names, "!/"), pc.match_substring(names, "#t="))
-        for place in np.flatnonzero(inside.to_numpy(zero_copy_only=False)):
-            if why_fixed(fsdecode(names[place].as_py()), False):
-                weights[place] = 0
-        return rows, Ranking(parse_rules(DEFAULT_RULES), images, names), weights
-
-    def _groups(self, number: np.ndarray) -> Groups:
-        """number: of each of the grouped images."""
-        rows, ranking, weights = self._grouped
-        features = map_features(self.store, _features_file(self.summary), self.summary["d"])
-        return Groups(rows, number, ranking, weights, features)
-
-    def components(self) -> tuple[Groups, np.ndarray]:
-        """The components of two images or more, and the least similarity of the edges of each."""
-        rows, component, least = self._components
-        number = -1 - np.arange(len(self._grouped[0]))  # in no component of two or more: one of its own
-        number[np.searchsorted(self._grouped[0], rows)] = component
-        groups = self._groups(number)
-        first = np.unique(component, return_index=True)[1]
-        return groups, least[first]
-
-    def exact(self) -> Groups:
-        """Pictures with the same content."""
-        return self._groups(self.contents[self._grouped[0]])
 
     def cards(self, groups: Groups, places: list[int]) -> dict[str, Any]:
         """Groups to look at and to decide on; thumbnails first of the keepers, the closest and the least alike."""

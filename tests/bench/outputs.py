@@ -9,13 +9,13 @@ size, as nothing but the report reads it. Memory is what cannot be dropped: page
 
 import argparse
 import math
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from unittest.mock import patch
 
@@ -68,8 +68,8 @@ def _cosine(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return np.round(least + np.where(kind < 8, 0.039, 0.09) * drawn, 6)
 
 
-def prepare(work_dir: Path, n: int) -> StoredNeighbors:
-    """Writes features.dat, its names and a manifest; returns where the neighbours are."""
+def prepare(work_dir: Path, n: int) -> None:
+    """Writes features.dat, its names, a manifest and neighbours."""
     fours, parts = Fours(n), [np.arange(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
     with open(work_dir / layout.FEATURES, "wb") as file:
         file.truncate(4 * D * n)
@@ -84,7 +84,6 @@ def prepare(work_dir: Path, n: int) -> StoredNeighbors:
             uris = [f"/pictures/{row // 1000:06d}/{row:09d}.jpg" for row in rows.tolist()]
             names.writelines(f"{row},{uri}\n" for row, uri in zip(rows.tolist(), uris, strict=True))
             manifest.write_table(_entries(rows, uris, fours.contents_of(rows)))
-    return StoredNeighbors({"index": "none"}, COSINE, layout.INDEXED)
 
 
 def _entries(rows: np.ndarray, uris: list[str], contents: np.ndarray) -> pa.Table:
@@ -134,10 +133,10 @@ def _unshared() -> int:
     return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon", "RssShmem")))
 
 
-def one(work_dir: Path, n: int, **parameters: bool) -> None:
+def measure(work_dir: Path, n: int, **parameters: bool) -> None:
     """Prints a line for each file; nothing else runs in this process."""
-    neighbors = prepare(work_dir, n)
     watch, create = _Watch(), LocalStore.create
+    watch.lap("(start)")
 
     @contextmanager
     def watched(self: LocalStore, name: str) -> Iterator[Path]:
@@ -147,6 +146,7 @@ def one(work_dir: Path, n: int, **parameters: bool) -> None:
 
     config = RunConfig.of(work_dir=str(work_dir), run_mode=2, thumbnails=False, **parameters)
     summary = {"counts": {}, "seconds": {}, "d": D, "n": n}
+    neighbors = StoredNeighbors({"index": "none"}, COSINE, layout.INDEXED)
     with patch.object(LocalStore, "create", watched):
         steps.write_outputs(str(work_dir), config, layout.FEATURES, neighbors, summary)
 
@@ -154,19 +154,20 @@ def one(work_dir: Path, n: int, **parameters: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[250_000, 1_000_000, 5_000_000])
-    parser.add_argument("--scratch", type=Path)
+    parser.add_argument("--scratch", type=Path, help="a folder for what is made, three kilobytes a row")
     parser.add_argument("--no-pagerank", action="store_true")
     parser.add_argument("--no-report", action="store_true")
-    parser.add_argument("--in", type=Path, dest="work_dir", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.work_dir:
-        return one(args.work_dir, args.rows[0], run_pagerank=not args.no_pagerank, report=not args.no_report)
-    flags = [flag for flag in ("--no-pagerank", "--no-report") if flag in sys.argv]
+    asked = {"run_pagerank": not args.no_pagerank, "report": not args.no_report}
     for n in args.rows:
         print(f"{n:,} rows\tseconds\tCPU\tMB", flush=True)
         with tempfile.TemporaryDirectory(dir=args.scratch) as work_dir:
-            command = [sys.executable, "-m", __spec__.name, "--rows", str(n), "--in", work_dir, *flags]
-            subprocess.run(command, check=True)
+            for step, keywords in ((prepare, {}), (measure, asked)):  # what one process held is not seen in the next
+                process = get_context("spawn").Process(target=step, args=(Path(work_dir), n), kwargs=keywords)
+                process.start()
+                process.join()
+                if process.exitcode:
+                    sys.exit(process.exitcode)
 
 
 if __name__ == "__main__":
