@@ -75,7 +75,8 @@ def printable_column(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.Chunked
     try:
         return names.cast(pa.large_string())
     except pa.ArrowInvalid:
-        return pa.array([name.decode("utf-8", "backslashreplace") for name in names.to_pylist()], pa.large_string())
+        told = (name if name is None else name.decode("utf-8", "backslashreplace") for name in names.to_pylist())
+        return pa.array(told, pa.large_string())
 
 
 def write_csv(store: Store, name: str, header: Sequence[str], columns: Sequence[Column]) -> None:
