@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.errors import InputError
 from fastdup_ray.sealed import printable
-from fastdup_ray.tables import encoded
+from fastdup_ray.tables import encoded, printable_column
 
 FOLDER = "folder"
 """Value of the parameter `labels`: the label of a picture is the name of the folder that it is in."""
@@ -35,8 +35,9 @@ def labels_of(labels: str | None, names: Names, uris: Names | None = None) -> pa
     if labels is None:
         return None
     if labels == FOLDER:
-        folders = [os.path.basename(os.path.dirname(name)) for name in names.to_pylist()]
-        return pa.array([folder.decode("utf-8", "backslashreplace") or None for folder in folders], pa.large_string())
+        folders = pc.struct_field(pc.extract_regex(names, r"(?P<folder>[^/]+)/+[^/]*$"), "folder")
+        found = printable_column(folders.cast(pa.large_binary()))
+        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
     known = _of_file(labels)
     values = pa.array([printable(label) for label in known.values()], pa.large_string())
     places = pc.index_in(names, encoded(known))

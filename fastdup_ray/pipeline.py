@@ -25,9 +25,9 @@ from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.manifest import KEY, Manifest
 from fastdup_ray.neighbors import check_search
 from fastdup_ray.neighbors.choice import memory_to_reserve
+from fastdup_ray.neighbors.stored import StoredNeighbors
 from fastdup_ray.outputs.changes import put_earlier_aside
 from fastdup_ray.progress import with_progress
-from fastdup_ray.records import Neighbors
 from fastdup_ray.result import RunResult
 from fastdup_ray.scoring import (
     check_before_work,
@@ -318,7 +318,7 @@ def _refuse_other_pictures(config: RunConfig, store: Any, manifest: Manifest) ->
         )
 
 
-def _tell(neighbors: Neighbors) -> None:
+def _tell(neighbors: StoredNeighbors) -> None:
     """What became of the search; on Ray it was done elsewhere, and what is logged there is not seen here."""
     summary = neighbors.summary
     log.info("index %(index)s: %(why)s; recall %(recall)g", summary)

@@ -1,6 +1,6 @@
 """What crosses from one part to another."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -136,13 +136,17 @@ class ShardReceipt:
         return replace(self, cpu_seconds=cpu_seconds, worn=worn)
 
 
+CELLS = 1 << 20
+"""Neighbours that are looked at at a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Neighbors:
     """Each image's closest others, the closest first.
 
     similarity: (n, k) float64, cosines rounded to 6 decimals. indices: (n, k) int64, -1 where there is none.
     summary: what was searched, how, and the measured recall. distance: (n, k) float64, the values of `metric`, by which
-    they are ordered: for `cosine` the cosines, else distances, 0 for equal rows.
+    they are ordered: for `cosine` the cosines, else distances, 0 for equal rows. The arrays may be mapped from files.
     """
 
     similarity: np.ndarray
@@ -150,6 +154,18 @@ class Neighbors:
     summary: dict[str, Any]
     distance: np.ndarray
     metric: str
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def k(self) -> int:
+        return self.indices.shape[1]
+
+    def parts(self) -> Iterator[slice]:
+        """The rows, in parts of at most `CELLS` neighbours: what is done part by part takes as much whatever n is."""
+        step = max(1, CELLS // max(1, self.k))
+        return (slice(start, min(start + step, len(self))) for start in range(0, len(self), step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,3 +182,7 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.value)
+
+    def where(self, wanted: np.ndarray) -> "Pairs":
+        """wanted: (m,) bool, or places."""
+        return replace(self, source=self.source[wanted], target=self.target[wanted], value=self.value[wanted])

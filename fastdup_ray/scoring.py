@@ -37,8 +37,8 @@ from fastdup_ray.manifest import ENTRIES
 from fastdup_ray.neighbors import load_index
 from fastdup_ray.neighbors.choice import USABLE, index_bytes
 from fastdup_ray.neighbors.search import SPARE, neighbors_of, unit_rows
+from fastdup_ray.neighbors.stored import StoredNeighbors, store_neighbors
 from fastdup_ray.outputs.results import write_scored
-from fastdup_ray.records import Neighbors
 from fastdup_ray.report.page import write_report
 from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.steps import FACTS, counts_of, facts_of_own, load_images, write_config, write_summary
@@ -173,7 +173,7 @@ def _copy_own(source: Store, name: str, facts: dict[str, Any], store: Store) -> 
 # Both
 
 
-def search_indexed(work_dir: str, config: RunConfig, d: int) -> Neighbors:
+def search_indexed(work_dir: str, config: RunConfig, d: int) -> StoredNeighbors:
     """The nearest indexed images of each new one."""
     store = open_store(work_dir)
     features = indexed_facts(store)["features_file"]
@@ -182,11 +182,11 @@ def search_indexed(work_dir: str, config: RunConfig, d: int) -> Neighbors:
         index.to_gpu(config.nearest_neighbors_k + SPARE)
     indexed, new = (map_features(store, name, d) for name in (features, SCORED.of(layout.FEATURES)))
     queries = unit_rows(new) if len(new) else new
-    return neighbors_of(index, unit_rows(indexed), queries, config.nearest_neighbors_k)
+    return store_neighbors(store, neighbors_of(index, unit_rows(indexed), queries, config.nearest_neighbors_k), SCORED)
 
 
 def write_scored_outputs(
-    work_dir: str, config: RunConfig, neighbors: Neighbors, summary: dict[str, Any]
+    work_dir: str, config: RunConfig, neighbors: StoredNeighbors, summary: dict[str, Any]
 ) -> dict[str, Any]:
     """The final task of a scoring: everything that people read. test_summary.json comes last."""
     start = time.monotonic()
@@ -196,7 +196,7 @@ def write_scored_outputs(
     indexed = load_images(store, facts["features_file"], INDEXED, config)
     _keep(store, facts["sha256"])
     store.remove(layout.LEAKAGE_CSV)
-    counts = summary["counts"] | write_scored(store, config, images, indexed, neighbors)
+    counts = summary["counts"] | write_scored(store, config, images, indexed, neighbors.open(store))
     summary = summary | {"counts": counts, "neighbors": neighbors.summary}
     write_config(store, config, SCORED)
     if config.report:

@@ -4,12 +4,11 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
@@ -20,7 +19,6 @@ from fastdup_ray.features import (
     check_digest,
     dimensions,
     earlier_sets,
-    entries_of_rows,
     look_up,
     map_features,
     merge,
@@ -35,17 +33,16 @@ from fastdup_ray.features import (
 from fastdup_ray.inputs.references import are_references
 from fastdup_ray.labels import labels_of
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
-from fastdup_ray.manifest import ENTRIES, Manifest
+from fastdup_ray.manifest import Manifest
 from fastdup_ray.neighbors import make_index
 from fastdup_ray.neighbors.search import SPARE, neighbors_within, unit_rows
+from fastdup_ray.neighbors.stored import StoredNeighbors, store_neighbors
 from fastdup_ray.outputs.changes import write_changes
-from fastdup_ray.outputs.images import Images
+from fastdup_ray.outputs.images import Images, map_images
 from fastdup_ray.outputs.results import write_results
-from fastdup_ray.records import Neighbors
 from fastdup_ray.report.page import write_report
 from fastdup_ray.sealed import file_sha256, printable, read_json, write_json
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.tables import printable_column
 
 FACTS = ("format_version", "fingerprint", "d", "n", "list_sha256")
 """What summary.json says of the features that a later run may take."""
@@ -175,7 +172,7 @@ def _check_own(store: Store) -> None:
                 check_digest(store, name, sha256[name])
 
 
-def search_neighbors(work_dir: str, config: RunConfig, features_file: str, d: int) -> Neighbors:
+def search_neighbors(work_dir: str, config: RunConfig, features_file: str, d: int) -> StoredNeighbors:
     """Builds faiss.index over the features and finds each row's neighbours."""
     store = open_store(work_dir)
     rows = unit_rows(map_features(store, features_file, d))
@@ -185,17 +182,17 @@ def search_neighbors(work_dir: str, config: RunConfig, features_file: str, d: in
         index.save(path)
     if config.compute == "gpu":
         index.to_gpu(config.nearest_neighbors_k + SPARE)
-    return neighbors_within(index, rows, config.nearest_neighbors_k)
+    return store_neighbors(store, neighbors_within(index, rows, config.nearest_neighbors_k))
 
 
 def write_outputs(
-    work_dir: str, config: RunConfig, features_file: str, neighbors: Neighbors, summary: dict[str, Any]
+    work_dir: str, config: RunConfig, features_file: str, neighbors: StoredNeighbors, summary: dict[str, Any]
 ) -> dict[str, Any]:
     """The final task: everything that people read. summary.json comes last: it says that all else is whole."""
     start = time.monotonic()
     store = open_store(work_dir)
     images = load_images(store, features_file, INDEXED, config)
-    counts = summary["counts"] | write_results(store, config, images, neighbors)
+    counts = summary["counts"] | write_results(store, config, images, neighbors.open(store))
     summary = summary | {"counts": counts, "neighbors": neighbors.summary, "features_file": features_file}
     if config.incremental:
         summary["changes"] = write_changes(store)
@@ -230,17 +227,12 @@ def counts_of(entries: pa.Table) -> dict[str, int]:
 
 def load_images(store: Store, features_file: str, files: PictureSet, config: RunConfig | None = None) -> Images:
     """The images of a features file of the set `files`, in its order; config: may know more of them."""
-    names = read_names(store.fetch(features_file + ".csv"))
-    if features_file == files.of(layout.FEATURES) and store.exists(files.of(layout.MANIFEST)):
-        entries = entries_of_rows(pq.read_table(store.fetch(files.of(layout.MANIFEST)), schema=ENTRIES))
-    else:
-        unknown = {field.name: pa.nulls(len(names), field.type) for field in ENTRIES}
-        entries = pa.table(unknown | {"uri": printable_column(names).cast(pa.string())}, ENTRIES)
+    images = map_images(store, features_file, files)
     if config is None:
-        return Images(names, entries)
-    uris = entries["uri"].cast(pa.large_binary())
-    reference = pa.array(are_references(config.reference, names, uris)) if config.reference else None
-    return Images(names, entries, labels_of(config.labels, names, uris), reference)
+        return images
+    uris = images.entries["uri"].cast(pa.large_binary()) if config.labels or config.reference else None
+    reference = pa.array(are_references(config.reference, images.names, uris)) if config.reference else None
+    return replace(images, labels=labels_of(config.labels, images.names, uris), reference=reference)
 
 
 def write_config(store: Store, config: RunConfig, files: PictureSet = INDEXED) -> None:

@@ -1,7 +1,10 @@
 """CSV and parquet, each written in one way for all files."""
 
+import mmap
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +15,54 @@ import pyarrow.parquet as pq
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
 
+ROWS = 1 << 17
+"""Rows that are written at a time: memory does not grow with a file."""
+
+Column = pa.Array | pa.ChunkedArray | np.ndarray
+
 _TEXT = pa.large_binary()
 _NUMBER = pa.decimal128(38, 6)
+
+
+def mapped(file: IO[bytes]) -> pa.Buffer:
+    """What was written to a file, read only as it is used; the file may be closed, and be without a name."""
+    file.flush()
+    size = os.fstat(file.fileno()).st_size
+    return pa.py_buffer(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b"")
+
+
+def map_table(blocks: Iterable[pa.Table], schema: pa.Schema, file: IO[bytes]) -> pa.Table:
+    """The blocks as one table of batches, in a file from which it is mapped."""
+    with pa.ipc.new_file(file, schema) as writer:
+        for block in blocks:
+            writer.write_table(block)
+    return pa.ipc.open_file(mapped(file)).read_all()
+
+
+def rows_at(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """Some rows of a table, (m,) in any order; of its batches only those that have them are looked at."""
+    batches, order = table.to_batches(), np.argsort(rows, kind="stable")
+    starts = np.cumsum([0, *map(len, batches)])
+    cuts = np.searchsorted(rows[order], starts)
+    parts = [
+        batch.take(pa.array(rows[order[low:high]] - start))
+        for batch, start, low, high in zip(batches, starts, cuts, cuts[1:], strict=False)
+        if low < high
+    ]
+    found = pa.Table.from_batches(parts, table.schema).combine_chunks()
+    return found if np.array_equal(order, np.arange(len(rows))) else found.take(pa.array(np.argsort(order)))
+
+
+def places_of(names: pa.Array | pa.ChunkedArray, known: pa.Array) -> np.ndarray:
+    """(m,) int64: where each of `names` first stands in `known`, -1 where it does not; what is held is of `names`."""
+    names = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
+    wanted = names.cast(known.type).dictionary_encode()
+    place = np.full(len(wanted.dictionary), -1)
+    for start in reversed(range(0, len(known), ROWS)):
+        found = pc.index_in(known[start : start + ROWS], wanted.dictionary)
+        rows = np.flatnonzero(found.is_valid().to_numpy(False))[::-1]
+        place[found.take(pa.array(rows)).to_numpy()] = start + rows
+    return place[wanted.indices.to_numpy()]
 
 
 def encoded(names: Iterable[str]) -> pa.Array:
@@ -26,27 +75,42 @@ def printable_column(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.Chunked
     try:
         return names.cast(pa.large_string())
     except pa.ArrowInvalid:
-        return pa.array([name.decode("utf-8", "backslashreplace") for name in names.to_pylist()], pa.large_string())
+        told = (name if name is None else name.decode("utf-8", "backslashreplace") for name in names.to_pylist())
+        return pa.array(told, pa.large_string())
 
 
-def write_csv(store: Store, name: str, header: Sequence[str], columns: Sequence[pa.Array | np.ndarray]) -> None:
-    r"""RFC 4180, UTF-8 (names that are not keep their bytes), `\n`, quotes only where needed, reals with 6 decimals.
+def write_csv(store: Store, name: str, header: Sequence[str], columns: Sequence[Column]) -> None:
+    """A CSV of whole columns; see `csv_file`."""
+    columns = [pa.chunked_array(column) if isinstance(column, list) else column for column in columns]
+    with csv_file(store, name, header) as write:
+        for start in range(0, len(columns[0]), ROWS):
+            write([column[start : start + ROWS] for column in columns])
 
+
+@contextmanager
+def csv_file(store: Store, name: str, header: Sequence[str]) -> Iterator[Callable[[Sequence[Column]], None]]:
+    r"""A CSV that grows by blocks of columns: what it gives writes one.
+
+    RFC 4180, UTF-8 (names that are not keep their bytes), `\n`, quotes only where needed, reals with 6 decimals.
     `pyarrow.csv` quotes every string or none; so the rows are joined by Arrow, whose buffer then is the file.
     """
-    cells = [_cells(pa.chunked_array(column) if isinstance(column, list) else column) for column in columns]
     with store.create(name) as path, open(path, "wb") as file:
         file.write(",".join(header).encode() + b"\n")
-        if len(cells[0]) == 0:
-            return
-        rows = pc.binary_join_element_wise(*cells, pa.scalar(b",", _TEXT))
-        ended = pc.binary_join_element_wise(rows, pa.scalar(b"", _TEXT), pa.scalar(b"\n", _TEXT))
-        for chunk in ended.chunks if isinstance(ended, pa.ChunkedArray) else [ended]:
-            offsets = np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
-            file.write(memoryview(chunk.buffers()[2])[offsets[0] : offsets[-1]])
+
+        def write(columns: Sequence[Column]) -> None:
+            cells = [_cells(column) for column in columns]
+            if len(cells[0]) == 0:
+                return
+            rows = pc.binary_join_element_wise(*cells, pa.scalar(b",", _TEXT))
+            ended = pc.binary_join_element_wise(rows, pa.scalar(b"", _TEXT), pa.scalar(b"\n", _TEXT))
+            for chunk in ended.chunks if isinstance(ended, pa.ChunkedArray) else [ended]:
+                offsets = np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+                file.write(memoryview(chunk.buffers()[2])[offsets[0] : offsets[-1]])
+
+        yield write
 
 
-def _cells(column: pa.Array | pa.ChunkedArray | np.ndarray) -> pa.Array | pa.ChunkedArray:
+def _cells(column: Column) -> pa.Array | pa.ChunkedArray:
     if isinstance(column, np.ndarray):
         column = pa.array(column)
     if pa.types.is_floating(column.type):
@@ -65,26 +129,63 @@ def _cells(column: pa.Array | pa.ChunkedArray | np.ndarray) -> pa.Array | pa.Chu
 
 def read_csv(path: str | os.PathLike, header: Sequence[str]) -> pa.Table:
     """The columns of a CSV as raw bytes; raises `DamagedError` where it has not this header or its rows do not fit."""
+    return _opened(pa.csv.read_csv, path, header, 64 << 20)
+
+
+def csv_blocks(path: str | os.PathLike, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The same, block by block."""
+    reader = _opened(pa.csv.open_csv, path, header, 8 << 20)
+    try:
+        yield from reader
+    except pa.ArrowInvalid as error:
+        raise _damaged(path, error) from None
+
+
+def _opened(how: Callable[..., Any], path: str | os.PathLike, header: Sequence[str], block_size: int) -> Any:
     convert = pa.csv.ConvertOptions(
         column_types=dict.fromkeys(header, pa.binary()), strings_can_be_null=False, quoted_strings_can_be_null=False
     )
     try:
-        table = pa.csv.read_csv(
+        table = how(
             path,
             parse_options=pa.csv.ParseOptions(newlines_in_values=True),
             convert_options=convert,
-            read_options=pa.csv.ReadOptions(block_size=64 << 20),
+            read_options=pa.csv.ReadOptions(block_size=block_size),
         )
     except pa.ArrowInvalid as error:
-        raise DamagedError(f"{os.fspath(path)} is damaged: {str(error).splitlines()[0]}") from None
-    if tuple(table.column_names) != tuple(header):
+        raise _damaged(path, error) from None
+    if tuple(table.schema.names) != tuple(header):
         raise DamagedError(f"{os.fspath(path)} should have the header {','.join(header)}.")
     return table
 
 
+def _damaged(path: str | os.PathLike, error: pa.ArrowInvalid) -> DamagedError:
+    return DamagedError(f"{os.fspath(path)} is damaged: {str(error).splitlines()[0]}")
+
+
 def write_parquet(store: Store, name: str, table: pa.Table) -> None:
-    """The same bytes for the same table: zstd, one writer's version, pages with checksums."""
-    with store.create(name) as path:
-        pq.write_table(
-            table.replace_schema_metadata(None), path, compression="zstd", write_page_checksum=True, store_schema=False
-        )
+    """A whole table; see `parquet_file`."""
+    with parquet_file(store, name, table.schema) as write:
+        for start in range(0, len(table), ROWS):
+            write(table.slice(start, ROWS))
+
+
+@contextmanager
+def parquet_file(store: Store, name: str, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    """A parquet file that grows by tables: what it gives writes one, as a row group, of `ROWS` rows but for the last.
+
+    The same bytes for the same tables: zstd, one writer's version, pages with checksums.
+    """
+    schema = schema.remove_metadata()
+    options = {"compression": "zstd", "write_page_checksum": True, "store_schema": False}
+    with store.create(name) as path, pq.ParquetWriter(path, schema, **options) as writer:
+
+        def write(table: pa.Table) -> None:
+            nonlocal empty
+            writer.write_table(table.replace_schema_metadata(None), ROWS)
+            empty = False
+
+        empty = True
+        yield write
+        if empty:
+            writer.write_table(schema.empty_table())

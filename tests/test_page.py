@@ -208,7 +208,7 @@ def test_of_many_groups_the_telling_ones_are_on_the_page():
     number[:20] = 0  # the largest
     weights = np.ones(3_000, np.int64)
     weights[number == 500] = 1_000_000  # the most bytes
-    groups = Groups(number, Ranked(), weights, np.zeros((3_000, 2), np.float32))
+    groups = Groups(np.arange(len(number)), number, Ranked(), weights, np.zeros((3_000, 2), np.float32))
     weakest = np.linspace(1, 0.99, len(groups))
     weakest[groups.id == 700] = 0.1  # the worst chain
     chosen = set(groups.id[most_telling(groups, weakest, 30)])
@@ -250,11 +250,11 @@ def test_other_metrics_have_no_cosine_thresholds(odd):
 
 
 def test_the_histogram_counts_every_pair():
-    histogram = make_histogram(np.array([0.86, 0.9, 0.9, 1.0]), {"threshold": 0.85})
+    histogram = make_histogram(np.array([0.86, 0.9, 1.0]), np.array([1, 2, 1]), {"threshold": 0.85})
     assert (histogram.low, histogram.high, histogram.most) == (0.85, 1.0, 2)
     assert [bar.height for bar in histogram.bars] == [50, 100, 50]
     assert histogram.marks[0].x == 0 and histogram.marks[0].text == "threshold 0.85"
-    assert len(make_histogram(np.array([1.0, 1.0]), {}).bars) == 1
+    assert len(make_histogram(np.array([1.0]), np.array([2]), {}).bars) == 1
 
 
 def test_a_scoring_has_its_leaks_first_the_exact_ones(tmp_path):

@@ -10,7 +10,8 @@ from fastdup_ray.actions.finished import FinishedRun
 from fastdup_ray.actions.groups import DIRECT, GROUPINGS, Assigned, Grouping, assign
 from fastdup_ray.actions.keepers import DEFAULT_RULES, Ranking, Reason, parse_rules, references
 from fastdup_ray.actions.plan import DROP, KEEP, PlanRow
-from fastdup_ray.analysis.components import components_of, digest_codes, edges_of
+from fastdup_ray.analysis.components import components_of
+from fastdup_ray.analysis.edges import digest_codes, edges_of
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs import stands_alone
 from fastdup_ray.records import Pairs
@@ -74,7 +75,7 @@ def _components(run: FinishedRun, digests: np.ndarray, threshold: float, fixed: 
     linked = (value > threshold) & taken[run.source] & taken[run.target]
     pairs = Pairs(run.source[linked], run.target[linked], value[linked])
     codes = np.where(taken, digests, 2 * n + np.arange(n))  # one of its own: the same as no other
-    component = components_of(edges_of(pairs, codes), n, pagerank=False, degree=False).component
+    component = components_of(edges_of(pairs, codes), n, pagerank=False, degree=False).rows(0, n).component
     order = np.argsort(component, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(component[order])) + 1)
     return (members for members in parts if len(members) > 1)

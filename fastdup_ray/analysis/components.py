@@ -1,16 +1,16 @@
-"""The graph of similar images: connected components, pagerank, degree."""
+"""The graph of similar images: connected components, pagerank, degree.
 
+Most images have no edge: five bytes are held of each of those, a few numbers of the others. Edges are looked at block
+by block.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from fastdup_ray.records import Pairs
-
-if TYPE_CHECKING:
-    import scipy.sparse as sp
+from fastdup_ray.analysis.edges import Edges
 
 NETWORKX_UP_TO = 100_000
 """Edges up to which networkx is used; a thousand take it 7 ms and 0.6 MB; past them scipy goes on."""
@@ -20,124 +20,211 @@ TOLERANCE = 1e-12
 ROUNDS = 1_000
 
 
-@dataclass(frozen=True)
-class Edges:
-    """Undirected, each once: low < high, (m,) int64 images; similarity: (m,) float64."""
-
-    low: np.ndarray
-    high: np.ndarray
-    similarity: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.low)
-
-
-@dataclass(frozen=True)
-class Components:
-    """Per image, (n,): component (0, 1, 2 … by first image), pagerank (mean 1), degree.
-
-    Per component, (c,): count of images; mean, low and high similarity of its edges, NaN where it has none.
+class Rows(NamedTuple):
+    """Some images, (b,): component; pagerank (mean 1 over all) and degree, None where they were not asked for; count of
+    images in the component; the least similarity of its edges, NaN where it has none.
     """
 
     component: np.ndarray
     pagerank: np.ndarray | None
     degree: np.ndarray | None
     count: np.ndarray
+    low: np.ndarray
+
+
+@dataclass(frozen=True)
+class Components:
+    """n images, of which l have an edge; these are in g components of two or more.
+
+    images, group: (l,) int64, those with an edge, rising, and of each the place of its component among the g. pagerank,
+    degree: (l,), None where they were not asked for. pagerank_alone: of each image without an edge. later: (l - g,) the
+    images that are not the first of their component, rising.
+
+    number, count, mean, low, high: (g,) by first image: the component's number, its images, and the similarities of its
+    edges. Components have the numbers 0, 1, 2 … by their first images, those of one image among them.
+    """
+
+    n: int
+    images: np.ndarray
+    group: np.ndarray
+    pagerank: np.ndarray | None
+    degree: np.ndarray | None
+    pagerank_alone: float
+    later: np.ndarray
+    number: np.ndarray
+    count: np.ndarray
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
 
+    def __len__(self) -> int:
+        """All components, those of one image among them."""
+        return self.n - len(self.images) + len(self.count)
 
-def digest_codes(sha256: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(n,) int64: equal numbers for byte-identical files; a number of its own where the digest is not known."""
-    codes = pc.dictionary_encode(pa.chunked_array(sha256).combine_chunks()).indices
-    own = np.arange(len(codes)) + len(codes)
-    return np.where(pc.is_null(codes).to_numpy(zero_copy_only=False), own, codes.fill_null(0).to_numpy())
+    def rows(self, start: int, stop: int) -> Rows:
+        """What is known of the images from `start` to `stop - 1`."""
+        part = slice(*np.searchsorted(self.images, [start, stop]))
+        linked, group = self.images[part] - start, self.group[part]
+
+        def spread(values: np.ndarray, otherwise: float) -> np.ndarray:
+            column = np.full(stop - start, otherwise, values.dtype)
+            column[linked] = values
+            return column
+
+        return Rows(
+            self.component_of(np.arange(start, stop)),
+            None if self.pagerank is None else spread(self.pagerank[part], self.pagerank_alone),
+            None if self.degree is None else spread(self.degree[part], 0),
+            spread(self.count[group], 1),
+            spread(self.low[group], np.nan),
+        )
+
+    def component_of(self, rows: np.ndarray) -> np.ndarray:
+        """(m,) the components of some images."""
+        component = rows - np.searchsorted(self.later, rows)  # right for first images, and so for those alone
+        place = np.searchsorted(self.images, rows)
+        linked = place < np.searchsorted(self.images, rows, "right")
+        component[linked] = self.number[self.group[place[linked]]]
+        return component
 
 
-def edges_of(pairs: Pairs, digests: np.ndarray) -> Edges:
-    """Edges of similar pairs, and of byte-identical files whether they found each other as neighbours or not.
+class _Graph:
+    """The l images with edges, and the edges between their places. images: (l,) int64 rows, rising."""
 
-    digests: (n,) integers, equal for images with the same bytes. Each file is joined to the first of its like.
-    """
-    _, first, group = np.unique(digests, return_index=True, return_inverse=True)
-    copies = np.flatnonzero(first[group] != np.arange(len(digests)))
-    ends = np.stack(
-        [np.concatenate([pairs.source, first[group[copies]]]), np.concatenate([pairs.target, copies])]
-    ).astype(np.int64)
-    similarity = np.concatenate([pairs.value, np.ones(len(copies))])
-    low, high = ends.min(axis=0), ends.max(axis=0)
-    order = np.lexsort((-similarity, high, low))
-    low, high, similarity = low[order], high[order], similarity[order]
-    keep = np.ones(len(low), bool)
-    keep[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
-    return Edges(low[keep], high[keep], similarity[keep])
+    def __init__(self, edges: Edges, n: int):
+        has_edge = np.zeros(n, bool)
+        for low, high, _ in edges.blocks():
+            has_edge[low] = has_edge[high] = True
+        self.images, self._edges = np.flatnonzero(has_edge), edges
+        self._place = np.cumsum(has_edge, dtype=np.int32 if n < 1 << 31 else np.int64) - 1
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for low, high, similarity in self._edges.blocks():
+            yield self._place[low], self._place[high], similarity
+
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of all edges at once."""
+        low, high = np.empty((2, len(self._edges)), self._place.dtype)
+        start = 0
+        for one, other, _ in self.blocks():
+            low[start : start + len(one)], high[start : start + len(one)] = one, other
+            start += len(one)
+        return low, high
 
 
 def components_of(edges: Edges, n: int, *, pagerank: bool, degree: bool) -> Components:
     """The components of n images."""
+    graph = _Graph(edges, n)
     solve = _by_networkx if len(edges) <= NETWORKX_UP_TO else _by_scipy
-    labels, ranks = solve(edges, n, pagerank)
-    component = _by_first_image(labels)
-    count = np.bincount(component)
-    of_edge = component[edges.low]
-    number = np.bincount(of_edge, minlength=len(count))
-    low = np.full(len(count), np.inf)
-    high = np.full(len(count), -np.inf)
-    np.minimum.at(low, of_edge, edges.similarity)
-    np.maximum.at(high, of_edge, edges.similarity)
-    with np.errstate(invalid="ignore"):
-        mean = np.bincount(of_edge, edges.similarity, len(count)) / number
-    none = number == 0
-    low[none] = high[none] = np.nan
-    degrees = np.bincount(np.concatenate([edges.low, edges.high]), minlength=n) if degree else None
-    return Components(component, ranks, degrees, count, mean, low, high)
+    labels, ranks = solve(graph, pagerank)
+    group, first = _by_first_image(labels)
+    later = np.delete(graph.images, first)
+    # What images without an edge give to all alike, as in networkx, makes the ranks of the others larger.
+    larger = n / (n - DAMPING * (n - len(graph)))
+    return Components(
+        n,
+        graph.images,
+        group,
+        ranks * larger if pagerank else None,
+        _degrees(graph) if degree else None,
+        (1 - DAMPING) * larger,
+        later,
+        graph.images[first] - np.searchsorted(later, graph.images[first]),
+        np.bincount(group, minlength=len(first)),
+        *_similarities(graph, group, len(first)),
+    )
 
 
-def _by_networkx(edges: Edges, n: int, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
+def _similarities(graph: _Graph, group: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean, the least and the largest of each component's edges."""
+    number, total = np.zeros(groups, np.int64), np.zeros(groups)
+    low, high = np.full(groups, np.inf), np.full(groups, -np.inf)
+    for one, _, similarity in graph.blocks():
+        inside = group[one]
+        np.add.at(number, inside, 1)
+        np.add.at(total, inside, similarity)
+        np.minimum.at(low, inside, similarity)
+        np.maximum.at(high, inside, similarity)
+    return total / number, low, high
+
+
+def _degrees(graph: _Graph) -> np.ndarray:
+    degrees = np.zeros(len(graph), np.int64)
+    for low, high, _ in graph.blocks():
+        np.add.at(degrees, low, 1)
+        np.add.at(degrees, high, 1)
+    return degrees
+
+
+def _by_networkx(graph: _Graph, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
     import networkx as nx
 
-    graph = nx.Graph()
-    graph.add_nodes_from(range(n))
-    graph.add_edges_from(zip(edges.low.tolist(), edges.high.tolist(), strict=True))
-    labels = np.empty(n, np.int64)
-    for label, members in enumerate(nx.connected_components(graph)):
+    known = nx.Graph()
+    known.add_nodes_from(range(len(graph)))
+    known.add_edges_from(zip(*(ends.tolist() for ends in graph.ends()), strict=True))
+    labels = np.empty(len(graph), np.int64)
+    for label, members in enumerate(nx.connected_components(known)):
         labels[list(members)] = label
     if not pagerank:
         return labels, None
-    ranks = nx.pagerank(graph, DAMPING, max_iter=ROUNDS, tol=TOLERANCE / n)
-    return labels, n * np.fromiter(ranks.values(), float, n)
+    ranks = nx.pagerank(known, DAMPING, max_iter=ROUNDS, tol=TOLERANCE / max(1, len(graph)))
+    return labels, len(graph) * np.fromiter(ranks.values(), float, len(graph))
 
 
-def _by_scipy(edges: Edges, n: int, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
+def _by_scipy(graph: _Graph, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Union-find over blocks of edges; within a block scipy finds what hangs together."""
+    parent = np.arange(len(graph))
+    for low, high, _ in graph.blocks():
+        _join(parent, low, high)
+    return _roots(parent, parent), _pagerank(graph) if pagerank else None
+
+
+def _join(parent: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+    """Puts the trees between which the edges lie under the least of their roots."""
     import scipy.sparse as sp
     from scipy.sparse.csgraph import connected_components
 
-    ones = np.ones(len(edges))
-    upper = sp.csr_array((ones, (edges.low, edges.high)), shape=(n, n))
-    graph = upper + upper.T
-    labels = connected_components(graph, directed=False)[1]
-    return labels, _pagerank(graph) if pagerank else None
+    ends = np.concatenate([low, high])
+    roots, place = np.unique(_roots(parent, ends), return_inverse=True)
+    between = sp.coo_array((np.ones(len(low), np.int8), np.split(place, 2)), shape=(len(roots), len(roots)))
+    _, label = connected_components(between, directed=False)
+    least = roots[np.unique(label, return_index=True)[1]]
+    parent[roots] = least[label]
+    parent[ends] = parent[roots[place]]
 
 
-def _pagerank(graph: "sp.csr_array") -> np.ndarray:
-    """Power iteration, scaled to mean 1; images without an edge give their rank to all alike, as in networkx."""
-    n = graph.shape[0]
-    degree = np.asarray(graph.sum(axis=1)).ravel()
-    alone = degree == 0
-    share = np.divide(1.0, degree, out=np.zeros(n), where=~alone)
-    rank = np.ones(n)
+def _roots(parent: np.ndarray, images: np.ndarray) -> np.ndarray:
+    while True:
+        above = parent[images]
+        if np.array_equal(above, images):
+            return above
+        images = above
+
+
+def _pagerank(graph: _Graph) -> np.ndarray:
+    """Power iteration, scaled to mean 1; each image has an edge."""
+    import scipy.sparse as sp
+
+    low, high = graph.ends()
+    upper = sp.csr_array((np.ones(len(low)), (low, high)), shape=(len(graph), len(graph)))
+    both = upper + upper.T
+    share = 1 / np.asarray(both.sum(axis=1)).ravel()
+    rank = np.ones(len(graph))
     for _ in range(ROUNDS):
         before = rank
-        rank = DAMPING * (graph @ (rank * share) + rank[alone].sum() / n) + (1 - DAMPING)
-        if np.abs(rank - before).sum() < TOLERANCE * n:
+        rank = DAMPING * (both @ (rank * share)) + (1 - DAMPING)
+        if np.abs(rank - before).sum() < TOLERANCE * len(graph):
             break
     return rank
 
 
-def _by_first_image(labels: np.ndarray) -> np.ndarray:
-    """The same partition, numbered by the first image of each part."""
+def _by_first_image(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same partition, numbered by the first image of each part; and these first images."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    order = np.argsort(first)
     number = np.empty(len(first), np.int64)
-    number[np.argsort(first)] = np.arange(len(first))
-    return number[inverse]
+    number[order] = np.arange(len(first))
+    return number[inverse], first[order]

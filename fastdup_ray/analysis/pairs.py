@@ -1,47 +1,87 @@
 """Which neighbours are pairs, which images are outliers, and in which order they are told."""
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.neighbors.metrics import is_distance
-from fastdup_ray.records import Neighbors, Pairs
+from fastdup_ray.analysis.sorting import Scratch, in_order
+from fastdup_ray.neighbors.metrics import DECIMALS, is_distance
+from fastdup_ray.records import CELLS, Neighbors, Pairs
 
 
-def pairs_above(neighbors: Neighbors, threshold: float) -> Pairs:
+def similar_above(neighbors: Neighbors, threshold: float) -> Iterator[Pairs]:
     """Each image with each of its neighbours whose cosine is strictly above `threshold`, in the order of the images.
 
-    The values are those of the metric.
+    The values are cosines whatever the metric is; block by block.
     """
-    return _at(neighbors, *np.nonzero(neighbors.similarity > threshold))
+    for part in neighbors.parts():
+        cosine = neighbors.similarity[part]
+        source, place = np.nonzero(cosine > threshold)
+        yield Pairs(source + part.start, neighbors.indices[part][source, place], cosine[source, place])
 
 
-def similar_above(neighbors: Neighbors, threshold: float) -> Pairs:
-    """The same pairs, with their cosines whatever the metric is."""
-    source, place = np.nonzero(neighbors.similarity > threshold)
-    return Pairs(source, neighbors.indices[source, place], neighbors.similarity[source, place])
+def distinct(neighbors: Neighbors, pairs: Pairs, threshold: float) -> int:
+    """How many pairs there are, (a,b) and (b,a) counted once, where all of them have cosines above `threshold`."""
+    back = pairs.source > pairs.target
+    mutual = cosine_of(neighbors, pairs.target[back], pairs.source[back]) > threshold
+    return len(pairs) - int(mutual.sum())
 
 
-def outliers_below(neighbors: Neighbors, lower_threshold: float) -> Pairs:
-    """Each image whose closest neighbour has a cosine below `lower_threshold`, with that neighbour."""
-    source, place = np.nonzero(neighbors.similarity[:, :1] < lower_threshold)
-    return _at(neighbors, source, place)
+def cosine_of(neighbors: Neighbors, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(m,) float64: the cosine that each target has as a neighbour of its source, minus infinity where it is none."""
+    found = np.empty(len(source))
+    step = max(1, CELLS // max(1, neighbors.k))
+    for start in range(0, len(source), step):
+        rows = source[start : start + step]
+        is_it = neighbors.indices[rows] == target[start : start + step, None]
+        found[start : start + step] = np.where(is_it, neighbors.similarity[rows], -np.inf).max(axis=1, initial=-np.inf)
+    return found
 
 
-def _at(neighbors: Neighbors, source: np.ndarray, place: np.ndarray) -> Pairs:
-    """place: which of the neighbours of `source`."""
-    values = neighbors.distance[source, place]
-    return Pairs(source, neighbors.indices[source, place], values, less_is_closer=is_distance(neighbors.metric))
+@dataclass(frozen=True)
+class NameOrder:
+    """The images by the bytes of their names. rank: (n,) int64, the place of each; row: (n,) int64, the image at each
+    place; both None where the images are in this order already, as a folder's are.
+    """
+
+    rank: np.ndarray | None = None
+    row: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, names: pa.Array) -> "NameOrder":
+        if _rising(names):
+            return cls()
+        row = pc.sort_indices(names).to_numpy().astype(np.int64)
+        return cls(_inverse(row), row)
+
+    def ranks_of(self, rows: np.ndarray) -> np.ndarray:
+        return rows if self.rank is None else self.rank[rows]
+
+    def rows_at(self, ranks: np.ndarray) -> np.ndarray:
+        return ranks if self.row is None else self.row[ranks]
+
+
+def _rising(names: pa.Array) -> bool:
+    return all(
+        pc.all(pc.less_equal(names[start : stop - 1], names[start + 1 : stop])).as_py() is not False
+        for start in range(0, len(names), CELLS)
+        for stop in [min(start + CELLS + 1, len(names))]
+    )
+
+
+def _inverse(order: np.ndarray) -> np.ndarray:
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = np.arange(len(order))
+    return ranks
 
 
 def name_ranks(names: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """(n,) int64: the place of each name when sorted by its bytes."""
-    order = pc.sort_indices(names).to_numpy()
-    ranks = np.empty(len(order), np.int64)
-    ranks[order] = np.arange(len(order))
-    return ranks
+    return _inverse(pc.sort_indices(names).to_numpy())
 
 
 def ordered(pairs: Pairs, ranks: np.ndarray, target_ranks: np.ndarray | None = None, *, closest_first: bool) -> Pairs:
@@ -52,4 +92,90 @@ def ordered(pairs: Pairs, ranks: np.ndarray, target_ranks: np.ndarray | None = N
     target_ranks = ranks if target_ranks is None else target_ranks
     value = pairs.value if closest_first == pairs.less_is_closer else -pairs.value
     order = np.lexsort((target_ranks[pairs.target], ranks[pairs.source], value))
-    return replace(pairs, source=pairs.source[order], target=pairs.target[order], value=pairs.value[order])
+    return pairs.where(order)
+
+
+def pairs_in_order(
+    neighbors: Neighbors, threshold: float, sources: NameOrder, targets: NameOrder, scratch: Scratch
+) -> Iterator[Pairs]:
+    """The pairs whose cosine is strictly above `threshold`, the closest first, then by the bytes of the names.
+
+    Block by block; the values are those of the metric.
+    """
+    return _in_order(neighbors, lambda cosine: cosine > threshold, sources, targets, scratch, closest_first=True)
+
+
+def outliers_in_order(
+    neighbors: Neighbors, lower_threshold: float, sources: NameOrder, targets: NameOrder, scratch: Scratch
+) -> Iterator[Pairs]:
+    """Each image whose closest neighbour has a cosine below `lower_threshold`, with it, the least close first."""
+    similarity, indices, distance = (
+        array[:, :1] for array in (neighbors.similarity, neighbors.indices, neighbors.distance)
+    )
+    first = replace(neighbors, similarity=similarity, indices=indices, distance=distance)
+    return _in_order(first, lambda cosine: cosine < lower_threshold, sources, targets, scratch, closest_first=False)
+
+
+def _in_order(
+    neighbors: Neighbors,
+    wanted: Callable[[np.ndarray], np.ndarray],
+    sources: NameOrder,
+    targets: NameOrder,
+    scratch: Scratch,
+    *,
+    closest_first: bool,
+) -> Iterator[Pairs]:
+    """While pairs are sorted, each is one number: its value in millionths, its source's rank, its place in the row.
+
+    wanted: of the cosines of a part those whose pairs are meant.
+    """
+    n, k, less_is_closer = len(neighbors), neighbors.k, is_distance(neighbors.metric)
+    sign = 1 if closest_first == less_is_closer else -1
+
+    def parts() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Sources, places and signed millionths."""
+        for part in neighbors.parts():
+            rows = _rows(neighbors, part, targets, sign)
+            row, place = np.nonzero(wanted(rows.cosine))
+            yield row + part.start, place, rows.millionths[row, place].astype(np.int64)
+
+    ends = [(int(code.min()), int(code.max())) for _, _, code in parts() if len(code)]
+    if not ends:
+        return
+    least, most = min(low for low, _ in ends), max(high for _, high in ends)
+    if (most - least + 1) * n * k > np.iinfo(np.int64).max:
+        raise OverflowError(f"{n:,} rows with {k} neighbours each are more than can be numbered with 63 bits.")
+    keys = (((code - least) * n + sources.ranks_of(source)) * k + place for source, place, code in parts())
+    step = max(1, CELLS // k)
+    for block in in_order(keys, scratch):
+        rest, place = np.divmod(block, k)
+        source = sources.rows_at(rest % n)
+        target, value = np.empty(len(block), np.int64), np.empty(len(block))
+        for start in range(0, len(block), step):
+            part = slice(start, start + step)
+            rows = _rows(neighbors, source[part], targets, sign)
+            at = np.arange(len(rows.target)), place[part]
+            target[part], value[part] = rows.target[at], rows.value[at]
+        yield Pairs(source, target, value, less_is_closer)
+
+
+class _Rows(NamedTuple):
+    """Some rows of the neighbours, (b, k) each, sorted by their signed values, then by the bytes of the names."""
+
+    target: np.ndarray
+    value: np.ndarray
+    cosine: np.ndarray
+    millionths: np.ndarray
+
+
+def _rows(neighbors: Neighbors, which: slice | np.ndarray, targets: NameOrder, sign: int) -> _Rows:
+    target, value, cosine = (
+        np.asarray(array[which]) for array in (neighbors.indices, neighbors.distance, neighbors.similarity)
+    )
+    rows = _Rows(target, value, cosine, np.rint(sign * value * 10**DECIMALS))
+    ranks, code = targets.ranks_of(target), rows.millionths
+    tied = (code[:, :-1] == code[:, 1:]) & (ranks[:, :-1] > ranks[:, 1:])
+    if (tied | (code[:, :-1] > code[:, 1:])).any():
+        order = np.lexsort((ranks, code), axis=-1)
+        rows = _Rows(*(np.take_along_axis(column, order, axis=1) for column in rows))
+    return rows

@@ -23,7 +23,7 @@ from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.manifest import ENTRIES
 from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import Store, open_file, open_store
-from fastdup_ray.tables import encoded, read_csv, write_csv
+from fastdup_ray.tables import csv_blocks, encoded, mapped, read_csv, write_csv
 
 BLOCK = 65_536
 """Rows that are copied at a time."""
@@ -128,9 +128,29 @@ def write_names(store: Store, name: str, names: Names) -> None:
 def read_names(path: Path) -> pa.ChunkedArray:
     """The names of a features file, as raw bytes; raises `DamagedError`."""
     table = read_csv(path, layout.FEATURES_HEADER)
-    if not np.array_equal(table["index"].to_numpy(), np.arange(table.num_rows).astype("S")):
-        raise DamagedError(f"{path} is damaged: its column index does not count from 0.")
+    _check_count(path, table["index"], 0)
     return table["filename"].cast(pa.large_binary())
+
+
+def _check_count(path: Path, index: pa.Array | pa.ChunkedArray, start: int) -> None:
+    expected = pa.array(np.arange(start, start + len(index))).cast(pa.string()).cast(index.type)
+    if not index.equals(pa.chunked_array([expected]) if isinstance(index, pa.ChunkedArray) else expected):
+        raise DamagedError(f"{path} is damaged: its column index does not count from 0.")
+
+
+def map_names(store: Store, name: str) -> pa.LargeBinaryArray:
+    """The same of a features file's CSV, read block by block and mapped from then on; raises `DamagedError`."""
+    path, data = store.fetch(name), store.scratch()
+    offsets, n, size = store.scratch(), 0, 0
+    offsets.write(np.zeros(1, np.int64))
+    for block in csv_blocks(path, layout.FEATURES_HEADER):
+        _check_count(path, block["index"], n)
+        names = block["filename"].cast(pa.large_binary())
+        ends = np.frombuffer(names.buffers()[1], np.int64)[names.offset : names.offset + len(names) + 1]
+        data.write(memoryview(names.buffers()[2])[ends[0] : ends[-1]])
+        offsets.write(ends[1:] - ends[0] + size)
+        n, size = n + len(names), size + int(ends[-1] - ends[0])
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), n, [None, mapped(offsets), mapped(data)])
 
 
 def write_bad(store: Store, name: str, uris: Names, entries: pa.Table) -> None:

@@ -114,7 +114,7 @@ def _table(
 ) -> pa.Table:
     n = len(first)
     columns = (
-        pa.array([change] * n, pa.string()),
+        pa.repeat(change, n),
         pa.nulls(n, pa.int64()) if ids is None else ids,
         first,
         pa.nulls(n, pa.large_binary()) if second is None else second,

@@ -1,6 +1,7 @@
 """exact_copies.csv: which pictures are the same as another, byte for byte or pixel for pixel."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,15 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray import layout
+from fastdup_ray.analysis.pairs import similar_above
 from fastdup_ray.extract.decode import careful_pillow
 from fastdup_ray.extract.pixels import pixel_digest
 from fastdup_ray.inputs import read
-from fastdup_ray.labels import Names
 from fastdup_ray.layout import PictureSet
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.records import ImageRef, Neighbors
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import read_csv, write_csv
+from fastdup_ray.tables import places_of, read_csv, rows_at, write_csv
 
 BYTES, PIXELS = "bytes", "pixels"
 """The kinds of exact copies."""
@@ -72,57 +73,91 @@ def find_exact_copies(
     neighbors: of `pictures`, indices are of `among`. Only neighbours of the same size with a near cosine are decoded,
     each content once; one that cannot be read by now, or has changed, is left out.
     """
-    within, known = pictures is among, among.entries["sha256"].combine_chunks()
-    digests = pictures.entries["sha256"].combine_chunks()
-    of, first_of_bytes = _first_with(digests, known), _first_with(known, known)
+    within = pictures is among
+    first_of_bytes = among.first_of_bytes
+    of = first_of_bytes if within else pictures.first_in(among)
+    sources, targets = _candidates(pictures, among, neighbors, of, first_of_bytes)
+    same = _same_pixels(pictures, among, sources, targets, first_of_bytes, threads, max_pixels)
     if within:
-        of[of == np.arange(len(of))] = -1
+        of = np.where(of == np.arange(len(of)), -1, of)
     same_bytes = of >= 0
-    sources, targets = _candidates(pictures, among, neighbors)
-    pixels = _pixel_digests([(pictures, sources), (among, targets)], threads, max_pixels)
-    if within:
-        sources = targets = np.unique(first_of_bytes[np.concatenate([sources, targets])])
-    first: dict[str, int] = {}
-    for row in np.unique(first_of_bytes[targets]).tolist():
-        if found := pixels.get(known[row].as_py()):
-            first.setdefault(found, row)
-    for row in sources.tolist():
-        found = first.get(pixels.get(digests[row].as_py()) or "", -1)
+    for row, found in same:
         if of[row] < 0 and not (within and found == row):
             of[row] = found
     copy = np.flatnonzero(of >= 0)
     return ExactCopies(copy, of[copy], same_bytes[copy])
 
 
-def _first_with(digests: pa.Array, known: pa.Array) -> np.ndarray:
-    """(n,) the first row of `known` with each digest, -1 where there is none."""
-    return pc.index_in(digests, known, skip_nulls=True).fill_null(-1).to_numpy().astype(np.int64)
+def _candidates(
+    pictures: Images, among: Images, neighbors: Neighbors, bytes_of_source: np.ndarray, bytes_of_target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of both whose pixels have to be compared, each once, rising.
+
+    bytes_of_source, bytes_of_target: (n,) of each the first of `among` with the same bytes.
+    """
+    formats: dict[str | None, int] = {}
+    shape, form = _stills(pictures, formats)
+    its_shape, its_form = (shape, form) if among is pictures else _stills(among, formats)
+    wanted_source, wanted_target = np.zeros(len(pictures), bool), np.zeros(len(among), bool)
+    for near in similar_above(neighbors, NEAR):
+        source, target = near.source, near.target
+        same_size = (shape[source] >= 0) & (shape[source] == its_shape[target])
+        other_bytes = bytes_of_source[source] != bytes_of_target[target]
+        close = (near.value > NEAR_IN_ONE_FORMAT) | (form[source] != its_form[target])
+        wanted = same_size & other_bytes & close
+        wanted_source[source[wanted]] = wanted_target[target[wanted]] = True
+    return np.flatnonzero(wanted_source), np.flatnonzero(wanted_target)
 
 
-def _candidates(pictures: Images, among: Images, neighbors: Neighbors) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of both whose pixels have to be compared, each once, rising."""
-    source, place = np.nonzero(neighbors.similarity > NEAR)
-    target = neighbors.indices[source, place]
-    near = pa.array(neighbors.similarity[source, place] > NEAR_IN_ONE_FORMAT)
-    mine, theirs = (
-        images.entries.select(["width", "height", "format", "sha256", "fps"]).take(pa.array(rows))
-        for images, rows in ((pictures, source), (among, target))
-    )
-    same_size = pc.and_(pc.equal(mine["width"], theirs["width"]), pc.equal(mine["height"], theirs["height"]))
-    stills = pc.and_(pc.is_null(mine["fps"]), pc.is_null(theirs["fps"]))
-    other_bytes = pc.not_equal(mine["sha256"], theirs["sha256"])
-    close = pc.or_(near, pc.not_equal(mine["format"], theirs["format"]))
-    wanted = pc.and_(pc.and_(same_size, stills), pc.and_(other_bytes, close))
-    wanted = pc.fill_null(wanted, False).to_numpy()
-    return np.unique(source[wanted]), np.unique(target[wanted])
+def _stills(images: Images, formats: dict[str | None, int]) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) int64, equal for pictures of the same size, -1 where not all is known, and for frames of videos; (n,) int16
+    formats, by their numbers in `formats`, which grows.
+    """
+    shapes, forms = [np.empty(0, np.int64)], [np.empty(0, np.int16)]
+    for batch in images.entries.select(["width", "height", "format", "sha256", "fps"]).to_batches():
+        width, height, form = (batch[name] for name in ("width", "height", "format"))
+        size = pc.add(pc.shift_left(width.cast(pa.int64()), 32), height.cast(pa.int64()))
+        whole = pc.and_(pc.and_(form.is_valid(), batch["sha256"].is_valid()), batch["fps"].is_null())
+        shapes.append(pc.if_else(whole, size, pa.scalar(None, pa.int64())).fill_null(-1).to_numpy())
+        known = form.dictionary_encode("encode")
+        numbers = [formats.setdefault(name, len(formats)) for name in known.dictionary.to_pylist()]
+        forms.append(np.array(numbers, np.int16)[known.indices.to_numpy()])
+    return np.concatenate(shapes), np.concatenate(forms)
+
+
+def _same_pixels(
+    pictures: Images,
+    among: Images,
+    sources: np.ndarray,
+    targets: np.ndarray,
+    first_of_bytes: np.ndarray,
+    threads: int,
+    max_pixels: int,
+) -> Iterator[tuple[int, int]]:
+    """Rows of `pictures`, and of each the first of `among` with the same pixels."""
+    pixels = _pixel_digests([(pictures, sources), (among, targets)], threads, max_pixels)
+    if pictures is among:
+        sources = targets = np.unique(first_of_bytes[np.concatenate([sources, targets])])
+    first: dict[str, int] = {}
+    rows = np.unique(first_of_bytes[targets])
+    for row, sha256 in zip(rows.tolist(), _digests(among, rows), strict=True):
+        if found := pixels.get(sha256):
+            first.setdefault(found, row)
+    for row, sha256 in zip(sources.tolist(), _digests(pictures, sources), strict=True):
+        if (found := first.get(pixels.get(sha256) or "", -1)) >= 0:
+            yield row, found
+
+
+def _digests(images: Images, rows: np.ndarray) -> list[str]:
+    return rows_at(images.entries.select(["sha256"]), rows)["sha256"].to_pylist()
 
 
 def _pixel_digests(wanted: list[tuple[Images, np.ndarray]], threads: int, max_pixels: int) -> dict[str, str | None]:
     """sha256 of a file -> that of its pixels, None where these cannot be had."""
     files: dict[str, tuple[ImageRef, int]] = {}
     for images, rows in wanted:
-        entries = images.entries.select(["sha256", "size", "mtime_or_etag", "width", "height"]).take(pa.array(rows))
-        for row, entry in zip(rows.tolist(), entries.to_pylist(), strict=True):
+        entries = images.entries.select(["sha256", "size", "mtime_or_etag", "width", "height"])
+        for row, entry in zip(rows.tolist(), rows_at(entries, rows).to_pylist(), strict=True):
             ref = ImageRef(fsdecode(images.names[row].as_py()), entry["size"], entry["mtime_or_etag"])
             files.setdefault(entry["sha256"], (ref, entry["width"] * entry["height"]))
     one_at_a_time = threading.Lock()
@@ -146,17 +181,14 @@ def write_exact_copies(store: Store, pictures: Images, among: Images, copies: Ex
     write_csv(store, files.of(layout.EXACT_COPIES_CSV), layout.EXACT_COPIES_HEADER, [*ends, kinds])
 
 
-def read_exact_copies(store: Store, files: PictureSet, names: Names, among: Names) -> ExactCopies:
+def read_exact_copies(store: Store, files: PictureSet, names: pa.Array, among: pa.Array) -> ExactCopies:
     """What `write_exact_copies` wrote; nothing where an earlier version left no such file.
 
-    names, among: the raw names of both sets, each once.
+    names, among: (n,) the raw names of both sets, each once.
     """
     if not store.exists(files.of(layout.EXACT_COPIES_CSV)):
         none = np.empty(0, np.int64)
         return ExactCopies(none, none, none.astype(bool))
     table = read_csv(store.fetch(files.of(layout.EXACT_COPIES_CSV)), layout.EXACT_COPIES_HEADER)
-    copy, of = (
-        pc.index_in(table[name].cast(pa.large_binary()), value_set=side).to_numpy().astype(np.int64)
-        for name, side in (("filename", names), ("copy_of", among))
-    )
+    copy, of = (places_of(table[name], side) for name, side in (("filename", names), ("copy_of", among)))
     return ExactCopies(copy, of, pc.equal(table["kind"].cast(pa.string()), BYTES).to_numpy())

@@ -1,16 +1,33 @@
 """The good images of a run."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from fastdup_ray import layout
+from fastdup_ray.features import entries_of_rows, map_names
+from fastdup_ray.layout import PictureSet
+from fastdup_ray.manifest import ENTRIES
+from fastdup_ray.storage import Store
+from fastdup_ray.tables import ROWS, map_table, printable_column, rows_at
+
+BEGINNING = 8
+"""Bytes of a digest by which those that stand alone are told from those that may not."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """The good images, one a row of features.dat.
+    """The good images, one a row of features.dat; the first two are mapped from files.
 
-    names: (n,) raw bytes. entries: `manifest.ENTRIES`, the entry that each row is of. labels: (n,) text, null where a
-    picture has none; None where none were given. reference: (n,) bool, of a `--reference` input; None likewise.
+    names: (n,) raw bytes. entries: `manifest.ENTRIES`, the entry that each row is of, in batches. labels: (n,) text,
+    null where a picture has none; None where none were given. reference: (n,) bool, of a `--reference` input; None
+    likewise.
     """
 
     names: pa.Array | pa.ChunkedArray
@@ -20,3 +37,62 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @cached_property
+    def first_of_bytes(self) -> np.ndarray:
+        """(n,) int64: the first image with the same bytes, -1 where the digest is not known."""
+        return self.first_in(self)
+
+    def first_in(self, known: "Images") -> np.ndarray:
+        """(n,) int64: of each image the first of `known` with the same bytes; -1 where there is none."""
+        first, mine = np.full(len(self), -1), self._beginnings()
+        if known is self:
+            alone = self.entries["sha256"].is_valid().to_numpy()
+            first[alone] = np.flatnonzero(alone)
+            ranked = np.sort(mine)
+            rows = among = np.flatnonzero(np.isin(mine, ranked[1:][ranked[1:] == ranked[:-1]]))
+        else:
+            theirs = known._beginnings()
+            rows, among = np.flatnonzero(np.isin(mine, theirs)), np.flatnonzero(np.isin(theirs, mine))
+        wanted, there = (
+            rows_at(images.entries.select(["sha256"]), some)["sha256"].combine_chunks()
+            for images, some in ((self, rows), (known, among))
+        )
+        place = pc.index_in(wanted, there, skip_nulls=True)
+        found = place.is_valid().to_numpy(False)
+        first[rows[found]] = among[place.filter(place.is_valid()).to_numpy()]
+        return first
+
+    def _beginnings(self) -> np.ndarray:
+        """(n,) uint64: of the digests, as far as they are known; equal for equal digests, and for few others."""
+        parts = [_beginnings_of(chunk) for chunk in self.entries["sha256"].chunks]
+        return np.concatenate([np.empty(0, np.uint64), *parts])
+
+
+def _beginnings_of(digests: pa.Array) -> np.ndarray:
+    text = digests.cast(pa.binary()).fill_null(b"")
+    padded = pc.binary_join_element_wise(text, pa.scalar(bytes(BEGINNING)), pa.scalar(b""))
+    cut = pc.binary_slice(padded, 0, BEGINNING)
+    return np.frombuffer(cut.buffers()[2], np.uint64, len(cut))
+
+
+def map_images(store: Store, features_file: str, files: PictureSet) -> Images:
+    """The images of a features file of the set `files`, in its order."""
+    names = map_names(store, features_file + ".csv")
+    described = features_file == files.of(layout.FEATURES) and store.exists(files.of(layout.MANIFEST))
+    blocks = _described(store.fetch(files.of(layout.MANIFEST))) if described else _unknown(names)
+    return Images(names, map_table(blocks, ENTRIES, store.scratch()))
+
+
+def _described(manifest: Path) -> Iterator[pa.Table]:
+    scanner = ds.dataset(manifest, ENTRIES, format="parquet").scanner(batch_size=ROWS, batch_readahead=1)
+    for batch in scanner.to_batches():
+        yield entries_of_rows(pa.Table.from_batches([batch]))
+
+
+def _unknown(names: pa.Array) -> Iterator[pa.Table]:
+    """Of features of one's own, of which nothing but the names is known."""
+    for start in range(0, len(names), ROWS):
+        uris = printable_column(names[start : start + ROWS]).cast(pa.string())
+        nulls = {field.name: pa.nulls(len(uris), field.type) for field in ENTRIES}
+        yield pa.table(nulls | {"uri": uris}, ENTRIES)

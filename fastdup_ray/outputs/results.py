@@ -1,39 +1,51 @@
-"""similarity.csv, outliers.csv, the component files, and the same tables in parquet."""
+"""similarity.csv, outliers.csv, the component files, and the same tables in parquet: each grows block by block."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray import layout
-from fastdup_ray.analysis.components import Components, components_of, digest_codes, edges_of
-from fastdup_ray.analysis.pairs import name_ranks, ordered, outliers_below, pairs_above, similar_above
+from fastdup_ray.analysis.components import Components, components_of
+from fastdup_ray.analysis.edges import edges_within
+from fastdup_ray.analysis.pairs import NameOrder, distinct, outliers_in_order, pairs_in_order, similar_above
 from fastdup_ray.config import RunConfig
 from fastdup_ray.executors import cores
 from fastdup_ray.layout import PictureSet
 from fastdup_ray.manifest import STATISTICS
-from fastdup_ray.outputs.exact_copies import find_exact_copies, write_exact_copies
+from fastdup_ray.outputs.exact_copies import ExactCopies, find_exact_copies, write_exact_copies
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.records import Neighbors, Pairs
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import printable_column, write_csv, write_parquet
+from fastdup_ray.tables import ROWS, csv_file, parquet_file, printable_column
 
 COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS)
+
+_OF_ENTRIES = ("size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS)
+_PAIRS = pa.schema(zip(layout.PAIRS_HEADER, (pa.large_string(), pa.large_string(), pa.float64()), strict=True))
+_COMPONENTS = pa.schema(
+    zip(
+        layout.COMPONENTS_HEADER,
+        (pa.int64(), pa.int64(), pa.float64(), pa.int64(), pa.int64(), pa.float64()),
+        strict=True,
+    )
+)
 
 
 def write_results(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> dict[str, int]:
     """Writes all that follows from the neighbours; returns the counts for summary.json."""
-    pairs, outliers = _write_found(store, config, images, images, neighbors, layout.INDEXED)
+    counts = _write_found(store, config, images, images, neighbors, layout.INDEXED)
     copies = find_exact_copies(images, images, neighbors, cores(config), config.max_pixels)
     write_exact_copies(store, images, images, copies, layout.INDEXED)
-    counts = {"pairs": len(pairs), "distinct_pairs": _distinct(pairs), "outliers": len(outliers)} | copies.counts
-    counts |= _write_label_conflicts(store, images, images, pairs, layout.INDEXED)
+    counts |= copies.counts
     if config.run_cc:
-        found = _write_components(store, config, images, neighbors)
-        near = _near_copies(found, copies.contents(len(images)))
-        return counts | {"components": int((found.count > 1).sum()), "near_copies": near}
+        edges = edges_within(neighbors, config.ccthreshold, images.first_of_bytes, store.scratch)
+        found = components_of(edges, len(images), pagerank=config.run_pagerank, degree=config.run_degree)
+        _write_components(store, found)
+        _write_components_info(store, found)
+        return counts | {"components": len(found.count), "near_copies": _near_copies(found, copies)}
     for name in COMPONENT_FILES:
         store.remove(name)
     return counts
@@ -46,104 +58,128 @@ def write_scored(
 
     neighbors: indices are of `indexed`.
     """
-    pairs, outliers = _write_found(store, config, images, indexed, neighbors, layout.SCORED)
+    counts = {"indexed": len(indexed)} | _write_found(store, config, images, indexed, neighbors, layout.SCORED)
     copies = find_exact_copies(images, indexed, neighbors, cores(config), config.max_pixels)
     write_exact_copies(store, images, indexed, copies, layout.SCORED)
-    counts = {"indexed": len(indexed), "pairs": len(pairs), "distinct_pairs": len(pairs), "outliers": len(outliers)}
-    counts |= copies.counts | {"near_copies": len(np.setdiff1d(pairs.source, copies.copy))}
-    return counts | _write_label_conflicts(store, images, indexed, pairs, layout.SCORED)
+    paired = [np.unique(pairs.source) for pairs in similar_above(neighbors, config.threshold)]
+    near = sum(len(np.setdiff1d(sources, copies.copy, assume_unique=True)) for sources in paired)
+    return counts | copies.counts | {"near_copies": near}
 
 
 def _write_found(
     store: Store, config: RunConfig, sources: Images, targets: Images, neighbors: Neighbors, files: PictureSet
-) -> tuple[Pairs, Pairs]:
-    """Writes the sources, and their pairs and outliers, which are returned, each in the order of its file."""
-    ranks = name_ranks(sources.names)
-    target_ranks = ranks if sources is targets else name_ranks(targets.names)
-    pairs = ordered(pairs_above(neighbors, config.threshold), ranks, target_ranks, closest_first=True)
-    outliers = ordered(outliers_below(neighbors, config.lower_threshold), ranks, target_ranks, closest_first=False)
+) -> dict[str, int]:
+    """Writes the sources, their pairs, and their outliers; returns how many there are."""
     _write_images(store, sources, files)
-    _write_pairs(store, sources, targets, pairs, outliers, files)
-    return pairs, outliers
+    order = NameOrder.of(sources.names)
+    orders = order, order if sources is targets else NameOrder.of(targets.names)
+    pairs = pairs_in_order(neighbors, config.threshold, *orders, store.scratch)
+    counts = _write_pairs(store, sources, targets, neighbors, config.threshold, pairs, files)
+    outliers = 0
+    with csv_file(store, files.of(layout.OUTLIERS_CSV), layout.PAIRS_HEADER) as write:
+        for some in outliers_in_order(neighbors, config.lower_threshold, *orders, store.scratch):
+            write([*_ends(sources, targets, some), some.value])
+            outliers += len(some)
+    return counts | {"outliers": outliers}
 
 
 def _write_images(store: Store, images: Images, files: PictureSet) -> None:
-    columns = ("size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS)
-    table = pa.table(
-        {"index": np.arange(len(images)), "filename": printable_column(images.names)}
-        | {name: images.entries[name] for name in columns}
-    )
-    if images.labels is not None:
-        table = table.append_column("label", images.labels)
-    if images.reference is not None:
-        table = table.append_column("reference", images.reference)
-    write_parquet(store, files.of(layout.IMAGES), table)
+    more = {"label": images.labels, "reference": images.reference}
+    more = {name: column for name, column in more.items() if column is not None}
+    fields = [("index", pa.int64()), ("filename", pa.large_string())]
+    fields += [(name, images.entries.schema.field(name).type) for name in _OF_ENTRIES]
+    schema = pa.schema(fields + [(name, column.type) for name, column in more.items()])
+    with parquet_file(store, files.of(layout.IMAGES), schema) as write:
+        for start in range(0, len(images), ROWS):
+            part = slice(start, start + ROWS)
+            names = printable_column(images.names[part])
+            entries = images.entries.slice(start, ROWS)
+            columns = [np.arange(start, start + len(names)), names, *(entries[name] for name in _OF_ENTRIES)]
+            write(pa.table([*columns, *(column[part] for column in more.values())], schema).combine_chunks())
 
 
 def _write_pairs(
-    store: Store, sources: Images, targets: Images, pairs: Pairs, outliers: Pairs, files: PictureSet
-) -> None:
-    """Pairs and outliers, whose sources and targets are those."""
-    columns = _columns(sources, targets, pairs)
-    write_csv(store, layout.SIMILARITY_CSV, layout.PAIRS_HEADER, columns)
-    outlier_columns = _columns(sources, targets, outliers)
-    write_csv(store, files.of(layout.OUTLIERS_CSV), layout.PAIRS_HEADER, outlier_columns)
-    ends = [printable_column(end) for end in columns[:2]]
-    write_parquet(store, layout.SIMILARITY, pa.table([*ends, pa.array(pairs.value)], layout.PAIRS_HEADER))
-
-
-def _columns(sources: Images, targets: Images, pairs: Pairs) -> list[pa.Array | pa.ChunkedArray | np.ndarray]:
-    """The names of both ends, and the values."""
-    return [sources.names.take(pa.array(pairs.source)), targets.names.take(pa.array(pairs.target)), pairs.value]
-
-
-def _write_label_conflicts(
-    store: Store, sources: Images, targets: Images, pairs: Pairs, files: PictureSet
+    store: Store,
+    sources: Images,
+    targets: Images,
+    neighbors: Neighbors,
+    threshold: float,
+    pairs: Iterator[Pairs],
+    files: PictureSet,
 ) -> dict[str, int]:
-    """The pairs whose labels differ, in their order; returns the counts of labelled images and of such pairs."""
-    name = files.of(layout.LABEL_CONFLICTS_CSV)
-    if sources.labels is None or targets.labels is None:
-        store.remove(name)
-        return {}
-    labels = sources.labels.take(pa.array(pairs.source)), targets.labels.take(pa.array(pairs.target))
-    differ = pc.fill_null(pc.not_equal(*labels), False)
-    rows = differ.to_numpy(zero_copy_only=False)
-    found = replace(pairs, source=pairs.source[rows], target=pairs.target[rows], value=pairs.value[rows])
-    told = [side.filter(differ) for side in labels]
-    write_csv(store, name, layout.LABEL_CONFLICTS_HEADER, [*_columns(sources, targets, found), *told])
-    conflicts = _distinct(found) if sources is targets else len(found)
-    return {"labelled": len(sources) - sources.labels.null_count, "label_conflicts": conflicts}
+    """similarity.csv and its twin, and the pairs whose labels differ, in the same order; returns their numbers."""
+    conflicts_csv = files.of(layout.LABEL_CONFLICTS_CSV)
+    labelled = sources.labels is not None and targets.labels is not None
+    counts = {"pairs": 0, "distinct_pairs": 0}
+    if labelled:
+        counts |= {"labelled": len(sources) - sources.labels.null_count, "label_conflicts": 0}
+    within = sources is targets
+
+    def once(some: Pairs) -> int:
+        return distinct(neighbors, some, threshold) if within else len(some)
+
+    with ExitStack() as stack:
+        csv = stack.enter_context(csv_file(store, layout.SIMILARITY_CSV, layout.PAIRS_HEADER))
+        parquet = stack.enter_context(parquet_file(store, layout.SIMILARITY, _PAIRS))
+        if labelled:
+            conflicts = stack.enter_context(csv_file(store, conflicts_csv, layout.LABEL_CONFLICTS_HEADER))
+        for some in pairs:
+            ends = _ends(sources, targets, some)
+            csv([*ends, some.value])
+            parquet(pa.table([*map(printable_column, ends), some.value], _PAIRS))
+            counts["pairs"] += len(some)
+            counts["distinct_pairs"] += once(some)
+            if labelled:
+                labels = sources.labels.take(pa.array(some.source)), targets.labels.take(pa.array(some.target))
+                differ = pc.fill_null(pc.not_equal(*labels), False)
+                conflicts([column.filter(differ) for column in (*ends, pa.array(some.value), *labels)])
+                counts["label_conflicts"] += once(some.where(differ.to_numpy(zero_copy_only=False)))
+    if not labelled:
+        store.remove(conflicts_csv)
+    return counts
 
 
-def _distinct(pairs: Pairs) -> int:
-    """(a,b) and (b,a) counted once."""
-    ends = np.sort(np.stack([pairs.source, pairs.target], axis=1), axis=1)
-    return len(np.unique(ends, axis=0))
+def _ends(sources: Images, targets: Images, pairs: Pairs) -> list[pa.Array]:
+    """The names of both."""
+    return [sources.names.take(pa.array(pairs.source)), targets.names.take(pa.array(pairs.target))]
 
 
-def _near_copies(found: Components, contents: np.ndarray) -> int:
-    """Images that one would be rid of by keeping one of each component, beside those that are exact copies."""
-    distinct = np.unique(np.stack([found.component, contents]), axis=1).shape[1]
-    return distinct - len(found.count)
+def _write_components(store: Store, found: Components) -> None:
+    with (
+        csv_file(store, layout.COMPONENTS_CSV, layout.COMPONENTS_HEADER) as csv,
+        parquet_file(store, layout.COMPONENTS, _COMPONENTS) as parquet,
+    ):
+        for start in range(0, found.n, ROWS):
+            rows = found.rows(start, min(start + ROWS, found.n))
+            n = len(rows.component)
+            pagerank = pa.nulls(n, pa.float64()) if rows.pagerank is None else _real(rows.pagerank)
+            degree = pa.nulls(n, pa.int64()) if rows.degree is None else pa.array(rows.degree)
+            columns = [np.arange(start, start + n), rows.component, pagerank, degree, rows.count, _real(rows.low)]
+            table = pa.table(columns, _COMPONENTS)
+            csv(table.columns)
+            parquet(table)
 
 
-def _write_components(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> Components:
-    edges = edges_of(similar_above(neighbors, config.ccthreshold), digest_codes(images.entries["sha256"]))
-    found = components_of(edges, len(images), pagerank=config.run_pagerank, degree=config.run_degree)
-    table = pa.table(_component_columns(found), layout.COMPONENTS_HEADER)
-    write_csv(store, layout.COMPONENTS_CSV, layout.COMPONENTS_HEADER, table.columns)
-    write_parquet(store, layout.COMPONENTS, table)
+def _write_components_info(store: Store, found: Components) -> None:
+    """The largest first, then by number: those of one image, of which there is nothing to tell, come last."""
     largest = np.argsort(-found.count, kind="stable")
-    info = [largest, found.count[largest], *(_real(values[largest]) for values in (found.mean, found.low, found.high))]
-    write_csv(store, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS_INFO_HEADER, info)
-    return found
+    with csv_file(store, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS_INFO_HEADER) as write:
+        for start in range(0, len(largest), ROWS):
+            part = largest[start : start + ROWS]
+            similarities = (_real(values[part]) for values in (found.mean, found.low, found.high))
+            write([found.number[part], found.count[part], *similarities])
+        for start in range(0, len(found), ROWS):
+            number = np.arange(start, min(start + ROWS, len(found)))
+            single = number[~np.isin(number, found.number, assume_unique=True)]
+            write([single, np.ones(len(single), np.int64), *[pa.nulls(len(single), pa.float64())] * 3])
 
 
-def _component_columns(found: Components) -> Sequence[pa.Array]:
-    n, of = len(found.component), found.component
-    pagerank = _real(found.pagerank) if found.pagerank is not None else pa.nulls(n, pa.float64())
-    degree = pa.array(found.degree) if found.degree is not None else pa.nulls(n, pa.int64())
-    return [pa.array(np.arange(n)), pa.array(of), pagerank, degree, pa.array(found.count[of]), _real(found.low[of])]
+def _near_copies(found: Components, copies: ExactCopies) -> int:
+    """Images that one would be rid of by keeping one of each component, beside those that are exact copies."""
+    alike = np.unique(np.concatenate([copies.copy, copies.of]))
+    contents = np.stack([found.component_of(alike), copies.contents(found.n)[alike]])
+    distinct = found.n - len(alike) + np.unique(contents, axis=1).shape[1]
+    return distinct - len(found)
 
 
 def _real(values: np.ndarray) -> pa.Array:

@@ -3,38 +3,33 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from os import fsdecode
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fastdup_ray import layout
-from fastdup_ray.actions.keepers import DEFAULT_RULES, Ranking, parse_rules, references
-from fastdup_ray.features import map_features
+from fastdup_ray.features import map_names
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, read_exact_copies
-from fastdup_ray.records import Pairs
 from fastdup_ray.report.findings import (
-    NO_NAMES,
-    each_once,
+    Listed,
     is_cosine,
     measure_of,
     read_config,
-    read_label_conflicts,
-    read_names,
+    read_listed,
     read_pairs,
     similarity_of_indexed,
 )
+from fastdup_ray.report.grouped import Grouped
 from fastdup_ray.report.groups import Group, Groups, most_telling
-from fastdup_ray.report.pictures import LEFT_OUT, NO_ROOM, Pictures, read_facts, why_fixed
+from fastdup_ray.report.pictures import LEFT_OUT, NO_ROOM, Pictures, map_facts
 from fastdup_ray.report.thumbnails import MAX_PIXELS
 from fastdup_ray.sealed import printable, read_json
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import read_csv
+from fastdup_ray.tables import places_of, read_csv
 
 GROUPS, ENDS_OF_CHAIN, CARD = 2_000, 4, 6
 EXACT, PAIRS, OUTLIERS, LEAKS, CONFLICTS, CHANGES, BAD, EXTREMES = 1_000, 500, 200, 500, 200, 200, 5_000, 12
@@ -64,14 +59,14 @@ LARGEST = 29_000_000
 
 @dataclass(frozen=True)
 class Contents:
-    """data: for the script. thumbnails: data URIs. values: (m,) of all pairs, each once. labels: (n,), where there are.
+    """data: for the script. thumbnails: data URIs. pairs: each once. labels: (n,), where there are.
 
     reclaim: bytes of all but one picture of each group, None where there are no groups; of exact copies alone.
     """
 
     data: dict[str, Any]
     thumbnails: list[str]
-    values: np.ndarray
+    pairs: Listed
     labels: pa.ChunkedArray | None
     reclaim: int | None
     reclaim_exact: int
@@ -86,24 +81,23 @@ def make_contents(store: Store, summary: dict[str, Any], files: PictureSet, *, t
     lists: dict[str, Any] = {}
     groups = exact = None
     if files is INDEXED:
-        exact = found.exact()
+        features_file = _features_file(summary)
+        grouped = Grouped(store, found.names, found.facts, found.copies, features_file, summary["d"])
+        exact = grouped.by_content(found.contents)
         chosen = most_telling(exact, np.zeros(len(exact)), EXACT)
         if store.exists(layout.COMPONENTS):  # not with run_cc=0
-            groups, weakest = found.components()
+            groups, weakest = grouped.by_component()
             lists["groups"] = found.cards(groups, most_telling(groups, weakest, GROUPS))
         lists["exact"] = found.cards(exact, chosen)
     else:
         lists["leakage"] = found.leakage()
-    lists["pairs"] = found.rows(found.pairs, PAIRS)
-    lists["outliers"] = found.rows(found.outliers, OUTLIERS)
+    lists["pairs"] = found.rows(found.pairs)
+    lists["outliers"] = found.rows(found.outliers)
     lists["bad"] = _bad(store, files)
     if files is INDEXED and store.exists(layout.CHANGES_CSV):
         lists["changes"] = found.changes(summary.get("changes", {}))
     if found.conflicts is not None:
-        conflicts, told = found.conflicts
-        lists["conflicts"] = found.rows(conflicts, CONFLICTS)
-        for item, labels in zip(lists["conflicts"]["items"], told, strict=False):
-            item.extend(labels)
+        lists["conflicts"] = found.rows(found.conflicts)
     if extremes := list(found.extremes()):
         lists["extremes"] = extremes
     for name, file in _FILES.items():
@@ -125,45 +119,50 @@ def make_contents(store: Store, summary: dict[str, Any], files: PictureSet, *, t
     uris = [thumbnail.data_uri for thumbnail in made.values() if thumbnail.data_uri]
     labels = found.facts["label"].slice(0, found.n) if found.conflicts is not None else None
     reclaim = groups.reclaim_all if groups else None
-    return Contents(data, uris, found.pairs.value, labels, reclaim, exact.reclaim_all if exact else 0)
+    return Contents(data, uris, found.pairs, labels, reclaim, exact.reclaim_all if exact else 0)
 
 
 class _Finished:
-    """The outputs of a run that its page is made of. names: of the n images, then of others that the files tell of."""
+    """The outputs of a run that its page is made of. names: of the n images, then of others that the page tells of."""
 
     def __init__(self, store: Store, summary: dict[str, Any], files: PictureSet):
         self.store, self.files, self.summary = store, files, summary
-        self.config = read_config(store, files)
-        own = known = read_names(store, files.of(layout.FEATURES) if files is SCORED else _features_file(summary))
-        if files is SCORED:
-            indexed = read_names(store, _features_file(read_json(store, layout.SUMMARY)))
+        self.config, within = read_config(store, files), files is INDEXED
+        own = known = map_names(store, (_features_file(summary) if within else files.of(layout.FEATURES)) + ".csv")
+        if not within:
+            indexed = map_names(store, _features_file(read_json(store, layout.SUMMARY)) + ".csv")
             known = pa.concat_arrays([own, indexed]).unique()
-        similar = layout.SIMILARITY_CSV if files is SCORED else similarity_of_indexed(store)
-        names, pairs = read_pairs(store.fetch(similar), known)
-        names, self.outliers = read_pairs(store.fetch(files.of(layout.OUTLIERS_CSV)), names)
-        self.conflicts: tuple[Pairs, list[tuple[str, str]]] | None = None
-        if store.exists(files.of(layout.LABEL_CONFLICTS_CSV)):
-            names, conflicts, told = read_label_conflicts(store.fetch(files.of(layout.LABEL_CONFLICTS_CSV)), names)
-            self.conflicts = conflicts, told
-        self.copies = read_exact_copies(store, files, names, names)
-        self.names = names
-        self.pairs = each_once(pairs) if files is INDEXED else pairs
-        self.n, self.facts = len(own), read_facts(store, files, self.names)
-        self.sha256 = self.facts["sha256"]
+        self._similar = store.fetch(similarity_of_indexed(store) if within else layout.SIMILARITY_CSV)
+        self.pairs = read_listed(self._similar, layout.PAIRS_HEADER, PAIRS, each_once=within)
+        outliers = store.fetch(files.of(layout.OUTLIERS_CSV))
+        self.outliers = read_listed(outliers, layout.PAIRS_HEADER, OUTLIERS, each_once=False)
+        self.conflicts: Listed | None = None
+        if store.exists(conflicts := files.of(layout.LABEL_CONFLICTS_CSV)):
+            header = layout.LABEL_CONFLICTS_HEADER
+            self.conflicts = read_listed(store.fetch(conflicts), header, CONFLICTS, each_once=True)
+        self.names = _with_strangers(known, [self.pairs, self.outliers, *filter(None, [self.conflicts])])
+        self.copies = read_exact_copies(store, files, self.names, self.names)
+        self.n, self.facts = len(own), map_facts(store, files, self.names)
         self.contents = self.copies.contents(len(self.names))
         self.pictures = Pictures(self.names, self.facts, self.contents)
         self.later: list[list[int]] = []
 
     def kind(self, first: int, second: int) -> str:
         """How two pictures are exact copies, or ""."""
-        if self.sha256[first].is_valid and self.sha256[first] == self.sha256[second]:
+        one, other = (self.facts["sha256"][row] for row in (first, second))
+        if one.is_valid and one == other:
             return BYTES
         return PIXELS if self.contents[first] == self.contents[second] else ""
 
-    def rows(self, pairs: Pairs, limit: int) -> dict[str, Any]:
-        """The first pairs, each as two pictures, value and kind."""
-        rows = zip(pairs.source[:limit].tolist(), pairs.target[:limit].tolist(), pairs.value.tolist(), strict=False)
-        return {"total": len(pairs), "items": [self._row(*row) for row in rows]}
+    def rows(self, listed: Listed) -> dict[str, Any]:
+        """The first pairs, each as two pictures, value, kind, and what else the file has of it."""
+        first, second = (places_of(listed.first[end], self.names).tolist() for end in ("from", "to"))
+        value, *more = (column.cast(pa.string()).to_pylist() for column in listed.first.columns[2:])
+        items = [
+            [*self._row(one, other, float(number)), *told]
+            for one, other, number, *told in zip(first, second, value, *more, strict=True)
+        ]
+        return {"total": listed.total, "items": items}
 
     def _row(self, first: int, second: int, value: float | None) -> list[Any]:
         self.pictures.want((first, second))
@@ -171,7 +170,8 @@ class _Finished:
 
     def leakage(self) -> dict[str, Any]:
         """Of each new picture its copy or its closest indexed one: exact copies first, then from the closest on."""
-        pairs, copies = self.pairs, self.copies
+        _, pairs = read_pairs(self._similar, self.names)
+        copies = self.copies
         copied = np.isin(pairs.source, copies.copy)
         ends = zip(pairs.source[copied].tolist(), pairs.target[copied].tolist(), strict=True)
         value = dict(zip(ends, pairs.value[copied].tolist(), strict=True))
@@ -187,12 +187,14 @@ class _Finished:
 
     def extremes(self) -> Iterator[dict[str, Any]]:
         """The pictures at the ends of the statistics, ties by row; none where images.parquet has no statistics."""
-        images = pq.read_table(self.store.fetch(self.files.of(layout.IMAGES)))
+        images = pq.ParquetFile(self.store.fetch(self.files.of(layout.IMAGES)))
         for title, column, direction in ENDS:
-            known = pc.is_valid(images[column]).to_numpy() if column in images.column_names else np.zeros(0, bool)
-            rows = np.flatnonzero(known)
+            if column not in images.schema_arrow.names:
+                continue
+            found = images.read([column])[column]
+            rows = np.flatnonzero(found.is_valid().to_numpy())
             if len(rows):
-                values = images[column].to_numpy()[rows]
+                values = found.to_numpy()[rows]
                 first = np.argsort(direction * values, kind="stable")[:EXTREMES]
                 self.pictures.want(rows[first].tolist())
                 items = [
@@ -207,39 +209,13 @@ class _Finished:
         kinds = table["change"].combine_chunks().dictionary_encode()
         code, kind = kinds.indices.to_numpy(), np.arange(len(kinds.dictionary))
         shown = table.take(pa.array(np.concatenate([kind[:0], *(np.flatnonzero(code == k)[:CHANGES] for k in kind)])))
-        ends = [pc.index_in(shown[name].cast(NO_NAMES.type), self.names).fill_null(-1) for name in ("from", "to")]
+        ends = [places_of(shown[name], self.names).tolist() for name in ("from", "to")]
         items = []
-        for cells, first, second in zip(shown.to_pylist(), *(end.to_pylist() for end in ends), strict=True):
+        for cells, first, second in zip(shown.to_pylist(), *ends, strict=True):
             self.pictures.want(row for row in (first, second) if row >= 0)
             numbers = [self.pictures.number(row) if row >= 0 else -1 for row in (first, second)]
             items.append([*(printable(fsdecode(cell)) for cell in cells.values()), *numbers])
         return {"total": table.num_rows, "counts": counts, "items": items}
-
-    @cached_property
-    def _of_each(self) -> tuple[Ranking, np.ndarray, np.ndarray]:
-        """Of the images: the order in which they are kept, the bytes that go with them, and their features."""
-        images, names = self.facts.slice(0, self.n), self.names.slice(0, self.n)
-        ranking = Ranking(parse_rules(DEFAULT_RULES), images, names)
-        weights = images["size"].fill_null(0).to_numpy().astype(np.int64)
-        weights[references(images)] = 0
-        inside = pc.or_(pc.match_substring(names, "!/"), pc.match_substring(names, "#t="))
-        for row in np.flatnonzero(inside.to_numpy(zero_copy_only=False)):
-            if why_fixed(fsdecode(names[row].as_py()), False):
-                weights[row] = 0
-        return ranking, weights, map_features(self.store, _features_file(self.summary), self.summary["d"])
-
-    def components(self) -> tuple[Groups, np.ndarray]:
-        """The components of two images or more, and the least similarity of the edges of each."""
-        table = pq.read_table(self.store.fetch(layout.COMPONENTS))
-        component = table["component_id"].to_numpy()
-        groups = Groups(component, *self._of_each)
-        ids, first = np.unique(component, return_index=True)
-        least = pc.fill_null(table["min_distance"], 1.0).to_numpy()[first]
-        return groups, least[np.searchsorted(ids, groups.id)]
-
-    def exact(self) -> Groups:
-        """Pictures with the same content."""
-        return Groups(self.contents[: self.n], *self._of_each)
 
     def cards(self, groups: Groups, places: list[int]) -> dict[str, Any]:
         """Groups to look at and to decide on; thumbnails first of the keepers, the closest and the least alike."""
@@ -273,6 +249,13 @@ class _Finished:
             "reason": group.reason,
             "reclaim": group.reclaim,
         }
+
+
+def _with_strangers(known: pa.Array, lists: list[Listed]) -> pa.Array:
+    """`known`, and the names that the lists have beyond them."""
+    told = pa.concat_arrays([column.chunk(0).cast(known.type) for one in lists for column in one.first.columns[:2]])
+    strangers = told.filter(pa.array(places_of(told, known) < 0)).unique()
+    return pa.concat_arrays([known, strangers]) if len(strangers) else known
 
 
 def _features_file(summary: dict[str, Any]) -> str:

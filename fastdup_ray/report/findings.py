@@ -1,7 +1,7 @@
 """Pairs and groups, read from finished outputs."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.records import Pairs
 from fastdup_ray.report.thumbnails import Album, Picture
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import read_csv
+from fastdup_ray.tables import csv_blocks, read_csv
 
 _NAMES = pa.large_binary()
 NO_NAMES = pa.nulls(0, _NAMES)  # pa.array would import pandas
@@ -107,29 +107,72 @@ def read_pairs(path: Path, names: pa.Array = NO_NAMES) -> tuple[pa.Array, Pairs]
     return _pairs_in(path, read_csv(path, layout.PAIRS_HEADER), names)
 
 
-def read_label_conflicts(path: Path, names: pa.Array) -> tuple[pa.Array, Pairs, list[tuple[str, str]]]:
-    """The same of label_conflicts.csv, each pair once, and the labels of both ends."""
-    table = read_csv(path, layout.LABEL_CONFLICTS_HEADER)
-    names, pairs = _pairs_in(path, table, names)
-    rows = _once(pairs)
-    labels = (table[name].cast(pa.string()).take(pa.array(rows)).to_pylist() for name in ("label_from", "label_to"))
-    return names, _rows_of(pairs, rows), list(zip(*labels, strict=True))
+@dataclass(frozen=True)
+class Listed:
+    """What a page tells of a list of pairs that may be long.
+
+    total: its rows. first: the first of them, as they are in the file. values, counts: (v,) the different values of all
+    rows, and how many have each.
+    """
+
+    total: int
+    first: pa.Table
+    values: np.ndarray
+    counts: np.ndarray
+
+
+def read_listed(path: Path, header: Sequence[str], limit: int, *, each_once: bool) -> Listed:
+    """Reads a list of pairs, which is sorted by value, part by part.
+
+    each_once: of (a, b) and (b, a), which have one value, the first counts alone. Raises `DamagedError`.
+    """
+    total, room = 0, limit
+    first = [pa.table([pa.array([], pa.binary())] * len(header), header)]
+    counted = [(np.empty(0), np.empty(0, np.int64))]
+    for rows in _with_whole_values(csv_blocks(path, header)):
+        if each_once:
+            rows = rows.take(pa.array(_once(_pairs_in(path, rows, NO_NAMES)[1])))
+        total += len(rows)
+        if room > 0:
+            first.append(rows.slice(0, room))
+            room -= len(rows)
+        counted.append(np.unique(_values(path, rows), return_counts=True))
+    values, counts = map(np.concatenate, zip(*counted, strict=True))
+    return Listed(total, pa.concat_tables(first).combine_chunks(), values, counts)
+
+
+def _with_whole_values(blocks: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows, cut only where a value is followed by another."""
+    held: list[pa.RecordBatch] = []
+    for block in blocks:
+        text = block["distance"]
+        others = np.flatnonzero(pc.not_equal(text, text[-1]).to_numpy(False)) if len(block) else ()
+        cut = others[-1] + 1 if len(others) else 0
+        if cut or (held and len(block) and held[-1]["distance"][-1] != text[-1]):
+            yield pa.Table.from_batches([*held, block.slice(0, cut)])
+            held = []
+        held.append(block.slice(cut))
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def _pairs_in(path: Path, table: pa.Table, names: pa.Array) -> tuple[pa.Array, Pairs]:
     columns = [table[name].cast(_NAMES).combine_chunks() for name in ("from", "to")]
     codes = pc.dictionary_encode(pa.concat_arrays([names, *columns]))
     source, target = np.split(codes.indices.to_numpy()[len(names) :].astype(np.int64), 2)
+    return codes.dictionary, Pairs(source, target, _values(path, table))
+
+
+def _values(path: Path, table: pa.Table) -> np.ndarray:
     try:
-        value = table["distance"].cast(pa.string()).cast(pa.float64()).to_numpy()
+        return table["distance"].cast(pa.string()).cast(pa.float64()).to_numpy()
     except pa.ArrowInvalid:
         raise DamagedError(f"{path} is damaged: the column distance should hold numbers only.") from None
-    return codes.dictionary, Pairs(source, target, value)
 
 
 def each_once(pairs: Pairs) -> Pairs:
     """The first of (a, b) and (b, a), where both are there, in the order of the file."""
-    return _rows_of(pairs, _once(pairs))
+    return pairs.where(_once(pairs))
 
 
 def _once(pairs: Pairs) -> np.ndarray:
@@ -137,10 +180,6 @@ def _once(pairs: Pairs) -> np.ndarray:
     low, high = np.minimum(pairs.source, pairs.target), np.maximum(pairs.source, pairs.target)
     _, first = np.unique(low * (high.max(initial=0) + 1) + high, return_index=True)
     return np.sort(first)
-
-
-def _rows_of(pairs: Pairs, rows: np.ndarray) -> Pairs:
-    return Pairs(pairs.source[rows], pairs.target[rows], pairs.value[rows])
 
 
 def read_contents(store: Store, files: PictureSet, names: pa.Array) -> np.ndarray:

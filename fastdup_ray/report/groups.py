@@ -33,15 +33,18 @@ class Group:
 
 
 class Groups:
-    """n pictures, of which those with one number belong together; here are those of two pictures or more, c of them.
+    """Pictures, of which those with one number belong together; here are those of two pictures or more, c of them.
 
-    number: (n,) int64. weights: (n,) int64, the bytes that are saved where a picture goes. features: (n, d) float32.
+    rows: (m,) int64, which pictures these are. number: (m,) int64. ranking: of the m. weights: (m,) int64, the bytes
+    that are saved where one goes. features: (n, d) float32, of all n pictures.
 
     id, count, reclaim: (c,) int64, by rising id: the number, its pictures, the weights of all but the keeper.
     """
 
-    def __init__(self, number: np.ndarray, ranking: Ranking, weights: np.ndarray, features: np.ndarray):
-        self._ranking, self._features = ranking, features
+    def __init__(
+        self, rows: np.ndarray, number: np.ndarray, ranking: Ranking, weights: np.ndarray, features: np.ndarray
+    ):
+        self._rows, self._ranking, self._features = rows, ranking, features
         order = np.lexsort((ranking.rank, number))
         ids, first, count = np.unique(number[order], return_index=True, return_counts=True)
         weights = weights[order]
@@ -64,8 +67,9 @@ class Groups:
             members = self._order[first : first + self.count[place]]
             yield self._group(int(self.id[place]), members, int(self.reclaim[place]))
 
-    def _group(self, id_: int, members: np.ndarray, reclaim: int) -> Group:
-        reason = self._ranking.why_kept(members).text
+    def _group(self, id_: int, places: np.ndarray, reclaim: int) -> Group:
+        """places: among the m pictures, the keeper first."""
+        reason, members = self._ranking.why_kept(places).text, self._rows[places]
         similarity = self._with_keeper(members)
         order = np.concatenate([[0], 1 + np.argsort(-similarity[1:], kind="stable")])
         members, similarity = members[order], similarity[order]
@@ -99,6 +103,6 @@ def most_telling(groups: Groups, weakest_link: np.ndarray, limit: int) -> list[i
     if len(groups) <= limit:
         return largest.tolist()
     orders = (largest, np.argsort(-groups.reclaim, kind="stable"), np.argsort(weakest_link, kind="stable"))
-    taken = dict.fromkeys(int(place) for places in zip(*orders, strict=True) for place in places)
-    chosen = set(list(taken)[:limit])
-    return [place for place in largest.tolist() if place in chosen]
+    first = zip(*(order[:limit].tolist() for order in orders), strict=True)
+    taken = dict.fromkeys(place for places in first for place in places)
+    return largest[np.isin(largest, list(taken)[:limit])].tolist()

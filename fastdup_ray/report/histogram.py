@@ -39,15 +39,15 @@ class Histogram:
     step: float = 100 / BINS
 
 
-def make_histogram(values: np.ndarray, marks: Mapping[str, float]) -> Histogram:
-    """values: (m,), m > 0. marks: name -> value of lines to draw."""
+def make_histogram(values: np.ndarray, counts: np.ndarray, marks: Mapping[str, float]) -> Histogram:
+    """values, counts: (v,), v > 0, how many pairs have each value. marks: name -> value of lines to draw."""
     everything = [float(values.min()), float(values.max()), *marks.values()]
     low, high = min(everything), max(everything)
     if low == high:
         low -= 0.01
     edges = np.linspace(low, high, BINS + 1)
-    counts, _ = np.histogram(values, edges)
-    most = int(counts.max())
+    pairs, _ = np.histogram(values, edges, weights=counts)
+    most = int(pairs.max())
     bars = [
         Bar(
             round(100 * bar / BINS, 3),
@@ -56,7 +56,7 @@ def make_histogram(values: np.ndarray, marks: Mapping[str, float]) -> Histogram:
             float(edges[bar + 1]),
             f"{edges[bar]:.3f} to {edges[bar + 1]:.3f}: {count:,}",
         )
-        for bar, count in enumerate(counts.tolist())
+        for bar, count in enumerate(pairs.tolist())
         if count
     ]
     places = [

@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from fastdup_ray import layout
 from fastdup_ray.actions.plan import BY_HAND, JSON_FORMAT
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.report.contents import Contents, make_contents
-from fastdup_ray.report.findings import is_cosine, measure_of, read_config
+from fastdup_ray.report.findings import Listed, is_cosine, measure_of, read_config
 from fastdup_ray.report.histogram import Histogram, make_histogram
 from fastdup_ray.report.rendering import INVISIBLE, in_bytes, render
 from fastdup_ray.storage import Store
@@ -83,8 +82,8 @@ def _told(contents: Contents, config: dict[str, Any], summary: dict[str, Any], f
         "tiles": list(_tiles(counts, contents)),
         "sentence": " · ".join(_sentence(asked, summary)),
         "warnings": summary.get("warnings", []),
-        "histogram": _histogram(contents.values, asked) if len(contents.values) else None,
-        "pairs": len(contents.values),
+        "histogram": _histogram(contents.pairs, asked) if contents.pairs.total else None,
+        "pairs": contents.pairs.total,
         "measure": measure_of(config),
         "tables": list(_tables(config, summary, contents.labels)),
         "version": summary.get("version", ""),
@@ -121,10 +120,11 @@ def _sentence(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
         yield f"{sum(seconds.values()):,.1f} seconds"
 
 
-def _histogram(values: np.ndarray, config: dict[str, Any]) -> Histogram:
+def _histogram(pairs: Listed, config: dict[str, Any]) -> Histogram:
     """The thresholds are cosines, so they can be drawn among cosines only."""
     names = ("threshold", "ccthreshold") if is_cosine(config) else ()
-    return make_histogram(values, {name: config[name] for name in names if name in config})
+    marks = {name: config[name] for name in names if name in config}
+    return make_histogram(pairs.values, pairs.counts, marks)
 
 
 def _tables(

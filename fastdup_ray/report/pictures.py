@@ -16,7 +16,7 @@ from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.report.thumbnails import Album, Thumbnail
 from fastdup_ray.sealed import printable
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import printable_column
+from fastdup_ray.tables import ROWS, map_table, printable_column, rows_at
 
 FACTS = ("size", "mtime_or_etag", "sha256", "width", "height", "format", "label", "reference")
 
@@ -26,23 +26,31 @@ MOST = 6_000
 SIDES = {480: 16_500, 400: 13_500, 320: 10_200, 256: 7_600, 200: 5_300, 160: 3_700}
 """Pixels of the longer side -> characters that such a thumbnail takes (mean of 135 photographs, in base64)."""
 
+_NAME = ["filename"]
+
 NO_ROOM = "no thumbnail on this page"
 LEFT_OUT = "thumbnails were left out of this page"
 
 
-def read_facts(store: Store, files: PictureSet, names: pa.Array) -> pa.Table:
+def map_facts(store: Store, files: PictureSet, names: pa.Array) -> pa.Table:
     """`FACTS` of each of `names`, (n,) raw: the images of the set `files` in their order, then others, of the index.
 
-    Null where nothing is known.
+    Null where nothing is known. Mapped: what is not asked for is not held.
     """
-    own = pq.read_table(store.fetch(files.of(layout.IMAGES)))
-    tables = [own]
-    if len(names) > own.num_rows:
-        indexed = own if files is INDEXED else pq.read_table(store.fetch(layout.IMAGES))
-        others = printable_column(names.slice(own.num_rows)).cast(pa.large_string())
-        tables.append(indexed.take(pc.index_in(others, indexed["filename"].cast(pa.large_string()).combine_chunks())))
-    parts = [table.select([name for name in FACTS if name in table.column_names]) for table in tables]
-    return pa.concat_tables(parts, promote_options="default").combine_chunks()
+    tables = [_map_images(store, files)]
+    if len(names) > (own := len(tables[0])):
+        indexed = tables[0] if files is INDEXED else _map_images(store, INDEXED)
+        others, known = printable_column(names.slice(own)), pq.read_table(store.fetch(layout.IMAGES), columns=_NAME)
+        tables.append(indexed.take(pc.index_in(others, known["filename"].cast(pa.large_string()).combine_chunks())))
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _map_images(store: Store, files: PictureSet) -> pa.Table:
+    images = pq.ParquetFile(store.fetch(files.of(layout.IMAGES)))
+    columns = [name for name in FACTS if name in images.schema_arrow.names]
+    schema = pa.schema([images.schema_arrow.field(name) for name in columns])
+    blocks = (pa.Table.from_batches([batch]) for batch in images.iter_batches(ROWS, columns=columns))
+    return map_table((block.select(columns) for block in blocks), schema, store.scratch())
 
 
 def why_fixed(name: str, is_reference: bool) -> str:
@@ -55,7 +63,7 @@ def why_fixed(name: str, is_reference: bool) -> str:
 class Pictures:
     """Gives the pictures of a page their numbers, in the order in which they are first asked for.
 
-    names: (n,) raw. facts: `read_facts`. same: (n,) the row of the picture whose thumbnail stands for this one, too.
+    names: (n,) raw. facts: `map_facts`. same: (n,) the row of the picture whose thumbnail stands for this one, too.
     """
 
     def __init__(self, names: pa.Array, facts: pa.Table, same: np.ndarray):
@@ -101,7 +109,7 @@ class Pictures:
         """
         rows = list(self._numbers)
         names = [os.fsdecode(name) for name in self._names.take(pa.array(rows, pa.int64())).to_pylist()]
-        facts = self._facts.take(pa.array(rows, pa.int64())).to_pylist()
+        facts = rows_at(self._facts, np.array(rows, np.int64)).to_pylist()
         folders: dict[str, int] = {}
         columns: dict[str, list[Any]] = {"row": rows, "folder": [], "base": []}
         for name in names:

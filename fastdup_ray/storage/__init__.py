@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from fastdup_ray.s3 import absolute, is_s3
 from fastdup_ray.storage.local import LocalStore
@@ -23,6 +23,9 @@ class Store(Protocol):
 
     def create(self, name: str) -> AbstractContextManager[Path]:
         """A local path to write to. On a clean exit its content stands under `name` as a whole; else nothing does."""
+
+    def scratch(self) -> IO[bytes]:
+        """An empty file without a name, on a local disk: it is gone when it is closed, or with its process."""
 
     def fetch(self, name: str) -> Path:
         """A local path to read `name` from; raises `FileNotFoundError`."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 PREFIX = "fastdup_ray-"
 BUDGET = 4 << 30
@@ -43,6 +44,10 @@ class Cache:
             yield path
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def scratch(self) -> IO[bytes]:
+        """An empty file without a name."""
+        return tempfile.TemporaryFile(dir=self._root)
 
     def keep(self, path: Path, name: str, etag: str) -> Path:
         """Takes a temporary file in as the copy of `name` with that ETag; returns its path from now on."""

@@ -4,10 +4,12 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from fastdup_ray.errors import LockedError, WorkDirError
 from fastdup_ray.storage.owner import owner, told
@@ -47,6 +49,9 @@ class LocalStore:
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()
+
+    def scratch(self) -> IO[bytes]:
+        return tempfile.TemporaryFile(dir=self.root)
 
     def fetch(self, name: str) -> Path:
         path = self.root / name

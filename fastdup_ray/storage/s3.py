@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import IO
 
 from fastdup_ray import s3
 from fastdup_ray.errors import WorkDirError
@@ -37,6 +38,9 @@ class S3Store:
                     held.check()
                 s3.client().upload_file(os.fspath(path), self._bucket, self._prefix + name)
                 cache().keep(path, name, s3.client().head_object(**self._object(name))["ETag"])
+
+    def scratch(self) -> IO[bytes]:
+        return cache().scratch()
 
     def fetch(self, name: str) -> Path:
         with self._told(name):

@@ -1,4 +1,9 @@
-"""Pairs, outliers and the graph."""
+"""Pairs, outliers and the graph; what is done block by block is the same whatever a block holds."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, pairwise
 
 import networkx as nx
 import numpy as np
@@ -7,15 +12,58 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastdup_ray.analysis import components
-from fastdup_ray.analysis.components import Components, components_of, edges_of
-from fastdup_ray.analysis.pairs import name_ranks, ordered, outliers_below, pairs_above
+from fastdup_ray import records
+from fastdup_ray.analysis import components, edges, pairs, sorting
+from fastdup_ray.analysis.components import Components, Rows, components_of
+from fastdup_ray.analysis.edges import edges_of, edges_within
+from fastdup_ray.analysis.pairs import (
+    NameOrder,
+    distinct,
+    name_ranks,
+    ordered,
+    outliers_in_order,
+    pairs_in_order,
+    similar_above,
+)
+from fastdup_ray.analysis.sorting import in_order
 from fastdup_ray.records import Neighbors, Pairs
+
+SIZES = st.sampled_from([1, 7, 1 << 20])
+"""Of a block, a sorted run, a part: each can be all there is, and none is."""
+
+
+@contextmanager
+def blocks_of(cells: int, run: int, part: int) -> Iterator[pytest.MonkeyPatch]:
+    """Work is done in such blocks."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (records, pairs):
+            patch.setattr(module, "CELLS", cells)
+        patch.setattr(edges, "BLOCK", cells)
+        patch.setattr(sorting, "RUN", run)
+        patch.setattr(sorting, "PART", part)
+        yield patch
 
 
 def neighbors(similarity: list[list[float]], indices: list[list[int]]) -> Neighbors:
     cosines = np.array(similarity, np.float64)
     return Neighbors(cosines, np.array(indices, np.int64), {}, cosines, "cosine")
+
+
+def as_one(blocks: Iterable[Pairs]) -> Pairs:
+    blocks = [Pairs(*np.empty((3, 0), np.int64)), *blocks]
+    source, target, value = ([getattr(one, name) for one in blocks] for name in ("source", "target", "value"))
+    return Pairs(np.concatenate(source), np.concatenate(target), np.concatenate(value))
+
+
+IN_ORDER = NameOrder(), NameOrder(), tempfile.TemporaryFile
+
+
+def pairs_above(found: Neighbors, threshold: float) -> Pairs:
+    return as_one(pairs_in_order(found, threshold, *IN_ORDER))
+
+
+def outliers_below(found: Neighbors, threshold: float) -> Pairs:
+    return as_one(outliers_in_order(found, threshold, *IN_ORDER))
 
 
 def triples(pairs: Pairs) -> list[tuple[int, int, float]]:
@@ -32,7 +80,7 @@ def pairs_of(*edges: tuple[int, int, float]) -> Pairs:
 
 def test_a_pair_is_strictly_above_the_threshold():
     found = neighbors([[0.850001, 0.85], [0.85, 0.849999], [1.0, 0.2]], [[1, 2], [0, 2], [0, 1]])
-    assert triples(pairs_above(found, 0.85)) == [(0, 1, 0.850001), (2, 0, 1.0)]
+    assert triples(pairs_above(found, 0.85)) == [(2, 0, 1.0), (0, 1, 0.850001)]
 
 
 def test_nothing_is_above_one():
@@ -45,7 +93,7 @@ def test_a_place_without_a_neighbour_is_no_pair():
 
 def test_an_outlier_is_what_has_its_closest_below_the_lower_threshold():
     found = neighbors([[0.3, 0.1], [0.299999, 0.1], [0.9, 0.1], [-0.5, -0.6]], [[1, 2], [0, 2], [3, 1], [2, 0]])
-    assert triples(outliers_below(found, 0.3)) == [(1, 0, 0.299999), (3, 2, -0.5)]
+    assert triples(outliers_below(found, 0.3)) == [(3, 2, -0.5), (1, 0, 0.299999)]
 
 
 def test_an_image_without_a_neighbour_is_no_outlier():
@@ -71,35 +119,129 @@ def test_pairs_are_ordered_by_similarity_then_by_from_then_by_to(closest_first):
     assert triples(ordered(given, ranks, closest_first=closest_first)) == expected
 
 
+@given(drawn=st.lists(st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 5))), run=SIZES, part=SIZES)
+def test_numbers_come_in_order_and_in_even_parts(drawn, run, part):
+    with blocks_of(1, run, part):
+        found = list(in_order((np.array(block, np.int64) for block in drawn), tempfile.TemporaryFile))
+    assert [int(number) for block in found for number in block] == sorted(chain.from_iterable(drawn))
+    assert {len(block) for block in found[:-1]} <= {part}
+    assert all(0 < len(block) <= part for block in found)
+
+
+def test_what_is_merged_at_a_time_is_bounded_by_the_runs_and_a_part(monkeypatch):
+    merged = []
+    monkeypatch.setattr(sorting, "RUN", 1000)
+    monkeypatch.setattr(sorting, "PART", 10)
+    monkeypatch.setattr(sorting, "_evenly", lambda blocks: merged.extend(map(len, blocks)))
+    in_order((np.arange(start, 9999, 10) for start in range(10)), tempfile.TemporaryFile)
+    assert sum(merged) == 9999
+    assert max(merged) <= 10 * 10
+
+
+@st.composite
+def found_neighbors(draw) -> tuple[Neighbors, list[bytes]]:
+    """Few values, so that many are equal; some rows have fewer neighbours; names in any order, of any bytes."""
+    n, k = draw(st.integers(1, 12)), draw(st.integers(1, 4))
+    metric = draw(st.sampled_from(["cosine", "euclidean"]))
+    cosines = st.sampled_from([0.3, 0.85, 0.850001, 0.999999, 1.0, -0.000001])
+    indices, similarity = np.full((n, k), -1), np.full((n, k), np.nan)
+    for row in range(n):
+        others = draw(
+            st.lists(st.integers(0, n - 1).filter(lambda other, row=row: other != row), unique=True, max_size=k)
+        )
+        values = sorted(draw(st.lists(cosines, min_size=len(others), max_size=len(others))), reverse=True)
+        indices[row, : len(others)], similarity[row, : len(others)] = others, values
+    distance = similarity if metric == "cosine" else np.round(np.sqrt(2 - 2 * similarity), 6)
+    names = draw(st.lists(st.binary(min_size=1, max_size=3), min_size=n, max_size=n, unique=True))
+    return Neighbors(similarity, indices, {}, distance, metric), sorted(names) if draw(st.booleans()) else names
+
+
+@given(drawn=found_neighbors(), cells=SIZES, run=SIZES, part=SIZES)
+def test_pairs_and_outliers_are_sorted_as_in_memory_whatever_a_block_holds(drawn, cells, run, part):
+    found, names = drawn
+    names = pa.array(names, pa.large_binary())
+    ranks = name_ranks(names)
+    with blocks_of(cells, run, part):
+        order = NameOrder.of(names)
+        told = list(pairs_in_order(found, 0.85, order, order, tempfile.TemporaryFile))
+        strange = list(outliers_in_order(found, 0.85, order, order, tempfile.TemporaryFile))
+        similar = list(similar_above(found, 0.85))
+        once = sum(distinct(found, block, 0.85) for block in similar)
+    for blocks, columns, closest_first in ((told, slice(None), True), (strange, slice(0, 1), False)):
+        cosine = found.similarity[:, columns]
+        source, place = np.nonzero(cosine > 0.85 if closest_first else cosine < 0.85)
+        ends = source, found.indices[source, place], found.distance[source, place]
+        expected = ordered(Pairs(*ends, found.metric != "cosine"), ranks, closest_first=closest_first)
+        assert triples(as_one(blocks)) == triples(expected)
+        assert all(block.less_is_closer == expected.less_is_closer for block in blocks)
+    source, place = np.nonzero(found.similarity > 0.85)
+    assert triples(as_one(similar)) == list(
+        zip(
+            source.tolist(),
+            found.indices[source, place].tolist(),
+            found.similarity[source, place].tolist(),
+            strict=True,
+        )
+    )
+    assert once == len({frozenset(pair[:2]) for pair in triples(as_one(told))})
+
+
+def test_more_than_63_bits_can_number_is_refused_rather_than_mistaken():
+    n = 1 << 20
+    far = np.broadcast_to(np.array([[0.0], [2.0**40]]), (2, n))
+    found = Neighbors(np.ones((2, n)), np.broadcast_to(np.array([[1], [0]]), (2, n)), {}, far, "manhattan")
+    with pytest.raises(OverflowError, match="63 bits"):
+        list(pairs_in_order(found, 0, *IN_ORDER))
+
+
 # --- edges ------------------------------------------------------------------------------------------------------------
 
 
-def edges(pairs: Pairs, digests) -> list[tuple[int, int, float]]:
+def edges_with(pairs: Pairs, digests) -> list[tuple[int, int, float]]:
     found = edges_of(pairs, np.array(digests))
     return list(zip(found.low.tolist(), found.high.tolist(), found.similarity.tolist(), strict=True))
 
 
 def test_a_pair_in_both_directions_is_one_edge():
-    assert edges(pairs_of((0, 1, 0.97), (1, 0, 0.97), (2, 1, 0.99)), [0, 1, 2]) == [(0, 1, 0.97), (1, 2, 0.99)]
+    assert edges_with(pairs_of((0, 1, 0.97), (1, 0, 0.97), (2, 1, 0.99)), [0, 1, 2]) == [(0, 1, 0.97), (1, 2, 0.99)]
 
 
 def test_byte_identical_files_are_joined_though_neither_found_the_other():
-    assert edges(pairs_of(), [7, 5, 7, 7, 5]) == [(0, 2, 1.0), (0, 3, 1.0), (1, 4, 1.0)]
+    assert edges_with(pairs_of(), [7, 5, 7, 7, 5]) == [(0, 2, 1.0), (0, 3, 1.0), (1, 4, 1.0)]
 
 
 def test_byte_identical_files_that_found_each_other_are_one_edge():
-    assert edges(pairs_of((0, 1, 1.0), (1, 0, 1.0)), [7, 7]) == [(0, 1, 1.0)]
+    assert edges_with(pairs_of((0, 1, 1.0), (1, 0, 1.0)), [7, 7]) == [(0, 1, 1.0)]
 
 
 def test_files_without_a_copy_are_not_joined():
-    assert edges(pairs_of(), [0, 1, 2]) == []
+    assert edges_with(pairs_of(), [0, 1, 2]) == []
+
+
+@given(drawn=found_neighbors(), data=st.data(), cells=SIZES, run=SIZES, part=SIZES)
+def test_edges_from_neighbours_are_those_of_the_pairs_whatever_a_block_holds(drawn, data, cells, run, part):
+    found, _ = drawn
+    n = len(found)
+    digests = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
+    first = np.array([digests.tolist().index(digest) for digest in digests])
+    first[data.draw(st.lists(st.sampled_from(np.flatnonzero(np.bincount(first, minlength=n) < 2)), max_size=3))] = -1
+    expected = edges_of(as_one(similar_above(found, 0.85)), np.where(first < 0, n + np.arange(n), first))
+    with blocks_of(cells, run, part):
+        streamed = edges_within(found, 0.85, first, tempfile.TemporaryFile)
+    for name in ("low", "high", "similarity"):
+        assert getattr(streamed, name).tolist() == getattr(expected, name).tolist()
 
 
 # --- components -------------------------------------------------------------------------------------------------------
 
 
-def graph(n: int, *pairs: tuple[int, int, float], pagerank: bool = True, degree: bool = True) -> Components:
-    return components_of(edges_of(pairs_of(*pairs), np.arange(n)), n, pagerank=pagerank, degree=degree)
+def components_among(n: int, *pairs: tuple[int, int, float], **asked: bool) -> Components:
+    return components_of(edges_of(pairs_of(*pairs), np.arange(n)), n, **{"pagerank": True, "degree": True} | asked)
+
+
+def graph(n: int, *pairs: tuple[int, int, float], **asked: bool) -> Rows:
+    """What is known of all images."""
+    return components_among(n, *pairs, **asked).rows(0, n)
 
 
 def test_components_are_numbered_by_their_first_image():
@@ -108,18 +250,21 @@ def test_components_are_numbered_by_their_first_image():
 
 
 def test_the_numbers_of_components_do_not_hang_on_who_finds_them(monkeypatch):
-    monkeypatch.setattr(components, "_by_networkx", lambda *_: (np.array([7, 2, 7, 9, 2]), None))
-    found = graph(5, pagerank=False)
+    monkeypatch.setattr(components, "_by_networkx", lambda *_: (np.array([7, 2, 7, 2]), None))
+    found = graph(5, (0, 2, 0.97), (1, 4, 0.97), pagerank=False)
     assert found.component.tolist() == [0, 1, 0, 2, 1]
-    assert found.count.tolist() == [2, 2, 1]
+    assert found.count.tolist() == [2, 2, 2, 1, 2]
 
 
 def test_a_component_has_the_number_of_its_images_and_the_similarities_of_its_edges():
-    found = graph(5, (0, 1, 0.97), (1, 2, 0.99), (0, 2, 0.98))
-    assert found.count.tolist() == [3, 1, 1]
+    found = components_among(5, (1, 2, 0.97), (2, 3, 0.99), (1, 3, 0.98))
+    assert (len(found), found.number.tolist(), found.count.tolist()) == (3, [1], [3])
     assert found.mean[0] == pytest.approx(0.98)
     assert (found.low[0], found.high[0]) == (0.97, 0.99)
-    assert np.isnan([found.mean[1:], found.low[1:], found.high[1:]]).all()
+    rows = found.rows(0, 5)
+    assert rows.count.tolist() == [1, 3, 3, 3, 1]
+    assert rows.low[1:4].tolist() == [0.97] * 3
+    assert np.isnan(rows.low[[0, 4]]).all()
 
 
 def test_the_degree_of_an_image_is_the_number_of_its_edges():
@@ -160,31 +305,53 @@ def random_graphs(draw) -> tuple[int, list[tuple[int, int, float]]]:
     return n, [pair for pair in drawn if pair[0] != pair[1]]
 
 
-@given(drawn=random_graphs())
-def test_networkx_and_scipy_agree(drawn):
+@given(drawn=random_graphs(), cells=SIZES)
+def test_networkx_and_scipy_agree_whatever_a_block_holds(drawn, cells):
     n, pairs = drawn
     found = []
     for limit in (10**9, -1):
-        with pytest.MonkeyPatch.context() as patch:
+        with blocks_of(cells, 7, 7) as patch:
             patch.setattr(components, "NETWORKX_UP_TO", limit)
-            found.append(graph(n, *pairs))
+            found.append(components_among(n, *pairs))
     one, other = found
-    assert one.component.tolist() == other.component.tolist()
-    assert one.degree.tolist() == other.degree.tolist()
-    assert one.pagerank == pytest.approx(other.pagerank, abs=1e-7)
-    assert one.mean.tobytes() == other.mean.tobytes()
+    assert one.rows(0, n).component.tolist() == other.rows(0, n).component.tolist()
+    assert one.rows(0, n).degree.tolist() == other.rows(0, n).degree.tolist()
+    assert one.rows(0, n).pagerank == pytest.approx(other.rows(0, n).pagerank, abs=1e-7)
+    for name in ("mean", "low", "high"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+
+
+@given(drawn=random_graphs(), data=st.data())
+def test_what_is_known_of_some_images_is_part_of_what_is_known_of_all(drawn, data):
+    n, pairs = drawn
+    found = components_among(n, *pairs)
+    start, stop = sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n))))
+    for column, whole in zip(found.rows(start, stop), found.rows(0, n), strict=True):
+        assert column.tobytes() == whole[start:stop].tobytes()
+    some = np.array(data.draw(st.lists(st.integers(0, n - 1))), np.int64)
+    assert found.component_of(some).tolist() == found.rows(0, n).component[some].tolist()
 
 
 @given(drawn=random_graphs())
 def test_components_are_those_of_the_graph(drawn):
     n, pairs = drawn
-    found = graph(n, *pairs)
+    components, found = components_among(n, *pairs), graph(n, *pairs)
     reference = nx.Graph()
     reference.add_nodes_from(range(n))
     reference.add_edges_from(pair[:2] for pair in pairs)
     parts = sorted(sorted(part) for part in nx.connected_components(reference))
     assert [np.flatnonzero(found.component == number).tolist() for number in range(len(parts))] == parts
-    assert found.count.tolist() == [len(part) for part in parts]
+    assert components.number.tolist() == [number for number, part in enumerate(parts) if len(part) > 1]
+    assert components.count.tolist() == [len(part) for part in parts if len(part) > 1]
+    assert len(components) == len(parts)
     assert found.degree.tolist() == [reference.degree[image] for image in range(n)]
     ranks = nx.pagerank(reference, tol=1e-12, max_iter=1000)
     assert found.pagerank / n == pytest.approx([ranks[image] for image in range(n)], abs=1e-7)
+
+
+def test_a_chain_through_all_blocks_is_one_component(monkeypatch):
+    monkeypatch.setattr(components, "NETWORKX_UP_TO", -1)
+    links = np.random.default_rng(1).permutation(300).tolist()
+    for block in (1, 7, 299):
+        monkeypatch.setattr(edges, "BLOCK", block)
+        assert set(graph(300, *((a, b, 0.97) for a, b in pairwise(links)), pagerank=False).component) == {0}

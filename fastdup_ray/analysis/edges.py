@@ -1,0 +1,94 @@
+"""The edges of the graph of similar images: sorted, each once, as many as there are."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fastdup_ray.analysis.pairs import cosine_of, similar_above
+from fastdup_ray.analysis.sorting import Scratch, in_order, written
+from fastdup_ray.records import CELLS, Neighbors, Pairs
+
+BLOCK = CELLS
+"""Edges that are looked at at a time."""
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Undirected, each once, sorted: low < high, (m,) int64 images; similarity: (m,) float64."""
+
+    low: np.ndarray
+    high: np.ndarray
+    similarity: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.low)
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Low, high and similarity of some at a time."""
+        for start in range(0, len(self), BLOCK):
+            yield tuple(np.asarray(array[start : start + BLOCK]) for array in (self.low, self.high, self.similarity))
+
+
+def digest_codes(sha256: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """(n,) int64: equal numbers for byte-identical files; a number of its own where the digest is not known."""
+    codes = pc.dictionary_encode(pa.chunked_array(sha256).combine_chunks()).indices
+    own = np.arange(len(codes)) + len(codes)
+    return np.where(pc.is_null(codes).to_numpy(zero_copy_only=False), own, codes.fill_null(0).to_numpy())
+
+
+def edges_of(pairs: Pairs, digests: np.ndarray) -> Edges:
+    """Edges of similar pairs, and of byte-identical files whether they found each other as neighbours or not.
+
+    digests: (n,) integers, equal for images with the same bytes. Each file is joined to the first of its like.
+    """
+    _, first, group = np.unique(digests, return_index=True, return_inverse=True)
+    copies = np.flatnonzero(first[group] != np.arange(len(digests)))
+    ends = np.stack(
+        [np.concatenate([pairs.source, first[group[copies]]]), np.concatenate([pairs.target, copies])]
+    ).astype(np.int64)
+    similarity = np.concatenate([pairs.value, np.ones(len(copies))])
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    order = np.lexsort((-similarity, high, low))
+    low, high, similarity = low[order], high[order], similarity[order]
+    keep = np.ones(len(low), bool)
+    keep[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+    return Edges(low[keep], high[keep], similarity[keep])
+
+
+def edges_within(neighbors: Neighbors, threshold: float, first_of_bytes: np.ndarray, scratch: Scratch) -> Edges:
+    """The same of all neighbours with a cosine strictly above `threshold`, whatever their number is.
+
+    first_of_bytes: (n,) int64, the first image with the same bytes, itself or -1 where there is none.
+    """
+    low, high, similarity = scratch(), scratch(), scratch()
+    for block in _each_once(in_order(_numbers(neighbors, threshold, first_of_bytes), scratch)):
+        ends = np.divmod(block, len(neighbors))
+        value = np.maximum(cosine_of(neighbors, *ends), cosine_of(neighbors, *ends[::-1]))
+        value[first_of_bytes[ends[1]] == ends[0]] = 1.0
+        for file, column in zip((low, high, similarity), (*ends, value), strict=True):
+            file.write(column)
+    return Edges(
+        *(written([], dtype, file) for dtype, file in ((np.int64, low), (np.int64, high), (float, similarity)))
+    )
+
+
+def _numbers(neighbors: Neighbors, threshold: float, first_of_bytes: np.ndarray) -> Iterator[np.ndarray]:
+    """A number for each edge, once or twice, by which they are sorted: by low, then by high."""
+    n = len(neighbors)
+    for pairs in similar_above(neighbors, threshold):
+        yield np.minimum(pairs.source, pairs.target) * n + np.maximum(pairs.source, pairs.target)
+    for start in range(0, n, BLOCK):
+        first = first_of_bytes[start : start + BLOCK]
+        copies = np.flatnonzero((first >= 0) & (first != np.arange(start, start + len(first))))
+        yield first[copies] * n + start + copies
+
+
+def _each_once(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """blocks: of rising numbers."""
+    last = -1
+    for block in blocks:
+        yield block[np.diff(block, prepend=last) > 0]
+        last = block[-1]

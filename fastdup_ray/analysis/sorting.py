@@ -1,0 +1,73 @@
+"""Sorting more numbers than there is memory for."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO
+
+import numpy as np
+
+RUN = 1 << 25
+"""Numbers that are sorted in memory at a time: 256 MB."""
+
+PART = 1 << 17
+"""Numbers that are given at a time."""
+
+Scratch = Callable[[], IO[bytes]]
+"""Gives an empty file that is gone when it is closed."""
+
+
+def in_order(blocks: Iterable[np.ndarray], scratch: Scratch) -> Iterator[np.ndarray]:
+    """All numbers of the blocks, (b,) int64 each, from the least on, in parts of `PART` but for the last.
+
+    Up to `RUN` of them are sorted in memory; more are written to files in sorted runs, which are then merged range by
+    range: between two neighbours of the sample lie less than `PART` numbers of each run.
+    """
+    runs = list(_runs(blocks, scratch))
+    if len(runs) == 1:
+        merged: Iterable[np.ndarray] = runs
+    else:
+        sample = np.unique(np.concatenate([one[PART - 1 :: PART] for one in runs]))
+        cuts = [np.concatenate([[0], np.searchsorted(one, sample, "right"), [len(one)]]) for one in runs]
+        merged = (
+            np.sort(np.concatenate([one[cut[place] : cut[place + 1]] for one, cut in zip(runs, cuts, strict=True)]))
+            for place in range(len(sample) + 1)
+        )
+    return _evenly(merged)
+
+
+def _runs(blocks: Iterable[np.ndarray], scratch: Scratch) -> Iterator[np.ndarray]:
+    """Sorted, all but the last in files; one at least."""
+    buffer, filled = np.empty(RUN, np.int64), 0
+    for block in blocks:
+        while len(block):
+            taken = block[: RUN - filled]
+            buffer[filled : filled + len(taken)] = taken
+            filled, block = filled + len(taken), block[len(taken) :]
+            if filled == RUN:
+                buffer.sort()
+                yield written([buffer], np.int64, scratch())
+                filled = 0
+    buffer[:filled].sort()
+    yield buffer[:filled]
+
+
+def written(blocks: Iterable[np.ndarray], dtype: type, file: IO[bytes]) -> np.ndarray:
+    """The blocks one after the other, in a file from which the array is mapped."""
+    for block in blocks:
+        file.write(np.ascontiguousarray(block, dtype))
+    file.flush()
+    return np.memmap(file, dtype, "r") if file.tell() else np.empty(0, dtype)
+
+
+def _evenly(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same numbers, `PART` at a time."""
+    left: list[np.ndarray] = []
+    for block in blocks:
+        left.append(block)
+        if sum(map(len, left)) >= PART:
+            whole = np.concatenate(left) if len(left) > 1 else block
+            stop = len(whole) - len(whole) % PART
+            yield from np.split(whole[:stop], stop // PART)
+            left = [whole[stop:]]
+    rest = np.concatenate([np.empty(0, np.int64), *left])
+    if len(rest):
+        yield rest
