@@ -1,6 +1,6 @@
 """The same work on Ray: a laptop's own, or the cluster that is running."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import ray
@@ -10,8 +10,9 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.executors import Place, Result, cores, metrics
 from fastdup_ray.executors.crew import Crew
 from fastdup_ray.executors.index_actor import IndexActor, done, tried
-from fastdup_ray.executors.placement import Placement, place_extractors, place_index
+from fastdup_ray.executors.placement import Placement, place_extractors, place_index, place_tasks
 from fastdup_ray.executors.ray_cluster import connect_or_start, possible_nodes, refuse_unshared
+from fastdup_ray.executors.tasks import mapped
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.records import Shard, ShardReceipt
 
@@ -62,6 +63,9 @@ class RayExecutor:
             return self._index.call(step, *args)
         task = ray.remote(num_cpus=1, max_retries=0)(done)
         return tried(lambda: task.remote(s3.settled(), step, *args))
+
+    def map(self, step: Callable[..., Result], items: Sequence[tuple[Any, ...]], memory: int) -> Iterator[Result]:
+        return mapped(step, items, memory, place_tasks(len(items), memory, possible_nodes()))
 
     def measured(self, stage: str, seconds: float) -> None:
         metrics.count_stage(stage, seconds)

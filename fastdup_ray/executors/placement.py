@@ -55,6 +55,32 @@ def _place_on_gpus(config: RunConfig, nodes: Sequence[Node]) -> Placement:
     return Placement(actors, max(1, each), 1)
 
 
+@dataclass(frozen=True)
+class Share:
+    """at_once: tasks that can be at work together. cores: of each."""
+
+    at_once: int
+    cores: int
+
+
+def place_tasks(count: int, memory: int, nodes: Sequence[Node]) -> Share:
+    """For so many tasks of `memory` bytes each: as many at once as fit, with the cores that are left among them.
+
+    Raises `ConfigError` where none fits.
+    """
+    fit = [node for node in nodes if node.memory >= memory]
+    if not fit:
+        most = max((node.memory for node in nodes), default=0)
+        raise ConfigError(
+            f"A worker of this search takes {memory >> 20:,} MiB, and no node has more than {most >> 20:,} to give: "
+            "set partition_memory to less than that."
+        )
+    room = sum(max(1, min(node.cores, node.memory // memory)) for node in fit)
+    at_once = min(count, room) or 1
+    cores = sum(node.cores for node in fit) // at_once
+    return Share(at_once, max(1, min(cores, min(node.cores for node in fit))))
+
+
 def place_index(need: int, nodes: Sequence[Node], *, gpu: bool) -> tuple[int, int]:
     """(bytes, GPUs) to ask for: on a node with a GPU if that has the room, else where there is room; never more than
     the largest node has, where the index is then chosen by what is free."""
