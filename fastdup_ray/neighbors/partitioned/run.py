@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.executors import Executor
-from fastdup_ray.layout import INDEXED
 from fastdup_ray.neighbors.choice import PARTITIONED, gigabytes
 from fastdup_ray.neighbors.partitioned import stages
 from fastdup_ray.neighbors.partitioned.files import (
@@ -51,17 +51,22 @@ def search_partitioned(
     executor: Executor, location: str, config: RunConfig, features: str, n: int, d: int
 ) -> StoredNeighbors:
     """The neighbours of all n rows of the features file, which stand in the work_dir then, as does faiss.index."""
-    store = open_store(location)
     digest = executor.call("index", digest_of, location, features)
-    search = _Search(executor, store, plan_of(config, n, d, features, digest))
+    plan = plan_of(config, n, d, features, digest)
+    indexed = executor.call("index", stages.write_index, location, plan)
+    found = search(executor, open_store(location), plan)
+    return replace(found, summary=found.summary | {"faiss_index": indexed})
+
+
+def search(executor: Executor, store: Store, plan: Plan) -> StoredNeighbors:
+    """The same of a plan, without faiss.index. What an interrupted one has left is gone on with."""
+    search = _Search(executor, store, plan)
     search.forget_others()
     cells = search.cells()
     search.search(cells)
     search.merge(cells)
     true = search.true_nearest()
-    indexed = executor.call("index", stages.write_index, location, search.plan)
-    summary = search.summary(cells) | {"faiss_index": indexed}
-    neighbors = executor.call("index", stages.gather, location, search.plan, true, summary)
+    neighbors = executor.call("index", stages.gather, store.location, plan, true, search.summary(cells))
     store.remove(layout.PARTITIONS)
     return neighbors
 
@@ -97,7 +102,7 @@ class _Search:
                     fit.append(cell)
                 else:
                     too_large += self._divided(cell)
-        return sorted((cell for cell in fit if cell.rows > 1), key=lambda cell: (-cell.rows, cell.name))
+        return sorted((cell for cell in fit if cell.rows), key=lambda cell: (-cell.rows, cell.name))
 
     def _divided(self, cell: Cell) -> list[Cell]:
         plan, store = self.plan, self._store
