@@ -256,7 +256,7 @@ class _Run:
             yield receipt.stem
 
     def _after_features(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
-        location, config, features_file = self.store.location, self.config, self._features_file
+        config, features_file = self.config, self._features_file
         gpu = config.compute == "gpu"
         executor.reserve(memory_to_reserve(config, summary["counts"]["images"], summary["d"]), gpu=gpu)
         with self._timed("neighbors", executor):

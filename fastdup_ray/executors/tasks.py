@@ -33,6 +33,7 @@ def mapped(
 ) -> Iterator[Result]:
     """`step(*item, threads)` for each item, in the order in which they end. memory: bytes that a task reserves."""
     task = ray.remote(num_cpus=share.cores, memory=memory, max_retries=0, scheduling_strategy="SPREAD")(done)
+    task = task.options(name=step.__name__)
     fresh = map(_Attempt, items)
     queue: deque[_Attempt] = deque()
     given: dict[ray.ObjectRef, _Attempt] = {}

@@ -62,9 +62,7 @@ def check_search(config: RunConfig, d: int | None = None) -> None:
             )
         check_parameters(config.faiss_param)
     elif mode == PARTITIONED and config.distance == MANHATTAN:
-        raise ConfigError(
-            f"distance='manhattan' is not possible with faiss_mode='{PARTITIONED}': take Flat or HNSW32."
-        )
+        raise ConfigError(f"distance='manhattan' is not possible with faiss_mode='{PARTITIONED}': take Flat or HNSW32.")
     elif d is None or mode in (None, AUTO, PARTITIONED):
         check_parameters(config.faiss_param)
     else:

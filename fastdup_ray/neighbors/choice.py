@@ -97,7 +97,7 @@ def choose(config: RunConfig, n: int, d: int, memory: int | None = None) -> Choi
 
 
 def is_partitioned(config: RunConfig, n: int) -> bool:
-    """Whether n rows are searched in partitions: as asked, or as they are many. No memory is looked at: any suffices."""
+    """Whether n rows are searched in partitions: as asked, or as they are many. It does not depend on the memory."""
     if config.nn_provider != "faiss" or config.faiss_mode not in (None, AUTO):
         return config.nn_provider == "faiss" and config.faiss_mode == PARTITIONED
     ranked_as_the_cosine = config.distance != MANHATTAN

@@ -14,7 +14,7 @@ from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors import check_search
 from fastdup_ray.neighbors.choice import EIGHT_BITS_UP_TO, PARTITIONED, choose, is_partitioned, memory_to_reserve
 from fastdup_ray.neighbors.flat_file import write_flat
-from fastdup_ray.neighbors.partitioned import run, stages, within
+from fastdup_ray.neighbors.partitioned import stages, within
 from fastdup_ray.neighbors.partitioned.division import centres_of, grouped, nearest_centres
 from fastdup_ray.neighbors.partitioned.files import Cell, Piece, read_cell
 from fastdup_ray.neighbors.partitioned.plan import PROCESS, Plan, capacity_of, fixed_bytes, row_bytes
@@ -65,7 +65,9 @@ def exact(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 def clusters() -> np.ndarray:
     """3,000 rows of 32 numbers around 300 centres."""
     noise = 0.1 * np.random.default_rng(1).standard_normal((3000, 32))
-    return normalized(np.repeat(unit_rows(300, 32, seed=2), 10, axis=0)[np.random.default_rng(3).permutation(3000)] + noise)
+    return normalized(
+        np.repeat(unit_rows(300, 32, seed=2), 10, axis=0)[np.random.default_rng(3).permutation(3000)] + noise
+    )
 
 
 @pytest.fixture(scope="module")
@@ -244,9 +246,7 @@ def test_a_bound_that_holds_next_to_nothing_is_told():
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_number_of_threads_changes_nothing(threads, tmp_path, clusters):
-    one, other = (
-        searched(tmp_path / str(t), clusters, capacity=900, executor=InlineExecutor(t)) for t in (2, threads)
-    )
+    one, other = (searched(tmp_path / str(t), clusters, capacity=900, executor=InlineExecutor(t)) for t in (2, threads))
     assert one.indices.tobytes() == other.indices.tobytes()
     assert one.distance.tobytes() == other.distance.tobytes()
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.executors import Executor
-from fastdup_ray.neighbors.choice import PARTITIONED, gigabytes
+from fastdup_ray.neighbors.choice import PARTITIONED
 from fastdup_ray.neighbors.partitioned import stages
 from fastdup_ray.neighbors.partitioned.files import (
     ROOT,
@@ -127,7 +128,7 @@ class _Search:
     def _cut(self, cell: Cell) -> Iterator[Cell]:
         """By number: its rows are all but equal, and any of them are as good as any others."""
         edges = np.linspace(0, cell.rows, -(-cell.rows // self.plan.capacity) + 1).astype(int)
-        for number, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for number, (start, stop) in enumerate(pairwise(edges)):
             yield Cell(f"{cell.name}.{number}", cell.part(int(start), int(stop)).pieces)
 
     def search(self, cells: list[Cell]) -> None:

@@ -6,14 +6,15 @@ use; what comes out does not depend on it.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 
 from fastdup_ray import layout
 from fastdup_ray.layout import INDEXED
 from fastdup_ray.memory import free_memory
-from fastdup_ray.neighbors.faiss_factory import FAISS_METRIC
 from fastdup_ray.neighbors.choice import USABLE
+from fastdup_ray.neighbors.faiss_factory import FAISS_METRIC
 from fastdup_ray.neighbors.flat_file import write_flat
 from fastdup_ray.neighbors.metrics import COSINE, DECIMALS, closeness, is_distance, values_of
 from fastdup_ray.neighbors.partitioned.division import centres_of, grouped, in_threads, nearest_centres
@@ -65,7 +66,7 @@ def divide_piece(location: str, plan: Plan, cell: Cell, number: int, threads: in
     centres = np.load(store.fetch(centres_name(plan, cell.name)))
     labels = nearest_centres(rows, centres, plan.copies, threads)
     order, starts = grouped(labels.ravel(), len(centres))
-    groups = [order[start:stop] // plan.copies for start, stop in zip(starts[:-1], starts[1:], strict=True)]
+    groups = [order[start:stop] // plan.copies for start, stop in pairwise(starts)]
     write_groups(store, plan, rows_stem(plan, cell.name, number), rows, numbers, groups)
 
 
