@@ -42,7 +42,7 @@ class Counting(InlineExecutor):
             yield step(*item, self.threads)
 
 
-def planned(folder, rows: np.ndarray, k: int = 2, capacity: int = 400, copies: int = 2, metric: str = "cosine") -> Plan:
+def planned(folder, rows: np.ndarray, k: int = 2, capacity: int = 250, copies: int = 2, metric: str = "cosine") -> Plan:
     """A plan for rows, which are put into the folder."""
     save_binary_feature(folder, [f"{number}.jpg" for number in range(len(rows))], rows)
     return Plan(layout.FEATURES, "digest", len(rows), rows.shape[1], k, metric, copies, capacity)
@@ -63,11 +63,10 @@ def exact(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def clusters() -> np.ndarray:
-    """3,000 rows of 32 numbers around 300 centres."""
-    noise = 0.1 * np.random.default_rng(1).standard_normal((3000, 32))
-    return normalized(
-        np.repeat(unit_rows(300, 32, seed=2), 10, axis=0)[np.random.default_rng(3).permutation(3000)] + noise
-    )
+    """1,500 rows of 32 numbers around 150 centres."""
+    random = np.random.default_rng(1)
+    centres = np.repeat(unit_rows(150, 32, seed=2), 10, axis=0)[random.permutation(1500)]
+    return normalized(centres + 0.1 * random.standard_normal((1500, 32)))
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +129,7 @@ def test_ties_go_by_number(tmp_path):
 
 @pytest.mark.parametrize("metric", ["euclidean", "squared_euclidean"])
 def test_distances_have_their_cosines_beside_them(metric, tmp_path, clusters):
-    found, as_cosines = (searched(tmp_path / m, clusters[:900], 2, metric=m) for m in (metric, "cosine"))
+    found, as_cosines = (searched(tmp_path / m, clusters[:600], 2, metric=m) for m in (metric, "cosine"))
     assert (found.indices == as_cosines.indices).mean() > 0.99
     assert np.abs(found.similarity - as_cosines.similarity).max() < 1e-5
     assert (np.diff(found.distance, axis=1) >= 0).all()
@@ -189,7 +188,7 @@ class Sizes(InlineExecutor):
             yield step(*item, self.threads)
 
 
-@pytest.mark.parametrize("capacity", [150, 400, 2999])
+@pytest.mark.parametrize("capacity", [120, 400, 1499])
 def test_no_cell_is_larger_than_fits(capacity, tmp_path, clusters):
     sizes = Sizes()
     searched(tmp_path, clusters, capacity=capacity, executor=sizes)
@@ -246,7 +245,7 @@ def test_a_bound_that_holds_next_to_nothing_is_told():
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_number_of_threads_changes_nothing(threads, tmp_path, clusters):
-    one, other = (searched(tmp_path / str(t), clusters, capacity=900, executor=InlineExecutor(t)) for t in (2, threads))
+    one, other = (searched(tmp_path / str(t), clusters, capacity=400, executor=InlineExecutor(t)) for t in (2, threads))
     assert one.indices.tobytes() == other.indices.tobytes()
     assert one.distance.tobytes() == other.distance.tobytes()
 
@@ -355,7 +354,7 @@ def test_a_flat_file_is_the_one_that_faiss_writes(metric, n, tmp_path):
     assert faiss.read_index(str(tmp_path / "ours")).ntotal == n
 
 
-# --- when it is taken, and where ---------------------------------------------------------------------------------------
+# --- when it is taken, and where --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -400,5 +399,5 @@ def test_tasks_are_as_many_at_once_as_fit_and_share_the_cores(count, memory, nod
 
 
 def test_tasks_that_fit_nowhere_are_refused_with_what_would():
-    with pytest.raises(ConfigError, match=r"takes 4,096 MiB.*more than 2,048 MiB.*partition_memory"):
+    with pytest.raises(ConfigError, match=r"takes 4,096 MiB.*more than 2,048 to give.*partition_memory"):
         place_tasks(5, 4 << 30, [Node(8, memory=2 << 30)])

@@ -6,11 +6,13 @@ the centres, each by one thread.
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import TypeVar
 
 import faiss
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
@@ -25,8 +27,18 @@ BLOCK = 4_096
 
 def in_threads(threads: int, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """`work` of each item, in their order; what it multiplies it multiplies by itself."""
-    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+    with _one_thread_each(), ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, items))
+
+
+def _one_thread_each() -> AbstractContextManager:
+    """Whoever multiplies matrices meanwhile does it by itself."""
+    return _libraries().limit(limits=1)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()  # takes a while to find them
 
 
 def centres_of(sample: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -41,7 +53,7 @@ def centres_of(sample: np.ndarray, count: int, seed: int) -> np.ndarray:
         min_points_per_centroid=1,
         max_points_per_centroid=len(sample),
     )
-    with threadpool_limits(1):
+    with _one_thread_each():
         means.train(np.ascontiguousarray(sample))
     return means.centroids
 

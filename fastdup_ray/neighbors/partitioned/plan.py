@@ -41,7 +41,7 @@ class Plan:
     @property
     def block(self) -> int:
         """Rows of a range of the features; each has a task of its own to be put into cells, and to be merged."""
-        return max(1, min(BLOCK, self.capacity // 4))
+        return max(1, min(BLOCK, self.capacity // 2))
 
     @property
     def blocks(self) -> int:
