@@ -202,6 +202,13 @@ class RunConfig(BaseModel):
     actor_memory: Annotated[
         int, Field(ge=256, description="MiB that an extract actor may take for pictures; one that needs more is bad.")
     ] = 4096
+    partition_copies: Annotated[
+        int,
+        Field(ge=1, le=16, description="Cells of a partitioned search that each image is put into: its nearest."),
+    ] = 2
+    partition_memory: Annotated[
+        int, Field(ge=1024, description="MiB that a worker of a partitioned search may take, whatever the images are.")
+    ] = 4096
     s3_anonymous: Annotated[
         Switch,
         Field(description="Ask S3 without a signature, as public buckets allow; so too where no credentials are."),

@@ -56,6 +56,9 @@ MERGED = f"{SHARDS}/merged.json"
 MERGED_MANIFEST = f"{SHARDS}/manifest.parquet"
 """Describe features.dat while a merge is put in place; then summary.json and manifest.parquet do."""
 
+PARTITIONS = f"{SHARDS}/partitions"
+"""Cells of a partitioned search, and what was found in them."""
+
 NEIGHBORS = f"{SHARDS}/neighbors"
 """What the search found, from its end to that of the run."""
 

@@ -24,7 +24,8 @@ from fastdup_ray.labels import check_labels
 from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.manifest import KEY, Manifest
 from fastdup_ray.neighbors import check_search
-from fastdup_ray.neighbors.choice import memory_to_reserve
+from fastdup_ray.neighbors.choice import is_partitioned, memory_to_reserve
+from fastdup_ray.neighbors.partitioned.run import search_partitioned
 from fastdup_ray.neighbors.stored import StoredNeighbors
 from fastdup_ray.outputs.changes import put_earlier_aside
 from fastdup_ray.progress import with_progress
@@ -255,13 +256,19 @@ class _Run:
             yield receipt.stem
 
     def _after_features(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
-        location, config, features_file = self.store.location, self.config, self._features_file
+        config, features_file = self.config, self._features_file
         gpu = config.compute == "gpu"
         executor.reserve(memory_to_reserve(config, summary["counts"]["images"], summary["d"]), gpu=gpu)
         with self._timed("neighbors", executor):
-            neighbors = executor.call("index", search_neighbors, location, config, features_file, summary["d"])
+            neighbors = self._neighbors(executor, summary["counts"]["images"], summary["d"])
         _tell(neighbors)
         return self._finish(executor, write_outputs, config, features_file, neighbors, summary)
+
+    def _neighbors(self, executor: Executor, n: int, d: int) -> StoredNeighbors:
+        location, config = self.store.location, self.config
+        if is_partitioned(config, n):
+            return search_partitioned(executor, location, config, self._features_file, n, d)
+        return executor.call("index", search_neighbors, location, config, self._features_file, d)
 
     def _score(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
         location, config = self.store.location, self.config

@@ -1,9 +1,10 @@
-"""Who does the work: two verbs, `extract` (map shards over extractors) and `call` (one step), nothing else.
+"""Who does the work: three verbs, `extract` (map shards over extractors), `call` (one step) and `map` (a step over many
+items), nothing else.
 
 What is done stands in plain functions and classes that know nothing of this.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 from fastdup_ray.config import RunConfig
@@ -37,6 +38,13 @@ class Executor(Protocol):
 
     def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
         """`step(*args)`, done at `place`. A step can be done again: it leaves whole files or none."""
+
+    def map(self, step: Callable[..., Result], items: Sequence[tuple[Any, ...]], memory: int) -> Iterator[Result]:
+        """`step(*item, threads)` for each item, in the order in which they end; few are under way at a time.
+
+        memory: bytes that each takes. threads: as many as are its own there. A step whose worker dies is done again,
+        alone: it leaves whole files or none. Raises `ConfigError` where no node has the memory.
+        """
 
     def measured(self, stage: str, seconds: float) -> None:
         """A stage of the run took so long: for those who watch."""

@@ -1,6 +1,6 @@
 """Everything in this process, one thing after the other: for tests, debugging and ten pictures."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from fastdup_ray.executors import Place, Result
@@ -30,6 +30,9 @@ class InlineExecutor:
 
     def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
         return step(*args)
+
+    def map(self, step: Callable[..., Result], items: Sequence[tuple[Any, ...]], memory: int) -> Iterator[Result]:
+        return (step(*item, self.threads) for item in items)
 
     def measured(self, stage: str, seconds: float) -> None:
         pass

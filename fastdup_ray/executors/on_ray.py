@@ -1,6 +1,6 @@
 """The same work on Ray: a laptop's own, or the cluster that is running."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import ray
@@ -11,8 +11,9 @@ from fastdup_ray.errors import ConfigError
 from fastdup_ray.executors import Place, Result, cores, metrics
 from fastdup_ray.executors.crew import Crew
 from fastdup_ray.executors.index_actor import IndexActor, done, tried
-from fastdup_ray.executors.placement import Placement, place_extractors, place_index
+from fastdup_ray.executors.placement import Placement, place_extractors, place_index, place_tasks
 from fastdup_ray.executors.ray_cluster import connect_or_start, may_grow, present_nodes, refuse_unshared
+from fastdup_ray.executors.tasks import mapped
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.records import Shard, ShardReceipt
 
@@ -64,6 +65,9 @@ class RayExecutor:
             return self._index.call(step, *args)
         task = ray.remote(num_cpus=1, max_retries=0)(done)
         return tried(lambda: task.remote(s3.settled(), step, *args))
+
+    def map(self, step: Callable[..., Result], items: Sequence[tuple[Any, ...]], memory: int) -> Iterator[Result]:
+        return mapped(step, items, memory, lambda: place_tasks(len(items), memory, present_nodes(), grows=may_grow()))
 
     def measured(self, stage: str, seconds: float) -> None:
         metrics.count_stage(stage, seconds)

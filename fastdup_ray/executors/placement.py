@@ -76,6 +76,35 @@ def _place_on_gpus(config: RunConfig, nodes: Sequence[Node]) -> Placement:
     return Placement(actors, max(1, each), 1)
 
 
+@dataclass(frozen=True)
+class Share:
+    """at_once: tasks that can be at work together. cores: of each."""
+
+    at_once: int
+    cores: int
+
+
+def place_tasks(count: int, memory: int, nodes: Sequence[Node], *, grows: bool = False) -> Share:
+    """For so many tasks of `memory` bytes each: as many at once as fit, with the cores that are left among them.
+
+    grows: an autoscaler adds nodes for those that wait: as many again do, or one where none fits yet.
+    Raises `ConfigError` where none fits.
+    """
+    fit = [node for node in nodes if node.memory >= memory]
+    if not fit and grows:
+        return Share(1, 1)
+    if not fit:
+        most = max((node.memory for node in nodes), default=0)
+        raise ConfigError(
+            f"A worker of this search takes {memory >> 20:,} MiB, and no node has more than {most >> 20:,} to give: "
+            "set partition_memory to less than that."
+        )
+    room = sum(max(1, min(node.cores, node.memory // memory)) for node in fit)
+    at_once = min(count, room) or 1
+    cores = sum(node.cores for node in fit) // at_once
+    return Share(min(count, 2 * at_once) if grows else at_once, max(1, min(cores, min(node.cores for node in fit))))
+
+
 def place_index(need: int, nodes: Sequence[Node], *, gpu: bool, grows: bool = False) -> list[tuple[int, int]]:
     """(bytes, GPUs) to ask for, the best first: on a node with a GPU if one has the room, else where there is room,
     and at last no more than the largest node has, where the index is then chosen by what is free.

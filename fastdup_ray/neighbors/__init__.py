@@ -11,7 +11,7 @@ import numpy as np
 
 from fastdup_ray.config import AUTO, RunConfig
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.neighbors.choice import choose, ef_search
+from fastdup_ray.neighbors.choice import PARTITIONED, choose, ef_search
 from fastdup_ray.neighbors.eight_bit import EightBit
 from fastdup_ray.neighbors.faiss_factory import check_parameters, parameters_of
 from fastdup_ray.neighbors.faiss_index import FaissIndex
@@ -61,7 +61,9 @@ def check_search(config: RunConfig, d: int | None = None) -> None:
                 "or Flat or HNSW32 of nn_provider='faiss'."
             )
         check_parameters(config.faiss_param)
-    elif d is None or mode in (None, AUTO):
+    elif mode == PARTITIONED and config.distance == MANHATTAN:
+        raise ConfigError(f"distance='manhattan' is not possible with faiss_mode='{PARTITIONED}': take Flat or HNSW32.")
+    elif d is None or mode in (None, AUTO, PARTITIONED):
         check_parameters(config.faiss_param)
     else:
         check_parameters(config.faiss_param, f"{mode} has", parameters_of(mode, d, config.distance))

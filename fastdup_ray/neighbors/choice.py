@@ -15,6 +15,9 @@ from fastdup_ray.neighbors.turi import BallTree, Lsh
 
 FLAT, HNSW = "Flat", "HNSW32"
 
+PARTITIONED = "partitioned"
+"""No index: see `neighbors.partitioned`."""
+
 FEW = 5_000
 """Rows up to which the exact search takes no time to speak of."""
 
@@ -55,6 +58,8 @@ def choose(config: RunConfig, n: int, d: int, memory: int | None = None) -> Choi
         return Choice(name, f"nnmodel={config.nnmodel}")
     if config.faiss_mode not in (None, AUTO):
         return Choice(config.faiss_mode, f"faiss_mode={config.faiss_mode}")
+    if is_partitioned(config, n):
+        return Choice(PARTITIONED, f"more than {EIGHT_BITS_UP_TO:,} images")
     memory = free_memory() if memory is None else memory
     usable = int(USABLE * memory)
     k = min(config.nearest_neighbors_k, n)
@@ -70,25 +75,33 @@ def choose(config: RunConfig, n: int, d: int, memory: int | None = None) -> Choi
         return Choice(EightBit.name, why)
     if n <= flat_up_to and needs[FLAT] <= usable:
         return Choice(FLAT, "exact, and no slower than others for so few images")
-    room = f"of {_gigabytes(memory)} of free memory"
+    room = f"of {gigabytes(memory)} of free memory"
     if needs[HNSW] <= usable:
-        return Choice(HNSW, f"{n:,} images are many, and it takes {_gigabytes(needs[HNSW])} {room}")
+        return Choice(HNSW, f"{n:,} images are many, and it takes {gigabytes(needs[HNSW])} {room}")
     if config.distance == MANHATTAN:
         raise ConfigError(
             f"No index of {n:,} images fits into memory: with distance='manhattan' only {FLAT} and {HNSW} are possible,"
-            f" which take {_gigabytes(needs[FLAT])} and {_gigabytes(needs[HNSW])} {room}, {USABLE:.0%} of it usable; "
+            f" which take {gigabytes(needs[FLAT])} and {gigabytes(needs[HNSW])} {room}, {USABLE:.0%} of it usable; "
             "take distance='euclidean', or a machine with more."
         )
     if needs[compressed] <= usable:
-        why = f"{HNSW} would take {_gigabytes(needs[HNSW])} {room}; this takes {_gigabytes(needs[compressed])}"
+        why = f"{HNSW} would take {gigabytes(needs[HNSW])} {room}; this takes {gigabytes(needs[compressed])}"
         return Choice(compressed, why)
     code = max(m for m in range(1, d // 6 + 1) if d % m == 0) if d >= 6 else 1
     smallest = f"IVF{lists},PQ{code}"
     raise ConfigError(
-        f"No index of {n:,} images fits into memory: {compressed} takes {_gigabytes(needs[compressed])} {room}, "
-        f"{USABLE:.0%} of it usable; faiss_mode='{smallest}' takes {_gigabytes(index_bytes(smallest, n, d))} and "
-        f"finds less, or take a machine with {_gigabytes(int(needs[compressed] / USABLE))} free."
+        f"No index of {n:,} images fits into memory: {compressed} takes {gigabytes(needs[compressed])} {room}, "
+        f"{USABLE:.0%} of it usable; faiss_mode='{smallest}' takes {gigabytes(index_bytes(smallest, n, d))} and "
+        f"finds less, or take a machine with {gigabytes(int(needs[compressed] / USABLE))} free."
     )
+
+
+def is_partitioned(config: RunConfig, n: int) -> bool:
+    """Whether n rows are searched in partitions: as asked, or as they are many. It does not depend on the memory."""
+    if config.nn_provider != "faiss" or config.faiss_mode not in (None, AUTO):
+        return config.nn_provider == "faiss" and config.faiss_mode == PARTITIONED
+    ranked_as_the_cosine = config.distance != MANHATTAN
+    return ranked_as_the_cosine and config.nearest_neighbors_k <= EIGHT_BITS_K and n > EIGHT_BITS_UP_TO
 
 
 def _lists(n: int) -> int:
@@ -106,8 +119,8 @@ def index_bytes(name: str, n: int, d: int, metric: str = COSINE) -> int:
     return n * row_bytes(index) + 4 * d * (lists + learned)
 
 
-_OVER_ROWS = {EightBit.name: 5, BallTree.name: 8, Lsh.name: 4}
-"""Bytes for each number of a row: the rows, and 8 bits of each; a tree of doubles; the rows."""
+_OVER_ROWS = {EightBit.name: 5, PARTITIONED: 4, BallTree.name: 8, Lsh.name: 4}
+"""Bytes for each number of a row: the rows, and 8 bits of each; what is stored of them; a tree of doubles; the rows."""
 
 
 def memory_to_reserve(config: RunConfig, n: int, d: int) -> int:
@@ -116,8 +129,10 @@ def memory_to_reserve(config: RunConfig, n: int, d: int) -> int:
     Where the best index is told by memory alone, this is for the best: who has less will be given another.
     """
     name = choose(config, n, d, memory=1 << 62).name
+    if name == PARTITIONED:  # its workers reserve for themselves
+        return 0
     return int(index_bytes(name, n, d, config.distance) / USABLE)
 
 
-def _gigabytes(size: int) -> str:
+def gigabytes(size: int) -> str:
     return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"

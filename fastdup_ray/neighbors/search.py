@@ -23,16 +23,17 @@ UNIT = 1e-4
 def unit_rows(rows: np.ndarray) -> np.ndarray:
     """`rows`, (n, d) float32, if all have length 1; else a copy in which they have. A row of zeros stays one.
 
-    Raises `DamagedError` for numbers that are not finite.
+    Whether a row is scaled depends on itself alone. Raises `DamagedError` for numbers that are not finite.
     """
     lengths = np.concatenate(
         [np.linalg.norm(rows[start : start + BLOCK], axis=1) for start in range(0, len(rows), BLOCK)]
     )
     if not np.isfinite(lengths).all():
         raise DamagedError(f"Row {np.flatnonzero(~np.isfinite(lengths))[0]} of the features is not of finite numbers.")
-    if (np.abs(lengths - 1) <= UNIT).all():
+    as_it_is = np.abs(lengths - 1) <= UNIT
+    if as_it_is.all():
         return rows
-    return rows / np.where(lengths == 0, 1, lengths).astype(np.float32)[:, None]
+    return rows / np.where(as_it_is | (lengths == 0), 1, lengths).astype(np.float32)[:, None]
 
 
 def neighbors_within(index: NeighborIndex, rows: np.ndarray, k: int) -> Neighbors:
@@ -62,7 +63,7 @@ def _neighbors(index: NeighborIndex, rows: np.ndarray, queries: np.ndarray, k: i
         own = np.arange(start, min(start + BLOCK, m))
         found = index.search(queries[own], candidates)[1]
         found = _without_own(found, own) if within else found
-        distance[own], indices[own] = _closest(queries[own], rows, found, metric, k)
+        distance[own], indices[own] = closest(queries[own], rows, found, metric, k)
     similarity = values_of(queries, rows, indices, COSINE) if is_distance(metric) else distance
     recall = 1.0 if index.exact or not k or not m else _recall(rows, queries, distance, metric, within=within)
     summary = {"index": index.name, "why": index.why, "metric": metric, "k": k, "recall": recall}
@@ -76,7 +77,7 @@ def _without_own(found: np.ndarray, own: np.ndarray) -> np.ndarray:
     return np.where(found == own[:, None], -1, found)
 
 
-def _closest(
+def closest(
     queries: np.ndarray, rows: np.ndarray, found: np.ndarray, metric: str, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k closest of those that were found, their exact values and their indices, both (m, k); ties by index."""
@@ -96,7 +97,7 @@ def _recall(rows: np.ndarray, queries: np.ndarray, distance: np.ndarray, metric:
     asked = np.ascontiguousarray(queries[sample])
     _, true = faiss.knn(asked, rows, min(k + within + SPARE, len(rows)), metric=FAISS_METRIC[metric])
     true = _without_own(true, sample) if within else true
-    exact, _ = _closest(asked, rows, true, metric, k)
+    exact, _ = closest(asked, rows, true, metric, k)
     farthest = closeness(exact, metric).min(axis=1)
     found = closeness(distance[sample], metric) >= farthest[:, None] - 10.0**-DECIMALS
     return round(float(found.mean()), 6)

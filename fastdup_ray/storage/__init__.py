@@ -30,6 +30,9 @@ class Store(Protocol):
     def fetch(self, name: str) -> Path:
         """A local path to read `name` from; raises `FileNotFoundError`."""
 
+    def read(self, name: str, start: int, size: int) -> bytes:
+        """`size` bytes of `name` from byte `start` on, and no others; raises `FileNotFoundError`, `DamagedError`."""
+
     def exists(self, name: str) -> bool:
         """Whether there is a file, or a folder, of that name."""
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from fastdup_ray.errors import LockedError, WorkDirError
+from fastdup_ray.errors import DamagedError, LockedError, WorkDirError
 from fastdup_ray.storage.owner import owner, told
 
 TEMPORARY = ".tmp-"
@@ -59,6 +59,12 @@ class LocalStore:
             raise FileNotFoundError(f"{path} does not exist.")
         return path
 
+    def read(self, name: str, start: int, size: int) -> bytes:
+        path = self.fetch(name)
+        with open(path, "rb") as file:
+            file.seek(start)
+            return whole(file.read(size), size, path)
+
     def exists(self, name: str) -> bool:
         return (self.root / name).exists()
 
@@ -105,6 +111,13 @@ class LocalStore:
                 path.unlink(missing_ok=True)
             os.close(descriptor)
             self.remove_if_empty("")  # nothing came to stand in it
+
+
+def whole(part: bytes, size: int, name: object) -> bytes:
+    """`part`, if it is of `size` bytes; raises `DamagedError`."""
+    if len(part) != size:
+        raise DamagedError(f"{name} is damaged: it ends {size - len(part):,} bytes too early.")
+    return part
 
 
 def _locked(path: Path, *, shared: bool) -> int:

@@ -11,6 +11,7 @@ from fastdup_ray import s3
 from fastdup_ray.errors import WorkDirError
 from fastdup_ray.storage import s3_lock
 from fastdup_ray.storage.cache import cache
+from fastdup_ray.storage.local import whole
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,13 @@ class S3Store:
             with cache().temporary(name) as path:
                 s3.client().download_file(self._bucket, self._prefix + name, os.fspath(path))
                 return cache().keep(path, name, etag)
+
+    def read(self, name: str, start: int, size: int) -> bytes:
+        if not size:
+            return b""
+        with self._told(name):
+            answer = s3.client().get_object(**self._object(name), Range=f"bytes={start}-{start + size - 1}")
+            return whole(answer["Body"].read(), size, name)
 
     def exists(self, name: str) -> bool:
         with self._told():

@@ -1,0 +1,79 @@
+"""Steps mapped over items as tasks of Ray: few in flight, and one whose worker dies is done again, alone."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import ray
+
+from fastdup_ray import s3
+from fastdup_ray.errors import ConfigError, WorkerError
+from fastdup_ray.executors import Result
+from fastdup_ray.executors.answers import NodeLostError, NoRoomError, first_done, result
+from fastdup_ray.executors.index_actor import TRIES, done
+from fastdup_ray.executors.placement import Share
+
+log = logging.getLogger(__name__)
+
+WAITING = 1
+"""Tasks that wait for each at work, so that no worker idles."""
+
+
+@dataclass(eq=False)
+class _Attempt:
+    item: tuple[Any, ...]
+    failures: int = 0
+
+
+def mapped(
+    step: Callable[..., Result], items: Iterable[tuple[Any, ...]], memory: int, place: Callable[[], Share]
+) -> Iterator[Result]:
+    """`step(*item, threads)` for each item, in the order in which they end. memory: bytes that a task reserves.
+
+    place: what is there for them now; nodes come and go.
+    """
+    task = ray.remote(memory=memory, max_retries=0, scheduling_strategy="SPREAD")(done)
+    fresh = map(_Attempt, items)
+    queue: deque[_Attempt] = deque()
+    given: dict[ray.ObjectRef, _Attempt] = {}
+    share = None
+    try:
+        while True:
+            share = _placed(place, share)
+            named = task.options(name=step.__name__, num_cpus=share.cores)
+            room = (1 + WAITING) * share.at_once - len(given)
+            queue.extend(islice(fresh, max(0, room - len(queue))))
+            for _ in range(min(room, len(queue))):
+                attempt = queue.popleft()
+                given[named.remote(s3.settled(), step, *attempt.item, share.cores)] = attempt
+            if not given:
+                return
+            ref = first_done(list(given))
+            attempt = given.pop(ref)
+            try:
+                answer = result(ref)
+            except NoRoomError:
+                raise
+            except WorkerError as error:
+                attempt.failures += not isinstance(error, NodeLostError)
+                if attempt.failures == TRIES:
+                    raise
+                log.warning("%s Its part is done again.", error)
+                queue.appendleft(attempt)
+            else:
+                yield answer
+    finally:
+        for ref in given:
+            ray.cancel(ref, force=True)
+
+
+def _placed(place: Callable[[], Share], before: Share | None) -> Share:
+    try:
+        return place()
+    except ConfigError:
+        if before is None:
+            raise
+        return before  # what was there may come again

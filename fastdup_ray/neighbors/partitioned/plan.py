@@ -1,0 +1,82 @@
+"""What a partitioned search does, told before it starts: how many cells, and how much memory each worker takes."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from fastdup_ray import layout
+from fastdup_ray.neighbors.metrics import is_distance
+from fastdup_ray.neighbors.partitioned.within import PART, group_size
+from fastdup_ray.neighbors.search import SPARE
+
+BLOCK = 65_536
+"""Rows at most that one task reads, puts into cells, or merges."""
+
+FULL = 0.7
+"""Part of what fits into a worker's memory that a cell has on average: cells of k-means are not alike."""
+
+PROCESS = 600 << 20
+"""Bytes of a worker before it does anything, with the libraries that it needs, and of what it takes for blocks."""
+
+FORMAT = 1
+"""Of the files below shards/; raised when they change."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """features: their file, of n rows of d numbers. digest: of that file. k: neighbours of each row, at most n - 1.
+
+    copies: cells that each row is put into. capacity: rows of a cell at most.
+    """
+
+    features: str
+    digest: str
+    n: int
+    d: int
+    k: int
+    metric: str
+    copies: int
+    capacity: int
+
+    @property
+    def block(self) -> int:
+        """Rows of a range of the features; each has a task of its own to be put into cells, and to be merged."""
+        return max(1, min(BLOCK, self.capacity // 2))
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.n // self.block)
+
+    @property
+    def folder(self) -> str:
+        """Below which all files of this search stand; those of another one have another folder."""
+        words = json.dumps([FORMAT, asdict(self)], sort_keys=True)
+        return f"{layout.PARTITIONS}/{hashlib.sha256(words.encode()).hexdigest()[:16]}"
+
+    def cells_of(self, rows: int) -> int:
+        """Into how many cells so many rows are divided, which are too many for one."""
+        return max(self.copies + 1, -int(-self.copies * rows // (FULL * self.capacity)))
+
+    def memory_of(self, rows: int) -> int:
+        """Bytes that a worker takes for a cell of so many rows."""
+        return fixed_bytes(rows, self.d, self.k) + rows * row_bytes(self.d, self.k, self.metric)
+
+
+def row_bytes(d: int, k: int, metric: str) -> int:
+    """Of each row of a cell: itself and its number, its group, candidates, and what is found for it."""
+    found = k * (24 if is_distance(metric) else 16)
+    return 4 * d + 8 + 24 + 8 * (k + SPARE) + 2 * found
+
+
+def fixed_bytes(rows: int, d: int, k: int) -> int:
+    """Of a worker, whatever it has: the process, and the blocks of products with centres or within a group."""
+    centres = -(-rows // group_size(rows, k))
+    return PROCESS + 24 * 4 * d * centres + 16 * PART * max(centres, group_size(rows, k))
+
+
+def capacity_of(memory: int, d: int, k: int, metric: str) -> int:
+    """Rows of a cell that a worker with so many bytes can search; 0 where none."""
+    rows = max(0, (memory - PROCESS) // row_bytes(d, k, metric))
+    while rows and fixed_bytes(rows, d, k) + rows * row_bytes(d, k, metric) > memory:
+        rows = int(0.98 * rows)
+    return rows

@@ -1,0 +1,155 @@
+"""A search in partitions on real Ray: the same bytes whoever does it, and after kills only what was not finished."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from watchdog.events import FileMovedEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from fastdup_ray import layout
+from tests.bench.rows import write
+from tests.conftest import SAME_BYTES
+from tests.integration.helpers import summary_of, workers
+
+N = 9_000
+CAPACITY = 1_500
+"""So that there are many cells of so few rows."""
+
+COMMAND = f"""
+from fastdup_ray.neighbors.partitioned import run
+run.capacity_of, run.LEAST_CAPACITY = lambda *of: {CAPACITY}, 1
+from fastdup_ray.cli import main
+main()
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def start(out: Path, *arguments: object, **environment: str) -> subprocess.Popen:
+    options = ("--run-mode", 2, "--faiss-mode", "partitioned", "--no-report", *arguments)
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "run", "--work-dir", str(out), *map(str, options)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def ended(process: subprocess.Popen) -> int:
+    _, err = process.communicate(timeout=300)
+    assert process.returncode in (0, -signal.SIGKILL), err
+    return process.returncode
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("features")
+    write(folder, N)
+    return folder
+
+
+@pytest.fixture
+def out(features, tmp_path) -> Path:
+    """A work_dir that has the features."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name in (layout.FEATURES, layout.FEATURES_CSV):
+        shutil.copyfile(features / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def inline(features, tmp_path_factory) -> Path:
+    """What the inline executor makes of them."""
+    folder = tmp_path_factory.mktemp("inline")
+    for name in (layout.FEATURES, layout.FEATURES_CSV):
+        shutil.copyfile(features / name, folder / name)
+    assert ended(start(folder, "--executor", "inline")) == 0
+    return folder
+
+
+def assert_same(work_dir: Path, reference: Path) -> None:
+    for name in SAME_BYTES:
+        if (reference / name).exists():
+            assert (work_dir / name).read_bytes() == (reference / name).read_bytes(), name
+    assert not (work_dir / layout.SHARDS).exists()
+    facts, own = (summary_of(folder)["neighbors"] for folder in (work_dir, reference))
+    for name in ("recall", "cells", "why"):
+        assert facts[name] == own[name]
+
+
+class Found(FileSystemEventHandler):
+    """The cells that are searched: their files come to stand under their names."""
+
+    def __init__(self, folder: Path):
+        self.cells: list[str] = []
+        self._observer = Observer()
+        self._observer.schedule(self, str(folder), recursive=True, event_filter=[FileMovedEvent])
+
+    def on_any_event(self, event):
+        if "/found/" in event.dest_path:
+            self.cells.append(os.path.basename(event.dest_path))
+
+    def __enter__(self):
+        self._observer.start()
+        return self
+
+    def __exit__(self, *exc_info):
+        time.sleep(0.3)
+        self._observer.stop()
+        self._observer.join()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_on_ray_the_bytes_are_those_of_the_inline_executor(threads, out, inline):
+    assert ended(start(out, "--num-threads", threads, RAY_ADDRESS="local")) == 0
+    assert_same(out, inline)
+    assert summary_of(out)["neighbors"]["cells"] > 10
+
+
+def found_in(out: Path) -> set[str]:
+    return {path.name for path in out.glob(f"{layout.PARTITIONS}/*/found/*.dat") if not path.name.startswith(".")}
+
+
+def wait_for(process: subprocess.Popen, is_time) -> None:
+    while process.poll() is None and not is_time():
+        time.sleep(0.002)
+    assert process.poll() is None, "it was over before it was killed"
+
+
+def test_a_worker_that_is_killed_in_mid_search_costs_the_cell_that_it_had(out, inline, ray_session):
+    with Found(out) as found:
+        process = start(out, RAY_ADDRESS=ray_session)
+        wait_for(process, lambda: len(found_in(out)) > 2 and workers("search_cell"))
+        victims = workers("search_cell")
+        for victim in victims:
+            victim.kill()
+        assert ended(process) == 0
+    assert_same(out, inline)
+    cells = summary_of(out)["neighbors"]["cells"]
+    assert len(set(found.cells)) == cells
+    assert len(found.cells) <= cells + len(victims)
+
+
+@pytest.mark.parametrize("cells", [0, 3, 8])
+def test_a_driver_that_is_killed_leaves_the_finished_cells_to_the_next(cells, out, inline, ray_session):
+    process = start(out, RAY_ADDRESS=ray_session)
+    wait_for(process, lambda: len(found_in(out)) >= cells and list(out.glob(f"{layout.PARTITIONS}/*")))
+    process.kill()
+    assert ended(process) == -signal.SIGKILL
+    while workers("search_cell"):
+        time.sleep(0.1)
+    there = found_in(out)
+    assert len(there) >= cells
+    with Found(out) as found:
+        assert ended(start(out, RAY_ADDRESS=ray_session)) == 0
+    assert_same(out, inline)
+    assert set(found.cells).isdisjoint(there)
+    assert len(found.cells) + len(there) == summary_of(out)["neighbors"]["cells"]
