@@ -398,6 +398,13 @@ def test_tasks_are_as_many_at_once_as_fit_and_share_the_cores(count, memory, nod
     assert place_tasks(count, memory, nodes) == share
 
 
+@pytest.mark.parametrize(
+    ("nodes", "share"), [([Node(8, memory=16)], Share(8, 2)), ([Node(8, memory=2)], Share(1, 1)), ([], Share(1, 1))]
+)
+def test_where_nodes_may_come_more_tasks_wait_than_fit(nodes, share):
+    assert place_tasks(100, 4, nodes, grows=True) == share
+
+
 def test_tasks_that_fit_nowhere_are_refused_with_what_would():
     with pytest.raises(ConfigError, match=r"takes 4,096 MiB.*more than 2,048 to give.*partition_memory"):
         place_tasks(5, 4 << 30, [Node(8, memory=2 << 30)])
