@@ -4,19 +4,26 @@ import base64
 import hashlib
 import json
 import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastdup_ray import layout
 from fastdup_ray.actions.plan import BY_HAND, JSON_FORMAT
-from fastdup_ray.report import contents, page, pictures
+from fastdup_ray.report import contents, findings, page, pictures
+from fastdup_ray.report.findings import each_once, read_listed, read_pairs
 from fastdup_ray.report.groups import Groups, most_telling
 from fastdup_ray.report.histogram import make_histogram
 from fastdup_ray.report.page import write_report
 from fastdup_ray.report.rendering import in_script
 from fastdup_ray.sealed import read_json
+from fastdup_ray.storage import open_store
+from fastdup_ray.tables import encoded, read_csv
 from tests.browser.odd import BAD, COMPONENT, NAMES, make_odd, write_odd_report
 from tests.conftest import run_inline, save_cloudy
 from tests.pages import group_rows, write_finished, write_pairs
@@ -307,3 +314,29 @@ def test_a_picture_that_is_no_file_of_the_run_is_in_no_group(odd, tmp_path):
     made = again(store)
     (pair,) = made.lists["pairs"]["items"]
     assert made.data["pictures"]["base"][pair[1]] == "stranger.jpg"
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.sampled_from([0.9, 0.95, 1.0]))),
+    block=st.sampled_from([1, 7, 1000]),
+    limit=st.integers(0, 5),
+)
+def test_a_list_read_part_by_part_is_told_as_a_whole_one(rows, block, limit):
+    """(a, b) and (b, a) have one value, as the cosines of the same two rows have."""
+    value = {frozenset(row[:2]): row[2] for row in rows}
+    rows = sorted({(a, b, value[frozenset((a, b))]) for a, b, _ in rows}, key=lambda row: (-row[2], row))
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        store = open_store(folder)
+        write_pairs(store, "list.csv", encoded(["é,", '"', "c", "\n", "e", "f"]), rows)
+        path = store.fetch("list.csv")
+        names, whole = read_pairs(path)
+        whole = each_once(whole)
+        table = read_csv(path, layout.PAIRS_HEADER)
+        blocks = [batch for start in range(0, len(rows), block) for batch in table.slice(start, block).to_batches()]
+        patch.setattr(findings, "csv_blocks", lambda *_: iter(blocks))
+        listed = read_listed(path, layout.PAIRS_HEADER, limit, each_once=True)
+        all_rows = read_listed(path, layout.PAIRS_HEADER, limit, each_once=False)
+    assert (listed.total, all_rows.total) == (len(whole), len(rows))
+    ends = (names.take(pa.array(end)).to_pylist()[:limit] for end in (whole.source, whole.target))
+    assert [listed.first[end].to_pylist() for end in ("from", "to")] == list(ends)
+    assert sorted(np.repeat(listed.values, listed.counts)) == sorted(whole.value)

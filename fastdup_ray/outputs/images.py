@@ -50,10 +50,10 @@ class Images:
             alone = self.entries["sha256"].is_valid().to_numpy()
             first[alone] = np.flatnonzero(alone)
             ranked = np.sort(mine)
-            rows = among = np.flatnonzero(np.isin(mine, ranked[1:][ranked[1:] == ranked[:-1]]))
+            rows = among = _rows_with(mine, ranked[1:][ranked[1:] == ranked[:-1]])
         else:
             theirs = known._beginnings()
-            rows, among = np.flatnonzero(np.isin(mine, theirs)), np.flatnonzero(np.isin(theirs, mine))
+            rows, among = _rows_with(mine, np.sort(theirs)), _rows_with(theirs, np.sort(mine))
         wanted, there = (
             rows_at(images.entries.select(["sha256"]), some)["sha256"].combine_chunks()
             for images, some in ((self, rows), (known, among))
@@ -67,6 +67,16 @@ class Images:
         """(n,) uint64: of the digests, as far as they are known; equal for equal digests, and for few others."""
         parts = [_beginnings_of(chunk) for chunk in self.entries["sha256"].chunks]
         return np.concatenate([np.empty(0, np.uint64), *parts])
+
+
+def _rows_with(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The rows of `values` that are among `known`, which rise."""
+    rows = [np.empty(0, np.int64)]
+    for start in range(0, len(values) if len(known) else 0, ROWS):
+        block = values[start : start + ROWS]
+        place = np.searchsorted(known, block).clip(max=len(known) - 1)
+        rows.append(start + np.flatnonzero(known[place] == block))
+    return np.concatenate(rows)
 
 
 def _beginnings_of(digests: pa.Array) -> np.ndarray:

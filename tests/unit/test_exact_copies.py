@@ -4,12 +4,18 @@ import io
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from fastdup_ray.extract.decode import careful_pillow
 from fastdup_ray.extract.pixels import pixel_digest
+from fastdup_ray.manifest import ENTRIES
 from fastdup_ray.outputs.exact_copies import ExactCopies
+from fastdup_ray.outputs.images import Images
+from fastdup_ray.tables import encoded
 from tests.conftest import cloudy, csv_rows, encode, run_inline
 
 
@@ -122,3 +128,24 @@ def test_pictures_that_are_gone_or_have_changed_are_copies_by_their_bytes_alone(
     (folder / "c.jpg").write_bytes(b"changed")
     run_inline(None, tmp_path / "out", report=False, run_mode=2)
     assert rows_of(tmp_path / "out" / "exact_copies.csv")[1:] == [["d.jpg", "c.jpg", "bytes"]]
+
+
+@given(data=st.data(), chunk=st.sampled_from([1, 3, 100]))
+def test_the_first_with_the_same_bytes_is_found_though_other_digests_begin_alike(data, chunk):
+    digests = st.sampled_from([None, "a" * 64, "a" * 63 + "b", "abcdefgh" + "0" * 56, "c" * 64, "", "abc"])
+    drawn = [data.draw(st.lists(digests, min_size=1, max_size=9)) for _ in range(2)]
+    one, other = (images_with(sha256, chunk) for sha256 in drawn)
+    for mine, known in ((one, one), (one, other), (other, one)):
+        sha256 = known.entries["sha256"].to_pylist()
+        expected = [
+            -1 if digest is None or digest not in sha256 else sha256.index(digest)
+            for digest in mine.entries["sha256"].to_pylist()
+        ]
+        assert mine.first_in(known).tolist() == expected
+
+
+def images_with(sha256: list[str | None], chunk: int) -> Images:
+    nulls = {field.name: pa.nulls(len(sha256), field.type) for field in ENTRIES}
+    table = pa.table(nulls | {"sha256": pa.array(sha256, pa.string())}, ENTRIES)
+    parts = [table.slice(start, chunk) for start in range(0, len(table), chunk)]
+    return Images(encoded(map(str, range(len(sha256)))), pa.concat_tables(parts))

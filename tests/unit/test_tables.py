@@ -6,14 +6,27 @@ import os
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fastdup_ray import tables
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.tables import encoded, printable_column, read_csv, write_csv, write_parquet
+from fastdup_ray.tables import (
+    csv_blocks,
+    csv_file,
+    encoded,
+    map_table,
+    places_of,
+    printable_column,
+    read_csv,
+    rows_at,
+    write_csv,
+    write_parquet,
+)
 from tests.conftest import csv_rows
 
 NASTY = [
@@ -205,6 +218,79 @@ def test_bytes_that_are_not_utf8_are_written_as_their_numbers():
     assert printable_column(names).to_pylist() == ["caf\\xe9.jpg", "café.jpg", "\\xffé"]
 
 
+def test_no_name_stays_none():
+    assert printable_column(pa.array([b"\xe9", None], pa.large_binary())).to_pylist() == ["\\xe9", None]
+
+
 def test_names_that_are_utf8_stay_as_they_are():
     names = [name for name in NASTY if name.isprintable() or "\n" in name][:10]
     assert printable_column(encoded(names)).to_pylist() == names
+
+
+# --- block by block ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 17])
+def test_a_file_is_the_same_whatever_is_written_at_a_time(store, monkeypatch, size):
+    names, values = encoded(NASTY * 3), np.linspace(-1, 1, 3 * len(NASTY))
+    whole = bytes_of(store, ("filename", "x"), [names, values])
+    with csv_file(store, "blocks.csv", ("filename", "x")) as write:
+        for start in range(0, len(names), size):
+            write([names[start : start + size], values[start : start + size]])
+    monkeypatch.setattr(tables, "ROWS", size)
+    assert store.fetch("blocks.csv").read_bytes() == bytes_of(store, ("filename", "x"), [names, values]) == whole
+    assert csv_blocks_of(store, "blocks.csv") == list(zip(NASTY * 3, values.round(6), strict=True))
+
+
+def csv_blocks_of(store, name):
+    header = ("filename", "x")
+    rows = pa.Table.from_batches(csv_blocks(store.fetch(name), header)).to_pylist()
+    return [(os.fsdecode(row["filename"]), float(row["x"])) for row in rows]
+
+
+def test_a_csv_read_by_blocks_is_checked_like_a_whole_one(tmp_path):
+    for content, reason in ((b"a,b\n1,2\n", "header"), (b"", "damaged"), (b"index,filename\n0\n", "damaged")):
+        (tmp_path / "t.csv").write_bytes(content)
+        with pytest.raises(DamagedError, match=reason):
+            list(csv_blocks(tmp_path / "t.csv", HEADER))
+    (tmp_path / "t.csv").write_bytes(b"index,filename\n" + b"0,a\n" * 4_000_000 + b"0\n")
+    with pytest.raises(DamagedError, match="damaged"):
+        list(csv_blocks(tmp_path / "t.csv", HEADER))
+
+
+def test_a_row_group_has_so_many_rows_and_a_table_without_rows_has_its_columns(store, monkeypatch):
+    monkeypatch.setattr(tables, "ROWS", 10)
+    write_parquet(store, "a.parquet", table())
+    found = pq.ParquetFile(store.fetch("a.parquet"))
+    assert [found.metadata.row_group(place).num_rows for place in range(found.num_row_groups)] == [10, 10, 3]
+    assert found.read().to_pydict() == table().to_pydict()
+    write_parquet(store, "a.parquet", table().slice(0, 0))
+    assert pq.read_table(store.fetch("a.parquet")).to_pydict() == {"filename": [], "x": []}
+
+
+@given(data=st.data(), block=st.sampled_from([1, 3, 100]))
+def test_some_rows_of_a_mapped_table_are_those_of_the_whole(shared_store, data, block):
+    whole = table().append_column("row", pa.array(np.arange(len(NASTY))))
+    parts = (whole.slice(start, block) for start in range(0, len(whole), block))
+    mapped_table = map_table(parts, whole.schema, shared_store.scratch())
+    assert mapped_table.to_pydict() == whole.to_pydict()
+    rows = data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=9))
+    assert rows_at(mapped_table, np.array(rows, np.int64)).to_pylist() == [whole.to_pylist()[row] for row in rows]
+
+
+@given(names=st.lists(st.sampled_from(NASTY)), known=st.lists(st.sampled_from(NASTY[5:])), size=st.sampled_from([1, 4]))
+def test_names_are_found_where_they_first_stand(names, known, size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "ROWS", size)
+        found = places_of(encoded(names).cast(pa.binary()), encoded(known))
+    assert found.tolist() == [known.index(name) if name in known else -1 for name in names]
+
+
+def test_what_is_mapped_is_not_held_and_leaves_no_file(store, tmp_path):
+    before = pa.total_allocated_bytes()
+    numbers = pa.table({"x": np.arange(1_000_000)})
+    table = map_table([numbers] * 4, numbers.schema, store.scratch())
+    del numbers
+    assert pa.total_allocated_bytes() - before < 1_000_000
+    assert pc.sum(table["x"]).as_py() == 4 * sum(range(1_000_000))
+    assert list(tmp_path.iterdir()) == []
