@@ -1,4 +1,4 @@
-"""What a run would take, told before it starts: objects, requests, bytes, dollars. Writes nothing."""
+"""What a run would take, told before it starts: objects, requests, bytes, the search, dollars. Writes nothing."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +10,8 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.features import earlier_sets, look_up
 from fastdup_ray.inputs import check_inputs, frame_of, list_images
 from fastdup_ray.manifest import Manifest
+from fastdup_ray.memory import free_memory
+from fastdup_ray.neighbors.cost import SearchCost, search_cost
 from fastdup_ray.pipeline import model_facts, shard_size
 from fastdup_ray.storage import open_store
 
@@ -29,7 +31,8 @@ class Estimate:
     """entries: of the list; to_read: of those, that the work_dir does not know. bytes_to_read: of these, from buckets.
 
     lists, gets, puts: requests; gets has those of the work_dir, too. dollars: within the bucket's region.
-    dollars_over_the_internet: the same with the transfer of what is read.
+    dollars_over_the_internet: the same with the transfer of what is read. search: of all entries; None where there is
+    none in this mode.
     """
 
     entries: int
@@ -38,6 +41,7 @@ class Estimate:
     lists: int
     gets: int
     puts: int
+    search: SearchCost | None = None
 
     @property
     def dollars(self) -> float:
@@ -50,7 +54,8 @@ class Estimate:
     def as_dict(self) -> dict[str, Any]:
         """All of it, for JSON."""
         dollars = {name: round(getattr(self, name), 6) for name in ("dollars", "dollars_over_the_internet")}
-        return asdict(self) | dollars
+        search = asdict(self.search) | {"dollars": round(self.search.dollars, 2)} if self.search else None
+        return asdict(self) | dollars | {"search": search}
 
     def text(self) -> str:
         """What the command prints."""
@@ -61,7 +66,7 @@ class Estimate:
             f"About ${self.dollars:,.4f} in the region of the buckets, "
             f"${self.dollars_over_the_internet:,.4f} over the internet "
             f"(S3 Standard, us-east-1, November 2026; nothing was read or written)."
-        )
+        ) + (f"\n{self.search.text()}" if self.search else "")
 
 
 def estimate(config: RunConfig, actors: int = 1) -> Estimate:
@@ -76,8 +81,8 @@ def estimate(config: RunConfig, actors: int = 1) -> Estimate:
     listing = s3.requests_made() - before
     manifest = manifest.window(config.min_offset or 0, config.max_offset or len(manifest))
     store = open_store(config.work_dir)
-    fingerprint = model_facts(config)["fingerprint"]
-    earlier = earlier_sets(store, fingerprint) if config.reuse else []
+    facts = model_facts(config)
+    earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
     missing = look_up(manifest, [], earlier, config.limits).missing
     refs = [ref for ref in manifest.refs(missing) if s3.is_s3(ref.uri)]
     gets = len({frame_of(ref.uri)[0] for ref in refs})
@@ -87,4 +92,5 @@ def estimate(config: RunConfig, actors: int = 1) -> Estimate:
         puts = FILES_OF_A_SHARD * shards + FILES_OF_A_RUN
         gets += 2 * puts  # each is looked at as it is put, and read when it is used
     size = int(np.sum([ref.size for ref in refs], dtype=np.int64))
-    return Estimate(len(manifest), len(missing), size, listing, gets, puts)
+    search = search_cost(config, len(manifest), facts["d"], free_memory()) if config.run_mode == 0 else None
+    return Estimate(len(manifest), len(missing), size, listing, gets, puts, search)

@@ -25,6 +25,7 @@ from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.manifest import KEY, Manifest
 from fastdup_ray.neighbors import check_search
 from fastdup_ray.neighbors.choice import is_partitioned, memory_to_reserve
+from fastdup_ray.neighbors.cost import check_fits
 from fastdup_ray.neighbors.partitioned.run import search_partitioned
 from fastdup_ray.neighbors.stored import StoredNeighbors
 from fastdup_ray.outputs.changes import put_earlier_aside
@@ -216,7 +217,8 @@ class _Run:
         with self._timed("features", executor):
             earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
             missing = look_up(manifest, [], earlier, config.limits).missing
-            if config.run_mode == 0:  # while the others extract; videos and archives may come to more rows than entries
+            if config.run_mode == 0:  # videos and archives may come to more rows than entries
+                check_fits(config, len(manifest), facts["d"], executor.most_memory())
                 executor.reserve(memory_to_reserve(config, len(manifest), facts["d"]))
             words = f"{len(manifest)} entries, {len(missing)} of them to be read"
             tell("reuse", words, entries=len(manifest), to_read=len(missing))
@@ -257,6 +259,7 @@ class _Run:
 
     def _after_features(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
         config, features_file = self.config, self._features_file
+        check_fits(config, summary["counts"]["images"], summary["d"], executor.most_memory())
         gpu = config.compute == "gpu"
         executor.reserve(memory_to_reserve(config, summary["counts"]["images"], summary["d"]), gpu=gpu)
         with self._timed("neighbors", executor):

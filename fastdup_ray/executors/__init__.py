@@ -36,6 +36,9 @@ class Executor(Protocol):
     def reserve(self, memory: int, *, gpu: bool = False) -> None:
         """The steps at `index` will take so many bytes, and could use a GPU: have them done where these are."""
 
+    def most_memory(self) -> int:
+        """Bytes that one step can have at most, wherever it is done."""
+
     def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
         """`step(*args)`, done at `place`. A step can be done again: it leaves whole files or none."""
 

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from fastdup_ray.executors import Place, Result
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec
+from fastdup_ray.memory import free_memory
 from fastdup_ray.records import Shard, ShardReceipt
 
 
@@ -27,6 +28,9 @@ class InlineExecutor:
 
     def reserve(self, memory: int, *, gpu: bool = False) -> None:
         pass
+
+    def most_memory(self) -> int:
+        return free_memory()
 
     def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
         return step(*args)

@@ -60,6 +60,9 @@ class RayExecutor:
     def reserve(self, memory: int, *, gpu: bool = False) -> None:
         self._index.reserve(place_index(memory, present_nodes(), gpu=gpu, grows=may_grow()))
 
+    def most_memory(self) -> int:
+        return max((node.memory for node in possible_nodes()), default=0)
+
     def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
         if place == "index":
             return self._index.call(step, *args)

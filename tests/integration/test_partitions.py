@@ -22,8 +22,8 @@ CAPACITY = 1_500
 """So that there are many cells of so few rows."""
 
 COMMAND = f"""
-from fastdup_ray.neighbors.partitioned import run
-run.capacity_of, run.LEAST_CAPACITY = lambda *of: {CAPACITY}, 1
+from fastdup_ray.neighbors.partitioned import plan
+plan.capacity_of, plan.LEAST_CAPACITY = lambda *of: {CAPACITY}, 1
 from fastdup_ray.cli import main
 main()
 """

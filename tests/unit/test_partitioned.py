@@ -13,12 +13,13 @@ from fastdup_ray.executors.placement import Node, Share, place_tasks
 from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors import check_search
 from fastdup_ray.neighbors.choice import EIGHT_BITS_UP_TO, PARTITIONED, choose, is_partitioned, memory_to_reserve
+from fastdup_ray.neighbors.cost import check_fits, search_cost
 from fastdup_ray.neighbors.flat_file import write_flat
 from fastdup_ray.neighbors.partitioned import stages, within
 from fastdup_ray.neighbors.partitioned.division import centres_of, grouped, nearest_centres
 from fastdup_ray.neighbors.partitioned.files import Cell, Piece, read_cell
-from fastdup_ray.neighbors.partitioned.plan import PROCESS, Plan, capacity_of, fixed_bytes, row_bytes
-from fastdup_ray.neighbors.partitioned.run import plan_of, search
+from fastdup_ray.neighbors.partitioned.plan import PROCESS, Plan, capacity_of, fixed_bytes, plan_of, row_bytes
+from fastdup_ray.neighbors.partitioned.run import search
 from fastdup_ray.neighbors.partitioned.within import group_size, nearest_within
 from fastdup_ray.records import Neighbors
 from fastdup_ray.storage import open_store
@@ -408,3 +409,35 @@ def test_where_nodes_may_come_more_tasks_wait_than_fit(nodes, share):
 def test_tasks_that_fit_nowhere_are_refused_with_what_would():
     with pytest.raises(ConfigError, match=r"takes 4,096 MiB.*more than 2,048 to give.*partition_memory"):
         place_tasks(5, 4 << 30, [Node(8, memory=2 << 30)])
+
+
+@pytest.mark.parametrize(
+    ("n", "parameters", "gigabytes", "told"),
+    [
+        (10**8, {}, 2, r"A worker of the search of 100,000,000 images takes 4\.\d GB.*partition_memory to 2048"),
+        (10**8, {"faiss_mode": "Flat"}, 100, r"'Flat' of 100,000,000 images takes 230\.4 GB.*faiss_mode='partitioned'"),
+        (10**8, {"distance": "manhattan"}, 100, "No index of 100,000,000 images fits"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_would(n, parameters, gigabytes, told):
+    with pytest.raises(ConfigError, match=told) as caught:
+        check_fits(RunConfig.of(input_dir="photos", **parameters), n, 576, gigabytes << 30)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("n", [100, 50_000, 10**6, 10**9])
+def test_what_fits_is_not_refused_and_has_a_price(n):
+    config = RunConfig.of(input_dir="photos")
+    cost = search_cost(config, n, 576, 8 << 30)
+    assert cost.index == choose(config, n, 576, memory=8 << 30).name
+    assert 0 < cost.worker_bytes <= 8 << 30
+    assert cost.index in cost.text() and "core hours" in cost.text()
+
+
+def test_a_search_in_partitions_costs_as_much_more_as_there_are_more_rows():
+    config = RunConfig.of(input_dir="photos")
+    small, large = (search_cost(config, n, 576, 8 << 30) for n in (10**7, 10**8))
+    assert large.core_seconds == pytest.approx(10 * small.core_seconds)
+    assert large.worker_bytes == small.worker_bytes
+    assert large.workers == pytest.approx(10 * small.workers, rel=0.1)
+    assert large.dollars > small.dollars > 0

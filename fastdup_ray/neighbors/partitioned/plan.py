@@ -5,6 +5,8 @@ import json
 from dataclasses import asdict, dataclass
 
 from fastdup_ray import layout
+from fastdup_ray.config import RunConfig
+from fastdup_ray.errors import ConfigError
 from fastdup_ray.neighbors.metrics import is_distance
 from fastdup_ray.neighbors.partitioned.within import PART, group_size
 from fastdup_ray.neighbors.search import SPARE
@@ -17,6 +19,9 @@ FULL = 0.7
 
 PROCESS = 600 << 20
 """Bytes of a worker before it does anything, with the libraries that it needs, and of what it takes for blocks."""
+
+LEAST_CAPACITY = 10_000
+"""Rows of a cell; smaller ones would be too many."""
 
 FORMAT = 1
 """Of the files below shards/; raised when they change."""
@@ -80,3 +85,15 @@ def capacity_of(memory: int, d: int, k: int, metric: str) -> int:
     while rows and fixed_bytes(rows, d, k) + rows * row_bytes(d, k, metric) > memory:
         rows = int(0.98 * rows)
     return rows
+
+
+def plan_of(config: RunConfig, n: int, d: int, features: str = layout.FEATURES, digest: str = "") -> Plan:
+    """Raises `ConfigError` where a worker's memory does not suffice for any search."""
+    k, memory = min(config.nearest_neighbors_k, n - 1), config.partition_memory << 20
+    capacity = capacity_of(memory, d, k, config.distance)
+    if capacity < min(n, LEAST_CAPACITY):
+        raise ConfigError(
+            f"partition_memory={config.partition_memory} is not possible: it holds {capacity:,} rows of {d} numbers "
+            f"with {k} neighbours; give enough MiB for {LEAST_CAPACITY:,}."
+        )
+    return Plan(features, digest, n, d, k, config.distance, config.partition_copies, capacity)

@@ -11,7 +11,6 @@ import numpy as np
 
 from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import ConfigError
 from fastdup_ray.executors import Executor
 from fastdup_ray.neighbors.choice import PARTITIONED
 from fastdup_ray.neighbors.partitioned import stages
@@ -26,26 +25,10 @@ from fastdup_ray.neighbors.partitioned.files import (
     root,
     rows_stem,
 )
-from fastdup_ray.neighbors.partitioned.plan import Plan, capacity_of
+from fastdup_ray.neighbors.partitioned.plan import Plan, plan_of
 from fastdup_ray.neighbors.stored import StoredNeighbors
 from fastdup_ray.sealed import file_sha256, read_json
 from fastdup_ray.storage import Store, open_store
-
-
-def plan_of(config: RunConfig, n: int, d: int, features: str = layout.FEATURES, digest: str = "") -> Plan:
-    """Raises `ConfigError` where a worker's memory does not suffice for any search."""
-    k, memory = min(config.nearest_neighbors_k, n - 1), config.partition_memory << 20
-    capacity = capacity_of(memory, d, k, config.distance)
-    if capacity < min(n, LEAST_CAPACITY):
-        raise ConfigError(
-            f"partition_memory={config.partition_memory} is not possible: it holds {capacity:,} rows of {d} numbers "
-            f"with {k} neighbours; give enough MiB for {LEAST_CAPACITY:,}."
-        )
-    return Plan(features, digest, n, d, k, config.distance, config.partition_copies, capacity)
-
-
-LEAST_CAPACITY = 10_000
-"""Rows of a cell; smaller ones would be too many."""
 
 
 def search_partitioned(

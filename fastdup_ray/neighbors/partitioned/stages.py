@@ -185,8 +185,8 @@ def gather(location: str, plan: Plan, true: np.ndarray, summary: dict) -> Stored
             here = (sample >= start) & (sample < own.stop)
             found[here] = merged["distance"][sample[here] - start]
             start = own.stop
-    least = closeness(true, plan.metric).min(axis=1) - 10.0**-DECIMALS
-    recall = float((closeness(found, plan.metric) >= least[:, None]).mean())
+    least = closeness(true, plan.metric).min(axis=1, initial=np.inf) - 10.0**-DECIMALS
+    recall = float((closeness(found, plan.metric) >= least[:, None]).mean()) if plan.k else 1.0
     return StoredNeighbors(summary | {"recall": round(recall, 6)}, plan.metric, INDEXED)
 
 

@@ -60,7 +60,8 @@ class Found:
     def take(self, own: np.ndarray, value: np.ndarray, index: np.ndarray) -> None:
         """Better ones among the new for the rows `own`, each of them once."""
         known, best = self.index[own], self.value[own]
-        value[(index[:, :, None] == known[:, None, :]).any(axis=2)] = -np.inf
+        again = (index[:, :, None] == known[:, None, :]).any(axis=2)
+        value, index = np.where(again, -np.inf, value), np.where(again, -1, index)
         values, indices = np.concatenate([best, value], axis=1), np.concatenate([known, index], axis=1)
         kept = np.argpartition(-values, best.shape[1] - 1, axis=1)[:, : best.shape[1]]
         self.value[own] = np.take_along_axis(values, kept, 1)
@@ -139,7 +140,7 @@ def _compare_all(rows: np.ndarray, groups: list[np.ndarray], found: Found, threa
         best = min(found.index.shape[1], len(group) - 1)
         if best:
             place = np.argpartition(-products, best - 1, axis=1)[:, :best]
-            found.take(own, np.take_along_axis(products, place, 1), group[place].astype(np.int32))
+            found.take(own, np.take_along_axis(products, place, 1), group[place])
 
     works = ((group, slice(start, start + PART)) for group in groups for start in range(0, len(group), PART))
     in_threads(threads, compare, works)
