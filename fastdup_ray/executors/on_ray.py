@@ -17,6 +17,9 @@ from fastdup_ray.executors.tasks import mapped
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.records import Shard, ShardReceipt
 
+NO_LIMIT = 1 << 62
+"""Bytes, where nobody tells what the nodes that may come have."""
+
 
 class RayExecutor:
     """See `fastdup_ray.executors.Executor`. Starts a Ray of its own where none is running, and stops only that one."""
@@ -61,7 +64,7 @@ class RayExecutor:
         self._index.reserve(place_index(memory, present_nodes(), gpu=gpu, grows=may_grow()))
 
     def most_memory(self) -> int:
-        return max((node.memory for node in possible_nodes()), default=0)
+        return NO_LIMIT if may_grow() else max((node.memory for node in present_nodes()), default=0)
 
     def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
         if place == "index":
