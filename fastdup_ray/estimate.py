@@ -12,7 +12,7 @@ from fastdup_ray.inputs import check_inputs, frame_of, list_images
 from fastdup_ray.manifest import Manifest
 from fastdup_ray.memory import free_memory
 from fastdup_ray.neighbors.cost import SearchCost, search_cost
-from fastdup_ray.pipeline import model_facts, shard_size
+from fastdup_ray.preparation import model_facts, shard_size
 from fastdup_ray.storage import open_store
 
 LIST_OR_PUT, GET_OR_HEAD = 0.005 / 1000, 0.0004 / 1000

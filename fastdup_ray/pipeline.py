@@ -9,17 +9,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fastdup_ray import layout, s3
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import ConfigError, FastdupError, InputError, WorkDirError, WorkerError
+from fastdup_ray.errors import FastdupError, InputError, WorkDirError, WorkerError
 from fastdup_ray.executors import Executor, make_executor
 from fastdup_ray.extract.extractor import ExtractSpec
-from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, fingerprint
 from fastdup_ray.features import earlier_sets, look_up, open_complete
-from fastdup_ray.inputs import check_inputs, list_images
+from fastdup_ray.inputs import check_inputs
 from fastdup_ray.labels import check_labels
 from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.manifest import KEY, Manifest
@@ -29,6 +26,7 @@ from fastdup_ray.neighbors.cost import check_fits
 from fastdup_ray.neighbors.partitioned.run import search_partitioned
 from fastdup_ray.neighbors.stored import StoredNeighbors
 from fastdup_ray.outputs.changes import put_earlier_aside
+from fastdup_ray.preparation import asked_range, list_facts, listed, model_facts, refuse_other_pictures, shard_size
 from fastdup_ray.progress import with_progress
 from fastdup_ray.result import RunResult
 from fastdup_ray.scoring import (
@@ -49,9 +47,6 @@ log = logging.getLogger(__name__)
 
 ROUNDS = 3
 """Times that features are made, where shards turn out damaged when they are merged."""
-
-SHARDS_PER_ACTOR = 8
-LARGEST_SHARD = 64 * BATCH
 
 OF_INDEX = ("nn_provider", "nnmodel", "faiss_mode", "faiss_param", "distance")
 """Parameters that the index depends on."""
@@ -88,7 +83,7 @@ def is_indexed(config: RunConfig) -> bool:
         return False
     if there is None or not config.reuse or facts["fingerprint"] != model_facts(config)["fingerprint"]:
         return False
-    manifest = _list(config)
+    manifest = listed(config)
     if not there.entries.select(KEY).equals(manifest.keys()):
         return False
     same_index = all(asked.get(name) == getattr(config, name) for name in OF_INDEX)
@@ -131,23 +126,23 @@ class _Run:
     # The modes
 
     def _everything(self) -> dict[str, Any]:
-        with self._started() as (listed, executor):
-            manifest = listed.window(*self._range(listed))
-            summary = self._make_features(manifest, executor, _facts(manifest))
+        with self._started() as (whole, executor):
+            manifest = whole.window(*asked_range(self.config, whole))
+            summary = self._make_features(manifest, executor, list_facts(manifest))
             if summary["counts"]["images"] == 0:
                 return executor.call("final", write_summary_only, self.store.location, self.config, summary)
             return self._after_features(executor, summary)
 
     def _features(self) -> dict[str, Any]:
         with self._started() as (manifest, executor):
-            summary = self._make_features(manifest, executor, _facts(manifest))
+            summary = self._make_features(manifest, executor, list_facts(manifest))
             return executor.call("final", write_summary_only, self.store.location, self.config, summary)
 
     def _features_of_range(self) -> dict[str, Any]:
-        with self._started() as (listed, executor):
-            start, stop = self._range(listed)
+        with self._started() as (whole, executor):
+            start, stop = asked_range(self.config, whole)
             with self.store.lock(f".{layout.range_stem(start, stop)}.lock"):
-                summary = self._make_features(listed.window(start, stop), executor, _facts(listed), (start, stop))
+                summary = self._make_features(whole.window(start, stop), executor, list_facts(whole), (start, stop))
                 for name in list(self.store.names(layout.SHARDS)):
                     low, high = layout.range_of(name) or (-1, -1)
                     if start <= low and high <= stop:
@@ -163,10 +158,10 @@ class _Run:
             return self._after_features(executor, summary) if summary["counts"]["images"] else summary
 
     def _score_new(self) -> dict[str, Any]:
-        with self._started() as (listed, executor):
-            manifest = listed.window(*self._range(listed))
+        with self._started() as (whole, executor):
+            manifest = whole.window(*asked_range(self.config, whole))
             executor.call("index", check_indexed, self.store.location)
-            return self._score(executor, self._make_features(manifest, executor, _facts(manifest)))
+            return self._score(executor, self._make_features(manifest, executor, list_facts(manifest)))
 
     def _score_features(self) -> dict[str, Any]:
         location = self.store.location
@@ -182,26 +177,13 @@ class _Run:
     def _started(self) -> Iterator[tuple[Manifest, Executor]]:
         """The whole list, and who works on it. Ray takes seconds to start: it does while the input is listed."""
         with ThreadPoolExecutor(1) as side:
-            listing = side.submit(_list, self.config)
+            listing = side.submit(listed, self.config)
             if listing in wait([listing], LISTING_FIRST).done:
                 listing.result()
             with make_executor(self.config, self.store.location) as executor:
                 with self._timed("list", executor):
                     manifest = listing.result()
                 yield manifest, executor
-
-    def _range(self, manifest: Manifest) -> tuple[int, int]:
-        """min_offset and max_offset, within the list."""
-        n = len(manifest)
-        for name, value, least, most in (
-            ("min_offset", self.config.min_offset, 0, n - 1),
-            ("max_offset", self.config.max_offset, 1, n),
-        ):
-            if value is not None and not least <= value <= most:
-                raise ConfigError(
-                    f"{name}={value} is outside of the list of {n} entries: {least} to {most} is possible."
-                )
-        return self.config.min_offset or 0, self.config.max_offset or n
 
     def _make_features(
         self, manifest: Manifest, executor: Executor, facts: dict[str, Any], part: tuple[int, int] | None = None
@@ -212,7 +194,7 @@ class _Run:
         """
         config, store, facts = self.config, self.store, facts | self.model
         if part is None and self.files is INDEXED:
-            _refuse_other_pictures(config, store, manifest)
+            refuse_other_pictures(config, store, manifest)
         fresh: list[str] = []
         with self._timed("features", executor):
             earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
@@ -298,64 +280,9 @@ class _Run:
             executor.measured(stage, seconds)
 
 
-def _list(config: RunConfig) -> Manifest:
-    manifest = Manifest.of(list_images(config))
-    if len(manifest) == 0:
-        inputs = ", ".join(map(repr, config.inputs))
-        raise InputError(f"No pictures in {inputs}; name a folder or a list that has some.")
-    return manifest
-
-
-def _refuse_other_pictures(config: RunConfig, store: Any, manifest: Manifest) -> None:
-    """The outputs of an earlier run are replaced only by a run on the same pictures, more of them, or some of them."""
-    if config.overwrite:
-        return
-    if not store.exists(layout.MANIFEST):
-        if store.exists(layout.FEATURES) and not store.exists(layout.MERGED):
-            raise WorkDirError(
-                f"{store.location!r} has a {layout.FEATURES} of your own; "
-                "name another work_dir, or replace it with overwrite."
-            )
-        return
-    try:
-        earlier = pq.read_table(store.fetch(layout.MANIFEST), columns=["uri"])["uri"]
-    except (OSError, ValueError):
-        return
-    if not pc.any(pc.is_in(manifest.keys()["uri"], earlier)).as_py():
-        raise WorkDirError(
-            f"{store.location!r} has the results of other pictures (such as {earlier[0].as_py()!r}); "
-            "name another work_dir, or replace them with overwrite."
-        )
-
-
 def _tell(neighbors: StoredNeighbors) -> None:
     """What became of the search; on Ray it was done elsewhere, and what is logged there is not seen here."""
     summary = neighbors.summary
     log.info("index %(index)s: %(why)s; recall %(recall)g", summary)
     if unused := summary.get("unused_parameters"):
         log.warning("faiss_param: no effect of %s: the index %s has none of it.", ", ".join(unused), summary["index"])
-
-
-def _facts(manifest: Manifest) -> dict[str, Any]:
-    """What every file that describes features says of the whole list."""
-    return {
-        "format_version": layout.FORMAT_VERSION,
-        "version": __version__,
-        "n": len(manifest),
-        "list_sha256": manifest.digest,
-    }
-
-
-def model_facts(config: RunConfig) -> dict[str, Any]:
-    """The same of the rows; `ConfigError` where the model cannot be used."""
-    gpu, sha256, d = config.compute == "gpu", None, DIMENSIONS
-    if config.model_path or (gpu and config.executor == "inline"):
-        model = Model(config.model_path, gpu=gpu and config.executor == "inline")
-        sha256, d = model.sha256, model.dimensions
-    return {"fingerprint": fingerprint(sha256, config.limits.box, gpu=gpu), "d": d}
-
-
-def shard_size(n: int, actors: int) -> int:
-    """Whole batches, enough shards that the actors end together, none so large that much is lost with it."""
-    batches = -(-n // (actors * SHARDS_PER_ACTOR * BATCH))
-    return min(batches * BATCH, LARGEST_SHARD)

@@ -397,7 +397,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path):
 def test_files_that_vanish_or_change_after_the_listing_are_bad_and_the_run_goes_on(photos, tmp_path, monkeypatch):
     import fastdup_ray.pipeline as pipeline
 
-    listed = pipeline._list
+    listed = pipeline.listed
 
     def list_and_then_change(config):
         manifest = listed(config)
@@ -405,7 +405,7 @@ def test_files_that_vanish_or_change_after_the_listing_are_bad_and_the_run_goes_
         (photos / "originals/dogs.jpg").write_bytes((PHOTOS / "originals/figs.jpg").read_bytes())
         return manifest
 
-    monkeypatch.setattr(pipeline, "_list", list_and_then_change)
+    monkeypatch.setattr(pipeline, "listed", list_and_then_change)
     dedupe(photos, tmp_path / "out")
     bad = (tmp_path / "out/features.bad.csv").read_text()
     assert "cat.jpg,MISSING," in bad and "dogs.jpg,CHANGED," in bad

@@ -1,0 +1,86 @@
+"""What a run has to do with, before it does anything: the list, a part of it, the model, and the size of a shard."""
+
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fastdup_ray import layout
+from fastdup_ray.config import RunConfig
+from fastdup_ray.errors import ConfigError, InputError, WorkDirError
+from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, fingerprint
+from fastdup_ray.inputs import list_images
+from fastdup_ray.manifest import Manifest
+from fastdup_ray.storage import Store
+from fastdup_ray.version import __version__
+
+SHARDS_PER_ACTOR = 8
+LARGEST_SHARD = 64 * BATCH
+
+
+def listed(config: RunConfig) -> Manifest:
+    """The whole list; raises `InputError` where it is empty."""
+    manifest = Manifest.of(list_images(config))
+    if len(manifest) == 0:
+        inputs = ", ".join(map(repr, config.inputs))
+        raise InputError(f"No pictures in {inputs}; name a folder or a list that has some.")
+    return manifest
+
+
+def asked_range(config: RunConfig, manifest: Manifest) -> tuple[int, int]:
+    """min_offset and max_offset, within the list; raises `ConfigError`."""
+    n = len(manifest)
+    for name, value, least, most in (
+        ("min_offset", config.min_offset, 0, n - 1),
+        ("max_offset", config.max_offset, 1, n),
+    ):
+        if value is not None and not least <= value <= most:
+            raise ConfigError(f"{name}={value} is outside of the list of {n} entries: {least} to {most} is possible.")
+    return config.min_offset or 0, config.max_offset or n
+
+
+def refuse_other_pictures(config: RunConfig, store: Store, manifest: Manifest) -> None:
+    """The outputs of an earlier run are replaced only by a run on the same pictures, more of them, or some of them."""
+    if config.overwrite:
+        return
+    if not store.exists(layout.MANIFEST):
+        if store.exists(layout.FEATURES) and not store.exists(layout.MERGED):
+            raise WorkDirError(
+                f"{store.location!r} has a {layout.FEATURES} of your own; "
+                "name another work_dir, or replace it with overwrite."
+            )
+        return
+    try:
+        earlier = pq.read_table(store.fetch(layout.MANIFEST), columns=["uri"])["uri"]
+    except (OSError, ValueError):
+        return
+    if not pc.any(pc.is_in(manifest.keys()["uri"], earlier)).as_py():
+        raise WorkDirError(
+            f"{store.location!r} has the results of other pictures (such as {earlier[0].as_py()!r}); "
+            "name another work_dir, or replace them with overwrite."
+        )
+
+
+def list_facts(manifest: Manifest) -> dict[str, Any]:
+    """What every file that describes features says of the whole list."""
+    return {
+        "format_version": layout.FORMAT_VERSION,
+        "version": __version__,
+        "n": len(manifest),
+        "list_sha256": manifest.digest,
+    }
+
+
+def model_facts(config: RunConfig) -> dict[str, Any]:
+    """The same of the rows; `ConfigError` where the model cannot be used."""
+    gpu, sha256, d = config.compute == "gpu", None, DIMENSIONS
+    if config.model_path or (gpu and config.executor == "inline"):
+        model = Model(config.model_path, gpu=gpu and config.executor == "inline")
+        sha256, d = model.sha256, model.dimensions
+    return {"fingerprint": fingerprint(sha256, config.limits.box, gpu=gpu), "d": d}
+
+
+def shard_size(n: int, actors: int) -> int:
+    """Whole batches, enough shards that the actors end together, none so large that much is lost with it."""
+    batches = -(-n // (actors * SHARDS_PER_ACTOR * BATCH))
+    return min(batches * BATCH, LARGEST_SHARD)
