@@ -57,7 +57,7 @@ def indexed_facts(store: Store) -> dict[str, Any]:
     if facts.get("neighbors", {}).get("faiss_index") is False:
         raise InputError(
             f"The images of {store.location!r} are so many that they were searched in partitions, without a "
-            f"{layout.FAISS_INDEX}; make one of their features, in a copy of it (run_mode=2, faiss_mode='IVF65536,SQ8')."
+            f"{layout.FAISS_INDEX}; make one in a copy of it (run_mode=2, faiss_mode='IVF65536,SQ8')."
         )
     if "neighbors" not in facts or not store.exists(layout.FAISS_INDEX):
         raise InputError(
