@@ -125,7 +125,7 @@ class RunConfig(BaseModel):
         AfterValidator(lambda value: value and _faiss_mode(value)),
         Field(
             min_length=1,
-            description="HNSW32, Flat, or any faiss index such as IVF256,Flat; auto or not given: "
+            description="HNSW32, Flat, any faiss index such as IVF256,Flat, or partitioned; auto or not given: "
             "picked by the number of images, k and memory.",
         ),
     ] = None

@@ -54,6 +54,11 @@ def indexed_facts(store: Store) -> dict[str, Any]:
     """summary.json of the run that made the index; raises `InputError`, `DamagedError`."""
     with _told_what_to_do(AGAIN):
         facts = read_json(store, layout.SUMMARY) if store.exists(layout.SUMMARY) else {}
+    if facts.get("neighbors", {}).get("faiss_index") is False:
+        raise InputError(
+            f"The images of {store.location!r} are so many that they were searched in partitions, without a "
+            f"{layout.FAISS_INDEX}; make one in a copy of it (run_mode=2, faiss_mode='IVF65536,SQ8')."
+        )
     if "neighbors" not in facts or not store.exists(layout.FAISS_INDEX):
         raise InputError(
             f"{store.location!r} has no finished run with a {layout.FAISS_INDEX}; make one first, with run_mode=0 or 2."

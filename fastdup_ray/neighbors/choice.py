@@ -22,8 +22,8 @@ FEW = 5_000
 """Rows up to which the exact search takes no time to speak of."""
 
 EIGHT_BITS_UP_TO = 300_000
-"""Rows up to which the search in 8 bits is faster than HNSW32, and finds more (200,000 clustered rows of 576: 178 s of
-CPU and 287 s, recall 1.0 and 0.97)."""
+"""Rows up to which the search in 8 bits is taken, beyond which it is partitioned (200,000 clustered rows of 576: 178 s
+of CPU with VNNI, recall 1.0, HNSW32 287 s and 0.97; partitioned 196 s and 0.995 on an older, busy processor)."""
 
 EIGHT_BITS_K = 100
 """Neighbours up to which that holds."""

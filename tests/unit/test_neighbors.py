@@ -17,7 +17,15 @@ from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract.model import BATCH, SIDE, Model
 from fastdup_ray.memory import _of_groups, free_memory
 from fastdup_ray.neighbors import check_search, load_index, make_index
-from fastdup_ray.neighbors.choice import EIGHT_BITS_K, EIGHT_BITS_UP_TO, FEW, FLAT_UP_TO, choose, ef_search
+from fastdup_ray.neighbors.choice import (
+    EIGHT_BITS_K,
+    EIGHT_BITS_UP_TO,
+    FEW,
+    FLAT_UP_TO,
+    PARTITIONED,
+    choose,
+    ef_search,
+)
 from fastdup_ray.neighbors.eight_bit import EightBit
 from fastdup_ray.neighbors.eight_bit_graph import graph
 from fastdup_ray.neighbors.faiss_factory import check_parameters, parameters_of
@@ -596,9 +604,9 @@ def chosen(n: int, memory: int = MUCH, **parameters) -> str:
 @pytest.mark.parametrize("mode", [{}, {"faiss_mode": "auto"}])
 @pytest.mark.parametrize(
     ("n", "name"),
-    [(FEW, "Flat"), (FEW + 1, EightBit.name), (EIGHT_BITS_UP_TO, EightBit.name), (EIGHT_BITS_UP_TO + 1, "HNSW32")],
+    [(FEW, "Flat"), (FEW + 1, EightBit.name), (EIGHT_BITS_UP_TO, EightBit.name), (EIGHT_BITS_UP_TO + 1, PARTITIONED)],
 )
-def test_few_rows_are_searched_exactly_more_in_eight_bits_and_many_with_hnsw(n, name, mode):
+def test_few_rows_are_searched_exactly_more_in_eight_bits_and_many_in_partitions(n, name, mode):
     assert chosen(n, **mode) == name
 
 
@@ -613,14 +621,18 @@ def test_many_neighbours_make_the_exact_search_worth_while():
     assert ef_search(1000) > 2000
 
 
+MANY = EIGHT_BITS_K + 1
+"""Neighbours for which an index is taken, however many rows there are."""
+
+
 @pytest.mark.parametrize(("gigabytes", "name"), [(40, "HNSW32"), (30, "IVF8192,SQ8"), (13, "IVF8192,SQ8"), (5, None)])
 def test_memory_decides_where_there_is_little(gigabytes, name):
     """10 million rows take 26 GB as HNSW32 and 6.6 GB in lists of bytes, with the rows that these learn from."""
     if name is None:
         with pytest.raises(ConfigError, match=r"No index of 10,000,000 images .*,PQ96' takes .* machine with \d+"):
-            chosen(10_000_000, gigabytes * 10**9)
+            chosen(10_000_000, gigabytes * 10**9, nearest_neighbors_k=MANY)
     else:
-        assert chosen(10_000_000, gigabytes * 10**9) == name
+        assert chosen(10_000_000, gigabytes * 10**9, nearest_neighbors_k=MANY) == name
 
 
 def test_manhattan_has_nothing_smaller_than_the_rows():
@@ -633,6 +645,7 @@ def test_the_choice_says_why():
     config = RunConfig.of(input_dir="photos")
     assert "exact" in choose(config, 10, 576, MUCH).why
     assert "ranked anew" in choose(config, FEW + 1, 576, MUCH).why
+    config = RunConfig.of(input_dir="photos", nearest_neighbors_k=MANY)
     assert "2.6 GB of 9.0 GB" in choose(config, 1_000_000, 576, 9 * 10**9).why
     assert "HNSW32 would take 2.6 GB of 3.0 GB" in choose(config, 1_000_000, 576, 3 * 10**9).why
 

@@ -437,7 +437,7 @@ def test_what_fits_is_not_refused_and_has_a_price(n):
 def test_a_search_in_partitions_costs_as_much_more_as_there_are_more_rows():
     config = RunConfig.of(input_dir="photos")
     small, large = (search_cost(config, n, 576, 8 << 30) for n in (10**7, 10**8))
-    assert large.core_seconds == pytest.approx(10 * small.core_seconds)
+    assert large.core_seconds == pytest.approx(10 * small.core_seconds, rel=0.1)
     assert large.worker_bytes == small.worker_bytes
     assert large.workers == pytest.approx(10 * small.workers, rel=0.1)
     assert large.dollars > small.dollars > 0

@@ -1,0 +1,1 @@
+"""Nearest neighbours without one index: cells of rows, searched by many workers, merged row by row."""

@@ -13,6 +13,7 @@ from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
 from fastdup_ray.executors import Executor
 from fastdup_ray.neighbors.choice import PARTITIONED
+from fastdup_ray.neighbors.faiss_factory import check_parameters
 from fastdup_ray.neighbors.partitioned import stages
 from fastdup_ray.neighbors.partitioned.files import (
     ROOT,
@@ -39,7 +40,10 @@ def search_partitioned(
     plan = plan_of(config, n, d, features, digest)
     indexed = executor.call("index", stages.write_index, location, plan)
     found = search(executor, open_store(location), plan)
-    return replace(found, summary=found.summary | {"faiss_index": indexed})
+    summary = found.summary | {"faiss_index": indexed}
+    if unused := list(check_parameters(config.faiss_param)):
+        summary["unused_parameters"] = unused
+    return replace(found, summary=summary)
 
 
 def search(executor: Executor, store: Store, plan: Plan) -> StoredNeighbors:
