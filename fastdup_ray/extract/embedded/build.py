@@ -33,7 +33,7 @@ from fastdup_ray.extract.embedded.training import Seen, train
 from fastdup_ray.extract.embedded.views import views_of
 from fastdup_ray.extract.model import DIMENSIONS
 
-STEPS = 1800
+STEPS = 750
 WEIGHTS = {"content": 0.25, "grid": 0.5, "thumbnails": 0.25}  # before the training
 CONTENT, GRID, THUMBNAILS = 256, 384, 96  # numbers in a block
 REGULARISATION, GRID_REGULARISATION = 0.03, 0.1  # of the mean within-copy variance
@@ -103,7 +103,7 @@ def untrained(seen: Seen) -> Trained:
     views = np.arange(seen.stage.shape[1])
     pooled, cells, thumbnails = [], [], []
     for picture in some:
-        stage, fourth, thumbnail = seen.batch(np.array([picture]), views)
+        stage, fourth, thumbnail = seen.batch(np.array([picture]), views[None])
         fifth, sixth, cell = back(stage)
         pooled.append(torch.cat([unit(block) for block in (fourth, fifth, sixth)], dim=1))
         cells.append(cell)

@@ -246,7 +246,7 @@ MILD = ("reencode", "webp", "resize_down", "resize_up", "crop_small", "sharpen")
 def _words() -> Image.Image:
     """One line of text as a mask: to draw it anew for each line takes longer than all the rest."""
     font = ImageFont.load_default(10)
-    left, top, right, bottom = font.getbbox(_LINE)
+    *_, right, bottom = font.getbbox(_LINE)
     mask = Image.new("L", (math.ceil(right), math.ceil(bottom)))
     ImageDraw.Draw(mask).text((0, 0), _LINE, fill=255, font=font)
     return mask

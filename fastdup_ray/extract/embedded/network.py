@@ -84,8 +84,8 @@ def expansion(weights: dict[str, Tensor], index: int) -> nn.Sequential:
 class Front(nn.Module):
     """The network up to stage 5, and what is taken from the pixels: never trained here.
 
-    (n, 128, 128, 3) uint8 RGB to stage (n, 80, 8, 8), what enters stage 5; to pooled (n, 240), the expansion that enters
-    stage 4, averaged over the picture; and to thumbnails (n, 96), see `Thumbnails`.
+    (n, 128, 128, 3) uint8 RGB to stage (n, 80, 8, 8), what enters stage 5; to pooled (n, 240), the expansion that
+    enters stage 4, averaged over the picture; and to thumbnails (n, 96), see `Thumbnails`.
     """
 
     def __init__(self, weights: dict[str, Tensor]):
@@ -105,7 +105,7 @@ class Front(nn.Module):
 
 
 def of_bytes(conv: nn.Sequential) -> nn.Sequential:
-    """The same convolution of (pixels - 127) / 128, for the pixels themselves: padded with 127, which is nothing there."""
+    """The same convolution of (pixels - 127) / 128, for the pixels: padded with 127, which stands for 0."""
     padding, module = conv
     kernel = module.weight.detach() / 128
     module.bias = nn.Parameter(module.bias.detach() - 127 * kernel.sum((1, 2, 3)))
@@ -150,7 +150,9 @@ class Thumbnails(nn.Module):
     def __init__(self):
         super().__init__()
         luma = torch.tensor(LUMA)
-        self.register_buffer("colours", torch.stack([luma, torch.tensor([0, 0, 1]) - luma, torch.tensor([1, 0, 0]) - luma]))
+        self.register_buffer(
+            "colours", torch.stack([luma, torch.tensor([0, 0, 1]) - luma, torch.tensor([1, 0, 0]) - luma])
+        )
 
     def forward(self, pixels: Tensor) -> Tensor:
         cells = avg_pool2d(pixels, SIDE // LUMA_SIDE)
@@ -220,7 +222,7 @@ class Head(nn.Module):
         return unit(seen @ self.rotation + self.more(nn.functional.relu(self.hidden(seen))))
 
     def blocks(self, *blocks: Tensor) -> Tensor:
-        """(n, 1392), (n, 768), (n, 96) to (n, 736): the dot product of two rows is the weighted mean of three cosines."""
+        """(n, 1392), (n, 768), (n, 96) to (n, 736); the dot product of two is the weighted mean of three cosines."""
         parts = [unit(map_(x)) * root for map_, x, root in zip(self.maps, blocks, self.roots, strict=True)]
         return torch.cat(parts, dim=1)
 

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -25,18 +26,20 @@ PARTS = 2  # of a batch, each on a thread of its own
 WARM_UP = 0.04  # share of the steps
 
 SCALE = 20.0  # inverse temperature
-COPY, LOOK_ALIKE, STRANGER = 0.8, 0.5, 0.2
+COPY, LOOK_ALIKE, STRANGER = 0.85, 0.5, 0.2
+SPREAD = 100.0
 NEAREST_STRANGERS, NEAREST_LOOK_ALIKES = 8, 2
 
 POINTWISE_RATE, HEAD_RATE = 2e-4, 5e-4
 WEIGHT_DECAY = 1e-2
+LONGEST_SLOPE = 5.0  # longer gradients are cut
 
 
 class Seen(NamedTuple):
     """What `Front` gives for all views: of picture i its views in row i.
 
-    stage: (n, views, 80, 8, 8) float16. pooled: (n, views, 240). thumbnails: (n, views, 96). photographs: (n,), the same
-    number for pictures of one photograph, ascending.
+    stage: (n, views, 80, 8, 8) float16. pooled: (n, views, 240). thumbnails: (n, views, 96). photographs: (n,),
+    ascending, the same number for pictures of one photograph.
     """
 
     stage: np.ndarray
@@ -45,9 +48,10 @@ class Seen(NamedTuple):
     photographs: np.ndarray
 
     def batch(self, pictures: np.ndarray, views: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        return tuple(
-            torch.from_numpy(block[pictures, views].astype(np.float32)) for block in (self.stage, self.pooled, self.thumbnails)
-        )
+        """float32. pictures: (n,). views: (n, m), those of each that are wanted. n * m rows."""
+        blocks = (self.stage, self.pooled, self.thumbnails)
+        wanted = [block[pictures[:, None], views].astype(np.float32) for block in blocks]
+        return tuple(torch.from_numpy(block).flatten(0, 1) for block in wanted)
 
 
 def train(model: Trained, seen: Seen, steps: int, report: Callable[[int, Trained, str], None]) -> None:
@@ -69,29 +73,30 @@ def train(model: Trained, seen: Seen, steps: int, report: Callable[[int, Trained
             pictures = next(batches)
             views = np.stack([rng.permutation(seen.stage.shape[1])[:VIEWS] for _ in pictures])
             parts = np.array_split(np.arange(len(pictures)), PARTS)
-            rows = list(pool.map(lambda part: _rows(model, seen, pictures[part], views[part]), parts))
-            leaf = torch.cat([part.detach() for part in rows]).requires_grad_()
+            rows = list(pool.map(_rows, repeat(model), [seen.batch(pictures[part], views[part]) for part in parts]))
+            all_rows = torch.cat([part.detach() for part in rows]).requires_grad_()
             of = torch.from_numpy(pictures).repeat_interleave(VIEWS)
-            terms = loss(leaf, of, memory, photographs)
+            terms = loss(all_rows, of, memory, photographs)
             sum(terms.values()).backward()
-            slopes = leaf.grad.split([len(part) for part in rows])
-            each = list(pool.map(lambda pair: torch.autograd.grad(pair[0], trained, pair[1]), zip(rows, slopes)))
+            slopes = all_rows.grad.split([len(part) for part in rows])
+            each = pool.map(torch.autograd.grad, rows, repeat(trained), slopes)
             for parameter, *slope in zip(trained, *each, strict=True):
                 parameter.grad = sum(slope)
-            torch.nn.utils.clip_grad_norm_(trained, 5.0)
+            torch.nn.utils.clip_grad_norm_(trained, LONGEST_SLOPE)
             optimiser.step()
-            memory[of] = leaf.detach()
+            memory[of] = all_rows.detach()
             told = " ".join(f"{name} {term.item():.3f}" for name, term in terms.items())
             report(step + 1, model, f"{told} {time.monotonic() - started:.0f} s")
 
 
-def _rows(model: Trained, seen: Seen, pictures: np.ndarray, views: np.ndarray) -> Tensor:
-    stage, *others = seen.batch(pictures.repeat(VIEWS), views.ravel())
+def _rows(model: Trained, blocks: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    stage, *others = blocks
     return model(stage.contiguous(memory_format=torch.channels_last), *others)
 
 
 def parameters(model: Trained) -> list[dict]:
     """Those that are trained, in two groups, each with its highest learning rate."""
+    model.back.requires_grad_()
     for block in model.back.blocks:
         block.depthwise.requires_grad_(False)
     pointwise = [parameter for parameter in model.back.parameters() if parameter.requires_grad]
@@ -133,8 +138,9 @@ def loss(rows: Tensor, of: Tensor, memory: Tensor, photographs: Tensor) -> dict[
     strangers = cosines.masked_fill(~other | scene, -1).topk(NEAREST_STRANGERS, dim=1).values
     alike = cosines.masked_fill(~other | ~scene, -1).topk(NEAREST_LOOK_ALIKES, dim=1).values
     return {
-        "relative": softplus(rest - copies * SCALE).mean(),
+        "relative": 2 * softplus(rest - copies * SCALE).mean(),
         "copies": softplus((COPY - copies) * SCALE).mean(),
         "look-alikes": softplus((alike - LOOK_ALIKE) * SCALE).mean(),
-        "strangers": softplus((strangers - STRANGER) * SCALE).mean(),
+        "strangers": 2 * softplus((strangers - STRANGER) * SCALE).mean(),
+        "spread": SPREAD * cosines.square().masked_fill(~other, 0).mean(),
     }
