@@ -37,7 +37,7 @@ STEPS = 750
 WEIGHTS = {"content": 0.25, "grid": 0.5, "thumbnails": 0.25}  # before the training
 CONTENT, GRID, THUMBNAILS = 256, 384, 96  # numbers in a block
 REGULARISATION, GRID_REGULARISATION = 0.03, 0.1  # of the mean within-copy variance
-FIRST_FIT = 1500  # pictures by which the maps are fitted before the training
+SOME = 1500  # pictures by which the maps are fitted before the training
 
 
 class _Reader:
@@ -99,17 +99,16 @@ def principal(rows: np.ndarray, numbers: int) -> np.ndarray:
 def untrained(seen: Seen) -> Trained:
     """The model before the training, whose maps make copies alike and keep other pictures apart."""
     back = Back(pretrained_weights())
-    some = np.random.default_rng(0).permutation(len(seen.photographs))[:FIRST_FIT]
     views = np.arange(seen.stage.shape[1])
     pooled, cells, thumbnails = [], [], []
-    for picture in some:
+    for picture in some_of(seen):
         stage, fourth, thumbnail = seen.batch(np.array([picture]), views[None])
         fifth, sixth, cell = back(stage)
         pooled.append(torch.cat([unit(block) for block in (fourth, fifth, sixth)], dim=1))
         cells.append(cell)
         thumbnails.append(thumbnail)
     pooled, cells, thumbnails = map(torch.cat, (pooled, cells, thumbnails))
-    groups = np.arange(len(some)).repeat(len(views))
+    groups = np.arange(len(pooled) // len(views)).repeat(len(views))
 
     channels = scatter_map(pooled[:, -cells.shape[2] :].numpy(), groups, GRID_CHANNELS).projection
     grids = grid(cells, channels)
@@ -122,6 +121,10 @@ def untrained(seen: Seen) -> Trained:
     head = Head(channels, maps, list(WEIGHTS.values()), torch.eye(CONTENT + GRID + THUMBNAILS))
     directions = principal(head.blocks(pooled, grids, thumbnails).numpy(), DIMENSIONS)
     return Trained(back, Head(channels, maps, list(WEIGHTS.values()), torch.from_numpy(directions.copy()).float()))
+
+
+def some_of(seen: Seen) -> np.ndarray:
+    return np.random.default_rng(0).permutation(len(seen.photographs))[:SOME]
 
 
 def front_onnx() -> bytes:
