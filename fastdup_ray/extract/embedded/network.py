@@ -15,11 +15,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from fastdup_ray.extract.model import SIDE
 
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1)  # depthwise stride of blocks 0..10, stages 1 to 5
-POOLED_BLOCKS = (5, 8, 11)  # their expansions enter stages 4, 5 and 6: 240 + 480 + 672 channels
+FROZEN = 8  # blocks of stages 1 to 4, which stay as they are
+POOLED_BLOCK = 5  # its expansion enters stage 4
 BATCH_NORM_EPSILON = 1e-3  # of the TensorFlow original; not stored with the weights
 
 GRID_SIDE = 4
 GRID_CHANNELS = 48
+HIDDEN = 1024
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's mode L
 LUMA_SIDE, CHROMA_SIDE = 8, 4
@@ -51,9 +53,10 @@ def folded_conv(weights: dict[str, Tensor], conv: str, norm: str, stride: int = 
     )
     channels_out, channels_in_group, size, _ = kernel.shape
     groups = channels_out if channels_in_group == 1 else 1  # one input channel a filter: depthwise
-    module = nn.Conv2d(channels_in_group * groups, channels_out, size, stride, groups=groups)
+    even = stride == 1  # the same padding on all sides
+    module = nn.Conv2d(channels_in_group * groups, channels_out, size, stride, size // 2 if even else 0, groups=groups)
     module.weight, module.bias = kernel, bias
-    return nn.Sequential(same_padding(size, stride), module)
+    return nn.Sequential(nn.Identity() if even else same_padding(size, stride), module)
 
 
 class InvertedResidual(nn.Module):
@@ -78,58 +81,103 @@ def expansion(weights: dict[str, Tensor], index: int) -> nn.Sequential:
     return nn.Sequential(folded_conv(weights, f"{name}._expand_conv", f"{name}._bn0"), nn.ReLU6())
 
 
-class Trunk(nn.Module):
-    """The network up to the expansion that enters stage 6.
+class Front(nn.Module):
+    """The network up to stage 5, and what is taken from the pixels: never trained here.
 
-    (n, 128, 128, 3) uint8 RGB to pooled (n, 1392), three blocks of channels averaged over the picture, each of unit
-    length; and to cells (n, 16, 672), the last expansion averaged over a grid of 4 x 4 cells, each of unit length.
+    (n, 128, 128, 3) uint8 RGB to stage (n, 80, 8, 8), what enters stage 5; to pooled (n, 240), the expansion that
+    enters stage 4, averaged over the picture; and to thumbnails (n, 96), see `Thumbnails`.
     """
 
     def __init__(self, weights: dict[str, Tensor]):
         super().__init__()
-        self.stem = nn.Sequential(folded_conv(weights, "_conv_stem", "_bn0", stride=2), nn.ReLU6())
-        self.blocks = nn.ModuleList(InvertedResidual(weights, i, stride) for i, stride in enumerate(STRIDES))
+        self.stem = nn.Sequential(of_bytes(folded_conv(weights, "_conv_stem", "_bn0", stride=2)), nn.ReLU6())
+        self.blocks = nn.ModuleList(InvertedResidual(weights, i, stride) for i, stride in enumerate(STRIDES[:FROZEN]))
+        self.thumbnails = Thumbnails()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        pixels = image.permute(0, 3, 1, 2)
+        x = self.stem(pixels)
+        for block in self.blocks:
+            x, expanded = block(x)
+            if block is self.blocks[POOLED_BLOCK]:
+                pooled = expanded.mean((2, 3))
+        return x, pooled, self.thumbnails(pixels.float())
+
+
+def of_bytes(conv: nn.Sequential) -> nn.Sequential:
+    """The same convolution of (pixels - 127) / 128, for the pixels: padded with 127, which stands for 0."""
+    padding, module = conv
+    kernel = module.weight.detach() / 128
+    module.bias = nn.Parameter(module.bias.detach() - 127 * kernel.sum((1, 2, 3)))
+    module.weight = nn.Parameter(kernel)
+    return nn.Sequential(nn.ConstantPad2d(padding.padding, 127), Floats(), module)
+
+
+class Floats(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float()
+
+
+class Back(nn.Module):
+    """Stage 5 and the expansion that enters stage 6.
+
+    (n, 80, 8, 8) to pooled (n, 480) and (n, 672), the expansions that enter stages 5 and 6, averaged over the picture;
+    and to cells (n, 16, 672), the last averaged over a grid of 4 x 4 cells, each of unit length.
+    """
+
+    def __init__(self, weights: dict[str, Tensor]):
+        super().__init__()
+        strides = list(enumerate(STRIDES))[FROZEN:]
+        self.blocks = nn.ModuleList(InvertedResidual(weights, i, stride) for i, stride in strides)
         self.last = expansion(weights, len(STRIDES))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.stem((image.float().permute(0, 3, 1, 2) - 127) / 128)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         expansions = []
         for block in self.blocks:
             x, expanded = block(x)
             expansions.append(expanded)
-        expansions.append(self.last(x))
-        pooled = torch.cat([unit(expansions[i].mean((2, 3))) for i in POOLED_BLOCKS], dim=1)
-        cells = avg_pool2d(expansions[-1], expansions[-1].shape[2] // GRID_SIDE)
-        return pooled, unit(cells.flatten(2).transpose(1, 2))
+        last = self.last(x)
+        cells = avg_pool2d(last, last.shape[2] // GRID_SIDE).flatten(2).transpose(1, 2)
+        return expansions[0].mean((2, 3)), cells.mean(1), unit(cells)
 
 
 class Thumbnails(nn.Module):
-    """(n, 128, 128, 3) uint8 RGB to (n, 96) float32: 8 x 8 cells of luma, 4 x 4 of blue and of red less luma.
+    """(n, 3, 128, 128) float32 RGB to (n, 96): 8 x 8 cells of luma, 4 x 4 of blue and of red less luma, folded.
 
     Box averages; the mean luma removed, all divided by the length of the luma cells.
     """
 
     def __init__(self):
         super().__init__()
-        self.register_buffer("luma", torch.tensor(LUMA))
+        luma = torch.tensor(LUMA)
+        self.register_buffer(
+            "colours", torch.stack([luma, torch.tensor([0, 0, 1]) - luma, torch.tensor([1, 0, 0]) - luma])
+        )
 
-    def forward(self, image: Tensor) -> Tensor:
-        colours = image.float().permute(0, 3, 1, 2)
-        luma = (colours * self.luma[:, None, None]).sum(1, keepdim=True)
-        chroma = avg_pool2d(colours[:, [2, 0]] - luma, SIDE // CHROMA_SIDE).flatten(1)
-        cells = avg_pool2d(luma, SIDE // LUMA_SIDE).flatten(1)
-        cells = cells - cells.mean(1, keepdim=True)
-        contrast = torch.linalg.vector_norm(cells, dim=1, keepdim=True).clamp_min(FLAT_NORM)
-        return torch.cat([cells, chroma], dim=1) / contrast
+    def forward(self, pixels: Tensor) -> Tensor:
+        cells = avg_pool2d(pixels, SIDE // LUMA_SIDE)
+        seen = (self.colours @ cells.flatten(2)).unflatten(2, cells.shape[2:])
+        luma, chroma = seen[:, :1], avg_pool2d(seen[:, 1:], LUMA_SIDE // CHROMA_SIDE)
+        luma = luma - luma.mean((2, 3), keepdim=True)
+        contrast = torch.linalg.vector_norm(luma.flatten(1), dim=1, keepdim=True).clamp_min(FLAT_NORM)
+        return torch.cat([folded(luma), folded(chroma)], dim=1) / contrast
+
+
+def folded(x: Tensor) -> Tensor:
+    """(n, c, h, w) to (n, c * h * w): mean and distance of each cell and its mirror image; mirrored, it is the same."""
+    half = x.shape[3] // 2
+    left, right = x[..., :half], x[..., half:].flip(3)
+    return torch.cat([(left + right) / 2, (left - right).abs() / 2], dim=3).flatten(1)
 
 
 def grid(cells: Tensor, channels: Tensor) -> Tensor:
-    """What differs from cell to cell, (n, 16 * 48) of unit length.
+    """What differs from cell to cell, (n, 48 * 16) of unit length, the same for a mirrored grid.
 
-    cells: (n, 16, 672) of `Trunk`. channels: (672, 48), a projection.
+    cells: (n, 16, 672) of `Back`. channels: (672, 48), a projection.
     """
     seen = cells @ channels
-    return unit((seen - seen.mean(1, keepdim=True)).flatten(1))
+    seen = (seen - seen.mean(1, keepdim=True)).transpose(1, 2)
+    return unit(folded(seen.unflatten(2, (GRID_SIDE, GRID_SIDE))))
 
 
 class Map(NamedTuple):
@@ -139,48 +187,72 @@ class Map(NamedTuple):
     projection: Tensor
 
     def linear(self) -> nn.Linear:
+        """The same times a number, see `even`."""
         module = nn.Linear(*self.projection.shape)
-        module.weight = nn.Parameter(self.projection.T.contiguous())
-        module.bias = nn.Parameter(-self.mean @ self.projection)
+        projection = even(self.projection)
+        module.weight = nn.Parameter(projection.T.contiguous())
+        module.bias = nn.Parameter(-self.mean @ projection)
         return module
 
 
-class Blocks(nn.Module):
-    """A picture's content, grid and thumbnails, mapped, each of unit length times the root of its weight, side by side.
+class Head(nn.Module):
+    """What `Front` and `Back` saw to (n, 576) rows of unit length.
 
-    (n, 128, 128, 3) uint8 RGB to (n, 736) float32: the dot product of two rows is the weighted mean of three cosines.
+    Content, grid and thumbnails are mapped, each to unit length times the root of its weight, and put side by side
+    (736 numbers); the rows are a rotation of that, (736, 576), plus what one hidden layer adds, at first nothing.
     """
 
-    def __init__(self, trunk: Trunk, channels: Tensor, maps: Sequence[Map], weights: Sequence[float]):
+    def __init__(self, channels: Tensor, maps: Sequence[Map], weights: Sequence[float], rotation: Tensor):
         super().__init__()
-        self.trunk, self.thumbnails = trunk, Thumbnails()
-        self.register_buffer("channels", channels)
+        self.channels = nn.Parameter(even(channels))
         self.maps = nn.ModuleList(map_.linear() for map_ in maps)
         self.roots = [weight**0.5 for weight in weights]
+        self.rotation = nn.Parameter(rotation)
+        self.hidden = nn.Linear(len(rotation), HIDDEN)
+        self.more = nn.Linear(HIDDEN, rotation.shape[1])
+        nn.init.normal_(self.hidden.weight)  # of rows of unit length it makes numbers of variance 1
+        nn.init.zeros_(self.hidden.bias)
+        nn.init.zeros_(self.more.weight)
+        nn.init.zeros_(self.more.bias)
 
-    def forward(self, image: Tensor) -> Tensor:
-        pooled, cells = self.trunk(image)
-        return self.join(pooled, grid(cells, self.channels), self.thumbnails(image))
+    def forward(self, pooled: Sequence[Tensor], cells: Tensor, thumbnails: Tensor) -> Tensor:
+        """pooled: of stages 4, 5 and 6, (n, 240), (n, 480), (n, 672). cells: (n, 16, 672). thumbnails: (n, 96)."""
+        content = torch.cat([unit(block) for block in pooled], dim=1)
+        seen = self.blocks(content, grid(cells, self.channels), thumbnails)
+        return unit(seen @ self.rotation + self.more(nn.functional.relu(self.hidden(seen))))
 
-    def join(self, *blocks: Tensor) -> Tensor:
-        """The same of blocks that are there already: (n, 1392), (n, 768), (n, 96)."""
+    def blocks(self, *blocks: Tensor) -> Tensor:
+        """(n, 1392), (n, 768), (n, 96) to (n, 736); the dot product of two is the weighted mean of three cosines."""
         parts = [unit(map_(x)) * root for map_, x, root in zip(self.maps, blocks, self.roots, strict=True)]
         return torch.cat(parts, dim=1)
 
 
-class Embedder(nn.Module):
-    """The shipped model: (n, 128, 128, 3) uint8 RGB to (n, 576) float32 rows of unit length.
+class Trained(nn.Module):
+    """All that is trained: what `Front` gives to rows, (n, 576) of unit length."""
 
-    rotation: (736, 576), orthonormal columns that keep what they can of the dot products of `blocks`.
-    """
-
-    def __init__(self, blocks: Blocks, rotation: Tensor):
+    def __init__(self, back: Back, head: Head):
         super().__init__()
-        self.blocks = blocks
-        self.register_buffer("rotation", rotation)
+        self.back, self.head = back, head
+
+    def forward(self, stage: Tensor, pooled: Tensor, thumbnails: Tensor) -> Tensor:
+        fifth, sixth, cells = self.back(stage)
+        return self.head((pooled, fifth, sixth), cells, thumbnails)
+
+
+class Embedder(nn.Module):
+    """The shipped model: (n, 128, 128, 3) uint8 RGB to (n, 576) float32 rows of unit length."""
+
+    def __init__(self, front: Front, trained: Trained):
+        super().__init__()
+        self.front, self.trained = front, trained
 
     def forward(self, image: Tensor) -> Tensor:
-        return unit(self.blocks(image) @ self.rotation)
+        return self.trained(*self.front(image))
+
+
+def even(weight: Tensor) -> Tensor:
+    """Times a number that makes it the size that a layer usually has; for weights before a unit length."""
+    return weight * (len(weight) ** -0.5 / weight.square().mean().sqrt())
 
 
 def unit(x: Tensor) -> Tensor:
