@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.features import entries_of_rows, map_names
@@ -95,9 +95,11 @@ def map_images(store: Store, features_file: str, files: PictureSet) -> Images:
 
 
 def _described(manifest: Path) -> Iterator[pa.Table]:
-    scanner = ds.dataset(manifest, ENTRIES, format="parquet").scanner(batch_size=ROWS, batch_readahead=1)
-    for batch in scanner.to_batches():
-        yield entries_of_rows(pa.Table.from_batches([batch]))
+    """Columns that an earlier version did not have are null."""
+    for batch in pq.ParquetFile(manifest, pre_buffer=False).iter_batches(ROWS):
+        tables = pa.Table.from_batches([batch]), ENTRIES.empty_table()
+        entries = pa.concat_tables(tables, promote_options="default").select(ENTRIES.names)
+        yield entries_of_rows(entries.cast(ENTRIES))
 
 
 def _unknown(names: pa.Array) -> Iterator[pa.Table]:

@@ -9,7 +9,7 @@ import networkx as nx
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastdup_ray import records
@@ -120,6 +120,8 @@ def test_pairs_are_ordered_by_similarity_then_by_from_then_by_to(closest_first):
 
 
 @given(drawn=st.lists(st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 5))), run=SIZES, part=SIZES)
+@example(drawn=[[*range(20)], [*range(0, -9, -1)]], run=1 << 20, part=7)
+@example(drawn=[[*range(20)], [*range(0, -9, -1)]], run=7, part=7)
 def test_numbers_come_in_order_and_in_even_parts(drawn, run, part):
     with blocks_of(1, run, part):
         found = list(in_order((np.array(block, np.int64) for block in drawn), tempfile.TemporaryFile))
