@@ -319,7 +319,7 @@ def test_objects_that_vanish_change_or_are_forbidden_are_bad_with_their_reason(b
     forbidden = f"s3://{SECRET}/forbidden.jpg"
     before = list(list_images(RunConfig.of(input_dir=bucket.pictures, work_dir="unused")))
     before += [s3_inputs.ref_of(forbidden, {"Size": 5, "ETag": '"x"'})]
-    monkeypatch.setattr("fastdup_ray.pipeline.list_images", lambda config: iter(before))
+    monkeypatch.setattr("fastdup_ray.preparation.list_images", lambda config: iter(before))
     bucket.delete("000.jpg")
     bucket.put("001.jpg", picture(9))
     for name, value in bucket.server.environment("reader").items():
