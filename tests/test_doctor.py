@@ -1,7 +1,7 @@
 """The doctor finds what is there, and what is broken."""
 
 import json
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
@@ -53,6 +53,15 @@ def test_an_unmet_requirement_is_broken(monkeypatch, requirement, words):
     monkeypatch.setattr(libraries, "requires", lambda name: [requirement, "absent; extra == 'model'"])
     found = finding("packages")
     assert found.state is State.BROKEN and words in found.text and "absent" not in found.text
+
+
+def test_a_package_that_is_not_installed_is_told(monkeypatch):
+    def none(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(libraries, "version", none)
+    packages = next(finding for finding in libraries.check_versions() if finding.name == "packages")
+    assert packages.state is State.BROKEN and "without being installed" in packages.text
 
 
 def test_a_damaged_model_is_broken(monkeypatch):

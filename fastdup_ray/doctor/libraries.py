@@ -39,6 +39,9 @@ def check_versions() -> Iterator[Finding]:
 
 def _unmet() -> Iterator[str]:
     """What our own metadata asks for, extras aside, and is not there."""
+    if not _installed("fastdup-ray"):
+        yield "fastdup-ray runs from a folder without being installed"
+        return
     for text in requires("fastdup-ray") or ():
         wanted = Requirement(text)
         if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):

@@ -25,6 +25,10 @@ EIGHT_BITS_UP_TO = 300_000
 """Rows up to which the search in 8 bits is taken, beyond which it is partitioned (200,000 clustered rows of 576: 178 s
 of CPU with VNNI, recall 1.0, HNSW32 287 s and 0.97; partitioned 196 s and 0.995 on an older, busy processor)."""
 
+GPU_UP_TO = 2_000_000
+"""Rows up to which a GPU searches exactly (an H100 compares 200,000 x 576 with each other in a second; they take
+4.6 GB, which GPUs have)."""
+
 EIGHT_BITS_K = 100
 """Neighbours up to which that holds."""
 
@@ -59,13 +63,13 @@ def choose(config: RunConfig, n: int, d: int, memory: int | None = None) -> Choi
     if config.faiss_mode not in (None, AUTO):
         return Choice(config.faiss_mode, f"faiss_mode={config.faiss_mode}")
     if is_partitioned(config, n):
-        return Choice(PARTITIONED, f"more than {EIGHT_BITS_UP_TO:,} images")
+        return Choice(PARTITIONED, f"more than {_one_index_up_to(config):,} images")
     memory = free_memory() if memory is None else memory
     usable = int(USABLE * memory)
     k = min(config.nearest_neighbors_k, n)
     flat_up_to = FLAT_UP_TO * ef_search(k) // EF_SEARCH
     if config.compute == "gpu":  # which searches exactly in no time
-        flat_up_to = max(flat_up_to, EIGHT_BITS_UP_TO)
+        flat_up_to = max(flat_up_to, GPU_UP_TO)
     lists = _lists(n)
     compressed = f"IVF{lists},SQ8"
     needs = {name: index_bytes(name, n, d) for name in (FLAT, HNSW, compressed)}
@@ -101,7 +105,11 @@ def is_partitioned(config: RunConfig, n: int) -> bool:
     if config.nn_provider != "faiss" or config.faiss_mode not in (None, AUTO):
         return config.nn_provider == "faiss" and config.faiss_mode == PARTITIONED
     ranked_as_the_cosine = config.distance != MANHATTAN
-    return ranked_as_the_cosine and config.nearest_neighbors_k <= EIGHT_BITS_K and n > EIGHT_BITS_UP_TO
+    return ranked_as_the_cosine and config.nearest_neighbors_k <= EIGHT_BITS_K and n > _one_index_up_to(config)
+
+
+def _one_index_up_to(config: RunConfig) -> int:
+    return GPU_UP_TO if config.compute == "gpu" else EIGHT_BITS_UP_TO
 
 
 def _lists(n: int) -> int:

@@ -41,5 +41,5 @@ def gpu_copy(index: faiss.Index, size: int, candidates: int) -> tuple[faiss.Inde
         copy = faiss.index_cpu_to_gpu(resources, 0, index)
     except (RuntimeError, MemoryError) as error:  # somebody else took the memory meanwhile
         return None, " ".join(str(error).split())[:200]
-    copy.resources = resources  # or it goes before its index does
+    copy.referenced_objects = [resources]  # or they go before their index does
     return copy, ""

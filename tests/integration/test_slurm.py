@@ -1,6 +1,7 @@
 """The Slurm script, by Slurm itself: a controller and two nodes on this machine."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,8 +15,8 @@ import psutil
 import pytest
 
 from tests.clusters import end_in, with_commands
-from tests.conftest import PHOTOS
-from tests.integration.helpers import assert_same_files
+from tests.conftest import PHOTOS, save_cloudy
+from tests.integration.helpers import assert_same_files, summary_of
 from tests.s3_server import free_ports
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "sinfo")
@@ -42,6 +43,7 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 MpiDefault=none
 ReturnToService=2
+KillWait=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
 SlurmdPidFile={folder}/slurmd-%n.pid
@@ -139,3 +141,18 @@ def test_it_runs_on_two_nodes_and_leaves_nothing_behind(slurm, finished, tmp_pat
 def test_its_exit_status_is_that_of_the_run(slurm, tmp_path):
     assert slurm.submit("/no/such/folder", "--work-dir", tmp_path / "out").wait(300) == 1
     assert "Input '/no/such/folder' does not exist" in slurm.log.read_text()
+
+
+def test_it_ends_in_order_where_slurm_says_that_the_time_is_up(slurm, tmp_path):
+    """As --signal=B:TERM@60 has it told: what is finished is kept, and the same call goes on."""
+    save_cloudy(tmp_path / "pictures", 200, size=(1600, 1200))
+    arguments = (tmp_path / "pictures", "--work-dir", tmp_path / "out", "--shard-size", 8)
+    job = slurm.submit(*arguments)
+    number = re.search(r"\d+", job.stdout.readline())[0]
+    slurm.until(lambda: list((tmp_path / "out").glob("shards/*.json")))
+    slurm.told("scancel", "--batch", "--signal=TERM", number)
+    assert job.wait(120) == 130, slurm.log.read_text()
+    assert "Interrupted. What is finished is kept" in slurm.log.read_text()
+    assert not list(slurm.home.glob(".fastdup-ray-token*")) and not slurm.rays()
+    assert slurm.submit(*arguments).wait(300) == 0, slurm.log.read_text()
+    assert 0 < summary_of(tmp_path / "out")["read"] < 200

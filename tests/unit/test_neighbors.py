@@ -22,6 +22,7 @@ from fastdup_ray.neighbors.choice import (
     EIGHT_BITS_UP_TO,
     FEW,
     FLAT_UP_TO,
+    GPU_UP_TO,
     PARTITIONED,
     choose,
     ef_search,
@@ -613,6 +614,10 @@ def test_few_rows_are_searched_exactly_more_in_eight_bits_and_many_in_partitions
 @pytest.mark.parametrize(("n", "name"), [(FLAT_UP_TO, "Flat"), (FLAT_UP_TO + 1, "HNSW32")])
 def test_manhattan_is_not_for_eight_bits(n, name):
     assert chosen(n, distance="manhattan") == name
+
+
+def test_a_gpu_searches_exactly():
+    assert chosen(GPU_UP_TO, compute="gpu") == "Flat"
 
 
 def test_many_neighbours_make_the_exact_search_worth_while():
