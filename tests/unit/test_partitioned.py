@@ -12,7 +12,14 @@ from fastdup_ray.executors.inline import InlineExecutor
 from fastdup_ray.executors.placement import Node, Share, place_tasks
 from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors import check_search
-from fastdup_ray.neighbors.choice import EIGHT_BITS_UP_TO, GPU_UP_TO, PARTITIONED, choose, is_partitioned, memory_to_reserve
+from fastdup_ray.neighbors.choice import (
+    EIGHT_BITS_UP_TO,
+    GPU_UP_TO,
+    PARTITIONED,
+    choose,
+    is_partitioned,
+    memory_to_reserve,
+)
 from fastdup_ray.neighbors.cost import check_fits, search_cost
 from fastdup_ray.neighbors.flat_file import write_flat
 from fastdup_ray.neighbors.partitioned import stages, within
