@@ -26,7 +26,7 @@ SIDE = 128
 DIMENSIONS = 576
 """Numbers in a row of the embedded model."""
 
-BATCH = 16
+BATCH = 8
 """Pictures in one call, where the graph leaves it open: every call is padded, so that a row does not depend on how many
 came with it."""
 

@@ -116,11 +116,12 @@ def _shrunk(data: bytes, digest: str, max_pixels: int, side: int) -> Thumbnail:
         if width * height > max_pixels:
             return Thumbnail("", problem=f"more than {max_pixels:,} pixels", facts=facts)
         image.draft(None, (side, side))  # decodes large JPEGs at 1/2, 1/4 or 1/8
-        return _encoded(to_rgb(ImageOps.exif_transpose(image)), facts, side)
+        ImageOps.exif_transpose(image, in_place=True)  # else it makes a copy of what stands upright
+        return _encoded(to_rgb(image), facts, side)
 
 
 def _encoded(small: Image.Image, facts: Facts, side: int) -> Thumbnail:
-    small.thumbnail((side, side))
+    small.thumbnail((side, side), Image.Resampling.HAMMING)  # as sharp as bicubic, at half the cost
     file = io.BytesIO()
     small.save(file, FORMAT, **OPTIONS)
     data = base64.b64encode(file.getvalue()).decode()

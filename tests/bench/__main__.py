@@ -34,7 +34,7 @@ def works_of(args: argparse.Namespace, scratch: Path) -> dict[str, list[Work]]:
         faster = [Goal(30, "wall", "second run", "first run")]
         known["again"] = [works.again(f"extraction, 1 % of {title} changed", args.jpegs, faster)]
         even = [Goal(0.95, "wall", ON_RAY, "two processes")]
-        known["actors"] = [works.actors(f"two actors, {title}", args.jpegs, count, even)]
+        known["actors"] = [works.actors(f"two actors, {title}", args.jpegs, even)]
     if args.photos:
         known["photos"] = [works.features("features, photographs", args.photos, [Goal(4, "cpu"), Goal(4, "wall")])]
     if args.mixed:

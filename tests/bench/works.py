@@ -4,7 +4,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +89,8 @@ def again(title: str, pictures: Path, goals: Sequence[Goal]) -> Work:
     return Work(title, {first: lambda scratch: of(scratch, 1), second: lambda scratch: of(scratch, 2)}, goals)
 
 
-def actors(title: str, pictures: Path, count: int, goals: Sequence[Goal]) -> Work:
-    """Two actors on Ray against two processes without it that share the list. wall: of the extraction alone."""
+def actors(title: str, pictures: Path, goals: Sequence[Goal]) -> Work:
+    """Two actors on Ray against two processes without it, each with half of the list. wall: of the extraction alone."""
 
     def on_ray(scratch: Path) -> Cost:
         given = ("--run-mode", 1, "--num-actors", 2, "--num-threads", 2)
@@ -98,23 +98,20 @@ def actors(title: str, pictures: Path, count: int, goals: Sequence[Goal]) -> Wor
 
     def plain(scratch: Path) -> Cost:
         given = ("--run-mode", 1, "--executor", "inline", "--num-threads", 1)
-        halves = [("--max-offset", count // 2), ("--min-offset", count // 2)]
-        outs = [scratch / f"out{number}" for number in range(2)]
-        both = [peers.ours(pictures, "--work-dir", out, *given, *half) for out, half in zip(outs, halves, strict=True)]
+        paths = sorted(str(path) for path in pictures.resolve().rglob("*.jpg"))
+        halves = [scratch / f"half{number}.txt" for number in range(2)]
+        for number, half in enumerate(halves):
+            half.write_text("\n".join(paths[number::2]))
+        outs = [half.with_suffix("") for half in halves]
+        both = [peers.ours(half, "--work-dir", out, *given) for half, out in zip(halves, outs, strict=True)]
         return _of_extraction(measured(peers.side_by_side(both)), outs)
 
     return Work(title, {ON_RAY: on_ray, "two processes": plain}, goals)
 
 
 def _of_extraction(cost: Cost, work_dirs: Sequence[Path]) -> Cost:
-    seconds = [facts["seconds"]["features"] for work_dir in work_dirs for facts in _facts(work_dir)]
-    return Cost(max(seconds), cost.cpu, cost.memory)
-
-
-def _facts(work_dir: Path) -> Iterator[dict]:
-    for path in [work_dir / "summary.json", *work_dir.glob("features-*.json")]:
-        if path.exists():
-            yield json.loads(path.read_text())
+    facts = [json.loads((work_dir / "summary.json").read_text()) for work_dir in work_dirs]
+    return Cost(max(of_one["seconds"]["features"] for of_one in facts), cost.cpu, cost.memory)
 
 
 def _change(folder: Path) -> None:
