@@ -244,7 +244,7 @@ def test_trailing_ones_of_the_output_are_dropped(tmp_path):
         ({"inputs": 2}, "one input and one output, not 2 and 1"),
         ({"outputs": 2}, "one input and one output, not 1 and 2"),
         ({"tail": (2, 2), "weights": WEIGHTS[:, :4]}, r"it fails on 48 x 32|output should be"),
-        ({"tail": (1, 2)}, r"output should be \(n, d\) real numbers, not float32 \(8, 40, 1, 2\) for 16 pictures"),
+        ({"tail": (1, 2)}, r"output should be \(n, d\) real numbers, not float32 \(\d+, 40, 1, 2\) for \d+ pictures"),
         ({"metadata": None, "weights": np.ones((5, 4), np.float32)}, "it fails on 48 x 32 pixels|cannot open it"),
         ({"metadata": {"mean": "a lot"}}, "mean='a lot' in its metadata should be"),
         ({"metadata": {"std": "1,2"}}, "std='1,2' in its metadata should be"),
