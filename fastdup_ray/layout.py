@@ -59,6 +59,9 @@ MERGED_MANIFEST = f"{SHARDS}/manifest.parquet"
 PARTITIONS = f"{SHARDS}/partitions"
 """Cells of a partitioned search, and what was found in them."""
 
+SEARCH = f"{SHARDS}/search"
+"""What a search by one index has found so far."""
+
 NEIGHBORS = f"{SHARDS}/neighbors"
 """What the search found, from its end to that of the run."""
 

@@ -34,7 +34,8 @@ from fastdup_ray.inputs.references import are_references
 from fastdup_ray.labels import labels_of
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.manifest import Manifest
-from fastdup_ray.neighbors import make_index
+from fastdup_ray.neighbors import NeighborIndex, make_index
+from fastdup_ray.neighbors.kept import Kept, digest_of
 from fastdup_ray.neighbors.search import SPARE, neighbors_within, unit_rows
 from fastdup_ray.neighbors.stored import StoredNeighbors, store_neighbors
 from fastdup_ray.outputs.changes import write_changes
@@ -43,6 +44,7 @@ from fastdup_ray.outputs.results import write_results
 from fastdup_ray.report.page import write_report
 from fastdup_ray.sealed import file_sha256, printable, read_json, write_json
 from fastdup_ray.storage import Store, open_store
+from fastdup_ray.version import __version__
 
 FACTS = ("format_version", "fingerprint", "d", "n", "list_sha256")
 """What summary.json says of the features that a later run may take."""
@@ -173,16 +175,28 @@ def _check_own(store: Store) -> None:
 
 
 def search_neighbors(work_dir: str, config: RunConfig, features_file: str, d: int) -> StoredNeighbors:
-    """Builds faiss.index over the features and finds each row's neighbours."""
+    """Builds faiss.index over the features and finds each row's neighbours; goes on with what a killed one has left."""
     store = open_store(work_dir)
     rows = unit_rows(map_features(store, features_file, d))
     index = make_index(config, len(rows), d, cores(config))
-    index.add(rows)
-    with store.create(layout.FAISS_INDEX) as path:
-        index.save(path)
+    kept = _kept(store, config, features_file, index) if len(rows) > Kept.block else None
+    if kept and kept.has_index():
+        index.restore(rows, store.fetch(layout.FAISS_INDEX))
+    else:
+        index.add(rows)
+        with store.create(layout.FAISS_INDEX) as path:
+            index.save(path)
+        if kept:
+            kept.keep_index()
     if config.compute == "gpu":
         index.to_gpu(config.nearest_neighbors_k + SPARE)
-    return store_neighbors(store, neighbors_within(index, rows, config.nearest_neighbors_k))
+    return store_neighbors(store, neighbors_within(index, rows, config.nearest_neighbors_k, kept))
+
+
+def _kept(store: Store, config: RunConfig, features_file: str, index: NeighborIndex) -> Kept:
+    asked = config.model_dump(include={"nn_provider", "faiss_param", "distance", "nearest_neighbors_k", "compute"})
+    features = digest_of(store.location, features_file)
+    return Kept(store, asked | {"index": index.name, "features": features, "version": __version__})
 
 
 def write_outputs(

@@ -37,6 +37,9 @@ class NeighborIndex(Protocol):
     def add(self, xb: np.ndarray) -> None:
         """All rows at once: an HNSW graph of several calls finds less."""
 
+    def restore(self, xb: np.ndarray, path: Path) -> None:
+        """The same, where `save` has left at `path` what an equal index became by it."""
+
     def candidates(self, k: int) -> int:
         """How many to ask for, so that the k nearest are among them."""
 

@@ -78,11 +78,7 @@ class FaissIndex:
     @classmethod
     def load(cls, path: Path, parameters: dict[str, int], threads: int, metric: str = COSINE) -> Self:
         """What `save` put at `path`; raises `DamagedError` for anything else."""
-        try:
-            index = faiss.read_index(str(path))
-            name = name_of(index)
-        except (RuntimeError, MemoryError):
-            raise DamagedError(f"{str(path)!r} is no whole faiss index; make it again.") from None
+        index, name = _read(path)
         self = cls.__new__(cls)
         self._take(index, name, parameters, threads, metric, "the stored index")
         return self
@@ -122,6 +118,10 @@ class FaissIndex:
                 self._index.add(xb)
         except RuntimeError as error:
             raise ConfigError(too_few(self.name, len(xb), str(error))) from None
+
+    def restore(self, xb: np.ndarray, path: Path) -> None:
+        self._index = self._searched = _read(path)[0]
+        self._layers = list(layers(self._index))
 
     def _train(self, xb: np.ndarray) -> None:
         size = max(TRAINING_ROWS, TRAINING_ROWS_PER_LIST * self._lists())
@@ -164,6 +164,15 @@ class FaissIndex:
             faiss.write_index(self._index, str(path))
         except RuntimeError as error:  # the words of the operating system stand in brackets at its end
             raise OSError(str(error).rpartition("(")[2].strip(" )\n")) from None
+
+
+def _read(path: Path) -> tuple[faiss.Index, str]:
+    """With the name of its kind; raises `DamagedError`."""
+    try:
+        index = faiss.read_index(str(path))
+        return index, name_of(index)
+    except (RuntimeError, MemoryError):
+        raise DamagedError(f"{str(path)!r} is no whole faiss index; make it again.") from None
 
 
 def _quiet(layer: faiss.Index) -> None:

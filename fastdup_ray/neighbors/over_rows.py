@@ -21,6 +21,9 @@ class OverRows:
     def add(self, xb: np.ndarray) -> None:
         self._rows, self.n = xb, len(xb)
 
+    def restore(self, xb: np.ndarray, path: Path) -> None:
+        self.add(xb)
+
     def save(self, path: Path) -> None:
         flat = FaissIndex("Flat", self.d, {}, self._threads, self.metric)
         flat.add(self._rows)

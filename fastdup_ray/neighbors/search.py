@@ -4,6 +4,7 @@ import numpy as np
 
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.neighbors import NeighborIndex
+from fastdup_ray.neighbors.kept import Kept
 from fastdup_ray.neighbors.metrics import COSINE, DECIMALS, closeness, is_distance, values_of
 from fastdup_ray.records import Neighbors
 
@@ -36,9 +37,12 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
     return rows / np.where(as_it_is | (lengths == 0), 1, lengths).astype(np.float32)[:, None]
 
 
-def neighbors_within(index: NeighborIndex, rows: np.ndarray, k: int) -> Neighbors:
-    """The k nearest others of each of `rows`, (n, d) float32 of length 1, which `index` holds."""
-    return _neighbors(index, rows, rows, min(k, len(rows) - 1), within=True)
+def neighbors_within(index: NeighborIndex, rows: np.ndarray, k: int, kept: Kept | None = None) -> Neighbors:
+    """The k nearest others of each of `rows`, (n, d) float32 of length 1, which `index` holds.
+
+    kept: what an interrupted search has found is taken from there, and what is found is put there.
+    """
+    return _neighbors(index, rows, rows, min(k, len(rows) - 1), kept, within=True)
 
 
 def neighbors_of(index: NeighborIndex, rows: np.ndarray, queries: np.ndarray, k: int) -> Neighbors:
@@ -46,10 +50,12 @@ def neighbors_of(index: NeighborIndex, rows: np.ndarray, queries: np.ndarray, k:
 
     A row that is equal to a query is its neighbour like any other. Raises `DamagedError` where `index` is of others.
     """
-    return _neighbors(index, rows, queries, min(k, len(rows)), within=False)
+    return _neighbors(index, rows, queries, min(k, len(rows)), None, within=False)
 
 
-def _neighbors(index: NeighborIndex, rows: np.ndarray, queries: np.ndarray, k: int, *, within: bool) -> Neighbors:
+def _neighbors(
+    index: NeighborIndex, rows: np.ndarray, queries: np.ndarray, k: int, kept: Kept | None, *, within: bool
+) -> Neighbors:
     """within: the queries are the rows themselves, and none is its own neighbour."""
     if (index.n, index.d) != rows.shape:
         raise DamagedError(
@@ -58,18 +64,34 @@ def _neighbors(index: NeighborIndex, rows: np.ndarray, queries: np.ndarray, k: i
     m, metric = len(queries), index.metric
     indices = np.empty((m, k), np.int64)
     distance = np.empty((m, k), np.float64)
-    candidates = min(max(index.candidates(k + within), k + within + SPARE), len(rows))
-    for start in range(0, m if k else 0, BLOCK):
-        own = np.arange(start, min(start + BLOCK, m))
-        found = index.search(queries[own], candidates)[1]
-        found = _without_own(found, own) if within else found
-        distance[own], indices[own] = closest(queries[own], rows, found, metric, k)
+    step = kept.block if kept else max(1, m)
+    for start in range(0, m if k else 0, step):
+        part = slice(start, min(start + step, m))
+        known = kept.found(start) if kept else None
+        distance[part], indices[part] = known or _searched(index, rows, queries, k, part, within=within)
+        if kept and known is None:
+            kept.keep(start, distance[part], indices[part])
     similarity = values_of(queries, rows, indices, COSINE) if is_distance(metric) else distance
     recall = 1.0 if index.exact or not k or not m else _recall(rows, queries, distance, metric, within=within)
     summary = {"index": index.name, "why": index.why, "metric": metric, "k": k, "recall": recall}
     if index.unused:
         summary["unused_parameters"] = list(index.unused)
     return Neighbors(similarity, indices, summary, distance, metric)
+
+
+def _searched(
+    index: NeighborIndex, rows: np.ndarray, queries: np.ndarray, k: int, part: slice, *, within: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values and indices, both (m, k), of the k nearest of a part of the queries."""
+    candidates = min(max(index.candidates(k + within), k + within + SPARE), len(rows))
+    blocks = []
+    for start in range(part.start, part.stop, BLOCK):
+        own = np.arange(start, min(start + BLOCK, part.stop))
+        found = index.search(queries[own], candidates)[1]
+        found = _without_own(found, own) if within else found
+        blocks.append(closest(queries[own], rows, found, index.metric, k))
+    values, indices = zip(*blocks, strict=True)
+    return np.concatenate(values), np.concatenate(indices)
 
 
 def _without_own(found: np.ndarray, own: np.ndarray) -> np.ndarray:

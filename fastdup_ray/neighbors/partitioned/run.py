@@ -14,6 +14,7 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.executors import Executor
 from fastdup_ray.neighbors.choice import PARTITIONED
 from fastdup_ray.neighbors.faiss_factory import check_parameters
+from fastdup_ray.neighbors.kept import digest_of
 from fastdup_ray.neighbors.partitioned import stages
 from fastdup_ray.neighbors.partitioned.files import (
     ROOT,
@@ -28,7 +29,6 @@ from fastdup_ray.neighbors.partitioned.files import (
 )
 from fastdup_ray.neighbors.partitioned.plan import Plan, plan_of
 from fastdup_ray.neighbors.stored import StoredNeighbors
-from fastdup_ray.sealed import file_sha256, read_json
 from fastdup_ray.storage import Store, open_store
 
 
@@ -57,15 +57,6 @@ def search(executor: Executor, store: Store, plan: Plan) -> StoredNeighbors:
     neighbors = executor.call("index", stages.gather, store.location, plan, true, search.summary(cells))
     store.remove(layout.PARTITIONS)
     return neighbors
-
-
-def digest_of(location: str, features: str) -> str:
-    """The sha256 of a features file, as the step that took or made it has checked or computed it; else computed."""
-    store = open_store(location)
-    for described in (layout.MERGED, layout.SUMMARY):
-        if store.exists(described) and (known := read_json(store, described)["sha256"].get(features)):
-            return known
-    return file_sha256(store.fetch(features))
 
 
 class _Search:

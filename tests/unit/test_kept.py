@@ -1,0 +1,64 @@
+"""A search by one index that was killed: what it has left is gone on with, if it is of the same search."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from fastdup_ray.features import save_binary_feature
+from fastdup_ray.neighbors import search
+from fastdup_ray.neighbors.faiss_index import FaissIndex
+from fastdup_ray.neighbors.kept import Kept
+from fastdup_ray.storage.local import LocalStore
+from tests.conftest import run_inline, unit_rows
+
+
+@pytest.mark.parametrize("mode", ["HNSW32", "IVF16,SQ8", "Flat"])
+@pytest.mark.parametrize("at", [0, 2])
+def test_a_killed_search_goes_on(mode, at, tmp_path, monkeypatch):
+    """With the index that was built and the blocks that were searched; its outputs are those of an undisturbed one."""
+    monkeypatch.setattr(Kept, "block", 500)
+    rows = unit_rows(1_700)
+    for name in ("out", "whole"):
+        save_binary_feature(tmp_path / name, [f"{i:05d}.jpg" for i in range(len(rows))], rows)
+    arguments = {"run_mode": 2, "faiss_mode": mode, "report": False, "nearest_neighbors_k": 3}
+    run_inline(None, tmp_path / "whole", **arguments)
+
+    searched = Counter()
+
+    def counted(index, rows, queries, k, part, *, within):
+        if killed and searched["blocks"] == at:
+            raise KeyboardInterrupt
+        searched["blocks"] += 1
+        return search_of(index, rows, queries, k, part, within=within)
+
+    search_of, killed = search._searched, True
+    monkeypatch.setattr(search, "_searched", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run_inline(None, tmp_path / "out", **arguments)
+    killed = False
+    monkeypatch.setattr(FaissIndex, "add", lambda *_: pytest.fail("built anew"))
+    run_inline(None, tmp_path / "out", **arguments)
+    assert searched["blocks"] == 4
+    for name in ("faiss.index", "similarity.csv", "outliers.csv", "connected_components.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not (tmp_path / "out" / "shards").exists()
+
+
+def test_another_search_takes_nothing_of_a_killed_one(tmp_path):
+    store = LocalStore(str(tmp_path))
+    Kept(store, {"k": 2}).keep(0, np.zeros((3, 2)), np.zeros((3, 2), np.int64))
+    assert Kept(store, {"k": 2}).found(0) is not None
+    assert Kept(store, {"k": 3}).found(0) is None
+    assert Kept(store, {"k": 2}).found(0) is None
+
+
+def test_an_index_that_is_not_the_one_that_was_built_is_built_anew(tmp_path):
+    store = LocalStore(str(tmp_path))
+    kept = Kept(store, {})
+    assert not kept.has_index()
+    (tmp_path / "faiss.index").write_bytes(b"an index")
+    kept.keep_index()
+    assert kept.has_index()
+    (tmp_path / "faiss.index").write_bytes(b"a damaged one")
+    assert not kept.has_index()
