@@ -3,10 +3,12 @@
 import hashlib
 import json
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from fastdup_ray import layout
+from fastdup_ray.errors import DamagedError
 from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import Store, open_store
 
@@ -31,18 +33,25 @@ class Kept:
         """Whether faiss.index is the one that this search has built."""
         if not (self._store.exists(self._seal) and self._store.exists(layout.FAISS_INDEX)):
             return False
-        return read_json(self._store, self._seal)["sha256"] == file_sha256(self._store.fetch(layout.FAISS_INDEX))
+        try:
+            built = read_json(self._store, self._seal)["sha256"]
+        except DamagedError:
+            return False
+        return built == file_sha256(self._store.fetch(layout.FAISS_INDEX))
 
     def keep_index(self) -> None:
         write_json(self._store, self._seal, {"sha256": file_sha256(self._store.fetch(layout.FAISS_INDEX))})
 
     def found(self, start: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Values and indices, both (m, k), of the block from row `start` on; None where it was not searched yet."""
+        """Values and indices, both (m, k), of the block from row `start` on; None where it is to be searched."""
         name = self._name(start)
         if not self._store.exists(name):
             return None
-        with np.load(self._store.fetch(name)) as arrays:
-            return arrays["distance"], arrays["indices"]
+        try:
+            with np.load(self._store.fetch(name)) as arrays:
+                return arrays["distance"], arrays["indices"]
+        except (BadZipFile, ValueError, EOFError):  # a zip has a checksum of each array
+            return None
 
     def keep(self, start: int, distance: np.ndarray, indices: np.ndarray) -> None:
         with self._store.create(self._name(start)) as path, open(path, "wb") as file:

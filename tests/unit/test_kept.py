@@ -62,3 +62,16 @@ def test_an_index_that_is_not_the_one_that_was_built_is_built_anew(tmp_path):
     assert kept.has_index()
     (tmp_path / "faiss.index").write_bytes(b"a damaged one")
     assert not kept.has_index()
+
+
+def test_damaged_blocks_and_seals_are_made_again(tmp_path):
+    store = LocalStore(str(tmp_path))
+    kept = Kept(store, {})
+    kept.keep(0, np.zeros((300, 2)), np.zeros((300, 2), np.int64))
+    (tmp_path / "faiss.index").write_bytes(b"an index")
+    kept.keep_index()
+    for path in (tmp_path / "shards").rglob("*.*"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    assert kept.found(0) is None and not kept.has_index()
