@@ -14,7 +14,6 @@ from fastdup_ray import layout
 from fastdup_ray.layout import INDEXED
 from fastdup_ray.memory import free_memory
 from fastdup_ray.neighbors.choice import USABLE
-from fastdup_ray.neighbors.faiss_factory import FAISS_METRIC
 from fastdup_ray.neighbors.flat_file import write_flat
 from fastdup_ray.neighbors.metrics import COSINE, DECIMALS, closeness, is_distance, values_of
 from fastdup_ray.neighbors.partitioned.division import centres_of, grouped, in_threads, nearest_centres
@@ -147,15 +146,16 @@ def read_sample(location: str, plan: Plan, threads: int) -> np.ndarray:
 
 def true_nearest(location: str, plan: Plan, sample: np.ndarray, number: int, threads: int) -> np.ndarray:
     """(s, k) float64: the exact values of the sample's nearest among a block of the features, NaN for none."""
-    import faiss
-
     rows, numbers = read_cell(open_store(location), plan, Cell("", root(plan).pieces[number : number + 1]))
     asked = sampled(plan)
 
     def nearest(part: slice) -> np.ndarray:
-        faiss.omp_set_num_threads(1)
-        queries, wanted = sample[part], min(plan.k + 1 + SPARE, len(rows))
-        _, index = faiss.knn(queries, rows, wanted, metric=FAISS_METRIC[plan.metric])
+        queries, candidates = sample[part], []
+        for start in range(0, len(rows), BLOCK):
+            products = queries @ rows[start : start + BLOCK].T  # by which all these metrics rank
+            wanted = min(plan.k + 1 + SPARE, products.shape[1])
+            candidates.append(start + np.argpartition(products, -wanted, axis=1)[:, -wanted:])
+        index = np.concatenate(candidates, axis=1)
         index = np.where(numbers[index] == asked[part, None], -1, index)
         best = closest(queries, rows, index, plan.metric, plan.k)[0]
         return np.pad(best, ((0, 0), (0, plan.k - best.shape[1])), constant_values=np.nan)
