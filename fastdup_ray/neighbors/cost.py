@@ -16,9 +16,9 @@ PRODUCTS = 50e9
 HNSW_ROW = 1.4e-3
 """Core seconds for each row of 576 numbers: 287 s for 200,000."""
 
-CELL_ROWS, CELL_ROW, CELL_GROWS = 200_000, 0.98e-3, 0.67
-"""In a cell of so many rows each takes so many core seconds, and in others by this power of their size (19.3 s for
-50,000 clustered rows of 576, 196 s for 200,000). Beyond 200,000 rows that is not measured yet."""
+CELL_ROWS, CELL_ROW, CELL_GROWS = 200_000, 0.31e-3, 0.65
+"""In a cell of so many rows each takes so many core seconds, and in others by this power of their size (clustered rows
+of 576, AVX-512: 62 s for 200,000, 910 s for a million; an older, busy processor with AVX2 took three times as long)."""
 
 
 @dataclass(frozen=True)
