@@ -223,13 +223,16 @@ def test_equal_rows_that_nothing_divides_are_cut_by_number(tmp_path, equal_rows)
 
 def test_a_cell_takes_the_memory_that_the_plan_counts_with(clusters):
     """Allocated, over what the process has before; the libraries that it loads are in `PROCESS` as well."""
-    rows = np.concatenate([rows for rows, _ in blocks(20_000, seed=1)])
-    tracemalloc.start()
-    nearest_within(rows, 2, "cosine", threads=1)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    counted = fixed_bytes(len(rows), 576, 2) - PROCESS + len(rows) * (row_bytes(576, 2, "cosine") - 4 * 576)
-    assert peak < counted + (64 << 20)
+    rows = np.concatenate([rows for rows, _ in blocks(40_000, seed=1)])
+    counted, peak = [], []
+    for m in (20_000, 40_000):
+        tracemalloc.start()
+        nearest_within(rows[:m], 2, "cosine", threads=1)
+        peak.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        counted.append(fixed_bytes(m, 576, 2) - PROCESS + m * (row_bytes(576, 2, "cosine") - 4 * 576))
+    assert peak[0] < counted[0] + (64 << 20)
+    assert peak[1] - peak[0] < counted[1] - counted[0] + (4 << 20)
 
 
 @pytest.mark.parametrize("gigabytes", [1, 4, 16])

@@ -65,7 +65,7 @@ def nearest_centres(rows: np.ndarray, centres: np.ndarray, count: int, threads: 
         products = rows[start : start + BLOCK] @ centres.T
         if count == 1:
             return products.argmax(axis=1)[:, None]
-        return np.argpartition(-products, count - 1, axis=1)[:, :count]
+        return np.argpartition(-products, count - 1, axis=1)[:, :count].copy()  # a view would keep all of them
 
     blocks = in_threads(threads, nearest, range(0, len(rows), BLOCK))
     return np.concatenate([np.empty((0, count), np.int64), *blocks])

@@ -15,6 +15,9 @@ from fastdup_ray.sealed import read_json, write_json
 from fastdup_ray.storage import Store
 
 _ID = np.dtype("<i8")
+READ = 1 << 14
+"""Rows that are read at once: they are in memory twice meanwhile."""
+
 ROOT = "all"
 """The cell that has all rows, as they stand in the features."""
 
@@ -78,9 +81,11 @@ def read_cell(store: Store, plan: Plan, cell: Cell) -> tuple[np.ndarray, np.ndar
     rows, numbers = np.empty((cell.rows, plan.d), "<f4"), np.empty(cell.rows, _ID)
     first = 0
     for piece in cell.pieces:
-        own = slice(first, first + piece.count)
-        rows[own], numbers[own] = _read_piece(store, plan, piece)
-        first = own.stop
+        for start in range(0, piece.count, READ):
+            part = Piece(piece.stem, piece.start + start, min(READ, piece.count - start))
+            own = slice(first, first + part.count)
+            rows[own], numbers[own] = _read_piece(store, plan, part)
+            first = own.stop
     return rows, numbers
 
 

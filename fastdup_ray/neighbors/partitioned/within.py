@@ -154,6 +154,7 @@ def _kth_best(rows: np.ndarray, sample: np.ndarray, k: int, threads: int) -> np.
         products = queries @ rows[start : start + BLOCK].T
         own = (sample >= start) & (sample < start + products.shape[1])
         products[own, sample[own] - start] = -np.inf
-        return np.partition(products, -min(k, products.shape[1]), axis=1)[:, -min(k, products.shape[1]) :]
+        kept = min(k, products.shape[1])
+        return np.partition(products, -kept, axis=1)[:, -kept:].copy()  # a view would keep all the products
 
     return np.sort(np.concatenate(in_threads(threads, best, range(0, len(rows), BLOCK)), axis=1), axis=1)[:, -k]
