@@ -16,9 +16,10 @@ PRODUCTS = 50e9
 HNSW_ROW = 1.4e-3
 """Core seconds for each row of 576 numbers: 287 s for 200,000."""
 
-CELL_ROWS, CELL_ROW, CELL_GROWS = 200_000, 0.31e-3, 0.65
+CELL_ROWS, CELL_ROW, CELL_GROWS = 200_000, 0.325e-3, 0.65
 """In a cell of so many rows each takes so many core seconds, and in others by this power of their size (clustered rows
-of 576, AVX-512: 62 s for 200,000, 910 s for a million; an older, busy processor with AVX2 took three times as long)."""
+of 576, AVX-512: a whole run over 200,000 takes 65 s, over a million 921 s; an older, busy processor three times as
+long)."""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from fastdup_ray import steps
 from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors import search
 from fastdup_ray.neighbors.faiss_index import FaissIndex
 from fastdup_ray.neighbors.kept import Kept
 from fastdup_ray.storage.local import LocalStore
 from tests.conftest import run_inline, unit_rows
+
+search_of = search._searched
 
 
 @pytest.mark.parametrize("mode", ["HNSW32", "IVF16,SQ8", "Flat"])
@@ -32,7 +35,7 @@ def test_a_killed_search_goes_on(mode, at, tmp_path, monkeypatch):
         searched["blocks"] += 1
         return search_of(index, rows, queries, k, part, within=within)
 
-    search_of, killed = search._searched, True
+    killed = True
     monkeypatch.setattr(search, "_searched", counted)
     with pytest.raises(KeyboardInterrupt):
         run_inline(None, tmp_path / "out", **arguments)
@@ -43,6 +46,26 @@ def test_a_killed_search_goes_on(mode, at, tmp_path, monkeypatch):
     for name in ("faiss.index", "similarity.csv", "outliers.csv", "connected_components.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert not (tmp_path / "out" / "shards").exists()
+
+
+@pytest.mark.parametrize("other", [{"nearest_neighbors_k": 2}, {"faiss_param": "efSearch=200"}, {"faiss_mode": "Flat"}])
+def test_another_question_takes_nothing_of_a_killed_search(other, tmp_path, monkeypatch):
+    monkeypatch.setattr(Kept, "block", 500)
+    rows = unit_rows(1_200)
+    for name in ("out", "whole"):
+        save_binary_feature(tmp_path / name, [f"{i:05d}.jpg" for i in range(len(rows))], rows)
+    arguments = {"run_mode": 2, "faiss_mode": "HNSW32", "report": False, "nearest_neighbors_k": 3}
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(steps, "store_neighbors", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        run_inline(None, tmp_path / "out", **arguments)
+    assert list((tmp_path / "out" / "shards" / "search").rglob("*.npz"))
+    searched = []
+    monkeypatch.setattr(search, "_searched", lambda *args, **kw: searched.append(1) or search_of(*args, **kw))
+    for name in ("out", "whole"):
+        run_inline(None, tmp_path / name, **arguments | other)
+    assert len(searched) == 3 + 3
+    for name in ("faiss.index", "similarity.csv", "outliers.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_another_search_takes_nothing_of_a_killed_one(tmp_path):

@@ -22,7 +22,7 @@ from fastdup_ray.neighbors.choice import (
 )
 from fastdup_ray.neighbors.cost import check_fits, search_cost
 from fastdup_ray.neighbors.flat_file import write_flat
-from fastdup_ray.neighbors.partitioned import stages, within
+from fastdup_ray.neighbors.partitioned import files, stages, within
 from fastdup_ray.neighbors.partitioned.division import centres_of, grouped, nearest_centres
 from fastdup_ray.neighbors.partitioned.files import Cell, Piece, read_cell
 from fastdup_ray.neighbors.partitioned.plan import PROCESS, Plan, capacity_of, fixed_bytes, plan_of, row_bytes
@@ -324,6 +324,27 @@ def test_a_part_of_a_cell_has_its_rows(tmp_path):
     part, own = read_cell(store, plan, cell.part(7, 24))
     assert own.tolist() == numbers[7:24].tolist()
     assert (part == rows[own]).all()
+
+
+def test_a_cell_is_read_some_rows_at_a_time(tmp_path, monkeypatch):
+    rows = unit_rows(50, 8)
+    plan, store = planned(tmp_path, rows), open_store(tmp_path)
+    cell = Cell("some", (Piece(None, 5, 20), Piece(None, 30, 7)))
+    whole, numbers = read_cell(store, plan, cell)
+    monkeypatch.setattr(files, "READ", 6)
+    part, own = read_cell(store, plan, cell)
+    assert own.tolist() == numbers.tolist() == [*range(5, 25), *range(30, 37)]
+    assert (part == whole).all() and (part == rows[own]).all()
+
+
+def test_of_the_products_with_centres_only_the_best_are_kept():
+    rows, centres = unit_rows(40_960, 8), unit_rows(500, 8)
+    tracemalloc.start()
+    best = nearest_centres(rows, centres, 2, threads=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert best.shape == (40_960, 2)
+    assert peak < 8 * rows.shape[0] * len(centres) / 3  # all of them, as places, would be 164 MB
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from fastdup_ray.sealed import read_json, write_json
 from fastdup_ray.storage import Store
 
 _ID = np.dtype("<i8")
+
 READ = 1 << 14
 """Rows that are read at once: they are in memory twice meanwhile."""
 
