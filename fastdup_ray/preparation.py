@@ -81,6 +81,11 @@ def model_facts(config: RunConfig) -> dict[str, Any]:
 
 
 def shard_size(n: int, actors: int) -> int:
-    """Whole batches, enough shards that the actors end together, none so large that much is lost with it."""
+    """Whole batches, enough shards that several actors end together, none so large that much is lost with it.
+
+    One actor that is alone waits at the end of each shard for the last of its threads.
+    """
+    if actors == 1:
+        return LARGEST_SHARD
     batches = -(-n // (actors * SHARDS_PER_ACTOR * BATCH))
     return min(batches * BATCH, LARGEST_SHARD)
