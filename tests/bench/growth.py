@@ -14,9 +14,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-import pyarrow.csv as pc
-
 from tests.bench import peers, rows
 from tests.bench.__main__ import RESULTS, machine
 from tests.bench.measured import Cost, measured
@@ -30,7 +27,7 @@ def grown(n: int, options: Sequence[str]) -> dict[str, float | str]:
         rows.write(out, n)
         cost = measured(peers.ours("--work-dir", out, "--run-mode", 2, *options))
         summary = summary_of(out)
-        return _line(n, cost, summary) | {"copies": round(_planted(out), 4)}
+        return _line(n, cost, summary) | {"copies": round(rows.planted_found(out), 4)}
 
 
 def _line(n: int, cost: Cost, summary: dict) -> dict[str, float | str]:
@@ -38,15 +35,6 @@ def _line(n: int, cost: Cost, summary: dict) -> dict[str, float | str]:
     stages = {name: seconds[name] for name in ("neighbors", "outputs")}
     totals = {"wall": round(cost.wall, 1), "cpu": round(cost.cpu, 1), "memory_mb": round(cost.memory / 1e6)}
     return {"rows": n, "index": told["index"], "recall": told["recall"]} | stages | totals
-
-
-def _planted(out: Path) -> float:
-    """The part of the planted pairs that is in similarity.csv: all are above the default threshold."""
-    table = pc.read_csv(out / "similarity.csv")
-    ends = [np.char.partition(np.asarray(table[name], "S"), b"/pictures/")[:, 2] for name in ("from", "to")]
-    found = {tuple(sorted((int(a[:9]), int(b[:9])))) for a, b in zip(*ends, strict=True)}
-    truth = [tuple(sorted(pair)) for pair in np.load(out / "truth.npy").tolist()]
-    return sum(pair in found for pair in truth) / len(truth)
 
 
 def exponents(lines: Sequence[dict]) -> dict[str, list[float]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.csv as pc
 
 D = 576
 BLOCK = 20_000
@@ -67,6 +68,15 @@ def write(work_dir: Path, n: int, seed: int = 1) -> None:
             start = number * BLOCK
             names.writelines(f"{row},/pictures/{row:09d}.jpg\n" for row in range(start, start + len(rows)))
     np.save(work_dir / "truth.npy", np.concatenate(pairs))
+
+
+def planted_found(out: Path) -> float:
+    """The part of the planted pairs that is in similarity.csv: all are above the default threshold."""
+    table = pc.read_csv(out / "similarity.csv")
+    ends = [np.char.partition(np.asarray(table[name], "S"), b"/pictures/")[:, 2] for name in ("from", "to")]
+    found = {tuple(sorted((int(a[:9]), int(b[:9])))) for a, b in zip(*ends, strict=True)}
+    truth = [tuple(sorted(pair)) for pair in np.load(out / "truth.npy").tolist()]
+    return sum(pair in found for pair in truth) / len(truth)
 
 
 def main() -> None:
