@@ -22,7 +22,7 @@ from PIL import Image
 
 from fastdup_ray.extract.embedded.cells import LONGEST_SIDE, cells
 from fastdup_ray.extract.embedded.edits import EDITS, ORIGINAL_QUALITY, encode
-from fastdup_ray.extract.embedded.photos import SCREENSHOTS, WORKING_SIDE, choose, package, working_copy
+from fastdup_ray.extract.embedded.photos import SCREENSHOTS, WORKING_SIDE, held_out, package, working_copy
 
 SEED = 7
 COPIES = 2
@@ -63,12 +63,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
 
-    _, held_out = choose(args.photos, args.jobs)
-    held_out = [path for path in held_out if package(path, args.photos) not in SCREENSHOTS]
+    photographs = [path for path in held_out(args.photos, args.jobs) if package(path, args.photos) not in SCREENSHOTS]
     rng = np.random.default_rng(args.seed)
     with ProcessPoolExecutor(args.jobs) as pool:
-        parts = pool.map(originals, held_out, chunksize=4)
-        base = [(source, data) for source, files in zip(held_out, parts, strict=True) for data in files]
+        parts = pool.map(originals, photographs, chunksize=4)
+        base = [(source, data) for source, files in zip(photographs, parts, strict=True) for data in files]
         base = [base[i] for i in rng.permutation(len(base))[: args.n]]
         edited = range(min(len(base), (args.n - len(base)) // COPIES))
         made = pool.map(partial(_copies, seed=args.seed), [base[group][1] for group in edited], chunksize=16)
@@ -79,7 +78,7 @@ def main() -> None:
             for kind, data in list_
         ]
     _write(args.out, args.photos, [files[i] for i in rng.permutation(len(files))])
-    print(f"{len(files)} pictures: {len(base)} of {len(held_out)} photographs, and copies of {len(edited)} of them")
+    print(f"{len(files)} pictures: {len(base)} of {len(photographs)} photographs, and copies of {len(edited)} of them")
 
 
 def _write(out: Path, photos: Path, files: list[tuple[int, str, Path, bytes]]) -> None:

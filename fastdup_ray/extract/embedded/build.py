@@ -6,8 +6,9 @@ DIR has one sub-folder a package. Needs the extra `model`. The same pictures, li
 """
 
 import argparse
+import copy
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -28,12 +29,14 @@ from fastdup_ray.extract.embedded.network import (
     pretrained_weights,
     unit,
 )
-from fastdup_ray.extract.embedded.photos import VALIDATION, choose, package
-from fastdup_ray.extract.embedded.training import Seen, train
+from fastdup_ray.extract.embedded.photos import for_the_fit
+from fastdup_ray.extract.embedded.training import Cycle, Seen, train
 from fastdup_ray.extract.embedded.views import views_of
 from fastdup_ray.extract.model import DIMENSIONS
 
-STEPS = 750
+CYCLES = (Cycle(2500, depthwise=False), Cycle(3500, depthwise=True), Cycle(2000, depthwise=False))
+"""Each begins with the mean of the ends of those before it; the model is the mean of all ends."""
+
 WEIGHTS = {"content": 0.25, "grid": 0.5, "thumbnails": 0.25}  # before the training
 CONTENT, GRID, THUMBNAILS = 256, 384, 96  # numbers in a block
 REGULARISATION, GRID_REGULARISATION = 0.03, 0.1  # of the mean within-copy variance
@@ -127,30 +130,43 @@ def some_of(seen: Seen) -> np.ndarray:
     return np.random.default_rng(0).permutation(len(seen.photographs))[:SOME]
 
 
+def mean_of(models: Sequence[Trained]) -> Trained:
+    """The mean of their weights, which finds more in pictures that none has seen (Izmailov et al., UAI 2018)."""
+    mean = copy.deepcopy(models[0])
+    with torch.no_grad():
+        for own, *others in zip(mean.parameters(), *(model.parameters() for model in models[1:]), strict=True):
+            own.copy_(torch.stack([own, *others]).mean(0))
+    return mean
+
+
 def front_onnx() -> bytes:
     front = Front(pretrained_weights()).eval()
     return onnx_of(front, ["stage", "pooled", "thumbnails"]).SerializeToString()
+
+
+def _tell(step: int, words: str) -> None:
+    if step % 20 == 0:
+        print(step, words, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder with one sub-folder a package")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=STEPS, help="of the training")
     parser.add_argument("--jobs", type=int, default=2, help="processes that make the copies")
     args = parser.parse_args()
 
     torch.use_deterministic_algorithms(True)
-    photographs, _ = choose(args.photos, args.jobs)
-    photographs = [path for path in photographs if package(path, args.photos) not in VALIDATION]
+    photographs = for_the_fit(args.photos, args.jobs)
     print(f"{len(photographs)} photographs for the fit", flush=True)
     with ProcessPoolExecutor(args.jobs, initializer=_Reader.start, initargs=(front_onnx(),)) as pool:
         seen = joined(pool.map(seen_of, photographs, chunksize=4))
     print(f"{len(seen.photographs)} pictures of them, in {seen.stage.shape[1]} views each", flush=True)
 
-    model = untrained(seen)
-    train(model, seen, args.steps, lambda step, _, told: print(step, told, flush=True) if step % 20 == 0 else None)
-    args.out.write_bytes(shipped(Embedder(Front(pretrained_weights()), model)))
+    ends: list[Trained] = []
+    for cycle in CYCLES:
+        ends.append(train(mean_of(ends) if ends else untrained(seen), seen, cycle, _tell))
+    args.out.write_bytes(shipped(Embedder(Front(pretrained_weights()), mean_of(ends))))
     digest = hashlib.sha256(args.out.read_bytes()).hexdigest()
     args.out.with_name(f"{args.out.name}.sha256").write_text(f"{digest}\n")  # checked when the package loads the model
     print("sha256", digest, args.out.stat().st_size, "bytes", flush=True)

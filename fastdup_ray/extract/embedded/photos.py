@@ -1,5 +1,10 @@
 """Choose the pictures for the fit and for the measurement out of a folder of packages, no scene twice."""
 
+import re
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -30,7 +35,9 @@ HELD_OUT = (
 VALIDATION = ("kstars-data", "marble-data", "propaganda-debian", "wand-doc")
 # Of the held-out ones those with windows of one program, which show the same things over and over.
 SCREENSHOTS = ("deepin-image-viewer", "fotoxx-common", "kphotoalbum", "labelme-examples")
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tga"}
+NO_PICTURE = re.compile(r"[_-](bump|disp|gloss|glow|height|local|mask|nm|norm|normal|spec)$")  # a texture's relief
+MOST_OF_A_PACKAGE = 600  # for the fit; some have thousands of one kind
 SHORTEST_SIDE = 200
 FEWEST_COLOURS = 2000  # of 96 x 96 pixels; fewer is a drawing, an icon or a plain surface
 SAME_SCENE_BITS = 12  # of the 64 of a perceptual hash
@@ -55,30 +62,58 @@ def scene(path: Path) -> np.ndarray | None:
             if min(picture.size) < SHORTEST_SIDE:
                 return None
         picture = working_copy(path)
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, NotImplementedError):
         return None
     if len(picture.resize((96, 96)).getcolors(96 * 96)) <= FEWEST_COLOURS:
         return None
     return imagehash.phash(picture).hash.ravel()
 
 
-def choose(folder: Path, jobs: int) -> tuple[list[Path], list[Path]]:
-    """(fit, held out) pictures of a folder that has one sub-folder a package, in the order of their names.
+def held_out(folder: Path, jobs: int) -> dict[Path, np.ndarray]:
+    """The pictures of the packages `HELD_OUT`, by name, and their perceptual hashes; of two near ones the first.
 
-    A picture whose perceptual hash is near that of an earlier one is left out, in the fit also when it is near a
-    held-out one.
+    folder: has one sub-folder a package.
     """
-    files = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_symlink()]
-    files.sort(key=lambda path: (package(path, folder) not in HELD_OUT, path))  # the held-out pictures first
+    files = sorted(path for path in _pictures(folder) if package(path, folder) in HELD_OUT)
+    return _distinct(files, {}, folder, jobs)
+
+
+def for_the_fit(folder: Path, jobs: int) -> list[Path]:
+    """Those of all other packages, as if drawn: none near one that stands before it, or near a held-out one."""
+    others = [path for path in _pictures(folder) if package(path, folder) not in HELD_OUT]
+    others.sort(key=lambda path: (zlib.crc32(str(path.relative_to(folder)).encode()), path))
+    known = held_out(folder, jobs)
+    return [
+        path
+        for path in _distinct(others, known, folder, jobs, MOST_OF_A_PACKAGE)
+        if package(path, folder) not in VALIDATION
+    ]
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if path.suffix.lower() in SUFFIXES and not path.is_symlink() and not NO_PICTURE.search(path.stem.lower()):
+            yield path
+
+
+def _distinct(
+    files: Sequence[Path], known: dict[Path, np.ndarray], folder: Path, jobs: int, most: int = sys.maxsize
+) -> dict[Path, np.ndarray]:
+    """Of `files` the pictures not near a known or an earlier one, at most so many of a package, and their hashes."""
     with ProcessPoolExecutor(jobs) as pool:
         scenes = list(pool.map(scene, files, chunksize=32))
-    fit, held_out = [], []
-    kept = np.empty((0, 64), bool)
+    kept = np.empty((len(known) + len(files), 64), bool)
+    kept[: len(known)] = [*known.values()] or kept[:0]
+    distinct: dict[Path, np.ndarray] = {}
+    of_package: Counter[str] = Counter()
     for path, bits in zip(files, scenes, strict=True):
-        if bits is not None and (kept != bits).sum(1).min(initial=64) > SAME_SCENE_BITS:
-            kept = np.concatenate([kept, bits[None]])
-            (held_out if package(path, folder) in HELD_OUT else fit).append(path)
-    return fit, held_out
+        size = len(known) + len(distinct)
+        if bits is None or of_package[package(path, folder)] >= most:
+            continue
+        if (kept[:size] != bits).sum(1).min(initial=64) > SAME_SCENE_BITS:
+            kept[size] = distinct[path] = bits
+            of_package[package(path, folder)] += 1
+    return distinct
 
 
 def package(path: Path, folder: Path) -> str:

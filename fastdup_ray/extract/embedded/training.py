@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fastdup_ray.extract.embedded.network import Trained
 
@@ -30,9 +31,20 @@ COPY, LOOK_ALIKE, STRANGER = 0.85, 0.5, 0.2
 SPREAD = 100.0
 NEAREST_STRANGERS, NEAREST_LOOK_ALIKES = 8, 2
 
-POINTWISE_RATE, HEAD_RATE = 2e-4, 5e-4
+BACK_RATE, HEAD_RATE = 2e-4, 5e-4
 WEIGHT_DECAY = 1e-2
 LONGEST_SLOPE = 5.0  # longer gradients are cut
+KEPT = 0.998  # of the mean of the model, by each step
+
+
+class Cycle(NamedTuple):
+    """Steps from a learning rate that rises to one that has fallen (Loshchilov and Hutter, ICLR 2017).
+
+    depthwise: whether the depthwise convolutions of stage 5 are trained too; else they stay as they are.
+    """
+
+    steps: int
+    depthwise: bool
 
 
 class Seen(NamedTuple):
@@ -54,30 +66,33 @@ class Seen(NamedTuple):
         return tuple(torch.from_numpy(block).flatten(0, 1) for block in wanted)
 
 
-def train(model: Trained, seen: Seen, steps: int, report: Callable[[int, Trained, str], None]) -> None:
-    """In place. The depthwise convolutions stay as they are: they cost most of a step, and have few weights."""
-    torch.set_num_threads(1)  # one for each part
-    rng = np.random.default_rng(SEED)
+def train(model: Trained, seen: Seen, cycle: Cycle, report: Callable[[int, str], None]) -> Trained:
+    """Trains in place; returns the mean of what the model was in the last steps, which is better than the last step."""
+    rng = np.random.default_rng([SEED, cycle.steps, cycle.depthwise])
     memory = torch.zeros(len(seen.photographs), 576)
     photographs = torch.from_numpy(seen.photographs)
-    groups = parameters(model)
+    mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(KEPT))
+    groups = parameters(model, depthwise=cycle.depthwise)
     optimiser = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
     peaks = [group["lr"] for group in groups]
     trained = [parameter for group in groups for parameter in group["params"]]
     batches = drawn(seen.photographs, rng)
     started = time.monotonic()
+    torch.set_num_threads(1)  # for each part
     with ThreadPoolExecutor(PARTS) as pool:
-        for step in range(steps):
+        for step in range(cycle.steps):
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-                group["lr"] = peak * rate(step / steps)
+                group["lr"] = peak * rate(step / cycle.steps)
             pictures = next(batches)
             views = np.stack([rng.permutation(seen.stage.shape[1])[:VIEWS] for _ in pictures])
             parts = np.array_split(np.arange(len(pictures)), PARTS)
             rows = list(pool.map(_rows, repeat(model), [seen.batch(pictures[part], views[part]) for part in parts]))
             all_rows = torch.cat([part.detach() for part in rows]).requires_grad_()
             of = torch.from_numpy(pictures).repeat_interleave(VIEWS)
+            torch.set_num_threads(PARTS)
             terms = loss(all_rows, of, memory, photographs)
             sum(terms.values()).backward()
+            torch.set_num_threads(1)
             slopes = all_rows.grad.split([len(part) for part in rows])
             each = pool.map(torch.autograd.grad, rows, repeat(trained), slopes)
             for parameter, *slope in zip(trained, *each, strict=True):
@@ -86,7 +101,9 @@ def train(model: Trained, seen: Seen, steps: int, report: Callable[[int, Trained
             optimiser.step()
             memory[of] = all_rows.detach()
             told = " ".join(f"{name} {term.item():.3f}" for name, term in terms.items())
-            report(step + 1, model, f"{told} {time.monotonic() - started:.0f} s")
+            mean.update_parameters(model)
+            report(step + 1, f"{told} {time.monotonic() - started:.0f} s")
+    return mean.module
 
 
 def _rows(model: Trained, blocks: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -94,14 +111,14 @@ def _rows(model: Trained, blocks: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     return model(stage.contiguous(memory_format=torch.channels_last), *others)
 
 
-def parameters(model: Trained) -> list[dict]:
+def parameters(model: Trained, *, depthwise: bool) -> list[dict]:
     """Those that are trained, in two groups, each with its highest learning rate."""
     model.back.requires_grad_()
     for block in model.back.blocks:
-        block.depthwise.requires_grad_(False)
-    pointwise = [parameter for parameter in model.back.parameters() if parameter.requires_grad]
+        block.depthwise.requires_grad_(depthwise)
+    convolutions = [parameter for parameter in model.back.parameters() if parameter.requires_grad]
     return [
-        {"params": pointwise, "lr": POINTWISE_RATE},
+        {"params": convolutions, "lr": BACK_RATE},
         {"params": list(model.head.parameters()), "lr": HEAD_RATE},
     ]
 

@@ -17,7 +17,7 @@ from fastdup_ray.extract.model import SIDE
 from fastdup_ray.records import Limits
 
 SEED = 1
-CELLS = 3  # of a photograph that has several; each is a picture of its own, beside the whole
+CELLS = 4  # of a photograph that has several; each is a picture of its own, beside the whole
 VIEWS = 8  # of a picture: itself first, then copies
 WORKING_SIDES = (200, 400)  # the longer side of a picture before the edits: drawn in between
 SECOND_EDIT = 0.2  # share of the copies that are copies of a copy
