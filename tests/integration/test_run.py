@@ -78,9 +78,9 @@ def test_the_pictures_of_a_group_are_joined_by_pairs(finished, truth):
         joined[source].add(target)
         joined[target].add(source)
     members = defaultdict(set)
-    grey = {photo.path for photo in truth.values() if photo.kind == "gray"}  # below the threshold, or above
+    far = {photo.path for photo in truth.values() if photo.kind in ("gray", "bright")}  # below the threshold, or above
     for photo in truth.values():
-        if photo.code is None and photo.path not in grey:
+        if photo.code is None and photo.path not in far:
             members[photo.group].add(photo.path)
     for group in members.values():
         reached, waiting = set(), [min(group)]
@@ -88,7 +88,7 @@ def test_the_pictures_of_a_group_are_joined_by_pairs(finished, truth):
             if (name := waiting.pop()) not in reached:
                 reached.add(name)
                 waiting += joined[name]
-        assert reached - grey == group
+        assert reached - far == group
 
 
 def test_copies_and_mild_edits_are_one_component(finished, truth):
