@@ -10,6 +10,13 @@ from typing import Any, Self
 TICK = 0.2
 """Seconds between two looks at the clocks."""
 
+FAREWELL = 5.0
+"""Seconds that a thread gets to come to the end of its item, when no more is wanted of it."""
+
+
+class Stopped(Exception):
+    """Ends the work of a lane of which no more is wanted."""
+
 
 class Watchdog:
     """Ends this process when nobody pats it for `limit` seconds: for one that can be replaced, such as an actor.
@@ -39,7 +46,10 @@ class Watchdog:
 
 
 class Lane(threading.Thread):
-    """One thread that takes up jobs. Work calls `on(item)` as it takes up each item of a job."""
+    """One thread that takes up jobs. Work calls `on(item)` as it takes up each item of a job.
+
+    Once `stop` was called `on` raises `Stopped`, and no other job is taken up.
+    """
 
     def __init__(self, jobs: queue.SimpleQueue, done: queue.SimpleQueue, work: Callable[["Lane", Any], Any]):
         super().__init__(daemon=True)
@@ -47,19 +57,25 @@ class Lane(threading.Thread):
         self.job: Any = None
         self.item: Any = None
         self._since: float | None = None
+        self._stopped = False
 
     def on(self, item: Any) -> None:
+        if self._stopped:
+            raise Stopped
         self.item, self._since = item, time.monotonic()
 
     def off(self) -> None:
         self._since = None
+
+    def stop(self) -> None:
+        self._stopped = True
 
     def overdue(self, timeout: float) -> bool:
         since = self._since
         return since is not None and time.monotonic() - since > timeout
 
     def run(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while not self._stopped and (job := self._jobs.get()) is not None:
             self.job = job
             try:
                 result = self._work(self, job)
@@ -89,25 +105,38 @@ def work_off(
         waiting.put(job)
         left += 1
     crew = {_started(Lane(waiting, done, work)) for _ in range(min(lanes, left))}
-    while left:
-        tick()
-        try:
-            lane, job, result = done.get(timeout=TICK)
-        except queue.Empty:
-            pass
-        else:
-            if lane in crew:
-                if isinstance(result, BaseException):
-                    raise result
-                left -= 1
-                yield job, result
-        for lane in [lane for lane in crew if lane.overdue(timeout)]:
-            crew.remove(lane)
-            late(lane.item)
-            waiting.put(lane.job)
-            crew.add(_started(Lane(waiting, done, work)))
+    try:
+        while left:
+            tick()
+            try:
+                lane, job, result = done.get(timeout=TICK)
+            except queue.Empty:
+                pass
+            else:
+                if lane in crew:
+                    if isinstance(result, BaseException):
+                        raise result
+                    left -= 1
+                    yield job, result
+            for lane in [lane for lane in crew if lane.overdue(timeout)]:
+                crew.remove(lane)
+                lane.stop()
+                late(lane.item)
+                waiting.put(lane.job)
+                crew.add(_started(Lane(waiting, done, work)))
+    finally:
+        _dismiss(crew, waiting)
+
+
+def _dismiss(crew: set[Lane], waiting: queue.SimpleQueue) -> None:
+    """Waits for the threads: one that is still in a decoder or in the model when Python ends aborts the process."""
+    for lane in crew:
+        lane.stop()
     for _ in crew:
         waiting.put(None)
+    end = time.monotonic() + FAREWELL
+    for lane in crew:
+        lane.join(max(0.0, end - time.monotonic()))
 
 
 def _started(lane: Lane) -> Lane:

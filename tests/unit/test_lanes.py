@@ -1,10 +1,49 @@
 """Lanes, and the watchdog of a process that a decoder stops whole. What they do to a run: tests/integration."""
 
 import faulthandler
+import itertools
+import threading
+import time
 
 import pytest
 
-from fastdup_ray.extract.lanes import Watchdog
+from fastdup_ray.extract.lanes import Lane, Watchdog, work_off
+
+
+def test_a_thread_that_was_given_up_takes_up_nothing_else():
+    came_back, late, finished = threading.Event(), [], []
+
+    def work(lane, job):
+        lane.on(job)
+        if job == 0 and not late:
+            came_back.wait(60)
+        time.sleep(0.01)
+        return -job
+
+    def give_up(item):
+        late.append(item)
+        came_back.set()
+
+    everything = threading.Thread(
+        target=lambda: finished.extend(work_off(range(50), work, 1, timeout=0.3, late=give_up)), daemon=True
+    )
+    everything.start()
+    everything.join(30)
+    assert late == [0]
+    assert sorted(finished) == [(job, -job) for job in range(50)]
+
+
+def test_no_thread_goes_on_after_an_error():
+    def work(lane, job):
+        for item in itertools.count():
+            lane.on((job, item))
+            time.sleep(0.01)
+            if job == "bad" and item == 3:
+                raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad"):
+        list(work_off(["long", "bad", "another"], work, 2, timeout=60, late=print))
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, Lane)]
 
 
 def test_a_watchdog_without_memory_for_its_thread_is_short_of_memory(monkeypatch):
