@@ -11,7 +11,7 @@ def test_several_actors_get_enough_shards_to_end_together(n, actors):
     size = shard_size(n, actors)
     assert size % BATCH == 0
     assert 0 < size <= LARGEST_SHARD
-    assert size in (BATCH, LARGEST_SHARD) or -(-n // size) > actors * (SHARDS_PER_ACTOR - 1)
+    assert size == BATCH or -(-n // size) > actors * (SHARDS_PER_ACTOR - 1)
 
 
 def test_an_actor_that_is_alone_waits_for_its_threads_as_seldom_as_may_be():
