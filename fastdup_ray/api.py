@@ -82,6 +82,8 @@ def _tell(result: RunResult, config: RunConfig) -> None:
             f"{counts['components']:,} groups of two or more images above {config.ccthreshold:g}, "
             f"{counts['near_copies']:,} near copies beside the exact ones."
         )
+    if invariant := result.summary.get("invariant"):
+        print(f"{invariant['distinct_pairs']:,} more pairs where one of both is mirrored or turned.")
     if changes := result.summary.get("changes"):
         print(
             f"Since the last run: {changes['images_added']:,} images came, {changes['images_changed']:,} changed, "

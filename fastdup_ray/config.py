@@ -41,6 +41,15 @@ def _patterns(value: Any) -> Any:
     return [value] if isinstance(value, str) else list(value) if isinstance(value, tuple) else value
 
 
+def _with_commas(value: Any) -> Any:
+    """`'a,b'`, or several such texts, as a list."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return sorted({part.strip() for item in value for part in item.split(",") if part.strip()})
+    return value
+
+
 def _switch(value: Any) -> Any:
     """0 and 1, as numbers or as text."""
     return bool(int(value)) if type(value) in (int, str) and str(value) in ("0", "1") else value
@@ -74,6 +83,7 @@ Switch = Annotated[bool, BeforeValidator(_switch)]
 UnitInterval = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Offset = Annotated[Annotated[int, Field(ge=-1), AfterValidator(_offset)] | None, Field(default=None)]
 Count = Annotated[int, Field(ge=1)]
+Invariance = Literal["flip", "rotate"]
 Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_patterns)]
 
 
@@ -162,6 +172,15 @@ class RunConfig(BaseModel):
             description="One more input, whose pictures are the originals: they go first, and are never given up; "
             "may be given several times.",
             json_schema_extra={"items": {"type": "string", "title": "PLACE"}},
+        ),
+    ] = []
+    invariant: Annotated[
+        list[Invariance],
+        BeforeValidator(_with_commas),
+        Field(
+            description="Also look for pictures that are others mirrored (flip), turned by 90, 180 or 270 degrees "
+            "(rotate), or both (flip,rotate), into similarity_invariant.csv.",
+            json_schema_extra={"items": {"type": "string", "title": "flip,rotate"}},
         ),
     ] = []
     incremental: Annotated[
@@ -329,6 +348,8 @@ def _refuse_contradictions(config: RunConfig) -> None:
         raise ConfigError("input_dir is missing: name a folder, a picture or a list file.")
     if Path(config.work_dir).is_file() and config.run_mode != 2:
         raise ConfigError(f"work_dir={config.work_dir!r} is a file; name a folder.")
+    if config.invariant and config.run_mode != 0:
+        raise ConfigError(f"invariant is not possible in run_mode={config.run_mode}: it reads the pictures (0).")
     if config.reference and config.run_mode in (3, 4):
         raise ConfigError(f"reference is not possible in run_mode={config.run_mode}: the indexed pictures are it.")
     if config.run_mode == 4 and config.inputs:

@@ -30,6 +30,9 @@ LABEL_CONFLICTS_CSV = "label_conflicts.csv"
 
 CHANGES_CSV = "changes.csv"
 
+INVARIANT_CSV = "similarity_invariant.csv"
+"""Pairs of pictures of which one is mirrored or turned."""
+
 TRAIN_SIMILARITY_CSV = "train_similarity.csv"
 TRAIN_SIMILARITY = "train_similarity.parquet"
 KEPT = {SIMILARITY_CSV: TRAIN_SIMILARITY_CSV, SIMILARITY: TRAIN_SIMILARITY}
@@ -86,12 +89,16 @@ INDEXED = PictureSet("")
 SCORED = PictureSet("test_")
 SETS = (INDEXED, SCORED)
 
+TURNED = PictureSet("turned_")
+"""Features alone: a row has those of all turns of an indexed picture, side by side."""
+
 LOCK = ".fastdup_ray.lock"
 """Who is writing to the work_dir."""
 
 FEATURES_HEADER = ("index", "filename")
 BAD_HEADER = ("filename", "error_code", "message")
 PAIRS_HEADER = ("from", "to", "distance")
+INVARIANT_HEADER = (*PAIRS_HEADER, "turn")
 EXACT_COPIES_HEADER = ("filename", "copy_of", "kind")
 LABEL_CONFLICTS_HEADER = (*PAIRS_HEADER, "label_from", "label_to")
 CHANGES_HEADER = ("change", "component_id", "from", "to", "distance")

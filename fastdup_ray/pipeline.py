@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from fastdup_ray import layout, s3
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import FastdupError, InputError, WorkDirError, WorkerError
+from fastdup_ray.errors import FastdupError, InputError, WorkDirError
 from fastdup_ray.executors import Executor, make_executor
-from fastdup_ray.extract.extractor import ExtractSpec
-from fastdup_ray.features import earlier_sets, look_up, open_complete
+from fastdup_ray.extract.turns import turns_of
+from fastdup_ray.features import look_up, open_complete
 from fastdup_ray.inputs import check_inputs
+from fastdup_ray.invariant import check_invariant, write_invariant
 from fastdup_ray.labels import check_labels
-from fastdup_ray.layout import INDEXED, SCORED
+from fastdup_ray.layout import INDEXED, SCORED, TURNED
+from fastdup_ray.making import Wanted, make_features
 from fastdup_ray.manifest import KEY, Manifest
 from fastdup_ray.neighbors import check_search
 from fastdup_ray.neighbors.choice import is_partitioned, memory_to_reserve
@@ -26,8 +26,14 @@ from fastdup_ray.neighbors.cost import check_fits
 from fastdup_ray.neighbors.partitioned.run import search_partitioned
 from fastdup_ray.neighbors.stored import StoredNeighbors
 from fastdup_ray.outputs.changes import put_earlier_aside
-from fastdup_ray.preparation import asked_range, list_facts, listed, model_facts, refuse_other_pictures, shard_size
-from fastdup_ray.progress import with_progress
+from fastdup_ray.preparation import (
+    asked_range,
+    list_facts,
+    listed,
+    model_facts,
+    refuse_other_pictures,
+    turned_facts,
+)
 from fastdup_ray.result import RunResult
 from fastdup_ray.scoring import (
     check_before_work,
@@ -38,15 +44,12 @@ from fastdup_ray.scoring import (
     take_scored,
     write_scored_outputs,
 )
-from fastdup_ray.steps import merge_features, search_neighbors, take_features, write_outputs, write_summary_only
+from fastdup_ray.steps import search_neighbors, take_features, write_outputs, write_summary_only
 from fastdup_ray.storage import open_file, open_store
 from fastdup_ray.telling import tell
 from fastdup_ray.version import __version__
 
 log = logging.getLogger(__name__)
-
-ROUNDS = 3
-"""Times that features are made, where shards turn out damaged when they are merged."""
 
 OF_INDEX = ("nn_provider", "nnmodel", "faiss_mode", "faiss_param", "distance")
 """Parameters that the index depends on."""
@@ -117,7 +120,8 @@ class _Run:
                 put_earlier_aside(store.location)
             modes = (self._everything, self._features, self._from_features, self._score_new, self._score_features)
             summary = modes[config.run_mode]()
-            store.remove(files.of(layout.SHARDS))
+            for done in {files, TURNED}:
+                store.remove(done.of(layout.SHARDS))
         if summary["counts"]["images"] == 0:
             reasons = f"{files.of(layout.BAD_CSV)} in {store.location!r} has the reasons"
             raise InputError(f"No good image among {summary['counts']['entries']:,}: {reasons}.")
@@ -131,7 +135,8 @@ class _Run:
             summary = self._make_features(manifest, executor, list_facts(manifest))
             if summary["counts"]["images"] == 0:
                 return executor.call("final", write_summary_only, self.store.location, self.config, summary)
-            return self._after_features(executor, summary)
+            turned = self._make_turned(manifest, executor) if self.config.invariant else None
+            return self._after_features(executor, summary, turned)
 
     def _features(self) -> dict[str, Any]:
         with self._started() as (manifest, executor):
@@ -192,61 +197,41 @@ class _Run:
 
         part: the range of the list that the manifest is, where it is to stand in files of its own.
         """
-        config, store, facts = self.config, self.store, facts | self.model
+        config, facts = self.config, facts | self.model
         if part is None and self.files is INDEXED:
-            refuse_other_pictures(config, store, manifest)
-        fresh: list[str] = []
+            refuse_other_pictures(config, self.store, manifest)
+        if config.run_mode == 0:  # videos and archives may come to more rows than entries
+            check_fits(config, len(manifest), facts["d"], executor.most_memory())
+            check_invariant(config, len(manifest))
+            executor.reserve(memory_to_reserve(config, len(manifest), facts["d"]))
         with self._timed("features", executor):
-            earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
-            missing = look_up(manifest, [], earlier, config.limits).missing
-            if config.run_mode == 0:  # videos and archives may come to more rows than entries
-                check_fits(config, len(manifest), facts["d"], executor.most_memory())
-                executor.reserve(memory_to_reserve(config, len(manifest), facts["d"]))
-            words = f"{len(manifest)} entries, {len(missing)} of them to be read"
-            tell("reuse", words, entries=len(manifest), to_read=len(missing))
-            for _ in range(ROUNDS):
-                fresh += self._extract(manifest, missing, executor, facts)
-                merged = executor.call(
-                    "index", merge_features, store.location, config, manifest, fresh, facts, part, self.files
-                )
-                if merged.counts:
-                    return facts | {"counts": merged.counts} | self._cost
-                missing = merged.missing
-        raise WorkerError(f"{len(missing):,} pictures have no features after {ROUNDS} rounds; is the disk in order?")
+            made = make_features(config, self.store, executor, Wanted(manifest, facts, self.files, part))
+        self._cost |= {"read": made.read, "cpu_seconds": made.cpu_seconds}
+        return facts | {"counts": made.counts} | self._cost
 
-    def _extract(
-        self, manifest: Manifest, offsets: np.ndarray, executor: Executor, facts: dict[str, Any]
-    ) -> Iterator[str]:
-        """Reads the entries at `offsets`; gives the stems of their shards."""
-        if len(offsets) == 0:
-            return
-        config, actors = self.config, executor.actors
-        spec = ExtractSpec(
-            self.store.location,
-            executor.threads,
-            config.limits,
-            config.image_timeout,
-            config.actor_memory,
-            facts,
-            config.model_path,
-            config.compute == "gpu",
-            self.files.of(layout.SHARDS),
-            s3.settled(),
-        )
-        shards = manifest.shards(offsets, config.shard_size or shard_size(len(offsets), actors))
-        for receipt in with_progress(executor.extract(spec, shards), len(offsets), config.log_format):
-            self._cost["read"] += receipt.good + receipt.bad
-            self._cost["cpu_seconds"] = round(self._cost["cpu_seconds"] + receipt.cpu_seconds, 3)
-            yield receipt.stem
+    def _make_turned(self, manifest: Manifest, executor: Executor) -> dict[str, Any]:
+        """The features of the turns of the manifest's pictures; returns the facts of them."""
+        facts = list_facts(manifest) | turned_facts(self.config, self.model)
+        wanted = Wanted(manifest, facts, TURNED, turns=turns_of(self.config.invariant))
+        with self._timed("turned", executor):
+            return facts | {"counts": make_features(self.config, self.store, executor, wanted).counts}
 
-    def _after_features(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
+    def _after_features(
+        self, executor: Executor, summary: dict[str, Any], turned: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """turned: facts of the features of turns, where these are to be looked for."""
         config, features_file = self.config, self._features_file
         check_fits(config, summary["counts"]["images"], summary["d"], executor.most_memory())
+        check_invariant(config, summary["counts"]["images"])
         gpu = config.compute == "gpu"
         executor.reserve(memory_to_reserve(config, summary["counts"]["images"], summary["d"]), gpu=gpu)
         with self._timed("neighbors", executor):
             neighbors = self._neighbors(executor, summary["counts"]["images"], summary["d"])
         _tell(neighbors)
+        if turned is not None:
+            with self._timed("invariant", executor):
+                args = self.store.location, config, neighbors, summary["d"], turned
+                summary["invariant"] = executor.call("index", write_invariant, *args)
         return self._finish(executor, write_outputs, config, features_file, neighbors, summary)
 
     def _neighbors(self, executor: Executor, n: int, d: int) -> StoredNeighbors:

@@ -9,6 +9,7 @@ from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, InputError, WorkDirError
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, fingerprint
+from fastdup_ray.extract.turns import turns_of
 from fastdup_ray.inputs import list_images
 from fastdup_ray.manifest import Manifest
 from fastdup_ray.storage import Store
@@ -77,7 +78,17 @@ def model_facts(config: RunConfig) -> dict[str, Any]:
     if config.model_path or (gpu and config.executor == "inline"):
         model = Model(config.model_path, gpu=gpu and config.executor == "inline")
         sha256, d = model.sha256, model.dimensions
+        if "rotate" in config.invariant and model.size[0] != model.size[1]:
+            size = " x ".join(map(str, model.size))
+            raise ConfigError(f"invariant=rotate is not possible with a model whose pictures are {size}: no squares.")
     return {"fingerprint": fingerprint(sha256, config.limits.box, gpu=gpu), "d": d}
+
+
+def turned_facts(config: RunConfig, model: dict[str, Any]) -> dict[str, Any]:
+    """`model_facts` of rows that have those of all turns which `config.invariant` asks for, side by side."""
+    turns, gpu = turns_of(config.invariant), config.compute == "gpu"
+    own = fingerprint(model["fingerprint"]["model"], config.limits.box, gpu=gpu, turns=turns)
+    return {"fingerprint": own, "d": len(turns) * model["d"]}
 
 
 def shard_size(n: int, actors: int) -> int:

@@ -93,6 +93,11 @@ class RunResult:
         return self._csv(layout.CHANGES_CSV, layout.CHANGES_HEADER)
 
     @property
+    def invariant(self) -> pa.Table:
+        """similarity_invariant.csv: from, to, distance, turn; `FileNotFoundError` without `invariant`."""
+        return self._csv(layout.INVARIANT_CSV, layout.INVARIANT_HEADER)
+
+    @property
     def label_conflicts(self) -> pa.Table:
         """label_conflicts.csv: from, to, distance, label_from, label_to; `FileNotFoundError` without `labels`."""
         return self._csv(self.files.of(layout.LABEL_CONFLICTS_CSV), layout.LABEL_CONFLICTS_HEADER)

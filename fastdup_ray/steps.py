@@ -32,7 +32,7 @@ from fastdup_ray.features import (
 )
 from fastdup_ray.inputs.references import are_references
 from fastdup_ray.labels import labels_of
-from fastdup_ray.layout import INDEXED, SCORED, PictureSet
+from fastdup_ray.layout import INDEXED, SCORED, TURNED, PictureSet
 from fastdup_ray.manifest import Manifest
 from fastdup_ray.neighbors import NeighborIndex, make_index
 from fastdup_ray.neighbors.kept import Kept, digest_of
@@ -63,6 +63,7 @@ DIGESTED = (
     layout.COMPONENTS,
     layout.EXACT_COPIES_CSV,
     layout.CHANGES_CSV,
+    layout.INVARIANT_CSV,
     layout.LABEL_CONFLICTS_CSV,
     layout.CONFIG,
 )
@@ -212,6 +213,8 @@ def write_outputs(
         summary["changes"] = write_changes(store)
     else:
         store.remove(layout.CHANGES_CSV)
+    if not config.invariant:
+        remove_turned(store)
     write_config(store, config)
     if config.report:
         write_report(store, summary, thumbnails=config.thumbnails)
@@ -258,7 +261,8 @@ def write_config(store: Store, config: RunConfig, files: PictureSet = INDEXED) -
 def write_summary(store: Store, summary: dict[str, Any], files: PictureSet = INDEXED) -> dict[str, Any]:
     """Puts summary.json with the digests of all else; what was scored against an earlier index goes then."""
     own = summary.get("features_file", layout.FEATURES)
-    names = {*DIGESTED, own, own + ".csv"} if files is INDEXED else {*map(files.of, DIGESTED), *layout.KEPT}
+    more = {INDEXED: (own, own + ".csv"), SCORED: layout.KEPT, TURNED: ()}
+    names = {*map(files.of, DIGESTED), *more[files]}
     summary = summary | {"sha256": {n: file_sha256(store.fetch(n)) for n in sorted(names) if store.exists(n)}}
     write_json(store, files.of(layout.SUMMARY), summary)
     if files is INDEXED:
@@ -276,3 +280,11 @@ def remove_scoring(store: Store) -> None:
     if was_scored(store):
         for name in (*OF_SCORING, *MARKS_OF_SCORING):
             store.remove(name)
+
+
+def remove_turned(store: Store) -> None:
+    """Takes away what a run with `invariant` left; files of the user's own with such names stay."""
+    if store.exists(layout.INVARIANT_CSV) or store.exists(TURNED.of(layout.SUMMARY)):
+        for name in (*FEATURE_FILES, layout.SHARDS, layout.SUMMARY):
+            store.remove(TURNED.of(name))
+        store.remove(layout.INVARIANT_CSV)

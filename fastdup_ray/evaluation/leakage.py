@@ -25,7 +25,7 @@ from fastdup_ray.tables import read_csv, write_csv
 
 THRESHOLD = 0.9
 
-NOT_TAKEN = ("input_dir", "run_mode", "version", "num_images", "min_offset", "max_offset", "distance")
+NOT_TAKEN = ("input_dir", "run_mode", "version", "num_images", "min_offset", "max_offset", "distance", "invariant")
 """Parameters of a run that say something of one list, or of what a run is for; all others act on both sets."""
 
 

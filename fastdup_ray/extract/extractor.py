@@ -20,7 +20,8 @@ from fastdup_ray.extract.decode import Decoded, careful_pillow, decode, decoded
 from fastdup_ray.extract.feeding import Feeder
 from fastdup_ray.extract.lanes import Lane, Watchdog, work_off
 from fastdup_ray.extract.model import BATCH, Model, fingerprint
-from fastdup_ray.extract.rows import Rows
+from fastdup_ray.extract.rows import RowMaker, Rows
+from fastdup_ray.extract.turns import Turned
 from fastdup_ray.extract.video import frame_at, frames, video_decoder
 from fastdup_ray.features import write_shard
 from fastdup_ray.inputs import frame_of
@@ -41,7 +42,7 @@ class ExtractSpec:
     threads: of this extractor. timeout: seconds for one picture, or frame of a video. memory: MiB that decoding may
     take; used only where the extractor has a process of its own. facts: what each shard's JSON says of the list.
     model_path: another model than the embedded one. gpu: the model runs there. shards: the folder for them.
-    s3: how buckets are asked.
+    s3: how buckets are asked. turns: of `extract.turns.TURNS`, those of which rows are made instead of the picture.
     """
 
     work_dir: str
@@ -54,11 +55,12 @@ class ExtractSpec:
     gpu: bool = False
     shards: str = layout.SHARDS
     s3: Access = USUAL
+    turns: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> dict[str, str]:
         """Of the rows that come out here."""
-        return fingerprint(self.facts["fingerprint"]["model"], self.limits.box, gpu=self.gpu)
+        return fingerprint(self.facts["fingerprint"]["model"], self.limits.box, gpu=self.gpu, turns=self.turns)
 
 
 class Extractor:
@@ -75,7 +77,9 @@ class Extractor:
         self._model = Model(spec.model_path, gpu=spec.gpu)
         if self._model.sha256 != spec.facts["fingerprint"]["model"]:
             raise ConfigError(f"model_path={spec.model_path!r} is another file on {platform.node()} than here.")
-        self._maker = Feeder(self._model, self._model.batch) if spec.gpu else self._model
+        self._maker: RowMaker = Feeder(self._model, self._model.batch) if spec.gpu else self._model
+        if spec.turns:
+            self._maker = Turned(self._maker, spec.turns)
         self._readers = ThreadPoolExecutor(AT_ONCE)
         self._digests: dict[ImageRef, str] = {}
 

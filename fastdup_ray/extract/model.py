@@ -212,10 +212,12 @@ def _model_sha256() -> str:
 
 
 @cache
-def fingerprint(model: str | None = None, box: Box | None = None, *, gpu: bool = False) -> dict[str, str]:
+def fingerprint(
+    model: str | None = None, box: Box | None = None, *, gpu: bool = False, turns: tuple[str, ...] = ()
+) -> dict[str, str]:
     """All that a row depends on beside the picture: rows with different fingerprints are never mixed.
 
-    model: sha256 of another model than the embedded one.
+    model: sha256 of another model than the embedded one. turns: of which a row has those of a picture, side by side.
     """
     parts = {
         "model": model or _model_sha256(),
@@ -227,6 +229,8 @@ def fingerprint(model: str | None = None, box: Box | None = None, *, gpu: bool =
         parts["bounding_box"] = str(box)
     if gpu:
         parts["compute"] = "gpu"
+    if turns:
+        parts["turns"] = ",".join(turns)
     return parts
 
 

@@ -52,13 +52,13 @@ class Found:
 
 
 def earlier_sets(store: Store, fingerprint: dict[str, Any], without: Sequence[str] = ()) -> Iterator[FeatureSet]:
-    """Every whole feature set of a work_dir, of indexed and of scored pictures, that has this fingerprint.
+    """Every whole feature set of a work_dir, of whatever pictures, that has this fingerprint.
 
     without: stems to pass over. What is damaged is named and left out; what another run just took away, only left out.
     """
     jsons = (name for name in store.names("") if name.endswith(".json") and layout.range_of(name))
     stems = {name.removesuffix(".json") for name in jsons}
-    merged = (_whole(lambda files=files: open_merged(store, files)) for files in layout.SETS)
+    merged = (_whole(lambda files=files: open_merged(store, files)) for files in (*layout.SETS, layout.TURNED))
     for known in (*merged, *whole_shards(store, sorted(stems - set(without)))):
         if known is not None and known.facts["fingerprint"] == fingerprint:
             yield known

@@ -139,7 +139,8 @@ def memory_to_reserve(config: RunConfig, n: int, d: int) -> int:
     name = choose(config, n, d, memory=1 << 62).name
     if name == PARTITIONED:  # its workers reserve for themselves
         return 0
-    return int(index_bytes(name, n, d, config.distance) / USABLE)
+    turned = 4 * n * d if config.invariant else 0  # the queries: one turn of each image
+    return int((index_bytes(name, n, d, config.distance) + turned) / USABLE)
 
 
 def gigabytes(size: int) -> str:
