@@ -26,7 +26,7 @@ OF_INVARIANT = {"similarity_invariant.csv", "turned_summary.json", *(f"turned_{n
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory) -> dict[str, str]:
-    """Name of a picture -> the turn that made its copy, `turned-` and the name; `broken.jpg` stands beside them."""
+    """Name of a picture -> the turn that made its copy, `turned` of the name; a broken one stands beside."""
     folder = tmp_path_factory.mktemp("turns") / "pictures"
     folder.mkdir()
     turns = {}
@@ -34,9 +34,9 @@ def pictures(tmp_path_factory) -> dict[str, str]:
         with Image.open(path) as opened:
             picture = opened.convert("RGB")
         picture.thumbnail((400, 400))
-        picture.save(folder / f"{path.stem}.jpg", quality=92)
-        picture.transpose(Image.Transpose[turn.upper()]).save(folder / f"turned-{path.stem}.jpg", quality=85)
-        turns[str(folder / f"{path.stem}.jpg")] = turn
+        picture.save(folder / f"{path.stem}.png")
+        picture.transpose(Image.Transpose[turn.upper()]).save(folder / f"turned-{path.stem}.png.jpg", quality=85)
+        turns[str(folder / f"{path.stem}.png")] = turn
     (folder / "broken.jpg").write_bytes(b"no picture")
     return turns
 
@@ -55,7 +55,7 @@ def finished(folder, tmp_path_factory) -> Path:
 
 def turned(name: str) -> str:
     path = Path(name)
-    return str(path.with_name(f"turned-{path.name}"))
+    return str(path.with_name(f"turned-{path.name}.jpg"))
 
 
 def test_every_turned_copy_is_found_with_its_turn(pictures, finished):
@@ -112,7 +112,7 @@ def test_again_reads_nothing(folder, tmp_path, capsys):
     for _ in range(2):
         assert call(*words) == 0
         told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        to_read.append([line["to_read"] for line in told if line["event"] == "reuse"])
+        to_read.append([line["to_read"] for line in told if line.get("step") == "reuse"])
     entries = len([*folder.iterdir()])
     assert to_read == [[entries, entries], [1, 1]]  # what is broken may be whole the next time
 

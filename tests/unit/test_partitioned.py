@@ -23,7 +23,7 @@ from fastdup_ray.neighbors.choice import (
 from fastdup_ray.neighbors.cost import check_fits, search_cost
 from fastdup_ray.neighbors.flat_file import write_flat
 from fastdup_ray.neighbors.partitioned import files, stages, within
-from fastdup_ray.neighbors.partitioned.division import centres_of, grouped, nearest_centres
+from fastdup_ray.neighbors.partitioned.division import centres_of, centres_within, grouped, margin_of, nearest_centres
 from fastdup_ray.neighbors.partitioned.files import Cell, Piece, read_cell
 from fastdup_ray.neighbors.partitioned.plan import PROCESS, Plan, capacity_of, fixed_bytes, plan_of, row_bytes
 from fastdup_ray.neighbors.partitioned.run import search
@@ -201,7 +201,7 @@ def test_no_cell_is_larger_than_fits(capacity, tmp_path, clusters):
     sizes = Sizes()
     searched(tmp_path, clusters, capacity=capacity, executor=sizes)
     assert max(sizes.rows) <= capacity
-    assert sum(sizes.rows) >= 2 * len(clusters)
+    assert sum(sizes.rows) >= 1.5 * len(clusters)  # twice where the sample is not small
 
 
 def test_a_cell_that_came_out_too_large_is_divided_again(tmp_path):
@@ -302,6 +302,36 @@ def test_the_nearest_centres_are_those_with_the_largest_products():
     assert (nearest_centres(rows, centres, 1, threads=1)[:, 0] == true[:, 0]).all()
 
 
+@pytest.mark.parametrize(("mean", "most"), [(1, 1), (2, 4), (3, 6)])
+def test_rows_between_centres_have_more_of_them(mean, most):
+    rows, centres = unit_rows(6000, 16), unit_rows(9, 16, seed=1)
+    margin = margin_of(rows[:3000], centres, mean, most)
+    places, labels = centres_within(rows, centres, margin, most, threads=2)
+    products = rows @ centres.T
+    behind = products.max(axis=1)[places] - products[places, labels]
+    count = np.bincount(places, minlength=len(rows))
+    assert count.min() == 1 and count.max() <= most
+    assert count.mean() == pytest.approx(mean, rel=0.05)
+    assert (np.bincount(places, behind == 0) == 1).all()  # the nearest is among them
+    assert (behind <= max(margin, 0)).all()
+    within = (products.max(axis=1)[:, None] - products <= margin).sum(axis=1)
+    assert (count == within.clip(1, most)).all()
+
+
+def test_margins_divide_fewer_pairs_than_as_many_copies_for_all():
+    rows = np.concatenate([rows for rows, _ in blocks(40_000, seed=5)])
+    pairs = np.concatenate([pairs for _, pairs in blocks(40_000, seed=5)])
+    centres = centres_of(rows[::8], 13, seed=0)
+    places, labels = centres_within(rows, centres, margin_of(rows[1::8], centres, 2, 4), 4, threads=2)
+    ours = np.zeros((len(rows), 13), bool)
+    ours[places, labels] = True
+    equal = np.zeros_like(ours)
+    np.put_along_axis(equal, nearest_centres(rows, centres, 2, threads=2), True, 1)
+    divided = [1 - (cells[pairs[:, 0]] & cells[pairs[:, 1]]).any(axis=1).mean() for cells in (ours, equal)]
+    assert ours.sum() <= 1.02 * equal.sum()
+    assert divided[0] < 0.5 * divided[1]
+
+
 def test_centres_are_the_same_again_and_of_length_one():
     rows = unit_rows(600, 16)
     one, other = centres_of(rows, 20, seed=5), centres_of(rows, 20, seed=5)
@@ -365,6 +395,16 @@ def test_rounds_over_equal_rows_are_as_quick_as_over_others(in_rounds, equal_row
     assert sum(sizes) == len(equal_rows)
     assert max(sizes) <= 2 * group_size(len(equal_rows), 2)
     assert (nearest_within(equal_rows, 2, "cosine", 1).distance[150:1050] == 1).all()
+
+
+def test_rounds_do_not_go_on_for_the_neighbours_of_strangers(in_rounds):
+    """Half of the rows have a copy, and no other neighbour that is nearer than any other."""
+    alone = unit_rows(3000, 256)
+    copies = normalized(alone[:1000] + 0.01 * unit_rows(1000, 256, seed=1))
+    rows = np.concatenate([alone, copies])
+    found = nearest_within(rows, 2, "cosine", threads=2)
+    assert found.rounds < 10
+    assert (found.distance[:1000, 0] > 0.99).mean() > 0.98
 
 
 def test_the_rounds_are_given_up_where_nothing_helps(in_rounds, monkeypatch):

@@ -71,6 +71,38 @@ def nearest_centres(rows: np.ndarray, centres: np.ndarray, count: int, threads: 
     return np.concatenate([np.empty((0, count), np.int64), *blocks])
 
 
+def margin_of(sample: np.ndarray, centres: np.ndarray, mean: float, most: int) -> float:
+    """How far a centre's product may be below the nearest one's, so that rows (s, d) have `mean` centres on average,
+    the nearest among them, and at most `most`."""
+    behind = _behind(sample @ centres.T, min(most, len(centres)))[1][:, 1:].ravel()
+    wanted = round((mean - 1) * len(sample))
+    return float(np.sort(behind)[min(wanted, len(behind)) - 1]) if wanted > 0 and len(behind) else -1.0
+
+
+def centres_within(
+    rows: np.ndarray, centres: np.ndarray, margin: float, most: int, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows have which centres, two arrays of one length: the nearest, and those within `margin` of it."""
+
+    def near(start: int) -> tuple[np.ndarray, np.ndarray]:
+        nearest, behind = _behind(rows[start : start + BLOCK] @ centres.T, min(most, len(centres)))
+        row, place = np.nonzero((behind <= margin) | (np.arange(behind.shape[1]) == 0))
+        return start + row, nearest[row, place]
+
+    blocks = in_threads(threads, near, range(0, len(rows), BLOCK))
+    nothing = np.empty(0, np.int64), np.empty(0, np.int64)
+    return tuple(np.concatenate(some) for some in zip(nothing, *blocks, strict=True))
+
+
+def _behind(products: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `most` centres with the largest products, the largest first, and how far each is below the first."""
+    nearest = np.argpartition(-products, most - 1, axis=1)[:, :most]
+    values = np.take_along_axis(products, nearest, 1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    nearest, values = np.take_along_axis(nearest, order, 1), np.take_along_axis(values, order, 1)
+    return nearest, values[:, :1] - values
+
+
 def grouped(labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """For labels (m,) from 0 to count - 1: the places sorted by label, and where each label starts, (count + 1,)."""
     order = np.argsort(labels, kind="stable")

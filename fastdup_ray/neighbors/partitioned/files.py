@@ -124,7 +124,7 @@ def rows_stem(plan: Plan, cell: str, number: int) -> str:
 
 
 def centres_name(plan: Plan, cell: str) -> str:
-    return f"{plan.folder}/centres/{cell}.npy"
+    return f"{plan.folder}/centres/{cell}.npz"
 
 
 # What was found

@@ -17,13 +17,18 @@ BLOCK = 65_536
 FULL = 0.7
 """Part of what fits into a worker's memory that a cell has on average: cells of k-means are not alike."""
 
+MORE_ON_BORDERS = 2
+"""Times as many copies as on average of a row that stands between cells. Of the pairs above 0.85 among 79,000 rows of
+photographs and their copies, 13 cells divide 1.8 % where each row has its 2 nearest, and 0.7 % so; 63 cells 3.8 % and
+1.5 %."""
+
 PROCESS = 600 << 20
 """Bytes of a worker before it does anything, with the libraries that it needs, and of what it takes for blocks."""
 
 LEAST_CAPACITY = 10_000
 """Rows of a cell; smaller ones would be too many."""
 
-FORMAT = 1
+FORMAT = 2
 """Of the files below shards/; raised when they change."""
 
 
@@ -31,7 +36,7 @@ FORMAT = 1
 class Plan:
     """features: their file, of n rows of d numbers. digest: of that file. k: neighbours of each row, at most n - 1.
 
-    copies: cells that each row is put into. capacity: rows of a cell at most.
+    copies: cells that each row is put into, on average. capacity: rows of a cell at most.
     """
 
     features: str
@@ -51,6 +56,11 @@ class Plan:
     @property
     def blocks(self) -> int:
         return -(-self.n // self.block)
+
+    @property
+    def most_copies(self) -> int:
+        """Cells that a row is put into which stands between many; one that stands well within a cell has fewer."""
+        return MORE_ON_BORDERS * self.copies if self.copies > 1 else 1
 
     @property
     def folder(self) -> str:

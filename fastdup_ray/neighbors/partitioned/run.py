@@ -137,7 +137,7 @@ class _Search:
 
     def summary(self, cells: list[Cell]) -> dict[str, Any]:
         plan, largest = self.plan, max(cell.rows for cell in cells)
-        each = "" if cells[0].name == ROOT else f", each image in the {plan.copies} nearest of them"
+        each = "" if cells[0].name == ROOT else f", each image in {plan.copies} of them on average"
         return {
             "index": PARTITIONED,
             "why": f"{plan.n:,} images in cells of at most {plan.capacity:,}{each}",

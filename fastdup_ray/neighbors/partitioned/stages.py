@@ -16,7 +16,7 @@ from fastdup_ray.memory import free_memory
 from fastdup_ray.neighbors.choice import USABLE
 from fastdup_ray.neighbors.flat_file import write_flat
 from fastdup_ray.neighbors.metrics import COSINE, DECIMALS, closeness, is_distance, values_of
-from fastdup_ray.neighbors.partitioned.division import centres_of, grouped, in_threads, nearest_centres
+from fastdup_ray.neighbors.partitioned.division import centres_of, centres_within, grouped, in_threads, margin_of
 from fastdup_ray.neighbors.partitioned.files import (
     ROOT,
     Cell,
@@ -42,6 +42,9 @@ SAMPLE_ROWS_PER_CELL = 256
 MOST_SAMPLE_ROWS = 100_000
 """From which the cells are learnt."""
 
+NOT_LEARNT = 8
+"""One in so many rows of the sample tells how far its centres are from each other instead."""
+
 READERS = 16
 """Single rows that are read at once: from a bucket each takes its time."""
 
@@ -50,22 +53,25 @@ READERS = 16
 
 
 def learn_centres(location: str, plan: Plan, cell: Cell, threads: int) -> None:
-    """Centres for a cell that has too many rows."""
+    """Centres for a cell that has too many rows, and how far from the nearest another may be that a row is put to."""
     store, count = open_store(location), plan.cells_of(cell.rows)
     size = min(cell.rows, MOST_SAMPLE_ROWS, SAMPLE_ROWS_PER_CELL * count)
     sample = _rows_at(store, plan, cell, _drawn(cell.rows, size))
+    others = np.arange(len(sample)) % NOT_LEARNT == 0  # to what was learnt from a centre is nearer than to others
+    centres = centres_of(sample[~others], count, seed=0)
+    margin = margin_of(sample[others], centres, plan.copies, plan.most_copies)
     with store.create(centres_name(plan, cell.name)) as path, open(path, "wb") as file:
-        np.save(file, centres_of(sample, count, seed=0))
+        np.savez(file, centres=centres, margin=margin)
 
 
 def divide_piece(location: str, plan: Plan, cell: Cell, number: int, threads: int) -> None:
-    """Puts each row of a piece into the cells of its nearest centres."""
+    """Puts each row of a piece into the cells of its nearest centres: the more of them, the less they differ."""
     store = open_store(location)
     rows, numbers = read_cell(store, plan, Cell(cell.name, cell.pieces[number : number + 1]))
-    centres = np.load(store.fetch(centres_name(plan, cell.name)))
-    labels = nearest_centres(rows, centres, plan.copies, threads)
-    order, starts = grouped(labels.ravel(), len(centres))
-    groups = [order[start:stop] // plan.copies for start, stop in pairwise(starts)]
+    learnt = np.load(store.fetch(centres_name(plan, cell.name)))
+    places, labels = centres_within(rows, learnt["centres"], float(learnt["margin"]), plan.most_copies, threads)
+    order, starts = grouped(labels, len(learnt["centres"]))
+    groups = [places[order[start:stop]] for start, stop in pairwise(starts)]
     write_groups(store, plan, rows_stem(plan, cell.name, number), rows, numbers, groups)
 
 

@@ -37,6 +37,10 @@ SAMPLE = 500
 ENOUGH = 0.992
 """Part of the sample's neighbours after which no more rounds follow."""
 
+LEAST_TOLD = 0.3
+"""The sample's neighbours that count: where nothing is nearer than this, whoever is found is a stranger (the default
+`lower_threshold`), and in cells there are many rows whose neighbours are in others."""
+
 MOST_ROUNDS = 60
 
 PART = 1_024
@@ -89,11 +93,13 @@ def nearest_within(rows: np.ndarray, k: int, metric: str, threads: int) -> Withi
         _compare_all(rows, [np.arange(m)], found, threads)
     elif k:
         sample = np.sort(np.random.default_rng(0).choice(m, SAMPLE, replace=False))
-        least = _kth_best(rows, sample, k, threads) - 10.0**-DECIMALS
+        true = _best(rows, sample, k, threads) - 10.0**-DECIMALS
+        least = LEAST_TOLD if (true >= LEAST_TOLD).any() else -1.0
         while rounds < MOST_ROUNDS:
             _compare_all(rows, _groups(rows, rounds, k, threads), found, threads)
             rounds += 1
-            if (np.sort(found.value[sample], axis=1)[:, -k:] >= least[:, None]).mean() >= ENOUGH:
+            best = np.sort(found.value[sample], axis=1)[:, -k:]
+            if (best >= np.maximum(true[:, :1], least)).sum() >= ENOUGH * (true >= least).sum():
                 break
     parts = [slice(start, start + PART) for start in range(0, m, PART)]
     ranked = in_threads(threads, lambda part: closest(rows[part], rows, found.index[part], metric, k), parts)
@@ -146,8 +152,8 @@ def _compare_all(rows: np.ndarray, groups: list[np.ndarray], found: Found, threa
     in_threads(threads, compare, works)
 
 
-def _kth_best(rows: np.ndarray, sample: np.ndarray, k: int, threads: int) -> np.ndarray:
-    """(s,) float32: the product of each of the rows `sample` with its k-th nearest of all others."""
+def _best(rows: np.ndarray, sample: np.ndarray, k: int, threads: int) -> np.ndarray:
+    """(s, k) float32: the products of each of the rows `sample` with its nearest of all others, rising."""
     queries = rows[sample]
 
     def best(start: int) -> np.ndarray:
@@ -157,4 +163,4 @@ def _kth_best(rows: np.ndarray, sample: np.ndarray, k: int, threads: int) -> np.
         kept = min(k, products.shape[1])
         return np.partition(products, -kept, axis=1)[:, -kept:].copy()  # a view would keep all the products
 
-    return np.sort(np.concatenate(in_threads(threads, best, range(0, len(rows), BLOCK)), axis=1), axis=1)[:, -k]
+    return np.sort(np.concatenate(in_threads(threads, best, range(0, len(rows), BLOCK)), axis=1), axis=1)[:, -k:]
