@@ -223,7 +223,7 @@ class RunConfig(BaseModel):
     ] = 4096
     partition_copies: Annotated[
         int,
-        Field(ge=1, le=16, description="Cells of a partitioned search that an image is put into on average; more on borders."),
+        Field(ge=1, le=16, description="Cells of a partitioned search that an image is put into, on average."),
     ] = 2
     partition_memory: Annotated[
         int, Field(ge=1024, description="MiB that a worker of a partitioned search may take, whatever the images are.")
