@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from fastdup_ray import layout
 from fastdup_ray.analysis.pairs import cosine_of, name_ranks
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import ConfigError
+from fastdup_ray.errors import ConfigError, WorkDirError
 from fastdup_ray.executors import cores
 from fastdup_ray.extract.turns import turns_of
 from fastdup_ray.features import map_features, map_names
@@ -25,7 +25,7 @@ from fastdup_ray.neighbors.search import SPARE, neighbors_of, unit_rows
 from fastdup_ray.neighbors.stored import StoredNeighbors
 from fastdup_ray.records import Neighbors
 from fastdup_ray.steps import write_summary
-from fastdup_ray.storage import open_store
+from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import write_csv
 
 
@@ -41,9 +41,18 @@ class _Found(NamedTuple):
         return _Found(*(column[wanted] for column in self))
 
 
-def check_invariant(config: RunConfig, n: int) -> None:
-    """Raises `ConfigError` where the turns of n pictures would be looked for, and there is no index to do it with."""
-    if config.invariant and is_partitioned(config, n):
+def check_invariant(config: RunConfig, store: Store, n: int) -> None:
+    """Raises `ConfigError` where the turns of n pictures would be looked for, and there is no index to do it with;
+    `WorkDirError` where features of somebody's own would be replaced."""
+    if not config.invariant:
+        return
+    ours = any(store.exists(TURNED.of(name)) for name in (layout.SUMMARY, layout.MERGED))
+    if store.exists(TURNED.of(layout.FEATURES)) and not ours:
+        raise WorkDirError(
+            f"{store.location!r} has a {TURNED.of(layout.FEATURES)} of your own, which invariant would replace; "
+            "move it elsewhere."
+        )
+    if is_partitioned(config, n):
         raise ConfigError(
             f"invariant={','.join(config.invariant)} needs an index, and {n:,} pictures are searched in partitions: "
             "name one, such as faiss_mode='HNSW32'."

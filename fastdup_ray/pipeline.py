@@ -202,7 +202,7 @@ class _Run:
             refuse_other_pictures(config, self.store, manifest)
         if config.run_mode == 0:  # videos and archives may come to more rows than entries
             check_fits(config, len(manifest), facts["d"], executor.most_memory())
-            check_invariant(config, len(manifest))
+            check_invariant(config, self.store, len(manifest))
             executor.reserve(memory_to_reserve(config, len(manifest), facts["d"]))
         with self._timed("features", executor):
             made = make_features(config, self.store, executor, Wanted(manifest, facts, self.files, part))
@@ -222,7 +222,7 @@ class _Run:
         """turned: facts of the features of turns, where these are to be looked for."""
         config, features_file = self.config, self._features_file
         check_fits(config, summary["counts"]["images"], summary["d"], executor.most_memory())
-        check_invariant(config, summary["counts"]["images"])
+        check_invariant(config, self.store, summary["counts"]["images"])
         gpu = config.compute == "gpu"
         executor.reserve(memory_to_reserve(config, summary["counts"]["images"], summary["d"]), gpu=gpu)
         with self._timed("neighbors", executor):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fastdup_ray import RunConfig, layout, load_binary_feature
-from fastdup_ray.errors import ConfigError
+from fastdup_ray.errors import ConfigError, WorkDirError
 from fastdup_ray.extract.turns import TURNS, turns_of
 from fastdup_ray.neighbors import choice
 from tests.conftest import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline
@@ -122,6 +122,8 @@ def test_a_run_without_takes_it_away_but_nobodys_own(folder, tmp_path):
     assert files_below(out) == EVERY_FILE
     (out / "turned_features.dat").write_text("mine")
     run_inline(folder, out)
+    with pytest.raises(WorkDirError, match="of your own, which invariant would replace; move it elsewhere"):
+        run_inline(folder, out, invariant="flip")
     assert (out / "turned_features.dat").read_text() == "mine"
 
 
