@@ -349,7 +349,7 @@ def _refuse_contradictions(config: RunConfig) -> None:
     if Path(config.work_dir).is_file() and config.run_mode != 2:
         raise ConfigError(f"work_dir={config.work_dir!r} is a file; name a folder.")
     if config.invariant and config.run_mode != 0:
-        raise ConfigError(f"invariant is not possible in run_mode={config.run_mode}: it reads the pictures (0).")
+        raise ConfigError(f"invariant is not possible in run_mode={config.run_mode}: it is for run_mode=0.")
     if config.reference and config.run_mode in (3, 4):
         raise ConfigError(f"reference is not possible in run_mode={config.run_mode}: the indexed pictures are it.")
     if config.run_mode == 4 and config.inputs:

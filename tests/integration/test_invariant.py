@@ -15,6 +15,7 @@ from fastdup_ray.neighbors import choice
 from tests.conftest import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline
 from tests.integration.helpers import call, run, summary_of
 from tests.integration.test_durability import dying_before
+from tests.unit.test_model import save_model
 from tests.videos import make_clip
 
 BACK = {turn: turn for turn in TURNS} | {"rotate_90": "rotate_270", "rotate_270": "rotate_90"}
@@ -165,6 +166,14 @@ def test_frames_of_videos_are_pictures_too(tmp_path):
 def test_what_is_not_possible(parameters, line):
     with pytest.raises(ConfigError, match=line):
         RunConfig.of(input_dir="x", **parameters)
+
+
+def test_what_is_no_square_is_not_turned(folder, tmp_path):
+    model = save_model(tmp_path / "m.onnx", shape=("n", 96, 64, 3))
+    with pytest.raises(ConfigError, match="invariant=rotate is not possible with a model whose pictures are 64 x 96"):
+        run_inline(folder, tmp_path / "out", model_path=model, invariant="rotate", report=False)
+    flipped = run_inline(folder, tmp_path / "out", model_path=model, invariant="flip", report=False)
+    assert flipped.summary["invariant"]["turns"] == turns_of(["flip"])
 
 
 def test_partitions_have_no_index_to_look_in(folder, tmp_path, monkeypatch):
