@@ -403,13 +403,21 @@ def test_rounds_do_not_go_on_for_the_neighbours_of_strangers(in_rounds):
     copies = normalized(alone[:1000] + 0.01 * unit_rows(1000, 256, seed=1))
     rows = np.concatenate([alone, copies])
     found = nearest_within(rows, 2, "cosine", threads=2)
-    assert found.rounds < 10
+    assert found.rounds < 12
     assert (found.distance[:1000, 0] > 0.99).mean() > 0.98
 
 
+def test_rounds_go_on_for_neighbours_as_near_as_is_asked_for(in_rounds):
+    rows = unit_rows(2000, 32)
+    few = nearest_within(rows, 2, "cosine", threads=2, least=0.9)
+    many = nearest_within(rows, 2, "cosine", threads=2, least=0.4)
+    assert few.rounds == within.LEAST_ROUNDS < many.rounds < within.MOST_ROUNDS
+    assert few.distance.mean() < many.distance.mean()
+
+
 def test_the_rounds_are_given_up_where_nothing_helps(in_rounds, monkeypatch):
-    monkeypatch.setattr(within, "MOST_ROUNDS", 2)
-    assert nearest_within(unit_rows(2000, 64), 2, "cosine", 1).rounds == 2
+    monkeypatch.setattr(within, "MOST_ROUNDS", within.LEAST_ROUNDS + 1)
+    assert nearest_within(unit_rows(2000, 64), 2, "cosine", 1, least=-1).rounds == within.MOST_ROUNDS
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "squared_euclidean", "manhattan"])

@@ -33,7 +33,7 @@ from fastdup_ray.neighbors.partitioned.files import (
     write_merged,
 )
 from fastdup_ray.neighbors.partitioned.plan import Plan
-from fastdup_ray.neighbors.partitioned.within import nearest_within
+from fastdup_ray.neighbors.partitioned.within import LOOK_ALIKES, STRANGERS, nearest_within
 from fastdup_ray.neighbors.search import BLOCK, SAMPLE, SPARE, closest
 from fastdup_ray.neighbors.stored import StoredNeighbors, new_neighbors
 from fastdup_ray.storage import Store, open_store
@@ -100,7 +100,8 @@ def search_cell(location: str, plan: Plan, cell: Cell, threads: int) -> None:
     """The nearest of each row of a cell among the others of it."""
     store = open_store(location)
     rows, numbers = read_cell(store, plan, cell)
-    within = nearest_within(rows, min(plan.k, len(rows) - 1), plan.metric, threads)
+    least = STRANGERS if cell.name == ROOT else LOOK_ALIKES
+    within = nearest_within(rows, min(plan.k, len(rows) - 1), plan.metric, threads, least)
     k = within.index.shape[1]
     found = nothing_found(len(rows), plan)
     found["row"] = numbers

@@ -1,8 +1,9 @@
-"""The k nearest of each row among rows in memory: rounds of small groups, until what they miss is little.
+"""The k nearest of each row among rows in memory: rounds of small groups, until one finds little.
 
 A round divides the rows into groups by k-means of its own seed, and compares all rows of a group with each other. Two
-near rows are in one group of most rounds or of few, but hardly in none of many. Source of the idea: J. Wang et al.,
-Scalable k-NN graph construction for visual descriptors, CVPR 2012, which divides at random.
+near rows are in one group of most rounds or of few, but hardly in none of many. Sources of the idea: J. Wang et al.,
+Scalable k-NN graph construction for visual descriptors, CVPR 2012, which divides at random; that it ends when a round
+changes little, W. Dong et al., Efficient k-nearest neighbor graph construction, WWW 2011.
 """
 
 from collections.abc import Iterator
@@ -11,9 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from fastdup_ray.neighbors.metrics import DECIMALS
 from fastdup_ray.neighbors.partitioned.division import (
-    BLOCK,
     ROWS_PER_CENTRE,
     centres_of,
     grouped,
@@ -31,17 +30,19 @@ the same. Of 200,000 clustered rows 0.27 share a group with a neighbour at 500 r
 
 LEAST_GROUP = 128
 
-SAMPLE = 500
-"""Rows that are compared with all, to see what the rounds have found."""
+STRANGERS = 0.3
+"""Whoever is no nearer than this is nobody's neighbour (the default `lower_threshold`): no rounds are for them."""
 
-ENOUGH = 0.992
-"""Part of the sample's neighbours after which no more rounds follow."""
+LOOK_ALIKES = 0.6
+"""The same for a cell among many: a third of the neighbours that are less alike are in other cells anyway. Pairs worth
+telling are above 0.8."""
 
-LEAST_TOLD = 0.3
-"""The sample's neighbours that count: where nothing is nearer than this, whoever is found is a stranger (the default
-`lower_threshold`), and in cells there are many rows whose neighbours are in others."""
+LAST = 0.002
+"""Part of the neighbours that the last round finds. Of 26,443 photographs 0.99 of the neighbours nearer than 0.3 are
+found by then, in 33 rounds, and of those nearer than 0.6 all, in 11; where each has two copies, 0.997 in 11 rounds."""
 
-MOST_ROUNDS = 60
+LEAST_ROUNDS, MOST_ROUNDS = 8, 60
+"""Where there are few neighbours, that a round finds none tells little."""
 
 PART = 1_024
 """Queries at a time that are compared with a group, or ranked."""
@@ -71,6 +72,10 @@ class Found:
         self.value[own] = np.take_along_axis(values, kept, 1)
         self.index[own] = np.take_along_axis(indices, kept, 1)
 
+    def best(self, k: int) -> np.ndarray:
+        """(m, k) float32: the k largest products, rising."""
+        return np.sort(self.value, axis=1)[:, -k:].copy()  # a view would keep all of them
+
 
 @dataclass(frozen=True)
 class Within:
@@ -81,8 +86,10 @@ class Within:
     rounds: int
 
 
-def nearest_within(rows: np.ndarray, k: int, metric: str, threads: int) -> Within:
+def nearest_within(rows: np.ndarray, k: int, metric: str, threads: int, least: float = STRANGERS) -> Within:
     """rows: (m, d) float32 of length 1; metric: one that ranks as the cosine does. k is at most m - 1.
+
+    The rounds are for neighbours with a cosine of `least` and more; of others, some are found.
 
     Takes `row_bytes` for each row beside the rows themselves, and `fixed_bytes` (both of `plan`).
     """
@@ -92,15 +99,14 @@ def nearest_within(rows: np.ndarray, k: int, metric: str, threads: int) -> Withi
     if m <= EXACT_UP_TO:
         _compare_all(rows, [np.arange(m)], found, threads)
     elif k:
-        sample = np.sort(np.random.default_rng(0).choice(m, SAMPLE, replace=False))
-        true = _best(rows, sample, k, threads) - 10.0**-DECIMALS
-        least = LEAST_TOLD if (true >= LEAST_TOLD).any() else -1.0
-        while rounds < MOST_ROUNDS:
+        new = 1.0
+        while rounds < LEAST_ROUNDS or (new > LAST and rounds < MOST_ROUNDS):
+            before = found.best(k)
             _compare_all(rows, _groups(rows, rounds, k, threads), found, threads)
             rounds += 1
-            best = np.sort(found.value[sample], axis=1)[:, -k:]
-            if (best >= np.maximum(true[:, :1], least)).sum() >= ENOUGH * (true >= least).sum():
-                break
+            after = found.best(k)
+            near = after >= least
+            new = (near & (after > before)).sum() / max(1, near.sum())
     parts = [slice(start, start + PART) for start in range(0, m, PART)]
     ranked = in_threads(threads, lambda part: closest(rows[part], rows, found.index[part], metric, k), parts)
     distance, index = (np.concatenate(some) for some in zip(*ranked, strict=True))
@@ -150,17 +156,3 @@ def _compare_all(rows: np.ndarray, groups: list[np.ndarray], found: Found, threa
 
     works = ((group, slice(start, start + PART)) for group in groups for start in range(0, len(group), PART))
     in_threads(threads, compare, works)
-
-
-def _best(rows: np.ndarray, sample: np.ndarray, k: int, threads: int) -> np.ndarray:
-    """(s, k) float32: the products of each of the rows `sample` with its nearest of all others, rising."""
-    queries = rows[sample]
-
-    def best(start: int) -> np.ndarray:
-        products = queries @ rows[start : start + BLOCK].T
-        own = (sample >= start) & (sample < start + products.shape[1])
-        products[own, sample[own] - start] = -np.inf
-        kept = min(k, products.shape[1])
-        return np.partition(products, -kept, axis=1)[:, -kept:].copy()  # a view would keep all the products
-
-    return np.sort(np.concatenate(in_threads(threads, best, range(0, len(rows), BLOCK)), axis=1), axis=1)[:, -k:]
