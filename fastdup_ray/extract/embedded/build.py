@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime
 import torch
 
+from fastdup_ray.extract.embedded import training
 from fastdup_ray.extract.embedded.export import onnx_of, shipped
 from fastdup_ray.extract.embedded.network import (
     GRID_CHANNELS,
@@ -158,6 +159,10 @@ def main() -> None:
 
     torch.use_deterministic_algorithms(True)
     photographs = for_the_fit(args.photos, args.jobs)
+    if len(photographs) < training.PICTURES:
+        parser.error(
+            f"{args.photos} has {len(photographs)} pictures for the fit, too few: a step takes {training.PICTURES}."
+        )
     print(f"{len(photographs)} photographs for the fit", flush=True)
     with ProcessPoolExecutor(args.jobs, initializer=_Reader.start, initargs=(front_onnx(),)) as pool:
         seen = joined(pool.map(seen_of, photographs, chunksize=4))
