@@ -16,10 +16,13 @@ PRODUCTS = 50e9
 HNSW_ROW = 1.4e-3
 """Core seconds for each row of 576 numbers: 287 s for 200,000."""
 
-CELL_ROWS, CELL_ROW, CELL_GROWS = 200_000, 0.325e-3, 0.65
-"""In a cell of so many rows each takes so many core seconds, and in others by this power of their size (clustered rows
-of 576, AVX-512: a whole run over 200,000 takes 65 s, over a million 921 s; an older, busy processor three times as
-long)."""
+ROWS = 200_000
+WHOLE_ROW, WHOLE_GROWS = 0.35e-3, 0.65
+CELL_ROW, CELL_GROWS = 0.19e-3, 0.3
+"""Core seconds for each row where so many are one cell, or are in a cell among many, where there are fewer rounds; and
+by which power of the cell's rows that grows (rows of 576, AVX-512). Seen: 70 s for 200,000 in one cell, where rounds
+ended otherwise 921 s for a million; 0.128e-3 s a row in cells of 154,000, 0.182e-3 in cells of 500,000, in 8 rounds,
+where photographs take 11. An older, busy processor takes three times as long."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,11 @@ def search_cost(config: RunConfig, n: int, d: int, memory: int) -> SearchCost:
     name, width = choose(config, n, d, memory).name, d / 576
     if name == PARTITIONED:
         plan = plan_of(config, n, d)
-        cells, copies = (1, 1) if n <= plan.capacity else (plan.cells_of(n), plan.copies)
-        each = CELL_ROW * width * (n * copies / cells / CELL_ROWS) ** CELL_GROWS
-        return SearchCost(name, cells, plan.memory_of(min(n, plan.capacity)), n * copies * each)
+        if n <= plan.capacity:
+            return SearchCost(name, 1, plan.memory_of(n), n * WHOLE_ROW * width * (n / ROWS) ** WHOLE_GROWS)
+        cells, rows = plan.cells_of(n), n * plan.copies
+        seconds = rows * CELL_ROW * width * (rows / cells / ROWS) ** CELL_GROWS
+        return SearchCost(name, cells, plan.memory_of(plan.capacity), seconds)
     size = index_bytes(name, n, d, config.distance)
     seconds = n * HNSW_ROW * width if name == HNSW else 2 * d * n * n / PRODUCTS
     return SearchCost(name, 1, size, seconds)
