@@ -22,7 +22,7 @@ CELL_ROW, CELL_GROWS = 0.19e-3, 0.3
 """Core seconds for each row where so many are one cell, or are in a cell among many, where there are fewer rounds; and
 by which power of the cell's rows that grows (rows of 576, AVX-512). Seen: 70 s for 200,000 in one cell, where rounds
 ended otherwise 921 s for a million; 0.128e-3 s a row in cells of 154,000, 0.182e-3 in cells of 500,000, in 8 rounds,
-where photographs take 11. An older, busy processor takes three times as long."""
+where photographs take 9 to 12. An older, busy processor takes three times as long."""
 
 
 @dataclass(frozen=True)
