@@ -69,13 +69,16 @@ def _tell(result: RunResult, config: RunConfig) -> None:
         return
     neighbors = result.summary["neighbors"]
     pairs, copies = "similar pairs", "exact copies"
+    recall = f"recall {neighbors['recall']:g}"
+    if "recall_of_look_alikes" in neighbors:
+        recall += f" ({neighbors['recall_of_look_alikes']:g} of look-alikes)"
     if "indexed" in counts:
         pairs, copies = f"similar pairs with {counts['indexed']:,} indexed images", "exact copies of them"
     print(
         f"{counts['distinct_pairs']:,} {pairs} above {config.threshold:g}, "
         f"{counts['exact_copies']:,} {copies} ({counts['same_bytes']:,} byte for byte, "
         f"{counts['same_pixels']:,} pixel for pixel), {counts['outliers']:,} outliers; "
-        f"index {neighbors['index']}, recall {neighbors['recall']:g}."
+        f"index {neighbors['index']}, {recall}."
     )
     if "components" in counts:
         print(

@@ -23,6 +23,12 @@ def closeness(values: np.ndarray, metric: str) -> np.ndarray:
     return np.nan_to_num(-values if is_distance(metric) else values, nan=-np.inf)
 
 
+def of_cosine(cosine: float, metric: str) -> float:
+    """What two rows with that cosine are to each other by a metric that ranks as the cosine does."""
+    squared = 2 - 2 * cosine
+    return {COSINE: cosine, "euclidean": squared**0.5, "squared_euclidean": squared}[metric]
+
+
 def values_of(queries: np.ndarray, rows: np.ndarray, others: np.ndarray, metric: str) -> np.ndarray:
     """What queries[i] and rows[others[i, j]] are to each other, (m, k) float64 with 6 decimals; NaN where others is -1.
 

@@ -116,6 +116,8 @@ def _sentence(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
         yield f"index {neighbors['index']}"
     if neighbors.get("recall") is not None:
         yield f"recall of the index {neighbors['recall']:.4g}"
+    if "recall_of_look_alikes" in neighbors:
+        yield f"of look-alikes {neighbors['recall_of_look_alikes']:.4g}"
     if seconds := summary.get("seconds"):
         yield f"{sum(seconds.values()):,.1f} seconds"
 

@@ -131,7 +131,8 @@ def main() -> None:
                 summary, found = summary_of(out), pairs(out)
                 told = summary["neighbors"]
                 seconds[n] = told["seconds"] | {"outputs": summary["seconds"]["outputs"]}
-                line = {"rows": n, "cells": told["cells"], "recall": told["recall"], "wall": round(seen.wall, 1)}
+                line = {"rows": n, "cells": told["cells"], "wall": round(seen.wall, 1)}
+                line |= {name: told[name] for name in ("recall", "recall_of_look_alikes")}
                 line |= {"worker_mb": seen.worker >> 20, "planned_mb": told["worker_bytes"] >> 20}
                 line |= {"all_mb": seen.all >> 20, "killed": seen.killed, "planted": round(planted_found(out), 5)}
                 line |= {"pairs": len(found), "seconds": seconds[n]}

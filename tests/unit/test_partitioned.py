@@ -112,6 +112,15 @@ def test_more_copies_find_what_stands_on_borders(tmp_path, clusters):
     assert recalls[2] > 0.99
 
 
+def test_the_recall_of_look_alikes_is_told_beside_that_of_all(tmp_path):
+    """Every second row has a copy; nothing else is alike, and borders divide that."""
+    alone = unit_rows(1000, 64)
+    rows = np.concatenate([alone, normalized(alone[::2] + 0.01 * unit_rows(500, 64, seed=1))])
+    told = {metric: searched(tmp_path / metric, rows, metric=metric).summary for metric in ("cosine", "euclidean")}
+    assert told["cosine"]["recall"] < 0.9 < 0.98 < told["cosine"]["recall_of_look_alikes"]
+    assert told["euclidean"]["recall_of_look_alikes"] == told["cosine"]["recall_of_look_alikes"]
+
+
 def test_the_recall_is_that_of_all_rows(tmp_path, clusters):
     found, (values, _) = searched(tmp_path, clusters, copies=1), exact(clusters, 2)
     true = (found.distance >= values.min(axis=1, keepdims=True) - 1e-6).mean()

@@ -15,7 +15,7 @@ from fastdup_ray.layout import INDEXED
 from fastdup_ray.memory import free_memory
 from fastdup_ray.neighbors.choice import USABLE
 from fastdup_ray.neighbors.flat_file import write_flat
-from fastdup_ray.neighbors.metrics import COSINE, DECIMALS, closeness, is_distance, values_of
+from fastdup_ray.neighbors.metrics import COSINE, DECIMALS, closeness, is_distance, of_cosine, values_of
 from fastdup_ray.neighbors.partitioned.division import centres_of, centres_within, grouped, in_threads, margin_of
 from fastdup_ray.neighbors.partitioned.files import (
     ROOT,
@@ -192,9 +192,15 @@ def gather(location: str, plan: Plan, true: np.ndarray, summary: dict) -> Stored
             here = (sample >= start) & (sample < own.stop)
             found[here] = merged["distance"][sample[here] - start]
             start = own.stop
-    least = closeness(true, plan.metric).min(axis=1, initial=np.inf) - 10.0**-DECIMALS
-    recall = float((closeness(found, plan.metric) >= least[:, None]).mean()) if plan.k else 1.0
-    return StoredNeighbors(summary | {"recall": round(recall, 6)}, plan.metric, INDEXED)
+    return StoredNeighbors(summary | _recalls(true, found, plan.metric), plan.metric, INDEXED)
+
+
+def _recalls(true: np.ndarray, found: np.ndarray, metric: str) -> dict[str, float]:
+    """Of all neighbours, and of look-alikes, for which cells are searched. (s, k) both, the closest first."""
+    true, found = closeness(true, metric), closeness(found, metric) + 10.0**-DECIMALS
+    near = true >= closeness(np.float64(of_cosine(LOOK_ALIKES, metric)), metric)
+    hits = {"recall": found >= true[:, -1:], "recall_of_look_alikes": (found >= true)[near]}
+    return {name: round(float(hit.mean()), 6) if hit.size else 1.0 for name, hit in hits.items()}
 
 
 def write_index(location: str, plan: Plan) -> bool:
