@@ -1,5 +1,6 @@
 """Threads that can be given up: a decoder that does not come back cannot be stopped, only left behind."""
 
+import atexit
 import faulthandler
 import queue
 import threading
@@ -53,7 +54,7 @@ class Lane(threading.Thread):
 
     def __init__(self, jobs: queue.SimpleQueue, done: queue.SimpleQueue, work: Callable[["Lane", Any], Any]):
         super().__init__(daemon=True)
-        self._jobs, self._done, self._work = jobs, done, work
+        self.jobs, self._done, self._work = jobs, done, work
         self.job: Any = None
         self.item: Any = None
         self._since: float | None = None
@@ -75,7 +76,7 @@ class Lane(threading.Thread):
         return since is not None and time.monotonic() - since > timeout
 
     def run(self) -> None:
-        while not self._stopped and (job := self._jobs.get()) is not None:
+        while not self._stopped and (job := self.jobs.get()) is not None:
             self.job = job
             try:
                 result = self._work(self, job)
@@ -104,8 +105,10 @@ def work_off(
     for job in jobs:
         waiting.put(job)
         left += 1
-    crew = {_started(Lane(waiting, done, work)) for _ in range(min(lanes, left))}
+    crew: set[Lane] = set()
     try:
+        while len(crew) < min(lanes, left):
+            crew.add(_started(Lane(waiting, done, work)))
         while left:
             tick()
             try:
@@ -121,27 +124,41 @@ def work_off(
             for lane in [lane for lane in crew if lane.overdue(timeout)]:
                 crew.remove(lane)
                 lane.stop()
+                _AT_WORK.discard(lane)
                 late(lane.item)
                 waiting.put(lane.job)
                 crew.add(_started(Lane(waiting, done, work)))
     finally:
-        _dismiss(crew, waiting)
+        _dismiss(crew)
 
 
-def _dismiss(crew: set[Lane], waiting: queue.SimpleQueue) -> None:
+def _dismiss(crew: set[Lane]) -> None:
     """Waits for the threads: one that is still in a decoder or in the model when Python ends aborts the process."""
     for lane in crew:
         lane.stop()
-    for _ in crew:
-        waiting.put(None)
+    for lane in crew:
+        lane.jobs.put(None)  # after all are stopped, as it may be another one that takes it
     end = time.monotonic() + FAREWELL
     for lane in crew:
-        lane.join(max(0.0, end - time.monotonic()))
+        if lane.is_alive():  # it may not have been started
+            lane.join(max(0.0, end - time.monotonic()))
+        _AT_WORK.discard(lane)
+
+
+_AT_WORK: set[Lane] = set()
+
+
+@atexit.register
+def _dismiss_all() -> None:
+    """Those of a `work_off` that nobody closed: Ctrl-C comes to whoever waits for it, too."""
+    _dismiss(_AT_WORK.copy())
 
 
 def _started(lane: Lane) -> Lane:
+    _AT_WORK.add(lane)
     try:
         lane.start()
     except RuntimeError:  # what Python says where a thread's stack does not fit into memory
+        _AT_WORK.discard(lane)
         raise MemoryError("too little memory for another thread") from None
     return lane

@@ -2,6 +2,8 @@
 
 import faulthandler
 import itertools
+import subprocess
+import sys
 import threading
 import time
 
@@ -55,3 +57,18 @@ def test_a_watchdog_without_memory_for_its_thread_is_short_of_memory(monkeypatch
     monkeypatch.setattr(faulthandler, "dump_traceback_later", fail)
     with pytest.raises(MemoryError):
         Watchdog(5).pat()
+
+
+def test_threads_of_work_that_nobody_closed_end_before_python_does():
+    """As after Ctrl-C: a thread that is in a decoder or in the model when Python ends aborts the process."""
+    words = """
+import time
+from fastdup_ray.extract.lanes import work_off
+def work(lane, job):
+    time.sleep(job)
+    print("ended", job, flush=True)
+going = work_off([0, 0.5], work, lanes=2, timeout=60, late=print)
+next(going)
+"""
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended 0\nended 0.5\n", "")
