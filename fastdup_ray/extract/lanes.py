@@ -85,6 +85,9 @@ class Lane(threading.Thread):
             self._done.put((self, job, result))
 
 
+_AT_WORK: set[Lane] = set()
+
+
 def work_off(
     jobs: Iterable[Any],
     work: Callable[[Lane, Any], Any],
@@ -143,9 +146,6 @@ def _dismiss(crew: set[Lane]) -> None:
         if lane.is_alive():  # it may not have been started
             lane.join(max(0.0, end - time.monotonic()))
         _AT_WORK.discard(lane)
-
-
-_AT_WORK: set[Lane] = set()
 
 
 @atexit.register
