@@ -14,8 +14,8 @@ from watchdog.observers import Observer
 
 from fastdup_ray import layout
 from tests.bench.rows import write
-from tests.conftest import SAME_BYTES
-from tests.integration.helpers import summary_of, workers
+from tests.conftest import PHOTOS, SAME_BYTES
+from tests.integration.helpers import run, summary_of, workers
 
 N = 9_000
 CAPACITY = 1_500
@@ -153,3 +153,9 @@ def test_a_driver_that_is_killed_leaves_the_finished_cells_to_the_next(cells, ou
     assert_same(out, inline)
     assert set(found.cells).isdisjoint(there)
     assert len(found.cells) + len(there) == summary_of(out)["neighbors"]["cells"]
+
+
+def test_the_recall_of_look_alikes_is_told(tmp_path):
+    words = PHOTOS, "--work-dir", tmp_path / "out", "--executor", "inline", "--faiss-mode", "partitioned"
+    assert "index partitioned, recall 1 (1 of look-alikes)." in run(*words).stdout
+    assert "of look-alikes 1" in (tmp_path / "out" / layout.REPORT).read_text()
