@@ -4,8 +4,8 @@
     fastdup-ray evaluate OUT OUT/truth.csv
 
 DIR has one sub-folder a package; only the packages that the fit of the embedded model never sees are taken, and of them
-no screenshots, which show the same things over and over. Every photograph gives disjoint cells, each a picture of its
-own. truth.csv: path,group,edit,source.
+no screenshots, which show the same things over and over, and no second edition of a picture. Every photograph gives
+disjoint cells, each a picture of its own. truth.csv: path,group,edit,source.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from PIL import Image
 
 from fastdup_ray.extract.embedded.cells import LONGEST_SIDE, cells
 from fastdup_ray.extract.embedded.edits import EDITS, ORIGINAL_QUALITY, encode
-from fastdup_ray.extract.embedded.photos import SCREENSHOTS, WORKING_SIDE, held_out, package, working_copy
+from fastdup_ray.extract.embedded.photos import EDITIONS, SCREENSHOTS, WORKING_SIDE, held_out, package, working_copy
 
 SEED = 7
 COPIES = 2
@@ -63,7 +63,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
 
-    photographs = [path for path in held_out(args.photos, args.jobs) if package(path, args.photos) not in SCREENSHOTS]
+    photographs = [
+        path
+        for path in held_out(args.photos, args.jobs)
+        if package(path, args.photos) not in SCREENSHOTS and not EDITIONS.search(str(path.relative_to(args.photos)))
+    ]
     rng = np.random.default_rng(args.seed)
     with ProcessPoolExecutor(args.jobs) as pool:
         parts = pool.map(originals, photographs, chunksize=4)

@@ -2,7 +2,8 @@
 
     python -m fastdup_ray.extract.embedded.build --photos DIR --out model.onnx
 
-DIR has one sub-folder a package. Needs the extra `model`. The same pictures, libraries and machine give the same file.
+DIR has one sub-folder a package. Needs the extra `model`, 10 GB of memory and, on two cores, two hours for the pictures
+of `fetch.py`. The same pictures, libraries and machine give the same file.
 """
 
 import argparse
@@ -32,10 +33,16 @@ from fastdup_ray.extract.embedded.network import (
 )
 from fastdup_ray.extract.embedded.photos import for_the_fit
 from fastdup_ray.extract.embedded.training import Cycle, Seen, train
-from fastdup_ray.extract.embedded.views import views_of
+from fastdup_ray.extract.embedded.views import FIRST_VIEWS, VIEWS, views_of
 from fastdup_ray.extract.model import DIMENSIONS
 
-CYCLES = (Cycle(2500, depthwise=False), Cycle(3500, depthwise=True), Cycle(2000, depthwise=False))
+CYCLES = (
+    Cycle(2500, depthwise=False, views=FIRST_VIEWS),
+    Cycle(3500, depthwise=True, views=FIRST_VIEWS),
+    Cycle(2000, depthwise=False, views=FIRST_VIEWS),
+    Cycle(2400, depthwise=False, views=VIEWS),
+    Cycle(2200, depthwise=False, views=VIEWS),
+)
 """Each begins with the mean of the ends of those before it; the model is the mean of all ends."""
 
 WEIGHTS = {"content": 0.25, "grid": 0.5, "thumbnails": 0.25}  # before the training
@@ -58,7 +65,7 @@ class _Reader:
 
 def seen_of(path: Path) -> list[np.ndarray]:
     """The blocks of `Seen` for the pictures of one photograph, float16."""
-    return front_of(views_of(path).pixels, _Reader.front)
+    return front_of(views_of(path), _Reader.front)
 
 
 def front_of(pixels: np.ndarray, front: onnxruntime.InferenceSession) -> list[np.ndarray]:
@@ -103,7 +110,7 @@ def principal(rows: np.ndarray, numbers: int) -> np.ndarray:
 def untrained(seen: Seen) -> Trained:
     """The model before the training, whose maps make copies alike and keep other pictures apart."""
     back = Back(pretrained_weights())
-    views = np.arange(seen.stage.shape[1])
+    views = np.arange(FIRST_VIEWS)
     pooled, cells, thumbnails = [], [], []
     for picture in some_of(seen):
         stage, fourth, thumbnail = seen.batch(np.array([picture]), views[None])

@@ -35,6 +35,13 @@ HELD_OUT = (
 VALIDATION = ("kstars-data", "marble-data", "propaganda-debian", "wand-doc")
 # Of the held-out ones those with windows of one program, which show the same things over and over.
 SCREENSHOTS = ("deepin-image-viewer", "fotoxx-common", "kphotoalbum", "labelme-examples")
+# And pictures that are another edition of a held-out one (its upright, dark or light one, another daytime, lens or
+# projection), which a perceptual hash does not tell: seen by eye. Nobody could say that they are strangers.
+EDITIONS = re.compile(
+    r"/(1080x1920|1622x2880|720x1440)\.|/images_dark/|-l\.webp$|/env/[^/]+/(evening|night|sunny)/"
+    r"|/(Bubble|Pincushion)-distortion|/Big_ben_(cubic|cylindrical|rectilinear|stereographic)"
+    r"|horizontal_stereographic|_2x\."
+)
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tga"}
 NO_PICTURE = re.compile(r"[_-](bump|disp|gloss|glow|height|local|mask|nm|norm|normal|spec)$")  # a texture's relief
 MOST_OF_A_PACKAGE = 600  # for the fit; some have thousands of one kind

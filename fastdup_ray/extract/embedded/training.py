@@ -41,10 +41,12 @@ class Cycle(NamedTuple):
     """Steps from a learning rate that rises to one that has fallen (Loshchilov and Hutter, ICLR 2017).
 
     depthwise: whether the depthwise convolutions of stage 5 are trained too; else they stay as they are.
+    views: of each picture its first so many.
     """
 
     steps: int
     depthwise: bool
+    views: int
 
 
 class Seen(NamedTuple):
@@ -84,7 +86,7 @@ def train(model: Trained, seen: Seen, cycle: Cycle, report: Callable[[int, str],
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                 group["lr"] = peak * rate(step / cycle.steps)
             pictures = next(batches)
-            views = np.stack([rng.permutation(seen.stage.shape[1])[:VIEWS] for _ in pictures])
+            views = np.stack([rng.permutation(cycle.views)[:VIEWS] for _ in pictures])
             parts = np.array_split(np.arange(len(pictures)), PARTS)
             rows = list(pool.map(_rows, repeat(model), [seen.batch(pictures[part], views[part]) for part in parts]))
             all_rows = torch.cat([part.detach() for part in rows]).requires_grad_()

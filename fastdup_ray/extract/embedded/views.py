@@ -3,8 +3,8 @@
 import io
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -18,7 +18,7 @@ from fastdup_ray.records import Limits
 
 SEED = 1
 CELLS = 4  # of a photograph that has several; each is a picture of its own, beside the whole
-VIEWS = 8  # of a picture: itself first, then copies
+FIRST_VIEWS, VIEWS = 8, 16  # of a picture: itself, then copies; the first cycles of the training see the first ones
 WORKING_SIDES = (200, 400)  # the longer side of a picture before the edits: drawn in between
 SECOND_EDIT = 0.2  # share of the copies that are copies of a copy
 
@@ -39,44 +39,51 @@ HARD = (
 )
 """Drawn twice as often as the others."""
 
+HARDEST = ("crop_strong", "screenshot", "sticker", "turn_strong")
+"""Of those: among the later views drawn five times as often as others."""
+
 KINDS = [kind for kind in EDITS if kind not in UNCHANGED]
-_CHANCES = np.array([2.0 if kind in HARD else 1.0 for kind in KINDS])
-_CHANCES /= _CHANCES.sum()
 
 
-class Views(NamedTuple):
-    """Of the pictures of one photograph. pixels: (pictures, VIEWS, 128, 128, 3) uint8, RGB.
+def _chances(hardest: float) -> np.ndarray:
+    chances = np.array([hardest if kind in HARDEST else 2.0 if kind in HARD else 1.0 for kind in KINDS])
+    return chances / chances.sum()
 
-    kinds: (pictures, VIEWS) numbers of the (last) edit in KINDS, -1 for none.
+
+_FIRST, _LATER = _chances(2), _chances(5)
+
+
+def views_of(path: Path) -> np.ndarray:
+    """Those of the whole photograph and of some of its cells: (pictures, VIEWS, 128, 128, 3) uint8, RGB.
+
+    Drawn by the photograph's pixels, whatever else is drawn.
     """
-
-    pixels: np.ndarray
-    kinds: np.ndarray
-
-
-def views_of(path: Path) -> Views:
-    """Those of the whole photograph and of some of its cells; drawn by its pixels, whatever else is drawn."""
     photograph = working_copy(path, LONGEST_SIDE)
-    rng = np.random.default_rng([SEED, zlib.crc32(photograph.tobytes())])
+    seed = [SEED, zlib.crc32(photograph.tobytes())]
+    rng, later = np.random.default_rng(seed), np.random.default_rng([*seed, FIRST_VIEWS])
     parts = list(cells(photograph))
     some = [parts[i] for i in rng.permutation(len(parts))[:CELLS]] if len(parts) > 1 else []
-    pictures = [_views(picture, rng) for picture in (photograph, *some)]
-    return Views(*map(np.stack, zip(*pictures, strict=True)))
+    pictures = []
+    for picture in (photograph, *some):
+        side = int(rng.integers(*WORKING_SIDES, endpoint=True))
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        files = [encode(picture, ORIGINAL_QUALITY)]
+        files += _copies(picture, FIRST_VIEWS - 1, _FIRST, rng)
+        files += _copies(picture, VIEWS - FIRST_VIEWS, _LATER, later)
+        with careful_pillow():
+            views = [decode(data, (SIDE, SIDE), Limits(sys.maxsize), trim=True).pixels for data in files]
+        pictures.append(np.stack(views))
+    return np.stack(pictures)
 
 
-def _views(picture: Image.Image, rng: np.random.Generator) -> Views:
-    side = int(rng.integers(*WORKING_SIDES, endpoint=True))
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    kinds = rng.choice(len(KINDS), VIEWS - 1, replace=False, p=_CHANCES)
-    files = [encode(picture, ORIGINAL_QUALITY), *(_copy(picture, int(kind), rng) for kind in kinds)]
-    with careful_pillow():
-        pixels = np.stack([decode(data, (SIDE, SIDE), Limits(sys.maxsize), trim=True).pixels for data in files])
-    return Views(pixels, np.array([-1, *kinds], np.int8))
+def _copies(picture: Image.Image, number: int, chances: np.ndarray, rng: np.random.Generator) -> Iterator[bytes]:
+    for kind in rng.choice(len(KINDS), number, replace=False, p=chances):
+        yield _copy(picture, KINDS[kind], chances, rng)
 
 
-def _copy(picture: Image.Image, kind: int, rng: np.random.Generator) -> bytes:
+def _copy(picture: Image.Image, kind: str, chances: np.ndarray, rng: np.random.Generator) -> bytes:
     if rng.random() < SECOND_EDIT:
-        first = EDITS[KINDS[rng.choice(len(KINDS), p=_CHANCES)]](picture, rng)
+        first = EDITS[KINDS[rng.choice(len(KINDS), p=chances)]](picture, rng)
         with Image.open(io.BytesIO(first)) as opened:
             picture = opened.convert("RGB")
-    return EDITS[KINDS[kind]](picture, rng)
+    return EDITS[kind](picture, rng)
