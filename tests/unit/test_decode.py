@@ -255,6 +255,14 @@ def test_the_short_cut_for_large_jpegs_shows_the_same(size, progressive):
     assert np.abs(decoded.pixels.astype(int) - np.asarray(whole).astype(int)).mean() < 4
 
 
+@pytest.mark.parametrize("size", [(90, 400), (160, 240), (240, 160), (400, 90), (SIDE, 200), (200, SIDE), (20, 30)])
+def test_each_pillow_squashes_across_before_it_squashes_down(size):
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    narrow = Image.fromarray(noise).resize((SIDE, size[1]), Image.Resampling.BILINEAR)
+    expected = np.asarray(narrow.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    assert (pixels_of(encode(Image.fromarray(noise), "PNG")) == expected).all()
+
+
 def test_large_jpegs_take_the_short_cut(monkeypatch):
     data = encode(quarters((1600, 960)), "JPEG")
     sizes = []
