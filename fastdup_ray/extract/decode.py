@@ -215,8 +215,8 @@ def shrunk(
 def _squashed(image: Image.Image, size: tuple[int, int], box: tuple[float, ...]) -> Image.Image:
     """The part in the box (left, top, right, bottom) at `size`.
 
-    Across first, then down: in one call Pillow takes the two in the order that costs less since version 13, and
-    pillow-simd does not, which is a grey level in a fifth of the pixels.
+    Across first, then down: in one call Pillow begins with down for tall pictures since version 13, and pillow-simd
+    does not, which is a grey level in a fifth of the pixels.
     """
     left, top, right, bottom = box
     narrow = image.resize((size[0], image.height), Image.Resampling.BILINEAR, box=(left, 0, right, image.height))

@@ -2,8 +2,8 @@
 
     python -m fastdup_ray.extract.embedded.build --photos DIR --out model.onnx
 
-DIR has one sub-folder a package. Needs the extra `model`, 10 GB of memory and, on two cores, two hours for the pictures
-of `fetch.py`. The same pictures, libraries and machine give the same file.
+DIR has one sub-folder a package. Needs the extra `model` and, for the pictures of `fetch.py`, about 10 GB of memory and
+on two cores two hours. The same pictures, libraries and machine give the same file.
 """
 
 import argparse
