@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from watchdog.events import FileMovedEvent, FileSystemEventHandler
+from watchdog.events import EVENT_TYPE_MOVED, FileCreatedEvent, FileMovedEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from fastdup_ray import layout
@@ -20,6 +20,9 @@ from tests.integration.helpers import run, summary_of, workers
 N = 9_000
 CAPACITY = 1_500
 """So that there are many cells of so few rows."""
+
+FOUND = "found/[!.]*.dat"
+"""What was found in a cell, whole: what is being written has a name with a dot."""
 
 COMMAND = f"""
 from fastdup_ray.neighbors.partitioned import plan
@@ -86,16 +89,23 @@ def assert_same(work_dir: Path, reference: Path) -> None:
 
 
 class Found(FileSystemEventHandler):
-    """The cells that are searched: their files come to stand under their names."""
+    """The cells that are searched, and how many times: their files come to stand under their names.
+
+    A new folder is watched a little after it is made. What stands in it by then is told as created, and perhaps as
+    moved too: the times are those of the latter alone.
+    """
 
     def __init__(self, folder: Path):
-        self.cells: list[str] = []
+        self.cells: set[str] = set()
+        self.times = 0
         self._observer = Observer()
-        self._observer.schedule(self, str(folder), recursive=True, event_filter=[FileMovedEvent])
+        self._observer.schedule(self, str(folder), recursive=True, event_filter=[FileCreatedEvent, FileMovedEvent])
 
     def on_any_event(self, event):
-        if "/found/" in event.dest_path:
-            self.cells.append(os.path.basename(event.dest_path))
+        path = Path(event.dest_path or event.src_path)
+        if path.match(FOUND):
+            self.cells.add(path.name)
+            self.times += event.event_type == EVENT_TYPE_MOVED
 
     def __enter__(self):
         self._observer.start()
@@ -115,7 +125,7 @@ def test_on_ray_the_bytes_are_those_of_the_inline_executor(threads, out, inline)
 
 
 def found_in(out: Path) -> set[str]:
-    return {path.name for path in out.glob(f"{layout.PARTITIONS}/*/found/*.dat") if not path.name.startswith(".")}
+    return {path.name for path in out.glob(f"{layout.PARTITIONS}/*/{FOUND}")}
 
 
 def wait_for(process: subprocess.Popen, is_time) -> None:
@@ -134,8 +144,8 @@ def test_a_worker_that_is_killed_in_mid_search_costs_the_cell_that_it_had(out, i
         assert ended(process) == 0
     assert_same(out, inline)
     cells = summary_of(out)["neighbors"]["cells"]
-    assert len(set(found.cells)) == cells
-    assert len(found.cells) <= cells + len(victims)
+    assert len(found.cells) == cells
+    assert found.times <= cells + len(victims)
 
 
 @pytest.mark.parametrize("cells", [0, 3, 8])
@@ -151,8 +161,9 @@ def test_a_driver_that_is_killed_leaves_the_finished_cells_to_the_next(cells, ou
     with Found(out) as found:
         assert ended(start(out, RAY_ADDRESS=ray_session)) == 0
     assert_same(out, inline)
-    assert set(found.cells).isdisjoint(there)
+    assert found.cells.isdisjoint(there)
     assert len(found.cells) + len(there) == summary_of(out)["neighbors"]["cells"]
+    assert found.times <= len(found.cells)
 
 
 def test_the_recall_of_look_alikes_is_told(tmp_path):
