@@ -30,12 +30,14 @@ ENTRIES = pa.schema(
         ("contrast", pa.float64()),
         ("blur", pa.float64()),
         ("unique_colors", pa.int32()),
+        ("unseen", pa.string()),
     ]
 )
 """What became of each entry: the columns of manifest.parquet and of a feature shard's JSON.
 
 first_row counts from 0 in the features file that the table describes. A good entry has rows > 0, a bad one a code.
 fps: of a good video, frames a second that its rows are. decoder: what decoded it, where that is not Pillow alone.
+unseen: see `records.Entry`.
 """
 
 STATISTICS = ("brightness", "contrast", "blur", "unique_colors")

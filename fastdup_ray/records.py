@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,24 @@ class Statistics:
     unique_colors: int
 
 
+class Unseen(StrEnum):
+    """What a file holds that its embedding does not show, so that similarity says nothing of it.
+
+    FRAMES: pages or frames after the first, smaller versions in an icon, layers. VIDEO: a clip that is part of a
+    photograph. CHANNELS: channels beside color and opacity. TRANSPARENCY: drawing in the color of the ground.
+    VALUES: samples beyond the range that is shown. ASPECT_RATIO: details of a very long image. MARGIN: marks in a
+    margin that was left out.
+    """
+
+    FRAMES = "frames"
+    VIDEO = "video"
+    CHANNELS = "channels"
+    TRANSPARENCY = "transparency"
+    VALUES = "values"
+    ASPECT_RATIO = "aspect_ratio"
+    MARGIN = "margin"
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What is taken of a picture, and what is too much or too little of it.
@@ -95,6 +114,7 @@ class Entry:
     """What became of one entry of the list: rows of features, or the reason why it is bad.
 
     fps: of a video, frames a second that its rows are. decoder: what decoded it, where that is not Pillow alone.
+    unseen: values of `Unseen` with commas between, "" where the embedding shows all; None where nothing is known.
     """
 
     uri: str
@@ -113,6 +133,7 @@ class Entry:
     contrast: float | None = None
     blur: float | None = None
     unique_colors: int | None = None
+    unseen: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

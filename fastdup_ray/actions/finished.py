@@ -19,6 +19,10 @@ from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import Store
 from fastdup_ray.tables import read_csv
 
+FLAT = 8.0
+"""Contrast (standard deviation of the grey values, 0 to 127.5) below which an image is almost of one color: a blank
+page, a dark frame, a sheet with one line of text. Two of them may be as similar as can be and differ."""
+
 _BLOCK = 16_384
 """Rows of which cosines are taken at a time: 75 MB of numbers each."""
 
@@ -53,6 +57,18 @@ class FinishedRun:
             }
             for row, fact in zip(rows, facts, strict=True)
         ]
+
+    def shows_all(self) -> np.ndarray:
+        """(n,) bool: whether the embedding of an image can speak for the whole of its file.
+
+        It cannot where the file holds more than the model saw, or where that is not known (features of one's own,
+        outputs of an earlier version), and where what it saw is almost of one color.
+        """
+        if "unseen" not in self.images.column_names:
+            return np.zeros(self.images.num_rows, bool)
+        whole = pc.equal(self.images["unseen"], "")
+        drawn = pc.greater_equal(self.images["contrast"], FLAT)
+        return pc.and_(whole, drawn).fill_null(False).to_numpy()
 
     def name(self, row: int) -> str:
         """Bytes that are not UTF-8 as surrogates."""

@@ -22,6 +22,9 @@ STRICT = 0.995
 EXACT = 1.0
 """A threshold that no cosine is above: byte-identical copies only."""
 
+NOT_COMPARED = -1.0
+"""The cosine of two images of which one has an embedding that does not speak for the whole of it."""
+
 
 def default_threshold(config: dict[str, Any]) -> float:
     """`STRICT` for the embedded model on whole pictures; elsewhere a cosine says too little: `EXACT`."""
@@ -36,20 +39,22 @@ def suggest(
     keep: rules, see `keepers`. grouping: `direct` or `components`, see `groups`. threshold: cosine above which two
     pictures are copies; byte-identical ones always are; None: `default_threshold`. Raises `ConfigError`.
 
-    Pictures of reference inputs are always kept. Frames of videos and pictures in archives, which cannot be moved, are
-    left out, unless they are references.
+    Images whose embedding does not show all of them (see `FinishedRun.shows_all`) are duplicates by their bytes alone.
+    Images of reference inputs are always kept. Frames of videos and images in archives, which cannot be moved, are left
+    out, unless they are references.
     """
     threshold = default_threshold(run.config) if threshold is None else threshold
     _check(run, grouping, threshold)
     fixed, digests = references(run.images), digest_codes(run.images["sha256"])
-    ranking = Ranking(parse_rules(keep), run.images, run.names)
+    ranking, comparable = Ranking(parse_rules(keep), run.images, run.names), run.shows_all()
 
     def likeness(row: int, others: np.ndarray) -> np.ndarray:
-        return np.where(digests[others] == digests[row], np.inf, run.cosines(row, others))
+        cosines = np.where(comparable[others] & comparable[row], run.cosines(row, others), NOT_COMPARED)
+        return np.where(digests[others] == digests[row], np.inf, cosines)
 
     groups = [
         assign(members, ranking, fixed, likeness, threshold, grouping)
-        for members in _components(run, digests, threshold, fixed)
+        for members in _components(run, digests, threshold, fixed, comparable)
     ]
     return list(_plan_rows(run, groups, ranking, fixed))
 
@@ -67,12 +72,15 @@ def _check(run: FinishedRun, grouping: str, threshold: float) -> None:
         )
 
 
-def _components(run: FinishedRun, digests: np.ndarray, threshold: float, fixed: np.ndarray) -> Iterator[np.ndarray]:
+def _components(
+    run: FinishedRun, digests: np.ndarray, threshold: float, fixed: np.ndarray, comparable: np.ndarray
+) -> Iterator[np.ndarray]:
     """The rows, (m,) int64, of each component with two images or more, in the order of its first image."""
     n = len(run.names)
     taken = fixed | np.array([stands_alone(os.fsdecode(name)) for name in run.names.to_pylist()], bool)
     value = run.cosines(run.source, run.target)
-    linked = (value > threshold) & taken[run.source] & taken[run.target]
+    linkable = taken & comparable
+    linked = (value > threshold) & linkable[run.source] & linkable[run.target]
     pairs = Pairs(run.source[linked], run.target[linked], value[linked])
     codes = np.where(taken, digests, 2 * n + np.arange(n))  # one of its own: the same as no other
     component = components_of(edges_of(pairs, codes), n, pagerank=False, degree=False).rows(0, n).component

@@ -1,28 +1,47 @@
-"""From the bytes of a picture to the pixels that the model takes."""
+"""Decode: from the bytes of an image to the pixels that the model takes, and what of the file is not in them."""
 
 import io
 import math
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError, features
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError, features
 
 from fastdup_ray.errors import BadImageError, ErrorCode
-from fastdup_ray.extract.heif import HEIF_BRANDS, heif_decoder
-from fastdup_ray.extract.margins import inside
+from fastdup_ray.extract import tones
+from fastdup_ray.extract.deep_color import has_16_bit_colors, show_used_bits
+from fastdup_ray.extract.heif import FORMAT as HEIF_FORMAT
+from fastdup_ray.extract.heif import HEIF_BRANDS, heif_decoder, open_with_heif
+from fastdup_ray.extract.margins import has_marks, inside
 from fastdup_ray.extract.statistics import statistics_of
-from fastdup_ray.records import MIN_SIDE, Box, Limits, Statistics
+from fastdup_ray.extract.transparency import choose_ground, has_alpha, lay_on
+from fastdup_ray.extract.unseen import find_unseen
+from fastdup_ray.records import MIN_SIDE, Box, Limits, Statistics, Unseen
 
-RECIPE = 3
+RECIPE = 4
 """Part of the fingerprint: raise it with any change here that changes pixels or statistics."""
+
+LONGEST = 8.0
+"""Width by height, or height by width, from which on an image is too long for what is squashed to a square."""
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = 1
+_UPRIGHT_BY = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How an image of each EXIF orientation becomes upright."""
+
 _TURNED = (5, 6, 7, 8)
 """Orientations in which width and height change places."""
 
@@ -40,9 +59,16 @@ _SIGNATURES = {
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """pixels: (height, width, 3) uint8, RGB, of the size that was asked for; statistics: of these.
+    """The pixels of one image, and facts of its file.
 
-    width, height: of the whole picture as it is shown. format: Pillow's name.
+    Attributes:
+        pixels: (height, width, 3) uint8, RGB, of the size that was asked for.
+        width: Pixels of the whole image as it is shown.
+        height: The same.
+        format: Pillow's name.
+        statistics: Of `pixels`.
+        unseen: What the file holds and the pixels do not show.
+        decoder: What decoded it, where that is not Pillow alone.
     """
 
     pixels: np.ndarray
@@ -50,21 +76,30 @@ class Decoded:
     height: int
     format: str
     statistics: Statistics
+    unseen: frozenset[Unseen] = frozenset()
+    decoder: str | None = None
 
 
 def decode(data: bytes, size: tuple[int, int], limits: Limits, *, trim: bool = False) -> Decoded:
-    """The whole picture, or what is in the box, upright, on white, squashed to `size` (width, height).
+    """Decode the whole image, or what is in the box: upright, opaque, squashed to `size` (width, height).
 
-    trim: without margins of one colour.
+    Of an animation or a file of several pages this is the first one; `Decoded.unseen` says so. To be called inside
+    `careful_pillow`.
 
-    The first frame of an animated one. Raises `BadImageError` for whatever cannot be decoded to its end. To be called
-    inside `careful_pillow`.
+    Args:
+        data: The bytes of the file.
+        size: Width and height of the pixels that are returned.
+        limits: What is too large, too small, and the box.
+        trim: Leave out margins of one color.
+
+    Raises:
+        BadImageError: For whatever cannot be decoded to its end.
     """
     if not data:
         raise BadImageError(ErrorCode.ZERO_SIZE, "the file is empty")
     try:
-        with open_image(data) as image:
-            return decoded(image, size, limits, trim=trim)
+        with open_image(data, lambda size: check_size(size, limits)) as image:
+            return decoded(image, size, limits, trim=trim, data=data)
     except BadImageError:
         raise
     except UnidentifiedImageError:
@@ -77,15 +112,44 @@ def decode(data: bytes, size: tuple[int, int], limits: Limits, *, trim: bool = F
         raise BadImageError(_code_of(error, data), str(error) or type(error).__name__) from None
 
 
-def open_image(data: bytes) -> Image.Image:
-    """`Image.open`, but for formats that are programs: Pillow would have Ghostscript run them."""
-    heif_decoder()
+def open_image(data: bytes, check: Callable[[tuple[int, int]], None] = lambda size: None) -> Image.Image:
+    """Open an image as Pillow does, but for formats that are programs: Pillow would have Ghostscript run them.
+
+    AVIF and HEIC, which several decoders read, each some that the others refuse, are decoded here already.
+
+    Args:
+        data: The bytes of the file.
+        check: Is called with (width, height) before anything is decoded here; raises to refuse the image.
+    """
+    if data[4:8] == b"ftyp":
+        return _open_by_any_decoder(data, check)
     image = Image.open(io.BytesIO(data))
     if image.format == "EPS":
-        raise BadImageError(ErrorCode.UNSUPPORTED, "EPS is a program, which is not run")
+        raise BadImageError(ErrorCode.UNSUPPORTED, "EPS files are not supported (they contain code)")
     if isinstance(image, ImageFile.StubImageFile):
         raise BadImageError(ErrorCode.UNSUPPORTED, f"{image.format} needs a program of its own to be read")
     return image
+
+
+def _open_by_any_decoder(data: bytes, check: Callable[[tuple[int, int]], None]) -> Image.Image:
+    """The image as the first decoder gives it that can; raises what the first said that knew the format."""
+    refusal: Exception | None = None
+    for opened in (_open_with_pillow, open_with_heif):
+        try:
+            image = opened(data)
+            check(image.size)
+            image.load()
+            return image
+        except (BadImageError, MemoryError):
+            raise
+        except Exception as error:  # plugins raise anything at all on broken files
+            if refusal is None or isinstance(refusal, UnidentifiedImageError):
+                refusal = error
+    raise refusal or UnidentifiedImageError
+
+
+def _open_with_pillow(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=("AVIF",))
 
 
 def _code_of(error: BaseException, data: bytes) -> ErrorCode:
@@ -120,19 +184,28 @@ def _boxes_end(data: bytes) -> int:
     return place
 
 
-def decoded(image: Image.Image, size: tuple[int, int], limits: Limits, *, trim: bool) -> Decoded:
-    """The same of a picture that is open; what Pillow raises is the caller's."""
+def decoded(
+    image: Image.Image, size: tuple[int, int], limits: Limits, *, trim: bool, data: bytes | None = None
+) -> Decoded:
+    """The same of an image that is open; what Pillow raises is the caller's.
+
+    data: the bytes of its file, where it has one.
+    """
     stored = image.size
     check_size(stored, limits)
     image_format = image.format or "UNKNOWN"
     if image_format in ("JPEG", "MPO"):
         _draft(image, size, limits.box)
     image.load()
+    color, unseen = to_color(image, data)
     orientation = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT)
-    upright = image if orientation == _UPRIGHT else ImageOps.exif_transpose(image)  # which makes a copy in any case
+    if orientation in _UPRIGHT_BY:
+        color = color.transpose(_UPRIGHT_BY[orientation])
     width, height = stored[::-1] if orientation in _TURNED else stored
-    small = shrunk(upright, size, limits.box, (width, height), trim=trim)
-    return Decoded(np.asarray(small), width, height, image_format, statistics_of(small))
+    small, more = resize(color, size, limits.box, (width, height), trim=trim)
+    decoder = heif_decoder() if image_format == HEIF_FORMAT else None
+    pixels, statistics = np.asarray(small), statistics_of(small)
+    return Decoded(pixels, width, height, image_format, statistics, unseen | more, decoder)
 
 
 def check_size(size: tuple[int, int], limits: Limits) -> None:
@@ -159,13 +232,13 @@ def _draft(image: Image.Image, size: tuple[int, int], box: Box | None) -> None:
     if box is not None:
         shown = image.size
         turned = image.getexif().get(_EXIF_ORIENTATION, 1) in _TURNED
-        left, top, right, bottom = clipped(box, shown[::-1] if turned else shown)
+        left, top, right, bottom = crop_box(box, shown[::-1] if turned else shown)
         kept = (bottom - top, right - left) if turned else (right - left, bottom - top)
         wanted = tuple(math.ceil(a * whole / part) for a, whole, part in zip(size, shown, kept, strict=True))
     image.draft(None, wanted)
 
 
-def clipped(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+def crop_box(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """left, top, right, bottom of what `box` keeps of an upright picture of `size` (width, height).
 
     `BadImageError` where that is nothing, or too little.
@@ -182,40 +255,55 @@ def clipped(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-def shrunk(
+def resize(
     image: Image.Image,
     size: tuple[int, int],
     box: Box | None = None,
     shown: tuple[int, int] | None = None,
     *,
     trim: bool = False,
-) -> Image.Image:
-    """An upright picture, or what is in the box, on white, in RGB, squashed to `size` (width, height).
+) -> tuple[Image.Image, frozenset[Unseen]]:
+    """Squash an upright image, or what is in the box, to `size` (width, height); in RGB.
 
-    shown: the picture's own size, where `image` is a smaller one of it; the box is in pixels of that.
-    trim: without margins of one colour, as far as they are seen at `size`.
+    Args:
+        image: In RGB, or in RGBa where it has an alpha channel (see `to_color`).
+        size: Width and height of the result.
+        box: What is kept, in pixels of `shown`.
+        shown: The image's own size, where `image` is a smaller version of it.
+        trim: Leave out margins of one color, as far as they are seen at `size`.
+
+    Returns:
+        The image, and what is not seen in it.
     """
     corners = (0, 0, *image.size)
     if box is not None:
         scale = [own / whole for own, whole in zip(image.size, shown or image.size, strict=True)]
-        kept = [edge * scale[place % 2] for place, edge in enumerate(clipped(box, shown or image.size))]
+        kept = [edge * scale[place % 2] for place, edge in enumerate(crop_box(box, shown or image.size))]
         left, top = map(math.floor, kept[:2])
         image = image.crop((left, top, *map(math.ceil, kept[2:])))
         corners = tuple(edge - (left, top)[place % 2] for place, edge in enumerate(kept))
-    image = to_rgb(image)
-    small = _squashed(image, size, corners)
+    left, top, right, bottom = corners
+    sides = sorted((right - left, bottom - top))
+    unseen = {Unseen.ASPECT_RATIO} if sides[1] > LONGEST * sides[0] else set()
+    small = _resize_box(image, size, corners)
+    level = 0
+    if small.mode == "RGBa":
+        ground = choose_ground(small)
+        level = ground.level
+        unseen |= {Unseen.TRANSPARENCY} if ground.hides else set()
+    small = opaque(small, level)
     if trim and (kept := inside(np.asarray(small))) != (0, 0, *size):
-        left, top, right, bottom = corners
+        unseen |= {Unseen.MARGIN} if has_marks(np.asarray(small), kept) else set()
         across, down = (right - left) / size[0], (bottom - top) / size[1]
         inner = (left + kept[0] * across, top + kept[1] * down, left + kept[2] * across, top + kept[3] * down)
-        return _squashed(image, size, inner)
-    return small
+        small = opaque(_resize_box(image, size, inner), level)
+    return small, frozenset(unseen)
 
 
-def _squashed(image: Image.Image, size: tuple[int, int], box: tuple[float, ...]) -> Image.Image:
+def _resize_box(image: Image.Image, size: tuple[int, int], box: tuple[float, ...]) -> Image.Image:
     """The part in the box (left, top, right, bottom) at `size`.
 
-    Across first, then down: in one call Pillow begins with down for tall pictures since version 13, and pillow-simd
+    Across first, then down: in one call Pillow begins with down for tall images since version 13, and pillow-simd
     does not, which is a grey level in a fifth of the pixels.
     """
     left, top, right, bottom = box
@@ -223,31 +311,41 @@ def _squashed(image: Image.Image, size: tuple[int, int], box: tuple[float, ...])
     return narrow.resize(size, Image.Resampling.BILINEAR, box=(0, top, size[0], bottom))
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Eight bits of red, green and blue, with white behind what is transparent."""
-    if image.mode == "RGB" and "transparency" not in image.info:
+def to_color(image: Image.Image, data: bytes | None = None) -> tuple[Image.Image, frozenset[Unseen]]:
+    """Bring a loaded image to eight bits of red, green and blue: mode RGB, or RGBa where parts are transparent.
+
+    Args:
+        image: A loaded image in any mode.
+        data: The bytes of its file, where it has one: Pillow gives no more than the upper half of 16-bit colors.
+
+    Returns:
+        The image, and what of the file it does not show.
+    """
+    unseen = set(find_unseen(image, data)) if data is not None else set()
+    if tones.has_deep_samples(image):
+        transparent = image.info.get("transparency")
+        clear = None if transparent is None else np.asarray(image) == transparent
+        image, lost = tones.to_8_bits(image)
+        unseen |= {Unseen.VALUES} if lost else set()
+        if clear is not None:
+            image.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))
+    elif data is not None and has_16_bit_colors(image, data):
+        image, lost = show_used_bits(image, data)
+        unseen |= {Unseen.VALUES} if lost else set()
+    if not has_alpha(image):
+        return image if image.mode == "RGB" else image.convert("RGB"), frozenset(unseen)
+    image = image.convert("LA") if image.mode == "La" else image
+    image = image if image.mode in ("RGBA", "RGBa") else image.convert("RGBA")
+    if image.getextrema()[3] == (255, 255):
+        return image.convert("RGBA").convert("RGB"), frozenset(unseen)
+    return image.convert("RGBa"), frozenset(unseen)
+
+
+def opaque(image: Image.Image, level: int | None = None) -> Image.Image:
+    """Lay an image of `to_color` on a grey level, chosen by what it shows where none is given; in RGB."""
+    if image.mode != "RGBa":
         return image
-    if image.mode.startswith("I;16"):
-        values = np.asarray(image)
-        shown = (values >> 8).astype(np.uint8)
-        shown[values == image.info.get("transparency", -1)] = 255
-        image = Image.fromarray(shown)
-    elif image.mode in ("I", "F"):
-        image = _stretched(image)
-    if image.mode == "La":
-        image = image.convert("LA")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
-
-
-def _stretched(image: Image.Image) -> Image.Image:
-    """Values without a known range, laid between black and white."""
-    values = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
-    low, high = values.min(), values.max()
-    return Image.fromarray(((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8))
+    return lay_on(image, choose_ground(image).level if level is None else level)
 
 
 def _unidentified(data: bytes) -> BadImageError:

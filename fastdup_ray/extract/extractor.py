@@ -15,7 +15,6 @@ from PIL import Image
 
 from fastdup_ray import layout
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode
-from fastdup_ray.extract import heif
 from fastdup_ray.extract.decode import Decoded, careful_pillow, decode, decoded
 from fastdup_ray.extract.feeding import Feeder
 from fastdup_ray.extract.lanes import Lane, Watchdog, work_off
@@ -142,8 +141,8 @@ class Extractor:
         seen.sha256 = hashlib.sha256(data).hexdigest()
         picture = decode(data, self._model.size, self._spec.limits, trim=self._model.trims)
         rows.add(picture.pixels)
-        decoder = heif.heif_decoder() if picture.format == heif.FORMAT else None
-        return replace(_good(ref, seen.sha256, picture, 1, decoder=decoder), **asdict(picture.statistics))
+        entry = _good(ref, seen.sha256, picture, 1, decoder=picture.decoder)
+        return replace(entry, **asdict(picture.statistics), unseen=",".join(sorted(picture.unseen)))
 
     def _frames(self, lane: Lane, ref: ImageRef, file: BinaryIO, rows: Rows, seen: "_Seen") -> Entry:
         """The entry of a video, or of the one frame of it that `ref` names."""
@@ -227,7 +226,7 @@ def _with_direction(entries: list[Entry], rows: np.ndarray) -> tuple[list[Entry]
         own = slice(first, first := first + entry.rows)
         if lost[own].any():
             keep[own] = False
-            nothing = dict.fromkeys(STATISTICS)
+            nothing = dict.fromkeys((*STATISTICS, "unseen"))
             entry = replace(entry, rows=0, error_code=error.code, error_message=error.message, **nothing)
         kept.append(entry)
     return kept, rows[keep]

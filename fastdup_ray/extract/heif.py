@@ -1,6 +1,9 @@
-"""HEIC and HEIF, where pillow-heif is installed."""
+"""HEIC and HEIF, where pillow-heif is installed, and AVIF where it can read what Pillow refuses."""
 
+import io
 from functools import cache
+
+from PIL import Image, UnidentifiedImageError
 
 FORMAT = "HEIF"
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -8,10 +11,29 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 
 @cache
 def heif_decoder() -> str | None:
-    """Has Pillow open HEIC; what its pixels depend on beside the file. None where pillow-heif is not installed."""
+    """Have Pillow open HEIC, too; return what its pixels depend on beside the file.
+
+    None where pillow-heif is not installed.
+    """
     try:
         import pillow_heif
     except ImportError:
         return None
     pillow_heif.register_heif_opener()
     return f"pillow-heif {pillow_heif.__version__}, libheif {pillow_heif.libheif_version()}"
+
+
+def open_with_heif(data: bytes) -> Image.Image:
+    """Decode the primary image of a HEIC or AVIF file with pillow-heif, upright; its format is `FORMAT`.
+
+    Raises:
+        UnidentifiedImageError: Where pillow-heif is not installed, or does not know the file.
+        ValueError, RuntimeError, ...: Whatever libheif says of a broken file.
+    """
+    if heif_decoder() is None:
+        raise UnidentifiedImageError
+    import pillow_heif
+
+    if not pillow_heif.is_supported(data):
+        raise UnidentifiedImageError
+    return pillow_heif.HeifImageFile(io.BytesIO(data))

@@ -8,6 +8,9 @@ FLAT = 4.0
 STEP = 24.0
 """Grey levels by which the first or second line inside differs at least: a sky that fades is not a margin."""
 
+MARK = 24.0
+"""Grey levels by which something in a margin differs from its color that is no noise of compression."""
+
 WIDEST = 0.3
 """Of the side; what is wider belongs to the picture."""
 
@@ -18,6 +21,14 @@ def inside(pixels: np.ndarray) -> tuple[int, int, int, int]:
     top, bottom = _depth(pixels), _depth(pixels[::-1])
     columns = pixels[top : height - bottom].swapaxes(0, 1)
     return _depth(columns), top, width - _depth(columns[::-1]), height - bottom
+
+
+def has_marks(pixels: np.ndarray, box: tuple[int, int, int, int]) -> bool:
+    """Whether something is drawn in the margins outside of `box`, which `inside` gave: a caption, a page number."""
+    left, top, right, bottom = box
+    columns = pixels[top:bottom].swapaxes(0, 1)
+    margins = pixels[:top], pixels[bottom:][::-1], columns[:left], columns[right:][::-1]
+    return any(np.abs(margin - margin[0].mean(axis=0)).max() > MARK for margin in margins if len(margin))
 
 
 def _depth(lines: np.ndarray) -> int:

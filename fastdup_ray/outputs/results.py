@@ -23,7 +23,7 @@ from fastdup_ray.tables import ROWS, csv_file, parquet_file, printable_column
 
 COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS)
 
-_OF_ENTRIES = ("size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS)
+_OF_ENTRIES = ("size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS, "unseen")
 _PAIRS = pa.schema(zip(layout.PAIRS_HEADER, (pa.large_string(), pa.large_string(), pa.float64()), strict=True))
 _COMPONENTS = pa.schema(
     zip(

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps, features
 
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError
-from fastdup_ray.extract.decode import careful_pillow, open_image, to_rgb
+from fastdup_ray.extract.decode import careful_pillow, opaque, open_image, to_color
 from fastdup_ray.extract.video import frame_at
 from fastdup_ray.inputs import frame_of, opened
 from fastdup_ray.inputs.video import HEAD, is_video
@@ -72,7 +72,7 @@ class Picture:
 
 
 def make_thumbnail(uri: str, max_pixels: int = MAX_PIXELS, side: int = MAX_SIDE) -> Thumbnail:
-    """The picture upright, on white, at most `side` pixels a side; never raises.
+    """Make a thumbnail: upright, opaque, at most `side` pixels a side; never raises.
 
     To be called inside `careful_pillow`.
     """
@@ -117,13 +117,13 @@ def _shrunk(data: bytes, digest: str, max_pixels: int, side: int) -> Thumbnail:
             return Thumbnail("", problem=f"more than {max_pixels:,} pixels", facts=facts)
         image.draft(None, (side, side))  # decodes large JPEGs at 1/2, 1/4 or 1/8
         ImageOps.exif_transpose(image, in_place=True)  # else it makes a copy of what stands upright
-        return _encoded(to_rgb(image), facts, side)
+        return _encoded(to_color(image, data)[0], facts, side)
 
 
 def _encoded(small: Image.Image, facts: Facts, side: int) -> Thumbnail:
     small.thumbnail((side, side), Image.Resampling.HAMMING)  # as sharp as bicubic, at half the cost
     file = io.BytesIO()
-    small.save(file, FORMAT, **OPTIONS)
+    opaque(small).save(file, FORMAT, **OPTIONS)
     data = base64.b64encode(file.getvalue()).decode()
     return Thumbnail(f"data:image/{FORMAT.lower()};base64,{data}", small.width, small.height, facts=facts)
 

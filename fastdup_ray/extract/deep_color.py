@@ -1,0 +1,92 @@
+"""Images with 16 bits for each of several colors, of which Pillow's decoders keep the upper bytes only."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from fastdup_ray.extract.tones import apply_range, find_range
+
+BRIGHT = 64
+"""Upper byte from which on, in any color, an image uses more than 14 bits: then its upper bytes show it."""
+
+_COLORS = ("RGB", "RGBA", "RGBX")
+_OTHER_BYTES = {
+    **{f"{colors};16B": f"{colors};16L" for colors in _COLORS},
+    **{f"{colors};16L": f"{colors};16B" for colors in _COLORS},
+    **{f"{colors};16N": f"{colors};16B" for colors in _COLORS},
+    "LA;16B": "RGBA",
+}
+"""Pillow's raw modes, and those that read the lower bytes of the same samples; of LA, also the upper ones."""
+
+_BITS_PER_SAMPLE = 258
+"""A TIFF tag."""
+
+_AV1_HIGH_BIT_DEPTH = 0x40
+"""In the third byte of the box av1C: AV1 Codec ISO Media File Format Binding, 2.3."""
+
+_JPEG_2000_DEPTH = 40
+"""Bytes from the marker SIZ to the depth of the first component: ISO/IEC 15444-1, A.5.1."""
+
+
+def has_16_bit_colors(image: Image.Image, data: bytes) -> bool:
+    """Whether `image`, decoded from the file `data`, had more than the 8 bits a color that it has now."""
+    if image.mode not in ("RGB", "RGBA"):
+        return False
+    if image.format == "PNG":
+        return data[24:25] == b"\x10"
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
+    return image.format == "TIFF" and bits[0] == 16
+
+
+def has_more_bits(image: Image.Image, data: bytes) -> bool:
+    """Whether an image in 8 bits a channel had more of them in its file `data`, which `load_lower_bytes` does not give.
+
+    What is not known has more: SGI, and any PPM with more than a byte for each sample.
+    """
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return False
+    if image.format == "TIFF":
+        return getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))[0] > 8 and not has_16_bit_colors(image, data)
+    if image.format == "AVIF":
+        box = data.find(b"av1C")
+        return box < 0 or bool(data[box + 6] & _AV1_HIGH_BIT_DEPTH)
+    if image.format == "HEIF":
+        return image.info.get("bit_depth", 8) > 8
+    if image.format == "JPEG2000":
+        return (data[data.find(b"\xff\x51") + _JPEG_2000_DEPTH] & 0x7F) + 1 > 8
+    if image.format == "SGI":
+        return data[3] > 1
+    return image.format == "PPM" and image.mode == "RGB" and len(data) > 4 * image.width * image.height
+
+
+def show_used_bits(image: Image.Image, data: bytes) -> tuple[Image.Image, bool]:
+    """Return an image as it looks by the bits that its samples use; sensors have 10 or 12 of the 16.
+
+    Args:
+        image: A loaded image for which `has_16_bit_colors` holds.
+        data: The bytes of its file.
+
+    Returns:
+        The image in its own mode, and whether values are lost (see `tones.Range`).
+    """
+    upper = np.asarray(image)
+    if upper[..., :3].max() >= BRIGHT or (lower := load_lower_bytes(data)) is None:
+        return image, False
+    colors = upper[..., :3].astype(np.uint16) << 8 | lower[..., :3]
+    shown = find_range(colors)
+    return Image.fromarray(np.dstack([apply_range(colors, shown), upper[..., 3:]])), shown.strays
+
+
+def load_lower_bytes(data: bytes) -> np.ndarray | None:
+    """Return the lower bytes of 16-bit colors, (height, width, 3 or 4) uint8; None where the raw mode is another."""
+    with Image.open(io.BytesIO(data)) as image:
+        tiles = []
+        for codec, extents, offset, args in image.tile:
+            raw, *more = [args] if isinstance(args, str) else args
+            if raw not in _OTHER_BYTES:
+                return None
+            tiles.append((codec, extents, offset, (_OTHER_BYTES[raw], *more) if more else _OTHER_BYTES[raw]))
+        image.tile = tiles
+        pixels = np.asarray(image)
+    return pixels[..., [1, 1, 1, 3]] if raw == "LA;16B" else pixels

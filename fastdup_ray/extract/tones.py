@@ -1,0 +1,182 @@
+"""Bring samples of more than 8 bits (16-bit and 32-bit integers, floats) to the 8 bits that the model takes."""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+BIT_DEPTHS = (8, 10, 12, 14, 16, 24, 32)
+"""Bits that unsigned samples use in practice, whatever the width of the integers that hold them."""
+
+STRAY = 1e-4
+"""Share of the samples that may lie above the bits that all others use: defective pixels of a sensor."""
+
+SCALES = (1.0, 255.0, 65535.0)
+"""Values of white in float images whose values are tones, not measurements."""
+
+FILLED = 0.9
+"""Share of a scale that the values cover where it is theirs."""
+
+LOW_CONTRAST = 1 / 8
+"""Share of their bits under which samples are shown from their lowest to their highest value instead."""
+
+FEW_LEVELS = 16
+"""Distinct values below which an extreme one may be a label like the others rather than a mark of missing samples."""
+
+FENCE = 3.0
+"""Distances between the 1st and the 99th percentile that a value may lie outside of them; see Tukey's fences."""
+
+SAMPLES = 1 << 20
+"""Values from which a range is estimated."""
+
+_GDAL_NODATA = 42113
+"""The TIFF tag by which GDAL marks the value of missing samples: https://gdal.org/drivers/raster/gtiff.html."""
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_WHITE_IS_ZERO = 0
+_SIGNED = 2
+
+
+class Range(NamedTuple):
+    """The values that become black and white. strays: whether values outside of it are lost that may be data, not
+    marks of missing samples."""
+
+    low: float
+    high: float
+    strays: bool = False
+
+
+def has_deep_samples(image: Image.Image) -> bool:
+    """Whether an image has one channel that Pillow does not bring to 8 bits itself, or not rightly."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16") or _is_signed(image)
+
+
+def to_8_bits(image: Image.Image) -> tuple[Image.Image, bool]:
+    """Show the data of an image for which `has_deep_samples` holds in mode L.
+
+    NaN and samples below the range become black, samples above it white.
+
+    Returns:
+        The image, and whether values were lost that may be data (see `Range`).
+    """
+    values = read_samples(image)
+    shown = find_range(values, _read_nodata(image))
+    pixels = apply_range(values, shown)
+    if _tag(image, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO and not image.mode.startswith(("L", "1")):
+        pixels = 255 - pixels  # Pillow inverts such images itself only up to 8 bits
+    return Image.fromarray(pixels), shown.strays
+
+
+def read_samples(image: Image.Image) -> np.ndarray:
+    """Return the samples of an image with one channel as the file means them, (height, width)."""
+    values = np.asarray(image)
+    if _is_signed(image):
+        return values.view(np.int8)
+    if image.mode == "I" and image.format == "TIFF" and _tag(image, _BITS_PER_SAMPLE, 8) == 32:
+        return values if _tag(image, _SAMPLE_FORMAT, 1) == _SIGNED else values.view(np.uint32)
+    if image.mode == "I" and image.format == "PPM":  # Pillow scales these to 16 bits
+        return values.astype(np.uint16)
+    return values
+
+
+def find_range(values: np.ndarray, nodata: float | None = None) -> Range:
+    """Return the range of the data that is there.
+
+    Missing samples are NaN, infinite, equal to `nodata`, or an extreme value that lies farther from all others than
+    these lie from each other (such as -9999, -3.4e38 or 65535).
+
+    Args:
+        values: Samples of any shape, integers or floats.
+        nodata: The value of missing samples, where the file names it.
+    """
+    levels, counts = _count_levels(values, nodata)
+    if len(levels) == 0:
+        return Range(0.0, 1.0)
+    first, last = _without_marks(levels)
+    may_be_labels = len(levels) < FEW_LEVELS and last - first + 1 < len(levels)
+    levels, counts = levels[first : last + 1], counts[first : last + 1]
+    is_unsigned = np.issubdtype(values.dtype, np.unsignedinteger)
+    shown = _range_of_bits(levels, counts) if is_unsigned else _range_of_measurements(levels, counts)
+    return shown._replace(strays=bool(shown.strays) or may_be_labels)
+
+
+def apply_range(values: np.ndarray, shown: Range) -> np.ndarray:
+    """Lay samples between black and white: uint8 of the same shape."""
+    low, high = shown.low, max(shown.high, np.nextafter(shown.low, np.inf))
+    if values.dtype == np.uint16:  # by a table: large images often have 16 bits
+        return apply_range(np.arange(1 << 16, dtype=np.float64), shown)[values]
+    inside = np.clip(values.astype(np.float64), low, high)
+    return np.nan_to_num((inside - low) * (255 / (high - low)) + 0.5).astype(np.uint8)
+
+
+def _count_levels(values: np.ndarray, nodata: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values that are numbers, rising, float64, and how often each occurs; of many samples, of some."""
+    flat = values.reshape(-1)
+    flat = flat[:: max(1, len(flat) // SAMPLES)]
+    flat = flat[np.isfinite(flat)]
+    if nodata is not None:
+        flat = flat[flat != np.asarray(nodata).astype(flat.dtype)]
+    levels, counts = np.unique(flat, return_counts=True)
+    return levels.astype(np.float64), counts
+
+
+def _without_marks(levels: np.ndarray) -> tuple[int, int]:
+    """The first and the last of the rising levels that are not marks of missing samples."""
+    first, last = 0, len(levels) - 1
+    while last - first > 2:
+        spread = levels[last - 1] - levels[first + 1]
+        is_low = levels[first + 1] - levels[first] > spread
+        is_high = levels[last] - levels[last - 1] > spread
+        if not (is_low or is_high):
+            break
+        first, last = first + is_low, last - is_high
+    return first, last
+
+
+def _range_of_bits(levels: np.ndarray, counts: np.ndarray) -> Range:
+    """Of unsigned integers: from 0 to the most that the bits in use can say."""
+    most = float(levels[_percentile(counts, 1 - STRAY)])
+    bits = next(bits for bits in BIT_DEPTHS if most < 1 << bits)
+    white = float((1 << bits) - 1)
+    high = min(float(levels[-1]), white)
+    if high - levels[0] < white * LOW_CONTRAST:
+        return Range(float(levels[0]), high, levels[-1] > high)
+    return Range(0.0, white, levels[-1] > white)
+
+
+def _range_of_measurements(levels: np.ndarray, counts: np.ndarray) -> Range:
+    """Of values without a known scale: from the lowest to the highest, but for a few that lie far away."""
+    low, high = float(levels[0]), float(levels[-1])
+    for white in SCALES:
+        if FILLED * white <= high <= white and 0 <= low <= (1 - FILLED) * white:
+            return Range(0.0, white)
+    least, most = (float(levels[_percentile(counts, share)]) for share in (0.01, 0.99))
+    reach = FENCE * (most - least)
+    if reach == 0:  # a few marks on an even ground are what it shows
+        return Range(low, high)
+    inside = levels[(levels >= least - reach) & (levels <= most + reach)]
+    return Range(float(inside[0]), float(inside[-1]), len(inside) < len(levels))
+
+
+def _percentile(counts: np.ndarray, share: float) -> int:
+    """The index of the level at or below which `share` of the samples are."""
+    total = np.cumsum(counts)
+    return int(np.searchsorted(total, share * total[-1]))
+
+
+def _read_nodata(image: Image.Image) -> float | None:
+    try:
+        return float(str(_tag(image, _GDAL_NODATA, "")).strip("\0 "))
+    except ValueError:
+        return None
+
+
+def _is_signed(image: Image.Image) -> bool:
+    """Whether it is a TIFF of signed bytes, which Pillow takes for unsigned ones."""
+    return image.mode == "L" and image.format == "TIFF" and _tag(image, _SAMPLE_FORMAT, 1) == _SIGNED
+
+
+def _tag(image: Image.Image, number: int, default: object) -> object:
+    """The value of a TIFF's tag, the first of several."""
+    tags = getattr(image, "tag_v2", None)
+    value = default if tags is None else tags.get(number, default)
+    return value[0] if isinstance(value, tuple) and value else value
