@@ -56,6 +56,9 @@ _SIGNATURES = {
 }
 """What a file is that begins so and that Pillow cannot open; any other is not an image."""
 
+_NO_CODEC = "has not been built in"
+"""In libheif's words for a format that it knows and cannot decode."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -133,7 +136,7 @@ def open_image(data: bytes, check: Callable[[tuple[int, int]], None] = lambda si
 
 def _open_by_any_decoder(data: bytes, check: Callable[[tuple[int, int]], None]) -> Image.Image:
     """The image as the first decoder gives it that can; raises what the first said that knew the format."""
-    refusal: Exception | None = None
+    refusal: Exception = UnidentifiedImageError()
     for opened in (_open_with_pillow, open_with_heif):
         try:
             image = opened(data)
@@ -143,9 +146,11 @@ def _open_by_any_decoder(data: bytes, check: Callable[[tuple[int, int]], None]) 
         except (BadImageError, MemoryError):
             raise
         except Exception as error:  # plugins raise anything at all on broken files
-            if refusal is None or isinstance(refusal, UnidentifiedImageError):
+            if isinstance(refusal, UnidentifiedImageError) and _NO_CODEC not in str(error):
                 refusal = error
-    raise refusal or UnidentifiedImageError
+        if _is_cut(data):  # which one of them might not mind
+            break
+    raise refusal
 
 
 def _open_with_pillow(data: bytes) -> Image.Image:

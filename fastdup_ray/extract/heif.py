@@ -24,16 +24,16 @@ def heif_decoder() -> str | None:
 
 
 def open_with_heif(data: bytes) -> Image.Image:
-    """Decode the primary image of a HEIC or AVIF file with pillow-heif, upright; its format is `FORMAT`.
+    """Open the primary image of a HEIC or AVIF file with pillow-heif; its format is `FORMAT`.
 
     Raises:
         UnidentifiedImageError: Where pillow-heif is not installed, or does not know the file.
-        ValueError, RuntimeError, ...: Whatever libheif says of a broken file.
     """
     if heif_decoder() is None:
         raise UnidentifiedImageError
     import pillow_heif
 
-    if not pillow_heif.is_supported(data):
-        raise UnidentifiedImageError
-    return pillow_heif.HeifImageFile(io.BytesIO(data))
+    try:
+        return pillow_heif.HeifImageFile(io.BytesIO(data))
+    except SyntaxError:
+        raise UnidentifiedImageError from None

@@ -18,7 +18,10 @@ FILLED = 0.9
 """Share of a scale that the values cover where it is theirs."""
 
 LOW_CONTRAST = 1 / 8
-"""Share of their bits under which samples are shown from their lowest to their highest value instead."""
+"""Share of their bits under which samples are shown from their lowest to their highest value instead..."""
+
+NO_CONTRAST = 1 / 256
+"""... unless they cover less than this: then the image is even, and what is left is noise."""
 
 FEW_LEVELS = 16
 """Distinct values below which an extreme one may be a label like the others rather than a mark of missing samples."""
@@ -101,11 +104,12 @@ def find_range(values: np.ndarray, nodata: float | None = None) -> Range:
 
 def apply_range(values: np.ndarray, shown: Range) -> np.ndarray:
     """Lay samples between black and white: uint8 of the same shape."""
-    low, high = shown.low, max(shown.high, np.nextafter(shown.low, np.inf))
+    low, high, _ = shown
     if values.dtype == np.uint16:  # by a table: large images often have 16 bits
         return apply_range(np.arange(1 << 16, dtype=np.float64), shown)[values]
     inside = np.clip(values.astype(np.float64), low, high)
-    return np.nan_to_num((inside - low) * (255 / (high - low)) + 0.5).astype(np.uint8)
+    levels = (inside - low) / (high - low) * 255 if high > low else np.zeros(values.shape)
+    return (np.nan_to_num(levels) + 0.5).astype(np.uint8)
 
 
 def _count_levels(values: np.ndarray, nodata: float | None) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +142,7 @@ def _range_of_bits(levels: np.ndarray, counts: np.ndarray) -> Range:
     bits = next(bits for bits in BIT_DEPTHS if most < 1 << bits)
     white = float((1 << bits) - 1)
     high = min(float(levels[-1]), white)
-    if high - levels[0] < white * LOW_CONTRAST:
+    if white * NO_CONTRAST <= high - levels[0] < white * LOW_CONTRAST:
         return Range(float(levels[0]), high, levels[-1] > high)
     return Range(0.0, white, levels[-1] > white)
 

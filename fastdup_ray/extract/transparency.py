@@ -9,7 +9,7 @@ WHITE, BLACK, GRAY = 255, 0, 128
 GROUNDS = (WHITE, BLACK, GRAY)
 """Grey levels to lay an image on, the usual one first."""
 
-NEAR = 24.0
+NEAR = 16.0
 """Grey levels that a color may differ from the ground, in each channel, and not be seen on it."""
 
 VANISHED = 0.1
@@ -71,6 +71,6 @@ def _share_vanished(pixels: np.ndarray, level: int) -> float:
         return 0.0
     from scipy import ndimage  # late: few images need it
 
-    regions, _ = ndimage.label(near, np.ones((3, 3)))
+    regions, _ = ndimage.label(near)
     on_ground = np.unique(regions[near & (alpha < 254)])
     return float(alpha[np.isin(regions, on_ground) & near].sum()) / drawn

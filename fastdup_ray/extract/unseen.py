@@ -19,6 +19,9 @@ _SEVERAL_SIZES = ("ICO", "CUR", "ICNS")
 _READ_AHEAD = ("GIF", "TIFF", "PSD")
 """Formats of which Pillow reads on to say whether there is more than one frame."""
 
+_DDS_SEVERAL = 0x200 | 0x200000
+"""Bits of dwCaps2 for cube maps and volumes: Microsoft, DDS_HEADER structure."""
+
 _CLIP_MARKS = (b"MotionPhoto", b"MicroVideo")
 """In the XMP of photographs with a clip: https://developer.android.com/media/platform/motion-photo-format."""
 
@@ -50,6 +53,8 @@ def _has_frames(image: Image.Image, data: bytes) -> bool:
     if isinstance(image, MpoImagePlugin.MpoImageFile):
         kinds = [entry["Attribute"]["MPType"] for entry in image.mpinfo[_MP_ENTRIES]]
         return sum(kind not in _MP_THUMBNAILS for kind in kinds) > 1
+    if image.format == "DDS":
+        return int.from_bytes(data[112:116], "little") & _DDS_SEVERAL != 0
     if image.format not in _READ_AHEAD:
         return getattr(image, "n_frames", 1) > 1
     try:

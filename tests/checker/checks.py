@@ -28,7 +28,8 @@ STATISTICS = {
     "unique_colors": (1, float("inf")),
 }
 """Column -> the least and the most that it can be."""
-IMAGES = ("index", "filename", "size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS)
+IMAGES = ("index", "filename", "size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS, "unseen")
+UNSEEN = {"frames", "video", "channels", "transparency", "values", "aspect_ratio", "margin"}
 CODES = {
     *("ZERO_SIZE", "NOT_AN_IMAGE", "TRUNCATED", "CORRUPT", "TOO_LARGE", "TOO_SMALL", "UNREADABLE", "MISSING"),
     *("CHANGED", "READ_FAILED", "BOUNDING_BOX_OUTSIDE", "TIMEOUT", "OUT_OF_MEMORY", "CRASHED", "UNSUPPORTED"),
@@ -126,6 +127,10 @@ def check_manifest(run: Run) -> Iterator[str]:
         wrong = [uris[i] for i in np.flatnonzero(good) if values[i] is not None and not low <= values[i] <= high]
         yield from some(file, f"impossible {column}", wrong)
         yield from some(file, f"bad with {column}", [uris[i] for i in np.flatnonzero(~good) if values[i] is not None])
+    unseen = entries["unseen"]
+    wrong = [uris[i] for i in np.flatnonzero(good) if not set(filter(None, (unseen[i] or "").split(","))) <= UNSEEN]
+    yield from some(file, "impossible unseen", wrong)
+    yield from some(file, "bad with unseen", [uris[i] for i in np.flatnonzero(~good) if unseen[i] is not None])
     told = [(u, c, m) for u, c, m in zip(uris, codes, entries["error_message"], strict=True) if c]
     if sorted(told) != sorted((printable(name), code, printable(message)) for name, code, message in run.bad):
         yield f"{file}: its {len(told)} bad entries are not the {len(run.bad)} of features.bad.csv"

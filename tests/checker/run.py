@@ -23,7 +23,7 @@ COMPONENTS_INFO = ("component_id", "count", "mean", "min", "max")
 MANIFEST = (
     *("uri", "size", "mtime_or_etag", "sha256", "width", "height", "format"),
     *("first_row", "rows", "fps", "decoder", "error_code", "error_message"),
-    *("brightness", "contrast", "blur", "unique_colors"),
+    *("brightness", "contrast", "blur", "unique_colors", "unseen"),
 )
 
 MAX_EXACT = {"cosine": 20_000, "euclidean": 20_000, "squared_euclidean": 20_000, "manhattan": 2_000}

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFilter
 
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract import decode as decode_module
-from fastdup_ray.extract.decode import careful_pillow, decode, shrunk
+from fastdup_ray.extract.decode import careful_pillow, decode, resize
 from fastdup_ray.extract.statistics import statistics_of
 from fastdup_ray.records import Box, Limits
 from tests.conftest import PHOTOS, cloudy, encode
@@ -624,7 +624,8 @@ def test_a_box_that_leaves_one_row_leaves_too_little():
 
 def test_a_frame_is_cropped_and_shrunk_as_a_picture_is():
     frame, box = quarters((200, 120)), Box(10, 20, 100, 50)
-    assert np.asarray(shrunk(frame, (SIDE, SIDE), box)).tobytes() == boxed(encode(frame, "PNG"), box).pixels.tobytes()
+    small, _ = resize(frame, (SIDE, SIDE), box)
+    assert np.asarray(small).tobytes() == boxed(encode(frame, "PNG"), box).pixels.tobytes()
 
 
 def test_a_size_is_width_and_height():
