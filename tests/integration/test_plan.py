@@ -7,12 +7,16 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image, ImageDraw
 
 from fastdup_ray import load_binary_feature, make_plan
 from fastdup_ray.actions.plan import read_plan
 from fastdup_ray.errors import ConfigError, InputError, WorkDirError
 from tests.conftest import PHOTOS, cloudy, encode, files_below, run_inline, save_cloudy
+from tests.deep_files import save_tiff
 from tests.integration.helpers import call
 from tests.videos import make_clip
 
@@ -168,3 +172,62 @@ def test_nothing_to_drop_is_told_and_a_plan_of_no_rows_is_written(tmp_path):
     assert "No picture has a copy" in make_plan(tmp_path / "out").text()
     with open(tmp_path / "out/plan.csv", newline="") as file:
         assert list(csv.DictReader(file)) == []
+
+
+def draw_cover(folder: Path) -> None:
+    """Three TIFFs that share their cover and differ after it, and the cover alone as a PNG."""
+    cover = cloudy(1)
+    for number in range(3):
+        pages = [cloudy(10 * number + page) for page in (2, 3)]
+        cover.save(folder / f"report{number}.tif", save_all=True, append_images=pages)
+    cover.resize((128, 96)).save(folder / "cover.png")  # most pixels: the keeper by the rules
+
+
+def draw_blanks(folder: Path) -> None:
+    """Pages of white with a word each, and gray sheets with a little noise."""
+    for number, word in enumerate(("paid", "open", "void")):
+        page = Image.new("L", (600, 800), 255)
+        ImageDraw.Draw(page).text((60, 60), word, 0, font_size=20)
+        page.save(folder / f"page{number}.png")
+        noise = np.random.default_rng(number).integers(126, 130, (96, 128)).astype(np.uint8)
+        Image.fromarray(noise).save(folder / f"sheet{number}.png")
+
+
+def draw_channels(folder: Path) -> None:
+    """TIFFs of the same colors with another infrared channel each."""
+    for number in range(3):
+        infrared = np.asarray(cloudy(20 + number).convert("L"))
+        samples = np.dstack([np.asarray(cloudy(1)), infrared])
+        (folder / f"field{number}.tif").write_bytes(save_tiff(samples, extra_samples=[0]))
+
+
+def draw_strips(folder: Path) -> None:
+    """Long strips of the same texture, in which a detail differs."""
+    for number in range(3):
+        strip = Image.fromarray(np.tile(np.asarray(cloudy(1, (64, 16))), (1, 60, 1)))
+        strip.paste("black", (1000 * number, 4, 1000 * number + 3, 8))
+        strip.save(folder / f"strip{number}.png")
+
+
+@pytest.mark.parametrize("draw", [draw_cover, draw_blanks, draw_channels, draw_strips])
+@pytest.mark.parametrize("grouping", ["direct", "components"])
+def test_images_whose_embedding_does_not_show_all_are_dropped_by_their_bytes_alone(draw, grouping, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    draw(photos)
+    first = min(photos.iterdir())
+    shutil.copy(first, photos / f"zz copy{first.suffix}")
+    result = run_inline(photos, tmp_path / "out", nearest_neighbors_k=4)
+    pairs = result.similarity.to_pylist()
+    assert any(pair["distance"] > 0.9 for pair in pairs if "zz copy" not in pair["from"] + pair["to"])  # a temptation
+    rows = make_plan(tmp_path / "out", grouping=grouping, threshold=0.9).rows
+    dropped = [(Path(row.filename).name, Path(row.keeper).name) for row in rows if row.dropped]
+    assert dropped == [(f"zz copy{first.suffix}", first.name)]
+
+
+def test_outputs_of_which_is_not_known_what_was_seen_plan_by_bytes_alone(out):
+    table = pq.read_table(out / "images.parquet")
+    pq.write_table(table.drop_columns(["unseen"]), out / "images.parquet")
+    rows = make_plan(out, threshold=0.85).rows
+    assert any(row.dropped for row in rows)
+    assert all("same bytes" in row.reason for row in rows if row.dropped)

@@ -120,3 +120,49 @@ def test_the_orientation_of_a_heic_is_applied(tmp_path: Path):
     with careful_pillow():
         upright = decode(file.getvalue(), (SIDE, SIDE), Limits(1 << 24))
     assert (upright.width, upright.height) == (240, 320)
+
+
+def test_an_avif_with_a_brand_of_heif_is_read_by_whoever_can():
+    data = encoded("avif")
+    with careful_pillow():
+        by_name = decode(data, (SIDE, SIDE), Limits(1 << 24))
+        by_brand = decode(data[:8] + b"mif1" + data[12:], (SIDE, SIDE), Limits(1 << 24))
+    assert by_brand.pixels.tobytes() == by_name.pixels.tobytes()
+    assert by_brand.decoder is None
+
+
+def without_size_of_opacity(data: bytes) -> bytes:
+    """An AVIF as older encoders wrote it, without the property `ispe` of its alpha plane: Pillow refuses these."""
+    table = data.index(b"ipma")
+    alpha = data.index(b"\0\2\4\1", table) + 3  # the second item has four properties, the first of them its size
+    return data[:alpha] + b"\5" + data[alpha + 1 :]
+
+
+def test_an_avif_that_pillow_refuses_is_read_where_pillow_heif_can():
+    image = picture()
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    data = encode(image, "AVIF")
+    can = heif.heif_decoder() is not None and can_decode_av1()
+    with careful_pillow():
+        whole = decode(data, (SIDE, SIDE), Limits(1 << 24))
+        try:
+            found = decode(without_size_of_opacity(data), (SIDE, SIDE), Limits(1 << 24))
+        except BadImageError as error:
+            assert (error.code, can) == ("UNSUPPORTED", False)
+        else:
+            assert can and found.decoder == heif.heif_decoder()
+            assert np.abs(found.pixels.astype(int) - whole.pixels).mean() < 4
+        with pytest.raises(BadImageError) as cut:
+            decode(without_size_of_opacity(data)[: len(data) * 2 // 3], (SIDE, SIDE), Limits(1 << 24))
+    assert cut.value.code == "TRUNCATED"
+
+
+def can_decode_av1() -> bool:
+    """pillow-heif has had no decoder for it since version 1."""
+    import pillow_heif
+
+    try:
+        pillow_heif.open_heif(encoded("avif"))[0].to_pillow().load()
+    except Exception:
+        return False
+    return True
