@@ -1,4 +1,4 @@
-"""Who holds a lock: what a lock file says of it, for people and for the next who comes."""
+"""Who holds a lock: what a lock file says of it, for people and for the next run that comes."""
 
 import json
 import os
@@ -9,16 +9,22 @@ from typing import Any
 
 
 def owner() -> dict[str, Any]:
-    """This process, told from any other of its host, also from a later one with the same number."""
+    """Describe this process, so that it is told from any other of its kernel, also from a later one with its number."""
     pid = os.getpid()
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"host": socket.gethostname(), "pid": pid, "since": since, "started": _started(pid)}
+    return {"host": socket.gethostname(), "pid": pid, "since": since, "started": _started(pid), **_namespace()}
 
 
 def is_dead(text: str) -> bool:
-    """Whether the owner that `text` tells of was a process of this host that is no more."""
-    known = _parsed(text)
-    if known.get("host") != socket.gethostname() or not isinstance(known.get("pid"), int) or not known.get("started"):
+    """Whether the owner that `text` describes is known to be gone.
+
+    Only a process of the same boot and the same process namespace can be looked for: hosts and containers may share a
+    name, and the same number means another process in each. Of all others nothing is known but their silence.
+    """
+    known, own = _parsed(text), _namespace()
+    if not own or any(known.get(name) != value for name, value in own.items()):
+        return False
+    if not isinstance(known.get("pid"), int) or not known.get("started"):
         return False
     return _started(known["pid"]) != known["started"]
 
@@ -39,11 +45,19 @@ def _parsed(text: str) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def _started(pid: int) -> str:
-    """When a process began, by the kernel's clock since its own start; "" where there is none, or no /proc."""
+def _namespace() -> dict[str, str]:
+    """Where the number of a process means what it means here; empty where there is no /proc."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return {"boot": boot, "pid_namespace": os.readlink("/proc/self/ns/pid")}
+    except OSError:
+        return {}
+
+
+def _started(pid: int) -> str:
+    """When a process began, in ticks since the boot; "" where there is none, or no /proc."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return ""
-    return f"{boot}:{after_name[19]}"  # field 22 of proc(5)
+    return after_name[19]  # field 22 of proc(5)
