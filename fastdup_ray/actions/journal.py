@@ -2,18 +2,22 @@
 
 import json
 import os
+import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from fastdup_ray import layout
 from fastdup_ray.actions.places import Known
 from fastdup_ray.errors import DamagedError, LockedError, WorkDirError
+from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage import Store, open_store
 
-_FORMAT = "fastdup-ray journal 1"
+_FORMAT = "fastdup-ray journal 2"
+_FORMAT_WITHOUT_ROOTS = "fastdup-ray journal 1"
 _JOURNAL = re.compile(rf"{layout.JOURNALS}/(\d+)\.jsonl")
 """What a killed call was writing beside them is none."""
 
@@ -91,9 +95,12 @@ class Quarantine:
         time = datetime.now(UTC).isoformat(timespec="seconds")
         try:
             with self._store.create(layout.QUARANTINE_MARK) as path:
-                path.write_text(_ABOUT)
-            with self._store.create(f"{layout.JOURNALS}/{number:06d}.jsonl") as path, open(path, "w") as file:
-                file.write(json.dumps({"format": _FORMAT, "time": time, "moves": len(moves)}) + "\n")
+                path.write_text(_ABOUT, encoding="ascii")
+            name = f"{layout.JOURNALS}/{number:06d}.jsonl"
+            with self._store.create(name) as path, open(path, "w", encoding="ascii") as file:
+                roots = _roots(move.source for move in moves)
+                head = {"format": _FORMAT, "time": time, "moves": len(moves), "roots": roots}
+                file.write(json.dumps(head) + "\n")
                 # Bytes that are not UTF-8 are escaped surrogates, other than in the JSON of a run: they come back.
                 file.writelines(json.dumps(asdict(move) | {"target": self._inside(move)}) + "\n" for move in moves)
         except OSError as error:
@@ -105,6 +112,11 @@ class Quarantine:
         """Where a file goes: its whole path, below the quarantine."""
         path = source.replace("://", "/", 1).lstrip("/")
         return f"{self.files}/{path}"
+
+    def _is_target_of(self, target: str, source: str) -> bool:
+        """Whether it is `target_of(source)`, or that with a number because the name was taken."""
+        root, suffix = os.path.splitext(self.target_of(source))
+        return re.fullmatch(rf"{re.escape(root)}( \(\d+\))?{re.escape(suffix)}", target) is not None
 
     @property
     def files(self) -> str:
@@ -125,14 +137,55 @@ class Quarantine:
         return move.target.removeprefix(self._below)
 
     def _read(self, name: str) -> Iterator[Move]:
-        damaged = DamagedError(f"{name} in {self.location!r} is damaged: put it back from a backup, or take it away.")
-        with open(self._store.fetch(name), encoding="ascii") as file:
-            try:
+        """The moves of one journal; `DamagedError` for anything that `write` does not write.
+
+        Whoever hands somebody a quarantine chooses what its journal says. So a file comes from below files/ only, and
+        goes to the path that its name there has, below a folder that the head names.
+        """
+        try:
+            with open(self._store.fetch(name), encoding="ascii") as file:
                 head, *lines = map(json.loads, file)
-                if head["format"] != _FORMAT or head["moves"] != len(lines):
-                    raise damaged
-                for line in lines:
-                    known, target = Known(**line["known"]), self._below + line["target"]
-                    yield Move(**line | {"target": target, "known": known, "with_": tuple(line["with_"])})
-            except (ValueError, KeyError, TypeError):
-                raise damaged from None
+            roots = {_FORMAT: head.get("roots"), _FORMAT_WITHOUT_ROOTS: [""]}[head["format"]]
+            if head["moves"] != len(lines):
+                raise ValueError
+            yield from [self._parse(line, roots) for line in lines]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise DamagedError(
+                f"{name} in {self.location!r} is damaged: put it back from a backup, or take it away."
+            ) from None
+
+    def _parse(self, line: dict[str, Any], roots: Sequence[str]) -> Move:
+        """The move of a line; raises `ValueError`, `KeyError`, `TypeError` for a line that means none."""
+        line = dict(line)
+        known, inside, others = Known(**line.pop("known")), line.pop("target"), tuple(line.pop("with_"))
+        move = Move(**line, target=self._below + inside, known=known, with_=others)
+        texts = [move.source, move.keeper, inside, known.sha256, known.etag, *others, *roots]
+        if not all(isinstance(text, str) and "\0" not in text for text in texts):
+            raise ValueError
+        if not (known.size is None or (type(known.size) is int and known.size >= 0)):
+            raise ValueError
+        if not any(_is_below(move.source, root) for root in roots) or is_s3(move.source) is not is_s3(self.location):
+            raise ValueError
+        if not self._is_target_of(move.target, move.source):
+            raise ValueError
+        if not is_s3(move.source) and not (_is_plain(move.source, absolute=True) and _is_plain(inside)):
+            raise ValueError
+        return move
+
+
+def _roots(sources: Iterable[str]) -> list[str]:
+    """The folder that holds all of some files, or those of each bucket."""
+    of_bucket: dict[str, list[str]] = {}
+    for source in sources:
+        bucket = "/".join(source.split("/", 3)[:3]) if is_s3(source) else ""
+        of_bucket.setdefault(bucket, []).append(os.path.dirname(source))
+    return sorted(bucket or os.path.commonpath(folders) for bucket, folders in of_bucket.items())
+
+
+def _is_below(name: str, root: str) -> bool:
+    return name.startswith(root.rstrip("/") + "/") or not root
+
+
+def _is_plain(name: str, *, absolute: bool = False) -> bool:
+    """Whether a path says where it leads: no `..`, no `.`, no empty part."""
+    return posixpath.isabs(name) is absolute and posixpath.normpath(name) == name and name.split("/")[0] != ".."

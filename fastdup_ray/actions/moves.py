@@ -11,6 +11,7 @@ from fastdup_ray.actions.plan import PlanRow
 from fastdup_ray.actions.sidecars import sidecars_in
 from fastdup_ray.errors import RefusedError
 from fastdup_ray.inputs import stands_alone
+from fastdup_ray.s3 import is_s3
 
 
 @dataclass
@@ -47,8 +48,8 @@ def intended_moves(rows: Sequence[PlanRow], quarantine: Quarantine) -> Intended:
 
 
 def known_of(row: PlanRow) -> Known:
-    """By what the picture of a row is known again."""
-    return Known(row.size, row.sha256, row.etag)
+    """By what the image of a row is known again; an ETag says something of objects only."""
+    return Known(row.size, row.sha256, row.etag if is_s3(row.filename) else "")
 
 
 def _refuse_impossible(row: PlanRow, keeper: PlanRow, quarantine: Quarantine, place: Place) -> None:
@@ -61,7 +62,7 @@ def _refuse_impossible(row: PlanRow, keeper: PlanRow, quarantine: Quarantine, pl
     if quarantine.contains(row.filename):
         raise RefusedError("it is in the quarantine itself")
     for each, whose in ((row, "its"), (keeper, "its keeper's")):
-        if not each.sha256 and not each.etag:
+        if not each.sha256 and not (each.etag and is_s3(each.filename)):
             raise RefusedError(f"{whose} digest is not in the plan: nobody could tell whether it changed")
 
 
@@ -104,7 +105,16 @@ def _sidecars(going: set[str], planned: Sequence[str], place: Place, targets: _T
             continue  # then its pictures cannot be moved either
         for sidecar in sidecars_in(files, pictures):
             if going.issuperset(sidecar.pictures):
-                yield Move(sidecar.name, targets.of(sidecar.name, Known()), Known(), with_=sidecar.pictures)
+                known = _describe(place, sidecar.name)
+                yield Move(sidecar.name, targets.of(sidecar.name, known), known, with_=sidecar.pictures)
+
+
+def _describe(place: Place, sidecar: str) -> Known:
+    """What is known of a file that no run saw; nothing where it cannot be read, which its move then says."""
+    try:
+        return place.describe(sidecar)
+    except RefusedError:
+        return Known()
 
 
 def by_folder(names: Iterable[str]) -> Iterator[list[str]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fastdup_ray import layout
 from fastdup_ray.actions.apply import Location, Tell
 from fastdup_ray.actions.journal import Move, Quarantine
-from fastdup_ray.actions.places import Known, place_of
+from fastdup_ray.actions.places import place_of
 from fastdup_ray.errors import InputError, RefusedError
 from fastdup_ray.inputs.patterns import Patterns
 from fastdup_ray.report.rendering import visible
@@ -52,7 +52,8 @@ def undo(quarantine: Location = layout.QUARANTINE, only: str | None = None, tell
         raise InputError(f"No quarantine in {where.location!r}: name the folder that apply moved to.")
     place, undone = place_of(where.location), Undone(where.location)
     with where.locked():
-        for move in reversed(list(where.moves().values())):
+        moves = list(where.moves().values())
+        for move in reversed(moves):
             if not wanted.keep(move.source):
                 continue
             if not place.exists(move.target):
@@ -61,7 +62,7 @@ def undo(quarantine: Location = layout.QUARANTINE, only: str | None = None, tell
                     tell(f"gone {visible(move.source)}")
                 continue
             try:
-                place.move(move.target, move.source, Known())
+                place.move(move.target, move.source, place.known_as_copy(move.target, move.known), where.files)
             except RefusedError as error:
                 undone.refused.append((move.source, str(error)))
                 tell(f"left {visible(move.target)}: {error}")

@@ -5,13 +5,16 @@ import fcntl
 import hashlib
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from fastdup_ray.actions.places.known import Known
 from fastdup_ray.errors import RefusedError
 
 Identity = tuple[int, ...]
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def opened(name: str, *, follow_links: bool = False) -> BinaryIO:
@@ -28,6 +31,35 @@ def opened(name: str, *, follow_links: bool = False) -> BinaryIO:
         os.close(descriptor)
         raise RefusedError("it is not a regular file")
     return os.fdopen(descriptor, "rb")
+
+
+@contextmanager
+def fixed(name: str, within: str) -> Iterator[str]:
+    """Give a name of a file below the folder `within` that means the same file whatever happens to the folders.
+
+    Raises `RefusedError` where a symbolic link is on the way. Without `within` it is the name itself.
+    """
+    if not within:
+        yield name
+        return
+    *folders, last = os.path.relpath(name, within).split("/")
+    descriptor = os.open(within, _FOLDER)
+    try:
+        for folder in folders:
+            descriptor = _enter(descriptor, folder)
+        yield f"/proc/self/fd/{descriptor}/{last}" if os.path.isdir("/proc/self/fd") else name
+    finally:
+        os.close(descriptor)
+
+
+def _enter(descriptor: int, folder: str) -> int:
+    """A descriptor of a folder in an open one, which is closed where it succeeds."""
+    try:
+        inner = os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
+    except OSError as error:
+        raise RefusedError(f"{folder!r} on the way to it is a link, or gone ({error.strerror})") from None
+    os.close(descriptor)
+    return inner
 
 
 def lock(file: BinaryIO, kind: int) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from fastdup_ray.actions.places.file import Identity, check, identity_of, is_at, lock, make_folders, opened, sync
+from fastdup_ray.actions.places.file import Identity, check, fixed, identity_of, is_at, lock, make_folders, opened, sync
 from fastdup_ray.actions.places.known import Known, Link
 from fastdup_ray.actions.places.renaming import copy, is_finished, take_away, to_new_name
 from fastdup_ray.errors import RefusedError, WorkDirError
@@ -37,6 +37,14 @@ class LocalPlace:
             return status.st_dev, status.st_ino
         return None
 
+    def describe(self, name: str) -> Known:
+        with opened(name) as file:
+            size = os.fstat(file.fileno()).st_size
+            return Known(size, check(file, Known(size)))
+
+    def known_as_copy(self, copy: str, known: Known) -> Known:
+        return known
+
     def check(self, name: str, known: Known) -> None:
         with opened(name) as file:
             check(file, known)
@@ -54,8 +62,8 @@ class LocalPlace:
                 self._checked[name] = identity, known
             yield
 
-    def move(self, source: str, target: str, known: Known) -> None:
-        with opened(source) as file:
+    def move(self, source: str, target: str, known: Known, within: str = "") -> None:
+        with fixed(source, within) as source, opened(source) as file:
             lock(file, fcntl.LOCK_EX)
             digest = check(file, known)
             if not is_at(file, source):
