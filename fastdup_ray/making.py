@@ -11,7 +11,7 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors import Executor
 from fastdup_ray.extract.extractor import ExtractSpec
-from fastdup_ray.features import earlier_sets, look_up
+from fastdup_ray.features import earlier_sets, find_missing
 from fastdup_ray.layout import SHARDS, PictureSet
 from fastdup_ray.manifest import Manifest
 from fastdup_ray.preparation import shard_size
@@ -53,7 +53,7 @@ def make_features(config: RunConfig, store: Store, executor: Executor, wanted: W
     """Makes them; raises `WorkerError` where they are damaged as often as they are made."""
     manifest, facts = wanted.manifest, wanted.facts
     earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
-    missing = look_up(manifest, [], earlier, config.limits).missing
+    missing = find_missing(manifest, earlier, config.limits)
     words = f"{len(manifest)} entries, {len(missing)} of them to be read"
     tell("reuse", words, entries=len(manifest), to_read=len(missing))
     receipts: list[ShardReceipt] = []

@@ -11,26 +11,29 @@ import pyarrow as pa
 from fastdup_ray.records import Entry, ImageRef, Shard
 from fastdup_ray.sealed import printable
 
+_TEXT = pa.large_string()
+"""The offsets of `pa.string` end at 2 GiB a column: that is 33 million sha256."""
+
 ENTRIES = pa.schema(
     [
-        ("uri", pa.string()),
+        ("uri", _TEXT),
         ("size", pa.int64()),
-        ("mtime_or_etag", pa.string()),
-        ("sha256", pa.string()),
+        ("mtime_or_etag", _TEXT),
+        ("sha256", _TEXT),
         ("width", pa.int32()),
         ("height", pa.int32()),
-        ("format", pa.string()),
+        ("format", _TEXT),
         ("first_row", pa.int64()),
         ("rows", pa.int32()),
         ("fps", pa.float64()),
-        ("decoder", pa.string()),
-        ("error_code", pa.string()),
-        ("error_message", pa.string()),
+        ("decoder", _TEXT),
+        ("error_code", _TEXT),
+        ("error_message", _TEXT),
         ("brightness", pa.float64()),
         ("contrast", pa.float64()),
         ("blur", pa.float64()),
         ("unique_colors", pa.int32()),
-        ("unseen", pa.string()),
+        ("unseen", _TEXT),
     ]
 )
 """What became of each entry: the columns of manifest.parquet and of a feature shard's JSON.
@@ -46,7 +49,7 @@ STATISTICS = ("brightness", "contrast", "blur", "unique_colors")
 KEY = ("uri", "size", "mtime_or_etag")
 """Entries that agree in these, under one fingerprint, have the same features."""
 
-_LISTED = pa.schema([("uri", pa.large_binary()), ("size", pa.int64()), ("mtime_or_etag", pa.large_string())])
+_LISTED = pa.schema([("uri", pa.large_binary()), ("size", pa.int64()), ("mtime_or_etag", _TEXT)])
 
 
 class Manifest:
@@ -91,9 +94,7 @@ class Manifest:
     def keys(self) -> pa.Table:
         """The columns of `KEY`, in the form in which feature shards have them."""
         uris = [printable(fsdecode(uri)) for uri in self._table["uri"].to_pylist()]
-        return pa.table(
-            [pa.array(uris, pa.string()), self._table["size"], self._table["mtime_or_etag"].cast(pa.string())], KEY
-        )
+        return pa.table([pa.array(uris, _TEXT), self._table["size"], self._table["mtime_or_etag"]], KEY)
 
     def window(self, start: int, stop: int) -> "Manifest":
         return Manifest(self._table.slice(start, stop - start), self._start + start)

@@ -1,6 +1,7 @@
 """The steps after the features, as plain functions over a work_dir. The executor decides where each is done."""
 
 import json
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.executors import cores
 from fastdup_ray.features import (
     FeatureSet,
+    LostRowsError,
     check_digest,
     dimensions,
     earlier_sets,
@@ -45,6 +47,8 @@ from fastdup_ray.report.page import write_report
 from fastdup_ray.sealed import file_sha256, printable, read_json, write_json
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.version import __version__
+
+log = logging.getLogger(__name__)
 
 FACTS = ("format_version", "fingerprint", "d", "n", "list_sha256")
 """What summary.json says of the features that a later run may take."""
@@ -113,10 +117,15 @@ def merge_features(
     found = look_up(manifest, whole_shards(store, fresh), earlier, config.limits)
     if len(found.missing):
         return Merged(None, found.missing)
-    if part is None:
-        merge(store, manifest.uris(), found, facts, files)
-    else:
-        merge_range(store, *part, manifest.uris(), found, facts)
+    try:
+        if part is None:
+            merge(store, manifest.uris(), found, facts, files)
+        else:
+            merge_range(store, *part, manifest.uris(), found, facts)
+    except LostRowsError as error:
+        log.warning("%s Its images are read again.", error)
+        lost = next(place for place, known in enumerate(found.sets) if known.rows is error.rows)
+        return Merged(None, np.flatnonzero(found.source == lost))
     return Merged(counts_of(found.entries), found.missing)
 
 

@@ -60,9 +60,14 @@ def _bytes(images: pa.Table, _: pa.Array) -> np.ndarray:
 
 def _modified(images: pa.Table, names: pa.Array) -> np.ndarray:
     """Nanoseconds since 1970 of the last change; URIs have none, and neither have pictures in archives."""
-    tokens = images["mtime_or_etag"].combine_chunks().cast(pa.string())
+    tokens = images["mtime_or_etag"].cast(pa.large_string()).combine_chunks()
     known = pc.and_(pc.match_substring_regex(tokens, r"^-?\d{1,18}$|^[1-8]\d{18}$"), pc.invert(_is_uri(names)))
-    return pc.if_else(known, tokens, pa.scalar(str(_UNKNOWN))).cast(pa.int64()).fill_null(_UNKNOWN).to_numpy()
+    return (
+        pc.if_else(known, tokens, pa.scalar(str(_UNKNOWN), pa.large_string()))
+        .cast(pa.int64())
+        .fill_null(_UNKNOWN)
+        .to_numpy()
+    )
 
 
 def _is_uri(names: pa.Array) -> pa.Array:

@@ -26,7 +26,9 @@ class Found:
     @classmethod
     def nothing(cls) -> "Found":
         none = np.empty(0, np.int64)
-        return cls(pa.array([], pa.large_binary()), pa.array([], pa.string()), none.reshape(0, 2), none * 1.0, none)
+        return cls(
+            pa.array([], pa.large_binary()), pa.array([], pa.large_string()), none.reshape(0, 2), none * 1.0, none
+        )
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Edges:
 
 def digest_codes(sha256: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """(n,) int64: equal numbers for byte-identical files; a number of its own where the digest is not known."""
-    codes = pc.dictionary_encode(pa.chunked_array(sha256).combine_chunks()).indices
+    codes = pc.dictionary_encode(pa.chunked_array(sha256).cast(pa.large_string()).combine_chunks()).indices
     own = np.arange(len(codes)) + len(codes)
     return np.where(pc.is_null(codes).to_numpy(zero_copy_only=False), own, codes.fill_null(0).to_numpy())
 

@@ -18,10 +18,10 @@ Scratch = Callable[[], IO[bytes]]
 def in_order(blocks: Iterable[np.ndarray], scratch: Scratch) -> Iterator[np.ndarray]:
     """All numbers of the blocks, (b,) int64 each, from the least on, in parts of `PART` but for the last.
 
-    Up to `RUN` of them are sorted in memory; more are written to files in sorted runs, which are then merged range by
-    range: between two neighbours of the sample lie less than `PART` numbers of each run.
+    Up to `RUN` of them are sorted in memory; more are written to one file in sorted runs, which are then merged range
+    by range: between two neighbors of the sample lie less than `PART` numbers of each run.
     """
-    runs = list(_runs(blocks, scratch))
+    runs = _sort_runs(blocks, scratch)
     if len(runs) == 1:
         merged: Iterable[np.ndarray] = runs
     else:
@@ -34,9 +34,9 @@ def in_order(blocks: Iterable[np.ndarray], scratch: Scratch) -> Iterator[np.ndar
     return _evenly(merged)
 
 
-def _runs(blocks: Iterable[np.ndarray], scratch: Scratch) -> Iterator[np.ndarray]:
-    """Sorted, all but the last in files; one at least."""
-    buffer, filled = np.empty(RUN, np.int64), 0
+def _sort_runs(blocks: Iterable[np.ndarray], scratch: Scratch) -> list[np.ndarray]:
+    """Sorted runs of `RUN` numbers, in one file however many they are, and a last one in memory."""
+    buffer, filled, file = np.empty(RUN, np.int64), 0, scratch()
     for block in blocks:
         while len(block):
             taken = block[: RUN - filled]
@@ -44,10 +44,11 @@ def _runs(blocks: Iterable[np.ndarray], scratch: Scratch) -> Iterator[np.ndarray
             filled, block = filled + len(taken), block[len(taken) :]
             if filled == RUN:
                 buffer.sort()
-                yield written([buffer], np.int64, scratch())
+                file.write(buffer)
                 filled = 0
     buffer[:filled].sort()
-    yield buffer[:filled]
+    whole = written([], np.int64, file)
+    return [*(whole[start : start + RUN] for start in range(0, len(whole), RUN)), buffer[:filled]]
 
 
 def written(blocks: Iterable[np.ndarray], dtype: type, file: IO[bytes]) -> np.ndarray:

@@ -8,6 +8,7 @@ are one thing: looking up entries in the sets that are there.
 
 from fastdup_ray.features.files import (
     FeatureSet,
+    LostRowsError,
     check_digest,
     dimensions,
     entries_of_rows,
@@ -26,7 +27,7 @@ from fastdup_ray.features.files import (
     write_rows,
     write_shard,
 )
-from fastdup_ray.features.known import Found, earlier_sets, look_up, whole_shards
+from fastdup_ray.features.known import Found, earlier_sets, find_missing, look_up, whole_shards
 from fastdup_ray.features.merge import (
     merge,
     merge_range,
@@ -40,10 +41,12 @@ from fastdup_ray.features.merge import (
 __all__ = [
     "FeatureSet",
     "Found",
+    "LostRowsError",
     "check_digest",
     "dimensions",
     "earlier_sets",
     "entries_of_rows",
+    "find_missing",
     "load_binary",
     "load_binary_feature",
     "load_binary_features",

@@ -25,18 +25,73 @@ from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.tables import csv_blocks, encoded, mapped, read_csv, write_csv
 
-BLOCK = 65_536
-"""Rows that are copied at a time."""
+BLOCK = 16_384
+"""Rows that are copied at a time: 38 MB of 576 numbers each."""
 
 Names = pa.Array | pa.ChunkedArray
 """Paths and URIs as raw bytes, (n,)."""
 
 
 @dataclass(frozen=True)
-class FeatureSet:
-    """rows: (r, d) float32, mapped from its file. entries: `ENTRIES`. facts: fingerprint, d, list_sha256 and more."""
+class StoredRows:
+    """(r, d) float32 rows in a file that was checked, read when they are asked for.
 
-    rows: np.ndarray
+    Nothing stays open or mapped in between: of a work_dir with a hundred thousand shards, a process may have no more
+    than a thousand files open, and 65,530 mapped.
+
+    Args:
+        store: Where the file is.
+        name: Its name there.
+        path: The local copy of it that was checked. That of an object may be gone from the cache by the time it is
+            read; then it is got and checked again.
+        sha256: Its digest.
+        shape: Rows and numbers of a row.
+    """
+
+    store: Store
+    name: str
+    path: Path
+    sha256: str
+    shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, some: Any) -> np.ndarray:
+        """Read some rows, by any index that an array takes; raises `LostRowsError` where they are gone by now."""
+        if not len(self):
+            return np.empty(self.shape, np.float32)[some]
+        try:
+            return np.array(np.memmap(self._find(), "<f4", "r", shape=self.shape)[some])
+        except (ValueError, FileNotFoundError) as error:
+            raise LostRowsError(f"{self.path} is damaged: {error}.", self) from None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+    def _find(self) -> Path:
+        if self.path.exists():
+            return self.path
+        try:
+            check_digest(self.store, self.name, self.sha256)
+            return self.store.fetch(self.name)
+        except (FileNotFoundError, DamagedError) as error:
+            raise LostRowsError(str(error), self) from None
+
+
+class LostRowsError(DamagedError):
+    """Rows that were there when they were looked up, and are not when they are read. rows: those."""
+
+    def __init__(self, message: str, rows: StoredRows):
+        super().__init__(message)
+        self.rows = rows
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """rows: (r, d) float32, in their file. entries: `ENTRIES`. facts: fingerprint, d, list_sha256 and more."""
+
+    rows: StoredRows
     entries: pa.Table
     facts: dict[str, Any]
 
@@ -65,7 +120,8 @@ def open_shard(store: Store, stem: str) -> FeatureSet:
         for suffix, sha256 in facts["sha256"].items():
             check_digest(store, stem + suffix, sha256)
         entries = pa.table(facts.pop("entries"), ENTRIES)
-        return FeatureSet(_mapped(store.fetch(stem + ".dat"), facts["d"], entries), entries, facts)
+        rows = _stored(store, stem + ".dat", facts["sha256"][".dat"], facts["d"], entries)
+        return FeatureSet(rows, entries, facts)
     except (KeyError, TypeError, pa.ArrowInvalid):
         raise DamagedError(f"{stem}.json is not of this version of fastdup_ray.") from None
 
@@ -95,7 +151,8 @@ def _open_described(store: Store, files: PictureSet, description: str, manifest:
         for name in (features, manifest):
             check_digest(store, name, facts["sha256"][name])
         entries = pq.read_table(store.fetch(manifest), schema=ENTRIES)
-        return FeatureSet(_mapped(store.fetch(features), facts["d"], entries), entries, facts)
+        rows = _stored(store, features, facts["sha256"][features], facts["d"], entries)
+        return FeatureSet(rows, entries, facts)
     except FileNotFoundError as error:
         raise DamagedError(str(error)) from None
     except (KeyError, pa.ArrowInvalid):
@@ -179,7 +236,7 @@ def entries_of_rows(entries: pa.Table) -> pa.Table:
         return table
     sha256 = np.array(table["sha256"].to_pylist(), object)
     sha256[rows] = [frame_digest(digest, time) for digest, time in zip(sha256[rows], times, strict=True)]
-    return table.set_column(ENTRIES.get_field_index("sha256"), "sha256", pa.array(sha256, pa.string()))
+    return table.set_column(ENTRIES.get_field_index("sha256"), "sha256", pa.array(sha256, table["sha256"].type))
 
 
 def _entry_of_row(entries: pa.Table) -> pa.Array:
@@ -196,12 +253,14 @@ def _frames(entries: pa.Table) -> tuple[np.ndarray, list[int]]:
     return np.concatenate([np.empty(0, np.int64), *rows]), times
 
 
-def _mapped(path: Path, d: int, entries: pa.Table) -> np.ndarray:
+def _stored(store: Store, name: str, sha256: str, d: int, entries: pa.Table) -> StoredRows:
+    """The rows of entries in a file whose digest was checked."""
+    path = store.fetch(name)
     rows = pc.sum(entries["rows"]).as_py() or 0
     size, expected = path.stat().st_size, rows * d * 4
     if size != expected:
         raise DamagedError(f"{path} is damaged: {size} bytes where {rows} rows of {d} need {expected}.")
-    return np.memmap(path, "<f4", "r", shape=(rows, d)) if rows else np.empty((0, d), np.float32)
+    return StoredRows(store, name, path, sha256, (rows, d))
 
 
 def check_digest(store: Store, name: str, sha256: str) -> None:

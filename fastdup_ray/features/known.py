@@ -99,6 +99,13 @@ def look_up(manifest: Manifest, fresh: Iterable[FeatureSet], earlier: Iterable[F
     return Found(taken.select(ENTRIES.names), sets, taken["source"].fill_null(-1).to_numpy())
 
 
+def find_missing(manifest: Manifest, earlier: Iterable[FeatureSet], limits: Limits) -> np.ndarray:
+    """Return the offsets of the entries that `look_up` finds in no earlier set, without what is known of the others."""
+    known = [s.entries.filter(_lasting(s.entries, limits)).select(KEY) for s in earlier]
+    table = pa.concat_tables([ENTRIES.empty_table().select(KEY), *known])
+    return np.flatnonzero(_places(manifest.keys(), table).is_null().to_numpy())
+
+
 def _lasting(entries: pa.Table, limits: Limits) -> pa.ChunkedArray:
     width, height = (entries[name].cast(pa.int64()) for name in ("width", "height"))
     fits = pc.less_equal(pc.multiply(width, height), limits.max_pixels)
@@ -110,7 +117,7 @@ def _lasting(entries: pa.Table, limits: Limits) -> pa.ChunkedArray:
     same_good = pc.and_(pc.fill_null(fits, True), pc.fill_null(is_large, True))
     same_good = pc.and_(same_good, pc.is_in(entries["fps"], pa.array([limits.video_fps, None], pa.float64())))
     same_good = pc.and_(same_good, pc.less_equal(entries["rows"], limits.max_frames))
-    decoders = pa.array([heif_decoder(), video_decoder(), None], pa.string())
+    decoders = pa.array([heif_decoder(), video_decoder(), None], entries.schema.field("decoder").type)
     return pc.if_else(pc.equal(code, ""), pc.and_(same_good, pc.is_in(entries["decoder"], decoders)), same_bad)
 
 

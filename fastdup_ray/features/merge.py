@@ -121,7 +121,7 @@ def _uris(store: Store, stems: list[str], entries: pa.Table) -> Names:
 
 
 def row_blocks(found: Found) -> Iterator[np.ndarray]:
-    """The rows of all good entries in order, (r, d) float32 each, no copy."""
+    """The rows of all good entries in order, (r, d) float32 each; raises `LostRowsError`."""
     rows = found.entries["rows"].to_numpy()
     good = np.flatnonzero(rows)
     if len(good) == 0:

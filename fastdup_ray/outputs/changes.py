@@ -70,7 +70,7 @@ def _found(store: Store, files: dict[str, str]) -> Found:
     names = read_csv(store.fetch(files[layout.FEATURES_CSV]), layout.FEATURES_HEADER)["filename"]
     names = names.cast(pa.large_binary()).combine_chunks()
     images = pq.read_table(store.fetch(files[layout.IMAGES]), columns=["sha256", "mtime_or_etag"])
-    contents = pc.coalesce(images["sha256"], images["mtime_or_etag"]).cast(pa.string()).combine_chunks()
+    contents = pc.coalesce(images["sha256"], images["mtime_or_etag"]).cast(pa.large_string()).combine_chunks()
     pairs = read_csv(store.fetch(files[layout.SIMILARITY_CSV]), layout.PAIRS_HEADER)
     ends = [pc.index_in(pairs[side].cast(pa.large_binary()), names).to_numpy() for side in ("from", "to")]
     values = pairs["distance"].cast(pa.string()).cast(pa.float64()).to_numpy()

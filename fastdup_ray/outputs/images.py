@@ -80,9 +80,9 @@ def _rows_with(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _beginnings_of(digests: pa.Array) -> np.ndarray:
-    text = digests.cast(pa.binary()).fill_null(b"")
-    padded = pc.binary_join_element_wise(text, pa.scalar(bytes(BEGINNING)), pa.scalar(b""))
-    cut = pc.binary_slice(padded, 0, BEGINNING)
+    text = digests.cast(pa.large_binary()).fill_null(b"")
+    end, nothing = (pa.scalar(value, pa.large_binary()) for value in (bytes(BEGINNING), b""))
+    cut = pc.binary_slice(pc.binary_join_element_wise(text, end, nothing), 0, BEGINNING)
     return np.frombuffer(cut.buffers()[2], np.uint64, len(cut))
 
 
@@ -97,14 +97,14 @@ def map_images(store: Store, features_file: str, files: PictureSet) -> Images:
 def _described(manifest: Path) -> Iterator[pa.Table]:
     """Columns that an earlier version did not have are null."""
     for batch in pq.ParquetFile(manifest, pre_buffer=False).iter_batches(ROWS):
-        tables = pa.Table.from_batches([batch]), ENTRIES.empty_table()
-        entries = pa.concat_tables(tables, promote_options="default").select(ENTRIES.names)
-        yield entries_of_rows(entries.cast(ENTRIES))
+        there = {name: batch[name] for name in batch.schema.names}
+        columns = [there.get(field.name, pa.nulls(len(batch), field.type)).cast(field.type) for field in ENTRIES]
+        yield entries_of_rows(pa.table(columns, ENTRIES))
 
 
 def _unknown(names: pa.Array) -> Iterator[pa.Table]:
     """Of features of one's own, of which nothing but the names is known."""
     for start in range(0, len(names), ROWS):
-        uris = printable_column(names[start : start + ROWS]).cast(pa.string())
+        uris = printable_column(names[start : start + ROWS])
         nulls = {field.name: pa.nulls(len(uris), field.type) for field in ENTRIES}
         yield pa.table(nulls | {"uri": uris}, ENTRIES)
