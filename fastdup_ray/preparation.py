@@ -7,11 +7,12 @@ import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import ConfigError, InputError, WorkDirError
+from fastdup_ray.errors import BadImageError, ConfigError, InputError, WorkDirError
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, fingerprint
 from fastdup_ray.extract.turns import turns_of
-from fastdup_ray.inputs import list_images
+from fastdup_ray.inputs import list_images, opened
 from fastdup_ray.manifest import Manifest
+from fastdup_ray.records import ImageRef
 from fastdup_ray.storage import Store
 from fastdup_ray.version import __version__
 
@@ -20,12 +21,26 @@ LARGEST_SHARD = 64 * BATCH
 
 
 def listed(config: RunConfig) -> Manifest:
-    """The whole list; raises `InputError` where it is empty."""
+    """Return the whole list; raises `InputError` where it is empty, or nothing in it exists."""
     manifest = Manifest.of(list_images(config))
+    inputs = ", ".join(map(repr, config.inputs))
     if len(manifest) == 0:
-        inputs = ", ".join(map(repr, config.inputs))
-        raise InputError(f"No pictures in {inputs}; name a folder or a list that has some.")
+        raise InputError(f"No images in {inputs}; name a folder or a list that has some.")
+    if manifest.is_all_missing():
+        (first,) = manifest.refs([0])
+        raise InputError(
+            f"None of the {len(manifest):,} files in {inputs} can be read, such as {first.uri!r} ({_reason(first)}); "
+            "relative paths in a list start at the current folder."
+        )
     return manifest
+
+
+def _reason(ref: ImageRef) -> str:
+    try:
+        with opened(ref):
+            return "it has just appeared"
+    except BadImageError as error:
+        return error.message
 
 
 def asked_range(config: RunConfig, manifest: Manifest) -> tuple[int, int]:

@@ -34,7 +34,10 @@ def check_inputs(config: RunConfig) -> None:
             if not s3.is_file(location):
                 s3_listing.check_listing(location)
         elif not os.path.exists(location) and not stat(os.path.abspath(location)).mtime_or_etag:
-            raise InputError(f"Input {location!r} does not exist; name a folder, a picture or a list file.")
+            raise InputError(f"Input {location!r} does not exist; name a folder, an image or a list file.")
+    for location in config.reference:
+        if listfile.is_pipe(location):
+            raise InputError(f"Reference {location!r} is a pipe, which can be read only once: save the list as a file.")
 
 
 def _listed(location: str, work_dir: str, patterns: Patterns) -> Iterator[ImageRef]:
@@ -48,8 +51,12 @@ def _listed(location: str, work_dir: str, patterns: Patterns) -> Iterator[ImageR
         yield from (ref for ref in archive.listed(uri) if patterns.keep(ref.uri))
     elif inventory.is_inventory(uri):
         yield from bucket.in_inventory(uri, work_dir, patterns)
-    elif (remote or os.path.exists(location)) and not is_video_name(uri) and listfile.is_list(location):
-        yield from (ref for ref in listfile.read(location) if patterns.keep(ref.uri))
+    elif (remote or os.path.exists(location)) and not is_video_name(uri):
+        with listfile.open_list(location) as listed:
+            if listed is not None:
+                yield from (ref for ref in listed.entries() if patterns.keep(ref.uri))
+            elif patterns.keep(uri):
+                yield stat(uri)
     elif patterns.keep(uri):
         yield stat(uri)
 

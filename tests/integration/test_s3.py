@@ -197,6 +197,14 @@ def test_a_list_names_objects_be_it_a_file_or_an_object(bucket, tmp_path, place)
     assert bad_of(result) == {bucket.uri("gone.jpg"): "MISSING"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_list_of_objects_is_written_in_any_way(bucket, encoding):
+    uris = [bucket.put(f"{seed}, née.jpg", picture(seed)) for seed in range(2)]
+    for rows in (["label;URL", *(f"x;{uri}" for uri in uris)], [f'"{uri}"' for uri in uris], [f"{u} " for u in uris]):
+        assert listed(bucket.put("list.csv", "\r\n".join(rows).encode(encoding))) == uris
+    assert listed(bucket.put("list", "\0".join(uris).replace("s3:", "s3a:").encode())) == uris
+
+
 def test_members_of_an_archive_in_a_bucket_are_read(bucket):
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
