@@ -25,6 +25,7 @@ from fastdup_ray.neighbors.choice import is_partitioned, memory_to_reserve
 from fastdup_ray.neighbors.cost import check_fits
 from fastdup_ray.neighbors.partitioned.run import search_partitioned
 from fastdup_ray.neighbors.stored import StoredNeighbors
+from fastdup_ray.outputs.bad_list import few_reasons
 from fastdup_ray.outputs.changes import put_earlier_aside
 from fastdup_ray.preparation import (
     asked_range,
@@ -123,7 +124,8 @@ class _Run:
             for done in {files, TURNED}:
                 store.remove(done.of(layout.SHARDS))
         if summary["counts"]["images"] == 0:
-            reasons = f"{files.of(layout.BAD_CSV)} in {store.location!r} has the reasons"
+            reasons = "; ".join(few_reasons(store, files, summary["counts"]["bad"]))
+            reasons = reasons or f"{files.of(layout.BAD_CSV)} in {store.location!r} has the reasons"
             raise InputError(f"No good image among {summary['counts']['entries']:,}: {reasons}.")
         return summary
 
