@@ -9,6 +9,7 @@ from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError
 from fastdup_ray.estimate import Estimate, estimate
+from fastdup_ray.inputs import skipped_text
 from fastdup_ray.outputs.bad_list import few_reasons
 from fastdup_ray.pipeline import deduplicate
 from fastdup_ray.result import RunResult
@@ -49,7 +50,8 @@ def run_and_tell(config: RunConfig) -> RunResult | None:
             tell("failed", error=str(error), exit_code=error.exit_code)
         raise
     if config.log_format == "json":
-        facts = {name: result.summary[name] for name in ("counts", "changes", "read") if name in result.summary}
+        names = [name for name in ("counts", "changes", "read", "skipped") if name in result.summary]
+        facts = {name: result.summary[name] for name in names}
         tell("done", work_dir=result.work_dir, **facts)
     else:
         _tell(result, config)
@@ -69,6 +71,8 @@ def _tell(result: RunResult, config: RunConfig) -> None:
     if (config.min_offset, config.max_offset) == (None, None) or config.run_mode != 1:  # ranges have lists of their own
         for reason in few_reasons(open_store(where), result.files, counts["bad"]):
             print(f"  {reason}")
+    if skipped := skipped_text(result.summary.get("skipped", {})):
+        print(f"{skipped}.")
     if config.run_mode == 1:
         print(f"Features are in {where}")
         return

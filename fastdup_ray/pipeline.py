@@ -14,7 +14,7 @@ from fastdup_ray.errors import FastdupError, InputError, WorkDirError
 from fastdup_ray.executors import Executor, make_executor
 from fastdup_ray.extract.turns import turns_of
 from fastdup_ray.features import look_up, open_complete
-from fastdup_ray.inputs import check_inputs
+from fastdup_ray.inputs import SkippedFiles, check_inputs
 from fastdup_ray.invariant import check_invariant, write_invariant
 from fastdup_ray.labels import check_labels
 from fastdup_ray.layout import INDEXED, SCORED, TURNED
@@ -32,6 +32,7 @@ from fastdup_ray.preparation import (
     list_facts,
     listed,
     model_facts,
+    refuse_foreign_shards,
     refuse_other_pictures,
     turned_facts,
 )
@@ -104,6 +105,7 @@ class _Run:
             self.store, self._features_file = open_file(config.work_dir, layout.FEATURES)
         self.files = SCORED if config.run_mode in (3, 4) else INDEXED
         self.model = model_facts(config) if config.run_mode in (0, 1, 3) else {}
+        self._skipped = SkippedFiles()
         self._cost: dict[str, Any] = {"read": 0, "seconds": {}, "cpu_seconds": 0.0}
 
     def by_mode(self) -> dict[str, Any]:
@@ -116,6 +118,7 @@ class _Run:
             with store.lock(layout.LOCK, shared=True):
                 return self._features_of_range()
         with store.lock(layout.LOCK):
+            refuse_foreign_shards(store)
             store.remove_leftovers()
             if config.incremental and files is INDEXED and config.run_mode != 1:
                 put_earlier_aside(store.location)
@@ -184,7 +187,7 @@ class _Run:
     def _started(self) -> Iterator[tuple[Manifest, Executor]]:
         """The whole list, and who works on it. Ray takes seconds to start: it does while the input is listed."""
         with ThreadPoolExecutor(1) as side:
-            listing = side.submit(listed, self.config)
+            listing = side.submit(listed, self.config, self._skipped)
             if listing in wait([listing], LISTING_FIRST).done:
                 listing.result()
             with make_executor(self.config, self.store.location) as executor:
@@ -209,7 +212,7 @@ class _Run:
         with self._timed("features", executor):
             made = make_features(config, self.store, executor, Wanted(manifest, facts, self.files, part))
         self._cost |= {"read": made.read, "cpu_seconds": made.cpu_seconds}
-        return facts | {"counts": made.counts} | self._cost
+        return facts | {"counts": made.counts, "skipped": self._skipped.counts()} | self._cost
 
     def _make_turned(self, manifest: Manifest, executor: Executor) -> dict[str, Any]:
         """The features of the turns of the manifest's pictures; returns the facts of them."""

@@ -20,6 +20,7 @@ from fastdup_ray.errors import BadImageError, InputError
 from fastdup_ray.inputs import archive
 from fastdup_ray.inputs.list_format import HEAD, ListFormat, detect_format, is_comment, is_text, refuse_other_format
 from fastdup_ray.inputs.s3_listing import LISTERS
+from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.sources import opened, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name
 from fastdup_ray.records import ImageRef
@@ -47,15 +48,15 @@ class ListFile:
     def __init__(self, path: str, file: BinaryIO):
         self._path, self._file = path, file
 
-    def entries(self) -> Iterator[ImageRef]:
-        """The entries of the list, in its order; an archive stands for what is in it."""
+    def entries(self, skipped: SkippedFiles) -> Iterator[ImageRef]:
+        """The entries of the list, in its order; an archive stands for what is in it, where others are counted."""
         with ThreadPoolExecutor(LISTERS) as pool:
             names = self._names(pool)
             while some := list(islice(names, _AT_ONCE)):
                 refs = pool.map(_object, some) if any(map(is_s3, some)) else [None] * len(some)
                 for name, ref in zip(some, refs, strict=True):
                     if is_archive_name(name):
-                        yield from archive.listed(name)
+                        yield from archive.listed(name, skipped)
                     else:
                         yield ref or stat(name)
 
