@@ -15,7 +15,7 @@ import tarfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,7 +32,10 @@ MAX_MEMBER = 1 << 30
 """Bytes that a member may have: it is held in memory as a whole."""
 
 MAX_RATIO = 200
-"""A compressed tar may unpack to so many times its size, and `MAX_MEMBER` beyond that: pictures hardly shrink."""
+"""A compressed archive may unpack to so many times its size, and `MAX_MEMBER` beyond that: images hardly shrink."""
+
+_ZIP_HEADER = 30
+"""Bytes of the header before each file of a zip, without its name."""
 
 _OPEN_STREAMS = 8
 
@@ -191,9 +194,28 @@ def _zip_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int, int
         raise BadImageError(code, f"the archive's list of files, at its end, is missing or broken: {error}") from None
     except Exception as error:  # whatever zipfile raises on broken lists
         raise BadImageError(ErrorCode.CORRUPT, f"the archive's list of files is broken: {error}") from None
+    _refuse_bomb(infos, size)
     for info in infos:
         if not info.is_dir() and not stat_module.S_ISLNK(info.external_attr >> 16):
             yield info.filename, info.file_size, info.header_offset, info.compress_size, info.CRC
+
+
+def _refuse_bomb(infos: Sequence[zipfile.ZipInfo], size: int) -> None:
+    """Raise `BadImageError` where the files of a zip share bytes, or unpack to more than `size` bytes can mean.
+
+    Files that overlap are how a small zip unpacks to any size: D. Fifield, A better zip bomb, WOOT 2019.
+    """
+    end, limit = 0, MAX_MEMBER + MAX_RATIO * size
+    for info in sorted(infos, key=lambda info: info.header_offset):
+        if info.header_offset < end:
+            raise BadImageError(ErrorCode.CORRUPT, f"the archive is broken: its files overlap at byte {end}")
+        end = info.header_offset + _ZIP_HEADER + info.compress_size  # at least: names and more come on top
+    if sum(info.file_size for info in infos) > limit:
+        raise _unpacks_to_more(limit)
+
+
+def _unpacks_to_more(limit: int) -> BadImageError:
+    return BadImageError(ErrorCode.TOO_LARGE, f"the archive unpacks to more than {limit:,} bytes")
 
 
 class _Counted(io.RawIOBase):
@@ -219,7 +241,7 @@ class _Counted(io.RawIOBase):
 
     def _check(self, place: int | None = None) -> None:
         if (self.tell() if place is None else place) > self._limit:
-            raise BadImageError(ErrorCode.TOO_LARGE, f"the archive unpacks to more than {self._limit:,} bytes")
+            raise _unpacks_to_more(self._limit)
 
 
 # --- a member ---------------------------------------------------------------------------------------------------------
@@ -298,8 +320,8 @@ atexit.register(_streams.close)
 def _from_zip(file: BinaryIO, archive: ImageRef, size: int, start: int, packed: int, checksum: int) -> bytes:
     """By the local header: zipfile would read the whole index again, and unpacks some methods without any bound."""
     file.seek(start)
-    header = file.read(30)
-    if len(header) < 30 or not header.startswith(b"PK\x03\x04"):
+    header = file.read(_ZIP_HEADER)
+    if len(header) < _ZIP_HEADER or not header.startswith(b"PK\x03\x04"):
         raise BadImageError(ErrorCode.CORRUPT, "the archive is broken: no file begins where its list says")
     flags, method, name, extra = (int.from_bytes(header[i : i + 2], "little") for i in (6, 8, 26, 28))
     if flags & 1:
@@ -309,7 +331,7 @@ def _from_zip(file: BinaryIO, archive: ImageRef, size: int, start: int, packed: 
         raise BadImageError(ErrorCode.UNSUPPORTED, f"it is packed by {how}; stored and deflated files can be read")
     if packed > MAX_MEMBER:
         raise BadImageError(ErrorCode.TOO_LARGE, f"{packed:,} packed bytes; {MAX_MEMBER:,} are possible")
-    file.seek(start + 30 + name + extra)
+    file.seek(start + _ZIP_HEADER + name + extra)
     data = file.read(packed)
     if len(data) < packed:
         raise BadImageError(ErrorCode.TRUNCATED, "the archive ends in the midst of this file")

@@ -247,6 +247,42 @@ def test_an_encrypted_zip_is_not_supported(tmp_path):
     assert reason(ref) == ("UNSUPPORTED", "it is encrypted")
 
 
+def zip_of_one_file_many_times(path: Path, count: int, size: int, shift: int = 0) -> None:
+    """A zip whose list has `count` entries for the bytes of its only file; each begins `shift` bytes later."""
+    pack(path, {"bomb.jpg": bytes(size)})
+    with zipfile.ZipFile(path) as packed:
+        info, data = packed.infolist()[0], path.read_bytes()[: packed.start_dir]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.fp.write(data)
+        packed.start_dir = packed.fp.tell()
+        for number in range(count):
+            entry = zipfile.ZipInfo(f"{number}.jpg")
+            entry.compress_type, entry.CRC = info.compress_type, info.CRC
+            entry.file_size, entry.compress_size = info.file_size, info.compress_size
+            entry.header_offset = number * shift
+            packed.filelist.append(entry)
+        packed._didModify = True
+
+
+@pytest.mark.parametrize("shift", [0, 40])
+def test_a_zip_whose_files_overlap_is_refused_before_any_is_unpacked(tmp_path, shift):
+    zip_of_one_file_many_times(tmp_path / "a.zip", 300, 20 << 20, shift)
+    refs = listed(tmp_path / "a.zip")
+    assert [ref.uri for ref in refs] == [str(tmp_path / "a.zip")]
+    with pytest.raises(BadImageError) as caught:
+        read(refs[0])
+    assert caught.value.code == "CORRUPT"
+
+
+def test_a_zip_that_unpacks_to_too_much_in_all_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_MEMBER", 1 << 20)
+    pack(tmp_path / "a.zip", {f"{number}.jpg": bytes(1 << 20) for number in range(3)})
+    (ref,) = listed(tmp_path / "a.zip")
+    with pytest.raises(BadImageError) as caught:
+        read(ref)
+    assert caught.value.code == "TOO_LARGE"
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_zip_packed_in_another_way_is_not_supported(tmp_path, method):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as packed:
