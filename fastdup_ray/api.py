@@ -9,8 +9,11 @@ from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError
 from fastdup_ray.estimate import Estimate, estimate
+from fastdup_ray.inputs import skipped_text
+from fastdup_ray.outputs.bad_list import few_reasons
 from fastdup_ray.pipeline import deduplicate
 from fastdup_ray.result import RunResult
+from fastdup_ray.storage import open_store
 from fastdup_ray.telling import log_as_asked, tell
 from fastdup_ray.version import __version__
 
@@ -47,7 +50,8 @@ def run_and_tell(config: RunConfig) -> RunResult | None:
             tell("failed", error=str(error), exit_code=error.exit_code)
         raise
     if config.log_format == "json":
-        facts = {name: result.summary[name] for name in ("counts", "changes", "read") if name in result.summary}
+        names = [name for name in ("counts", "changes", "read", "skipped") if name in result.summary]
+        facts = {name: result.summary[name] for name in names}
         tell("done", work_dir=result.work_dir, **facts)
     else:
         _tell(result, config)
@@ -64,6 +68,11 @@ def _tell_estimate(found: Estimate, config: RunConfig) -> None:
 def _tell(result: RunResult, config: RunConfig) -> None:
     counts, where = result.counts, result.work_dir
     print(f"{counts['images']:,} good and {counts['bad']:,} bad images ({result.summary['read']:,} read in this run).")
+    if (config.min_offset, config.max_offset) == (None, None) or config.run_mode != 1:  # ranges have lists of their own
+        for reason in few_reasons(open_store(where), result.files, counts["bad"]):
+            print(f"  {reason}")
+    if skipped := skipped_text(result.summary.get("skipped", {})):
+        print(f"{skipped}.")
     if config.run_mode == 1:
         print(f"Features are in {where}")
         return

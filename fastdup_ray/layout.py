@@ -115,6 +115,47 @@ OUTLIERS_HTML = "outliers.html"
 COMPONENTS_HTML = "components.html"
 
 
+_OUTPUTS = frozenset(
+    [
+        *(FEATURES, FEATURES_CSV, BAD_CSV, BAD_CSV_TWIN, SIMILARITY_CSV, OUTLIERS_CSV, FAISS_INDEX),
+        *(
+            COMPONENTS_INFO_CSV,
+            COMPONENTS_CSV,
+            MANIFEST,
+            IMAGES,
+            SIMILARITY,
+            COMPONENTS,
+            CONFIG,
+            SUMMARY,
+            REPORT,
+            EXACT_COPIES_CSV,
+        ),
+        *(LABEL_CONFLICTS_CSV, CHANGES_CSV, INVARIANT_CSV, TRAIN_SIMILARITY_CSV, TRAIN_SIMILARITY, LEAKAGE_CSV),
+        *(PLAN_CSV, DUPLICATES_HTML, OUTLIERS_HTML, COMPONENTS_HTML, "fiftyone.json", "keep.txt", "drop.txt"),
+    ]
+)
+
+
+def is_output(name: str) -> bool:
+    """Whether `name`, from the work_dir on, is a file, or the folder of shards, that runs and commands write."""
+    for files in (*SETS, TURNED):
+        own = name.removeprefix(files.prefix)
+        if own in _OUTPUTS or own.split("/")[0] == SHARDS:
+            return True
+    return range_of(name) is not None
+
+
+_IN_SHARDS = {
+    path.split("/")[1] for path in (EARLIER, MERGED, MERGED_MANIFEST, PARTITIONS, SEARCH, NEIGHBORS, earlier(""))
+}
+
+
+def is_in_shards(name: str) -> bool:
+    """Whether `name`, from the work_dir on, is a file that runs write into a folder of shards."""
+    own = name.split("/")[1]
+    return own in _IN_SHARDS or own.startswith(".") or range_of(own) is not None
+
+
 _RANGE = re.compile(r"features-(\d{12,})-(\d{12,})\b[^/]*")
 
 

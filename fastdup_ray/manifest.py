@@ -7,6 +7,7 @@ from itertools import islice
 from os import fsdecode, fsencode
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fastdup_ray.records import Entry, ImageRef, Shard
 from fastdup_ray.sealed import printable
@@ -83,6 +84,10 @@ class Manifest:
     def refs(self, offsets: Sequence[int]) -> list[ImageRef]:
         rows = self._table.take(pa.array(offsets, pa.int64()))
         return [ImageRef(fsdecode(row["uri"]), row["size"], row["mtime_or_etag"]) for row in rows.to_pylist()]
+
+    def is_all_missing(self) -> bool:
+        """Whether no entry could be looked at when it was listed: nothing is there, or nothing may be seen."""
+        return pc.all(pc.equal(self._table["mtime_or_etag"], "")).as_py()
 
     def uris(self) -> pa.ChunkedArray:
         """As raw bytes, (n,)."""

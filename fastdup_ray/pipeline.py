@@ -14,7 +14,7 @@ from fastdup_ray.errors import FastdupError, InputError, WorkDirError
 from fastdup_ray.executors import Executor, make_executor
 from fastdup_ray.extract.turns import turns_of
 from fastdup_ray.features import look_up, open_complete
-from fastdup_ray.inputs import check_inputs
+from fastdup_ray.inputs import SkippedFiles, check_inputs
 from fastdup_ray.invariant import check_invariant, write_invariant
 from fastdup_ray.labels import check_labels
 from fastdup_ray.layout import INDEXED, SCORED, TURNED
@@ -25,12 +25,14 @@ from fastdup_ray.neighbors.choice import is_partitioned, memory_to_reserve
 from fastdup_ray.neighbors.cost import check_fits
 from fastdup_ray.neighbors.partitioned.run import search_partitioned
 from fastdup_ray.neighbors.stored import StoredNeighbors
+from fastdup_ray.outputs.bad_list import few_reasons
 from fastdup_ray.outputs.changes import put_earlier_aside
 from fastdup_ray.preparation import (
     asked_range,
     list_facts,
     listed,
     model_facts,
+    refuse_foreign_shards,
     refuse_other_pictures,
     turned_facts,
 )
@@ -103,6 +105,7 @@ class _Run:
             self.store, self._features_file = open_file(config.work_dir, layout.FEATURES)
         self.files = SCORED if config.run_mode in (3, 4) else INDEXED
         self.model = model_facts(config) if config.run_mode in (0, 1, 3) else {}
+        self._skipped = SkippedFiles()
         self._cost: dict[str, Any] = {"read": 0, "seconds": {}, "cpu_seconds": 0.0}
 
     def by_mode(self) -> dict[str, Any]:
@@ -115,6 +118,7 @@ class _Run:
             with store.lock(layout.LOCK, shared=True):
                 return self._features_of_range()
         with store.lock(layout.LOCK):
+            refuse_foreign_shards(store)
             store.remove_leftovers()
             if config.incremental and files is INDEXED and config.run_mode != 1:
                 put_earlier_aside(store.location)
@@ -123,7 +127,8 @@ class _Run:
             for done in {files, TURNED}:
                 store.remove(done.of(layout.SHARDS))
         if summary["counts"]["images"] == 0:
-            reasons = f"{files.of(layout.BAD_CSV)} in {store.location!r} has the reasons"
+            reasons = "; ".join(few_reasons(store, files, summary["counts"]["bad"]))
+            reasons = reasons or f"{files.of(layout.BAD_CSV)} in {store.location!r} has the reasons"
             raise InputError(f"No good image among {summary['counts']['entries']:,}: {reasons}.")
         return summary
 
@@ -182,7 +187,7 @@ class _Run:
     def _started(self) -> Iterator[tuple[Manifest, Executor]]:
         """The whole list, and who works on it. Ray takes seconds to start: it does while the input is listed."""
         with ThreadPoolExecutor(1) as side:
-            listing = side.submit(listed, self.config)
+            listing = side.submit(listed, self.config, self._skipped)
             if listing in wait([listing], LISTING_FIRST).done:
                 listing.result()
             with make_executor(self.config, self.store.location) as executor:
@@ -207,7 +212,7 @@ class _Run:
         with self._timed("features", executor):
             made = make_features(config, self.store, executor, Wanted(manifest, facts, self.files, part))
         self._cost |= {"read": made.read, "cpu_seconds": made.cpu_seconds}
-        return facts | {"counts": made.counts} | self._cost
+        return facts | {"counts": made.counts, "skipped": self._skipped.counts()} | self._cost
 
     def _make_turned(self, manifest: Manifest, executor: Executor) -> dict[str, Any]:
         """The features of the turns of the manifest's pictures; returns the facts of them."""

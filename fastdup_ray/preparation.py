@@ -7,11 +7,12 @@ import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import ConfigError, InputError, WorkDirError
+from fastdup_ray.errors import BadImageError, ConfigError, InputError, WorkDirError
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, fingerprint
 from fastdup_ray.extract.turns import turns_of
-from fastdup_ray.inputs import list_images
+from fastdup_ray.inputs import SkippedFiles, list_images, opened, skipped_text
 from fastdup_ray.manifest import Manifest
+from fastdup_ray.records import ImageRef
 from fastdup_ray.storage import Store
 from fastdup_ray.version import __version__
 
@@ -19,13 +20,34 @@ SHARDS_PER_ACTOR = 8
 LARGEST_SHARD = 64 * BATCH
 
 
-def listed(config: RunConfig) -> Manifest:
-    """The whole list; raises `InputError` where it is empty."""
-    manifest = Manifest.of(list_images(config))
+def listed(config: RunConfig, skipped: SkippedFiles | None = None) -> Manifest:
+    """Return the whole list; raises `InputError` where it is empty, or nothing in it exists.
+
+    skipped: counts the files that are left out because of their suffix.
+    """
+    skipped = skipped or SkippedFiles()
+    manifest = Manifest.of(list_images(config, skipped))
+    inputs = ", ".join(map(repr, config.inputs))
     if len(manifest) == 0:
-        inputs = ", ".join(map(repr, config.inputs))
-        raise InputError(f"No pictures in {inputs}; name a folder or a list that has some.")
+        told = skipped_text(skipped.counts())
+        raise InputError(
+            f"No images in {inputs}" + (f": {told}." if told else "; name a folder or a list that has some.")
+        )
+    if manifest.is_all_missing():
+        (first,) = manifest.refs([0])
+        raise InputError(
+            f"None of the {len(manifest):,} files in {inputs} can be read, such as {first.uri!r} ({_reason(first)}); "
+            "relative paths in a list start at the current folder."
+        )
     return manifest
+
+
+def _reason(ref: ImageRef) -> str:
+    try:
+        with opened(ref):
+            return "it has just appeared"
+    except BadImageError as error:
+        return error.message
 
 
 def asked_range(config: RunConfig, manifest: Manifest) -> tuple[int, int]:
@@ -38,6 +60,17 @@ def asked_range(config: RunConfig, manifest: Manifest) -> tuple[int, int]:
         if value is not None and not least <= value <= most:
             raise ConfigError(f"{name}={value} is outside of the list of {n} entries: {least} to {most} is possible.")
     return config.min_offset or 0, config.max_offset or n
+
+
+def refuse_foreign_shards(store: Store) -> None:
+    """Raise `WorkDirError` where a folder that a run takes away at its end has files that no run wrote."""
+    for files in (*layout.SETS, layout.TURNED):
+        folder = files.of(layout.SHARDS)
+        if foreign := next((name for name in store.names(folder) if not layout.is_in_shards(name)), None):
+            raise WorkDirError(
+                f"{store.location!r} has a folder {folder!r} of your own (with {foreign!r}), where runs keep files "
+                "that they remove: rename it, or name another work_dir."
+            )
 
 
 def refuse_other_pictures(config: RunConfig, store: Store, manifest: Manifest) -> None:

@@ -12,7 +12,13 @@ from fastdup_ray.executors import Place, Result, cores, metrics
 from fastdup_ray.executors.crew import Crew
 from fastdup_ray.executors.index_actor import IndexActor, done, tried
 from fastdup_ray.executors.placement import Placement, place_extractors, place_index, place_tasks
-from fastdup_ray.executors.ray_cluster import connect_or_start, may_grow, present_nodes, refuse_unshared
+from fastdup_ray.executors.ray_cluster import (
+    check_resources,
+    connect_or_start,
+    may_grow,
+    present_nodes,
+    refuse_unshared,
+)
 from fastdup_ray.executors.tasks import mapped
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.records import Shard, ShardReceipt
@@ -35,6 +41,7 @@ class RayExecutor:
             self._own_ray = True
             connect_or_start(cores(self._config), verbose=self._config.verbose)
         try:
+            check_resources(memory=self._config.run_mode in (0, 2))
             refuse_unshared(self._work_dir)
             self._placement()
         except BaseException:

@@ -20,6 +20,8 @@ from fastdup_ray.executors.answers import last_line, result
 from fastdup_ray.executors.placement import Node
 from fastdup_ray.storage import open_store
 
+log = logging.getLogger(__name__)
+
 OBJECT_STORE_BYTES = 256 << 20
 """Of a Ray of our own. Pictures and features never pass through it; the neighbours of 10 million images do."""
 
@@ -104,6 +106,24 @@ def present_nodes() -> list[Node]:
 def may_grow() -> bool:
     """Whether an autoscaler adds nodes for what waits; how many, and what they have, Ray does not tell beforehand."""
     return any(node["Labels"].get(_OF_AUTOSCALER) for node in ray.nodes() if node["Alive"])
+
+
+def check_resources(*, memory: bool) -> None:
+    """Raise `WorkerError` where no node has CPUs to give away; where nodes may come, say what is awaited.
+
+    memory: the same of memory.
+    """
+    present = present_nodes()
+    if any(node.memory or not memory for node in present):
+        return
+    lacking, flag = ("memory", "--memory") if present else ("CPUs", "--num-cpus")
+    if may_grow():
+        log.warning("No node of this Ray has %s yet; waiting for its autoscaler to add one.", lacking)
+        return
+    raise WorkerError(
+        f"No node of this Ray has {lacking} to give away: start it with some (ray start {flag}=…, or the same keyword "
+        "of ray.init), add a node that has, or work without Ray (executor=inline)."
+    )
 
 
 def refuse_unshared(work_dir: str) -> None:

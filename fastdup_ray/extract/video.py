@@ -1,5 +1,6 @@
 """From a video to pictures of it: frames at regular times."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -121,7 +122,7 @@ class _Reading:
         """Begin and end in milliseconds, and the frame, in the order in which they are shown."""
         from av.error import InvalidDataError
 
-        good, begin, stop = False, 0.0, 0.0
+        good, empty, begin, stop = False, True, 0.0, 0.0
         packets = self._container.demux()
         for packet in packets:
             if packet.pts is not None:
@@ -129,6 +130,7 @@ class _Reading:
                 self._end = max(self._end, float(end) - (self._container.start_time or 0) / 1e6)
             if packet.stream is not self._stream:
                 continue
+            empty &= packet.size == 0
             try:
                 decoded = packet.decode()
                 damaged = packet.is_corrupt
@@ -146,7 +148,8 @@ class _Reading:
                 code = ErrorCode.CORRUPT if more else ErrorCode.TRUNCATED
                 raise BadImageError(code, f"the video is damaged at {stop / 1000:.3f} seconds")
         if not good:
-            raise BadImageError(ErrorCode.CORRUPT, "no frame of it can be decoded")
+            reason = "the video track has no frames" if empty else "no frame of it can be decoded"
+            raise BadImageError(ErrorCode.CORRUPT, reason)
 
     def _times(self, frame: Any, begin: float, stop: float) -> tuple[float, float]:
         unit = float(frame.time_base or self._stream.time_base) * 1000
@@ -182,11 +185,12 @@ def _opened(file: BinaryIO, limits: Limits) -> Iterator[_Reading]:
         raise BadImageError(ErrorCode.UNSUPPORTED, "a video: to read it, pip install 'fastdup-ray[video]'")
     import av
 
+    container = None
     try:
         with av.open(file, options={"format_whitelist": _FORMATS}) as container:
             stream = container.streams.best("video")
-            if stream is None:
-                raise BadImageError(ErrorCode.NOT_AN_IMAGE, "this has sound, and no video")
+            if stream is None or _is_cover(stream):
+                raise BadImageError(ErrorCode.NOT_AN_IMAGE, _without_video(container))
             stream.codec_context.thread_count = 1
             check_size((stream.width, stream.height), limits)
             yield _Reading(container, stream, limits)
@@ -195,29 +199,69 @@ def _opened(file: BinaryIO, limits: Limits) -> Iterator[_Reading]:
     except MemoryError:
         raise BadImageError(ErrorCode.OUT_OF_MEMORY, "decoding it takes more memory than an actor may use") from None
     except av.error.FFmpegError as error:
-        if _is_cut(file):
-            raise BadImageError(ErrorCode.TRUNCATED, "the file ends before its index") from None
-        raise BadImageError(ErrorCode.CORRUPT, f"not a video that can be decoded: {error.strerror}") from None
+        raise _refusal(file, error, opened=container is not None) from None
     except OSError:  # reading the file failed
         raise
     except Exception as error:  # PyAV, of what it did not expect
         raise BadImageError(ErrorCode.CORRUPT, f"not a video that can be decoded: {error}") from None
 
 
-def _is_cut(file: BinaryIO) -> bool:
-    """Whether a box of an MP4 or QuickTime file, which has its index last, ends behind the end of the file."""
+_KINDS = {"audio": "sound", "subtitle": "subtitles"}
+
+_SOUND = re.compile(rb"ID3|\xff[\xe2-\xff]|fLaC|RIFF....WAVE|OggS", re.DOTALL)
+"""How files of sound begin that are in none of the formats which FFmpeg may read here."""
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether a video stream is one picture that belongs to a recording of sound."""
+    from av.stream import Disposition
+
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _without_video(container: Any) -> str:
+    """What a file has that has no video."""
+    kinds = ["a cover" if stream.type == "video" else _KINDS.get(stream.type, "data") for stream in container.streams]
+    kinds = sorted(set(kinds), reverse=True)
+    return f"this has {' and '.join(kinds)}, and no video" if kinds else "this has no video: it has no tracks at all"
+
+
+def _refusal(file: BinaryIO, error: Any, *, opened: bool) -> BadImageError:
+    """What an error of FFmpeg means. opened: the file's header was read by then."""
+    import av
+
+    cut, boxes = _boxes(file)
+    if cut:
+        return BadImageError(ErrorCode.TRUNCATED, "the file ends before its index")
+    if opened:
+        return BadImageError(ErrorCode.CORRUPT, f"the video cannot be decoded: {error.strerror}")
+    if boxes and b"moov" not in boxes:
+        return BadImageError(ErrorCode.TRUNCATED, "the file has no index: its recording or download did not finish")
+    if isinstance(error, av.error.EOFError):
+        return BadImageError(ErrorCode.TRUNCATED, "the file ends before its first frame")
+    file.seek(0)
+    if _SOUND.match(file.read(12)):
+        return BadImageError(ErrorCode.NOT_AN_IMAGE, "this has sound, and no video")
+    if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):
+        return BadImageError(ErrorCode.CORRUPT, "this is no video in a known format, or its header is damaged")
+    return BadImageError(ErrorCode.CORRUPT, f"not a video that can be decoded: {error.strerror}")
+
+
+def _boxes(file: BinaryIO) -> tuple[bool, set[bytes]]:
+    """The boxes of an MP4 or QuickTime file, and whether the last one ends behind the end of the file; else none."""
     end = file.seek(0, 2)
     file.seek(4)
+    found: set[bytes] = set()
     if file.read(4) not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-        return False
+        return False, found
     place = 0
     while place + 8 <= end:
         file.seek(place)
-        size = int.from_bytes(file.read(4), "big")
+        size, kind = int.from_bytes(file.read(4), "big"), file.read(4)
+        found.add(kind)
         if size == 1:
-            file.seek(place + 8)
             size = int.from_bytes(file.read(8), "big")
         if size < 8:
-            return False
+            return False, found
         place += size
-    return place > end
+    return place > end, found

@@ -9,18 +9,33 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs import archive, bucket, folder, inventory, listfile, s3, s3_listing
 from fastdup_ray.inputs.patterns import Patterns
+from fastdup_ray.inputs.skipped import SkippedFiles, skipped_text
 from fastdup_ray.inputs.sources import frame_of, opened, read, source_of, stands_alone, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
 from fastdup_ray.records import ImageRef
 from fastdup_ray.s3 import is_s3
 
-__all__ = ["check_inputs", "frame_of", "list_images", "opened", "read", "source_of", "stands_alone", "stat"]
+__all__ = [
+    "SkippedFiles",
+    "check_inputs",
+    "frame_of",
+    "list_images",
+    "opened",
+    "read",
+    "skipped_text",
+    "source_of",
+    "stands_alone",
+    "stat",
+]
 
 
-def list_images(config: RunConfig) -> Iterator[ImageRef]:
-    """The entries of the list, in order, each once. `InputError` where they are videos, and nothing reads these."""
-    patterns = Patterns(config.include, config.exclude)
-    refs = (ref for location in config.inputs for ref in _listed(location, config.work_dir, patterns))
+def list_images(config: RunConfig, skipped: SkippedFiles | None = None) -> Iterator[ImageRef]:
+    """The entries of the list, in order, each once. `InputError` where they are videos, and nothing reads these.
+
+    skipped: counts the files that are left out because of their suffix.
+    """
+    patterns, skipped = Patterns(config.include, config.exclude), skipped or SkippedFiles()
+    refs = (ref for location in config.inputs for ref in _listed(location, config.work_dir, patterns, skipped))
     refs = _without_repeats(refs)
     refs = islice(refs, config.num_images) if config.num_images > 0 else refs
     return refs if importlib.util.find_spec("av") else _not_only_videos(refs)
@@ -34,22 +49,29 @@ def check_inputs(config: RunConfig) -> None:
             if not s3.is_file(location):
                 s3_listing.check_listing(location)
         elif not os.path.exists(location) and not stat(os.path.abspath(location)).mtime_or_etag:
-            raise InputError(f"Input {location!r} does not exist; name a folder, a picture or a list file.")
+            raise InputError(f"Input {location!r} does not exist; name a folder, an image or a list file.")
+    for location in config.reference:
+        if listfile.is_pipe(location):
+            raise InputError(f"Reference {location!r} is a pipe, which can be read only once: save the list as a file.")
 
 
-def _listed(location: str, work_dir: str, patterns: Patterns) -> Iterator[ImageRef]:
+def _listed(location: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
     remote = is_s3(location)
     uri = location if remote else os.path.abspath(location)
     if remote and not s3.is_file(uri):
-        yield from bucket.walk(uri, work_dir, patterns)
+        yield from bucket.walk(uri, work_dir, patterns, skipped)
     elif not remote and os.path.isdir(location):
-        yield from folder.walk(location, work_dir, patterns)
+        yield from folder.walk(location, work_dir, patterns, skipped)
     elif is_archive_name(uri):
-        yield from (ref for ref in archive.listed(uri) if patterns.keep(ref.uri))
+        yield from (ref for ref in archive.listed(uri, skipped) if patterns.keep(ref.uri))
     elif inventory.is_inventory(uri):
-        yield from bucket.in_inventory(uri, work_dir, patterns)
-    elif (remote or os.path.exists(location)) and not is_video_name(uri) and listfile.is_list(location):
-        yield from (ref for ref in listfile.read(location) if patterns.keep(ref.uri))
+        yield from bucket.in_inventory(uri, work_dir, patterns, skipped)
+    elif (remote or os.path.exists(location)) and not is_video_name(uri):
+        with listfile.open_list(location) as listed:
+            if listed is not None:
+                yield from (ref for ref in listed.entries(skipped) if patterns.keep(ref.uri))
+            elif patterns.keep(uri):
+                yield stat(uri)
     elif patterns.keep(uri):
         yield stat(uri)
 

@@ -1,4 +1,4 @@
-"""Pictures inside tar and zip archives, as `archive.tar!/inner/name.jpg`.
+"""Images inside tar and zip archives, as `archive.tar!/inner/name.jpg`.
 
 The lister reads an archive's index once. What a reader needs of it stands in the token of each entry (the archive's
 time and size, where the member begins, how it is packed), so that a member is read by itself, wherever that is done.
@@ -23,7 +23,8 @@ from typing import Any, BinaryIO
 
 from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.inputs import local, s3
-from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name
+from fastdup_ray.inputs.skipped import SkippedFiles
+from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_left_out
 from fastdup_ray.records import ImageRef
 from fastdup_ray.s3 import is_s3
 
@@ -82,14 +83,20 @@ def _place(uri: str) -> Any:
     return s3 if is_s3(uri) else local
 
 
-def listed(path: str) -> Iterator[ImageRef]:
-    """The pictures in an archive, in its order; hidden ones, links and devices are left out.
+def listed(path: str, skipped: SkippedFiles) -> Iterator[ImageRef]:
+    """The images in an archive, in its order; hidden ones, links and devices are left out, other files are counted.
 
     Where the archive is damaged, it is an entry too, which says why when it is read.
     """
     archive = _place(path).stat(path)
     index = _index(archive)
-    yield from (ref for name, ref in index.members.items() if is_image_name(name) and not _is_hidden(name))
+    for name, ref in index.members.items():
+        if _is_hidden(name):
+            continue
+        if is_image_name(name):
+            yield ref
+        else:
+            skipped.add(name)
     if index.problem is not None:
         yield archive
 
@@ -127,7 +134,8 @@ def opened(ref: ImageRef) -> Iterator[BinaryIO]:
 
 def _is_hidden(name: str) -> bool:
     """Names that lead out of the archive are, too: they begin with `..` somewhere."""
-    return any(part.startswith(".") for part in name.split("/"))
+    *folders, file = name.split("/")
+    return file.startswith(".") or any(map(is_left_out, folders))
 
 
 # --- the index --------------------------------------------------------------------------------------------------------

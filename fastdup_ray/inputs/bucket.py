@@ -1,4 +1,4 @@
-"""The pictures, videos and archives of a bucket: below a prefix, or in an inventory."""
+"""The images, videos and archives of a bucket: below a prefix, or in an inventory."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,45 +8,64 @@ from fastdup_ray import layout
 from fastdup_ray import s3 as names
 from fastdup_ray.inputs import archive, inventory, s3, s3_listing
 from fastdup_ray.inputs.patterns import Patterns
-from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_video_name
+from fastdup_ray.inputs.skipped import SkippedFiles
+from fastdup_ray.inputs.suffixes import is_archive_name, is_left_out, is_readable_name
 from fastdup_ray.records import ImageRef
 
 _MOVED = re.compile(f"/{layout.MOVED}/s3/")
 """In the name of what is in a quarantine. Whether it is one, an object beside says: no order of a listing is needed."""
 
 
-def walk(uri: str, leave_out: str, patterns: Patterns) -> Iterator[ImageRef]:
+def walk(uri: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
     """The objects with a known suffix below `uri`, sorted by the bytes of their keys; see `folder.walk`."""
     place = names.uri_of(*names.folder_of(uri))
-    wanted = partial(_is_wanted, place, leave_out, patterns)
-    return _with_members(s3_listing.below(uri, wanted), place, patterns)
+    wanted = partial(_is_wanted, place, work_dir, patterns, skipped)
+    return _with_members(s3_listing.below(uri, wanted), place, patterns, skipped)
 
 
-def in_inventory(uri: str, leave_out: str, patterns: Patterns) -> Iterator[ImageRef]:
+def in_inventory(uri: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
     """The same of the whole bucket that the inventory with the manifest `uri` lists, in its order."""
     bucket, refs = inventory.listed(uri)
     place = names.uri_of(bucket, "")
-    wanted = (ref for ref in refs if _is_wanted(place, leave_out, patterns, ref.uri))
-    return _with_members(wanted, place, patterns)
+    wanted = (ref for ref in refs if _is_wanted(place, work_dir, patterns, skipped, ref))
+    return _with_members(wanted, place, patterns, skipped)
 
 
-def _with_members(refs: Iterable[ImageRef], place: str, patterns: Patterns) -> Iterator[ImageRef]:
+def _with_members(
+    refs: Iterable[ImageRef], place: str, patterns: Patterns, skipped: SkippedFiles
+) -> Iterator[ImageRef]:
     """Archives become what is in them."""
     for ref in refs:
         if is_archive_name(ref.uri):
-            yield from (member for member in archive.listed(ref.uri) if patterns.keep(member.uri[len(place) :]))
+            members = archive.listed(ref.uri, skipped)
+            yield from (member for member in members if patterns.keep(member.uri[len(place) :]))
         else:
             yield ref
 
 
-def _is_wanted(place: str, leave_out: str, patterns: Patterns, uri: str) -> bool:
-    """place: what each name begins with, at which patterns do not look. leave_out: the work_dir."""
-    name = uri[len(place) :]
-    hidden = name.startswith(".") or "/." in name
-    known = is_image_name(name) or is_video_name(name) or is_archive_name(name)
-    kept_out = names.is_s3(leave_out) and uri.startswith(names.uri_of(*names.folder_of(leave_out)))
-    wanted = known and not hidden and not kept_out and patterns.keep(name)
-    return wanted and not _is_in_quarantine(uri, len(place) - 1)
+def _is_wanted(place: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles, ref: ImageRef) -> bool:
+    """place: what each name begins with, at which patterns do not look."""
+    name = ref.uri[len(place) :]
+    *folders, file = name.split("/")
+    if file.startswith(".") or any(map(is_left_out, folders)) or _is_output(place, work_dir, ref.uri):
+        return False
+    if not patterns.keep(name):
+        return False
+    if not is_readable_name(name):
+        if ref.size:  # an empty object may stand for a folder
+            skipped.add(name)
+        return False
+    return not _is_in_quarantine(ref.uri, len(place) - 1)
+
+
+def _is_output(place: str, work_dir: str, uri: str) -> bool:
+    """Whether an object is in the work_dir, where that is below `place`; or what a run writes, where it is `place`."""
+    if not names.is_s3(work_dir):
+        return False
+    own = names.uri_of(*names.folder_of(work_dir))
+    if own == place:
+        return layout.is_output(uri[len(own) :])
+    return own.startswith(place) and uri.startswith(own)
 
 
 def _is_in_quarantine(uri: str, start: int) -> bool:

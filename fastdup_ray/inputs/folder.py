@@ -1,32 +1,32 @@
-"""The pictures, videos and archives below a folder."""
+"""The images, videos and archives below a folder."""
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from fastdup_ray import layout
 from fastdup_ray.inputs import archive
 from fastdup_ray.inputs.local import ref_of, stat
 from fastdup_ray.inputs.patterns import Patterns
-from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_video_name
+from fastdup_ray.inputs.skipped import SkippedFiles
+from fastdup_ray.inputs.suffixes import is_archive_name, is_left_out, is_readable_name
 from fastdup_ray.records import ImageRef
 
 log = logging.getLogger(__name__)
 
 
-def walk(folder: str, leave_out: str, patterns: Patterns) -> Iterator[ImageRef]:
-    """The files with a known suffix below `folder`, sorted by the bytes of their paths.
+def walk(folder: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
+    """The files with a known suffix below `folder`, sorted by the bytes of their paths; others are counted as skipped.
 
-    patterns: of names from `folder` on. An archive stands for what is in it, in its own order. Hidden files and
-    folders, the folder `leave_out` and quarantines are left out. Links are followed; a file or folder that can be
-    reached in several ways is there once, under the first of its names. A folder that cannot be listed is a warning.
+    patterns: of names from `folder` on. An archive stands for what is in it, in its own order. Left out are hidden
+    files and folders, those that systems keep for themselves, quarantines, and the work_dir; where `folder` is the
+    work_dir itself, only what runs write there. Links are followed; a file or folder that can be reached in several
+    ways is there once, under the first of its names. A folder that cannot be listed is a warning.
     """
     root = os.path.abspath(folder)
     within = len(os.path.join(root, ""))
     seen: set[tuple[int, int]] = set()
-    for path in _paths(root, leave_out, lambda path: patterns.exclude(path[within:])):
-        if not patterns.keep(path[within:]):
-            continue
+    for path in _Walk(root, work_dir, patterns, skipped).paths():
         try:
             status = os.stat(path)
         except OSError:
@@ -37,33 +37,60 @@ def walk(folder: str, leave_out: str, patterns: Patterns) -> Iterator[ImageRef]:
             continue
         seen.add(inode)
         if is_archive_name(path):
-            yield from (ref for ref in archive.listed(path) if patterns.keep(ref.uri[within:]))
+            yield from (ref for ref in archive.listed(path, skipped) if patterns.keep(ref.uri[within:]))
         else:
             yield ref_of(path, status)
 
 
-def _paths(root: str, leave_out: str, excluded: Callable[[str], bool]) -> Iterator[str]:
-    """In the order of their bytes, so that the first way to a folder is the one under which it stands."""
-    visited = {_identity(leave_out)}
-    stack = [(root, True)]
-    while stack:
-        path, is_folder = stack.pop()
-        if not is_folder:
-            yield path
-            continue
-        identity = _identity(path)
-        if identity in visited:
-            continue
-        visited.add(identity)
-        try:
-            found = list(os.scandir(path))
-            children = [(child.path, _is_folder(child)) for child in found if _is_wanted(child)]
-        except OSError as error:
-            log.warning("Cannot list %r: %s; what it holds is left out.", path, error.strerror)
-            continue
+class _Walk:
+    """See `walk`."""
+
+    def __init__(self, root: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles):
+        self._root, self._patterns, self._skipped = root, patterns, skipped
+        self._within = len(os.path.join(root, ""))
+        self._work_dir = _identity(work_dir)
+        self._visited = set() if _identity(root) == self._work_dir else {self._work_dir}
+
+    def paths(self) -> Iterator[str]:
+        """In the order of their bytes, so that the first way to a folder is the one under which it stands."""
+        stack = [(self._root, True)]
+        while stack:
+            path, is_folder = stack.pop()
+            if not is_folder:
+                yield path
+                continue
+            identity = _identity(path)
+            if identity in self._visited:
+                continue
+            self._visited.add(identity)
+            try:
+                with os.scandir(path) as children:
+                    found = [child for child in children if not child.name.startswith(".")]
+                taken = self._taken(found, is_work_dir=identity is not None and identity == self._work_dir)
+            except OSError as error:
+                log.warning("Cannot list %r: %s; what it holds is left out.", path, error.strerror)
+                continue
+            stack += sorted(taken, key=_place, reverse=True)
+
+    def _taken(self, found: list[os.DirEntry], *, is_work_dir: bool) -> list[tuple[str, bool]]:
+        """Path, and whether it is a folder, of what is taken of the files and folders in one; others are counted."""
         if any(child.name == layout.QUARANTINE_MARK for child in found):
-            continue
-        stack += sorted((child for child in children if not excluded(child[0])), key=_place, reverse=True)
+            return []
+        taken: list[tuple[str, bool]] = []
+        for child in found:
+            is_folder = _is_folder(child)
+            if (is_folder and is_left_out(child.name)) or (is_work_dir and layout.is_output(child.name)):
+                continue
+            name = child.path[self._within :]
+            if is_folder:
+                if not self._patterns.exclude(name):
+                    taken.append((child.path, True))
+            elif _is_file(child) and self._patterns.keep(name):
+                if is_readable_name(name):
+                    taken.append((child.path, False))
+                else:
+                    self._skipped.add(name)
+        return taken
 
 
 def _place(child: tuple[str, bool]) -> bytes:
@@ -72,11 +99,9 @@ def _place(child: tuple[str, bool]) -> bytes:
     return os.fsencode(path + "/" if is_folder else path + "!/" if is_archive_name(path) else path)
 
 
-def _is_wanted(child: os.DirEntry) -> bool:
-    if child.name.startswith("."):
-        return False
-    known = is_image_name(child.name) or is_video_name(child.name) or is_archive_name(child.name)
-    return _is_folder(child) or (known and (child.is_file(follow_symlinks=False) or child.is_symlink()))
+def _is_file(child: os.DirEntry) -> bool:
+    """Whether it is a file, or a link to whatever there is, or is not."""
+    return child.is_file(follow_symlinks=False) or child.is_symlink()
 
 
 def _is_folder(child: os.DirEntry) -> bool:

@@ -29,9 +29,10 @@ def are_references(locations: Sequence[str], *names: Names) -> np.ndarray:
 def _of(location: str, names: Names) -> np.ndarray:
     if inventory.is_inventory(location):
         return _numpy(pc.is_in(names, encoded(ref.uri for ref in inventory.listed(location)[1]).cast(names.type)))
-    whole = is_archive_name(location) or is_video_name(location)
-    if is_file(location) and not whole and listfile.is_list(location):
-        return _numpy(pc.is_in(names, encoded(listfile.names(location)).cast(names.type)))
+    if is_file(location) and not is_archive_name(location) and not is_video_name(location):
+        with listfile.open_list(location) as listed:
+            if listed is not None:
+                return _numpy(pc.is_in(names, encoded(listed.names()).cast(names.type)))
     place = location.rstrip("/")
     itself = pc.is_in(names, encoded([place]).cast(names.type))
     below = [pc.starts_with(names, pattern=os.fsencode(place + separator)) for separator in ("/", "!/")]

@@ -51,21 +51,21 @@ def check_listing(uri: str) -> None:
         raise _failed(uri, error) from None
 
 
-def below(uri: str, wanted: Callable[[str], bool]) -> Iterator[ImageRef]:
-    """The objects below `uri` whose URI is `wanted`, sorted by the bytes of their keys: not every server does that.
+def below(uri: str, wanted: Callable[[ImageRef], bool]) -> Iterator[ImageRef]:
+    """The objects below `uri` that are `wanted`, sorted by the bytes of their keys: not every server does that.
 
     `InputError` where listing fails.
     """
     bucket, prefix = s3.folder_of(uri)
 
     def refs_of(share: _Share) -> list[ImageRef]:
-        return [ref for ref in _listed(bucket, share) if wanted(ref.uri)]
+        return [ref for ref in _listed(bucket, share) if wanted(ref)]
 
     try:
         shares, beside = _shares(bucket, prefix)
         with ThreadPoolExecutor(LISTERS) as pool:
             refs = [ref for part in pool.map(refs_of, shares) for ref in part]
-            refs += [ref for ref in beside if wanted(ref.uri)]
+            refs += [ref for ref in beside if wanted(ref)]
             empty = [ref for ref in refs if ref.size == 0]
             markers = {ref.uri for ref, is_it in zip(empty, pool.map(_is_marker, empty), strict=True) if is_it}
     except s3.errors() as error:

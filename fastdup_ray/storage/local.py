@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -15,6 +16,8 @@ from fastdup_ray.errors import DamagedError, LockedError, WorkDirError
 from fastdup_ray.storage.owner import owner, told
 
 TEMPORARY = ".tmp-"
+
+_OURS = re.compile(re.escape(TEMPORARY) + r"[0-9a-f]{32}(?:-|$)")
 
 
 class LocalStore:
@@ -93,7 +96,8 @@ class LocalStore:
 
     def remove_leftovers(self) -> None:
         for path in self.root.rglob(f"{TEMPORARY}*"):
-            path.unlink(missing_ok=True)
+            if _OURS.match(path.name):  # the work_dir may be a folder of the user's own
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def lock(self, name: str, *, shared: bool = False) -> Iterator[None]:

@@ -12,7 +12,8 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from fastdup_ray import RunConfig
+from fastdup_ray import RunConfig, deduplicate
+from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors.crew import Crew
 from fastdup_ray.executors.index_actor import IndexActor
 from fastdup_ray.executors.placement import place_extractors
@@ -103,6 +104,21 @@ def test_nodes_that_go_in_mid_run_are_no_event(bucket, cluster, pictures, tmp_pa
     assert same(bucket, reference)
 
 
+@pytest.mark.parametrize(
+    ("lacking", "resources"), [("CPUs", {"num_cpus": 0}), ("memory", {"num_cpus": 1, "_memory": 0})]
+)
+def test_a_ray_without_resources_is_told_what_it_lacks(tmp_path, lacking, resources):
+    save_cloudy(tmp_path / "in", 3)
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, **resources)
+    try:
+        with pytest.raises(WorkerError, match=f"has {lacking} to give away"):
+            deduplicate(RunConfig.of(input_dir=tmp_path / "in", work_dir=tmp_path / "out"))
+        if lacking == "memory":  # which features alone do not need
+            assert deduplicate(RunConfig.of(input_dir=tmp_path / "in", work_dir=tmp_path / "out", run_mode=1))
+    finally:
+        ray.shutdown()
+
+
 def kind(most: int, **resources: int) -> dict:
     return {"resources": resources | {"object_store_memory": 100 << 20}, "max_workers": most}
 
@@ -129,6 +145,7 @@ def test_a_cluster_grows_from_nothing_as_the_waiting_actors_ask(bucket, growing,
     wait_for(lambda: len({worker.ppid() for worker in workers("_ExtractActor")}) == 2, process, 240)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
+    assert "waiting for its autoscaler" in err
     assert "240 good and 0 bad images" in out
     assert same(bucket, reference)
     ray.init(growing.address, log_to_driver=False)

@@ -437,7 +437,9 @@ def test_pictures_that_are_all_bad_are_told_and_leave_their_list(photos, tmp_pat
         shutil.copyfile(photos / "originals" / "cat.jpg", folder / "cat.jpg")
         run_inline(folder, work_dir)
         (folder / "cat.jpg").unlink()
-    assert "features.bad.csv" in failure(capsys, folder, work_dir)
+    line = failure(capsys, folder, work_dir)
+    for name, _, reason in csv_rows(work_dir / "features.bad.csv")[1:]:
+        assert f"{name}: {reason}" in line
     assert files_below(work_dir) == {
         *("features.dat", "features.dat.csv", "features.bad.csv", "features.dat.bad"),
         *("manifest.parquet", "config.json", "summary.json"),
@@ -463,6 +465,20 @@ def test_one_picture_is_no_failure_and_has_empty_lists(photos, tmp_path, capsys,
     assert csv_rows(work_dir / "components_info.csv")[1:] == [["0", "1", "", "", ""]]
     assert csv_rows(work_dir / "connected_components.csv")[1:] == [["0", "0", "1.000000", "0", "1", ""]]
     assert check(work_dir) == []
+
+
+def test_the_reasons_of_few_unreadable_files_are_told_and_of_many_the_file(tmp_path, capsys):
+    folder, work_dir = tmp_path / "in", tmp_path / "out"
+    save_cloudy(folder, 1)
+    for bad in (9, 10):
+        for n in range(bad):
+            (folder / f"bad\n{n}.jpg").touch()
+        assert fastdup.run(folder, work_dir, executor="inline", report=False) == 0
+        told = capsys.readouterr().out
+        assert told.count("the file is empty") == (bad if bad == 9 else 0)
+        assert repr(f"{folder}/bad\n0.jpg") in told or bad == 10
+    (folder / "0000.jpg").unlink()
+    assert "features.bad.csv" in failure(capsys, folder, work_dir)
 
 
 def test_a_run_prints_the_number_of_good_and_bad_images(photos, tmp_path, capsys, truth):

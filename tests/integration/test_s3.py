@@ -170,6 +170,20 @@ def test_hidden_objects_other_suffixes_and_the_work_dir_are_left_out(bucket):
     assert [ref.uri for ref in list_images(config)] == [bucket.uri("a.jpg"), bucket.uri("outside/h.jpg")]
 
 
+def test_the_work_dir_itself_is_read_but_for_what_runs_write(bucket):
+    for name in ("photos/a.jpg", "photos/b.jpg", "photos/raw.cr2", "photos/@eaDir/a.jpg"):
+        bucket.put(name, picture(ord(name[-5])))
+    work_dir = bucket.uri("photos")
+    first = run_inline(work_dir, work_dir)
+    again = run_inline(f"{work_dir}/", work_dir)
+    for result in (first, again):
+        assert result.images["filename"].to_pylist() == [bucket.uri("photos/a.jpg"), bucket.uri("photos/b.jpg")]
+        assert result.summary["skipped"] == {".cr2": 1}
+    assert again.summary["read"] == 0
+    config = RunConfig.of(input_dir=work_dir, work_dir=bucket.pictures)
+    assert len(list(list_images(config))) == 2
+
+
 def test_a_prefix_is_a_folder_not_the_beginning_of_a_name(bucket):
     for name in ("photos/a.jpg", "photos2/b.jpg", "photos.jpg"):
         bucket.put(name, picture(0))
@@ -195,6 +209,14 @@ def test_a_list_names_objects_be_it_a_file_or_an_object(bucket, tmp_path, place)
     result = run_inline(source, bucket.work_dir)
     assert result.images["filename"].to_pylist() == list(reversed(uris))
     assert bad_of(result) == {bucket.uri("gone.jpg"): "MISSING"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_list_of_objects_is_written_in_any_way(bucket, encoding):
+    uris = [bucket.put(f"{seed}, née.jpg", picture(seed)) for seed in range(2)]
+    for rows in (["label;URL", *(f"x;{uri}" for uri in uris)], [f'"{uri}"' for uri in uris], [f"{u} " for u in uris]):
+        assert listed(bucket.put("list.csv", "\r\n".join(rows).encode(encoding))) == uris
+    assert listed(bucket.put("list", "\0".join(uris).replace("s3:", "s3a:").encode())) == uris
 
 
 def test_members_of_an_archive_in_a_bucket_are_read(bucket):
@@ -319,7 +341,7 @@ def test_objects_that_vanish_change_or_are_forbidden_are_bad_with_their_reason(b
     forbidden = f"s3://{SECRET}/forbidden.jpg"
     before = list(list_images(RunConfig.of(input_dir=bucket.pictures, work_dir="unused")))
     before += [s3_inputs.ref_of(forbidden, {"Size": 5, "ETag": '"x"'})]
-    monkeypatch.setattr("fastdup_ray.preparation.list_images", lambda config: iter(before))
+    monkeypatch.setattr("fastdup_ray.preparation.list_images", lambda config, skipped: iter(before))
     bucket.delete("000.jpg")
     bucket.put("001.jpg", picture(9))
     for name, value in bucket.server.environment("reader").items():

@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -170,14 +171,92 @@ def test_no_video_leads_to_another_file(tmp_path, playlist):
     assert reason(playlist.format(other).encode())[0] == "CORRUPT"
 
 
-def test_sound_alone_is_no_image(tmp_path):
-    with av.open(str(tmp_path / "x.mp4"), "w") as container:
-        stream = container.add_stream("aac", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), "fltp", "mono")
-        frame.sample_rate = 8000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    assert reason(tmp_path / "x.mp4")[0] == "NOT_AN_IMAGE"
+def make_sound(path: Path, codec: str, format: str, *, beside: str = "") -> Path:
+    """A second of silence. beside: a video track that gets no packet ("empty"), or a "cover"."""
+    with av.open(str(path), "w", format=format) as container:
+        sound = container.add_stream(codec, rate=48_000)
+        if beside:
+            track = container.add_stream("png" if beside == "cover" else "mpeg4", rate=1)
+            track.width, track.height, track.pix_fmt = *SIZE, "rgb24" if beside == "cover" else "yuv420p"
+        if beside == "cover":
+            track.disposition = av.stream.Disposition.attached_pic
+            container.start_encoding()
+            packet = av.Packet(encode(shown_at(0), "PNG"))
+            packet.stream, packet.pts, packet.dts, packet.time_base = track, 0, 0, Fraction(1, 90_000)
+            container.mux(packet)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 48_000), np.float32), "fltp", "mono")
+        silence.sample_rate = 48_000
+        for frame in av.AudioResampler(sound.codec_context.format.name, "mono", 48_000).resample(silence):
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("codec", "format"),
+    [
+        *(
+            ("aac", "mp4"),
+            ("aac", "ipod"),
+            ("aac", "matroska"),
+            ("pcm_s16le", "avi"),
+            ("mp2", "mpeg"),
+            ("aac", "mpegts"),
+        ),
+        *(("libmp3lame", "mp3"), ("flac", "flac"), ("pcm_s16le", "wav"), ("libopus", "ogg")),
+    ],
+)
+def test_sound_alone_is_no_image(tmp_path, codec, format):
+    path = make_sound(tmp_path / "x.mp4", codec, format)
+    assert reason(path) == ("NOT_AN_IMAGE", "this has sound, and no video")
+
+
+def test_the_cover_of_a_recording_is_no_video(tmp_path):
+    path = make_sound(tmp_path / "x.mp4", "aac", "mp4", beside="cover")
+    assert reason(path) == ("NOT_AN_IMAGE", "this has sound and a cover, and no video")
+
+
+def test_subtitles_alone_are_no_image(tmp_path):
+    with av.open(str(tmp_path / "x.mkv"), "w") as container:
+        track = container.add_stream("ass")
+        container.start_encoding()
+        packet = av.Packet(b"0,0,Default,,0,0,0,,hello")
+        packet.stream, packet.pts, packet.dts, packet.duration, packet.time_base = track, 0, 0, 1000, Fraction(1, 1000)
+        container.mux(packet)
+    assert reason(tmp_path / "x.mkv") == ("NOT_AN_IMAGE", "this has subtitles, and no video")
+
+
+@pytest.mark.parametrize("format", ["matroska", "avi"])
+def test_a_video_track_without_frames_is_told(tmp_path, format):
+    path = make_sound(tmp_path / "x.mp4", "pcm_s16le", format, beside="empty")
+    assert reason(path) == ("CORRUPT", "the video track has no frames")
+
+
+@pytest.mark.parametrize(("format", "code"), [("mp4", "NOT_AN_IMAGE"), ("matroska", "TRUNCATED"), ("avi", "CORRUPT")])
+def test_a_recording_that_ended_before_its_first_frame_is_told(tmp_path, format, code):
+    with av.open(str(tmp_path / "x"), "w", format=format) as container:
+        stream = container.add_stream("mpeg4", rate=8)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        container.start_encoding()
+    found, told = reason(tmp_path / "x")
+    assert found == code
+    assert re.search("no tracks|no frames|before its first frame", told)
+
+
+def box(kind: bytes, content: bytes = b"") -> bytes:
+    return (8 + len(content)).to_bytes(4, "big") + kind + content
+
+
+def test_an_mp4_without_an_index_was_not_finished(tmp_path):
+    head = box(b"ftyp", b"isom\0\0\2\0isommp41")
+    for data in (head, head + box(b"mdat", bytes(5000))):
+        assert reason(data) == ("TRUNCATED", "the file has no index: its recording or download did not finish")
+    assert reason(head + box(b"moov")) == ("NOT_AN_IMAGE", "this has no video: it has no tracks at all")
+
+
+@pytest.mark.parametrize("data", [b"<!DOCTYPE html><html>404</html>", b"hello\n" * 99, b"%PDF-1.4\n" * 99, bytes(999)])
+def test_another_file_under_the_name_of_a_video_is_told_in_plain_words(data):
+    assert reason(data) == ("CORRUPT", "this is no video in a known format, or its header is damaged")
 
 
 def test_more_frames_than_max_frames_are_too_many(tmp_path):

@@ -1,0 +1,257 @@
+"""How a list file is written: its encoding, what separates its rows, and the column of the paths. Data decides.
+
+All of it is read off the beginning of the file. A text is a table where its header names a column of paths, or where
+one of its columns, and no line as a whole, holds names that exist; else each line is a name, whatever commas,
+semicolons or tabs are in it.
+"""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from fastdup_ray.errors import InputError
+from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_video_name
+
+HEAD = 1 << 16
+"""Bytes at the beginning of a file that decide how it is written. No name is as long."""
+
+_SAMPLE = 20
+"""Rows that are looked up to tell a table from a list of names with commas in them."""
+
+_DELIMITERS = ",;\t|"
+
+COLUMNS = (
+    *("filename", "filepath", "fullpath", "path", "sourcefile"),
+    *("imagepath", "imgpath", "imagefilename", "imagefile", "imgfile", "imagename", "image", "img", "file"),
+    *("uri", "imageuri", "s3uri", "url", "imageurl", "location", "src"),
+)
+"""Names of a column of paths, the likeliest first; case, blanks and punctuation do not count (`File Name`)."""
+
+_BOMS = (  # UTF-16's is how UTF-32's begins
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_PLAINLY_A_LIST = re.compile(r"\s*(?:/|\.{1,2}/|~/|\w+:/|(?:[^\r\n]*,)?filename[,\r\n])")
+"""How lists begin in which a name may have control characters; no image begins so."""
+
+_COMMENT = re.compile(r"#(?:\s.*)?", re.DOTALL)
+_SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+"""The first line of a CSV by which Excel is told the delimiter."""
+
+_OTHER_FORMATS = (
+    (b"PAR1", "an Apache Parquet file"),
+    (b"ARROW1", "an Apache Arrow file"),
+    (b"ORC", "an Apache ORC file"),
+    (b"Obj\x01", "an Apache Avro file"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x89HDF\r\n", "an HDF5 file"),
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"%PDF-", "a PDF document"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"BZh", "a bzip2 file"),
+    (b"\xfd7zXZ\0", "an xz file"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+)
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
+_OFFICE = re.compile(rb"\[Content_Types\]\.xml|_rels/|docProps/|(?:xl|word|ppt)/|mimetypeapplication/vnd\.oasis")
+_PICKLE = re.compile(rb"\x80[\x02-\x05](?:\x95.{8}|[}\](cX])", re.DOTALL)
+_JSON = re.compile(r'\s*(?:\{\s*["}]|\[\s*(?:["\[{\]]|-?\d+(?:\.\d+)?\s*[,\]]))')
+_MARKUP = re.compile(r"\s*<(?:\?xml|!doctype|html|svg|plist)\b", re.IGNORECASE)
+
+_SUPPORTED = "only folders, images, videos, archives and lists are supported yet"
+
+Exists = Callable[[str], bool]
+"""Whether a row, or a cell of it, is the name of something that is there."""
+
+
+@dataclass(frozen=True)
+class ListFormat:
+    """encoding, errors: as `open` takes them. separator: what ends a row, unless it is a table.
+
+    delimiter: of a table; None: each row is a name. column: of the paths, among `columns`. skip: rows before the first
+    that has one.
+    """
+
+    encoding: str
+    errors: str
+    separator: str = "\n"
+    delimiter: str | None = None
+    column: int = 0
+    skip: int = 0
+    columns: int = 1
+
+
+def refuse_other_format(path: str, head: bytes) -> None:
+    """Raise `InputError` where a file that begins with `head` is known to be neither an image nor a list."""
+    kind, advice = next((words for signature, words in _OTHER_FORMATS if head.startswith(signature)), None), _SUPPORTED
+    if head.startswith(b"PK\x03\x04"):
+        kind = "an Office document" if _OFFICE.match(head, 30) else "a zip archive"
+        advice = _SUPPORTED if _OFFICE.match(head, 30) else "rename it to *.zip"
+    elif head.startswith(_COMPRESSED):
+        advice = "unpack it, or if it is a tar archive, rename it to *.tar.gz, *.tar.bz2 or *.tar.xz"
+    elif _PICKLE.match(head):
+        kind = "a Python pickle"
+    if kind:
+        raise InputError(f"{path!r} is {kind}; {advice}.")
+
+
+def is_text(head: bytes, exists: Exists) -> bool:
+    """Whether a file that begins with `head` is text, or a list whose names end with a NUL, rather than an image."""
+    if _wide_encoding(head) or _ends_names_with_nul(head, exists):
+        return True
+    text = _decoded(head, "utf-8-sig")
+    return "\0" not in text and (not _CONTROL.search(text) or bool(_PLAINLY_A_LIST.match(text)))
+
+
+def detect_format(path: str, head: bytes, exists: Exists) -> ListFormat:
+    """Return how the list `path` that begins with `head` is written.
+
+    Raises `InputError` where it is text, and no list.
+    """
+    encoding = _wide_encoding(head)
+    if not encoding and b"\0" in head:
+        return ListFormat("utf-8", "surrogateescape", separator="\0")
+    # Names in wide characters have no bytes of their own; what is none on this system is missing.
+    encoding, errors = (encoding, "replace") if encoding else ("utf-8-sig", "surrogateescape")
+    text, whole = _decoded(head, encoding), len(head) < HEAD
+    separator = "\n" if "\n" in text else "\r" if "\r" in text else "\n"
+    if separator not in text and not whole:
+        _refuse_other_text(path, text)
+        raise InputError(f"{path!r} is no list: its first line has more than {HEAD:,} bytes.")
+    if not whole:
+        text = text[: text.rindex(separator) + 1]
+    if separator == "\n" and text.count("\r\n") == text.count("\n"):
+        separator = "\r\n"
+    if table := _table(path, text, exists):
+        delimiter, column, skip, columns = table
+        return ListFormat(encoding, errors, separator, delimiter, column, skip, columns)
+    return ListFormat(encoding, errors, separator)
+
+
+def is_comment(row: str) -> bool:
+    return bool(_COMMENT.fullmatch(row))
+
+
+# --- encoding ---------------------------------------------------------------------------------------------------------
+
+
+def _wide_encoding(head: bytes) -> str | None:
+    """UTF-16 or UTF-32, by its mark or by where its zeros are; None for any other."""
+    for bom, encoding in _BOMS:
+        if head.startswith(bom):
+            return encoding if encoding != "utf-8-sig" and not _CONTROL.search(_decoded(head, encoding)) else None
+    if b"\0" in head:
+        for encoding, unit in (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2)):
+            text = _decoded(head, encoding)
+            # In names of files most characters are ASCII: of two bytes one is zero, which NULs between names are not.
+            if text and not _CONTROL.search(text) and sum(c < "\x80" for c in text) > len(head) / unit / 2:
+                return encoding
+    return None
+
+
+def _decoded(head: bytes, encoding: str) -> str:
+    """As far as whole characters go; what is none as U+FFFD, or as surrogates."""
+    wide = encoding.startswith(("utf-16", "utf-32"))
+    return codecs.getincrementaldecoder(encoding)("replace" if wide else "surrogateescape").decode(head)
+
+
+def _ends_names_with_nul(head: bytes, exists: Exists) -> bool:
+    """Whether it is what `find -print0` writes; an image has zeros, too, and bytes that are in no name."""
+    if b"\0" not in head or head.startswith(b"\0") or b"\0\0" in head:
+        return False
+    text = _decoded(head, "utf-8")
+    first = text.partition("\0")[0]
+    return bool(_PLAINLY_A_LIST.match(text)) or not _CONTROL.search(text.replace("\0", "")) or exists(first)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _table(path: str, text: str, exists: Exists) -> tuple[str, int, int, int] | None:
+    """Delimiter, column of the paths, rows to skip and number of columns; None where each line is a name."""
+    lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip() and not is_comment(line)]
+    if not lines or exists(lines[0]):
+        return None
+    told = _SEPARATOR_LINE.fullmatch(lines[0])
+    tables = [(delimiter, *_rows(text, delimiter, bool(told))) for delimiter in (told[1] if told else _DELIMITERS)]
+    for delimiter, skip, rows in tables:
+        if rows and (column := _column_by_name(rows, exists)) is not None:
+            return delimiter, column, skip + 1, len(rows[0])
+    tables = [table for table in tables if _is_even(table[2])]
+    if not (tables or _other_text(text)) or any(exists(line) for line in lines[:_SAMPLE]):
+        return None
+    for delimiter, skip, rows in tables:
+        if (column := _column_by_data(rows, exists)) is not None:
+            return delimiter, column, skip + (not _may_be_name(rows[0][column], exists)), len(rows[0])
+    _refuse_other_text(path, text)
+    for _, _, rows in tables:
+        if not any(_may_be_name(cell, exists) for cell in rows[0]):
+            columns = ", ".join(cell.strip() for cell in rows[0])
+            raise InputError(
+                f"{path!r} looks like a CSV with the columns {columns[:200]}; name the column of paths 'filename'."
+            )
+    return None
+
+
+def _rows(text: str, delimiter: str, after: int) -> tuple[int, list[list[str]]]:
+    """How many rows come before the first that is neither blank nor a comment, and some from there on.
+
+    after: rows that are left out in any case.
+    """
+    skip, rows = 0, []
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        for place, row in enumerate(islice(reader, 10 * _SAMPLE)):
+            if place < after or (not rows and (not any(row) or is_comment(delimiter.join(row)))):
+                skip = place + 1
+            elif any(row):
+                rows.append(row)
+    except csv.Error:
+        return 0, []
+    return skip, rows[:_SAMPLE]
+
+
+def _column_by_name(rows: Sequence[list[str]], exists: Exists) -> int | None:
+    """The column that the header names, of several the first of which something exists."""
+    header = [re.sub(r"[\W_]+", "", cell).casefold() for cell in rows[0]]
+    named = [header.index(name) for name in COLUMNS if name in header]
+    there = (column for column in named if len(named) > 1 and any(_cells(rows[1:], column, exists)))
+    return next(there, named[0] if named else None)
+
+
+def _column_by_data(rows: Sequence[list[str]], exists: Exists) -> int | None:
+    return next((column for column in range(len(rows[0])) if any(_cells(rows, column, exists))), None)
+
+
+def _cells(rows: Sequence[list[str]], column: int, exists: Exists) -> Iterator[bool]:
+    return (exists(row[column]) for row in rows if len(row) > column and row[column].strip())
+
+
+def _is_even(rows: Sequence[list[str]]) -> bool:
+    return bool(rows) and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1
+
+
+def _may_be_name(cell: str, exists: Exists) -> bool:
+    known = is_image_name(cell) or is_video_name(cell) or is_archive_name(cell)
+    return known or "/" in cell or "\\" in cell or cell.strip().isdecimal() or exists(cell)
+
+
+def _other_text(text: str) -> str | None:
+    return "JSON" if _JSON.match(text) else "XML or HTML" if _MARKUP.match(text) else None
+
+
+def _refuse_other_text(path: str, text: str) -> None:
+    if kind := _other_text(text):
+        raise InputError(f"{path!r} looks like {kind}: {_SUPPORTED}.")
