@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Container, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from typing import IO, BinaryIO
 
 import click
@@ -16,7 +17,7 @@ import click
 from fastdup_ray import s3
 from fastdup_ray.errors import WorkDirError
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.local import TEMPORARY
+from fastdup_ray.storage.local import TEMPORARY, sync
 
 STDOUT = "-"
 """The name that means standard output."""
@@ -52,7 +53,7 @@ class NamedOutput:
 
     def is_file(self) -> bool:
         """Return whether a file or an object is there, one that can be read and replaced."""
-        if self._name == STDOUT:
+        if self.is_stdout:
             return False
         if s3.is_s3(self._name):
             store, name = self._in_store()
@@ -62,12 +63,12 @@ class NamedOutput:
     def check(self) -> None:
         """Raise `WorkDirError` where it cannot be written, or must not be replaced. Nothing is changed."""
         with self._explaining():
-            if self._name == STDOUT:
+            if self.is_stdout:
                 _stdout()
             elif s3.is_s3(self._name):
                 store, name = self._in_store()
                 if store.is_file(name):
-                    self._refuse_to_replace(lambda: open(store.fetch(name), "rb"))
+                    self._refuse_to_replace(lambda: store.fetch(name))
             else:
                 self._check_path()
 
@@ -97,15 +98,15 @@ class NamedOutput:
         if stat.S_ISBLK(mode):
             raise WorkDirError(f"{self._name!r} is a disk: name a file.")
         if stat.S_ISREG(mode):
-            self._refuse_to_replace(lambda: open(self._name, "rb"))
+            self._refuse_to_replace(lambda: Path(self._name))
         if not os.access(self._name, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    def _refuse_to_replace(self, opener: Callable[[], BinaryIO]) -> None:
+    def _refuse_to_replace(self, fetch: Callable[[], Path]) -> None:
         if self._overwrite:
             return
         if self._mark:
-            with opener() as file:
+            with open(fetch(), "rb") as file:
                 if self._mark in file.read(_MARK_WITHIN):
                     return
         raise self._exists()
@@ -116,7 +117,7 @@ class NamedOutput:
         )
 
     def _is_stream(self) -> bool:
-        if self._name == STDOUT or _descriptor(self._name) is not None:
+        if self.is_stdout or _descriptor(self._name) is not None:
             return True
         return os.path.exists(self._name) and not os.path.isfile(self._name)
 
@@ -130,9 +131,8 @@ class NamedOutput:
                 self._copy_to_stream(file)
 
     def _copy_to_stream(self, file: IO[bytes]) -> None:
-        if sys.stdout is not None:  # what was printed before comes first
-            sys.stdout.flush()
-        if self._name == STDOUT:
+        if self.is_stdout:
+            sys.stdout.flush()  # what was printed before comes first
             shutil.copyfileobj(file, _stdout())
             _stdout().flush()
             return
@@ -148,9 +148,9 @@ class NamedOutput:
         temporary = os.path.join(os.path.dirname(target), f"{TEMPORARY}{uuid.uuid4().hex}")
         with self._explaining():
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            opened = open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb")
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            with self._explaining(_DISK_FULL), opened as file:
+            with self._explaining(_DISK_FULL), open(descriptor, "wb") as file:
                 yield file
                 with self._explaining():
                     file.flush()
@@ -174,6 +174,7 @@ class NamedOutput:
             os.chown(temporary, status.st_uid, status.st_gid)
         os.chmod(temporary, stat.S_IMODE(status.st_mode))
         os.replace(temporary, target)
+        sync(os.path.dirname(target))
 
     def _publish_new(self, temporary: str, target: str) -> None:
         """A link does not replace, whoever was there first."""
@@ -185,6 +186,7 @@ class NamedOutput:
             if error.errno not in _NO_LINKS:
                 raise
             os.replace(temporary, target)
+        sync(os.path.dirname(target))
 
     @contextmanager
     def _object(self) -> Iterator[BinaryIO]:
@@ -224,8 +226,10 @@ def _check_new(path: str) -> None:
 def _stdout() -> BinaryIO:
     try:
         return click.get_binary_stream("stdout")
-    except RuntimeError:  # it is closed, or somebody's replacement for it that takes text only
-        raise WorkDirError(f"Cannot write {STDOUT!r}: there is no standard output.") from None
+    except RuntimeError:
+        raise WorkDirError(
+            "Cannot write to standard output, which is closed, or takes text only as in a notebook: name a file."
+        ) from None
 
 
 def _descriptor(path: str) -> int | None:

@@ -46,9 +46,9 @@ class LocalStore:
         temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{path.name}")
         try:
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             os.replace(temporary, path)
-            _sync(path.parent)
+            sync(path.parent)
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()
@@ -144,7 +144,8 @@ def _locked(path: Path, *, shared: bool) -> int:
         os.close(descriptor)
 
 
-def _sync(path: Path) -> None:
+def sync(path: str | os.PathLike[str]) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
