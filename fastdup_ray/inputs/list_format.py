@@ -182,13 +182,13 @@ def _ends_names_with_nul(head: bytes, exists: Exists) -> bool:
 def _table(path: str, text: str, exists: Exists) -> tuple[str, int, int, int] | None:
     """Delimiter, column of the paths, rows to skip and number of columns; None where each line is a name."""
     lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip() and not is_comment(line)]
-    if not lines or exists(lines[0]):
+    if not lines:
         return None
     told = _SEPARATOR_LINE.fullmatch(lines[0])
     tables = [(delimiter, *_rows(text, delimiter, bool(told))) for delimiter in (told[1] if told else _DELIMITERS)]
     for delimiter, skip, rows in tables:
         if rows and (column := _column_by_name(rows, exists)) is not None:
-            return delimiter, column, skip + 1, len(rows[0])
+            return None if exists(lines[0]) else (delimiter, column, skip + 1, len(rows[0]))
     tables = [table for table in tables if _is_even(table[2])]
     if not (tables or _other_text(text)) or any(exists(line) for line in lines[:_SAMPLE]):
         return None

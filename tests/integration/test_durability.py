@@ -399,7 +399,7 @@ def test_files_that_vanish_or_change_after_the_listing_are_bad_and_the_run_goes_
 
     listed = pipeline.listed
 
-    def list_and_then_change(config):
+    def list_and_then_change(config, skipped):
         manifest = listed(config)
         (photos / "originals/cat.jpg").unlink()
         (photos / "originals/dogs.jpg").write_bytes((PHOTOS / "originals/figs.jpg").read_bytes())

@@ -408,7 +408,7 @@ def by_another(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("part", ["model", "decoder", "bounding_box"])
 def test_features_that_are_made_otherwise_are_refused_before_any_picture_is_read(indexed, monkeypatch, part):
     by_another(part, monkeypatch)
-    monkeypatch.setattr(pipeline, "listed", lambda config: pytest.fail("it was listed"))
+    monkeypatch.setattr(pipeline, "listed", lambda *_: pytest.fail("it was listed"))
     refused(indexed, InputError, f"another {part.replace('_', ' ')}")
 
 
