@@ -140,7 +140,9 @@ def _gallery(work_dir: str, **options: Any) -> None:
     metavar="FILE",
     help="Says what is dropped.  [plan.csv of WORK_DIR; where there is none, what the command plan suggests]",
 )
-@click.option("--null", is_flag=True, help="End each name of a list with a NUL, for xargs -0.")
+@click.option(
+    "--null", is_flag=True, help="End each name of a list with a NUL, for xargs -0 and for names with line breaks."
+)
 def _export(work_dir: str, **options: Any) -> None:
     """Writes what a finished run found for other programs.
 

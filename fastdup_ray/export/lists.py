@@ -22,10 +22,11 @@ def write_keep_list(file: BinaryIO, run: FinishedRun, _: RunResult, plan: list[P
 
 
 def _write(file: BinaryIO, names: Iterable[bytes], null: bool) -> int:
+    """Names to the letter: who reads the list finds out what they mean by what exists."""
     end, count = b"\0" if null else b"\n", 0
     for name in names:
-        if b"\n" in name and not null:
-            raise InputError(f"{os.fsdecode(name)!r} has a newline in its name: give --null (for xargs -0).")
+        if not null and (b"\n" in name or name.endswith(b"\r")):
+            raise InputError(f"{os.fsdecode(name)!r} has a line break in its name: give --null (in Python null=True).")
         file.write(name + end)
         count += 1
     return count

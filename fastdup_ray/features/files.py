@@ -276,10 +276,8 @@ def save_binary_feature(
         NamedOutput(os.path.join(store.location, name), overwrite=overwrite)
         for name in (layout.FEATURES, layout.FEATURES_CSV)
     )
-    names.check()
-    with rows.open() as file:
-        write_blocks(file, [features])
-    with names.open() as file:
-        write_columns(file, layout.FEATURES_HEADER, [np.arange(len(filenames)), encoded(filenames)])
+    with rows.open() as rows_file, names.open() as names_file:  # both are written before the first is replaced
+        write_blocks(rows_file, [features])
+        write_columns(names_file, layout.FEATURES_HEADER, [np.arange(len(filenames)), encoded(filenames)])
     for name in described:
         store.remove(name)

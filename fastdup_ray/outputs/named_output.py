@@ -12,8 +12,6 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
-import click
-
 from fastdup_ray import s3
 from fastdup_ray.errors import WorkDirError
 from fastdup_ray.storage import Store, open_store
@@ -224,12 +222,12 @@ def _check_new(path: str) -> None:
 
 
 def _stdout() -> BinaryIO:
-    try:
-        return click.get_binary_stream("stdout")
-    except RuntimeError:
+    stream = getattr(sys.stdout, "buffer", None)
+    if stream is None:
         raise WorkDirError(
             "Cannot write to standard output, which is closed, or takes text only as in a notebook: name a file."
-        ) from None
+        )
+    return stream
 
 
 def _descriptor(path: str) -> int | None:
