@@ -35,7 +35,7 @@ class LocalStore:
             probe.unlink()
         except OSError as error:
             raise WorkDirError(
-                f"Cannot write to work_dir {self.location!r} ({error.strerror}); name a folder that you may write to."
+                f"Cannot write to the folder {self.location!r} ({error.strerror}); name one that you may write to."
             ) from None
 
     @contextmanager
