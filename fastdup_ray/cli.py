@@ -16,6 +16,7 @@ from fastdup_ray.errors import ConfigError, FastdupError, NewPairsError
 from fastdup_ray.evaluation import evaluate, leakage
 from fastdup_ray.evaluation.leakage import NOT_TAKEN, THRESHOLD
 from fastdup_ray.export import FORMATS, export
+from fastdup_ray.outputs.named_output import NamedOutput
 from fastdup_ray.report.again import make_pages
 from fastdup_ray.telling import log_as_asked
 from fastdup_ray.version import __version__
@@ -95,21 +96,26 @@ cli.add_command(
 @cli.command("evaluate")
 @click.argument("location", metavar="WORK_DIR_OR_FOLDER")
 @click.argument("truth", metavar="TRUTH.csv")
-@click.option("--plot", metavar="FILE.svg", help="Draw the curves.")
+@click.option("--plot", metavar="FILE.svg", help="Draw the curves; - for standard output.")
+@click.option("--overwrite", is_flag=True, help="Replace a drawing that is there.")
 @click.option("--work-dir", metavar="TEXT", help="Keep the features of a folder here; not given: nowhere.")
 @click.option("--executor", metavar="ray|inline", help=RunConfig.model_fields["executor"].description)
-def _evaluate(location: str, truth: str, **options: str | None) -> None:
+def _evaluate(location: str, truth: str, **options: Any) -> None:
     """Measures the cosines of a finished run, or of a folder of pictures, by a truth file.
 
     TRUTH.csv has the columns path (from its own folder on, or absolute), group (pictures that show the same) and, if
     you like, edit (what was done to a copy; empty for an original).
     """
-    print(evaluate(location, truth, **options).text())
+    plot = options["plot"]
+    click.echo(evaluate(location, truth, **options).text(), err=plot is not None and NamedOutput(plot).is_stdout)
 
 
 @cli.command("gallery")
 @click.argument("work_dir", metavar="WORK_DIR")
 @click.option("--save-path", metavar="FOLDER", help="Where the pages go.  [WORK_DIR]")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace files in FOLDER of the names of pages that are not pages of ours."
+)
 @click.option(
     "--num-images", type=click.IntRange(1), default=20, metavar="N", help="Pairs or groups in a gallery.  [20]"
 )
@@ -127,22 +133,26 @@ def _gallery(work_dir: str, **options: Any) -> None:
 @cli.command("export")
 @click.argument("work_dir", metavar="WORK_DIR")
 @click.option("--format", type=click.Choice(list(FORMATS)), required=True, help="What other programs read.")
-@click.option("--save-path", metavar="FILE", help="The file to write.  [one in WORK_DIR]")
+@click.option("--save-path", metavar="FILE", help="The file to write; - for standard output.  [one in WORK_DIR]")
+@click.option("--overwrite", is_flag=True, help="Replace a FILE that is there.")
 @click.option(
     "--plan",
     metavar="FILE",
     help="Says what is dropped.  [plan.csv of WORK_DIR; where there is none, what the command plan suggests]",
 )
-@click.option("--null", is_flag=True, help="End each name of a list with a NUL, for xargs -0.")
+@click.option(
+    "--null", is_flag=True, help="End each name of a list with a NUL, for xargs -0 and for names with line breaks."
+)
 def _export(work_dir: str, **options: Any) -> None:
     """Writes what a finished run found for other programs.
 
     \b
     fiftyone   a JSON that fiftyone.Dataset.from_json loads
     drop-list  the files that the plan drops, one a line
-    keep-list  all other good pictures, one a line
+    keep-list  all other good images, one a line
     """
-    print(export(work_dir, **options).text())
+    written = export(work_dir, **options)
+    click.echo(written.text(), err=written.is_stdout)
 
 
 def _leakage(train: str, test: str, fail_over: int | None, as_json: bool, **flags: Any) -> None:

@@ -55,7 +55,7 @@ class InputError(FastdupError):
 
 
 class WorkDirError(FastdupError):
-    """The work_dir cannot be written, or holds something that must not be replaced."""
+    """The work_dir, or a file that the user named, cannot be written, or is something that must not be replaced."""
 
 
 class DamagedError(FastdupError):

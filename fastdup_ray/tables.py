@@ -4,7 +4,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -81,10 +81,16 @@ def printable_column(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.Chunked
 
 def write_csv(store: Store, name: str, header: Sequence[str], columns: Sequence[Column]) -> None:
     """A CSV of whole columns; see `csv_file`."""
+    with store.create(name) as path, open(path, "wb") as file:
+        write_columns(file, header, columns)
+
+
+def write_columns(file: BinaryIO, header: Sequence[str], columns: Sequence[Column]) -> None:
+    """Write a CSV of whole columns to an open file; see `csv_file`."""
     columns = [pa.chunked_array(column) if isinstance(column, list) else column for column in columns]
-    with csv_file(store, name, header) as write:
-        for start in range(0, len(columns[0]), ROWS):
-            write([column[start : start + ROWS] for column in columns])
+    write = _csv_writer(file, header)
+    for start in range(0, len(columns[0]), ROWS):
+        write([column[start : start + ROWS] for column in columns])
 
 
 @contextmanager
@@ -95,19 +101,23 @@ def csv_file(store: Store, name: str, header: Sequence[str]) -> Iterator[Callabl
     `pyarrow.csv` quotes every string or none; so the rows are joined by Arrow, whose buffer then is the file.
     """
     with store.create(name) as path, open(path, "wb") as file:
-        file.write(",".join(header).encode() + b"\n")
+        yield _csv_writer(file, header)
 
-        def write(columns: Sequence[Column]) -> None:
-            cells = [_cells(column) for column in columns]
-            if len(cells[0]) == 0:
-                return
-            rows = pc.binary_join_element_wise(*cells, pa.scalar(b",", _TEXT))
-            ended = pc.binary_join_element_wise(rows, pa.scalar(b"", _TEXT), pa.scalar(b"\n", _TEXT))
-            for chunk in ended.chunks if isinstance(ended, pa.ChunkedArray) else [ended]:
-                offsets = np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
-                file.write(memoryview(chunk.buffers()[2])[offsets[0] : offsets[-1]])
 
-        yield write
+def _csv_writer(file: BinaryIO, header: Sequence[str]) -> Callable[[Sequence[Column]], None]:
+    file.write(",".join(header).encode() + b"\n")
+
+    def write(columns: Sequence[Column]) -> None:
+        cells = [_cells(column) for column in columns]
+        if len(cells[0]) == 0:
+            return
+        rows = pc.binary_join_element_wise(*cells, pa.scalar(b",", _TEXT))
+        ended = pc.binary_join_element_wise(rows, pa.scalar(b"", _TEXT), pa.scalar(b"\n", _TEXT))
+        for chunk in ended.chunks if isinstance(ended, pa.ChunkedArray) else [ended]:
+            offsets = np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+            file.write(memoryview(chunk.buffers()[2])[offsets[0] : offsets[-1]])
+
+    return write
 
 
 def _cells(column: Column) -> pa.Array | pa.ChunkedArray:

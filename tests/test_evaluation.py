@@ -142,7 +142,8 @@ def test_a_truth_that_cannot_be_used_is_one_line(stored, text, told):
     ("arguments", "told"),
     [
         ({"plot": "curves.png"}, "SVG is the one format"),
-        ({"plot": "not/there/curves.svg"}, "Cannot write"),
+        ({"plot": "truth.csv/curves.svg"}, "Cannot write"),
+        ({"plot": "truth.csv"}, "SVG is the one format"),
         ({"truth": "not-there.csv"}, "Cannot read the truth file"),
         ({"work_dir": "elsewhere"}, "has no use"),
         ({"location": "nowhere"}, "nowhere"),

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from fastdup_ray import layout
-from fastdup_ray.errors import ConfigError, DamagedError
+from fastdup_ray.errors import ConfigError, DamagedError, WorkDirError
 from fastdup_ray.report.galleries import (
     create_components_gallery,
     create_duplicates_gallery,
@@ -254,7 +254,8 @@ def test_galleries_of_nothing_say_so(store, photos):
         ({"similarity_file": "out/features.dat.csv"}, DamagedError, "should have the header from,to,distance"),
         ({"similarity_file": "empty.csv"}, DamagedError, "empty.csv is damaged"),
         ({"similarity_file": "words.csv"}, DamagedError, "should hold numbers only"),
-        ({"work_dir": "out", "save_path": "empty.csv"}, ConfigError, "save_path"),
+        ({"work_dir": "out", "save_path": "empty.csv"}, WorkDirError, "empty.csv"),
+        ({"work_dir": "out", "save_path": "-"}, ConfigError, "save_path='-'"),
     ],
 )
 def test_errors_are_one_line_that_says_what_to_do(store, tmp_path, monkeypatch, arguments, error, text):

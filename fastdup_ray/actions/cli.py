@@ -37,15 +37,20 @@ from fastdup_ray.errors import ConfigError
     metavar="NUMBER",
     help=f"Pictures with a cosine above it are copies; 1: byte-identical ones only.  [{STRICT}]",
 )
-@click.option("--save-path", metavar="FILE", help="CSV, or JSON where it ends in .json.  [WORK_DIR/plan.csv]")
-@click.option("--overwrite", is_flag=True, help="Replace a plan that is there, whoever edited it.")
+@click.option(
+    "--save-path",
+    metavar="FILE",
+    help="CSV, or JSON where it ends in .json; - for standard output.  [WORK_DIR/plan.csv]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there, such as a plan that somebody edited.")
 def plan(work_dir: str, **options) -> None:
     """Suggests which copies to drop, for a finished run.
 
     Writes a plan that you can edit: a row for each picture that has a copy, with keep or drop, and why. Nothing else is
     touched.
     """
-    print(make_plan(work_dir, **options).text())
+    made = make_plan(work_dir, **options)
+    click.echo(made.text(), err=made.is_stdout)
 
 
 _quarantine = f"The folder that is moved to.  [{layout.QUARANTINE}, in the current folder]"

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
 
@@ -17,7 +17,7 @@ from fastdup_ray.errors import InputError
 from fastdup_ray.labels import rows_by_name
 from fastdup_ray.sealed import printable
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.tables import encoded, write_csv
+from fastdup_ray.tables import encoded, write_columns
 
 Action = Literal["keep", "drop"]
 KEEP, DROP = "keep", "drop"
@@ -60,10 +60,20 @@ class PlanRow:
 
 def write_plan(store: Store, name: str, rows: Sequence[PlanRow]) -> None:
     """Puts the plan whole, as JSON where `name` ends so, else as CSV. Raises `InputError` where it cannot be meant."""
+    with store.create(name) as path, open(path, "wb") as file:
+        dump_plan(file, rows, as_json=is_json(name))
+
+
+def is_json(name: str) -> bool:
+    """Whether a plan of this name is JSON, not CSV."""
+    return name.endswith(".json")
+
+
+def dump_plan(file: BinaryIO, rows: Sequence[PlanRow], *, as_json: bool) -> None:
+    """Write the plan to an open file. Raises `InputError` where it cannot be meant."""
     check_plan(rows)
-    if name.endswith(".json"):
-        with store.create(name) as path:
-            path.write_text(plan_to_json(rows), encoding="utf-8")
+    if as_json:
+        file.write(plan_to_json(rows).encode())
         return
     columns = [
         encoded(row.filename for row in rows),
@@ -80,7 +90,7 @@ def write_plan(store: Store, name: str, rows: Sequence[PlanRow]) -> None:
         pa.array([row.etag for row in rows], pa.string()),
         pa.array([int(row.reference) for row in rows], pa.int64()),
     ]
-    write_csv(store, name, layout.PLAN_HEADER, columns)
+    write_columns(file, layout.PLAN_HEADER, columns)
 
 
 def read_plan(location: str | os.PathLike[str]) -> list[PlanRow]:
@@ -89,7 +99,7 @@ def read_plan(location: str | os.PathLike[str]) -> list[PlanRow]:
     folder, name = os.path.split(source)
     try:
         path = open_store(folder or os.curdir).fetch(name)
-        if not name.endswith(".json"):
+        if not is_json(name):
             named = rows_by_name(os.fspath(path), "the plan", "filename", layout.PLAN_HEADER)
             rows = [_parsed(name, cells, source) for name, cells in named]
             check_plan(rows)

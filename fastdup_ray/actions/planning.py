@@ -9,35 +9,42 @@ from fastdup_ray import layout
 from fastdup_ray.actions.finished import read_finished
 from fastdup_ray.actions.groups import DIRECT, Grouping
 from fastdup_ray.actions.keepers import DEFAULT_RULES
-from fastdup_ray.actions.plan import PlanRow, read_plan, write_plan
+from fastdup_ray.actions.plan import PlanRow, dump_plan, is_json, read_plan
 from fastdup_ray.actions.suggestion import suggest
-from fastdup_ray.errors import InputError, WorkDirError
+from fastdup_ray.errors import InputError
+from fastdup_ray.outputs.named_output import NamedOutput
 from fastdup_ray.report.rendering import in_bytes
-from fastdup_ray.storage import Store, open_store
+from fastdup_ray.storage import open_store
 
 Location = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan that was written. path: of its file, or its URI."""
+    """A plan that was written. path: of its file, or its URI; `-` for standard output."""
 
     path: str
     rows: list[PlanRow]
+    is_stdout: bool = False
 
     def text(self) -> str:
         """What the command prints."""
+        place = "was written to standard output" if self.is_stdout else f"is in {self.path}"
         if not self.rows:
-            return f"No picture has a copy that could go. The plan, with no row, is in {self.path}"
+            return f"No image has a copy that could go. The plan, with no row, {place}"
         dropped = [row for row in self.rows if row.dropped]
         exact = sum(row.reason.startswith("same bytes") for row in dropped)
         size = in_bytes(sum(row.size or 0 for row in dropped))
         groups = len({row.group for row in self.rows})
-        return (
-            f"{groups:,} groups, {len(self.rows):,} pictures: {len(self.rows) - len(dropped):,} to keep, "
+        told = (
+            f"{groups:,} groups, {len(self.rows):,} images: {len(self.rows) - len(dropped):,} to keep, "
             f"{len(dropped):,} to drop ({exact:,} with the same bytes, {len(dropped) - exact:,} near copies), {size}.\n"
-            f"Pictures without a copy are in no group, and kept. The plan is in {self.path}\n"
-            "Look at it, and change keep and drop as you see fit; nothing was moved. What it would do: "
+            f"Images without a copy are in no group, and kept. The plan {place}\n"
+        )
+        if self.is_stdout:
+            return f"{told}Save it to a file, and give that to fastdup-ray apply; nothing was moved."
+        return (
+            f"{told}Look at it, and change keep and drop as you see fit; nothing was moved. What it would do: "
             f"fastdup-ray apply {shlex.quote(self.path)}"
         )
 
@@ -50,34 +57,32 @@ def make_plan(
     threshold: float | None = None,
     overwrite: bool = False,
 ) -> Plan:
-    """Writes the suggestion for the finished run in `work_dir`; see `suggestion.suggest`.
+    """Write the suggestion for the finished run in `work_dir`; see `suggestion.suggest`.
 
-    save_path: a file, JSON where its name ends so; default: plan.csv in `work_dir`. A plan that is there already, which
-    somebody may have edited, is replaced with `overwrite` only. Raises `InputError`, `ConfigError`, `WorkDirError`.
+    Args:
+        save_path: a file, or `-` for standard output; JSON where its name ends so; default: plan.csv in `work_dir`.
+        overwrite: replace a file that is there, such as a plan that somebody edited. The same plan is left as it is.
+
+    Raises:
+        WorkDirError: where something else is there, or the plan cannot be written.
+        InputError, ConfigError: where there is no finished run, or a parameter is wrong.
     """
     source = open_store(os.path.expanduser(work_dir))
+    output = NamedOutput(
+        os.path.join(source.location, layout.PLAN_CSV) if save_path is None else save_path, overwrite=overwrite
+    )
     rows = suggest(read_finished(source), keep, grouping, threshold)
-    target, name = _place(source, save_path)
-    target.prepare()
-    with source.lock(layout.LOCK) if target is source else nullcontext():
-        if not overwrite and target.exists(name) and not _is_same(target, name, rows):
-            raise WorkDirError(
-                f"{os.path.join(target.location, name)} is another plan, and may have been edited: "
-                "--overwrite replaces it, --save-path writes to another file."
-            )
-        write_plan(target, name, rows)
-    return Plan(os.path.join(target.location, name), rows)
-
-
-def _place(source: Store, save_path: Location | None) -> tuple[Store, str]:
     if save_path is None:
-        return source, layout.PLAN_CSV
-    folder, name = os.path.split(os.path.expanduser(save_path))
-    return open_store(folder or os.curdir), name
+        source.prepare()
+    with source.lock(layout.LOCK) if save_path is None else nullcontext():
+        if not _has(output, rows):
+            with output.open() as file:
+                dump_plan(file, rows, as_json=is_json(output.path))
+    return Plan(output.path, rows, output.is_stdout)
 
 
-def _is_same(target: Store, name: str, rows: list[PlanRow]) -> bool:
+def _has(output: NamedOutput, rows: list[PlanRow]) -> bool:
     try:
-        return read_plan(os.path.join(target.location, name)) == rows
+        return output.is_file() and read_plan(output.path) == rows
     except InputError:
         return False

@@ -1,23 +1,24 @@
 """`fastdup-ray evaluate`: features and a truth file in, figures out."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import ConfigError, InputError, WorkDirError
+from fastdup_ray.errors import ConfigError, InputError
 from fastdup_ray.evaluation.curve import Curve
 from fastdup_ray.evaluation.pairs import ORIGINAL, UNKNOWN, count_pairs, place
 from fastdup_ray.evaluation.plot import svg
 from fastdup_ray.evaluation.truth import Label, read_truth
 from fastdup_ray.features import load_binary_feature
 from fastdup_ray.neighbors.search import unit_rows
+from fastdup_ray.outputs.named_output import NamedOutput
 from fastdup_ray.pipeline import deduplicate
 from fastdup_ray.storage import open_file
 
@@ -71,25 +72,37 @@ class Evaluation:
 
 
 def evaluate(
-    location: str, truth: str, plot: str | None = None, work_dir: str | None = None, executor: str | None = None
+    location: str,
+    truth: str,
+    plot: str | os.PathLike[str] | None = None,
+    work_dir: str | None = None,
+    executor: str | None = None,
+    overwrite: bool = False,
 ) -> Evaluation:
-    """The figures of a work_dir, a features file, or a folder of pictures, by the labels of the file `truth`.
+    """Measure a work_dir, a features file, or a folder of images, by the labels of the file `truth`.
 
-    A folder of pictures goes through run mode 1 first, into `work_dir` or a temporary one. plot: an SVG to write.
+    A folder of images goes through run mode 1 first, into `work_dir` or a temporary one. plot: an SVG to write, or `-`
+    for standard output; `overwrite` replaces one that is there.
     Raises a `FastdupError` whose text is one line.
     """
-    if plot is not None and not plot.lower().endswith(".svg"):
-        raise ConfigError(f"plot={plot!r} is not possible: SVG is the one format; name it something.svg.")
+    drawing = None if plot is None else _drawing(plot, overwrite)
     labels = read_truth(truth)
-    with _features(location, work_dir, executor) as (names, rows):
+    progress = redirect_stdout(sys.stderr) if drawing is not None and drawing.is_stdout else nullcontext()
+    with progress, _features(location, work_dir, executor) as (names, rows):
         evaluation = evaluate_rows(names, rows, labels)
-    if plot is not None:
+    if drawing is not None:
         title = f"micro average precision {evaluation.curve.average_precision:.4f}"
-        try:
-            Path(plot).write_text(svg(evaluation.curve, title), encoding="utf-8")
-        except OSError as error:
-            raise WorkDirError(f"Cannot write {plot!r}: {error.strerror}.") from None
+        with drawing.open() as file:
+            file.write(svg(evaluation.curve, title).encode())
     return evaluation
+
+
+def _drawing(plot: str | os.PathLike[str], overwrite: bool) -> NamedOutput:
+    output = NamedOutput(plot, overwrite=overwrite)
+    if not (output.path.lower().endswith(".svg") or output.is_stdout):
+        raise ConfigError(f"plot={os.fspath(plot)!r} is not possible: SVG is the one format; name it something.svg.")
+    output.check()
+    return output
 
 
 def evaluate_rows(names: list[str], rows: np.ndarray, labels: dict[str, Label]) -> Evaluation:

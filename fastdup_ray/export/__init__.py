@@ -6,8 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from fastdup_ray import layout
 from fastdup_ray.actions.finished import FinishedRun, read_finished
@@ -16,6 +15,7 @@ from fastdup_ray.actions.suggestion import suggest
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.fiftyone import write_fiftyone
 from fastdup_ray.export.lists import write_drop_list, write_keep_list
+from fastdup_ray.outputs.named_output import NamedOutput
 from fastdup_ray.result import RunResult
 from fastdup_ray.storage import Store, open_store
 
@@ -23,10 +23,10 @@ Location = str | os.PathLike[str]
 
 
 class Format(NamedTuple):
-    """A writer takes the path to write to, the run, its result, the plan, and whether names end with a NUL; it returns
+    """A writer takes the open file, the run, its result, the plan, and whether names end with a NUL; it returns
     how many there are. file: the name in the work_dir. words: what there are that many of."""
 
-    write: Callable[[Path, FinishedRun, RunResult, list[PlanRow], bool], int]
+    write: Callable[[BinaryIO, FinishedRun, RunResult, list[PlanRow], bool], int]
     file: str
     words: str
 
@@ -34,32 +34,47 @@ class Format(NamedTuple):
 FORMATS = {
     "fiftyone": Format(write_fiftyone, "fiftyone.json", "samples"),
     "drop-list": Format(write_drop_list, "drop.txt", "files to drop"),
-    "keep-list": Format(write_keep_list, "keep.txt", "pictures to keep"),
+    "keep-list": Format(write_keep_list, "keep.txt", "images to keep"),
 }
 
 
 @dataclass(frozen=True)
 class Exported:
-    """path: of the file, or its URI. count: of what it holds. by: the plan that it follows."""
+    """path: of the file, or its URI; `-` for standard output. count: of what it holds. by: the plan that it follows."""
 
     path: str
     count: int
     words: str
     by: str
+    is_stdout: bool = False
 
     def text(self) -> str:
         """What the command prints."""
-        return f"{self.count:,} {self.words}, by {self.by}, are in {self.path}"
+        place = "were written to standard output" if self.is_stdout else f"are in {self.path}"
+        return f"{self.count:,} {self.words}, by {self.by}, {place}"
 
 
 def export(
-    work_dir: Location, format: str, save_path: Location | None = None, plan: Location | None = None, null: bool = False
+    work_dir: Location,
+    format: str,
+    save_path: Location | None = None,
+    plan: Location | None = None,
+    null: bool = False,
+    overwrite: bool = False,
 ) -> Exported:
-    """Writes what the finished run in `work_dir` found, in a format of `FORMATS`.
+    """Write what the finished run in `work_dir` found for other programs.
 
-    save_path: a file; default: one in `work_dir`. plan: says what is dropped; not given: plan.csv of `work_dir`, and
-    where there is none, what the command `plan` would suggest. null: names in lists end with a NUL, not a newline.
-    Raises `ConfigError`, `InputError`.
+    Args:
+        format: one of `FORMATS`.
+        save_path: a file, or `-` for standard output; default: a file in `work_dir`, replaced if it is there.
+        plan: says what is dropped; not given: plan.csv of `work_dir`, and where there is none, what the command `plan`
+            would suggest.
+        null: names in lists end with a NUL, not a newline.
+        overwrite: replace a file `save_path` that is there.
+
+    Raises:
+        WorkDirError: where `save_path` exists, or cannot be written.
+        ConfigError, InputError: where a parameter is wrong, or there is no finished run.
     """
     if format not in FORMATS:
         raise ConfigError(f"format={format!r} is not possible: it should be {', '.join(FORMATS)}.")
@@ -67,17 +82,18 @@ def export(
     if null and not format.endswith("-list"):
         raise ConfigError(f"null is for lists of files: leave it out with format={format}.")
     source = open_store(os.path.expanduser(work_dir))
+    if save_path is None:
+        output = NamedOutput(os.path.join(source.location, chosen.file), overwrite=True)
+    else:
+        output = NamedOutput(save_path, overwrite=overwrite)
+        output.check()
     run, result = read_finished(source), RunResult.open(source.location)
     rows, by = _plan(source, run, plan)
     if save_path is None:
-        target, name = source, chosen.file
-    else:
-        folder, name = os.path.split(os.path.expanduser(save_path))
-        target = open_store(folder or os.curdir)
-    target.prepare()
-    with target.lock(layout.LOCK) if target is source else nullcontext(), target.create(name) as path:
-        count = chosen.write(path, run, result, rows, null)
-    return Exported(os.path.join(target.location, name), count, chosen.words, by)
+        source.prepare()
+    with source.lock(layout.LOCK) if save_path is None else nullcontext(), output.open() as file:
+        count = chosen.write(file, run, result, rows, null)
+    return Exported(output.path, count, chosen.words, by, output.is_stdout)
 
 
 def _plan(source: Store, run: FinishedRun, plan: Location | None) -> tuple[list[PlanRow], str]:

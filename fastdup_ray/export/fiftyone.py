@@ -7,8 +7,7 @@ sample has filepath, tags, metadata (ImageMetadata) and fields of any names, lab
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow.compute as pc
 from PIL import Image
@@ -27,17 +26,16 @@ ROWS = 10_000
 """Samples that are made at a time."""
 
 
-def write_fiftyone(path: Path, run: FinishedRun, result: RunResult, plan: list[PlanRow], _: bool) -> int:
-    """Pictures that are files of their own; tags: keep or drop, as the plan says, and outlier."""
+def write_fiftyone(file: BinaryIO, run: FinishedRun, result: RunResult, plan: list[PlanRow], _: bool) -> int:
+    """Write images that are files of their own; tags: keep or drop, as the plan says, and outlier."""
     Image.init()
     count = 0
-    with open(path, "w", encoding="utf-8") as file:
-        name = json.dumps(os.path.basename(result.work_dir.rstrip("/")) or "fastdup_ray")
-        file.write(f'{{"name": {name}, "media_type": "image", "samples": [')
-        for sample in _samples(run, result, {row.filename: row for row in plan}):
-            file.write((",\n" if count else "\n") + json.dumps(sample, ensure_ascii=False))
-            count += 1
-        file.write("\n]}\n")
+    name = json.dumps(os.path.basename(result.work_dir.rstrip("/")) or "fastdup_ray")
+    file.write(f'{{"name": {name}, "media_type": "image", "samples": ['.encode())
+    for sample in _samples(run, result, {row.filename: row for row in plan}):
+        file.write(((",\n" if count else "\n") + json.dumps(sample, ensure_ascii=False)).encode())
+        count += 1
+    file.write(b"\n]}\n")
     return count
 
 

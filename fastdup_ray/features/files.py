@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fastdup_ray import layout
-from fastdup_ray.errors import DamagedError
+from fastdup_ray.errors import DamagedError, WorkDirError
 from fastdup_ray.inputs.video import frame_digest, frame_suffix, frame_time
 from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.manifest import ENTRIES
+from fastdup_ray.outputs.named_output import NamedOutput
 from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import Store, open_file, open_store
-from fastdup_ray.tables import csv_blocks, encoded, mapped, read_csv, write_csv
+from fastdup_ray.tables import csv_blocks, encoded, mapped, read_csv, write_columns, write_csv
 
 BLOCK = 16_384
 """Rows that are copied at a time: 38 MB of 576 numbers each."""
@@ -168,12 +169,17 @@ def map_features(store: Store, name: str, d: int) -> np.ndarray:
 
 def write_rows(path: Path, blocks: Iterable[np.ndarray]) -> str:
     """Writes (r, d) float32 blocks one after the other; returns the sha256 of the file."""
-    digest = hashlib.sha256()
     with open(path, "wb") as file:
-        for block in blocks:
-            data = np.ascontiguousarray(block, "<f4")
-            file.write(data)
-            digest.update(data)
+        return write_blocks(file, blocks)
+
+
+def write_blocks(file: BinaryIO, blocks: Iterable[np.ndarray]) -> str:
+    """Do the same to an open file."""
+    digest = hashlib.sha256()
+    for block in blocks:
+        data = np.ascontiguousarray(block, "<f4")
+        file.write(data)
+        digest.update(data)
     return digest.hexdigest()
 
 
@@ -300,15 +306,37 @@ def load_binary_feature(filename: str | os.PathLike = layout.FEATURES) -> tuple[
 load_binary = load_binary_features = load_binary_feature  # the specification has all three names
 
 
-def save_binary_feature(save_path: str | os.PathLike, filenames: Sequence[str], features: np.ndarray) -> None:
-    """Writes features of one's own into the folder `save_path`, for run mode 2; features: (n, d), n names."""
+def save_binary_feature(
+    save_path: str | os.PathLike[str], filenames: Sequence[str], features: np.ndarray, overwrite: bool = False
+) -> None:
+    """Write features of your own into a folder, for run mode 2.
+
+    Args:
+        save_path: the folder or s3:// URI.
+        filenames: n names.
+        features: (n, d), a row for each name; stored as float32.
+        overwrite: replace the features that are there, and forget the run that they are of.
+
+    Raises:
+        WorkDirError: where the folder has features, or a finished run, or cannot be written.
+        ValueError: where names and rows do not fit.
+    """
     features = np.asarray(features)
     if features.ndim != 2 or len(features) != len(filenames):
         raise ValueError(f"features should be ({len(filenames)}, d), one row for each name, not {features.shape}.")
     store = open_store(os.path.expanduser(save_path))
-    store.prepare()
-    with store.create(layout.FEATURES) as path:
-        write_rows(path, [features])
-    write_names(store, layout.FEATURES_CSV, encoded(filenames))
-    for name in (layout.SUMMARY, layout.MANIFEST):  # they would tell of other features
+    described = (layout.SUMMARY, layout.MANIFEST)  # they would tell of other features
+    if not overwrite and any(map(store.exists, described)):
+        raise WorkDirError(
+            f"{store.location!r} has the results of a run: name another folder, or replace its features with "
+            "overwrite=True."
+        )
+    rows, names = (
+        NamedOutput(os.path.join(store.location, name), overwrite=overwrite)
+        for name in (layout.FEATURES, layout.FEATURES_CSV)
+    )
+    with rows.open() as rows_file, names.open() as names_file:  # both are written before the first is replaced
+        write_blocks(rows_file, [features])
+        write_columns(names_file, layout.FEATURES_HEADER, [np.arange(len(filenames)), encoded(filenames)])
+    for name in described:
         store.remove(name)

@@ -12,43 +12,63 @@ from fastdup_ray.report.galleries import (
     create_components_gallery,
     create_duplicates_gallery,
     create_outliers_gallery,
+    page_output,
 )
-from fastdup_ray.report.page import write_report
+from fastdup_ray.report.page import render_report
 from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import open_store
 
 
 def make_pages(
-    work_dir: Location, save_path: Location | None = None, num_images: int = 20, thumbnails: bool | None = None
+    work_dir: Location,
+    save_path: Location | None = None,
+    num_images: int = 20,
+    thumbnails: bool | None = None,
+    overwrite: bool = False,
 ) -> list[str]:
-    """Writes report/index.html, that of the last scoring, and the three galleries; returns their paths.
+    """Write report/index.html, that of the last scoring, and the three galleries.
 
-    work_dir, save_path: folders or s3:// URIs; save_path: where the pages go, default: work_dir. num_images: pairs or
-    groups in each gallery. thumbnails: None: as the run was asked. Raises `InputError`, `ConfigError`, `DamagedError`.
+    Args:
+        work_dir: a folder or s3:// URI with a finished run.
+        save_path: the folder or URI that the pages go to; default: `work_dir`.
+        num_images: pairs or groups in each gallery.
+        thumbnails: whether pages show images; None: as the run was asked.
+        overwrite: replace files in `save_path` that are not pages of ours.
+
+    Returns:
+        The paths of the pages.
+
+    Raises:
+        WorkDirError: where a page cannot be written, or something else is there; then none is written.
+        InputError, ConfigError, DamagedError: where the run is not what it should be.
     """
     source = open_store(os.path.expanduser(work_dir))
-    target = source if save_path is None else open_store(os.path.expanduser(save_path))
-    found = [files for files in SETS if source.exists(files.of(layout.SUMMARY))]
-    if not found or not source.exists(layout.SIMILARITY_CSV):
+    finished = [files for files in SETS if source.exists(files.of(layout.SUMMARY))]
+    if not finished or not source.exists(layout.SIMILARITY_CSV):
         raise InputError(
             f"No finished run in {source.location!r}: name the work_dir of one (features alone make no page)."
         )
-    target.prepare()
     config = read_config(source)
     s3.use(s3.Access(config.get("s3_anonymous") or None, config.get("s3_requester_pays", False)))
-    made = []
-    with target.lock(layout.LOCK) if target is source else nullcontext():
-        for files in found:
+    galleries = {
+        layout.DUPLICATES_HTML: create_duplicates_gallery,
+        layout.OUTLIERS_HTML: create_outliers_gallery,
+    }
+    if source.exists(layout.COMPONENTS):  # not with run_cc=0
+        galleries[layout.COMPONENTS_HTML] = create_components_gallery
+    if save_path is None:
+        source.prepare()
+    with source.lock(layout.LOCK) if save_path is None else nullcontext():
+        reports = {
+            files: page_output(source, save_path, files.of(layout.REPORT), overwrite=overwrite) for files in finished
+        }
+        for page in galleries:  # before the first is written
+            page_output(source, save_path, page, overwrite=overwrite)
+        for files, output in reports.items():
             wanted = wants_thumbnails(source, files, thumbnails)
-            write_report(source, read_json(source, files.of(layout.SUMMARY)), files, thumbnails=wanted, target=target)
-            made.append(os.path.join(target.location, files.of(layout.REPORT)))
-        galleries = [create_duplicates_gallery, create_outliers_gallery]
-        if source.exists(layout.COMPONENTS):  # not with run_cc=0
-            galleries.append(create_components_gallery)
-        for create in galleries:
-            made.append(
-                create(
-                    work_dir=source.location, save_path=target.location, num_images=num_images, thumbnails=thumbnails
-                )
-            )
-    return made
+            html = render_report(source, read_json(source, files.of(layout.SUMMARY)), files, thumbnails=wanted)
+            with output.open() as file:
+                file.write(html.encode())
+        asked = {"num_images": num_images, "thumbnails": thumbnails, "overwrite": overwrite}
+        made = [create(work_dir=source.location, save_path=save_path, **asked) for create in galleries.values()]
+    return [*(output.path for output in reports.values()), *made]

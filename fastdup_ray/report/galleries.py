@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from fastdup_ray import layout
-from fastdup_ray.errors import ConfigError, WorkDirError
+from fastdup_ray.errors import ConfigError
 from fastdup_ray.layout import INDEXED, PictureSet
+from fastdup_ray.outputs.named_output import STDOUT, NamedOutput
 from fastdup_ray.records import Pairs
 from fastdup_ray.report.findings import (
     Components,
@@ -26,7 +27,7 @@ from fastdup_ray.report.findings import (
     wants_thumbnails,
 )
 from fastdup_ray.report.notebook import show_inline
-from fastdup_ray.report.rendering import render
+from fastdup_ray.report.rendering import GENERATOR, render
 from fastdup_ray.report.thumbnails import MAX_SIDE, Album
 from fastdup_ray.storage import Store, open_store
 
@@ -40,6 +41,7 @@ def create_duplicates_gallery(
     descending: bool = True,
     work_dir: Location | None = None,
     thumbnails: bool | None = None,
+    overwrite: bool = False,
 ) -> str:
     """Writes duplicates.html: the most similar pairs, side by side. In a Jupyter notebook it is shown there as well.
 
@@ -49,14 +51,17 @@ def create_duplicates_gallery(
     num_images: pairs to show; (a, b) and (b, a) count once.
     descending: False shows the least similar pairs of the file, the least similar first.
     thumbnails: False shows names only; None does what the run was asked to, where its config.json is there.
+    overwrite: replace a duplicates.html in `save_path` that is not a page of ours.
 
-    Returns the path of the page. Raises `ConfigError`, `FileNotFoundError`, `DamagedError` with one line for the user.
+    Returns the path of the page. Raises `ConfigError`, `WorkDirError`, `FileNotFoundError`, `DamagedError` with one
+    line for the user.
     """
     store, name = _source("similarity_file", similarity_file, work_dir, layout.SIMILARITY_CSV)
+    output = page_output(store, save_path, layout.DUPLICATES_HTML, overwrite=overwrite)
     items, total, measure = _first_pairs(store, name, num_images, descending, thumbnails, closest_first=True)
     order = f"the {'most' if descending else 'least'} similar pair first"
     content = {"heading": "Duplicates", "kind": "pairs", "order": order, "items": items, "total": total}
-    return _write(store, name, save_path, layout.DUPLICATES_HTML, measure, content)
+    return _write(store, name, output, measure, content)
 
 
 generate_duplicates_gallery = create_duplicates_gallery
@@ -69,6 +74,7 @@ def create_outliers_gallery(
     descending: bool = True,
     work_dir: Location | None = None,
     thumbnails: bool | None = None,
+    overwrite: bool = False,
 ) -> str:
     """Writes outliers.html: the outliers, each beside its closest neighbour, the farthest first.
 
@@ -77,10 +83,11 @@ def create_outliers_gallery(
     page has one row.
     """
     store, name = _source("outliers_file", outliers_file, work_dir, layout.OUTLIERS_CSV)
+    output = page_output(store, save_path, layout.OUTLIERS_HTML, overwrite=overwrite)
     items, total, measure = _first_pairs(store, name, num_images, descending, thumbnails, closest_first=False)
     order = f"the {'farthest' if descending else 'least far'} first"
     content = {"heading": "Outliers", "kind": "outliers", "order": order, "items": items, "total": total}
-    return _write(store, name, save_path, layout.OUTLIERS_HTML, measure, content)
+    return _write(store, name, output, measure, content)
 
 
 def create_components_gallery(
@@ -89,6 +96,7 @@ def create_components_gallery(
     num_images: int = 20,
     descending: bool = True,
     thumbnails: bool | None = None,
+    overwrite: bool = False,
 ) -> str:
     """Writes components.html: the groups of similar pictures, the largest first.
 
@@ -96,6 +104,7 @@ def create_components_gallery(
     save_path: default: work_dir. The rest is as in `create_duplicates_gallery`.
     """
     store, name = _source("work_dir", None, work_dir, layout.COMPONENTS)
+    output = page_output(store, save_path, layout.COMPONENTS_HTML, overwrite=overwrite)
     _check_number(num_images)
     components = pq.read_table(_fetch(store, name))
     images = pq.read_table(_fetch(store, layout.IMAGES))
@@ -107,7 +116,7 @@ def create_components_gallery(
     order = f"the {'largest' if descending else 'smallest'} group first"
     content = {"heading": "Groups", "kind": "groups", "order": order, "items": items, "total": len(groups)}
     measure = measure_of(read_config(store))
-    return _write(store, name, save_path, layout.COMPONENTS_HTML, measure, content)
+    return _write(store, name, output, measure, content)
 
 
 def _source(parameter: str, file: Location | None, work_dir: Location | None, name: str) -> tuple[Store, str]:
@@ -160,11 +169,26 @@ def _side(store: Store, files: PictureSet, thumbnails: bool | None) -> int:
     return MAX_SIDE if wants_thumbnails(store, files, thumbnails) else 0
 
 
-def _write(
-    source: Store, name: str, save_path: Location | None, page: str, measure: str, content: dict[str, Any]
-) -> str:
+def page_output(source: Store, save_path: Location | None, page: str, *, overwrite: bool) -> NamedOutput:
+    """Where a page about `source` goes: into the folder `save_path`, or beside what it is made from.
+
+    A page of ours is replaced, and whatever is in a work_dir under such a name. Raises `WorkDirError` where something
+    else is there, or the page cannot be written.
+    """
+    if save_path is not None and os.fspath(save_path) == STDOUT:
+        raise ConfigError(f"save_path={STDOUT!r} is not possible: pages go into a folder.")
+    in_work_dir = save_path is None and source.exists(layout.SUMMARY)
+    output = NamedOutput(
+        os.path.join(source.location if save_path is None else save_path, page),
+        overwrite=overwrite or in_work_dir,
+        mark=GENERATOR.encode(),
+    )
+    output.check()
+    return output
+
+
+def _write(source: Store, name: str, output: NamedOutput, measure: str, content: dict[str, Any]) -> str:
     """Writes a gallery of `name` in `source`, shows it in a notebook, returns its path."""
-    target = source if save_path is None else open_store(os.path.expanduser(save_path))
     html = render(
         "gallery.html",
         ("base.css", "gallery.css"),
@@ -172,11 +196,7 @@ def _write(
         measure=measure,
         **content,
     )
-    try:
-        target.prepare()
-    except WorkDirError as error:
-        raise ConfigError(f"save_path: {error}") from None
-    with target.create(page) as path:
-        path.write_text(html, encoding="utf-8")
+    with output.open() as file:
+        file.write(html.encode())
     show_inline(html)
-    return os.path.join(target.location, page)
+    return output.path

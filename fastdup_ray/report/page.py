@@ -54,20 +54,25 @@ def write_report(
     files: PictureSet = INDEXED,
     *,
     thumbnails: bool = True,
-    target: Store | None = None,
 ) -> None:
-    """Writes report/index.html from the finished outputs in `store`; `summary`: what summary.json has, or will have.
+    """Write report/index.html into `store`, from what `render_report` takes."""
+    html = render_report(store, summary, files, thumbnails=thumbnails)
+    with store.create(files.of(layout.REPORT)) as path:
+        path.write_text(html, encoding="utf-8")
 
-    files: which set of pictures it is about; for the one that was scored it is test_report/index.html. thumbnails:
-    whether the page shows any picture. target: where it goes, if not into `store`.
 
-    Raises `DamagedError` or `FileNotFoundError` where an output is not what the run wrote. A picture that is gone by
+def render_report(
+    store: Store, summary: dict[str, Any], files: PictureSet = INDEXED, *, thumbnails: bool = True
+) -> str:
+    """Return the page about the finished outputs in `store`; `summary`: what summary.json has, or will have.
+
+    files: which set of images it is about. thumbnails: whether the page shows any image.
+
+    Raises `DamagedError` or `FileNotFoundError` where an output is not what the run wrote. An image that is gone by
     now is a placeholder.
     """
     contents = make_contents(store, summary, files, thumbnails=thumbnails)
-    html = render("page.html", STYLES, MODULES, **_told(contents, read_config(store, files), summary, files))
-    with (target or store).create(files.of(layout.REPORT)) as path:
-        path.write_text(html, encoding="utf-8")
+    return render("page.html", STYLES, MODULES, **_told(contents, read_config(store, files), summary, files))
 
 
 def _told(contents: Contents, config: dict[str, Any], summary: dict[str, Any], files: PictureSet) -> dict[str, Any]:

@@ -20,6 +20,9 @@ INVISIBLE = r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\u
 """Control characters, and those that turn the direction of a text: a name is shown as what it is. For Python and for
 the script of a page alike."""
 
+GENERATOR = '<meta name="generator" content="fastdup_ray">'
+"""At the beginning of each page: it tells our pages from those of others."""
+
 _INVISIBLE = re.compile(INVISIBLE)
 _IMPORT = re.compile(r'^import\s[^;]*?\sfrom "\./[a-z]+\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const|let|function|class|async)", re.MULTILINE)
@@ -46,6 +49,7 @@ def render(template: str, styles: Iterable[str], modules: Iterable[str] = (), **
         _environment()
         .get_template(template)
         .render(
+            generator=Markup(GENERATOR),
             style=Markup(style),
             script=Markup(script),
             policy="; ".join(f"{name} {value}" for name, value in policy.items()),

@@ -35,7 +35,7 @@ class LocalStore:
             probe.unlink()
         except OSError as error:
             raise WorkDirError(
-                f"Cannot write to work_dir {self.location!r} ({error.strerror}); name a folder that you may write to."
+                f"Cannot write to the folder {self.location!r} ({error.strerror}); name one that you may write to."
             ) from None
 
     @contextmanager
@@ -46,9 +46,9 @@ class LocalStore:
         temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{path.name}")
         try:
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             os.replace(temporary, path)
-            _sync(path.parent)
+            sync(path.parent)
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()
@@ -144,7 +144,8 @@ def _locked(path: Path, *, shared: bool) -> int:
         os.close(descriptor)
 
 
-def _sync(path: Path) -> None:
+def sync(path: str | os.PathLike[str]) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -145,5 +145,5 @@ def _errors_told(location: str, name: str | None) -> Iterator[None]:
             raise FileNotFoundError(f"{location}/{name} does not exist.") from None
         s3.refuse_credentials(error)
         if s3.code_of(error) == "NoSuchBucket":
-            raise WorkDirError(f"work_dir {location!r}: the bucket does not exist; make it first.") from None
-        raise WorkDirError(f"work_dir {location!r} cannot be used ({s3.told(error)}).") from None
+            raise WorkDirError(f"{location!r}: the bucket does not exist; make it first.") from None
+        raise WorkDirError(f"{location!r} cannot be used ({s3.told(error)}).") from None

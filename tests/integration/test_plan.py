@@ -169,7 +169,7 @@ def test_a_folder_without_a_finished_run_is_one_line_and_stays_as_it_is(tmp_path
 def test_nothing_to_drop_is_told_and_a_plan_of_no_rows_is_written(tmp_path):
     save_cloudy(tmp_path / "photos", 3)
     run_inline(tmp_path / "photos", tmp_path / "out")
-    assert "No picture has a copy" in make_plan(tmp_path / "out").text()
+    assert "No image has a copy" in make_plan(tmp_path / "out").text()
     with open(tmp_path / "out/plan.csv", newline="") as file:
         assert list(csv.DictReader(file)) == []
 
