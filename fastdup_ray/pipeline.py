@@ -32,6 +32,7 @@ from fastdup_ray.preparation import (
     list_facts,
     listed,
     model_facts,
+    refuse_foreign_outputs,
     refuse_foreign_shards,
     refuse_other_pictures,
     turned_facts,
@@ -119,6 +120,8 @@ class _Run:
                 return self._features_of_range()
         with store.lock(layout.LOCK):
             refuse_foreign_shards(store)
+            if files is INDEXED:
+                refuse_foreign_outputs(store, overwrite=config.overwrite)
             store.remove_leftovers()
             if config.incremental and files is INDEXED and config.run_mode != 1:
                 put_earlier_aside(store.location)

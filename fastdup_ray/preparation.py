@@ -1,5 +1,6 @@
 """What a run has to do with, before it does anything: the list, a part of it, the model, and the size of a shard."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow.compute as pc
@@ -7,14 +8,19 @@ import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import BadImageError, ConfigError, InputError, WorkDirError
+from fastdup_ray.errors import BadImageError, ConfigError, DamagedError, InputError, WorkDirError
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, fingerprint
 from fastdup_ray.extract.turns import turns_of
 from fastdup_ray.inputs import SkippedFiles, list_images, opened, skipped_text
 from fastdup_ray.manifest import Manifest
 from fastdup_ray.records import ImageRef
+from fastdup_ray.sealed import read_json
+from fastdup_ray.steps import AFTER_FEATURES
 from fastdup_ray.storage import Store
 from fastdup_ray.version import __version__
+
+OUTPUTS = (layout.BAD_CSV, layout.BAD_CSV_TWIN, *AFTER_FEATURES, layout.CONFIG, layout.SUMMARY)
+"""What a run on an indexed set writes or takes away, beside the features."""
 
 SHARDS_PER_ACTOR = 8
 LARGEST_SHARD = 64 * BATCH
@@ -71,6 +77,29 @@ def refuse_foreign_shards(store: Store) -> None:
                 f"{store.location!r} has a folder {folder!r} of your own (with {foreign!r}), where runs keep files "
                 "that they remove: rename it, or name another work_dir."
             )
+
+
+def refuse_foreign_outputs(store: Store, names: Iterable[str] = OUTPUTS, *, overwrite: bool = False) -> None:
+    """Raise `WorkDirError` where one of `names`, which a run would replace, is a file that no run wrote."""
+    if overwrite or store.is_empty() or _has_run(store):
+        return
+    if foreign := next((name for name in names if store.exists(name)), None):
+        raise WorkDirError(
+            f"{store.location!r} has a {foreign} that no run wrote; "
+            "name another work_dir, or replace it with --overwrite (overwrite=True)."
+        )
+
+
+def _has_run(store: Store) -> bool:
+    """Whether a run was here, finished or not."""
+    for files in (*layout.SETS, layout.TURNED):
+        if store.is_file(files.of(layout.MANIFEST)) or store.exists(files.of(layout.SHARDS)):
+            return True
+    try:
+        read_json(store, layout.SUMMARY)
+    except (DamagedError, FileNotFoundError):
+        return False
+    return True
 
 
 def refuse_other_pictures(config: RunConfig, store: Store, manifest: Manifest) -> None:

@@ -10,28 +10,42 @@ from fastdup_ray.actions.finished import read_finished
 from fastdup_ray.actions.groups import DIRECT, Grouping
 from fastdup_ray.actions.keepers import DEFAULT_RULES
 from fastdup_ray.actions.plan import PlanRow, dump_plan, is_json, read_plan
-from fastdup_ray.actions.suggestion import suggest
+from fastdup_ray.actions.suggestion import count_not_compared, suggest
 from fastdup_ray.errors import InputError
 from fastdup_ray.outputs.named_output import NamedOutput
 from fastdup_ray.report.rendering import in_bytes
 from fastdup_ray.storage import open_store
+
+_NOT_COMPARED = (
+    "images look like others and are kept: they are almost blank, or have pages, channels or marks that the model does "
+    "not see (column unseen in images.parquet)."
+)
 
 Location = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan that was written. path: of its file, or its URI; `-` for standard output."""
+    """A plan that was written.
+
+    Attributes:
+        path: Of its file, or its URI; `-` for standard output.
+        rows: What it says.
+        is_stdout: Whether it was written to standard output.
+        not_compared: Images that are kept though they are similar to others; see `suggestion.count_not_compared`.
+    """
 
     path: str
     rows: list[PlanRow]
     is_stdout: bool = False
+    not_compared: int = 0
 
     def text(self) -> str:
         """What the command prints."""
         place = "was written to standard output" if self.is_stdout else f"is in {self.path}"
+        kept = f"{self.not_compared:,} {_NOT_COMPARED}\n" if self.not_compared else ""
         if not self.rows:
-            return f"No image has a copy that could go. The plan, with no row, {place}"
+            return f"{kept}No image has a copy that could go. The plan, with no row, {place}"
         dropped = [row for row in self.rows if row.dropped]
         exact = sum(row.reason.startswith("same bytes") for row in dropped)
         size = in_bytes(sum(row.size or 0 for row in dropped))
@@ -39,7 +53,7 @@ class Plan:
         told = (
             f"{groups:,} groups, {len(self.rows):,} images: {len(self.rows) - len(dropped):,} to keep, "
             f"{len(dropped):,} to drop ({exact:,} with the same bytes, {len(dropped) - exact:,} near copies), {size}.\n"
-            f"Images without a copy are in no group, and kept. The plan {place}\n"
+            f"{kept}Images without a copy are in no group, and kept. The plan {place}\n"
         )
         if self.is_stdout:
             return f"{told}Save it to a file, and give that to fastdup-ray apply; nothing was moved."
@@ -71,14 +85,15 @@ def make_plan(
     output = NamedOutput(
         os.path.join(source.location, layout.PLAN_CSV) if save_path is None else save_path, overwrite=overwrite
     )
-    rows = suggest(read_finished(source), keep, grouping, threshold)
+    run = read_finished(source)
+    rows = suggest(run, keep, grouping, threshold)
     if save_path is None:
         source.prepare()
     with source.lock(layout.LOCK) if save_path is None else nullcontext():
         if not _has(output, rows):
             with output.open() as file:
                 dump_plan(file, rows, as_json=is_json(output.path))
-    return Plan(output.path, rows, output.is_stdout)
+    return Plan(output.path, rows, output.is_stdout, count_not_compared(run, threshold))
 
 
 def _has(output: NamedOutput, rows: list[PlanRow]) -> bool:

@@ -59,6 +59,19 @@ def suggest(
     return list(_plan_rows(run, groups, ranking, fixed))
 
 
+def count_not_compared(run: FinishedRun, threshold: float | None = None) -> int:
+    """Return how many images are kept though they are similar to another one: their embedding does not show all.
+
+    Those with the same bytes as the other do not count.
+    """
+    threshold = default_threshold(run.config) if threshold is None else threshold
+    comparable, digests = run.shows_all(), digest_codes(run.images["sha256"])
+    similar = run.cosines(run.source, run.target) > threshold
+    similar &= digests[run.source] != digests[run.target]
+    ends = np.unique(np.concatenate([run.source[similar], run.target[similar]]))
+    return int((~comparable[ends]).sum())
+
+
 def _check(run: FinishedRun, grouping: str, threshold: float) -> None:
     if grouping not in GROUPINGS:
         raise ConfigError(f"grouping={grouping!r} is not possible: it should be {' or '.join(GROUPINGS)}.")

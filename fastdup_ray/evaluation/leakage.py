@@ -17,6 +17,7 @@ from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.outputs.exact_copies import ExactCopies, read_exact_copies
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.pipeline import deduplicate, is_indexed
+from fastdup_ray.preparation import refuse_foreign_outputs
 from fastdup_ray.records import Pairs
 from fastdup_ray.scoring import indexed_facts
 from fastdup_ray.steps import load_images
@@ -104,6 +105,7 @@ def leakage(
     mode = 4 if _has_features(test) else 3
     scoring = RunConfig.of(input_dir=test, run_mode=mode, threshold=threshold, **place, **parameters)
     check_inputs(scoring)
+    refuse_foreign_outputs(open_store(scoring.work_dir), [layout.LEAKAGE_CSV], overwrite=scoring.overwrite)
     if not _is_finished(train):
         indexing = RunConfig.of(input_dir=train, **place, **parameters)
         if not is_indexed(indexing):
