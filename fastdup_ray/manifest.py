@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.records import Entry, ImageRef, Shard
 from fastdup_ray.sealed import printable
-from fastdup_ray.tables import ROWS, printable_column
+from fastdup_ray.tables import printable_column
 
 _TEXT = pa.large_string()
 """The offsets of `pa.string` end at 2 GiB a column: that is 33 million sha256."""
@@ -99,9 +99,8 @@ class Manifest:
 
     def keys(self) -> pa.Table:
         """The columns of `KEY`, in the form in which feature shards have them."""
-        uris = [printable_column(batch["uri"]) for batch in self._table.to_batches(ROWS)]
-        columns = [pa.chunked_array(uris, _TEXT), self._table["size"], self._table["mtime_or_etag"]]
-        return pa.table(columns, KEY)
+        uri, *others = (self._table[name] for name in KEY)
+        return pa.table([printable_column(uri), *others], KEY)
 
     def window(self, start: int, stop: int) -> "Manifest":
         return Manifest(self._table.slice(start, stop - start), self._start + start)

@@ -75,7 +75,10 @@ def printable_column(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.Chunked
     try:
         return names.cast(pa.large_string())
     except pa.ArrowInvalid:
-        told = (name if name is None else name.decode("utf-8", "backslashreplace") for name in names.to_pylist())
+        blocks = (names[start : start + ROWS].to_pylist() for start in range(0, len(names), ROWS))
+        told = (
+            name if name is None else name.decode("utf-8", "backslashreplace") for block in blocks for name in block
+        )
         return pa.array(told, pa.large_string())
 
 

@@ -106,8 +106,8 @@ def look_up(manifest: Manifest, fresh: Iterable[FeatureSet], earlier: Iterable[F
 def find_missing(manifest: Manifest, earlier: Iterable[FeatureSet], limits: Limits) -> np.ndarray:
     """Return the offsets of the entries that `look_up` finds in no earlier set, without what is known of the others."""
     keys = (_lasting(feature_set.entries, limits).select(KEY) for feature_set in earlier)
-    known = pa.concat_tables([ENTRIES.empty_table().select(KEY), *keys])
-    return np.flatnonzero(_places(manifest.keys(), known).is_null())
+    place = _places(manifest.keys(), pa.concat_tables([ENTRIES.empty_table().select(KEY), *keys]))
+    return np.flatnonzero(place.is_null())
 
 
 def _entries_of(sets: Iterable[FeatureSet], rows: list[StoredRows]) -> pa.Table:
@@ -143,7 +143,8 @@ def _places(wanted: pa.Table, known: pa.Table) -> pa.Array:
     Arrow's own join ends the process where the keys of a table take more than 2 GiB. Here they are compared part by
     part, so that what is held beside the tables does not grow with them.
     """
-    wanted, known = wanted.combine_chunks(), known.combine_chunks()
+    wanted = wanted.combine_chunks()
+    known = known.combine_chunks()
     parts = max(wanted.num_rows, known.num_rows) // AT_ONCE + 1
     wanted_part, known_part = (_part_of_each(table, parts) for table in (wanted, known))
     place = np.full(wanted.num_rows, -1)

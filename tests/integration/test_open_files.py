@@ -1,11 +1,9 @@
 """The number of files that are open or mapped does not grow with that of shards, ranges or cells."""
 
 import os
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -64,16 +62,6 @@ def expected(count: int) -> bytes:
 def mapped_files() -> int:
     with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
         return sum(layout.SHARDS in line or "features" in line for line in maps)
-
-
-@pytest.fixture
-def few_descriptors() -> Iterator[None]:
-    """This process may open 40 files more."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(map(int, os.listdir("/proc/self/fd")))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 40, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.fixture
