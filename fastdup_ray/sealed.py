@@ -24,7 +24,8 @@ def file_sha256(path: Path) -> str:
 def write_json(store: Store, name: str, content: dict[str, Any]) -> None:
     """Puts `content` with a digest of itself, so that `read_json` finds any changed byte."""
     with store.create(name) as path:
-        path.write_text(json.dumps(content | {_SEAL: _digest(content)}, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(content | {_SEAL: _digest(content)}, indent=1, ensure_ascii=False) + "\n"
+        path.write_text(text, encoding="utf-8")
 
 
 def read_json(store: Store, name: str) -> dict[str, Any]:

@@ -255,7 +255,7 @@ def load_images(store: Store, features_file: str, files: PictureSet, config: Run
 def write_config(store: Store, config: RunConfig, files: PictureSet = INDEXED) -> None:
     with store.create(files.of(layout.CONFIG)) as path:
         content = json.loads(printable(json.dumps(config.model_dump(), ensure_ascii=False)))
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_summary(store: Store, summary: dict[str, Any], files: PictureSet = INDEXED) -> dict[str, Any]:
