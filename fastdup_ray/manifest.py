@@ -8,8 +8,8 @@ from os import fsdecode, fsencode
 
 import pyarrow as pa
 
+from fastdup_ray.names import printable
 from fastdup_ray.records import Entry, ImageRef, Shard
-from fastdup_ray.sealed import printable
 
 ENTRIES = pa.schema(
     [

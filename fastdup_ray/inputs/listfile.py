@@ -18,6 +18,7 @@ from fastdup_ray.inputs import archive
 from fastdup_ray.inputs.s3_listing import LISTERS
 from fastdup_ray.inputs.sources import opened, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name
+from fastdup_ray.names import from_utf8
 from fastdup_ray.records import ImageRef
 from fastdup_ray.s3 import is_s3
 
@@ -65,7 +66,7 @@ def names(path: str) -> Iterator[str]:
         else:
             file.seek(0)
             rows = (line.rstrip("\r\n") for line in file)
-        yield from (_absolute(name) for name in rows if name.strip())
+        yield from (_absolute(from_utf8(name)) for name in rows if name.strip())
 
 
 _AT_ONCE = 4096
