@@ -12,6 +12,7 @@ from fastdup_ray.actions.keepers import DEFAULT_RULES
 from fastdup_ray.actions.plan import PlanRow, read_plan, write_plan
 from fastdup_ray.actions.suggestion import suggest
 from fastdup_ray.errors import InputError, WorkDirError
+from fastdup_ray.paths import takes_paths
 from fastdup_ray.report.rendering import in_bytes
 from fastdup_ray.storage import Store, open_store
 
@@ -42,6 +43,7 @@ class Plan:
         )
 
 
+@takes_paths("work_dir", "save_path")
 def make_plan(
     work_dir: Location,
     save_path: Location | None = None,

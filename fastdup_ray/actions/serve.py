@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from fastdup_ray.actions.served import Served, StaleError
 from fastdup_ray.errors import BadImageError, ConfigError, FastdupError, InputError
 from fastdup_ray.extract.decode import careful_pillow
+from fastdup_ray.paths import takes_paths
 
 LARGEST_PLAN = 1 << 28
 """Bytes of a plan that a page may send."""
@@ -204,6 +205,7 @@ class _Refused(Exception):
         self.status = status
 
 
+@takes_paths("work_dir")
 def serve(work_dir: str | os.PathLike[str], host: str = "127.0.0.1", port: int = 0) -> None:
     """Serves the report of a finished run until it is interrupted; prints where. See `Server`."""
     served = Served(work_dir)
