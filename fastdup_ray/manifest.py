@@ -9,8 +9,8 @@ from os import fsdecode, fsencode
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fastdup_ray.names import printable
 from fastdup_ray.records import Entry, ImageRef, Shard
-from fastdup_ray.sealed import printable
 
 _TEXT = pa.large_string()
 """The offsets of `pa.string` end at 2 GiB a column: that is 33 million sha256."""

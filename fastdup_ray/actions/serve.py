@@ -19,6 +19,7 @@ from fastdup_ray.actions.connections import BoundedHandler, BoundedServer
 from fastdup_ray.actions.served import Served, StaleError
 from fastdup_ray.errors import BadImageError, ConfigError, FastdupError, InputError
 from fastdup_ray.extract.decode import careful_pillow
+from fastdup_ray.paths import takes_paths
 
 LARGEST_PLAN = 1 << 28
 """Bytes of a plan that a page may send."""
@@ -200,6 +201,7 @@ class _Refused(Exception):
         self.status = status
 
 
+@takes_paths("work_dir")
 def serve(work_dir: str | os.PathLike[str], host: str = "127.0.0.1", port: int = 0) -> None:
     """Serves the report of a finished run until it is interrupted; prints where. See `Server`."""
     served = Served(work_dir)

@@ -5,7 +5,8 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -375,28 +376,65 @@ def careful_pillow(max_pixels: int | None = None) -> Iterator[None]:
     With `max_pixels` for its own limit, also for pictures inside of pictures (ICO, ICNS, the frames of a GIF), whose
     headers are read as late as when they are decoded; None: no limit. Texts and colour profiles of pictures may be of
     the size that Pillow allows them in all, and not of 1 MB each.
+
+    It may be entered by several threads at once, each with a limit of its own. Threads that are started inside have
+    this limit if they run in a copy of the context; else the largest of those that are in force.
     """
-
-    def check(size: tuple[int, int], *_: Any, **__: Any) -> None:
-        if max_pixels is not None:
-            _refuse_larger(size, max_pixels)
-
-    careful = [
-        (Image, "MAX_IMAGE_PIXELS", None),
-        (Image, "_decompression_bomb_check", check),  # Pillow's own does not say what size it was
-        (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
-        (PngImagePlugin, "MAX_TEXT_CHUNK", PngImagePlugin.MAX_TEXT_MEMORY),
-    ]
-    before = [(module, name, getattr(module, name)) for module, name, _ in careful]
+    _switches.hold(max_pixels)
+    before = _max_pixels.set(max_pixels)
     try:
-        for module, name, value in careful:
-            setattr(module, name, value)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            yield
+        yield
     finally:
-        for module, name, value in before:
+        _max_pixels.reset(before)
+        _switches.release(max_pixels)
+
+
+_max_pixels: ContextVar[int | None] = ContextVar("max_pixels")
+
+
+class _PillowSwitches:
+    """What Pillow and `warnings` have for the whole process: the first holder sets it, the last one restores it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._limits: list[int | None] = []
+        self._restore = ExitStack()
+
+    def hold(self, max_pixels: int | None) -> None:
+        with self._lock:
+            if not self._limits:
+                self._set()
+            self._limits = [*self._limits, max_pixels]
+
+    def release(self, max_pixels: int | None) -> None:
+        with self._lock:
+            left = self._limits.copy()
+            left.remove(max_pixels)
+            self._limits = left
+            if not left:
+                self._restore.close()
+
+    def _set(self) -> None:
+        careful = [
+            (Image, "MAX_IMAGE_PIXELS", None),
+            (Image, "_decompression_bomb_check", self._check),  # Pillow's own does not say what size it was
+            (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
+            (PngImagePlugin, "MAX_TEXT_CHUNK", PngImagePlugin.MAX_TEXT_MEMORY),
+        ]
+        self._restore.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        for module, name, value in careful:
+            self._restore.callback(setattr, module, name, getattr(module, name))
             setattr(module, name, value)
+
+    def _check(self, size: tuple[int, int], *_: Any, **__: Any) -> None:
+        limits = self._limits
+        limit = _max_pixels.get(None if None in limits or not limits else max(limits))
+        if limit is not None:
+            _refuse_larger(size, limit)
+
+
+_switches = _PillowSwitches()
 
 
 def decoder_fingerprint() -> str:

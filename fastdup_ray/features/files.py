@@ -22,6 +22,7 @@ from fastdup_ray.inputs.video import frame_digest, frame_suffix, frame_time
 from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.manifest import ENTRIES
 from fastdup_ray.outputs.named_output import NamedOutput
+from fastdup_ray.paths import takes_paths
 from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.tables import csv_blocks, encoded, mapped, read_csv, write_columns, write_csv
@@ -286,13 +287,14 @@ def dimensions(path: Path, n: int) -> int:
     return size // (4 * n)
 
 
+@takes_paths("filename")
 def load_binary_feature(filename: str | os.PathLike = layout.FEATURES) -> tuple[list[str], np.ndarray]:
     """The n names and the (n, d) float32 matrix of a features file; d is its size by the rows of its CSV.
 
     `filename`: the features file, or the folder that has it. The CSV lies beside it under the same name plus `.csv`.
     Raises `FileNotFoundError`, and `DamagedError` where the two do not fit.
     """
-    store, file = open_file(os.path.expanduser(os.fspath(filename)), layout.FEATURES)
+    store, file = open_file(filename, layout.FEATURES)
     for needed in (file, file + ".csv"):
         if not store.is_file(needed):
             place = os.path.join(store.location, needed)
@@ -306,6 +308,7 @@ def load_binary_feature(filename: str | os.PathLike = layout.FEATURES) -> tuple[
 load_binary = load_binary_features = load_binary_feature  # the specification has all three names
 
 
+@takes_paths("save_path")
 def save_binary_feature(
     save_path: str | os.PathLike[str], filenames: Sequence[str], features: np.ndarray, overwrite: bool = False
 ) -> None:
@@ -324,7 +327,7 @@ def save_binary_feature(
     features = np.asarray(features)
     if features.ndim != 2 or len(features) != len(filenames):
         raise ValueError(f"features should be ({len(filenames)}, d), one row for each name, not {features.shape}.")
-    store = open_store(os.path.expanduser(save_path))
+    store = open_store(save_path)
     described = (layout.SUMMARY, layout.MANIFEST)  # they would tell of other features
     if not overwrite and any(map(store.exists, described)):
         raise WorkDirError(
