@@ -318,10 +318,11 @@ def save_binary_feature(
         save_path: the folder or s3:// URI.
         filenames: n names.
         features: (n, d), a row for each name; stored as float32.
-        overwrite: replace the features that are there, and forget the run that they are of.
+        overwrite: replace whatever is there, and forget the run that it is of. Without it only features that no run
+            describes are replaced, such as those of an earlier call.
 
     Raises:
-        WorkDirError: where the folder has features, or a finished run, or cannot be written.
+        WorkDirError: where the folder has the results of a run, or other files of these names, or cannot be written.
         ValueError: where names and rows do not fit.
     """
     features = np.asarray(features)
@@ -334,10 +335,9 @@ def save_binary_feature(
             f"{store.location!r} has the results of a run: name another folder, or replace its features with "
             "overwrite=True."
         )
-    rows, names = (
-        NamedOutput(os.path.join(store.location, name), overwrite=overwrite)
-        for name in (layout.FEATURES, layout.FEATURES_CSV)
-    )
+    both = layout.FEATURES, layout.FEATURES_CSV
+    overwrite = overwrite or all(map(store.is_file, both))
+    rows, names = (NamedOutput(os.path.join(store.location, name), overwrite=overwrite) for name in both)
     with rows.open() as rows_file, names.open() as names_file:  # both are written before the first is replaced
         write_blocks(rows_file, [features])
         write_columns(names_file, layout.FEATURES_HEADER, [np.arange(len(filenames)), encoded(filenames)])
