@@ -21,7 +21,7 @@ class Group:
 def groups(controller: str, root: Path = ROOT, own: Path = OWN) -> Iterator[Group]:
     """Those that this process is in, with all above them, where `controller` may have a limit for it."""
     try:
-        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+        lines = [line.split(":", 2) for line in own.read_text(encoding="utf-8", errors="surrogateescape").splitlines()]
     except OSError:
         return
     for _, controllers, group in lines:

@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import threading
 from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
@@ -17,9 +18,12 @@ from fastdup_ray.evaluation import evaluate, leakage
 from fastdup_ray.evaluation.leakage import NOT_TAKEN, THRESHOLD
 from fastdup_ray.export import FORMATS, export
 from fastdup_ray.outputs.named_output import NamedOutput
+from fastdup_ray.process import prepare_process
 from fastdup_ray.report.again import make_pages
 from fastdup_ray.telling import log_as_asked
 from fastdup_ray.version import __version__
+
+PROGRAM = "fastdup-ray"
 
 INTERRUPTED_EXIT = 130
 
@@ -197,15 +201,27 @@ def main(arguments: list[str] | None = None) -> None:
 
     SIGTERM, with which jobs and containers are stopped, is as good as Ctrl-C.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    prepare_process()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        cli.main(arguments, standalone_mode=False)
+        try:
+            cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        finally:
+            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except FastdupError as error:
-        print(f"fastdup-ray: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        sys.exit(FastdupError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         print(INTERRUPTED, file=sys.stderr)
         sys.exit(INTERRUPTED_EXIT)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,10 +9,21 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails
 
 from fastdup_ray.errors import ConfigError
+from fastdup_ray.names import is_utf8, to_utf8
+from fastdup_ray.paths import path_text
 from fastdup_ray.records import MIN_SIDE, Box, Limits
 from fastdup_ray.s3 import Access, is_s3, split
 
@@ -22,19 +33,12 @@ AUTO = "auto"
 TURI_NAMES = ("nnmodel", "ccthreshold", "run_cc", "run_pagerank", "run_degree")
 
 
-def _path(value: Any) -> Any:
-    """`~` expanded; a URI as it is."""
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    return os.path.expanduser(value) if isinstance(value, str) else value
-
-
-def _input(value: Any) -> Any:
-    return [_path(item) for item in value] if isinstance(value, (list, tuple)) else _path(value)
+def _input(value: Any) -> str | list[str] | None:
+    return [path_text(item) for item in value] if isinstance(value, (list, tuple)) else path_text(value)
 
 
 def _several(value: Any) -> Any:
-    return [_path(item) for item in value] if isinstance(value, (list, tuple)) else [_path(value)]
+    return value if isinstance(value, (list, tuple)) else [value]
 
 
 def _patterns(value: Any) -> Any:
@@ -60,6 +64,15 @@ def _nnmodel(value: Any) -> Any:
     return NNMODELS[int(text)] if text in ("0", "1", "2") else value
 
 
+def _work_dir(value: str) -> str:
+    """Arrow and faiss write there, and take a path as UTF-8, whatever the locale is."""
+    if not is_utf8(value):
+        raise ValueError("its bytes are not UTF-8; name another folder")
+    if to_utf8(value) != value:
+        raise ValueError("this locale is not UTF-8; start Python with -X utf8, or name a folder in ASCII")
+    return value
+
+
 def _labels(value: str) -> str:
     """An absolute path: whoever writes the outputs may have another current folder."""
     return value if value == "folder" else os.path.abspath(value)
@@ -78,7 +91,8 @@ def _box(value: str) -> str | None:
     return str(parse_box(value)) if value else None
 
 
-Location = Annotated[str, Field(min_length=1), BeforeValidator(_path)]
+# A str of pydantic's own cannot hold the bytes of a name that are not UTF-8.
+Location = Annotated[str, PlainValidator(path_text, json_schema_input_type=str)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 UnitInterval = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Offset = Annotated[Annotated[int, Field(ge=-1), AfterValidator(_offset)] | None, Field(default=None)]
@@ -93,11 +107,12 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     input_dir: Annotated[
-        str | list[str] | None,
-        BeforeValidator(_input),
+        Annotated[str | list[str], PlainValidator(_input, json_schema_input_type=str | list[str])] | None,
         Field(description="A folder, a picture, video, archive or list file, or (in Python) a list of these."),
     ] = None
-    work_dir: Annotated[Location, Field(description="Where the outputs are written.")] = "fastdup_out"
+    work_dir: Annotated[Location, AfterValidator(_work_dir), Field(description="Where the outputs are written.")] = (
+        "fastdup_out"
+    )
     compute: Annotated[Literal["cpu", "gpu"], Field(description="What the model runs on.")] = "cpu"
     verbose: Annotated[Switch, Field(description="Say more about what is going on.")] = False
     num_threads: Annotated[

@@ -18,9 +18,11 @@ def _quotas(limiting: Iterator[Group]) -> Iterator[int]:
     for group in limiting:
         try:
             if group.version == 2:
-                quota, period = (group.folder / "cpu.max").read_text().split()
+                quota, period = (group.folder / "cpu.max").read_text(encoding="ascii").split()
             else:
-                quota, period = ((group.folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+                quota, period = (
+                    (group.folder / f"cpu.cfs_{name}_us").read_text(encoding="ascii") for name in ("quota", "period")
+                )
             if int(quota) > 0:  # -1 is no limit
                 yield math.ceil(int(quota) / int(period))
         except (OSError, ValueError):  # "max" is none, either

@@ -25,7 +25,11 @@ def _asked() -> list[list[str]]:
     query = [program, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
     try:
         told = subprocess.run(
-            [*query, *([f"--id={visible}"] if visible else [])], capture_output=True, text=True, timeout=SECONDS
+            [*query, *([f"--id={visible}"] if visible else [])],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired):
         return []

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.errors import InputError
-from fastdup_ray.sealed import printable
+from fastdup_ray.names import from_utf8, printable
 from fastdup_ray.tables import encoded, printable_column
 
 FOLDER = "folder"
@@ -65,7 +65,8 @@ def rows_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Itera
             first = file.readline()
             file.seek(0)
             # Spreadsheets write semicolons where a comma is the decimal point.
-            rows = csv.DictReader(file, strict=True, delimiter=";" if first.count(";") > first.count(",") else ",")
+            delimiter = ";" if first.count(";") > first.count(",") else ","
+            rows = csv.DictReader(map(from_utf8, file), strict=True, delimiter=delimiter)
             header = rows.fieldnames or []
             if missing := [name for name in (key, *needed) if name not in header]:
                 raise InputError(f"{path!r} has no column {missing[0]!r}; its first line is {','.join(header)!r}.")

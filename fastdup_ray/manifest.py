@@ -9,8 +9,8 @@ from os import fsdecode, fsencode
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fastdup_ray.names import printable
 from fastdup_ray.records import Entry, ImageRef, Shard
-from fastdup_ray.sealed import printable
 from fastdup_ray.tables import printable_column
 
 _TEXT = pa.large_string()

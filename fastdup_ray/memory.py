@@ -14,7 +14,7 @@ def free_memory() -> int:
 
 def _of_machine() -> int:
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -32,9 +32,9 @@ def _of_groups(limiting: Iterator[Group]) -> Iterator[int]:
     for group in limiting:
         limit, used, cached = _FILES[group.version]
         try:
-            most = int((group.folder / limit).read_text())
-            now = int((group.folder / used).read_text())
-            stat = (group.folder / "memory.stat").read_text().splitlines()
+            most = int((group.folder / limit).read_text(encoding="ascii"))
+            now = int((group.folder / used).read_text(encoding="ascii"))
+            stat = (group.folder / "memory.stat").read_text(encoding="ascii").splitlines()
         except (OSError, ValueError):  # "max" is no limit
             continue
         files = next((int(line.split()[1]) for line in stat if line.startswith(cached)), 0)

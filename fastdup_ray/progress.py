@@ -3,10 +3,12 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 
 from tqdm.auto import tqdm
 
+from fastdup_ray.process import is_terminal
 from fastdup_ray.records import ShardReceipt
 from fastdup_ray.telling import tell
 
@@ -17,7 +19,7 @@ def with_progress(receipts: Iterable[ShardReceipt], total: int, log_format: str)
     """The same receipts, told as they come."""
     if log_format == "json":
         return _lines(receipts, total, partial(tell, "progress"))
-    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+    if is_terminal(sys.stderr) or (sys.stderr is not None and "ipykernel" in sys.modules):
         return _bar(receipts, total)
     return _lines(receipts, total, _print)
 
@@ -48,4 +50,6 @@ def _lines(receipts: Iterable[ShardReceipt], total: int, say: Callable[..., None
 
 def _print(done: int, total: int, bad: int, per_second: float, seconds_left: int) -> None:
     left = tqdm.format_interval(seconds_left)
-    print(f"features: {done:,} of {total:,} images, {bad:,} bad, {per_second:,.0f} images/s, {left} left", flush=True)
+    line = f"features: {done:,} of {total:,} images, {bad:,} bad, {per_second:,.0f} images/s, {left} left"
+    with suppress(OSError, ValueError):  # a reader that is gone, or a closed stream, ends no run
+        print(line, flush=True)

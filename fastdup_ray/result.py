@@ -1,5 +1,6 @@
 """What a run hands back: its outputs as Arrow tables."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from fastdup_ray import layout
 from fastdup_ray.errors import InputError
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
+from fastdup_ray.paths import takes_paths
 from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import open_store
 from fastdup_ray.tables import printable_column, read_csv
@@ -35,10 +37,11 @@ class RunResult:
     files: PictureSet = INDEXED
 
     @classmethod
-    def open(cls, work_dir: str, *, scored: bool = False) -> Self:
+    @takes_paths("work_dir")
+    def open(cls, work_dir: str | os.PathLike[str], *, scored: bool = False) -> Self:
         """The result of a run that has finished in `work_dir`, or of the last scoring; `InputError` where none has."""
         files = SCORED if scored else INDEXED
-        store = open_store(Path(work_dir).expanduser() if "://" not in work_dir else work_dir)
+        store = open_store(work_dir)
         try:
             return cls(store.location, read_json(store, files.of(layout.SUMMARY)), files)
         except FileNotFoundError:

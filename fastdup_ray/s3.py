@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, InputError
+from fastdup_ray.names import from_utf8, to_utf8
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -71,7 +72,7 @@ def split(uri: str) -> tuple[str, str]:
     bucket, _, key = uri.removeprefix(SCHEME).partition("/")
     if not bucket:
         raise ConfigError(f"{uri!r} names no bucket; write s3://bucket/prefix.")
-    return bucket, key
+    return bucket, to_utf8(key)
 
 
 def absolute(location: str) -> str:
@@ -80,7 +81,7 @@ def absolute(location: str) -> str:
 
 
 def uri_of(bucket: str, key: str) -> str:
-    return f"{SCHEME}{bucket}/{key}"
+    return f"{SCHEME}{bucket}/{from_utf8(key)}"
 
 
 def folder_of(uri: str) -> tuple[str, str]:

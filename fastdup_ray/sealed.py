@@ -11,11 +11,6 @@ from fastdup_ray.storage import Store
 _SEAL = "sha256_of_this"
 
 
-def printable(name: str) -> str:
-    r"""A name for JSON and parquet: bytes that are not UTF-8 as `\xNN`."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def file_sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -24,7 +19,8 @@ def file_sha256(path: Path) -> str:
 def write_json(store: Store, name: str, content: dict[str, Any]) -> None:
     """Puts `content` with a digest of itself, so that `read_json` finds any changed byte."""
     with store.create(name) as path:
-        path.write_text(json.dumps(content | {_SEAL: _digest(content)}, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(content | {_SEAL: _digest(content)}, indent=1, ensure_ascii=False) + "\n"
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")  # JSON has the same escapes
 
 
 def read_json(store: Store, name: str) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from fastdup_ray.inputs.references import are_references
 from fastdup_ray.labels import labels_of
 from fastdup_ray.layout import INDEXED, SCORED, TURNED, PictureSet
 from fastdup_ray.manifest import Manifest
+from fastdup_ray.names import printable
 from fastdup_ray.neighbors import NeighborIndex, make_index
 from fastdup_ray.neighbors.kept import Kept, digest_of
 from fastdup_ray.neighbors.search import SPARE, neighbors_within, unit_rows
@@ -44,7 +45,7 @@ from fastdup_ray.outputs.changes import write_changes
 from fastdup_ray.outputs.images import Images, map_images
 from fastdup_ray.outputs.results import write_results
 from fastdup_ray.report.page import write_report
-from fastdup_ray.sealed import file_sha256, printable, read_json, write_json
+from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.version import __version__
 
@@ -262,8 +263,14 @@ def load_images(store: Store, features_file: str, files: PictureSet, config: Run
 
 def write_config(store: Store, config: RunConfig, files: PictureSet = INDEXED) -> None:
     with store.create(files.of(layout.CONFIG)) as path:
-        content = json.loads(printable(json.dumps(config.model_dump(), ensure_ascii=False)))
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        content = {name: _printable(value) for name, value in config.model_dump().items()}
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def write_summary(store: Store, summary: dict[str, Any], files: PictureSet = INDEXED) -> dict[str, Any]:

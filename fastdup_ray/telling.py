@@ -15,12 +15,12 @@ def tell(step: str, text: str = "", **facts: Any) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: time, level, and the step with its facts, or a message."""
+    """One object a line, in ASCII: time, level, and the step with its facts, or a message."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         facts = getattr(record, "facts", None) or {"message": record.getMessage()}
-        return json.dumps({"time": time, "level": record.levelname.lower()} | facts, ensure_ascii=False)
+        return json.dumps({"time": time, "level": record.levelname.lower()} | facts)
 
 
 def log_as_asked(log_format: str, *, verbose: bool) -> None:

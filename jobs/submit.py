@@ -107,7 +107,7 @@ class Job:
         """What was not printed yet: a connection that is made anew begins at the beginning."""
         at = 0
         async for text in self._client.tail_job_logs(self.name):
-            print(text[max(0, self._told - at) :], end="", flush=True)
+            _print(text[max(0, self._told - at) :])
             at += len(text)
             self._told = max(self._told, at)
 
@@ -118,6 +118,14 @@ class Job:
         if info.status == "FAILED" and not info.driver_exit_code:
             raise SubmitError(f"Job {self.name} failed: {_first_line(info.message)}")
         return info.driver_exit_code or 0
+
+
+def _print(text: str) -> None:
+    """The log, to whoever still reads it: a job goes on without."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _first_line(error: Any) -> str:
@@ -146,6 +154,8 @@ def _run(address: str | None, entry_point: str, arguments: tuple[str, ...]) -> i
 def main(address: str | None, entry_point: str, arguments: tuple[str, ...]) -> None:
     """Submits ENTRY_POINT with its ARGUMENTS to a Ray cluster, follows its log, and exits with its exit code."""
     logging.disable(logging.INFO)  # what Ray's client says of itself
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     try:
         sys.exit(_run(address, entry_point, arguments))
     except SubmitError as error:

@@ -15,6 +15,7 @@ from fastdup_ray.actions.plan import PlanRow, read_plan
 from fastdup_ray.errors import BadImageError, RefusedError
 from fastdup_ray.inputs import frame_of, read, stands_alone, stat
 from fastdup_ray.inputs.video import frame_digest
+from fastdup_ray.paths import takes_paths
 from fastdup_ray.report.rendering import in_bytes, visible
 
 Location = str | os.PathLike[str]
@@ -57,6 +58,7 @@ class Applied:
         return executed if self.executed else otherwise
 
 
+@takes_paths("plan", "quarantine")
 def apply_plan(
     plan: Location, quarantine: Location = layout.QUARANTINE, execute: bool = False, tell: Tell = lambda line: None
 ) -> Applied:

@@ -12,6 +12,7 @@ from fastdup_ray.actions.plan import read_plan
 from fastdup_ray.actions.sidecars import sidecars_in
 from fastdup_ray.errors import ConfigError, InputError, RefusedError
 from fastdup_ray.inputs import stands_alone, stat
+from fastdup_ray.paths import takes_paths
 from fastdup_ray.records import ImageRef
 from fastdup_ray.report.rendering import visible
 from fastdup_ray.s3 import absolute
@@ -47,6 +48,7 @@ class Built:
             raise RefusedError(f"{len(self.refused):,} files are not in it; a line above says why for each.")
 
 
+@takes_paths("plan", "folder", "work_dir")
 def build_dataset(
     plan: Location,
     folder: Location,
@@ -61,13 +63,12 @@ def build_dataset(
     default: the folder of the plan. Nothing is written over; the same call again adds what is missing. Raises
     `InputError`, `ConfigError`, `WorkDirError`.
     """
-    plan = os.path.expanduser(plan)
-    run = read_finished(open_store(os.path.expanduser(work_dir or os.path.dirname(plan) or os.curdir)))
+    run = read_finished(open_store(work_dir or os.path.dirname(plan) or os.curdir))
     going = {row.filename for row in read_plan(plan) if row.dropped}
     names = [os.fsdecode(name) for name in run.names.to_pylist()]
     if strangers := going.difference(names):
         raise InputError(f"The plan drops {min(strangers)!r}, which the run did not see: name its --work-dir.")
-    target = open_store(os.path.expanduser(folder))
+    target = open_store(folder)
     built = Built(target.location, execute, dropped=len(going))
     facts = run.images.select(["size", "mtime_or_etag", "sha256"]).to_pylist()
     known = {name: fact for name, fact in zip(names, facts, strict=True) if name not in going and stands_alone(name)}

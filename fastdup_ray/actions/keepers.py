@@ -1,5 +1,6 @@
 """Which picture of a group is kept: rules in an order, and the reason in words."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -139,7 +140,7 @@ def _rule(word: str) -> Rule:
     patterns = Patterns([glob if glob.startswith(("/", "**/")) or "/" not in glob else f"**/{glob}"], [])
 
     def misses(_: pa.Table, names: pa.Array) -> np.ndarray:
-        return np.array([not patterns.keep(name.decode("utf-8", "surrogateescape")) for name in names.to_pylist()], int)
+        return np.array([not patterns.keep(os.fsdecode(name)) for name in names.to_pylist()], int)
 
     return Rule(word, f"path matches {glob}", f"has a path that matches {glob}", misses, _nothing)
 

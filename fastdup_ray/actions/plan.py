@@ -15,7 +15,7 @@ import pyarrow as pa
 from fastdup_ray import layout
 from fastdup_ray.errors import InputError
 from fastdup_ray.labels import rows_by_name
-from fastdup_ray.sealed import printable
+from fastdup_ray.names import is_utf8, printable
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import encoded, write_columns
 
@@ -175,7 +175,7 @@ def _as_dict(row: PlanRow) -> dict[str, Any]:
     for name in layout.PLAN_HEADER:
         value = getattr(row, name)
         members[name] = printable(value) if isinstance(value, str) else value
-        if name in _NAMES and members[name] != value:
+        if name in _NAMES and not is_utf8(value):
             members[name + _HEX] = os.fsencode(value).hex()
     return members
 
@@ -192,7 +192,7 @@ def _cells(picture: dict[str, Any], source: str) -> dict[str, str]:
 def _name(picture: dict[str, Any], member: str, source: str) -> str:
     value, coded = picture[member] or "", picture.get(member + _HEX)
     try:
-        return os.fsdecode(bytes.fromhex(coded) if coded else os.fsencode(value))
+        return os.fsdecode(bytes.fromhex(coded) if coded else str.encode(value, "utf-8", "surrogateescape"))
     except (ValueError, TypeError):  # UnicodeEncodeError is a ValueError
         raise InputError(f"{source!r}: {coded or value!r} is no name of a file.") from None
 

@@ -13,6 +13,7 @@ from fastdup_ray.actions.plan import PlanRow, dump_plan, is_json, read_plan
 from fastdup_ray.actions.suggestion import count_not_compared, suggest
 from fastdup_ray.errors import InputError
 from fastdup_ray.outputs.named_output import NamedOutput
+from fastdup_ray.paths import takes_paths
 from fastdup_ray.report.rendering import in_bytes
 from fastdup_ray.storage import open_store
 
@@ -63,6 +64,7 @@ class Plan:
         )
 
 
+@takes_paths("work_dir", "save_path")
 def make_plan(
     work_dir: Location,
     save_path: Location | None = None,

@@ -14,17 +14,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from fastdup_ray.actions.connections import BoundedHandler, BoundedServer
 from fastdup_ray.actions.served import Served, StaleError
 from fastdup_ray.errors import BadImageError, ConfigError, FastdupError, InputError
 from fastdup_ray.extract.decode import careful_pillow
+from fastdup_ray.paths import takes_paths
 
 LARGEST_PLAN = 1 << 28
 """Bytes of a plan that a page may send."""
-
-SECONDS = 60
-"""That a client may keep a connection waiting."""
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -45,10 +43,8 @@ _HOST = re.compile(r"(\[[0-9a-f:]+\]|[0-9a-z.-]+)(?::\d{1,5})?")
 """Name and port. Whoever comes through a tunnel has another port."""
 
 
-class Server(ThreadingHTTPServer):
+class Server(BoundedServer):
     """Listens from its making on; `serve_forever` answers."""
-
-    daemon_threads = True
 
     def __init__(self, served: Served, host: str = "127.0.0.1", port: int = 0):
         """host: an address of this machine, not a name. port: 0 takes a free one. Raises `ConfigError`."""
@@ -82,9 +78,8 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(BoundedHandler):
     protocol_version = "HTTP/1.1"
-    timeout = SECONDS
     server: Server
 
     def do_GET(self) -> None:
@@ -97,7 +92,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _tried(self, act: Callable[[str, str | None], "_Answer"]) -> "_Answer":
         try:
-            return act(*self._asked())
+            asked = self._asked()
+            self.server.take_in_hand(self.connection)
+            return act(*asked)
         except _Refused as refused:
             return _Answer(refused.status, str(refused))
         except BadImageError as error:
@@ -204,6 +201,7 @@ class _Refused(Exception):
         self.status = status
 
 
+@takes_paths("work_dir")
 def serve(work_dir: str | os.PathLike[str], host: str = "127.0.0.1", port: int = 0) -> None:
     """Serves the report of a finished run until it is interrupted; prints where. See `Server`."""
     served = Served(work_dir)

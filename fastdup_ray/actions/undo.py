@@ -8,6 +8,7 @@ from fastdup_ray.actions.journal import Move, Quarantine
 from fastdup_ray.actions.places import place_of
 from fastdup_ray.errors import InputError, RefusedError
 from fastdup_ray.inputs.patterns import Patterns
+from fastdup_ray.paths import takes_paths
 from fastdup_ray.report.rendering import visible
 
 
@@ -41,6 +42,7 @@ class Undone:
             )
 
 
+@takes_paths("quarantine")
 def undo(quarantine: Location = layout.QUARANTINE, only: str | None = None, tell: Tell = lambda line: None) -> Undone:
     """Puts all that `apply` moved back to its place, by the journal, never over another file.
 

@@ -19,11 +19,14 @@ from fastdup_ray.evaluation.truth import Label, read_truth
 from fastdup_ray.features import load_binary_feature
 from fastdup_ray.neighbors.search import unit_rows
 from fastdup_ray.outputs.named_output import NamedOutput
+from fastdup_ray.paths import takes_paths
 from fastdup_ray.pipeline import deduplicate
 from fastdup_ray.storage import open_file
 
 THRESHOLDS = (0.80, 0.85, 0.90, 0.95, 0.98)
 PRECISIONS = (0.95, 0.99)
+
+Location = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,12 @@ class Evaluation:
                 yield f"{kind:24}{count:10,}" + "".join(f"{recall:8.3f}" for recall in recalls)
 
 
+@takes_paths("location", "truth", "plot", "work_dir")
 def evaluate(
-    location: str,
-    truth: str,
-    plot: str | os.PathLike[str] | None = None,
-    work_dir: str | None = None,
+    location: Location,
+    truth: Location,
+    plot: Location | None = None,
+    work_dir: Location | None = None,
     executor: str | None = None,
     overwrite: bool = False,
 ) -> Evaluation:
@@ -147,7 +151,6 @@ def _kind(label: Label, kinds: list[str]) -> int:
 
 @contextmanager
 def _features(location: str, work_dir: str | None, executor: str | None) -> Iterator[tuple[list[str], np.ndarray]]:
-    location = os.path.expanduser(location)
     store, file = open_file(location, layout.FEATURES)
     if store.is_file(file):
         if work_dir is not None:

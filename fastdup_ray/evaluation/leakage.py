@@ -16,6 +16,7 @@ from fastdup_ray.inputs import check_inputs
 from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.outputs.exact_copies import ExactCopies, read_exact_copies
 from fastdup_ray.outputs.images import Images
+from fastdup_ray.paths import takes_paths
 from fastdup_ray.pipeline import deduplicate, is_indexed
 from fastdup_ray.preparation import refuse_foreign_outputs
 from fastdup_ray.records import Pairs
@@ -72,6 +73,7 @@ class Leakage:
             raise LeakageError(f"{self.copies:,} test images stand in the training set; {limit:,} are allowed.")
 
 
+@takes_paths("train", "test", "work_dir")
 def leakage(
     train: str | os.PathLike[str],
     test: str | os.PathLike[str],
@@ -92,13 +94,12 @@ def leakage(
 
     Raises a `FastdupError` whose text is one line.
     """
-    train, test = (os.path.expanduser(os.fspath(place)) for place in (train, test))
     for name in parameters:
         if name in NOT_TAKEN:
             raise ConfigError(f"leakage does not take {name!r}.")
     if _is_finished(train):
         if work_dir is not None:
-            raise ConfigError(f"work_dir={os.fspath(work_dir)!r} has no use: {train!r} is that of a finished run.")
+            raise ConfigError(f"work_dir={work_dir!r} has no use: {train!r} is that of a finished run.")
         place = {"work_dir": train}
     else:
         place = {} if work_dir is None else {"work_dir": work_dir}

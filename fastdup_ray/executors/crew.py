@@ -56,7 +56,11 @@ def _bound_memory(more: int) -> None:
     """Lets this process write to at most `more` bytes beyond what it has now; then Python raises `MemoryError`."""
     status = Path("/proc/self/status")
     if status.exists():  # Linux; elsewhere RLIMIT_DATA says nothing of mapped memory
-        now = next(int(line.split()[1]) << 10 for line in status.read_text().splitlines() if line.startswith("VmData"))
+        now = next(
+            int(line.split()[1]) << 10
+            for line in status.read_text(encoding="utf-8", errors="replace").splitlines()
+            if line.startswith("VmData")
+        )
         resource.setrlimit(resource.RLIMIT_DATA, (now + more, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 

@@ -81,7 +81,7 @@ def running_cluster() -> str | None:
             raise WorkerError(f"No Ray answers at RAY_ADDRESS={named}: start it, or unset RAY_ADDRESS.")
         return named
     started = Path(get_ray_address_file(None))
-    address = started.read_text().strip() if started.exists() else ""
+    address = started.read_text(encoding="utf-8").strip() if started.exists() else ""
     return address if address and _answers(address) else None
 
 

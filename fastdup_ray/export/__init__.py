@@ -16,6 +16,7 @@ from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.fiftyone import write_fiftyone
 from fastdup_ray.export.lists import write_drop_list, write_keep_list
 from fastdup_ray.outputs.named_output import NamedOutput
+from fastdup_ray.paths import takes_paths
 from fastdup_ray.result import RunResult
 from fastdup_ray.storage import Store, open_store
 
@@ -54,6 +55,7 @@ class Exported:
         return f"{self.count:,} {self.words}, by {self.by}, {place}"
 
 
+@takes_paths("work_dir", "save_path", "plan")
 def export(
     work_dir: Location,
     format: str,

@@ -16,8 +16,8 @@ from fastdup_ray.actions.finished import FinishedRun
 from fastdup_ray.actions.plan import PlanRow
 from fastdup_ray.inputs import stands_alone
 from fastdup_ray.manifest import STATISTICS
+from fastdup_ray.names import printable
 from fastdup_ray.result import RunResult
-from fastdup_ray.sealed import printable
 
 FIELDS = ("sha256", "copy_of", "copy_kind", "component_id", "count", "pagerank", "degree", "min_distance")
 """Columns of the result that become fields of the samples, beside the statistics."""

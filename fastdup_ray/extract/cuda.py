@@ -6,14 +6,14 @@ Sources: onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html, on
 import os
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lazy_loader
 import numpy as np
 
 from fastdup_ray.errors import ConfigError
 
-onnxruntime = lazy_loader.load("onnxruntime")
+if TYPE_CHECKING:
+    import onnxruntime
 
 PROVIDER = "CUDAExecutionProvider"
 
@@ -46,6 +46,8 @@ def check_given(available: Sequence[str], visible: str | None) -> None:
 
 def provider() -> tuple[str, dict[str, str]]:
     """For an `InferenceSession`; raises `ConfigError` where there can be none."""
+    import onnxruntime
+
     check_given(onnxruntime.get_available_providers(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     if hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
@@ -68,6 +70,8 @@ class Bound:
     """
 
     def __init__(self, session: "onnxruntime.InferenceSession", shape: Sequence[int], kind: Any, device: str):
+        import onnxruntime
+
         self._session, self._lock = session, threading.Lock()
         self._output = session.get_outputs()[0].name
         self._place = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(shape, kind), device, 0)

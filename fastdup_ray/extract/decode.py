@@ -1,23 +1,24 @@
 """Decode: from the bytes of an image to the pixels that the model takes, and what of the file is not in them."""
 
-import io
 import math
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError, features
+from PIL import Image, ImageFile, PngImagePlugin, features
 
 from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.extract import tones
 from fastdup_ray.extract.deep_color import has_16_bit_colors, show_used_bits
 from fastdup_ray.extract.heif import FORMAT as HEIF_FORMAT
-from fastdup_ray.extract.heif import HEIF_BRANDS, heif_decoder, open_with_heif
+from fastdup_ray.extract.heif import heif_decoder
 from fastdup_ray.extract.margins import has_marks, inside
+from fastdup_ray.extract.open_image import explain_error, open_image
 from fastdup_ray.extract.statistics import statistics_of
 from fastdup_ray.extract.transparency import choose_ground, has_alpha, lay_on
 from fastdup_ray.extract.unseen import find_unseen
@@ -44,20 +45,6 @@ _UPRIGHT_BY = {
 
 _TURNED = (5, 6, 7, 8)
 """Orientations in which width and height change places."""
-
-_SIGNATURES = {
-    b"\xff\xd8\xff": ErrorCode.CORRUPT,
-    b"\x89PNG\r\n\x1a\n": ErrorCode.CORRUPT,
-    b"GIF8": ErrorCode.CORRUPT,
-    b"II*\0": ErrorCode.UNSUPPORTED,  # TIFF, and the raw formats of cameras that are made like it
-    b"MM\0*": ErrorCode.UNSUPPORTED,
-    b"\xff\x0a": ErrorCode.UNSUPPORTED,  # JPEG XL
-    b"\0\0\0\x0cJXL ": ErrorCode.UNSUPPORTED,
-}
-"""What a file is that begins so and that Pillow cannot open; any other is not an image."""
-
-_NO_CODEC = "has not been built in"
-"""In libheif's words for a format that it knows and cannot decode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,88 +92,12 @@ def decode(data: bytes, size: tuple[int, int], limits: Limits, *, trim: bool = F
             return decoded(image, size, limits, trim=trim, data=data)
     except BadImageError:
         raise
-    except UnidentifiedImageError:
-        raise _unidentified(data) from None
     except MemoryError:
         raise BadImageError(ErrorCode.OUT_OF_MEMORY, "decoding it takes more memory than an actor may use") from None
     except BaseException as error:  # plugins raise anything at all on broken files
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise  # only there it is the user's
-        raise BadImageError(_code_of(error, data), str(error) or type(error).__name__) from None
-
-
-def open_image(data: bytes, check: Callable[[tuple[int, int]], None] = lambda size: None) -> Image.Image:
-    """Open an image as Pillow does, but for formats that are programs: Pillow would have Ghostscript run them.
-
-    AVIF and HEIC, which several decoders read, each some that the others refuse, are decoded here already.
-
-    Args:
-        data: The bytes of the file.
-        check: Is called with (width, height) before anything is decoded here; raises to refuse the image.
-    """
-    if data[4:8] == b"ftyp":
-        return _open_by_any_decoder(data, check)
-    image = Image.open(io.BytesIO(data))
-    if image.format == "EPS":
-        raise BadImageError(ErrorCode.UNSUPPORTED, "EPS files are not supported (they contain code)")
-    if isinstance(image, ImageFile.StubImageFile):
-        raise BadImageError(ErrorCode.UNSUPPORTED, f"{image.format} needs a program of its own to be read")
-    return image
-
-
-def _open_by_any_decoder(data: bytes, check: Callable[[tuple[int, int]], None]) -> Image.Image:
-    """The image as the first decoder gives it that can; raises what the first said that knew the format."""
-    refusal: Exception = UnidentifiedImageError()
-    for opened in (_open_with_pillow, open_with_heif):
-        try:
-            image = opened(data)
-            check(image.size)
-            image.load()
-            return image
-        except (BadImageError, MemoryError):
-            raise
-        except Exception as error:  # plugins raise anything at all on broken files
-            if isinstance(refusal, UnidentifiedImageError) and _NO_CODEC not in str(error):
-                refusal = error
-        if _is_cut(data):  # which one of them might not mind
-            break
-    raise refusal
-
-
-def _open_with_pillow(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data), formats=("AVIF",))
-
-
-def _code_of(error: BaseException, data: bytes) -> ErrorCode:
-    text = str(error).lower()
-    if isinstance(error, EOFError) or "truncated" in text or _is_cut(data):
-        return ErrorCode.TRUNCATED
-    if isinstance(error, NotImplementedError) or text.startswith(("unsupported", "cannot find loader")):
-        return ErrorCode.UNSUPPORTED
-    return ErrorCode.CORRUPT
-
-
-def _is_cut(data: bytes) -> bool:
-    """Whether the file is shorter than it says itself, where its format says it ahead of the end."""
-    if data[:4] == b"RIFF":  # WebP
-        return int.from_bytes(data[4:8], "little") + 8 > len(data)
-    if data[:4] in (b"II*\0", b"MM\0*"):  # TIFF: the place of its directory
-        return int.from_bytes(data[4:8], "little" if data[:1] == b"I" else "big") >= len(data)
-    if data[4:8] in (b"ftyp", b"jP  "):  # AVIF, HEIC, JPEG 2000: boxes, one after the other
-        return _boxes_end(data) > len(data)
-    return False
-
-
-def _boxes_end(data: bytes) -> int:
-    place = 0
-    while place < len(data):
-        length = int.from_bytes(data[place : place + 4], "big")
-        if length == 1:
-            length = int.from_bytes(data[place + 8 : place + 16], "big")
-        if length < 8:  # 0: to the end of the file; else no box
-            return len(data)
-        place += length
-    return place
+        raise explain_error(error, data) from None
 
 
 def decoded(
@@ -353,21 +264,6 @@ def opaque(image: Image.Image, level: int | None = None) -> Image.Image:
     return lay_on(image, choose_ground(image).level if level is None else level)
 
 
-def _unidentified(data: bytes) -> BadImageError:
-    if _is_cut(data):
-        return BadImageError(ErrorCode.TRUNCATED, "the file is shorter than its header says")
-    for signature, code in _SIGNATURES.items():
-        if data.startswith(signature):
-            if code is ErrorCode.UNSUPPORTED:
-                return BadImageError(code, "an image format that the installed decoder cannot read")
-            return BadImageError(ErrorCode.TRUNCATED, "the file ends or breaks inside its header")
-    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS and heif_decoder() is None:
-        return BadImageError(ErrorCode.UNSUPPORTED, "HEIC: to read it, pip install 'fastdup-ray[heic]'")
-    if data[4:8] == b"ftyp" and data[8:12] in (*HEIF_BRANDS, b"avif", b"crx "):
-        return BadImageError(ErrorCode.UNSUPPORTED, "an image format that the installed decoder cannot read")
-    return BadImageError(ErrorCode.NOT_AN_IMAGE, "not a picture in any known format")
-
-
 @contextmanager
 def careful_pillow(max_pixels: int | None = None) -> Iterator[None]:
     """Pillow that takes no half picture for a whole one, and does not warn of broken files.
@@ -375,28 +271,65 @@ def careful_pillow(max_pixels: int | None = None) -> Iterator[None]:
     With `max_pixels` for its own limit, also for pictures inside of pictures (ICO, ICNS, the frames of a GIF), whose
     headers are read as late as when they are decoded; None: no limit. Texts and colour profiles of pictures may be of
     the size that Pillow allows them in all, and not of 1 MB each.
+
+    It may be entered by several threads at once, each with a limit of its own. Threads that are started inside have
+    this limit if they run in a copy of the context; else the largest of those that are in force.
     """
-
-    def check(size: tuple[int, int], *_: Any, **__: Any) -> None:
-        if max_pixels is not None:
-            _refuse_larger(size, max_pixels)
-
-    careful = [
-        (Image, "MAX_IMAGE_PIXELS", None),
-        (Image, "_decompression_bomb_check", check),  # Pillow's own does not say what size it was
-        (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
-        (PngImagePlugin, "MAX_TEXT_CHUNK", PngImagePlugin.MAX_TEXT_MEMORY),
-    ]
-    before = [(module, name, getattr(module, name)) for module, name, _ in careful]
+    _switches.hold(max_pixels)
+    before = _max_pixels.set(max_pixels)
     try:
-        for module, name, value in careful:
-            setattr(module, name, value)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            yield
+        yield
     finally:
-        for module, name, value in before:
+        _max_pixels.reset(before)
+        _switches.release(max_pixels)
+
+
+_max_pixels: ContextVar[int | None] = ContextVar("max_pixels")
+
+
+class _PillowSwitches:
+    """What Pillow and `warnings` have for the whole process: the first holder sets it, the last one restores it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._limits: list[int | None] = []
+        self._restore = ExitStack()
+
+    def hold(self, max_pixels: int | None) -> None:
+        with self._lock:
+            if not self._limits:
+                self._set()
+            self._limits = [*self._limits, max_pixels]
+
+    def release(self, max_pixels: int | None) -> None:
+        with self._lock:
+            left = self._limits.copy()
+            left.remove(max_pixels)
+            self._limits = left
+            if not left:
+                self._restore.close()
+
+    def _set(self) -> None:
+        careful = [
+            (Image, "MAX_IMAGE_PIXELS", None),
+            (Image, "_decompression_bomb_check", self._check),  # Pillow's own does not say what size it was
+            (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
+            (PngImagePlugin, "MAX_TEXT_CHUNK", PngImagePlugin.MAX_TEXT_MEMORY),
+        ]
+        self._restore.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        for module, name, value in careful:
+            self._restore.callback(setattr, module, name, getattr(module, name))
             setattr(module, name, value)
+
+    def _check(self, size: tuple[int, int], *_: Any, **__: Any) -> None:
+        limits = self._limits
+        limit = _max_pixels.get(None if None in limits or not limits else max(limits))
+        if limit is not None:
+            _refuse_larger(size, limit)
+
+
+_switches = _PillowSwitches()
 
 
 def decoder_fingerprint() -> str:

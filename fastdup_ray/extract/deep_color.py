@@ -8,7 +8,10 @@ from PIL import Image
 from fastdup_ray.extract.tones import apply_range, find_range
 
 BRIGHT = 64
-"""Upper byte from which on, in any color, an image uses more than 14 bits: then its upper bytes show it."""
+"""Upper byte from which on, in any color, an image uses more than 14 bits: then its upper bytes show it..."""
+
+EVEN = 1
+"""... unless they differ by no more than this: then all that is drawn is in the lower bytes."""
 
 _COLORS = ("RGB", "RGBA", "RGBX")
 _OTHER_BYTES = {
@@ -71,7 +74,8 @@ def show_used_bits(image: Image.Image, data: bytes) -> tuple[Image.Image, bool]:
         The image in its own mode, and whether values are lost (see `tones.Range`).
     """
     upper = np.asarray(image)
-    if upper[..., :3].max() >= BRIGHT or (lower := load_lower_bytes(data)) is None:
+    is_shown = upper[..., :3].max() >= BRIGHT and np.ptp(upper[..., :3]) > EVEN
+    if is_shown or (lower := load_lower_bytes(data)) is None:
         return image, False
     colors = upper[..., :3].astype(np.uint16) << 8 | lower[..., :3]
     shown = find_range(colors)

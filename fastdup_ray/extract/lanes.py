@@ -2,10 +2,13 @@
 
 import atexit
 import faulthandler
+import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import copy_context
 from typing import Any, Self
 
 TICK = 0.2
@@ -28,6 +31,8 @@ class Watchdog:
 
     def __init__(self, limit: float):
         self._limit, self._patted = limit, 0.0
+        # Where the process began without a standard error, descriptor 2 is any file that was opened later.
+        self._log = sys.__stderr__ or os.open(os.devnull, os.O_WRONLY)
 
     def __enter__(self) -> Self:
         self.pat()
@@ -40,14 +45,14 @@ class Watchdog:
     def pat(self) -> None:
         if time.monotonic() - self._patted >= TICK:
             try:
-                faulthandler.dump_traceback_later(self._limit, exit=True, file=2)
+                faulthandler.dump_traceback_later(self._limit, exit=True, file=self._log)
             except RuntimeError:  # it needs a thread, and that some memory
                 raise MemoryError("too little memory for another thread") from None
             self._patted = time.monotonic()
 
 
 class Lane(threading.Thread):
-    """One thread that takes up jobs. Work calls `on(item)` as it takes up each item of a job.
+    """One thread that takes up jobs, in the context of who starts it. Work calls `on(item)` for each item of a job.
 
     Once `stop` was called `on` raises `Stopped`, and no other job is taken up.
     """
@@ -59,6 +64,7 @@ class Lane(threading.Thread):
         self.item: Any = None
         self._since: float | None = None
         self._stopped = False
+        self._context = copy_context()
 
     def on(self, item: Any) -> None:
         if self._stopped:
@@ -79,7 +85,7 @@ class Lane(threading.Thread):
         while not self._stopped and (job := self.jobs.get()) is not None:
             self.job = job
             try:
-                result = self._work(self, job)
+                result = self._context.run(self._work, self, job)
             except BaseException as error:
                 result = error
             self._done.put((self, job, result))

@@ -7,9 +7,8 @@ import platform
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lazy_loader
 import numpy as np
 
 from fastdup_ray.errors import ConfigError, DamagedError
@@ -18,7 +17,8 @@ from fastdup_ray.extract.decode import decoder_fingerprint
 from fastdup_ray.gpu import free_gpu_memory
 from fastdup_ray.records import Box
 
-onnxruntime = lazy_loader.load("onnxruntime")
+if TYPE_CHECKING:
+    import onnxruntime
 
 SIDE = 128
 """Pixels a side that the embedded model takes."""
@@ -102,6 +102,8 @@ class Model:
         return answers
 
     def _opened(self, data: bytes, gpu: bool) -> "onnxruntime.InferenceSession":
+        import onnxruntime  # takes a fifth of a second: only for who needs it
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -208,7 +210,7 @@ def _checked_bytes() -> bytes:
 
 
 def _model_sha256() -> str:
-    return _EMBEDDED.joinpath("model.onnx.sha256").read_text().strip()
+    return _EMBEDDED.joinpath("model.onnx.sha256").read_text(encoding="ascii").strip()
 
 
 @cache
@@ -219,6 +221,8 @@ def fingerprint(
 
     model: sha256 of another model than the embedded one. turns: of which a row has those of a picture, side by side.
     """
+    import onnxruntime
+
     parts = {
         "model": model or _model_sha256(),
         "decoder": decoder_fingerprint(),
@@ -239,5 +243,5 @@ def _cpu_kind() -> str:
     """The architecture and the instruction sets by which onnxruntime picks its kernels."""
     known = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
     cpuinfo = Path("/proc/cpuinfo")
-    words = set(cpuinfo.read_text(errors="replace").split()) if cpuinfo.exists() else set()
+    words = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split()) if cpuinfo.exists() else set()
     return " ".join([platform.machine(), *(word for word in known if word in words)])

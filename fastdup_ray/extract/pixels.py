@@ -4,8 +4,8 @@ import hashlib
 
 from PIL import Image, ImageOps
 
-from fastdup_ray.extract.decode import open_image
 from fastdup_ray.extract.deep_color import has_16_bit_colors, has_more_bits, load_lower_bytes
+from fastdup_ray.extract.open_image import open_image
 from fastdup_ray.extract.unseen import find_unseen
 
 EXACTLY_RGBA = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")

@@ -20,7 +20,7 @@ FILLED = 0.9
 LOW_CONTRAST = 1 / 8
 """Share of their bits under which samples are shown from their lowest to their highest value instead..."""
 
-NO_CONTRAST = 1 / 256
+NO_CONTRAST = 1 / 4096
 """... unless they cover less than this: then the image is even, and what is left is noise."""
 
 FEW_LEVELS = 16

@@ -23,6 +23,7 @@ from fastdup_ray.inputs.video import frame_digest, frame_suffix, frame_time
 from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.manifest import ENTRIES
 from fastdup_ray.outputs.named_output import NamedOutput
+from fastdup_ray.paths import takes_paths
 from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.tables import csv_blocks, encoded, mapped, read_csv, write_columns, write_csv
@@ -222,13 +223,14 @@ def dimensions(path: Path, n: int) -> int:
     return size // (4 * n)
 
 
+@takes_paths("filename")
 def load_binary_feature(filename: str | os.PathLike = layout.FEATURES) -> tuple[list[str], np.ndarray]:
     """The n names and the (n, d) float32 matrix of a features file; d is its size by the rows of its CSV.
 
     `filename`: the features file, or the folder that has it. The CSV lies beside it under the same name plus `.csv`.
     Raises `FileNotFoundError`, and `DamagedError` where the two do not fit.
     """
-    store, file = open_file(os.path.expanduser(os.fspath(filename)), layout.FEATURES)
+    store, file = open_file(filename, layout.FEATURES)
     for needed in (file, file + ".csv"):
         if not store.is_file(needed):
             place = os.path.join(store.location, needed)
@@ -242,6 +244,7 @@ def load_binary_feature(filename: str | os.PathLike = layout.FEATURES) -> tuple[
 load_binary = load_binary_features = load_binary_feature  # the specification has all three names
 
 
+@takes_paths("save_path")
 def save_binary_feature(
     save_path: str | os.PathLike[str], filenames: Sequence[str], features: np.ndarray, overwrite: bool = False
 ) -> None:
@@ -251,26 +254,26 @@ def save_binary_feature(
         save_path: the folder or s3:// URI.
         filenames: n names.
         features: (n, d), a row for each name; stored as float32.
-        overwrite: replace the features that are there, and forget the run that they are of.
+        overwrite: replace whatever is there, and forget the run that it is of. Without it only features that no run
+            describes are replaced, such as those of an earlier call.
 
     Raises:
-        WorkDirError: where the folder has features, or a finished run, or cannot be written.
+        WorkDirError: where the folder has the results of a run, or other files of these names, or cannot be written.
         ValueError: where names and rows do not fit.
     """
     features = np.asarray(features)
     if features.ndim != 2 or len(features) != len(filenames):
         raise ValueError(f"features should be ({len(filenames)}, d), one row for each name, not {features.shape}.")
-    store = open_store(os.path.expanduser(save_path))
+    store = open_store(save_path)
     described = (layout.SUMMARY, layout.MANIFEST)  # they would tell of other features
     if not overwrite and any(map(store.exists, described)):
         raise WorkDirError(
             f"{store.location!r} has the results of a run: name another folder, or replace its features with "
             "overwrite=True."
         )
-    rows, names = (
-        NamedOutput(os.path.join(store.location, name), overwrite=overwrite)
-        for name in (layout.FEATURES, layout.FEATURES_CSV)
-    )
+    both = layout.FEATURES, layout.FEATURES_CSV
+    overwrite = overwrite or all(map(store.is_file, both))
+    rows, names = (NamedOutput(os.path.join(store.location, name), overwrite=overwrite) for name in both)
     with rows.open() as rows_file, names.open() as names_file:  # both are written before the first is replaced
         write_blocks(rows_file, [features])
         write_columns(names_file, layout.FEATURES_HEADER, [np.arange(len(filenames)), encoded(filenames)])

@@ -25,6 +25,7 @@ from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.inputs import local, s3
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_left_out
+from fastdup_ray.names import from_utf8
 from fastdup_ray.records import ImageRef
 from fastdup_ray.s3 import is_s3
 
@@ -171,7 +172,7 @@ def _tar_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int]]:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # a million of them would take gigabytes
                 if member.isreg() and not member.issparse():
-                    yield member.name, member.size, member.offset_data
+                    yield from_utf8(member.name), member.size, member.offset_data
             unpacked.seek(tar.offset)  # tarfile takes a broken header for the end
             rest = unpacked.read(tarfile.BLOCKSIZE)
             if any(rest):
@@ -197,7 +198,7 @@ def _zip_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int, int
     _refuse_bomb(infos, size)
     for info in infos:
         if not info.is_dir() and not stat_module.S_ISLNK(info.external_attr >> 16):
-            yield info.filename, info.file_size, info.header_offset, info.compress_size, info.CRC
+            yield from_utf8(info.filename), info.file_size, info.header_offset, info.compress_size, info.CRC
 
 
 def _refuse_bomb(infos: Sequence[zipfile.ZipInfo], size: int) -> None:

@@ -11,8 +11,8 @@ from urllib.parse import unquote_plus
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.orc
 import pyarrow.parquet as pq
+from pyarrow import orc
 
 from fastdup_ray import s3 as names
 from fastdup_ray.errors import BadImageError, InputError
@@ -71,7 +71,7 @@ def _table(data: bytes, kind: str, columns: list[str]) -> pa.Table:
     if kind == "PARQUET":
         return pq.read_table(pa.BufferReader(data))
     if kind == "ORC":
-        return pa.orc.ORCFile(pa.BufferReader(data)).read()
+        return orc.ORCFile(pa.BufferReader(data)).read()
     return pa.csv.read_csv(
         pa.BufferReader(gzip.decompress(data)),
         read_options=pa.csv.ReadOptions(column_names=columns),

@@ -23,6 +23,7 @@ from fastdup_ray.inputs.s3_listing import LISTERS
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.sources import opened, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name
+from fastdup_ray.names import from_utf8
 from fastdup_ray.records import ImageRef
 from fastdup_ray.s3 import is_s3
 
@@ -74,7 +75,7 @@ class ListFile:
         self._file.seek(0)
         head = self._file.read(HEAD)
         self._file.seek(0)
-        written = detect_format(self._path, head, _exists) if head else ListFormat("utf-8", "strict")
+        written = detect_format(self._path, head, _names_file) if head else ListFormat("utf-8", "strict")
         if written.separator == "\0":
             yield from map(_absolute, self._split_by_nul())
             return
@@ -92,7 +93,7 @@ class ListFile:
         else:
             if written.separator != "\r":  # a carriage return may be part of a name
                 text.reconfigure(newline="\n")
-            rows = (line.removesuffix("\n") for line in text)
+            rows = (from_utf8(line.removesuffix("\n")) for line in text)
             rows = (row.removesuffix("\r") for row in rows) if written.separator != "\n" else rows
             rows = (row for row in rows if not is_comment(row) or _exists(row))
         return (row for row in rows if row.strip())
@@ -102,9 +103,9 @@ class ListFile:
         try:
             for row in islice(reader, written.skip, None):
                 if written.columns == 1:
-                    yield written.delimiter.join(row)
+                    yield from_utf8(written.delimiter.join(row))
                 elif len(row) > written.column:
-                    yield row[written.column]
+                    yield from_utf8(row[written.column])
         except csv.Error as error:
             raise InputError(
                 f"{self._path!r}, line {reader.line_num}, is not CSV: {error}; is a quotation mark missing?"
@@ -144,7 +145,7 @@ def _is_list(path: str, file: BinaryIO) -> bool:
     file.seek(0)
     if not head:
         return not is_image_name(path)
-    text = is_text(head, _exists)
+    text = is_text(head, _names_file)
     if not is_image_name(path) and (not text or head.startswith(b"%PDF-")):
         refuse_other_format(path, head)
     if not text or b"\0" in head:
@@ -182,6 +183,11 @@ def _opened(path: str) -> Iterator[BinaryIO]:
 
 def _object(name: str) -> ImageRef | None:
     return stat(name) if is_s3(name) and not is_archive_name(name) else None
+
+
+def _names_file(text: str) -> bool:
+    """The same of a row that was decoded as UTF-8."""
+    return _exists(from_utf8(text))
 
 
 def _exists(row: str) -> bool:

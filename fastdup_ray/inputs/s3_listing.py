@@ -5,6 +5,7 @@ are taken by obstore, which needs a twentieth of the CPU of boto3; boto3 takes t
 refuses (`a//b`, say), and tells the reason where a listing fails.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def below(uri: str, wanted: Callable[[ImageRef], bool]) -> Iterator[ImageRef]:
             markers = {ref.uri for ref, is_it in zip(empty, pool.map(_is_marker, empty), strict=True) if is_it}
     except s3.errors() as error:
         raise _failed(uri, error) from None
-    refs.sort(key=lambda ref: ref.uri.encode())
+    refs.sort(key=lambda ref: os.fsencode(ref.uri))
     return (ref for ref in refs if ref.uri not in markers)
 
 

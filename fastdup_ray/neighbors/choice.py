@@ -96,7 +96,7 @@ def choose(config: RunConfig, n: int, d: int, memory: int | None = None) -> Choi
     raise ConfigError(
         f"No index of {n:,} images fits into memory: {compressed} takes {gigabytes(needs[compressed])} {room}, "
         f"{USABLE:.0%} of it usable; faiss_mode='{smallest}' takes {gigabytes(index_bytes(smallest, n, d))} and "
-        f"finds less, or take a machine, or a node of Ray, with {gigabytes(int(needs[compressed] / USABLE))} free."
+        f"finds less, or take a machine with {gigabytes(int(needs[compressed] / USABLE))} free (on Ray: a node)."
     )
 
 

@@ -6,12 +6,9 @@ used to pick candidates, which `search` then ranks by the rows themselves.
 
 from importlib.resources import files
 
-import lazy_loader
 import numpy as np
 
 from fastdup_ray.neighbors.over_rows import OverRows
-
-onnxruntime = lazy_loader.load("onnxruntime")
 
 GRAPH = "eight_bit.onnx"
 """a (m, d) uint8, b (d, n) int8, k (1,) int64 -> the k largest of (a - ZERO) · b in each row, and their columns."""
@@ -39,6 +36,8 @@ class EightBit(OverRows):
     exact = False
 
     def add(self, xb: np.ndarray) -> None:
+        import onnxruntime  # takes a fifth of a second: only for who needs it
+
         super().add(xb)
         self._largest = max((float(np.abs(xb[start : start + COLUMNS]).max()) for start in self._starts()), default=1.0)
         self._columns = [self._rounded(xb[start : start + COLUMNS], LEVELS).T.copy() for start in self._starts()]

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from fastdup_ray import layout, s3
 from fastdup_ray.errors import InputError
 from fastdup_ray.layout import SETS
+from fastdup_ray.paths import takes_paths
 from fastdup_ray.report.findings import read_config, wants_thumbnails
 from fastdup_ray.report.galleries import (
     Location,
@@ -19,6 +20,7 @@ from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import open_store
 
 
+@takes_paths("work_dir", "save_path")
 def make_pages(
     work_dir: Location,
     save_path: Location | None = None,

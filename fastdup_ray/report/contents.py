@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from fastdup_ray import layout
 from fastdup_ray.features import map_names
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
+from fastdup_ray.names import printable
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, read_exact_copies
 from fastdup_ray.report.findings import (
     Listed,
@@ -27,7 +28,7 @@ from fastdup_ray.report.grouped import Grouped
 from fastdup_ray.report.groups import Group, Groups, most_telling
 from fastdup_ray.report.pictures import LEFT_OUT, NO_ROOM, Pictures, map_facts
 from fastdup_ray.report.thumbnails import MAX_PIXELS
-from fastdup_ray.sealed import printable, read_json
+from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import Store
 from fastdup_ray.tables import places_of, read_csv
 

@@ -8,6 +8,7 @@ from fastdup_ray import layout
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.outputs.named_output import STDOUT, NamedOutput
+from fastdup_ray.paths import takes_paths
 from fastdup_ray.records import Pairs
 from fastdup_ray.report.findings import (
     Components,
@@ -33,6 +34,7 @@ from fastdup_ray.tables import read_parquet
 Location = str | os.PathLike[str]
 
 
+@takes_paths("similarity_file", "save_path", "work_dir")
 def create_duplicates_gallery(
     similarity_file: Location | None = None,
     save_path: Location | None = None,
@@ -66,6 +68,7 @@ def create_duplicates_gallery(
 generate_duplicates_gallery = create_duplicates_gallery
 
 
+@takes_paths("outliers_file", "save_path", "work_dir")
 def create_outliers_gallery(
     outliers_file: Location | None = None,
     save_path: Location | None = None,
@@ -89,6 +92,7 @@ def create_outliers_gallery(
     return _write(store, name, output, measure, content)
 
 
+@takes_paths("save_path", "work_dir")
 def create_components_gallery(
     work_dir: Location | None = None,
     save_path: Location | None = None,

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from fastdup_ray import layout
 from fastdup_ray.inputs import stands_alone
 from fastdup_ray.layout import INDEXED, PictureSet
+from fastdup_ray.names import is_utf8, printable
 from fastdup_ray.report.thumbnails import Album, Thumbnail
-from fastdup_ray.sealed import printable
 from fastdup_ray.storage import Store
 from fastdup_ray.tables import ROWS, map_table, printable_column, read_parquet, rows_at
 
@@ -141,7 +141,7 @@ def _date(facts: dict[str, Any], name: str) -> str:
 
 def _hex(_: dict[str, Any], name: str) -> str:
     """The bytes of a name that is not UTF-8, else ""."""
-    return os.fsencode(name).hex() if printable(name) != name else ""
+    return "" if is_utf8(name) else os.fsencode(name).hex()
 
 
 _TOLD: dict[str, Callable[[dict[str, Any], str], Any]] = {

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from fastdup_ray.sealed import printable
+from fastdup_ray.names import printable
 
 _FOLDER = Path(__file__).parent
 INVISIBLE = r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"

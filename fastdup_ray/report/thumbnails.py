@@ -16,7 +16,8 @@ from PIL import ExifTags, Image, ImageOps, features
 
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError
-from fastdup_ray.extract.decode import careful_pillow, opaque, open_image, to_color
+from fastdup_ray.extract.decode import careful_pillow, opaque, to_color
+from fastdup_ray.extract.open_image import open_image
 from fastdup_ray.extract.video import frame_at
 from fastdup_ray.inputs import frame_of, opened
 from fastdup_ray.inputs.video import HEAD, is_video

@@ -16,6 +16,7 @@ from fastdup_ray.errors import LockedError, RefusedError
 from fastdup_ray.inputs import bucket as bucket_inputs
 from fastdup_ray.inputs import s3 as objects
 from fastdup_ray.inputs.patterns import Patterns
+from fastdup_ray.inputs.skipped import SkippedFiles
 from tests.conftest import cloudy, encode, run_inline
 from tests.integration.helpers import call
 from tests.integration.kills import kill_when, start
@@ -158,7 +159,7 @@ def test_later_runs_leave_a_quarantine_out(bucket, plan, tmp_path, monkeypatch):
     pages = bucket.client.list_objects_v2(Bucket=name, Prefix=key.partition("/")[0] + "/")["Contents"]
     refs = [objects.ref_of(s3.uri_of(name, facts["Key"]), facts) for facts in pages]
     monkeypatch.setattr(bucket_inputs.inventory, "listed", lambda uri: (name, reversed(refs)))
-    listed = list(bucket_inputs.in_inventory("s3://any/manifest.json", str(tmp_path), Patterns([], [])))
+    listed = list(bucket_inputs.in_inventory("s3://any/manifest.json", str(tmp_path), Patterns([], []), SkippedFiles()))
     assert len(listed) == 4 and not [ref for ref in listed if layout.QUARANTINE in ref.uri]
     undo(quarantine)
 

@@ -204,7 +204,9 @@ def test_features_of_ones_own_replace_nothing_unasked(out, tmp_path):
     with pytest.raises(WorkDirError, match="results of a run"):
         save_binary_feature(out, ["/a.jpg", "/b.jpg"], rows)
     assert {path: (out / path).read_bytes() for path in files_below(out)} == before
-    save_binary_feature(tmp_path / "own", ["/a.jpg", "/b.jpg"], rows)
+    for names in (["/x.jpg", "/y.jpg"], ["/a.jpg", "/b.jpg"]):  # what an earlier call saved may be replaced
+        save_binary_feature(tmp_path / "own", names, rows)
+    assert load_binary_feature(tmp_path / "own")[0] == ["/a.jpg", "/b.jpg"]
     for name in ("features.dat", "features.dat.csv"):
         alone = tmp_path / name.replace(".", "-")
         alone.mkdir()

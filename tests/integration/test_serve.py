@@ -5,7 +5,9 @@ import hashlib
 import http.client
 import io
 import json
+import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import unescape
@@ -23,10 +26,12 @@ import pytest
 from PIL import Image
 
 from fastdup_ray import apply_plan, layout, load_binary_feature, make_plan, undo
+from fastdup_ray.actions import connections
+from fastdup_ray.actions.connections import MOST_CONNECTIONS
 from fastdup_ray.actions.plan import plan_to_json, read_plan
 from fastdup_ray.actions.serve import HEADERS, LARGEST_PLAN, Server
 from fastdup_ray.actions.served import Served
-from tests.conftest import Bucket, cloudy, encode, files_below, run_inline
+from tests.conftest import Bucket, cloudy, deadline, encode, files_below, run_inline
 from tests.integration.helpers import call
 from tests.videos import make_clip
 
@@ -436,6 +441,80 @@ def test_garbage_is_answered_and_the_server_goes_on(server, capfd):
         )  # reset, with the answer under way
     assert ask(server).status == 200
     assert "Traceback" not in capfd.readouterr().err
+
+
+# Who holds connections
+
+
+def connect(server: Server, count: int, data: bytes = b"") -> list[socket.socket]:
+    connections = [socket.create_connection(server.server_address[:2], timeout=10) for _ in range(count)]
+    for connection in connections:
+        connection.sendall(data)
+    return connections
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"GET /", b"PUT /x/plan HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n"],
+    ids=["idle", "in the midst of a header", "without the token"],
+)
+def test_who_holds_many_connections_does_not_lock_the_owner_out(server, data):
+    others = connect(server, 3 * MOST_CONNECTIONS, data)
+    with deadline(10):
+        assert ask(server).status == 200
+        assert ask(server, "plan").status == 200
+    assert sum(is_open(connection) for connection in others) <= MOST_CONNECTIONS
+    for connection in others:
+        connection.close()
+
+
+def is_open(connection: socket.socket) -> bool:
+    connection.settimeout(0.01)
+    try:
+        return connection.recv(65536) != b"" and is_open(connection)
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+
+
+def test_a_request_that_drips_in_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.5)
+    (connection,) = connect(server, 1)
+    with deadline(10), pytest.raises(OSError):
+        while True:
+            connection.sendall(b"G")
+            time.sleep(0.1)
+    connection.close()
+
+
+def test_a_connection_without_a_request_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.5)
+    (connection,) = connect(server, 1)
+    with deadline(10):
+        assert connection.recv(1) == b""
+    connection.close()
+
+
+def test_without_descriptors_the_server_waits_instead_of_spinning(server):
+    asker = socket.socket()
+    taken = []
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 20, before[1]))
+    try:
+        with pytest.raises(OSError):
+            while True:
+                taken.append(os.dup(0))
+        asker.connect(server.server_address[:2])
+        start = time.process_time()
+        time.sleep(1)
+        assert time.process_time() - start < 0.5
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        asker.close()
+    assert ask(server).status == 200
 
 
 # Where it listens

@@ -92,6 +92,18 @@ def test_gray_with_opacity_of_16_bits_is_shown_by_its_bits(model, gray):
     assert similarity(model, save_png_16(values), png(gray)) >= LIKE
 
 
+@pytest.mark.parametrize("save", [png, save_tiff], ids=["png", "tiff"])
+def test_a_drawing_in_the_lower_bytes_alone_is_seen(save, model, gray):
+    assert similarity(model, save(gray.astype(np.uint16) + 0x8000), png(gray)) >= LIKE
+
+
+@pytest.mark.parametrize("save", [save_png_16, save_tiff], ids=["png", "tiff"])
+def test_so_is_a_colored_one(save, model, photos):
+    with Image.open(photos / "originals" / "coffee.jpg") as image:
+        colors = np.asarray(image)
+    assert similarity(model, save(colors.astype(np.uint16) + 0x8000), png(colors)) >= LIKE
+
+
 def test_unsigned_32_bit_samples_do_not_become_negative(model, gray):
     assert similarity(model, save_tiff(gray.astype(np.uint32) << 24), png(gray)) >= LIKE
 
@@ -126,7 +138,7 @@ def test_floats_that_are_tones_keep_them(white, gray):
 
 def test_dark_images_of_16_bits_and_even_ones_are_not_stretched():
     assert find_range(np.full((9, 9), 65535, np.uint16)) == Range(0, 65535)
-    noise = np.random.default_rng(1).integers(65500, 65536, (99, 99)).astype(np.uint16)
+    noise = np.random.default_rng(1).integers(65525, 65536, (99, 99)).astype(np.uint16)
     assert apply_range(noise, find_range(noise)).min() >= 254
     assert apply_range(np.full((9, 9), 7.0), find_range(np.full((9, 9), 7.0))).max() == 0
 

@@ -180,7 +180,9 @@ def main() -> None:
         ends.append(train(mean_of(ends) if ends else untrained(seen), seen, cycle, _tell))
     args.out.write_bytes(shipped(Embedder(Front(pretrained_weights()), mean_of(ends))))
     digest = hashlib.sha256(args.out.read_bytes()).hexdigest()
-    args.out.with_name(f"{args.out.name}.sha256").write_text(f"{digest}\n")  # checked when the package loads the model
+    args.out.with_name(f"{args.out.name}.sha256").write_text(
+        f"{digest}\n", encoding="ascii"
+    )  # checked when the package loads the model
     print("sha256", digest, args.out.stat().st_size, "bytes", flush=True)
 
 
