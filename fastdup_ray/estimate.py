@@ -7,7 +7,7 @@ import numpy as np
 
 from fastdup_ray import s3
 from fastdup_ray.config import RunConfig
-from fastdup_ray.features import earlier_sets, look_up
+from fastdup_ray.features import earlier_sets, find_missing
 from fastdup_ray.inputs import check_inputs, frame_of, list_images
 from fastdup_ray.manifest import Manifest
 from fastdup_ray.memory import free_memory
@@ -83,7 +83,7 @@ def estimate(config: RunConfig, actors: int = 1) -> Estimate:
     store = open_store(config.work_dir)
     facts = model_facts(config)
     earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
-    missing = look_up(manifest, [], earlier, config.limits).missing
+    missing = find_missing(manifest, earlier, config.limits)
     refs = [ref for ref in manifest.refs(missing) if s3.is_s3(ref.uri)]
     gets = len({frame_of(ref.uri)[0] for ref in refs})
     puts = 0

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.names import printable
 from fastdup_ray.records import Entry, ImageRef, Shard
+from fastdup_ray.tables import printable_column
 
 _TEXT = pa.large_string()
 """The offsets of `pa.string` end at 2 GiB a column: that is 33 million sha256."""
@@ -98,8 +99,8 @@ class Manifest:
 
     def keys(self) -> pa.Table:
         """The columns of `KEY`, in the form in which feature shards have them."""
-        uris = [printable(fsdecode(uri)) for uri in self._table["uri"].to_pylist()]
-        return pa.table([pa.array(uris, _TEXT), self._table["size"], self._table["mtime_or_etag"]], KEY)
+        uri, *others = (self._table[name] for name in KEY)
+        return pa.table([printable_column(uri), *others], KEY)
 
     def window(self, start: int, stop: int) -> "Manifest":
         return Manifest(self._table.slice(start, stop - start), self._start + start)

@@ -13,7 +13,7 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError, InputError, WorkDirError
 from fastdup_ray.executors import Executor, make_executor
 from fastdup_ray.extract.turns import turns_of
-from fastdup_ray.features import look_up, open_complete
+from fastdup_ray.features import find_missing, open_complete
 from fastdup_ray.inputs import SkippedFiles, check_inputs
 from fastdup_ray.invariant import check_invariant, write_invariant
 from fastdup_ray.labels import check_labels
@@ -93,7 +93,7 @@ def is_indexed(config: RunConfig) -> bool:
     if not there.entries.select(KEY).equals(manifest.keys()):
         return False
     same_index = all(asked.get(name) == getattr(config, name) for name in OF_INDEX)
-    return same_index and len(look_up(manifest, [], [there], config.limits).missing) == 0
+    return same_index and len(find_missing(manifest, [there], config.limits)) == 0
 
 
 class _Run:

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
@@ -17,6 +16,7 @@ from fastdup_ray.records import ImageRef
 from fastdup_ray.sealed import read_json
 from fastdup_ray.steps import AFTER_FEATURES
 from fastdup_ray.storage import Store
+from fastdup_ray.tables import read_parquet
 from fastdup_ray.version import __version__
 
 OUTPUTS = (layout.BAD_CSV, layout.BAD_CSV_TWIN, *AFTER_FEATURES, layout.CONFIG, layout.SUMMARY)
@@ -114,7 +114,7 @@ def refuse_other_pictures(config: RunConfig, store: Store, manifest: Manifest) -
             )
         return
     try:
-        earlier = pq.read_table(store.fetch(layout.MANIFEST), columns=["uri"])["uri"]
+        earlier = read_parquet(store.fetch(layout.MANIFEST), ["uri"])["uri"]
     except (OSError, ValueError):
         return
     if not pc.any(pc.is_in(manifest.keys()["uri"], earlier)).as_py():

@@ -139,7 +139,8 @@ def take_scored(work_dir: str, location: str) -> dict[str, Any]:
     if described is not None:
         facts, uris, found = described
         _refuse_others(indexed, facts)
-        merge(store, uris, found, facts, SCORED)
+        with _told_what_to_do("Run again, once nothing else writes there."):
+            merge(store, uris, found, facts, SCORED)
         return {name: facts[name] for name in FACTS} | {"counts": counts_of(found.entries)}
     facts = facts_of_own(source, name)
     _refuse_others(indexed, facts)

@@ -125,8 +125,7 @@ def merge_features(
             merge_range(store, *part, manifest.uris(), found, facts)
     except LostRowsError as error:
         log.warning("%s Its images are read again.", error)
-        lost = next(place for place, known in enumerate(found.sets) if known.rows is error.rows)
-        return Merged(None, np.flatnonzero(found.source == lost))
+        return Merged(None, np.flatnonzero(found.source == found.rows.index(error.rows)))
     return Merged(counts_of(found.entries), found.missing)
 
 

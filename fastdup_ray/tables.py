@@ -75,7 +75,10 @@ def printable_column(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.Chunked
     try:
         return names.cast(pa.large_string())
     except pa.ArrowInvalid:
-        told = (name if name is None else name.decode("utf-8", "backslashreplace") for name in names.to_pylist())
+        blocks = (names[start : start + ROWS].to_pylist() for start in range(0, len(names), ROWS))
+        told = (
+            name if name is None else name.decode("utf-8", "backslashreplace") for block in blocks for name in block
+        )
         return pa.array(told, pa.large_string())
 
 
@@ -153,7 +156,7 @@ def csv_blocks(path: str | os.PathLike, header: Sequence[str]) -> Iterator[pa.Re
 
 def _opened(how: Callable[..., Any], path: str | os.PathLike, header: Sequence[str], block_size: int) -> Any:
     convert = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys(header, pa.binary()), strings_can_be_null=False, quoted_strings_can_be_null=False
+        column_types=dict.fromkeys(header, _TEXT), strings_can_be_null=False, quoted_strings_can_be_null=False
     )
     try:
         table = how(
@@ -171,6 +174,13 @@ def _opened(how: Callable[..., Any], path: str | os.PathLike, header: Sequence[s
 
 def _damaged(path: str | os.PathLike, error: pa.ArrowInvalid) -> DamagedError:
     return DamagedError(f"{os.fspath(path)} is damaged: {str(error).splitlines()[0]}")
+
+
+def read_parquet(path: str | os.PathLike, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table, or some of its columns; texts have offsets of 64 bits: `pa.string` ends at 2 GiB a column."""
+    schema = pq.read_schema(path).remove_metadata()
+    fields = [field.with_type(pa.large_string()) if pa.types.is_string(field.type) else field for field in schema]
+    return pq.read_table(path, columns=columns, schema=pa.schema(fields))
 
 
 def write_parquet(store: Store, name: str, table: pa.Table) -> None:
@@ -192,7 +202,8 @@ def parquet_file(store: Store, name: str, schema: pa.Schema) -> Iterator[Callabl
 
         def write(table: pa.Table) -> None:
             nonlocal empty
-            writer.write_table(table.replace_schema_metadata(None), ROWS)
+            table = table.replace_schema_metadata(None).combine_chunks()  # else its pages end where chunks do
+            writer.write_table(table, ROWS)
             empty = False
 
         empty = True

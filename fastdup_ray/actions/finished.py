@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.errors import DamagedError, InputError
@@ -17,7 +16,7 @@ from fastdup_ray.features import map_features, read_names
 from fastdup_ray.s3 import is_s3
 from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import read_csv
+from fastdup_ray.tables import read_csv, read_parquet
 
 FLAT = 8.0
 """Contrast (standard deviation of the grey values, 0 to 127.5) below which an image is almost of one color: a blank
@@ -92,7 +91,7 @@ def read_finished(store: Store) -> FinishedRun:
         summary = read_json(store, layout.SUMMARY)
         features_file = summary["features_file"]
         names = read_names(store.fetch(features_file + ".csv")).combine_chunks()
-        images = pq.read_table(store.fetch(layout.IMAGES))
+        images = read_parquet(store.fetch(layout.IMAGES))
         kept = layout.TRAIN_SIMILARITY_CSV
         pairs = read_csv(store.fetch(kept if store.exists(kept) else layout.SIMILARITY_CSV), layout.PAIRS_HEADER)
         features = map_features(store, features_file, summary["d"])

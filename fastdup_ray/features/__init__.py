@@ -8,7 +8,6 @@ are one thing: looking up entries in the sets that are there.
 
 from fastdup_ray.features.files import (
     FeatureSet,
-    LostRowsError,
     check_digest,
     dimensions,
     entries_of_rows,
@@ -37,11 +36,13 @@ from fastdup_ray.features.merge import (
     ranges_as_one,
     row_blocks,
 )
+from fastdup_ray.features.stored_rows import LostRowsError, StoredRows
 
 __all__ = [
     "FeatureSet",
     "Found",
     "LostRowsError",
+    "StoredRows",
     "check_digest",
     "dimensions",
     "earlier_sets",

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.errors import DamagedError, WorkDirError
+from fastdup_ray.features.stored_rows import StoredRows
 from fastdup_ray.inputs.video import frame_digest, frame_suffix, frame_time
 from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.manifest import ENTRIES
@@ -27,66 +28,8 @@ from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.tables import csv_blocks, encoded, mapped, read_csv, write_columns, write_csv
 
-BLOCK = 16_384
-"""Rows that are copied at a time: 38 MB of 576 numbers each."""
-
 Names = pa.Array | pa.ChunkedArray
 """Paths and URIs as raw bytes, (n,)."""
-
-
-@dataclass(frozen=True)
-class StoredRows:
-    """(r, d) float32 rows in a file that was checked, read when they are asked for.
-
-    Nothing stays open or mapped in between: of a work_dir with a hundred thousand shards, a process may have no more
-    than a thousand files open, and 65,530 mapped.
-
-    Args:
-        store: Where the file is.
-        name: Its name there.
-        path: The local copy of it that was checked. That of an object may be gone from the cache by the time it is
-            read; then it is got and checked again.
-        sha256: Its digest.
-        shape: Rows and numbers of a row.
-    """
-
-    store: Store
-    name: str
-    path: Path
-    sha256: str
-    shape: tuple[int, int]
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, some: Any) -> np.ndarray:
-        """Read some rows, by any index that an array takes; raises `LostRowsError` where they are gone by now."""
-        if not len(self):
-            return np.empty(self.shape, np.float32)[some]
-        try:
-            return np.array(np.memmap(self._find(), "<f4", "r", shape=self.shape)[some])
-        except (ValueError, FileNotFoundError) as error:
-            raise LostRowsError(f"{self.path} is damaged: {error}.", self) from None
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype)
-
-    def _find(self) -> Path:
-        if self.path.exists():
-            return self.path
-        try:
-            check_digest(self.store, self.name, self.sha256)
-            return self.store.fetch(self.name)
-        except (FileNotFoundError, DamagedError) as error:
-            raise LostRowsError(str(error), self) from None
-
-
-class LostRowsError(DamagedError):
-    """Rows that were there when they were looked up, and are not when they are read. rows: those."""
-
-    def __init__(self, message: str, rows: StoredRows):
-        super().__init__(message)
-        self.rows = rows
 
 
 @dataclass(frozen=True)
@@ -119,10 +62,10 @@ def open_shard(store: Store, stem: str) -> FeatureSet:
     """A feature shard whose digests and number of rows were checked; `DamagedError`, `FileNotFoundError`."""
     try:
         facts = read_json(store, stem + ".json")
-        for suffix, sha256 in facts["sha256"].items():
-            check_digest(store, stem + suffix, sha256)
         entries = pa.table(facts.pop("entries"), ENTRIES)
-        rows = _stored(store, stem + ".dat", facts["sha256"][".dat"], facts["d"], entries)
+        for suffix in facts["sha256"].keys() - {".dat"}:
+            check_digest(store, stem + suffix, facts["sha256"][suffix])
+        rows = _check_rows(store, stem + ".dat", facts["sha256"][".dat"], facts["d"], entries)
         return FeatureSet(rows, entries, facts)
     except (KeyError, TypeError, pa.ArrowInvalid):
         raise DamagedError(f"{stem}.json is not of this version of fastdup_ray.") from None
@@ -150,10 +93,9 @@ def _open_described(store: Store, files: PictureSet, description: str, manifest:
         facts = read_json(store, description)
         if "list_sha256" not in facts:
             return None  # of features of the user's own
-        for name in (features, manifest):
-            check_digest(store, name, facts["sha256"][name])
+        check_digest(store, manifest, facts["sha256"][manifest])
         entries = pq.read_table(store.fetch(manifest), schema=ENTRIES)
-        rows = _stored(store, features, facts["sha256"][features], facts["d"], entries)
+        rows = _check_rows(store, features, facts["sha256"][features], facts["d"], entries)
         return FeatureSet(rows, entries, facts)
     except FileNotFoundError as error:
         raise DamagedError(str(error)) from None
@@ -260,14 +202,8 @@ def _frames(entries: pa.Table) -> tuple[np.ndarray, list[int]]:
     return np.concatenate([np.empty(0, np.int64), *rows]), times
 
 
-def _stored(store: Store, name: str, sha256: str, d: int, entries: pa.Table) -> StoredRows:
-    """The rows of entries in a file whose digest was checked."""
-    path = store.fetch(name)
-    rows = pc.sum(entries["rows"]).as_py() or 0
-    size, expected = path.stat().st_size, rows * d * 4
-    if size != expected:
-        raise DamagedError(f"{path} is damaged: {size} bytes where {rows} rows of {d} need {expected}.")
-    return StoredRows(store, name, path, sha256, (rows, d))
+def _check_rows(store: Store, name: str, sha256: str, d: int, entries: pa.Table) -> StoredRows:
+    return StoredRows.check(store, name, sha256, (pc.sum(entries["rows"]).as_py() or 0, d))
 
 
 def check_digest(store: Store, name: str, sha256: str) -> None:

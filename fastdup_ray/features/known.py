@@ -14,11 +14,18 @@ from fastdup_ray.errors import DamagedError, ErrorCode
 from fastdup_ray.extract.heif import heif_decoder
 from fastdup_ray.extract.video import video_decoder
 from fastdup_ray.features.files import FeatureSet, open_merged, open_shard
+from fastdup_ray.features.stored_rows import StoredRows
 from fastdup_ray.manifest import ENTRIES, KEY, Manifest
 from fastdup_ray.records import Limits
 from fastdup_ray.storage import Store
 
 log = logging.getLogger(__name__)
+
+AT_ONCE = 1 << 20
+"""Entries, about, whose keys are compared at a time."""
+
+ENDING = 12
+"""Last bytes of a name by which the entries are divided for that: numbers are often there."""
 
 LASTING = (
     ErrorCode.ZERO_SIZE,
@@ -38,11 +45,11 @@ class Found:
     """For each entry of a manifest, what is known of it.
 
     entries: `ENTRIES`, one row an entry, null where nothing is known (first_row as in its own set).
-    sets: the feature sets; source: (n,) index into `sets`, -1 where nothing is known.
+    rows: of the feature sets; source: (n,) index into `rows`, -1 where nothing is known.
     """
 
     entries: pa.Table
-    sets: list[FeatureSet]
+    rows: list[StoredRows]
     source: np.ndarray
 
     @property
@@ -85,28 +92,36 @@ def look_up(manifest: Manifest, fresh: Iterable[FeatureSet], earlier: Iterable[F
 
     Of `earlier` ones counts what would come out the same if it were read again.
     """
-    sets: list[FeatureSet] = []
-    known: list[pa.Table] = []
-    for feature_set, entries in [
-        *((s, s.entries) for s in fresh),
-        *((s, s.entries.filter(_lasting(s.entries, limits))) for s in earlier),
-    ]:
-        known.append(entries.append_column("source", pa.array(np.full(entries.num_rows, len(sets)), pa.int64())))
-        sets.append(feature_set)
-    nothing = pa.schema([*ENTRIES, pa.field("source", pa.int64())]).empty_table()
-    table = pa.concat_tables([nothing, *known])
-    taken = table.take(_places(manifest.keys(), table))
-    return Found(taken.select(ENTRIES.names), sets, taken["source"].fill_null(-1).to_numpy())
+    rows: list[StoredRows] = []
+    known = pa.concat_tables([_entries_of(fresh, rows), _lasting(_entries_of(earlier, rows), limits)])
+    place = _places(manifest.keys(), known.select(KEY))
+    taken = []
+    while known.num_columns:  # a column goes as soon as its part is taken: together they may be most of the memory
+        taken.append(known.column(0).take(place))
+        known = known.remove_column(0)
+    *columns, source = taken
+    return Found(pa.table(columns, ENTRIES), rows, source.fill_null(-1).to_numpy())
 
 
 def find_missing(manifest: Manifest, earlier: Iterable[FeatureSet], limits: Limits) -> np.ndarray:
     """Return the offsets of the entries that `look_up` finds in no earlier set, without what is known of the others."""
-    known = [s.entries.filter(_lasting(s.entries, limits)).select(KEY) for s in earlier]
-    table = pa.concat_tables([ENTRIES.empty_table().select(KEY), *known])
-    return np.flatnonzero(_places(manifest.keys(), table).is_null().to_numpy())
+    keys = (_lasting(feature_set.entries, limits).select(KEY) for feature_set in earlier)
+    place = _places(manifest.keys(), pa.concat_tables([ENTRIES.empty_table().select(KEY), *keys]))
+    return np.flatnonzero(place.is_null())
 
 
-def _lasting(entries: pa.Table, limits: Limits) -> pa.ChunkedArray:
+def _entries_of(sets: Iterable[FeatureSet], rows: list[StoredRows]) -> pa.Table:
+    """The entries of all sets, and as a last column where the rows of each come to stand in `rows`."""
+    tables = [pa.schema([*ENTRIES, ("source", pa.int64())]).empty_table()]
+    for feature_set in sets:
+        source = pa.array(np.full(feature_set.entries.num_rows, len(rows)))
+        tables.append(feature_set.entries.append_column("source", source))
+        rows.append(feature_set.rows)
+    return pa.concat_tables(tables)
+
+
+def _lasting(entries: pa.Table, limits: Limits) -> pa.Table:
+    """Those of the entries that would come out the same if they were read again."""
     width, height = (entries[name].cast(pa.int64()) for name in ("width", "height"))
     fits = pc.less_equal(pc.multiply(width, height), limits.max_pixels)
     is_large = pc.greater_equal(pc.min_element_wise(width, height, skip_nulls=False), limits.min_size)
@@ -118,12 +133,43 @@ def _lasting(entries: pa.Table, limits: Limits) -> pa.ChunkedArray:
     same_good = pc.and_(same_good, pc.is_in(entries["fps"], pa.array([limits.video_fps, None], pa.float64())))
     same_good = pc.and_(same_good, pc.less_equal(entries["rows"], limits.max_frames))
     decoders = pa.array([heif_decoder(), video_decoder(), None], entries.schema.field("decoder").type)
-    return pc.if_else(pc.equal(code, ""), pc.and_(same_good, pc.is_in(entries["decoder"], decoders)), same_bad)
+    same_good = pc.and_(same_good, pc.is_in(entries["decoder"], decoders))
+    return entries.filter(pc.if_else(pc.equal(code, ""), same_good, same_bad))
 
 
-def _places(wanted: pa.Table, table: pa.Table) -> pa.ChunkedArray:
-    """For each row of `wanted`, the first row of `table` with the same key, or null."""
-    numbered = table.select(KEY).append_column("place", pa.array(np.arange(table.num_rows)))
-    first = numbered.group_by(list(KEY)).aggregate([("place", "min")])
-    in_order = wanted.append_column("offset", pa.array(np.arange(wanted.num_rows)))
-    return in_order.join(first, list(KEY), join_type="left outer").sort_by("offset")["place_min"]
+def _places(wanted: pa.Table, known: pa.Table) -> pa.Array:
+    """For each row of `wanted`, the first row of `known` with the same `KEY`, or null.
+
+    Arrow's own join ends the process where the keys of a table take more than 2 GiB. Here they are compared part by
+    part, so that what is held beside the tables does not grow with them.
+    """
+    wanted = wanted.combine_chunks()
+    known = known.combine_chunks()
+    parts = max(wanted.num_rows, known.num_rows) // AT_ONCE + 1
+    wanted_part, known_part = (_part_of_each(table, parts) for table in (wanted, known))
+    place = np.full(wanted.num_rows, -1)
+    for part in range(parts):
+        mine, theirs = np.flatnonzero(wanted_part == part), np.flatnonzero(known_part == part)
+        found = pc.index_in(_joined_keys(wanted, mine), _joined_keys(known, theirs), skip_nulls=True)
+        is_there = found.is_valid().to_numpy(zero_copy_only=False)
+        place[mine[is_there]] = theirs[found.drop_null().to_numpy()]
+    return pa.array(place, mask=place < 0)
+
+
+def _part_of_each(table: pa.Table, parts: int) -> np.ndarray:
+    """(n,) a number below `parts`, the same for the same `KEY`: by the size of the file and the end of its name."""
+    uri, number = table["uri"].combine_chunks(), table["size"].to_numpy().astype(np.uint64)
+    if len(uri) == 0 or parts == 1:
+        return np.zeros(len(uri), np.uint32)
+    offsets, data = (np.frombuffer(buffer, kind) for buffer, kind in zip(uri.buffers()[1:], ("i8", "u1"), strict=True))
+    offsets = offsets[uri.offset : uri.offset + len(uri) + 1]
+    for back in range(1, ENDING + 1):
+        number = 31 * number + data[np.maximum(offsets[1:] - back, offsets[:-1])]
+    return (number % np.uint64(parts)).astype(np.uint32)
+
+
+def _joined_keys(table: pa.Table, rows: np.ndarray) -> pa.Array:
+    """One text for the `KEY` of each of some rows; the size comes first, so that no two keys have the same."""
+    uri, size, token = (column.combine_chunks() for column in table.select(KEY).take(pa.array(rows)).columns)
+    separator = pa.scalar("\0", uri.type)
+    return pc.binary_join_element_wise(size.cast(uri.type), token, uri, separator)

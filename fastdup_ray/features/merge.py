@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray import layout
-from fastdup_ray.errors import InputError
+from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.features.files import (
-    BLOCK,
     FeatureSet,
     Names,
     names_of,
@@ -23,12 +22,16 @@ from fastdup_ray.features.files import (
     write_shard,
 )
 from fastdup_ray.features.known import Found
+from fastdup_ray.features.stored_rows import RowReader
 from fastdup_ray.inputs.video import frame_suffix
 from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.manifest import ENTRIES
 from fastdup_ray.sealed import file_sha256, write_json
 from fastdup_ray.storage import Store
 from fastdup_ray.tables import read_csv, write_parquet
+
+BLOCK = 32 << 20
+"""Bytes of rows that are copied at a time."""
 
 
 def merge(store: Store, uris: Names, found: Found, facts: dict[str, Any], files: PictureSet = INDEXED) -> None:
@@ -98,7 +101,7 @@ def of_stems(store: Store, stems: list[str], sets: list[FeatureSet]) -> tuple[Na
     """The names of the entries of `sets`, one set after the other, and what is known of them; stems: of their files."""
     entries = pa.concat_tables(part.entries for part in sets)
     source = np.repeat(np.arange(len(sets)), [part.entries.num_rows for part in sets])
-    return _uris(store, stems, entries), Found(entries, sets, source)
+    return _uris(store, stems, entries), Found(entries, [part.rows for part in sets], source)
 
 
 def _uris(store: Store, stems: list[str], entries: pa.Table) -> Names:
@@ -110,6 +113,8 @@ def _uris(store: Store, stems: list[str], entries: pa.Table) -> Names:
     )
     rows = entries["rows"].to_numpy()
     is_bad = rows == 0
+    if len(names) != rows.sum() + is_bad.sum():
+        raise DamagedError(f"The lists of names in {store.location!r} were replaced while they were in use.")
     place = np.where(is_bad, rows.sum() + np.cumsum(is_bad) - 1, np.cumsum(rows) - rows)
     names = names.take(pa.array(place))
     videos = np.flatnonzero(pc.is_valid(entries["fps"]))
@@ -121,18 +126,39 @@ def _uris(store: Store, stems: list[str], entries: pa.Table) -> Names:
 
 
 def row_blocks(found: Found) -> Iterator[np.ndarray]:
-    """The rows of all good entries in order, (r, d) float32 each; raises `LostRowsError`."""
+    """Read the rows of all good entries in order, (r, d) float32 at a time; raises `LostRowsError`.
+
+    Of the files that a block is made of each is read at one go: the rows of many may alternate in the list.
+    """
+    source, first, count = _runs(found)
+    stops = np.cumsum(count)
+    if len(stops) == 0:
+        return
+    total, d = int(stops[-1]), found.rows[0].shape[1]
+    size = max(1, BLOCK // (4 * d))
+    with RowReader() as reader:
+        for start in range(0, total, size):
+            block = np.empty((min(size, total - start), d), "<f4")
+            low, high = np.searchsorted(stops, (start, start + len(block) - 1), "right")
+            runs = low + np.argsort(source[low : high + 1], kind="stable")
+            begins = stops[runs] - count[runs] - start
+            places = np.stack([begins.clip(0), (stops[runs] - start).clip(max=len(block))], axis=1)
+            rows = first[runs] + places[:, 0] - begins
+            for of, row, place in zip(source[runs].tolist(), rows.tolist(), places.tolist(), strict=True):
+                reader.read(found.rows[of], row, block[slice(*place)])
+            yield block
+
+
+def _runs(found: Found) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows that follow one another in the list and in a file: (m,) int64 sources, first rows, and how many."""
     rows = found.entries["rows"].to_numpy()
     good = np.flatnonzero(rows)
-    if len(good) == 0:
-        return
-    source, count = found.source[good], rows[good]
-    first = found.entries["first_row"].take(pa.array(good)).to_numpy()
-    breaks = np.flatnonzero((source[1:] != source[:-1]) | (first[1:] != first[:-1] + count[:-1])) + 1
-    for run in np.split(np.arange(len(good)), breaks):
-        start, stop = first[run[0]], first[run[-1]] + count[run[-1]]
-        for row in range(start, stop, BLOCK):
-            yield found.sets[source[run[0]]].rows[row : min(row + BLOCK, stop)]
+    source, count = found.source[good], rows[good].astype(np.int64)
+    first = found.entries["first_row"].fill_null(0).to_numpy()[good]
+    follows = (source[1:] == source[:-1]) & (first[1:] == first[:-1] + count[:-1])
+    starts = np.flatnonzero(np.concatenate([[True], ~follows])[: len(good)])
+    ends = np.concatenate([[0], np.cumsum(count)])
+    return source[starts], first[starts], np.diff(ends[np.append(starts, len(good))])
 
 
 def _renumbered(entries: pa.Table) -> pa.Table:

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.analysis.changes import ALONE, Changes, Found, changes_between
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.tables import read_csv, write_csv
+from fastdup_ray.tables import read_csv, read_parquet, write_csv
 
 _COMPARED = (layout.FEATURES_CSV, layout.IMAGES, layout.SIMILARITY_CSV, layout.COMPONENTS_CSV)
 _GROUPS = layout.COMPONENTS_CSV
@@ -69,8 +68,8 @@ def _found(store: Store, files: dict[str, str]) -> Found:
     """files: of a run, by their usual names."""
     names = read_csv(store.fetch(files[layout.FEATURES_CSV]), layout.FEATURES_HEADER)["filename"]
     names = names.cast(pa.large_binary()).combine_chunks()
-    images = pq.read_table(store.fetch(files[layout.IMAGES]), columns=["sha256", "mtime_or_etag"])
-    contents = pc.coalesce(images["sha256"], images["mtime_or_etag"]).cast(pa.large_string()).combine_chunks()
+    images = read_parquet(store.fetch(files[layout.IMAGES]), ["sha256", "mtime_or_etag"])
+    contents = pc.coalesce(images["sha256"], images["mtime_or_etag"]).combine_chunks()
     pairs = read_csv(store.fetch(files[layout.SIMILARITY_CSV]), layout.PAIRS_HEADER)
     ends = [pc.index_in(pairs[side].cast(pa.large_binary()), names).to_numpy() for side in ("from", "to")]
     values = pairs["distance"].cast(pa.string()).cast(pa.float64()).to_numpy()

@@ -95,7 +95,7 @@ def _write_images(store: Store, images: Images, files: PictureSet) -> None:
             names = printable_column(images.names[part])
             entries = images.entries.slice(start, ROWS)
             columns = [np.arange(start, start + len(names)), names, *(entries[name] for name in _OF_ENTRIES)]
-            write(pa.table([*columns, *(column[part] for column in more.values())], schema).combine_chunks())
+            write(pa.table([*columns, *(column[part] for column in more.values())], schema))
 
 
 def _write_pairs(

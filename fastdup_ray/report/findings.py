@@ -127,7 +127,7 @@ def read_listed(path: Path, header: Sequence[str], limit: int, *, each_once: boo
     each_once: of (a, b) and (b, a), which have one value, the first counts alone. Raises `DamagedError`.
     """
     total, room = 0, limit
-    first = [pa.table([pa.array([], pa.binary())] * len(header), header)]
+    first = [pa.table([NO_NAMES] * len(header), header)]
     counted = [(np.empty(0), np.empty(0, np.int64))]
     for rows in _with_whole_values(csv_blocks(path, header)):
         if each_once:

@@ -4,8 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from fastdup_ray import layout
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.layout import INDEXED, PictureSet
@@ -31,6 +29,7 @@ from fastdup_ray.report.notebook import show_inline
 from fastdup_ray.report.rendering import GENERATOR, render
 from fastdup_ray.report.thumbnails import MAX_SIDE, Album
 from fastdup_ray.storage import Store, open_store
+from fastdup_ray.tables import read_parquet
 
 Location = str | os.PathLike[str]
 
@@ -110,8 +109,8 @@ def create_components_gallery(
     store, name = _source("work_dir", None, work_dir, layout.COMPONENTS)
     output = page_output(store, save_path, layout.COMPONENTS_HTML, overwrite=overwrite)
     _check_number(num_images)
-    components = pq.read_table(_fetch(store, name))
-    images = pq.read_table(_fetch(store, layout.IMAGES))
+    components = read_parquet(_fetch(store, name))
+    images = read_parquet(_fetch(store, layout.IMAGES))
     names, pairs = read_pairs(_fetch(store, similarity_of_indexed(store)), read_names(store))
     contents = read_contents(store, INDEXED, names)
     groups = Components(components, contents, pairs, largest_first=descending)

@@ -16,7 +16,7 @@ from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.names import is_utf8, printable
 from fastdup_ray.report.thumbnails import Album, Thumbnail
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import ROWS, map_table, printable_column, rows_at
+from fastdup_ray.tables import ROWS, map_table, printable_column, read_parquet, rows_at
 
 FACTS = ("size", "mtime_or_etag", "sha256", "width", "height", "format", "label", "reference")
 
@@ -40,8 +40,8 @@ def map_facts(store: Store, files: PictureSet, names: pa.Array) -> pa.Table:
     tables = [_map_images(store, files)]
     if len(names) > (own := len(tables[0])):
         indexed = tables[0] if files is INDEXED else _map_images(store, INDEXED)
-        others, known = printable_column(names.slice(own)), pq.read_table(store.fetch(layout.IMAGES), columns=_NAME)
-        tables.append(indexed.take(pc.index_in(others, known["filename"].cast(pa.large_string()).combine_chunks())))
+        others, known = printable_column(names.slice(own)), read_parquet(store.fetch(layout.IMAGES), _NAME)
+        tables.append(indexed.take(pc.index_in(others, known["filename"].combine_chunks())))
     return pa.concat_tables(tables, promote_options="default")
 
 

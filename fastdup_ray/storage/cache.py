@@ -28,6 +28,7 @@ class Cache:
         self._root = Path(tempfile.mkdtemp(prefix=PREFIX))
         self._alive = _lock(self._root)
         self._sizes: OrderedDict[Path, int] = OrderedDict()
+        self._total = 0
         self._guard = threading.Lock()
         atexit.register(self.close)
 
@@ -55,11 +56,15 @@ class Cache:
         with self._guard:
             kept.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, kept)
+            self._total -= self._sizes.pop(kept, 0)
             self._sizes[kept] = kept.stat().st_size
-            self._sizes.move_to_end(kept)
-            while sum(self._sizes.values()) > BUDGET and len(self._sizes) > 1:
-                oldest, _ = self._sizes.popitem(last=False)
+            self._total += self._sizes[kept]
+            while self._total > BUDGET and len(self._sizes) > 1:
+                oldest, size = self._sizes.popitem(last=False)
+                self._total -= size
                 oldest.unlink(missing_ok=True)
+                with suppress(OSError):
+                    os.removedirs(oldest.parent)  # as far up as nothing else is in it
         return kept
 
     def find(self, name: str, etag: str) -> Path | None:

@@ -1,29 +1,41 @@
 """The number of files that are open or mapped does not grow with that of shards, ranges or cells."""
 
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from fastdup_ray import RunConfig, layout, steps
+from fastdup_ray import RunConfig, layout, scoring, steps
 from fastdup_ray.analysis import sorting
-from fastdup_ray.features import LostRowsError, look_up, merge, merge_ranges, open_ranges, whole_shards, write_shard
+from fastdup_ray.errors import DamagedError
+from fastdup_ray.features import (
+    LostRowsError,
+    StoredRows,
+    look_up,
+    merge,
+    merge_ranges,
+    open_ranges,
+    row_blocks,
+    whole_shards,
+    write_shard,
+)
+from fastdup_ray.features.stored_rows import RowReader
 from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.manifest import ENTRIES, Manifest, entries_table
 from fastdup_ray.records import Entry, ImageRef, Limits
-from fastdup_ray.scoring import take_scored
 from fastdup_ray.storage import Store, cache, open_store
 from fastdup_ray.tables import encoded
-from tests.conftest import outputs, save_cloudy, unit_rows
+from tests.conftest import SAME_BYTES, outputs, run_inline, save_cloudy, unit_rows
 
 D = 8
 SHARDS = 300
+IMAGES, FILES = 100, 45
+"""Of whole runs, and the files that these may open."""
 FACTS = {"format_version": 1, "fingerprint": {"model": "m"}, "d": D, "n": SHARDS, "list_sha256": "l"}
 LIMITS = Limits(1000)
 
@@ -53,16 +65,6 @@ def mapped_files() -> int:
 
 
 @pytest.fixture
-def few_descriptors() -> Iterator[None]:
-    """This process may open 40 files more."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(map(int, os.listdir("/proc/self/fd")))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 40, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Store:
     return open_store(tmp_path)
 
@@ -73,7 +75,7 @@ def test_more_shards_than_descriptors_are_merged(store, tmp_path, few_descriptor
         put(store, number, stem)
     manifest = listed(SHARDS)
     found = look_up(manifest, whole_shards(store, stems), [], LIMITS)
-    assert len(found.sets) == SHARDS and mapped_files() == 0
+    assert len(found.rows) == SHARDS and mapped_files() == 0
     merge(store, manifest.uris(), found, FACTS)
     assert (tmp_path / "features.dat").read_bytes() == expected(SHARDS)
 
@@ -83,8 +85,8 @@ def test_more_ranges_than_descriptors_are_merged_and_scored(store, tmp_path, few
         put(store, number, layout.range_stem(number, number + 1))
     ranges = open_ranges(store)
     assert len(ranges) == SHARDS and mapped_files() == 0
-    monkeypatch.setattr("fastdup_ray.scoring.indexed_facts", lambda store: {"d": D})
-    take_scored(str(tmp_path / "index"), str(tmp_path))
+    monkeypatch.setattr(scoring, "indexed_facts", lambda store: {"d": D})
+    scoring.take_scored(str(tmp_path / "index"), str(tmp_path))
     merge_ranges(store, ranges)
     for folder, files in ((tmp_path, INDEXED), (tmp_path / "index", SCORED)):
         assert (folder / files.of("features.dat")).read_bytes() == expected(SHARDS)
@@ -101,12 +103,12 @@ def test_shards_in_a_bucket_stay_neither_open_nor_mapped(bucket, monkeypatch):
     assert len(os.listdir("/proc/self/fd")) <= before + 5 and mapped_files() == 0
     monkeypatch.setattr(cache, "BUDGET", 1)  # from now on it holds one file at a time
     put(store, count, f"{layout.SHARDS}/another")
-    assert not any(shard.rows.path.exists() for shard in found.sets)
+    assert not any(rows.path.exists() for rows in found.rows)
     merge(store, manifest.uris(), found, FACTS)
     assert store.fetch("features.dat").read_bytes() == expected(count)
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "gone and replaced in a bucket"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "replaced", "gone and replaced in a bucket"])
 def test_a_shard_that_goes_after_the_look_up_is_read_again(damage, store, tmp_path, monkeypatch, request):
     if "bucket" in damage:
         store = open_store(request.getfixturevalue("bucket").work_dir)
@@ -120,7 +122,7 @@ def test_a_shard_that_goes_after_the_look_up_is_read_again(damage, store, tmp_pa
             store.remove(stems[1] + ".dat")
         elif damage == "cut":
             os.truncate(tmp_path / f"{stems[1]}.dat", 4)
-        else:
+        else:  # by other rows, as many
             monkeypatch.setattr(cache, "BUDGET", 1)
             put(store, 7, stems[1])
         return found
@@ -132,13 +134,52 @@ def test_a_shard_that_goes_after_the_look_up_is_read_again(damage, store, tmp_pa
     assert not store.exists("features.dat") and not store.exists(layout.MERGED)
 
 
+def test_a_shard_that_is_put_again_as_it_was_is_merged(store, tmp_path):
+    stem = f"{layout.SHARDS}/x"
+    put(store, 0, stem)
+    found = look_up(listed(1), whole_shards(store, [stem]), [], LIMITS)
+    put(store, 0, stem)
+    merge(store, listed(1).uris(), found, FACTS)
+    assert (tmp_path / "features.dat").read_bytes() == expected(1)
+
+
+def test_rows_of_a_range_that_is_replaced_are_not_scored(store, tmp_path, monkeypatch):
+    monkeypatch.setitem(FACTS, "n", 3)
+    for number in range(3):
+        put(store, number, layout.range_stem(number, number + 1))
+
+    def replace_then_merge(*args):
+        put(store, 7, layout.range_stem(1, 2))
+        merge(*args)
+
+    monkeypatch.setattr(scoring, "indexed_facts", lambda store: {"d": D})
+    monkeypatch.setattr(scoring, "merge", replace_then_merge)
+    with pytest.raises(DamagedError):
+        scoring.take_scored(str(tmp_path / "index"), str(tmp_path))
+    assert not (tmp_path / "index" / SCORED.of("features.dat")).exists()
+
+
 def test_rows_that_are_gone_say_whose_they_are(store):
     put(store, 0, f"{layout.SHARDS}/x")
     (shard,) = whole_shards(store, [f"{layout.SHARDS}/x"])
     store.remove(f"{layout.SHARDS}/x.dat")
-    with pytest.raises(LostRowsError) as caught:
-        shard.rows[:]
+    with RowReader() as reader, pytest.raises(LostRowsError) as caught:
+        reader.read(shard.rows, 0, np.empty(shard.rows.shape, np.float32))
     assert caught.value.rows is shard.rows
+
+
+def test_sets_that_alternate_in_the_list_are_each_opened_once(store, monkeypatch):
+    stems = [f"{layout.SHARDS}/{number}" for number in range(2)]
+    for number, stem in enumerate(stems):
+        own = [entry(place) for place in range(number, 100, 2)]
+        rows = [unit_rows(1, D, place) for place in range(number, 100, 2)]
+        write_shard(store, stem, encoded(one.uri for one in own), entries_table(own), rows, FACTS)
+    opened = []
+    monkeypatch.setattr(StoredRows, "open", lambda rows, open=StoredRows.open: opened.append(rows) or open(rows))
+    monkeypatch.setitem(row_blocks.__globals__, "BLOCK", 7 * 4 * D)
+    found = look_up(listed(100), whole_shards(store, stems), [], LIMITS)
+    assert np.concatenate(list(row_blocks(found))).tobytes() == expected(100)
+    assert len(opened) == 2
 
 
 def test_sorted_runs_share_one_file(store, monkeypatch, few_descriptors):
@@ -155,29 +196,61 @@ def test_no_column_of_the_manifest_ends_at_two_gigabytes():
         assert not {pa.string(), pa.binary()} & {*kinds}
 
 
-@pytest.mark.slow
-def test_a_whole_run_and_one_after_a_kill_have_more_shards_than_descriptors(tmp_path):
-    save_cloudy(tmp_path / "photos", 150, (24, 24))
-    code = """
+LIMITED = """
 import resource, sys
-resource.setrlimit(resource.RLIMIT_NOFILE, (90, 90))
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))
 from fastdup_ray.cli import main
-main(["run", sys.argv[1], "--work-dir", sys.argv[2], "--executor", "inline", "--no-report", *sys.argv[3:]])
+main(["run", *sys.argv[2:], "--executor", "inline", "--no-report"])
 """
 
-    def run(work_dir: Path, *arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-c", code, tmp_path / "photos", work_dir, *arguments]
-        return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
 
-    small = run(tmp_path / "small", "--shard-size", "1")
-    assert small.returncode == 0, small.stderr
-    assert run(tmp_path / "large").returncode == 0
-    assert outputs(tmp_path / "small") == outputs(tmp_path / "large")
+def start_limited(files: int, *arguments: object) -> subprocess.Popen:
+    """A run in a process that may open so many files."""
+    command = map(str, (sys.executable, "-c", LIMITED, files, *arguments))
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    ranges = tmp_path / "ranges"
-    for first in range(0, 150, 50):  # what killed runs have left, as shards of one image each
-        offsets = "--run-mode", "1", "--min-offset", str(first), "--max-offset", str(first + 50), "--shard-size", "1"
-        assert run(ranges, *offsets).returncode == 0
-    again = run(ranges, "--shard-size", "1")
-    assert again.returncode == 0 and "0 read in this run" in again.stdout
-    assert (ranges / "features.dat").read_bytes() == (tmp_path / "large" / "features.dat").read_bytes()
+
+def run_limited(files: int, *arguments: object) -> str:
+    """What the run prints."""
+    with start_limited(files, *arguments) as process:
+        out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+    return out
+
+
+@pytest.fixture(scope="module")
+def many_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of `IMAGES`, and the work_dir of a run on them beside it."""
+    folder = tmp_path_factory.mktemp("many")
+    save_cloudy(folder / "photos", IMAGES, (24, 24))
+    run_inline(folder / "photos", folder / "out", report=False)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_and_one_after_a_kill_have_more_shards_than_descriptors(tmp_path, many_images):
+    arguments = many_images / "photos", "--work-dir", tmp_path / "out", "--shard-size", 1
+    with start_limited(FILES, *arguments) as process:
+        while process.poll() is None and len(list(tmp_path.glob("out/shards/*.json"))) < IMAGES - 30:
+            time.sleep(0.01)
+        process.kill()
+    left = len(list(tmp_path.glob("out/shards/*.json")))
+    assert FILES < left < IMAGES
+    told = run_limited(FILES, *arguments)
+    assert f"{IMAGES - left:,} read in this run" in told
+    assert outputs(tmp_path / "out") == outputs(many_images / "out")
+
+
+@pytest.mark.slow
+def test_more_ranges_than_descriptors_are_taken_by_mode_2_and_by_another_run(tmp_path, many_images):
+    for first in range(IMAGES):
+        run_inline(many_images / "photos", tmp_path / "out", run_mode=1, min_offset=first, max_offset=first + 1)
+    run_limited(FILES, "--work-dir", tmp_path / "out", "--run-mode", 2)
+    assert outputs(tmp_path / "out") == outputs(many_images / "out")
+    assert "0 read in this run" in run_limited(FILES, many_images / "photos", "--work-dir", tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_bucket_has_more_shards_than_descriptors(many_images, bucket):
+    run_limited(FILES, many_images / "photos", "--work-dir", bucket.work_dir, "--shard-size", 1)
+    assert {name: bucket.output(name) for name in SAME_BYTES} == outputs(many_images / "out")

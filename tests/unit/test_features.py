@@ -22,8 +22,10 @@ from fastdup_ray.features import (
     open_shard,
     write_shard,
 )
+from fastdup_ray.features.stored_rows import RowReader, StoredRows
 from fastdup_ray.manifest import Manifest, entries_table
 from fastdup_ray.records import Entry, ImageRef, Limits
+from fastdup_ray.sealed import file_sha256
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import encoded
 from tests.conftest import csv_rows, unit_rows
@@ -61,6 +63,15 @@ def put(store: Store, entries: Sequence[Entry], stem: str = STEM, seed: int = 0)
     return rows
 
 
+def rows_of(feature_set: FeatureSet) -> np.ndarray:
+    """All its rows, as they are read for a merge."""
+    rows = np.empty(feature_set.rows.shape, "<f4")
+    if len(rows):
+        with RowReader() as reader:
+            reader.read(feature_set.rows, 0, rows)
+    return rows
+
+
 def manifest_of(*entries: Entry) -> Manifest:
     return Manifest.of(ImageRef(entry.uri, entry.size, entry.mtime_or_etag) for entry in entries)
 
@@ -71,7 +82,7 @@ def manifest_of(*entries: Entry) -> Manifest:
 def test_a_shard_is_read_back_as_it_was_written(store):
     rows = put(store, ENTRIES)
     shard = open_shard(store, STEM)
-    assert np.array_equal(shard.rows, rows)
+    assert np.array_equal(rows_of(shard), rows)
     assert shard.entries.equals(entries_table(ENTRIES))
     assert shard.entries["first_row"].to_pylist() == [0, None, 1, 2]
 
@@ -205,6 +216,20 @@ def test_of_several_sets_the_first_counts(store):
     assert known(look_up(manifest_of(good("/b"), good("/a")), [first, second], [], LIMITS)) == [1, 0]
 
 
+def test_keys_are_compared_part_by_part_like_all_at_once(store, monkeypatch):
+    monkeypatch.setattr("fastdup_ray.features.known.AT_ONCE", 7)
+    ends = ("", ".jpg", ".JPG", "ñ", os.fsdecode(b"\xff"), " and a name that is longer than an ending")
+    listed = [
+        replace(good(f"/{number}{end}", mtime=str(number % 3)), size=number % 2) for number in range(40) for end in ends
+    ]
+    half = [entry for entry in listed if entry.uri[2:3] not in ("3", "7")]
+    found = look_up(manifest_of(*listed), [], [a_set(store, *reversed(half)), a_set(store, *half, seed=1)], LIMITS)
+    assert known(found) == [0 if entry in half else -1 for entry in listed]
+    uris = [entry.uri for entry in reversed(half)]
+    expected = [uris.index(entry.uri) if entry in half else None for entry in listed]
+    assert found.entries["first_row"].to_pylist() == expected
+
+
 LASTING = ["ZERO_SIZE", "NOT_AN_IMAGE", "TRUNCATED", "CORRUPT", "BOUNDING_BOX_OUTSIDE"]
 PASSING = ["UNREADABLE", "MISSING", "CHANGED", "READ_FAILED", "TIMEOUT", "OUT_OF_MEMORY", "CRASHED", "UNSUPPORTED"]
 
@@ -330,7 +355,8 @@ def test_sets_are_merged_in_the_order_of_the_list(store, tmp_path):
 
     names, features = load_binary_feature(tmp_path)
     assert names == ["/a", "/b", "/c", "/d", "/e"]
-    assert np.array_equal(features, np.stack([two.rows[0], one.rows[0], two.rows[1], one.rows[1], two.rows[3]]))
+    first, second = rows_of(one), rows_of(two)
+    assert np.array_equal(features, np.stack([second[0], first[0], second[1], first[1], second[3]]))
     assert [row[:2] for row in csv_rows(tmp_path / "features.bad.csv")[1:]] == [["/y", "CORRUPT"], ["/x", "TRUNCATED"]]
     assert (tmp_path / "features.bad.csv").read_bytes() == (tmp_path / "features.dat.bad").read_bytes()
     manifest = pq.read_table(tmp_path / "manifest.parquet")
@@ -345,7 +371,7 @@ def test_what_was_merged_is_a_set_that_can_be_merged_into_its_own_place(store, t
     before = load_binary_feature(tmp_path)
 
     entries = pq.read_table(tmp_path / "manifest.parquet")
-    rows = np.memmap(tmp_path / "features.dat", "<f4", "r", shape=(20, D))
+    rows = StoredRows.check(store, "features.dat", file_sha256(tmp_path / "features.dat"), (20, D))
     merged = FeatureSet(rows, entries.cast(entries_table([]).schema), FACTS)
     fewer = manifest_of(*map(good, names[3:15]))
     merge(store, fewer.uris(), look_up(fewer, [], [merged], LIMITS), FACTS)
@@ -361,7 +387,7 @@ def test_more_rows_than_a_block_are_merged_like_few(store, tmp_path, monkeypatch
     known_ones = look_up(listed, [a_set(store, *map(good, names))], [], LIMITS)
     merge(store, listed.uris(), known_ones, FACTS)
     whole = (tmp_path / "features.dat").read_bytes()
-    monkeypatch.setitem(merge.__globals__["row_blocks"].__globals__, "BLOCK", 7)
+    monkeypatch.setitem(merge.__globals__["row_blocks"].__globals__, "BLOCK", 7 * 4 * D)
     merge(store, listed.uris(), known_ones, FACTS)
     assert (tmp_path / "features.dat").read_bytes() == whole
 

@@ -230,6 +230,12 @@ def test_equal_rows_that_nothing_divides_are_cut_by_number(tmp_path, equal_rows)
     assert (found.distance[150:1050] == 1).all()
 
 
+def test_there_are_more_cells_and_blocks_than_descriptors(tmp_path, clusters, few_descriptors):
+    found = searched(tmp_path, clusters, capacity=30)
+    assert found.summary["cells"] > 60 and Plan("", "", len(clusters), 32, 2, "cosine", 2, 30).blocks > 60
+    assert (found.indices >= 0).all()
+
+
 def test_a_cell_takes_the_memory_that_the_plan_counts_with(clusters):
     """Allocated, over what the process has before; the libraries that it loads are in `PROCESS` as well."""
     rows = np.concatenate([rows for rows, _ in blocks(40_000, seed=1)])

@@ -68,9 +68,10 @@ def divide_piece(location: str, plan: Plan, cell: Cell, number: int, threads: in
     """Puts each row of a piece into the cells of its nearest centres: the more of them, the less they differ."""
     store = open_store(location)
     rows, numbers = read_cell(store, plan, Cell(cell.name, cell.pieces[number : number + 1]))
-    learnt = np.load(store.fetch(centres_name(plan, cell.name)))
-    places, labels = centres_within(rows, learnt["centres"], float(learnt["margin"]), plan.most_copies, threads)
-    order, starts = grouped(labels, len(learnt["centres"]))
+    with np.load(store.fetch(centres_name(plan, cell.name))) as learnt:
+        centres, margin = learnt["centres"], float(learnt["margin"])
+    places, labels = centres_within(rows, centres, margin, plan.most_copies, threads)
+    order, starts = grouped(labels, len(centres))
     groups = [places[order[start:stop]] for start, stop in pairwise(starts)]
     write_groups(store, plan, rows_stem(plan, cell.name, number), rows, numbers, groups)
 
