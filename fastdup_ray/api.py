@@ -14,7 +14,7 @@ from fastdup_ray.outputs.bad_list import few_reasons
 from fastdup_ray.pipeline import deduplicate
 from fastdup_ray.result import RunResult
 from fastdup_ray.storage import open_store
-from fastdup_ray.telling import log_as_asked, tell
+from fastdup_ray.telling import log_as_asked, say, tell
 from fastdup_ray.version import __version__
 
 INTERRUPTED = "Interrupted. What is finished is kept: the same call goes on from there."
@@ -29,7 +29,7 @@ def run(input_dir: Any = None, work_dir: Any = "fastdup_out", **parameters: Any)
     try:
         run_and_tell(RunConfig.of(input_dir=input_dir, work_dir=work_dir, **parameters))
     except FastdupError as error:
-        print(f"fastdup_ray: {error}", file=sys.stderr)
+        say(f"fastdup_ray: {error}", sys.stderr)
         return 1
     return 0
 
@@ -37,7 +37,7 @@ def run(input_dir: Any = None, work_dir: Any = "fastdup_out", **parameters: Any)
 def run_and_tell(config: RunConfig) -> RunResult | None:
     """The run, and in a few lines what came out of it."""
     if config.version:
-        print(__version__)
+        say(__version__)
         return None
     log_as_asked(config.log_format, verbose=config.verbose)
     if config.estimate:
@@ -62,19 +62,19 @@ def _tell_estimate(found: Estimate, config: RunConfig) -> None:
     if config.log_format == "json":
         tell("estimate", **found.as_dict())
     else:
-        print(found.text())
+        say(found.text())
 
 
 def _tell(result: RunResult, config: RunConfig) -> None:
     counts, where = result.counts, result.work_dir
-    print(f"{counts['images']:,} good and {counts['bad']:,} bad images ({result.summary['read']:,} read in this run).")
+    say(f"{counts['images']:,} good and {counts['bad']:,} bad images ({result.summary['read']:,} read in this run).")
     if (config.min_offset, config.max_offset) == (None, None) or config.run_mode != 1:  # ranges have lists of their own
         for reason in few_reasons(open_store(where), result.files, counts["bad"]):
-            print(f"  {reason}")
+            say(f"  {reason}")
     if skipped := skipped_text(result.summary.get("skipped", {})):
-        print(f"{skipped}.")
+        say(f"{skipped}.")
     if config.run_mode == 1:
-        print(f"Features are in {where}")
+        say(f"Features are in {where}")
         return
     neighbors = result.summary["neighbors"]
     pairs, copies = "similar pairs", "exact copies"
@@ -83,28 +83,28 @@ def _tell(result: RunResult, config: RunConfig) -> None:
         recall += f" ({neighbors['recall_of_look_alikes']:g} of look-alikes)"
     if "indexed" in counts:
         pairs, copies = f"similar pairs with {counts['indexed']:,} indexed images", "exact copies of them"
-    print(
+    say(
         f"{counts['distinct_pairs']:,} {pairs} above {config.threshold:g}, "
         f"{counts['exact_copies']:,} {copies} ({counts['same_bytes']:,} byte for byte, "
         f"{counts['same_pixels']:,} pixel for pixel), {counts['outliers']:,} outliers; "
         f"index {neighbors['index']}, {recall}."
     )
     if "components" in counts:
-        print(
+        say(
             f"{counts['components']:,} groups of two or more images above {config.ccthreshold:g}, "
             f"{counts['near_copies']:,} near copies beside the exact ones."
         )
     if invariant := result.summary.get("invariant"):
-        print(f"{invariant['distinct_pairs']:,} more pairs where one of both is mirrored or turned.")
+        say(f"{invariant['distinct_pairs']:,} more pairs where one of both is mirrored or turned.")
     if changes := result.summary.get("changes"):
-        print(
+        say(
             f"Since the last run: {changes['images_added']:,} images came, {changes['images_changed']:,} changed, "
             f"{changes['images_removed']:,} went; {changes['new_pairs']:,} new pairs, {changes['groups_new']:,} new "
             f"groups, {changes['groups_grew']:,} grew, {changes['groups_gone']:,} went."
         )
     if "labelled" in counts:
-        print(f"{counts['labelled']:,} of the images have a label, {counts['label_conflicts']:,} pairs two different.")
-    print(f"Look at {os.path.join(where, result.files.of(layout.REPORT)) if config.report else where}")
+        say(f"{counts['labelled']:,} of the images have a label, {counts['label_conflicts']:,} pairs two different.")
+    say(f"Look at {os.path.join(where, result.files.of(layout.REPORT)) if config.report else where}")
 
 
 _parameters = [

@@ -25,7 +25,7 @@ from fastdup_ray.errors import ConfigError
 from fastdup_ray.names import is_utf8, to_utf8
 from fastdup_ray.paths import path_text
 from fastdup_ray.records import MIN_SIDE, Box, Limits
-from fastdup_ray.s3 import Access, is_s3, split
+from fastdup_ray.s3 import Access, absolute, is_s3, split
 
 RunMode = Annotated[int, Field(ge=0, le=4)]
 NNMODELS = ("brute_force", "ball_tree", "lsh")
@@ -66,9 +66,10 @@ def _nnmodel(value: Any) -> Any:
 
 def _work_dir(value: str) -> str:
     """Arrow and faiss write there, and take a path as UTF-8, whatever the locale is."""
-    if not is_utf8(value):
-        raise ValueError("its bytes are not UTF-8; name another folder")
-    if to_utf8(value) != value:
+    path = absolute(value)
+    if not is_utf8(path):
+        raise ValueError("the bytes of its path are not UTF-8; name another folder")
+    if to_utf8(path) != path:
         raise ValueError("this locale is not UTF-8; start Python with -X utf8, or name a folder in ASCII")
     return value
 

@@ -3,8 +3,9 @@
 import json
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 log = logging.getLogger("fastdup_ray")
 
@@ -12,6 +13,24 @@ log = logging.getLogger("fastdup_ray")
 def tell(step: str, text: str = "", **facts: Any) -> None:
     """A step is done. Seen with `verbose`, in words, and as JSON, with its facts."""
     log.info("%s: %s", step, text or facts, extra={"facts": {"step": step} | facts})
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print a line to standard output, or to `stream`. A run that has finished does not fail as it tells so.
+
+    A character that the encoding of the stream lacks is printed as an escape. What nobody can read, as the stream was
+    closed or its reader is gone, is left out; other errors, such as a full disk, are raised.
+    """
+    stream = sys.stdout if stream is None else stream
+    if stream is None:  # closed as Python began
+        return
+    if not getattr(stream, "closed", False):
+        with suppress(BrokenPipeError):
+            try:
+                print(text, file=stream, flush=True)
+            except UnicodeEncodeError:
+                encoding = getattr(stream, "encoding", None) or "ascii"
+                print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 class JsonLines(logging.Formatter):

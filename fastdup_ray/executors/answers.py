@@ -1,5 +1,6 @@
 """What Ray's workers answer: results, or errors as they were raised there."""
 
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -12,6 +13,12 @@ def first_done(refs: list[ray.ObjectRef]) -> ray.ObjectRef:
     while True:  # Python hears of Ctrl-C only between two calls
         if done := ray.wait(refs, num_returns=1, timeout=1.0)[0]:
             return done[0]
+
+
+def end_actor(actor: Any) -> None:
+    """End an actor. Ray refuses to end one that never started, which is as well."""
+    with suppress(RayError):
+        ray.kill(actor)
 
 
 def result(ref: ray.ObjectRef) -> Any:

@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import ActorUnschedulableError, RayError, RayTaskError
 
 from fastdup_ray.errors import BadImageError, ErrorCode, FastdupError, WorkerError
-from fastdup_ray.executors.answers import cause, first_done, is_node_lost, last_line
+from fastdup_ray.executors.answers import cause, end_actor, first_done, is_node_lost, last_line
 from fastdup_ray.executors.placement import Placement, no_gpu
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec, quarantine
 from fastdup_ray.extract.lanes import Watchdog
@@ -115,7 +115,7 @@ class Crew:
                 yield from self._taken_in(awaited[done], done)
         finally:
             for member in self._members:
-                ray.kill(member.actor)
+                end_actor(member.actor)
 
     def _hire(self, now: Placement, most: int) -> None:
         """As many as may be, and as there is something to do for; no node comes for more than that."""
@@ -158,7 +158,7 @@ class Crew:
     def _dismiss(self, member: _Member) -> list[_Attempt]:
         """Takes a member out; what it was given goes back, and is returned."""
         self._members.remove(member)
-        ray.kill(member.actor)
+        end_actor(member.actor)
         left = list(member.given.values())
         self._queue.extendleft(reversed(left))
         return left

@@ -10,7 +10,7 @@ import ray
 from fastdup_ray import s3
 from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors import Result
-from fastdup_ray.executors.answers import NodeLostError, NoRoomError, result
+from fastdup_ray.executors.answers import NodeLostError, NoRoomError, end_actor, result
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class IndexActor:
 
     def stop(self) -> None:
         if self._actor is not None:
-            ray.kill(self._actor)
+            end_actor(self._actor)
             self._actor = None
 
     def _start(self) -> None:

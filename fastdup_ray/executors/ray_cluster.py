@@ -1,5 +1,6 @@
 """The Ray that a run works on: the cluster that was named, or one of its own; its nodes and what they have."""
 
+import faulthandler
 import logging
 import os
 import signal
@@ -34,6 +35,7 @@ def connect_or_start(threads: int, *, verbose: bool) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
+    _enable_faulthandler()
     on_term = signal.getsignal(signal.SIGTERM)
     try:
         if address := running_cluster():
@@ -56,6 +58,16 @@ def connect_or_start(threads: int, *, verbose: bool) -> None:
         raise WorkerError(f"Ray does not start here ({last_line(error)}); look at `fastdup-ray doctor`.") from error
     if on_term not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_term)  # Ray has put its own in place
+
+
+def _enable_faulthandler() -> None:
+    """Do what Ray does itself as it starts, and what fails where standard error is closed, or has no descriptor."""
+    if faulthandler.is_enabled():
+        return
+    try:
+        faulthandler.enable(all_threads=False)
+    except (AttributeError, RuntimeError, OSError):
+        faulthandler.enable(open(os.devnull, "w", encoding="ascii"), all_threads=False)  # noqa: SIM115
 
 
 def _take_token(logging_level: int) -> None:

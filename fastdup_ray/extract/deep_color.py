@@ -22,8 +22,11 @@ _OTHER_BYTES = {
 }
 """Pillow's raw modes, and those that read the lower bytes of the same samples; of LA, also the upper ones."""
 
-_BITS_PER_SAMPLE = 258
-"""A TIFF tag."""
+_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION = 258, 284
+"""TIFF tags."""
+
+_SEPARATE = 2
+"""Value of the second: a plane for each color."""
 
 _AV1_HIGH_BIT_DEPTH = 0x40
 """In the third byte of the box av1C: AV1 Codec ISO Media File Format Binding, 2.3."""
@@ -85,12 +88,15 @@ def show_used_bits(image: Image.Image, data: bytes) -> tuple[Image.Image, bool]:
 def load_lower_bytes(data: bytes) -> np.ndarray | None:
     """Return the lower bytes of 16-bit colors, (height, width, 3 or 4) uint8; None where the raw mode is another."""
     with Image.open(io.BytesIO(data)) as image:
+        if getattr(image, "tag_v2", {}).get(_PLANAR_CONFIGURATION) == _SEPARATE:
+            return None  # Pillow reads such planes in a way of its own, whatever the raw mode says
         tiles = []
-        for codec, extents, offset, args in image.tile:
-            raw, *more = [args] if isinstance(args, str) else args
+        for tile in image.tile:
+            raw, *more = [tile.args] if isinstance(tile.args, str) else tile.args
             if raw not in _OTHER_BYTES:
                 return None
-            tiles.append((codec, extents, offset, (_OTHER_BYTES[raw], *more) if more else _OTHER_BYTES[raw]))
+            tiles.append(tile._replace(args=(_OTHER_BYTES[raw], *more) if more else _OTHER_BYTES[raw]))
         image.tile = tiles
+        image.load()
         pixels = np.asarray(image)
     return pixels[..., [1, 1, 1, 3]] if raw == "LA;16B" else pixels

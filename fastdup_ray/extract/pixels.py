@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from fastdup_ray.extract.deep_color import has_16_bit_colors, has_more_bits, load_lower_bytes
@@ -23,9 +24,12 @@ def pixel_digest(data: bytes) -> str | None:
     """
     with open_image(data) as image:
         image.load()
-        lower = load_lower_bytes(data) if has_16_bit_colors(image, data) else None
-        if find_unseen(image, data) or (lower is None and _loses_bits(image, data)):
+        is_deep = has_16_bit_colors(image, data)
+        lower = load_lower_bytes(data) if is_deep else None
+        if find_unseen(image, data) or (is_deep and lower is None) or has_more_bits(image, data):
             return None
+        if is_deep and _is_derived(lower, np.asarray(image)):
+            lower = None
         upright = ImageOps.exif_transpose(image)
         known = upright.mode in EXACTLY_RGBA and lower is None
         digest = hashlib.sha256(f"{upright.size} {'RGBA' if known else upright.mode}".encode())
@@ -36,8 +40,9 @@ def pixel_digest(data: bytes) -> str | None:
         return digest.hexdigest()
 
 
-def _loses_bits(image: Image.Image, data: bytes) -> bool:
-    return has_16_bit_colors(image, data) or has_more_bits(image, data)
+def _is_derived(lower: np.ndarray, upper: np.ndarray) -> bool:
+    """Whether 16-bit colors were made of 8-bit ones: multiplied by 257, or by 256."""
+    return not lower.any() or np.array_equal(lower, upper)
 
 
 def _parts(image: Image.Image):

@@ -223,11 +223,18 @@ def _check_new(path: str) -> None:
 
 def _stdout() -> BinaryIO:
     stream = getattr(sys.stdout, "buffer", None)
-    if stream is None:
+    if stream is None or _is_null_device(stream):
         raise WorkDirError(
             "Cannot write to standard output, which is closed, or takes text only as in a notebook: name a file."
         )
     return stream
+
+
+def _is_null_device(stream: BinaryIO) -> bool:
+    """Whether standard output was closed as Python began, so that the command has put the null device there."""
+    with suppress(OSError, AttributeError):
+        return sys.__stdout__ is None and stream.fileno() == 1
+    return False
 
 
 def _descriptor(path: str) -> int | None:

@@ -22,7 +22,10 @@ class Store(Protocol):
         """Makes the place and sees that it can be written; raises `WorkDirError`."""
 
     def create(self, name: str) -> AbstractContextManager[Path]:
-        """A local path to write to. On a clean exit its content stands under `name` as a whole; else nothing does."""
+        """Give a local path to write to; on a clean exit its content stands under `name` as a whole, else nothing does.
+
+        A symbolic link is followed. Raises `WorkDirError` where `name` is something else than a regular file.
+        """
 
     def scratch(self) -> IO[bytes]:
         """An empty file without a name, on a local disk: it is gone when it is closed, or with its process."""

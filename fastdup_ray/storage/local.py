@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -40,13 +41,15 @@ class LocalStore:
 
     @contextmanager
     def create(self, name: str) -> Iterator[Path]:
-        path = self.root / name
+        path = Path(os.path.realpath(self.root / name))  # a link stays, and what it leads to is replaced
+        _refuse_special(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         # A second copy of the same attempt may still be alive somewhere, so the name is unique.
         temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{path.name}")
         try:
             yield temporary
             sync(temporary)
+            _refuse_special(path)
             os.replace(temporary, path)
             sync(path.parent)
         finally:
@@ -115,6 +118,17 @@ class LocalStore:
                 path.unlink(missing_ok=True)
             os.close(descriptor)
             self.remove_if_empty("")  # nothing came to stand in it
+
+
+def _refuse_special(path: Path) -> None:
+    """Raise `WorkDirError` for what a rename would fail on, or destroy: a folder, a pipe, a device."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return  # nothing is there, or whoever writes meets the same error
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise WorkDirError(f"Cannot write {str(path)!r}: it is {what}. Move it away, or name another work_dir.")
 
 
 def whole(part: bytes, size: int, name: object) -> bytes:

@@ -415,10 +415,19 @@ def same_pixels(first: str, second: str) -> bool | None:
             with Image.open(raw(name)) as image:
                 if getattr(image, "n_frames", 1) > 1 or image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
                     return None
+                bits = getattr(image, "tag_v2", {}).get(258, (8,))[0]
+                if image.format in ("ICO", "CUR", "ICNS", "SGI") or bits > 8 or _is_png_of_16_bits(name):
+                    return None  # with more than is seen here
                 shown.append(ImageOps.exif_transpose(image).convert("RGBA"))
         except OSError:
             return None
     return shown[0].size == shown[1].size and ImageChops.difference(*shown).getbbox(alpha_only=False) is None
+
+
+def _is_png_of_16_bits(name: str) -> bool:
+    with open(raw(name), "rb") as file:
+        head = file.read(25)
+    return head.startswith(b"\x89PNG") and head[24:] == b"\x10"
 
 
 FAISS_METRIC = {"cosine": 0, "euclidean": 1, "squared_euclidean": 1, "manhattan": 2}

@@ -104,9 +104,10 @@ def test_folders_whose_names_are_not_utf8_are_inputs_but_no_work_dirs(images):
     assert python(*arguments, "out", cwd=images.parent, locale={}).returncode == 0
     assert b"/d\xe9/plain.jpg\n" in (images.parent / "out/features.dat.csv").read_bytes()
     assert '/d\\\\xe9"' in (images.parent / "out/config.json").read_text(encoding="utf-8")
-    refused = python(*arguments, b"o\xe9", cwd=images.parent, locale={})
-    assert refused.returncode == 2
-    assert refused.stderr.startswith(b"fastdup-ray: work_dir=") and refused.stderr.count(b"\n") == 1
+    for name, current in ((b"o\xe9", images.parent), ("out", os.fsdecode(folder))):
+        refused = python(*arguments, name, cwd=current, locale={})
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(b"fastdup-ray: work_dir=") and refused.stderr.count(b"\n") == 1
 
 
 def test_no_text_is_read_or_written_in_the_encoding_of_the_locale(images):

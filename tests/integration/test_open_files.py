@@ -231,10 +231,10 @@ def many_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_and_one_after_a_kill_have_more_shards_than_descriptors(tmp_path, many_images):
     arguments = many_images / "photos", "--work-dir", tmp_path / "out", "--shard-size", 1
     with start_limited(FILES, *arguments) as process:
-        while process.poll() is None and len(list(tmp_path.glob("out/shards/*.json"))) < IMAGES - 30:
+        while process.poll() is None and len(list(tmp_path.glob("out/shards/features-*.json"))) < IMAGES - 30:
             time.sleep(0.01)
         process.kill()
-    left = len(list(tmp_path.glob("out/shards/*.json")))
+    left = len(list(tmp_path.glob("out/shards/features-*.json")))
     assert FILES < left < IMAGES
     told = run_limited(FILES, *arguments)
     assert f"{IMAGES - left:,} read in this run" in told

@@ -38,6 +38,13 @@ def test_an_exit_code_does_not_depend_on_who_reads(closed, tmp_path):
     assert shell(f"exec {closed}; {command('run', PHONE, '--threshold', 7)}").returncode == 2
 
 
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_an_output_is_not_lost_in_a_closed_stdout(name, finished):
+    export = command("export", finished, "--format", "keep-list", "--save-path", name)
+    done = shell(f"exec 1>&-; {export}")
+    assert done.returncode == 1 and "closed" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_messages_of_libraries_go_into_no_file_of_ours():
     """A file that is opened while 2 is free becomes the standard error."""
     code = "from fastdup_ray.process import prepare_process; prepare_process(); print(open('/dev/zero').fileno())"

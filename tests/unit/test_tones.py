@@ -165,4 +165,7 @@ def test_lower_bytes_count_in_pixel_copies():
     with careful_pillow():
         digests = {pixel_digest(save_png_16(values)) for values in (colors, other)}
         assert len(digests) == 2 and None not in digests
-        assert pixel_digest(save_png_16(colors)) == pixel_digest(save_tiff(colors)) is not None
+        assert pixel_digest(save_png_16(other)) == pixel_digest(save_tiff(other)) is not None
+        eight_bits = pixel_digest(png(np.asarray(cloudy(1))))
+        for deep in (colors, np.asarray(cloudy(1)).astype(np.uint16) * 257):  # no more than the 8 bits say
+            assert pixel_digest(save_png_16(deep)) == pixel_digest(save_tiff(deep)) == eight_bits
