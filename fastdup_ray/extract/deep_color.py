@@ -89,7 +89,7 @@ def load_lower_bytes(data: bytes) -> np.ndarray | None:
     """Return the lower bytes of 16-bit colors, (height, width, 3 or 4) uint8; None where the raw mode is another."""
     with Image.open(io.BytesIO(data)) as image:
         if getattr(image, "tag_v2", {}).get(_PLANAR_CONFIGURATION) == _SEPARATE:
-            return None  # Pillow reads such planes in a way of its own, whatever the raw mode says
+            return None  # Pillow ignores the raw mode for separate planes
         tiles = []
         for tile in image.tile:
             raw, *more = [tile.args] if isinstance(tile.args, str) else tile.args

@@ -38,7 +38,7 @@ def open_image(data: bytes, check: Callable[[tuple[int, int]], None] = lambda si
     if image.format == "EPS":
         raise BadImageError(ErrorCode.UNSUPPORTED, "EPS files are not supported (they contain code)")
     if isinstance(image, ImageFile.StubImageFile):
-        raise BadImageError(ErrorCode.UNSUPPORTED, f"{image.format} needs a program of its own to be read")
+        raise BadImageError(ErrorCode.UNSUPPORTED, f"{image.format} files need an external program")
     return image
 
 

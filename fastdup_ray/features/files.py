@@ -265,7 +265,7 @@ def save_binary_feature(
     if features.ndim != 2 or len(features) != len(filenames):
         raise ValueError(f"features should be ({len(filenames)}, d), one row for each name, not {features.shape}.")
     store = open_store(save_path)
-    described = (layout.SUMMARY, layout.MANIFEST)  # they would tell of other features
+    described = (layout.SUMMARY, layout.MANIFEST)  # they describe the features that are replaced
     if not overwrite and any(map(store.exists, described)):
         raise WorkDirError(
             f"{store.location!r} has the results of a run: name another folder, or replace its features with "

@@ -111,7 +111,7 @@ def find_missing(manifest: Manifest, earlier: Iterable[FeatureSet], limits: Limi
 
 
 def _entries_of(sets: Iterable[FeatureSet], rows: list[StoredRows]) -> pa.Table:
-    """The entries of all sets, and as a last column where the rows of each come to stand in `rows`."""
+    """Concatenate the entries of all sets and append their rows to `rows`; the last column is the index in it."""
     tables = [pa.schema([*ENTRIES, ("source", pa.int64())]).empty_table()]
     for feature_set in sets:
         source = pa.array(np.full(feature_set.entries.num_rows, len(rows)))

@@ -108,7 +108,7 @@ def test_nodes_that_go_in_mid_run_are_no_event(bucket, cluster, pictures, tmp_pa
     ("lacking", "resources"), [("CPUs", {"num_cpus": 0}), ("memory", {"num_cpus": 1, "_memory": 0})]
 )
 def test_a_ray_without_resources_is_told_what_it_lacks(tmp_path, lacking, resources):
-    """In a process of its own: what is left of one Ray there takes actors of the next away, whose numbers repeat."""
+    """Run in a separate process: after a Ray of its own in this one, actors of later Rays were cancelled."""
     save_cloudy(tmp_path / "in", 3)
     code = f"""
 import ray
