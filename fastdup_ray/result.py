@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.errors import InputError
+from fastdup_ray.facts import read_summary
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
+from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, PAIRS
 from fastdup_ray.paths import takes_paths
-from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import open_store
-from fastdup_ray.tables import printable_column, read_csv
+from fastdup_ray.tables import TableFormat, numbers_in, of_another_run, printable_column, read_csv, read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ class RunResult:
         files = SCORED if scored else INDEXED
         store = open_store(work_dir)
         try:
-            return cls(store.location, read_json(store, files.of(layout.SUMMARY)), files)
+            return cls(store.location, read_summary(store, files), files)
         except FileNotFoundError:
             what = "scoring" if scored else "run"
             raise InputError(
@@ -60,7 +60,7 @@ class RunResult:
     @property
     def images(self) -> pa.Table:
         """images.parquet, or test_images.parquet."""
-        return self._parquet(self.files.of(layout.IMAGES))
+        return self._parquet(self.files.of(layout.IMAGES), IMAGES)
 
     @property
     def similarity(self) -> pa.Table:
@@ -68,12 +68,12 @@ class RunResult:
         scoring."""
         kept = layout.TRAIN_SIMILARITY
         indexed = self.files is INDEXED and open_store(self.work_dir).exists(kept)
-        return self._parquet(kept if indexed else layout.SIMILARITY)
+        return self._parquet(kept if indexed else layout.SIMILARITY, PAIRS)
 
     @property
     def components(self) -> pa.Table:
         """components.parquet, of the indexed set; `FileNotFoundError` after run_cc=0."""
-        return self._parquet(layout.COMPONENTS)
+        return self._parquet(layout.COMPONENTS, COMPONENTS)
 
     @property
     def outliers(self) -> pa.Table:
@@ -118,6 +118,8 @@ class RunResult:
         table = table.append_column("copy_kind", copies["kind"].take(place))
         if self.files is INDEXED and open_store(self.work_dir).exists(layout.COMPONENTS):
             components = self.components.drop_columns(["__id"])
+            if len(components) != len(table):
+                raise of_another_run(os.path.join(self.work_dir, layout.COMPONENTS))
             for name in components.column_names:
                 table = table.append_column(name, components[name])
         return table
@@ -126,16 +128,17 @@ class RunResult:
         """The same as a data frame; needs pandas."""
         return self.to_arrow().to_pandas()
 
-    def _parquet(self, name: str) -> pa.Table:
-        return pq.read_table(open_store(self.work_dir).fetch(name))
+    def _parquet(self, name: str, form: TableFormat) -> pa.Table:
+        return read_parquet(open_store(self.work_dir).fetch(name), form)
 
     def _csv(self, name: str, header: tuple[str, ...]) -> pa.Table:
-        table = read_csv(open_store(self.work_dir).fetch(name), header)
-        return pa.table({column: _typed(table[column], _NUMBERS.get(column)) for column in header})
+        path = open_store(self.work_dir).fetch(name)
+        table = read_csv(path, header)
+        return pa.table({column: _column(path, table, column) for column in header})
 
 
-def _typed(column: pa.ChunkedArray, kind: pa.DataType | None) -> pa.ChunkedArray:
-    if kind is None:
-        return pa.chunked_array([printable_column(column.cast(pa.large_binary()).combine_chunks())], pa.large_string())
-    text = column.cast(pa.string())
-    return pc.if_else(pc.equal(text, ""), None, text).cast(kind)
+def _column(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
+    if name in _NUMBERS:
+        return numbers_in(path, table, name, _NUMBERS[name], nullable=True)
+    column = table[name].cast(pa.large_binary()).combine_chunks()
+    return pa.chunked_array([printable_column(column)], pa.large_string())

@@ -28,10 +28,10 @@ def read_json(store: Store, name: str) -> dict[str, Any]:
     path = store.fetch(name)
     try:
         content = json.loads(path.read_bytes())
-        seal = content.pop(_SEAL)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        seal, digest = content.pop(_SEAL), _digest(content)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedError(f"{path} is damaged (not whole).") from None
-    if seal != _digest(content):
+    if seal != digest:
         raise DamagedError(f"{path} is damaged (its digest does not fit).")
     return content
 

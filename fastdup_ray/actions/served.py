@@ -22,6 +22,7 @@ from fastdup_ray.records import ImageRef
 from fastdup_ray.report.thumbnails import MAX_PIXELS, thumbnail_of
 from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage import open_store
+from fastdup_ray.tables import damage_told
 
 _AS_THEY_ARE = {
     "JPEG": "image/jpeg",
@@ -85,7 +86,9 @@ class Served:
 
         Its own policy stands in it for when it is opened as a file, and allows no request: here the header takes over.
         """
-        html = self._store.fetch(layout.REPORT).read_text(encoding="utf-8")
+        path = self._store.fetch(layout.REPORT)
+        with damage_told(path):
+            html = path.read_text(encoding="utf-8")
         found = _POLICY.search(html)
         if found is None:
             raise InputError(f"{layout.REPORT} in {self._store.location!r} is of another version: run again.")

@@ -9,6 +9,7 @@ are one thing: looking up entries in the sets that are there.
 from fastdup_ray.features.files import (
     FeatureSet,
     check_digest,
+    check_finite,
     dimensions,
     entries_of_rows,
     load_binary,
@@ -44,6 +45,7 @@ __all__ = [
     "LostRowsError",
     "StoredRows",
     "check_digest",
+    "check_finite",
     "dimensions",
     "earlier_sets",
     "entries_of_rows",

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from fastdup_ray.errors import DamagedError, LockedError, WorkDirError
+from fastdup_ray.errors import DamagedError, LockedError, MissingFileError, WorkDirError
 from fastdup_ray.storage.owner import owner, told
 
 TEMPORARY = ".tmp-"
@@ -62,7 +62,7 @@ class LocalStore:
     def fetch(self, name: str) -> Path:
         path = self.root / name
         if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist.")
+            raise MissingFileError(f"{path} {'is not a regular file' if path.exists() else 'does not exist'}.")
         return path
 
     def read(self, name: str, start: int, size: int) -> bytes:
