@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 import threading
+import traceback
 from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
@@ -19,6 +20,7 @@ from fastdup_ray.evaluation.leakage import NOT_TAKEN, THRESHOLD
 from fastdup_ray.export import FORMATS, export
 from fastdup_ray.outputs.named_output import NamedOutput
 from fastdup_ray.process import prepare_process
+from fastdup_ray.redaction import redact
 from fastdup_ray.report.again import make_pages
 from fastdup_ray.telling import log_as_asked
 from fastdup_ray.version import __version__
@@ -210,17 +212,21 @@ def main(arguments: list[str] | None = None) -> None:
         finally:
             sys.stdout.flush()
     except click.ClickException as error:
+        error.message = redact(error.message)
         error.show()
         sys.exit(2)
     except FastdupError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {redact(str(error))}", file=sys.stderr)
         sys.exit(FastdupError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         print(INTERRUPTED, file=sys.stderr)
         sys.exit(INTERRUPTED_EXIT)
+    except Exception:  # a fault of ours; libraries quote the addresses that they were given
+        print(redact(traceback.format_exc()), file=sys.stderr, end="")
+        sys.exit(FastdupError.exit_code)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,9 @@ class Held:
                 if s3.is_refused_condition(error) or s3.is_missing(error):
                     self._lost = True
                     return
-                log.warning("The lock of %s could not be renewed (%s); it is tried again.", self._location, error)
+                log.warning(
+                    "The lock of %s could not be renewed (%s); it is tried again.", self._location, s3.told(error)
+                )
 
 
 def _refuse_living(bucket: str, key: str, location: str) -> str | None:
