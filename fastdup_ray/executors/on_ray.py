@@ -22,6 +22,7 @@ from fastdup_ray.executors.ray_cluster import (
 from fastdup_ray.executors.tasks import mapped
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.records import Shard, ShardReceipt
+from fastdup_ray.storage import Store
 
 NO_LIMIT = 1 << 62
 """Bytes, where nobody tells what the nodes that may come have."""
@@ -30,8 +31,8 @@ NO_LIMIT = 1 << 62
 class RayExecutor:
     """See `fastdup_ray.executors.Executor`. Starts a Ray of its own where none is running, and stops only that one."""
 
-    def __init__(self, config: RunConfig, work_dir: str):
-        self._config, self._work_dir = config, work_dir
+    def __init__(self, config: RunConfig, store: Store):
+        self._config, self._store = config, store
         self._own_ray = False
         self._index = IndexActor()
         self._placed: Placement | None = None
@@ -42,7 +43,7 @@ class RayExecutor:
             connect_or_start(cores(self._config), verbose=self._config.verbose)
         try:
             check_resources(memory=self._config.run_mode in (0, 2))
-            refuse_unshared(self._work_dir)
+            refuse_unshared(self._store)
             self._placement()
         except BaseException:
             self.__exit__()

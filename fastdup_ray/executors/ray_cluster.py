@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from fastdup_ray.errors import WorkDirError, WorkerError
 from fastdup_ray.executors.answers import last_line, result
 from fastdup_ray.executors.placement import Node
-from fastdup_ray.storage import open_store
+from fastdup_ray.storage import Store
 
 log = logging.getLogger(__name__)
 
@@ -138,26 +138,26 @@ def check_resources(*, memory: bool) -> None:
     )
 
 
-def refuse_unshared(work_dir: str) -> None:
+def refuse_unshared(store: Store) -> None:
     """`WorkDirError` where a node of the cluster does not see what this process puts into the work_dir."""
     members = nodes()
     if len(members) < 2:
         return
-    store, name = open_store(work_dir), f".probe-{uuid.uuid4().hex}"
+    name = f".probe-{uuid.uuid4().hex}"
     with store.create(name) as path:
         path.touch()
     try:
         for node in members:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            seen = ray.remote(num_cpus=0, scheduling_strategy=there)(_sees).remote(work_dir, name)
+            seen = ray.remote(num_cpus=0, scheduling_strategy=there)(_sees).remote(store, name)
             if not result(seen):
                 raise WorkDirError(
-                    f"Node {node['NodeManagerAddress']} of the cluster does not share work_dir {work_dir!r}; "
+                    f"Node {node['NodeManagerAddress']} of the cluster does not share work_dir {store.location!r}; "
                     "name a folder that all nodes share."
                 )
     finally:
         store.remove(name)
 
 
-def _sees(work_dir: str, name: str) -> bool:
-    return open_store(work_dir).exists(name)
+def _sees(store: Store, name: str) -> bool:
+    return store.exists(name)

@@ -28,7 +28,7 @@ from fastdup_ray.errors import ConfigError, InputError, LockedError, WorkDirErro
 from fastdup_ray.estimate import estimate
 from fastdup_ray.inputs import list_images, s3_listing
 from fastdup_ray.inputs import s3 as s3_inputs
-from fastdup_ray.storage import open_store, s3_lock
+from fastdup_ray.storage import lock, open_store
 from tests.checker import check
 from tests.conftest import EVERY_FILE, PHOTOS, SAME_BYTES, cloudy, encode, forget_s3, outputs, run_inline
 from tests.integration.helpers import call, run
@@ -569,7 +569,7 @@ def test_a_lock_of_another_host_is_taken_over_when_it_gives_no_sign_of_life(buck
     store = open_store(bucket.work_dir)
     with pytest.raises(LockedError, match="host elsewhere"), store.lock("lock"):
         pass
-    monkeypatch.setattr(s3_lock, "STALE", 1.0)
+    monkeypatch.setattr(lock, "STALE", 1.0)
     time.sleep(2.5)
     with store.lock("lock"):
         pass
@@ -610,7 +610,7 @@ def test_shared_locks_go_together_and_keep_an_exclusive_one_out(bucket):
 
 
 def test_who_lost_its_lock_writes_nothing_more(bucket, monkeypatch):
-    monkeypatch.setattr(s3_lock, "BEAT", 0.1)
+    monkeypatch.setattr(lock, "BEAT", 0.1)
     prefix = bucket.work_dir.partition(f"{WORK}/")[2]
     store = open_store(bucket.work_dir)
     with store.lock("lock"):
@@ -622,7 +622,7 @@ def test_who_lost_its_lock_writes_nothing_more(bucket, monkeypatch):
 
 
 def test_a_put_whose_answer_was_lost_is_no_other_owner(bucket, monkeypatch):
-    monkeypatch.setattr(s3_lock, "BEAT", 0.1)
+    monkeypatch.setattr(lock, "BEAT", 0.1)
     put, calls = s3.client().put_object, []
 
     def tried_twice(**request):
