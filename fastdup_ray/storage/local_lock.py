@@ -58,9 +58,8 @@ class LocalHeld:
             if self.claim.is_ours():
                 self.claim.path.unlink()
         os.close(self._descriptor)
-        for folder in (self.claim.path.parent, self.claim.location):  # where nothing else came to stand
-            with suppress(OSError):
-                os.rmdir(folder)
+        _remove_empty(self.claim.path.parent)
+        _remove_empty(Path(self.claim.location))  # a work_dir in which nothing came to stand
 
 
 class LocalRecords:
@@ -71,7 +70,6 @@ class LocalRecords:
 
     def take(self, name: str, token: str) -> LocalHeld:
         path = self._root / name
-        path.parent.mkdir(exist_ok=True)
         descriptor = self._open(path)
         try:
             os.truncate(descriptor, 0)
@@ -93,6 +91,7 @@ class LocalRecords:
             try:
                 self._judge(descriptor, _flock(descriptor, fcntl.LOCK_SH))
                 path.unlink()
+                _remove_empty(path.parent)
             finally:
                 os.close(descriptor)
 
@@ -100,7 +99,11 @@ class LocalRecords:
         """A descriptor of the record, with its flock where there is such a thing; no living owner has it."""
         pauses = iter(_PAUSES)
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except FileNotFoundError:
+                continue  # the folder of shared records went with the last of them
             try:
                 flock = _flock(descriptor, fcntl.LOCK_EX)
                 pause = next(pauses, None) if flock is False else None
@@ -131,6 +134,11 @@ class LocalRecords:
             return probe.stat().st_mtime
         finally:
             probe.unlink()
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _flock(descriptor: int, kind: int) -> bool | None:
