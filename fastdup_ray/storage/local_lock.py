@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastdup_ray.storage.lock import judge, locked_by_another, lost, record_of, token_in
-from fastdup_ray.storage.owner import is_of_this_kernel, told
+from fastdup_ray.storage.lock import already_locked, judge, lock_lost, record_of, token_in
+from fastdup_ray.storage.owner import describe_owner, is_of_this_kernel
 
 TEMPORARY = ".tmp-"
 
@@ -38,11 +38,11 @@ class LocalClaim:
 
     def check(self) -> None:
         if not self.is_ours():
-            raise lost(self.location)
+            raise lock_lost(self.location)
 
 
-class LocalHeld:
-    """See `fastdup_ray.storage.lock.Held`."""
+class LocalHandle:
+    """See `fastdup_ray.storage.lock.LockHandle`."""
 
     def __init__(self, claim: LocalClaim, descriptor: int):
         self.claim, self._descriptor = claim, descriptor
@@ -68,7 +68,7 @@ class LocalRecords:
     def __init__(self, root: Path):
         self._root, self.location = root, str(root)
 
-    def take(self, name: str, token: str) -> LocalHeld:
+    def take(self, name: str, token: str) -> LocalHandle:
         path = self._root / name
         descriptor = self._open(path)
         try:
@@ -77,7 +77,7 @@ class LocalRecords:
         except BaseException:
             os.close(descriptor)
             raise
-        return LocalHeld(LocalClaim(path, token, self.location), descriptor)
+        return LocalHandle(LocalClaim(path, token, self.location), descriptor)
 
     def below(self, folder: str) -> list[str]:
         with suppress(FileNotFoundError):
@@ -122,7 +122,7 @@ class LocalRecords:
         """Raise `LockedError` where the owner of the record lives; flock: see `_flock`."""
         text = os.pread(descriptor, 4096, 0).decode(errors="replace")
         if flock is False:
-            raise locked_by_another(self.location, told(text))
+            raise already_locked(self.location, describe_owner(text))
         if text and not (flock and is_of_this_kernel(text)):
             judge(self.location, text, self._now() - os.fstat(descriptor).st_mtime)
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from fastdup_ray.errors import LockedError
-from fastdup_ray.storage.owner import is_dead, owner, told
+from fastdup_ray.storage.owner import describe_owner, is_dead, owner
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Claim(Protocol):
         """Raise `LockedError` where the lock is another owner's by now, or nobody's."""
 
 
-class Held(Protocol):
+class LockHandle(Protocol):
     """A lock of this process."""
 
     @property
@@ -55,7 +55,7 @@ class Records(Protocol):
     location: str
     """Of the work_dir, for messages."""
 
-    def take(self, name: str, token: str) -> Held:
+    def take(self, name: str, token: str) -> LockHandle:
         """Put a record with this token; raise `LockedError` where a living owner has one of that name."""
 
     def below(self, folder: str) -> list[str]:
@@ -79,7 +79,7 @@ class Locks:
     @contextmanager
     def hold(self, records: Records, name: str, *, shared: bool) -> Iterator[None]:
         """Hold one more until the exit; raise `LockedError` where another process does."""
-        with _held(records, name, shared=shared) as claim:
+        with _hold(records, name, shared=shared) as claim:
             self._claims += (claim,)
             try:
                 yield
@@ -88,26 +88,26 @@ class Locks:
 
 
 @contextmanager
-def _held(records: Records, name: str, *, shared: bool) -> Iterator[Claim]:
+def _hold(records: Records, name: str, *, shared: bool) -> Iterator[Claim]:
     token = uuid.uuid4().hex
-    held = records.take(f"{name}.shared/{token}" if shared else name, token)
+    handle = records.take(f"{name}.shared/{token}" if shared else name, token)
     end = threading.Event()
-    pulse = threading.Thread(target=_beat, args=(held, end, records.location), daemon=True)
+    pulse = threading.Thread(target=_beat, args=(handle, end, records.location), daemon=True)
     pulse.start()
     try:
         for other in [name] if shared else records.below(f"{name}.shared"):
             records.refuse_living(other)
-        yield held.claim
+        yield handle.claim
     finally:
         end.set()
         pulse.join()
-        held.release()
+        handle.release()
 
 
-def _beat(held: Held, end: threading.Event, location: str) -> None:
+def _beat(handle: LockHandle, end: threading.Event, location: str) -> None:
     while not end.wait(BEAT):
         try:
-            if not held.renew():
+            if not handle.renew():
                 return
         except Exception as error:
             log.warning("The lock of %s could not be renewed (%s); trying again.", location, error)
@@ -132,16 +132,16 @@ def judge(location: str, text: str, silent: float) -> None:
     silent: seconds since its last sign of life, by the clock of the place.
     """
     if silent <= STALE and not is_dead(text):
-        since = f"{told(text)}, last sign of life {max(silent, 0):.0f} seconds ago"
-        raise locked_by_another(location, f"{since}; without any for {STALE:g} it is taken over")
-    log.info("The lock of %s is stale (%s): it is taken over.", location, told(text))
+        since = f"{describe_owner(text)}, last sign of life {max(silent, 0):.0f} seconds ago"
+        raise already_locked(location, f"{since}; without any for {STALE:g} it is taken over")
+    log.info("The lock of %s is stale (%s): it is taken over.", location, describe_owner(text))
 
 
-def locked_by_another(location: str, who: str) -> LockedError:
+def already_locked(location: str, who: str) -> LockedError:
     return LockedError(f"Another run is writing to {location!r} ({who}); wait for its end or name another work_dir.")
 
 
-def lost(location: str) -> LockedError:
+def lock_lost(location: str) -> LockedError:
     return LockedError(
         f"The lock of {location!r} was lost: this run gave no sign of life for so long that another took over. "
         "Nothing more is written; the same call goes on from what is finished."

@@ -35,7 +35,7 @@ def is_of_this_kernel(text: str) -> bool:
     return bool(own) and _parsed(text).get("boot") == own["boot"]
 
 
-def told(text: str) -> str:
+def describe_owner(text: str) -> str:
     """Describe an owner for people."""
     try:
         return "host {host}, process {pid}, since {since}".format(**_parsed(text))

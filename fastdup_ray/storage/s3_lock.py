@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from fastdup_ray import s3
-from fastdup_ray.storage.lock import judge, locked_by_another, lost, record_of, token_in
+from fastdup_ray.storage.lock import already_locked, judge, lock_lost, record_of, token_in
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class S3Claim:
     def check(self) -> None:
         there = _read(self.bucket, self.key)
         if there is None or token_in(there.text) != self.token:
-            raise lost(self.location)
+            raise lock_lost(self.location)
 
 
-class S3Held:
-    """See `fastdup_ray.storage.lock.Held`."""
+class S3Handle:
+    """See `fastdup_ray.storage.lock.LockHandle`."""
 
     def __init__(self, claim: S3Claim, put: Callable[..., str], etag: str):
         self.claim, self._put, self._etag = claim, put, etag
@@ -54,14 +54,14 @@ class S3Records:
     def __init__(self, bucket: str, prefix: str, location: str):
         self._bucket, self._prefix, self.location = bucket, prefix, location
 
-    def take(self, name: str, token: str) -> S3Held:
+    def take(self, name: str, token: str) -> S3Handle:
         claim = S3Claim(self._bucket, self._prefix + name, token, self.location)
         record = record_of(token)
 
         def put(**condition: str) -> str:
             return _put(claim, record, condition)
 
-        return S3Held(claim, put, self._acquire(put, name))
+        return S3Handle(claim, put, self._acquire(put, name))
 
     def _acquire(self, put: Callable[..., str], name: str) -> str:
         """The ETag of our record; a stale one of another owner's is replaced."""
@@ -70,12 +70,12 @@ class S3Records:
         except Exception as error:
             if not s3.is_refused_condition(error):
                 raise
-        stale = self._judged(name)
+        stale = self._stale_etag(name)
         try:
             return put(**({"IfMatch": stale} if stale else {"IfNoneMatch": "*"}))
         except Exception as error:
             if s3.is_refused_condition(error) or s3.is_missing(error):
-                raise locked_by_another(self.location, "it has just begun") from None
+                raise already_locked(self.location, "it has just begun") from None
             raise
 
     def below(self, folder: str) -> list[str]:
@@ -84,9 +84,9 @@ class S3Records:
         return [facts["Key"].removeprefix(self._prefix) for page in found for facts in page.get("Contents", ())]
 
     def refuse_living(self, name: str) -> None:
-        self._judged(name)
+        self._stale_etag(name)
 
-    def _judged(self, name: str) -> str | None:
+    def _stale_etag(self, name: str) -> str | None:
         """The ETag of a stale record, None where there is none; raise `LockedError` where its owner lives."""
         there = _read(self._bucket, self._prefix + name)
         if there is None:
