@@ -13,8 +13,8 @@ from fastdup_ray import layout
 from fastdup_ray.errors import InputError
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.paths import takes_paths
-from fastdup_ray.sealed import read_json
-from fastdup_ray.storage import open_store
+from fastdup_ray.sealed import check_digest, fetch_listed, read_json
+from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import printable_column, read_csv
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class RunResult:
     """The outputs of a run, read when they are asked for. summary: as in summary.json.
 
     files: which set of pictures it was about; after a scoring, the one that was scored. Each table is a `pa.Table`,
-    with `to_pandas()` for those who have pandas; names that are not UTF-8 have their bytes as `\\xNN`.
+    with `to_pandas()` for those who have pandas; names that are not UTF-8 have their bytes as `\\xNN`. Each raises
+    `DamagedError` where its file is not the one that the run wrote, by its digest in the summary.
     """
 
     work_dir: str
@@ -67,8 +68,9 @@ class RunResult:
         """similarity.parquet: from, to, distance; of the indexed set, whatever was scored since, unless this is of a
         scoring."""
         kept = layout.TRAIN_SIMILARITY
-        indexed = self.files is INDEXED and open_store(self.work_dir).exists(kept)
-        return self._parquet(kept if indexed else layout.SIMILARITY)
+        if self.files is INDEXED and self._store.exists(kept):
+            return pq.read_table(check_digest(self._store, kept, self.summary["sha256"][layout.SIMILARITY]))
+        return self._parquet(layout.SIMILARITY)
 
     @property
     def components(self) -> pa.Table:
@@ -108,7 +110,7 @@ class RunResult:
     @property
     def report(self) -> Path:
         """The HTML page."""
-        return open_store(self.work_dir).fetch(self.files.of(layout.REPORT))
+        return self._store.fetch(self.files.of(layout.REPORT))
 
     def to_arrow(self) -> pa.Table:
         """One row an image: images.parquet, of which file it is a copy (copy_of, copy_kind), and its component."""
@@ -116,7 +118,7 @@ class RunResult:
         place = pc.index_in(table["filename"].cast(pa.large_string()), copies["filename"].combine_chunks())
         table = table.append_column("copy_of", copies["copy_of"].take(place))
         table = table.append_column("copy_kind", copies["kind"].take(place))
-        if self.files is INDEXED and open_store(self.work_dir).exists(layout.COMPONENTS):
+        if self.files is INDEXED and layout.COMPONENTS in self.summary["sha256"]:
             components = self.components.drop_columns(["__id"])
             for name in components.column_names:
                 table = table.append_column(name, components[name])
@@ -126,11 +128,15 @@ class RunResult:
         """The same as a data frame; needs pandas."""
         return self.to_arrow().to_pandas()
 
+    @property
+    def _store(self) -> Store:
+        return open_store(self.work_dir)
+
     def _parquet(self, name: str) -> pa.Table:
-        return pq.read_table(open_store(self.work_dir).fetch(name))
+        return pq.read_table(fetch_listed(self._store, name, self.summary))
 
     def _csv(self, name: str, header: tuple[str, ...]) -> pa.Table:
-        table = read_csv(open_store(self.work_dir).fetch(name), header)
+        table = read_csv(fetch_listed(self._store, name, self.summary), header)
         return pa.table({column: _typed(table[column], _NUMBERS.get(column)) for column in header})
 
 

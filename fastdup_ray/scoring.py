@@ -19,7 +19,6 @@ from fastdup_ray.errors import DamagedError, InputError, WorkDirError
 from fastdup_ray.executors import cores
 from fastdup_ray.features import (
     Found,
-    check_digest,
     map_features,
     merge,
     of_stems,
@@ -40,7 +39,7 @@ from fastdup_ray.neighbors.search import SPARE, neighbors_of, unit_rows
 from fastdup_ray.neighbors.stored import StoredNeighbors, store_neighbors
 from fastdup_ray.outputs.results import write_scored
 from fastdup_ray.report.page import write_report
-from fastdup_ray.sealed import file_sha256, read_json, write_json
+from fastdup_ray.sealed import check_digest, file_sha256, read_json, write_json
 from fastdup_ray.steps import FACTS, counts_of, facts_of_own, load_images, write_config, write_summary
 from fastdup_ray.storage import Store, open_file
 

@@ -16,6 +16,35 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def fetch_listed(store: Store, name: str, summary: dict[str, Any]) -> Path:
+    """Fetch an output of the run that a summary tells of, and no other file of that name.
+
+    Args:
+        store: the work_dir.
+        name: of the output; a file that is kept under another name than the summary's is known by its digest alone.
+        summary: what `read_json` gave.
+
+    Returns:
+        A local path.
+
+    Raises:
+        FileNotFoundError: where the run wrote no such file.
+        DamagedError: where the file is not the one that the run wrote.
+    """
+    sha256 = summary["sha256"].get(name)
+    if sha256 is None:
+        raise FileNotFoundError(f"The run in {store.location!r} wrote no {name}.")
+    return check_digest(store, name, sha256)
+
+
+def check_digest(store: Store, name: str, sha256: str) -> Path:
+    """Fetch the file with this digest; raise `DamagedError` where it is another one, `FileNotFoundError`."""
+    path = store.fetch(name)
+    if file_sha256(path) != sha256:
+        raise DamagedError(f"{path} is damaged or of another run (its digest does not fit).")
+    return path
+
+
 def write_json(store: Store, name: str, content: dict[str, Any]) -> None:
     """Puts `content` with a digest of itself, so that `read_json` finds any changed byte."""
     with store.create(name) as path:

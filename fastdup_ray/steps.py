@@ -18,7 +18,6 @@ from fastdup_ray.executors import cores
 from fastdup_ray.features import (
     FeatureSet,
     LostRowsError,
-    check_digest,
     dimensions,
     earlier_sets,
     look_up,
@@ -45,7 +44,7 @@ from fastdup_ray.outputs.changes import write_changes
 from fastdup_ray.outputs.images import Images, map_images
 from fastdup_ray.outputs.results import write_results
 from fastdup_ray.report.page import write_report
-from fastdup_ray.sealed import file_sha256, read_json, write_json
+from fastdup_ray.sealed import check_digest, file_sha256, read_json, write_json
 from fastdup_ray.storage import Store
 from fastdup_ray.version import __version__
 

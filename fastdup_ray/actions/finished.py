@@ -14,7 +14,7 @@ from fastdup_ray import layout
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.features import map_features, read_names
 from fastdup_ray.s3 import is_s3
-from fastdup_ray.sealed import read_json
+from fastdup_ray.sealed import check_digest, fetch_listed, read_json
 from fastdup_ray.storage import Store
 from fastdup_ray.tables import read_csv, read_parquet
 
@@ -90,12 +90,14 @@ def read_finished(store: Store) -> FinishedRun:
     try:
         summary = read_json(store, layout.SUMMARY)
         features_file = summary["features_file"]
-        names = read_names(store.fetch(features_file + ".csv")).combine_chunks()
-        images = read_parquet(store.fetch(layout.IMAGES))
-        kept = layout.TRAIN_SIMILARITY_CSV
-        pairs = read_csv(store.fetch(kept if store.exists(kept) else layout.SIMILARITY_CSV), layout.PAIRS_HEADER)
+        names = read_names(fetch_listed(store, features_file + ".csv", summary)).combine_chunks()
+        images = read_parquet(fetch_listed(store, layout.IMAGES, summary))
+        kept, listed = layout.TRAIN_SIMILARITY_CSV, summary["sha256"][layout.SIMILARITY_CSV]
+        similarity = check_digest(store, kept if store.exists(kept) else layout.SIMILARITY_CSV, listed)
+        pairs = read_csv(similarity, layout.PAIRS_HEADER)
+        fetch_listed(store, features_file, summary)
         features = map_features(store, features_file, summary["d"])
-        config = json.loads(store.fetch(layout.CONFIG).read_bytes())
+        config = json.loads(fetch_listed(store, layout.CONFIG, summary).read_bytes())
     except (FileNotFoundError, KeyError):
         raise InputError(f"No finished run in {store.location!r}: name the work_dir of one, or run first.") from None
     ends = [_rows_of(pairs[name], names) for name in ("from", "to")]

@@ -8,7 +8,6 @@ are one thing: looking up entries in the sets that are there.
 
 from fastdup_ray.features.files import (
     FeatureSet,
-    check_digest,
     dimensions,
     entries_of_rows,
     load_binary,
@@ -43,7 +42,6 @@ __all__ = [
     "Found",
     "LostRowsError",
     "StoredRows",
-    "check_digest",
     "dimensions",
     "earlier_sets",
     "entries_of_rows",
