@@ -13,7 +13,6 @@ TABLES = {
     "images.parquet": lambda run: run.images,
     "similarity.parquet": lambda run: run.similarity,
     "components.parquet": lambda run: run.components,
-    "outliers.csv": lambda run: run.outliers,
     "exact_copies.csv": lambda run: run.exact_copies,
     "features.bad.csv": lambda run: run.bad,
 }
