@@ -145,6 +145,7 @@ def _gallery(work_dir: str, **options: Any) -> None:
     metavar="FILE",
     help="Says what is dropped.  [plan.csv of WORK_DIR; where there is none, what the command plan suggests]",
 )
+@click.option("--any-plan", is_flag=True, help="Take a plan of another run, or of none.")
 @click.option(
     "--null", is_flag=True, help="End each name of a list with a NUL, for xargs -0 and for names with line breaks."
 )

@@ -105,7 +105,7 @@ CHANGES_HEADER = ("change", "component_id", "from", "to", "distance")
 LEAKAGE_HEADER = ("test", "train", "similarity", "copy")
 PLAN_HEADER = (
     *("filename", "action", "group", "keeper", "similarity", "rule", "reason"),
-    *("size", "sha256", "etag", "reference"),
+    *("size", "sha256", "etag", "reference", "run"),
 )
 COMPONENTS_INFO_HEADER = ("component_id", "count", "mean", "min", "max")
 TEXT_COLUMNS = frozenset(["message", "label", "label_from", "label_to", "rule", "reason", "etag"])

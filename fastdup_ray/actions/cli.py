@@ -69,21 +69,23 @@ _quarantine = f"The folder that is moved to.  [{layout.QUARANTINE}, in the curre
     help="Move nothing: build a data set of what is kept in --to, of links or copies.",
 )
 @click.option("--to", metavar="FOLDER", help="With --link: the folder to build it in.")
-@click.option("--work-dir", metavar="TEXT", help="With --link: the run.  [the folder of PLAN]")
-def apply(plan: str, quarantine: str, execute: bool, link: Link | None, to: str | None, work_dir: str | None) -> None:
+@click.option("--work-dir", metavar="WORK_DIR", help="The run that PLAN was made from.  [the folder of PLAN]")
+@click.option("--any-plan", is_flag=True, help="Take a plan of another run, or of none.")
+def apply(plan: str, quarantine: str, execute: bool, link: Link | None, to: str | None, **origin) -> None:
     """Moves what a plan drops to a quarantine folder. Nothing is ever deleted; undo puts all back.
 
     \b
-    Before each move the picture and its keeper are compared with what the run saw.
+    A plan that another run made is refused. Before each move the picture and its keeper
+    are compared with what the run saw.
     What has changed, or cannot be moved, stays where it is, and the exit code is 5.
     It can be interrupted at any moment and called again.
     """
-    if (link is None) != (to is None) or (link is None and work_dir is not None):
-        raise ConfigError("--link and --to belong together, and --work-dir to them: give both, or none of the three.")
+    if (link is None) != (to is None):
+        raise ConfigError("--link and --to belong together: give both, or neither.")
     if link is None:
-        done = apply_plan(plan, quarantine, execute, say)
+        done = apply_plan(plan, quarantine, execute, say, **origin)
     else:
-        done = build_dataset(plan, to, link, work_dir, execute, say)
+        done = build_dataset(plan, to, link, execute=execute, tell=say, **origin)
     say(done.text())
     done.check()
 
