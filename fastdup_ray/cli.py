@@ -1,22 +1,21 @@
 """The command `fastdup-ray`. Its flags are made from `RunConfig`."""
 
 import json
-import signal
 import sys
-import threading
 from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
 import click
 
 from fastdup_ray.actions.cli import COMMANDS
-from fastdup_ray.api import INTERRUPTED, run_and_tell
+from fastdup_ray.api import run_and_tell
 from fastdup_ray.config import TURI_NAMES, RunConfig
 from fastdup_ray.doctor.cli import doctor
 from fastdup_ray.errors import ConfigError, FastdupError, NewPairsError
 from fastdup_ray.evaluation import evaluate, leakage
 from fastdup_ray.evaluation.leakage import NOT_TAKEN, THRESHOLD
 from fastdup_ray.export import FORMATS, export
+from fastdup_ray.interruption import EXIT_CODE, end_on_signals
 from fastdup_ray.outputs.named_output import NamedOutput
 from fastdup_ray.process import prepare_process
 from fastdup_ray.report.again import make_pages
@@ -24,8 +23,6 @@ from fastdup_ray.telling import log_as_asked, say
 from fastdup_ray.version import __version__
 
 PROGRAM = "fastdup-ray"
-
-INTERRUPTED_EXIT = 130
 
 _SCHEMA = RunConfig.model_json_schema()["properties"]
 
@@ -199,18 +196,17 @@ for command in (*COMMANDS, doctor):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command and exits with its code; a user's mistake is one line, never a traceback.
+    """Run the command and exit with its code; a user's mistake is one line, never a traceback.
 
-    SIGTERM, with which jobs and containers are stopped, is as good as Ctrl-C.
+    A signal that asks the process to end does so within ten seconds; see `interruption`.
     """
     prepare_process()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        try:
-            cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
-        finally:
-            sys.stdout.flush()
+        with end_on_signals():
+            try:
+                cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+            finally:
+                sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -220,9 +216,8 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         say(f"{PROGRAM}: {error}", sys.stderr)
         sys.exit(FastdupError.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        print(INTERRUPTED, file=sys.stderr)
-        sys.exit(INTERRUPTED_EXIT)
+    except click.Abort:
+        sys.exit(EXIT_CODE)
 
 
 if __name__ == "__main__":

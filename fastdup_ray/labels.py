@@ -11,6 +11,7 @@ from fastdup_ray import layout
 from fastdup_ray.errors import InputError
 from fastdup_ray.formulas import unescape_formula
 from fastdup_ray.names import from_utf8, printable
+from fastdup_ray.regular_file import open_regular_text
 from fastdup_ray.tables import encoded, printable_column
 
 FOLDER = "folder"
@@ -64,7 +65,7 @@ def rows_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Itera
     folder = os.path.dirname(os.path.abspath(path))
     seen: set[str] = set()
     try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        with open_regular_text(path, "utf-8-sig") as file:
             first = file.readline()
             file.seek(0)
             # Spreadsheets write semicolons where a comma is the decimal point.

@@ -4,11 +4,12 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from contextlib import contextmanager
 from typing import Any
 
 from fastdup_ray import layout, s3
+from fastdup_ray.background import in_background
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError, InputError, WorkDirError
 from fastdup_ray.executors import Executor, make_executor
@@ -188,8 +189,7 @@ class _Run:
     @contextmanager
     def _started(self) -> Iterator[tuple[Manifest, Executor]]:
         """The whole list, and who works on it. Ray takes seconds to start: it does while the input is listed."""
-        with ThreadPoolExecutor(1) as side:
-            listing = side.submit(listed, self.config, self._skipped)
+        with in_background(lambda stop: listed(self.config, self._skipped, stop)) as listing:
             if listing in wait([listing], LISTING_FIRST).done:
                 listing.result()
             with make_executor(self.config, self.store) as executor:

@@ -1,6 +1,7 @@
 """One extractor: a shard of the list in, a feature shard (files) out. Knows nothing of who runs it."""
 
 import hashlib
+import io
 import platform
 import time
 import uuid
@@ -135,7 +136,7 @@ class Extractor:
             head = file.read(HEAD)
             if is_video(name, head):
                 return self._frames(lane, ref, file, rows, seen)
-            data = head + file.read()
+            data = read_once(file)
         if milliseconds is not None:
             raise BadImageError(ErrorCode.MISSING, "the file does not exist")
         seen.sha256 = hashlib.sha256(data).hexdigest()
@@ -203,6 +204,13 @@ def _jobs(refs: Sequence[ImageRef]) -> Iterator[tuple[int, int]]:
             start = stop
     if start < len(refs):
         yield start, len(refs)
+
+
+def read_once(file: BinaryIO) -> bytes:
+    """Return all bytes of a file, which are in memory once: neither joined of parts, nor copied from a `BytesIO`."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return file.read(size) + file.read()  # some file systems say 0
 
 
 def _sha256(file: BinaryIO, tick: Callable[[], None]) -> str:
