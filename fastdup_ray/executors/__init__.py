@@ -65,6 +65,9 @@ def make_executor(config: RunConfig, store: Store) -> Executor:
         from fastdup_ray.executors.inline import InlineExecutor
 
         return InlineExecutor(cores(config))
+    from fastdup_ray.executors.own_ray import import_ray
+
+    import_ray()  # before anything else does
     from fastdup_ray.executors.on_ray import RayExecutor
 
     return RayExecutor(config, store)

@@ -1,6 +1,7 @@
 """The same work on Ray: a laptop's own, or the cluster that is running."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, Self
 
 import ray
@@ -33,27 +34,22 @@ class RayExecutor:
 
     def __init__(self, config: RunConfig, store: Store):
         self._config, self._store = config, store
-        self._own_ray = False
         self._index = IndexActor()
         self._placed: Placement | None = None
 
     def __enter__(self) -> Self:
-        if not ray.is_initialized():
-            self._own_ray = True
-            connect_or_start(cores(self._config), verbose=self._config.verbose)
-        try:
+        with ExitStack() as stack:
+            if not ray.is_initialized():
+                stack.enter_context(connect_or_start(cores(self._config), verbose=self._config.verbose))
+            stack.callback(self._index.stop)
             check_resources(memory=self._config.run_mode in (0, 2))
             refuse_unshared(self._store)
             self._placement()
-        except BaseException:
-            self.__exit__()
-            raise
+            self._to_close = stack.pop_all()
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
-        self._index.stop()
-        if self._own_ray:
-            ray.shutdown()
+        self._to_close.__exit__(*exc_info)
 
     @property
     def actors(self) -> int:
