@@ -62,6 +62,10 @@ class DamagedError(FastdupError):
     """A file is not what was written: truncated, changed, or of another run."""
 
 
+class MissingFileError(FastdupError, FileNotFoundError):
+    """A file that a run writes is not there."""
+
+
 class LockedError(FastdupError):
     """Another run is writing to the same work_dir."""
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.names import printable
 from fastdup_ray.records import Entry, ImageRef, Shard
-from fastdup_ray.tables import printable_column
+from fastdup_ray.tables import TableFormat, printable_column
 
 _TEXT = pa.large_string()
 """The offsets of `pa.string` end at 2 GiB a column: that is 33 million sha256."""
@@ -47,6 +47,13 @@ unseen: see `records.Entry`.
 
 STATISTICS = ("brightness", "contrast", "blur", "unique_colors")
 """Columns of `ENTRIES` that are `records.Statistics`; null for a bad entry, and where one entry has several rows."""
+
+MANIFEST = TableFormat(
+    ENTRIES,
+    never_null=frozenset(["uri", "size", "mtime_or_etag", "rows"]),
+    optional=frozenset(["fps", "decoder", *STATISTICS, "unseen"]),
+)
+"""manifest.parquet, also that of an earlier version."""
 
 KEY = ("uri", "size", "mtime_or_etag")
 """Entries that agree in these, under one fingerprint, have the same features."""
@@ -111,6 +118,12 @@ class Manifest:
             part = offsets[first : first + size]
             places = [self._start + int(offset) for offset in part]
             yield Shard(places[0], places[-1] + 1, places, self.refs(part))
+
+
+def with_all_columns(table: pa.Table) -> pa.Table:
+    """`ENTRIES`: columns that an earlier version did not have are null."""
+    there = {name: table[name] for name in table.column_names}
+    return pa.table([there.get(field.name, pa.nulls(len(table), field.type)) for field in ENTRIES], ENTRIES)
 
 
 def entries_table(entries: Iterable[Entry]) -> pa.Table:

@@ -1,6 +1,5 @@
 """The run modes, each a short list of steps. The only place that knows them."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError, InputError, WorkDirError
 from fastdup_ray.executors import Executor, make_executor
 from fastdup_ray.extract.turns import turns_of
+from fastdup_ray.facts import read_config
 from fastdup_ray.features import find_missing, open_complete
 from fastdup_ray.inputs import SkippedFiles, check_inputs
 from fastdup_ray.invariant import check_invariant, write_invariant
@@ -71,6 +71,8 @@ def deduplicate(config: RunConfig) -> RunResult:
     check_labels(config.labels)
     try:
         summary = run.by_mode()
+    except FastdupError:
+        raise
     except OSError as error:
         raise WorkDirError(f"Writing to {run.store.location!r} failed: {error.strerror or error}.") from error
     return RunResult(run.store.location, summary, run.files)
@@ -85,8 +87,8 @@ def is_indexed(config: RunConfig) -> bool:
         facts = indexed_facts(store)
         check_indexed(store)
         there = open_complete(store)
-        asked = json.loads(store.fetch(layout.CONFIG).read_bytes())
-    except (FastdupError, OSError, ValueError):
+        asked = read_config(store)
+    except (FastdupError, OSError):
         return False
     if there is None or not config.reuse or facts["fingerprint"] != model_facts(config)["fingerprint"]:
         return False

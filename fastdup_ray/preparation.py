@@ -13,7 +13,7 @@ from fastdup_ray.errors import BadImageError, ConfigError, DamagedError, InputEr
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, fingerprint
 from fastdup_ray.extract.turns import turns_of
 from fastdup_ray.inputs import SkippedFiles, list_images, opened, skipped_text
-from fastdup_ray.manifest import Manifest
+from fastdup_ray.manifest import MANIFEST, Manifest
 from fastdup_ray.records import ImageRef
 from fastdup_ray.sealed import read_json
 from fastdup_ray.steps import AFTER_FEATURES
@@ -119,8 +119,8 @@ def refuse_other_pictures(config: RunConfig, store: Store, manifest: Manifest) -
             )
         return
     try:
-        earlier = read_parquet(store.fetch(layout.MANIFEST), ["uri"])["uri"]
-    except (OSError, ValueError):
+        earlier = read_parquet(store.fetch(layout.MANIFEST), MANIFEST.only(["uri"]))["uri"]
+    except (DamagedError, OSError):
         return
     if not pc.any(pc.is_in(manifest.keys()["uri"], earlier)).as_py():
         raise WorkDirError(

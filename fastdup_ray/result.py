@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.errors import InputError
+from fastdup_ray.facts import read_summary
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
+from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, PAIRS
 from fastdup_ray.paths import takes_paths
-from fastdup_ray.sealed import check_digest, fetch_listed, read_json
+from fastdup_ray.sealed import fetch_listed
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.tables import printable_column, read_csv
+from fastdup_ray.tables import TableFormat, numbers_in, of_another_run, printable_column, read_csv, read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ class RunResult:
         files = SCORED if scored else INDEXED
         store = open_store(work_dir)
         try:
-            return cls(store.location, read_json(store, files.of(layout.SUMMARY)), files)
+            return cls(store.location, read_summary(store, files), files)
         except FileNotFoundError:
             what = "scoring" if scored else "run"
             raise InputError(
@@ -61,21 +62,20 @@ class RunResult:
     @property
     def images(self) -> pa.Table:
         """images.parquet, or test_images.parquet."""
-        return self._parquet(self.files.of(layout.IMAGES))
+        return self._parquet(self.files.of(layout.IMAGES), IMAGES)
 
     @property
     def similarity(self) -> pa.Table:
         """similarity.parquet: from, to, distance; of the indexed set, whatever was scored since, unless this is of a
         scoring."""
         kept = layout.TRAIN_SIMILARITY
-        if self.files is INDEXED and self._store.exists(kept):
-            return pq.read_table(check_digest(self._store, kept, self.summary["sha256"][layout.SIMILARITY]))
-        return self._parquet(layout.SIMILARITY)
+        indexed = self.files is INDEXED and self._store.exists(kept)
+        return self._parquet(layout.SIMILARITY, PAIRS, kept_as=kept if indexed else None)
 
     @property
     def components(self) -> pa.Table:
         """components.parquet, of the indexed set; `FileNotFoundError` after run_cc=0."""
-        return self._parquet(layout.COMPONENTS)
+        return self._parquet(layout.COMPONENTS, COMPONENTS)
 
     @property
     def outliers(self) -> pa.Table:
@@ -120,6 +120,8 @@ class RunResult:
         table = table.append_column("copy_kind", copies["kind"].take(place))
         if self.files is INDEXED and layout.COMPONENTS in self.summary["sha256"]:
             components = self.components.drop_columns(["__id"])
+            if len(components) != len(table):
+                raise of_another_run(os.path.join(self.work_dir, layout.COMPONENTS))
             for name in components.column_names:
                 table = table.append_column(name, components[name])
         return table
@@ -132,16 +134,17 @@ class RunResult:
     def _store(self) -> Store:
         return open_store(self.work_dir)
 
-    def _parquet(self, name: str) -> pa.Table:
-        return pq.read_table(fetch_listed(self._store, name, self.summary))
+    def _parquet(self, name: str, form: TableFormat, *, kept_as: str | None = None) -> pa.Table:
+        return read_parquet(fetch_listed(self._store, name, self.summary, kept_as=kept_as), form)
 
     def _csv(self, name: str, header: tuple[str, ...]) -> pa.Table:
-        table = read_csv(fetch_listed(self._store, name, self.summary), header)
-        return pa.table({column: _typed(table[column], _NUMBERS.get(column)) for column in header})
+        path = fetch_listed(self._store, name, self.summary)
+        table = read_csv(path, header)
+        return pa.table({column: _column(path, table, column) for column in header})
 
 
-def _typed(column: pa.ChunkedArray, kind: pa.DataType | None) -> pa.ChunkedArray:
-    if kind is None:
-        return pa.chunked_array([printable_column(column.cast(pa.large_binary()).combine_chunks())], pa.large_string())
-    text = column.cast(pa.string())
-    return pc.if_else(pc.equal(text, ""), None, text).cast(kind)
+def _column(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
+    if name in _NUMBERS:
+        return numbers_in(path, table, name, _NUMBERS[name], nullable=True)
+    column = table[name].cast(pa.large_binary()).combine_chunks()
+    return pa.chunked_array([printable_column(column)], pa.large_string())

@@ -17,6 +17,7 @@ from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError, InputError, WorkDirError
 from fastdup_ray.executors import cores
+from fastdup_ray.facts import read_summary
 from fastdup_ray.features import (
     Found,
     map_features,
@@ -39,7 +40,7 @@ from fastdup_ray.neighbors.search import SPARE, neighbors_of, unit_rows
 from fastdup_ray.neighbors.stored import StoredNeighbors, store_neighbors
 from fastdup_ray.outputs.results import write_scored
 from fastdup_ray.report.page import write_report
-from fastdup_ray.sealed import check_digest, file_sha256, read_json, write_json
+from fastdup_ray.sealed import check_digest, file_sha256, write_json
 from fastdup_ray.steps import FACTS, counts_of, facts_of_own, load_images, write_config, write_summary
 from fastdup_ray.storage import Store, open_file
 
@@ -52,7 +53,7 @@ MAY_DIFFER = ("onnxruntime", "cpu", "compute")
 def indexed_facts(store: Store) -> dict[str, Any]:
     """summary.json of the run that made the index; raises `InputError`, `DamagedError`."""
     with _told_what_to_do(AGAIN):
-        facts = read_json(store, layout.SUMMARY) if store.exists(layout.SUMMARY) else {}
+        facts = read_summary(store) if store.exists(layout.SUMMARY) else {}
     if facts.get("neighbors", {}).get("faiss_index") is False:
         raise InputError(
             f"The images of {store.location!r} are so many that they were searched in partitions, without a "
@@ -222,7 +223,7 @@ def _find_kept(store: Store, sha256: dict[str, str]) -> dict[str, str]:
     found = {}
     for name, kept in layout.KEPT.items():
         there = (place for place in (kept, name) if store.exists(place))
-        place = next((place for place in there if file_sha256(store.fetch(place)) == sha256[name]), None)
+        place = next((place for place in there if file_sha256(store.fetch(place)) == sha256.get(name)), None)
         if place is None:
             raise DamagedError(f"Neither {kept} nor {name} in {store.location!r} is the indexed set's.")
         found[name] = place

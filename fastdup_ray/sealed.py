@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fastdup_ray.errors import DamagedError
+from fastdup_ray.errors import DamagedError, MissingFileError
 from fastdup_ray.storage import Store
 
 _SEAL = "sha256_of_this"
@@ -16,25 +16,26 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fetch_listed(store: Store, name: str, summary: dict[str, Any]) -> Path:
+def fetch_listed(store: Store, name: str, summary: dict[str, Any], *, kept_as: str | None = None) -> Path:
     """Fetch an output of the run that a summary tells of, and no other file of that name.
 
     Args:
         store: the work_dir.
-        name: of the output; a file that is kept under another name than the summary's is known by its digest alone.
-        summary: what `read_json` gave.
+        name: of the output.
+        summary: what `read_summary` gave.
+        kept_as: the name that the output has by now, where that is another one.
 
     Returns:
         A local path.
 
     Raises:
-        FileNotFoundError: where the run wrote no such file.
+        MissingFileError: where the run wrote no such file, or it is gone.
         DamagedError: where the file is not the one that the run wrote.
     """
     sha256 = summary["sha256"].get(name)
     if sha256 is None:
-        raise FileNotFoundError(f"The run in {store.location!r} wrote no {name}.")
-    return check_digest(store, name, sha256)
+        raise MissingFileError(f"The run in {store.location!r} wrote no {name}.")
+    return check_digest(store, kept_as or name, sha256)
 
 
 def check_digest(store: Store, name: str, sha256: str) -> Path:
@@ -57,10 +58,10 @@ def read_json(store: Store, name: str) -> dict[str, Any]:
     path = store.fetch(name)
     try:
         content = json.loads(path.read_bytes())
-        seal = content.pop(_SEAL)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        seal, digest = content.pop(_SEAL), _digest(content)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedError(f"{path} is damaged (not whole).") from None
-    if seal != _digest(content):
+    if seal != digest:
         raise DamagedError(f"{path} is damaged (its digest does not fit).")
     return content
 

@@ -15,6 +15,7 @@ from fastdup_ray import layout
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.executors import cores
+from fastdup_ray.facts import read_summary
 from fastdup_ray.features import (
     FeatureSet,
     LostRowsError,
@@ -44,7 +45,7 @@ from fastdup_ray.outputs.changes import write_changes
 from fastdup_ray.outputs.images import Images, map_images
 from fastdup_ray.outputs.results import write_results
 from fastdup_ray.report.page import write_report
-from fastdup_ray.sealed import check_digest, file_sha256, read_json, write_json
+from fastdup_ray.sealed import check_digest, file_sha256, write_json
 from fastdup_ray.storage import Store
 from fastdup_ray.version import __version__
 
@@ -175,7 +176,7 @@ def facts_of_own(store: Store, features_file: str) -> dict[str, Any]:
 def _check_own(store: Store) -> None:
     """`DamagedError` where an earlier run of mode 2 saw other bytes; `save_binary_feature` takes its summary away."""
     if store.exists(layout.SUMMARY):
-        sha256 = read_json(store, layout.SUMMARY)["sha256"]
+        sha256 = read_summary(store)["sha256"]
         for name in (layout.FEATURES, layout.FEATURES_CSV):
             if name in sha256:
                 check_digest(store, name, sha256[name])

@@ -4,6 +4,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, TypeVar
 
 import numpy as np
@@ -155,26 +156,23 @@ def read_csv(path: str | os.PathLike, header: Sequence[str]) -> pa.Table:
 def csv_blocks(path: str | os.PathLike, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The same, block by block."""
     reader = _opened(pa.csv.open_csv, path, header, 8 << 20)
-    try:
+    with damage_told(path):
         yield from map(_unescape, reader)
-    except pa.ArrowInvalid as error:
-        raise _damaged(path, error) from None
 
 
 def _opened(how: Callable[..., Any], path: str | os.PathLike, header: Sequence[str], block_size: int) -> Any:
     convert = pa.csv.ConvertOptions(
         column_types=dict.fromkeys(header, _TEXT), strings_can_be_null=False, quoted_strings_can_be_null=False
     )
-    try:
+    with damage_told(path):
         table = how(
             path,
             parse_options=pa.csv.ParseOptions(newlines_in_values=True),
             convert_options=convert,
             read_options=pa.csv.ReadOptions(block_size=block_size),
         )
-    except pa.ArrowInvalid as error:
-        raise _damaged(path, error) from None
-    if tuple(table.schema.names) != tuple(header):
+        names = tuple(table.schema.names)  # not decoded until now
+    if names != tuple(header):
         raise DamagedError(f"{os.fspath(path)} should have the header {','.join(header)}.")
     return table
 
@@ -187,15 +185,118 @@ def _unescape(rows: _Rows) -> _Rows:
     return type(rows).from_arrays(columns, names)
 
 
-def _damaged(path: str | os.PathLike, error: pa.ArrowInvalid) -> DamagedError:
-    return DamagedError(f"{os.fspath(path)} is damaged: {str(error).splitlines()[0]}")
+@contextmanager
+def damage_told(path: str | os.PathLike) -> Iterator[None]:
+    """Raise `DamagedError` for content that Arrow refuses; what the disk says of a file is left as it is."""
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _damaged(path, error) from None
 
 
-def read_parquet(path: str | os.PathLike, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a table, or some of its columns; texts have offsets of 64 bits: `pa.string` ends at 2 GiB a column."""
-    schema = pq.read_schema(path).remove_metadata()
-    fields = [field.with_type(pa.large_string()) if pa.types.is_string(field.type) else field for field in schema]
-    return pq.read_table(path, columns=columns, schema=pa.schema(fields))
+def _damaged(path: str | os.PathLike, reason: object) -> DamagedError:
+    first = next(iter(str(reason).splitlines()), "nothing in it can be read")
+    return DamagedError(f"{os.fspath(path)} is damaged: {first}")
+
+
+def numbers_in(
+    path: str | os.PathLike, table: pa.Table | pa.RecordBatch, name: str, kind: pa.DataType, *, nullable: bool = False
+) -> Column:
+    """Return a column of a CSV as numbers; raises `DamagedError` for anything else.
+
+    nullable: whether an empty cell is a null.
+    """
+    text = table[name].cast(_TEXT)
+    if nullable:
+        text = pc.if_else(pc.equal(text, b""), None, text)
+    try:
+        column = text.cast(pa.string()).cast(kind)
+    except pa.ArrowException:
+        raise _damaged(path, f"the column {name} should hold numbers only.") from None
+    if pa.types.is_floating(kind) and pc.all(pc.is_finite(column)).as_py() is False:
+        raise _damaged(path, f"the column {name} should hold finite numbers only.")
+    return column
+
+
+def rows_in(path: str | os.PathLike, names: pa.Array | pa.ChunkedArray, known: pa.Array) -> np.ndarray:
+    """`places_of`; raises `DamagedError` where one of the names in a file is not among the known ones."""
+    rows = places_of(names, known)
+    if (rows < 0).any():
+        raise of_another_run(path)
+    return rows
+
+
+def of_another_run(path: str | os.PathLike) -> DamagedError:
+    """What is wrong with a file whose rows do not fit those of the files beside it."""
+    return DamagedError(f"{os.fspath(path)} is not of the same run as the files beside it: run again.")
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """The columns of a Parquet file.
+
+    Attributes:
+        schema: Their types; texts have offsets of 64 bits, since `pa.string` ends at 2 GiB a column.
+        never_null: Columns in which every row has a value.
+        optional: Columns that not every run writes, or that an earlier version did not have.
+    """
+
+    schema: pa.Schema
+    never_null: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+
+    def only(self, names: Iterable[str]) -> "TableFormat":
+        """Some of the columns."""
+        return TableFormat(pa.schema([self.schema.field(name) for name in names]), self.never_null, self.optional)
+
+
+def read_parquet(path: str | os.PathLike, form: TableFormat) -> pa.Table:
+    """Read a table; raises `DamagedError` where it is not of this format."""
+    return pa.concat_tables(parquet_blocks(path, form))
+
+
+def parquet_blocks(path: str | os.PathLike, form: TableFormat) -> Iterator[pa.Table]:
+    """Yield the same in parts of at most `ROWS` rows, one without a row at least."""
+    with damage_told(path), pq.ParquetFile(path, pre_buffer=False) as file:
+        schema = _common(path, form, file.schema_arrow)
+        yield schema.empty_table()
+        for batch in file.iter_batches(ROWS, columns=schema.names):
+            table = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+            table.validate(full=True)
+            for name in form.never_null.intersection(schema.names):
+                if table[name].null_count:
+                    raise _damaged(path, f"the column {name} has rows without a value.")
+            yield table
+
+
+def _common(path: str | os.PathLike, form: TableFormat, found: pa.Schema) -> pa.Schema:
+    """The columns that the file has; raises `DamagedError` where one is missing, there twice, or of another kind."""
+    fields = []
+    for field in form.schema:
+        places = found.get_all_field_indices(field.name)
+        if not places and field.name in form.optional:
+            continue
+        if len(places) != 1 or not _is_of_kind(found.field(places[0]).type, field.type):
+            raise _damaged(path, f"it should have one column {field.name} of type {field.type}.")
+        fields.append(field)
+    return pa.schema(fields)
+
+
+def _is_of_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
+    kinds = (_is_number, _is_text, pa.types.is_boolean)
+    return pa.types.is_null(found) or any(is_kind(found) and is_kind(wanted) for is_kind in kinds)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)  # a cast raises where digits would be lost
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def write_parquet(store: Store, name: str, table: pa.Table) -> None:

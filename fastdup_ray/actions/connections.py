@@ -2,11 +2,13 @@
 
 import errno
 import io
+import math
 import os
 import socket
 import threading
 import time
 from contextlib import suppress
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,6 +23,9 @@ IDLE_SECONDS = 60.0
 
 HEADER_SECONDS = 10.0
 """From the first byte of a request to the end of its headers, however slowly they drip in."""
+
+HEADER_BYTES = 128 << 10
+"""Of a request line and all headers together; the library bounds each line, and their number."""
 
 BODY_SECONDS = 60.0
 """For the rest of a request, and to take the answer."""
@@ -105,7 +110,7 @@ class BoundedHandler(BaseHTTPRequestHandler):
             if not first:
                 self.close_connection = True
                 return
-            self._reader.allow(HEADER_SECONDS)
+            self._reader.allow(HEADER_SECONDS, HEADER_BYTES)
             super().handle_one_request()
         except TimeoutError:
             self.close_connection = True
@@ -119,13 +124,13 @@ class BoundedHandler(BaseHTTPRequestHandler):
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads a socket until a deadline, then raises `TimeoutError`."""
+    """Reads a socket until a deadline, then raises `TimeoutError`; beyond a size, what the parser of headers knows."""
 
     def __init__(self, connection: socket.socket):
-        self._connection, self._end = connection, 0.0
+        self._connection, self._end, self._room = connection, 0.0, math.inf
 
-    def allow(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+    def allow(self, seconds: float, size: float = math.inf) -> None:
+        self._end, self._room = time.monotonic() + seconds, size
 
     def readable(self) -> bool:
         return True
@@ -134,5 +139,9 @@ class _DeadlineReader(io.RawIOBase):
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        if self._room <= 0:
+            raise HTTPException("too large")
         self._connection.settimeout(left)
-        return self._connection.recv_into(buffer)
+        count = self._connection.recv_into(buffer)
+        self._room -= count
+        return count

@@ -1,6 +1,5 @@
 """What a plan is made from: the outputs of a finished run."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +11,13 @@ import pyarrow.compute as pc
 
 from fastdup_ray import layout
 from fastdup_ray.actions.provenance import SeenImages, digest_images
-from fastdup_ray.errors import DamagedError, InputError
-from fastdup_ray.features import map_features, read_names
-from fastdup_ray.sealed import check_digest, fetch_listed, read_json
+from fastdup_ray.errors import InputError
+from fastdup_ray.facts import read_config, read_summary
+from fastdup_ray.features import check_finite, map_features, read_names
+from fastdup_ray.outputs.formats import IMAGES
+from fastdup_ray.sealed import fetch_listed
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import read_csv, read_parquet
+from fastdup_ray.tables import of_another_run, read_csv, read_parquet, rows_in
 
 FLAT = 8.0
 """Contrast (standard deviation of the grey values, 0 to 127.5) below which an image is almost of one color: a blank
@@ -56,7 +57,7 @@ class FinishedRun:
         It cannot where the file holds more than the model saw, or where that is not known (features of one's own,
         outputs of an earlier version), and where what it saw is almost of one color.
         """
-        if "unseen" not in self.images.column_names:
+        if not {"unseen", "contrast"}.issubset(self.images.column_names):
             return np.zeros(self.images.num_rows, bool)
         whole = pc.equal(self.images["unseen"], "")
         drawn = pc.greater_equal(self.images["contrast"], FLAT)
@@ -73,32 +74,27 @@ class FinishedRun:
         return np.concatenate([np.empty(0), *(self._cosines(first[block], second[block]) for block in blocks)])
 
     def _cosines(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        a, b = (np.asarray(self.features[rows], np.float64) for rows in (first, second))
+        a, b = (check_finite(self.features[rows]) for rows in (first, second))
         lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         return np.round(np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths > 0), 6)
 
 
 def read_finished(store: Store) -> FinishedRun:
     """Reads a work_dir; raises `InputError` where no run has finished there, `DamagedError`."""
-    try:
-        summary = read_json(store, layout.SUMMARY)
-        features_file = summary["features_file"]
-        names = read_names(fetch_listed(store, features_file + ".csv", summary)).combine_chunks()
-        images = read_parquet(fetch_listed(store, layout.IMAGES, summary))
-        kept, listed = layout.TRAIN_SIMILARITY_CSV, summary["sha256"][layout.SIMILARITY_CSV]
-        similarity = check_digest(store, kept if store.exists(kept) else layout.SIMILARITY_CSV, listed)
-        pairs = read_csv(similarity, layout.PAIRS_HEADER)
-        fetch_listed(store, features_file, summary)
-        features = map_features(store, features_file, summary["d"])
-        config = json.loads(fetch_listed(store, layout.CONFIG, summary).read_bytes())
-        digest = digest_images(store)
-    except (FileNotFoundError, KeyError):
-        raise InputError(f"No finished run in {store.location!r}: name the work_dir of one, or run first.") from None
-    ends = [_rows_of(pairs[name], names) for name in ("from", "to")]
-    if not len(names) == images.num_rows == len(features) or any((rows < 0).any() for rows in ends):
-        raise DamagedError(f"The outputs in {store.location!r} are not of one run: run again.")
-    return FinishedRun(images, names, *ends, features, config, digest)
-
-
-def _rows_of(column: pa.ChunkedArray, names: pa.Array) -> np.ndarray:
-    return pc.index_in(column.cast(pa.large_binary()), names).fill_null(-1).to_numpy().astype(np.int64)
+    kept = layout.TRAIN_SIMILARITY_CSV
+    similarity = kept if store.exists(kept) else layout.SIMILARITY_CSV
+    if not all(map(store.exists, (layout.SUMMARY, layout.CONFIG, layout.IMAGES, similarity))):
+        raise InputError(f"No finished run in {store.location!r}: name the work_dir of one, or run first.")
+    summary = read_summary(store)
+    features_file = summary.get("features_file", layout.FEATURES)
+    names = read_names(fetch_listed(store, features_file + ".csv", summary)).combine_chunks()
+    images = read_parquet(fetch_listed(store, layout.IMAGES, summary), IMAGES)
+    path = fetch_listed(store, layout.SIMILARITY_CSV, summary, kept_as=similarity)
+    pairs = read_csv(path, layout.PAIRS_HEADER)
+    fetch_listed(store, features_file, summary)
+    features = map_features(store, features_file, summary["d"])
+    fetch_listed(store, layout.CONFIG, summary)
+    if not len(names) == images.num_rows == len(features):
+        raise of_another_run(store.fetch(layout.IMAGES))
+    source, target = (rows_in(path, pairs[name], names) for name in ("from", "to"))
+    return FinishedRun(images, names, source, target, features, read_config(store), digest_images(store))

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.actions.plan import PlanRow
 from fastdup_ray.errors import DamagedError, InputError
+from fastdup_ray.facts import read_summary
 from fastdup_ray.features import map_names
 from fastdup_ray.layout import INDEXED, SCORED, SETS, PictureSet
+from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.s3 import is_s3
-from fastdup_ray.sealed import file_sha256, read_json
+from fastdup_ray.sealed import file_sha256
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import encoded, places_of, read_parquet
 
@@ -124,7 +125,7 @@ def carry_over(rows: Sequence[PlanRow], seen: SeenImages) -> list[PlanRow]:
 def _read_seen(store: Store, digests: set[str]) -> SeenImages | None:
     """Return the images that the run or the scoring in `store` saw, where its digest is the only one of `digests`."""
     try:
-        features_file = read_json(store, layout.SUMMARY)["features_file"]
+        features_file = read_summary(store)["features_file"]
         known = [files for files in SETS if store.exists(files.of(layout.IMAGES))]
         files = next((files for files in known if {digest_images(store, files)} == digests), None)
         if files is None:
@@ -146,6 +147,4 @@ def _read_seen(store: Store, digests: set[str]) -> SeenImages | None:
 
 
 def _read_facts(store: Store, files: PictureSet) -> pa.Table:
-    path = store.fetch(files.of(layout.IMAGES))
-    there = pq.read_schema(path).names
-    return read_parquet(path, [name for name in _FACTS if name in there])
+    return read_parquet(store.fetch(files.of(layout.IMAGES)), IMAGES.only(_FACTS))

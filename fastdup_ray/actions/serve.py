@@ -17,7 +17,7 @@ from http import HTTPStatus
 
 from fastdup_ray.actions.connections import BoundedHandler, BoundedServer
 from fastdup_ray.actions.served import Served, StaleError
-from fastdup_ray.errors import BadImageError, ConfigError, FastdupError, InputError
+from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, FastdupError, InputError
 from fastdup_ray.extract.decode import careful_pillow
 from fastdup_ray.paths import takes_paths
 
@@ -98,6 +98,8 @@ class _Handler(BoundedHandler):
         except _Refused as refused:
             return _Answer(refused.status, str(refused))
         except BadImageError as error:
+            if error.code is ErrorCode.CHANGED:
+                return _Answer(HTTPStatus.CONFLICT, f"Changed since the run: {error.message}.")
             return _Answer(HTTPStatus.NOT_FOUND, error.message)
         except StaleError as error:
             return _Answer(HTTPStatus.PRECONDITION_FAILED, str(error))
@@ -122,8 +124,19 @@ class _Handler(BoundedHandler):
     def _put(self, what: str, _: str | None) -> "_Answer":
         if what != "plan":
             raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED, "Only the plan can be written.")
-        saved = self.server.served.save(self._body(), self.headers.get("If-Match"))
+        tag = self._replaced_tag()
+        saved = self.server.served.save(self._body(), tag)
         return _Answer(HTTPStatus.NO_CONTENT, headers={"ETag": saved.tag})
+
+    def _replaced_tag(self) -> str:
+        """The tag of the plan that the sent one replaces. `*` names none: it would replace a plan that nobody saw."""
+        tags = self.headers.get_all("If-Match", [])
+        if len(tags) != 1 or tags[0].strip() == "*":
+            raise _Refused(
+                HTTPStatus.PRECONDITION_REQUIRED,
+                "Name the plan that this one replaces: send its ETag as If-Match; an empty plan has one, too.",
+            )
+        return tags[0].strip()
 
     def _asked(self) -> tuple[str, str | None]:
         """What a request asks for, and the number of a picture; raises `_Refused`."""

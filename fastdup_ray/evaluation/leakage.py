@@ -23,7 +23,7 @@ from fastdup_ray.records import Pairs
 from fastdup_ray.scoring import indexed_facts
 from fastdup_ray.steps import load_images
 from fastdup_ray.storage import Store, open_file, open_store
-from fastdup_ray.tables import read_csv, write_csv
+from fastdup_ray.tables import numbers_in, read_csv, rows_in, write_csv
 
 THRESHOLD = 0.9
 
@@ -152,12 +152,10 @@ def _of_scoring(store: Store, threshold: float) -> Leakage:
 
 def _read_pairs(store: Store, images: Images, indexed: Images) -> Pairs:
     """similarity.csv of a scoring, by the rows of both sets."""
-    table = read_csv(store.fetch(layout.SIMILARITY_CSV), layout.PAIRS_HEADER)
-    source, target = (
-        pc.index_in(table[name].cast(pa.large_binary()), side.names).to_numpy().astype(np.int64)
-        for name, side in (("from", images), ("to", indexed))
-    )
-    return Pairs(source, target, table["distance"].cast(pa.string()).cast(pa.float64()).to_numpy())
+    path = store.fetch(layout.SIMILARITY_CSV)
+    table = read_csv(path, layout.PAIRS_HEADER)
+    source, target = (rows_in(path, table[name], side.names) for name, side in (("from", images), ("to", indexed)))
+    return Pairs(source, target, numbers_in(path, table, "distance", pa.float64()).to_numpy())
 
 
 def _is_exact(pairs: Pairs, copies: ExactCopies, contents: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ are one thing: looking up entries in the sets that are there.
 
 from fastdup_ray.features.files import (
     FeatureSet,
+    check_finite,
     dimensions,
     entries_of_rows,
     load_binary,
@@ -42,6 +43,7 @@ __all__ = [
     "Found",
     "LostRowsError",
     "StoredRows",
+    "check_finite",
     "dimensions",
     "earlier_sets",
     "entries_of_rows",

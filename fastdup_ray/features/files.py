@@ -14,19 +14,19 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fastdup_ray import layout
-from fastdup_ray.errors import DamagedError, WorkDirError
+from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
+from fastdup_ray.facts import read_facts
 from fastdup_ray.features.stored_rows import StoredRows
 from fastdup_ray.inputs.video import frame_digest, frame_suffix, frame_time
 from fastdup_ray.layout import INDEXED, PictureSet
-from fastdup_ray.manifest import ENTRIES
+from fastdup_ray.manifest import ENTRIES, MANIFEST, with_all_columns
 from fastdup_ray.outputs.named_output import NamedOutput
 from fastdup_ray.paths import takes_paths
-from fastdup_ray.sealed import check_digest, file_sha256, read_json, write_json
+from fastdup_ray.sealed import check_digest, file_sha256, write_json
 from fastdup_ray.storage import Store, open_file, open_store
-from fastdup_ray.tables import csv_blocks, encoded, mapped, read_csv, write_columns, write_csv
+from fastdup_ray.tables import csv_blocks, encoded, mapped, read_csv, read_parquet, write_columns, write_csv
 
 Names = pa.Array | pa.ChunkedArray
 """Paths and URIs as raw bytes, (n,)."""
@@ -61,13 +61,13 @@ def write_shard(
 def open_shard(store: Store, stem: str) -> FeatureSet:
     """A feature shard whose digests and number of rows were checked; `DamagedError`, `FileNotFoundError`."""
     try:
-        facts = read_json(store, stem + ".json")
+        facts = read_facts(store, stem + ".json")
         entries = pa.table(facts.pop("entries"), ENTRIES)
         for suffix in facts["sha256"].keys() - {".dat"}:
             check_digest(store, stem + suffix, facts["sha256"][suffix])
         rows = _check_rows(store, stem + ".dat", facts["sha256"][".dat"], facts["d"], entries)
         return FeatureSet(rows, entries, facts)
-    except (KeyError, TypeError, pa.ArrowInvalid):
+    except (KeyError, TypeError, AttributeError, OverflowError, pa.ArrowException):
         raise DamagedError(f"{stem}.json is not of this version of fastdup_ray.") from None
 
 
@@ -90,24 +90,33 @@ def _open_described(store: Store, files: PictureSet, description: str, manifest:
     if not store.exists(description):
         return None
     try:
-        facts = read_json(store, description)
+        facts = read_facts(store, description)
         if "list_sha256" not in facts:
             return None  # of features of the user's own
         check_digest(store, manifest, facts["sha256"][manifest])
-        entries = pq.read_table(store.fetch(manifest), schema=ENTRIES)
+        entries = with_all_columns(read_parquet(store.fetch(manifest), MANIFEST))
         rows = _check_rows(store, features, facts["sha256"][features], facts["d"], entries)
         return FeatureSet(rows, entries, facts)
     except FileNotFoundError as error:
         raise DamagedError(str(error)) from None
-    except (KeyError, pa.ArrowInvalid):
+    except KeyError:
         raise DamagedError(f"{description} is not of this version of fastdup_ray.") from None
 
 
 def map_features(store: Store, name: str, d: int) -> np.ndarray:
-    """A features file as (n, d) float32, read only as it is used."""
+    """A features file as (n, d) float32, read only as it is used; raises `DamagedError` where it ends within a row."""
     path = store.fetch(name)
-    n = path.stat().st_size // (4 * d)
+    n, rest = divmod(path.stat().st_size, 4 * d)
+    if rest:
+        raise DamagedError(f"{path} is damaged: {path.stat().st_size:,} bytes are no rows of {d:,} numbers.")
     return np.memmap(path, "<f4", "r", shape=(n, d)) if n else np.empty((0, d), np.float32)
+
+
+def check_finite(rows: np.ndarray) -> np.ndarray:
+    """Return rows of a features file as float64; raises `DamagedError` where some of their numbers are none."""
+    if not np.isfinite(rows).all():
+        raise DamagedError("The features are damaged: some of their numbers are infinite, or none; run again.")
+    return np.asarray(rows, np.float64)
 
 
 def write_rows(path: Path, blocks: Iterable[np.ndarray]) -> str:
@@ -227,7 +236,7 @@ def load_binary_feature(filename: str | os.PathLike = layout.FEATURES) -> tuple[
     for needed in (file, file + ".csv"):
         if not store.is_file(needed):
             place = os.path.join(store.location, needed)
-            raise FileNotFoundError(f"{place} does not exist; name the features file of a finished run.")
+            raise MissingFileError(f"{place} does not exist; name the features file of a finished run.")
     path = store.fetch(file)
     names = [os.fsdecode(name) for name in read_names(store.fetch(file + ".csv")).to_pylist()]
     d = dimensions(path, len(names))

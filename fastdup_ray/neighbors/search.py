@@ -26,9 +26,10 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
 
     Whether a row is scaled depends on itself alone. Raises `DamagedError` for numbers that are not finite.
     """
-    lengths = np.concatenate(
-        [np.linalg.norm(rows[start : start + BLOCK], axis=1) for start in range(0, len(rows), BLOCK)]
-    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.concatenate(
+            [np.linalg.norm(rows[start : start + BLOCK], axis=1) for start in range(0, len(rows), BLOCK)]
+        )
     if not np.isfinite(lengths).all():
         raise DamagedError(f"Row {np.flatnonzero(~np.isfinite(lengths))[0]} of the features is not of finite numbers.")
     as_it_is = np.abs(lengths - 1) <= UNIT

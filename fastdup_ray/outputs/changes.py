@@ -14,9 +14,11 @@ import pyarrow.compute as pc
 from fastdup_ray import layout
 from fastdup_ray.analysis.changes import ALONE, Changes, Found, changes_between
 from fastdup_ray.errors import DamagedError
+from fastdup_ray.facts import read_summary
+from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import read_csv, read_parquet, write_csv
+from fastdup_ray.tables import numbers_in, read_csv, read_parquet, rows_in, write_csv
 
 _COMPARED = (layout.FEATURES_CSV, layout.IMAGES, layout.SIMILARITY_CSV, layout.COMPONENTS_CSV)
 _GROUPS = layout.COMPONENTS_CSV
@@ -28,10 +30,10 @@ def put_earlier_aside(store: Store) -> None:
     if store.exists(layout.EARLIER) or not store.exists(layout.SUMMARY):
         return
     try:
-        sha256 = read_json(store, layout.SUMMARY)["sha256"]
+        sha256 = read_summary(store)["sha256"]
         there = [name for name in _COMPARED if name in sha256]
         whole = all(file_sha256(store.fetch(name)) == sha256[name] for name in there)
-    except (DamagedError, FileNotFoundError, KeyError):
+    except (DamagedError, FileNotFoundError):
         return
     if not whole or {*_COMPARED} - {*there} - {_GROUPS}:
         return
@@ -67,15 +69,17 @@ def _found(store: Store, files: dict[str, str]) -> Found:
     """files: of a run, by their usual names."""
     names = read_csv(store.fetch(files[layout.FEATURES_CSV]), layout.FEATURES_HEADER)["filename"]
     names = names.cast(pa.large_binary()).combine_chunks()
-    images = read_parquet(store.fetch(files[layout.IMAGES]), ["sha256", "mtime_or_etag"])
+    images = read_parquet(store.fetch(files[layout.IMAGES]), IMAGES.only(["sha256", "mtime_or_etag"]))
     contents = pc.coalesce(images["sha256"], images["mtime_or_etag"]).combine_chunks()
-    pairs = read_csv(store.fetch(files[layout.SIMILARITY_CSV]), layout.PAIRS_HEADER)
-    ends = [pc.index_in(pairs[side].cast(pa.large_binary()), names).to_numpy() for side in ("from", "to")]
-    values = pairs["distance"].cast(pa.string()).cast(pa.float64()).to_numpy()
+    path = store.fetch(files[layout.SIMILARITY_CSV])
+    pairs = read_csv(path, layout.PAIRS_HEADER)
+    ends = [rows_in(path, pairs[side], names) for side in ("from", "to")]
+    values = numbers_in(path, pairs, "distance", pa.float64()).to_numpy()
     component = np.full(len(names), ALONE, np.int64)
     if _GROUPS in files:
-        rows = read_csv(store.fetch(files[_GROUPS]), layout.COMPONENTS_HEADER)
-        ids, count = (rows[name].cast(pa.string()).cast(pa.int64()).to_numpy() for name in ("component_id", "count"))
+        path = store.fetch(files[_GROUPS])
+        rows = read_csv(path, layout.COMPONENTS_HEADER)
+        ids, count = (numbers_in(path, rows, name, pa.int64()).to_numpy() for name in ("component_id", "count"))
         component = np.where(count > 1, ids, ALONE)
     return Found(names, contents, np.stack(ends, axis=1).astype(np.int64).reshape(-1, 2), values, component)
 

@@ -20,7 +20,7 @@ from fastdup_ray.layout import PictureSet
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.records import ImageRef, Neighbors
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import places_of, read_csv, rows_at, write_csv
+from fastdup_ray.tables import read_csv, rows_at, rows_in, write_csv
 
 BYTES, PIXELS = "bytes", "pixels"
 """The kinds of exact copies."""
@@ -189,6 +189,7 @@ def read_exact_copies(store: Store, files: PictureSet, names: pa.Array, among: p
     if not store.exists(files.of(layout.EXACT_COPIES_CSV)):
         none = np.empty(0, np.int64)
         return ExactCopies(none, none, none.astype(bool))
-    table = read_csv(store.fetch(files.of(layout.EXACT_COPIES_CSV)), layout.EXACT_COPIES_HEADER)
-    copy, of = (places_of(table[name], side) for name, side in (("filename", names), ("copy_of", among)))
-    return ExactCopies(copy, of, pc.equal(table["kind"].cast(pa.string()), BYTES).to_numpy())
+    path = store.fetch(files.of(layout.EXACT_COPIES_CSV))
+    table = read_csv(path, layout.EXACT_COPIES_HEADER)
+    copy, of = (rows_in(path, table[name], side) for name, side in (("filename", names), ("copy_of", among)))
+    return ExactCopies(copy, of, pc.equal(table["kind"].cast(pa.binary()), BYTES.encode()).to_numpy())

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.features import entries_of_rows, map_names
 from fastdup_ray.layout import PictureSet
-from fastdup_ray.manifest import ENTRIES
+from fastdup_ray.manifest import ENTRIES, MANIFEST, with_all_columns
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import ROWS, map_table, printable_column, rows_at
+from fastdup_ray.tables import ROWS, map_table, of_another_run, parquet_blocks, printable_column, rows_at
 
 BEGINNING = 8
 """Bytes of a digest by which those that stand alone are told from those that may not."""
@@ -87,19 +86,21 @@ def _beginnings_of(digests: pa.Array) -> np.ndarray:
 
 
 def map_images(store: Store, features_file: str, files: PictureSet) -> Images:
-    """The images of a features file of the set `files`, in its order."""
+    """The images of a features file of the set `files`, in its order; raises `DamagedError`."""
     names = map_names(store, features_file + ".csv")
     described = features_file == files.of(layout.FEATURES) and store.exists(files.of(layout.MANIFEST))
-    blocks = _described(store.fetch(files.of(layout.MANIFEST))) if described else _unknown(names)
-    return Images(names, map_table(blocks, ENTRIES, store.scratch()))
+    path = store.fetch(files.of(layout.MANIFEST)) if described else None
+    entries = map_table(_described(path) if path else _unknown(names), ENTRIES, store.scratch())
+    if len(entries) != len(names):
+        raise of_another_run(path or features_file)
+    return Images(names, entries)
 
 
 def _described(manifest: Path) -> Iterator[pa.Table]:
-    """Columns that an earlier version did not have are null."""
-    for batch in pq.ParquetFile(manifest, pre_buffer=False).iter_batches(ROWS):
-        there = {name: batch[name] for name in batch.schema.names}
-        columns = [there.get(field.name, pa.nulls(len(batch), field.type)).cast(field.type) for field in ENTRIES]
-        yield entries_of_rows(pa.table(columns, ENTRIES))
+    for block in parquet_blocks(manifest, MANIFEST):
+        if pc.any(pc.less(block["rows"], 0)).as_py():
+            raise of_another_run(manifest)
+        yield entries_of_rows(with_all_columns(block))
 
 
 def _unknown(names: pa.Array) -> Iterator[pa.Table]:

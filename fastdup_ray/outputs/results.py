@@ -14,24 +14,14 @@ from fastdup_ray.analysis.pairs import NameOrder, distinct, outliers_in_order, p
 from fastdup_ray.config import RunConfig
 from fastdup_ray.executors import cores
 from fastdup_ray.layout import PictureSet
-from fastdup_ray.manifest import STATISTICS
 from fastdup_ray.outputs.exact_copies import ExactCopies, find_exact_copies, write_exact_copies
+from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, OF_ENTRIES, PAIRS
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.records import Neighbors, Pairs
 from fastdup_ray.storage import Store
 from fastdup_ray.tables import ROWS, csv_file, parquet_file, printable_column
 
 COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS)
-
-_OF_ENTRIES = ("size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS, "unseen")
-_PAIRS = pa.schema(zip(layout.PAIRS_HEADER, (pa.large_string(), pa.large_string(), pa.float64()), strict=True))
-_COMPONENTS = pa.schema(
-    zip(
-        layout.COMPONENTS_HEADER,
-        (pa.int64(), pa.int64(), pa.float64(), pa.int64(), pa.int64(), pa.float64()),
-        strict=True,
-    )
-)
 
 
 def write_results(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> dict[str, int]:
@@ -86,15 +76,13 @@ def _write_found(
 def _write_images(store: Store, images: Images, files: PictureSet) -> None:
     more = {"label": images.labels, "reference": images.reference}
     more = {name: column for name, column in more.items() if column is not None}
-    fields = [("index", pa.int64()), ("filename", pa.large_string())]
-    fields += [(name, images.entries.schema.field(name).type) for name in _OF_ENTRIES]
-    schema = pa.schema(fields + [(name, column.type) for name, column in more.items()])
+    schema = IMAGES.only(["index", "filename", *OF_ENTRIES, *more]).schema
     with parquet_file(store, files.of(layout.IMAGES), schema) as write:
         for start in range(0, len(images), ROWS):
             part = slice(start, start + ROWS)
             names = printable_column(images.names[part])
             entries = images.entries.slice(start, ROWS)
-            columns = [np.arange(start, start + len(names)), names, *(entries[name] for name in _OF_ENTRIES)]
+            columns = [np.arange(start, start + len(names)), names, *(entries[name] for name in OF_ENTRIES)]
             write(pa.table([*columns, *(column[part] for column in more.values())], schema))
 
 
@@ -120,13 +108,13 @@ def _write_pairs(
 
     with ExitStack() as stack:
         csv = stack.enter_context(csv_file(store, layout.SIMILARITY_CSV, layout.PAIRS_HEADER))
-        parquet = stack.enter_context(parquet_file(store, layout.SIMILARITY, _PAIRS))
+        parquet = stack.enter_context(parquet_file(store, layout.SIMILARITY, PAIRS.schema))
         if labelled:
             conflicts = stack.enter_context(csv_file(store, conflicts_csv, layout.LABEL_CONFLICTS_HEADER))
         for some in pairs:
             ends = _ends(sources, targets, some)
             csv([*ends, some.value])
-            parquet(pa.table([*map(printable_column, ends), some.value], _PAIRS))
+            parquet(pa.table([*map(printable_column, ends), some.value], PAIRS.schema))
             counts["pairs"] += len(some)
             counts["distinct_pairs"] += once(some)
             if labelled:
@@ -147,7 +135,7 @@ def _ends(sources: Images, targets: Images, pairs: Pairs) -> list[pa.Array]:
 def _write_components(store: Store, found: Components) -> None:
     with (
         csv_file(store, layout.COMPONENTS_CSV, layout.COMPONENTS_HEADER) as csv,
-        parquet_file(store, layout.COMPONENTS, _COMPONENTS) as parquet,
+        parquet_file(store, layout.COMPONENTS, COMPONENTS.schema) as parquet,
     ):
         for start in range(0, found.n, ROWS):
             rows = found.rows(start, min(start + ROWS, found.n))
@@ -155,7 +143,7 @@ def _write_components(store: Store, found: Components) -> None:
             pagerank = pa.nulls(n, pa.float64()) if rows.pagerank is None else _real(rows.pagerank)
             degree = pa.nulls(n, pa.int64()) if rows.degree is None else pa.array(rows.degree)
             columns = [np.arange(start, start + n), rows.component, pagerank, degree, rows.count, _real(rows.low)]
-            table = pa.table(columns, _COMPONENTS)
+            table = pa.table(columns, COMPONENTS.schema)
             csv(table.columns)
             parquet(table)
 

@@ -5,9 +5,10 @@ from contextlib import nullcontext
 
 from fastdup_ray import layout, s3
 from fastdup_ray.errors import InputError
+from fastdup_ray.facts import read_config, read_summary
 from fastdup_ray.layout import SETS
 from fastdup_ray.paths import takes_paths
-from fastdup_ray.report.findings import read_config, wants_thumbnails
+from fastdup_ray.report.findings import wants_thumbnails
 from fastdup_ray.report.galleries import (
     Location,
     create_components_gallery,
@@ -16,7 +17,6 @@ from fastdup_ray.report.galleries import (
     page_output,
 )
 from fastdup_ray.report.page import render_report
-from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import open_store
 
 
@@ -68,7 +68,7 @@ def make_pages(
             page_output(source, save_path, page, overwrite=overwrite)
         for files, output in reports.items():
             wanted = wants_thumbnails(source, files, thumbnails)
-            html = render_report(source, read_json(source, files.of(layout.SUMMARY)), files, thumbnails=wanted)
+            html = render_report(source, read_summary(source, files), files, thumbnails=wanted)
             with output.open() as file:
                 file.write(html.encode())
         asked = {"num_images": num_images, "thumbnails": thumbnails, "overwrite": overwrite}

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fastdup_ray import layout
+from fastdup_ray.facts import read_config, read_summary
 from fastdup_ray.features import map_names
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.names import printable
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, read_exact_copies
+from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.report.findings import (
     Listed,
     is_cosine,
     measure_of,
-    read_config,
     read_listed,
     read_pairs,
     similarity_of_indexed,
@@ -28,9 +28,8 @@ from fastdup_ray.report.grouped import Grouped
 from fastdup_ray.report.groups import Group, Groups, most_telling
 from fastdup_ray.report.pictures import LEFT_OUT, NO_ROOM, Pictures, map_facts
 from fastdup_ray.report.thumbnails import MAX_PIXELS
-from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import places_of, read_csv
+from fastdup_ray.tables import places_of, printable_column, read_csv, read_parquet
 
 GROUPS, ENDS_OF_CHAIN, CARD = 2_000, 4, 6
 EXACT, PAIRS, OUTLIERS, LEAKS, CONFLICTS, CHANGES, BAD, EXTREMES = 1_000, 500, 200, 500, 200, 200, 5_000, 12
@@ -83,7 +82,7 @@ def make_contents(store: Store, summary: dict[str, Any], files: PictureSet, *, t
     groups = exact = None
     if files is INDEXED:
         features_file = _features_file(summary)
-        grouped = Grouped(store, found.names, found.facts, found.copies, features_file, summary["d"])
+        grouped = Grouped(store, found.names.slice(0, found.n), found.facts, found.copies, features_file, summary["d"])
         exact = grouped.by_content(found.contents)
         chosen = most_telling(exact, np.zeros(len(exact)), EXACT)
         if store.exists(layout.COMPONENTS):  # not with run_cc=0
@@ -131,7 +130,7 @@ class _Finished:
         self.config, within = read_config(store, files), files is INDEXED
         own = known = map_names(store, (_features_file(summary) if within else files.of(layout.FEATURES)) + ".csv")
         if not within:
-            indexed = map_names(store, _features_file(read_json(store, layout.SUMMARY)) + ".csv")
+            indexed = map_names(store, _features_file(read_summary(store)) + ".csv")
             known = pa.concat_arrays([own, indexed]).unique()
         self._similar = store.fetch(similarity_of_indexed(store) if within else layout.SIMILARITY_CSV)
         self.pairs = read_listed(self._similar, layout.PAIRS_HEADER, PAIRS, each_once=within)
@@ -142,7 +141,7 @@ class _Finished:
             header = layout.LABEL_CONFLICTS_HEADER
             self.conflicts = read_listed(store.fetch(conflicts), header, CONFLICTS, each_once=True)
         self.names = _with_strangers(known, [self.pairs, self.outliers, *filter(None, [self.conflicts])])
-        self.copies = read_exact_copies(store, files, self.names, self.names)
+        self.copies = read_exact_copies(store, files, known, known)
         self.n, self.facts = len(own), map_facts(store, files, self.names)
         self.contents = self.copies.contents(len(self.names))
         self.pictures = Pictures(self.names, self.facts, self.contents)
@@ -158,7 +157,7 @@ class _Finished:
     def rows(self, listed: Listed) -> dict[str, Any]:
         """The first pairs, each as two pictures, value, kind, and what else the file has of it."""
         first, second = (places_of(listed.first[end], self.names).tolist() for end in ("from", "to"))
-        value, *more = (column.cast(pa.string()).to_pylist() for column in listed.first.columns[2:])
+        value, *more = (printable_column(column).to_pylist() for column in listed.first.columns[2:])
         items = [
             [*self._row(one, other, float(number)), *told]
             for one, other, number, *told in zip(first, second, value, *more, strict=True)
@@ -188,11 +187,12 @@ class _Finished:
 
     def extremes(self) -> Iterator[dict[str, Any]]:
         """The pictures at the ends of the statistics, ties by row; none where images.parquet has no statistics."""
-        images = pq.ParquetFile(self.store.fetch(self.files.of(layout.IMAGES)))
+        path = self.store.fetch(self.files.of(layout.IMAGES))
         for title, column, direction in ENDS:
-            if column not in images.schema_arrow.names:
+            images = read_parquet(path, IMAGES.only([column]))
+            if column not in images.column_names:
                 continue
-            found = images.read([column])[column]
+            found = images[column]
             rows = np.flatnonzero(found.is_valid().to_numpy())
             if len(rows):
                 values = found.to_numpy()[rows]
@@ -279,6 +279,7 @@ def _bad(store: Store, files: PictureSet) -> dict[str, Any]:
         return {"total": 0, "codes": [], "items": []}
     table = read_csv(store.fetch(files.of(layout.BAD_CSV)), layout.BAD_HEADER)
     counted = table["error_code"].value_counts().to_pylist()
-    codes = sorted(((fsdecode(code["values"]), code["counts"]) for code in counted), key=lambda code: -code[1])
+    codes = [(printable(fsdecode(code["values"])), code["counts"]) for code in counted]
+    codes.sort(key=lambda code: -code[1])
     items = [[printable(fsdecode(cell)) for cell in row.values()] for row in table.slice(0, BAD).to_pylist()]
     return {"total": table.num_rows, "codes": codes, "items": items}

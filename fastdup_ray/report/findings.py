@@ -1,6 +1,5 @@
 """Pairs and groups, read from finished outputs."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray import layout
-from fastdup_ray.errors import DamagedError
+from fastdup_ray.facts import read_config
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.records import Pairs
 from fastdup_ray.report.thumbnails import Album, Picture
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import csv_blocks, read_csv
+from fastdup_ray.tables import csv_blocks, numbers_in, read_csv
 
 _NAMES = pa.large_binary()
 NO_NAMES = pa.nulls(0, _NAMES)  # pa.array would import pandas
@@ -60,12 +59,6 @@ class GroupView:
     pictures: list[Picture]
 
 
-def read_config(store: Store, files: PictureSet = INDEXED) -> dict[str, Any]:
-    """config.json, or an empty dict where there is none: a CSV alone is enough for a gallery."""
-    name = files.of(layout.CONFIG)
-    return json.loads(store.fetch(name).read_bytes()) if store.exists(name) else {}
-
-
 def wants_thumbnails(store: Store, files: PictureSet = INDEXED, asked: bool | None = None) -> bool:
     """Whether pages show pictures: as asked, or else as the run was; private data stay so."""
     return read_config(store, files).get("thumbnails", True) if asked is None else asked
@@ -90,12 +83,6 @@ def is_cosine(config: dict[str, Any]) -> bool:
 def measure_of(config: dict[str, Any]) -> str:
     """What the column `distance` holds, in words."""
     return "similarity" if is_cosine(config) else f"{config['distance'].replace('_', ' ')} distance"
-
-
-def read_names(store: Store, features_file: str = layout.FEATURES) -> pa.Array:
-    """(n,) raw names of the images, in the order of the features."""
-    table = read_csv(store.fetch(features_file + ".csv"), layout.FEATURES_HEADER)
-    return table["filename"].cast(_NAMES).combine_chunks()
 
 
 def read_pairs(path: Path, names: pa.Array = NO_NAMES) -> tuple[pa.Array, Pairs]:
@@ -164,10 +151,7 @@ def _pairs_in(path: Path, table: pa.Table, names: pa.Array) -> tuple[pa.Array, P
 
 
 def _values(path: Path, table: pa.Table) -> np.ndarray:
-    try:
-        return table["distance"].cast(pa.string()).cast(pa.float64()).to_numpy()
-    except pa.ArrowInvalid:
-        raise DamagedError(f"{path} is damaged: the column distance should hold numbers only.") from None
+    return numbers_in(path, table, "distance", pa.float64()).to_numpy()
 
 
 def each_once(pairs: Pairs) -> Pairs:

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from fastdup_ray import layout
-from fastdup_ray.errors import ConfigError
+from fastdup_ray.errors import ConfigError, MissingFileError
+from fastdup_ray.facts import read_config
+from fastdup_ray.features import read_names
 from fastdup_ray.layout import INDEXED, PictureSet
+from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
 from fastdup_ray.outputs.named_output import STDOUT, NamedOutput
 from fastdup_ray.paths import takes_paths
 from fastdup_ray.records import Pairs
@@ -15,9 +18,7 @@ from fastdup_ray.report.findings import (
     PairView,
     each_once,
     measure_of,
-    read_config,
     read_contents,
-    read_names,
     read_pairs,
     set_of,
     similarity_of_indexed,
@@ -29,7 +30,7 @@ from fastdup_ray.report.notebook import show_inline
 from fastdup_ray.report.rendering import GENERATOR, render
 from fastdup_ray.report.thumbnails import MAX_SIDE, Album
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.tables import read_parquet
+from fastdup_ray.tables import of_another_run, read_parquet
 
 Location = str | os.PathLike[str]
 
@@ -109,9 +110,12 @@ def create_components_gallery(
     store, name = _source("work_dir", None, work_dir, layout.COMPONENTS)
     output = page_output(store, save_path, layout.COMPONENTS_HTML, overwrite=overwrite)
     _check_number(num_images)
-    components = read_parquet(_fetch(store, name))
-    images = read_parquet(_fetch(store, layout.IMAGES))
-    names, pairs = read_pairs(_fetch(store, similarity_of_indexed(store)), read_names(store))
+    components = read_parquet(_fetch(store, name), COMPONENTS)
+    images = read_parquet(_fetch(store, layout.IMAGES), IMAGES)
+    if len(components) != len(images):
+        raise of_another_run(_fetch(store, name))
+    known = read_names(_fetch(store, layout.FEATURES_CSV)).combine_chunks()
+    names, pairs = read_pairs(_fetch(store, similarity_of_indexed(store)), known)
     contents = read_contents(store, INDEXED, names)
     groups = Components(components, contents, pairs, largest_first=descending)
     with Album(names, images, side=_side(store, INDEXED, thumbnails)) as album:
@@ -136,7 +140,7 @@ def _fetch(store: Store, name: str) -> Path:
     try:
         return store.fetch(name)
     except FileNotFoundError:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{name!r} is not in {store.location!r}; name what a finished run wrote there, or run again."
         ) from None
 

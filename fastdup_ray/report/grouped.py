@@ -6,16 +6,16 @@ from os import fsdecode
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.actions.keepers import DEFAULT_RULES, Ranking, parse_rules, references
 from fastdup_ray.features import map_features
 from fastdup_ray.outputs.exact_copies import ExactCopies
+from fastdup_ray.outputs.formats import COMPONENTS
 from fastdup_ray.report.groups import Groups
 from fastdup_ray.report.pictures import why_fixed
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import ROWS, rows_at
+from fastdup_ray.tables import of_another_run, parquet_blocks, rows_at
 
 
 class Grouped:
@@ -27,6 +27,8 @@ class Grouped:
     def __init__(self, store: Store, names: pa.Array, facts: pa.Table, copies: ExactCopies, features_file: str, d: int):
         self._store, self._names, self._facts, self._copies = store, names, facts, copies
         self._features = map_features(store, features_file, d)
+        if len(self._features) != len(names):
+            raise of_another_run(store.fetch(features_file))
 
     def by_content(self, contents: np.ndarray) -> Groups:
         """Pictures with the same content; contents: (n,) int64, equal for them."""
@@ -47,13 +49,15 @@ class Grouped:
         """Rows, components and least similarities of the images that are in a component of two or more."""
         found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
         if self._store.exists(layout.COMPONENTS):
-            file, start = pq.ParquetFile(self._store.fetch(layout.COMPONENTS)), 0
-            for batch in file.iter_batches(ROWS, columns=["component_id", "count", "min_distance"]):
+            path, start = self._store.fetch(layout.COMPONENTS), 0
+            for batch in parquet_blocks(path, COMPONENTS.only(["component_id", "count", "min_distance"])):
                 rows = np.flatnonzero(batch["count"].to_numpy() > 1)
                 several = batch.take(pa.array(rows))
                 least = several["min_distance"].fill_null(1.0).to_numpy()
                 found.append((start + rows, several["component_id"].to_numpy(), least))
                 start += len(batch)
+            if start != len(self._names):
+                raise of_another_run(path)
         rows, component, least = map(np.concatenate, zip(*found, strict=True))
         return rows, component, least
 

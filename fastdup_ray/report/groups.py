@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastdup_ray.actions.keepers import Ranking
+from fastdup_ray.features import check_finite
 
 COMPARED = 2_000
 """Members of a group of which every two are compared: those least like the keeper."""
@@ -89,7 +90,7 @@ class Groups:
         return similarity
 
     def _unit(self, members: np.ndarray) -> np.ndarray:
-        rows = np.asarray(self._features[members], np.float64)
+        rows = check_finite(self._features[members])
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
 
 

@@ -10,11 +10,12 @@ import pyarrow as pa
 from fastdup_ray import layout
 from fastdup_ray.actions.plan import BY_HAND, JSON_FORMAT
 from fastdup_ray.actions.provenance import digest_images
+from fastdup_ray.facts import read_config
 from fastdup_ray.formulas import FORMULA
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.names import INVISIBLE
 from fastdup_ray.report.contents import Contents, make_contents
-from fastdup_ray.report.findings import Listed, is_cosine, measure_of, read_config
+from fastdup_ray.report.findings import Listed, is_cosine, measure_of
 from fastdup_ray.report.histogram import Histogram, make_histogram
 from fastdup_ray.report.rendering import in_bytes, render
 from fastdup_ray.storage import Store

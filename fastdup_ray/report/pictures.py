@@ -3,20 +3,21 @@
 import os
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fastdup_ray import layout
 from fastdup_ray.inputs import stands_alone
 from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.names import is_utf8, printable
+from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.report.thumbnails import Album, Thumbnail
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import ROWS, map_table, printable_column, read_parquet, rows_at
+from fastdup_ray.tables import map_table, of_another_run, parquet_blocks, printable_column, read_parquet, rows_at
 
 FACTS = ("size", "mtime_or_etag", "sha256", "width", "height", "format", "label", "reference")
 
@@ -38,19 +39,19 @@ def map_facts(store: Store, files: PictureSet, names: pa.Array) -> pa.Table:
     Null where nothing is known. Mapped: what is not asked for is not held.
     """
     tables = [_map_images(store, files)]
+    if len(tables[0]) > len(names):
+        raise of_another_run(store.fetch(files.of(layout.IMAGES)))
     if len(names) > (own := len(tables[0])):
         indexed = tables[0] if files is INDEXED else _map_images(store, INDEXED)
-        others, known = printable_column(names.slice(own)), read_parquet(store.fetch(layout.IMAGES), _NAME)
+        others, known = printable_column(names.slice(own)), read_parquet(store.fetch(layout.IMAGES), IMAGES.only(_NAME))
         tables.append(indexed.take(pc.index_in(others, known["filename"].combine_chunks())))
     return pa.concat_tables(tables, promote_options="default")
 
 
 def _map_images(store: Store, files: PictureSet) -> pa.Table:
-    images = pq.ParquetFile(store.fetch(files.of(layout.IMAGES)))
-    columns = [name for name in FACTS if name in images.schema_arrow.names]
-    schema = pa.schema([images.schema_arrow.field(name) for name in columns])
-    blocks = (pa.Table.from_batches([batch]) for batch in images.iter_batches(ROWS, columns=columns))
-    return map_table((block.select(columns) for block in blocks), schema, store.scratch())
+    blocks = parquet_blocks(store.fetch(files.of(layout.IMAGES)), IMAGES.only(FACTS))
+    first = next(blocks)
+    return map_table(chain([first], blocks), first.schema, store.scratch())
 
 
 def why_fixed(name: str, is_reference: bool) -> str:

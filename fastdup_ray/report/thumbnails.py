@@ -79,14 +79,19 @@ def make_thumbnail(uri: str, max_pixels: int = MAX_PIXELS, side: int = MAX_SIDE)
     """
     try:
         with opened(ImageRef(uri, 0, "")) as file:
-            video, milliseconds = frame_of(uri)
-            if milliseconds is not None:
-                return _of_frame(file, video, milliseconds, max_pixels, side)
-            data = file.read()
+            return thumbnail_of(file, uri, max_pixels, side)
     except BadImageError as error:
         return Thumbnail("", problem=error.message)
     except Exception as error:  # a page is worth having without this picture, whatever ails it
         return Thumbnail("", problem=_reason(error))
+
+
+def thumbnail_of(file: BinaryIO, uri: str, max_pixels: int, side: int) -> Thumbnail:
+    """Make the same of an open file; raises what reading it may raise, and what decoding a video may."""
+    video, milliseconds = frame_of(uri)
+    if milliseconds is not None:
+        return _of_frame(file, video, milliseconds, max_pixels, side)
+    data = file.read()
     digest = hashlib.sha256(data).hexdigest()
     try:
         return _shrunk(data, digest, max_pixels, side)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from fastdup_ray.errors import DamagedError, WorkDirError
+from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
 from fastdup_ray.storage.local_lock import TEMPORARY, LocalRecords
 from fastdup_ray.storage.lock import Locks
 
@@ -61,7 +61,7 @@ class LocalStore:
     def fetch(self, name: str) -> Path:
         path = self.root / name
         if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist.")
+            raise MissingFileError(f"{path} {'is not a regular file' if path.exists() else 'does not exist'}.")
         return path
 
     def read(self, name: str, start: int, size: int) -> bytes:

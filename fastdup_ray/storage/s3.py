@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from fastdup_ray import s3
-from fastdup_ray.errors import LockedError, WorkDirError
+from fastdup_ray.errors import LockedError, MissingFileError, WorkDirError
 from fastdup_ray.storage.cache import cache
 from fastdup_ray.storage.local import whole
 from fastdup_ray.storage.lock import Locks
@@ -148,7 +148,7 @@ def _errors_told(location: str, name: str | None) -> Iterator[None]:
         yield
     except (BotoCoreError, ClientError, Boto3Error) as error:
         if name is not None and s3.is_missing(error):
-            raise FileNotFoundError(f"{location}/{name} does not exist.") from None
+            raise MissingFileError(f"{location}/{name} does not exist.") from None
         s3.refuse_credentials(error)
         if s3.code_of(error) == "NoSuchBucket":
             raise WorkDirError(f"{location!r}: the bucket does not exist; make it first.") from None

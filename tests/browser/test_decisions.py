@@ -1,8 +1,10 @@
 """Decisions in a browser: keys, the plan file that comes of them, and back. The plan is read by its own reader."""
 
 import csv
+import os
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 from selenium.webdriver import Keys
@@ -271,6 +273,23 @@ def test_a_server_keeps_decisions_and_gives_whole_pictures(browser, served, odd)
     browser.until(lambda: browser.text("#stored").startswith("not kept: "))
     assert "load the page again" in browser.text("#stored") and read_plan(plan) == edited
     browser.logged("browser")  # it complains of the refusal
+
+
+def test_files_that_were_replaced_are_told_and_not_shown(browser, served, odd):
+    _, paths = odd
+    kept = {path: (Path(path).read_bytes(), os.stat(path).st_mtime_ns) for path in paths if os.path.exists(path)}
+    try:
+        for path, (data, time) in kept.items():
+            Path(path).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+            os.utime(path, ns=(time, time))
+        browser.open(served.url)
+        browser.keys("n", Keys.ENTER)
+        browser.until(lambda: browser.texts(".stage .placeholder") == ["changed since the run"] * 2)
+    finally:
+        for path, (data, time) in kept.items():
+            Path(path).write_bytes(data)
+            os.utime(path, ns=(time, time))
+    browser.logged("browser")  # it complains of the refusals
 
 
 def test_a_scoring_has_its_leaks(browser, tmp_path):

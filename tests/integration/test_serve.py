@@ -17,16 +17,18 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from html import unescape
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from fastdup_ray import apply_plan, layout, load_binary_feature, make_plan, undo
-from fastdup_ray.actions import connections
+from fastdup_ray import apply_plan, layout, load_binary_feature, make_plan, save_binary_feature, undo
+from fastdup_ray.actions import connections, served
 from fastdup_ray.actions.connections import MOST_CONNECTIONS
 from fastdup_ray.actions.plan import plan_to_json, read_plan
 from fastdup_ray.actions.serve import HEADERS, LARGEST_PLAN, Server
@@ -66,8 +68,15 @@ def ask(server: Server, what: str = "", method: str = "GET", body: str | bytes |
         connection.close()
 
 
-def put(server: Server, rows: list, **headers: str) -> Answer:
-    return ask(server, "plan", "PUT", plan_to_json(rows).encode(), Content_Type="application/json", **headers)
+def tag_of(server: Server) -> str:
+    return ask(server, "plan").headers["ETag"]
+
+
+def put(server: Server, plan: list | dict, **headers: str) -> Answer:
+    """plan: rows, or the content of the JSON. Replaces the plan that is there, unless `If_Match` says otherwise."""
+    body = json.dumps(plan) if isinstance(plan, dict) else plan_to_json(plan)
+    headers = {"If_Match": tag_of(server), "Content_Type": "application/json"} | headers
+    return ask(server, "plan", "PUT", body.encode(), **headers)
 
 
 def raw(server: Server, request: bytes) -> bytes:
@@ -160,8 +169,93 @@ def test_a_picture_that_is_gone_or_another_by_now_is_not_served(tmp_path):
     (photos / "1.png").symlink_to(tmp_path / "secret")
     with serving(tmp_path / "out") as server:
         answers = [ask(server, f"picture/{row}") for row in range(3)]
-    assert [answer.status for answer in answers] == [404, 404, 200]
-    assert b"does not exist" in answers[0].body and b"changed" in answers[1].body
+    assert [answer.status for answer in answers] == [404, 409, 200]
+    assert b"does not exist" in answers[0].body and b"Changed since the run" in answers[1].body
+
+
+def replace_unseen(path: Path, data: bytes) -> None:
+    """Write other bytes of the same number into a file, and set its time back."""
+    before = path.stat()
+    path.write_bytes(data.ljust(before.st_size, b"\0"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+
+
+def flip_byte(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+@pytest.fixture
+def one_of_each(tmp_path) -> Path:
+    """A run on an image that browsers show, one that they do not, a member of an archive and frames of a video."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    member = encode(cloudy(1), "PNG")
+    with tarfile.open(photos / "a.tar", "w") as tar:
+        info = tarfile.TarInfo("in.png")
+        info.size = len(member)
+        tar.addfile(info, io.BytesIO(member))
+    (photos / "b.png").write_bytes(encode(cloudy(2), "PNG"))
+    (photos / "c.tif").write_bytes(encode(cloudy(3), "TIFF"))
+    make_clip(photos / "d.mp4")
+    run_inline(photos, tmp_path / "out")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["a.tar", "b.png", "c.tif", "d.mp4"])
+def test_a_replaced_image_of_the_same_size_and_time_is_not_shown(one_of_each, name):
+    names, _ = load_binary_feature(one_of_each / "out/features.dat")
+    mine = [row for row, image in enumerate(names) if f"/{name}" in image]
+    path = one_of_each / "photos" / name
+    with serving(one_of_each / "out") as server:
+        assert {ask(server, f"picture/{row}").status for row in mine} == {200}
+        data = path.read_bytes()
+        replace_unseen(path, flip_byte(data, data.index(b"IDAT") + 20 if b"IDAT" in data else len(data) // 2))
+        answers = [ask(server, f"picture/{row}") for row in range(len(names))]
+    assert [answer.status for answer in answers] == [409 if row in mine else 200 for row in range(len(names))]
+    assert all(answers[row].headers["Content-Type"].startswith("text/plain") for row in mine)
+
+
+def test_a_file_that_was_touched_and_has_the_same_bytes_is_shown(one_of_each):
+    for path in (one_of_each / "photos").iterdir():
+        os.utime(path, (1, 1))
+    names, _ = load_binary_feature(one_of_each / "out/features.dat")
+    with serving(one_of_each / "out") as server:
+        assert {ask(server, f"picture/{row}").status for row in range(len(names))} == {200}
+
+
+def test_images_that_no_run_read_are_shown_as_they_are_now(tmp_path):
+    names = [str(tmp_path / f"{number}.png") for number in range(2)]
+    for number, name in enumerate(names):
+        Path(name).write_bytes(encode(cloudy(number), "PNG"))
+    save_binary_feature(tmp_path / "out", names, np.eye(2, 8))
+    run_inline(None, tmp_path / "out", run_mode=2)
+    with serving(tmp_path / "out") as server:
+        answers = [ask(server, f"picture/{row}") for row in range(2)]
+    assert [(answer.status, answer.headers["Content-Type"]) for answer in answers] == [(200, "image/webp")] * 2
+
+
+def test_a_file_is_compared_once_and_keeps_no_other_request_waiting(one_of_each, monkeypatch):
+    names, _ = load_binary_feature(one_of_each / "out/features.dat")
+    frames = [row for row, name in enumerate(names) if "#t=" in name][:2]
+    photo = next(row for row, name in enumerate(names) if name.endswith("b.png"))
+    real, compared, go_on = served._sha256, [], threading.Event()
+
+    def slow(file):
+        compared.append(file.name)
+        if file.name.endswith(".mp4"):
+            go_on.wait(30)
+        return real(file)
+
+    monkeypatch.setattr(served, "_sha256", slow)
+    with serving(one_of_each / "out") as server, ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(ask, server, f"picture/{row}") for row in frames]
+        with deadline(10):
+            assert [ask(server, f"picture/{photo}").status for _ in range(2)] == [200, 200]
+            assert ask(server).status == 200
+        go_on.set()
+        assert [answer.result().status for answer in asked] == [200, 200]
+    assert sorted(Path(name).name for name in compared) == ["b.png", "d.mp4"]
 
 
 def test_head_is_get_without_a_body(server):
@@ -222,10 +316,26 @@ def test_what_another_saved_meanwhile_is_not_written_over(server, out):
     stale = put(server, rows, If_Match=tag)
     assert stale.status == 412 and b"load the page again" in stale.body
     assert read_plan(out / "plan.csv") == fewer
+    tag = tag_of(server)
     (out / "plan.csv").write_text("my notes")
-    unread = put(server, rows)
+    unread = put(server, rows, If_Match=tag)
     assert unread.status == 400 and b"has no column" in unread.body
     assert (out / "plan.csv").read_text() == "my notes"
+
+
+@pytest.mark.parametrize("headers", [[], ["If-Match: *"], ["If-Match: {tag}", "If-Match: {tag}"], ["If-None-Match: *"]])
+def test_a_plan_that_replaces_none_by_name_is_refused(server, out, headers):
+    make_plan(out)
+    before, body = (out / "plan.csv").read_bytes(), plan_to_json([])
+    lines = [f"PUT /{server.token}/plan HTTP/1.1", "Host: localhost", "Content-Type: application/json"]
+    lines += [f"Content-Length: {len(body)}", *(header.format(tag=tag_of(server)) for header in headers), "", ""]
+    assert raw(server, "\r\n".join([*lines]).encode() + body.encode()).startswith(b"HTTP/1.1 428 ")
+    assert (out / "plan.csv").read_bytes() == before
+
+
+def test_of_two_who_begin_without_a_plan_the_second_is_told(server, out, tmp_path):
+    tag, rows = tag_of(server), make_plan(out, tmp_path / "elsewhere.csv").rows
+    assert [put(server, rows, If_Match=tag).status for _ in range(2)] == [204, 412]
 
 
 def test_by_what_a_picture_is_known_again_says_the_run_and_not_the_page(server, out):
@@ -233,8 +343,7 @@ def test_by_what_a_picture_is_known_again_says_the_run_and_not_the_page(server, 
     content = json.loads(plan_to_json(rows))
     for picture in content["pictures"]:
         picture |= {"size": 1, "sha256": "00" * 32, "etag": "lie", "reference": picture["action"] == "keep"}
-    body = json.dumps(content)
-    assert ask(server, "plan", "PUT", body, Content_Type="application/json").status == 204
+    assert put(server, content).status == 204
     assert read_plan(out / "plan.csv") == rows
 
 
@@ -249,7 +358,7 @@ def test_a_reference_picture_is_not_dropped_whatever_the_page_says(tmp_path):
     theirs |= {"action": "drop", "keeper": mine["filename"], "reference": False}
     mine |= {"action": "keep", "keeper": ""}
     with serving(tmp_path / "out") as server:
-        answer = ask(server, "plan", "PUT", json.dumps(content), Content_Type="application/json")
+        answer = put(server, content)
     assert answer.status == 400 and b"a picture of a reference input" in answer.body
     assert not (tmp_path / "out/plan.csv").exists()
 
@@ -269,7 +378,7 @@ def test_a_plan_that_cannot_be_meant_is_refused_in_one_line_and_the_saved_one_st
     before = (out / make_plan(out).path).read_bytes()
     content = json.loads(ask(server, "plan").body)
     change(content)
-    answer = ask(server, "plan", "PUT", json.dumps(content), Content_Type="application/json")
+    answer = put(server, content)
     assert answer.status == 400 and told in answer.body.decode() and b"\n" not in answer.body
     assert (out / "plan.csv").read_bytes() == before
 
@@ -403,7 +512,7 @@ def test_another_origin_gets_nothing_and_writes_nothing(server, out, headers):
 def test_only_what_a_page_of_its_own_can_send_is_read_as_a_plan(server, out):
     body = b'{"format": "fastdup-ray plan 1", "pictures": []}'
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
-        assert ask(server, "plan", "PUT", body, Content_Type=kind).status == 415
+        assert ask(server, "plan", "PUT", body, Content_Type=kind, If_Match=tag_of(server)).status == 415
     for method in ("POST", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND"):
         assert ask(server, "plan", method, body, Content_Type="application/json").status in (405, 501)
     for what in ("", "picture/0"):
@@ -426,6 +535,7 @@ def test_only_what_a_page_of_its_own_can_send_is_read_as_a_plan(server, out):
 )
 def test_a_body_that_is_no_plan_is_refused(server, out, headers, body, status):
     lines = [f"PUT /{server.token}/plan HTTP/1.1", "Host: localhost", "Content-Type: application/json", *headers]
+    lines.append(f"If-Match: {tag_of(server)}")
     answer = raw(server, "\r\n".join([*lines, "", ""]).encode() + body)
     assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer[:200]
     assert not (out / "plan.csv").exists()
@@ -486,6 +596,40 @@ def test_a_request_that_drips_in_is_given_up(server, monkeypatch):
             connection.sendall(b"G")
             time.sleep(0.1)
     connection.close()
+
+
+def test_a_body_that_drips_in_is_given_up(server, out, monkeypatch):
+    monkeypatch.setattr(connections, "BODY_SECONDS", 0.5)
+    head = f"PUT /{server.token}/plan HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"If-Match: {tag_of(server)}\r\nContent-Length: 1000\r\n\r\n"
+    (connection,) = connect(server, 1, head.encode())
+    with deadline(10), pytest.raises(OSError):
+        while True:
+            connection.sendall(b"{")
+            time.sleep(0.1)
+    connection.close()
+    assert ask(server).status == 200 and not (out / "plan.csv").exists()
+
+
+def test_headers_have_a_size_as_a_whole(server):
+    line = f"X: {'a' * 60_000}"
+    request = "\r\n".join([f"GET /{server.token}/ HTTP/1.1", "Host: localhost", *[line] * 50, "", ""])
+    with suppress(ConnectionError):  # it stops reading
+        assert raw(server, request.encode()).startswith(b"HTTP/1.1 431 ")
+    assert ask(server).status == 200
+
+
+def test_of_requests_in_one_packet_none_is_answered_after_one_that_was_refused(server, out):
+    get = f"GET /{server.token}/plan HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    body = plan_to_json([]).encode()
+    put = f"PUT /{server.token}/plan HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    put += f"If-Match: {tag_of(server)}\r\nContent-Length: {len(body)}\r\n\r\n"
+    statuses = re.compile(rb"^HTTP/1\.1 (\d+) ", re.MULTILINE)
+    assert statuses.findall(raw(server, get + get)) == [b"200", b"200"]
+    assert statuses.findall(raw(server, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" + put.encode() + body)) == [b"404"]
+    chunked = put.replace("Content-Length: ", "Transfer-Encoding: chunked\r\nContent-Length: ")
+    assert statuses.findall(raw(server, chunked.encode() + body + get)) == [b"411"]
+    assert not (out / "plan.csv").exists()
 
 
 def test_a_connection_without_a_request_is_given_up(server, monkeypatch):
@@ -669,7 +813,7 @@ def test_pictures_and_decisions_in_buckets(bucket: Bucket, capsys):
         assert put(server, rows, If_Match=ask(server, "plan").headers["ETag"]).status == 204
         assert ask(server, "plan").body.decode() == plan_to_json(rows)
         bucket.put("a/1.png", b"another")
-        assert ask(server, "picture/0").status == 404
+        assert ask(server, "picture/0").status == 409
         bucket.put("a/1.png", encode(cloudy(1), "PNG"))
     assert read_plan(f"{bucket.work_dir}/plan.csv") == rows
     assert call("apply", f"{bucket.work_dir}/plan.csv", "--quarantine", f"{bucket.work_dir}-q", "--execute") == 0

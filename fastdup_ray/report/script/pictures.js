@@ -6,13 +6,12 @@ import { bytes, pixels, visible } from "./words.js";
 const NARROW = 160; // pixels that a caption takes at least
 const WIDE = 2.2; // width by height of the widest that is shown whole
 
+const CHANGED = 409; // the server's answer for a file that is not the one that the run saw
+
 /** An image, or a box that says why there is none. whole: as large as it can be had. */
 export function image(number, { whole = false, alt = true } = {}) {
   const shown = picture(number);
-  if (shown.thumb < 0 && !(whole && server)) {
-    const words = `no picture: ${shown.problem}`;
-    return make("span", { class: "placeholder", role: "img", "aria-label": `${visible(shown.base)}: ${words}` }, words);
-  }
+  if (shown.thumb < 0 && !(whole && server)) return placeholder(shown, `no picture: ${shown.problem}`);
   const small = shown.thumb < 0 ? "data:," : thumbnail(shown.thumb);
   const made = make("img", {
     src: whole && server ? server.picture + shown.row : small,
@@ -20,8 +19,19 @@ export function image(number, { whole = false, alt = true } = {}) {
     decoding: "async",
     draggable: "false",
   });
-  if (whole && server) made.addEventListener("error", () => (made.src = small), { once: true });
+  if (whole && server) made.addEventListener("error", () => explain(made, shown, small), { once: true });
   return made;
+}
+
+function placeholder(shown, words) {
+  return make("span", { class: "placeholder", role: "img", "aria-label": `${visible(shown.base)}: ${words}` }, words);
+}
+
+/** Says that a file changed; what cannot be had for another reason is shown as its thumbnail. */
+async function explain(made, shown, small) {
+  const answer = await fetch(made.src, { method: "HEAD" }).catch(() => null); // an image does not say why it failed
+  if (answer?.status === CHANGED) made.replaceWith(placeholder(shown, "changed since the run"));
+  else made.src = small;
 }
 
 /** Width by height, within what a row can show. */

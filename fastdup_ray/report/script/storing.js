@@ -16,7 +16,7 @@ const inBrowser = {
   words: "kept in this browser: save a plan file to use them",
 };
 
-let tag = null; // of the plan that the server has
+let tag; // of the plan that the server has, also where nothing is saved yet; a plan is saved in the place of this one
 
 async function ask(options) {
   const answer = await fetch(server.plan, options);
@@ -31,8 +31,7 @@ const withServer = {
     return answer.status === 204 ? null : new Uint8Array(await answer.arrayBuffer());
   },
   async save(text) {
-    const seen = tag ? { "If-Match": tag } : {};
-    await ask({ method: "PUT", headers: { "Content-Type": "application/json", ...seen }, body: text });
+    await ask({ method: "PUT", headers: { "Content-Type": "application/json", "If-Match": tag }, body: text });
   },
   words: `saved in ${data.plan.file} of the run`,
 };

@@ -1,0 +1,40 @@
+"""The columns of the Parquet files that a run writes."""
+
+import pyarrow as pa
+
+from fastdup_ray import layout
+from fastdup_ray.manifest import ENTRIES, STATISTICS
+from fastdup_ray.tables import TableFormat
+
+OF_ENTRIES = ("size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS, "unseen")
+"""Columns of manifest.parquet that images.parquet has, too."""
+
+IMAGES = TableFormat(
+    pa.schema(
+        [
+            ("index", pa.int64()),
+            ("filename", pa.large_string()),
+            *((name, ENTRIES.field(name).type) for name in OF_ENTRIES),
+            ("label", pa.large_string()),
+            ("reference", pa.bool_()),
+        ]
+    ),
+    never_null=frozenset(["filename"]),
+    optional=frozenset([*STATISTICS, "unseen", "label", "reference"]),
+)
+
+PAIRS = TableFormat(
+    pa.schema(zip(layout.PAIRS_HEADER, (pa.large_string(), pa.large_string(), pa.float64()), strict=True)),
+    never_null=frozenset(layout.PAIRS_HEADER),
+)
+
+COMPONENTS = TableFormat(
+    pa.schema(
+        zip(
+            layout.COMPONENTS_HEADER,
+            (pa.int64(), pa.int64(), pa.float64(), pa.int64(), pa.int64(), pa.float64()),
+            strict=True,
+        )
+    ),
+    never_null=frozenset(["component_id", "count"]),
+)
