@@ -17,7 +17,7 @@ from fastdup_ray.features import map_names
 from fastdup_ray.layout import INDEXED, SCORED, SETS, PictureSet
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.s3 import is_s3
-from fastdup_ray.sealed import file_sha256
+from fastdup_ray.sealed import fetch_listed, file_sha256
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import encoded, places_of, read_parquet
 
@@ -125,12 +125,14 @@ def carry_over(rows: Sequence[PlanRow], seen: SeenImages) -> list[PlanRow]:
 def _read_seen(store: Store, digests: set[str]) -> SeenImages | None:
     """Return the images that the run or the scoring in `store` saw, where its digest is the only one of `digests`."""
     try:
-        features_file = read_summary(store)["features_file"]
+        summary = read_summary(store)
+        features_csv = summary["features_file"] + ".csv"
+        fetch_listed(store, features_csv, summary)
         known = [files for files in SETS if store.exists(files.of(layout.IMAGES))]
         files = next((files for files in known if {digest_images(store, files)} == digests), None)
         if files is None:
             return None
-        names = [map_names(store, features_file + ".csv")]
+        names = [map_names(store, features_csv)]
         tables = [_read_facts(store, INDEXED)]
         if files is SCORED:
             names.insert(0, map_names(store, SCORED.of(layout.FEATURES_CSV)))

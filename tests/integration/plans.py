@@ -13,7 +13,8 @@ import pyarrow as pa
 from fastdup_ray import layout
 from fastdup_ray.actions.plan import PlanRow, write_plan
 from fastdup_ray.actions.provenance import digest_images
-from fastdup_ray.sealed import write_json
+from fastdup_ray.outputs.formats import IMAGES
+from fastdup_ray.sealed import file_sha256, write_json
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import encoded, printable_column, write_csv, write_parquet
 
@@ -47,8 +48,18 @@ def write_run(store: Store, rows: Sequence[PlanRow]) -> None:
         "sha256": pa.array([row.sha256 or None for row in rows], pa.string()),
         "reference": pa.array([row.reference for row in rows], pa.bool_()),
     }
-    write_parquet(store, layout.IMAGES, pa.table(facts | {"filename": printable_column(names)}))
-    write_json(store, layout.SUMMARY, {"features_file": layout.FEATURES})
+    facts |= {"filename": printable_column(names)}
+    facts |= {
+        name: pa.nulls(len(rows), IMAGES.schema.field(name).type) for name in sorted({*IMAGES.schema.names} - {*facts})
+    }
+    write_parquet(store, layout.IMAGES, pa.table(facts))
+    described = {
+        "features_file": layout.FEATURES,
+        "d": 576,
+        "counts": {},
+        "sha256": {name: file_sha256(store.fetch(name)) for name in (layout.FEATURES_CSV, layout.IMAGES)},
+    }
+    write_json(store, layout.SUMMARY, described)
 
 
 def fill(folder: Path, names: Iterable[str], size: int = 3000) -> list[Path]:
