@@ -94,22 +94,26 @@ def apply_plan(
     where.refuse_other()
     if not execute:
         intended = intended_moves(rows, where)
-        _Application(rows, intended, applied, tell).run(lambda move: place.check(move.source, move.known))
+        look = _Application(rows, intended, applied, tell, where.real)
+        look.run(lambda move: place.check(where.real(move.source), move.known))
         return applied
     where.prepare()
     with where.locked():
         intended = intended_moves(rows, where)
         if intended.moves:
             where.write(intended.moves)
-        _Application(rows, intended, applied, tell).run(lambda move: place.move(move.source, move.target, move.known))
+        work = _Application(rows, intended, applied, tell, where.real)
+        work.run(lambda move: place.move(where.real(move.source), where.real(move.target), move.known))
     return applied
 
 
 class _Application:
-    """One call: what is intended, and what became of it so far."""
+    """One call: what is intended, and what became of it so far. real: see `Quarantine.real`."""
 
-    def __init__(self, rows: list[PlanRow], intended: Intended, applied: Applied, tell: Tell):
-        self._intended, self._applied, self._tell = intended, applied, tell
+    def __init__(
+        self, rows: list[PlanRow], intended: Intended, applied: Applied, tell: Tell, real: Callable[[str], str]
+    ):
+        self._intended, self._applied, self._tell, self._real = intended, applied, tell, real
         self._kept = {row.filename: row for row in rows if not row.dropped}
         self._gone = set(intended.gone)
         self._kept_files = {place_of(name).identity(name): name for name in self._kept}
@@ -152,7 +156,7 @@ class _Application:
 
     def _refuse_kept(self, move: Move) -> None:
         """A link to a picture that is kept: without it nothing would be free, and the picture may be gone."""
-        identity, of_keeper = (place_of(name).identity(name) for name in (move.source, move.keeper))
+        identity, of_keeper = (place_of(name).identity(name) for name in (self._real(move.source), move.keeper))
         same = move.keeper if identity == of_keeper else self._kept_files.get(identity)
         if identity is not None and same is not None:
             raise RefusedError(f"it is the same file as {same!r}, which is kept")

@@ -64,7 +64,8 @@ def undo(quarantine: Location = layout.QUARANTINE, only: str | None = None, tell
                     tell(f"gone {visible(move.source)}")
                 continue
             try:
-                place.move(move.target, move.source, place.known_as_copy(move.target, move.known), where.files)
+                known = place.known_as_copy(move.target, move.known)
+                place.move(where.real(move.target), where.real(move.source), known)
             except RefusedError as error:
                 undone.refused.append((move.source, str(error)))
                 tell(f"left {visible(move.target)}: {error}")

@@ -17,7 +17,7 @@ from ray._common.utils import get_ray_address_file
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fastdup_ray.errors import WorkDirError, WorkerError
-from fastdup_ray.executors.answers import last_line, result
+from fastdup_ray.executors.answers import last_line, refuse_ended, result
 from fastdup_ray.executors.own_ray import cluster_environment, own_environment
 from fastdup_ray.executors.placement import Node
 from fastdup_ray.storage import Store
@@ -115,7 +115,12 @@ def _answers(address: str) -> bool:
 
 def nodes() -> list[dict[str, Any]]:
     """Those that are alive and have cores to work with."""
-    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    return [node for node in _alive() if node["Resources"].get("CPU")]
+
+
+def _alive() -> list[dict[str, Any]]:
+    refuse_ended()  # who asks a Ray that is gone waits for a minute
+    return [node for node in ray.nodes() if node["Alive"]]
 
 
 def present_nodes() -> list[Node]:
@@ -124,7 +129,7 @@ def present_nodes() -> list[Node]:
 
 def may_grow() -> bool:
     """Whether an autoscaler adds nodes for what waits; how many, and what they have, Ray does not tell beforehand."""
-    return any(node["Labels"].get(_OF_AUTOSCALER) for node in ray.nodes() if node["Alive"])
+    return any(node["Labels"].get(_OF_AUTOSCALER) for node in _alive())
 
 
 def check_resources(*, memory: bool) -> None:
