@@ -1,6 +1,16 @@
-"""`python -m fastdup_ray`: the command `fastdup-ray`."""
+"""The command `fastdup-ray`, also as `python -m fastdup_ray`."""
 
-from fastdup_ray.cli import main
+from fastdup_ray.interruption import end_on_signals
+from fastdup_ray.process import prepare_process
+
+
+def main() -> None:
+    """Run the command. Importing it takes a second in which it can be interrupted, too."""
+    prepare_process()
+    with end_on_signals():
+        from fastdup_ray.cli import main as command
+    command()
+
 
 if __name__ == "__main__":
     main()

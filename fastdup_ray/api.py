@@ -17,8 +17,6 @@ from fastdup_ray.storage import open_store
 from fastdup_ray.telling import log_as_asked, say, tell
 from fastdup_ray.version import __version__
 
-INTERRUPTED = "Interrupted. What is finished is kept: the same call goes on from there."
-
 
 def run(input_dir: Any = None, work_dir: Any = "fastdup_out", **parameters: Any) -> int:
     """Finds the duplicates among pictures; returns 0, or 1 after printing why it could not.

@@ -1,9 +1,7 @@
 """The command `fastdup-ray`. Its flags are made from `RunConfig`."""
 
 import json
-import signal
 import sys
-import threading
 import traceback
 from contextlib import nullcontext, redirect_stdout
 from typing import Any
@@ -11,23 +9,22 @@ from typing import Any
 import click
 
 from fastdup_ray.actions.cli import COMMANDS
-from fastdup_ray.api import INTERRUPTED, run_and_tell
+from fastdup_ray.api import run_and_tell
 from fastdup_ray.config import TURI_NAMES, RunConfig
 from fastdup_ray.doctor.cli import doctor
 from fastdup_ray.errors import ConfigError, FastdupError, NewPairsError
 from fastdup_ray.evaluation import evaluate, leakage
 from fastdup_ray.evaluation.leakage import NOT_TAKEN, THRESHOLD
 from fastdup_ray.export import FORMATS, export
+from fastdup_ray.interruption import EXIT_CODE, end_on_signals
 from fastdup_ray.outputs.named_output import NamedOutput
 from fastdup_ray.process import prepare_process
 from fastdup_ray.redaction import redact
 from fastdup_ray.report.again import make_pages
-from fastdup_ray.telling import log_as_asked
+from fastdup_ray.telling import log_as_asked, say
 from fastdup_ray.version import __version__
 
 PROGRAM = "fastdup-ray"
-
-INTERRUPTED_EXIT = 130
 
 _SCHEMA = RunConfig.model_json_schema()["properties"]
 
@@ -113,7 +110,8 @@ def _evaluate(location: str, truth: str, **options: Any) -> None:
     you like, edit (what was done to a copy; empty for an original).
     """
     plot = options["plot"]
-    click.echo(evaluate(location, truth, **options).text(), err=plot is not None and NamedOutput(plot).is_stdout)
+    is_stdout = plot is not None and NamedOutput(plot).is_stdout
+    say(evaluate(location, truth, **options).text(), sys.stderr if is_stdout else sys.stdout)
 
 
 @cli.command("gallery")
@@ -133,7 +131,7 @@ def _evaluate(location: str, truth: str, **options: Any) -> None:
 def _gallery(work_dir: str, **options: Any) -> None:
     """Makes the report and the galleries again from the outputs of a finished run, which may be in a bucket."""
     for path in make_pages(work_dir, **options):
-        print(path)
+        say(path)
 
 
 @cli.command("export")
@@ -146,6 +144,7 @@ def _gallery(work_dir: str, **options: Any) -> None:
     metavar="FILE",
     help="Says what is dropped.  [plan.csv of WORK_DIR; where there is none, what the command plan suggests]",
 )
+@click.option("--any-plan", is_flag=True, help="Take a plan of another run, or of none.")
 @click.option(
     "--null", is_flag=True, help="End each name of a list with a NUL, for xargs -0 and for names with line breaks."
 )
@@ -158,7 +157,7 @@ def _export(work_dir: str, **options: Any) -> None:
     keep-list  all other good images, one a line
     """
     written = export(work_dir, **options)
-    click.echo(written.text(), err=written.is_stdout)
+    say(written.text(), sys.stderr if written.is_stdout else sys.stdout)
 
 
 def _leakage(train: str, test: str, fail_over: int | None, as_json: bool, **flags: Any) -> None:
@@ -167,7 +166,7 @@ def _leakage(train: str, test: str, fail_over: int | None, as_json: bool, **flag
     log_as_asked(config.log_format, verbose=config.verbose)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         found = leakage(train, test, **{name: getattr(config, name) for name in given})
-    print(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
+    say(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
     if fail_over is not None:
         found.fail_over(fail_over)
 
@@ -199,33 +198,31 @@ for command in (*COMMANDS, doctor):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command and exits with its code; a user's mistake is one line, never a traceback.
+    """Run the command and exit with its code; a user's mistake is one line, never a traceback.
 
-    SIGTERM, with which jobs and containers are stopped, is as good as Ctrl-C.
+    A signal that asks the process to end does so within ten seconds; see `interruption`.
     """
     prepare_process()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        try:
-            cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
-        finally:
-            sys.stdout.flush()
+        with end_on_signals():
+            try:
+                cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+            finally:
+                sys.stdout.flush()
     except click.ClickException as error:
         error.message = redact(error.message)
         error.show()
         sys.exit(2)
     except FastdupError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        say(f"{PROGRAM}: {error}", sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        print(f"{PROGRAM}: {redact(str(error))}", file=sys.stderr)
+        say(f"{PROGRAM}: {redact(str(error))}", sys.stderr)
         sys.exit(FastdupError.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        print(INTERRUPTED, file=sys.stderr)
-        sys.exit(INTERRUPTED_EXIT)
+    except click.Abort:
+        sys.exit(EXIT_CODE)
     except Exception:  # a fault of ours; libraries quote the addresses that they were given
-        print(redact(traceback.format_exc()), file=sys.stderr, end="")
+        say(redact(traceback.format_exc()).rstrip(), sys.stderr)
         sys.exit(FastdupError.exit_code)
 
 

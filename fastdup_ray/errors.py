@@ -97,3 +97,7 @@ class RefusedError(FastdupError):
 
 class WorkerError(FastdupError):
     """The workers failed for a reason that is not a picture's."""
+
+
+class RayEndedError(FastdupError):
+    """The Ray that a run has started for itself ended before the run did."""

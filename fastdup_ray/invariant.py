@@ -25,7 +25,7 @@ from fastdup_ray.neighbors.search import SPARE, neighbors_of, unit_rows
 from fastdup_ray.neighbors.stored import StoredNeighbors
 from fastdup_ray.records import Neighbors
 from fastdup_ray.steps import write_summary
-from fastdup_ray.storage import Store, open_store
+from fastdup_ray.storage import Store
 from fastdup_ray.tables import write_csv
 
 
@@ -60,14 +60,14 @@ def check_invariant(config: RunConfig, store: Store, n: int) -> None:
 
 
 def write_invariant(
-    work_dir: str, config: RunConfig, neighbors: StoredNeighbors, d: int, facts: dict[str, Any]
+    store: Store, config: RunConfig, neighbors: StoredNeighbors, d: int, facts: dict[str, Any]
 ) -> dict[str, Any]:
     """Looks for each picture's turns among the others, and writes similarity_invariant.csv; returns what to tell of it.
 
     neighbors: of the pictures as they are; what is a pair by them is none here. d: numbers of a row of features.dat.
     facts: of the turned features.
     """
-    store, turns = open_store(work_dir), turns_of(config.invariant)
+    turns = turns_of(config.invariant)
     write_summary(store, facts, TURNED)
     names, sources = (map_names(store, files.of(layout.FEATURES_CSV)) for files in (INDEXED, TURNED))
     own = pc.fill_null(pc.index_in(sources, names), -1).to_numpy(zero_copy_only=False)

@@ -60,7 +60,7 @@ def make_features(config: RunConfig, store: Store, executor: Executor, wanted: W
     for _ in range(ROUNDS):
         receipts += _extracted(config, store, executor, wanted, missing)
         fresh = [receipt.stem for receipt in receipts]
-        args = store.location, config, manifest, fresh, facts, wanted.part, wanted.files
+        args = store, config, manifest, fresh, facts, wanted.part, wanted.files
         merged = executor.call("index", merge_features, *args)
         if merged.counts:
             read = sum(receipt.good + receipt.bad for receipt in receipts)
@@ -77,7 +77,7 @@ def _extracted(
         return
     actors = executor.actors
     spec = ExtractSpec(
-        store.location,
+        store,
         executor.threads,
         config.limits,
         config.image_timeout,

@@ -3,11 +3,12 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from contextlib import contextmanager
 from typing import Any
 
 from fastdup_ray import layout, s3
+from fastdup_ray.background import in_background
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError, InputError, WorkDirError
 from fastdup_ray.executors import Executor, make_executor
@@ -84,7 +85,7 @@ def is_indexed(config: RunConfig) -> bool:
     store = open_store(config.work_dir)
     try:
         facts = indexed_facts(store)
-        check_indexed(config.work_dir)
+        check_indexed(store)
         there = open_complete(store)
         asked = read_config(store)
     except (FastdupError, OSError):
@@ -126,7 +127,7 @@ class _Run:
                 refuse_foreign_outputs(store, overwrite=config.overwrite)
             store.remove_leftovers()
             if config.incremental and files is INDEXED and config.run_mode != 1:
-                put_earlier_aside(store.location)
+                put_earlier_aside(store)
             modes = (self._everything, self._features, self._from_features, self._score_new, self._score_features)
             summary = modes[config.run_mode]()
             for done in {files, TURNED}:
@@ -144,14 +145,14 @@ class _Run:
             manifest = whole.window(*asked_range(self.config, whole))
             summary = self._make_features(manifest, executor, list_facts(manifest))
             if summary["counts"]["images"] == 0:
-                return executor.call("final", write_summary_only, self.store.location, self.config, summary)
+                return executor.call("final", write_summary_only, self.store, self.config, summary)
             turned = self._make_turned(manifest, executor) if self.config.invariant else None
             return self._after_features(executor, summary, turned)
 
     def _features(self) -> dict[str, Any]:
         with self._started() as (manifest, executor):
             summary = self._make_features(manifest, executor, list_facts(manifest))
-            return executor.call("final", write_summary_only, self.store.location, self.config, summary)
+            return executor.call("final", write_summary_only, self.store, self.config, summary)
 
     def _features_of_range(self) -> dict[str, Any]:
         with self._started() as (whole, executor):
@@ -166,24 +167,23 @@ class _Run:
         return summary
 
     def _from_features(self) -> dict[str, Any]:
-        with make_executor(self.config, self.store.location) as executor:
+        with make_executor(self.config, self.store) as executor:
             with self._timed("features", executor):
-                facts = executor.call("index", take_features, self.store.location, self._features_file)
+                facts = executor.call("index", take_features, self.store, self._features_file)
             summary = {"version": __version__} | facts | self._cost
             return self._after_features(executor, summary) if summary["counts"]["images"] else summary
 
     def _score_new(self) -> dict[str, Any]:
         with self._started() as (whole, executor):
             manifest = whole.window(*asked_range(self.config, whole))
-            executor.call("index", check_indexed, self.store.location)
+            executor.call("index", check_indexed, self.store)
             return self._score(executor, self._make_features(manifest, executor, list_facts(manifest)))
 
     def _score_features(self) -> dict[str, Any]:
-        location = self.store.location
-        with make_executor(self.config, location) as executor:
-            executor.call("index", check_indexed, location)
+        with make_executor(self.config, self.store) as executor:
+            executor.call("index", check_indexed, self.store)
             with self._timed("features", executor):
-                facts = executor.call("index", take_scored, location, s3.absolute(self.config.inputs[0]))
+                facts = executor.call("index", take_scored, self.store, s3.absolute(self.config.inputs[0]))
             return self._score(executor, {"version": __version__} | facts | self._cost)
 
     # Their parts
@@ -191,11 +191,10 @@ class _Run:
     @contextmanager
     def _started(self) -> Iterator[tuple[Manifest, Executor]]:
         """The whole list, and who works on it. Ray takes seconds to start: it does while the input is listed."""
-        with ThreadPoolExecutor(1) as side:
-            listing = side.submit(listed, self.config, self._skipped)
+        with in_background(lambda stop: listed(self.config, self._skipped, stop)) as listing:
             if listing in wait([listing], LISTING_FIRST).done:
                 listing.result()
-            with make_executor(self.config, self.store.location) as executor:
+            with make_executor(self.config, self.store) as executor:
                 with self._timed("list", executor):
                     manifest = listing.result()
                 yield manifest, executor
@@ -240,27 +239,27 @@ class _Run:
         _tell(neighbors)
         if turned is not None:
             with self._timed("invariant", executor):
-                args = self.store.location, config, neighbors, summary["d"], turned
+                args = self.store, config, neighbors, summary["d"], turned
                 summary["invariant"] = executor.call("index", write_invariant, *args)
         return self._finish(executor, write_outputs, config, features_file, neighbors, summary)
 
     def _neighbors(self, executor: Executor, n: int, d: int) -> StoredNeighbors:
-        location, config = self.store.location, self.config
+        store, config = self.store, self.config
         if is_partitioned(config, n):
-            return search_partitioned(executor, location, config, self._features_file, n, d)
-        return executor.call("index", search_neighbors, location, config, self._features_file, d)
+            return search_partitioned(executor, store, config, self._features_file, n, d)
+        return executor.call("index", search_neighbors, store, config, self._features_file, d)
 
     def _score(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
-        location, config = self.store.location, self.config
-        executor.reserve(indexed_bytes(self.store), gpu=config.compute == "gpu")
+        store, config = self.store, self.config
+        executor.reserve(indexed_bytes(store), gpu=config.compute == "gpu")
         with self._timed("neighbors", executor):
-            neighbors = executor.call("index", search_indexed, location, config, summary["d"])
+            neighbors = executor.call("index", search_indexed, store, config, summary["d"])
         _tell(neighbors)
         return self._finish(executor, write_scored_outputs, config, neighbors, summary)
 
     def _finish(self, executor: Executor, step: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
         """The final task; returns the summary that it has written."""
-        summary = executor.call("final", step, self.store.location, *args)
+        summary = executor.call("final", step, self.store, *args)
         executor.measured("outputs", summary["seconds"]["outputs"])
         return summary
 

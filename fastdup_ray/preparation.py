@@ -1,6 +1,8 @@
 """What a run has to do with, before it does anything: the list, a part of it, the model, and the size of a shard."""
 
 from collections.abc import Iterable
+from itertools import takewhile
+from threading import Event
 from typing import Any
 
 import pyarrow.compute as pc
@@ -26,13 +28,16 @@ SHARDS_PER_ACTOR = 8
 LARGEST_SHARD = 64 * BATCH
 
 
-def listed(config: RunConfig, skipped: SkippedFiles | None = None) -> Manifest:
+def listed(config: RunConfig, skipped: SkippedFiles | None = None, stop: Event | None = None) -> Manifest:
     """Return the whole list; raises `InputError` where it is empty, or nothing in it exists.
 
-    skipped: counts the files that are left out because of their suffix.
+    Args:
+        config: Names the inputs.
+        skipped: Counts the files that are left out because of their suffix.
+        stop: Once it is set nobody wants the list any more, and it ends early.
     """
-    skipped = skipped or SkippedFiles()
-    manifest = Manifest.of(list_images(config, skipped))
+    skipped, stop = skipped or SkippedFiles(), stop or Event()
+    manifest = Manifest.of(takewhile(lambda _: not stop.is_set(), list_images(config, skipped)))
     inputs = ", ".join(map(repr, config.inputs))
     if len(manifest) == 0:
         told = skipped_text(skipped.counts())

@@ -14,7 +14,8 @@ from fastdup_ray.facts import read_summary
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, PAIRS
 from fastdup_ray.paths import takes_paths
-from fastdup_ray.storage import open_store
+from fastdup_ray.sealed import fetch_listed
+from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import TableFormat, numbers_in, of_another_run, printable_column, read_csv, read_parquet
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class RunResult:
     """The outputs of a run, read when they are asked for. summary: as in summary.json.
 
     files: which set of pictures it was about; after a scoring, the one that was scored. Each table is a `pa.Table`,
-    with `to_pandas()` for those who have pandas; names that are not UTF-8 have their bytes as `\\xNN`.
+    with `to_pandas()` for those who have pandas; names that are not UTF-8 have their bytes as `\\xNN`. Each raises
+    `DamagedError` where its file is not the one that the run wrote, by its digest in the summary.
     """
 
     work_dir: str
@@ -67,8 +69,8 @@ class RunResult:
         """similarity.parquet: from, to, distance; of the indexed set, whatever was scored since, unless this is of a
         scoring."""
         kept = layout.TRAIN_SIMILARITY
-        indexed = self.files is INDEXED and open_store(self.work_dir).exists(kept)
-        return self._parquet(kept if indexed else layout.SIMILARITY, PAIRS)
+        indexed = self.files is INDEXED and self._store.exists(kept)
+        return self._parquet(layout.SIMILARITY, PAIRS, kept_as=kept if indexed else None)
 
     @property
     def components(self) -> pa.Table:
@@ -108,7 +110,7 @@ class RunResult:
     @property
     def report(self) -> Path:
         """The HTML page."""
-        return open_store(self.work_dir).fetch(self.files.of(layout.REPORT))
+        return self._store.fetch(self.files.of(layout.REPORT))
 
     def to_arrow(self) -> pa.Table:
         """One row an image: images.parquet, of which file it is a copy (copy_of, copy_kind), and its component."""
@@ -116,7 +118,7 @@ class RunResult:
         place = pc.index_in(table["filename"].cast(pa.large_string()), copies["filename"].combine_chunks())
         table = table.append_column("copy_of", copies["copy_of"].take(place))
         table = table.append_column("copy_kind", copies["kind"].take(place))
-        if self.files is INDEXED and open_store(self.work_dir).exists(layout.COMPONENTS):
+        if self.files is INDEXED and layout.COMPONENTS in self.summary["sha256"]:
             components = self.components.drop_columns(["__id"])
             if len(components) != len(table):
                 raise of_another_run(os.path.join(self.work_dir, layout.COMPONENTS))
@@ -128,11 +130,15 @@ class RunResult:
         """The same as a data frame; needs pandas."""
         return self.to_arrow().to_pandas()
 
-    def _parquet(self, name: str, form: TableFormat) -> pa.Table:
-        return read_parquet(open_store(self.work_dir).fetch(name), form)
+    @property
+    def _store(self) -> Store:
+        return open_store(self.work_dir)
+
+    def _parquet(self, name: str, form: TableFormat, *, kept_as: str | None = None) -> pa.Table:
+        return read_parquet(fetch_listed(self._store, name, self.summary, kept_as=kept_as), form)
 
     def _csv(self, name: str, header: tuple[str, ...]) -> pa.Table:
-        path = open_store(self.work_dir).fetch(name)
+        path = fetch_listed(self._store, name, self.summary)
         table = read_csv(path, header)
         return pa.table({column: _column(path, table, column) for column in header})
 

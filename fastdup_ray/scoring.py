@@ -20,7 +20,6 @@ from fastdup_ray.executors import cores
 from fastdup_ray.facts import read_summary
 from fastdup_ray.features import (
     Found,
-    check_digest,
     map_features,
     merge,
     of_stems,
@@ -41,9 +40,9 @@ from fastdup_ray.neighbors.search import SPARE, neighbors_of, unit_rows
 from fastdup_ray.neighbors.stored import StoredNeighbors, store_neighbors
 from fastdup_ray.outputs.results import write_scored
 from fastdup_ray.report.page import write_report
-from fastdup_ray.sealed import file_sha256, write_json
+from fastdup_ray.sealed import check_digest, file_sha256, write_json
 from fastdup_ray.steps import FACTS, counts_of, facts_of_own, load_images, write_config, write_summary
-from fastdup_ray.storage import Store, open_file, open_store
+from fastdup_ray.storage import Store, open_file
 
 AGAIN = "Run run_mode=0 on the indexed pictures again, or run_mode=2 on their features."
 
@@ -105,9 +104,8 @@ def _refuse_others(indexed: dict[str, Any], facts: dict[str, Any]) -> None:
             )
 
 
-def check_indexed(work_dir: str) -> None:
+def check_indexed(store: Store) -> None:
     """Raises `DamagedError` where the index, its features or their names are not what the run wrote."""
-    store = open_store(work_dir)
     facts = indexed_facts(store)
     sha256, features = facts["sha256"], facts["features_file"]
     with _told_what_to_do(AGAIN):
@@ -128,12 +126,12 @@ def _told_what_to_do(advice: str) -> Iterator[None]:
 # Run mode 4
 
 
-def take_scored(work_dir: str, location: str) -> dict[str, Any]:
+def take_scored(store: Store, location: str) -> dict[str, Any]:
     """Copies features that the user named, a file or its folder, to test_features.dat; returns the facts of them.
 
     They are of run mode 1 (a range of it, too) or of `save_binary_feature`. Raises `InputError`, `DamagedError`.
     """
-    store, indexed = open_store(work_dir), indexed_facts(open_store(work_dir))
+    indexed = indexed_facts(store)
     source, name = open_file(location, layout.FEATURES)
     with _told_what_to_do("Make it again (run_mode=1), or put the file back."):
         described = _described(source, name)
@@ -180,9 +178,8 @@ def _copy_own(source: Store, name: str, facts: dict[str, Any], store: Store) -> 
 # Both
 
 
-def search_indexed(work_dir: str, config: RunConfig, d: int) -> StoredNeighbors:
+def search_indexed(store: Store, config: RunConfig, d: int) -> StoredNeighbors:
     """The nearest indexed images of each new one."""
-    store = open_store(work_dir)
     features = indexed_facts(store)["features_file"]
     index = load_index(store.fetch(layout.FAISS_INDEX), config, cores(config))
     if config.compute == "gpu":
@@ -193,11 +190,10 @@ def search_indexed(work_dir: str, config: RunConfig, d: int) -> StoredNeighbors:
 
 
 def write_scored_outputs(
-    work_dir: str, config: RunConfig, neighbors: StoredNeighbors, summary: dict[str, Any]
+    store: Store, config: RunConfig, neighbors: StoredNeighbors, summary: dict[str, Any]
 ) -> dict[str, Any]:
     """The final task of a scoring: everything that people read. test_summary.json comes last."""
     start = time.monotonic()
-    store = open_store(work_dir)
     facts = indexed_facts(store)
     images = load_images(store, SCORED.of(layout.FEATURES), SCORED, config)
     indexed = load_images(store, facts["features_file"], INDEXED, config)

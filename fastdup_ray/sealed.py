@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fastdup_ray.errors import DamagedError
+from fastdup_ray.errors import DamagedError, MissingFileError
 from fastdup_ray.storage import Store
 
 _SEAL = "sha256_of_this"
@@ -14,6 +14,36 @@ _SEAL = "sha256_of_this"
 def file_sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch_listed(store: Store, name: str, summary: dict[str, Any], *, kept_as: str | None = None) -> Path:
+    """Fetch an output of the run that a summary tells of, and no other file of that name.
+
+    Args:
+        store: the work_dir.
+        name: of the output.
+        summary: what `read_summary` gave.
+        kept_as: the name that the output has by now, where that is another one.
+
+    Returns:
+        A local path.
+
+    Raises:
+        MissingFileError: where the run wrote no such file, or it is gone.
+        DamagedError: where the file is not the one that the run wrote.
+    """
+    sha256 = summary["sha256"].get(name)
+    if sha256 is None:
+        raise MissingFileError(f"The run in {store.location!r} wrote no {name}.")
+    return check_digest(store, kept_as or name, sha256)
+
+
+def check_digest(store: Store, name: str, sha256: str) -> Path:
+    """Fetch the file with this digest; raise `DamagedError` where it is another one, `FileNotFoundError`."""
+    path = store.fetch(name)
+    if file_sha256(path) != sha256:
+        raise DamagedError(f"{path} is damaged or of another run (its digest does not fit).")
+    return path
 
 
 def write_json(store: Store, name: str, content: dict[str, Any]) -> None:

@@ -19,7 +19,6 @@ from fastdup_ray.facts import read_summary
 from fastdup_ray.features import (
     FeatureSet,
     LostRowsError,
-    check_digest,
     dimensions,
     earlier_sets,
     look_up,
@@ -47,8 +46,8 @@ from fastdup_ray.outputs.images import Images, map_images
 from fastdup_ray.outputs.results import write_results
 from fastdup_ray.redaction import redact
 from fastdup_ray.report.page import write_report
-from fastdup_ray.sealed import file_sha256, write_json
-from fastdup_ray.storage import Store, open_store
+from fastdup_ray.sealed import check_digest, file_sha256, write_json
+from fastdup_ray.storage import Store
 from fastdup_ray.version import __version__
 
 log = logging.getLogger(__name__)
@@ -102,7 +101,7 @@ class Merged:
 
 
 def merge_features(
-    work_dir: str,
+    store: Store,
     config: RunConfig,
     manifest: Manifest,
     fresh: Sequence[str],
@@ -115,7 +114,6 @@ def merge_features(
     fresh: stems of the shards of this run. facts: what the files say of the list. Where anything is missing, nothing
     is written.
     """
-    store = open_store(work_dir)
     earlier = earlier_sets(store, facts["fingerprint"], without=fresh) if config.reuse else []
     found = look_up(manifest, whole_shards(store, fresh), earlier, config.limits)
     if len(found.missing):
@@ -131,9 +129,8 @@ def merge_features(
     return Merged(counts_of(found.entries), found.missing)
 
 
-def take_features(work_dir: str, features_file: str) -> dict[str, Any]:
+def take_features(store: Store, features_file: str) -> dict[str, Any]:
     """Run mode 2: the stored features, checked; ranges of run mode 1 are merged first. Returns the facts of them."""
-    store = open_store(work_dir)
     if features_file == SCORED.of(layout.FEATURES) and was_scored(store):
         raise InputError(
             f"{features_file} in {store.location!r} is of a scoring, which this run would take away; "
@@ -186,9 +183,8 @@ def _check_own(store: Store) -> None:
                 check_digest(store, name, sha256[name])
 
 
-def search_neighbors(work_dir: str, config: RunConfig, features_file: str, d: int) -> StoredNeighbors:
+def search_neighbors(store: Store, config: RunConfig, features_file: str, d: int) -> StoredNeighbors:
     """Builds faiss.index over the features and finds each row's neighbours; goes on with what a killed one has left."""
-    store = open_store(work_dir)
     rows = unit_rows(map_features(store, features_file, d))
     index = make_index(config, len(rows), d, cores(config))
     kept = _kept(store, config, features_file, index) if len(rows) > Kept.block else None
@@ -207,16 +203,15 @@ def search_neighbors(work_dir: str, config: RunConfig, features_file: str, d: in
 
 def _kept(store: Store, config: RunConfig, features_file: str, index: NeighborIndex) -> Kept:
     asked = config.model_dump(include={"nn_provider", "faiss_param", "distance", "nearest_neighbors_k", "compute"})
-    features = digest_of(store.location, features_file)
+    features = digest_of(store, features_file)
     return Kept(store, asked | {"index": index.name, "features": features, "version": __version__})
 
 
 def write_outputs(
-    work_dir: str, config: RunConfig, features_file: str, neighbors: StoredNeighbors, summary: dict[str, Any]
+    store: Store, config: RunConfig, features_file: str, neighbors: StoredNeighbors, summary: dict[str, Any]
 ) -> dict[str, Any]:
     """The final task: everything that people read. summary.json comes last: it says that all else is whole."""
     start = time.monotonic()
-    store = open_store(work_dir)
     images = load_images(store, features_file, INDEXED, config)
     counts = summary["counts"] | write_results(store, config, images, neighbors.open(store))
     summary = summary | {"counts": counts, "neighbors": neighbors.summary, "features_file": features_file}
@@ -235,9 +230,8 @@ def write_outputs(
     return write_summary(store, summary)
 
 
-def write_summary_only(work_dir: str, config: RunConfig, summary: dict[str, Any]) -> dict[str, Any]:
+def write_summary_only(store: Store, config: RunConfig, summary: dict[str, Any]) -> dict[str, Any]:
     """What a run leaves that ends with the features: they, and nothing that an earlier run made of others."""
-    store = open_store(work_dir)
     for name in AFTER_FEATURES:
         store.remove(name)
     store.remove_if_empty(os.path.dirname(layout.REPORT))

@@ -12,11 +12,13 @@ from fastdup_ray.actions.journal import Move, Quarantine
 from fastdup_ray.actions.moves import Intended, intended_moves, known_of
 from fastdup_ray.actions.places import place_of
 from fastdup_ray.actions.plan import PlanRow, read_plan
+from fastdup_ray.actions.provenance import check_provenance, store_of_run
 from fastdup_ray.errors import BadImageError, RefusedError
 from fastdup_ray.inputs import frame_of, read, stands_alone, stat
 from fastdup_ray.inputs.video import frame_digest
+from fastdup_ray.names import visible
 from fastdup_ray.paths import takes_paths
-from fastdup_ray.report.rendering import in_bytes, visible
+from fastdup_ray.report.rendering import in_bytes
 
 Location = str | os.PathLike[str]
 Tell = Callable[[str], None]
@@ -58,9 +60,14 @@ class Applied:
         return executed if self.executed else otherwise
 
 
-@takes_paths("plan", "quarantine")
+@takes_paths("plan", "quarantine", "work_dir")
 def apply_plan(
-    plan: Location, quarantine: Location = layout.QUARANTINE, execute: bool = False, tell: Tell = lambda line: None
+    plan: Location,
+    quarantine: Location = layout.QUARANTINE,
+    execute: bool = False,
+    tell: Tell = lambda line: None,
+    work_dir: Location | None = None,
+    any_plan: bool = False,
 ) -> Applied:
     """Moves what a plan drops to a quarantine, and their sidecars with them; without `execute` it only says so.
 
@@ -68,29 +75,45 @@ def apply_plan(
     last byte, with what the run saw; what differs is left alone. A journal of all moves is on the disk before the first
     of them begins, so that a call can be killed at any moment: the same call goes on, `undo` goes back.
 
-    tell: gets a line for each file. Raises `InputError`, `LockedError`, `WorkDirError`.
+    Args:
+        plan: CSV or JSON, a path or a URI.
+        quarantine: the folder or prefix to move to.
+        execute: do it, not only say it.
+        tell: gets a line for each file.
+        work_dir: of the run that the plan was made from; default: the folder of the plan.
+        any_plan: take a plan of another run, or of none; each file is compared with its row all the same.
+
+    Raises:
+        InputError: where there is no such plan or run, or the plan is of another run; then nothing moves.
+        LockedError, WorkDirError: where the quarantine is in use, or cannot be one.
     """
     rows, where = read_plan(plan), Quarantine(quarantine)
+    if not any_plan:
+        check_provenance(rows, plan, store_of_run(plan, work_dir))
     place, applied = place_of(where.location), Applied(where.location, execute)
     where.refuse_other()
     if not execute:
         intended = intended_moves(rows, where)
-        _Application(rows, intended, applied, tell).run(lambda move: place.check(move.source, move.known))
+        look = _Application(rows, intended, applied, tell, where.real)
+        look.run(lambda move: place.check(where.real(move.source), move.known))
         return applied
     where.prepare()
     with where.locked():
         intended = intended_moves(rows, where)
         if intended.moves:
             where.write(intended.moves)
-        _Application(rows, intended, applied, tell).run(lambda move: place.move(move.source, move.target, move.known))
+        work = _Application(rows, intended, applied, tell, where.real)
+        work.run(lambda move: place.move(where.real(move.source), where.real(move.target), move.known))
     return applied
 
 
 class _Application:
-    """One call: what is intended, and what became of it so far."""
+    """One call: what is intended, and what became of it so far. real: see `Quarantine.real`."""
 
-    def __init__(self, rows: list[PlanRow], intended: Intended, applied: Applied, tell: Tell):
-        self._intended, self._applied, self._tell = intended, applied, tell
+    def __init__(
+        self, rows: list[PlanRow], intended: Intended, applied: Applied, tell: Tell, real: Callable[[str], str]
+    ):
+        self._intended, self._applied, self._tell, self._real = intended, applied, tell, real
         self._kept = {row.filename: row for row in rows if not row.dropped}
         self._gone = set(intended.gone)
         self._kept_files = {place_of(name).identity(name): name for name in self._kept}
@@ -133,7 +156,7 @@ class _Application:
 
     def _refuse_kept(self, move: Move) -> None:
         """A link to a picture that is kept: without it nothing would be free, and the picture may be gone."""
-        identity, of_keeper = (place_of(name).identity(name) for name in (move.source, move.keeper))
+        identity, of_keeper = (place_of(name).identity(name) for name in (self._real(move.source), move.keeper))
         same = move.keeper if identity == of_keeper else self._kept_files.get(identity)
         if identity is not None and same is not None:
             raise RefusedError(f"it is the same file as {same!r}, which is kept")

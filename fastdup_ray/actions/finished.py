@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray import layout
+from fastdup_ray.actions.provenance import SeenImages, digest_images
 from fastdup_ray.errors import InputError
 from fastdup_ray.facts import read_config, read_summary
 from fastdup_ray.features import check_finite, map_features, read_names
 from fastdup_ray.outputs.formats import IMAGES
-from fastdup_ray.s3 import is_s3
+from fastdup_ray.sealed import fetch_listed
 from fastdup_ray.storage import Store
 from fastdup_ray.tables import of_another_run, read_csv, read_parquet, rows_in
 
@@ -31,7 +32,7 @@ class FinishedRun:
     """n images of an indexed set.
 
     images: images.parquet. names: (n,) raw bytes. source, target: (m,) int64 rows of the pairs of similarity.csv.
-    features: (n, d) float32, read as it is used. config: as in config.json.
+    features: (n, d) float32, read as it is used. config: as in config.json. digest: see `SeenImages`.
     """
 
     images: pa.Table
@@ -40,22 +41,15 @@ class FinishedRun:
     target: np.ndarray
     features: np.ndarray
     config: dict[str, Any]
+    digest: str
+
+    @property
+    def seen(self) -> SeenImages:
+        return SeenImages(self.digest, self.names, self.images)
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """What a plan says of images, by which they are known again: size, sha256, etag and reference."""
-        columns = [
-            name for name in ("size", "sha256", "mtime_or_etag", "reference") if name in self.images.column_names
-        ]
-        facts = self.images.select(columns).take(pa.array(rows, pa.int64())).to_pylist()
-        return [
-            {
-                "size": fact["size"],
-                "sha256": fact["sha256"] or "",
-                "etag": (fact["mtime_or_etag"] or "") if is_s3(self.name(row)) else "",
-                "reference": bool(fact.get("reference")),
-            }
-            for row, fact in zip(rows, facts, strict=True)
-        ]
+        """Return what a plan says of images, by which they are known again."""
+        return self.seen.facts(rows)
 
     def shows_all(self) -> np.ndarray:
         """(n,) bool: whether the embedding of an image can speak for the whole of its file.
@@ -93,12 +87,14 @@ def read_finished(store: Store) -> FinishedRun:
         raise InputError(f"No finished run in {store.location!r}: name the work_dir of one, or run first.")
     summary = read_summary(store)
     features_file = summary.get("features_file", layout.FEATURES)
-    names = read_names(store.fetch(features_file + ".csv")).combine_chunks()
-    images = read_parquet(store.fetch(layout.IMAGES), IMAGES)
-    path = store.fetch(similarity)
+    names = read_names(fetch_listed(store, features_file + ".csv", summary)).combine_chunks()
+    images = read_parquet(fetch_listed(store, layout.IMAGES, summary), IMAGES)
+    path = fetch_listed(store, layout.SIMILARITY_CSV, summary, kept_as=similarity)
     pairs = read_csv(path, layout.PAIRS_HEADER)
+    fetch_listed(store, features_file, summary)
     features = map_features(store, features_file, summary["d"])
+    fetch_listed(store, layout.CONFIG, summary)
     if not len(names) == images.num_rows == len(features):
         raise of_another_run(store.fetch(layout.IMAGES))
     source, target = (rows_in(path, pairs[name], names) for name in ("from", "to"))
-    return FinishedRun(images, names, source, target, features, read_config(store))
+    return FinishedRun(images, names, source, target, features, read_config(store), digest_images(store))

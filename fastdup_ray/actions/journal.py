@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastdup_ray import layout
-from fastdup_ray.actions.places import Known
+from fastdup_ray.actions.places import Known, place_of
 from fastdup_ray.errors import DamagedError, LockedError, WorkDirError
 from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage import Store, open_store
@@ -48,6 +48,8 @@ class Quarantine:
     def __init__(self, location: str | os.PathLike[str]):
         self._store: Store = open_store(os.path.expanduser(location))
         self.location = self._store.location
+        self._folders: dict[str, str] = {}
+        """The real folder of each that was asked for: at the first time, be it that of the call that moved from it."""
 
     def refuse_other(self) -> None:
         """Raises `WorkDirError` where it is a folder of something else."""
@@ -99,14 +101,36 @@ class Quarantine:
             name = f"{layout.JOURNALS}/{number:06d}.jsonl"
             with self._store.create(name) as path, open(path, "w", encoding="ascii") as file:
                 roots = _roots(move.source for move in moves)
-                head = {"format": _FORMAT, "time": time, "moves": len(moves), "roots": roots}
+                links = self._links(move.source for move in moves)
+                head = {"format": _FORMAT, "time": time, "moves": len(moves), "roots": roots, "links": links}
                 file.write(json.dumps(head) + "\n")
                 # Bytes that are not UTF-8 are escaped surrogates, other than in the JSON of a run: they come back.
-                file.writelines(json.dumps(asdict(move) | {"target": self._inside(move)}) + "\n" for move in moves)
+                file.writelines(
+                    json.dumps(asdict(move) | {"target": self._inside(move.target)}) + "\n" for move in moves
+                )
         except OSError as error:
             raise WorkDirError(
                 f"Cannot write the journal to {self.location!r}: {error.strerror}. Nothing was moved."
             ) from None
+
+    def real(self, name: str) -> str:
+        """The name of a file without links on the way, the same whatever links are put there since it was asked first.
+
+        Below the quarantine there are none, other than on the way to it.
+        """
+        if self.contains(name):
+            return f"{self._real_folder(self.location)}/{self._inside(name)}"
+        return f"{self._real_folder(os.path.dirname(name))}/{os.path.basename(name)}"
+
+    def _real_folder(self, folder: str) -> str:
+        if folder not in self._folders:
+            self._folders[folder] = place_of(folder).real(folder)
+        return self._folders[folder]
+
+    def _links(self, sources: Iterable[str]) -> dict[str, str]:
+        """The real folders of files, where these are others than their names say."""
+        real = {folder: self._real_folder(folder) for folder in set(map(os.path.dirname, sources))}
+        return {folder: real[folder] for folder in sorted(real) if real[folder] != folder}
 
     def target_of(self, source: str) -> str:
         """Where a file goes: its whole path, below the quarantine."""
@@ -132,9 +156,9 @@ class Quarantine:
         """What all names in it begin with."""
         return self.location.rstrip("/") + "/"
 
-    def _inside(self, move: Move) -> str:
+    def _inside(self, target: str) -> str:
         """A target from the quarantine on, so that the whole folder can be moved elsewhere, and named there."""
-        return move.target.removeprefix(self._below)
+        return target.removeprefix(self._below)
 
     def _read(self, name: str) -> Iterator[Move]:
         """The moves of one journal; `DamagedError` for anything that `write` does not write.
@@ -148,11 +172,21 @@ class Quarantine:
             roots = {_FORMAT: head.get("roots"), _FORMAT_WITHOUT_ROOTS: [""]}[head["format"]]
             if head["moves"] != len(lines):
                 raise ValueError
-            yield from [self._parse(line, roots) for line in lines]
+            moves = [self._parse(line, roots) for line in lines]
+            if "links" in head:  # an earlier version did not say
+                self._know_folders(head["links"], moves)
+            yield from moves
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise DamagedError(
                 f"{name} in {self.location!r} is damaged: put it back from a backup, or take it away."
             ) from None
+
+    def _know_folders(self, links: dict[str, str], moves: Sequence[Move]) -> None:
+        """Take up where the files were that are here; raises as `_parse`."""
+        if not all(isinstance(real, str) and _is_plain(real, absolute=True) for real in links.values()):
+            raise ValueError
+        folders = {os.path.dirname(move.source) for move in moves if place_of(self.location).exists(move.target)}
+        self._folders |= {folder: links.get(folder, folder) for folder in folders}
 
     def _parse(self, line: dict[str, Any], roots: Sequence[str]) -> Move:
         """The move of a line; raises `ValueError`, `KeyError`, `TypeError` for a line that means none."""

@@ -43,7 +43,7 @@ def intended_moves(rows: Sequence[PlanRow], quarantine: Quarantine) -> Intended:
         except RefusedError as error:
             intended.refused.append((row.filename, str(error)))
     going = intended.gone | {move.source for move in intended.moves}
-    intended.moves += _sidecars(going, [row.filename for row in rows], place, targets)
+    intended.moves += _sidecars(going, [row.filename for row in rows], place, targets, quarantine)
     return intended
 
 
@@ -94,7 +94,9 @@ class _Targets:
         return target
 
 
-def _sidecars(going: set[str], planned: Sequence[str], place: Place, targets: _Targets) -> Iterator[Move]:
+def _sidecars(
+    going: set[str], planned: Sequence[str], place: Place, targets: _Targets, quarantine: Quarantine
+) -> Iterator[Move]:
     """Of pictures that go; those of one that stays stay. planned: all pictures of the plan."""
     for pictures in by_folder(planned):
         if going.isdisjoint(pictures):
@@ -105,7 +107,7 @@ def _sidecars(going: set[str], planned: Sequence[str], place: Place, targets: _T
             continue  # then its pictures cannot be moved either
         for sidecar in sidecars_in(files, pictures):
             if going.issuperset(sidecar.pictures):
-                known = _describe(place, sidecar.name)
+                known = _describe(place, quarantine.real(sidecar.name))
                 yield Move(sidecar.name, targets.of(sidecar.name, known), known, with_=sidecar.pictures)
 
 

@@ -8,8 +8,8 @@ from fastdup_ray.actions.journal import Move, Quarantine
 from fastdup_ray.actions.places import place_of
 from fastdup_ray.errors import InputError, RefusedError
 from fastdup_ray.inputs.patterns import Patterns
+from fastdup_ray.names import visible
 from fastdup_ray.paths import takes_paths
-from fastdup_ray.report.rendering import visible
 
 
 @dataclass
@@ -64,7 +64,8 @@ def undo(quarantine: Location = layout.QUARANTINE, only: str | None = None, tell
                     tell(f"gone {visible(move.source)}")
                 continue
             try:
-                place.move(move.target, move.source, place.known_as_copy(move.target, move.known), where.files)
+                known = place.known_as_copy(move.target, move.known)
+                place.move(where.real(move.target), where.real(move.source), known)
             except RefusedError as error:
                 undone.refused.append((move.source, str(error)))
                 tell(f"left {visible(move.target)}: {error}")

@@ -11,6 +11,7 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.cores import cores_here
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.records import Shard, ShardReceipt
+from fastdup_ray.storage import Store
 
 Result = TypeVar("Result")
 Place = Literal["index", "final"]
@@ -58,12 +59,15 @@ def cores(config: RunConfig) -> int:
     return config.num_threads if config.num_threads > 0 else cores_here()
 
 
-def make_executor(config: RunConfig, work_dir: str) -> Executor:
-    """The executor that `config.executor` names, for work on `work_dir`."""
+def make_executor(config: RunConfig, store: Store) -> Executor:
+    """The executor that `config.executor` names, for work on a work_dir."""
     if config.executor == "inline":
         from fastdup_ray.executors.inline import InlineExecutor
 
         return InlineExecutor(cores(config))
+    from fastdup_ray.executors.own_ray import import_ray
+
+    import_ray()  # before anything else does
     from fastdup_ray.executors.on_ray import RayExecutor
 
-    return RayExecutor(config, work_dir)
+    return RayExecutor(config, store)

@@ -6,14 +6,33 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, NodeDiedError, RayError, RayTaskError
 
-from fastdup_ray.errors import FastdupError, WorkerError
+from fastdup_ray.errors import FastdupError, RayEndedError, WorkerError
 from fastdup_ray.redaction import redact
+
+_NEEDED = ("gcs_server", "raylet")
+"""Processes of a Ray without which nothing is done; Ray itself waits for them, or ends this process after a minute."""
 
 
 def first_done(refs: list[ray.ObjectRef]) -> ray.ObjectRef:
+    """Return the first of `refs` that is done; raise `RayEndedError` where that cannot be any more."""
     while True:  # Python hears of Ctrl-C only between two calls
+        refuse_ended()
         if done := ray.wait(refs, num_returns=1, timeout=1.0)[0]:
             return done[0]
+
+
+def refuse_ended() -> None:
+    """Raise `RayEndedError` where a Ray that this process has started is gone."""
+    node = ray._private.worker._global_node
+    for name, process in node.dead_processes() if node else ():
+        if name in _NEEDED:
+            raise RayEndedError(
+                f"Ray's {name} ended unexpectedly ({_end_of(process.returncode)}). Run the same command to resume."
+            )
+
+
+def _end_of(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def end_actor(actor: Any) -> None:

@@ -1,6 +1,7 @@
 """The same work on Ray: a laptop's own, or the cluster that is running."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, Self
 
 import ray
@@ -22,6 +23,7 @@ from fastdup_ray.executors.ray_cluster import (
 from fastdup_ray.executors.tasks import mapped
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.records import Shard, ShardReceipt
+from fastdup_ray.storage import Store
 
 NO_LIMIT = 1 << 62
 """Bytes, where nobody tells what the nodes that may come have."""
@@ -30,29 +32,24 @@ NO_LIMIT = 1 << 62
 class RayExecutor:
     """See `fastdup_ray.executors.Executor`. Starts a Ray of its own where none is running, and stops only that one."""
 
-    def __init__(self, config: RunConfig, work_dir: str):
-        self._config, self._work_dir = config, work_dir
-        self._own_ray = False
+    def __init__(self, config: RunConfig, store: Store):
+        self._config, self._store = config, store
         self._index = IndexActor()
         self._placed: Placement | None = None
 
     def __enter__(self) -> Self:
-        if not ray.is_initialized():
-            self._own_ray = True
-            connect_or_start(cores(self._config), verbose=self._config.verbose)
-        try:
+        with ExitStack() as stack:
+            if not ray.is_initialized():
+                stack.enter_context(connect_or_start(cores(self._config), verbose=self._config.verbose))
+            stack.callback(self._index.stop)
             check_resources(memory=self._config.run_mode in (0, 2))
-            refuse_unshared(self._work_dir)
+            refuse_unshared(self._store)
             self._placement()
-        except BaseException:
-            self.__exit__()
-            raise
+            self._to_close = stack.pop_all()
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
-        self._index.stop()
-        if self._own_ray:
-            ray.shutdown()
+        self._to_close.__exit__(*exc_info)
 
     @property
     def actors(self) -> int:

@@ -7,19 +7,20 @@ import signal
 import socket
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray._common.utils import get_ray_address_file
-from ray._private.authentication import authentication_token_setup
-from ray.exceptions import AuthenticationError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fastdup_ray.errors import WorkDirError, WorkerError
-from fastdup_ray.executors.answers import last_line, result
+from fastdup_ray.executors.answers import last_line, refuse_ended, result
+from fastdup_ray.executors.own_ray import cluster_environment, own_environment
 from fastdup_ray.executors.placement import Node
-from fastdup_ray.storage import open_store
+from fastdup_ray.storage import Store
 
 log = logging.getLogger(__name__)
 
@@ -31,31 +32,46 @@ _OF_AUTOSCALER = "ray.io/node-group"
 """The label of nodes that an autoscaler knows by their type: those of KubeRay, and of Ray's launcher since 2.50."""
 
 
-def connect_or_start(threads: int, *, verbose: bool) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+@contextmanager
+def connect_or_start(threads: int, *, verbose: bool) -> Iterator[None]:
+    """Connect to the running cluster, or start a Ray of our own; at the end leave it, or stop it.
+
+    Raises:
+        WorkerError: Where the cluster does not let this process in, or Ray does not start.
+    """
     quiet = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
+    address = running_cluster()
+    with cluster_environment() if address else own_environment():
+        try:
+            if address:
+                _init(
+                    "Ray does not let this process in ({}): "
+                    "give it the cluster's RAY_AUTH_TOKEN, and the same version of Ray.",
+                    address=address,
+                    **quiet,
+                )
+            else:
+                _init(
+                    "Ray does not start here ({}); look at `fastdup-ray doctor`.",
+                    address="local",
+                    num_cpus=threads,
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    **quiet,
+                )
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _init(failure: str, **options: Any) -> None:
+    """`ray.init`; failure: what is told, with the reason in it, where it raises."""
     _enable_faulthandler()
     on_term = signal.getsignal(signal.SIGTERM)
     try:
-        if address := running_cluster():
-            _take_token(quiet["logging_level"])
-            ray.init(address=address, **quiet)
-        else:
-            ray.init(
-                address="local",
-                num_cpus=threads,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                **quiet,
-            )
-    except (AuthenticationError, ConnectionError) as error:
-        raise WorkerError(
-            f"Ray does not let this process in ({last_line(error)}): "
-            "give it the cluster's RAY_AUTH_TOKEN, and the same version of Ray."
-        ) from None
+        ray.init(**options)
     except Exception as error:  # Ray has no class of its own for it
-        raise WorkerError(f"Ray does not start here ({last_line(error)}); look at `fastdup-ray doctor`.") from error
+        raise WorkerError(failure.format(last_line(error))) from error
     if on_term not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_term)  # Ray has put its own in place
 
@@ -68,15 +84,6 @@ def _enable_faulthandler() -> None:
         faulthandler.enable(all_threads=False)
     except (AttributeError, RuntimeError, OSError):
         faulthandler.enable(open(os.devnull, "w", encoding="ascii"), all_threads=False)  # noqa: SIM115
-
-
-def _take_token(logging_level: int) -> None:
-    """As Ray does for a cluster that it finds itself, and not for an address: a token in the environment is for the
-    cluster that is named, one in the home directory for that of this machine."""
-    logging.getLogger(authentication_token_setup.__name__).setLevel(logging_level)
-    named = os.environ.get("RAY_ADDRESS", "auto") != "auto"
-    if not named or any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
-        authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def running_cluster() -> str | None:
@@ -108,7 +115,12 @@ def _answers(address: str) -> bool:
 
 def nodes() -> list[dict[str, Any]]:
     """Those that are alive and have cores to work with."""
-    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    return [node for node in _alive() if node["Resources"].get("CPU")]
+
+
+def _alive() -> list[dict[str, Any]]:
+    refuse_ended()  # who asks a Ray that is gone waits for a minute
+    return [node for node in ray.nodes() if node["Alive"]]
 
 
 def present_nodes() -> list[Node]:
@@ -117,7 +129,7 @@ def present_nodes() -> list[Node]:
 
 def may_grow() -> bool:
     """Whether an autoscaler adds nodes for what waits; how many, and what they have, Ray does not tell beforehand."""
-    return any(node["Labels"].get(_OF_AUTOSCALER) for node in ray.nodes() if node["Alive"])
+    return any(node["Labels"].get(_OF_AUTOSCALER) for node in _alive())
 
 
 def check_resources(*, memory: bool) -> None:
@@ -138,26 +150,26 @@ def check_resources(*, memory: bool) -> None:
     )
 
 
-def refuse_unshared(work_dir: str) -> None:
+def refuse_unshared(store: Store) -> None:
     """`WorkDirError` where a node of the cluster does not see what this process puts into the work_dir."""
     members = nodes()
     if len(members) < 2:
         return
-    store, name = open_store(work_dir), f".probe-{uuid.uuid4().hex}"
+    name = f".probe-{uuid.uuid4().hex}"
     with store.create(name) as path:
         path.touch()
     try:
         for node in members:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            seen = ray.remote(num_cpus=0, scheduling_strategy=there)(_sees).remote(work_dir, name)
+            seen = ray.remote(num_cpus=0, scheduling_strategy=there)(_sees).remote(store, name)
             if not result(seen):
                 raise WorkDirError(
-                    f"Node {node['NodeManagerAddress']} of the cluster does not share work_dir {work_dir!r}; "
+                    f"Node {node['NodeManagerAddress']} of the cluster does not share work_dir {store.location!r}; "
                     "name a folder that all nodes share."
                 )
     finally:
         store.remove(name)
 
 
-def _sees(work_dir: str, name: str) -> bool:
-    return open_store(work_dir).exists(name)
+def _sees(store: Store, name: str) -> bool:
+    return store.exists(name)

@@ -338,7 +338,8 @@ def decoder_fingerprint() -> str:
     for name, check in (("libjpeg_turbo", features.version_feature), ("zlib", features.version_codec)):
         parts.append(f"{name} {check(name)}")
     for name in ("webp", "avif"):
-        parts.append(f"{name} {features.version_module(name) if features.check_module(name) else None}")
+        known = name in features.modules  # AVIF is, from Pillow 11.2 on
+        parts.append(f"{name} {features.version_module(name) if known and features.check_module(name) else None}")
     for name in ("libtiff", "jpg_2000"):
         parts.append(f"{name} {features.version_codec(name)}")
     return ", ".join(parts)

@@ -1,6 +1,7 @@
 """One extractor: a shard of the list in, a feature shard (files) out. Knows nothing of who runs it."""
 
 import hashlib
+import io
 import platform
 import time
 import uuid
@@ -30,7 +31,7 @@ from fastdup_ray.inputs.video import HEAD, frame_digest, is_video
 from fastdup_ray.manifest import STATISTICS, entries_table
 from fastdup_ray.records import Entry, ImageRef, Limits, Shard, ShardReceipt
 from fastdup_ray.s3 import USUAL, Access, use
-from fastdup_ray.storage import Store, open_store
+from fastdup_ray.storage import Store
 from fastdup_ray.tables import encoded
 
 
@@ -44,7 +45,7 @@ class ExtractSpec:
     s3: how buckets are asked. turns: of `extract.turns.TURNS`, those of which rows are made instead of the picture.
     """
 
-    work_dir: str
+    store: Store
     threads: int
     limits: Limits
     timeout: float
@@ -72,7 +73,7 @@ class Extractor:
     def __init__(self, spec: ExtractSpec, watchdog: Watchdog | None = None):
         use(spec.s3)
         self._spec, self._watchdog = spec, watchdog
-        self._store = open_store(spec.work_dir)
+        self._store = spec.store
         self._model = Model(spec.model_path, gpu=spec.gpu)
         if self._model.sha256 != spec.facts["fingerprint"]["model"]:
             raise ConfigError(f"model_path={spec.model_path!r} is another file on {platform.node()} than here.")
@@ -135,7 +136,7 @@ class Extractor:
             head = file.read(HEAD)
             if is_video(name, head):
                 return self._frames(lane, ref, file, rows, seen)
-            data = head + file.read()
+            data = read_once(file)
         if milliseconds is not None:
             raise BadImageError(ErrorCode.MISSING, "the file does not exist")
         seen.sha256 = hashlib.sha256(data).hexdigest()
@@ -205,6 +206,13 @@ def _jobs(refs: Sequence[ImageRef]) -> Iterator[tuple[int, int]]:
         yield start, len(refs)
 
 
+def read_once(file: BinaryIO) -> bytes:
+    """Return all bytes of a file, which are in memory once: neither joined of parts, nor copied from a `BytesIO`."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return file.read(size) + file.read()  # some file systems say 0
+
+
 def _sha256(file: BinaryIO, tick: Callable[[], None]) -> str:
     """Of the whole file; `tick` is called on the way."""
     file.seek(0)
@@ -234,7 +242,7 @@ def _with_direction(entries: list[Entry], rows: np.ndarray) -> tuple[list[Entry]
 
 def quarantine(spec: ExtractSpec, shard: Shard, error: BadImageError) -> ShardReceipt:
     """Writes the feature shard of pictures that no extractor survives: each is bad."""
-    return _put(open_store(spec.work_dir), spec, shard, [_bad(ref, error) for ref in shard.refs], [])
+    return _put(spec.store, spec, shard, [_bad(ref, error) for ref in shard.refs], [])
 
 
 def _put(store: Store, spec: ExtractSpec, shard: Shard, entries: list[Entry], blocks: list[np.ndarray]) -> ShardReceipt:

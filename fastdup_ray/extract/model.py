@@ -16,6 +16,7 @@ from fastdup_ray.extract import cuda
 from fastdup_ray.extract.decode import decoder_fingerprint
 from fastdup_ray.gpu import free_gpu_memory
 from fastdup_ray.records import Box
+from fastdup_ray.regular_file import open_regular
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -179,7 +180,10 @@ class Model:
 
 def _read(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        with open_regular(path) as file:
+            return file.read()
+    except MemoryError:
+        raise ConfigError(f"model_path={path!r} does not fit into memory on {platform.node()}.") from None
     except OSError as error:
         raise ConfigError(
             f"model_path={path!r} cannot be read on {platform.node()}: {error.strerror}; "

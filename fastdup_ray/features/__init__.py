@@ -8,7 +8,6 @@ are one thing: looking up entries in the sets that are there.
 
 from fastdup_ray.features.files import (
     FeatureSet,
-    check_digest,
     check_finite,
     dimensions,
     entries_of_rows,
@@ -44,7 +43,6 @@ __all__ = [
     "Found",
     "LostRowsError",
     "StoredRows",
-    "check_digest",
     "check_finite",
     "dimensions",
     "earlier_sets",

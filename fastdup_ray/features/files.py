@@ -24,7 +24,7 @@ from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.manifest import ENTRIES, MANIFEST, with_all_columns
 from fastdup_ray.outputs.named_output import NamedOutput
 from fastdup_ray.paths import takes_paths
-from fastdup_ray.sealed import file_sha256, write_json
+from fastdup_ray.sealed import check_digest, file_sha256, write_json
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.tables import csv_blocks, encoded, mapped, read_csv, read_parquet, write_columns, write_csv
 
@@ -213,13 +213,6 @@ def _frames(entries: pa.Table) -> tuple[np.ndarray, list[int]]:
 
 def _check_rows(store: Store, name: str, sha256: str, d: int, entries: pa.Table) -> StoredRows:
     return StoredRows.check(store, name, sha256, (pc.sum(entries["rows"]).as_py() or 0, d))
-
-
-def check_digest(store: Store, name: str, sha256: str) -> None:
-    """Raises `DamagedError` where the file is not the one with this digest."""
-    path = store.fetch(name)
-    if file_sha256(path) != sha256:
-        raise DamagedError(f"{path} is damaged (its digest does not fit).")
 
 
 def dimensions(path: Path, n: int) -> int:

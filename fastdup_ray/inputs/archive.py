@@ -35,10 +35,19 @@ MAX_MEMBER = 1 << 30
 MAX_RATIO = 200
 """A compressed archive may unpack to so many times its size, and `MAX_MEMBER` beyond that: images hardly shrink."""
 
+MAX_HEADER = 1 << 20
+"""Bytes that a header of a tar may have, such as a long name: tarfile reads it as a whole, whatever size it says."""
+
+_LARGEST = (1 << 63) - 1
+"""No size and no place in a file is beyond it."""
+
 _ZIP_HEADER = 30
 """Bytes of the header before each file of a zip, without its name."""
 
 _OPEN_STREAMS = 8
+
+_CHUNK = 1 << 20
+"""Bytes that are unpacked at a time."""
 
 Unpacker = Callable[[BinaryIO], BinaryIO]
 
@@ -154,6 +163,8 @@ def _index(archive: ImageRef) -> Index:
             head = file.read(4)
             file.seek(0)
             for name, size, *place in (_zip_members if head.startswith(b"PK") else _tar_members)(file, archive.size):
+                if not all(0 <= number <= _LARGEST for number in (size, *place)):
+                    raise BadImageError(ErrorCode.CORRUPT, "the archive is broken: its list has impossible sizes")
                 name = posixpath.normpath(name).lstrip("/")
                 token = ":".join(map(str, (archive.mtime_or_etag, archive.size, *place)))
                 members.pop(name, None)
@@ -220,12 +231,14 @@ def _unpacks_to_more(limit: int) -> BadImageError:
 
 
 class _Counted(io.RawIOBase):
-    """A file that gives no more than `limit` bytes from its beginning on."""
+    """A file that gives no more than `limit` bytes from its beginning on, and `MAX_HEADER` at once."""
 
     def __init__(self, file: BinaryIO, limit: int):
         self._file, self._limit = file, limit
 
     def read(self, size: int = -1) -> bytes:
+        if size > MAX_HEADER:
+            raise BadImageError(ErrorCode.CORRUPT, f"the archive is broken: a header of {size:,} bytes")
         data = self._file.read(size)
         self._check()
         return data
@@ -260,8 +273,12 @@ def _from_tar(file: BinaryIO, archive: ImageRef, size: int, start: int) -> bytes
     except (zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise BadImageError(ErrorCode.CORRUPT, f"the archive is broken: {error}") from None
     if len(data) < size:
-        raise BadImageError(ErrorCode.TRUNCATED, "the archive ends in the midst of this file")
+        raise _ends_within()
     return data
+
+
+def _ends_within() -> BadImageError:
+    return BadImageError(ErrorCode.TRUNCATED, "the archive ends in the midst of this file")
 
 
 def _unpacker(file: BinaryIO) -> Unpacker | None:
@@ -320,7 +337,7 @@ atexit.register(_streams.close)
 
 def _from_zip(file: BinaryIO, archive: ImageRef, size: int, start: int, packed: int, checksum: int) -> bytes:
     """By the local header: zipfile would read the whole index again, and unpacks some methods without any bound."""
-    file.seek(start)
+    file.seek(min(start, archive.size))
     header = file.read(_ZIP_HEADER)
     if len(header) < _ZIP_HEADER or not header.startswith(b"PK\x03\x04"):
         raise BadImageError(ErrorCode.CORRUPT, "the archive is broken: no file begins where its list says")
@@ -333,14 +350,28 @@ def _from_zip(file: BinaryIO, archive: ImageRef, size: int, start: int, packed: 
     if packed > MAX_MEMBER:
         raise BadImageError(ErrorCode.TOO_LARGE, f"{packed:,} packed bytes; {MAX_MEMBER:,} are possible")
     file.seek(start + _ZIP_HEADER + name + extra)
-    data = file.read(packed)
-    if len(data) < packed:
-        raise BadImageError(ErrorCode.TRUNCATED, "the archive ends in the midst of this file")
     try:
-        if method == zipfile.ZIP_DEFLATED:
-            data = zlib.decompressobj(-15).decompress(data, size + 1)
+        data = _inflate(file, packed, size) if method == zipfile.ZIP_DEFLATED else file.read(packed)
     except zlib.error as error:
         raise BadImageError(ErrorCode.CORRUPT, f"it cannot be unpacked: {error}") from None
+    if method == zipfile.ZIP_STORED and len(data) < packed:
+        raise _ends_within()
     if len(data) != size or zlib.crc32(data) != checksum:
         raise BadImageError(ErrorCode.CORRUPT, "it is not what the archive's list says")
     return data
+
+
+def _inflate(file: BinaryIO, packed: int, size: int) -> bytes:
+    """Unpack the next `packed` bytes of a file, to hardly more than `size` bytes, which are in memory once."""
+    unpacker, unpacked = zlib.decompressobj(-zlib.MAX_WBITS), io.BytesIO()
+    while packed and unpacked.tell() <= size:
+        part = file.read(min(packed, _CHUNK))
+        if not part:
+            raise _ends_within()
+        packed -= len(part)
+        while unpacked.tell() <= size:
+            written = unpacked.write(unpacker.decompress(part, _CHUNK))
+            part = unpacker.unconsumed_tail
+            if not part and written < _CHUNK:
+                break
+    return unpacked.getvalue()

@@ -25,6 +25,7 @@ from fastdup_ray.inputs.sources import opened, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name
 from fastdup_ray.names import from_utf8
 from fastdup_ray.records import ImageRef
+from fastdup_ray.regular_file import open_regular
 from fastdup_ray.s3 import is_s3
 
 _AT_ONCE = 4096
@@ -170,7 +171,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
                 copy.seek(0)
                 yield copy
         else:
-            with opened(ImageRef(path, 0, "")) if is_s3(path) else open(path, "rb") as file:
+            with opened(ImageRef(path, 0, "")) if is_s3(path) else open_regular(path) as file:
                 yield file
     except OSError as error:
         raise InputError(f"Cannot read {path!r}: {error.strerror}.") from None

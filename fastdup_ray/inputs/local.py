@@ -1,13 +1,13 @@
 """Local files: what the file system says of them, and their bytes."""
 
 import os
-import stat as stat_module
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
 from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.records import ImageRef
+from fastdup_ray.regular_file import NotRegularError, open_regular
 
 
 def ref_of(uri: str, status: os.stat_result) -> ImageRef:
@@ -26,13 +26,9 @@ def is_file(uri: str) -> bool:
     return os.path.isfile(uri)
 
 
-def _never_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe that nobody writes to would keep us
-
-
 def stream(ref: ImageRef) -> BinaryIO:
-    """The file, unchecked; whoever asks closes it."""
-    return open(ref.uri, "rb")
+    """The file, whatever it is by now; whoever asks closes it."""
+    return open_regular(ref.uri)
 
 
 @contextmanager
@@ -41,10 +37,8 @@ def opened(ref: ImageRef, *, parts: bool = False) -> Iterator[BinaryIO]:
     if "\0" in ref.uri:
         raise BadImageError(ErrorCode.MISSING, "no file can have this name")
     try:
-        with open(ref.uri, "rb", opener=_never_waiting) as file:
+        with open_regular(ref.uri) as file:
             before = os.fstat(file.fileno())
-            if not stat_module.S_ISREG(before.st_mode):
-                raise BadImageError(ErrorCode.NOT_AN_IMAGE, "this is not a regular file")
             if ref.mtime_or_etag and ref_of(ref.uri, before) != ref:
                 raise BadImageError(ErrorCode.CHANGED, "the file changed after it was listed")
             yield file
@@ -56,5 +50,7 @@ def opened(ref: ImageRef, *, parts: bool = False) -> Iterator[BinaryIO]:
         raise BadImageError(ErrorCode.UNREADABLE, "no permission to read the file") from None
     except IsADirectoryError:
         raise BadImageError(ErrorCode.NOT_AN_IMAGE, "this is a folder") from None
+    except NotRegularError:
+        raise BadImageError(ErrorCode.NOT_AN_IMAGE, "this is not a regular file") from None
     except OSError as error:
         raise BadImageError(ErrorCode.READ_FAILED, f"reading failed: {error.strerror or error}") from None

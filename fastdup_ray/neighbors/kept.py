@@ -10,7 +10,7 @@ import numpy as np
 from fastdup_ray import layout
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.sealed import file_sha256, read_json, write_json
-from fastdup_ray.storage import Store, open_store
+from fastdup_ray.storage import Store
 
 
 class Kept:
@@ -65,9 +65,8 @@ class Kept:
         return f"{self._folder}/found-{start:012d}.npz"
 
 
-def digest_of(location: str, features: str) -> str:
+def digest_of(store: Store, features: str) -> str:
     """The sha256 of a features file, as the step that took or made it has checked or computed it; else computed."""
-    store = open_store(location)
     for described in (layout.MERGED, layout.SUMMARY):
         if store.exists(described) and (known := read_json(store, described)["sha256"].get(features)):
             return known

@@ -17,7 +17,7 @@ from fastdup_ray.errors import DamagedError
 from fastdup_ray.facts import read_summary
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.sealed import file_sha256, read_json, write_json
-from fastdup_ray.storage import Store, open_store
+from fastdup_ray.storage import Store
 from fastdup_ray.tables import numbers_in, read_csv, read_parquet, rows_in, write_csv
 
 _COMPARED = (layout.FEATURES_CSV, layout.IMAGES, layout.SIMILARITY_CSV, layout.COMPONENTS_CSV)
@@ -25,9 +25,8 @@ _GROUPS = layout.COMPONENTS_CSV
 """Not there after run_cc=0."""
 
 
-def put_earlier_aside(work_dir: str) -> None:
+def put_earlier_aside(store: Store) -> None:
     """Copies what the last finished run left, once; a run that died left nothing to compare with."""
-    store = open_store(work_dir)
     if store.exists(layout.EARLIER) or not store.exists(layout.SUMMARY):
         return
     try:

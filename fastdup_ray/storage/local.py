@@ -1,7 +1,5 @@
 """A work_dir in a local folder."""
 
-import fcntl
-import json
 import os
 import re
 import shutil
@@ -13,10 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from fastdup_ray.errors import DamagedError, LockedError, MissingFileError, WorkDirError
-from fastdup_ray.storage.owner import owner, told
-
-TEMPORARY = ".tmp-"
+from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
+from fastdup_ray.storage.local_lock import TEMPORARY, LocalRecords
+from fastdup_ray.storage.lock import Locks
 
 _OURS = re.compile(re.escape(TEMPORARY) + r"[0-9a-f]{32}(?:-|$)")
 
@@ -27,6 +24,7 @@ class LocalStore:
     def __init__(self, location: str):
         self.root = Path(os.path.abspath(location))
         self.location = str(self.root)
+        self._locks = Locks()
 
     def prepare(self) -> None:
         try:
@@ -50,6 +48,7 @@ class LocalStore:
             yield temporary
             sync(temporary)
             _refuse_special(path)
+            self._locks.check()
             os.replace(temporary, path)
             sync(path.parent)
         finally:
@@ -88,6 +87,7 @@ class LocalStore:
 
     def remove(self, name: str) -> None:
         path = self.root / name
+        self._locks.check()
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -104,20 +104,8 @@ class LocalStore:
 
     @contextmanager
     def lock(self, name: str, *, shared: bool = False) -> Iterator[None]:
-        """flock(2): the kernel gives it back when its owner dies, however that happens."""
-        path = self.root / name
-        descriptor = _locked(path, shared=shared)
-        try:
-            if not shared:
-                os.truncate(descriptor, 0)
-                os.pwrite(descriptor, json.dumps(owner()).encode(), 0)
+        with self._locks.hold(LocalRecords(self.root), name, shared=shared):
             yield
-        finally:
-            with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever shares it still needs it
-                path.unlink(missing_ok=True)
-            os.close(descriptor)
-            self.remove_if_empty("")  # nothing came to stand in it
 
 
 def _refuse_special(path: Path) -> None:
@@ -136,26 +124,6 @@ def whole(part: bytes, size: int, name: object) -> bytes:
     if len(part) != size:
         raise DamagedError(f"{name} is damaged: it ends {size - len(part):,} bytes too early.")
     return part
-
-
-def _locked(path: Path, *, shared: bool) -> int:
-    """A descriptor of `path` that holds its lock."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(descriptor, 4096, 0).decode(errors="replace")
-            os.close(descriptor)
-            raise LockedError(
-                f"Another run is writing to {str(path.parent)!r} ({told(holder)}); "
-                "wait for its end or name another work_dir."
-            ) from None
-        # The owner before us unlinks the file as it goes: a lock on what is no longer there locks nobody out.
-        with suppress(FileNotFoundError):
-            if os.fstat(descriptor).st_ino == path.stat().st_ino:
-                return descriptor
-        os.close(descriptor)
 
 
 def sync(path: str | os.PathLike[str]) -> None:

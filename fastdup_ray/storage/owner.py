@@ -29,12 +29,18 @@ def is_dead(text: str) -> bool:
     return _started(known["pid"]) != known["started"]
 
 
-def told(text: str) -> str:
-    known = _parsed(text)
+def is_of_this_kernel(text: str) -> bool:
+    """Whether the owner that `text` describes is, or was, a process of this boot of this machine."""
+    own = _namespace()
+    return bool(own) and _parsed(text).get("boot") == own["boot"]
+
+
+def describe_owner(text: str) -> str:
+    """Describe an owner for people."""
     try:
-        return "host {host}, process {pid}, since {since}".format(**known)
+        return "host {host}, process {pid}, since {since}".format(**_parsed(text))
     except KeyError:
-        return "several runs of offset ranges"
+        return "it has just begun"
 
 
 def _parsed(text: str) -> dict[str, Any]:

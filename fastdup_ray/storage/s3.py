@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import IO
 
 from fastdup_ray import s3
-from fastdup_ray.errors import MissingFileError, WorkDirError
-from fastdup_ray.storage import s3_lock
+from fastdup_ray.errors import LockedError, MissingFileError, WorkDirError
 from fastdup_ray.storage.cache import cache
 from fastdup_ray.storage.local import whole
+from fastdup_ray.storage.lock import Locks
+from fastdup_ray.storage.s3_lock import S3Records
+from fastdup_ray.storage.s3_upload import upload
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ class S3Store:
         s3.refuse_secrets(location)
         self._bucket, self._prefix = s3.folder_of(location)
         self.location = s3.uri_of(self._bucket, self._prefix.rstrip("/")).rstrip("/")
-        self._held: list[s3_lock.Held] = []
+        self._locks = Locks()
 
     def prepare(self) -> None:
         with self._told():
@@ -36,10 +38,20 @@ class S3Store:
         with cache().temporary(name) as path:
             yield path
             with self._told():
-                for held in self._held:
-                    held.check()
-                s3.client().upload_file(os.fspath(path), self._bucket, self._prefix + name)
-                cache().keep(path, name, s3.client().head_object(**self._object(name))["ETag"])
+                before = self._etag(name)
+                self._locks.check()  # who takes the lock over from now on puts its own after ours, or keeps ours out
+                cache().keep(path, name, self._upload(path, name, before))
+
+    def _upload(self, path: Path, name: str, before: str | None) -> str:
+        try:
+            return upload(path, self._bucket, self._prefix + name, before)
+        except Exception as error:
+            if s3.is_refused_condition(error):
+                raise LockedError(
+                    f"{name!r} in {self.location!r} was written by another process meanwhile: it was left as it is. "
+                    "The same call goes on from what is finished."
+                ) from None
+            raise
 
     def scratch(self) -> IO[bytes]:
         return cache().scratch()
@@ -63,11 +75,11 @@ class S3Store:
 
     def exists(self, name: str) -> bool:
         with self._told():
-            return self._is_there(name) or next(self._keys(name + "/"), None) is not None
+            return self._etag(name) is not None or next(self._keys(name + "/"), None) is not None
 
     def is_file(self, name: str) -> bool:
         with self._told():
-            return self._is_there(name)
+            return self._etag(name) is not None
 
     def is_empty(self) -> bool:
         with self._told():
@@ -80,8 +92,7 @@ class S3Store:
 
     def remove(self, name: str) -> None:
         with self._told():
-            for held in self._held:
-                held.check()
+            self._locks.check()
             whole = self._prefix + name
             keys = [key for key in self._keys(name) if key == whole or key.startswith(whole + "/")]
             for first in range(0, len(keys), s3.PAGE):
@@ -105,24 +116,19 @@ class S3Store:
     @contextmanager
     def lock(self, name: str, *, shared: bool = False) -> Iterator[None]:
         """An object that only one can create; who holds it gives a sign of life every few seconds."""
-        with self._told(), s3_lock.locked(self._bucket, self._prefix + name, self.location, shared=shared) as held:
-            self._held.append(held)
-            try:
-                yield
-            finally:
-                self._held.remove(held)
+        with self._told(), self._locks.hold(S3Records(self._bucket, self._prefix, self.location), name, shared=shared):
+            yield
 
     def _object(self, name: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + name}
 
-    def _is_there(self, name: str) -> bool:
+    def _etag(self, name: str) -> str | None:
         try:
-            s3.client().head_object(**self._object(name))
+            return s3.client().head_object(**self._object(name))["ETag"]
         except Exception as error:
             if s3.is_missing(error):
-                return False
+                return None
             raise
-        return True
 
     def _keys(self, start: str) -> Iterator[str]:
         """All keys that begin so, beside the prefix, sorted."""

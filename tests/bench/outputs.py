@@ -148,7 +148,7 @@ def measure(work_dir: Path, n: int, **parameters: bool) -> None:
     summary = {"counts": {}, "seconds": {}, "d": D, "n": n}
     neighbors = StoredNeighbors({"index": "none"}, COSINE, layout.INDEXED)
     with patch.object(LocalStore, "create", watched):
-        steps.write_outputs(str(work_dir), config, layout.FEATURES, neighbors, summary)
+        steps.write_outputs(open_store(str(work_dir)), config, layout.FEATURES, neighbors, summary)
 
 
 def main() -> None:

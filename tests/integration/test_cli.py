@@ -139,7 +139,7 @@ def test_pictures_that_are_all_bad_end_with_1(tmp_path, capsys):
 
 def test_the_command_is_installed():
     (command,) = entry_points(group="console_scripts", name="fastdup-ray")
-    assert command.value == "fastdup_ray.cli:main"
+    assert command.value == "fastdup_ray.__main__:main"
 
 
 # --- in a process of its own ------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_an_interrupted_run_on_ray_ends_with_130_says_how_to_go_on_and_does(tmp_
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
-    assert "the same call goes on from there" in err
+    assert "Run the same command to resume" in err
     assert "Traceback" not in err
     assert not [name for name in files_below(work_dir) if ".tmp-" in name]
     again = run_inline(pictures, work_dir, report=False)

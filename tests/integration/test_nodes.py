@@ -23,6 +23,7 @@ from fastdup_ray.extract.model import fingerprint
 from fastdup_ray.inputs import list_images
 from fastdup_ray.manifest import Manifest
 from fastdup_ray.records import ShardReceipt
+from fastdup_ray.storage import open_store
 from tests.clusters import Head, Hosts
 from tests.conftest import PHOTOS, outputs, save_cloudy
 from tests.integration.helpers import assert_same_files, command, run, start, workers
@@ -195,7 +196,7 @@ def on_gpus(folder: Path) -> tuple[Crew, Iterator[ShardReceipt]]:
     config = RunConfig.of(input_dir=folder / "pictures", work_dir=folder / "out", compute="gpu")
     manifest = Manifest.of(list_images(config))
     facts = {"fingerprint": fingerprint()}
-    spec = ExtractSpec(config.work_dir, 1, config.limits, config.image_timeout, config.actor_memory, facts)
+    spec = ExtractSpec(open_store(config.work_dir), 1, config.limits, config.image_timeout, config.actor_memory, facts)
     crew = Crew(spec, lambda: place_extractors(config, present_nodes(), grows=may_grow()))
     return crew, crew.work_off(manifest.shards(np.arange(40), 4))
 

@@ -86,7 +86,7 @@ def test_more_ranges_than_descriptors_are_merged_and_scored(store, tmp_path, few
     ranges = open_ranges(store)
     assert len(ranges) == SHARDS and mapped_files() == 0
     monkeypatch.setattr(scoring, "indexed_facts", lambda store: {"d": D})
-    scoring.take_scored(str(tmp_path / "index"), str(tmp_path))
+    scoring.take_scored(open_store(str(tmp_path / "index")), str(tmp_path))
     merge_ranges(store, ranges)
     for folder, files in ((tmp_path, INDEXED), (tmp_path / "index", SCORED)):
         assert (folder / files.of("features.dat")).read_bytes() == expected(SHARDS)
@@ -129,7 +129,7 @@ def test_a_shard_that_goes_after_the_look_up_is_read_again(damage, store, tmp_pa
 
     monkeypatch.setattr(steps, "look_up", lose)
     config = RunConfig.of(input_dir="x", work_dir=store.location)
-    merged = steps.merge_features(store.location, config, listed(3), stems, FACTS, None)
+    merged = steps.merge_features(store, config, listed(3), stems, FACTS, None)
     assert merged.counts is None and merged.missing.tolist() == [1]
     assert not store.exists("features.dat") and not store.exists(layout.MERGED)
 
@@ -155,7 +155,7 @@ def test_rows_of_a_range_that_is_replaced_are_not_scored(store, tmp_path, monkey
     monkeypatch.setattr(scoring, "indexed_facts", lambda store: {"d": D})
     monkeypatch.setattr(scoring, "merge", replace_then_merge)
     with pytest.raises(DamagedError):
-        scoring.take_scored(str(tmp_path / "index"), str(tmp_path))
+        scoring.take_scored(open_store(str(tmp_path / "index")), str(tmp_path))
     assert not (tmp_path / "index" / SCORED.of("features.dat")).exists()
 
 

@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw
 from fastdup_ray import load_binary_feature, make_plan
 from fastdup_ray.actions.plan import read_plan
 from fastdup_ray.errors import ConfigError, InputError, WorkDirError
+from fastdup_ray.sealed import file_sha256, read_json, write_json
+from fastdup_ray.storage import open_store
 from tests.conftest import PHOTOS, cloudy, encode, files_below, run_inline, save_cloudy
 from tests.deep_files import save_tiff
 from tests.integration.helpers import call
@@ -229,6 +231,10 @@ def test_images_whose_embedding_does_not_show_all_are_dropped_by_their_bytes_alo
 def test_outputs_of_which_is_not_known_what_was_seen_plan_by_bytes_alone(out):
     table = pq.read_table(out / "images.parquet")
     pq.write_table(table.drop_columns(["unseen"]), out / "images.parquet")
+    store = open_store(out)
+    summary = read_json(store, "summary.json")
+    summary["sha256"]["images.parquet"] = file_sha256(out / "images.parquet")
+    write_json(store, "summary.json", summary)
     rows = make_plan(out, threshold=0.85).rows
     assert any(row.dropped for row in rows)
     assert all("same bytes" in row.reason for row in rows if row.dropped)

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from fastdup_ray.errors import ConfigError, InputError, LockedError, WorkDirErro
 from fastdup_ray.estimate import estimate
 from fastdup_ray.inputs import list_images, s3_listing
 from fastdup_ray.inputs import s3 as s3_inputs
-from fastdup_ray.storage import open_store, s3_lock
+from fastdup_ray.storage import lock, open_store, s3_upload
 from tests.checker import check
 from tests.conftest import EVERY_FILE, PHOTOS, SAME_BYTES, cloudy, encode, forget_s3, outputs, run_inline
 from tests.integration.helpers import call, run
@@ -569,7 +570,7 @@ def test_a_lock_of_another_host_is_taken_over_when_it_gives_no_sign_of_life(buck
     store = open_store(bucket.work_dir)
     with pytest.raises(LockedError, match="host elsewhere"), store.lock("lock"):
         pass
-    monkeypatch.setattr(s3_lock, "STALE", 1.0)
+    monkeypatch.setattr(lock, "STALE", 1.0)
     time.sleep(2.5)
     with store.lock("lock"):
         pass
@@ -610,7 +611,7 @@ def test_shared_locks_go_together_and_keep_an_exclusive_one_out(bucket):
 
 
 def test_who_lost_its_lock_writes_nothing_more(bucket, monkeypatch):
-    monkeypatch.setattr(s3_lock, "BEAT", 0.1)
+    monkeypatch.setattr(lock, "BEAT", 0.1)
     prefix = bucket.work_dir.partition(f"{WORK}/")[2]
     store = open_store(bucket.work_dir)
     with store.lock("lock"):
@@ -622,7 +623,7 @@ def test_who_lost_its_lock_writes_nothing_more(bucket, monkeypatch):
 
 
 def test_a_put_whose_answer_was_lost_is_no_other_owner(bucket, monkeypatch):
-    monkeypatch.setattr(s3_lock, "BEAT", 0.1)
+    monkeypatch.setattr(lock, "BEAT", 0.1)
     put, calls = s3.client().put_object, []
 
     def tried_twice(**request):
@@ -640,6 +641,74 @@ def test_a_put_whose_answer_was_lost_is_no_other_owner(bucket, monkeypatch):
             path.write_text("still ours")
     assert len(calls) > 2
     assert bucket.outputs() == {"x": b"still ours"}
+
+
+STOP = """
+import os, signal, sys
+from fastdup_ray import s3
+from fastdup_ray.storage import lock
+lock.BEAT, lock.STALE = 0.2, 1.0
+name = sys.argv[1]  # this process is stopped just before it puts this file
+def stop(request, **_):
+    if request.url.rpartition("/")[2] == name:
+        os.kill(os.getpid(), signal.SIGSTOP)
+s3.client().meta.events.register("before-send.s3.PutObject", stop)
+from fastdup_ray.cli import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["features.dat.csv", "similarity.csv", "summary.json"])
+def test_a_run_that_was_stopped_for_longer_than_its_lock_lives_changes_nothing_of_the_next(bucket, monkeypatch, name):
+    put_pictures(bucket, 3)
+    again = ["run", bucket.pictures, "--work-dir", bucket.work_dir, "--executor", "inline"]
+    first = _process(STOP, name, *again)
+    os.waitid(os.P_PID, first.pid, os.WSTOPPED | os.WNOWAIT)
+    bucket.put("more.jpg", picture(0))
+    monkeypatch.setattr(lock, "STALE", 1.0)
+    monkeypatch.setattr(lock, "is_dead", lambda text: False)  # as on another host, where nobody can look
+    time.sleep(2.5)
+    assert call(*again) == 0
+    whole = bucket.outputs()
+    first.send_signal(signal.SIGCONT)
+    assert first.wait() == 3
+    assert bucket.outputs() == whole
+
+
+def test_workers_of_a_run_that_lost_its_lock_write_nothing_more(bucket):
+    prefix = bucket.work_dir.partition(f"{WORK}/")[2]
+    store = open_store(bucket.work_dir)
+    with store.lock("lock"):
+        with store.create("x") as path:
+            path.write_text("ours")
+        worker = pickle.loads(pickle.dumps(store))
+        bucket.client.put_object(Bucket=WORK, Key=f"{prefix}/lock", Body=b"somebody else")
+        with pytest.raises(LockedError), worker.create("x") as path:
+            path.write_text("too late")
+        with pytest.raises(LockedError):
+            worker.remove("x")
+    assert bucket.outputs() == {"lock": b"somebody else", "x": b"ours"}
+
+
+@pytest.mark.parametrize("size", [10, s3_upload.PART + 10], ids=["whole", "in parts"])
+def test_what_another_process_has_put_meanwhile_is_not_replaced(bucket, monkeypatch, size):
+    store = open_store(bucket.work_dir)
+    looked = store._etag
+
+    def look_too_early(name: str) -> str | None:
+        etag = looked(name)
+        bucket.client.put_object(Bucket=WORK, Key=f"{bucket.work_dir.partition(f'{WORK}/')[2]}/{name}", Body=b"theirs")
+        return etag
+
+    with store.create("x") as path:
+        path.write_bytes(bytes(size))
+    assert store.fetch("x").stat().st_size == size
+    monkeypatch.setattr(store, "_etag", look_too_early)
+    for name in ("x", "y"):
+        with pytest.raises(LockedError), store.create(name) as path:
+            path.write_bytes(bytes(size))
+    assert bucket.outputs() == {"x": b"theirs", "y": b"theirs"}
 
 
 DIE = """

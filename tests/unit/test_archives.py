@@ -7,6 +7,7 @@ import os
 import random
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 
 from fastdup_ray import RunConfig
 from fastdup_ray.errors import BadImageError
-from fastdup_ray.inputs import archive, check_inputs, list_images, read
+from fastdup_ray.extract.extractor import read_once
+from fastdup_ray.inputs import archive, check_inputs, list_images, opened, read
+from fastdup_ray.inputs.video import HEAD
 from fastdup_ray.records import ImageRef
 from tests.conftest import cloudy, csv_rows, deadline, encode, run_inline, save_cloudy
 
@@ -235,6 +238,73 @@ def test_a_compressed_tar_that_unpacks_without_end_is_given_up(tmp_path, monkeyp
     assert read(good) == b"good"
     assert bomb.uri == str(path)
     assert reason(bomb)[0] == "TOO_LARGE"
+
+
+def tar_header(kind: bytes, size: int) -> bytes:
+    """The header of a tar's file that says any size."""
+    header = bytearray(tarfile.TarInfo("lie.jpg").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = (size % (1 << 96) | 1 << 95).to_bytes(12, "big")
+    header[156:157] = kind
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("size", [100 << 30, 1 << 63, 1 << 70, -1])
+def test_a_tar_that_says_impossible_sizes_is_bad_and_what_comes_before_is_good(tmp_path, kind, size):
+    whole = pack(tmp_path / "a.tar", {"good.jpg": b"good"}).read_bytes()
+    (tmp_path / "a.tar").write_bytes(whole[:1024] + tar_header(kind, size) + bytes(2048))
+    good, *bad = listed(tmp_path / "a.tar")
+    assert read(good) == b"good"
+    assert bad
+    for ref in bad:
+        assert ref.size < 1 << 63 and reason(ref)[0] in ("CORRUPT", "TOO_LARGE")
+
+
+def test_a_header_that_unpacks_to_gigabytes_is_not_read(tmp_path):
+    with gzip.open(tmp_path / "a.tgz", "wb", compresslevel=1) as packed:
+        packed.write(tar_header(tarfile.XHDTYPE, 100 << 20))
+        for _ in range(100):
+            packed.write(bytes(1 << 20))
+    tracemalloc.start()
+    (ref,) = listed(tmp_path / "a.tgz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert reason(ref)[0] == "CORRUPT"
+    assert peak < 20 << 20
+
+
+@pytest.mark.parametrize("fact", ["file_size", "compress_size", "header_offset"])
+@pytest.mark.parametrize("number", [1 << 40, (1 << 63) - 1, 1 << 63])
+def test_a_zip_that_says_impossible_sizes_is_bad(tmp_path, fact, number):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr("good.jpg", b"good")
+        packed.writestr("lie.jpg", b"lie")
+        setattr(packed.filelist[1], fact, number)
+    for ref in listed(tmp_path / "a.zip"):
+        if ref.uri.endswith("good.jpg"):
+            assert read(ref) == b"good"
+        else:
+            assert ref.size < 1 << 63 and reason(ref)[0] in ("CORRUPT", "TOO_LARGE")
+
+
+@pytest.mark.parametrize("kind", [".bmp", ".tar", ".tgz", ".zip"])
+def test_a_member_is_in_memory_once(tmp_path, kind):
+    data = random.Random(0).randbytes(20 << 20)
+    path = tmp_path / f"a{kind}"
+    if kind == ".bmp":
+        path.write_bytes(data)
+    else:
+        pack(path, {"a.bmp": data})
+    (ref,) = listed(path)
+    tracemalloc.start()
+    with opened(ref) as file:
+        file.read(HEAD)
+        assert read_once(file) == data
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.3 * len(data)
 
 
 def test_an_encrypted_zip_is_not_supported(tmp_path):

@@ -87,7 +87,7 @@ def test_actors_whose_nodes_go_as_they_start_are_no_error(member):
 def test_one_that_asks_alone_and_has_no_room_is_an_error_and_others_are_asked_for_later(member):
     no_room = ActorUnschedulableError("there is none")
     several = _Member(object(), object())
-    member.crew._members, member.crew._spec = [several], ExtractSpec("out", 1, None, 1, 1, {}, gpu=True)
+    member.crew._members, member.crew._spec = [several], ExtractSpec(None, 1, None, 1, 1, {}, gpu=True)
     assert list(member.crew._after_death(several, no_room)) == []
     alone = _Member(object(), object(), alone=True)
     member.crew._members = [alone]

@@ -383,7 +383,7 @@ def test_what_the_file_system_says_becomes_a_code(ref, error, code, monkeypatch)
     def refuse(*_args, **_keywords):
         raise error
 
-    monkeypatch.setattr(local, "open", refuse, raising=False)
+    monkeypatch.setattr(local, "open_regular", refuse)
     assert code_of(ref) == code
 
 

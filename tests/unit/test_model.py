@@ -18,6 +18,7 @@ from fastdup_ray.extract.decode import careful_pillow, decode
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, IMAGENET_MEAN, IMAGENET_STD, SIDE, Model, fingerprint
 from fastdup_ray.records import Box, Limits
+from fastdup_ray.storage import open_store
 from tests.checker import check
 from tests.conftest import PHOTOS, cloudy, csv_rows, encode, run_inline, save_cloudy
 
@@ -377,7 +378,7 @@ def test_a_worker_that_finds_another_model_or_none_says_so(damage, tmp_path):
     else:
         (tmp_path / "m.onnx").unlink()
     with pytest.raises(ConfigError, match=r"is another file on|cannot be read on"):
-        Extractor(ExtractSpec(str(tmp_path), 1, Limits(10**8), 60.0, 4096, facts, model_path=path))
+        Extractor(ExtractSpec(open_store(str(tmp_path)), 1, Limits(10**8), 60.0, 4096, facts, model_path=path))
 
 
 @pytest.mark.gpu

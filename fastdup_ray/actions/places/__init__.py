@@ -27,20 +27,28 @@ class Place(Protocol):
     def identity(self, name: str) -> Hashable:
         """The same for two names that mean one file, by whatever links; None where nothing is."""
 
+    def real(self, folder: str) -> str:
+        """The name of a folder without links, as they are now."""
+
     def describe(self, name: str) -> Known:
-        """By what a file is known again, as it is now."""
+        """By what a file is known again, as it is now. name: one without links on the way."""
 
     def known_as_copy(self, copy: str, known: Known) -> Known:
         """By what the copy of a file that was `known` is known again in the quarantine."""
 
     def check(self, name: str, known: Known) -> None:
-        """Sees that a file could be moved, and is the one that is `known`, to its last byte."""
+        """Sees that a file could be moved, and is the one that is `known`, to its last byte.
+
+        name: one without links on the way.
+        """
 
     def held(self, name: str, known: Known) -> AbstractContextManager[None]:
         """Sees that a file is the one that is `known`; while the context lasts, no other process can `move` it."""
 
-    def move(self, source: str, target: str, known: Known, within: str = "") -> None:
-        """Moves a file that is `known`; never over another one. within: a folder that no link leads out of.
+    def move(self, source: str, target: str, known: Known) -> None:
+        """Moves a file that is `known`; never over another one.
+
+        Names have no links on the way: a folder that has become one is not followed.
 
         At any moment the file stands whole under one of the names at least, and in the end under `target` alone. Where
         `target` has the same bytes already, an earlier call was interrupted, and `source` is taken away.

@@ -14,7 +14,8 @@ from fastdup_ray.errors import RefusedError
 
 Identity = tuple[int, ...]
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+"""How folders are opened: O_PATH takes those, too, that may be entered and not be listed."""
 
 
 def opened(name: str, *, follow_links: bool = False) -> BinaryIO:
@@ -34,32 +35,41 @@ def opened(name: str, *, follow_links: bool = False) -> BinaryIO:
 
 
 @contextmanager
-def fixed(name: str, within: str) -> Iterator[str]:
-    """Give a name of a file below the folder `within` that means the same file whatever happens to the folders.
+def fixed(name: str, *, make: bool = False) -> Iterator[str]:
+    """Give a name of a file that means the same place whatever happens meanwhile to the folders on its path.
 
-    Raises `RefusedError` where a symbolic link is on the way. Without `within` it is the name itself.
+    make: make those that are not there, on the disk: a file is safe in them only when they are.
+    Raises `RefusedError` where a symbolic link is on the way, `OSError` for all else.
     """
-    if not within:
-        yield name
-        return
-    *folders, last = os.path.relpath(name, within).split("/")
-    descriptor = os.open(within, _FOLDER)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(name)  # folder by folder a file gets even where its whole name is too long for anyone to use
+    *folders, last = name.lstrip("/").split("/")
+    descriptor = os.open("/", _FOLDER)
     try:
         for folder in folders:
-            descriptor = _enter(descriptor, folder)
+            inner = _enter(descriptor, folder, make=make)
+            os.close(descriptor)
+            descriptor = inner
         yield f"/proc/self/fd/{descriptor}/{last}" if os.path.isdir("/proc/self/fd") else name
     finally:
         os.close(descriptor)
 
 
-def _enter(descriptor: int, folder: str) -> int:
-    """A descriptor of a folder in an open one, which is closed where it succeeds."""
+def _enter(descriptor: int, folder: str, *, make: bool) -> int:
+    """A descriptor of a folder in an open one."""
     try:
-        inner = os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
-    except OSError as error:
-        raise RefusedError(f"{folder!r} on the way to it is a link, or gone ({error.strerror})") from None
-    os.close(descriptor)
-    return inner
+        return os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
+    except FileNotFoundError:
+        if not make:
+            raise
+    except NotADirectoryError:
+        if not stat.S_ISLNK(os.stat(folder, dir_fd=descriptor, follow_symlinks=False).st_mode):
+            raise
+        raise RefusedError(f"{folder!r} on the way to it has become a link: put the folder back") from None
+    with suppress(FileExistsError):
+        os.mkdir(folder, dir_fd=descriptor)
+        sync(f"/proc/self/fd/{descriptor}")
+    return _enter(descriptor, folder, make=False)
 
 
 def lock(file: BinaryIO, kind: int) -> None:
@@ -99,13 +109,16 @@ def is_at(file: BinaryIO, name: str) -> bool:
     return False
 
 
-def make_folders(folder: str) -> None:
-    """Makes a folder, and those that it is in, on the disk: a file is safe in them only when they are."""
-    if not os.path.isdir(folder):
-        make_folders(os.path.dirname(folder))
-        with suppress(FileExistsError):
-            os.mkdir(folder)
-        sync(os.path.dirname(folder))
+def is_same(file: BinaryIO, name: str) -> bool:
+    """Whether `name` is the file, which may have been renamed since it was opened."""
+    with suppress(OSError):
+        return os.path.samestat(os.lstat(name), os.fstat(file.fileno()))
+    return False
+
+
+def name_of(file: BinaryIO) -> str:
+    """A name of an open file that means it whatever stands under its own meanwhile."""
+    return f"/proc/self/fd/{file.fileno()}" if os.path.isdir("/proc/self/fd") else file.name
 
 
 def sync(folder: str) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from fastdup_ray.actions.places.file import Identity, check, fixed, identity_of, is_at, lock, make_folders, opened, sync
+from fastdup_ray.actions.places.file import Identity, check, fixed, identity_of, is_at, lock, opened, sync
 from fastdup_ray.actions.places.known import Known, Link
 from fastdup_ray.actions.places.renaming import copy, is_finished, take_away, to_new_name
 from fastdup_ray.errors import RefusedError, WorkDirError
@@ -37,8 +37,11 @@ class LocalPlace:
             return status.st_dev, status.st_ino
         return None
 
+    def real(self, folder: str) -> str:
+        return os.path.realpath(folder)
+
     def describe(self, name: str) -> Known:
-        with opened(name) as file:
+        with _looked_at(), fixed(name) as fixed_name, opened(fixed_name) as file:
             size = os.fstat(file.fileno()).st_size
             return Known(size, check(file, Known(size)))
 
@@ -46,10 +49,10 @@ class LocalPlace:
         return known
 
     def check(self, name: str, known: Known) -> None:
-        with opened(name) as file:
+        with _looked_at(), fixed(name) as fixed_name, opened(fixed_name) as file:
             check(file, known)
-        if not os.access(os.path.dirname(name), os.W_OK | os.X_OK):
-            raise RefusedError("it cannot be moved: its folder cannot be written")
+            if not os.access(os.path.dirname(fixed_name), os.W_OK | os.X_OK):
+                raise RefusedError("it cannot be moved: its folder cannot be written")
 
     @contextmanager
     def held(self, name: str, known: Known) -> Iterator[None]:
@@ -62,22 +65,21 @@ class LocalPlace:
                 self._checked[name] = identity, known
             yield
 
-    def move(self, source: str, target: str, known: Known, within: str = "") -> None:
-        with fixed(source, within) as source, opened(source) as file:
+    def move(self, source: str, target: str, known: Known) -> None:
+        with _looked_at(), fixed(source) as at, opened(at) as file:
             lock(file, fcntl.LOCK_EX)
             digest = check(file, known)
-            if not is_at(file, source):
+            if not is_at(file, at):
                 raise RefusedError("another file took its name while it was checked")
-            with _told(target):
-                make_folders(os.path.dirname(target))
+            with _told(target), fixed(target, make=True) as to:
                 try:
-                    to_new_name(file, source, target, digest)
+                    to_new_name(file, at, to, digest)
                 except FileExistsError:
-                    if not is_finished(file, source, target, digest):
+                    if not is_finished(file, at, to, digest):
                         raise
-                    take_away(file, source)
-                for folder in {os.path.dirname(name) for name in (target, source)}:
-                    sync(folder)
+                    take_away(file, at)
+                for name in (to, at):
+                    sync(os.path.dirname(name))
 
     def link(self, source: str, target: str, kind: Link) -> None:
         with _told(target):
@@ -102,6 +104,17 @@ class LocalPlace:
         for path, _, _ in os.walk(folder, topdown=False):
             with suppress(OSError):
                 os.rmdir(path)
+
+
+@contextmanager
+def _looked_at() -> Iterator[None]:
+    """What the folders on the way to a file say, as the reason why it stays."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise RefusedError("it is gone") from None
+    except OSError as error:
+        raise RefusedError(f"it cannot be reached: {error.strerror}") from None
 
 
 @contextmanager

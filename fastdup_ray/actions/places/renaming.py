@@ -8,7 +8,7 @@ import shutil
 from contextlib import suppress
 from typing import BinaryIO
 
-from fastdup_ray.actions.places.file import is_at, opened, sync
+from fastdup_ray.actions.places.file import is_at, is_same, name_of, opened, sync
 from fastdup_ray.errors import RefusedError
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
@@ -27,6 +27,10 @@ def to_new_name(file: BinaryIO, source: str, target: str, digest: str) -> None:
         if error.errno != errno.EXDEV:
             raise
         _copy_and_remove(file, source, target, digest)
+    else:
+        if not is_same(file, target):
+            _rename_new(target, source)
+            raise RefusedError("another file took its name while it was moved")
 
 
 def _rename_new(source: str, target: str) -> None:
@@ -62,22 +66,26 @@ def _copy_and_remove(file: BinaryIO, source: str, target: str, digest: str) -> N
 
 def copy(file: BinaryIO, source: str, target: str, digest: str) -> None:
     """A copy, read again from the disk before it gets its name; `FileExistsError` where `target` exists."""
-    folder = os.path.dirname(target)
-    # Always the same name: what a killed call left is written over by the next.
-    temporary = os.path.join(folder, f".fastdup-{hashlib.sha256(os.fsencode(target)).hexdigest()[:16]}.part")
+    folder, last = os.path.split(target)
+    # Always the same name: what a killed call left goes when the next comes.
+    temporary = os.path.join(folder, f".fastdup-{hashlib.sha256(os.fsencode(last)).hexdigest()[:16]}.part")
+    with suppress(FileNotFoundError):
+        os.unlink(temporary)
     try:
-        file.seek(0)
-        with open(temporary, "wb") as made:
+        with open(temporary, "x+b", opener=_private) as made:  # never through a link that somebody put there
+            file.seek(0)
             shutil.copyfileobj(file, made, 1 << 20)
             made.flush()
             os.fsync(made.fileno())
-        _copy_status(source, temporary)
-        with open(temporary, "rb") as made:
+            _copy_status(file, made)
             if hasattr(os, "posix_fadvise"):  # what is read now is what the disk has
                 os.posix_fadvise(made.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            made.seek(0)
             if hashlib.file_digest(made, "sha256").hexdigest() != digest:
                 raise RefusedError("its copy came out different; the disk may be failing")
-        _rename_new(temporary, target)
+            _rename_new(temporary, target)
+            if not is_same(made, target):
+                raise RefusedError(f"another file took the name of its copy, and stands in its place as {last!r}")
         sync(folder)
     except BaseException:
         with suppress(OSError):
@@ -85,11 +93,15 @@ def copy(file: BinaryIO, source: str, target: str, digest: str) -> None:
         raise
 
 
-def _copy_status(source: str, made: str) -> None:
-    status = os.stat(source)
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
+
+
+def _copy_status(file: BinaryIO, made: BinaryIO) -> None:
+    status = os.fstat(file.fileno())
     with suppress(OSError):  # only root may give files away, and not every disk has owners
-        os.chown(made, status.st_uid, status.st_gid)
-    shutil.copystat(source, made)
+        os.fchown(made.fileno(), status.st_uid, status.st_gid)
+    shutil.copystat(name_of(file), name_of(made))
 
 
 def is_finished(file: BinaryIO, source: str, target: str, digest: str) -> bool:

@@ -49,6 +49,10 @@ class S3Place:
     def identity(self, name: str) -> str:
         return name
 
+    def real(self, folder: str) -> str:
+        """A bucket has no links."""
+        return folder
+
     def describe(self, name: str) -> Known:
         ref = _checked(name, Known())
         return Known(ref.size, etag=ref.mtime_or_etag)
@@ -68,8 +72,7 @@ class S3Place:
         _checked(name, known)
         yield
 
-    def move(self, source: str, target: str, known: Known, within: str = "") -> None:
-        """within: a bucket has no links."""
+    def move(self, source: str, target: str, known: Known) -> None:
         ref = _checked(source, known)
         _copy(ref, target, known)
         _take_away(ref)

@@ -29,17 +29,17 @@ from fastdup_ray.neighbors.partitioned.files import (
 )
 from fastdup_ray.neighbors.partitioned.plan import Plan, plan_of
 from fastdup_ray.neighbors.stored import StoredNeighbors
-from fastdup_ray.storage import Store, open_store
+from fastdup_ray.storage import Store
 
 
 def search_partitioned(
-    executor: Executor, location: str, config: RunConfig, features: str, n: int, d: int
+    executor: Executor, store: Store, config: RunConfig, features: str, n: int, d: int
 ) -> StoredNeighbors:
     """The neighbours of all n rows of the features file, which stand in the work_dir then, as does faiss.index."""
-    digest = executor.call("index", digest_of, location, features)
+    digest = executor.call("index", digest_of, store, features)
     plan = plan_of(config, n, d, features, digest)
-    indexed = executor.call("index", stages.write_index, location, plan)
-    found = search(executor, open_store(location), plan)
+    indexed = executor.call("index", stages.write_index, store, plan)
+    found = search(executor, store, plan)
     summary = found.summary | {"faiss_index": indexed}
     if unused := list(check_parameters(config.faiss_param)):
         summary["unused_parameters"] = unused
@@ -54,7 +54,7 @@ def search(executor: Executor, store: Store, plan: Plan) -> StoredNeighbors:
     search.search(cells)
     search.merge(cells)
     true = search.true_nearest()
-    neighbors = executor.call("index", stages.gather, store.location, plan, true, search.summary(cells))
+    neighbors = executor.call("index", stages.gather, store, plan, true, search.summary(cells))
     store.remove(layout.PARTITIONS)
     return neighbors
 
@@ -149,7 +149,7 @@ class _Search:
         }
 
     def _each(self, step: Callable[..., Any], items: Iterable[tuple], memory: int) -> Iterator[Any]:
-        work = [(self._store.location, self.plan, *item) for item in items]
+        work = [(self._store, self.plan, *item) for item in items]
         return self._executor.map(step, work, memory)
 
     def _map(self, step: Callable[..., Any], items: Iterable[tuple], memory: int) -> list[Any]:

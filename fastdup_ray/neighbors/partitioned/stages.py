@@ -36,7 +36,7 @@ from fastdup_ray.neighbors.partitioned.plan import Plan
 from fastdup_ray.neighbors.partitioned.within import LOOK_ALIKES, STRANGERS, nearest_within
 from fastdup_ray.neighbors.search import BLOCK, SAMPLE, SPARE, closest
 from fastdup_ray.neighbors.stored import StoredNeighbors, new_neighbors
-from fastdup_ray.storage import Store, open_store
+from fastdup_ray.storage import Store
 
 SAMPLE_ROWS_PER_CELL = 256
 MOST_SAMPLE_ROWS = 100_000
@@ -52,9 +52,9 @@ READERS = 16
 # Rows into cells
 
 
-def learn_centres(location: str, plan: Plan, cell: Cell, threads: int) -> None:
+def learn_centres(store: Store, plan: Plan, cell: Cell, threads: int) -> None:
     """Centres for a cell that has too many rows, and how far from the nearest another may be that a row is put to."""
-    store, count = open_store(location), plan.cells_of(cell.rows)
+    count = plan.cells_of(cell.rows)
     size = min(cell.rows, MOST_SAMPLE_ROWS, SAMPLE_ROWS_PER_CELL * count)
     sample = _rows_at(store, plan, cell, _drawn(cell.rows, size))
     others = np.arange(len(sample)) % NOT_LEARNT == 0  # to what was learnt from a centre is nearer than to others
@@ -64,9 +64,8 @@ def learn_centres(location: str, plan: Plan, cell: Cell, threads: int) -> None:
         np.savez(file, centres=centres, margin=margin)
 
 
-def divide_piece(location: str, plan: Plan, cell: Cell, number: int, threads: int) -> None:
+def divide_piece(store: Store, plan: Plan, cell: Cell, number: int, threads: int) -> None:
     """Puts each row of a piece into the cells of its nearest centres: the more of them, the less they differ."""
-    store = open_store(location)
     rows, numbers = read_cell(store, plan, Cell(cell.name, cell.pieces[number : number + 1]))
     with np.load(store.fetch(centres_name(plan, cell.name))) as learnt:
         centres, margin = learnt["centres"], float(learnt["margin"])
@@ -97,9 +96,8 @@ def _rows_at(store: Store, plan: Plan, cell: Cell, places: np.ndarray) -> np.nda
 # Search and merge
 
 
-def search_cell(location: str, plan: Plan, cell: Cell, threads: int) -> None:
+def search_cell(store: Store, plan: Plan, cell: Cell, threads: int) -> None:
     """The nearest of each row of a cell among the others of it."""
-    store = open_store(location)
     rows, numbers = read_cell(store, plan, cell)
     least = STRANGERS if cell.name == ROOT else LOOK_ALIKES
     within = nearest_within(rows, min(plan.k, len(rows) - 1), plan.metric, threads, least)
@@ -115,9 +113,9 @@ def search_cell(location: str, plan: Plan, cell: Cell, threads: int) -> None:
     write_found(store, plan, cell.name, found)
 
 
-def merge_block(location: str, plan: Plan, cells: Sequence[str], block: int, threads: int) -> None:
+def merge_block(store: Store, plan: Plan, cells: Sequence[str], block: int, threads: int) -> None:
     """The nearest of each row of a block of the features, of what was found in all cells."""
-    store, start = open_store(location), block * plan.block
+    start = block * plan.block
     found = np.concatenate([read_found(store, plan, cell, block) for cell in cells])
     found = found[np.argsort(found["row"], kind="stable")]
     rows = found["row"] - start
@@ -147,14 +145,14 @@ def sampled(plan: Plan) -> np.ndarray:
     return _drawn(plan.n, min(plan.n, SAMPLE))
 
 
-def read_sample(location: str, plan: Plan, threads: int) -> np.ndarray:
+def read_sample(store: Store, plan: Plan, threads: int) -> np.ndarray:
     """Those rows, (s, d) float32."""
-    return _rows_at(open_store(location), plan, root(plan), sampled(plan))
+    return _rows_at(store, plan, root(plan), sampled(plan))
 
 
-def true_nearest(location: str, plan: Plan, sample: np.ndarray, number: int, threads: int) -> np.ndarray:
+def true_nearest(store: Store, plan: Plan, sample: np.ndarray, number: int, threads: int) -> np.ndarray:
     """(s, k) float64: the exact values of the sample's nearest among a block of the features, NaN for none."""
-    rows, numbers = read_cell(open_store(location), plan, Cell("", root(plan).pieces[number : number + 1]))
+    rows, numbers = read_cell(store, plan, Cell("", root(plan).pieces[number : number + 1]))
     asked = sampled(plan)
 
     def nearest(part: slice) -> np.ndarray:
@@ -179,9 +177,8 @@ def kth_nearest(plan: Plan, known: np.ndarray, more: np.ndarray) -> np.ndarray:
     return np.take_along_axis(values, order, 1)
 
 
-def gather(location: str, plan: Plan, true: np.ndarray, summary: dict) -> StoredNeighbors:
+def gather(store: Store, plan: Plan, true: np.ndarray, summary: dict) -> StoredNeighbors:
     """All that was merged, as the neighbours that the outputs are made of. true: `kth_nearest` of all blocks."""
-    store = open_store(location)
     sample, start = sampled(plan), 0
     found = np.empty((len(sample), plan.k))
     with new_neighbors(store, plan.n, plan.k, plan.metric) as neighbors:
@@ -204,12 +201,11 @@ def _recalls(true: np.ndarray, found: np.ndarray, metric: str) -> dict[str, floa
     return {name: round(float(hit.mean()), 6) if hit.size else 1.0 for name, hit in hits.items()}
 
 
-def write_index(location: str, plan: Plan) -> bool:
+def write_index(store: Store, plan: Plan) -> bool:
     """Puts faiss.index, exact, where a process of this node could load it; whether it did. Takes little memory itself.
 
     Who has more images than that scores new ones by another index of them.
     """
-    store = open_store(location)
     if 4 * plan.d * plan.n > USABLE * free_memory():
         store.remove(layout.FAISS_INDEX)
         return False
