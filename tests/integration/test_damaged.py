@@ -23,7 +23,7 @@ from fastdup_ray.report.galleries import (
     create_duplicates_gallery,
     create_outliers_gallery,
 )
-from fastdup_ray.sealed import read_json, write_json
+from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import open_store
 from tests.conftest import cloudy, encode, run_inline
 from tests.integration.helpers import call
@@ -46,14 +46,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def damaged(path: Path, damage: Damage) -> Iterator[None]:
-    whole = path.read_bytes()
+def damaged(work_dir: Path, name: str, damage: Damage) -> Iterator[None]:
+    path = work_dir / name
+    whole = {file: file.read_bytes() for file in {path, work_dir / layout.SUMMARY}}
     damage(path)
     try:
         yield
     finally:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        path.write_bytes(whole)
+        for file, content in whole.items():
+            file.write_bytes(content)
 
 
 # Who reads what
@@ -128,7 +130,7 @@ def check_all(
 ) -> None:
     """Each reader of a file, or each of `readers`, ends with 1 and one line."""
     wrong = []
-    with damaged(finished / "out" / name, damage):
+    with damaged(finished / "out", name, damage):
         for reader in readers or READ_BY[name]:
             code = READERS[reader](finished)
             lines = capsys.readouterr().err.splitlines()
@@ -142,6 +144,19 @@ def test_what_is_whole_is_read_by_all(finished, capsys):
 
 
 # Any file
+
+
+def forged(damage: Damage) -> Damage:
+    """The same by somebody who writes the digest of what he made into the summary."""
+
+    def act(path: Path) -> None:
+        damage(path)
+        store = open_store(path.parent)
+        summary = read_json(store, layout.SUMMARY)
+        summary["sha256"] |= {path.name: file_sha256(path)}
+        write_json(store, layout.SUMMARY, summary)
+
+    return act
 
 
 def make_folder(path: Path) -> None:
@@ -186,7 +201,10 @@ OTHER_JSON = {
 @pytest.mark.parametrize("text", OTHER_JSON.values(), ids=OTHER_JSON)
 @pytest.mark.parametrize("name", [layout.SUMMARY, layout.CONFIG])
 def test_other_json_is_told_in_one_line(finished, capsys, name, text):
-    check_all(finished, name, lambda path: path.write_bytes(text), capsys)
+    def damage(path: Path) -> None:
+        path.write_bytes(text)
+
+    check_all(finished, name, damage if name == layout.SUMMARY else forged(damage), capsys)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +222,7 @@ def test_a_config_that_no_run_can_have_is_told_in_one_line(finished, capsys, val
     def change(path: Path) -> None:
         path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
-    check_all(finished, layout.CONFIG, change, capsys)
+    check_all(finished, layout.CONFIG, forged(change), capsys)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +256,7 @@ def test_a_sealed_summary_with_values_that_no_run_writes_is_told_in_one_line(fin
 
 
 def change_table(change: Callable[[pa.Table], pa.Table]) -> Damage:
-    return lambda path: pq.write_table(change(pq.read_table(path)), path)
+    return forged(lambda path: pq.write_table(change(pq.read_table(path)), path))
 
 
 def with_column(name: str, value: Any, table: pa.Table) -> pa.Table:
@@ -253,6 +271,7 @@ OTHER_TABLES: dict[str, Callable[[str], Callable[[pa.Table], pa.Table]]] = {
     "a column twice": lambda name: lambda table: table.append_column(name, table[name]),
     "a column of lists": lambda name: partial(with_column, name, [1]),
     "a column of bytes": lambda name: partial(with_column, name, b"\xff"),
+    "a column of booleans": lambda name: partial(with_column, name, True),
     "a column of nulls": lambda name: partial(with_column, name, None),
 }
 
@@ -271,7 +290,7 @@ def test_a_table_with_other_rows_is_told_in_one_line(finished, capsys, name, cha
 
 def edit(change: Callable[[list[bytes]], list[bytes]]) -> Damage:
     """Change the lines of a CSV."""
-    return lambda path: path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
+    return forged(lambda path: path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True)))))
 
 
 def last_cell(text: bytes) -> Damage:
@@ -304,7 +323,7 @@ def test_features_that_are_no_numbers_are_told_in_one_line(finished, capsys):
     def spoil(path: Path) -> None:
         np.full(path.stat().st_size // 4, np.nan, "<f4").tofile(path)
 
-    check_all(finished, layout.FEATURES, spoil, capsys, ["gallery", "evaluate"])
+    check_all(finished, layout.FEATURES, forged(spoil), capsys, ["gallery", "evaluate"])
 
 
 # Runs
@@ -332,6 +351,6 @@ def test_a_run_makes_again_what_is_damaged(finished, name, text):
 
 @pytest.mark.parametrize("name", [layout.FEATURES_CSV, layout.FAISS_INDEX, layout.SUMMARY])
 def test_a_scoring_against_what_is_damaged_is_refused_in_one_line(finished, capsys, name):
-    with damaged(finished / "out" / name, ANY["random bytes"]):
+    with damaged(finished / "out", name, ANY["random bytes"]):
         assert call("run", finished / "photos", "--work-dir", finished / "out", "--run-mode", "3", *RUN[:2]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
