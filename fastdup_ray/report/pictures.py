@@ -93,7 +93,7 @@ class Pictures:
         """
         side = next((side for side, size in SIDES.items() if size * len(self._wanted) <= room), min(SIDES))
         made: dict[int, Thumbnail] = {}
-        with Album(self._names, None, max_pixels, side) as album:
+        with Album(self._names, self._facts, max_pixels, side) as album:
             album.ask(self._wanted)
             for row in self._wanted:
                 thumbnail = album[row].thumbnail

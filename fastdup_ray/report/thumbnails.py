@@ -57,6 +57,7 @@ class Thumbnail:
 
 
 NO_THUMBNAIL = Thumbnail("", problem="left out of this page")
+CHANGED = Thumbnail("", problem="changed since the run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class Album:
     """Pictures by their index, each decoded once, by threads that run ahead of the reader.
 
     names: (n,) raw bytes. images: the table of images.parquet, whose facts then go before those of the files as they
-    are now; without it a file has to be there to be told of.
+    are now, and a file with another digest is not shown; without it a file has to be there to be told of.
     """
 
     def __init__(
@@ -168,8 +169,10 @@ class Album:
 
     def __getitem__(self, index: int) -> Picture:
         self.ask([index])
-        thumbnail = self._thumbnails[index].result()
-        return Picture(self._name(index), thumbnail, self._facts(index) or thumbnail.facts)
+        thumbnail, known = self._thumbnails[index].result(), self._facts(index)
+        if known and known.sha256 and thumbnail.facts and thumbnail.facts.sha256 not in (None, known.sha256):
+            thumbnail = CHANGED
+        return Picture(self._name(index), thumbnail, known or thumbnail.facts)
 
     def _name(self, index: int) -> str:
         return fsdecode(self._names[index].as_py())

@@ -123,3 +123,15 @@ def test_a_bucket_has_its_pages_from_its_own_pictures(bucket, capsys):
     assert {*PAGES} <= set(made)
     text = made["report/index.html"].decode()
     assert text.count("data:image/webp") > 20 and "s3://" in text and "no thumbnail on this page" not in text
+
+
+def test_an_image_that_was_replaced_after_the_run_is_not_shown(tmp_path):
+    path = save_cloudy(tmp_path / "photos", 3)[0]
+    run_inline(tmp_path / "photos", tmp_path / "out", threshold=0.0)
+    before, data = os.stat(path), Path(path).read_bytes()
+    Path(path).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    make_pages(tmp_path / "out")
+    pictures = data_of(tmp_path / "out/report/index.html")["pictures"]
+    problems = dict(zip(pictures["base"], pictures["problem"], strict=True))
+    assert problems.pop(Path(path).name) == "changed since the run" and set(problems.values()) == {""}
