@@ -2,6 +2,7 @@
 
 import json
 import sys
+import traceback
 from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
@@ -18,6 +19,7 @@ from fastdup_ray.export import FORMATS, export
 from fastdup_ray.interruption import EXIT_CODE, end_on_signals
 from fastdup_ray.outputs.named_output import NamedOutput
 from fastdup_ray.process import prepare_process
+from fastdup_ray.redaction import redact
 from fastdup_ray.report.again import make_pages
 from fastdup_ray.telling import log_as_asked, say
 from fastdup_ray.version import __version__
@@ -208,16 +210,20 @@ def main(arguments: list[str] | None = None) -> None:
             finally:
                 sys.stdout.flush()
     except click.ClickException as error:
+        error.message = redact(error.message)
         error.show()
         sys.exit(2)
     except FastdupError as error:
         say(f"{PROGRAM}: {error}", sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        say(f"{PROGRAM}: {error}", sys.stderr)
+        say(f"{PROGRAM}: {redact(str(error))}", sys.stderr)
         sys.exit(FastdupError.exit_code)
     except click.Abort:
         sys.exit(EXIT_CODE)
+    except Exception:  # a fault of ours; libraries quote the addresses that they were given
+        print(redact(traceback.format_exc()), file=sys.stderr, end="")
+        sys.exit(FastdupError.exit_code)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from fastdup_ray.errors import ConfigError
 from fastdup_ray.names import is_utf8, to_utf8
 from fastdup_ray.paths import path_text
 from fastdup_ray.records import MIN_SIDE, Box, Limits
-from fastdup_ray.s3 import Access, absolute, is_s3, split
+from fastdup_ray.s3 import Access, absolute, is_s3, refuse_secrets
 
 RunMode = Annotated[int, Field(ge=0, le=4)]
 NNMODELS = ("brute_force", "ball_tree", "lsh")
@@ -389,4 +389,4 @@ def _refuse_other_schemes(config: RunConfig) -> None:
         if "://" in location and not is_s3(location):
             raise ConfigError(f"{location!r}: of URIs, s3://bucket/prefix is known.")
         if is_s3(location):
-            split(location)
+            refuse_secrets(location)

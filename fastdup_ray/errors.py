@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from fastdup_ray.redaction import redact
+
 
 class ErrorCode(StrEnum):
     """Why one picture is bad. These words stand in features.bad.csv and manifest.parquet."""
@@ -34,7 +36,7 @@ class BadImageError(Exception):
         super().__init__(code, message, size)
         self.code, self.size = code, size
         # Decoders quote what they found: it may be anything, and of any length.
-        printable = "".join(letter if letter.isprintable() else " " for letter in message)
+        printable = "".join(letter if letter.isprintable() else " " for letter in redact(message))
         self.message = " ".join(printable.split())[:LONGEST_MESSAGE] or code.value
 
 
@@ -42,6 +44,9 @@ class FastdupError(Exception):
     """Base of every error that a user can meet; its text is one line that says what to do."""
 
     exit_code = 1
+
+    def __init__(self, message: str = ""):
+        super().__init__(redact(message))
 
 
 class ConfigError(FastdupError):

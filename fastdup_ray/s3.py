@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, InputError
 from fastdup_ray.names import from_utf8, to_utf8
+from fastdup_ray.redaction import redact
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -70,9 +71,21 @@ def is_s3(location: str) -> bool:
 def split(uri: str) -> tuple[str, str]:
     """Bucket and key; the key stands in a URI as it is, without any escapes. `ConfigError` where there is no bucket."""
     bucket, _, key = uri.removeprefix(SCHEME).partition("/")
+    if "@" in bucket:
+        raise ConfigError(f"{uri!r} has credentials in it, {_ELSEWHERE}")
     if not bucket:
         raise ConfigError(f"{uri!r} names no bucket; write s3://bucket/prefix.")
     return bucket, to_utf8(key)
+
+
+_ELSEWHERE = "which would stand in every output: name s3://bucket/prefix, and set AWS_PROFILE or AWS_ACCESS_KEY_ID."
+
+
+def refuse_secrets(location: str) -> None:
+    """Raise `ConfigError` where an s3:// URI that the user named carries credentials or a signature."""
+    split(location)
+    if redact(location) != location:
+        raise ConfigError(f"{location!r} is a signed URL, {_ELSEWHERE}")
 
 
 def absolute(location: str) -> str:
@@ -137,9 +150,12 @@ def _new_client(access: Access, *, tries: int, **timeouts: int) -> Any:
     }
     if access.anonymous:
         options["signature_version"] = UNSIGNED
-    made = session.client("s3", config=Config(**options))
-    if not _is_amazon(made):  # servers of one's own seldom have a host name for each bucket
-        made = session.client("s3", config=Config(**options, s3={"addressing_style": "path"}))
+    try:
+        made = session.client("s3", config=Config(**options))
+        if not _is_amazon(made):  # servers of one's own seldom have a host name for each bucket
+            made = session.client("s3", config=Config(**options, s3={"addressing_style": "path"}))
+    except ValueError:  # it quotes the address, which may have a password and need not look like a URL
+        raise ConfigError("AWS_ENDPOINT_URL is not a URL: write one such as http://host:9000.") from None
     return made
 
 
@@ -257,6 +273,6 @@ def told(error: Exception) -> str:
     """An error of boto3 in a few words."""
     code = code_of(error)
     if not code:
-        return str(error).split("?")[0].replace('"', "").rstrip(".")
+        return redact(str(error).split("?")[0].replace('"', "").rstrip("."))
     message = error.response["Error"].get("Message", "").rstrip(".")  # type: ignore[attr-defined]
-    return f"{code}: {message}" if message and message != code else code
+    return redact(f"{code}: {message}") if message and message != code else code

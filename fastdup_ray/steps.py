@@ -44,6 +44,7 @@ from fastdup_ray.neighbors.stored import StoredNeighbors, store_neighbors
 from fastdup_ray.outputs.changes import write_changes
 from fastdup_ray.outputs.images import Images, map_images
 from fastdup_ray.outputs.results import write_results
+from fastdup_ray.redaction import redact
 from fastdup_ray.report.page import write_report
 from fastdup_ray.sealed import check_digest, file_sha256, write_json
 from fastdup_ray.storage import Store
@@ -265,7 +266,7 @@ def write_config(store: Store, config: RunConfig, files: PictureSet = INDEXED) -
 def _printable(value: Any) -> Any:
     if isinstance(value, list):
         return [_printable(item) for item in value]
-    return printable(value) if isinstance(value, str) else value
+    return redact(printable(value)) if isinstance(value, str) else value
 
 
 def write_summary(store: Store, summary: dict[str, Any], files: PictureSet = INDEXED) -> dict[str, Any]:

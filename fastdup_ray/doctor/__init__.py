@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from fastdup_ray.redaction import redact
+
 
 class State(StrEnum):
     """ok; note: a run does without it, or may meet it; broken: a run needs it."""
@@ -24,6 +26,9 @@ class Finding:
     name: str
     state: State
     text: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", redact(self.text))
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ def check_s3(place: str) -> Finding:
         return Finding("s3", State.BROKEN, str(error))
     try:
         s3.brief_client(SECONDS).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+    except FastdupError as error:
+        return Finding("s3", State.BROKEN, str(error))
     except (ClientError, BotoCoreError) as error:
         return Finding("s3", State.BROKEN, f"{place} cannot be listed: {s3.told(error)}")
     return Finding("s3", State.OK, f"{place} can be listed")

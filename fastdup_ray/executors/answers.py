@@ -7,6 +7,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, NodeDiedError, RayError, RayTaskError
 
 from fastdup_ray.errors import FastdupError, RayEndedError, WorkerError
+from fastdup_ray.redaction import redact
 
 _NEEDED = ("gcs_server", "raylet")
 """Processes of a Ray without which nothing is done; Ray itself waits for them, or ends this process after a minute."""
@@ -76,4 +77,5 @@ def cause(error: RayTaskError) -> BaseException:
 
 
 def last_line(error: Exception) -> str:
-    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+    lines = (line.strip() for line in reversed(redact(str(error)).splitlines()))
+    return next(filter(None, lines), type(error).__name__)

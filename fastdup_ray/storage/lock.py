@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from fastdup_ray.errors import LockedError
+from fastdup_ray.redaction import redact
 from fastdup_ray.storage.owner import describe_owner, is_dead, owner
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def _beat(handle: LockHandle, end: threading.Event, location: str) -> None:
             if not handle.renew():
                 return
         except Exception as error:
-            log.warning("The lock of %s could not be renewed (%s); trying again.", location, error)
+            log.warning("The lock of %s could not be renewed (%s); trying again.", location, redact(str(error)))
 
 
 def record_of(token: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class S3Store:
     """See `fastdup_ray.storage.Store`."""
 
     def __init__(self, location: str):
+        s3.refuse_secrets(location)
         self._bucket, self._prefix = s3.folder_of(location)
         self.location = s3.uri_of(self._bucket, self._prefix.rstrip("/")).rstrip("/")
         self._locks = Locks()

@@ -882,3 +882,17 @@ def test_the_scheduled_job_ends_with_a_code_and_a_json_line_for_each_step(bucket
 def test_a_uri_without_a_bucket_is_refused(place):
     with pytest.raises(ConfigError, match="names no bucket"):
         RunConfig.of(input_dir=place)
+
+
+def test_a_password_in_the_address_of_the_server_stands_nowhere(bucket: Bucket, tmp_path, monkeypatch, capfd):
+    bucket.put("a.png", encode(cloudy(1), "PNG"))
+    bucket.put("b.png", b"no image")
+    host = bucket.server.url.removeprefix("http://")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://user:hunter2@{host}")
+    forget_s3()
+    options = ("--executor", "inline", "--verbose", "--work-dir", tmp_path / "out")
+    assert call("run", bucket.pictures, *options) == 0
+    assert call("run", bucket.pictures + "/nothing", *options) == 1
+    told = capfd.readouterr()
+    assert "hunter2" not in told.out + told.err
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
