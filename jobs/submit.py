@@ -44,12 +44,13 @@ def jobs_client(address: str | None) -> Any:
     """Ray's client, which is told of the token; raises `SubmitError`."""
     if any(os.environ.get(name) for name in TOKENS):
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray looks at it as it is imported
-    from ray.exceptions import AuthenticationError
+    from ray import exceptions
     from ray.job_submission import JobSubmissionClient
 
+    refused = getattr(exceptions, "AuthenticationError", ())  # Ray before 2.52 has no tokens
     try:
         return JobSubmissionClient(address)
-    except AuthenticationError:
+    except refused:
         raise SubmitError(
             "The cluster refuses the token: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, to the cluster's."
         ) from None

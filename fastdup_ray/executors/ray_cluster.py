@@ -9,7 +9,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -99,9 +98,24 @@ def running_cluster() -> str | None:
         if "://" not in named and not _answers(named):
             raise WorkerError(f"No Ray answers at RAY_ADDRESS={named}: start it, or unset RAY_ADDRESS.")
         return named
-    started = Path(get_ray_address_file(None))
-    address = started.read_text(encoding="utf-8").strip() if started.exists() else ""
+    address = _started_here()
     return address if address and _answers(address) else None
+
+
+def _started_here() -> str:
+    """The address that `ray start` has left on this machine; empty where there is none, or none to be trusted.
+
+    Ray keeps it where everybody may write, and whose cluster a run joins can run code in its name.
+    """
+    path = get_ray_address_file(None)
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as file:
+            if os.fstat(file.fileno()).st_uid in (0, os.geteuid()):
+                return file.read().strip()
+    except (OSError, ValueError):
+        return ""
+    log.warning("The Ray that %s names is another user's; to use it, set RAY_ADDRESS.", path)
+    return ""
 
 
 def _answers(address: str) -> bool:

@@ -1,0 +1,120 @@
+"""The environment of a Ray of our own, and whose Ray a run joins unasked."""
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fastdup_ray.errors import WorkerError
+from fastdup_ray.executors.own_ray import LONGEST_FOLDER, cluster_environment, own_environment
+from fastdup_ray.executors.ray_cluster import running_cluster
+
+NAMES = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_TMPDIR", "TMPDIR")
+
+
+@pytest.fixture(autouse=True)
+def unset(monkeypatch, tmp_path) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def test_each_ray_has_a_token_of_its_own_and_all_is_put_back():
+    tokens, before = set(), dict(os.environ)
+    for _ in range(2):
+        with own_environment():
+            assert os.environ["RAY_AUTH_MODE"] == "token"
+            tokens.add(os.environ["RAY_AUTH_TOKEN"])
+        assert dict(os.environ) == before
+    assert len(tokens) == 2 and min(map(len, tokens)) >= 32
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "token"),
+    [
+        ("RAY_AUTH_MODE", "disabled", None),
+        ("RAY_AUTH_TOKEN", "of the user", "of the user"),
+        ("RAY_AUTH_TOKEN_PATH", "/of/the/user", None),
+    ],
+)
+def test_what_the_user_has_chosen_is_kept(monkeypatch, name, value, token):
+    monkeypatch.setenv(name, value)
+    with own_environment():
+        assert (os.environ[name], os.environ.get("RAY_AUTH_TOKEN")) == (value, token)
+    assert os.environ[name] == value
+
+
+def test_its_files_are_in_a_folder_of_this_user_alone_and_go():
+    with own_environment():
+        folder = Path(os.environ["RAY_TMPDIR"])
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not folder.exists()
+
+
+def test_its_logs_stay_where_it_failed():
+    with pytest.raises(WorkerError), own_environment():
+        folder = Path(os.environ["RAY_TMPDIR"])
+        raise WorkerError("a worker died")
+    folder.rmdir()
+
+
+@pytest.mark.parametrize("name", ["RAY_TMPDIR", "TMPDIR"])
+@pytest.mark.parametrize("place", ["/var/tmp", "/" + "x" * LONGEST_FOLDER, "/no/such/folder"])
+def test_it_is_where_the_user_has_said_unless_sockets_do_not_fit(monkeypatch, name, place):
+    monkeypatch.setenv(name, place)
+    with own_environment():
+        assert os.path.dirname(os.environ["RAY_TMPDIR"]) == ("/var/tmp" if place == "/var/tmp" else "/tmp")
+    assert os.environ[name] == place
+
+
+@pytest.mark.parametrize(
+    ("address", "there", "mode"),
+    [
+        ("head:6379", {"RAY_AUTH_TOKEN": "x"}, "token"),
+        ("head:6379", {}, None),
+        ("auto", {}, "token"),
+        ("head:6379", {"RAY_AUTH_TOKEN": "x", "RAY_AUTH_MODE": "disabled"}, "disabled"),
+    ],
+)
+def test_a_token_at_home_is_for_the_cluster_of_this_machine(monkeypatch, tmp_path, address, there, mode):
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("at home")
+    for name, value in (there | {"RAY_ADDRESS": address}).items():
+        monkeypatch.setenv(name, value)
+    with cluster_environment():
+        assert os.environ.get("RAY_AUTH_MODE") == mode
+    assert os.environ.get("RAY_AUTH_MODE") == there.get("RAY_AUTH_MODE")
+
+
+@pytest.fixture
+def cluster(monkeypatch, tmp_path) -> Iterator[str]:
+    """The address of what answers, which `ray start` has left."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "ray_current_cluster").write_text(address)
+        yield address
+
+
+def test_a_cluster_of_this_user_is_joined(cluster):
+    assert running_cluster() == cluster
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_a_cluster_of_another_user_is_joined_only_where_it_is_named(cluster, tmp_path, monkeypatch):
+    named = tmp_path / "ray" / "ray_current_cluster"
+    os.chown(named, 65534, 65534)
+    assert running_cluster() is None
+    monkeypatch.setenv("RAY_ADDRESS", cluster)
+    assert running_cluster() == cluster
+
+
+def test_a_link_to_an_address_is_none(cluster, tmp_path):
+    named = tmp_path / "ray" / "ray_current_cluster"
+    named.rename(tmp_path / "elsewhere")
+    named.symlink_to(tmp_path / "elsewhere")
+    assert running_cluster() is None
