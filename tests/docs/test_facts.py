@@ -1,0 +1,111 @@
+"""The user pages name every file, column, code and extension of the code, and no other."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import fastdup_ray
+from fastdup_ray import errors, layout
+from fastdup_ray.actions.cli import plan
+from fastdup_ray.actions.keepers import DEFAULT_RULES
+from fastdup_ray.actions.places import LINKS
+from fastdup_ray.config import RunConfig
+from fastdup_ray.errors import ErrorCode
+from fastdup_ray.export import FORMATS
+from fastdup_ray.extract.turns import TURNS
+from fastdup_ray.inputs import suffixes
+from fastdup_ray.inputs.list_format import COLUMNS
+from fastdup_ray.manifest import ENTRIES
+from fastdup_ray.records import Unseen
+
+DOCS = Path(fastdup_ray.__file__).parent / "docs"
+
+
+def text_of(page: str, heading: str = "") -> str:
+    """Return a page, or the section below a heading of it, up to the next heading."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.split(r"^#+ ", text.split(f"# {heading}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0] if heading else text
+
+
+def code_in(text: str) -> set[str]:
+    return set(re.findall(r"`([^`\n]+)`", text))
+
+
+def first_cells(text: str) -> set[str]:
+    """Return what stands as code in the first column of the tables of a text."""
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("|")]
+    return {code for cell in rows for code in code_in(cell)}
+
+
+def test_every_output_is_described():
+    values = [value for value in vars(layout).values() if isinstance(value, str)]
+    names = {value for value in values if "." in value and layout.is_output(value)}
+    names = {name for name in names if not name.startswith(layout.SHARDS)} | {kind.file for kind in FORMATS.values()}
+    names |= {layout.SCORED.of(name) for name in (layout.FEATURES, layout.MANIFEST, layout.SUMMARY, layout.REPORT)}
+    assert len(names) > 30
+    assert names <= code_in(text_of("outputs.md"))
+
+
+@pytest.mark.parametrize("header", [name for name in vars(layout) if name.endswith("_HEADER")])
+def test_columns_are_those_of_the_code(header):
+    assert ",".join(getattr(layout, header)) in code_in(text_of("outputs.md"))
+
+
+def test_the_columns_of_a_plan_are_described():
+    assert first_cells(text_of("curation.md", "The plan file")) == set(layout.PLAN_HEADER)
+
+
+def test_the_columns_of_the_manifest_are_described():
+    assert set(ENTRIES.names) <= code_in(text_of("outputs.md", "Parquet files"))
+
+
+def test_codes_are_those_of_the_code():
+    assert first_cells(text_of("outputs.md", "Unreadable files")) == {code.value for code in ErrorCode}
+    assert first_cells(text_of("outputs.md", "Unseen content")) == {kind.value for kind in Unseen}
+
+
+def test_exit_codes_are_those_of_the_code():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "exit_code")]
+    codes = {"0", "130", *(str(kind.exit_code) for kind in kinds)}
+    assert set(re.findall(r"^\| (\d+) \|", text_of("runs.md", "Exit codes"), re.MULTILINE)) == codes
+
+
+@pytest.mark.parametrize(
+    ("kind", "known"),
+    [
+        ("images", suffixes.IMAGE_SUFFIXES),
+        ("videos", suffixes.VIDEO_SUFFIXES),
+        ("archives", suffixes.ARCHIVE_SUFFIXES),
+    ],
+)
+def test_extensions_are_those_of_the_code(kind, known):
+    (row,) = re.findall(rf"^\| {kind} \| (`\..*) \|$", text_of("inputs.md"), re.MULTILINE)
+    assert code_in(row) == set(known)
+
+
+def test_columns_of_lists_are_those_of_the_code():
+    (sentence,) = re.findall(r"The paths are in the column (.*?)\. ", text_of("inputs.md"), re.DOTALL)
+    assert code_in(sentence) == set(COLUMNS)
+
+
+def test_extensions_of_sidecars_are_those_of_the_code():
+    (sentence,) = re.findall(r"Sidecars are files with these extensions: (.*?), and", text_of("curation.md"), re.DOTALL)
+    assert code_in(sentence) == suffixes.SIDECAR_SUFFIXES - suffixes.RAW_SUFFIXES
+
+
+def test_choices_are_those_of_the_code():
+    rules = first_cells(text_of("curation.md", "Which image is kept"))
+    assert rules == {*DEFAULT_RULES.split(","), "path:GLOB"}
+    assert first_cells(text_of("curation.md", "Plan: suggest what to drop")) > {f"--{plan.params[1].name} RULE,…"}
+    assert {*LINKS} <= first_cells(text_of("curation.md", "Build a clean data set"))
+    assert first_cells(text_of("curation.md", "Export for other tools")) == set(FORMATS)
+    assert set(TURNS) <= code_in(text_of("search.md", "Mirrored and rotated images"))
+
+
+def test_defaults_are_those_of_the_code():
+    text = "".join(map(text_of, ("inputs.md", "runs.md", "search.md")))
+    told = re.findall(r"^\| `(?:--)?([a-z_-]+)(?: [A-Z]+)?` \| ([\d.-]+)", text, re.MULTILINE)
+    parameters = {name.replace("-", "_"): float(number) for name, number in told}
+    assert len(parameters) > 10
+    assert parameters == {name: float(RunConfig.model_fields[name].default) for name in parameters}
