@@ -1,0 +1,1 @@
+"""The documentation: the pages that are made from the code, and tests that all pages stay true."""
