@@ -23,10 +23,10 @@ def blocks(page: Path, language: str = "") -> list[str]:
 
 
 def commands(page: Path) -> Iterator[str]:
-    """Yield the arguments of each call of `fastdup-ray` in the blocks of a page; a job is a call of `fastdup-ray run`."""
+    """Yield the arguments of each call of `fastdup-ray` on a page; jobs count as calls of `fastdup-ray run`."""
     for line in "".join(blocks(page)).replace("\\\n", " ").splitlines():
-        line = re.split(r" (?:\||&&|>) (?!.*fastdup-ray)", line)[0]
-        if call := re.search(rf"(?:^|[\s/]){PROGRAM} (.*)", line):
+        line = re.split(r" (?:\||&&|>) (?!.*fastdup-ray)", line)[0]  # without the commands that follow
+        if call := re.search(rf"(?:^|/|&& ){PROGRAM} (.*)", line):
             yield call[1]
         elif call := re.search(r"(?:find_duplicates(?:\.py)?|rededupe_s3(?:\.py)?|slurm\.sh) (.*)", line):
             yield f"run {call[1]}"
