@@ -26,7 +26,7 @@ def commands(page: Path) -> Iterator[str]:
     """Yield the arguments of each call of `fastdup-ray` on a page; jobs count as calls of `fastdup-ray run`."""
     for line in "".join(blocks(page)).replace("\\\n", " ").splitlines():
         line = re.split(r" (?:\||&&|>) (?!.*fastdup-ray)", line)[0]  # without the commands that follow
-        if call := re.search(rf"(?:^|/|&& ){PROGRAM} (.*)", line):
+        if call := re.search(rf"(?:^|/|&& |\| ){PROGRAM} (.*)", line):
             yield call[1]
         elif call := re.search(r"(?:find_duplicates(?:\.py)?|rededupe_s3(?:\.py)?|slurm\.sh) (.*)", line):
             yield f"run {call[1]}"
