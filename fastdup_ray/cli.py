@@ -20,7 +20,7 @@ from fastdup_ray.export import FORMATS, export
 from fastdup_ray.outputs.named_output import NamedOutput
 from fastdup_ray.process import prepare_process
 from fastdup_ray.report.again import make_pages
-from fastdup_ray.telling import log_as_asked
+from fastdup_ray.telling import log_as_asked, say
 from fastdup_ray.version import __version__
 
 PROGRAM = "fastdup-ray"
@@ -111,7 +111,8 @@ def _evaluate(location: str, truth: str, **options: Any) -> None:
     you like, edit (what was done to a copy; empty for an original).
     """
     plot = options["plot"]
-    click.echo(evaluate(location, truth, **options).text(), err=plot is not None and NamedOutput(plot).is_stdout)
+    is_stdout = plot is not None and NamedOutput(plot).is_stdout
+    say(evaluate(location, truth, **options).text(), sys.stderr if is_stdout else sys.stdout)
 
 
 @cli.command("gallery")
@@ -131,7 +132,7 @@ def _evaluate(location: str, truth: str, **options: Any) -> None:
 def _gallery(work_dir: str, **options: Any) -> None:
     """Makes the report and the galleries again from the outputs of a finished run, which may be in a bucket."""
     for path in make_pages(work_dir, **options):
-        print(path)
+        say(path)
 
 
 @cli.command("export")
@@ -144,6 +145,7 @@ def _gallery(work_dir: str, **options: Any) -> None:
     metavar="FILE",
     help="Says what is dropped.  [plan.csv of WORK_DIR; where there is none, what the command plan suggests]",
 )
+@click.option("--any-plan", is_flag=True, help="Take a plan of another run, or of none.")
 @click.option(
     "--null", is_flag=True, help="End each name of a list with a NUL, for xargs -0 and for names with line breaks."
 )
@@ -156,7 +158,7 @@ def _export(work_dir: str, **options: Any) -> None:
     keep-list  all other good images, one a line
     """
     written = export(work_dir, **options)
-    click.echo(written.text(), err=written.is_stdout)
+    say(written.text(), sys.stderr if written.is_stdout else sys.stdout)
 
 
 def _leakage(train: str, test: str, fail_over: int | None, as_json: bool, **flags: Any) -> None:
@@ -165,7 +167,7 @@ def _leakage(train: str, test: str, fail_over: int | None, as_json: bool, **flag
     log_as_asked(config.log_format, verbose=config.verbose)
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         found = leakage(train, test, **{name: getattr(config, name) for name in given})
-    print(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
+    say(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
     if fail_over is not None:
         found.fail_over(fail_over)
 
@@ -213,10 +215,10 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(2)
     except FastdupError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        say(f"{PROGRAM}: {error}", sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        say(f"{PROGRAM}: {error}", sys.stderr)
         sys.exit(FastdupError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         print(INTERRUPTED, file=sys.stderr)

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fastdup_ray import layout
 from fastdup_ray.errors import InputError
+from fastdup_ray.formulas import unescape_formula
 from fastdup_ray.names import from_utf8, printable
 from fastdup_ray.tables import encoded, printable_column
 
@@ -56,7 +58,8 @@ def _of_file(path: str) -> dict[str, str]:
 def rows_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """The rows of a CSV that has the columns `key` and `needed`, each with the absolute path or URI that `key` says.
 
-    Relative paths start at the folder of the CSV. Raises `InputError`, also where a name is there twice.
+    Relative paths start at the folder of the CSV. Cells of `layout.TEXT_COLUMNS` come as they were before they were
+    escaped. Raises `InputError`, also where a name is there twice.
     """
     folder = os.path.dirname(os.path.abspath(path))
     seen: set[str] = set()
@@ -77,7 +80,13 @@ def rows_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Itera
                 if name in seen:
                     raise InputError(f"{path!r}, line {rows.line_num}: {row[key]!r} is there twice.")
                 seen.add(name)
-                yield name, row
+                yield (
+                    name,
+                    {
+                        column: unescape_formula(cell) if column in layout.TEXT_COLUMNS else cell
+                        for column, cell in row.items()
+                    },
+                )
     except OSError as error:
         raise InputError(f"Cannot read {what} {path!r}: {error.strerror}.") from None
     except csv.Error as error:

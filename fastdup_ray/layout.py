@@ -105,9 +105,11 @@ CHANGES_HEADER = ("change", "component_id", "from", "to", "distance")
 LEAKAGE_HEADER = ("test", "train", "similarity", "copy")
 PLAN_HEADER = (
     *("filename", "action", "group", "keeper", "similarity", "rule", "reason"),
-    *("size", "sha256", "etag", "reference"),
+    *("size", "sha256", "etag", "reference", "run"),
 )
 COMPONENTS_INFO_HEADER = ("component_id", "count", "mean", "min", "max")
+TEXT_COLUMNS = frozenset(["message", "label", "label_from", "label_to", "rule", "reason", "etag"])
+"""Columns of CSV files, ours and such as people write, with text of others that is no name; see `formulas`."""
 COMPONENTS_HEADER = ("__id", "component_id", "pagerank", "degree", "count", "min_distance")
 
 DUPLICATES_HTML = "duplicates.html"

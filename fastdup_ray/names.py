@@ -6,7 +6,9 @@ the same.
 """
 
 import os
+import re
 import sys
+from typing import Any
 
 _UTF8 = sys.getfilesystemencoding() == "utf-8"
 
@@ -29,6 +31,24 @@ def to_utf8(name: str) -> str:
 def printable(name: str) -> str:
     r"""A name for JSON and parquet: bytes that are not UTF-8 as `\xNN`."""
     return to_utf8(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+_INVISIBLE_RANGES = (
+    *((0x00, 0x1F), (0x7F, 0x9F), (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5)),
+    *((0x180B, 0x180F), (0x200B, 0x200F), (0x2028, 0x202E), (0x2060, 0x206F), (0x2800, 0x2800), (0x3164, 0x3164)),
+    *((0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF)),
+)
+INVISIBLE = f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in _INVISIBLE_RANGES)}]"
+"""Characters that nobody sees, that break a line, or that turn the direction of a text (U+202E).
+
+A pattern for Python and for the script of a page alike; the characters stand in it as they are.
+"""
+_INVISIBLE = re.compile(INVISIBLE)
+
+
+def visible(text: Any) -> str:
+    r"""Return a text to show: bytes that are not UTF-8 as `\xNN`, invisible characters as escapes (`\u202e`)."""
+    return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), printable(str(text)))
 
 
 def is_utf8(name: str) -> bool:

@@ -4,7 +4,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +12,16 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from fastdup_ray import layout
 from fastdup_ray.errors import DamagedError
+from fastdup_ray.formulas import escape_formulas, unescape_formulas
 from fastdup_ray.storage import Store
 
 ROWS = 1 << 17
 """Rows that are written at a time: memory does not grow with a file."""
 
 Column = pa.Array | pa.ChunkedArray | np.ndarray
+_Rows = TypeVar("_Rows", pa.Table, pa.RecordBatch)
 
 _TEXT = pa.large_binary()
 _NUMBER = pa.decimal128(38, 6)
@@ -100,7 +103,8 @@ def write_columns(file: BinaryIO, header: Sequence[str], columns: Sequence[Colum
 def csv_file(store: Store, name: str, header: Sequence[str]) -> Iterator[Callable[[Sequence[Column]], None]]:
     r"""A CSV that grows by blocks of columns: what it gives writes one.
 
-    RFC 4180, UTF-8 (names that are not keep their bytes), `\n`, quotes only where needed, reals with 6 decimals.
+    RFC 4180, UTF-8 (names that are not keep their bytes), `\n`, quotes only where needed, reals with 6 decimals; see
+    `formulas` for texts that look like one.
     `pyarrow.csv` quotes every string or none; so the rows are joined by Arrow, whose buffer then is the file.
     """
     with store.create(name) as path, open(path, "wb") as file:
@@ -111,7 +115,10 @@ def _csv_writer(file: BinaryIO, header: Sequence[str]) -> Callable[[Sequence[Col
     file.write(",".join(header).encode() + b"\n")
 
     def write(columns: Sequence[Column]) -> None:
-        cells = [_cells(column) for column in columns]
+        cells = [
+            _cells(escape_formulas(column) if name in layout.TEXT_COLUMNS else column)
+            for name, column in zip(header, columns, strict=True)
+        ]
         if len(cells[0]) == 0:
             return
         rows = pc.binary_join_element_wise(*cells, pa.scalar(b",", _TEXT))
@@ -142,14 +149,14 @@ def _cells(column: Column) -> pa.Array | pa.ChunkedArray:
 
 def read_csv(path: str | os.PathLike, header: Sequence[str]) -> pa.Table:
     """The columns of a CSV as raw bytes; raises `DamagedError` where it has not this header or its rows do not fit."""
-    return _opened(pa.csv.read_csv, path, header, 64 << 20)
+    return _unescape(_opened(pa.csv.read_csv, path, header, 64 << 20))
 
 
 def csv_blocks(path: str | os.PathLike, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The same, block by block."""
     reader = _opened(pa.csv.open_csv, path, header, 8 << 20)
     try:
-        yield from reader
+        yield from map(_unescape, reader)
     except pa.ArrowInvalid as error:
         raise _damaged(path, error) from None
 
@@ -170,6 +177,14 @@ def _opened(how: Callable[..., Any], path: str | os.PathLike, header: Sequence[s
     if tuple(table.schema.names) != tuple(header):
         raise DamagedError(f"{os.fspath(path)} should have the header {','.join(header)}.")
     return table
+
+
+def _unescape(rows: _Rows) -> _Rows:
+    names = rows.schema.names
+    if layout.TEXT_COLUMNS.isdisjoint(names):
+        return rows
+    columns = [unescape_formulas(rows[name]) if name in layout.TEXT_COLUMNS else rows[name] for name in names]
+    return type(rows).from_arrays(columns, names)
 
 
 def _damaged(path: str | os.PathLike, error: pa.ArrowInvalid) -> DamagedError:

@@ -7,6 +7,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from fastdup_ray.names import visible
+
 log = logging.getLogger("fastdup_ray")
 
 
@@ -16,11 +18,13 @@ def tell(step: str, text: str = "", **facts: Any) -> None:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print a line to standard output, or to `stream`. A run that has finished does not fail as it tells so.
+    """Print lines to standard output, or to `stream`. A run that has finished does not fail as it tells so.
 
-    A character that the encoding of the stream lacks is printed as an escape. What nobody can read, as the stream was
-    closed or its reader is gone, is left out; other errors, such as a full disk, are raised.
+    Invisible characters, which names may have, and those that the encoding of the stream lacks are printed as escapes.
+    What nobody can read, as the stream was closed or its reader is gone, is left out; other errors, such as a full
+    disk, are raised.
     """
+    text = "\n".join(map(visible, text.split("\n")))
     stream = sys.stdout if stream is None else stream
     if stream is None:  # closed as Python began
         return

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from fastdup_ray import layout
 from fastdup_ray.actions.plan import BY_HAND, JSON_FORMAT
+from fastdup_ray.actions.provenance import digest_images
+from fastdup_ray.formulas import FORMULA
 from fastdup_ray.report import contents, findings, page, pictures
 from fastdup_ray.report.findings import each_once, read_listed, read_pairs
 from fastdup_ray.report.groups import Groups, most_telling
@@ -223,12 +225,16 @@ def test_of_many_groups_the_telling_ones_are_on_the_page():
     assert len(most_telling(groups, weakest, 5_000)) == len(groups)
 
 
-def test_the_plan_that_the_script_writes_is_that_of_the_command(made):
+def test_the_plan_that_the_script_writes_is_that_of_the_command(made, odd):
     assert made.data["plan"] == {
         "format": JSON_FORMAT,
         "columns": list(layout.PLAN_HEADER),
         "by_hand": BY_HAND,
         "file": layout.PLAN_CSV,
+        "texts": ["etag", "reason", "rule"],
+        "formula": FORMULA,
+        "run": digest_images(odd[0]),
+        "work_dir": odd[0].location,
     }
 
 

@@ -12,11 +12,13 @@ from fastdup_ray.actions.journal import Move, Quarantine
 from fastdup_ray.actions.moves import Intended, intended_moves, known_of
 from fastdup_ray.actions.places import place_of
 from fastdup_ray.actions.plan import PlanRow, read_plan
+from fastdup_ray.actions.provenance import check_provenance, store_of_run
 from fastdup_ray.errors import BadImageError, RefusedError
 from fastdup_ray.inputs import frame_of, read, stands_alone, stat
 from fastdup_ray.inputs.video import frame_digest
+from fastdup_ray.names import visible
 from fastdup_ray.paths import takes_paths
-from fastdup_ray.report.rendering import in_bytes, visible
+from fastdup_ray.report.rendering import in_bytes
 
 Location = str | os.PathLike[str]
 Tell = Callable[[str], None]
@@ -58,9 +60,14 @@ class Applied:
         return executed if self.executed else otherwise
 
 
-@takes_paths("plan", "quarantine")
+@takes_paths("plan", "quarantine", "work_dir")
 def apply_plan(
-    plan: Location, quarantine: Location = layout.QUARANTINE, execute: bool = False, tell: Tell = lambda line: None
+    plan: Location,
+    quarantine: Location = layout.QUARANTINE,
+    execute: bool = False,
+    tell: Tell = lambda line: None,
+    work_dir: Location | None = None,
+    any_plan: bool = False,
 ) -> Applied:
     """Moves what a plan drops to a quarantine, and their sidecars with them; without `execute` it only says so.
 
@@ -68,9 +75,21 @@ def apply_plan(
     last byte, with what the run saw; what differs is left alone. A journal of all moves is on the disk before the first
     of them begins, so that a call can be killed at any moment: the same call goes on, `undo` goes back.
 
-    tell: gets a line for each file. Raises `InputError`, `LockedError`, `WorkDirError`.
+    Args:
+        plan: CSV or JSON, a path or a URI.
+        quarantine: the folder or prefix to move to.
+        execute: do it, not only say it.
+        tell: gets a line for each file.
+        work_dir: of the run that the plan was made from; default: the folder of the plan.
+        any_plan: take a plan of another run, or of none; each file is compared with its row all the same.
+
+    Raises:
+        InputError: where there is no such plan or run, or the plan is of another run; then nothing moves.
+        LockedError, WorkDirError: where the quarantine is in use, or cannot be one.
     """
     rows, where = read_plan(plan), Quarantine(quarantine)
+    if not any_plan:
+        check_provenance(rows, plan, store_of_run(plan, work_dir))
     place, applied = place_of(where.location), Applied(where.location, execute)
     where.refuse_other()
     if not execute:

@@ -1,5 +1,7 @@
 """The commands `plan`, `apply`, `undo` and `serve`."""
 
+import sys
+
 import click
 
 from fastdup_ray import layout
@@ -13,6 +15,7 @@ from fastdup_ray.actions.serve import serve as serve_report
 from fastdup_ray.actions.suggestion import STRICT
 from fastdup_ray.actions.undo import undo as undo_moves
 from fastdup_ray.errors import ConfigError
+from fastdup_ray.telling import say
 
 
 @click.command("plan")
@@ -50,7 +53,7 @@ def plan(work_dir: str, **options) -> None:
     touched.
     """
     made = make_plan(work_dir, **options)
-    click.echo(made.text(), err=made.is_stdout)
+    say(made.text(), sys.stderr if made.is_stdout else sys.stdout)
 
 
 _quarantine = f"The folder that is moved to.  [{layout.QUARANTINE}, in the current folder]"
@@ -66,22 +69,24 @@ _quarantine = f"The folder that is moved to.  [{layout.QUARANTINE}, in the curre
     help="Move nothing: build a data set of what is kept in --to, of links or copies.",
 )
 @click.option("--to", metavar="FOLDER", help="With --link: the folder to build it in.")
-@click.option("--work-dir", metavar="TEXT", help="With --link: the run.  [the folder of PLAN]")
-def apply(plan: str, quarantine: str, execute: bool, link: Link | None, to: str | None, work_dir: str | None) -> None:
+@click.option("--work-dir", metavar="WORK_DIR", help="The run that PLAN was made from.  [the folder of PLAN]")
+@click.option("--any-plan", is_flag=True, help="Take a plan of another run, or of none.")
+def apply(plan: str, quarantine: str, execute: bool, link: Link | None, to: str | None, **origin) -> None:
     """Moves what a plan drops to a quarantine folder. Nothing is ever deleted; undo puts all back.
 
     \b
-    Before each move the picture and its keeper are compared with what the run saw.
+    A plan that another run made is refused. Before each move the picture and its keeper
+    are compared with what the run saw.
     What has changed, or cannot be moved, stays where it is, and the exit code is 5.
     It can be interrupted at any moment and called again.
     """
-    if (link is None) != (to is None) or (link is None and work_dir is not None):
-        raise ConfigError("--link and --to belong together, and --work-dir to them: give both, or none of the three.")
+    if (link is None) != (to is None):
+        raise ConfigError("--link and --to belong together: give both, or neither.")
     if link is None:
-        done = apply_plan(plan, quarantine, execute, print)
+        done = apply_plan(plan, quarantine, execute, say, **origin)
     else:
-        done = build_dataset(plan, to, link, work_dir, execute, print)
-    print(done.text())
+        done = build_dataset(plan, to, link, execute=execute, tell=say, **origin)
+    say(done.text())
     done.check()
 
 
@@ -94,8 +99,8 @@ def undo(quarantine: str, only: str | None) -> None:
     It writes over nothing: where another file is at a picture's place by now, the picture stays in the quarantine, and
     the exit code is 5. It can be interrupted at any moment and called again.
     """
-    undone = undo_moves(quarantine, only, print)
-    print(undone.text())
+    undone = undo_moves(quarantine, only, say)
+    say(undone.text())
     undone.check()
 
 

@@ -9,12 +9,13 @@ from fastdup_ray.actions.finished import read_finished
 from fastdup_ray.actions.moves import by_folder
 from fastdup_ray.actions.places import Known, Link, Place, place_of
 from fastdup_ray.actions.plan import read_plan
+from fastdup_ray.actions.provenance import check_provenance, store_of_run
 from fastdup_ray.actions.sidecars import sidecars_in
 from fastdup_ray.errors import ConfigError, InputError, RefusedError
 from fastdup_ray.inputs import stands_alone, stat
+from fastdup_ray.names import visible
 from fastdup_ray.paths import takes_paths
 from fastdup_ray.records import ImageRef
-from fastdup_ray.report.rendering import visible
 from fastdup_ray.s3 import absolute
 from fastdup_ray.storage import open_store
 
@@ -56,15 +57,19 @@ def build_dataset(
     work_dir: Location | None = None,
     execute: bool = False,
     tell: Tell = lambda line: None,
+    any_plan: bool = False,
 ) -> Built:
     """Puts all good pictures of a run but those that a plan drops into `folder`, as links or copies, with sidecars.
 
     The folders are those that the pictures are in, from the one on that all of them share. work_dir: of the run;
-    default: the folder of the plan. Nothing is written over; the same call again adds what is missing. Raises
-    `InputError`, `ConfigError`, `WorkDirError`.
+    default: the folder of the plan. any_plan: take a plan of another run, or of none. Nothing is written over; the same
+    call again adds what is missing. Raises `InputError`, `ConfigError`, `WorkDirError`.
     """
-    run = read_finished(open_store(work_dir or os.path.dirname(plan) or os.curdir))
-    going = {row.filename for row in read_plan(plan) if row.dropped}
+    source, rows = store_of_run(plan, work_dir), read_plan(plan)
+    if not any_plan:
+        check_provenance(rows, plan, source)
+    run = read_finished(source)
+    going = {row.filename for row in rows if row.dropped}
     names = [os.fsdecode(name) for name in run.names.to_pylist()]
     if strangers := going.difference(names):
         raise InputError(f"The plan drops {min(strangers)!r}, which the run did not see: name its --work-dir.")

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray import layout
+from fastdup_ray.actions.provenance import SeenImages, digest_images
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.features import map_features, read_names
-from fastdup_ray.s3 import is_s3
 from fastdup_ray.sealed import check_digest, fetch_listed, read_json
 from fastdup_ray.storage import Store
 from fastdup_ray.tables import read_csv, read_parquet
@@ -31,7 +31,7 @@ class FinishedRun:
     """n images of an indexed set.
 
     images: images.parquet. names: (n,) raw bytes. source, target: (m,) int64 rows of the pairs of similarity.csv.
-    features: (n, d) float32, read as it is used. config: as in config.json.
+    features: (n, d) float32, read as it is used. config: as in config.json. digest: see `SeenImages`.
     """
 
     images: pa.Table
@@ -40,22 +40,15 @@ class FinishedRun:
     target: np.ndarray
     features: np.ndarray
     config: dict[str, Any]
+    digest: str
+
+    @property
+    def seen(self) -> SeenImages:
+        return SeenImages(self.digest, self.names, self.images)
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """What a plan says of images, by which they are known again: size, sha256, etag and reference."""
-        columns = [
-            name for name in ("size", "sha256", "mtime_or_etag", "reference") if name in self.images.column_names
-        ]
-        facts = self.images.select(columns).take(pa.array(rows, pa.int64())).to_pylist()
-        return [
-            {
-                "size": fact["size"],
-                "sha256": fact["sha256"] or "",
-                "etag": (fact["mtime_or_etag"] or "") if is_s3(self.name(row)) else "",
-                "reference": bool(fact.get("reference")),
-            }
-            for row, fact in zip(rows, facts, strict=True)
-        ]
+        """Return what a plan says of images, by which they are known again."""
+        return self.seen.facts(rows)
 
     def shows_all(self) -> np.ndarray:
         """(n,) bool: whether the embedding of an image can speak for the whole of its file.
@@ -98,12 +91,13 @@ def read_finished(store: Store) -> FinishedRun:
         fetch_listed(store, features_file, summary)
         features = map_features(store, features_file, summary["d"])
         config = json.loads(fetch_listed(store, layout.CONFIG, summary).read_bytes())
+        digest = digest_images(store)
     except (FileNotFoundError, KeyError):
         raise InputError(f"No finished run in {store.location!r}: name the work_dir of one, or run first.") from None
     ends = [_rows_of(pairs[name], names) for name in ("from", "to")]
     if not len(names) == images.num_rows == len(features) or any((rows < 0).any() for rows in ends):
         raise DamagedError(f"The outputs in {store.location!r} are not of one run: run again.")
-    return FinishedRun(images, names, *ends, features, config)
+    return FinishedRun(images, names, *ends, features, config, digest)
 
 
 def _rows_of(column: pa.ChunkedArray, names: pa.Array) -> np.ndarray:

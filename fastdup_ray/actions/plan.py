@@ -27,6 +27,10 @@ BY_HAND = "user"
 """Value of `rule` where a person decided."""
 
 _NAMES = ("filename", "keeper")
+_RUN = "run"
+_NEEDED = tuple(name for name in layout.PLAN_HEADER if name != _RUN)
+"""Plans of earlier versions do not say which run they were made from."""
+
 _HEX = "_hex"
 """Added to the name of a member of the JSON that holds the bytes, in hex, of a name that is not UTF-8."""
 
@@ -38,7 +42,8 @@ class PlanRow:
     filename: absolute path or URI; bytes that are not UTF-8 as surrogates. group: pictures that hang together have one
     number. keeper: of a dropped picture the kept one that it is a copy of, else "". similarity: their cosine, None for
     kept ones. rule, reason: why. size: bytes, None where the run did not read the file; sha256: of them, or ""; etag:
-    of an object on S3, else "". reference: of a reference input, never to be touched.
+    of an object on S3, else "". reference: of a reference input, never to be touched. run: `SeenImages.digest` of the
+    run that the row was made from; "" where it does not say.
     """
 
     filename: str
@@ -52,6 +57,7 @@ class PlanRow:
     sha256: str
     etag: str
     reference: bool
+    run: str = ""
 
     @property
     def dropped(self) -> bool:
@@ -89,6 +95,7 @@ def dump_plan(file: BinaryIO, rows: Sequence[PlanRow], *, as_json: bool) -> None
         pa.array([row.sha256 for row in rows], pa.string()),
         pa.array([row.etag for row in rows], pa.string()),
         pa.array([int(row.reference) for row in rows], pa.int64()),
+        pa.array([row.run for row in rows], pa.string()),
     ]
     write_columns(file, layout.PLAN_HEADER, columns)
 
@@ -100,7 +107,7 @@ def read_plan(location: str | os.PathLike[str]) -> list[PlanRow]:
     try:
         path = open_store(folder or os.curdir).fetch(name)
         if not is_json(name):
-            named = rows_by_name(os.fspath(path), "the plan", "filename", layout.PLAN_HEADER)
+            named = rows_by_name(os.fspath(path), "the plan", "filename", _NEEDED)
             rows = [_parsed(name, cells, source) for name, cells in named]
             check_plan(rows)
             return rows
@@ -136,7 +143,7 @@ def plan_from_json(text: str, source: str = "the plan") -> list[PlanRow]:
         raise InputError(f"{source!r} is no plan: its member pictures should be a list of objects.")
     rows = []
     for place, picture in enumerate(pictures):
-        if missing := [name for name in layout.PLAN_HEADER if name not in picture]:
+        if missing := [name for name in _NEEDED if name not in picture]:
             raise InputError(f"{source!r}, picture {place}: {missing[0]!r} is missing.")
         rows.append(_parsed(_name(picture, "filename", source), _cells(picture, source), source))
     check_plan(rows)
@@ -182,7 +189,7 @@ def _as_dict(row: PlanRow) -> dict[str, Any]:
 
 def _cells(picture: dict[str, Any], source: str) -> dict[str, str]:
     """A picture of the JSON as the cells of a row of the CSV."""
-    cells = {name: "" if picture[name] is None else str(picture[name]) for name in layout.PLAN_HEADER}
+    cells = {name: "" if picture.get(name) is None else str(picture[name]) for name in layout.PLAN_HEADER}
     cells["reference"] = (
         str(int(picture["reference"])) if isinstance(picture["reference"], bool) else cells["reference"]
     )
@@ -220,4 +227,5 @@ def _parsed(name: str, cells: dict[str, str], source: str) -> PlanRow:
         sha256=checked("sha256", r"|[0-9a-f]{64}", "64 hex digits"),
         etag=cells["etag"].strip(),
         reference=checked("reference", r"|0|1", "0 or 1") == "1",
+        run=cells.get(_RUN, "").strip().lower(),
     )

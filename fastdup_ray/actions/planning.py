@@ -34,12 +34,14 @@ class Plan:
         rows: What it says.
         is_stdout: Whether it was written to standard output.
         not_compared: Images that are kept though they are similar to others; see `suggestion.count_not_compared`.
+        work_dir: Of the run, where the plan is elsewhere; else "".
     """
 
     path: str
     rows: list[PlanRow]
     is_stdout: bool = False
     not_compared: int = 0
+    work_dir: str = ""
 
     def text(self) -> str:
         """What the command prints."""
@@ -56,11 +58,12 @@ class Plan:
             f"{len(dropped):,} to drop ({exact:,} with the same bytes, {len(dropped) - exact:,} near copies), {size}.\n"
             f"{kept}Images without a copy are in no group, and kept. The plan {place}\n"
         )
+        run = f" --work-dir {shlex.quote(self.work_dir)}" if self.work_dir else ""
         if self.is_stdout:
-            return f"{told}Save it to a file, and give that to fastdup-ray apply; nothing was moved."
+            return f"{told}Save it to a file, and give that to fastdup-ray apply{run}; nothing was moved."
         return (
             f"{told}Look at it, and change keep and drop as you see fit; nothing was moved. What it would do: "
-            f"fastdup-ray apply {shlex.quote(self.path)}"
+            f"fastdup-ray apply {shlex.quote(self.path)}{run}"
         )
 
 
@@ -95,7 +98,9 @@ def make_plan(
         if not _has(output, rows):
             with output.open() as file:
                 dump_plan(file, rows, as_json=is_json(output.path))
-    return Plan(output.path, rows, output.is_stdout, count_not_compared(run, threshold))
+    is_elsewhere = os.path.dirname(output.path) != source.location
+    elsewhere = source.location if is_elsewhere else ""
+    return Plan(output.path, rows, output.is_stdout, count_not_compared(run, threshold), elsewhere)
 
 
 def _has(output: NamedOutput, rows: list[PlanRow]) -> bool:

@@ -208,6 +208,8 @@ def serve(work_dir: str | os.PathLike[str], host: str = "127.0.0.1", port: int =
     with Server(served, host, port) as server:
         print(f"The report is at {server.url}")
         print(f"Decisions are saved in {served.plan_path}")
+        if left_out := served.count_left_out():
+            print(f"Warning: {left_out:,} decisions of an earlier run are left out, as their images changed since.")
         if server.is_local:
             print("Only this machine reaches it; who knows this address sees all pictures of the run.")
         else:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from fastdup_ray import layout
 from fastdup_ray.actions.finished import read_finished
-from fastdup_ray.actions.plan import plan_from_json, plan_to_json, read_plan, write_plan
+from fastdup_ray.actions.plan import PlanRow, plan_from_json, plan_to_json, read_plan, write_plan
+from fastdup_ray.actions.provenance import carry_over
 from fastdup_ray.errors import BadImageError, ErrorCode, InputError
 from fastdup_ray.inputs import frame_of, read
 from fastdup_ray.records import ImageRef
@@ -91,9 +92,24 @@ class Served:
         return Page("; ".join(f"{name} {values}" for name, values in policy.items()), served.encode())
 
     def plan(self) -> Plan:
-        """The saved plan, with no picture where there is none. Raises `InputError` where it cannot be read."""
-        text = plan_to_json(read_plan(self.plan_path) if self._store.exists(layout.PLAN_CSV) else [])
-        return Plan(f'"{hashlib.sha256(text.encode()).hexdigest()}"', text)
+        """The saved plan, with no picture where there is none. Raises `InputError` where it cannot be read.
+
+        Of one that an earlier run made, the rows of images that did not change since.
+        """
+        saved = self._saved_rows()
+        tag = f'"{hashlib.sha256(plan_to_json(saved).encode()).hexdigest()}"'
+        return Plan(tag, plan_to_json(carry_over(saved, self._run.seen)))
+
+    def count_left_out(self) -> int:
+        """Return how many rows of the saved plan are of images that changed since, as far as it can be read."""
+        try:
+            rows = self._saved_rows()
+        except InputError:
+            return 0
+        return len(rows) - len(carry_over(rows, self._run.seen))
+
+    def _saved_rows(self) -> list[PlanRow]:
+        return read_plan(self.plan_path) if self._store.exists(layout.PLAN_CSV) else []
 
     def save(self, text: str, instead_of: str | None = None) -> Plan:
         """Puts a plan, as JSON, in the place of the saved one, whole; raises `InputError` where it cannot be meant.

@@ -8,8 +8,8 @@ from fastdup_ray.actions.journal import Move, Quarantine
 from fastdup_ray.actions.places import place_of
 from fastdup_ray.errors import InputError, RefusedError
 from fastdup_ray.inputs.patterns import Patterns
+from fastdup_ray.names import visible
 from fastdup_ray.paths import takes_paths
-from fastdup_ray.report.rendering import visible
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 from fastdup_ray import layout
 from fastdup_ray.actions.finished import FinishedRun, read_finished
 from fastdup_ray.actions.plan import PlanRow, read_plan
+from fastdup_ray.actions.provenance import check_provenance
 from fastdup_ray.actions.suggestion import suggest
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.fiftyone import write_fiftyone
@@ -63,6 +64,7 @@ def export(
     plan: Location | None = None,
     null: bool = False,
     overwrite: bool = False,
+    any_plan: bool = False,
 ) -> Exported:
     """Write what the finished run in `work_dir` found for other programs.
 
@@ -73,10 +75,11 @@ def export(
             would suggest.
         null: names in lists end with a NUL, not a newline.
         overwrite: replace a file `save_path` that is there.
+        any_plan: take a plan of another run, or of none.
 
     Raises:
         WorkDirError: where `save_path` exists, or cannot be written.
-        ConfigError, InputError: where a parameter is wrong, or there is no finished run.
+        ConfigError, InputError: where a parameter is wrong, there is no finished run, or the plan is of another one.
     """
     if format not in FORMATS:
         raise ConfigError(f"format={format!r} is not possible: it should be {', '.join(FORMATS)}.")
@@ -90,7 +93,7 @@ def export(
         output = NamedOutput(save_path, overwrite=overwrite)
         output.check()
     run, result = read_finished(source), RunResult.open(source.location)
-    rows, by = _plan(source, run, plan)
+    rows, by = _plan(source, run, plan, any_plan=any_plan)
     if save_path is None:
         source.prepare()
     with source.lock(layout.LOCK) if save_path is None else nullcontext(), output.open() as file:
@@ -98,10 +101,11 @@ def export(
     return Exported(output.path, count, chosen.words, by, output.is_stdout)
 
 
-def _plan(source: Store, run: FinishedRun, plan: Location | None) -> tuple[list[PlanRow], str]:
-    if plan is not None:
-        return read_plan(plan), os.fspath(plan)
-    if source.exists(layout.PLAN_CSV):
-        own = os.path.join(source.location, layout.PLAN_CSV)
-        return read_plan(own), own
-    return suggest(run), "what the command plan suggests"
+def _plan(source: Store, run: FinishedRun, plan: Location | None, *, any_plan: bool) -> tuple[list[PlanRow], str]:
+    if plan is None and not source.exists(layout.PLAN_CSV):
+        return suggest(run), "what the command plan suggests"
+    path = os.path.join(source.location, layout.PLAN_CSV) if plan is None else os.fspath(plan)
+    rows = read_plan(path)
+    if not any_plan:
+        check_provenance(rows, path, source)
+    return rows, path

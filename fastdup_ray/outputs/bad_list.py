@@ -2,6 +2,7 @@
 
 from fastdup_ray import layout
 from fastdup_ray.layout import PictureSet
+from fastdup_ray.names import visible
 from fastdup_ray.storage import Store
 from fastdup_ray.tables import printable_column, read_csv
 
@@ -16,4 +17,4 @@ def few_reasons(store: Store, files: PictureSet, count: int) -> list[str]:
     table = read_csv(store.fetch(files.of(layout.BAD_CSV)), layout.BAD_HEADER)
     names, reasons = (printable_column(table[name]).to_pylist() for name in ("filename", "message"))
     pairs = zip(names, reasons, strict=True)
-    return [f"{name if name.isprintable() else repr(name)}: {reason}" for name, reason in pairs]
+    return [f"{visible(name)}: {visible(reason)}" for name, reason in pairs]

@@ -1,5 +1,6 @@
 """report/index.html: one self-contained page about a run, to look and to judge."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +9,14 @@ import pyarrow as pa
 
 from fastdup_ray import layout
 from fastdup_ray.actions.plan import BY_HAND, JSON_FORMAT
+from fastdup_ray.actions.provenance import digest_images
+from fastdup_ray.formulas import FORMULA
 from fastdup_ray.layout import INDEXED, SCORED, PictureSet
+from fastdup_ray.names import INVISIBLE
 from fastdup_ray.report.contents import Contents, make_contents
 from fastdup_ray.report.findings import Listed, is_cosine, measure_of, read_config
 from fastdup_ray.report.histogram import Histogram, make_histogram
-from fastdup_ray.report.rendering import INVISIBLE, in_bytes, render
+from fastdup_ray.report.rendering import in_bytes, render
 from fastdup_ray.storage import Store
 
 STYLES = ("base.css", "page.css")
@@ -72,13 +76,24 @@ def render_report(
     now is a placeholder.
     """
     contents = make_contents(store, summary, files, thumbnails=thumbnails)
-    return render("page.html", STYLES, MODULES, **_told(contents, read_config(store, files), summary, files))
+    plan = {
+        "format": JSON_FORMAT,
+        "columns": layout.PLAN_HEADER,
+        "texts": sorted(layout.TEXT_COLUMNS.intersection(layout.PLAN_HEADER)),
+        "formula": FORMULA,
+        "by_hand": BY_HAND,
+        "file": layout.PLAN_CSV,
+        "run": digest_images(store, files),
+        "work_dir": shlex.quote(store.location),
+    }
+    told = _told(contents, read_config(store, files), summary, files)
+    told["data"] |= {"plan": plan}
+    return render("page.html", STYLES, MODULES, **told)
 
 
 def _told(contents: Contents, config: dict[str, Any], summary: dict[str, Any], files: PictureSet) -> dict[str, Any]:
     """What the template takes."""
     counts, scored = summary.get("counts", {}), files is SCORED
-    plan = {"format": JSON_FORMAT, "columns": layout.PLAN_HEADER, "by_hand": BY_HAND, "file": layout.PLAN_CSV}
     asked = {name: config[name] for name in config if not (scored and name == "ccthreshold")}
     return {
         "heading": "Report on new images" if scored else "Image report",
@@ -92,7 +107,7 @@ def _told(contents: Contents, config: dict[str, Any], summary: dict[str, Any], f
         "measure": measure_of(config),
         "tables": list(_tables(config, summary, contents.labels)),
         "version": summary.get("version", ""),
-        "data": contents.data | {"plan": plan, "invisible": INVISIBLE},
+        "data": contents.data | {"invisible": INVISIBLE},
         "thumbnails": contents.thumbnails,
     }
 

@@ -13,17 +13,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from fastdup_ray.names import printable
+from fastdup_ray.names import visible
 
 _FOLDER = Path(__file__).parent
-INVISIBLE = r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
-"""Control characters, and those that turn the direction of a text: a name is shown as what it is. For Python and for
-the script of a page alike."""
-
 GENERATOR = '<meta name="generator" content="fastdup_ray">'
 """At the beginning of each page: it tells our pages from those of others."""
 
-_INVISIBLE = re.compile(INVISIBLE)
 _IMPORT = re.compile(r'^import\s[^;]*?\sfrom "\./[a-z]+\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const|let|function|class|async)", re.MULTILINE)
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
@@ -91,11 +86,6 @@ def _environment() -> jinja2.Environment:
         "in_script": in_script,
     }
     return environment
-
-
-def visible(text: Any) -> str:
-    r"""A text as it can stand in a page: bytes that are not UTF-8 as `\xNN`, control characters as escapes."""
-    return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), printable(str(text)))
 
 
 def in_bytes(size: int) -> str:

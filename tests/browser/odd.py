@@ -22,7 +22,7 @@ NAMES = (
     os.fsdecode(b"latin-\xe9,.jpg"),
     "x</script><script>alert(1)<b>.jpg",  # the slash is that of a folder
     "${alert(1)}{{ 7 * 7 }}.jpg",
-    "right\u202egpj.exe\u2028line.jpg",
+    "right\U000e0041\u202egpj.exe\u2028line.jpg",
     "Plain.JPG",
     "gone.jpg",
     "=cmd|calc.jpg",

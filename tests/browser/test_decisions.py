@@ -8,7 +8,8 @@ import pytest
 from selenium.webdriver import Keys
 
 from fastdup_ray import layout, make_plan
-from fastdup_ray.actions.plan import read_plan, write_plan
+from fastdup_ray.actions.plan import PlanRow, read_plan, write_plan
+from fastdup_ray.actions.provenance import digest_images
 from fastdup_ray.actions.serve import Server
 from fastdup_ray.actions.served import Served
 from fastdup_ray.report.page import write_report
@@ -49,7 +50,8 @@ def test_keys_decide_and_the_plan_file_says_so(opened, odd, tmp_path, capsys):
         assert row.size and len(row.sha256) == 64 and row.keeper in images
     assert read_plan(opened.download("plan.json")) == rows
     # What the keeper of the fourth is, is gone: looked at and told, but not moved.
-    assert call("apply", opened.download("Save plan.csv"), "--quarantine", tmp_path / "quarantine") == 5
+    where = ("--work-dir", odd[0].location, "--quarantine", tmp_path / "quarantine")
+    assert call("apply", opened.download("Save plan.csv"), *where) == 5
     told = capsys.readouterr()
     assert "3 pictures would go" in told.out and "gone.jpg" in told.out + told.err
     assert not (tmp_path / "quarantine").exists()
@@ -118,6 +120,35 @@ def test_rows_of_other_pictures_stay_in_the_plan(opened, odd, tmp_path):
     rows = {row.filename: row for row in read_plan(opened.download("Save plan.csv"))}
     assert rows[known].dropped and not rows[strange].dropped and rows[strange].reason == "its keeper is dropped"
     assert rows["/elsewhere/too.jpg"].dropped
+
+
+def test_reasons_that_look_like_formulas_are_escaped_in_the_csv_and_come_back(opened, odd, tmp_path):
+    _, paths = odd
+    reasons = {
+        paths[4]: "=cmd|' /C calc'!A0",
+        paths[5]: "'+1",
+        paths[9]: "- 1",
+        "/elsewhere/x.jpg": "\t@x",
+        paths[10]: "a=b",
+    }
+    rows = [PlanRow(name, "keep", 0, "", None, "user", why, 5, "", "", False) for name, why in reasons.items()]
+    write_plan(open_store(str(tmp_path)), "plan.csv", rows)
+    read_back(opened, tmp_path / "plan.csv")
+    saved = opened.download("Save plan.csv")
+    with open(saved, encoding="utf-8", newline="") as file:
+        cells = {line["reason"] for line in csv.DictReader(file)}
+    assert cells == {"'=cmd|' /C calc'!A0", "''+1", "'- 1", "'\t@x", "a=b"}
+    assert {row.filename: row.reason for row in read_plan(saved)} == reasons
+    assert {row.filename: row.reason for row in read_plan(opened.download("plan.json"))} == reasons
+
+
+def test_a_plan_of_an_earlier_version_becomes_one_of_this_run(opened, odd, tmp_path):
+    _, paths = odd
+    header = [name for name in layout.PLAN_HEADER if name != "run"]
+    with open(tmp_path / "plan.csv", "w", newline="") as file:
+        csv.writer(file).writerows([header, [paths[4], "keep", 0, "", "", "user", "", 5, "", "", 0]])
+    read_back(opened, tmp_path / "plan.csv")
+    assert [row.run for row in read_plan(opened.download("Save plan.csv"))] == [digest_images(odd[0])]
 
 
 def test_one_of_a_group_stays_and_so_does_a_reference(opened):

@@ -26,6 +26,10 @@ MANIFEST = (
     *("brightness", "contrast", "blur", "unique_colors", "unseen"),
 )
 
+TEXTS = ("message", "label_from", "label_to")
+FORMULAS = tuple("=+-@\t\r\n\uff0b\uff0d\uff1d\uff20")
+"""Columns with text of others, and how no cell of them may begin: a spreadsheet would take it for a formula."""
+
 MAX_EXACT = {"cosine": 20_000, "euclidean": 20_000, "squared_euclidean": 20_000, "manhattan": 2_000}
 """Up to so many images the neighbours are searched again, exactly."""
 
@@ -68,7 +72,7 @@ class Run:
         return kept if name.startswith("similarity.") and kept.exists() else self.path / name
 
     def csv(self, name: str, header: Sequence[str]) -> list[list[str]]:
-        """The rows below the header. Bytes that are not UTF-8 become surrogates."""
+        """The rows below the header. Bytes that are not UTF-8 become surrogates; `TEXTS` lose their apostrophe."""
         data = self.file(name).read_bytes()
         end = RFC_4180.match(data).end()
         if end != len(data) or not data.endswith(b"\n"):
@@ -80,6 +84,11 @@ class Run:
         for number, row in enumerate(rows):
             if len(row) != len(header):
                 raise ValueError(f"{name}: row {number} has {len(row)} columns, not {len(header)}")
+            for place, column in enumerate(header):
+                if number and column in TEXTS:
+                    if row[place].lstrip(" ").startswith(FORMULAS):
+                        raise ValueError(f"{name}: row {number} has a formula, {row[place]!r}")
+                    row[place] = re.sub(f"^'('* *[{re.escape(''.join(FORMULAS))}])", r"\1", row[place])
         return rows[1:]
 
     def pairs(self, name: str) -> Pairs:

@@ -3,11 +3,19 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
+from fastdup_ray import layout
 from fastdup_ray.actions.plan import PlanRow, write_plan
-from fastdup_ray.storage import open_store
+from fastdup_ray.actions.provenance import digest_images
+from fastdup_ray.sealed import write_json
+from fastdup_ray.storage import Store, open_store
+from fastdup_ray.tables import encoded, printable_column, write_csv, write_parquet
 
 
 def row(path: Path | str, keeper: Path | str = "", *, reference: bool = False) -> PlanRow:
@@ -20,9 +28,27 @@ def row(path: Path | str, keeper: Path | str = "", *, reference: bool = False) -
 
 
 def write(folder: Path, rows: Iterable[PlanRow], name: str = "plan.csv") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_plan(open_store(str(folder)), name, list(rows))
+    """The plan of a run that saw the images as the rows say; the folder is its work_dir."""
+    store, rows = open_store(str(folder)), list(rows)
+    store.prepare()
+    write_run(store, rows)
+    digest = digest_images(store)
+    write_plan(store, name, [replace(row, run=digest) for row in rows])
     return folder / name
+
+
+def write_run(store: Store, rows: Sequence[PlanRow]) -> None:
+    """As much of a finished run as `apply` looks at."""
+    names = encoded(row.filename for row in rows)
+    write_csv(store, layout.FEATURES_CSV, layout.FEATURES_HEADER, [np.arange(len(rows)), names])
+    facts = {
+        "size": pa.array([row.size for row in rows], pa.int64()),
+        "mtime_or_etag": pa.array([row.etag or "1" for row in rows], pa.string()),
+        "sha256": pa.array([row.sha256 or None for row in rows], pa.string()),
+        "reference": pa.array([row.reference for row in rows], pa.bool_()),
+    }
+    write_parquet(store, layout.IMAGES, pa.table(facts | {"filename": printable_column(names)}))
+    write_json(store, layout.SUMMARY, {"features_file": layout.FEATURES})
 
 
 def fill(folder: Path, names: Iterable[str], size: int = 3000) -> list[Path]:

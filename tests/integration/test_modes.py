@@ -819,6 +819,28 @@ def test_labels_that_are_not_utf8_or_strange_come_through(tmp_path):
     assert check(tmp_path / "out") == []
 
 
+def test_labels_that_look_like_formulas_are_escaped_in_csv_files_and_nowhere_else(tmp_path):
+    pictures = tmp_path / "pictures"
+    first = save_cloudy(pictures / "=1+1", 2)[0]
+    for folder in ("'=1+1", "cat"):
+        (pictures / folder).mkdir()
+        shutil.copyfile(first, pictures / folder / "=copy.jpg")
+    folders = {"=1+1", "'=1+1", "cat"}
+    result = run_inline(pictures, tmp_path / "out", labels="folder", nearest_neighbors_k=4)
+    assert set(labels_in(tmp_path / "out").values()) == folders
+    conflicts = tmp_path / "out" / "label_conflicts.csv"
+    assert {row[3] for row in csv_rows(conflicts)[1:]} == {"'=1+1", "''=1+1", "cat"}
+    assert set(result.label_conflicts["label_from"].to_pylist()) == folders
+    page = (tmp_path / "out" / "report/index.html").read_text()
+    assert '"=1+1"' in page and "''=1+1" not in page
+    assert check(tmp_path / "out") == []
+    with open(conflicts, newline="") as file:
+        labels = {row["from"]: row["label_from"] for row in csv.DictReader(file)}
+    write_labels(tmp_path / "labels.csv", labels)  # what our CSV says of a label, and what a spreadsheet made of it
+    run_inline(pictures, tmp_path / "again", labels=tmp_path / "labels.csv", nearest_neighbors_k=4)
+    assert set(labels_in(tmp_path / "again").values()) == {*folders, None}
+
+
 def test_a_path_of_labels_is_made_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert fastdup.RunConfig.of(input_dir="x", labels="labels.csv").labels == str(tmp_path / "labels.csv")

@@ -195,5 +195,5 @@ def test_an_etag_says_nothing_of_a_local_file(photos, tmp_path):
         [replace(keeper, sha256="", etag="x"), drop],
         [keeper, replace(drop, sha256="", size=None, etag="x")],
     ):
-        applied = apply_plan(write(tmp_path, rows), tmp_path / "q", execute=True)
+        applied = apply_plan(write(tmp_path, rows), tmp_path / "q", execute=True, any_plan=True)
         assert (len(applied.moved), len(applied.refused)) == (0, 1)

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from hypothesis import strategies as st
 from fastdup_ray import RunConfig, create_duplicates_gallery, load_binary_feature
 from fastdup_ray.inputs import list_images
 from fastdup_ray.layout import FEATURES_HEADER
+from fastdup_ray.names import visible
 from fastdup_ray.storage import open_store
 from fastdup_ray.tables import encoded, write_csv
+from fastdup_ray.telling import say
 from tests.checker import check
 from tests.conftest import cloudy, csv_rows, encode, run_inline
+from tests.integration.helpers import call
 
 HARD = [
     b"with space.jpg",
@@ -127,3 +131,40 @@ def test_a_single_picture_of_any_name_is_an_input(tmp_path, name):
     with open(path, "wb") as file:
         file.write(encode(cloudy(0), "JPEG"))
     assert [ref.uri for ref in list_images(RunConfig.of(input_dir=path))] == [path]
+
+
+INVISIBLE = "\u202e\u200b\u2028\u2066\u00ad\ufeff\u3164\u2800\ufe0f\U000e0041\n\x1b\x85"
+
+
+def test_invisible_characters_are_shown_as_escapes_and_all_others_as_they_are():
+    assert visible("a" + INVISIBLE + "b").isascii() and not re.search(r"[\x00-\x1f]", visible(INVISIBLE))
+    assert visible("a\u202egpj.exe") == r"a\u202egpj.exe" and visible("\U000e0041") == r"\U000e0041"
+    assert visible(os.fsdecode(b"\xff \\n")) == r"\xff \n"
+    shown = "ü 絵 \U0001f600 e\u0301 \u0645\u0631 \u05d0 — ×\u00a0\u202f=\\"
+    assert visible(shown) == shown
+
+
+def test_what_a_command_prints_hides_no_character(capsys):
+    say(f"two lines\n{INVISIBLE.replace(chr(10), '')}")
+    first, second, end = capsys.readouterr().out.split("\n")
+    assert (first, end) == ("two lines", "") and second.isascii() and second.isprintable()
+
+
+@pytest.mark.parametrize("stream", ["out", "err"])
+def test_messages_of_the_command_show_what_a_name_hides(stream, tmp_path, capsys):
+    work_dir = tmp_path / "out\u202etuo"
+    if stream == "out":
+        run_inline_of_two(tmp_path, work_dir)
+        assert call("plan", work_dir) == 0
+    else:
+        assert call("plan", work_dir) == 1
+    told = getattr(capsys.readouterr(), stream)
+    assert "\u202e" not in told and r"out\u202etuo" in told
+
+
+def run_inline_of_two(folder: Path, work_dir: Path) -> None:
+    photos = folder / "photos"
+    photos.mkdir()
+    for name in ("a.png", "b.png"):
+        (photos / name).write_bytes(encode(cloudy(1), "PNG"))
+    run_inline(photos, work_dir)

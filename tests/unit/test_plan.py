@@ -42,6 +42,18 @@ def test_any_name_of_a_file_comes_back(name, hostile, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["plan.csv", "plan.json"])
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "'=1", "+", "-rule", "@x", "\tx", "\rx", "'", "plain"])
+def test_reasons_that_look_like_formulas_come_back_and_are_none_in_the_csv(name, text, tmp_path):
+    rows = [replace(KEPT, rule=text, reason=text), replace(OTHER, etag=text.strip())]
+    path = written(tmp_path, rows, name)
+    assert read_plan(path) == rows
+    if name == "plan.csv":
+        with open(path, newline="") as file:
+            cells = {row[column] for row in csv.DictReader(file) for column in ("rule", "reason", "etag")}
+        assert not [cell for cell in cells if cell.startswith(tuple("=+-@\t\r"))]
+
+
+@pytest.mark.parametrize("name", ["plan.csv", "plan.json"])
 def test_a_plan_without_a_row_comes_back(name, tmp_path):
     assert read_plan(written(tmp_path, [], name)) == []
 

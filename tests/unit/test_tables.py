@@ -227,6 +227,20 @@ def test_names_that_are_utf8_stay_as_they_are():
     assert printable_column(encoded(names)).to_pylist() == names
 
 
+def test_texts_of_others_are_no_formulas_in_the_file_and_come_back_and_names_stay(store):
+    header, texts = ("filename", "error_code", "message"), ["=1+1", "'=1", "\t@x", "-1", "plain", "'quoted'", "\uff1dx"]
+    names = encoded(["=name.jpg", "+1.jpg", *(f"@{n}" for n in range(5))])
+    write_csv(store, "bad.csv", header, [names, pa.array(["X"] * 7), pa.array(texts, pa.large_string())])
+    with open(store.fetch("bad.csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["message"] for row in rows] == ["'=1+1", "''=1", "'\t@x", "'-1", "plain", "'quoted'", "'\uff1dx"]
+    assert [row["filename"] for row in rows] == [name.decode() for name in names.to_pylist()]
+    path = store.fetch("bad.csv")
+    for table in (read_csv(path, header), pa.Table.from_batches(csv_blocks(path, header))):
+        assert table["message"].cast(pa.large_string()).to_pylist() == texts
+        assert table["filename"].to_pylist() == names.to_pylist()
+
+
 # --- block by block ---------------------------------------------------------------------------------------------------
 
 

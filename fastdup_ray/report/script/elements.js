@@ -1,4 +1,5 @@
 // Elements of the page. All text becomes text nodes and attributes: nothing is ever read as HTML.
+import { visible } from "./words.js";
 
 const NOTHING = new Set([undefined, null, false, ""]);
 
@@ -26,7 +27,7 @@ export function foreign(text, attributes = {}) {
 
 /** Tells a screen reader, and everybody else, in the line that there is for it. */
 export function tell(text) {
-  document.getElementById("told").textContent = text;
+  document.getElementById("told").textContent = visible(text);
 }
 
 /** Whether a key pressed now is meant for a field, or goes with others. */

@@ -3,6 +3,10 @@ import { formatCsv, parseCsv } from "./csv.js";
 import { data, picture } from "./data.js";
 import { EXACT } from "./words.js";
 
+const OPTIONAL = "run"; // which plans of earlier versions do not have
+const formula = new RegExp(`^(?=${data.plan.formula})`); // what a spreadsheet would take for one, see formulas.py
+const escapedFormula = new RegExp(`^'(?=${data.plan.formula})`);
+
 export const KEEP = "keep";
 export const DROP = "drop";
 
@@ -42,6 +46,7 @@ export function ownRow(number, group, chosen, keeper = null, card = null) {
     sha256: own.sha256,
     etag: own.etag,
     reference: own.reference,
+    run: data.plan.run,
   };
   if (own.hex) made.filename_hex = own.hex;
   if (keeper?.hex) made.keeper_hex = keeper.hex;
@@ -65,8 +70,9 @@ function likeness(own, keeper, card) {
 }
 
 function cell(row, column) {
-  const content = row[column];
-  const text = content === null ? "" : typeof content === "boolean" ? String(Number(content)) : String(content);
+  const content = row[column] ?? "";
+  const words = typeof content === "boolean" ? String(Number(content)) : String(content);
+  const text = data.plan.texts.includes(column) ? words.replace(formula, "'") : words;
   return row[`${column}_hex`] ? { text: "", hex: row[`${column}_hex`] } : { text, hex: "" };
 }
 
@@ -86,13 +92,13 @@ function rowsOfJson(bytes) {
 function rowsOfCsv(bytes) {
   const [header = [], ...rows] = parseCsv(bytes);
   const names = header.map(({ text }) => text);
-  const missing = data.plan.columns.find((column) => !names.includes(column));
+  const missing = data.plan.columns.find((column) => column !== OPTIONAL && !names.includes(column));
   if (missing) throw new Error(`This is no plan: the column ${missing} is missing.`);
   return rows.map((cells) => {
     const made = {};
     for (const column of data.plan.columns) {
       const { text, hex } = cells[names.indexOf(column)] ?? { text: "", hex: "" };
-      made[column] = hex ? printable(hex) : text;
+      made[column] = hex ? printable(hex) : data.plan.texts.includes(column) ? text.replace(escapedFormula, "") : text;
       if (hex) made[`${column}_hex`] = hex;
     }
     for (const column of ["similarity", "size"]) made[column] = made[column] === "" ? null : Number(made[column]);

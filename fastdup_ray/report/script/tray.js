@@ -2,7 +2,7 @@
 import { data } from "./data.js";
 import { button, make, tell } from "./elements.js";
 import { keepStored } from "./storing.js";
-import { bytes, counted } from "./words.js";
+import { bytes, counted, visible } from "./words.js";
 
 const HELP = [
   ["n, p", "next, previous card"],
@@ -67,7 +67,7 @@ export function makeTray(decisions) {
   };
   decisions.addEventListener("change", update);
   update();
-  keepStored(decisions, (text) => (stored.textContent = text));
+  keepStored(decisions, (text) => (stored.textContent = visible(text)));
   return { help };
 }
 
@@ -79,7 +79,7 @@ function save(name, type, parts) {
   const url = URL.createObjectURL(new Blob(parts, { type }));
   make("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
-  tell(`${name} is saved. Look at what it would do: fastdup-ray apply ${name}`);
+  tell(`${name} is saved. Look at what it would do: fastdup-ray apply ${name} --work-dir ${data.plan.work_dir}`);
 }
 
 async function readFile(decisions, field) {

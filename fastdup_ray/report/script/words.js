@@ -2,7 +2,7 @@
 import { data } from "./data.js";
 
 const plain = new Intl.NumberFormat("en-US");
-const hidden = new RegExp(data.invisible, "g");
+const hidden = new RegExp(data.invisible, "gu");
 
 const SHORT = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
@@ -27,12 +27,13 @@ export function bytes(size) {
   return `${Number(size.toPrecision(3))} ${" kMGTPE"[unit]}B`;
 }
 
-/** A name as what it is: control characters, and those that turn the direction of a text, as escapes. */
+/** A text to show: invisible characters, and those that turn its direction, as escapes. */
 export function visible(text) {
   return text.replace(hidden, (character) => {
-    const code = character.charCodeAt(0);
     if (SHORT[character]) return SHORT[character];
-    return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+    const code = character.codePointAt(0);
+    const [letter, digits] = code < 0x100 ? ["x", 2] : code < 0x10000 ? ["u", 4] : ["U", 8];
+    return `\\${letter}${code.toString(16).padStart(digits, "0")}`;
   });
 }
 
