@@ -1,4 +1,4 @@
-"""What the README says to type on a running cluster, typed: on a host of its own, which is a set of namespaces."""
+"""The commands of jobs/README.md for a running cluster, on a host of its own, which is a set of namespaces."""
 
 import os
 import re
@@ -25,14 +25,14 @@ def is_possible() -> bool:
 
 
 def commands(after: str) -> str:
-    """The block that follows these words in the README."""
-    text = (ROOT / "README.md").read_text()
+    """Return the block that follows these words in the guide to the jobs."""
+    text = (ROOT / "jobs" / "README.md").read_text(encoding="utf-8")
     return re.search(r"```\n(.*?)```", text[text.index(after) :], re.DOTALL)[1]
 
 
 @pytest.mark.skipif(not is_possible(), reason="no network and process namespaces can be made here")
 def test_the_commands_for_a_running_cluster(finished, tmp_path):
-    block = commands("**On a running Ray cluster**")
+    block = commands("## On a running Ray cluster")
     assert "ray start --head" in block and "jobs/submit.py" in block and "ray job submit" in block
     for line in ("jobs/submit.py", "ray job submit"):  # each a work_dir of its own
         out = tmp_path / line.split()[-1].replace("/", "-")

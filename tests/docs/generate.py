@@ -1,0 +1,145 @@
+"""Write the pages that are made from the code: `python -m tests.docs.generate`."""
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import click
+
+from fastdup_ray.cli import cli
+from fastdup_ray.config import RunConfig
+from tests.docs.pages import DOCS, PROGRAM
+
+NOTE = "<!-- Made by `python -m tests.docs.generate` from the code: do not edit. -->"
+
+EXAMPLES = {
+    "apply": "fastdup-ray apply out/plan.csv --execute",
+    "doctor": "fastdup-ray doctor --gpu --s3 s3://bucket/photos",
+    "evaluate": "fastdup-ray evaluate out truth.csv --plot curves.svg",
+    "export": "fastdup-ray export out --format drop-list --null",
+    "gallery": "fastdup-ray gallery out --num-images 50",
+    "leakage": "fastdup-ray leakage --train train/ --test test/ --work-dir out --fail-over 0",
+    "plan": "fastdup-ray plan out --keep 'path:originals/*,resolution,oldest'",
+    "run": "fastdup-ray run photos/ --work-dir out --threshold 0.9 --nearest-neighbors-k 5",
+    "serve": "fastdup-ray serve out --port 8000",
+    "undo": "fastdup-ray undo fastdup_quarantine --only '*.png'",
+}
+
+
+def make_cli_page() -> str:
+    """Return the page of the command line: every command with its help, an example and its options."""
+    context = click.Context(cli, info_name=PROGRAM)
+    commands = {name: command for name in cli.list_commands(context) if (command := cli.get_command(context, name))}
+    run_options = _options(commands["run"])
+    contents = [f"- [{name}](#{PROGRAM}-{name}): {_first_sentence(command)}" for name, command in commands.items()]
+    parts = [NOTE, "# Command line", *_help(cli), "\n".join(contents)]
+    for name, command in commands.items():
+        options = _options(command)
+        shared = [] if name == "run" else [flags for flags, line in options.items() if run_options.get(flags) == line]
+        parts += [
+            f"## {PROGRAM} {name}",
+            f"`{PROGRAM} {name} {' '.join(command.collect_usage_pieces(context))}`",
+            *_help(command),
+            f"```\n{EXAMPLES[name]}\n```",
+            "\n".join(line for flags, line in options.items() if flags not in shared),
+            f"It also takes these options of [run](#{PROGRAM}-run): {', '.join(shared)}." if shared else "",
+        ]
+    return _joined(parts)
+
+
+def _options(command: click.Command) -> dict[str, str]:
+    """Map the flags of each option to its line of the page."""
+    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    return {f"`{'/'.join((*option.opts, *option.secondary_opts))}`": _option_line(option) for option in options}
+
+
+def _option_line(option: click.Option) -> str:
+    names = "/".join((*option.opts, *option.secondary_opts))
+    metavar = "" if option.is_flag else " " + (option.metavar or _metavar(option.type))
+    # The commands write a default behind the text, in brackets.
+    text = re.sub(r"(?:^|  )\[(.*)\]$", r" Default: \1.", _prose(option.help))
+    return f"- `{names}{metavar}`: {text.strip()}"
+
+
+def _metavar(kind: click.ParamType) -> str:
+    return "|".join(map(str, kind.choices)) if isinstance(kind, click.Choice) else kind.name.upper()
+
+
+def _help(command: click.Command) -> Iterator[str]:
+    r"""Yield the paragraphs of a help text; those that click prints as they are (`\b`) become blocks."""
+    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+        block = paragraph.removeprefix("\b\n")
+        yield f"```text\n{block}\n```" if block != paragraph else _prose(" ".join(paragraph.split()))
+
+
+def _first_sentence(command: click.Command) -> str:
+    return re.split(r"(?<=\.)\s", next(_help(command)))[0]
+
+
+def make_parameters_page() -> str:
+    """Return the page of the parameters of a run, as `RunConfig` defines them."""
+    schema = RunConfig.model_json_schema()["properties"]
+    rows = [
+        f"| `{name}` | {_type(schema[name])} | {_default(schema[name]['default'])} | {_prose(field.description)} |"
+        for name, field in RunConfig.model_fields.items()
+    ]
+    return _joined(
+        [
+            NOTE,
+            "# Parameters",
+            "The parameters of a run. They are the keywords of `fastdup_ray.run` and `RunConfig.of`, the names in "
+            f"`config.json`, and the flags of [`{PROGRAM} run`](cli.md#{PROGRAM}-run): `work_dir` is `--work-dir`, "
+            "`report=False` is `--no-report`.",
+            "An unknown name, a wrong type or a value out of range is refused before anything is written.",
+            "\n".join(["| name | type | default | meaning |", "|---|---|---|---|", *rows]),
+        ]
+    )
+
+
+def _type(schema: dict[str, Any]) -> str:
+    kinds = [kind for kind in schema.get("anyOf", [schema]) if kind["type"] != "null"]
+    return " or ".join(map(_kind, kinds))
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema["type"] == "array":
+        return "list of str"
+    name = {"boolean": "bool", "integer": "int", "number": "float", "string": "str"}[schema["type"]]
+    return ", ".join([name, *_bounds(schema)])
+
+
+def _bounds(schema: dict[str, Any]) -> Iterator[str]:
+    words = {"minimum": "at least", "exclusiveMinimum": "more than", "maximum": "at most"}
+    if {"minimum", "maximum"} <= schema.keys():
+        yield f"{schema['minimum']:,} to {schema['maximum']:,}"
+    else:
+        yield from (f"{word} {schema[key]:,}" for key, word in words.items() if key in schema)
+
+
+def _default(value: Any) -> str:
+    return "" if value is None else f"`{value!r}`"
+
+
+def _prose(text: str | None) -> str:
+    """Escape what Markdown would take for emphasis or for the border of a cell."""
+    return re.sub(r"[*|]", r"\\\g<0>", text or "")
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+PAGES = {"cli.md": make_cli_page, "parameters.md": make_parameters_page}
+
+
+def main() -> None:
+    """Write all pages."""
+    for name, make in PAGES.items():
+        (DOCS / name).write_text(make(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

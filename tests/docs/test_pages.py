@@ -1,0 +1,79 @@
+"""The pages say what the code does: generated pages, links, commands, and what the package's metadata shows of them."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from hatchling.metadata.core import ProjectMetadata
+from hatchling.plugin.manager import PluginManager
+
+import fastdup_ray
+from fastdup_ray.cli import cli
+from fastdup_ray.config import RunConfig
+from tests.docs.generate import PAGES
+from tests.docs.pages import DOCS, PROGRAM, ROOT, all_pages, anchors, blocks, commands, links
+
+README = ROOT / "README.md"
+FIRST_SCREEN = 25
+"""Lines."""
+
+each_page = pytest.mark.parametrize("page", all_pages(), ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_generated_pages_are_those_of_the_code(name):
+    if (DOCS / name).read_text(encoding="utf-8") != PAGES[name]():
+        pytest.fail(f"{name} is not what the code says; run: python -m tests.docs.generate", pytrace=False)
+
+
+@each_page
+def test_links_lead_somewhere(page: Path):
+    for target in links(page):
+        path, _, anchor = target.partition("#")
+        if re.match("[a-z]+:", path):
+            continue
+        other = (page.parent / path).resolve() if path else page
+        assert other.exists(), target
+        assert not anchor or anchor in anchors(other), target
+
+
+@each_page
+def test_commands_are_accepted(page: Path):
+    for line in commands(page):
+        arguments = shlex.split(re.sub(r"<\(.*?\)", "list.txt", line), comments=True)
+        try:
+            context = cli.make_context(PROGRAM, arguments)
+            name, command, rest = cli.resolve_command(context, arguments)
+            given = command.make_context(name, rest, parent=context).params
+        except click.exceptions.Exit:  # --help, --version
+            continue
+        except click.UsageError as error:
+            pytest.fail(f"{line}: {error.message}")
+        if name == "run":
+            first = [given["input_dir"]] if given["input_dir"] else []
+            flags = {key: given[key] for key in RunConfig.model_fields if key != "input_dir" and given[key] is not None}
+            RunConfig.from_text({"input_dir": [*first, *given["more"]] or None} | flags)
+
+
+@each_page
+def test_python_uses_names_that_exist(page: Path):
+    for text in blocks(page, "python"):
+        compile(text, str(page), "exec")
+        for name in re.findall(r"\bfastdup(?:_ray)?\.([A-Za-z]\w*)", text):
+            assert hasattr(fastdup_ray, name), name
+
+
+def test_the_readme_is_short_and_begins_with_both_set_up_commands():
+    first_screen = "\n".join(README.read_text(encoding="utf-8").splitlines()[:FIRST_SCREEN])
+    assert len(README.read_bytes()) <= 8_000
+    assert first_screen.count("python3 -m venv .venv && .venv/bin/pip install -e") == 2
+    assert "&& .venv/bin/fastdup-ray run" in first_screen and "&& .venv/bin/pytest" in first_screen
+
+
+def test_the_metadata_has_no_relative_link():
+    readme = ProjectMetadata(str(ROOT), PluginManager()).core.readme
+    targets = re.findall(r"\]\(([^)]+)\)", readme)
+    assert len(targets) == len(list(links(README)))
+    assert not [target for target in targets if not target.startswith("https://")]
