@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray import layout
-from fastdup_ray.sealed import write_json
+from fastdup_ray.steps import write_summary
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.tables import encoded, printable_column, write_csv, write_parquet
 from tests.conftest import normalized
@@ -111,7 +111,6 @@ def write_finished(
         "counts": counts,
         "neighbors": {"index": "Flat", "recall": 0.9875},
         "seconds": {"list": 0.5, "features": 12.25},
-        "sha256": {},
     }
-    write_json(store, layout.SUMMARY, told | (summary or {}))
+    write_summary(store, told | (summary or {}))
     return store
