@@ -6,7 +6,6 @@ import platform
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
@@ -25,7 +24,7 @@ from fastdup_ray.extract.turns import Turned
 from fastdup_ray.extract.video import frame_at, frames, video_decoder
 from fastdup_ray.features import write_shard
 from fastdup_ray.inputs import frame_of
-from fastdup_ray.inputs.ahead import AT_ONCE, Opened, read_ahead
+from fastdup_ray.inputs.ahead import Opened, read_ahead
 from fastdup_ray.inputs.suffixes import is_video_name
 from fastdup_ray.inputs.video import HEAD, frame_digest, is_video
 from fastdup_ray.manifest import STATISTICS, entries_table
@@ -80,7 +79,6 @@ class Extractor:
         self._maker: RowMaker = Feeder(self._model, self._model.batch) if spec.gpu else self._model
         if spec.turns:
             self._maker = Turned(self._maker, spec.turns)
-        self._readers = ThreadPoolExecutor(AT_ONCE)
         self._digests: dict[ImageRef, str] = {}
 
     def extract(self, shard: Shard) -> ShardReceipt:
@@ -114,7 +112,7 @@ class Extractor:
 
     def _entries(self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef], rows: Rows) -> Iterator[Entry]:
         """An entry for each of `refs`; the rows of the good ones are added to `rows`."""
-        for ref, file in read_ahead(refs, self._readers):
+        for ref, file in read_ahead(refs, without=late):
             lane.on(ref)
             before = len(rows)
             seen = _Seen()

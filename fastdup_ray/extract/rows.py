@@ -22,22 +22,30 @@ class Rows:
     def __init__(self, maker: RowMaker):
         self._maker = maker
         self._pixels: list[np.ndarray] = []
+        self._counts: list[int] = []
         self._blocks = [np.empty((0, maker.dimensions), np.float32)]
 
     def __len__(self) -> int:
-        return sum(map(len, self._blocks)) + len(self._pixels)
+        return sum(map(len, self._blocks)) + sum(self._counts)
 
     def add(self, pixels: np.ndarray) -> None:
-        self._pixels.append(pixels)
+        """Add a row. The same array as before, such as a frame that a video shows for hours, costs no more work."""
+        if self._pixels and pixels is self._pixels[-1]:
+            self._counts[-1] += 1
+            return
         if len(self._pixels) == BATCH:
-            self._blocks.append(self._maker.rows(np.stack(self._pixels)))
-            self._pixels = []
+            self._make()
+        self._pixels.append(pixels)
+        self._counts.append(1)
 
     def first(self, n: int) -> np.ndarray:
         """(n, d) float32; what was added after them is forgotten."""
         if self._pixels:
-            self._blocks.append(self._maker.rows(np.stack(self._pixels)))
-            self._pixels = []
+            self._make()
         rows = np.concatenate(self._blocks)[:n]
         self._blocks = [rows]
         return rows
+
+    def _make(self) -> None:
+        self._blocks.append(np.repeat(self._maker.rows(np.stack(self._pixels)), self._counts, axis=0))
+        self._pixels, self._counts = [], []

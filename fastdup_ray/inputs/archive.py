@@ -6,6 +6,7 @@ time and size, where the member begins, how it is packed), so that a member is r
 
 import atexit
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -192,6 +193,7 @@ def _tar_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int]]:
     except EOFError:
         raise BadImageError(ErrorCode.TRUNCATED, _ENDS) from None
     except (tarfile.TarError, *_DAMAGE, ValueError, OverflowError) as error:
+        _refuse_read_error(error)
         code, text = _READ_ERRORS.get(str(error), (ErrorCode.CORRUPT, f"the archive is broken: {error}"))
         raise BadImageError(code, text) from None
 
@@ -202,14 +204,24 @@ def _zip_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int, int
         with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
     except zipfile.BadZipFile as error:
+        _refuse_read_error(error.__context__)
         code = ErrorCode.TRUNCATED if "not a zip file" in str(error) else ErrorCode.CORRUPT
         raise BadImageError(code, f"the archive's list of files, at its end, is missing or broken: {error}") from None
     except Exception as error:  # whatever zipfile raises on broken lists
+        _refuse_read_error(error)
         raise BadImageError(ErrorCode.CORRUPT, f"the archive's list of files is broken: {error}") from None
     _refuse_bomb(infos, size)
     for info in infos:
         if not info.is_dir() and not stat_module.S_ISLNK(info.external_attr >> 16):
             yield from_utf8(info.filename), info.file_size, info.header_offset, info.compress_size, info.CRC
+
+
+def _refuse_read_error(error: BaseException | None) -> None:
+    """Raise again what the system, or a bucket, says of reading: the archive may be whole."""
+    if isinstance(error, BadImageError):
+        raise error
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a decompressor's, or an absurd place
+        raise error
 
 
 def _refuse_bomb(infos: Sequence[zipfile.ZipInfo], size: int) -> None:

@@ -113,10 +113,9 @@ def limits(bucket: Bucket, first: list[Path], scratch: Path, options: tuple) -> 
             list(pool.map(get, keys))
 
     def through_the_reader() -> None:
-        with ThreadPoolExecutor(ahead.AT_ONCE) as pool:
-            for _, opened in ahead.read_ahead(refs, pool):
-                with opened as file:
-                    file.read()
+        for _, opened in ahead.read_ahead(refs):
+            with opened as file:
+                file.read()
 
     timed("bare loop of gets, obstore", lambda: all_of(lambda key: reader.get(key).bytes()))
     timed(

@@ -15,7 +15,7 @@ from pathlib import Path
 import PIL
 import psutil
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from tests.checker import check
 from tests.conftest import PHOTOS, csv_rows, encode, run_inline, save_cloudy
@@ -179,6 +179,16 @@ def icns_of(png: bytes) -> bytes:
     return b"icns" + struct.pack(">I", 16 + len(png)) + b"ic08" + struct.pack(">I", 8 + len(png)) + png
 
 
+LIES = [
+    ("lie.jp2", "JPEG2000", b"ihdr", 4, struct.pack(">II", 65_535, 65_535)),
+    ("lie.tif", "TIFF", struct.pack("<HHI", 256, 4, 1), 8, struct.pack("<I", 2_000_000_000)),
+]
+"""Name, format, and where the header has the size of the image."""
+
+if features.check("avif"):
+    LIES.append(("lie.avif", "AVIF", b"ispe", 8, struct.pack(">II", 65_535, 65_535)))
+
+
 @pytest.fixture(scope="module")
 def bombs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("bombs")
@@ -193,6 +203,11 @@ def bombs(tmp_path_factory) -> Path:
     lie = bytearray(encode(Image.new("RGB", (9, 9)), "BMP"))
     lie[18:26] = struct.pack("<ii", 2_000_000_000, 2)
     (folder / "lie.bmp").write_bytes(lie)
+    for name, kind, tag, skip, size in LIES:
+        lie = bytearray(encode(Image.new("RGB", (64, 64)), kind))
+        place = lie.index(tag) + skip
+        lie[place : place + len(size)] = size
+        (folder / name).write_bytes(lie)
     (folder / "lie.ppm").write_bytes(b"P6 4000000000 4000000000 255\n" + bytes(100))
     return folder
 
@@ -211,6 +226,7 @@ def test_bombs_are_too_large_and_take_no_memory(bombs, tmp_path):
         "bomb.png": "TOO_LARGE",
         "lie.bmp": "TOO_LARGE",
         "lie.gif": "TOO_LARGE",
+        **{name: "TOO_LARGE" for name, *_ in LIES},
         "lie.ppm": "CORRUPT",
     }
     sizes = {row["uri"].rpartition("/")[2]: (row["width"], row["height"]) for row in manifest_rows(tmp_path / "out")}

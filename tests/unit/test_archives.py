@@ -1,5 +1,6 @@
 """Pictures inside tar and zip archives: listed, read by themselves, and nothing believed that a hostile one says."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -17,7 +18,7 @@ import pytest
 from fastdup_ray import RunConfig
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract.extractor import read_once
-from fastdup_ray.inputs import archive, check_inputs, list_images, opened, read
+from fastdup_ray.inputs import archive, check_inputs, list_images, local, opened, read
 from fastdup_ray.inputs.video import HEAD
 from fastdup_ray.records import ImageRef
 from tests.conftest import cloudy, csv_rows, deadline, encode, run_inline, save_cloudy
@@ -437,6 +438,28 @@ def test_an_archive_that_changes_after_it_was_listed(tmp_path, kind):
     assert reason(refs[1])[0] == "CHANGED"
     path.unlink()
     assert reason(refs[1])[0] == "MISSING"
+
+
+class FailingFile(io.FileIO):
+    """A file on a disk that fails from some byte on."""
+
+    def readinto(self, buffer):
+        return self.readall() if self.tell() >= io.DEFAULT_BUFFER_SIZE else super().readinto(buffer)
+
+    def readall(self):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_archive_is_listed_again_after_the_disk_failed(tmp_path, monkeypatch, kind):
+    files = {f"{number}.jpg": random.Random(number).randbytes(100_000) for number in range(2)}
+    path = pack(tmp_path / f"a{kind}", files)
+    with monkeypatch.context() as failing:
+        failing.setattr(local, "open_regular", lambda name: io.BufferedReader(FailingFile(name)))
+        *_, broken = listed(path)
+        assert broken.uri == str(path) and reason(broken)[0] == "READ_FAILED"
+    archive._index.cache_clear()  # of a process, as the next run is one of its own
+    assert [read(ref) for ref in listed(path)] == list(files.values())
 
 
 def test_a_missing_archive_is_missing(tmp_path):

@@ -13,6 +13,9 @@ from fastdup_ray.errors import RefusedError
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
 
+_NO_RENAMEAT2 = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
+"""Answers of NFS, of systems without it, and of sandboxes that refuse the call (seccomp of older containers)."""
+
 
 def to_new_name(file: BinaryIO, source: str, target: str, digest: str) -> None:
     """Renames, or copies to another file system; `FileExistsError` where `target` exists.
@@ -36,9 +39,13 @@ def to_new_name(file: BinaryIO, source: str, target: str, digest: str) -> None:
 def _rename_new(source: str, target: str) -> None:
     """Renames; `FileExistsError` where `target` exists: the kernel sees to it, so nobody can come in between."""
     code = _renameat2(source, target)
-    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):  # NFS, and systems without it
+    if code in _NO_RENAMEAT2:
         os.link(source, target, follow_symlinks=False)  # killed here, both names stay, and `move` goes on
-        os.unlink(source)
+        try:
+            os.unlink(source)
+        except OSError:
+            os.unlink(target)
+            raise
     elif code:
         raise OSError(code, os.strerror(code), source, None, target)
 
