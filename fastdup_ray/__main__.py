@@ -1,14 +1,14 @@
 """The command `fastdup-ray`, also as `python -m fastdup_ray`."""
 
-from fastdup_ray.interruption import end_on_signals
-from fastdup_ray.process import prepare_process
+from fastdup_ray.system.interruption import end_on_signals
+from fastdup_ray.system.process import prepare_process
 
 
 def main() -> None:
     """Run the command. Importing it takes a second in which it can be interrupted, too."""
     prepare_process()
     with end_on_signals():
-        from fastdup_ray.cli import main as command
+        from fastdup_ray.cli.main import main as command
     command()
 
 

@@ -5,16 +5,16 @@ import os
 import sys
 from typing import Any
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
+from fastdup_ray.common.events import log_as_asked, say, tell
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError
-from fastdup_ray.estimate import Estimate, estimate
 from fastdup_ray.inputs import skipped_text
 from fastdup_ray.outputs.bad_list import few_reasons
-from fastdup_ray.pipeline import deduplicate
 from fastdup_ray.result import RunResult
+from fastdup_ray.runs.estimate import Estimate, estimate
+from fastdup_ray.runs.pipeline import deduplicate
 from fastdup_ray.storage import open_store
-from fastdup_ray.telling import log_as_asked, say, tell
 from fastdup_ray.version import __version__
 
 

@@ -21,11 +21,12 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from fastdup_ray.common.names import is_utf8, to_utf8
+from fastdup_ray.common.paths import path_text
+from fastdup_ray.common.records import MIN_SIDE, Box, Limits
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.names import is_utf8, to_utf8
-from fastdup_ray.paths import path_text
-from fastdup_ray.records import MIN_SIDE, Box, Limits
 from fastdup_ray.s3 import Access, absolute, is_s3, refuse_secrets
+from fastdup_ray.system.cores import cores_here
 
 RunMode = Annotated[int, Field(ge=0, le=4)]
 NNMODELS = ("brute_force", "ball_tree", "lsh")
@@ -288,6 +289,11 @@ class RunConfig(BaseModel):
     def s3_access(self) -> Access:
         """How buckets are asked."""
         return Access(self.s3_anonymous or None, self.s3_requester_pays)
+
+    @property
+    def cores(self) -> int:
+        """Threads in total on this machine: as asked, else the cores that affinity and cgroup leave to this process."""
+        return self.num_threads if self.num_threads > 0 else cores_here()
 
     @property
     def limits(self) -> Limits:

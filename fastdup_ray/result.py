@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
+from fastdup_ray.common.layout import INDEXED, SCORED, PictureSet
+from fastdup_ray.common.paths import takes_paths
 from fastdup_ray.errors import InputError
-from fastdup_ray.facts import read_summary
-from fastdup_ray.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, PAIRS
-from fastdup_ray.paths import takes_paths
-from fastdup_ray.sealed import fetch_listed
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.tables import TableFormat, numbers_in, of_another_run, printable_column, read_csv, read_parquet
+from fastdup_ray.storage.checked_json import fetch_listed
+from fastdup_ray.storage.facts import read_summary
+from fastdup_ray.storage.tables import TableFormat, numbers_in, of_another_run, printable_column, read_csv, read_parquet
 
 if TYPE_CHECKING:
     import pandas as pd

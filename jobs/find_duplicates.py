@@ -8,7 +8,7 @@ Takes what `fastdup-ray run` takes, and exits as it does.
 
 import sys
 
-from fastdup_ray.cli import main
+from fastdup_ray.cli.main import main
 
 if __name__ == "__main__":
     main(["run", *sys.argv[1:]])

@@ -13,7 +13,7 @@ finished is kept. After 1, 3 and 130 the same call goes on from what is there.
 
 import sys
 
-from fastdup_ray.cli import main
+from fastdup_ray.cli.main import main
 
 if __name__ == "__main__":
     main(["run", "--incremental", "--log-format", "json", *sys.argv[1:]])

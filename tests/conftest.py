@@ -20,7 +20,7 @@ from hypothesis import settings
 from PIL import Image, ImageFilter
 
 from fastdup_ray import s3
-from fastdup_ray.inputs import s3 as s3_inputs
+from fastdup_ray.s3 import objects as s3_inputs
 from tests.s3_server import Bucket, S3Server, is_installed
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait for work by spinning slow the others down

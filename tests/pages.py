@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fastdup_ray import layout
-from fastdup_ray.steps import write_summary
+from fastdup_ray.common import layout
+from fastdup_ray.runs.steps import write_summary
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.tables import encoded, printable_column, write_csv, write_parquet
+from fastdup_ray.storage.tables import encoded, printable_column, write_csv, write_parquet
 from tests.conftest import normalized
 
 D = 16

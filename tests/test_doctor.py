@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 import pytest
 
 from fastdup_ray.doctor import State, examine, libraries
-from fastdup_ray.doctor.reach import check_ray, check_s3
+from fastdup_ray.doctor.connectivity import check_ray, check_s3
 from fastdup_ray.extract import model
 from tests.integration.helpers import call
 from tests.s3_server import OPEN, SECRET

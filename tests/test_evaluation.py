@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastdup_ray import save_binary_feature
-from fastdup_ray.cli import main
+from fastdup_ray.cli.main import main
 from fastdup_ray.errors import FastdupError
 from fastdup_ray.evaluation import evaluate, evaluate_rows
 from fastdup_ray.evaluation import pairs as pairs_module

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
+from fastdup_ray.common.formatting import in_bytes
+from fastdup_ray.common.names import visible
 from fastdup_ray.errors import ConfigError, DamagedError, WorkDirError
-from fastdup_ray.names import visible
+from fastdup_ray.extract.thumbnails import MAX_SIDE, make_thumbnail
 from fastdup_ray.report.galleries import (
     create_components_gallery,
     create_duplicates_gallery,
     create_outliers_gallery,
     generate_duplicates_gallery,
 )
-from fastdup_ray.report.rendering import in_bytes
-from fastdup_ray.report.thumbnails import MAX_SIDE, make_thumbnail
 from fastdup_ray.storage import open_store
-from fastdup_ray.tables import encoded
+from fastdup_ray.storage.tables import encoded
 from tests.pages import CONFIG, write_finished, write_pairs
 
 NAMES = (

@@ -13,19 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastdup_ray import layout
-from fastdup_ray.actions.plan import BY_HAND, JSON_FORMAT
-from fastdup_ray.actions.provenance import digest_images
-from fastdup_ray.formulas import FORMULA
-from fastdup_ray.report import contents, findings, page, pictures
-from fastdup_ray.report.findings import each_once, read_listed, read_pairs
-from fastdup_ray.report.groups import Groups, most_telling
+from fastdup_ray.common import layout
+from fastdup_ray.common.formulas import FORMULA
+from fastdup_ray.curation.plan_file import BY_HAND, JSON_FORMAT
+from fastdup_ray.curation.provenance import digest_images
+from fastdup_ray.report import page, page_data, pictures, readers
+from fastdup_ray.report.group_table import Groups, most_telling
 from fastdup_ray.report.histogram import make_histogram
 from fastdup_ray.report.page import write_report
+from fastdup_ray.report.readers import each_once, read_listed, read_pairs
 from fastdup_ray.report.rendering import in_script
-from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import open_store
-from fastdup_ray.tables import encoded, read_csv
+from fastdup_ray.storage.checked_json import read_json
+from fastdup_ray.storage.tables import encoded, read_csv
 from tests.browser.odd import BAD, COMPONENT, NAMES, make_odd, write_odd_report
 from tests.conftest import run_inline, save_cloudy
 from tests.pages import group_rows, write_finished, write_pairs
@@ -175,7 +175,7 @@ def test_what_has_no_room_is_told(odd, monkeypatch):
     """Bounds of numbers and of bytes: the page says how much there is, and where all of it stands."""
     store, _ = odd
     for name, limit in (("GROUPS", 2), ("PAIRS", 3), ("OUTLIERS", 1), ("BAD", 1), ("EXACT", 1), ("CHANGES", 1)):
-        monkeypatch.setattr(contents, name, limit)
+        monkeypatch.setattr(page_data, name, limit)
     monkeypatch.setattr(pictures, "MOST", 3)
     made = again(store)
     shown = {name: (len(found["items"]), found["total"]) for name, found in made.lists.items() if name != "extremes"}
@@ -190,7 +190,7 @@ def test_what_has_no_room_is_told(odd, monkeypatch):
 
 def test_the_page_stays_within_its_bytes(odd, monkeypatch):
     store, _ = odd
-    monkeypatch.setattr(contents, "LARGEST", 9_000)
+    monkeypatch.setattr(page_data, "LARGEST", 9_000)
     made = again(store)
     assert 0 < len(made.thumbnails) < 11
     assert len(json.dumps([made.data["pictures"], made.data["lists"]])) + sum(map(len, made.thumbnails)) < 10_000
@@ -198,7 +198,7 @@ def test_the_page_stays_within_its_bytes(odd, monkeypatch):
 
 def test_a_large_group_has_its_ends_and_says_how_many_are_left_out(tmp_path, monkeypatch):
     n = 400
-    monkeypatch.setattr(contents, "ALL_MEMBERS", 100)
+    monkeypatch.setattr(page_data, "ALL_MEMBERS", 100)
     paths = [str(tmp_path / f"{row}.jpg") for row in range(n)]
     store = write_finished(tmp_path / "out", paths, component=[0] * n, features=group_rows([0] * n, 1.5))
     made = again(store, thumbnails=False)
@@ -313,7 +313,7 @@ def test_component_numbers_are_not_mixed_up(odd, made):
 def test_a_picture_that_is_no_file_of_the_run_is_in_no_group(odd, tmp_path):
     """similarity.csv of a hand may name others; the page shows what it can of them."""
     store = write_finished(tmp_path / "out", [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")], component=[0, 0])
-    from fastdup_ray.tables import encoded
+    from fastdup_ray.storage.tables import encoded
 
     names = encoded([str(tmp_path / "a.jpg"), str(tmp_path / "stranger.jpg")])
     write_pairs(store, layout.SIMILARITY_CSV, names, [(0, 1, 0.9)])
@@ -339,7 +339,7 @@ def test_a_list_read_part_by_part_is_told_as_a_whole_one(rows, block, limit):
         whole = each_once(whole)
         table = read_csv(path, layout.PAIRS_HEADER)
         blocks = [batch for start in range(0, len(rows), block) for batch in table.slice(start, block).to_batches()]
-        patch.setattr(findings, "csv_blocks", lambda *_: iter(blocks))
+        patch.setattr(readers, "csv_blocks", lambda *_: iter(blocks))
         listed = read_listed(path, layout.PAIRS_HEADER, limit, each_once=True)
         all_rows = read_listed(path, layout.PAIRS_HEADER, limit, each_once=False)
     assert (listed.total, all_rows.total) == (len(whole), len(rows))

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.pairs import cosine_of, similar_above
 from fastdup_ray.analysis.sorting import Scratch, in_order, written
-from fastdup_ray.records import CELLS, Neighbors, Pairs
+from fastdup_ray.common.records import CELLS, Neighbors, Pairs
 
 BLOCK = CELLS
 """Edges that are looked at at a time."""

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.analysis.sorting import Scratch, in_order
+from fastdup_ray.common.records import CELLS, Neighbors, Pairs
 from fastdup_ray.neighbors.metrics import DECIMALS, is_distance
-from fastdup_ray.records import CELLS, Neighbors, Pairs
 
 
 def similar_above(neighbors: Neighbors, threshold: float) -> Iterator[Pairs]:

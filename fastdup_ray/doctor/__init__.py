@@ -51,7 +51,7 @@ class Diagnosis:
 
 def examine(*, gpu: bool = False, place: str | None = None, work_dir: str = ".") -> Diagnosis:
     """All checks. gpu: one is needed. place: an s3:// URI that is to be reached. work_dir: where outputs are to go."""
-    from fastdup_ray.doctor import libraries, machine, reach
+    from fastdup_ray.doctor import connectivity, libraries, machine
 
     def findings() -> Iterator[Finding]:
         yield from libraries.check_versions()
@@ -62,8 +62,8 @@ def examine(*, gpu: bool = False, place: str | None = None, work_dir: str = ".")
         yield machine.check_cores()
         yield machine.check_memory()
         yield machine.check_disk(work_dir)
-        yield reach.check_ray()
+        yield connectivity.check_ray()
         if place is not None:
-            yield reach.check_s3(place)
+            yield connectivity.check_s3(place)
 
     return Diagnosis(tuple(findings()))

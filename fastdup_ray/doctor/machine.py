@@ -15,7 +15,7 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def check_gpu(*, needed: bool) -> Finding:
-    from fastdup_ray.gpu import gpus_here
+    from fastdup_ray.system.gpu import gpus_here
 
     found = gpus_here()
     try:
@@ -33,13 +33,13 @@ def check_gpu(*, needed: bool) -> Finding:
 
 
 def check_cores() -> Finding:
-    from fastdup_ray.cores import cores_here
+    from fastdup_ray.system.cores import cores_here
 
     return Finding("cores", State.OK, f"{cores_here()} of {os.cpu_count()} for this process")
 
 
 def check_memory() -> Finding:
-    from fastdup_ray.memory import free_memory
+    from fastdup_ray.system.memory import free_memory
 
     free = free_memory()
     text = f"{_size(free)} free"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
+from fastdup_ray.common.paths import takes_paths
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, InputError
 from fastdup_ray.evaluation.curve import Curve
@@ -18,10 +19,9 @@ from fastdup_ray.evaluation.plot import svg
 from fastdup_ray.evaluation.truth import Label, read_truth
 from fastdup_ray.features import load_binary_feature
 from fastdup_ray.neighbors.search import unit_rows
-from fastdup_ray.outputs.named_output import NamedOutput
-from fastdup_ray.paths import takes_paths
-from fastdup_ray.pipeline import deduplicate
+from fastdup_ray.runs.pipeline import deduplicate
 from fastdup_ray.storage import open_file
+from fastdup_ray.storage.named_output import NamedOutput
 
 THRESHOLDS = (0.80, 0.85, 0.90, 0.95, 0.98)
 PRECISIONS = (0.95, 0.99)

@@ -8,22 +8,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray import layout
 from fastdup_ray.analysis.pairs import name_ranks, ordered
+from fastdup_ray.common import layout
+from fastdup_ray.common.layout import INDEXED, SCORED
+from fastdup_ray.common.paths import takes_paths
+from fastdup_ray.common.records import Pairs
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, LeakageError
 from fastdup_ray.inputs import check_inputs
-from fastdup_ray.layout import INDEXED, SCORED
 from fastdup_ray.outputs.exact_copies import ExactCopies, read_exact_copies
 from fastdup_ray.outputs.images import Images
-from fastdup_ray.paths import takes_paths
-from fastdup_ray.pipeline import deduplicate, is_indexed
-from fastdup_ray.preparation import refuse_foreign_outputs
-from fastdup_ray.records import Pairs
-from fastdup_ray.scoring import indexed_facts
-from fastdup_ray.steps import load_images
+from fastdup_ray.runs.pipeline import deduplicate, is_indexed
+from fastdup_ray.runs.preflight import refuse_foreign_outputs
+from fastdup_ray.runs.scoring import indexed_facts
+from fastdup_ray.runs.steps import load_images
 from fastdup_ray.storage import Store, open_file, open_store
-from fastdup_ray.tables import numbers_in, read_csv, rows_in, write_csv
+from fastdup_ray.storage.tables import numbers_in, read_csv, rows_in, write_csv
 
 THRESHOLD = 0.9
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastdup_ray.labels import rows_by_name
+from fastdup_ray.inputs.labels import rows_by_name
 
 PATH, GROUP = "path", "group"
 EDIT_COLUMNS = ("edit", "transform", "kind")

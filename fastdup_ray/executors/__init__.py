@@ -7,10 +7,9 @@ What is done stands in plain functions and classes that know nothing of this.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol, Self, TypeVar
 
+from fastdup_ray.common.records import Shard, ShardReceipt
 from fastdup_ray.config import RunConfig
-from fastdup_ray.cores import cores_here
 from fastdup_ray.extract.extractor import ExtractSpec
-from fastdup_ray.records import Shard, ShardReceipt
 from fastdup_ray.storage import Store
 
 Result = TypeVar("Result")
@@ -54,17 +53,12 @@ class Executor(Protocol):
         """A stage of the run took so long: for those who watch."""
 
 
-def cores(config: RunConfig) -> int:
-    """Threads in total on this machine: as asked, else the cores that affinity and cgroup leave to this process."""
-    return config.num_threads if config.num_threads > 0 else cores_here()
-
-
 def make_executor(config: RunConfig, store: Store) -> Executor:
     """The executor that `config.executor` names, for work on a work_dir."""
     if config.executor == "inline":
         from fastdup_ray.executors.inline import InlineExecutor
 
-        return InlineExecutor(cores(config))
+        return InlineExecutor(config.cores)
     from fastdup_ray.executors.own_ray import import_ray
 
     import_ray()  # before anything else does

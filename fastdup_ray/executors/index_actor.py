@@ -10,7 +10,7 @@ import ray
 from fastdup_ray import s3
 from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors import Result
-from fastdup_ray.executors.answers import NodeLostError, NoRoomError, end_actor, result
+from fastdup_ray.executors.ray_results import NodeLostError, NoRoomError, end_actor, result
 
 log = logging.getLogger(__name__)
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
+from fastdup_ray.common.records import Shard, ShardReceipt
 from fastdup_ray.executors import Place, Result
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec
-from fastdup_ray.memory import free_memory
-from fastdup_ray.records import Shard, ShardReceipt
+from fastdup_ray.system.memory import free_memory
 
 
 class InlineExecutor:

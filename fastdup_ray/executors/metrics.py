@@ -7,7 +7,7 @@ from functools import cache
 
 from ray.util.metrics import Counter
 
-from fastdup_ray.records import ShardReceipt
+from fastdup_ray.common.records import ShardReceipt
 
 IMAGES = ("fastdup_images", "Entries of the list that were read and are good.")
 BAD = ("fastdup_bad_images", "Entries of the list that are bad.")

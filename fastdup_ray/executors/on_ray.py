@@ -7,10 +7,11 @@ from typing import Any, Self
 import ray
 
 from fastdup_ray import s3
+from fastdup_ray.common.records import Shard, ShardReceipt
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.executors import Place, Result, cores, metrics
-from fastdup_ray.executors.crew import Crew
+from fastdup_ray.executors import Place, Result, metrics
+from fastdup_ray.executors.extract_pool import Crew
 from fastdup_ray.executors.index_actor import IndexActor, done, tried
 from fastdup_ray.executors.placement import Placement, place_extractors, place_index, place_tasks
 from fastdup_ray.executors.ray_cluster import (
@@ -22,7 +23,6 @@ from fastdup_ray.executors.ray_cluster import (
 )
 from fastdup_ray.executors.tasks import mapped
 from fastdup_ray.extract.extractor import ExtractSpec
-from fastdup_ray.records import Shard, ShardReceipt
 from fastdup_ray.storage import Store
 
 NO_LIMIT = 1 << 62
@@ -40,7 +40,7 @@ class RayExecutor:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             if not ray.is_initialized():
-                stack.enter_context(connect_or_start(cores(self._config), verbose=self._config.verbose))
+                stack.enter_context(connect_or_start(self._config.cores, verbose=self._config.verbose))
             stack.callback(self._index.stop)
             check_resources(memory=self._config.run_mode in (0, 2))
             refuse_unshared(self._store)

@@ -16,9 +16,9 @@ from ray._common.utils import get_ray_address_file
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fastdup_ray.errors import WorkDirError, WorkerError
-from fastdup_ray.executors.answers import last_line, refuse_ended, result
 from fastdup_ray.executors.own_ray import cluster_environment, own_environment
 from fastdup_ray.executors.placement import Node
+from fastdup_ray.executors.ray_results import last_line, refuse_ended, result
 from fastdup_ray.storage import Store
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ import ray
 from fastdup_ray import s3
 from fastdup_ray.errors import ConfigError, WorkerError
 from fastdup_ray.executors import Result
-from fastdup_ray.executors.answers import NodeLostError, NoRoomError, first_done, result
 from fastdup_ray.executors.index_actor import TRIES, done
 from fastdup_ray.executors.placement import Share
+from fastdup_ray.executors.ray_results import NodeLostError, NoRoomError, first_done, result
 
 log = logging.getLogger(__name__)
 

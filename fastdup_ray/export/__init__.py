@@ -8,18 +8,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
-from fastdup_ray import layout
-from fastdup_ray.actions.finished import FinishedRun, read_finished
-from fastdup_ray.actions.plan import PlanRow, read_plan
-from fastdup_ray.actions.provenance import check_provenance
-from fastdup_ray.actions.suggestion import suggest
+from fastdup_ray.common import layout
+from fastdup_ray.common.paths import takes_paths
+from fastdup_ray.curation.finished_run import FinishedRun, read_finished
+from fastdup_ray.curation.plan_file import PlanRow, read_plan
+from fastdup_ray.curation.provenance import check_provenance
+from fastdup_ray.curation.suggest import suggest
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.fiftyone import write_fiftyone
 from fastdup_ray.export.lists import write_drop_list, write_keep_list
-from fastdup_ray.outputs.named_output import NamedOutput
-from fastdup_ray.paths import takes_paths
 from fastdup_ray.result import RunResult
 from fastdup_ray.storage import Store, open_store
+from fastdup_ray.storage.named_output import NamedOutput
 
 Location = str | os.PathLike[str]
 

@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 import pyarrow.compute as pc
 from PIL import Image
 
-from fastdup_ray.actions.finished import FinishedRun
-from fastdup_ray.actions.plan import PlanRow
+from fastdup_ray.common.names import printable
+from fastdup_ray.curation.finished_run import FinishedRun
+from fastdup_ray.curation.plan_file import PlanRow
 from fastdup_ray.inputs import stands_alone
-from fastdup_ray.manifest import STATISTICS
-from fastdup_ray.names import printable
+from fastdup_ray.inputs.manifest import STATISTICS
 from fastdup_ray.result import RunResult
 
 FIELDS = ("sha256", "copy_of", "copy_kind", "component_id", "count", "pagerank", "degree", "min_distance")

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from fastdup_ray.actions.finished import FinishedRun
-from fastdup_ray.actions.plan import PlanRow
+from fastdup_ray.curation.finished_run import FinishedRun
+from fastdup_ray.curation.plan_file import PlanRow
 from fastdup_ray.errors import InputError
 from fastdup_ray.result import RunResult
 

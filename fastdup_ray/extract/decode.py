@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, features
 
+from fastdup_ray.common.records import MIN_SIDE, Box, Limits, Statistics, Unseen
 from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.extract import tones
 from fastdup_ray.extract.deep_color import has_16_bit_colors, show_used_bits
@@ -22,7 +23,6 @@ from fastdup_ray.extract.open_image import explain_error, open_image
 from fastdup_ray.extract.statistics import statistics_of
 from fastdup_ray.extract.transparency import choose_ground, has_alpha, lay_on
 from fastdup_ray.extract.unseen import find_unseen
-from fastdup_ray.records import MIN_SIDE, Box, Limits, Statistics, Unseen
 
 RECIPE = 4
 """Part of the fingerprint: raise it with any change here that changes pixels or statistics."""

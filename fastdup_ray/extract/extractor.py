@@ -13,25 +13,25 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
+from fastdup_ray.common.records import Entry, ImageRef, Limits, Shard, ShardReceipt
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode
 from fastdup_ray.extract.decode import Decoded, careful_pillow, decode, decoded
-from fastdup_ray.extract.feeding import Feeder
-from fastdup_ray.extract.lanes import Lane, Watchdog, work_off
+from fastdup_ray.extract.embedding_buffer import RowMaker, Rows
+from fastdup_ray.extract.gpu_batcher import Feeder
 from fastdup_ray.extract.model import BATCH, Model, fingerprint
-from fastdup_ray.extract.rows import RowMaker, Rows
-from fastdup_ray.extract.turns import Turned
+from fastdup_ray.extract.transforms import Turned
 from fastdup_ray.extract.video import frame_at, frames, video_decoder
+from fastdup_ray.extract.worker_threads import Lane, Watchdog, work_off
 from fastdup_ray.features import write_shard
 from fastdup_ray.inputs import frame_of
-from fastdup_ray.inputs.ahead import Opened, read_ahead
+from fastdup_ray.inputs.manifest import STATISTICS, entries_table
+from fastdup_ray.inputs.prefetch import Opened, read_ahead
 from fastdup_ray.inputs.suffixes import is_video_name
 from fastdup_ray.inputs.video import HEAD, frame_digest, is_video
-from fastdup_ray.manifest import STATISTICS, entries_table
-from fastdup_ray.records import Entry, ImageRef, Limits, Shard, ShardReceipt
 from fastdup_ray.s3 import USUAL, Access, use
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import encoded
+from fastdup_ray.storage.tables import encoded
 
 
 @dataclass(frozen=True)

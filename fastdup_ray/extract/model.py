@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastdup_ray.common.records import Box
+from fastdup_ray.common.regular_file import open_regular
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract import cuda
 from fastdup_ray.extract.decode import decoder_fingerprint
-from fastdup_ray.gpu import free_gpu_memory
-from fastdup_ray.records import Box
-from fastdup_ray.regular_file import open_regular
+from fastdup_ray.system.gpu import free_gpu_memory
 
 if TYPE_CHECKING:
     import onnxruntime

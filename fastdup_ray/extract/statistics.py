@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from fastdup_ray.records import Statistics
+from fastdup_ray.common.records import Statistics
 
 
 def statistics_of(image: Image.Image) -> Statistics:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, MpoImagePlugin
 
-from fastdup_ray.records import Unseen
+from fastdup_ray.common.records import Unseen
 
 _SAMPLES_PER_PIXEL, _SUB_IFDS = 277, 330
 """TIFF tags."""

@@ -8,10 +8,10 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
+from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.extract.decode import check_size
 from fastdup_ray.inputs.video import frame_time
-from fastdup_ray.records import Limits
 
 RECIPE = 1
 """Part of `video_decoder`: raise it with any change here that changes pixels."""

@@ -26,7 +26,6 @@ from fastdup_ray.features.files import (
     write_rows,
     write_shard,
 )
-from fastdup_ray.features.known import Found, earlier_sets, find_missing, look_up, whole_shards
 from fastdup_ray.features.merge import (
     merge,
     merge_range,
@@ -36,6 +35,7 @@ from fastdup_ray.features.merge import (
     ranges_as_one,
     row_blocks,
 )
+from fastdup_ray.features.reuse import Found, earlier_sets, find_missing, look_up, whole_shards
 from fastdup_ray.features.stored_rows import LostRowsError, StoredRows
 
 __all__ = [

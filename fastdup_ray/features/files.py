@@ -15,18 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
+from fastdup_ray.common.layout import INDEXED, PictureSet
+from fastdup_ray.common.paths import takes_paths
 from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
-from fastdup_ray.facts import read_facts
 from fastdup_ray.features.stored_rows import StoredRows
+from fastdup_ray.inputs.manifest import ENTRIES, MANIFEST, with_all_columns
 from fastdup_ray.inputs.video import frame_digest, frame_suffix, frame_time
-from fastdup_ray.layout import INDEXED, PictureSet
-from fastdup_ray.manifest import ENTRIES, MANIFEST, with_all_columns
-from fastdup_ray.outputs.named_output import NamedOutput
-from fastdup_ray.paths import takes_paths
-from fastdup_ray.sealed import check_digest, file_sha256, write_json
 from fastdup_ray.storage import Store, open_file, open_store
-from fastdup_ray.tables import csv_blocks, encoded, mapped, read_csv, read_parquet, write_columns, write_csv
+from fastdup_ray.storage.checked_json import check_digest, file_sha256, write_json
+from fastdup_ray.storage.facts import read_facts
+from fastdup_ray.storage.named_output import NamedOutput
+from fastdup_ray.storage.tables import csv_blocks, encoded, mapped, read_csv, read_parquet, write_columns, write_csv
 
 Names = pa.Array | pa.ChunkedArray
 """Paths and URIs as raw bytes, (n,)."""

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
+from fastdup_ray.common.layout import INDEXED, PictureSet
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.features.files import (
     FeatureSet,
@@ -21,14 +22,13 @@ from fastdup_ray.features.files import (
     write_rows,
     write_shard,
 )
-from fastdup_ray.features.known import Found
+from fastdup_ray.features.reuse import Found
 from fastdup_ray.features.stored_rows import RowReader
+from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.inputs.video import frame_suffix
-from fastdup_ray.layout import INDEXED, PictureSet
-from fastdup_ray.manifest import ENTRIES
-from fastdup_ray.sealed import file_sha256, write_json
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import read_csv, write_parquet
+from fastdup_ray.storage.checked_json import file_sha256, write_json
+from fastdup_ray.storage.tables import read_csv, write_parquet
 
 BLOCK = 32 << 20
 """Bytes of rows that are copied at a time."""

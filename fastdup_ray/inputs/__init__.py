@@ -5,15 +5,15 @@ import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from fastdup_ray.common.records import ImageRef
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import InputError
-from fastdup_ray.inputs import archive, bucket, folder, inventory, listfile, s3, s3_listing
-from fastdup_ray.inputs.patterns import Patterns
+from fastdup_ray.inputs import archive, bucket, folder, inventory, list_file
+from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.skipped import SkippedFiles, skipped_text
 from fastdup_ray.inputs.sources import frame_of, opened, read, source_of, stands_alone, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
-from fastdup_ray.records import ImageRef
-from fastdup_ray.s3 import is_s3
+from fastdup_ray.s3 import is_s3, listing, objects
 
 __all__ = [
     "SkippedFiles",
@@ -46,19 +46,19 @@ def check_inputs(config: RunConfig) -> None:
     Patterns(config.include, config.exclude)
     for location in config.inputs:
         if is_s3(location):
-            if not s3.is_file(location):
-                s3_listing.check_listing(location)
+            if not objects.is_file(location):
+                listing.check_listing(location)
         elif not os.path.exists(location) and not stat(os.path.abspath(location)).mtime_or_etag:
             raise InputError(f"Input {location!r} does not exist; name a folder, an image or a list file.")
     for location in config.reference:
-        if listfile.is_pipe(location):
+        if list_file.is_pipe(location):
             raise InputError(f"Reference {location!r} is a pipe, which can be read only once: save the list as a file.")
 
 
 def _listed(location: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
     remote = is_s3(location)
     uri = location if remote else os.path.abspath(location)
-    if remote and not s3.is_file(uri):
+    if remote and not objects.is_file(uri):
         yield from bucket.walk(uri, work_dir, patterns, skipped)
     elif not remote and os.path.isdir(location):
         yield from folder.walk(location, work_dir, patterns, skipped)
@@ -67,7 +67,7 @@ def _listed(location: str, work_dir: str, patterns: Patterns, skipped: SkippedFi
     elif inventory.is_inventory(uri):
         yield from bucket.in_inventory(uri, work_dir, patterns, skipped)
     elif (remote or os.path.exists(location)) and not is_video_name(uri):
-        with listfile.open_list(location) as listed:
+        with list_file.open_list(location) as listed:
             if listed is not None:
                 yield from (ref for ref in listed.entries(skipped) if patterns.keep(ref.uri))
             elif patterns.keep(uri):

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, BinaryIO
 
+from fastdup_ray.common.names import from_utf8
+from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, ErrorCode
-from fastdup_ray.inputs import local, s3
+from fastdup_ray.inputs import local
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_left_out
-from fastdup_ray.names import from_utf8
-from fastdup_ray.records import ImageRef
-from fastdup_ray.s3 import is_s3
+from fastdup_ray.s3 import is_s3, objects
 
 MAX_MEMBER = 1 << 30
 """Bytes that a member may have: it is held in memory as a whole."""
@@ -94,7 +94,7 @@ def split(uri: str) -> tuple[str, str] | None:
 
 def _place(uri: str) -> Any:
     """The module that knows the archive itself."""
-    return s3 if is_s3(uri) else local
+    return objects if is_s3(uri) else local
 
 
 def listed(path: str, skipped: SkippedFiles) -> Iterator[ImageRef]:

@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 
-from fastdup_ray import layout
 from fastdup_ray import s3 as names
-from fastdup_ray.inputs import archive, inventory, s3, s3_listing
-from fastdup_ray.inputs.patterns import Patterns
+from fastdup_ray.common import layout
+from fastdup_ray.common.records import ImageRef
+from fastdup_ray.inputs import archive, inventory
+from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.suffixes import is_archive_name, is_left_out, is_readable_name
-from fastdup_ray.records import ImageRef
+from fastdup_ray.s3 import listing, objects
 
 _MOVED = re.compile(f"/{layout.MOVED}/s3/")
 """In the name of what is in a quarantine. Whether it is one, an object beside says: no order of a listing is needed."""
@@ -20,7 +21,7 @@ def walk(uri: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> 
     """The objects with a known suffix below `uri`, sorted by the bytes of their keys; see `folder.walk`."""
     place = names.uri_of(*names.folder_of(uri))
     wanted = partial(_is_wanted, place, work_dir, patterns, skipped)
-    return _with_members(s3_listing.below(uri, wanted), place, patterns, skipped)
+    return _with_members(listing.below(uri, wanted), place, patterns, skipped)
 
 
 def in_inventory(uri: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
@@ -75,4 +76,4 @@ def _is_in_quarantine(uri: str, start: int) -> bool:
 
 @lru_cache(maxsize=4096)
 def _is_quarantine(folder: str) -> bool:
-    return bool(s3.stat(f"{folder}/{layout.QUARANTINE_MARK}").mtime_or_etag)
+    return bool(objects.stat(f"{folder}/{layout.QUARANTINE_MARK}").mtime_or_etag)

@@ -4,13 +4,13 @@ import logging
 import os
 from collections.abc import Iterator
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
+from fastdup_ray.common.records import ImageRef
 from fastdup_ray.inputs import archive
+from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.local import ref_of, stat
-from fastdup_ray.inputs.patterns import Patterns
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.suffixes import is_archive_name, is_left_out, is_readable_name
-from fastdup_ray.records import ImageRef
 
 log = logging.getLogger(__name__)
 

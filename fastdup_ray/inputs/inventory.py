@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from pyarrow import orc
 
 from fastdup_ray import s3 as names
+from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, InputError
-from fastdup_ray.inputs import s3
 from fastdup_ray.inputs.sources import read
-from fastdup_ray.records import ImageRef
+from fastdup_ray.s3 import objects
 
 MANIFEST = "manifest.json"
 
@@ -27,7 +27,7 @@ _CURRENT = ("IsLatest", "IsDeleteMarker")
 
 
 def is_inventory(uri: str) -> bool:
-    return names.is_s3(uri) and uri.endswith("/" + MANIFEST) and s3.is_file(uri)
+    return names.is_s3(uri) and uri.endswith("/" + MANIFEST) and objects.is_file(uri)
 
 
 def listed(uri: str) -> tuple[str, Iterator[ImageRef]]:
@@ -36,7 +36,7 @@ def listed(uri: str) -> tuple[str, Iterator[ImageRef]]:
     Of versioned objects the current version. Raises `InputError` where it is no inventory, or cannot be read.
     """
     try:
-        manifest = json.loads(read(s3.stat(uri)))
+        manifest = json.loads(read(objects.stat(uri)))
         bucket, kind = manifest["sourceBucket"], manifest["fileFormat"].upper()
         place = manifest["destinationBucket"].rpartition(":")[2]  # it is written as an ARN
         files = [names.uri_of(place, file["key"]) for file in manifest["files"]]
@@ -52,7 +52,7 @@ def listed(uri: str) -> tuple[str, Iterator[ImageRef]]:
 def _rows(file: str, kind: str, columns: list[str]) -> Iterator[dict[str, Any]]:
     """By the names of the CSV's columns; Parquet and ORC have the same in snake case."""
     try:
-        table = _table(read(s3.stat(file)), kind, columns)
+        table = _table(read(objects.stat(file)), kind, columns)
     except BadImageError as error:
         raise InputError(f"Cannot read {file!r} of the inventory: {error.message}.") from None
     except (pa.ArrowInvalid, OSError, KeyError) as error:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from fastdup_ray.common.records import ImageRef
+from fastdup_ray.common.regular_file import NotRegularError, open_regular
 from fastdup_ray.errors import BadImageError, ErrorCode
-from fastdup_ray.records import ImageRef
-from fastdup_ray.regular_file import NotRegularError, open_regular
 
 
 def ref_of(uri: str, status: os.stat_result) -> ImageRef:

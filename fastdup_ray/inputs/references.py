@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray import s3
-from fastdup_ray.inputs import inventory, listfile
+from fastdup_ray.inputs import inventory, list_file
 from fastdup_ray.inputs.sources import is_file
 from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
-from fastdup_ray.tables import encoded
+from fastdup_ray.storage.tables import encoded
 
 Names = pa.Array | pa.ChunkedArray
 """(n,) paths and URIs as raw bytes."""
@@ -30,7 +30,7 @@ def _of(location: str, names: Names) -> np.ndarray:
     if inventory.is_inventory(location):
         return _numpy(pc.is_in(names, encoded(ref.uri for ref in inventory.listed(location)[1]).cast(names.type)))
     if is_file(location) and not is_archive_name(location) and not is_video_name(location):
-        with listfile.open_list(location) as listed:
+        with list_file.open_list(location) as listed:
             if listed is not None:
                 return _numpy(pc.is_in(names, encoded(listed.names()).cast(names.type)))
     place = location.rstrip("/")

@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import BinaryIO, Protocol
 
-from fastdup_ray.inputs import archive, local, s3
+from fastdup_ray.common.records import ImageRef
+from fastdup_ray.inputs import archive, local
 from fastdup_ray.inputs.suffixes import is_archive_name
 from fastdup_ray.inputs.video import split_frame
-from fastdup_ray.records import ImageRef
-from fastdup_ray.s3 import is_s3
+from fastdup_ray.s3 import is_s3, objects
 
 
 class Source(Protocol):
@@ -33,12 +33,12 @@ def source_of(uri: str) -> Source:
         return archive
     if is_archive_name(uri):
         return archive
-    return s3 if remote else local
+    return objects if remote else local
 
 
 def is_file(uri: str) -> bool:
     """Whether there is a file, or an object, of exactly this name."""
-    return s3.is_file(uri) if is_s3(uri) else local.is_file(uri)
+    return objects.is_file(uri) if is_s3(uri) else local.is_file(uri)
 
 
 def frame_of(uri: str) -> tuple[str, int | None]:

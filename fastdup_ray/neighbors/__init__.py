@@ -11,12 +11,12 @@ import numpy as np
 
 from fastdup_ray.config import AUTO, RunConfig
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.neighbors.choice import PARTITIONED, choose, ef_search
-from fastdup_ray.neighbors.eight_bit import EightBit
+from fastdup_ray.neighbors.exact_and_lsh import BallTree, Lsh
 from fastdup_ray.neighbors.faiss_factory import check_parameters, parameters_of
 from fastdup_ray.neighbors.faiss_index import FaissIndex
+from fastdup_ray.neighbors.index_selection import PARTITIONED, choose, ef_search
+from fastdup_ray.neighbors.int8_bruteforce import EightBit
 from fastdup_ray.neighbors.metrics import MANHATTAN
-from fastdup_ray.neighbors.turi import BallTree, Lsh
 
 
 class NeighborIndex(Protocol):

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from fastdup_ray.config import AUTO, RunConfig
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.neighbors.choice import HNSW, PARTITIONED, choose, gigabytes, index_bytes
-from fastdup_ray.neighbors.partitioned.plan import plan_of
+from fastdup_ray.neighbors.index_selection import HNSW, PARTITIONED, choose, gigabytes, index_bytes
+from fastdup_ray.neighbors.partitioned.partition_layout import plan_of
 
 CORE_HOUR = 0.0504
 """Dollars for a core and its 4 GB for an hour: m7i.4xlarge, us-east-1, on demand, November 2026."""

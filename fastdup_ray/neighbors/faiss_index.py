@@ -20,8 +20,8 @@ from fastdup_ray.neighbors.faiss_factory import (
     too_few,
     transforms,
 )
+from fastdup_ray.neighbors.faiss_gpu import gpu_copy
 from fastdup_ray.neighbors.metrics import COSINE
-from fastdup_ray.neighbors.on_gpu import gpu_copy
 
 EF_SEARCH = 64
 """Candidates that HNSW keeps while it searches, unless faiss_param says otherwise."""

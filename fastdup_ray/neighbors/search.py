@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from fastdup_ray.common.records import Neighbors
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.neighbors import NeighborIndex
-from fastdup_ray.neighbors.kept import Kept
+from fastdup_ray.neighbors.checkpoint import Kept
 from fastdup_ray.neighbors.metrics import COSINE, DECIMALS, closeness, is_distance, values_of
-from fastdup_ray.records import Neighbors
 
 BLOCK = 8_192
 """Queries at a time."""

@@ -1,10 +1,10 @@
 """The list of entries that could not be read: what of it is told at the end of a run."""
 
-from fastdup_ray import layout
-from fastdup_ray.layout import PictureSet
-from fastdup_ray.names import visible
+from fastdup_ray.common import layout
+from fastdup_ray.common.layout import PictureSet
+from fastdup_ray.common.names import visible
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import printable_column, read_csv
+from fastdup_ray.storage.tables import printable_column, read_csv
 
 FEW = 9
 """Unreadable entries that are told one by one; of more the file has the reasons."""

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray import layout
 from fastdup_ray.analysis.changes import ALONE, Changes, Found, changes_between
+from fastdup_ray.common import layout
 from fastdup_ray.errors import DamagedError
-from fastdup_ray.facts import read_summary
 from fastdup_ray.outputs.formats import IMAGES
-from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import numbers_in, read_csv, read_parquet, rows_in, write_csv
+from fastdup_ray.storage.checked_json import file_sha256, read_json, write_json
+from fastdup_ray.storage.facts import read_summary
+from fastdup_ray.storage.tables import numbers_in, read_csv, read_parquet, rows_in, write_csv
 
 _COMPARED = (layout.FEATURES_CSV, layout.IMAGES, layout.SIMILARITY_CSV, layout.COMPONENTS_CSV)
 _GROUPS = layout.COMPONENTS_CSV

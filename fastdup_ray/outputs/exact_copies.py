@@ -11,16 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray import layout
 from fastdup_ray.analysis.pairs import similar_above
+from fastdup_ray.common import layout
+from fastdup_ray.common.layout import PictureSet
+from fastdup_ray.common.records import ImageRef, Neighbors
 from fastdup_ray.extract.decode import careful_pillow
 from fastdup_ray.extract.pixels import pixel_digest
 from fastdup_ray.inputs import read
-from fastdup_ray.layout import PictureSet
 from fastdup_ray.outputs.images import Images
-from fastdup_ray.records import ImageRef, Neighbors
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import read_csv, rows_at, rows_in, write_csv
+from fastdup_ray.storage.tables import read_csv, rows_at, rows_in, write_csv
 
 BYTES, PIXELS = "bytes", "pixels"
 """The kinds of exact copies."""

@@ -2,9 +2,9 @@
 
 import pyarrow as pa
 
-from fastdup_ray import layout
-from fastdup_ray.manifest import ENTRIES, STATISTICS
-from fastdup_ray.tables import TableFormat
+from fastdup_ray.common import layout
+from fastdup_ray.inputs.manifest import ENTRIES, STATISTICS
+from fastdup_ray.storage.tables import TableFormat
 
 OF_ENTRIES = ("size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS, "unseen")
 """Columns of manifest.parquet that images.parquet has, too."""

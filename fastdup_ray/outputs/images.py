@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
+from fastdup_ray.common.layout import PictureSet
 from fastdup_ray.features import entries_of_rows, map_names
-from fastdup_ray.layout import PictureSet
-from fastdup_ray.manifest import ENTRIES, MANIFEST, with_all_columns
+from fastdup_ray.inputs.manifest import ENTRIES, MANIFEST, with_all_columns
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import ROWS, map_table, of_another_run, parquet_blocks, printable_column, rows_at
+from fastdup_ray.storage.tables import ROWS, map_table, of_another_run, parquet_blocks, printable_column, rows_at
 
 BEGINNING = 8
 """Bytes of a digest by which those that stand alone are told from those that may not."""

@@ -7,19 +7,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray import layout
 from fastdup_ray.analysis.components import Components, components_of
 from fastdup_ray.analysis.edges import edges_within
 from fastdup_ray.analysis.pairs import NameOrder, distinct, outliers_in_order, pairs_in_order, similar_above
+from fastdup_ray.common import layout
+from fastdup_ray.common.layout import PictureSet
+from fastdup_ray.common.records import Neighbors, Pairs
 from fastdup_ray.config import RunConfig
-from fastdup_ray.executors import cores
-from fastdup_ray.layout import PictureSet
 from fastdup_ray.outputs.exact_copies import ExactCopies, find_exact_copies, write_exact_copies
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, OF_ENTRIES, PAIRS
 from fastdup_ray.outputs.images import Images
-from fastdup_ray.records import Neighbors, Pairs
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import ROWS, csv_file, parquet_file, printable_column
+from fastdup_ray.storage.tables import ROWS, csv_file, parquet_file, printable_column
 
 COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS)
 
@@ -27,7 +26,7 @@ COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COM
 def write_results(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> dict[str, int]:
     """Writes all that follows from the neighbours; returns the counts for summary.json."""
     counts = _write_found(store, config, images, images, neighbors, layout.INDEXED)
-    copies = find_exact_copies(images, images, neighbors, cores(config), config.max_pixels)
+    copies = find_exact_copies(images, images, neighbors, config.cores, config.max_pixels)
     write_exact_copies(store, images, images, copies, layout.INDEXED)
     counts |= copies.counts
     if config.run_cc:
@@ -49,7 +48,7 @@ def write_scored(
     neighbors: indices are of `indexed`.
     """
     counts = {"indexed": len(indexed)} | _write_found(store, config, images, indexed, neighbors, layout.SCORED)
-    copies = find_exact_copies(images, indexed, neighbors, cores(config), config.max_pixels)
+    copies = find_exact_copies(images, indexed, neighbors, config.cores, config.max_pixels)
     write_exact_copies(store, images, indexed, copies, layout.SCORED)
     paired = [np.unique(pairs.source) for pairs in similar_above(neighbors, config.threshold)]
     near = sum(len(np.setdiff1d(sources, copies.copy, assume_unique=True)) for sources in paired)

@@ -4,16 +4,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
+from fastdup_ray.common.layout import INDEXED, PictureSet
+from fastdup_ray.common.paths import takes_paths
+from fastdup_ray.common.records import Pairs
 from fastdup_ray.errors import ConfigError, MissingFileError
-from fastdup_ray.facts import read_config
+from fastdup_ray.extract.thumbnails import MAX_SIDE, Album
 from fastdup_ray.features import read_names
-from fastdup_ray.layout import INDEXED, PictureSet
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
-from fastdup_ray.outputs.named_output import STDOUT, NamedOutput
-from fastdup_ray.paths import takes_paths
-from fastdup_ray.records import Pairs
-from fastdup_ray.report.findings import (
+from fastdup_ray.report.notebook import show_inline
+from fastdup_ray.report.readers import (
     Components,
     PairView,
     each_once,
@@ -26,11 +26,11 @@ from fastdup_ray.report.findings import (
     view_pairs,
     wants_thumbnails,
 )
-from fastdup_ray.report.notebook import show_inline
 from fastdup_ray.report.rendering import GENERATOR, render
-from fastdup_ray.report.thumbnails import MAX_SIDE, Album
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.tables import of_another_run, read_parquet
+from fastdup_ray.storage.facts import read_config
+from fastdup_ray.storage.named_output import STDOUT, NamedOutput
+from fastdup_ray.storage.tables import of_another_run, read_parquet
 
 Location = str | os.PathLike[str]
 

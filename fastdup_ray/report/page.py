@@ -7,18 +7,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from fastdup_ray import layout
-from fastdup_ray.actions.plan import BY_HAND, JSON_FORMAT
-from fastdup_ray.actions.provenance import digest_images
-from fastdup_ray.facts import read_config
-from fastdup_ray.formulas import FORMULA
-from fastdup_ray.layout import INDEXED, SCORED, PictureSet
-from fastdup_ray.names import INVISIBLE
-from fastdup_ray.report.contents import Contents, make_contents
-from fastdup_ray.report.findings import Listed, is_cosine, measure_of
+from fastdup_ray.common import layout
+from fastdup_ray.common.formatting import in_bytes
+from fastdup_ray.common.formulas import FORMULA
+from fastdup_ray.common.layout import INDEXED, SCORED, PictureSet
+from fastdup_ray.common.names import INVISIBLE
+from fastdup_ray.curation.plan_file import BY_HAND, JSON_FORMAT
+from fastdup_ray.curation.provenance import digest_images
 from fastdup_ray.report.histogram import Histogram, make_histogram
-from fastdup_ray.report.rendering import in_bytes, render
+from fastdup_ray.report.page_data import Contents, make_contents
+from fastdup_ray.report.readers import Listed, is_cosine, measure_of
+from fastdup_ray.report.rendering import render
 from fastdup_ray.storage import Store
+from fastdup_ray.storage.facts import read_config
 
 STYLES = ("base.css", "page.css")
 MODULES = (

@@ -10,14 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
+from fastdup_ray.common.layout import INDEXED, PictureSet
+from fastdup_ray.common.names import is_utf8, printable
+from fastdup_ray.extract.thumbnails import Album, Thumbnail
 from fastdup_ray.inputs import stands_alone
-from fastdup_ray.layout import INDEXED, PictureSet
-from fastdup_ray.names import is_utf8, printable
 from fastdup_ray.outputs.formats import IMAGES
-from fastdup_ray.report.thumbnails import Album, Thumbnail
 from fastdup_ray.storage import Store
-from fastdup_ray.tables import map_table, of_another_run, parquet_blocks, printable_column, read_parquet, rows_at
+from fastdup_ray.storage.tables import (
+    map_table,
+    of_another_run,
+    parquet_blocks,
+    printable_column,
+    read_parquet,
+    rows_at,
+)
 
 FACTS = ("size", "mtime_or_etag", "sha256", "width", "height", "format", "label", "reference")
 

@@ -13,7 +13,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from fastdup_ray.names import visible
+from fastdup_ray.common.formatting import in_bytes
+from fastdup_ray.common.names import visible
 
 _FOLDER = Path(__file__).parent
 GENERATOR = '<meta name="generator" content="fastdup_ray">'
@@ -86,13 +87,3 @@ def _environment() -> jinja2.Environment:
         "in_script": in_script,
     }
     return environment
-
-
-def in_bytes(size: int) -> str:
-    """`size` bytes as people say it."""
-    if size < 1000:
-        return f"{size} bytes"
-    number, unit = float(size), 0
-    while number >= 999.5:
-        number, unit = number / 1000, unit + 1
-    return f"{number:.3g} {' kMGTPE'[unit]}B"

@@ -9,11 +9,11 @@ from typing import IO
 
 from fastdup_ray import s3
 from fastdup_ray.errors import LockedError, MissingFileError, WorkDirError
-from fastdup_ray.storage.cache import cache
+from fastdup_ray.s3.upload import upload
+from fastdup_ray.storage.download_cache import cache
 from fastdup_ray.storage.local import whole
 from fastdup_ray.storage.lock import Locks
 from fastdup_ray.storage.s3_lock import S3Records
-from fastdup_ray.storage.s3_upload import upload
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fastdup_ray import s3
-from fastdup_ray.inputs import ahead, s3_listing
+from fastdup_ray.inputs import prefetch
+from fastdup_ray.s3 import listing
 from tests.conftest import SAME_BYTES
 from tests.integration.helpers import command, summary_of
 from tests.s3_server import OPEN, Bucket, S3Server
@@ -104,16 +105,16 @@ def measure(bucket: Bucket, files: list[Path], scratch: Path, options: tuple) ->
 
 def limits(bucket: Bucket, first: list[Path], scratch: Path, options: tuple) -> None:
     s3.use(s3.Access(anonymous=False))
-    refs = list(s3_listing.below(bucket.pictures, lambda uri: True))
+    refs = list(listing.below(bucket.pictures, lambda uri: True))
     client, reader = s3.client(), s3.fast_reader(OPEN)
     keys = [s3.split(ref.uri)[1] for ref in refs]
 
     def all_of(get: Callable[[str], object]) -> None:
-        with ThreadPoolExecutor(ahead.AT_ONCE) as pool:
+        with ThreadPoolExecutor(prefetch.AT_ONCE) as pool:
             list(pool.map(get, keys))
 
     def through_the_reader() -> None:
-        for _, opened in ahead.read_ahead(refs):
+        for _, opened in prefetch.read_ahead(refs):
             with opened as file:
                 file.read()
 

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fastdup_ray.extract.embedded.cells import LONGEST_SIDE, cells
-from fastdup_ray.extract.embedded.edits import EDITS, ORIGINAL_QUALITY, encode
-from fastdup_ray.extract.embedded.photos import EDITIONS, SCREENSHOTS, WORKING_SIDE, held_out, package, working_copy
+from fastdup_ray.training.cells import LONGEST_SIDE, cells
+from fastdup_ray.training.edits import EDITS, ORIGINAL_QUALITY, encode
+from fastdup_ray.training.photos import EDITIONS, SCREENSHOTS, WORKING_SIDE, held_out, package, working_copy
 
 SEED = 7
 COPIES = 2

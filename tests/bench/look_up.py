@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from fastdup_ray.common.records import Limits
+from fastdup_ray.extract.decoders import optional_decoders
 from fastdup_ray.features import FeatureSet, StoredRows, find_missing, look_up
-from fastdup_ray.manifest import ENTRIES, Manifest
-from fastdup_ray.records import Limits
+from fastdup_ray.inputs.manifest import ENTRIES, Manifest
 from fastdup_ray.storage import open_store
 
 DIGITS = 12
@@ -66,11 +67,11 @@ def main() -> None:
     manifest = manifest_of(args.entries, args.sets, args.name)
 
     start = time.perf_counter()
-    missing = find_missing(manifest, sets_of(known, args.sets, args.name), limits)
+    missing = find_missing(manifest, sets_of(known, args.sets, args.name), limits, optional_decoders())
     assert np.array_equal(missing, np.arange(args.entries - known))
     _tell("find_missing", start)
     start = time.perf_counter()
-    found = look_up(manifest, sets_of(known, args.sets, args.name), [], limits)
+    found = look_up(manifest, sets_of(known, args.sets, args.name), [], limits, optional_decoders())
     assert np.array_equal(found.missing, missing)
     _tell("look_up", start)
     for place in (len(missing), args.entries // 2, args.entries - 1):

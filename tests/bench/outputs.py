@@ -23,11 +23,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastdup_ray import layout, steps
+from fastdup_ray.common import layout
 from fastdup_ray.config import RunConfig
-from fastdup_ray.manifest import ENTRIES
+from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.neighbors.metrics import COSINE
-from fastdup_ray.neighbors.stored import StoredNeighbors, new_neighbors
+from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, new_neighbors
+from fastdup_ray.runs import steps
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.local import LocalStore
 from tests.bench.rows import D

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fastdup_ray.common.records import Limits
 from fastdup_ray.extract.decode import careful_pillow, decode
 from fastdup_ray.extract.model import BATCH, Model
-from fastdup_ray.records import Limits
 from tests.bench import peers
 from tests.bench.measured import measured
 

@@ -31,7 +31,7 @@ _VERSION = "import importlib.metadata, sys; print(importlib.metadata.version(sys
 
 
 def ours(*arguments: object) -> list[object]:
-    return [sys.executable, "-c", "from fastdup_ray.cli import main; main()", "run", *arguments]
+    return [sys.executable, "-c", "from fastdup_ray.cli.main import main; main()", "run", *arguments]
 
 
 def fastdup(pictures: object, work_dir: Path, mode: int, threads: int) -> list[object]:

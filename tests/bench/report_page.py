@@ -12,10 +12,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
 from fastdup_ray.report.page import write_report
-from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import Store
+from fastdup_ray.storage.checked_json import read_json
 from tests.browser.chromium import Browser
 from tests.conftest import PHOTOS
 from tests.pages import write_finished

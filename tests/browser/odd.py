@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from fastdup_ray.report.page import write_report
-from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import Store
+from fastdup_ray.storage.checked_json import read_json
 from tests.conftest import cloudy, encode
 from tests.pages import changed, group_rows, write_finished
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Keys
 
-from fastdup_ray import layout, make_plan
-from fastdup_ray.actions.plan import PlanRow, read_plan, write_plan
-from fastdup_ray.actions.provenance import digest_images
-from fastdup_ray.actions.serve import Server
-from fastdup_ray.actions.served import Served
+from fastdup_ray import make_plan
+from fastdup_ray.common import layout
+from fastdup_ray.curation.plan_file import PlanRow, read_plan, write_plan
+from fastdup_ray.curation.provenance import digest_images
+from fastdup_ray.curation.report_service import Served
+from fastdup_ray.curation.server import Server
 from fastdup_ray.report.page import write_report
-from fastdup_ray.sealed import read_json
 from fastdup_ray.storage import open_store
+from fastdup_ray.storage.checked_json import read_json
 from tests.conftest import run_inline, save_cloudy
 from tests.integration.helpers import call
 

@@ -6,10 +6,10 @@ import shutil
 import pytest
 from selenium.webdriver import Keys
 
-from fastdup_ray import layout
-from fastdup_ray.names import visible
+from fastdup_ray.common import layout
+from fastdup_ray.common.names import visible
 from fastdup_ray.report.page import write_report
-from fastdup_ray.sealed import read_json
+from fastdup_ray.storage.checked_json import read_json
 from tests.bench.report_page import make_groups
 from tests.browser.odd import NAMES, write_odd_report
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fastdup_ray.cli import cli
+from fastdup_ray.cli.main import cli
 from fastdup_ray.config import RunConfig
 from tests.docs.pages import DOCS, PROGRAM
 

@@ -6,18 +6,19 @@ from pathlib import Path
 import pytest
 
 import fastdup_ray
-from fastdup_ray import errors, layout
-from fastdup_ray.actions.cli import plan
-from fastdup_ray.actions.keepers import DEFAULT_RULES
-from fastdup_ray.actions.places import LINKS
+from fastdup_ray import errors
+from fastdup_ray.analysis.keepers import DEFAULT_RULES
+from fastdup_ray.cli.curation import plan
+from fastdup_ray.common import layout
+from fastdup_ray.common.records import Unseen
 from fastdup_ray.config import RunConfig
+from fastdup_ray.curation.file_ops import LINKS
 from fastdup_ray.errors import ErrorCode
 from fastdup_ray.export import FORMATS
-from fastdup_ray.extract.turns import TURNS
+from fastdup_ray.extract.transforms import TURNS
 from fastdup_ray.inputs import suffixes
 from fastdup_ray.inputs.list_format import COLUMNS
-from fastdup_ray.manifest import ENTRIES
-from fastdup_ray.records import Unseen
+from fastdup_ray.inputs.manifest import ENTRIES
 
 DOCS = Path(fastdup_ray.__file__).parent / "docs"
 

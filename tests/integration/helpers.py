@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from fastdup_ray.cli import main
+from fastdup_ray.cli.main import main
 from tests.conftest import SAME_BYTES
 
 
@@ -22,7 +22,7 @@ def call(*arguments: object) -> int:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-c", "from fastdup_ray.cli import main; main()", "run", *map(str, arguments)]
+    return [sys.executable, "-c", "from fastdup_ray.cli.main import main; main()", "run", *map(str, arguments)]
 
 
 def start(*arguments: object, **environment: str) -> subprocess.Popen:

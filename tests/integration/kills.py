@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.integration.kills", "fastdup_ray.cli", "fastdup_ray.storage.s3", "boto3"])
+_CONTEXT.set_forkserver_preload(["tests.integration.kills", "fastdup_ray.cli.main", "fastdup_ray.storage.s3", "boto3"])
 
 
 def start(arguments: list[object], environment: Mapping[str, str] | None = None) -> BaseProcess:
@@ -19,7 +19,7 @@ def start(arguments: list[object], environment: Mapping[str, str] | None = None)
 
 
 def _call(arguments: list[str], environment: dict[str, str]) -> None:
-    from fastdup_ray.cli import main
+    from fastdup_ray.cli.main import main
 
     os.environ.update(environment)
     with open(os.devnull, "w") as nowhere:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fastdup_ray import apply_plan, layout, make_plan, undo
-from fastdup_ray.actions.places import Known, place_of, renaming
+from fastdup_ray import apply_plan, make_plan, undo
+from fastdup_ray.common import layout
+from fastdup_ray.curation.file_ops import Known, atomic_move, place_of
 from fastdup_ray.errors import DamagedError, InputError, LockedError, RefusedError, WorkDirError
 from tests.conftest import cloudy, encode, files_below, run_inline
 from tests.integration.helpers import call
@@ -418,7 +419,7 @@ def test_two_plans_that_contradict_each_other_never_drop_both_copies(photos, tmp
 
 
 def test_where_the_kernel_cannot_rename_without_replacing_links_do(photos, plan, quarantine, monkeypatch):
-    monkeypatch.setattr(renaming, "_renameat2", lambda source, target: errno.EINVAL)
+    monkeypatch.setattr(atomic_move, "_renameat2", lambda source, target: errno.EINVAL)
     before = state(photos)
     target = moved_to(quarantine, photos / "a/drop.jpg")
 
@@ -468,9 +469,9 @@ def test_what_takes_the_name_between_the_look_and_the_move_is_not_written_over(w
         target = request.getfixturevalue("small_disk") / "target.jpg"
         target.write_bytes(b"quick")
     if way == "links":
-        monkeypatch.setattr(renaming, "_renameat2", lambda source, target: errno.EINVAL)
+        monkeypatch.setattr(atomic_move, "_renameat2", lambda source, target: errno.EINVAL)
     before = source.read_bytes(), target.read_bytes()
-    monkeypatch.setattr(renaming.os.path, "lexists", lambda name: False)
+    monkeypatch.setattr(atomic_move.os.path, "lexists", lambda name: False)
     with pytest.raises(RefusedError, match="exists already"):
         place_of(str(source)).move(str(source), str(target), Known())
     assert (source.read_bytes(), target.read_bytes()) == before
@@ -540,7 +541,7 @@ def test_a_source_that_cannot_be_taken_away_leaves_no_copy_behind(photos, plan, 
             raise PermissionError(errno.EACCES, "Permission denied")
         os.remove(path)
 
-    monkeypatch.setattr(renaming.os, "unlink", refuse)
+    monkeypatch.setattr(atomic_move.os, "unlink", refuse)
     before = state(photos)
     applied = apply_plan(plan, small_disk / "q", execute=True)
     assert len(applied.refused) == 2 and "Permission denied" in applied.refused[0][1]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fastdup_ray import apply_plan, undo
-from fastdup_ray.actions.places import renaming
+from fastdup_ray.curation.file_ops import atomic_move
 from tests.integration.kills import kill_when, start
 from tests.integration.plans import contents, fill, row, state, write
 
@@ -76,7 +76,7 @@ def killed_at(act: int, call: Callable[[], object]) -> bool:
 def test_a_kill_before_any_act_on_files_loses_nothing(way, tmp_path, monkeypatch, request):
     quarantine = (request.getfixturevalue("other_disk") if way == "copies" else tmp_path) / "q"
     if way == "links":
-        monkeypatch.setattr(renaming, "_renameat2", lambda source, target: errno.EINVAL)
+        monkeypatch.setattr(atomic_move, "_renameat2", lambda source, target: errno.EINVAL)
     folder = tmp_path / "photos"
     keeper, first, second, _ = fill(folder, ["keep.jpg", "a/1.jpg", "b/2.jpg", "b/2.txt"])
     plan = write(tmp_path, [row(keeper), row(first, keeper), row(second, keeper)])

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fastdup_ray import apply_plan, build_dataset, layout, make_plan, undo
-from fastdup_ray.actions.places import Known, place_of
-from fastdup_ray.actions.plan import read_plan
+from fastdup_ray import apply_plan, build_dataset, make_plan, undo
+from fastdup_ray.common import layout
+from fastdup_ray.curation.file_ops import Known, place_of
+from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import RefusedError
 from tests.conftest import cloudy, encode, files_below, run_inline
 from tests.integration.helpers import call

@@ -8,15 +8,16 @@ from functools import partial
 
 import pytest
 
-from fastdup_ray import apply_plan, build_dataset, layout, make_plan, s3, undo
-from fastdup_ray.actions.places import Known, place_of
-from fastdup_ray.actions.places import s3 as s3_place
-from fastdup_ray.actions.plan import read_plan
+from fastdup_ray import apply_plan, build_dataset, make_plan, s3, undo
+from fastdup_ray.common import layout
+from fastdup_ray.curation.file_ops import Known, place_of
+from fastdup_ray.curation.file_ops import s3 as s3_place
+from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import LockedError, RefusedError
 from fastdup_ray.inputs import bucket as bucket_inputs
-from fastdup_ray.inputs import s3 as objects
-from fastdup_ray.inputs.patterns import Patterns
+from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.skipped import SkippedFiles
+from fastdup_ray.s3 import objects
 from tests.conftest import cloudy, encode, run_inline
 from tests.integration.helpers import call
 from tests.integration.kills import kill_when, start

@@ -145,7 +145,8 @@ def test_the_command_is_installed():
 # --- in a process of its own ------------------------------------------------------------------------------------------
 
 COMMAND = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from fastdup_ray.cli import main; main()"
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from fastdup_ray.cli.main import main; main()"
 )
 
 

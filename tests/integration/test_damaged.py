@@ -15,16 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fastdup_ray import RunResult, layout, load_binary_feature, make_plan
-from fastdup_ray.actions.served import Served
+from fastdup_ray import RunResult, load_binary_feature, make_plan
+from fastdup_ray.common import layout
+from fastdup_ray.curation.report_service import Served
 from fastdup_ray.errors import FastdupError
-from fastdup_ray.report.galleries import (
-    create_components_gallery,
-    create_duplicates_gallery,
-    create_outliers_gallery,
-)
-from fastdup_ray.sealed import file_sha256, read_json, write_json
+from fastdup_ray.report.galleries import create_components_gallery, create_duplicates_gallery, create_outliers_gallery
 from fastdup_ray.storage import open_store
+from fastdup_ray.storage.checked_json import file_sha256, read_json, write_json
 from tests.conftest import cloudy, encode, run_inline
 from tests.integration.helpers import call
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastdup_ray as fastdup
-from fastdup_ray import layout
+from fastdup_ray.common import layout
 from fastdup_ray.errors import ConfigError, DamagedError, InputError, LockedError, WorkDirError
 from fastdup_ray.storage import open_store
 from tests.conftest import PHOTOS, SAME_BYTES, files_below, run_inline, save_cloudy
@@ -78,7 +78,7 @@ def test_pictures_that_were_too_large_are_read_again_when_more_is_allowed(tmp_pa
 
 
 def test_another_model_reuses_nothing(finished):
-    from fastdup_ray.sealed import read_json, write_json
+    from fastdup_ray.storage.checked_json import read_json, write_json
 
     store = open_store(str(finished))
     summary = read_json(store, layout.SUMMARY)
@@ -395,7 +395,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path):
 
 
 def test_files_that_vanish_or_change_after_the_listing_are_bad_and_the_run_goes_on(photos, tmp_path, monkeypatch):
-    import fastdup_ray.pipeline as pipeline
+    import fastdup_ray.runs.pipeline as pipeline
 
     listed = pipeline.listed
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from fastdup_ray import RunResult, export, load_binary_feature, make_plan
-from fastdup_ray.actions.plan import read_plan
+from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import ConfigError, InputError
 from tests.conftest import csv_rows, run_inline, save_cloudy
 from tests.integration.helpers import call

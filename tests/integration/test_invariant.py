@@ -8,10 +8,11 @@ import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
-from fastdup_ray import RunConfig, layout, load_binary_feature
+from fastdup_ray import RunConfig, load_binary_feature
+from fastdup_ray.common import layout
 from fastdup_ray.errors import ConfigError, WorkDirError
-from fastdup_ray.extract.turns import TURNS, turns_of
-from fastdup_ray.neighbors import choice
+from fastdup_ray.extract.transforms import TURNS, turns_of
+from fastdup_ray.neighbors import index_selection
 from tests.conftest import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline
 from tests.integration.helpers import call, run, summary_of
 from tests.integration.test_durability import dying_before
@@ -177,7 +178,7 @@ def test_what_is_no_square_is_not_turned(folder, tmp_path):
 
 
 def test_partitions_have_no_index_to_look_in(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(choice, "EIGHT_BITS_UP_TO", 10)
+    monkeypatch.setattr(index_selection, "EIGHT_BITS_UP_TO", 10)
     with pytest.raises(ConfigError, match="pictures are searched in partitions: name one"):
         run_inline(folder, tmp_path / "out", invariant="flip", report=False)
     named = run_inline(folder, tmp_path / "out", invariant="flip", faiss_mode="HNSW32", report=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdup_ray.telling import say
+from fastdup_ray.common.events import say
 from tests.conftest import save_cloudy
 
 PROGRAM = """

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastdup_ray import apply_plan, undo
-from fastdup_ray.actions.places import Known, place_of, renaming
+from fastdup_ray.curation.file_ops import Known, atomic_move, place_of
 from fastdup_ray.errors import RefusedError
 from tests.integration.plans import contents, fill, row, state, write
 
@@ -91,14 +91,14 @@ def at_the_last_moment(monkeypatch):
     """Has something happen between the last look at a file and its renaming."""
 
     def have(act) -> None:
-        rename = renaming._rename_new
+        rename = atomic_move._rename_new
 
         def late(source: str, target: str) -> None:
-            monkeypatch.setattr(renaming, "_rename_new", rename)
+            monkeypatch.setattr(atomic_move, "_rename_new", rename)
             act()
             rename(source, target)
 
-        monkeypatch.setattr(renaming, "_rename_new", late)
+        monkeypatch.setattr(atomic_move, "_rename_new", late)
 
     return have
 
@@ -166,7 +166,7 @@ def test_a_copy_is_not_written_through_a_link_that_was_put_in_its_way(
         plant()
     try:
         with open(path, "rb") as file:
-            renaming.copy(file, str(path), str(target), describe(path)[1])
+            atomic_move.copy(file, str(path), str(target), describe(path)[1])
     except RefusedError:
         assert late
     assert victim.read_bytes() == theirs and victim.stat().st_mode == mode and path.exists()
@@ -182,6 +182,6 @@ def learn_temporary(path: Path, target: Path, monkeypatch) -> list[Path]:
         raise OSError(errno.EIO, "not now")
 
     with monkeypatch.context() as patch, open(path, "rb") as file, pytest.raises(OSError):
-        patch.setattr(renaming, "_rename_new", refuse)
-        renaming.copy(file, str(path), str(target), describe(path)[1])
+        patch.setattr(atomic_move, "_rename_new", refuse)
+        atomic_move.copy(file, str(path), str(target), describe(path)[1])
     return names

@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import fastdup_ray as fastdup
-from fastdup_ray import layout, pipeline
+from fastdup_ray.common import layout
 from fastdup_ray.errors import ConfigError, DamagedError, FastdupError, InputError, LockedError, WorkDirError
-from fastdup_ray.labels import labels_of
-from fastdup_ray.sealed import read_json, write_json
+from fastdup_ray.inputs.labels import labels_of
+from fastdup_ray.runs import pipeline
 from fastdup_ray.storage import open_store
-from fastdup_ray.tables import encoded
+from fastdup_ray.storage.checked_json import read_json, write_json
+from fastdup_ray.storage.tables import encoded
 from tests.checker import check
 from tests.conftest import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline, save_cloudy, unit_rows
 from tests.integration.helpers import call, run, start, summary_of

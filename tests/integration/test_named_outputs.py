@@ -18,7 +18,7 @@ from fastdup_ray import (
     make_plan,
     save_binary_feature,
 )
-from fastdup_ray.actions.plan import read_plan
+from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import WorkDirError
 from fastdup_ray.evaluation import evaluate
 from tests.conftest import PHOTOS, csv_rows, files_below, unit_rows
@@ -98,7 +98,7 @@ def test_a_folder_where_a_file_is_needed_is_one_line(out, truth_file, tmp_path, 
 
 
 def test_a_command_whose_reader_has_enough_ends_in_silence(out):
-    command = [sys.executable, "-c", "from fastdup_ray.cli import main; main()", "export", str(out)]
+    command = [sys.executable, "-c", "from fastdup_ray.cli.main import main; main()", "export", str(out)]
     code = 'trap "" PIPE; "$@" --format fiftyone --save-path - | head -c 1'
     done = subprocess.run(["bash", "-c", code, "bash", *command], capture_output=True, text=True)
     assert done.stdout == "{" and "Traceback" not in done.stderr and "Exception" not in done.stderr

@@ -14,15 +14,15 @@ import ray
 from ray.cluster_utils import Cluster
 
 from fastdup_ray import RunConfig
-from fastdup_ray.executors.crew import Crew
+from fastdup_ray.common.records import ShardReceipt
+from fastdup_ray.executors.extract_pool import Crew
 from fastdup_ray.executors.index_actor import IndexActor
 from fastdup_ray.executors.placement import place_extractors
 from fastdup_ray.executors.ray_cluster import may_grow, present_nodes
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.extract.model import fingerprint
 from fastdup_ray.inputs import list_images
-from fastdup_ray.manifest import Manifest
-from fastdup_ray.records import ShardReceipt
+from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.storage import open_store
 from tests.clusters import Head, Hosts
 from tests.conftest import PHOTOS, outputs, save_cloudy

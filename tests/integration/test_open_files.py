@@ -10,9 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fastdup_ray import RunConfig, layout, scoring, steps
+from fastdup_ray import RunConfig
 from fastdup_ray.analysis import sorting
+from fastdup_ray.common import layout
+from fastdup_ray.common.layout import INDEXED, SCORED
+from fastdup_ray.common.records import Entry, ImageRef, Limits
 from fastdup_ray.errors import DamagedError
+from fastdup_ray.extract.decoders import optional_decoders
 from fastdup_ray.features import (
     LostRowsError,
     StoredRows,
@@ -25,11 +29,10 @@ from fastdup_ray.features import (
     write_shard,
 )
 from fastdup_ray.features.stored_rows import RowReader
-from fastdup_ray.layout import INDEXED, SCORED
-from fastdup_ray.manifest import ENTRIES, Manifest, entries_table
-from fastdup_ray.records import Entry, ImageRef, Limits
-from fastdup_ray.storage import Store, cache, open_store
-from fastdup_ray.tables import encoded
+from fastdup_ray.inputs.manifest import ENTRIES, Manifest, entries_table
+from fastdup_ray.runs import scoring, steps
+from fastdup_ray.storage import Store, download_cache, open_store
+from fastdup_ray.storage.tables import encoded
 from tests.conftest import SAME_BYTES, outputs, run_inline, save_cloudy, unit_rows
 
 D = 8
@@ -74,7 +77,7 @@ def test_more_shards_than_descriptors_are_merged(store, tmp_path, few_descriptor
     for number, stem in enumerate(stems):
         put(store, number, stem)
     manifest = listed(SHARDS)
-    found = look_up(manifest, whole_shards(store, stems), [], LIMITS)
+    found = look_up(manifest, whole_shards(store, stems), [], LIMITS, optional_decoders())
     assert len(found.rows) == SHARDS and mapped_files() == 0
     merge(store, manifest.uris(), found, FACTS)
     assert (tmp_path / "features.dat").read_bytes() == expected(SHARDS)
@@ -99,9 +102,9 @@ def test_shards_in_a_bucket_stay_neither_open_nor_mapped(bucket, monkeypatch):
         put(store, number, stem)
     before = len(os.listdir("/proc/self/fd"))
     manifest = listed(count)
-    found = look_up(manifest, whole_shards(store, stems), [], LIMITS)
+    found = look_up(manifest, whole_shards(store, stems), [], LIMITS, optional_decoders())
     assert len(os.listdir("/proc/self/fd")) <= before + 5 and mapped_files() == 0
-    monkeypatch.setattr(cache, "BUDGET", 1)  # from now on it holds one file at a time
+    monkeypatch.setattr(download_cache, "BUDGET", 1)  # from now on it holds one file at a time
     put(store, count, f"{layout.SHARDS}/another")
     assert not any(rows.path.exists() for rows in found.rows)
     merge(store, manifest.uris(), found, FACTS)
@@ -123,7 +126,7 @@ def test_a_shard_that_goes_after_the_look_up_is_read_again(damage, store, tmp_pa
         elif damage == "cut":
             os.truncate(tmp_path / f"{stems[1]}.dat", 4)
         else:  # by other rows, as many
-            monkeypatch.setattr(cache, "BUDGET", 1)
+            monkeypatch.setattr(download_cache, "BUDGET", 1)
             put(store, 7, stems[1])
         return found
 
@@ -137,7 +140,7 @@ def test_a_shard_that_goes_after_the_look_up_is_read_again(damage, store, tmp_pa
 def test_a_shard_that_is_put_again_as_it_was_is_merged(store, tmp_path):
     stem = f"{layout.SHARDS}/x"
     put(store, 0, stem)
-    found = look_up(listed(1), whole_shards(store, [stem]), [], LIMITS)
+    found = look_up(listed(1), whole_shards(store, [stem]), [], LIMITS, optional_decoders())
     put(store, 0, stem)
     merge(store, listed(1).uris(), found, FACTS)
     assert (tmp_path / "features.dat").read_bytes() == expected(1)
@@ -177,7 +180,7 @@ def test_sets_that_alternate_in_the_list_are_each_opened_once(store, monkeypatch
     opened = []
     monkeypatch.setattr(StoredRows, "open", lambda rows, open=StoredRows.open: opened.append(rows) or open(rows))
     monkeypatch.setitem(row_blocks.__globals__, "BLOCK", 7 * 4 * D)
-    found = look_up(listed(100), whole_shards(store, stems), [], LIMITS)
+    found = look_up(listed(100), whole_shards(store, stems), [], LIMITS, optional_decoders())
     assert np.concatenate(list(row_blocks(found))).tobytes() == expected(100)
     assert len(opened) == 2
 
@@ -199,7 +202,7 @@ def test_no_column_of_the_manifest_ends_at_two_gigabytes():
 LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))
-from fastdup_ray.cli import main
+from fastdup_ray.cli.main import main
 main(["run", *sys.argv[2:], "--executor", "inline", "--no-report"])
 """
 

@@ -12,7 +12,7 @@ import pytest
 from watchdog.events import EVENT_TYPE_MOVED, FileCreatedEvent, FileMovedEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
 from tests.bench.rows import write
 from tests.conftest import PHOTOS, SAME_BYTES
 from tests.integration.helpers import run, summary_of, workers
@@ -25,9 +25,9 @@ FOUND = "found/[!.]*.dat"
 """What was found in a cell, whole: what is being written has a name with a dot."""
 
 COMMAND = f"""
-from fastdup_ray.neighbors.partitioned import plan
+from fastdup_ray.neighbors.partitioned import partition_layout as plan
 plan.capacity_of, plan.LEAST_CAPACITY = lambda *of: {CAPACITY}, 1
-from fastdup_ray.cli import main
+from fastdup_ray.cli.main import main
 main()
 """
 

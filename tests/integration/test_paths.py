@@ -11,9 +11,9 @@ import pytest
 
 import fastdup_ray
 from fastdup_ray import FastdupError, RunConfig, RunResult
-from fastdup_ray.estimate import estimate
 from fastdup_ray.evaluation import evaluate
 from fastdup_ray.features import load_binary_feature, save_binary_feature
+from fastdup_ray.runs.estimate import estimate
 from tests.conftest import PHOTOS, run_inline
 
 PHONE = PHOTOS / "phone"

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fastdup_ray import load_binary_feature, make_plan
-from fastdup_ray.actions.plan import read_plan
+from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import ConfigError, InputError, WorkDirError
-from fastdup_ray.sealed import file_sha256, read_json, write_json
 from fastdup_ray.storage import open_store
+from fastdup_ray.storage.checked_json import file_sha256, read_json, write_json
 from tests.conftest import PHOTOS, cloudy, encode, files_below, run_inline, save_cloudy
 from tests.deep_files import save_tiff
 from tests.integration.helpers import call

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
 from tests import refusals
 from tests.conftest import csv_rows, outputs, run_inline, save_cloudy
 
@@ -40,7 +40,7 @@ def test_run_apply_and_undo_need_no_new_calls_of_the_system(tmp_path, code):
     os.utime(copy, (2_000_000_000, 2_000_000_000))
     script = """
 import os
-from fastdup_ray.cli import main
+from fastdup_ray.cli.main import main
 main(["run", "images", "--work-dir", "out", "--executor", "inline", "--no-report"])
 main(["plan", "out"])
 main(["apply", "out/plan.csv", "--execute"])

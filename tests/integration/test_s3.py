@@ -26,10 +26,11 @@ import pytest
 import fastdup_ray as fastdup
 from fastdup_ray import RunConfig, deduplicate, s3
 from fastdup_ray.errors import ConfigError, InputError, LockedError, WorkDirError
-from fastdup_ray.estimate import estimate
-from fastdup_ray.inputs import list_images, s3_listing
-from fastdup_ray.inputs import s3 as s3_inputs
-from fastdup_ray.storage import lock, open_store, s3_upload
+from fastdup_ray.inputs import list_images
+from fastdup_ray.runs.estimate import estimate
+from fastdup_ray.s3 import listing, upload
+from fastdup_ray.s3 import objects as s3_inputs
+from fastdup_ray.storage import lock, open_store
 from tests.checker import check
 from tests.conftest import EVERY_FILE, PHOTOS, SAME_BYTES, cloudy, encode, forget_s3, outputs, run_inline
 from tests.integration.helpers import call, run
@@ -99,14 +100,14 @@ MANY = {
 @pytest.mark.parametrize("names", MANY.values(), ids=MANY.keys())
 @pytest.mark.parametrize("most", [2, 100])
 def test_all_that_a_bucket_holds_is_listed_in_the_order_of_its_keys(bucket, monkeypatch, names, most):
-    monkeypatch.setattr(s3_listing, "MOST_FOLDERS", most)
+    monkeypatch.setattr(listing, "MOST_FOLDERS", most)
     monkeypatch.setattr(s3, "PAGE", 10)
     prefix = bucket.pictures.partition(f"{OPEN}/")[2]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda name: bucket.client.put_object(Bucket=OPEN, Key=f"{prefix}/{name}", Body=b"."), names))
     keys = [facts["Key"] for facts in bucket.client.list_objects_v2(Bucket=OPEN, Prefix=f"{prefix}/")["Contents"]]
     assert len(keys) == len(names)  # a server may write some of them in another way
-    found = [ref.uri for ref in s3_listing.below(bucket.pictures, lambda uri: True)]
+    found = [ref.uri for ref in listing.below(bucket.pictures, lambda uri: True)]
     assert found == sorted((f"s3://{OPEN}/{key}" for key in keys), key=str.encode)  # and each of them once
 
 
@@ -115,8 +116,8 @@ def test_very_many_keys_in_one_folder_are_listed_side_by_side(bucket, monkeypatc
     for seed in range(0, 1000, 30):
         bucket.put(f"IMG_{seed:03d}.jpg", b".")
     asked = []
-    monkeypatch.setattr(s3_listing, "_by_obstore", lambda bucket, share: asked.append(share.start) or iter(()))
-    list(s3_listing.below(bucket.pictures, bool))
+    monkeypatch.setattr(listing, "_by_obstore", lambda bucket, share: asked.append(share.start) or iter(()))
+    list(listing.below(bucket.pictures, bool))
     assert [start.rpartition("/")[2] for start in sorted(asked)] == [f"IMG_{digit}" for digit in range(10)]
 
 
@@ -139,10 +140,10 @@ NUMBERED = tuple(f"q{seed:02d}.jpg" for seed in range(30))
 @pytest.mark.parametrize("most", [1, 100])
 def test_any_key_that_s3_allows_is_listed_once_and_what_stands_for_a_folder_is_none(monkeypatch, keys, place, most):
     """Tools that show buckets as folders make empty objects whose names end in a slash."""
-    monkeypatch.setattr(s3_listing, "MOST_FOLDERS", most)
+    monkeypatch.setattr(listing, "MOST_FOLDERS", most)
     monkeypatch.setattr(s3, "PAGE", 5)
     with served(lister_of([place + key for key in keys]), monkeypatch):
-        found = [ref.uri for ref in s3_listing.below(f"s3://bucket/{place}", lambda uri: True)]
+        found = [ref.uri for ref in listing.below(f"s3://bucket/{place}", lambda uri: True)]
     assert found == sorted((f"s3://bucket/{place}{key}" for key in keys if key[-1] != "/"), key=str.encode)
 
 
@@ -151,7 +152,7 @@ def test_requests_are_counted_whoever_makes_them(monkeypatch):
     keys = [f"{folder}/{seed}.jpg" for folder in "ab" for seed in range(12)]
     with served(lister_of(keys), monkeypatch):
         before = s3.requests_made()
-        list(s3_listing.below("s3://bucket", lambda uri: True))
+        list(listing.below("s3://bucket", lambda uri: True))
     assert s3.requests_made() - before >= 1 + 3 + 3  # the folders, and the pages of each
 
 
@@ -160,7 +161,7 @@ def test_in_whatever_order_a_server_sorts_nothing_is_lost(monkeypatch, order):
     monkeypatch.setattr(s3, "PAGE", 5)
     keys = [f"{start}{seed}.jpg" for start in ("a", "a\uffee", "b", "\uffee", "\U0001f600") for seed in range(9)]
     with served(lister_of(keys, order), monkeypatch):
-        found = [ref.uri for ref in s3_listing.below("s3://bucket", lambda uri: True)]
+        found = [ref.uri for ref in listing.below("s3://bucket", lambda uri: True)]
     assert found == sorted((f"s3://bucket/{key}" for key in keys), key=str.encode)
 
 
@@ -342,7 +343,7 @@ def test_objects_that_vanish_change_or_are_forbidden_are_bad_with_their_reason(b
     forbidden = f"s3://{SECRET}/forbidden.jpg"
     before = list(list_images(RunConfig.of(input_dir=bucket.pictures, work_dir="unused")))
     before += [s3_inputs.ref_of(forbidden, {"Size": 5, "ETag": '"x"'})]
-    monkeypatch.setattr("fastdup_ray.preparation.list_images", lambda config, skipped: iter(before))
+    monkeypatch.setattr("fastdup_ray.runs.preflight.list_images", lambda config, skipped: iter(before))
     bucket.delete("000.jpg")
     bucket.put("001.jpg", picture(9))
     for name, value in bucket.server.environment("reader").items():
@@ -653,7 +654,7 @@ def stop(request, **_):
     if request.url.rpartition("/")[2] == name:
         os.kill(os.getpid(), signal.SIGSTOP)
 s3.client().meta.events.register("before-send.s3.PutObject", stop)
-from fastdup_ray.cli import main
+from fastdup_ray.cli.main import main
 main(sys.argv[2:])
 """
 
@@ -691,7 +692,7 @@ def test_workers_of_a_run_that_lost_its_lock_write_nothing_more(bucket):
     assert bucket.outputs() == {"lock": b"somebody else", "x": b"ours"}
 
 
-@pytest.mark.parametrize("size", [10, s3_upload.PART + 10], ids=["whole", "in parts"])
+@pytest.mark.parametrize("size", [10, upload.PART + 10], ids=["whole", "in parts"])
 def test_what_another_process_has_put_meanwhile_is_not_replaced(bucket, monkeypatch, size):
     store = open_store(bucket.work_dir)
     looked = store._etag
@@ -722,7 +723,7 @@ def count(request, **_):
     if when in (str(puts), request.url.rpartition("/")[2]):
         os.kill(os.getpid(), signal.SIGKILL)
 s3.client().meta.events.register("before-send.s3.PutObject", count)
-from fastdup_ray.cli import main
+from fastdup_ray.cli.main import main
 main(sys.argv[2:])
 """
 

@@ -27,12 +27,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastdup_ray import apply_plan, layout, load_binary_feature, make_plan, save_binary_feature, undo
-from fastdup_ray.actions import connections, served
-from fastdup_ray.actions.connections import MOST_CONNECTIONS
-from fastdup_ray.actions.plan import plan_to_json, read_plan
-from fastdup_ray.actions.serve import HEADERS, LARGEST_PLAN, Server
-from fastdup_ray.actions.served import Served
+from fastdup_ray import apply_plan, load_binary_feature, make_plan, save_binary_feature, undo
+from fastdup_ray.common import layout
+from fastdup_ray.curation import connections, report_service
+from fastdup_ray.curation.connections import MOST_CONNECTIONS
+from fastdup_ray.curation.plan_file import plan_to_json, read_plan
+from fastdup_ray.curation.report_service import Served
+from fastdup_ray.curation.server import HEADERS, LARGEST_PLAN, Server
 from tests.conftest import Bucket, cloudy, deadline, encode, files_below, run_inline
 from tests.integration.helpers import call
 from tests.videos import make_clip
@@ -239,7 +240,7 @@ def test_a_file_is_compared_once_and_keeps_no_other_request_waiting(one_of_each,
     names, _ = load_binary_feature(one_of_each / "out/features.dat")
     frames = [row for row, name in enumerate(names) if "#t=" in name][:2]
     photo = next(row for row, name in enumerate(names) if name.endswith("b.png"))
-    real, compared, go_on = served._sha256, [], threading.Event()
+    real, compared, go_on = report_service._sha256, [], threading.Event()
 
     def slow(file):
         compared.append(file.name)
@@ -247,7 +248,7 @@ def test_a_file_is_compared_once_and_keeps_no_other_request_waiting(one_of_each,
             go_on.wait(30)
         return real(file)
 
-    monkeypatch.setattr(served, "_sha256", slow)
+    monkeypatch.setattr(report_service, "_sha256", slow)
     with serving(one_of_each / "out") as server, ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(ask, server, f"picture/{row}") for row in frames]
         with deadline(10):
@@ -705,7 +706,7 @@ def test_what_has_no_report_is_not_served(tmp_path, out, capsys):
 
 def start(work_dir: Path, *options: str) -> tuple[subprocess.Popen, str, str]:
     """The command, what it printed, and its address."""
-    words = [sys.executable, "-c", "from fastdup_ray.cli import main; main()", "serve", str(work_dir), *options]
+    words = [sys.executable, "-c", "from fastdup_ray.cli.main import main; main()", "serve", str(work_dir), *options]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     told = ""
     for line in process.stdout:

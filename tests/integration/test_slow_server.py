@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from fastdup_ray import layout
+from fastdup_ray.common import layout
 from tests.conftest import cloudy, csv_rows, encode
 
 OBJECTS = {f"images/{number:02d}.jpg": encode(cloudy(number), "JPEG") for number in range(24)}

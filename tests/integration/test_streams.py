@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import fastdup_ray
-from fastdup_ray import progress
-from fastdup_ray.process import is_terminal
+from fastdup_ray.runs import progress
+from fastdup_ray.system.process import is_terminal
 from tests.conftest import EVERY_FILE, PHOTOS, files_below
 
 PHONE = PHOTOS / "phone"
@@ -47,7 +47,7 @@ def test_an_output_is_not_lost_in_a_closed_stdout(name, finished):
 
 def test_messages_of_libraries_go_into_no_file_of_ours():
     """A file that is opened while 2 is free becomes the standard error."""
-    code = "from fastdup_ray.process import prepare_process; prepare_process(); print(open('/dev/zero').fileno())"
+    code = "from fastdup_ray.system.process import prepare_process as p; p(); print(open('/dev/zero').fileno())"
     assert int(shell(f"exec 2>&-; {shlex.join([sys.executable, '-c', code])}").stdout) > 2
 
 
@@ -109,12 +109,12 @@ def test_progress_goes_to_any_stdout(stream, tmp_path, monkeypatch):
 @pytest.mark.parametrize("environment", ["PYTHONUNBUFFERED=1", "PYTHONUNBUFFERED="])
 def test_what_is_said_goes_out_as_python_was_asked(environment):
     """In a container, whose log is a pipe, line by line."""
-    code = "from fastdup_ray.process import prepare_process; prepare_process(); print('said'); import os; os._exit(0)"
+    code = "from fastdup_ray.system.process import prepare_process as p; p(); print('said'); import os; os._exit(0)"
     said = shell(f"{environment} {shlex.join([sys.executable, '-c', code])}").stdout
     assert said == ("said\n" if environment.endswith("1") else "")
 
 
-@pytest.mark.parametrize("module", ["fastdup_ray", "fastdup_ray.cli"])
+@pytest.mark.parametrize("module", ["fastdup_ray", "fastdup_ray.cli.main"])
 def test_the_command_is_a_module_too(module, tmp_path):
     def module_run(*words: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", module, *map(str, words)], capture_output=True, encoding="utf-8")

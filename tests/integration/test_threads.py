@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image, ImageFile, PngImagePlugin
 
+from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract.decode import careful_pillow, decode
-from fastdup_ray.extract.lanes import work_off
-from fastdup_ray.records import Limits
+from fastdup_ray.extract.worker_threads import work_off
 from tests.conftest import PHOTOS, cloudy, encode, outputs, run_inline
 
 FIRST_USE = """

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fastdup_ray import records
 from fastdup_ray.analysis import components, edges, pairs, sorting
 from fastdup_ray.analysis.components import Components, Rows, components_of
 from fastdup_ray.analysis.edges import edges_of, edges_within
@@ -26,7 +25,8 @@ from fastdup_ray.analysis.pairs import (
     similar_above,
 )
 from fastdup_ray.analysis.sorting import in_order
-from fastdup_ray.records import Neighbors, Pairs
+from fastdup_ray.common import records
+from fastdup_ray.common.records import Neighbors, Pairs
 
 SIZES = st.sampled_from([1, 7, 1 << 20])
 """Of a block, a sorted run, a part: each can be all there is, and none is."""

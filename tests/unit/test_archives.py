@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from fastdup_ray import RunConfig
+from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract.extractor import read_once
 from fastdup_ray.inputs import archive, check_inputs, list_images, local, opened, read
 from fastdup_ray.inputs.video import HEAD
-from fastdup_ray.records import ImageRef
 from tests.conftest import cloudy, csv_rows, deadline, encode, run_inline, save_cloudy
 
 TARS = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz", ".tar.bz2": "w:bz2", ".tar.xz": "w:xz"}

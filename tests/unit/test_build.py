@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 pytest.importorskip("imagehash")
 
 SHORT = """
-from fastdup_ray.extract.embedded import build, training
+from fastdup_ray.training import build, training
 build.CYCLES = tuple(cycle._replace(steps=2) for cycle in build.CYCLES)
 training.PICTURES = 8
 build.main()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fastdup_ray.cgroups import OWN, ROOT, groups
-from fastdup_ray.cores import _quotas, cores_here
+from fastdup_ray.system.cgroups import OWN, ROOT, groups
+from fastdup_ray.system.cores import _quotas, cores_here
 
-TELL = [sys.executable, "-c", "from fastdup_ray.cores import cores_here; print(cores_here())"]
+TELL = [sys.executable, "-c", "from fastdup_ray.system.cores import cores_here; print(cores_here())"]
 
 
 def told(*before: str) -> int:

@@ -12,13 +12,13 @@ from ray.exceptions import (
     OutOfMemoryError,
 )
 
+from fastdup_ray.common.records import ImageRef, Shard
 from fastdup_ray.errors import ConfigError, WorkerError
 from fastdup_ray.executors import index_actor
-from fastdup_ray.executors.answers import NodeLostError, is_node_lost
-from fastdup_ray.executors.crew import STARTS, Crew, _Attempt, _Member
+from fastdup_ray.executors.extract_pool import STARTS, Crew, _Attempt, _Member
 from fastdup_ray.executors.placement import Placement
+from fastdup_ray.executors.ray_results import NodeLostError, is_node_lost
 from fastdup_ray.extract.extractor import ExtractSpec
-from fastdup_ray.records import ImageRef, Shard
 
 UNAVAILABLE = ActorUnavailableError("RpcError: Socket closed", None)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFilter
 
+from fastdup_ray.common.records import Box, Limits
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract import decode as decode_module
 from fastdup_ray.extract.decode import careful_pillow, decode, resize
 from fastdup_ray.extract.statistics import statistics_of
-from fastdup_ray.records import Box, Limits
 from tests.conftest import PHOTOS, cloudy, encode
 
 SIDE = 64

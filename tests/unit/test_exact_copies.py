@@ -12,10 +12,10 @@ from PIL import Image
 
 from fastdup_ray.extract.decode import careful_pillow
 from fastdup_ray.extract.pixels import pixel_digest
-from fastdup_ray.manifest import ENTRIES
+from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.outputs.exact_copies import ExactCopies
 from fastdup_ray.outputs.images import Images
-from fastdup_ray.tables import encoded
+from fastdup_ray.storage.tables import encoded
 from tests.conftest import cloudy, csv_rows, encode, run_inline
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract import heif
 from fastdup_ray.extract.decode import careful_pillow, decode
 from fastdup_ray.extract.model import SIDE, Model
-from fastdup_ray.records import Limits
 from tests.conftest import PHOTOS, csv_rows, encode, run_inline
 
 PICTURE = PHOTOS / "originals" / "coffee.jpg"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastdup_ray.formulas import escape_formula, escape_formulas, unescape_formula, unescape_formulas
+from fastdup_ray.common.formulas import escape_formula, escape_formulas, unescape_formula, unescape_formulas
 
 FORMULAS = [*"=+-@\t\r\n", "=1+1", "  =1+1", "\n=1", "\uff1dcmd|' /C calc'!A0", "-5", "@SUM(A1)"]
 texts = st.text(st.sampled_from("'=+-@\t\r\n\uff1d a\u202e\N{PILE OF POO}"))

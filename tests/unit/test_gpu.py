@@ -10,13 +10,13 @@ import pytest
 
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.extract import cuda
-from fastdup_ray.extract.feeding import Feeder
+from fastdup_ray.extract.gpu_batcher import Feeder
 from fastdup_ray.extract.model import BATCH, SIDE, Model, _checked_bytes
-from fastdup_ray.gpu import free_gpu_memory, gpus_here
-from fastdup_ray.neighbors.choice import index_bytes
 from fastdup_ray.neighbors.faiss_factory import empty_index, row_bytes
+from fastdup_ray.neighbors.faiss_gpu import why_not
 from fastdup_ray.neighbors.faiss_index import FaissIndex
-from fastdup_ray.neighbors.on_gpu import why_not
+from fastdup_ray.neighbors.index_selection import index_bytes
+from fastdup_ray.system.gpu import free_gpu_memory, gpus_here
 from tests.conftest import run_inline, unit_rows
 
 GIB = 1 << 30

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fastdup_ray import RunConfig
+from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, InputError
-from fastdup_ray.inputs import check_inputs, list_images, listfile, local, read
-from fastdup_ray.records import ImageRef
+from fastdup_ray.inputs import check_inputs, list_file, list_images, local, read
 from tests.conftest import cloudy, deadline
 
 needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -187,7 +187,7 @@ def test_a_link_to_nothing_is_an_entry_that_is_missing(folder):
 
 
 def is_list(path: Path) -> bool:
-    with listfile.open_list(str(path)) as opened:
+    with list_file.open_list(str(path)) as opened:
         return opened is not None
 
 

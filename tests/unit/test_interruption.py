@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fastdup_ray import layout
-from fastdup_ray.interruption import EXIT_CODE, MESSAGE, REPEAT
+from fastdup_ray.common import layout
+from fastdup_ray.system.interruption import EXIT_CODE, MESSAGE, REPEAT
 from tests.conftest import cloudy
 
 IN_NATIVE_CODE = "import hashlib; ready(); hashlib.pbkdf2_hmac('sha256', b'', b'', 1 << 28)"
@@ -54,7 +54,7 @@ def at_work(body: str, grace: float = 8.0, before: str = "") -> Iterator[subproc
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 {before}
-from fastdup_ray import interruption
+from fastdup_ray.system import interruption
 interruption.GRACE = {grace}
 ready = lambda: print("ready", flush=True)
 with interruption.end_on_signals():

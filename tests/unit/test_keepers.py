@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastdup_ray.actions.groups import COMPONENTS, DIRECT, assign
-from fastdup_ray.actions.keepers import DEFAULT_RULES, Ranking, parse_rules
+from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, parse_rules
+from fastdup_ray.curation.groups import COMPONENTS, DIRECT, assign
 from fastdup_ray.errors import ConfigError
 
 NAMES = [b"/photos/b.jpg", b"/photos/originals/c.png", b"/photos/a.jpg", b"s3://bucket/d.jpg"]

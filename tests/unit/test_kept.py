@@ -5,11 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fastdup_ray import steps
 from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors import search
+from fastdup_ray.neighbors.checkpoint import Kept
 from fastdup_ray.neighbors.faiss_index import FaissIndex
-from fastdup_ray.neighbors.kept import Kept
+from fastdup_ray.runs import steps
 from fastdup_ray.storage.local import LocalStore
 from tests.conftest import run_inline, unit_rows
 

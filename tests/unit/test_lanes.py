@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from fastdup_ray.extract.lanes import Lane, Watchdog, work_off
+from fastdup_ray.extract.worker_threads import Lane, Watchdog, work_off
 
 
 def test_a_thread_that_was_given_up_takes_up_nothing_else():
@@ -63,7 +63,7 @@ def test_threads_of_work_that_nobody_closed_end_before_python_does():
     """As after Ctrl-C: a thread that is in a decoder or in the model when Python ends aborts the process."""
     words = """
 import time
-from fastdup_ray.extract.lanes import work_off
+from fastdup_ray.extract.worker_threads import work_off
 def work(lane, job):
     time.sleep(job)
     print("ended", job, flush=True)

@@ -21,7 +21,7 @@ from fastdup_ray import RunConfig
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs import check_inputs, list_images
 from fastdup_ray.inputs.list_format import COLUMNS, HEAD
-from fastdup_ray.preparation import listed as listed_or_refused
+from fastdup_ray.runs.preflight import listed as listed_or_refused
 from tests.conftest import cloudy, deadline, encode
 
 PLAIN = ("1.jpg", "zwei (2).jpg", "drei.png")
@@ -272,10 +272,8 @@ def test_what_comes_through_a_pipe_is_a_list(images):
 def test_the_shell_may_write_the_list(images):
     for name in PLAIN:
         cloudy(len(name)).save(images / name)
-    script = (
-        f"{sys.executable} -m fastdup_ray.cli run <(find . -type f) --executor inline --work-dir ../out --run-mode 1"
-    )
-    script = script.replace("-m fastdup_ray.cli", "-c 'from fastdup_ray.cli import main; main()'")
+    script = f"{sys.executable} -m fastdup_ray run <(find . -type f) --executor inline --work-dir ../out --run-mode 1"
+    script = script.replace("-m fastdup_ray", "-c 'from fastdup_ray.cli.main import main; main()'")
     done = subprocess.run(["bash", "-c", script], cwd=images, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert len((images.parent / "out" / "features.dat.csv").read_text().splitlines()) == 1 + len(PLAIN)

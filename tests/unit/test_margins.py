@@ -8,10 +8,10 @@ import pytest
 from PIL import Image, ImageOps
 
 from fastdup_ray import load_binary_feature
+from fastdup_ray.common.records import Box, Limits
 from fastdup_ray.extract.decode import careful_pillow, decode
 from fastdup_ray.extract.margins import WIDEST, inside
 from fastdup_ray.extract.model import SIDE, Model
-from fastdup_ray.records import Box, Limits
 from tests.conftest import PHOTOS, encode, run_inline
 from tests.unit.test_model import save_model
 

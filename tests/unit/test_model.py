@@ -12,12 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from fastdup_ray import load_binary_feature
+from fastdup_ray.common.records import Box, Limits
 from fastdup_ray.errors import ConfigError, DamagedError, InputError
 from fastdup_ray.extract import model as model_module
 from fastdup_ray.extract.decode import careful_pillow, decode
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, IMAGENET_MEAN, IMAGENET_STD, SIDE, Model, fingerprint
-from fastdup_ray.records import Box, Limits
 from fastdup_ray.storage import open_store
 from tests.checker import check
 from tests.conftest import PHOTOS, cloudy, csv_rows, encode, run_inline, save_cloudy

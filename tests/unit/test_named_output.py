@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastdup_ray.errors import WorkDirError
-from fastdup_ray.outputs.named_output import NamedOutput
+from fastdup_ray.storage.named_output import NamedOutput
 from tests.conftest import deadline, files_below
 
 MARK = b"<made by us>"
@@ -185,7 +185,7 @@ def test_a_dash_is_standard_output(tmp_path, monkeypatch, capfdbinary):
 
 WRITE = """
 import sys
-from fastdup_ray.outputs.named_output import NamedOutput
+from fastdup_ray.storage.named_output import NamedOutput
 output = NamedOutput(sys.argv[1])
 assert output.is_stdout == (sys.argv[2] == "1")
 with output.open() as file:

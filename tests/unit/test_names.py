@@ -13,12 +13,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastdup_ray import RunConfig, create_duplicates_gallery, load_binary_feature
+from fastdup_ray.common.events import say
+from fastdup_ray.common.layout import FEATURES_HEADER
+from fastdup_ray.common.names import visible
 from fastdup_ray.inputs import list_images
-from fastdup_ray.layout import FEATURES_HEADER
-from fastdup_ray.names import visible
 from fastdup_ray.storage import open_store
-from fastdup_ray.tables import encoded, write_csv
-from fastdup_ray.telling import say
+from fastdup_ray.storage.tables import encoded, write_csv
 from tests.checker import check
 from tests.conftest import cloudy, csv_rows, encode, run_inline
 from tests.integration.helpers import call

@@ -12,12 +12,13 @@ from PIL import Image, ImageEnhance
 from scipy.spatial.distance import cdist
 
 from fastdup_ray import RunConfig
-from fastdup_ray.cgroups import groups
+from fastdup_ray.common.records import Neighbors
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract.model import BATCH, SIDE, Model
-from fastdup_ray.memory import _of_groups, free_memory
 from fastdup_ray.neighbors import check_search, load_index, make_index
-from fastdup_ray.neighbors.choice import (
+from fastdup_ray.neighbors.faiss_factory import check_parameters, parameters_of
+from fastdup_ray.neighbors.faiss_index import FaissIndex, default_nprobe
+from fastdup_ray.neighbors.index_selection import (
     EIGHT_BITS_K,
     EIGHT_BITS_UP_TO,
     FEW,
@@ -27,13 +28,12 @@ from fastdup_ray.neighbors.choice import (
     choose,
     ef_search,
 )
-from fastdup_ray.neighbors.eight_bit import EightBit
-from fastdup_ray.neighbors.eight_bit_graph import graph
-from fastdup_ray.neighbors.faiss_factory import check_parameters, parameters_of
-from fastdup_ray.neighbors.faiss_index import FaissIndex, default_nprobe
+from fastdup_ray.neighbors.int8_bruteforce import EightBit
+from fastdup_ray.neighbors.int8_graph import graph
 from fastdup_ray.neighbors.metrics import is_distance, values_of
 from fastdup_ray.neighbors.search import neighbors_of, neighbors_within
-from fastdup_ray.records import Neighbors
+from fastdup_ray.system.cgroups import groups
+from fastdup_ray.system.memory import _of_groups, free_memory
 from tests.conftest import PHOTOS, normalized, unit_rows
 
 
@@ -555,8 +555,8 @@ def in_eight_bits(rows: np.ndarray) -> EightBit:
 @pytest.mark.parametrize("k", [1, 3, 40])
 @pytest.mark.parametrize(("n", "d"), [(2, 4), (50, 8), (700, 576)])
 def test_eight_bits_find_what_brute_force_finds(n, d, k, monkeypatch):
-    monkeypatch.setattr("fastdup_ray.neighbors.eight_bit.ROWS", 100)
-    monkeypatch.setattr("fastdup_ray.neighbors.eight_bit.COLUMNS", 64)
+    monkeypatch.setattr("fastdup_ray.neighbors.int8_bruteforce.ROWS", 100)
+    monkeypatch.setattr("fastdup_ray.neighbors.int8_bruteforce.COLUMNS", 64)
     rows = unit_rows(n, d)
     found = neighbors_within(in_eight_bits(rows), rows, k)
     cosine, _ = brute_force(rows, min(k, n - 1))

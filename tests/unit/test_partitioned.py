@@ -6,13 +6,17 @@ import faiss
 import numpy as np
 import pytest
 
-from fastdup_ray import RunConfig, layout
+from fastdup_ray import RunConfig
+from fastdup_ray.common import layout
+from fastdup_ray.common.records import Neighbors
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.executors.inline import InlineExecutor
 from fastdup_ray.executors.placement import Node, Share, place_tasks
 from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors import check_search
-from fastdup_ray.neighbors.choice import (
+from fastdup_ray.neighbors.cost import check_fits, search_cost
+from fastdup_ray.neighbors.flat_file import write_flat
+from fastdup_ray.neighbors.index_selection import (
     EIGHT_BITS_UP_TO,
     GPU_UP_TO,
     PARTITIONED,
@@ -20,15 +24,19 @@ from fastdup_ray.neighbors.choice import (
     is_partitioned,
     memory_to_reserve,
 )
-from fastdup_ray.neighbors.cost import check_fits, search_cost
-from fastdup_ray.neighbors.flat_file import write_flat
-from fastdup_ray.neighbors.partitioned import files, stages, within
-from fastdup_ray.neighbors.partitioned.division import centres_of, centres_within, grouped, margin_of, nearest_centres
+from fastdup_ray.neighbors.partitioned import cell_knn, files, tasks
+from fastdup_ray.neighbors.partitioned.cell_knn import group_size, nearest_within
 from fastdup_ray.neighbors.partitioned.files import Cell, Piece, read_cell
-from fastdup_ray.neighbors.partitioned.plan import PROCESS, Plan, capacity_of, fixed_bytes, plan_of, row_bytes
-from fastdup_ray.neighbors.partitioned.run import search
-from fastdup_ray.neighbors.partitioned.within import group_size, nearest_within
-from fastdup_ray.records import Neighbors
+from fastdup_ray.neighbors.partitioned.kmeans import centres_of, centres_within, grouped, margin_of, nearest_centres
+from fastdup_ray.neighbors.partitioned.partition_layout import (
+    PROCESS,
+    Plan,
+    capacity_of,
+    fixed_bytes,
+    plan_of,
+    row_bytes,
+)
+from fastdup_ray.runs.partitioned_search import search
 from fastdup_ray.storage import open_store
 from tests.bench.rows import blocks
 from tests.conftest import normalized, unit_rows
@@ -200,7 +208,7 @@ class Sizes(InlineExecutor):
     def map(self, step, items, memory):
         self.memory.append(memory)
         for item in items:
-            if step is stages.search_cell:
+            if step is tasks.search_cell:
                 self.rows.append(item[2].rows)
             yield step(*item, self.threads)
 
@@ -395,18 +403,18 @@ def test_of_the_products_with_centres_only_the_best_are_kept():
 @pytest.fixture
 def in_rounds(monkeypatch):
     """Few rows are searched as many are."""
-    monkeypatch.setattr(within, "EXACT_UP_TO", 100)
+    monkeypatch.setattr(cell_knn, "EXACT_UP_TO", 100)
 
 
 def test_rounds_end_when_nearly_all_is_found(in_rounds, clusters):
     found = nearest_within(clusters, 2, "cosine", threads=2)
     values, _ = exact(clusters, 2)
-    assert 1 < found.rounds < within.MOST_ROUNDS
+    assert 1 < found.rounds < cell_knn.MOST_ROUNDS
     assert (found.distance >= values.min(axis=1, keepdims=True) - 1e-6).mean() > 0.98
 
 
 def test_rounds_over_equal_rows_are_as_quick_as_over_others(in_rounds, equal_rows):
-    sizes = [len(group) for group in within._groups(equal_rows, 0, 2, 1)]
+    sizes = [len(group) for group in cell_knn._groups(equal_rows, 0, 2, 1)]
     assert sum(sizes) == len(equal_rows)
     assert max(sizes) <= 2 * group_size(len(equal_rows), 2)
     assert (nearest_within(equal_rows, 2, "cosine", 1).distance[150:1050] == 1).all()
@@ -426,13 +434,13 @@ def test_rounds_go_on_for_neighbours_as_near_as_is_asked_for(in_rounds):
     rows = unit_rows(2000, 32)
     few = nearest_within(rows, 2, "cosine", threads=2, least=0.9)
     many = nearest_within(rows, 2, "cosine", threads=2, least=0.4)
-    assert few.rounds == within.LEAST_ROUNDS < many.rounds < within.MOST_ROUNDS
+    assert few.rounds == cell_knn.LEAST_ROUNDS < many.rounds < cell_knn.MOST_ROUNDS
     assert few.distance.mean() < many.distance.mean()
 
 
 def test_the_rounds_are_given_up_where_nothing_helps(in_rounds, monkeypatch):
-    monkeypatch.setattr(within, "MOST_ROUNDS", within.LEAST_ROUNDS + 1)
-    assert nearest_within(unit_rows(2000, 64), 2, "cosine", 1, least=-1).rounds == within.MOST_ROUNDS
+    monkeypatch.setattr(cell_knn, "MOST_ROUNDS", cell_knn.LEAST_ROUNDS + 1)
+    assert nearest_within(unit_rows(2000, 64), 2, "cosine", 1, least=-1).rounds == cell_knn.MOST_ROUNDS
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "squared_euclidean", "manhattan"])

@@ -8,7 +8,7 @@ import pytest
 from fastdup_ray import RunConfig
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs import check_inputs, list_images
-from fastdup_ray.inputs.patterns import Patterns
+from fastdup_ray.inputs.globs import Patterns
 from tests.conftest import csv_rows, run_inline, save_cloudy
 from tests.unit.test_archives import pack
 
@@ -124,7 +124,7 @@ def test_pictures_under_min_size_are_bad(tmp_path):
 def test_the_command_takes_patterns_several_times(folder, tmp_path, capsys):
     from click.testing import CliRunner
 
-    from fastdup_ray.cli import cli
+    from fastdup_ray.cli.main import cli
 
     for path in folder.rglob("*.*"):
         path.unlink()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastdup_ray import layout
-from fastdup_ray.actions.plan import PlanRow, check_plan, plan_from_json, plan_to_json, read_plan, write_plan
+from fastdup_ray.common import layout
+from fastdup_ray.curation.plan_file import PlanRow, check_plan, plan_from_json, plan_to_json, read_plan, write_plan
 from fastdup_ray.errors import InputError
 from fastdup_ray.storage import open_store
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fastdup_ray.extract.model import BATCH
-from fastdup_ray.preparation import LARGEST_SHARD, SHARDS_PER_ACTOR, shard_size
+from fastdup_ray.runs.preflight import LARGEST_SHARD, SHARDS_PER_ACTOR, shard_size
 
 
 @pytest.mark.parametrize(("n", "actors"), [(1, 2), (100, 2), (10_000, 3), (1_000_000, 64)])

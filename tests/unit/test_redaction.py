@@ -9,7 +9,7 @@ from fastdup_ray import s3
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, FastdupError, MissingFileError
 from fastdup_ray.redaction import redact
-from fastdup_ray.steps import write_config
+from fastdup_ray.runs.steps import write_config
 from fastdup_ray.storage import open_store
 from tests.integration.helpers import call
 
@@ -94,7 +94,7 @@ def test_a_fault_of_ours_is_printed_without_the_addresses_in_it(monkeypatch, cap
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("http://user:hunter2@host does not answer")
 
-    monkeypatch.setattr("fastdup_ray.cli.export", fail)
+    monkeypatch.setattr("fastdup_ray.cli.main.export", fail)
     assert call("export", "out", "--format", "fiftyone") == 1
     told = capsys.readouterr().err
     assert "RuntimeError: http://***@host does not answer" in told and SECRET not in told

@@ -7,7 +7,7 @@ import pytest
 from fastdup_ray import RunConfig
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs.references import are_references
-from fastdup_ray.tables import encoded
+from fastdup_ray.storage.tables import encoded
 from tests.conftest import cloudy, run_inline, save_cloudy
 
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from fastdup_ray.actions.plan import read_plan
+from fastdup_ray.common.records import ImageRef
+from fastdup_ray.common.regular_file import open_regular
+from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import BadImageError, ConfigError, InputError
 from fastdup_ray.evaluation.truth import read_truth
 from fastdup_ray.extract.model import Model
 from fastdup_ray.features import load_binary_feature
 from fastdup_ray.inputs import read
-from fastdup_ray.inputs.listfile import open_list
-from fastdup_ray.labels import check_labels
-from fastdup_ray.records import ImageRef
-from fastdup_ray.regular_file import open_regular
+from fastdup_ray.inputs.labels import check_labels
+from fastdup_ray.inputs.list_file import open_list
 from tests.conftest import deadline
 
 READERS = {

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from fastdup_ray.extract.embedding_buffer import Rows
 from fastdup_ray.extract.model import BATCH
-from fastdup_ray.extract.rows import Rows
 
 
 class Maker:

@@ -10,12 +10,12 @@ from PIL import Image
 
 import fastdup_ray as fastdup
 from fastdup_ray import RunConfig
+from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import InputError, WorkDirError
 from fastdup_ray.extract.decode import careful_pillow, decode
 from fastdup_ray.inputs import SkippedFiles, list_images, skipped_text
 from fastdup_ray.inputs.suffixes import IMAGE_SUFFIXES
-from fastdup_ray.preparation import listed as listed_or_refused
-from fastdup_ray.records import Limits
+from fastdup_ray.runs.preflight import listed as listed_or_refused
 from tests.conftest import cloudy, csv_rows, encode, outputs, run_inline, save_cloudy
 from tests.unit.test_archives import pack
 from tests.unit.test_inputs import below, make

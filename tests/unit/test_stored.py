@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from fastdup_ray import records
-from fastdup_ray.layout import INDEXED, NEIGHBORS, SCORED
-from fastdup_ray.neighbors.stored import new_neighbors, store_neighbors
-from fastdup_ray.records import Neighbors
+from fastdup_ray.common import records
+from fastdup_ray.common.layout import INDEXED, NEIGHBORS, SCORED
+from fastdup_ray.common.records import Neighbors
+from fastdup_ray.neighbors.neighbor_files import new_neighbors, store_neighbors
 from fastdup_ray.storage import open_store
 from tests.conftest import files_below
 

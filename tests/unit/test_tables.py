@@ -12,10 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fastdup_ray import tables
 from fastdup_ray.errors import DamagedError
-from fastdup_ray.storage import Store, open_store
-from fastdup_ray.tables import (
+from fastdup_ray.storage import Store, open_store, tables
+from fastdup_ray.storage.tables import (
     csv_blocks,
     csv_file,
     encoded,

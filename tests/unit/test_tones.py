@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastdup_ray.common.records import Limits
 from fastdup_ray.extract.decode import careful_pillow, decode
 from fastdup_ray.extract.model import SIDE, Model
 from fastdup_ray.extract.pixels import pixel_digest
 from fastdup_ray.extract.tones import Range, apply_range, find_range
-from fastdup_ray.records import Limits
 from tests.conftest import PHOTOS, cloudy, encode
 from tests.deep_files import save_png_16, save_tiff
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from fastdup_ray.common.records import Limits
 from fastdup_ray.extract.decode import careful_pillow, decode
 from fastdup_ray.extract.model import SIDE, Model
+from fastdup_ray.extract.thumbnails import make_thumbnail
 from fastdup_ray.extract.transparency import BLACK, GRAY, WHITE, choose_ground
-from fastdup_ray.records import Limits
-from fastdup_ray.report.thumbnails import make_thumbnail
 from tests.conftest import cloudy, encode
 
 TEXTS = ("NORTHWIND", "Acme & Sons", "42")

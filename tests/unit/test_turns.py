@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastdup_ray.extract.turns import TURNS, Turned, turns_of
+from fastdup_ray.extract.transforms import TURNS, Turned, turns_of
 from tests.conftest import cloudy
 
 

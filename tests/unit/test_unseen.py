@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, TiffImagePlugin
 
+from fastdup_ray.common.records import Box, Limits
 from fastdup_ray.extract.decode import careful_pillow, decode
 from fastdup_ray.extract.pixels import pixel_digest
-from fastdup_ray.records import Box, Limits
 from tests.conftest import cloudy, encode
 from tests.deep_files import save_tiff
 

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from fastdup_ray import RunConfig, create_duplicates_gallery
+from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import BadImageError, InputError
 from fastdup_ray.extract.video import frame_at, frames, video_decoder
 from fastdup_ray.inputs import frame_of, list_images
 from fastdup_ray.inputs.video import HEAD, frame_suffix, frame_time, is_video, split_frame
-from fastdup_ray.records import Limits
 from tests.conftest import csv_rows, deadline, encode, run_inline, save_cloudy
 from tests.videos import SIZE, make_clip, shown_at
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastdup_ray.neighbors.metrics import is_distance
-from fastdup_ray.neighbors.partitioned.plan import Plan
+from fastdup_ray.neighbors.partitioned.partition_layout import Plan
 from fastdup_ray.neighbors.search import unit_rows
-from fastdup_ray.sealed import read_json, write_json
 from fastdup_ray.storage import Store
+from fastdup_ray.storage.checked_json import read_json, write_json
 
 _ID = np.dtype("<i8")
 

@@ -1,0 +1,1 @@
+"""What every other room uses: records, file names, names of files, formatting, messages."""

@@ -1,0 +1,178 @@
+"""The command `apply`: carries a plan out, by moving what is dropped to a quarantine."""
+
+import hashlib
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from fastdup_ray.common import layout
+from fastdup_ray.common.formatting import in_bytes
+from fastdup_ray.common.names import visible
+from fastdup_ray.common.paths import takes_paths
+from fastdup_ray.curation.file_ops import place_of
+from fastdup_ray.curation.journal import Move, Quarantine
+from fastdup_ray.curation.moves import Intended, intended_moves, known_of
+from fastdup_ray.curation.plan_file import PlanRow, read_plan
+from fastdup_ray.curation.provenance import check_provenance, store_of_run
+from fastdup_ray.errors import BadImageError, RefusedError
+from fastdup_ray.inputs import frame_of, read, stands_alone, stat
+from fastdup_ray.inputs.video import frame_digest
+
+Location = str | os.PathLike[str]
+Tell = Callable[[str], None]
+
+
+@dataclass
+class Applied:
+    """What a call did, or would do. earlier: pictures that an earlier call moved. refused: names and reasons."""
+
+    quarantine: str
+    executed: bool
+    moved: list[Move] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    earlier: int = 0
+
+    def text(self) -> str:
+        """What the command prints at the end."""
+        pictures = [move for move in self.moved if not move.with_]
+        size = in_bytes(sum(move.known.size or 0 for move in pictures))
+        beside = (
+            f" and {len(self.moved) - len(pictures):,} files beside them" if len(self.moved) > len(pictures) else ""
+        )
+        lines = [f"{len(pictures):,} pictures{beside} {self._word('went', 'would go')} to {self.quarantine}, {size}."]
+        if self.earlier:
+            lines.append(f"{self.earlier:,} pictures are there since an earlier call.")
+        if self.executed:
+            lines.append(f"To put all back: fastdup-ray undo {shlex.quote(self.quarantine)}")
+        else:
+            lines.append("Nothing was touched. To do it: the same call with --execute")
+        return "\n".join(lines)
+
+    def check(self) -> None:
+        """Raises `RefusedError` where anything was refused."""
+        if self.refused:
+            stay = self._word("stay", "would stay")
+            raise RefusedError(f"{len(self.refused):,} files {stay} where they are; a line above says why for each.")
+
+    def _word(self, executed: str, otherwise: str) -> str:
+        return executed if self.executed else otherwise
+
+
+@takes_paths("plan", "quarantine", "work_dir")
+def apply_plan(
+    plan: Location,
+    quarantine: Location = layout.QUARANTINE,
+    execute: bool = False,
+    tell: Tell = lambda line: None,
+    work_dir: Location | None = None,
+    any_plan: bool = False,
+) -> Applied:
+    """Moves what a plan drops to a quarantine, and their sidecars with them; without `execute` it only says so.
+
+    Nothing is deleted, nothing is written over. Right before each move the picture and its keeper are compared, to the
+    last byte, with what the run saw; what differs is left alone. A journal of all moves is on the disk before the first
+    of them begins, so that a call can be killed at any moment: the same call goes on, `undo` goes back.
+
+    Args:
+        plan: CSV or JSON, a path or a URI.
+        quarantine: the folder or prefix to move to.
+        execute: do it, not only say it.
+        tell: gets a line for each file.
+        work_dir: of the run that the plan was made from; default: the folder of the plan.
+        any_plan: take a plan of another run, or of none; each file is compared with its row all the same.
+
+    Raises:
+        InputError: where there is no such plan or run, or the plan is of another run; then nothing moves.
+        LockedError, WorkDirError: where the quarantine is in use, or cannot be one.
+    """
+    rows, where = read_plan(plan), Quarantine(quarantine)
+    if not any_plan:
+        check_provenance(rows, plan, store_of_run(plan, work_dir))
+    place, applied = place_of(where.location), Applied(where.location, execute)
+    where.refuse_other()
+    if not execute:
+        intended = intended_moves(rows, where)
+        look = _Application(rows, intended, applied, tell, where.real)
+        look.run(lambda move: place.check(where.real(move.source), move.known))
+        return applied
+    where.prepare()
+    with where.locked():
+        intended = intended_moves(rows, where)
+        if intended.moves:
+            where.write(intended.moves)
+        work = _Application(rows, intended, applied, tell, where.real)
+        work.run(lambda move: place.move(where.real(move.source), where.real(move.target), move.known))
+    return applied
+
+
+class _Application:
+    """One call: what is intended, and what became of it so far. real: see `Quarantine.real`."""
+
+    def __init__(
+        self, rows: list[PlanRow], intended: Intended, applied: Applied, tell: Tell, real: Callable[[str], str]
+    ):
+        self._intended, self._applied, self._tell, self._real = intended, applied, tell, real
+        self._kept = {row.filename: row for row in rows if not row.dropped}
+        self._gone = set(intended.gone)
+        self._kept_files = {place_of(name).identity(name): name for name in self._kept}
+
+    def run(self, act: Callable[[Move], None]) -> None:
+        self._applied.earlier = len(self._gone)
+        for name, reason in self._intended.refused:
+            self._refuse(name, reason)
+        for move in self._intended.moves:
+            try:
+                with self._allowed(move):
+                    act(move)
+            except RefusedError as error:
+                self._refuse(move.source, str(error))
+                continue
+            self._gone.add(move.source)
+            self._applied.moved.append(move)
+            done = "moved" if self._applied.executed else "would move"
+            why = f"goes with {move.with_[0]}" if move.with_ else f"a copy of {move.keeper}"
+            self._tell(f"{done} {visible(move.source)} ({visible(why)})")
+
+    def _refuse(self, name: str, reason: str) -> None:
+        self._applied.refused.append((name, reason))
+        self._tell(f"left {visible(name)}: {reason}")
+
+    @contextmanager
+    def _allowed(self, move: Move) -> Iterator[None]:
+        """Sees that a file may go, and that its keeper stays what it is meanwhile; else raises `RefusedError`."""
+        for picture in move.with_:
+            if picture not in self._gone:
+                raise RefusedError(f"{picture!r} stays, and may need it")
+        with ExitStack() as held:
+            if not move.with_:
+                self._refuse_kept(move)
+                try:
+                    _hold(self._kept[move.keeper], held)
+                except RefusedError as error:
+                    raise RefusedError(f"its keeper {move.keeper!r} cannot be relied on: {error}") from None
+            yield
+
+    def _refuse_kept(self, move: Move) -> None:
+        """A link to a picture that is kept: without it nothing would be free, and the picture may be gone."""
+        identity, of_keeper = (place_of(name).identity(name) for name in (self._real(move.source), move.keeper))
+        same = move.keeper if identity == of_keeper else self._kept_files.get(identity)
+        if identity is not None and same is not None:
+            raise RefusedError(f"it is the same file as {same!r}, which is kept")
+
+
+def _hold(keeper: PlanRow, held: ExitStack) -> None:
+    """Checks a keeper, and has it stay as it is until the end of `held`."""
+    if stands_alone(keeper.filename):
+        held.enter_context(place_of(keeper.filename).held(keeper.filename, known_of(keeper)))
+        return
+    try:  # a reference picture in an archive, or a frame of a video: nothing of ours moves those
+        digest = hashlib.sha256(read(stat(keeper.filename))).hexdigest()
+    except BadImageError as error:
+        raise RefusedError(error.message) from None
+    _, milliseconds = frame_of(keeper.filename)
+    if milliseconds is not None:
+        digest = frame_digest(digest, milliseconds)
+    if digest != keeper.sha256:
+        raise RefusedError("it changed: other bytes than at the run")

@@ -1,0 +1,266 @@
+"""List files: a path or URI in each row, or a table with a column of them; how one is written says `list_format`."""
+
+import csv
+import io
+import os
+import re
+import shutil
+import stat as stat_module
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from typing import BinaryIO
+from urllib.parse import unquote
+
+from PIL import Image, UnidentifiedImageError
+
+from fastdup_ray.common.names import from_utf8
+from fastdup_ray.common.records import ImageRef
+from fastdup_ray.common.regular_file import open_regular
+from fastdup_ray.errors import BadImageError, InputError
+from fastdup_ray.inputs import archive
+from fastdup_ray.inputs.list_format import HEAD, ListFormat, detect_format, is_comment, is_text, refuse_other_format
+from fastdup_ray.inputs.skipped import SkippedFiles
+from fastdup_ray.inputs.sources import opened, stat
+from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name
+from fastdup_ray.s3 import is_s3
+from fastdup_ray.s3.listing import LISTERS
+
+_AT_ONCE = 4096
+"""Names that are looked at side by side, where that takes a request each."""
+
+_CHUNK = 1 << 20
+"""Bytes of a list that are read at a time where NULs separate the names."""
+
+_IN_MEMORY = 64 << 20
+"""Bytes of what a pipe has that are kept in memory; more of them in a temporary file."""
+
+_AROUND = frozenset(" \t\r\n\v\f\"'~")
+"""Characters at the ends of rows that may mean something else than the name that they are."""
+
+_FOREIGN = re.compile("[\udc80-\udcff]")
+"""Bytes that are not UTF-8."""
+
+
+class ListFile:
+    """An open list. Rows are read as they are asked for: a list may be longer than memory."""
+
+    def __init__(self, path: str, file: BinaryIO):
+        self._path, self._file = path, file
+
+    def entries(self, skipped: SkippedFiles) -> Iterator[ImageRef]:
+        """The entries of the list, in its order; an archive stands for what is in it, where others are counted."""
+        with ThreadPoolExecutor(LISTERS) as pool:
+            names = self._names(pool)
+            while some := list(islice(names, _AT_ONCE)):
+                refs = pool.map(_object, some) if any(map(is_s3, some)) else [None] * len(some)
+                for name, ref in zip(some, refs, strict=True):
+                    if is_archive_name(name):
+                        yield from archive.listed(name, skipped)
+                    else:
+                        yield ref or stat(name)
+
+    def names(self) -> Iterator[str]:
+        """The absolute paths and URIs in the list. Relative paths start at the current folder, as `find` writes them.
+
+        A row is a name to the letter where that exists; else without blanks and quotation marks around it, with a
+        Windows path's backslashes as slashes, or with bytes that are not UTF-8 as those of Windows' code page 1252,
+        whichever exists. In lists with NULs between the names it is a name to the letter in any case.
+        """
+        with ThreadPoolExecutor(LISTERS) as pool:
+            yield from self._names(pool)
+
+    def _names(self, pool: ThreadPoolExecutor) -> Iterator[str]:
+        self._file.seek(0)
+        head = self._file.read(HEAD)
+        self._file.seek(0)
+        written = detect_format(self._path, head, _names_file) if head else ListFormat("utf-8", "strict")
+        if written.separator == "\0":
+            yield from map(_absolute, self._split_by_nul())
+            return
+        text = io.TextIOWrapper(self._file, written.encoding, written.errors, newline="")
+        try:
+            rows = self._rows(text, written)
+            while some := list(islice(rows, _AT_ONCE)):
+                yield from pool.map(_name, some) if any(map(_takes_request, some)) else map(_name, some)
+        finally:
+            text.detach()
+
+    def _rows(self, text: io.TextIOWrapper, written: ListFormat) -> Iterator[str]:
+        if written.delimiter is not None:
+            rows = self._cells(text, written)
+        else:
+            if written.separator != "\r":  # a carriage return may be part of a name
+                text.reconfigure(newline="\n")
+            rows = (from_utf8(line.removesuffix("\n")) for line in text)
+            rows = (row.removesuffix("\r") for row in rows) if written.separator != "\n" else rows
+            rows = (row for row in rows if not is_comment(row) or _exists(row))
+        return (row for row in rows if row.strip())
+
+    def _cells(self, text: io.TextIOWrapper, written: ListFormat) -> Iterator[str]:
+        reader = csv.reader(text, delimiter=written.delimiter, strict=True)
+        try:
+            for row in islice(reader, written.skip, None):
+                if written.columns == 1:
+                    yield from_utf8(written.delimiter.join(row))
+                elif len(row) > written.column:
+                    yield from_utf8(row[written.column])
+        except csv.Error as error:
+            raise InputError(
+                f"{self._path!r}, line {reader.line_num}, is not CSV: {error}; is a quotation mark missing?"
+            ) from None
+
+    def _split_by_nul(self) -> Iterator[str]:
+        rest = b""
+        while chunk := self._file.read(_CHUNK):
+            *whole, rest = (rest + chunk).split(b"\0")
+            if len(rest) > HEAD:
+                raise InputError(f"{self._path!r} is no list: a name in it has more than {HEAD:,} bytes.")
+            yield from (os.fsdecode(name) for name in whole if name)
+        if rest:
+            yield os.fsdecode(rest)
+
+
+@contextmanager
+def open_list(path: str) -> Iterator[ListFile | None]:
+    """The list at a path or URI; None where that is an image rather than a list: its content decides, not its name.
+
+    A pipe, which can be read only once, is copied first. Raises `InputError` where it can be neither, or not be read.
+    """
+    with _opened(path) as file:
+        yield ListFile(path, file) if _is_list(path, file) else None
+
+
+def is_pipe(path: str) -> bool:
+    """Whether a path is a pipe, such as the shell's `<(find …)`."""
+    try:
+        return not is_s3(path) and stat_module.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _is_list(path: str, file: BinaryIO) -> bool:
+    head = file.read(HEAD)
+    file.seek(0)
+    if not head:
+        return not is_image_name(path)
+    text = is_text(head, _names_file)
+    if not is_image_name(path) and (not text or head.startswith(b"%PDF-")):
+        refuse_other_format(path, head)
+    if not text or b"\0" in head:
+        return text  # no image in a format of text has zeros
+    try:
+        with Image.open(file):
+            return False
+    except UnidentifiedImageError:
+        return True
+    except Exception:
+        return False  # something that Pillow took for an image, and then choked on
+    finally:
+        file.seek(0)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    try:
+        if is_pipe(path):
+            with open(path, "rb") as pipe, tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
+                shutil.copyfileobj(pipe, copy)
+                copy.seek(0)
+                yield copy
+        else:
+            with opened(ImageRef(path, 0, "")) if is_s3(path) else open_regular(path) as file:
+                yield file
+    except OSError as error:
+        raise InputError(f"Cannot read {path!r}: {error.strerror}.") from None
+    except BadImageError as error:
+        raise InputError(f"Cannot read {path!r}: {error.message}.") from None
+
+
+# --- what a row means -------------------------------------------------------------------------------------------------
+
+
+def _object(name: str) -> ImageRef | None:
+    return stat(name) if is_s3(name) and not is_archive_name(name) else None
+
+
+def _names_file(text: str) -> bool:
+    """The same of a row that was decoded as UTF-8."""
+    return _exists(from_utf8(text))
+
+
+def _exists(row: str) -> bool:
+    """Whether there is a file, or an object, that a row means."""
+    try:
+        name = _name(row)
+    except InputError:  # a URI that cannot be read
+        return False
+    return bool(stat(name).mtime_or_etag) and (is_s3(name) or not os.path.isdir(name))
+
+
+def _is_unusual(row: str) -> bool:
+    """Whether a row may mean something else than the name that it is: what exists decides then."""
+    if row[:1] in _AROUND or row[-1:] in _AROUND or "\\" in row or (not row.isascii() and _FOREIGN.search(row)):
+        return True
+    return ":/" in row.removeprefix("s3://")
+
+
+def _takes_request(row: str) -> bool:
+    return "s3" in row and _is_unusual(row)
+
+
+def _name(row: str) -> str:
+    """The absolute path, or the URI, that a row of a list means."""
+    if not _is_unusual(row):
+        return _absolute(row)
+    names: list[str] = []
+    for meaning in _meanings(row):
+        try:
+            names.append(_absolute(meaning))
+        except InputError as error:
+            refusal = error
+    if not names:
+        raise refusal
+    names = list(dict.fromkeys(names))
+    there = (name for name in names if stat(name).mtime_or_etag) if len(names) > 1 else iter(names)
+    return next(there, names[0])
+
+
+def _meanings(row: str) -> Iterator[str]:
+    """What a row may mean, the likeliest first."""
+    bare = row.strip()
+    quoted = len(bare) > 2 and bare[0] == bare[-1] and bare[0] in "\"'"
+    plain = [row, bare, *([bare[1:-1].replace('""', '"')] if quoted else [])]
+    yield from plain
+    for name in plain:
+        if "\\" in name:
+            yield name.replace("\\", "/")
+    for name in plain:
+        if _FOREIGN.search(name):
+            yield os.fsencode(name).decode("cp1252", "replace")
+
+
+def _absolute(name: str) -> str:
+    scheme, colon, rest = name.partition(":")
+    scheme = scheme.lower() if colon and rest.startswith("/") else ""
+    if scheme in ("s3", "s3a", "s3n") and rest.startswith("//"):
+        return f"s3:{rest}"
+    if scheme and os.path.lexists(name):
+        return os.path.abspath(name)
+    if scheme == "file":
+        return _of_file_uri(rest)
+    if "://" in name:
+        raise InputError(f"Cannot read {name!r} in the list: of URIs only file:// and s3:// are supported yet.")
+    if name.startswith("~") and not os.path.lexists(name):
+        return os.path.abspath(os.path.expanduser(name))
+    return os.path.abspath(name)
+
+
+def _of_file_uri(rest: str) -> str:
+    """The path of `file:` and `rest`; some programs write it without escapes."""
+    if rest.startswith("//"):
+        rest = rest[2:] if rest.startswith("///") else "/" + rest[2:].partition("/")[2]
+    path = os.path.abspath(unquote(rest, errors="surrogateescape"))
+    return rest if not os.path.lexists(path) and os.path.lexists(rest) else path

@@ -1,0 +1,29 @@
+"""Makes eight_bit.onnx anew: python -m fastdup_ray.neighbors.int8_graph (needs the package onnx)."""
+
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
+
+from fastdup_ray.neighbors.int8_bruteforce import GRAPH, ZERO
+
+
+def graph() -> ModelProto:
+    value = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("MatMulInteger", ["a", "b", "zero"], ["products"]),
+        helper.make_node("TopK", ["products", "k"], ["values", "columns"], axis=1, largest=1, sorted=0),
+    ]
+    inputs = [value("a", TensorProto.UINT8, ["m", "d"]), value("b", TensorProto.INT8, ["d", "n"])]
+    inputs.append(value("k", TensorProto.INT64, [1]))
+    outputs = [value("values", TensorProto.INT32, ["m", "found"]), value("columns", TensorProto.INT64, ["m", "found"])]
+    zero = numpy_helper.from_array(np.array(ZERO, np.uint8), "zero")
+    made = helper.make_graph(nodes, "eight_bit", inputs, outputs, [zero])
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], producer_name="fastdup_ray")
+    model.ir_version = 8
+    checker.check_model(model)
+    return model
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name(GRAPH).write_bytes(graph().SerializeToString())

@@ -1,0 +1,245 @@
+"""Pairs and groups, read from finished outputs."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fastdup_ray.common import layout
+from fastdup_ray.common.layout import INDEXED, SCORED, PictureSet
+from fastdup_ray.common.records import Pairs
+from fastdup_ray.extract.thumbnails import Album, Picture
+from fastdup_ray.storage import Store
+from fastdup_ray.storage.facts import read_config
+from fastdup_ray.storage.tables import csv_blocks, numbers_in, read_csv
+
+_NAMES = pa.large_binary()
+NO_NAMES = pa.nulls(0, _NAMES)  # pa.array would import pandas
+GROUP_PICTURES = 12
+
+
+@dataclass(frozen=True)
+class PairView:
+    """Two pictures. value: what the column `distance` holds; whether it falls or rises with likeness: the metric says.
+
+    both: whether the second stands in the first column of the file, too. exact: whether they are exact copies.
+    """
+
+    first: Picture
+    second: Picture
+    value: float
+    both: bool
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component of two images or more. members: (count,) rows, exact copies next to each other.
+
+    exact: (count,) bool, whether another member is an exact copy of it. closest: (count,) the value of each member's
+    closest pair inside the group, NaN where none is stored. low: the least similarity of its edges.
+    """
+
+    members: np.ndarray
+    exact: np.ndarray
+    closest: np.ndarray
+    low: float
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """A group and its first pictures."""
+
+    group: Component
+    pictures: list[Picture]
+
+
+def wants_thumbnails(store: Store, files: PictureSet = INDEXED, asked: bool | None = None) -> bool:
+    """Whether pages show pictures: as asked, or else as the run was; private data stay so."""
+    return read_config(store, files).get("thumbnails", True) if asked is None else asked
+
+
+def set_of(store: Store, name: str) -> PictureSet:
+    """The set of pictures that a file of a work_dir tells of: similarity.csv, of the one that was scored last."""
+    scored = name.startswith(SCORED.prefix) or (name in layout.KEPT and store.exists(layout.KEPT[name]))
+    return SCORED if scored else INDEXED
+
+
+def similarity_of_indexed(store: Store) -> str:
+    """The name of the indexed set's similarity.csv."""
+    kept = layout.TRAIN_SIMILARITY_CSV
+    return kept if store.exists(kept) else layout.SIMILARITY_CSV
+
+
+def is_cosine(config: dict[str, Any]) -> bool:
+    return config.get("distance", "cosine") == "cosine"
+
+
+def measure_of(config: dict[str, Any]) -> str:
+    """What the column `distance` holds, in words."""
+    return "similarity" if is_cosine(config) else f"{config['distance'].replace('_', ' ')} distance"
+
+
+def read_pairs(path: Path, names: pa.Array = NO_NAMES) -> tuple[pa.Array, Pairs]:
+    """The rows of similarity.csv or outliers.csv, in their order, and the names that their indices mean.
+
+    These are `names` (raw bytes, each once), then those of the file that are not among them. Raises
+    `FileNotFoundError`, `DamagedError`.
+    """
+    return _pairs_in(path, read_csv(path, layout.PAIRS_HEADER), names)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a page tells of a list of pairs that may be long.
+
+    total: its rows. first: the first of them, as they are in the file. values, counts: (v,) the different values of all
+    rows, and how many have each.
+    """
+
+    total: int
+    first: pa.Table
+    values: np.ndarray
+    counts: np.ndarray
+
+
+def read_listed(path: Path, header: Sequence[str], limit: int, *, each_once: bool) -> Listed:
+    """Reads a list of pairs, which is sorted by value, part by part.
+
+    each_once: of (a, b) and (b, a), which have one value, the first counts alone. Raises `DamagedError`.
+    """
+    total, room = 0, limit
+    first = [pa.table([NO_NAMES] * len(header), header)]
+    counted = [(np.empty(0), np.empty(0, np.int64))]
+    for rows in _with_whole_values(csv_blocks(path, header)):
+        if each_once:
+            rows = rows.take(pa.array(_once(_pairs_in(path, rows, NO_NAMES)[1])))
+        total += len(rows)
+        if room > 0:
+            first.append(rows.slice(0, room))
+            room -= len(rows)
+        counted.append(np.unique(_values(path, rows), return_counts=True))
+    values, counts = map(np.concatenate, zip(*counted, strict=True))
+    return Listed(total, pa.concat_tables(first).combine_chunks(), values, counts)
+
+
+def _with_whole_values(blocks: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows, cut only where a value is followed by another."""
+    held: list[pa.RecordBatch] = []
+    for block in blocks:
+        text = block["distance"]
+        others = np.flatnonzero(pc.not_equal(text, text[-1]).to_numpy(False)) if len(block) else ()
+        cut = others[-1] + 1 if len(others) else 0
+        if cut or (held and len(block) and held[-1]["distance"][-1] != text[-1]):
+            yield pa.Table.from_batches([*held, block.slice(0, cut)])
+            held = []
+        held.append(block.slice(cut))
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _pairs_in(path: Path, table: pa.Table, names: pa.Array) -> tuple[pa.Array, Pairs]:
+    columns = [table[name].cast(_NAMES).combine_chunks() for name in ("from", "to")]
+    codes = pc.dictionary_encode(pa.concat_arrays([names, *columns]))
+    source, target = np.split(codes.indices.to_numpy()[len(names) :].astype(np.int64), 2)
+    return codes.dictionary, Pairs(source, target, _values(path, table))
+
+
+def _values(path: Path, table: pa.Table) -> np.ndarray:
+    return numbers_in(path, table, "distance", pa.float64()).to_numpy()
+
+
+def each_once(pairs: Pairs) -> Pairs:
+    """The first of (a, b) and (b, a), where both are there, in the order of the file."""
+    return pairs.where(_once(pairs))
+
+
+def _once(pairs: Pairs) -> np.ndarray:
+    """The rows that `each_once` keeps."""
+    low, high = np.minimum(pairs.source, pairs.target), np.maximum(pairs.source, pairs.target)
+    _, first = np.unique(low * (high.max(initial=0) + 1) + high, return_index=True)
+    return np.sort(first)
+
+
+def read_contents(store: Store, files: PictureSet, names: pa.Array) -> np.ndarray:
+    """(n,) int64: by exact_copies.csv those of `names` with one number are exact copies of each other.
+
+    Where there is no such file, each has a number of its own.
+    """
+    stands = names
+    if store.exists(files.of(layout.EXACT_COPIES_CSV)):
+        table = read_csv(store.fetch(files.of(layout.EXACT_COPIES_CSV)), layout.EXACT_COPIES_HEADER)
+        copy, of = (table[column].cast(_NAMES).combine_chunks() for column in ("filename", "copy_of"))
+        for _ in range(2):  # what is copied byte for byte may itself be of another
+            stands = pc.coalesce(of.take(pc.index_in(stands, copy)), stands)
+    return stands.dictionary_encode().indices.to_numpy().astype(np.int64)
+
+
+def view_pairs(album: Album, pairs: Pairs, contents: np.ndarray, limit: int) -> Iterator[PairView]:
+    """The first `limit` rows. contents: `read_contents`; where it does not know, the bytes as they are now tell."""
+    source, target = pairs.source[:limit].tolist(), pairs.target[:limit].tolist()
+    both = np.isin(pairs.target[:limit], pairs.source).tolist()
+    album.ask(index for row in zip(source, target, strict=True) for index in row)
+    for first, second, value, also in zip(source, target, pairs.value[:limit].tolist(), both, strict=True):
+        one, other = album[first], album[second]
+        exact = bool(contents[first] == contents[second]) or one.is_copy_of(other)
+        yield PairView(one, other, value, also, exact)
+
+
+class Components:
+    """The components of two images or more, the largest first (or last), then by id.
+
+    components: the table of components.parquet. contents: `read_contents`. pairs: indices as the rows of both.
+    """
+
+    def __init__(self, components: pa.Table, contents: np.ndarray, pairs: Pairs, *, largest_first: bool = True):
+        self._component = components["component_id"].to_numpy()
+        self._low = components["min_distance"].to_numpy()
+        self._contents, self._closest = contents, _closest_inside(pairs, self._component)
+        ids, first = np.unique(self._component, return_index=True)
+        count = components["count"].to_numpy()[first]
+        order = np.lexsort((ids, -count if largest_first else count))
+        self._ids = ids[order[count[order] > 1]]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def first(self, limit: int) -> list[Component]:
+        ids = self._ids[:limit]
+        rows = np.flatnonzero(np.isin(self._component, ids))
+        rows = rows[np.argsort(self._component[rows], kind="stable")]
+        starts = np.flatnonzero(np.diff(self._component[rows])) + 1
+        by_id = {self._component[members[0]]: members for members in np.split(rows, starts) if len(members)}
+        return [self._group(by_id[id_]) for id_ in ids]
+
+    def _group(self, members: np.ndarray) -> Component:
+        codes = self._contents[members]
+        _, first, code, count = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
+        order = np.argsort(first[code], kind="stable")
+        members = members[order]
+        return Component(members, count[code[order]] > 1, self._closest[members], float(self._low[members[0]]))
+
+
+def _closest_inside(pairs: Pairs, component: np.ndarray) -> np.ndarray:
+    """(n,) the value of each image's first pair with both ends in one component: the closest, as pairs are sorted."""
+    known = (pairs.source < len(component)) & (pairs.target < len(component))
+    source, target, value = pairs.source[known], pairs.target[known], pairs.value[known]
+    inside = component[source] == component[target]
+    image, first = np.unique(np.stack([source[inside], target[inside]], axis=1), return_index=True)
+    closest = np.full(len(component), np.nan)
+    closest[image] = value[inside][first // 2]
+    return closest
+
+
+def view_groups(album: Album, groups: Components, limit: int) -> Iterator[GroupView]:
+    """The first `limit` groups, of each the first pictures."""
+    found = groups.first(limit)
+    album.ask(index for group in found for index in group.members[:GROUP_PICTURES].tolist())
+    for group in found:
+        pictures = [album[index] for index in islice(group.members.tolist(), GROUP_PICTURES)]
+        yield GroupView(group, pictures)

@@ -1,0 +1,77 @@
+"""The page and the galleries of a finished run, made again from its outputs."""
+
+import os
+from contextlib import nullcontext
+
+from fastdup_ray import s3
+from fastdup_ray.common import layout
+from fastdup_ray.common.layout import SETS
+from fastdup_ray.common.paths import takes_paths
+from fastdup_ray.errors import InputError
+from fastdup_ray.report.galleries import (
+    Location,
+    create_components_gallery,
+    create_duplicates_gallery,
+    create_outliers_gallery,
+    page_output,
+)
+from fastdup_ray.report.page import render_report
+from fastdup_ray.report.readers import wants_thumbnails
+from fastdup_ray.storage import open_store
+from fastdup_ray.storage.facts import read_config, read_summary
+
+
+@takes_paths("work_dir", "save_path")
+def make_pages(
+    work_dir: Location,
+    save_path: Location | None = None,
+    num_images: int = 20,
+    thumbnails: bool | None = None,
+    overwrite: bool = False,
+) -> list[str]:
+    """Write report/index.html, that of the last scoring, and the three galleries.
+
+    Args:
+        work_dir: a folder or s3:// URI with a finished run.
+        save_path: the folder or URI that the pages go to; default: `work_dir`.
+        num_images: pairs or groups in each gallery.
+        thumbnails: whether pages show images; None: as the run was asked.
+        overwrite: replace files in `save_path` that are not pages of ours.
+
+    Returns:
+        The paths of the pages.
+
+    Raises:
+        WorkDirError: where a page cannot be written, or something else is there; then none is written.
+        InputError, ConfigError, DamagedError: where the run is not what it should be.
+    """
+    source = open_store(os.path.expanduser(work_dir))
+    finished = [files for files in SETS if source.exists(files.of(layout.SUMMARY))]
+    if not finished or not source.exists(layout.SIMILARITY_CSV):
+        raise InputError(
+            f"No finished run in {source.location!r}: name the work_dir of one (features alone make no page)."
+        )
+    config = read_config(source)
+    s3.use(s3.Access(config.get("s3_anonymous") or None, config.get("s3_requester_pays", False)))
+    galleries = {
+        layout.DUPLICATES_HTML: create_duplicates_gallery,
+        layout.OUTLIERS_HTML: create_outliers_gallery,
+    }
+    if source.exists(layout.COMPONENTS):  # not with run_cc=0
+        galleries[layout.COMPONENTS_HTML] = create_components_gallery
+    if save_path is None:
+        source.prepare()
+    with source.lock(layout.LOCK) if save_path is None else nullcontext():
+        reports = {
+            files: page_output(source, save_path, files.of(layout.REPORT), overwrite=overwrite) for files in finished
+        }
+        for page in galleries:  # before the first is written
+            page_output(source, save_path, page, overwrite=overwrite)
+        for files, output in reports.items():
+            wanted = wants_thumbnails(source, files, thumbnails)
+            html = render_report(source, read_summary(source, files), files, thumbnails=wanted)
+            with output.open() as file:
+                file.write(html.encode())
+        asked = {"num_images": num_images, "thumbnails": thumbnails, "overwrite": overwrite}
+        made = [create(work_dir=source.location, save_path=save_path, **asked) for create in galleries.values()]
+    return [*(output.path for output in reports.values()), *made]

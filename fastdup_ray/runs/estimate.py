@@ -1,0 +1,97 @@
+"""What a run would take, told before it starts: objects, requests, bytes, the search, dollars. Writes nothing."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fastdup_ray import s3
+from fastdup_ray.config import RunConfig
+from fastdup_ray.extract.decoders import optional_decoders
+from fastdup_ray.features import earlier_sets, find_missing
+from fastdup_ray.inputs import check_inputs, frame_of, list_images
+from fastdup_ray.inputs.manifest import Manifest
+from fastdup_ray.neighbors.cost import SearchCost, search_cost
+from fastdup_ray.runs.preflight import model_facts, shard_size
+from fastdup_ray.storage import open_store
+from fastdup_ray.system.memory import free_memory
+
+LIST_OR_PUT, GET_OR_HEAD = 0.005 / 1000, 0.0004 / 1000
+"""Dollars for a request: S3 Standard, us-east-1, aws.amazon.com/s3/pricing, November 2026."""
+
+TRANSFER = 0.09
+"""Dollars for 10^9 bytes from S3 to the internet, the first 10 TB of a month; nothing within the region."""
+
+FILES_OF_A_SHARD = 4
+FILES_OF_A_RUN = 40
+"""Outputs, and those that a merge needs meanwhile, at most."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """entries: of the list; to_read: of those, that the work_dir does not know. bytes_to_read: of these, from buckets.
+
+    lists, gets, puts: requests; gets has those of the work_dir, too. dollars: within the bucket's region.
+    dollars_over_the_internet: the same with the transfer of what is read. search: of all entries; None where there is
+    none in this mode.
+    """
+
+    entries: int
+    to_read: int
+    bytes_to_read: int
+    lists: int
+    gets: int
+    puts: int
+    search: SearchCost | None = None
+
+    @property
+    def dollars(self) -> float:
+        return (self.lists + self.puts) * LIST_OR_PUT + self.gets * GET_OR_HEAD
+
+    @property
+    def dollars_over_the_internet(self) -> float:
+        return self.dollars + self.bytes_to_read / 1e9 * TRANSFER
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        dollars = {name: round(getattr(self, name), 6) for name in ("dollars", "dollars_over_the_internet")}
+        search = asdict(self.search) | {"dollars": round(self.search.dollars, 2)} if self.search else None
+        return asdict(self) | dollars | {"search": search}
+
+    def text(self) -> str:
+        """What the command prints."""
+        return (
+            f"{self.entries:,} entries, {self.to_read:,} of them to be read; "
+            f"{self.bytes_to_read / 1e6:,.1f} MB from S3.\n"
+            f"S3 requests: about {self.lists:,} LIST, {self.gets:,} GET and HEAD, {self.puts:,} PUT.\n"
+            f"About ${self.dollars:,.4f} in the region of the buckets, "
+            f"${self.dollars_over_the_internet:,.4f} over the internet "
+            f"(S3 Standard, us-east-1, November 2026; nothing was read or written)."
+        ) + (f"\n{self.search.text()}" if self.search else "")
+
+
+def estimate(config: RunConfig, actors: int = 1) -> Estimate:
+    """Lists the input, and looks up what the work_dir knows of it. Raises what a run would raise by then.
+
+    actors: that would extract; more of them make more, smaller shards.
+    """
+    s3.use(config.s3_access)
+    check_inputs(config)
+    before = s3.requests_made()
+    manifest = Manifest.of(list_images(config))
+    listing = s3.requests_made() - before
+    manifest = manifest.window(config.min_offset or 0, config.max_offset or len(manifest))
+    store = open_store(config.work_dir)
+    facts = model_facts(config)
+    earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
+    missing = find_missing(manifest, earlier, config.limits, optional_decoders())
+    refs = [ref for ref in manifest.refs(missing) if s3.is_s3(ref.uri)]
+    gets = len({frame_of(ref.uri)[0] for ref in refs})
+    puts = 0
+    if s3.is_s3(config.work_dir):
+        shards = -(-len(missing) // (config.shard_size or shard_size(len(missing), actors))) if len(missing) else 0
+        puts = FILES_OF_A_SHARD * shards + FILES_OF_A_RUN
+        gets += 2 * puts  # each is looked at as it is put, and read when it is used
+    size = int(np.sum([ref.size for ref in refs], dtype=np.int64))
+    search = search_cost(config, len(manifest), facts["d"], free_memory()) if config.run_mode == 0 else None
+    return Estimate(len(manifest), len(missing), size, listing, gets, puts, search)

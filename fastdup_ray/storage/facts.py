@@ -1,0 +1,117 @@
+"""What the JSON files of a work_dir say of a run, checked before anything relies on it."""
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from fastdup_ray.common import layout
+from fastdup_ray.common.layout import INDEXED, PictureSet
+from fastdup_ray.config import RunConfig
+from fastdup_ray.errors import DamagedError
+from fastdup_ray.storage import Store
+from fastdup_ray.storage.checked_json import read_json
+
+_Count = Annotated[int, Field(ge=0)]
+_Counts = dict[str, _Count]
+
+
+class _Stored(BaseModel):
+    """Only what is read again is declared; a default is never used."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Search(_Stored):
+    index: str = ""
+    recall: float | None = None
+    recall_of_look_alikes: float = 0.0
+    faiss_index: bool = True
+
+
+class _Facts(_Stored):
+    """What describes features, or a run. features_file: beside the file that names it."""
+
+    version: str = ""
+    n: _Count = 0
+    d: Annotated[int, Field(ge=1, le=1 << 20)] = 1
+    list_sha256: str = ""
+    min_offset: _Count = 0
+    max_offset: _Count = 0
+    entries: dict[str, list[Any]] = {}
+    fingerprint: dict[str, Any] = {}
+    sha256: dict[str, str] = {}
+    features_file: Annotated[str, Field(pattern=r"^[^/\x00]+$")] = ""
+    changes: _Counts = {}
+    skipped: _Counts = {}
+    neighbors: _Search = _Search()
+    model: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
+    warnings: list[str] = []
+
+
+class _Summary(_Facts):
+    counts: _Counts
+    d: Annotated[int, Field(ge=1, le=1 << 20)]
+    sha256: dict[str, str]
+
+
+_READ_AGAIN = (
+    *("input_dir", "distance", "threshold", "ccthreshold", "lower_threshold", "nearest_neighbors_k"),
+    *("max_pixels", "thumbnails", "s3_anonymous", "s3_requester_pays"),
+)
+_StoredConfig: Any = create_model(
+    "_StoredConfig",
+    __config__=ConfigDict(extra="allow"),
+    **{name: (RunConfig.model_fields[name].annotation, RunConfig.model_fields[name]) for name in _READ_AGAIN},
+)
+
+
+def read_facts(store: Store, name: str) -> dict[str, Any]:
+    """Return the content of a sealed JSON file that describes features.
+
+    Raises:
+        DamagedError: where it is not whole, or has values of another kind than a run writes.
+        FileNotFoundError: where there is none.
+    """
+    return _read(store, name, _Facts)
+
+
+def read_summary(store: Store, files: PictureSet = INDEXED) -> dict[str, Any]:
+    """Return what summary.json, or that of a scoring, says; see `read_facts`."""
+    return _read(store, files.of(layout.SUMMARY), _Summary)
+
+
+def _read(store: Store, name: str, model: type[_Stored]) -> dict[str, Any]:
+    content = read_json(store, name)
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        raise _damaged(store, name, error) from None
+    return content
+
+
+def read_config(store: Store, files: PictureSet = INDEXED) -> dict[str, Any]:
+    """Return what config.json says, nothing where there is none: a CSV alone is enough for a gallery.
+
+    Raises:
+        DamagedError: where it is not JSON, or has values that no run can be given.
+    """
+    name = files.of(layout.CONFIG)
+    if not store.exists(name):
+        return {}
+    try:
+        content = json.loads(store.fetch(name).read_bytes())
+        _StoredConfig.model_validate(content)
+    except ValidationError as error:
+        raise _damaged(store, name, error) from None
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{name} in {store.location!r} is damaged: it is not JSON ({error}); run again.") from None
+    return content
+
+
+def _damaged(store: Store, name: str, error: ValidationError) -> DamagedError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    what = f"{where}: {first['msg']}" if where else "it is not an object"
+    return DamagedError(f"{name} in {store.location!r} is damaged: {what}; run again.")

@@ -1,0 +1,1 @@
+"""What this machine and this process have: cores, memory, GPUs, signals, standard streams."""

@@ -1,0 +1,41 @@
+"""How much memory there is to take."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from fastdup_ray.system.cgroups import Group, groups
+
+
+def free_memory() -> int:
+    """Bytes that this process could still take: what the machine has, or what its cgroup leaves."""
+    return min([_of_machine(), *_of_groups(groups("memory"))])
+
+
+def _of_machine() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "),
+    2: ("memory.max", "memory.current", "inactive_file "),
+}
+"""By version: the limit, what is used, and the line of memory.stat that has the cached files of it."""
+
+
+def _of_groups(limiting: Iterator[Group]) -> Iterator[int]:
+    """What each that has a limit leaves; cached files can be let go of."""
+    for group in limiting:
+        limit, used, cached = _FILES[group.version]
+        try:
+            most = int((group.folder / limit).read_text(encoding="ascii"))
+            now = int((group.folder / used).read_text(encoding="ascii"))
+            stat = (group.folder / "memory.stat").read_text(encoding="ascii").splitlines()
+        except (OSError, ValueError):  # "max" is no limit
+            continue
+        files = next((int(line.split()[1]) for line in stat if line.startswith(cached)), 0)
+        yield max(0, most - now + files)
