@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.formulas import FORMULA
-from fastdup_ray.curation.plan_file import BY_HAND, JSON_FORMAT
-from fastdup_ray.curation.provenance import digest_images
+from fastdup_ray.outputs.run_digest import digest_images
 from fastdup_ray.report import page, page_data, pictures, readers
 from fastdup_ray.report.group_table import Groups, most_telling
 from fastdup_ray.report.histogram import make_histogram
@@ -227,9 +226,9 @@ def test_of_many_groups_the_telling_ones_are_on_the_page():
 
 def test_the_plan_that_the_script_writes_is_that_of_the_command(made, odd):
     assert made.data["plan"] == {
-        "format": JSON_FORMAT,
+        "format": layout.PLAN_JSON_FORMAT,
         "columns": list(layout.PLAN_HEADER),
-        "by_hand": BY_HAND,
+        "by_hand": layout.BY_HAND,
         "file": layout.PLAN_CSV,
         "texts": ["etag", "reason", "rule"],
         "formula": FORMULA,

@@ -13,11 +13,10 @@ from fastdup_ray.cli.curation import COMMANDS
 from fastdup_ray.common.events import log_as_asked, say
 from fastdup_ray.config import TURI_NAMES, RunConfig
 from fastdup_ray.doctor.cli import doctor
-from fastdup_ray.errors import ConfigError, FastdupError, NewPairsError
+from fastdup_ray.errors import ConfigError, FastdupError, NewPairsError, redact
 from fastdup_ray.evaluation import evaluate, leakage
 from fastdup_ray.evaluation.leakage import NOT_TAKEN, THRESHOLD
 from fastdup_ray.export import FORMATS, export
-from fastdup_ray.redaction import redact
 from fastdup_ray.report.regenerate import make_pages
 from fastdup_ray.storage.named_output import NamedOutput
 from fastdup_ray.system.interruption import EXIT_CODE, end_on_signals

@@ -107,6 +107,10 @@ PLAN_HEADER = (
     *("filename", "action", "group", "keeper", "similarity", "rule", "reason"),
     *("size", "sha256", "etag", "reference", "run"),
 )
+PLAN_JSON_FORMAT = "fastdup-ray plan 1"
+BY_HAND = "user"
+"""The rule of a decision that a person made."""
+
 COMPONENTS_INFO_HEADER = ("component_id", "count", "mean", "min", "max")
 TEXT_COLUMNS = frozenset(["message", "label", "label_from", "label_to", "rule", "reason", "etag"])
 """Columns of CSV files, ours and such as people write, with text of others that is no name; see `formulas`."""

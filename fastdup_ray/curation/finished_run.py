@@ -10,13 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
-from fastdup_ray.curation.provenance import SeenImages, digest_images
+from fastdup_ray.curation.provenance import SeenImages
 from fastdup_ray.errors import InputError
 from fastdup_ray.features import check_finite, map_features, read_names
 from fastdup_ray.outputs.formats import IMAGES
+from fastdup_ray.outputs.run_digest import digest_images
+from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import fetch_listed
-from fastdup_ray.storage.facts import read_config, read_summary
+from fastdup_ray.storage.facts import read_summary
 from fastdup_ray.storage.tables import of_another_run, read_csv, read_parquet, rows_in
 
 FLAT = 8.0

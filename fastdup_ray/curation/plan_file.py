@@ -22,8 +22,6 @@ from fastdup_ray.storage.tables import encoded, write_columns
 Action = Literal["keep", "drop"]
 KEEP, DROP = "keep", "drop"
 
-JSON_FORMAT = "fastdup-ray plan 1"
-BY_HAND = "user"
 """Value of `rule` where a person decided."""
 
 _NAMES = ("filename", "keeper")
@@ -127,7 +125,7 @@ def plan_to_json(rows: Iterable[PlanRow]) -> str:
     (`filename_hex`, `keeper_hex`), so that it comes back.
     """
     pictures = [_as_dict(row) for row in rows]
-    return json.dumps({"format": JSON_FORMAT, "pictures": pictures}, indent=0, ensure_ascii=False) + "\n"
+    return json.dumps({"format": layout.PLAN_JSON_FORMAT, "pictures": pictures}, indent=0, ensure_ascii=False) + "\n"
 
 
 def plan_from_json(text: str, source: str = "the plan") -> list[PlanRow]:
@@ -136,8 +134,8 @@ def plan_from_json(text: str, source: str = "the plan") -> list[PlanRow]:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source!r} is not JSON: {error}.") from None
-    if not isinstance(content, dict) or content.get("format") != JSON_FORMAT:
-        raise InputError(f"{source!r} is no plan: its member format should be {JSON_FORMAT!r}.")
+    if not isinstance(content, dict) or content.get("format") != layout.PLAN_JSON_FORMAT:
+        raise InputError(f"{source!r} is no plan: its member format should be {layout.PLAN_JSON_FORMAT!r}.")
     pictures = content.get("pictures")
     if not isinstance(pictures, list) or not all(isinstance(picture, dict) for picture in pictures):
         raise InputError(f"{source!r} is no plan: its member pictures should be a list of objects.")

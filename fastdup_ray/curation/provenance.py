@@ -1,6 +1,5 @@
 """Which run a plan was made from, and whether its rows are what that run saw."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +14,10 @@ from fastdup_ray.curation.plan_file import PlanRow
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.features import map_names
 from fastdup_ray.outputs.formats import IMAGES
+from fastdup_ray.outputs.run_digest import digest_images
 from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.checked_json import fetch_listed, file_sha256
+from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.facts import read_summary
 from fastdup_ray.storage.tables import encoded, places_of, read_parquet
 
@@ -59,16 +59,6 @@ class SeenImages:
         places = places_of(encoded(names), self.names)
         seen = np.flatnonzero(places >= 0)
         return dict(zip([names[place] for place in seen], self.facts(places[seen].tolist()), strict=True))
-
-
-def digest_images(store: Store, files: PictureSet = INDEXED) -> str:
-    """Return the digest of the images of a run, or of a scoring and what it was scored against.
-
-    Raises:
-        FileNotFoundError: where there is no such run.
-    """
-    digests = [file_sha256(store.fetch(of.of(layout.IMAGES))) for of in dict.fromkeys((files, INDEXED))]
-    return digests[0] if files is INDEXED else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def store_of_run(plan: str, work_dir: str | None) -> Store:

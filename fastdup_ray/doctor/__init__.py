@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from fastdup_ray.redaction import redact
+from fastdup_ray.errors import redact
 
 
 class State(StrEnum):

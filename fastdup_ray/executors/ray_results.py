@@ -6,8 +6,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, NodeDiedError, RayError, RayTaskError
 
-from fastdup_ray.errors import FastdupError, RayEndedError, WorkerError
-from fastdup_ray.redaction import redact
+from fastdup_ray.errors import FastdupError, RayEndedError, WorkerError, redact
 
 _NEEDED = ("gcs_server", "raylet")
 """Processes of a Ray without which nothing is done; Ray itself waits for them, or ends this process after a minute."""

@@ -12,6 +12,7 @@ from fastdup_ray.errors import ConfigError, MissingFileError
 from fastdup_ray.extract.thumbnails import MAX_SIDE, Album
 from fastdup_ray.features import read_names
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
+from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.notebook import show_inline
 from fastdup_ray.report.readers import (
     Components,
@@ -28,7 +29,6 @@ from fastdup_ray.report.readers import (
 )
 from fastdup_ray.report.rendering import GENERATOR, render
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.facts import read_config
 from fastdup_ray.storage.named_output import STDOUT, NamedOutput
 from fastdup_ray.storage.tables import of_another_run, read_parquet
 

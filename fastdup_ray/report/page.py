@@ -12,14 +12,13 @@ from fastdup_ray.common.formatting import in_bytes
 from fastdup_ray.common.formulas import FORMULA
 from fastdup_ray.common.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.common.names import INVISIBLE
-from fastdup_ray.curation.plan_file import BY_HAND, JSON_FORMAT
-from fastdup_ray.curation.provenance import digest_images
+from fastdup_ray.outputs.run_digest import digest_images
+from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.histogram import Histogram, make_histogram
 from fastdup_ray.report.page_data import Contents, make_contents
 from fastdup_ray.report.readers import Listed, is_cosine, measure_of
 from fastdup_ray.report.rendering import render
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.facts import read_config
 
 STYLES = ("base.css", "page.css")
 MODULES = (
@@ -79,11 +78,11 @@ def render_report(
     """
     contents = make_contents(store, summary, files, thumbnails=thumbnails)
     plan = {
-        "format": JSON_FORMAT,
+        "format": layout.PLAN_JSON_FORMAT,
         "columns": layout.PLAN_HEADER,
         "texts": sorted(layout.TEXT_COLUMNS.intersection(layout.PLAN_HEADER)),
         "formula": FORMULA,
-        "by_hand": BY_HAND,
+        "by_hand": layout.BY_HAND,
         "file": layout.PLAN_CSV,
         "run": digest_images(store, files),
         "work_dir": shlex.quote(store.location),

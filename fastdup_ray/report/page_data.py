@@ -16,12 +16,13 @@ from fastdup_ray.extract.thumbnails import MAX_PIXELS
 from fastdup_ray.features import map_names
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, read_exact_copies
 from fastdup_ray.outputs.formats import IMAGES
+from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.duplicate_groups import Grouped
 from fastdup_ray.report.group_table import Group, Groups, most_telling
 from fastdup_ray.report.pictures import LEFT_OUT, NO_ROOM, Pictures, map_facts
 from fastdup_ray.report.readers import Listed, is_cosine, measure_of, read_listed, read_pairs, similarity_of_indexed
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.facts import read_config, read_summary
+from fastdup_ray.storage.facts import read_summary
 from fastdup_ray.storage.tables import places_of, printable_column, read_csv, read_parquet
 
 GROUPS, ENDS_OF_CHAIN, CARD = 2_000, 4, 6

@@ -14,8 +14,8 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.layout import INDEXED, SCORED, PictureSet
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.extract.thumbnails import Album, Picture
+from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.facts import read_config
 from fastdup_ray.storage.tables import csv_blocks, numbers_in, read_csv
 
 _NAMES = pa.large_binary()

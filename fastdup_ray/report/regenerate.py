@@ -8,6 +8,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.layout import SETS
 from fastdup_ray.common.paths import takes_paths
 from fastdup_ray.errors import InputError
+from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.galleries import (
     Location,
     create_components_gallery,
@@ -18,7 +19,7 @@ from fastdup_ray.report.galleries import (
 from fastdup_ray.report.page import render_report
 from fastdup_ray.report.readers import wants_thumbnails
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.facts import read_config, read_summary
+from fastdup_ray.storage.facts import read_summary
 
 
 @takes_paths("work_dir", "save_path")

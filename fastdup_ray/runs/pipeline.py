@@ -26,6 +26,7 @@ from fastdup_ray.neighbors.index_selection import is_partitioned, memory_to_rese
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.outputs.bad_list import few_reasons
 from fastdup_ray.outputs.changes import put_earlier_aside
+from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.result import RunResult
 from fastdup_ray.runs.features_stage import Wanted, make_features
 from fastdup_ray.runs.partitioned_search import search_partitioned
@@ -51,7 +52,6 @@ from fastdup_ray.runs.scoring import (
 from fastdup_ray.runs.steps import search_neighbors, take_features, write_outputs, write_summary_only
 from fastdup_ray.runs.transforms_stage import check_invariant, write_invariant
 from fastdup_ray.storage import open_file, open_store
-from fastdup_ray.storage.facts import read_config
 from fastdup_ray.system.background import in_background
 from fastdup_ray.version import __version__
 

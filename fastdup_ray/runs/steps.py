@@ -15,7 +15,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.layout import INDEXED, SCORED, TURNED, PictureSet
 from fastdup_ray.common.names import printable
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import DamagedError, InputError
+from fastdup_ray.errors import DamagedError, InputError, redact
 from fastdup_ray.extract.decoders import optional_decoders
 from fastdup_ray.features import (
     FeatureSet,
@@ -43,7 +43,6 @@ from fastdup_ray.neighbors.search import SPARE, neighbors_within, unit_rows
 from fastdup_ray.outputs.changes import write_changes
 from fastdup_ray.outputs.images import Images, map_images
 from fastdup_ray.outputs.results import write_results
-from fastdup_ray.redaction import redact
 from fastdup_ray.report.page import write_report
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest, file_sha256, write_json

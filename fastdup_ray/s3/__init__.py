@@ -12,8 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from fastdup_ray.common.names import from_utf8, to_utf8
-from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, InputError
-from fastdup_ray.redaction import redact
+from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, InputError, redact
 
 if TYPE_CHECKING:
     from obstore.store import S3Store

@@ -1,13 +1,11 @@
 """What the JSON files of a work_dir say of a run, checked before anything relies on it."""
 
-import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.layout import INDEXED, PictureSet
-from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import read_json
@@ -56,17 +54,6 @@ class _Summary(_Facts):
     sha256: dict[str, str]
 
 
-_READ_AGAIN = (
-    *("input_dir", "distance", "threshold", "ccthreshold", "lower_threshold", "nearest_neighbors_k"),
-    *("max_pixels", "thumbnails", "s3_anonymous", "s3_requester_pays"),
-)
-_StoredConfig: Any = create_model(
-    "_StoredConfig",
-    __config__=ConfigDict(extra="allow"),
-    **{name: (RunConfig.model_fields[name].annotation, RunConfig.model_fields[name]) for name in _READ_AGAIN},
-)
-
-
 def read_facts(store: Store, name: str) -> dict[str, Any]:
     """Return the content of a sealed JSON file that describes features.
 
@@ -87,30 +74,11 @@ def _read(store: Store, name: str, model: type[_Stored]) -> dict[str, Any]:
     try:
         model.model_validate(content)
     except ValidationError as error:
-        raise _damaged(store, name, error) from None
+        raise damaged_facts(store, name, error) from None
     return content
 
 
-def read_config(store: Store, files: PictureSet = INDEXED) -> dict[str, Any]:
-    """Return what config.json says, nothing where there is none: a CSV alone is enough for a gallery.
-
-    Raises:
-        DamagedError: where it is not JSON, or has values that no run can be given.
-    """
-    name = files.of(layout.CONFIG)
-    if not store.exists(name):
-        return {}
-    try:
-        content = json.loads(store.fetch(name).read_bytes())
-        _StoredConfig.model_validate(content)
-    except ValidationError as error:
-        raise _damaged(store, name, error) from None
-    except (ValueError, RecursionError) as error:
-        raise DamagedError(f"{name} in {store.location!r} is damaged: it is not JSON ({error}); run again.") from None
-    return content
-
-
-def _damaged(store: Store, name: str, error: ValidationError) -> DamagedError:
+def damaged_facts(store: Store, name: str, error: ValidationError) -> DamagedError:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
     what = f"{where}: {first['msg']}" if where else "it is not an object"

@@ -18,8 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from fastdup_ray.errors import LockedError
-from fastdup_ray.redaction import redact
+from fastdup_ray.errors import LockedError, redact
 from fastdup_ray.storage.owner import describe_owner, is_dead, owner
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from selenium.webdriver import Keys
 from fastdup_ray import make_plan
 from fastdup_ray.common import layout
 from fastdup_ray.curation.plan_file import PlanRow, read_plan, write_plan
-from fastdup_ray.curation.provenance import digest_images
 from fastdup_ray.curation.report_service import Served
 from fastdup_ray.curation.server import Server
+from fastdup_ray.outputs.run_digest import digest_images
 from fastdup_ray.report.page import write_report
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json

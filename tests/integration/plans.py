@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from fastdup_ray.common import layout
 from fastdup_ray.curation.plan_file import PlanRow, write_plan
-from fastdup_ray.curation.provenance import digest_images
 from fastdup_ray.outputs.formats import IMAGES
+from fastdup_ray.outputs.run_digest import digest_images
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.checked_json import file_sha256, write_json
 from fastdup_ray.storage.tables import encoded, printable_column, write_csv, write_parquet

@@ -14,9 +14,10 @@ from fastdup_ray import apply_plan, build_dataset, export, make_plan
 from fastdup_ray.common import layout
 from fastdup_ray.common.layout import SCORED
 from fastdup_ray.curation.plan_file import PlanRow, plan_to_json, read_plan, write_plan
-from fastdup_ray.curation.provenance import SeenImages, carry_over, check_provenance, digest_images
+from fastdup_ray.curation.provenance import SeenImages, carry_over, check_provenance
 from fastdup_ray.curation.report_service import Served
 from fastdup_ray.errors import InputError
+from fastdup_ray.outputs.run_digest import digest_images
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.tables import encoded
 from tests.conftest import Bucket, cloudy, encode, files_below, run_inline
