@@ -3,7 +3,7 @@
 import logging
 import resource
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -97,7 +97,7 @@ class Crew:
         self._queue: deque[_Attempt] = deque()
         self._never_ready = 0
 
-    def work_off(self, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
+    def work_off(self, shards: Iterable[Shard]) -> Generator[ShardReceipt, None, None]:
         """A receipt for each of `shards`, and for each part of one that had to be split."""
         fresh = (_Attempt(shard) for shard in shards)
         try:

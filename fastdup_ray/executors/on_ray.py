@@ -1,7 +1,7 @@
 """The same work on Ray: a laptop's own, or the cluster that is running."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from typing import Any, Self
 
 import ray
@@ -13,7 +13,7 @@ from fastdup_ray.errors import ConfigError
 from fastdup_ray.executors import Place, Result, metrics
 from fastdup_ray.executors.extract_pool import Crew
 from fastdup_ray.executors.index_actor import IndexActor, done, tried
-from fastdup_ray.executors.placement import Placement, place_extractors, place_index, place_tasks
+from fastdup_ray.executors.placement import Placement, Share, place_extractors, place_index, place_tasks
 from fastdup_ray.executors.ray_cluster import (
     check_resources,
     connect_or_start,
@@ -60,9 +60,21 @@ class RayExecutor:
         return self._placement().cores
 
     def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
-        for receipt in Crew(spec, self._placement).work_off(shards):
-            metrics.count(receipt)
-            yield receipt
+        return self._closed_at_exit(self._extract(spec, shards))
+
+    def _extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Generator[ShardReceipt, None, None]:
+        with closing(Crew(spec, self._placement).work_off(shards)) as receipts:
+            for receipt in receipts:
+                metrics.count(receipt)
+                yield receipt
+
+    def _closed_at_exit(self, work: Generator[Result, None, None]) -> Iterator[Result]:
+        """Have `work` end its actors while their Ray is there.
+
+        The error of a failed run holds what the run gave up. Once that goes, `ray.kill` would be asked of a later Ray
+        of this process, or start one.
+        """
+        return self._to_close.enter_context(closing(work))
 
     def reserve(self, memory: int, *, gpu: bool = False) -> None:
         self._index.reserve(place_index(memory, present_nodes(), gpu=gpu, grows=may_grow()))
@@ -77,7 +89,10 @@ class RayExecutor:
         return tried(lambda: task.remote(s3.settled(), step, *args))
 
     def map(self, step: Callable[..., Result], items: Sequence[tuple[Any, ...]], memory: int) -> Iterator[Result]:
-        return mapped(step, items, memory, lambda: place_tasks(len(items), memory, present_nodes(), grows=may_grow()))
+        def place() -> Share:
+            return place_tasks(len(items), memory, present_nodes(), grows=may_grow())
+
+        return self._closed_at_exit(mapped(step, items, memory, place))
 
     def measured(self, stage: str, seconds: float) -> None:
         metrics.count_stage(stage, seconds)

@@ -7,7 +7,8 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -133,8 +134,27 @@ def nodes() -> list[dict[str, Any]]:
 
 
 def _alive() -> list[dict[str, Any]]:
-    refuse_ended()  # who asks a Ray that is gone waits for a minute
-    return [node for node in ray.nodes() if node["Alive"]]
+    return [node for node in _asked(ray.nodes) if node["Alive"]]
+
+
+def _asked(question: Callable[[], Any]) -> Any:
+    """The answer to a question to the cluster; raises `RayEndedError` where nobody is there to answer it any more.
+
+    It is asked in a thread: Ray waits for a minute for an answer, and ends the process then.
+    """
+    answer: Future[Any] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(question())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    refuse_ended()
+    threading.Thread(target=ask, daemon=True).start()
+    while not wait([answer], timeout=1.0).done:
+        refuse_ended()
+    return answer.result()
 
 
 def present_nodes() -> list[Node]:

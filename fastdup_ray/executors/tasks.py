@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -30,7 +30,7 @@ class _Attempt:
 
 def mapped(
     step: Callable[..., Result], items: Iterable[tuple[Any, ...]], memory: int, place: Callable[[], Share]
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """`step(*item, threads)` for each item, in the order in which they end. memory: bytes that a task reserves.
 
     place: what is there for them now; nodes come and go.

@@ -18,6 +18,10 @@ FAREWELL = 5.0
 """Seconds that a thread gets to come to the end of its item, when no more is wanted of it."""
 
 
+LONGEST_TICK = 5 * TICK
+"""Seconds that count of a longer time between two such looks: nobody worked then, or a decoder held all threads up."""
+
+
 class Stopped(Exception):
     """Ends the work of a lane of which no more is wanted."""
 
@@ -51,15 +55,31 @@ class Watchdog:
             self._patted = time.monotonic()
 
 
+class Clock:
+    """Seconds that this process was at work. It stands still while the process is stopped, or the machine sleeps."""
+
+    def __init__(self) -> None:
+        self._seconds, self._last = 0.0, time.monotonic()
+
+    def now(self) -> float:
+        return self._seconds + min(time.monotonic() - self._last, LONGEST_TICK)
+
+    def tick(self) -> None:
+        """Has to be called every `TICK` seconds."""
+        self._seconds, self._last = self.now(), time.monotonic()
+
+
 class Lane(threading.Thread):
     """One thread that takes up jobs, in the context of who starts it. Work calls `on(item)` for each item of a job.
 
     Once `stop` was called `on` raises `Stopped`, and no other job is taken up.
     """
 
-    def __init__(self, jobs: queue.SimpleQueue, done: queue.SimpleQueue, work: Callable[["Lane", Any], Any]):
+    def __init__(
+        self, jobs: queue.SimpleQueue, done: queue.SimpleQueue, work: Callable[["Lane", Any], Any], clock: Clock
+    ):
         super().__init__(daemon=True)
-        self.jobs, self._done, self._work = jobs, done, work
+        self.jobs, self._done, self._work, self._clock = jobs, done, work, clock
         self.job: Any = None
         self.item: Any = None
         self._since: float | None = None
@@ -69,7 +89,7 @@ class Lane(threading.Thread):
     def on(self, item: Any) -> None:
         if self._stopped:
             raise Stopped
-        self.item, self._since = item, time.monotonic()
+        self.item, self._since = item, self._clock.now()
 
     def off(self) -> None:
         self._since = None
@@ -79,7 +99,7 @@ class Lane(threading.Thread):
 
     def overdue(self, timeout: float) -> bool:
         since = self._since
-        return since is not None and time.monotonic() - since > timeout
+        return since is not None and self._clock.now() - since > timeout
 
     def run(self) -> None:
         while not self._stopped and (job := self.jobs.get()) is not None:
@@ -104,8 +124,9 @@ def work_off(
 ) -> Iterator[tuple[Any, Any]]:
     """(job, work(lane, job)) for each of `jobs`, as they end, on `lanes` threads.
 
-    Where one item takes longer than `timeout` seconds, its thread is given up, `late(item)` is told, and another
-    thread does the job again. `tick()` is called at least every `TICK` seconds, unless something holds all threads up.
+    Where one item takes longer than `timeout` seconds of a `Clock`, its thread is given up, `late(item)` is told, and
+    another thread does the job again. `tick()` is called at least every `TICK` seconds, unless something holds all
+    threads up.
     Raises what `work` raises, and `MemoryError` where there is none for another thread.
     """
     waiting: queue.SimpleQueue = queue.SimpleQueue()
@@ -115,11 +136,13 @@ def work_off(
         waiting.put(job)
         left += 1
     crew: set[Lane] = set()
+    clock = Clock()
     try:
         while len(crew) < min(lanes, left):
-            crew.add(_started(Lane(waiting, done, work)))
+            crew.add(_started(Lane(waiting, done, work, clock)))
         while left:
             tick()
+            clock.tick()
             try:
                 lane, job, result = done.get(timeout=TICK)
             except queue.Empty:
@@ -136,7 +159,7 @@ def work_off(
                 _AT_WORK.discard(lane)
                 late(lane.item)
                 waiting.put(lane.job)
-                crew.add(_started(Lane(waiting, done, work)))
+                crew.add(_started(Lane(waiting, done, work, clock)))
     finally:
         _dismiss(crew)
 

@@ -1,6 +1,7 @@
 """The run modes, each a short list of steps. The only place that knows them."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
@@ -76,7 +77,10 @@ def deduplicate(config: RunConfig) -> RunResult:
     except FastdupError:
         raise
     except OSError as error:
-        raise WorkDirError(f"Writing to {run.store.location!r} failed: {error.strerror or error}.") from error
+        reason = os.strerror(error.errno) if error.errno else error  # Arrow puts words of its own around it
+        raise WorkDirError(
+            f"Writing to {run.store.location!r} failed: {reason}. Fix that and run the same command to resume."
+        ) from error
     return RunResult(run.store.location, summary, run.files)
 
 

@@ -347,12 +347,18 @@ def test_a_range_locks_out_the_same_range_and_whole_runs_but_no_other_range(tmp_
 # Disks and interruptions
 
 
-@pytest.mark.parametrize("room", [0, 40_000, 150_000, 230_000])
-def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_from_there(small_disk, tmp_path, reference, room):
+@pytest.mark.parametrize(
+    ("room", "flag"),
+    [
+        *((room, "--no-report") for room in (0, 40_000, 150_000, 230_000)),  # while shards are made, merged, searched
+        (500_000, "--report"),  # in the report
+    ],
+)
+def test_a_disk_that_fills_up_is_one_line_and_the_run_goes_on_from_there(small_disk, reference, room, flag):
     out = small_disk / "out"
     filler = small_disk / "filler"
     filler.write_bytes(bytes(2 * 1024 * 1024 - 32_768 - room))
-    failed = run(PHOTOS, "--work-dir", out, "--executor", "inline", "--shard-size", 16, "--no-report")
+    failed = run(PHOTOS, "--work-dir", out, "--executor", "inline", "--shard-size", 16, flag)
     assert failed.returncode == 1
     assert failed.stderr.count("\n") == 1 and "No space left" in failed.stderr
     assert not [name for name in files_below(small_disk) if ".tmp-" in name]

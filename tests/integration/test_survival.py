@@ -12,6 +12,7 @@ from PIL import Image
 from watchdog.events import FileClosedNoWriteEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
+from fastdup_ray import RunConfig, deduplicate, making
 from tests.conftest import save_cloudy
 from tests.integration.helpers import assert_same_files, run, start, summary_of, workers
 
@@ -116,6 +117,57 @@ def test_a_kill_at_any_moment_costs_no_more_than_the_shards_at_work(
     assert len(reads.counts) == N
     at_work = ACTORS * SHARD if victim in ("driver", "everything") else SHARD
     assert reads.twice <= (at_work if killed else 0)
+
+
+def all_end(processes: list[psutil.Process], seconds: float) -> bool:
+    """Whether they end so soon; who adopts an orphan may not wait for it at once, so a zombie has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(is_alive(process) for process in processes):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_run_whose_own_ray_dies_says_so_at_once_and_goes_on_from_there(arguments, undisturbed, tmp_path):
+    """Left to itself Ray would end the process after a minute, and say nothing of how to go on."""
+    out = tmp_path / "out"
+    process = start(*arguments, "--work-dir", out, "--num-threads", ACTORS, RAY_ADDRESS="local")
+    while len(list(out.glob("shards/features-*.json"))) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    family = psutil.Process(process.pid).children(recursive=True)
+    next(each for each in family if each.name() == "gcs_server").kill()
+    _, err = process.communicate(timeout=45)
+    assert process.returncode == 1
+    assert "gcs_server" in err.splitlines()[-1] and "resume" in err and "Traceback" not in err
+    # Agents of Ray try to reach the gcs_server for a while before they end.
+    assert all_end([each for each in family if "Agent" not in each.name()], 20)
+    done = run(*arguments, "--work-dir", out, "--executor", "inline")
+    assert done.returncode == 0, done.stderr
+    assert_same_files(out, undisturbed[0])
+
+
+def test_the_actors_of_a_failed_run_end_with_it_and_not_with_its_error(arguments, tmp_path, ray_driver, monkeypatch):
+    actors: list[psutil.Process] = []
+
+    def fail(receipts, *_):
+        yield next(receipts)
+        actors.extend(workers("_ExtractActor"))
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr(making, "with_progress", fail)
+    with pytest.raises(RuntimeError) as error:
+        deduplicate(RunConfig.of(input_dir=arguments[0], work_dir=tmp_path / "out", shard_size=SHARD))
+    assert actors and all_end(actors, 20)
+    assert error.tb  # what it holds would have gone with it
 
 
 # Pictures that take their worker down: a plugin for Pillow that does on purpose what broken decoders do.

@@ -2,6 +2,7 @@
 
 import faulthandler
 import itertools
+import signal
 import subprocess
 import sys
 import threading
@@ -72,3 +73,21 @@ next(going)
 """
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended 0\nended 0.5\n", "")
+
+
+def test_a_process_that_was_stopped_gives_no_picture_up():
+    words = """
+import time
+from fastdup_ray.extract.lanes import work_off
+def work(lane, job):
+    lane.on(job)
+    print("at work", flush=True)
+    time.sleep(0.8)
+print(list(work_off(["picture"], work, lanes=1, timeout=1.5, late=lambda item: print("late", item))))
+"""
+    with subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "at work\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(2)
+        process.send_signal(signal.SIGCONT)
+        assert process.communicate(timeout=30)[0] == "[('picture', None)]\n"
