@@ -78,7 +78,7 @@ next(going)
 def test_a_process_that_was_stopped_gives_no_picture_up():
     words = """
 import time
-from fastdup_ray.extract.lanes import work_off
+from fastdup_ray.extract.worker_threads import work_off
 def work(lane, job):
     lane.on(job)
     print("at work", flush=True)
