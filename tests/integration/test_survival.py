@@ -12,7 +12,8 @@ from PIL import Image
 from watchdog.events import FileClosedNoWriteEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from fastdup_ray import RunConfig, deduplicate, making
+from fastdup_ray import RunConfig, deduplicate
+from fastdup_ray.runs import features_stage
 from tests.conftest import save_cloudy
 from tests.integration.helpers import assert_same_files, run, start, summary_of, workers
 
@@ -163,7 +164,7 @@ def test_the_actors_of_a_failed_run_end_with_it_and_not_with_its_error(arguments
         actors.extend(workers("_ExtractActor"))
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr(making, "with_progress", fail)
+    monkeypatch.setattr(features_stage, "with_progress", fail)
     with pytest.raises(RuntimeError) as error:
         deduplicate(RunConfig.of(input_dir=arguments[0], work_dir=tmp_path / "out", shard_size=SHARD))
     assert actors and all_end(actors, 20)
