@@ -399,6 +399,8 @@ def test_a_picture_for_each_mode_and_a_huge_exif_is_good(tmp_path):
             "GIF": ("1", "L", "P"),
         }.items():
             for mode in modes:
+                if (format, mode) == ("TIFF", "YCbCr") and int(PIL.__version__.split(".")[0]) < 13:
+                    continue  # Pillow before 13 does not read what it writes
                 photo.convert("L" if mode == "I;16" else "RGB").convert(mode).save(folder / f"{mode}.{format}", format)
         for name, exif in {
             "huge": b"Exif\0\0" + b"\xff" * 65_000,

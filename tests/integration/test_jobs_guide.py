@@ -16,6 +16,9 @@ from tests.integration.helpers import assert_same_files
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+PATIENT = {"RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "120"}
+"""A busy machine needs more than Ray's 30 seconds for the dashboard."""
+
 HOST = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"]
 
 
@@ -44,7 +47,7 @@ def test_the_commands_for_a_running_cluster(finished, tmp_path):
         done = subprocess.run(
             [*HOST, "sh", "-ec", f"ip link set lo up\n{block}"],
             cwd=ROOT,
-            env=with_commands({"RAY_TMPDIR": folder, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}),
+            env=with_commands(PATIENT | {"RAY_TMPDIR": folder, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}),
             capture_output=True,
             text=True,
             timeout=600,
