@@ -206,7 +206,7 @@ def test_a_job_is_stopped_with_its_submitter_and_goes_on_later(head, bucket, tmp
     process.send_signal(stop)
     out, err = process.communicate(timeout=90)
     assert process.returncode == 130
-    assert "stopping job" in err and "Interrupted. What is finished is kept" in out
+    assert "stopping job" in err and "Interrupted. Run the same command to resume." in out
     left = bucket.outputs()
     assert "summary.json" not in left and not [name for name in left if "lock" in name]
     assert not [p for p in psutil.process_iter(["cmdline"]) if "_ExtractActor" in " ".join(p.info["cmdline"] or [])]
