@@ -144,13 +144,13 @@ def test_a_run_whose_own_ray_dies_says_so_at_once_and_goes_on_from_there(argumen
     while len(list(out.glob("shards/features-*.json"))) < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
-    family = psutil.Process(process.pid).children(recursive=True)
-    next(each for each in family if each.name() == "gcs_server").kill()
+    family = {each: each.name() for each in psutil.Process(process.pid).children(recursive=True)}
+    next(each for each, name in family.items() if name == "gcs_server").kill()
     _, err = process.communicate(timeout=45)
     assert process.returncode == 1
     assert "gcs_server" in err.splitlines()[-1] and "resume" in err and "Traceback" not in err
     # Agents of Ray try to reach the gcs_server for a while before they end.
-    assert all_end([each for each in family if "Agent" not in each.name()], 20)
+    assert all_end([each for each, name in family.items() if "Agent" not in name], 20)
     done = run(*arguments, "--work-dir", out, "--executor", "inline")
     assert done.returncode == 0, done.stderr
     assert_same_files(out, undisturbed[0])
