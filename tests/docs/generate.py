@@ -1,15 +1,17 @@
-"""Write the pages that are made from the code: `python -m tests.docs.generate`."""
+"""Write the pages and the stub that are made from the code: `python -m tests.docs.generate`."""
 
 import inspect
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
 
+import fastdup_ray
 from fastdup_ray.cli.main import cli
 from fastdup_ray.config import RunConfig
-from tests.docs.pages import DOCS, PROGRAM
+from tests.docs.pages import DOCS, PROGRAM, ROOT
 
 NOTE = "<!-- Made by `python -m tests.docs.generate` from the code: do not edit. -->"
 
@@ -132,13 +134,80 @@ def _joined(parts: Iterable[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-PAGES = {"cli.md": make_cli_page, "parameters.md": make_parameters_page}
+PATHS = {
+    "input_dir": "StrPath | Sequence[StrPath] | None",
+    "work_dir": "StrPath",
+    "model_path": "StrPath | None",
+    "labels": "StrPath | None",
+    "reference": "Sequence[StrPath]",
+}
+"""Parameters that take more than the type that `RunConfig` keeps of them."""
+
+STUB = '''# Made by `python -m tests.docs.generate` from the code: do not edit.
+"""The public names of `fastdup_ray`, for editors and type checkers; see `__init__.py`."""
+
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+{imports}
+
+StrPath = str | os.PathLike[str]
+
+__version__: str
+
+def run(
+{parameters}
+) -> int: ...
+'''
+
+
+def make_stub() -> str:
+    """Return the stub of the package: its public names, and the parameters of `run`."""
+    modules = {name: getattr(fastdup_ray, name).__module__ for name in fastdup_ray.__all__ if name[0] != "_"}
+    imports = [
+        f"from {module} import {name} as {name}"
+        for name, module in sorted(modules.items(), key=lambda pair: (pair[1], pair[0]))
+        if name != "run"
+    ]
+    schema = RunConfig.model_json_schema()["properties"]
+    parameters = [
+        f"    {name}: {PATHS.get(name) or _annotation(schema[name])} = {_source(schema[name]['default'])},"
+        for name in RunConfig.model_fields
+    ]
+    return STUB.format(imports="\n".join(imports), parameters="\n".join(parameters))
+
+
+def _annotation(schema: dict[str, Any]) -> str:
+    names = {"boolean": "bool", "integer": "int", "number": "float", "string": "str", "null": "None"}
+    kinds = schema.get("anyOf", [schema])
+    return " | ".join(_literal(kind) or names.get(kind["type"]) or "Sequence[str]" for kind in kinds)
+
+
+def _source(value: Any) -> str:
+    """Return a constant as ruff formats it."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
+def _literal(schema: dict[str, Any]) -> str:
+    values = schema.get("enum") or schema.get("items", {}).get("enum")
+    if not values:
+        return ""
+    literal = f"Literal[{', '.join(map(_source, values))}]"
+    return f"Sequence[{literal}]" if schema["type"] == "array" else literal
+
+
+FILES = {
+    DOCS / "cli.md": make_cli_page,
+    DOCS / "parameters.md": make_parameters_page,
+    ROOT / "fastdup_ray" / "__init__.pyi": make_stub,
+}
 
 
 def main() -> None:
-    """Write all pages."""
-    for name, make in PAGES.items():
-        (DOCS / name).write_text(make(), encoding="utf-8")
+    """Write all of them."""
+    for path, make in FILES.items():
+        path.write_text(make(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The pages say what the code does: generated pages, links, commands, and what the package's metadata shows of them."""
 
+import ast
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -12,20 +14,46 @@ from hatchling.plugin.manager import PluginManager
 import fastdup_ray
 from fastdup_ray.cli.main import cli
 from fastdup_ray.config import RunConfig
-from tests.docs.generate import PAGES
-from tests.docs.pages import DOCS, PROGRAM, ROOT, all_pages, anchors, blocks, commands, links
+from tests.docs.generate import FILES
+from tests.docs.pages import PROGRAM, ROOT, all_pages, anchors, blocks, commands, links
 
 README = ROOT / "README.md"
+STUB_FILE = ROOT / "fastdup_ray" / "__init__.pyi"
 FIRST_SCREEN = 25
 """Lines."""
 
 each_page = pytest.mark.parametrize("page", all_pages(), ids=lambda page: str(page.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_generated_pages_are_those_of_the_code(name):
-    if (DOCS / name).read_text(encoding="utf-8") != PAGES[name]():
-        pytest.fail(f"{name} is not what the code says; run: python -m tests.docs.generate", pytrace=False)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_generated_files_are_those_of_the_code(path):
+    if path.read_text(encoding="utf-8") != FILES[path]():
+        pytest.fail(f"{path.name} is not what the code says; run: python -m tests.docs.generate", pytrace=False)
+
+
+def test_the_stub_has_the_parameters_of_run():
+    nodes = ast.parse(STUB_FILE.read_text(encoding="utf-8")).body
+    (run,) = (node for node in nodes if isinstance(node, ast.FunctionDef))
+    real = inspect.signature(fastdup_ray.run).parameters
+    assert [argument.arg for argument in run.args.args] == list(real)
+    defaults = [ast.literal_eval(default) for default in run.args.defaults]
+    assert defaults == [parameter.default for parameter in real.values()]
+
+
+def test_a_users_script_type_checks(tmp_path):
+    api = pytest.importorskip("mypy.api")
+    (tmp_path / "script.py").write_text(
+        "from pathlib import Path\n"
+        "import fastdup_ray as fastdup\n"
+        'code: int = fastdup.run("x", work_dir=Path("y"), threshold=0.9)\n'
+        'result: fastdup.RunResult = fastdup.deduplicate(fastdup.RunConfig.of(input_dir="x", work_dir="y"))\n'
+    )
+    (tmp_path / "wrong.py").write_text('import fastdup_ray\nfastdup_ray.run("x", treshold=0.9)\n')
+    options = ["--follow-imports=silent", "--ignore-missing-imports", "--cache-dir", str(tmp_path / "cache")]
+    report, _, code = api.run([*options, str(tmp_path / "script.py")])
+    assert code == 0, report
+    report, _, code = api.run([*options, str(tmp_path / "wrong.py")])
+    assert code == 1 and "treshold" in report
 
 
 @each_page
