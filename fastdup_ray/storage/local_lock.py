@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastdup_ray.storage.lock import already_locked, judge, lock_lost, record_of, token_in
-from fastdup_ray.storage.owner import describe_owner, is_of_this_kernel
+from fastdup_ray.storage.owner import describe_owner, is_of_this_kernel, names_owner
 
 TEMPORARY = ".tmp-"
 
@@ -123,7 +123,7 @@ class LocalRecords:
         text = os.pread(descriptor, 4096, 0).decode(errors="replace")
         if flock is False:
             raise already_locked(self.location, describe_owner(text))
-        if text and not (flock and is_of_this_kernel(text)):
+        if names_owner(text) and not (flock and is_of_this_kernel(text)):
             judge(self.location, text, self._now() - os.fstat(descriptor).st_mtime)
 
     def _now(self) -> float:

@@ -35,6 +35,11 @@ def is_of_this_kernel(text: str) -> bool:
     return bool(own) and _parsed(text).get("boot") == own["boot"]
 
 
+def names_owner(text: str) -> bool:
+    """Whether `text` describes anybody: a process that was killed as it began to write does not."""
+    return "pid" in _parsed(text)
+
+
 def describe_owner(text: str) -> str:
     """Describe an owner for people."""
     try:
