@@ -125,6 +125,20 @@ def test_a_folder_that_becomes_a_link_at_the_last_moment_is_not_followed(at_the_
     assert state(outside) == theirs and (tmp_path / "q/001.jpg").read_bytes() == data
 
 
+def test_a_folder_that_is_swapped_while_its_links_are_resolved_stops_nothing(tmp_path, monkeypatch):
+    keeper, gone = fill(tmp_path / "photos", ["keep.jpg", "a/1.jpg"])
+    plan = write(tmp_path, [row(keeper), row(gone, keeper)])
+    resolve = os.path.realpath
+
+    def swap(name: str, **keywords: bool) -> str:
+        if str(name) == str(gone.parent):
+            raise OSError(errno.EINVAL, "Invalid argument")  # a link to lstat(2), and none to readlink(2)
+        return resolve(name, **keywords)
+
+    monkeypatch.setattr(os.path, "realpath", swap)
+    assert not apply_plan(plan, tmp_path / "q", execute=True).refused
+
+
 def test_a_target_folder_that_becomes_a_link_at_the_last_moment_is_not_followed(at_the_last_moment, outside, tmp_path):
     (path,) = fill(tmp_path / "photos", ["new.jpg"])
     (tmp_path / "q").mkdir()

@@ -38,7 +38,9 @@ class LocalPlace:
         return None
 
     def real(self, folder: str) -> str:
-        return os.path.realpath(folder)
+        with suppress(OSError):
+            return os.path.realpath(folder)
+        return folder  # it was swapped for a link at this moment: while it is one, nothing moves from it
 
     def describe(self, name: str) -> Known:
         with _looked_at(), fixed(name) as fixed_name, opened(fixed_name) as file:
