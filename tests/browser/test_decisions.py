@@ -21,6 +21,8 @@ from fastdup_ray.storage.checked_json import read_json
 from tests.conftest import run_inline, save_cloudy
 from tests.integration.helpers import call
 
+pytestmark = pytest.mark.alone
+
 
 def read_back(browser, path):
     browser.driver.find_element("css selector", "#plan-file").send_keys(str(path))

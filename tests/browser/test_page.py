@@ -13,6 +13,8 @@ from fastdup_ray.storage.checked_json import read_json
 from tests.bench.report_page import make_groups
 from tests.browser.odd import NAMES, write_odd_report
 
+pytestmark = pytest.mark.alone
+
 
 def base(row):
     return visible(NAMES[row].rpartition("/")[2])

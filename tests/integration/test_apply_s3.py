@@ -306,7 +306,7 @@ def test_a_prefix_of_something_else_is_no_quarantine(bucket, pictures, plan, cap
     assert everything(bucket, bucket.pictures) == pictures
 
 
-KILLS, PAIRS = 20, 12
+KILLS, PAIRS = 10, 12
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ from tests.checker import check
 from tests.conftest import EVERY_FILE, PHOTOS, files_below, run_inline, save_cloudy
 from tests.integration.helpers import call, run
 
+pytestmark = pytest.mark.alone
+
 PHONE = PHOTOS / "phone"
 
 

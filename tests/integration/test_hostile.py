@@ -21,6 +21,8 @@ from tests.checker import check
 from tests.conftest import PHOTOS, csv_rows, encode, run_inline, save_cloudy
 from tests.integration.helpers import run, start, summary_of, workers
 
+pytestmark = pytest.mark.alone
+
 
 def bad_of(work_dir: Path) -> dict[str, str]:
     """Base name -> code."""

@@ -19,6 +19,8 @@ from tests.integration.test_durability import dying_before
 from tests.unit.test_model import save_model
 from tests.videos import make_clip
 
+pytestmark = pytest.mark.alone
+
 BACK = {turn: turn for turn in TURNS} | {"rotate_90": "rotate_270", "rotate_270": "rotate_90"}
 """What undoes a turn."""
 

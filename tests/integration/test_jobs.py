@@ -17,7 +17,7 @@ from tests.conftest import PHOTOS, SAME_BYTES, save_cloudy
 from tests.integration.helpers import run
 from tests.s3_server import Bucket
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 JOBS = Path(__file__).parents[2] / "jobs"
 

@@ -13,7 +13,7 @@ from tests.clusters import with_commands
 from tests.conftest import PHOTOS
 from tests.integration.helpers import assert_same_files
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[2]
 PATIENT = {"RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "120"}

@@ -15,6 +15,8 @@ from fastdup_ray.curation.file_ops import Known, atomic_move, place_of
 from fastdup_ray.errors import RefusedError
 from tests.integration.plans import contents, fill, row, state, write
 
+pytestmark = pytest.mark.alone
+
 COUNT = 60
 
 SWAP = """

@@ -28,6 +28,8 @@ from tests.conftest import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, r
 from tests.integration.helpers import call, run, start, summary_of
 from tests.integration.test_durability import damage, dying_before
 
+pytestmark = pytest.mark.alone
+
 ORIGINALS, WEB, PHONE = PHOTOS / "originals", PHOTOS / "web", PHOTOS / "phone"
 GREY = str(WEB / "figs-gray.jpg")
 """Of all edits in WEB the only one whose cosine to its original (0.82) is not above the default threshold."""

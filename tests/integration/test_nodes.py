@@ -29,7 +29,7 @@ from tests.conftest import PHOTOS, outputs, save_cloudy
 from tests.integration.helpers import assert_same_files, command, run, start, workers
 from tests.s3_server import Bucket, S3Server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.clusters import with_commands
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 NOBODY = 65534
 

@@ -31,7 +31,7 @@ from fastdup_ray.cli.main import main
 main()
 """
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def start(out: Path, *arguments: object, **environment: str) -> subprocess.Popen:

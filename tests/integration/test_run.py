@@ -27,6 +27,8 @@ from tests.conftest import (
     save_cloudy,
 )
 
+pytestmark = pytest.mark.alone
+
 COMPONENT_FILES = {"components_info.csv", "connected_components.csv", "components.parquet"}
 
 

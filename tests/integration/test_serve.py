@@ -38,6 +38,8 @@ from tests.conftest import Bucket, cloudy, deadline, encode, files_below, run_in
 from tests.integration.helpers import call
 from tests.videos import make_clip
 
+pytestmark = pytest.mark.alone
+
 
 class Answer(NamedTuple):
     status: int

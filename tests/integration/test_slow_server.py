@@ -14,6 +14,8 @@ import pytest
 from fastdup_ray.common import layout
 from tests.conftest import cloudy, csv_rows, encode
 
+pytestmark = pytest.mark.alone
+
 OBJECTS = {f"images/{number:02d}.jpg": encode(cloudy(number), "JPEG") for number in range(24)}
 SLOW = {f"images/{number:02d}.jpg" for number in (0, 1, 9)}
 TIMEOUT = 2

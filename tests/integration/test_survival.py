@@ -22,7 +22,7 @@ SHARD = 16
 ACTORS = 2
 KILLS = 20
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ FIRST_USE = """
 import sys, threading
 sys.setswitchinterval(1e-6)
 from fastdup_ray.extract.model import Model, fingerprint
+
+pytestmark = pytest.mark.alone
 together, errors = threading.Barrier(8), []
 
 def use():
