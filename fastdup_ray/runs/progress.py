@@ -19,9 +19,15 @@ def with_progress(receipts: Iterable[ShardReceipt], total: int, log_format: str)
     """The same receipts, told as they come."""
     if log_format == "json":
         return _lines(receipts, total, partial(tell, "progress"))
-    if is_terminal(sys.stderr) or (sys.stderr is not None and "ipykernel" in sys.modules):
+    if is_terminal(sys.stderr) or (sys.stderr is not None and _is_notebook()):
         return _bar(receipts, total)
     return _lines(receipts, total, _print)
+
+
+def _is_notebook() -> bool:
+    """Whether this process is the kernel of a notebook; others may import the same modules."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 def _bar(receipts: Iterable[ShardReceipt], total: int) -> Iterator[ShardReceipt]:
