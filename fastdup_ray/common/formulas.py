@@ -22,7 +22,7 @@ Column = pa.Array | pa.ChunkedArray
 
 
 def escape_formula(text: str) -> str:
-    """Return a text as it stands in a CSV."""
+    """Escape a text for a CSV file."""
     return re.sub(f"^({FORMULA})", r"'\1", text)
 
 
@@ -32,7 +32,7 @@ def unescape_formula(text: str) -> str:
 
 
 def escape_formulas(texts: Column) -> Column:
-    """Return a column of texts, as raw bytes, as it stands in a CSV."""
+    """Escape a column of texts, raw bytes, for a CSV file."""
     return pc.replace_substring_regex(texts.cast(pa.large_binary()), f"^({_IN_BYTES})", r"'\1")
 
 

@@ -41,7 +41,7 @@ _INVISIBLE_RANGES = (
 INVISIBLE = f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in _INVISIBLE_RANGES)}]"
 """Characters that nobody sees, that break a line, or that turn the direction of a text (U+202E).
 
-A pattern for Python and for the script of a page alike; the characters stand in it as they are.
+The same pattern serves Python and the script of a page, so it contains the characters themselves, not escapes.
 """
 _INVISIBLE = re.compile(INVISIBLE)
 

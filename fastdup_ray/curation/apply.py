@@ -108,7 +108,7 @@ def apply_plan(
 
 
 class _Application:
-    """One call: what is intended, and what became of it so far. real: see `Quarantine.real`."""
+    """One call of `apply`: the moves it was asked for, and their results so far. real: see `Quarantine.real`."""
 
     def __init__(
         self, rows: list[PlanRow], intended: Intended, applied: Applied, tell: Tell, real: Callable[[str], str]

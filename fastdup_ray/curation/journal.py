@@ -49,7 +49,7 @@ class Quarantine:
         self._store: Store = open_store(os.path.expanduser(location))
         self.location = self._store.location
         self._folders: dict[str, str] = {}
-        """The real folder of each that was asked for: at the first time, be it that of the call that moved from it."""
+        """Folder -> its real path when it was first asked for, by this call or by the one that moved from it."""
 
     def refuse_other(self) -> None:
         """Raises `WorkDirError` where it is a folder of something else."""

@@ -85,7 +85,7 @@ class Served:
     def page(self) -> Page:
         """The report, which may ask this server for the plan and for pictures, and nobody for anything else.
 
-        Its own policy stands in it for when it is opened as a file, and allows no request: here the header takes over.
+        The policy inside the page is for opening it as a file, and allows no request. Here the header replaces it.
         """
         path = self._store.fetch(layout.REPORT)
         with damage_told(path):

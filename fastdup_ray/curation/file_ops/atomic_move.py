@@ -92,7 +92,7 @@ def copy(file: BinaryIO, source: str, target: str, digest: str) -> None:
                 raise RefusedError("its copy came out different; the disk may be failing")
             _rename_new(temporary, target)
             if not is_same(made, target):
-                raise RefusedError(f"another file took the name of its copy, and stands in its place as {last!r}")
+                raise RefusedError(f"another file took the name of its copy and is there now as {last!r}")
         sync(folder)
     except BaseException:
         with suppress(OSError):
