@@ -16,6 +16,8 @@ from fastdup_ray.common import layout
 from fastdup_ray.system.interruption import EXIT_CODE, MESSAGE, REPEAT
 from tests.conftest import cloudy
 
+pytestmark = pytest.mark.alone
+
 IN_NATIVE_CODE = "import hashlib; ready(); hashlib.pbkdf2_hmac('sha256', b'', b'', 1 << 28)"
 BEHIND_A_THREAD = "import threading; threading.Thread(target=threading.Event().wait).start(); ready(); time.sleep(60)"
 SWALLOWING = """

@@ -12,6 +12,8 @@ import pytest
 
 from fastdup_ray.extract.worker_threads import Lane, Watchdog, work_off
 
+pytestmark = pytest.mark.alone
+
 
 def test_a_thread_that_was_given_up_takes_up_nothing_else():
     came_back, late, finished = threading.Event(), [], []
@@ -83,11 +85,11 @@ def work(lane, job):
     lane.on(job)
     print("at work", flush=True)
     time.sleep(0.8)
-print(list(work_off(["picture"], work, lanes=1, timeout=1.5, late=lambda item: print("late", item))))
+print(list(work_off(["picture"], work, lanes=1, timeout=5, late=lambda item: print("late", item))))
 """
     with subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "at work\n"
         process.send_signal(signal.SIGSTOP)
-        time.sleep(2)
+        time.sleep(6)
         process.send_signal(signal.SIGCONT)
         assert process.communicate(timeout=30)[0] == "[('picture', None)]\n"
