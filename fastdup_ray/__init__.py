@@ -14,10 +14,10 @@ from fastdup_ray.version import __version__
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "curation.apply": ["Applied", "apply_plan"],
-        "curation.dataset": ["Built", "build_dataset"],
+        "curation.apply": ["ApplyResult", "apply_plan"],
+        "curation.dataset": ["DatasetResult", "build_dataset"],
         "curation.make_plan": ["make_plan"],
-        "curation.undo": ["Undone", "undo"],
+        "curation.undo": ["UndoResult", "undo"],
         "api": ["run"],
         "config": ["RunConfig"],
         "errors": ["FastdupError"],

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from fastdup_ray.config import RunConfig as RunConfig
-from fastdup_ray.curation.apply import Applied as Applied
+from fastdup_ray.curation.apply import ApplyResult as ApplyResult
 from fastdup_ray.curation.apply import apply_plan as apply_plan
-from fastdup_ray.curation.dataset import Built as Built
+from fastdup_ray.curation.dataset import DatasetResult as DatasetResult
 from fastdup_ray.curation.dataset import build_dataset as build_dataset
 from fastdup_ray.curation.make_plan import make_plan as make_plan
-from fastdup_ray.curation.undo import Undone as Undone
+from fastdup_ray.curation.undo import UndoResult as UndoResult
 from fastdup_ray.curation.undo import undo as undo
 from fastdup_ray.errors import FastdupError as FastdupError
 from fastdup_ray.evaluation.leakage import Leakage as Leakage

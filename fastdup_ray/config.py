@@ -22,11 +22,11 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from fastdup_ray.common.names import is_utf8, to_utf8
-from fastdup_ray.common.paths import path_text
+from fastdup_ray.common.paths import to_path_text
 from fastdup_ray.common.records import MIN_SIDE, Box, Limits
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.s3 import Access, absolute, is_s3, refuse_secrets
-from fastdup_ray.system.cores import cores_here
+from fastdup_ray.s3 import Access, is_s3, refuse_secrets, to_absolute
+from fastdup_ray.system.cores import count_cores
 
 RunMode = Annotated[int, Field(ge=0, le=4)]
 NNMODELS = ("brute_force", "ball_tree", "lsh")
@@ -34,19 +34,19 @@ AUTO = "auto"
 TURI_NAMES = ("nnmodel", "ccthreshold", "run_cc", "run_pagerank", "run_degree")
 
 
-def _input(value: Any) -> str | list[str] | None:
-    return [path_text(item) for item in value] if isinstance(value, (list, tuple)) else path_text(value)
+def _parse_input(value: Any) -> str | list[str] | None:
+    return [to_path_text(item) for item in value] if isinstance(value, (list, tuple)) else to_path_text(value)
 
 
-def _several(value: Any) -> Any:
+def _parse_inputs(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) else [value]
 
 
-def _patterns(value: Any) -> Any:
+def _parse_patterns(value: Any) -> Any:
     return [value] if isinstance(value, str) else list(value) if isinstance(value, tuple) else value
 
 
-def _with_commas(value: Any) -> Any:
+def _split_commas(value: Any) -> Any:
     """`'a,b'`, or several such texts, as a list."""
     if isinstance(value, str):
         value = [value]
@@ -55,19 +55,19 @@ def _with_commas(value: Any) -> Any:
     return value
 
 
-def _switch(value: Any) -> Any:
+def _parse_switch(value: Any) -> Any:
     """0 and 1, as numbers or as text."""
     return bool(int(value)) if type(value) in (int, str) and str(value) in ("0", "1") else value
 
 
-def _nnmodel(value: Any) -> Any:
+def _check_nnmodel(value: Any) -> Any:
     text = str(value)
     return NNMODELS[int(text)] if text in ("0", "1", "2") else value
 
 
-def _work_dir(value: str) -> str:
+def _parse_work_dir(value: str) -> str:
     """Arrow and faiss write there, and take a path as UTF-8, whatever the locale is."""
-    path = absolute(value)
+    path = to_absolute(value)
     if not is_utf8(path):
         raise ValueError("the bytes of its path are not UTF-8; name another folder")
     if to_utf8(path) != path:
@@ -75,32 +75,32 @@ def _work_dir(value: str) -> str:
     return value
 
 
-def _labels(value: str) -> str:
+def _parse_labels(value: str) -> str:
     """An absolute path: whoever writes the outputs may have another current folder."""
     return value if value == "folder" else os.path.abspath(value)
 
 
-def _offset(value: int) -> int | None:
+def _parse_offset(value: int) -> int | None:
     return None if value == -1 else value
 
 
-def _faiss_mode(value: str) -> str:
+def _parse_faiss_mode(value: str) -> str:
     return value.replace("HSNW", "HNSW")  # the specification's own spelling
 
 
-def _box(value: str) -> str | None:
+def _normalize_box(value: str) -> str | None:
     """The same in one spelling, so that two runs with one box share their features."""
     return str(parse_box(value)) if value else None
 
 
 # A str of pydantic's own cannot hold the bytes of a name that are not UTF-8.
-Location = Annotated[str, PlainValidator(path_text, json_schema_input_type=str)]
-Switch = Annotated[bool, BeforeValidator(_switch)]
+Location = Annotated[str, PlainValidator(to_path_text, json_schema_input_type=str)]
+Switch = Annotated[bool, BeforeValidator(_parse_switch)]
 UnitInterval = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Offset = Annotated[Annotated[int, Field(ge=-1), AfterValidator(_offset)] | None, Field(default=None)]
+Offset = Annotated[Annotated[int, Field(ge=-1), AfterValidator(_parse_offset)] | None, Field(default=None)]
 Count = Annotated[int, Field(ge=1)]
 Invariance = Literal["flip", "rotate"]
-Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_patterns)]
+Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_parse_patterns)]
 
 
 class RunConfig(BaseModel):
@@ -109,12 +109,12 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     input_dir: Annotated[
-        Annotated[str | list[str], PlainValidator(_input, json_schema_input_type=str | list[str])] | None,
+        Annotated[str | list[str], PlainValidator(_parse_input, json_schema_input_type=str | list[str])] | None,
         Field(description="A folder, a picture, video, archive or list file, or (in Python) a list of these."),
     ] = None
-    work_dir: Annotated[Location, AfterValidator(_work_dir), Field(description="Where the outputs are written.")] = (
-        "fastdup_out"
-    )
+    work_dir: Annotated[
+        Location, AfterValidator(_parse_work_dir), Field(description="Where the outputs are written.")
+    ] = "fastdup_out"
     compute: Annotated[Literal["cpu", "gpu"], Field(description="What the model runs on.")] = "cpu"
     verbose: Annotated[Switch, Field(description="Say more about what is going on.")] = False
     num_threads: Annotated[
@@ -149,7 +149,7 @@ class RunConfig(BaseModel):
     max_offset: Annotated[Offset, Field(description="Entry of the list to stop before.")] = None
     faiss_mode: Annotated[
         str | None,
-        AfterValidator(lambda value: value and _faiss_mode(value)),
+        AfterValidator(lambda value: value and _parse_faiss_mode(value)),
         Field(
             min_length=1,
             description="HNSW32, Flat, any faiss index such as IVF256,Flat, or partitioned; auto or not given: "
@@ -158,13 +158,13 @@ class RunConfig(BaseModel):
     ] = None
     faiss_param: Annotated[str, Field(description="Faiss parameters, such as efSearch=175,nprobe=32.")] = ""
     bounding_box: Annotated[
-        Annotated[str, AfterValidator(_box)] | None,
+        Annotated[str, AfterValidator(_normalize_box)] | None,
         Field(description="Crop every upright image to this first, in pixels: rows=100,cols=100,width=250,height=310."),
     ] = None
 
     nnmodel: Annotated[
         Literal["brute_force", "ball_tree", "lsh"],
-        BeforeValidator(_nnmodel),
+        BeforeValidator(_check_nnmodel),
         Field(description="How turi looks for neighbours; 0, 1, 2 mean the same. No effect under faiss."),
     ] = "brute_force"
     ccthreshold: Annotated[
@@ -175,7 +175,7 @@ class RunConfig(BaseModel):
     run_degree: Annotated[Switch, Field(description="Fill the column degree.")] = True
 
     labels: Annotated[
-        Annotated[Location, AfterValidator(_labels)] | None,
+        Annotated[Location, AfterValidator(_parse_labels)] | None,
         Field(
             description="Labels of the pictures: a CSV with the columns filename and label, or the word folder, "
             "which takes the name of each picture's folder."
@@ -184,7 +184,7 @@ class RunConfig(BaseModel):
 
     reference: Annotated[
         list[Location],
-        BeforeValidator(_several),
+        BeforeValidator(_parse_inputs),
         Field(
             description="One more input, whose pictures are the originals: they go first, and are never given up; "
             "may be given several times.",
@@ -193,7 +193,7 @@ class RunConfig(BaseModel):
     ] = []
     invariant: Annotated[
         list[Invariance],
-        BeforeValidator(_with_commas),
+        BeforeValidator(_split_commas),
         Field(
             description="Also look for pictures that are others mirrored (flip), turned by 90, 180 or 270 degrees "
             "(rotate), or both (flip,rotate), into similarity_invariant.csv.",
@@ -263,19 +263,19 @@ class RunConfig(BaseModel):
     @classmethod
     def of(cls, **parameters: Any) -> Self:
         """A checked configuration; raises `ConfigError` with one line that names parameter, value and choices."""
-        return cls._checked(parameters, strict=True)
+        return cls._validate(parameters, strict=True)
 
     @classmethod
     def from_text(cls, parameters: dict[str, Any]) -> Self:
         """The same from words of a command line, where `'0.9'` is a number."""
-        return cls._checked(parameters, strict=False)
+        return cls._validate(parameters, strict=False)
 
     @classmethod
-    def _checked(cls, parameters: dict[str, Any], *, strict: bool) -> Self:
+    def _validate(cls, parameters: dict[str, Any], *, strict: bool) -> Self:
         try:
-            config = cls.model_validate(_with_turi_param(cls, parameters), strict=strict)
+            config = cls.model_validate(_merge_turi_param(cls, parameters), strict=strict)
         except ValidationError as error:
-            raise ConfigError(_one_line(error.errors()[0])) from None
+            raise ConfigError(_format_error(error.errors()[0])) from None
         _refuse_contradictions(config)
         return config
 
@@ -293,7 +293,7 @@ class RunConfig(BaseModel):
     @property
     def cores(self) -> int:
         """Threads in total on this machine: as asked, else the cores that affinity and cgroup leave to this process."""
-        return self.num_threads if self.num_threads > 0 else cores_here()
+        return self.num_threads if self.num_threads > 0 else count_cores()
 
     @property
     def limits(self) -> Limits:
@@ -302,7 +302,7 @@ class RunConfig(BaseModel):
         return Limits(self.max_pixels, self.min_size, self.video_fps, self.max_frames, box)
 
 
-def _with_turi_param(cls: type[RunConfig], parameters: dict[str, Any]) -> dict[str, Any]:
+def _merge_turi_param(cls: type[RunConfig], parameters: dict[str, Any]) -> dict[str, Any]:
     """`parameters` with what stands in turi_param under its own names."""
     text = parameters.get("turi_param")
     if not isinstance(text, str):
@@ -317,7 +317,7 @@ def _with_turi_param(cls: type[RunConfig], parameters: dict[str, Any]) -> dict[s
             parsed = adapter.validate_python(value)
             same = name not in merged or adapter.validate_python(merged[name]) == parsed
         except ValidationError as error:
-            raise ConfigError("turi_param: " + _one_line(error.errors()[0] | {"loc": (name,)})) from None
+            raise ConfigError("turi_param: " + _format_error(error.errors()[0] | {"loc": (name,)})) from None
         if not same:
             raise ConfigError(f"{name} is given twice: {merged[name]!r} and {value!r} in turi_param; give it once.")
         merged[name] = parsed
@@ -351,7 +351,7 @@ def parse_box(text: str) -> Box:
     return box
 
 
-def _one_line(error: ErrorDetails | dict[str, Any]) -> str:
+def _format_error(error: ErrorDetails | dict[str, Any]) -> str:
     name = str(error["loc"][0]) if error["loc"] else "?"
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, RunConfig.model_fields, n=1)

@@ -9,14 +9,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.layout import INDEXED, SCORED, PictureSet
-from fastdup_ray.common.paths import takes_paths
+from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
+from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import InputError
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, PAIRS
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import TableFormat, numbers_in, of_another_run, printable_column, read_csv, read_parquet
+from fastdup_ray.storage.tables import (
+    TableFormat,
+    describe_other_run,
+    escape_names,
+    parse_numbers,
+    read_csv,
+    read_parquet,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,10 +43,10 @@ class RunResult:
 
     work_dir: str
     summary: dict[str, Any]
-    files: PictureSet = INDEXED
+    files: FileSet = INDEXED
 
     @classmethod
-    @takes_paths("work_dir")
+    @accept_paths("work_dir")
     def open(cls, work_dir: str | os.PathLike[str], *, scored: bool = False) -> Self:
         """The result of a run that has finished in `work_dir`, or of the last scoring; `InputError` where none has."""
         files = SCORED if scored else INDEXED
@@ -56,18 +63,20 @@ class RunResult:
     def counts(self) -> dict[str, int]:
         """Numbers of entries, images, bad ones, pairs (rows of similarity.csv), distinct_pairs ((a,b) and (b,a) once),
         outliers, exact_copies, and components of two images or more; after a scoring also of indexed images, and
-        exact_copies are of those."""
+        exact_copies are of those.
+        """
         return self.summary["counts"]
 
     @property
     def images(self) -> pa.Table:
         """images.parquet, or test_images.parquet."""
-        return self._parquet(self.files.of(layout.IMAGES), IMAGES)
+        return self._parquet(self.files.name(layout.IMAGES), IMAGES)
 
     @property
     def similarity(self) -> pa.Table:
         """similarity.parquet: from, to, distance; of the indexed set, whatever was scored since, unless this is of a
-        scoring."""
+        scoring.
+        """
         kept = layout.TRAIN_SIMILARITY
         indexed = self.files is INDEXED and self._store.exists(kept)
         return self._parquet(layout.SIMILARITY, PAIRS, kept_as=kept if indexed else None)
@@ -80,17 +89,17 @@ class RunResult:
     @property
     def outliers(self) -> pa.Table:
         """outliers.csv: from, to, distance, the farthest first."""
-        return self._csv(self.files.of(layout.OUTLIERS_CSV), layout.PAIRS_HEADER)
+        return self._csv(self.files.name(layout.OUTLIERS_CSV), layout.PAIRS_HEADER)
 
     @property
     def exact_copies(self) -> pa.Table:
         """exact_copies.csv: filename, copy_of, kind (bytes or pixels)."""
-        return self._csv(self.files.of(layout.EXACT_COPIES_CSV), layout.EXACT_COPIES_HEADER)
+        return self._csv(self.files.name(layout.EXACT_COPIES_CSV), layout.EXACT_COPIES_HEADER)
 
     @property
     def bad(self) -> pa.Table:
         """features.bad.csv: filename, error_code, message."""
-        return self._csv(self.files.of(layout.BAD_CSV), layout.BAD_HEADER)
+        return self._csv(self.files.name(layout.BAD_CSV), layout.BAD_HEADER)
 
     @property
     def changes(self) -> pa.Table:
@@ -105,12 +114,12 @@ class RunResult:
     @property
     def label_conflicts(self) -> pa.Table:
         """label_conflicts.csv: from, to, distance, label_from, label_to; `FileNotFoundError` without `labels`."""
-        return self._csv(self.files.of(layout.LABEL_CONFLICTS_CSV), layout.LABEL_CONFLICTS_HEADER)
+        return self._csv(self.files.name(layout.LABEL_CONFLICTS_CSV), layout.LABEL_CONFLICTS_HEADER)
 
     @property
     def report(self) -> Path:
         """The HTML page."""
-        return self._store.fetch(self.files.of(layout.REPORT))
+        return self._store.fetch(self.files.name(layout.REPORT))
 
     def to_arrow(self) -> pa.Table:
         """One row an image: images.parquet, of which file it is a copy (copy_of, copy_kind), and its component."""
@@ -121,7 +130,7 @@ class RunResult:
         if self.files is INDEXED and layout.COMPONENTS in self.summary["sha256"]:
             components = self.components.drop_columns(["__id"])
             if len(components) != len(table):
-                raise of_another_run(os.path.join(self.work_dir, layout.COMPONENTS))
+                raise describe_other_run(os.path.join(self.work_dir, layout.COMPONENTS))
             for name in components.column_names:
                 table = table.append_column(name, components[name])
         return table
@@ -145,6 +154,6 @@ class RunResult:
 
 def _column(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:
     if name in _NUMBERS:
-        return numbers_in(path, table, name, _NUMBERS[name], nullable=True)
+        return parse_numbers(path, table, name, _NUMBERS[name], nullable=True)
     column = table[name].cast(pa.large_binary()).combine_chunks()
-    return pa.chunked_array([printable_column(column)], pa.large_string())
+    return pa.chunked_array([escape_names(column)], pa.large_string())

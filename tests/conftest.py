@@ -137,7 +137,7 @@ def bucket(s3_server: S3Server, as_user: Callable[[str], None], request: pytest.
 def forget_s3() -> None:
     """As in a process that has just begun."""
     s3.use(s3.USUAL)
-    for known in (s3._resolved, s3._client, s3._fast_reader, s3_inputs._was_there):
+    for known in (s3._resolve, s3._client, s3._fast_reader, s3_inputs._did_exist):
         known.cache_clear()
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from fastdup_ray.common import layout
 from fastdup_ray.runs.steps import write_summary
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.tables import encoded, printable_column, write_csv, write_parquet
+from fastdup_ray.storage.tables import encode_names, escape_names, write_csv, write_parquet
 from tests.conftest import normalized
 
 D = 16
@@ -54,7 +54,7 @@ def write_finished(
     **columns: list[Any],
 ) -> Store:
     """A work_dir as a run on `paths` leaves it; columns: of images.parquet, in the place of what the files say."""
-    store, n, names = open_store(str(location)), len(paths), encoded(paths)
+    store, n, names = open_store(str(location)), len(paths), encode_names(paths)
     store.prepare()
     features = group_rows(component) if features is None else features
     with store.create(layout.FEATURES) as path:
@@ -62,7 +62,7 @@ def write_finished(
     write_csv(store, layout.FEATURES_CSV, layout.FEATURES_HEADER, [np.arange(n), names])
     write_pairs(store, layout.SIMILARITY_CSV, names, pairs)
     write_pairs(store, layout.OUTLIERS_CSV, names, outliers)
-    write_csv(store, layout.BAD_CSV, layout.BAD_HEADER, [encoded(row[place] for row in bad) for place in range(3)])
+    write_csv(store, layout.BAD_CSV, layout.BAD_HEADER, [encode_names(row[place] for row in bad) for place in range(3)])
     kinds = pa.array([kind for _, _, kind in copies], pa.string())
     ends = [names.take(pa.array([row[end] for row in copies], pa.int64())) for end in (0, 1)]
     write_csv(store, layout.EXACT_COPIES_CSV, layout.EXACT_COPIES_HEADER, [*ends, kinds])
@@ -75,7 +75,7 @@ def write_finished(
         "height": [40] * n,
         "format": ["JPEG"] * n,
     }
-    images = {"index": np.arange(n), "filename": printable_column(names)} | facts | columns
+    images = {"index": np.arange(n), "filename": escape_names(names)} | facts | columns
     write_parquet(store, layout.IMAGES, pa.table(images))
     count = np.bincount(component)[np.asarray(component)]
     least = pa.array(np.where(count > 1, 0.97, np.nan), from_pandas=True)
@@ -86,7 +86,7 @@ def write_finished(
         cells = list(zip(*changes, strict=True)) if changes else [[]] * 5
         kinds = (pa.string(), pa.int64(), None, None, pa.float64())
         arrays = [
-            encoded(cell or "" for cell in column) if kind is None else pa.array(column, kind)
+            encode_names(cell or "" for cell in column) if kind is None else pa.array(column, kind)
             for column, kind in zip(cells, kinds, strict=True)
         ]
         write_csv(store, layout.CHANGES_CSV, layout.CHANGES_HEADER, arrays)

@@ -137,13 +137,16 @@ def test_ray_asks_for_a_token_and_nothing_is_public():
         assert spec["autoscalerOptions"]["securityContext"]["allowPrivilegeEscalation"] is False
         (mount,) = spec["autoscalerOptions"]["volumeMounts"]  # the token is the autoscaler's alone
         (volume,) = spec["headGroupSpec"]["template"]["spec"]["volumes"]
-        assert mount["name"] == volume["name"] and mount["mountPath"] == os.path.dirname(IN_CLUSTER_TOKEN_PATH)
+        assert mount["name"] == volume["name"]
+        assert mount["mountPath"] == os.path.dirname(IN_CLUSTER_TOKEN_PATH)
         paths = {source["path"] for _, source in below(volume) if "path" in source}
         assert paths == {os.path.basename(name) for name in (IN_CLUSTER_TOKEN_PATH, IN_CLUSTER_CA_CERT_PATH)}
     (policy,) = (resource for resource in RESOURCES.values() if resource["kind"] == "NetworkPolicy")
-    assert policy["spec"]["podSelector"] == {} and policy["spec"]["policyTypes"] == ["Ingress"]
+    assert policy["spec"]["podSelector"] == {}
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
     peers = [peer for rule in policy["spec"]["ingress"] for peer in rule["from"]]
-    assert peers and not any(selector == {} for peer in peers for selector in peer.values())
+    assert peers
+    assert not any(selector == {} for peer in peers for selector in peer.values())
     assert not any(resource["kind"] in ("Ingress", "Service") for resource in RESOURCES.values())
 
 
@@ -170,7 +173,8 @@ def test_what_no_node_could_do_is_an_error_and_not_a_wait(aws):
 
 def test_the_three_ray_files_have_one_cluster():
     first, *others = ray_clusters().values()
-    assert len(others) == 2 and all(other == first for other in others)
+    assert len(others) == 2
+    assert all(other == first for other in others)
 
 
 def test_the_ray_version_is_that_of_the_image():
@@ -248,7 +252,8 @@ def test_the_launchers_cluster_is_not_public(aws):
         assert types[name]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     for node_type in types.values():
         assert node_type["node_config"]["MetadataOptions"]["HttpTokens"] == "required"
-        assert node_type["node_config"]["SecurityGroupIds"] and node_type["node_config"]["SubnetIds"]
+        assert node_type["node_config"]["SecurityGroupIds"]
+        assert node_type["node_config"]["SubnetIds"]
 
 
 POLICIES = sorted((ROOT / "cluster").glob("aws-*.json"))
@@ -298,7 +303,8 @@ def test_the_shell_script_is_clean_and_a_mistake_is_found():
     script = (ROOT / "cluster" / "slurm.sh").read_text()
     assert lint("shellcheck", "--severity=style", "-", source=script).stdout == ""
     broken = script.replace('run "$@" &', "run $@ &")
-    assert broken != script and "SC2068" in lint("shellcheck", "-", source=broken).stdout
+    assert broken != script
+    assert "SC2068" in lint("shellcheck", "-", source=broken).stdout
 
 
 def test_the_recipe_of_the_images_is_clean_and_a_mistake_is_found():

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.formatting import in_bytes
-from fastdup_ray.common.names import visible
+from fastdup_ray.common.formatting import format_bytes
+from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.errors import ConfigError, DamagedError, WorkDirError
 from fastdup_ray.extract.thumbnails import MAX_SIDE, make_thumbnail
 from fastdup_ray.report.galleries import (
@@ -25,7 +25,7 @@ from fastdup_ray.report.galleries import (
     generate_duplicates_gallery,
 )
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.tables import encoded
+from fastdup_ray.storage.tables import encode_names
 from tests.pages import CONFIG, write_finished, write_pairs
 
 NAMES = (
@@ -110,7 +110,7 @@ def store(tmp_path, photos):
 
 
 def shown_name(index):
-    return visible(NAMES[index])
+    return escape_invisible(NAMES[index])
 
 
 TAGS = """
@@ -133,7 +133,8 @@ def test_hostile_names_are_inert_in_every_page(store):
         made = Page(path)
         assert {tag for tag, _ in made.tags} <= set(TAGS.split())
         assert {name for _, attributes in made.tags for name in attributes} <= set(ATTRIBUTES.split())
-        assert "\u202e" not in made.source and "49.jpg" not in made.text
+        assert "\u202e" not in made.source
+        assert "49.jpg" not in made.text
     names = Page(create_duplicates_gallery(work_dir=store.location)).text
     for index in {index for pair in ONCE for index in pair}:
         assert shown_name(index) in names
@@ -146,7 +147,8 @@ def test_no_page_asks_for_anything_else(store):
             for name in ("src", "href"):
                 if name in attributes:
                     assert attributes[name].startswith(("data:", "#")), (tag, attributes)
-        assert "url(" not in made.source and "@import" not in made.source
+        assert "url(" not in made.source
+        assert "@import" not in made.source
         policies = [meta["content"] for meta in made.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
         style = re.search(r"<style>(.*?)</style>", made.source, re.DOTALL)[1]
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -171,7 +173,7 @@ def test_the_least_similar_come_first_without_descending(store):
 
 
 def test_the_order_of_the_file_counts_where_a_distance_rises(store, photos):
-    write_pairs(store, layout.SIMILARITY_CSV, encoded(photos), [(0, 1, 0.0), (2, 3, 0.5), (4, 5, 1.5)])
+    write_pairs(store, layout.SIMILARITY_CSV, encode_names(photos), [(0, 1, 0.0), (2, 3, 0.5), (4, 5, 1.5)])
     made = Page(create_duplicates_gallery(work_dir=store.location, num_images=1))
     assert made.pictures == [shown_name(0), shown_name(1)]
     made = Page(create_duplicates_gallery(work_dir=store.location, num_images=1, descending=False))
@@ -181,8 +183,8 @@ def test_the_order_of_the_file_counts_where_a_distance_rises(store, photos):
 @pytest.mark.parametrize(("values", "measure"), [((0.0, 0.5), "Distance"), ((0.9, 0.8), "Similarity")])
 def test_the_order_of_a_csv_alone_tells_distances_from_similarities(values, measure, photos, tmp_path):
     pairs = [(0, 1, values[0]), (2, 3, values[1])]
-    write_pairs(open_store(tmp_path), layout.SIMILARITY_CSV, encoded(photos), pairs)
-    write_pairs(open_store(tmp_path), layout.OUTLIERS_CSV, encoded(photos), pairs[::-1])
+    write_pairs(open_store(tmp_path), layout.SIMILARITY_CSV, encode_names(photos), pairs)
+    write_pairs(open_store(tmp_path), layout.OUTLIERS_CSV, encode_names(photos), pairs[::-1])
     for gallery, file in (
         (create_duplicates_gallery, layout.SIMILARITY_CSV),
         (create_outliers_gallery, layout.OUTLIERS_CSV),
@@ -221,7 +223,9 @@ def test_exact_copies_are_told_from_near_ones_in_every_gallery(store):
     for thumbnails in (True, False):
         pairs = Page(create_duplicates_gallery(work_dir=store.location, thumbnails=thumbnails)).source
         rows = [row for row in pairs.split("<tr>") if "exact copy" in row]
-        assert len(rows) == 2 and "1.0000" in rows[0] and "0.9700" in rows[1]
+        assert len(rows) == 2
+        assert "1.0000" in rows[0]
+        assert "0.9700" in rows[1]
         groups = Page(create_components_gallery(store.location, thumbnails=thumbnails))
         figures = groups.source.split("<figure>")[1:]
         assert [number for number, figure in enumerate(figures) if "exact copy" in figure] == [0, 1, 3, 4]
@@ -235,12 +239,13 @@ def test_without_thumbnails_no_picture_is_in_a_gallery(store):
     with store.create(layout.CONFIG) as path:
         path.write_text(json.dumps(CONFIG | {"thumbnails": False}))
     made = Page(create_components_gallery(work_dir=store.location))
-    assert "data:image" not in made.source and shown_name(10) in made.text
+    assert "data:image" not in made.source
+    assert shown_name(10) in made.text
     assert "data:image" in Page(create_components_gallery(work_dir=store.location, thumbnails=True)).source
 
 
 def test_galleries_of_nothing_say_so(store, photos):
-    write_pairs(store, layout.SIMILARITY_CSV, encoded(photos), [])
+    write_pairs(store, layout.SIMILARITY_CSV, encode_names(photos), [])
     assert "There are none." in Page(create_duplicates_gallery(work_dir=store.location)).text
 
 
@@ -289,7 +294,8 @@ def test_a_thumbnail_is_upright_on_white_and_in_proportion(tmp_path):
 
     Image.new("RGBA", (20, 10), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     clear = decoded(make_thumbnail(str(tmp_path / "clear.png")))
-    assert clear.size == (20, 10) and clear.getpixel((5, 5)) == (255, 255, 255)
+    assert clear.size == (20, 10)
+    assert clear.getpixel((5, 5)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
@@ -303,7 +309,8 @@ def test_every_kind_of_picture_has_a_thumbnail(tmp_path, mode):
 def test_what_is_no_picture_has_a_placeholder(tmp_path, content):
     (tmp_path / "bad.jpg").write_bytes(content)
     thumbnail = make_thumbnail(str(tmp_path / "bad.jpg"))
-    assert not thumbnail.data_uri and thumbnail.problem
+    assert not thumbnail.data_uri
+    assert thumbnail.problem
     assert thumbnail.facts.size == len(content)
 
 
@@ -312,7 +319,8 @@ def test_a_truncated_or_huge_picture_has_a_placeholder(tmp_path, photos):
     (tmp_path / "half.jpg").write_bytes(data[: len(data) // 2])
     assert not make_thumbnail(str(tmp_path / "half.jpg")).data_uri
     huge = make_thumbnail(photos[10], max_pixels=100)
-    assert not huge.data_uri and huge.problem == "more than 100 pixels"
+    assert not huge.data_uri
+    assert huge.problem == "more than 100 pixels"
     assert not make_thumbnail(str(tmp_path)).data_uri
 
 
@@ -321,7 +329,7 @@ def test_a_truncated_or_huge_picture_has_a_placeholder(tmp_path, photos):
     [(0, "0 bytes"), (999, "999 bytes"), (12_345, "12.3 kB"), (999_600, "1 MB"), (5_000_000_000, "5 GB")],
 )
 def test_sizes_are_said_as_people_do(size, text):
-    assert in_bytes(size) == text
+    assert format_bytes(size) == text
 
 
 def test_a_notebook_shows_the_gallery(store, tmp_path):
@@ -337,11 +345,13 @@ def test_a_notebook_shows_the_gallery(store, tmp_path):
         (shown,) = [output.data["text/html"] for output in captured.outputs]
         frame = re.search(r'<iframe srcdoc="([^"]*)" sandbox=""', shown)
         (attributes,) = (dict(attrs) for tag, attrs in parsed_tags(shown) if tag == "iframe")
-        assert frame and attributes["srcdoc"] == Path(path).read_text(encoding="utf-8")
+        assert frame
+        assert attributes["srcdoc"] == Path(path).read_text(encoding="utf-8")
         shell.display_formatter.active_types = ["text/plain"]
         with capture_output() as captured:
             create_duplicates_gallery(work_dir=store.location)
-        assert captured.outputs == [] and captured.stdout == ""
+        assert captured.outputs == []
+        assert captured.stdout == ""
     finally:
         InteractiveShell.clear_instance()
 

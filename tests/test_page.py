@@ -17,14 +17,14 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.formulas import FORMULA
 from fastdup_ray.outputs.run_digest import digest_images
 from fastdup_ray.report import page, page_data, pictures, readers
-from fastdup_ray.report.group_table import Groups, most_telling
+from fastdup_ray.report.group_table import GroupTable, choose_groups
 from fastdup_ray.report.histogram import make_histogram
 from fastdup_ray.report.page import write_report
-from fastdup_ray.report.readers import each_once, read_listed, read_pairs
-from fastdup_ray.report.rendering import in_script
+from fastdup_ray.report.readers import drop_reversed, read_pair_list, read_pairs
+from fastdup_ray.report.rendering import escape_json
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json
-from fastdup_ray.storage.tables import encoded, read_csv
+from fastdup_ray.storage.tables import encode_names, read_csv
 from tests.browser.odd import BAD, COMPONENT, NAMES, make_odd, write_odd_report
 from tests.conftest import run_inline, save_cloudy
 from tests.pages import group_rows, write_finished, write_pairs
@@ -76,7 +76,8 @@ def test_the_page_is_one_file_that_allows_its_own_style_and_script_only(made):
         f"default-src 'none'; img-src data:; style-src 'sha256-{digest['style']}'; "
         f"script-src 'sha256-{digest['script']}'; base-uri 'none'; form-action 'none'"
     )
-    assert "url(" not in style and "@import" not in style
+    assert "url(" not in style
+    assert "@import" not in style
     assert not re.search(r"^(import|export)\b", script, re.MULTILINE)
     assert not re.search(r"innerHTML|insertAdjacent|document\.write|\beval\b|new Function", script)
     assert made.source.count("<script") == 3
@@ -102,8 +103,9 @@ def test_modules_are_whole_and_their_names_are_their_own():
 
 def test_json_in_a_script_ends_no_script():
     content = ["</script><!--<script>", "a & b", "\u2028\u2029", 'quo"te\\']
-    text = in_script(content)
-    assert not re.search("[<>&\u2028\u2029]", text) and json.loads(text) == content
+    text = escape_json(content)
+    assert not re.search("[<>&\u2028\u2029]", text)
+    assert json.loads(text) == content
 
 
 def test_names_come_whole_and_what_is_not_utf_8_with_its_bytes(made, odd):
@@ -111,9 +113,11 @@ def test_names_come_whole_and_what_is_not_utf_8_with_its_bytes(made, odd):
     for row, path in enumerate(paths):
         name = made.data["pictures"]["folders"][made.of(row, "folder")] + made.of(row, "base")
         if "latin" in path:
-            assert name.endswith(r"latin-\xe9,.jpg") and bytes.fromhex(made.of(row, "hex")).endswith(b"latin-\xe9,.jpg")
+            assert name.endswith(r"latin-\xe9,.jpg")
+            assert bytes.fromhex(made.of(row, "hex")).endswith(b"latin-\xe9,.jpg")
         else:
-            assert name == path and made.of(row, "hex") == ""
+            assert name == path
+            assert made.of(row, "hex") == ""
 
 
 def test_a_group_has_its_keeper_its_reason_and_its_strangers(made, odd):
@@ -131,10 +135,14 @@ def test_a_group_has_its_keeper_its_reason_and_its_strangers(made, odd):
         assert group["similarity"][1:] == sorted(group["similarity"][1:], reverse=True)
         sizes = [made.of(row, "size") for row in rows]
         assert group["reclaim"] == sum(sizes[1:])
-    assert made.rows(groups[0])[0] == 3 and groups[0]["reason"] == "most pixels: 90 × 49"
-    assert made.rows(groups[3])[0] == 8 and groups[3]["reason"] == "a reference picture"
+    assert made.rows(groups[0])[0] == 3
+    assert groups[0]["reason"] == "most pixels: 90 × 49"
+    assert made.rows(groups[3])[0] == 8
+    assert groups[3]["reason"] == "a reference picture"
     assert made.of(8, "fixed") == "a reference picture, always kept"
-    assert groups[0]["exact"] == 1 and groups[1]["exact"] == 1 and groups[2]["exact"] == 0
+    assert groups[0]["exact"] == 1
+    assert groups[1]["exact"] == 1
+    assert groups[2]["exact"] == 0
 
 
 def test_exact_copies_share_a_thumbnail_and_say_which_kind(made):
@@ -165,8 +173,9 @@ def test_bytes_to_reclaim_are_those_of_files_that_can_go(tmp_path):
 def test_no_thumbnails_no_pictures(odd, tmp_path):
     store, _ = odd
     made = again(store, thumbnails=False)
-    assert made.thumbnails == [] and "data:image" not in made.source
-    assert set(made.data["pictures"]["problem"]) == {"thumbnails were left out of this page"}
+    assert made.thumbnails == []
+    assert "data:image" not in made.source
+    assert set(made.data["image_table"]["problem"]) == {"thumbnails were left out of this page"}
     again(store)
 
 
@@ -175,7 +184,7 @@ def test_what_has_no_room_is_told(odd, monkeypatch):
     store, _ = odd
     for name, limit in (("GROUPS", 2), ("PAIRS", 3), ("OUTLIERS", 1), ("BAD", 1), ("EXACT", 1), ("CHANGES", 1)):
         monkeypatch.setattr(page_data, name, limit)
-    monkeypatch.setattr(pictures, "MOST", 3)
+    monkeypatch.setattr(pictures, "MAX_THUMBNAILS", 3)
     made = again(store)
     shown = {name: (len(found["items"]), found["total"]) for name, found in made.lists.items() if name != "extremes"}
     assert shown == {
@@ -183,8 +192,10 @@ def test_what_has_no_room_is_told(odd, monkeypatch):
         **{"bad": (1, 2), "changes": (4, 6)},
     }
     assert made.lists["groups"]["file"] == "connected_components.csv"
-    assert made.lists["pairs"]["file"] == "similarity.csv" and made.lists["bad"]["file"] == "features.bad.csv"
-    assert len(made.thumbnails) == 3 and "no thumbnail on this page" in made.data["pictures"]["problem"]
+    assert made.lists["pairs"]["file"] == "similarity.csv"
+    assert made.lists["bad"]["file"] == "features.bad.csv"
+    assert len(made.thumbnails) == 3
+    assert "no thumbnail on this page" in made.data["pictures"]["problem"]
 
 
 def test_the_page_stays_within_its_bytes(odd, monkeypatch):
@@ -202,7 +213,8 @@ def test_a_large_group_has_its_ends_and_says_how_many_are_left_out(tmp_path, mon
     store = write_finished(tmp_path / "out", paths, component=[0] * n, features=group_rows([0] * n, 1.5))
     made = again(store, thumbnails=False)
     (group,) = made.lists["groups"]["items"]
-    assert group["count"] == n and 50 <= len(group["members"]) <= 60
+    assert group["count"] == n
+    assert 50 <= len(group["members"]) <= 60
     features = np.fromfile(store.fetch(layout.FEATURES), "<f4").reshape(n, -1).astype(float)
     assert group["lowest"] == pytest.approx((features @ features.T).min(), abs=2e-6)
     assert group["similarity"][-1] == pytest.approx((features @ features[made.rows(group)[0]]).min(), abs=2e-6)
@@ -216,12 +228,13 @@ def test_of_many_groups_the_telling_ones_are_on_the_page():
     number[:20] = 0  # the largest
     weights = np.ones(3_000, np.int64)
     weights[number == 500] = 1_000_000  # the most bytes
-    groups = Groups(np.arange(len(number)), number, Ranked(), weights, np.zeros((3_000, 2), np.float32))
+    groups = GroupTable(np.arange(len(number)), number, Ranked(), weights, np.zeros((3_000, 2), np.float32))
     weakest = np.linspace(1, 0.99, len(groups))
     weakest[groups.id == 700] = 0.1  # the worst chain
-    chosen = set(groups.id[most_telling(groups, weakest, 30)])
-    assert {0, 500, 700} <= chosen and len(chosen) == 30
-    assert len(most_telling(groups, weakest, 5_000)) == len(groups)
+    chosen = set(groups.id[choose_groups(groups, weakest, 30)])
+    assert {0, 500, 700} <= chosen
+    assert len(chosen) == 30
+    assert len(choose_groups(groups, weakest, 5_000)) == len(groups)
 
 
 def test_the_plan_that_the_script_writes_is_that_of_the_command(made, odd):
@@ -244,7 +257,8 @@ def test_it_is_made_of_little(tmp_path):
     store.remove(layout.EXACT_COPIES_CSV)
     write_report(store, {"d": 16})
     made = Made(store.fetch(layout.REPORT))
-    assert "groups" not in made.lists and made.lists["pairs"]["items"] == []
+    assert "groups" not in made.lists
+    assert made.lists["pairs"]["items"] == []
     assert "Histogram" not in made.source
 
 
@@ -257,15 +271,18 @@ def test_other_metrics_have_no_cosine_thresholds(odd):
         made = again(store)
     finally:
         config.write_text(before)
-    assert "6 pairs by squared euclidean distance" in made.source and 'class="mark"' not in made.source
-    assert made.data["cosine"] is False and made.data["measure"] == "squared euclidean distance"
+    assert "6 pairs by squared euclidean distance" in made.source
+    assert 'class="mark"' not in made.source
+    assert made.data["cosine"] is False
+    assert made.data["measure"] == "squared euclidean distance"
 
 
 def test_the_histogram_counts_every_pair():
     histogram = make_histogram(np.array([0.86, 0.9, 1.0]), np.array([1, 2, 1]), {"threshold": 0.85})
     assert (histogram.low, histogram.high, histogram.most) == (0.85, 1.0, 2)
     assert [bar.height for bar in histogram.bars] == [50, 100, 50]
-    assert histogram.marks[0].x == 0 and histogram.marks[0].text == "threshold 0.85"
+    assert histogram.marks[0].x == 0
+    assert histogram.marks[0].text == "threshold 0.85"
     assert len(make_histogram(np.array([1.0]), np.array([2]), {}).bars) == 1
 
 
@@ -285,7 +302,8 @@ def test_a_scoring_has_its_leaks_first_the_exact_ones(tmp_path):
     ends = [(made.data["pictures"]["base"][a], made.data["pictures"]["base"][b]) for a, b, _, _ in leaks["items"]]
     assert set(ends[:2]) == {("copy.jpg", "0004.jpg"), ("another.jpg", "0001.jpg")}
     assert len({a for a, *_ in leaks["items"]}) == len(leaks["items"])
-    assert "groups" not in made.lists and made.data["scored"]
+    assert "groups" not in made.lists
+    assert made.data["scored"]
 
 
 def test_labels_that_differ_and_what_changed(tmp_path):
@@ -299,7 +317,9 @@ def test_labels_that_differ_and_what_changed(tmp_path):
     made = Made(result.report)
     assert [item[4:] for item in made.lists["conflicts"]["items"]] == [["a", "b"], ["a", "b"]]
     kinds = [row[0] for row in made.lists["changes"]["items"]]
-    assert kinds[0] == "image_added" and "new_pair" in kinds and "group_grew" in kinds
+    assert kinds[0] == "image_added"
+    assert "new_pair" in kinds
+    assert "group_grew" in kinds
     assert made.lists["changes"]["counts"]["images_added"] == 1
     assert made.of(0, "label") == "a"
 
@@ -312,9 +332,9 @@ def test_component_numbers_are_not_mixed_up(odd, made):
 def test_a_picture_that_is_no_file_of_the_run_is_in_no_group(odd, tmp_path):
     """similarity.csv of a hand may name others; the page shows what it can of them."""
     store = write_finished(tmp_path / "out", [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")], component=[0, 0])
-    from fastdup_ray.storage.tables import encoded
+    from fastdup_ray.storage.tables import encode_names
 
-    names = encoded([str(tmp_path / "a.jpg"), str(tmp_path / "stranger.jpg")])
+    names = encode_names([str(tmp_path / "a.jpg"), str(tmp_path / "stranger.jpg")])
     write_pairs(store, layout.SIMILARITY_CSV, names, [(0, 1, 0.9)])
     made = again(store)
     (pair,) = made.lists["pairs"]["items"]
@@ -332,15 +352,15 @@ def test_a_list_read_part_by_part_is_told_as_a_whole_one(rows, block, limit):
     rows = sorted({(a, b, value[frozenset((a, b))]) for a, b, _ in rows}, key=lambda row: (-row[2], row))
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         store = open_store(folder)
-        write_pairs(store, "list.csv", encoded(["é,", '"', "c", "\n", "e", "f"]), rows)
+        write_pairs(store, "list.csv", encode_names(["é,", '"', "c", "\n", "e", "f"]), rows)
         path = store.fetch("list.csv")
         names, whole = read_pairs(path)
-        whole = each_once(whole)
+        whole = drop_reversed(whole)
         table = read_csv(path, layout.PAIRS_HEADER)
         blocks = [batch for start in range(0, len(rows), block) for batch in table.slice(start, block).to_batches()]
-        patch.setattr(readers, "csv_blocks", lambda *_: iter(blocks))
-        listed = read_listed(path, layout.PAIRS_HEADER, limit, each_once=True)
-        all_rows = read_listed(path, layout.PAIRS_HEADER, limit, each_once=False)
+        patch.setattr(readers, "iter_csv", lambda *_: iter(blocks))
+        listed = read_pair_list(path, layout.PAIRS_HEADER, limit, each_once=True)
+        all_rows = read_pair_list(path, layout.PAIRS_HEADER, limit, each_once=False)
     assert (listed.total, all_rows.total) == (len(whole), len(rows))
     ends = (names.take(pa.array(end)).to_pylist()[:limit] for end in (whole.source, whole.target))
     assert [listed.first[end].to_pylist() for end in ("from", "to")] == list(ends)

@@ -10,7 +10,7 @@ ALONE = -1
 
 
 @dataclass(frozen=True)
-class Found:
+class RunSnapshot:
     """What a run found, of n images.
 
     names: (n,) raw bytes. contents: (n,) text that is another one where a picture's content is. pairs: (m, 2) int64
@@ -24,7 +24,7 @@ class Found:
     component: np.ndarray
 
     @classmethod
-    def nothing(cls) -> "Found":
+    def empty(cls) -> "RunSnapshot":
         none = np.empty(0, np.int64)
         return cls(
             pa.array([], pa.large_binary()), pa.array([], pa.large_string()), none.reshape(0, 2), none * 1.0, none
@@ -59,13 +59,13 @@ class Changes:
     gone: list[Group]
 
 
-def changes_between(before: Found, after: Found) -> Changes:
+def find_changes(before: RunSnapshot, after: RunSnapshot) -> Changes:
     """What became of the images, pairs and groups of the run before; images are told by their names.
 
     A group goes on in the later group that has most of its members, and that has more of them than of any other's.
     """
-    was = _places(after.names, before.names)  # of each image after, that before
-    becomes = _places(before.names, after.names)
+    was = _find_positions(after.names, before.names)  # of each image after, that before
+    becomes = _find_positions(before.names, after.names)
     same = np.flatnonzero(was >= 0)
     other = after.contents.take(pa.array(same)), before.contents.take(pa.array(was[same]))
     changed = same[pc.fill_null(pc.not_equal(*other), True).to_numpy(zero_copy_only=False)]
@@ -73,36 +73,36 @@ def changes_between(before: Found, after: Found) -> Changes:
         np.flatnonzero(was < 0),
         changed,
         np.flatnonzero(becomes < 0),
-        _new_pairs(before, after, becomes, changed),
-        *_groups(before, after, was, becomes),
+        _find_new_pairs(before, after, becomes, changed),
+        *_compare_groups(before, after, was, becomes),
     )
 
 
-def _places(names: pa.Array, known: pa.Array) -> np.ndarray:
+def _find_positions(names: pa.Array, known: pa.Array) -> np.ndarray:
     """(n,) where each of `names` stands in `known`, -1 where it does not."""
     return pc.index_in(names, known).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _new_pairs(before: Found, after: Found, becomes: np.ndarray, changed: np.ndarray) -> np.ndarray:
+def _find_new_pairs(before: RunSnapshot, after: RunSnapshot, becomes: np.ndarray, changed: np.ndarray) -> np.ndarray:
     n = len(after.names)
     ends = becomes[before.pairs]
-    known = _codes(ends[(ends >= 0).all(axis=1)], n)
-    codes = _codes(after.pairs, n)
+    known = _encode_pairs(ends[(ends >= 0).all(axis=1)], n)
+    codes = _encode_pairs(after.pairs, n)
     is_new = ~np.isin(codes, known) | np.isin(after.pairs, changed).any(axis=1)
     _, first = np.unique(codes, return_index=True)
     return np.sort(first[is_new[first]])
 
 
-def _codes(pairs: np.ndarray, n: int) -> np.ndarray:
+def _encode_pairs(pairs: np.ndarray, n: int) -> np.ndarray:
     """A number for each pair, whichever of the two comes first."""
     return pairs.min(axis=1, initial=n) * n + pairs.max(axis=1, initial=0)
 
 
-def _groups(
-    before: Found, after: Found, was: np.ndarray, becomes: np.ndarray
+def _compare_groups(
+    before: RunSnapshot, after: RunSnapshot, was: np.ndarray, becomes: np.ndarray
 ) -> tuple[list[Group], list[Group], list[Group], list[Group]]:
-    older, newer = _members(before.component), _members(after.component)
-    goes_on = _continuations(before, after, was)
+    older, newer = _list_members(before.component), _list_members(after.component)
+    goes_on = _find_continuations(before, after, was)
     new, grew, shrank = [], [], []
     for component, members in newer.items():
         if component not in goes_on:
@@ -118,14 +118,14 @@ def _groups(
     return new, grew, shrank, gone
 
 
-def _members(component: np.ndarray) -> dict[int, np.ndarray]:
+def _list_members(component: np.ndarray) -> dict[int, np.ndarray]:
     grouped = np.flatnonzero(component != ALONE)
     order = grouped[np.argsort(component[grouped], kind="stable")]
     ids, starts = np.unique(component[order], return_index=True)
     return dict(zip(ids.tolist(), np.split(order, starts[1:]), strict=True)) if len(ids) else {}
 
 
-def _continuations(before: Found, after: Found, was: np.ndarray) -> dict[int, int]:
+def _find_continuations(before: RunSnapshot, after: RunSnapshot, was: np.ndarray) -> dict[int, int]:
     """Component after -> the component before that goes on in it."""
     both = np.flatnonzero((was >= 0) & (after.component != ALONE))
     both = both[before.component[was[both]] != ALONE]

@@ -17,10 +17,10 @@ NETWORKX_UP_TO = 100_000
 
 DAMPING = 0.85
 TOLERANCE = 1e-12
-ROUNDS = 1_000
+MAX_ROUNDS = 1_000
 
 
-class Rows(NamedTuple):
+class ComponentBlock(NamedTuple):
     """Some images, (b,): component; pagerank (mean 1 over all) and degree, None where they were not asked for; count of
     images in the component; the least similarity of its edges, NaN where it has none.
     """
@@ -61,7 +61,7 @@ class Components:
         """All components, those of one image among them."""
         return self.n - len(self.images) + len(self.count)
 
-    def rows(self, start: int, stop: int) -> Rows:
+    def block(self, start: int, stop: int) -> ComponentBlock:
         """What is known of the images from `start` to `stop - 1`."""
         part = slice(*np.searchsorted(self.images, [start, stop]))
         linked, group = self.images[part] - start, self.group[part]
@@ -71,7 +71,7 @@ class Components:
             column[linked] = values
             return column
 
-        return Rows(
+        return ComponentBlock(
             self.component_of(np.arange(start, stop)),
             None if self.pagerank is None else spread(self.pagerank[part], self.pagerank_alone),
             None if self.degree is None else spread(self.degree[part], 0),
@@ -115,12 +115,12 @@ class _Graph:
         return low, high
 
 
-def components_of(edges: Edges, n: int, *, pagerank: bool, degree: bool) -> Components:
+def find_components(edges: Edges, n: int, *, pagerank: bool, degree: bool) -> Components:
     """The components of n images."""
     graph = _Graph(edges, n)
-    solve = _by_networkx if len(edges) <= NETWORKX_UP_TO else _by_scipy
+    solve = _search_by_networkx if len(edges) <= NETWORKX_UP_TO else _search_by_scipy
     labels, ranks = solve(graph, pagerank)
-    group, first = _by_first_image(labels)
+    group, first = _number_by_first_image(labels)
     later = np.delete(graph.images, first)
     # What images without an edge give to all alike, as in networkx, makes the ranks of the others larger.
     larger = n / (n - DAMPING * (n - len(graph)))
@@ -129,16 +129,16 @@ def components_of(edges: Edges, n: int, *, pagerank: bool, degree: bool) -> Comp
         graph.images,
         group,
         ranks * larger if pagerank else None,
-        _degrees(graph) if degree else None,
+        _count_degrees(graph) if degree else None,
         (1 - DAMPING) * larger,
         later,
         graph.images[first] - np.searchsorted(later, graph.images[first]),
         np.bincount(group, minlength=len(first)),
-        *_similarities(graph, group, len(first)),
+        *_summarize_similarities(graph, group, len(first)),
     )
 
 
-def _similarities(graph: _Graph, group: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _summarize_similarities(graph: _Graph, group: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The mean, the least and the largest of each component's edges."""
     number, total = np.zeros(groups, np.int64), np.zeros(groups)
     low, high = np.full(groups, np.inf), np.full(groups, -np.inf)
@@ -151,7 +151,7 @@ def _similarities(graph: _Graph, group: np.ndarray, groups: int) -> tuple[np.nda
     return total / number, low, high
 
 
-def _degrees(graph: _Graph) -> np.ndarray:
+def _count_degrees(graph: _Graph) -> np.ndarray:
     degrees = np.zeros(len(graph), np.int64)
     for low, high, _ in graph.blocks():
         np.add.at(degrees, low, 1)
@@ -159,7 +159,7 @@ def _degrees(graph: _Graph) -> np.ndarray:
     return degrees
 
 
-def _by_networkx(graph: _Graph, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
+def _search_by_networkx(graph: _Graph, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
     import networkx as nx
 
     known = nx.Graph()
@@ -170,25 +170,25 @@ def _by_networkx(graph: _Graph, pagerank: bool) -> tuple[np.ndarray, np.ndarray 
         labels[list(members)] = label
     if not pagerank:
         return labels, None
-    ranks = nx.pagerank(known, DAMPING, max_iter=ROUNDS, tol=TOLERANCE / max(1, len(graph)))
+    ranks = nx.pagerank(known, DAMPING, max_iter=MAX_ROUNDS, tol=TOLERANCE / max(1, len(graph)))
     return labels, len(graph) * np.fromiter(ranks.values(), float, len(graph))
 
 
-def _by_scipy(graph: _Graph, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
+def _search_by_scipy(graph: _Graph, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
     """Union-find over blocks of edges; within a block scipy finds what hangs together."""
     parent = np.arange(len(graph))
     for low, high, _ in graph.blocks():
-        _join(parent, low, high)
-    return _roots(parent, parent), _pagerank(graph) if pagerank else None
+        _join_trees(parent, low, high)
+    return _find_roots(parent, parent), _compute_pagerank(graph) if pagerank else None
 
 
-def _join(parent: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+def _join_trees(parent: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
     """Puts the trees between which the edges lie under the least of their roots."""
     import scipy.sparse as sp
     from scipy.sparse.csgraph import connected_components
 
     ends = np.concatenate([low, high])
-    roots, place = np.unique(_roots(parent, ends), return_inverse=True)
+    roots, place = np.unique(_find_roots(parent, ends), return_inverse=True)
     between = sp.coo_array((np.ones(len(low), np.int8), np.split(place, 2)), shape=(len(roots), len(roots)))
     _, label = connected_components(between, directed=False)
     least = roots[np.unique(label, return_index=True)[1]]
@@ -196,7 +196,7 @@ def _join(parent: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
     parent[ends] = parent[roots[place]]
 
 
-def _roots(parent: np.ndarray, images: np.ndarray) -> np.ndarray:
+def _find_roots(parent: np.ndarray, images: np.ndarray) -> np.ndarray:
     while True:
         above = parent[images]
         if np.array_equal(above, images):
@@ -204,7 +204,7 @@ def _roots(parent: np.ndarray, images: np.ndarray) -> np.ndarray:
         images = above
 
 
-def _pagerank(graph: _Graph) -> np.ndarray:
+def _compute_pagerank(graph: _Graph) -> np.ndarray:
     """Power iteration, scaled to mean 1; each image has an edge."""
     import scipy.sparse as sp
 
@@ -213,7 +213,7 @@ def _pagerank(graph: _Graph) -> np.ndarray:
     both = upper + upper.T
     share = 1 / np.asarray(both.sum(axis=1)).ravel()
     rank = np.ones(len(graph))
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ROUNDS):
         before = rank
         rank = DAMPING * (both @ (rank * share)) + (1 - DAMPING)
         if np.abs(rank - before).sum() < TOLERANCE * len(graph):
@@ -221,7 +221,7 @@ def _pagerank(graph: _Graph) -> np.ndarray:
     return rank
 
 
-def _by_first_image(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _number_by_first_image(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same partition, numbered by the first image of each part; and these first images."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     order = np.argsort(first)

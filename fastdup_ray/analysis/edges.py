@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.analysis.pairs import cosine_of, similar_above
-from fastdup_ray.analysis.sorting import Scratch, in_order, written
-from fastdup_ray.common.records import CELLS, Neighbors, Pairs
+from fastdup_ray.analysis.pairs import find_cosines, select_similar
+from fastdup_ray.analysis.sorting import Scratch, sort_blocks, write_and_map
+from fastdup_ray.common.records import NEIGHBORS_PER_BLOCK, Neighbors, Pairs
 
-BLOCK = CELLS
+EDGES_PER_BLOCK = NEIGHBORS_PER_BLOCK
 """Edges that are looked at at a time."""
 
 
@@ -28,18 +28,20 @@ class Edges:
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Low, high and similarity of some at a time."""
-        for start in range(0, len(self), BLOCK):
-            yield tuple(np.asarray(array[start : start + BLOCK]) for array in (self.low, self.high, self.similarity))
+        for start in range(0, len(self), EDGES_PER_BLOCK):
+            yield tuple(
+                np.asarray(array[start : start + EDGES_PER_BLOCK]) for array in (self.low, self.high, self.similarity)
+            )
 
 
-def digest_codes(sha256: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def encode_digests(sha256: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """(n,) int64: equal numbers for byte-identical files; a number of its own where the digest is not known."""
     codes = pc.dictionary_encode(pa.chunked_array(sha256).cast(pa.large_string()).combine_chunks()).indices
     own = np.arange(len(codes)) + len(codes)
     return np.where(pc.is_null(codes).to_numpy(zero_copy_only=False), own, codes.fill_null(0).to_numpy())
 
 
-def edges_of(pairs: Pairs, digests: np.ndarray) -> Edges:
+def build_edges(pairs: Pairs, digests: np.ndarray) -> Edges:
     """Edges of similar pairs, and of byte-identical files whether they found each other as neighbours or not.
 
     digests: (n,) integers, equal for images with the same bytes. Each file is joined to the first of its like.
@@ -58,35 +60,37 @@ def edges_of(pairs: Pairs, digests: np.ndarray) -> Edges:
     return Edges(low[keep], high[keep], similarity[keep])
 
 
-def edges_within(neighbors: Neighbors, threshold: float, first_of_bytes: np.ndarray, scratch: Scratch) -> Edges:
+def build_edges_from_neighbors(
+    neighbors: Neighbors, threshold: float, first_of_bytes: np.ndarray, scratch: Scratch
+) -> Edges:
     """The same of all neighbours with a cosine strictly above `threshold`, whatever their number is.
 
     first_of_bytes: (n,) int64, the first image with the same bytes, itself or -1 where there is none.
     """
     low, high, similarity = scratch(), scratch(), scratch()
-    for block in _each_once(in_order(_numbers(neighbors, threshold, first_of_bytes), scratch)):
+    for block in _drop_repeats(sort_blocks(_encode_edges(neighbors, threshold, first_of_bytes), scratch)):
         ends = np.divmod(block, len(neighbors))
-        value = np.maximum(cosine_of(neighbors, *ends), cosine_of(neighbors, *ends[::-1]))
+        value = np.maximum(find_cosines(neighbors, *ends), find_cosines(neighbors, *ends[::-1]))
         value[first_of_bytes[ends[1]] == ends[0]] = 1.0
         for file, column in zip((low, high, similarity), (*ends, value), strict=True):
             file.write(column)
     return Edges(
-        *(written([], dtype, file) for dtype, file in ((np.int64, low), (np.int64, high), (float, similarity)))
+        *(write_and_map([], dtype, file) for dtype, file in ((np.int64, low), (np.int64, high), (float, similarity)))
     )
 
 
-def _numbers(neighbors: Neighbors, threshold: float, first_of_bytes: np.ndarray) -> Iterator[np.ndarray]:
+def _encode_edges(neighbors: Neighbors, threshold: float, first_of_bytes: np.ndarray) -> Iterator[np.ndarray]:
     """A number for each edge, once or twice, by which they are sorted: by low, then by high."""
     n = len(neighbors)
-    for pairs in similar_above(neighbors, threshold):
+    for pairs in select_similar(neighbors, threshold):
         yield np.minimum(pairs.source, pairs.target) * n + np.maximum(pairs.source, pairs.target)
-    for start in range(0, n, BLOCK):
-        first = first_of_bytes[start : start + BLOCK]
+    for start in range(0, n, EDGES_PER_BLOCK):
+        first = first_of_bytes[start : start + EDGES_PER_BLOCK]
         copies = np.flatnonzero((first >= 0) & (first != np.arange(start, start + len(first))))
         yield first[copies] * n + start + copies
 
 
-def _each_once(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def _drop_repeats(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     """blocks: of rising numbers."""
     last = -1
     for block in blocks:

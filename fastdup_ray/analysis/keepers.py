@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.analysis.pairs import name_ranks
+from fastdup_ray.analysis.pairs import rank_names
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs.globs import Patterns
 
@@ -47,22 +47,22 @@ class Rule:
     shown: Callable[[pa.Table, int, int], str]
 
 
-def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+def _read_numbers(column: pa.ChunkedArray) -> np.ndarray:
     return column.cast(pa.int64()).fill_null(0).to_numpy()
 
 
-def _pixels(images: pa.Table, _: pa.Array) -> np.ndarray:
-    return -_numbers(images["width"]) * _numbers(images["height"])
+def _read_pixels(images: pa.Table, _: pa.Array) -> np.ndarray:
+    return -_read_numbers(images["width"]) * _read_numbers(images["height"])
 
 
-def _bytes(images: pa.Table, _: pa.Array) -> np.ndarray:
-    return -_numbers(images["size"])
+def _read_bytes(images: pa.Table, _: pa.Array) -> np.ndarray:
+    return -_read_numbers(images["size"])
 
 
-def _modified(images: pa.Table, names: pa.Array) -> np.ndarray:
+def _read_mtimes(images: pa.Table, names: pa.Array) -> np.ndarray:
     """Nanoseconds since 1970 of the last change; URIs have none, and neither have pictures in archives."""
     tokens = images["mtime_or_etag"].cast(pa.large_string()).combine_chunks()
-    known = pc.and_(pc.match_substring_regex(tokens, r"^-?\d{1,18}$|^[1-8]\d{18}$"), pc.invert(_is_uri(names)))
+    known = pc.and_(pc.match_substring_regex(tokens, r"^-?\d{1,18}$|^[1-8]\d{18}$"), pc.invert(_find_uris(names)))
     return (
         pc.if_else(known, tokens, pa.scalar(str(_UNKNOWN), pa.large_string()))
         .cast(pa.int64())
@@ -71,78 +71,78 @@ def _modified(images: pa.Table, names: pa.Array) -> np.ndarray:
     )
 
 
-def _is_uri(names: pa.Array) -> pa.Array:
+def _find_uris(names: pa.Array) -> pa.Array:
     return pc.match_substring(names, "://")
 
 
-def _is_reference(images: pa.Table, _: pa.Array) -> np.ndarray:
-    return np.where(references(images), 0, 1)
+def _read_references(images: pa.Table, _: pa.Array) -> np.ndarray:
+    return np.where(find_references(images), 0, 1)
 
 
-def references(images: pa.Table) -> np.ndarray:
+def find_references(images: pa.Table) -> np.ndarray:
     """(n,) bool: which images are of a reference input, and never to be touched."""
     if "reference" not in images.column_names:
         return np.zeros(images.num_rows, bool)
     return images["reference"].fill_null(False).to_numpy()
 
 
-def _shown_pixels(images: pa.Table, row: int, _: int) -> str:
+def _format_pixels(images: pa.Table, row: int, _: int) -> str:
     return f"{images['width'][row].as_py() or 0} × {images['height'][row].as_py() or 0}"
 
 
-def _shown_bytes(_: pa.Table, __: int, key: int) -> str:
+def _format_bytes(_: pa.Table, __: int, key: int) -> str:
     return f"{-key:,}"
 
 
-def _shown_time(_: pa.Table, __: int, key: int) -> str:
+def _format_time(_: pa.Table, __: int, key: int) -> str:
     if key == _UNKNOWN:
         return "unknown"
     return datetime.fromtimestamp(key / 1e9, UTC).isoformat(" ", "milliseconds").removesuffix("+00:00")
 
 
-def _nothing(*_: object) -> str:
+def _format_nothing(*_: object) -> str:
     return ""
 
 
 _RULES = {
     rule.name: rule
     for rule in (
-        Rule("reference", "a reference picture", "is a reference picture", _is_reference, _nothing),
-        Rule("resolution", "most pixels", "has more pixels", _pixels, _shown_pixels),
-        Rule("bytes", "most bytes", "has more bytes", _bytes, _shown_bytes),
-        Rule("oldest", "oldest", "is older", _modified, _shown_time),
+        Rule("reference", "a reference picture", "is a reference picture", _read_references, _format_nothing),
+        Rule("resolution", "most pixels", "has more pixels", _read_pixels, _format_pixels),
+        Rule("bytes", "most bytes", "has more bytes", _read_bytes, _format_bytes),
+        Rule("oldest", "oldest", "is older", _read_mtimes, _format_time),
     )
 }
-_BY_NAME = Rule(NAME, "first by name", "is first by name", lambda _, names: name_ranks(names), _nothing)
+_RULES_BY_NAME = Rule(NAME, "first by name", "is first by name", lambda _, names: rank_names(names), _format_nothing)
 
 
 def parse_rules(text: str) -> list[Rule]:
     """Rules with commas between, the first the most important; raises `ConfigError` that lists what there is."""
-    rules = [_rule(word.strip()) for word in text.split(",") if word.strip()]
+    rules = [_parse_rule(word.strip()) for word in text.split(",") if word.strip()]
     if not rules:
-        raise ConfigError(f"keep={text!r} is empty; known rules are {_known()}.")
+        raise ConfigError(f"keep={text!r} is empty; known rules are {_list_rules()}.")
     if repeated := [rule.name for place, rule in enumerate(rules) if rule in rules[:place]]:
         raise ConfigError(f"keep={text!r} has {repeated[0]!r} twice; give it once.")
     return rules
 
 
-def _known() -> str:
+def _list_rules() -> str:
     return ", ".join((*_RULES, f"{PATH}GLOB"))
 
 
-def _rule(word: str) -> Rule:
+def _parse_rule(word: str) -> Rule:
     if word in _RULES:
         return _RULES[word]
     glob = word.removeprefix(PATH)
     if glob in ("", word):
-        raise ConfigError(f"keep: unknown rule {word!r}; known are {_known()}.")
+        raise ConfigError(f"keep: unknown rule {word!r}; known are {_list_rules()}.")
     # Names are absolute here: what does not begin with / may begin at any folder.
     patterns = Patterns([glob if glob.startswith(("/", "**/")) or "/" not in glob else f"**/{glob}"], [])
 
     def misses(_: pa.Table, names: pa.Array) -> np.ndarray:
         return np.array([not patterns.keep(os.fsdecode(name)) for name in names.to_pylist()], int)
 
-    return Rule(word, f"path matches {glob}", f"has a path that matches {glob}", misses, _nothing)
+    return Rule(word, f"path matches {glob}", f"has a path that matches {glob}", misses, _format_nothing)
 
 
 class Ranking:
@@ -153,32 +153,32 @@ class Ranking:
 
     def __init__(self, rules: Sequence[Rule], images: pa.Table, names: pa.Array | pa.ChunkedArray):
         names = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
-        self._images, self._rules = images, [*rules, _BY_NAME]
+        self._images, self._rules = images, [*rules, _RULES_BY_NAME]
         self._keys = [rule.key(images, names.cast(_NAMES)) for rule in self._rules]
         order = np.lexsort(self._keys[::-1])
         self.rank = np.empty(len(order), np.int64)
         self.rank[order] = np.arange(len(order))
 
-    def ordered(self, members: np.ndarray) -> np.ndarray:
+    def order(self, members: np.ndarray) -> np.ndarray:
         """Rows, (m,) int64, in the order in which they are kept: the first is the keeper of the group."""
         return members[np.argsort(self.rank[members])]
 
-    def why_kept(self, members: np.ndarray) -> Reason:
+    def explain_kept(self, members: np.ndarray) -> Reason:
         """Why the first of `members`, as `ordered` gives them, goes before the second."""
         first, second = members[:2].tolist()
-        place = self._deciding(first, second)
-        best, shown = self._rules[place].best, self._shown(place, first)
+        place = self._find_deciding_rule(first, second)
+        best, shown = self._rules[place].best, self._describe_value(place, first)
         return Reason(self._rules[place].name, f"{best}: {shown}" if shown else best)
 
-    def why_before(self, keeper: int, other: int) -> Reason:
+    def explain_order(self, keeper: int, other: int) -> Reason:
         """Why `keeper` goes before `other`."""
-        place = self._deciding(keeper, other)
-        first, second = (self._shown(place, row) for row in (keeper, other))
+        place = self._find_deciding_rule(keeper, other)
+        first, second = (self._describe_value(place, row) for row in (keeper, other))
         better = self._rules[place].better
         return Reason(self._rules[place].name, f"{better}: {first} against {second}" if first else better)
 
-    def _deciding(self, first: int, second: int) -> int:
+    def _find_deciding_rule(self, first: int, second: int) -> int:
         return next(place for place, key in enumerate(self._keys) if key[first] != key[second])
 
-    def _shown(self, place: int, row: int) -> str:
+    def _describe_value(self, place: int, row: int) -> str:
         return self._rules[place].shown(self._images, row, int(self._keys[place][row]))

@@ -5,17 +5,17 @@ from typing import IO
 
 import numpy as np
 
-RUN = 1 << 25
+NUMBERS_PER_RUN = 1 << 25
 """Numbers that are sorted in memory at a time: 256 MB."""
 
-PART = 1 << 17
+NUMBERS_PER_BLOCK = 1 << 17
 """Numbers that are given at a time."""
 
 Scratch = Callable[[], IO[bytes]]
 """Gives an empty file that is gone when it is closed."""
 
 
-def in_order(blocks: Iterable[np.ndarray], scratch: Scratch) -> Iterator[np.ndarray]:
+def sort_blocks(blocks: Iterable[np.ndarray], scratch: Scratch) -> Iterator[np.ndarray]:
     """All numbers of the blocks, (b,) int64 each, from the least on, in parts of `PART` but for the last.
 
     Up to `RUN` of them are sorted in memory; more are written to one file in sorted runs, which are then merged range
@@ -25,33 +25,36 @@ def in_order(blocks: Iterable[np.ndarray], scratch: Scratch) -> Iterator[np.ndar
     if len(runs) == 1:
         merged: Iterable[np.ndarray] = runs
     else:
-        sample = np.unique(np.concatenate([one[PART - 1 :: PART] for one in runs]))
+        sample = np.unique(np.concatenate([one[NUMBERS_PER_BLOCK - 1 :: NUMBERS_PER_BLOCK] for one in runs]))
         cuts = [np.concatenate([[0], np.searchsorted(one, sample, "right"), [len(one)]]) for one in runs]
         merged = (
             np.sort(np.concatenate([one[cut[place] : cut[place + 1]] for one, cut in zip(runs, cuts, strict=True)]))
             for place in range(len(sample) + 1)
         )
-    return _evenly(merged)
+    return _rechunk(merged)
 
 
 def _sort_runs(blocks: Iterable[np.ndarray], scratch: Scratch) -> list[np.ndarray]:
     """Sorted runs of `RUN` numbers, in one file however many they are, and a last one in memory."""
-    buffer, filled, file = np.empty(RUN, np.int64), 0, scratch()
+    buffer, filled, file = np.empty(NUMBERS_PER_RUN, np.int64), 0, scratch()
     for block in blocks:
         while len(block):
-            taken = block[: RUN - filled]
+            taken = block[: NUMBERS_PER_RUN - filled]
             buffer[filled : filled + len(taken)] = taken
             filled, block = filled + len(taken), block[len(taken) :]
-            if filled == RUN:
+            if filled == NUMBERS_PER_RUN:
                 buffer.sort()
                 file.write(buffer)
                 filled = 0
     buffer[:filled].sort()
-    whole = written([], np.int64, file)
-    return [*(whole[start : start + RUN] for start in range(0, len(whole), RUN)), buffer[:filled]]
+    whole = write_and_map([], np.int64, file)
+    return [
+        *(whole[start : start + NUMBERS_PER_RUN] for start in range(0, len(whole), NUMBERS_PER_RUN)),
+        buffer[:filled],
+    ]
 
 
-def written(blocks: Iterable[np.ndarray], dtype: type, file: IO[bytes]) -> np.ndarray:
+def write_and_map(blocks: Iterable[np.ndarray], dtype: type, file: IO[bytes]) -> np.ndarray:
     """The blocks one after the other, in a file from which the array is mapped."""
     for block in blocks:
         file.write(np.ascontiguousarray(block, dtype))
@@ -59,15 +62,15 @@ def written(blocks: Iterable[np.ndarray], dtype: type, file: IO[bytes]) -> np.nd
     return np.memmap(file, dtype, "r") if file.tell() else np.empty(0, dtype)
 
 
-def _evenly(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _rechunk(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """The same numbers, `PART` at a time."""
     left: list[np.ndarray] = []
     for block in blocks:
         left.append(block)
-        if sum(map(len, left)) >= PART:
+        if sum(map(len, left)) >= NUMBERS_PER_BLOCK:
             whole = np.concatenate(left) if len(left) > 1 else block
-            stop = len(whole) - len(whole) % PART
-            yield from np.split(whole[:stop], stop // PART)
+            stop = len(whole) - len(whole) % NUMBERS_PER_BLOCK
+            yield from np.split(whole[:stop], stop // NUMBERS_PER_BLOCK)
             left = [whole[stop:]]
     rest = np.concatenate([np.empty(0, np.int64), *left])
     if len(rest):

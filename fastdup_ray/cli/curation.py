@@ -6,10 +6,10 @@ import click
 
 from fastdup_ray.analysis.keepers import DEFAULT_RULES
 from fastdup_ray.common import layout
-from fastdup_ray.common.events import say
+from fastdup_ray.common.events import print_lines
 from fastdup_ray.curation.apply import apply_plan
 from fastdup_ray.curation.dataset import build_dataset
-from fastdup_ray.curation.file_ops import LINKS, Link
+from fastdup_ray.curation.file_ops import LINK_KINDS, Link
 from fastdup_ray.curation.groups import DIRECT, GROUPINGS
 from fastdup_ray.curation.make_plan import make_plan
 from fastdup_ray.curation.server import serve as serve_report
@@ -53,7 +53,7 @@ def plan(work_dir: str, **options) -> None:
     touched.
     """
     made = make_plan(work_dir, **options)
-    say(made.text(), sys.stderr if made.is_stdout else sys.stdout)
+    print_lines(made.text(), sys.stderr if made.is_stdout else sys.stdout)
 
 
 _quarantine = f"The folder that is moved to.  [{layout.QUARANTINE}, in the current folder]"
@@ -65,7 +65,7 @@ _quarantine = f"The folder that is moved to.  [{layout.QUARANTINE}, in the curre
 @click.option("--execute", is_flag=True, help="Do it. Not given: look at every file, and say what would be done.")
 @click.option(
     "--link",
-    type=click.Choice(LINKS),
+    type=click.Choice(LINK_KINDS),
     help="Move nothing: build a data set of what is kept in --to, of links or copies.",
 )
 @click.option("--to", metavar="FOLDER", help="With --link: the folder to build it in.")
@@ -83,10 +83,10 @@ def apply(plan: str, quarantine: str, execute: bool, link: Link | None, to: str 
     if (link is None) != (to is None):
         raise ConfigError("--link and --to belong together: give both, or neither.")
     if link is None:
-        done = apply_plan(plan, quarantine, execute, say, **origin)
+        done = apply_plan(plan, quarantine, execute, print_lines, **origin)
     else:
-        done = build_dataset(plan, to, link, execute=execute, tell=say, **origin)
-    say(done.text())
+        done = build_dataset(plan, to, link, execute=execute, tell=print_lines, **origin)
+    print_lines(done.text())
     done.check()
 
 
@@ -99,8 +99,8 @@ def undo(quarantine: str, only: str | None) -> None:
     It writes over nothing: where another file is at a picture's place by now, the picture stays in the quarantine, and
     the exit code is 5. It can be interrupted at any moment and called again.
     """
-    undone = undo_moves(quarantine, only, say)
-    say(undone.text())
+    undone = undo_moves(quarantine, only, print_lines)
+    print_lines(undone.text())
     undone.check()
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from fastdup_ray.api import run_and_tell
+from fastdup_ray.api import run_and_print
 from fastdup_ray.cli.curation import COMMANDS
-from fastdup_ray.common.events import log_as_asked, say
+from fastdup_ray.common.events import log_to_console, print_lines
 from fastdup_ray.config import TURI_NAMES, RunConfig
 from fastdup_ray.doctor.cli import doctor
 from fastdup_ray.errors import ConfigError, FastdupError, NewPairsError, redact
 from fastdup_ray.evaluation import evaluate, leakage
-from fastdup_ray.evaluation.leakage import NOT_TAKEN, THRESHOLD
+from fastdup_ray.evaluation.leakage import FIXED_PARAMETERS, THRESHOLD
 from fastdup_ray.export import FORMATS, export
 from fastdup_ray.report.regenerate import make_pages
 from fastdup_ray.storage.named_output import NamedOutput
@@ -57,7 +57,7 @@ def _run(input_dir: str | None, more: tuple[str, ...], fail_over: int | None, **
     config = RunConfig.from_text({"input_dir": inputs[0] if len(inputs) == 1 else inputs or None} | given)
     if fail_over is not None and not config.incremental:
         raise ConfigError("--fail-over counts what is new since the last run: give --incremental with it.")
-    result = run_and_tell(config)
+    result = run_and_print(config)
     if fail_over is not None and result is not None and result.summary["changes"]["new_pairs"] > fail_over:
         raise NewPairsError(f"{result.summary['changes']['new_pairs']:,} pairs are new; {fail_over:,} are allowed.")
 
@@ -110,7 +110,7 @@ def _evaluate(location: str, truth: str, **options: Any) -> None:
     """
     plot = options["plot"]
     is_stdout = plot is not None and NamedOutput(plot).is_stdout
-    say(evaluate(location, truth, **options).text(), sys.stderr if is_stdout else sys.stdout)
+    print_lines(evaluate(location, truth, **options).text(), sys.stderr if is_stdout else sys.stdout)
 
 
 @cli.command("gallery")
@@ -130,7 +130,7 @@ def _evaluate(location: str, truth: str, **options: Any) -> None:
 def _gallery(work_dir: str, **options: Any) -> None:
     """Makes the report and the galleries again from the outputs of a finished run, which may be in a bucket."""
     for path in make_pages(work_dir, **options):
-        say(path)
+        print_lines(path)
 
 
 @cli.command("export")
@@ -156,16 +156,16 @@ def _export(work_dir: str, **options: Any) -> None:
     keep-list  all other good images, one a line
     """
     written = export(work_dir, **options)
-    say(written.text(), sys.stderr if written.is_stdout else sys.stdout)
+    print_lines(written.text(), sys.stderr if written.is_stdout else sys.stdout)
 
 
 def _leakage(train: str, test: str, fail_over: int | None, as_json: bool, **flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value is not None}
     config = RunConfig.from_text({"input_dir": test} | given)
-    log_as_asked(config.log_format, verbose=config.verbose)
-    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+    to_stderr = redirect_stdout(sys.stderr) if as_json else nullcontext()
+    with to_stderr, log_to_console(config.log_format, verbose=config.verbose):
         found = leakage(train, test, **{name: getattr(config, name) for name in given})
-    say(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
+    print_lines(json.dumps(found.as_dict(), indent=1) if as_json else found.text())
     if fail_over is not None:
         found.fail_over(fail_over)
 
@@ -185,7 +185,7 @@ cli.add_command(
             ),
             click.Option(["--json", "as_json"], is_flag=True, help="Print the counts as JSON."),
             click.Option(["--threshold"], metavar="NUMBER", help=f"Pairs with a cosine above it count.  [{THRESHOLD}]"),
-            *(_flag(name) for name in RunConfig.model_fields if name not in (*NOT_TAKEN, "threshold")),
+            *(_flag(name) for name in RunConfig.model_fields if name not in (*FIXED_PARAMETERS, "threshold")),
         ],
         help="Finds the pictures of a test set B that stand in the training set A, as exact or near copies.\n\n"
         "Writes leakage.csv into the work_dir. Exit code 4: more of them than --fail-over allows.",
@@ -213,15 +213,15 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(2)
     except FastdupError as error:
-        say(f"{PROGRAM}: {error}", sys.stderr)
+        print_lines(f"{PROGRAM}: {error}", sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        say(f"{PROGRAM}: {redact(str(error))}", sys.stderr)
+        print_lines(f"{PROGRAM}: {redact(str(error))}", sys.stderr)
         sys.exit(FastdupError.exit_code)
     except click.Abort:
         sys.exit(EXIT_CODE)
     except Exception:  # a fault of ours; libraries quote the addresses that they were given
-        say(redact(traceback.format_exc()).rstrip(), sys.stderr)
+        print_lines(redact(traceback.format_exc()).rstrip(), sys.stderr)
         sys.exit(FastdupError.exit_code)
 
 

@@ -1,7 +1,7 @@
 """Numbers as people say them."""
 
 
-def in_bytes(size: int) -> str:
+def format_bytes(size: int) -> str:
     """`size` bytes as people say it."""
     if size < 1000:
         return f"{size} bytes"

@@ -35,7 +35,7 @@ INVARIANT_CSV = "similarity_invariant.csv"
 
 TRAIN_SIMILARITY_CSV = "train_similarity.csv"
 TRAIN_SIMILARITY = "train_similarity.parquet"
-KEPT = {SIMILARITY_CSV: TRAIN_SIMILARITY_CSV, SIMILARITY: TRAIN_SIMILARITY}
+TRAIN_BACKUP = {SIMILARITY_CSV: TRAIN_SIMILARITY_CSV, SIMILARITY: TRAIN_SIMILARITY}
 """What a scoring writes in the place of the indexed set's -> the name under which that is kept."""
 
 LEAKAGE_CSV = "leakage.csv"
@@ -69,27 +69,27 @@ NEIGHBORS = f"{SHARDS}/neighbors"
 """What the search found, from its end to that of the run."""
 
 
-def earlier(name: str) -> str:
+def earlier_name(name: str) -> str:
     """Where a file of the last finished run is put aside."""
     return f"{SHARDS}/earlier/{name}"
 
 
 @dataclass(frozen=True)
-class PictureSet:
+class FileSet:
     """The files that tell of one set of pictures: the indexed one, or the one that was scored against it last."""
 
     prefix: str
 
-    def of(self, name: str) -> str:
+    def name(self, name: str) -> str:
         """The file of this set that is `name` for the indexed one."""
         return self.prefix + name
 
 
-INDEXED = PictureSet("")
-SCORED = PictureSet("test_")
-SETS = (INDEXED, SCORED)
+INDEXED = FileSet("")
+SCORED = FileSet("test_")
+FILE_SETS = (INDEXED, SCORED)
 
-TURNED = PictureSet("turned_")
+TRANSFORMED = FileSet("turned_")
 """Features alone: a row has those of all turns of an indexed picture, side by side."""
 
 LOCK = ".fastdup_ray.lock"
@@ -144,33 +144,33 @@ _OUTPUTS = frozenset(
 
 def is_output(name: str) -> bool:
     """Whether `name`, from the work_dir on, is a file, or the folder of shards, that runs and commands write."""
-    for files in (*SETS, TURNED):
+    for files in (*FILE_SETS, TRANSFORMED):
         own = name.removeprefix(files.prefix)
         if own in _OUTPUTS or own.split("/")[0] == SHARDS:
             return True
-    return range_of(name) is not None
+    return parse_range(name) is not None
 
 
 _IN_SHARDS = {
-    path.split("/")[1] for path in (EARLIER, MERGED, MERGED_MANIFEST, PARTITIONS, SEARCH, NEIGHBORS, earlier(""))
+    path.split("/")[1] for path in (EARLIER, MERGED, MERGED_MANIFEST, PARTITIONS, SEARCH, NEIGHBORS, earlier_name(""))
 }
 
 
 def is_in_shards(name: str) -> bool:
     """Whether `name`, from the work_dir on, is a file that runs write into a folder of shards."""
     own = name.split("/")[1]
-    return own in _IN_SHARDS or own.startswith(".") or range_of(own) is not None
+    return own in _IN_SHARDS or own.startswith(".") or parse_range(own) is not None
 
 
 _RANGE = re.compile(r"features-(\d{12,})-(\d{12,})\b[^/]*")
 
 
-def range_stem(start: int, stop: int) -> str:
+def format_range_stem(start: int, stop: int) -> str:
     """The name, without its suffix, of the feature shard of list entries [start, stop)."""
     return f"features-{start:012d}-{stop:012d}"
 
 
-def range_of(name: str) -> tuple[int, int] | None:
+def parse_range(name: str) -> tuple[int, int] | None:
     """The range of list entries that a file of a feature shard is of; None for any other file."""
     match = _RANGE.fullmatch(name.rpartition("/")[2])
     return (int(match[1]), int(match[2])) if match else None

@@ -28,7 +28,7 @@ def to_utf8(name: str) -> str:
         return name
 
 
-def printable(name: str) -> str:
+def escape_non_utf8(name: str) -> str:
     r"""A name for JSON and parquet: bytes that are not UTF-8 as `\xNN`."""
     return to_utf8(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
@@ -46,11 +46,11 @@ The same pattern serves Python and the script of a page, so it contains the char
 _INVISIBLE = re.compile(INVISIBLE)
 
 
-def visible(text: Any) -> str:
+def escape_invisible(text: Any) -> str:
     r"""Return a text to show: bytes that are not UTF-8 as `\xNN`, invisible characters as escapes (`\u202e`)."""
-    return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), printable(str(text)))
+    return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), escape_non_utf8(str(text)))
 
 
 def is_utf8(name: str) -> bool:
     """Whether the bytes of a name are UTF-8."""
-    return printable(name) == to_utf8(name)
+    return escape_non_utf8(name) == to_utf8(name)

@@ -16,7 +16,7 @@ _MERGED_URI = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)")
 """What `pathlib` makes of a URI."""
 
 
-def path_text(value: Any) -> str:
+def to_path_text(value: Any) -> str:
     """Return a path or URI as text, with `~` expanded; raise `ValueError` with the reason where it is none."""
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(text, str):
@@ -30,7 +30,7 @@ def path_text(value: Any) -> str:
     return os.path.expanduser(text)
 
 
-def takes_paths(*names: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+def accept_paths(*names: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
     """Decorate a function so that it gets its parameters `names` as text; None stays None.
 
     Anything else raises a `ConfigError` that names the parameter.
@@ -45,7 +45,7 @@ def takes_paths(*names: str) -> Callable[[Callable[Parameters, Result]], Callabl
             for name in names:
                 value = given.arguments.get(name)
                 if value is not None or signature.parameters[name].default is inspect.Parameter.empty:
-                    given.arguments[name] = _checked(name, value)
+                    given.arguments[name] = _check_path(name, value)
             return function(*given.args, **given.kwargs)
 
         return call
@@ -53,8 +53,8 @@ def takes_paths(*names: str) -> Callable[[Callable[Parameters, Result]], Callabl
     return decorate
 
 
-def _checked(name: str, value: Any) -> str:
+def _check_path(name: str, value: Any) -> str:
     try:
-        return path_text(value)
+        return to_path_text(value)
     except ValueError as error:
         raise ConfigError(f"{name}={value!r} is not possible: {error}.") from None

@@ -157,7 +157,7 @@ class ShardReceipt:
         return replace(self, cpu_seconds=cpu_seconds, worn=worn)
 
 
-CELLS = 1 << 20
+NEIGHBORS_PER_BLOCK = 1 << 20
 """Neighbours that are looked at at a time."""
 
 
@@ -183,9 +183,9 @@ class Neighbors:
     def k(self) -> int:
         return self.indices.shape[1]
 
-    def parts(self) -> Iterator[slice]:
+    def blocks(self) -> Iterator[slice]:
         """The rows, in parts of at most `CELLS` neighbours: what is done part by part takes as much whatever n is."""
-        step = max(1, CELLS // max(1, self.k))
+        step = max(1, NEIGHBORS_PER_BLOCK // max(1, self.k))
         return (slice(start, min(start + step, len(self))) for start in range(0, len(self), step))
 
 
@@ -204,6 +204,6 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.value)
 
-    def where(self, wanted: np.ndarray) -> "Pairs":
+    def select(self, wanted: np.ndarray) -> "Pairs":
         """wanted: (m,) bool, or places."""
         return replace(self, source=self.source[wanted], target=self.target[wanted], value=self.value[wanted])

@@ -8,42 +8,42 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.formatting import in_bytes
-from fastdup_ray.common.names import visible
-from fastdup_ray.common.paths import takes_paths
-from fastdup_ray.curation.file_ops import place_of
+from fastdup_ray.common.formatting import format_bytes
+from fastdup_ray.common.names import escape_invisible
+from fastdup_ray.common.paths import accept_paths
+from fastdup_ray.curation.file_ops import get_file_mover
 from fastdup_ray.curation.journal import Move, Quarantine
-from fastdup_ray.curation.moves import Intended, intended_moves, known_of
+from fastdup_ray.curation.moves import MovePlan, make_identity, plan_moves
 from fastdup_ray.curation.plan_file import PlanRow, read_plan
 from fastdup_ray.curation.provenance import check_provenance, store_of_run
 from fastdup_ray.errors import BadImageError, RefusedError
-from fastdup_ray.inputs import frame_of, read, stands_alone, stat
-from fastdup_ray.inputs.video import frame_digest
+from fastdup_ray.inputs import find_frame, is_standalone_file, read_entry, stat
+from fastdup_ray.inputs.video import hash_frame
 
 Location = str | os.PathLike[str]
 Tell = Callable[[str], None]
 
 
 @dataclass
-class Applied:
+class ApplyResult:
     """What a call did, or would do. earlier: pictures that an earlier call moved. refused: names and reasons."""
 
     quarantine: str
     executed: bool
     moved: list[Move] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
-    earlier: int = 0
+    already_moved: int = 0
 
     def text(self) -> str:
         """What the command prints at the end."""
         pictures = [move for move in self.moved if not move.with_]
-        size = in_bytes(sum(move.known.size or 0 for move in pictures))
+        size = format_bytes(sum(move.known.size or 0 for move in pictures))
         beside = (
             f" and {len(self.moved) - len(pictures):,} files beside them" if len(self.moved) > len(pictures) else ""
         )
         lines = [f"{len(pictures):,} pictures{beside} {self._word('went', 'would go')} to {self.quarantine}, {size}."]
-        if self.earlier:
-            lines.append(f"{self.earlier:,} pictures are there since an earlier call.")
+        if self.already_moved:
+            lines.append(f"{self.already_moved:,} pictures are there since an earlier call.")
         if self.executed:
             lines.append(f"To put all back: fastdup-ray undo {shlex.quote(self.quarantine)}")
         else:
@@ -60,7 +60,7 @@ class Applied:
         return executed if self.executed else otherwise
 
 
-@takes_paths("plan", "quarantine", "work_dir")
+@accept_paths("plan", "quarantine", "work_dir")
 def apply_plan(
     plan: Location,
     quarantine: Location = layout.QUARANTINE,
@@ -68,7 +68,7 @@ def apply_plan(
     tell: Tell = lambda line: None,
     work_dir: Location | None = None,
     any_plan: bool = False,
-) -> Applied:
+) -> ApplyResult:
     """Moves what a plan drops to a quarantine, and their sidecars with them; without `execute` it only says so.
 
     Nothing is deleted, nothing is written over. Right before each move the picture and its keeper are compared, to the
@@ -90,41 +90,41 @@ def apply_plan(
     rows, where = read_plan(plan), Quarantine(quarantine)
     if not any_plan:
         check_provenance(rows, plan, store_of_run(plan, work_dir))
-    place, applied = place_of(where.location), Applied(where.location, execute)
-    where.refuse_other()
+    place, applied = get_file_mover(where.location), ApplyResult(where.location, execute)
+    where.refuse_foreign()
     if not execute:
-        intended = intended_moves(rows, where)
-        look = _Application(rows, intended, applied, tell, where.real)
-        look.run(lambda move: place.check(where.real(move.source), move.known))
+        intended = plan_moves(rows, where)
+        look = _ApplyCall(rows, intended, applied, tell, where.resolve)
+        look.run(lambda move: place.check(where.resolve(move.source), move.known))
         return applied
     where.prepare()
-    with where.locked():
-        intended = intended_moves(rows, where)
+    with where.lock():
+        intended = plan_moves(rows, where)
         if intended.moves:
             where.write(intended.moves)
-        work = _Application(rows, intended, applied, tell, where.real)
-        work.run(lambda move: place.move(where.real(move.source), where.real(move.target), move.known))
+        work = _ApplyCall(rows, intended, applied, tell, where.resolve)
+        work.run(lambda move: place.move(where.resolve(move.source), where.resolve(move.target), move.known))
     return applied
 
 
-class _Application:
+class _ApplyCall:
     """One call of `apply`: the moves it was asked for, and their results so far. real: see `Quarantine.real`."""
 
     def __init__(
-        self, rows: list[PlanRow], intended: Intended, applied: Applied, tell: Tell, real: Callable[[str], str]
+        self, rows: list[PlanRow], intended: MovePlan, applied: ApplyResult, tell: Tell, real: Callable[[str], str]
     ):
         self._intended, self._applied, self._tell, self._real = intended, applied, tell, real
-        self._kept = {row.filename: row for row in rows if not row.dropped}
-        self._gone = set(intended.gone)
-        self._kept_files = {place_of(name).identity(name): name for name in self._kept}
+        self._kept = {row.filename: row for row in rows if not row.is_dropped}
+        self._gone = set(intended.already_moved)
+        self._kept_files = {get_file_mover(name).get_identity(name): name for name in self._kept}
 
     def run(self, act: Callable[[Move], None]) -> None:
-        self._applied.earlier = len(self._gone)
+        self._applied.already_moved = len(self._gone)
         for name, reason in self._intended.refused:
             self._refuse(name, reason)
         for move in self._intended.moves:
             try:
-                with self._allowed(move):
+                with self._check_allowed(move):
                     act(move)
             except RefusedError as error:
                 self._refuse(move.source, str(error))
@@ -133,14 +133,14 @@ class _Application:
             self._applied.moved.append(move)
             done = "moved" if self._applied.executed else "would move"
             why = f"goes with {move.with_[0]}" if move.with_ else f"a copy of {move.keeper}"
-            self._tell(f"{done} {visible(move.source)} ({visible(why)})")
+            self._tell(f"{done} {escape_invisible(move.source)} ({escape_invisible(why)})")
 
     def _refuse(self, name: str, reason: str) -> None:
         self._applied.refused.append((name, reason))
-        self._tell(f"left {visible(name)}: {reason}")
+        self._tell(f"left {escape_invisible(name)}: {reason}")
 
     @contextmanager
-    def _allowed(self, move: Move) -> Iterator[None]:
+    def _check_allowed(self, move: Move) -> Iterator[None]:
         """Sees that a file may go, and that its keeper stays what it is meanwhile; else raises `RefusedError`."""
         for picture in move.with_:
             if picture not in self._gone:
@@ -149,30 +149,32 @@ class _Application:
             if not move.with_:
                 self._refuse_kept(move)
                 try:
-                    _hold(self._kept[move.keeper], held)
+                    _hold_keeper(self._kept[move.keeper], held)
                 except RefusedError as error:
                     raise RefusedError(f"its keeper {move.keeper!r} cannot be relied on: {error}") from None
             yield
 
     def _refuse_kept(self, move: Move) -> None:
         """A link to a picture that is kept: without it nothing would be free, and the picture may be gone."""
-        identity, of_keeper = (place_of(name).identity(name) for name in (self._real(move.source), move.keeper))
+        identity, of_keeper = (
+            get_file_mover(name).get_identity(name) for name in (self._real(move.source), move.keeper)
+        )
         same = move.keeper if identity == of_keeper else self._kept_files.get(identity)
         if identity is not None and same is not None:
             raise RefusedError(f"it is the same file as {same!r}, which is kept")
 
 
-def _hold(keeper: PlanRow, held: ExitStack) -> None:
+def _hold_keeper(keeper: PlanRow, held: ExitStack) -> None:
     """Checks a keeper, and has it stay as it is until the end of `held`."""
-    if stands_alone(keeper.filename):
-        held.enter_context(place_of(keeper.filename).held(keeper.filename, known_of(keeper)))
+    if is_standalone_file(keeper.filename):
+        held.enter_context(get_file_mover(keeper.filename).hold(keeper.filename, make_identity(keeper)))
         return
     try:  # a reference picture in an archive, or a frame of a video: nothing of ours moves those
-        digest = hashlib.sha256(read(stat(keeper.filename))).hexdigest()
+        digest = hashlib.sha256(read_entry(stat(keeper.filename))).hexdigest()
     except BadImageError as error:
         raise RefusedError(error.message) from None
-    _, milliseconds = frame_of(keeper.filename)
+    _, milliseconds = find_frame(keeper.filename)
     if milliseconds is not None:
-        digest = frame_digest(digest, milliseconds)
+        digest = hash_frame(digest, milliseconds)
     if digest != keeper.sha256:
         raise RefusedError("it changed: other bytes than at the run")

@@ -4,24 +4,24 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from fastdup_ray.common.names import visible
-from fastdup_ray.common.paths import takes_paths
+from fastdup_ray.common.names import escape_invisible
+from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.curation.apply import Location, Tell
-from fastdup_ray.curation.file_ops import Known, Link, Place, place_of
-from fastdup_ray.curation.finished_run import read_finished
-from fastdup_ray.curation.moves import by_folder
+from fastdup_ray.curation.file_ops import FileIdentity, FileMover, Link, get_file_mover
+from fastdup_ray.curation.finished_run import read_finished_run
+from fastdup_ray.curation.moves import group_by_folder
 from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.curation.provenance import check_provenance, store_of_run
-from fastdup_ray.curation.sidecars import sidecars_in
+from fastdup_ray.curation.sidecars import find_sidecars
 from fastdup_ray.errors import ConfigError, InputError, RefusedError
-from fastdup_ray.inputs import stands_alone, stat
-from fastdup_ray.s3 import absolute
+from fastdup_ray.inputs import is_standalone_file, stat
+from fastdup_ray.s3 import to_absolute
 from fastdup_ray.storage import open_store
 
 
 @dataclass
-class Built:
+class DatasetResult:
     """What a data set consists of, or would. parts: kept pictures in archives and videos, which cannot be linked."""
 
     folder: str
@@ -49,7 +49,7 @@ class Built:
             raise RefusedError(f"{len(self.refused):,} files are not in it; a line above says why for each.")
 
 
-@takes_paths("plan", "folder", "work_dir")
+@accept_paths("plan", "folder", "work_dir")
 def build_dataset(
     plan: Location,
     folder: Location,
@@ -58,7 +58,7 @@ def build_dataset(
     execute: bool = False,
     tell: Tell = lambda line: None,
     any_plan: bool = False,
-) -> Built:
+) -> DatasetResult:
     """Puts all good pictures of a run but those that a plan drops into `folder`, as links or copies, with sidecars.
 
     The folders are those that the pictures are in, from the one on that all of them share. work_dir: of the run;
@@ -68,61 +68,63 @@ def build_dataset(
     source, rows = store_of_run(plan, work_dir), read_plan(plan)
     if not any_plan:
         check_provenance(rows, plan, source)
-    run = read_finished(source)
-    going = {row.filename for row in rows if row.dropped}
+    run = read_finished_run(source)
+    going = {row.filename for row in rows if row.is_dropped}
     names = [os.fsdecode(name) for name in run.names.to_pylist()]
     if strangers := going.difference(names):
         raise InputError(f"The plan drops {min(strangers)!r}, which the run did not see: name its --work-dir.")
     target = open_store(folder)
-    built = Built(target.location, execute, dropped=len(going))
+    built = DatasetResult(target.location, execute, dropped=len(going))
     facts = run.images.select(["size", "mtime_or_etag", "sha256"]).to_pylist()
-    known = {name: fact for name, fact in zip(names, facts, strict=True) if name not in going and stands_alone(name)}
+    known = {
+        name: fact for name, fact in zip(names, facts, strict=True) if name not in going and is_standalone_file(name)
+    }
     built.parts = len(names) - len(going) - len(known)
     _check_folder(target.location, names, run.config.get("input_dir"))
     if execute:
         target.prepare()
-    building = _Building(built, _root(names), link, tell)
-    for pictures in by_folder(known):
+    building = _DatasetBuilder(built, _find_common_folder(names), link, tell)
+    for pictures in group_by_folder(known):
         building.add_folder(pictures, known)
     return built
 
 
 def _check_folder(folder: str, names: Sequence[str], inputs: str | Sequence[str] | None) -> None:
-    if len({place_of(name) for name in [*names, folder]}) > 1:
+    if len({get_file_mover(name) for name in [*names, folder]}) > 1:
         raise ConfigError(f"{folder!r} is not the kind of place that all pictures are in: name one that is.")
     for location in [inputs] if isinstance(inputs, str) else inputs or ():
-        if f"{folder}/".startswith(absolute(location).rstrip("/") + "/"):
+        if f"{folder}/".startswith(to_absolute(location).rstrip("/") + "/"):
             raise ConfigError(f"{folder!r} is in {location!r}, an input of the run: name a folder outside of it.")
 
 
-def _root(names: Iterable[str]) -> str:
+def _find_common_folder(names: Iterable[str]) -> str:
     """The folder that all pictures share, without a / at its end."""
     # commonpath would take // and . out of the keys of objects, where they mean something
     return os.path.commonprefix([os.path.dirname(name) + "/" for name in names]).rpartition("/")[0]  # noqa: RUF071
 
 
-class _Building:
-    def __init__(self, built: Built, root: str, link: Link, tell: Tell):
+class _DatasetBuilder:
+    def __init__(self, built: DatasetResult, root: str, link: Link, tell: Tell):
         self._built, self._root, self._link, self._tell = built, root, link, tell
-        self._place: Place = place_of(built.folder)
+        self._place: FileMover = get_file_mover(built.folder)
 
     def add_folder(self, pictures: Sequence[str], known: dict[str, dict]) -> None:
         """The kept pictures of one folder, and their sidecars."""
         for name in pictures:
             self._built.pictures += self._add(name, known[name])
-        for sidecar in sidecars_in(self._place.neighbours(pictures[0]), pictures):
-            if not known.keys().isdisjoint(sidecar.pictures):
+        for sidecar in find_sidecars(self._place.list_siblings(pictures[0]), pictures):
+            if not known.keys().isdisjoint(sidecar.images):
                 self._built.sidecars += self._add(sidecar.name)
 
     def _add(self, name: str, fact: dict | None = None) -> bool:
         try:
             if fact is not None and stat(name) != ImageRef(name, fact["size"], fact["mtime_or_etag"]):
-                with self._place.held(name, Known(fact["size"], fact["sha256"])):
+                with self._place.hold(name, FileIdentity(fact["size"], fact["sha256"])):
                     pass  # it was touched, but has the same bytes
             if self._built.executed:
                 self._place.link(name, self._built.folder + name.removeprefix(self._root), self._link)
         except RefusedError as error:
             self._built.refused.append((name, str(error)))
-            self._tell(f"left out {visible(name)}: {error}")
+            self._tell(f"left out {escape_invisible(name)}: {error}")
             return False
         return True

@@ -19,7 +19,7 @@ from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import of_another_run, read_csv, read_parquet, rows_in
+from fastdup_ray.storage.tables import describe_other_run, parse_rows, read_csv, read_parquet
 
 FLAT = 8.0
 """Contrast (standard deviation of the grey values, 0 to 127.5) below which an image is almost of one color: a blank
@@ -53,7 +53,7 @@ class FinishedRun:
         """Return what a plan says of images, by which they are known again."""
         return self.seen.facts(rows)
 
-    def shows_all(self) -> np.ndarray:
+    def is_fully_seen(self) -> np.ndarray:
         """(n,) bool: whether the embedding of an image can speak for the whole of its file.
 
         It cannot where the file holds more than the model saw, or where that is not known (features of one's own,
@@ -73,15 +73,15 @@ class FinishedRun:
         """(m,) float64, 6 decimals: the cosine of each row of `second` with that of `first`, or with the one."""
         blocks = [slice(start, start + _BLOCK) for start in range(0, len(second), _BLOCK)]
         first = np.broadcast_to(first, second.shape)
-        return np.concatenate([np.empty(0), *(self._cosines(first[block], second[block]) for block in blocks)])
+        return np.concatenate([np.empty(0), *(self._compute_cosines(first[block], second[block]) for block in blocks)])
 
-    def _cosines(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def _compute_cosines(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         a, b = (check_finite(self.features[rows]) for rows in (first, second))
         lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         return np.round(np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths > 0), 6)
 
 
-def read_finished(store: Store) -> FinishedRun:
+def read_finished_run(store: Store) -> FinishedRun:
     """Reads a work_dir; raises `InputError` where no run has finished there, `DamagedError`."""
     kept = layout.TRAIN_SIMILARITY_CSV
     similarity = kept if store.exists(kept) else layout.SIMILARITY_CSV
@@ -97,6 +97,6 @@ def read_finished(store: Store) -> FinishedRun:
     features = map_features(store, features_file, summary["d"])
     fetch_listed(store, layout.CONFIG, summary)
     if not len(names) == images.num_rows == len(features):
-        raise of_another_run(store.fetch(layout.IMAGES))
-    source, target = (rows_in(path, pairs[name], names) for name in ("from", "to"))
+        raise describe_other_run(store.fetch(layout.IMAGES))
+    source, target = (parse_rows(path, pairs[name], names) for name in ("from", "to"))
     return FinishedRun(images, names, source, target, features, read_config(store), digest_images(store))

@@ -11,26 +11,26 @@ Grouping = Literal["direct", "components"]
 DIRECT, COMPONENTS = "direct", "components"
 GROUPINGS = (DIRECT, COMPONENTS)
 
-Likeness = Callable[[int, np.ndarray], np.ndarray]
+SimilarityFunction = Callable[[int, np.ndarray], np.ndarray]
 """The cosines, (m,) float64, of one row with each of m others; infinite for the same bytes."""
 
 
-class Assigned(NamedTuple):
+class KeeperAssignment(NamedTuple):
     """One member of a component: its row, the row of its keeper, which may be itself, and their likeness."""
 
     row: int
     keeper: int
-    likeness: float
+    similarity: float
 
 
-def assign(
+def assign_keepers(
     members: np.ndarray,
     ranking: Ranking,
     fixed: np.ndarray,
-    likeness: Likeness,
+    likeness: SimilarityFunction,
     threshold: float,
     grouping: Grouping = DIRECT,
-) -> list[Assigned]:
+) -> list[KeeperAssignment]:
     """Gives each member of one component a keeper.
 
     members: (m,) int64 rows. fixed: (n,) bool, rows that are kept whatever the rules say. threshold: cosine.
@@ -39,7 +39,7 @@ def assign(
     it is above `threshold`; what is left has a keeper of its own in the same way. So a chain of near copies, whose ends
     may be strangers, falls apart into groups of copies.
     """
-    left = ranking.ordered(members)
+    left = ranking.order(members)
     assigned = []
     while len(left):
         keeper, others = int(left[0]), left[1:]
@@ -47,9 +47,9 @@ def assign(
         taken = ~fixed[others]
         if grouping == DIRECT:
             taken &= alike > threshold
-        assigned.append(Assigned(keeper, keeper, np.inf))
+        assigned.append(KeeperAssignment(keeper, keeper, np.inf))
         assigned += [
-            Assigned(row, keeper, value)
+            KeeperAssignment(row, keeper, value)
             for row, value in zip(others[taken].tolist(), alike[taken].tolist(), strict=True)
         ]
         left = others[~taken]

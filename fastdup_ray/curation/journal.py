@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastdup_ray.common import layout
-from fastdup_ray.curation.file_ops import Known, place_of
+from fastdup_ray.curation.file_ops import FileIdentity, get_file_mover
 from fastdup_ray.errors import DamagedError, LockedError, WorkDirError
 from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage import Store, open_store
@@ -37,7 +37,7 @@ class Move:
 
     source: str
     target: str
-    known: Known
+    known: FileIdentity
     keeper: str = ""
     with_: tuple[str, ...] = ()
 
@@ -51,7 +51,7 @@ class Quarantine:
         self._folders: dict[str, str] = {}
         """Folder -> its real path when it was first asked for, by this call or by the one that moved from it."""
 
-    def refuse_other(self) -> None:
+    def refuse_foreign(self) -> None:
         """Raises `WorkDirError` where it is a folder of something else."""
         if not self.exists() and not self._store.is_empty():
             raise WorkDirError(
@@ -67,7 +67,7 @@ class Quarantine:
         return self._store.exists(layout.QUARANTINE_MARK)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Raises `LockedError` where another process moves to it, or puts back from it."""
         with ExitStack() as held:
             try:
@@ -81,7 +81,7 @@ class Quarantine:
                 raise WorkDirError(f"Cannot write to {self.location!r}: {error.strerror}.") from None
             yield
 
-    def moves(self) -> dict[str, Move]:
+    def read_moves(self) -> dict[str, Move]:
         """Everything that was ever to be moved here, by target, in the order of the last time."""
         found: dict[str, Move] = {}
         for name in self._store.names(layout.JOURNALS):
@@ -100,36 +100,36 @@ class Quarantine:
                 path.write_text(_ABOUT, encoding="ascii")
             name = f"{layout.JOURNALS}/{number:06d}.jsonl"
             with self._store.create(name) as path, open(path, "w", encoding="ascii") as file:
-                roots = _roots(move.source for move in moves)
-                links = self._links(move.source for move in moves)
+                roots = _find_roots(move.source for move in moves)
+                links = self._find_links(move.source for move in moves)
                 head = {"format": _FORMAT, "time": time, "moves": len(moves), "roots": roots, "links": links}
                 file.write(json.dumps(head) + "\n")
                 # Bytes that are not UTF-8 are escaped surrogates, other than in the JSON of a run: they come back.
                 file.writelines(
-                    json.dumps(asdict(move) | {"target": self._inside(move.target)}) + "\n" for move in moves
+                    json.dumps(asdict(move) | {"target": self._relative_target(move.target)}) + "\n" for move in moves
                 )
         except OSError as error:
             raise WorkDirError(
                 f"Cannot write the journal to {self.location!r}: {error.strerror}. Nothing was moved."
             ) from None
 
-    def real(self, name: str) -> str:
+    def resolve(self, name: str) -> str:
         """The name of a file without links on the way, the same whatever links are put there since it was asked first.
 
         Below the quarantine there are none, other than on the way to it.
         """
         if self.contains(name):
-            return f"{self._real_folder(self.location)}/{self._inside(name)}"
-        return f"{self._real_folder(os.path.dirname(name))}/{os.path.basename(name)}"
+            return f"{self._resolve_folder(self.location)}/{self._relative_target(name)}"
+        return f"{self._resolve_folder(os.path.dirname(name))}/{os.path.basename(name)}"
 
-    def _real_folder(self, folder: str) -> str:
+    def _resolve_folder(self, folder: str) -> str:
         if folder not in self._folders:
-            self._folders[folder] = place_of(folder).real(folder)
+            self._folders[folder] = get_file_mover(folder).resolve(folder)
         return self._folders[folder]
 
-    def _links(self, sources: Iterable[str]) -> dict[str, str]:
+    def _find_links(self, sources: Iterable[str]) -> dict[str, str]:
         """The real folders of files, where these are others than their names say."""
-        real = {folder: self._real_folder(folder) for folder in set(map(os.path.dirname, sources))}
+        real = {folder: self._resolve_folder(folder) for folder in set(map(os.path.dirname, sources))}
         return {folder: real[folder] for folder in sorted(real) if real[folder] != folder}
 
     def target_of(self, source: str) -> str:
@@ -145,20 +145,20 @@ class Quarantine:
     @property
     def files(self) -> str:
         """The folder of what was moved."""
-        return f"{self._below}{layout.MOVED}"
+        return f"{self._prefix}{layout.MOVED}"
 
     def contains(self, name: str) -> bool:
         """Whether `name` is below it."""
-        return name.startswith(self._below)
+        return name.startswith(self._prefix)
 
     @property
-    def _below(self) -> str:
+    def _prefix(self) -> str:
         """What all names in it begin with."""
         return self.location.rstrip("/") + "/"
 
-    def _inside(self, target: str) -> str:
+    def _relative_target(self, target: str) -> str:
         """A target from the quarantine on, so that the whole folder can be moved elsewhere, and named there."""
-        return target.removeprefix(self._below)
+        return target.removeprefix(self._prefix)
 
     def _read(self, name: str) -> Iterator[Move]:
         """The moves of one journal; `DamagedError` for anything that `write` does not write.
@@ -174,25 +174,25 @@ class Quarantine:
                 raise ValueError
             moves = [self._parse(line, roots) for line in lines]
             if "links" in head:  # an earlier version did not say
-                self._know_folders(head["links"], moves)
+                self._remember_folders(head["links"], moves)
             yield from moves
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise DamagedError(
                 f"{name} in {self.location!r} is damaged: put it back from a backup, or take it away."
             ) from None
 
-    def _know_folders(self, links: dict[str, str], moves: Sequence[Move]) -> None:
+    def _remember_folders(self, links: dict[str, str], moves: Sequence[Move]) -> None:
         """Take up where the files were that are here; raises as `_parse`."""
         if not all(isinstance(real, str) and _is_plain(real, absolute=True) for real in links.values()):
             raise ValueError
-        folders = {os.path.dirname(move.source) for move in moves if place_of(self.location).exists(move.target)}
+        folders = {os.path.dirname(move.source) for move in moves if get_file_mover(self.location).exists(move.target)}
         self._folders |= {folder: links.get(folder, folder) for folder in folders}
 
     def _parse(self, line: dict[str, Any], roots: Sequence[str]) -> Move:
         """The move of a line; raises `ValueError`, `KeyError`, `TypeError` for a line that means none."""
         line = dict(line)
-        known, inside, others = Known(**line.pop("known")), line.pop("target"), tuple(line.pop("with_"))
-        move = Move(**line, target=self._below + inside, known=known, with_=others)
+        known, inside, others = FileIdentity(**line.pop("known")), line.pop("target"), tuple(line.pop("with_"))
+        move = Move(**line, target=self._prefix + inside, known=known, with_=others)
         texts = [move.source, move.keeper, inside, known.sha256, known.etag, *others, *roots]
         if not all(isinstance(text, str) and "\0" not in text for text in texts):
             raise ValueError
@@ -207,7 +207,7 @@ class Quarantine:
         return move
 
 
-def _roots(sources: Iterable[str]) -> list[str]:
+def _find_roots(sources: Iterable[str]) -> list[str]:
     """The folder that holds all of some files, or those of each bucket."""
     of_bucket: dict[str, list[str]] = {}
     for source in sources:

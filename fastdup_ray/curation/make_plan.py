@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from fastdup_ray.analysis.keepers import DEFAULT_RULES
 from fastdup_ray.common import layout
-from fastdup_ray.common.formatting import in_bytes
-from fastdup_ray.common.paths import takes_paths
-from fastdup_ray.curation.finished_run import read_finished
+from fastdup_ray.common.formatting import format_bytes
+from fastdup_ray.common.paths import accept_paths
+from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.curation.groups import DIRECT, Grouping
 from fastdup_ray.curation.plan_file import PlanRow, dump_plan, is_json, read_plan
 from fastdup_ray.curation.suggest import count_not_compared, suggest
@@ -26,7 +26,7 @@ Location = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlanSummary:
     """A plan that was written.
 
     Attributes:
@@ -49,9 +49,9 @@ class Plan:
         kept = f"{self.not_compared:,} {_NOT_COMPARED}\n" if self.not_compared else ""
         if not self.rows:
             return f"{kept}No image has a copy that could go. The plan, with no row, {place}"
-        dropped = [row for row in self.rows if row.dropped]
+        dropped = [row for row in self.rows if row.is_dropped]
         exact = sum(row.reason.startswith("same bytes") for row in dropped)
-        size = in_bytes(sum(row.size or 0 for row in dropped))
+        size = format_bytes(sum(row.size or 0 for row in dropped))
         groups = len({row.group for row in self.rows})
         told = (
             f"{groups:,} groups, {len(self.rows):,} images: {len(self.rows) - len(dropped):,} to keep, "
@@ -67,7 +67,7 @@ class Plan:
         )
 
 
-@takes_paths("work_dir", "save_path")
+@accept_paths("work_dir", "save_path")
 def make_plan(
     work_dir: Location,
     save_path: Location | None = None,
@@ -75,7 +75,7 @@ def make_plan(
     grouping: Grouping = DIRECT,
     threshold: float | None = None,
     overwrite: bool = False,
-) -> Plan:
+) -> PlanSummary:
     """Write the suggestion for the finished run in `work_dir`; see `suggestion.suggest`.
 
     Args:
@@ -90,7 +90,7 @@ def make_plan(
     output = NamedOutput(
         os.path.join(source.location, layout.PLAN_CSV) if save_path is None else save_path, overwrite=overwrite
     )
-    run = read_finished(source)
+    run = read_finished_run(source)
     rows = suggest(run, keep, grouping, threshold)
     if save_path is None:
         source.prepare()
@@ -100,7 +100,7 @@ def make_plan(
                 dump_plan(file, rows, as_json=is_json(output.path))
     is_elsewhere = os.path.dirname(output.path) != source.location
     elsewhere = source.location if is_elsewhere else ""
-    return Plan(output.path, rows, output.is_stdout, count_not_compared(run, threshold), elsewhere)
+    return PlanSummary(output.path, rows, output.is_stdout, count_not_compared(run, threshold), elsewhere)
 
 
 def _has(output: NamedOutput, rows: list[PlanRow]) -> bool:

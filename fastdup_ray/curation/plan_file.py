@@ -13,11 +13,11 @@ from typing import Any, BinaryIO, Literal
 import pyarrow as pa
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.names import is_utf8, printable
+from fastdup_ray.common.names import escape_non_utf8, is_utf8
 from fastdup_ray.errors import InputError
-from fastdup_ray.inputs.labels import rows_by_name
+from fastdup_ray.inputs.labels import read_by_name
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.tables import encoded, write_columns
+from fastdup_ray.storage.tables import encode_names, write_columns
 
 Action = Literal["keep", "drop"]
 KEEP, DROP = "keep", "drop"
@@ -58,7 +58,7 @@ class PlanRow:
     run: str = ""
 
     @property
-    def dropped(self) -> bool:
+    def is_dropped(self) -> bool:
         return self.action == DROP
 
 
@@ -80,13 +80,13 @@ def dump_plan(file: BinaryIO, rows: Sequence[PlanRow], *, as_json: bool) -> None
         file.write(plan_to_json(rows).encode())
         return
     columns = [
-        encoded(row.filename for row in rows),
+        encode_names(row.filename for row in rows),
         pa.array([row.action for row in rows], pa.string()),
         pa.array([row.group for row in rows], pa.int64()),
-        encoded(row.keeper for row in rows),
+        encode_names(row.keeper for row in rows),
         pa.array([row.similarity for row in rows], pa.float64()),
         *(
-            pa.array([printable(text) for text in texts], pa.string())
+            pa.array([escape_non_utf8(text) for text in texts], pa.string())
             for texts in (zip(*map(_words, rows), strict=True) if rows else ((), ()))
         ),
         pa.array([row.size for row in rows], pa.int64()),
@@ -105,8 +105,8 @@ def read_plan(location: str | os.PathLike[str]) -> list[PlanRow]:
     try:
         path = open_store(folder or os.curdir).fetch(name)
         if not is_json(name):
-            named = rows_by_name(os.fspath(path), "the plan", "filename", _NEEDED)
-            rows = [_parsed(name, cells, source) for name, cells in named]
+            named = read_by_name(os.fspath(path), "the plan", "filename", _NEEDED)
+            rows = [_parse_cells(name, cells, source) for name, cells in named]
             check_plan(rows)
             return rows
         return plan_from_json(path.read_text(encoding="utf-8"), source)
@@ -143,7 +143,7 @@ def plan_from_json(text: str, source: str = "the plan") -> list[PlanRow]:
     for place, picture in enumerate(pictures):
         if missing := [name for name in _NEEDED if name not in picture]:
             raise InputError(f"{source!r}, picture {place}: {missing[0]!r} is missing.")
-        rows.append(_parsed(_name(picture, "filename", source), _cells(picture, source), source))
+        rows.append(_parse_cells(_parse_name(picture, "filename", source), _cells(picture, source), source))
     check_plan(rows)
     return rows
 
@@ -151,14 +151,14 @@ def plan_from_json(text: str, source: str = "the plan") -> list[PlanRow]:
 def check_plan(rows: Sequence[PlanRow]) -> None:
     """`InputError` where a plan contradicts itself: nothing is dropped without a kept picture that it is a copy of."""
     seen: set[str] = set()
-    kept = {row.filename for row in rows if not row.dropped}
+    kept = {row.filename for row in rows if not row.is_dropped}
     for row in rows:
         if row.filename in seen:
             raise InputError(f"The plan has {row.filename!r} twice; take one of its rows away.")
         seen.add(row.filename)
         if "\0" in row.filename or not (os.path.isabs(row.filename) or "://" in row.filename):
             raise InputError(f"The plan names {row.filename!r}, which is no absolute path and no URI.")
-        if not row.dropped:
+        if not row.is_dropped:
             continue
         if row.reference:
             raise InputError(f"The plan drops {row.filename!r}, a picture of a reference input: write keep there.")
@@ -179,7 +179,7 @@ def _as_dict(row: PlanRow) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for name in layout.PLAN_HEADER:
         value = getattr(row, name)
-        members[name] = printable(value) if isinstance(value, str) else value
+        members[name] = escape_non_utf8(value) if isinstance(value, str) else value
         if name in _NAMES and not is_utf8(value):
             members[name + _HEX] = os.fsencode(value).hex()
     return members
@@ -191,10 +191,10 @@ def _cells(picture: dict[str, Any], source: str) -> dict[str, str]:
     cells["reference"] = (
         str(int(picture["reference"])) if isinstance(picture["reference"], bool) else cells["reference"]
     )
-    return cells | {name: _name(picture, name, source) for name in _NAMES}
+    return cells | {name: _parse_name(picture, name, source) for name in _NAMES}
 
 
-def _name(picture: dict[str, Any], member: str, source: str) -> str:
+def _parse_name(picture: dict[str, Any], member: str, source: str) -> str:
     value, coded = picture[member] or "", picture.get(member + _HEX)
     try:
         return os.fsdecode(bytes.fromhex(coded) if coded else str.encode(value, "utf-8", "surrogateescape"))
@@ -202,7 +202,7 @@ def _name(picture: dict[str, Any], member: str, source: str) -> str:
         raise InputError(f"{source!r}: {coded or value!r} is no name of a file.") from None
 
 
-def _parsed(name: str, cells: dict[str, str], source: str) -> PlanRow:
+def _parse_cells(name: str, cells: dict[str, str], source: str) -> PlanRow:
     def checked(column: str, pattern: str, allowed: str) -> str:
         text = cells[column].strip().lower()
         if re.fullmatch(pattern, text) is None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.layout import INDEXED, SCORED, SETS, PictureSet
+from fastdup_ray.common.layout import FILE_SETS, INDEXED, SCORED, FileSet
 from fastdup_ray.curation.plan_file import PlanRow
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.features import map_names
@@ -19,7 +19,7 @@ from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import encoded, places_of, read_parquet
+from fastdup_ray.storage.tables import encode_names, find_positions, read_parquet
 
 _FACTS = ("size", "sha256", "mtime_or_etag", "reference")
 _AGAIN = "make it again with fastdup-ray plan, or give --any-plan (in Python any_plan=True)"
@@ -56,7 +56,7 @@ class SeenImages:
 
     def facts_by_name(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return the same by name, of those of `names` that it saw."""
-        places = places_of(encoded(names), self.names)
+        places = find_positions(encode_names(names), self.names)
         seen = np.flatnonzero(places >= 0)
         return dict(zip([names[place] for place in seen], self.facts(places[seen].tolist()), strict=True))
 
@@ -109,7 +109,7 @@ def carry_over(rows: Sequence[PlanRow], seen: SeenImages) -> list[PlanRow]:
         for name, row in carried.items()
         if all(getattr(row, column) == value for column, value in facts[name].items())
     }
-    return [row for row in held.values() if not row.dropped or row.keeper in held]
+    return [row for row in held.values() if not row.is_dropped or row.keeper in held]
 
 
 def _read_seen(store: Store, digests: set[str]) -> SeenImages | None:
@@ -118,14 +118,14 @@ def _read_seen(store: Store, digests: set[str]) -> SeenImages | None:
         summary = read_summary(store)
         features_csv = summary["features_file"] + ".csv"
         fetch_listed(store, features_csv, summary)
-        known = [files for files in SETS if store.exists(files.of(layout.IMAGES))]
+        known = [files for files in FILE_SETS if store.exists(files.name(layout.IMAGES))]
         files = next((files for files in known if {digest_images(store, files)} == digests), None)
         if files is None:
             return None
         names = [map_names(store, features_csv)]
         tables = [_read_facts(store, INDEXED)]
         if files is SCORED:
-            names.insert(0, map_names(store, SCORED.of(layout.FEATURES_CSV)))
+            names.insert(0, map_names(store, SCORED.name(layout.FEATURES_CSV)))
             tables.insert(0, _read_facts(store, SCORED))
     except (FileNotFoundError, KeyError):
         raise InputError(
@@ -138,5 +138,5 @@ def _read_seen(store: Store, digests: set[str]) -> SeenImages | None:
     return seen
 
 
-def _read_facts(store: Store, files: PictureSet) -> pa.Table:
-    return read_parquet(store.fetch(files.of(layout.IMAGES)), IMAGES.only(_FACTS))
+def _read_facts(store: Store, files: FileSet) -> pa.Table:
+    return read_parquet(store.fetch(files.name(layout.IMAGES)), IMAGES.select(_FACTS))

@@ -13,17 +13,17 @@ from typing import BinaryIO, NamedTuple
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.records import ImageRef
-from fastdup_ray.curation.file_ops.posix_file import Identity, identity_of
-from fastdup_ray.curation.finished_run import read_finished
+from fastdup_ray.curation.file_ops.posix_file import Identity, get_inode
+from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.curation.plan_file import PlanRow, plan_from_json, plan_to_json, read_plan, write_plan
 from fastdup_ray.curation.provenance import carry_over
 from fastdup_ray.errors import BadImageError, ErrorCode, InputError
-from fastdup_ray.extract.thumbnails import MAX_PIXELS, thumbnail_of
-from fastdup_ray.inputs import frame_of, opened, stat
-from fastdup_ray.inputs.video import frame_digest
+from fastdup_ray.extract.thumbnails import MAX_PIXELS, make_thumbnail_of_file
+from fastdup_ray.inputs import find_frame, open_entry, stat
+from fastdup_ray.inputs.video import hash_frame
 from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.tables import damage_told
+from fastdup_ray.storage.tables import explain_damage
 
 _AS_THEY_ARE = {
     "JPEG": "image/jpeg",
@@ -55,7 +55,7 @@ class Page(NamedTuple):
     html: bytes
 
 
-class Plan(NamedTuple):
+class PlanSnapshot(NamedTuple):
     """tag: the same as long as the plan is. text: JSON."""
 
     tag: str
@@ -66,29 +66,29 @@ class StaleError(Exception):
     """What would be replaced is not what the page has seen."""
 
 
-class Served:
+class ReportService:
     """A finished run with a report. Raises `InputError` where there is none."""
 
     def __init__(self, work_dir: str | os.PathLike[str]):
         self._store = open_store(os.path.expanduser(work_dir))
-        self._run = read_finished(self._store)
+        self._run = read_finished_run(self._store)
         if not self._store.exists(layout.REPORT):
             raise InputError(f"No {layout.REPORT} in {self._store.location!r}: run again, without --no-report.")
         self._rows = {self._run.name(row): row for row in range(len(self._run.names))}
         self.max_pixels: int = self._run.config.get("max_pixels", MAX_PIXELS)
-        self._saving, self._digests = threading.Lock(), _Digests()
+        self._saving, self._digests = threading.Lock(), _DigestCache()
 
     @property
     def plan_path(self) -> str:
         return os.path.join(self._store.location, layout.PLAN_CSV)
 
-    def page(self) -> Page:
+    def render_page(self) -> Page:
         """The report, which may ask this server for the plan and for pictures, and nobody for anything else.
 
         The policy inside the page is for opening it as a file, and allows no request. Here the header replaces it.
         """
         path = self._store.fetch(layout.REPORT)
-        with damage_told(path):
+        with explain_damage(path):
             html = path.read_text(encoding="utf-8")
         found = _POLICY.search(html)
         if found is None:
@@ -99,14 +99,14 @@ class Served:
         served = html[: found.start()] + _ANNOUNCED + html[found.end() :]
         return Page("; ".join(f"{name} {values}" for name, values in policy.items()), served.encode())
 
-    def plan(self) -> Plan:
+    def read_plan(self) -> PlanSnapshot:
         """The saved plan, with no picture where there is none. Raises `InputError` where it cannot be read.
 
         Of one that an earlier run made, the rows of images that did not change since.
         """
         saved = self._saved_rows()
         tag = f'"{hashlib.sha256(plan_to_json(saved).encode()).hexdigest()}"'
-        return Plan(tag, plan_to_json(carry_over(saved, self._run.seen)))
+        return PlanSnapshot(tag, plan_to_json(carry_over(saved, self._run.seen)))
 
     def count_left_out(self) -> int:
         """Return how many rows of the saved plan are of images that changed since, as far as it can be read."""
@@ -119,7 +119,7 @@ class Served:
     def _saved_rows(self) -> list[PlanRow]:
         return read_plan(self.plan_path) if self._store.exists(layout.PLAN_CSV) else []
 
-    def save(self, text: str, instead_of: str) -> Plan:
+    def save_plan(self, text: str, instead_of: str) -> PlanSnapshot:
         """Replace the saved plan by this one, as JSON.
 
         The facts by which an image is known again, and whether it is a reference, are the run's, not the page's.
@@ -139,12 +139,12 @@ class Served:
         facts = self._run.facts([self._rows[row.filename] for row in rows])
         rows = [replace(row, **known) for row, known in zip(rows, facts, strict=True)]
         with self._saving:
-            if self.plan().tag != instead_of:  # one that cannot be read is somebody's work, too
+            if self.read_plan().tag != instead_of:  # one that cannot be read is somebody's work, too
                 raise StaleError("The plan was changed elsewhere since this page got it: load the page again.")
             write_plan(self._store, layout.PLAN_CSV, rows)
-            return self.plan()
+            return self.read_plan()
 
-    def picture(self, row: int) -> tuple[str, bytes]:
+    def read_image(self, row: int) -> tuple[str, bytes]:
         """Return the content type and the bytes of an image in full size; what browsers do not show becomes a WebP.
 
         The file must be the one that the run saw. Where the run knows its digest, that decides, whatever the time of
@@ -162,20 +162,20 @@ class Served:
         ref = ImageRef(name, facts["size"] or 0, facts["mtime_or_etag"] or "")
         if by_digest and (now := stat(name)).size == ref.size:
             ref = now
-        milliseconds = frame_of(name)[1]
-        with opened(ref) as file:
-            if by_digest and self._digests.of(file, milliseconds) != facts["sha256"]:
+        milliseconds = find_frame(name)[1]
+        with open_entry(ref) as file:
+            if by_digest and self._digests.get(file, milliseconds) != facts["sha256"]:
                 raise BadImageError(ErrorCode.CHANGED, "other bytes than at the run")
             if facts["format"] in _AS_THEY_ARE and milliseconds is None:
                 return _AS_THEY_ARE[facts["format"]], file.read()
-            made = thumbnail_of(file, name, self.max_pixels, _LARGEST_SIDE)
+            made = make_thumbnail_of_file(file, name, self.max_pixels, _LARGEST_SIDE)
         if made.problem:
             raise BadImageError(ErrorCode.READ_FAILED, made.problem)
         head, _, data = made.data_uri.partition(",")
         return head.removeprefix("data:").removesuffix(";base64"), base64.b64decode(data)
 
 
-class _Digests:
+class _DigestCache:
     """Digests of open files: each file is read once, as long as it stays the same, and keeps no other one waiting."""
 
     def __init__(self) -> None:
@@ -183,23 +183,23 @@ class _Digests:
         self._locks: defaultdict[Identity, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
 
-    def of(self, file: BinaryIO, milliseconds: int | None) -> str:
+    def get(self, file: BinaryIO, milliseconds: int | None) -> str:
         """Return the digest of an image, or of a frame of a video, as a run records it; `file` is at its beginning."""
         try:
-            identity = identity_of(os.fstat(file.fileno()))
+            identity = get_inode(os.fstat(file.fileno()))
         except io.UnsupportedOperation:  # a member of an archive, which is in memory
-            digest = _sha256(file)
+            digest = _hash_file(file)
         else:
             with self._guard:
                 lock = self._locks[identity]
             with lock:
                 if identity not in self._known:
-                    self._known[identity] = _sha256(file)
+                    self._known[identity] = _hash_file(file)
                 digest = self._known[identity]
-        return digest if milliseconds is None else frame_digest(digest, milliseconds)
+        return digest if milliseconds is None else hash_frame(digest, milliseconds)
 
 
-def _sha256(file: BinaryIO) -> str:
+def _hash_file(file: BinaryIO) -> str:
     digest = hashlib.file_digest(file, "sha256").hexdigest()
     file.seek(0)
     return digest

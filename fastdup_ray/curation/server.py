@@ -15,11 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from fastdup_ray.common.paths import takes_paths
+from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.connections import BoundedHandler, BoundedServer
-from fastdup_ray.curation.report_service import Served, StaleError
+from fastdup_ray.curation.report_service import ReportService, StaleError
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, FastdupError, InputError
-from fastdup_ray.extract.decode import careful_pillow
+from fastdup_ray.extract.decode import strict_pillow
 
 LARGEST_PLAN = 1 << 28
 """Bytes of a plan that a page may send."""
@@ -43,10 +43,10 @@ _HOST = re.compile(r"(\[[0-9a-f:]+\]|[0-9a-z.-]+)(?::\d{1,5})?")
 """Name and port. Whoever comes through a tunnel has another port."""
 
 
-class Server(BoundedServer):
+class ReportServer(BoundedServer):
     """Listens from its making on; `serve_forever` answers."""
 
-    def __init__(self, served: Served, host: str = "127.0.0.1", port: int = 0):
+    def __init__(self, served: ReportService, host: str = "127.0.0.1", port: int = 0):
         """host: an address of this machine, not a name. port: 0 takes a free one. Raises `ConfigError`."""
         self.served, self.token = served, secrets.token_urlsafe(32)
         try:
@@ -69,7 +69,7 @@ class Server(BoundedServer):
         self.url = f"http://{shown}:{self.server_port}/{self.token}/"
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
-        with careful_pillow(self.served.max_pixels):
+        with strict_pillow(self.served.max_pixels):
             super().serve_forever(poll_interval)
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -80,99 +80,99 @@ class Server(BoundedServer):
 
 class _Handler(BoundedHandler):
     protocol_version = "HTTP/1.1"
-    server: Server
+    server: ReportServer
 
     def do_GET(self) -> None:
-        self._answer(self._tried(self._got))
+        self._respond(self._handle(self._handle_get))
 
     do_HEAD = do_GET
 
     def do_PUT(self) -> None:
-        self._answer(self._tried(self._put))
+        self._respond(self._handle(self._handle_put))
 
-    def _tried(self, act: Callable[[str, str | None], "_Answer"]) -> "_Answer":
+    def _handle(self, act: Callable[[str, str | None], "_Response"]) -> "_Response":
         try:
-            asked = self._asked()
+            asked = self._parse_target()
             self.server.take_in_hand(self.connection)
             return act(*asked)
-        except _Refused as refused:
-            return _Answer(refused.status, str(refused))
+        except _RequestError as refused:
+            return _Response(refused.status, str(refused))
         except BadImageError as error:
             if error.code is ErrorCode.CHANGED:
-                return _Answer(HTTPStatus.CONFLICT, f"Changed since the run: {error.message}.")
-            return _Answer(HTTPStatus.NOT_FOUND, error.message)
+                return _Response(HTTPStatus.CONFLICT, f"Changed since the run: {error.message}.")
+            return _Response(HTTPStatus.NOT_FOUND, error.message)
         except StaleError as error:
-            return _Answer(HTTPStatus.PRECONDITION_FAILED, str(error))
+            return _Response(HTTPStatus.PRECONDITION_FAILED, str(error))
         except InputError as error:
-            return _Answer(HTTPStatus.BAD_REQUEST, str(error))
+            return _Response(HTTPStatus.BAD_REQUEST, str(error))
         except (FastdupError, OSError) as error:
-            return _Answer(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+            return _Response(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
-    def _got(self, what: str, row: str | None) -> "_Answer":
+    def _handle_get(self, what: str, row: str | None) -> "_Response":
         served = self.server.served
         if row is not None:
-            kind, data = served.picture(int(row))
-            return _Answer(HTTPStatus.OK, data, {"Content-Type": kind})
+            kind, data = served.read_image(int(row))
+            return _Response(HTTPStatus.OK, data, {"Content-Type": kind})
         if what == "plan":
-            plan = served.plan()
-            return _Answer(HTTPStatus.OK, plan.text, {"Content-Type": "application/json", "ETag": plan.tag})
-        policy, html = served.page()
-        return _Answer(
+            plan = served.read_plan()
+            return _Response(HTTPStatus.OK, plan.text, {"Content-Type": "application/json", "ETag": plan.tag})
+        policy, html = served.render_page()
+        return _Response(
             HTTPStatus.OK, html, {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy}
         )
 
-    def _put(self, what: str, _: str | None) -> "_Answer":
+    def _handle_put(self, what: str, _: str | None) -> "_Response":
         if what != "plan":
-            raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED, "Only the plan can be written.")
-        tag = self._replaced_tag()
-        saved = self.server.served.save(self._body(), tag)
-        return _Answer(HTTPStatus.NO_CONTENT, headers={"ETag": saved.tag})
+            raise _RequestError(HTTPStatus.METHOD_NOT_ALLOWED, "Only the plan can be written.")
+        tag = self._parse_if_match()
+        saved = self.server.served.save_plan(self._read_body(), tag)
+        return _Response(HTTPStatus.NO_CONTENT, headers={"ETag": saved.tag})
 
-    def _replaced_tag(self) -> str:
+    def _parse_if_match(self) -> str:
         """The tag of the plan that the sent one replaces. `*` names none: it would replace a plan that nobody saw."""
         tags = self.headers.get_all("If-Match", [])
         if len(tags) != 1 or tags[0].strip() == "*":
-            raise _Refused(
+            raise _RequestError(
                 HTTPStatus.PRECONDITION_REQUIRED,
                 "Name the plan that this one replaces: send its ETag as If-Match; an empty plan has one, too.",
             )
         return tags[0].strip()
 
-    def _asked(self) -> tuple[str, str | None]:
+    def _parse_target(self) -> tuple[str, str | None]:
         """What a request asks for, and the number of a picture; raises `_Refused`."""
         hosts = self.headers.get_all("Host") or [""]
         name = _HOST.fullmatch(hosts[0].lower())
         if len(hosts) != 1 or name is None or name[1] not in self.server.hosts:
             # A name of somebody else's that leads here: a page of his would be taken for one of ours.
-            raise _Refused(HTTPStatus.MISDIRECTED_REQUEST, f"Ask for {' or '.join(sorted(self.server.hosts))}.")
+            raise _RequestError(HTTPStatus.MISDIRECTED_REQUEST, f"Ask for {' or '.join(sorted(self.server.hosts))}.")
         own = f"http://{hosts[0].lower()}"
         sites = self.headers.get_all("Sec-Fetch-Site") or ["none"]
         if self.headers.get("Origin", own).lower() != own or not {"none", "same-origin"}.issuperset(sites):
-            raise _Refused(HTTPStatus.FORBIDDEN, "Not from another page: copy the address to the address bar.")
+            raise _RequestError(HTTPStatus.FORBIDDEN, "Not from another page: copy the address to the address bar.")
         target = _TARGET.fullmatch(self.path)
         token = target[1] if target else ""
         if not hmac.compare_digest(token.encode(), self.server.token.encode()):
-            raise _Refused(HTTPStatus.NOT_FOUND, "There is nothing here.")
+            raise _RequestError(HTTPStatus.NOT_FOUND, "There is nothing here.")
         return target[2], target[3]
 
-    def _body(self) -> str:
+    def _read_body(self) -> str:
         """The JSON that was sent. A page of another origin cannot send this type without asking first, in vain."""
         if self.headers.get_content_type() != "application/json":
-            raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A plan is application/json.")
+            raise _RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A plan is application/json.")
         length = self.headers.get("Content-Length", "")
         if not re.fullmatch(r"\d{1,12}", length) or "Transfer-Encoding" in self.headers:
-            raise _Refused(HTTPStatus.LENGTH_REQUIRED, "Say the Content-Length.")
+            raise _RequestError(HTTPStatus.LENGTH_REQUIRED, "Say the Content-Length.")
         if int(length) > LARGEST_PLAN:
-            raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"More than {LARGEST_PLAN:,} bytes.")
+            raise _RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"More than {LARGEST_PLAN:,} bytes.")
         data = self.rfile.read(int(length))
         if len(data) < int(length):
-            raise _Refused(HTTPStatus.BAD_REQUEST, "The plan is cut off.")
+            raise _RequestError(HTTPStatus.BAD_REQUEST, "The plan is cut off.")
         try:
             return data.decode()
         except UnicodeDecodeError:
-            raise _Refused(HTTPStatus.BAD_REQUEST, "A plan is UTF-8.") from None
+            raise _RequestError(HTTPStatus.BAD_REQUEST, "A plan is UTF-8.") from None
 
-    def _answer(self, answer: "_Answer") -> None:
+    def _respond(self, answer: "_Response") -> None:
         text = answer.body
         data = text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text
         if answer.status >= HTTPStatus.BAD_REQUEST:
@@ -190,7 +190,7 @@ class _Handler(BoundedHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the library refuses by itself, such as other methods: the same headers, and nothing of the request."""
-        self._answer(_Answer(HTTPStatus(code), HTTPStatus(code).phrase))
+        self._respond(_Response(HTTPStatus(code), HTTPStatus(code).phrase))
 
     def version_string(self) -> str:
         return "fastdup-ray"
@@ -200,7 +200,7 @@ class _Handler(BoundedHandler):
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _Response:
     """headers: beside `HEADERS`, or in their place."""
 
     status: HTTPStatus
@@ -208,17 +208,17 @@ class _Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class _Refused(Exception):
+class _RequestError(Exception):
     def __init__(self, status: HTTPStatus, text: str):
         super().__init__(text)
         self.status = status
 
 
-@takes_paths("work_dir")
+@accept_paths("work_dir")
 def serve(work_dir: str | os.PathLike[str], host: str = "127.0.0.1", port: int = 0) -> None:
     """Serves the report of a finished run until it is interrupted; prints where. See `Server`."""
-    served = Served(work_dir)
-    with Server(served, host, port) as server:
+    served = ReportService(work_dir)
+    with ReportServer(served, host, port) as server:
         print(f"The report is at {server.url}")
         print(f"Decisions are saved in {served.plan_path}")
         if left_out := served.count_left_out():

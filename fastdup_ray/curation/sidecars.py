@@ -12,10 +12,10 @@ class Sidecar:
     """A file that one or more `pictures`, which may be videos, have beside them."""
 
     name: str
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
 
 
-def sidecars_in(folder: Sequence[str], listed: Collection[str]) -> Iterator[Sidecar]:
+def find_sidecars(folder: Sequence[str], listed: Collection[str]) -> Iterator[Sidecar]:
     """The sidecars in a folder.
 
     folder: the names of all files that are in it. listed: names of pictures of the run, in it by now or no more, which

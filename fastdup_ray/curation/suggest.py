@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from fastdup_ray.analysis.components import components_of
-from fastdup_ray.analysis.edges import digest_codes, edges_of
-from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, Reason, parse_rules, references
+from fastdup_ray.analysis.components import find_components
+from fastdup_ray.analysis.edges import build_edges, encode_digests
+from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, Reason, find_references, parse_rules
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.curation.finished_run import FinishedRun
-from fastdup_ray.curation.groups import DIRECT, GROUPINGS, Assigned, Grouping, assign
+from fastdup_ray.curation.groups import DIRECT, GROUPINGS, Grouping, KeeperAssignment, assign_keepers
 from fastdup_ray.curation.plan_file import DROP, KEEP, PlanRow
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.inputs import stands_alone
+from fastdup_ray.inputs import is_standalone_file
 
 STRICT = 0.995
 """The default threshold: above it, no two pictures of different groups were paired where we looked (README)."""
@@ -45,18 +45,18 @@ def suggest(
     """
     threshold = default_threshold(run.config) if threshold is None else threshold
     _check(run, grouping, threshold)
-    fixed, digests = references(run.images), digest_codes(run.images["sha256"])
-    ranking, comparable = Ranking(parse_rules(keep), run.images, run.names), run.shows_all()
+    fixed, digests = find_references(run.images), encode_digests(run.images["sha256"])
+    ranking, comparable = Ranking(parse_rules(keep), run.images, run.names), run.is_fully_seen()
 
     def likeness(row: int, others: np.ndarray) -> np.ndarray:
         cosines = np.where(comparable[others] & comparable[row], run.cosines(row, others), NOT_COMPARED)
         return np.where(digests[others] == digests[row], np.inf, cosines)
 
     groups = [
-        assign(members, ranking, fixed, likeness, threshold, grouping)
-        for members in _components(run, digests, threshold, fixed, comparable)
+        assign_keepers(members, ranking, fixed, likeness, threshold, grouping)
+        for members in _find_groups(run, digests, threshold, fixed, comparable)
     ]
-    return list(_plan_rows(run, groups, ranking, fixed))
+    return list(_make_plan_rows(run, groups, ranking, fixed))
 
 
 def count_not_compared(run: FinishedRun, threshold: float | None = None) -> int:
@@ -65,7 +65,7 @@ def count_not_compared(run: FinishedRun, threshold: float | None = None) -> int:
     Those with the same bytes as the other do not count.
     """
     threshold = default_threshold(run.config) if threshold is None else threshold
-    comparable, digests = run.shows_all(), digest_codes(run.images["sha256"])
+    comparable, digests = run.is_fully_seen(), encode_digests(run.images["sha256"])
     similar = run.cosines(run.source, run.target) > threshold
     similar &= digests[run.source] != digests[run.target]
     ends = np.unique(np.concatenate([run.source[similar], run.target[similar]]))
@@ -85,25 +85,25 @@ def _check(run: FinishedRun, grouping: str, threshold: float) -> None:
         )
 
 
-def _components(
+def _find_groups(
     run: FinishedRun, digests: np.ndarray, threshold: float, fixed: np.ndarray, comparable: np.ndarray
 ) -> Iterator[np.ndarray]:
     """The rows, (m,) int64, of each component with two images or more, in the order of its first image."""
     n = len(run.names)
-    taken = fixed | np.array([stands_alone(os.fsdecode(name)) for name in run.names.to_pylist()], bool)
+    taken = fixed | np.array([is_standalone_file(os.fsdecode(name)) for name in run.names.to_pylist()], bool)
     value = run.cosines(run.source, run.target)
     linkable = taken & comparable
     linked = (value > threshold) & linkable[run.source] & linkable[run.target]
     pairs = Pairs(run.source[linked], run.target[linked], value[linked])
     codes = np.where(taken, digests, 2 * n + np.arange(n))  # one of its own: the same as no other
-    component = components_of(edges_of(pairs, codes), n, pagerank=False, degree=False).rows(0, n).component
+    component = find_components(build_edges(pairs, codes), n, pagerank=False, degree=False).block(0, n).component
     order = np.argsort(component, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(component[order])) + 1)
     return (members for members in parts if len(members) > 1)
 
 
-def _plan_rows(
-    run: FinishedRun, groups: list[list[Assigned]], ranking: Ranking, fixed: np.ndarray
+def _make_plan_rows(
+    run: FinishedRun, groups: list[list[KeeperAssignment]], ranking: Ranking, fixed: np.ndarray
 ) -> Iterator[PlanRow]:
     facts = iter(run.facts([item.row for group in groups for item in group]))
     for number, group in enumerate(groups):
@@ -111,9 +111,9 @@ def _plan_rows(
             is_keeper = row == keeper
             if is_keeper:
                 own = np.array([item.row for item in group if item.keeper == row], np.int64)
-                reason = _why_kept(ranking, own, bool(fixed[row]))
+                reason = _explain_kept(ranking, own, bool(fixed[row]))
             else:
-                reason = _why_dropped(ranking, keeper, row, same_bytes=likeness == np.inf)
+                reason = _explain_dropped(ranking, keeper, row, same_bytes=likeness == np.inf)
             yield PlanRow(
                 filename=run.name(row),
                 action=KEEP if is_keeper else DROP,
@@ -126,15 +126,15 @@ def _plan_rows(
             )
 
 
-def _why_kept(ranking: Ranking, own: np.ndarray, is_reference: bool) -> Reason:
+def _explain_kept(ranking: Ranking, own: np.ndarray, is_reference: bool) -> Reason:
     """own: the rows that have this keeper, it first."""
     if len(own) > 1:
-        return ranking.why_kept(own)
+        return ranking.explain_kept(own)
     if is_reference:
         return Reason("reference", "a reference picture")
     return Reason(DIRECT, "not close enough to a picture that is kept")
 
 
-def _why_dropped(ranking: Ranking, keeper: int, row: int, *, same_bytes: bool) -> Reason:
-    rule, better = ranking.why_before(keeper, row)
+def _explain_dropped(ranking: Ranking, keeper: int, row: int, *, same_bytes: bool) -> Reason:
+    rule, better = ranking.explain_order(keeper, row)
     return Reason(rule, f"{'same bytes as' if same_bytes else 'near copy of'} its keeper, which {better}")

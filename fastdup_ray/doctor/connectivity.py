@@ -9,9 +9,9 @@ SECONDS = 2
 def check_ray() -> Finding:
     """Whether a run would find a cluster; it may start a Ray of its own where none is named."""
     try:
-        from fastdup_ray.executors.ray_cluster import running_cluster
+        from fastdup_ray.executors.ray_cluster import find_running_cluster
 
-        address = running_cluster()
+        address = find_running_cluster()
     except FastdupError as error:
         return Finding("ray", State.BROKEN, str(error))
     except Exception as error:  # it cannot be imported
@@ -32,9 +32,9 @@ def check_s3(place: str) -> Finding:
     except (FastdupError, ImportError) as error:
         return Finding("s3", State.BROKEN, str(error))
     try:
-        s3.brief_client(SECONDS).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        s3.make_brief_client(SECONDS).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
     except FastdupError as error:
         return Finding("s3", State.BROKEN, str(error))
     except (ClientError, BotoCoreError) as error:
-        return Finding("s3", State.BROKEN, f"{place} cannot be listed: {s3.told(error)}")
+        return Finding("s3", State.BROKEN, f"{place} cannot be listed: {s3.describe_error(error)}")
     return Finding("s3", State.OK, f"{place} can be listed")

@@ -26,7 +26,7 @@ CODECS = {"webp": "WebP", "avif": "AVIF", "jpg_2000": "JPEG 2000", "libtiff": "c
 
 def check_versions() -> Iterator[Finding]:
     yield Finding("fastdup-ray", State.OK, f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
-    wrong = list(_unmet())
+    wrong = list(_list_unmet())
     if wrong:
         yield Finding("packages", State.BROKEN, f"{', '.join(wrong)}: pip install --upgrade 'fastdup-ray[cpu]'")
     else:
@@ -37,9 +37,9 @@ def check_versions() -> Iterator[Finding]:
     yield Finding("optional", State.OK if all(there.values()) else State.NOTE, text)
 
 
-def _unmet() -> Iterator[str]:
+def _list_unmet() -> Iterator[str]:
     """What our own metadata asks for, extras aside, and is not there."""
-    if not _installed("fastdup-ray"):
+    if not _list_installed("fastdup-ray"):
         yield "fastdup-ray runs from a folder without being installed"
         return
     for text in requires("fastdup-ray") or ():
@@ -57,7 +57,7 @@ def _unmet() -> Iterator[str]:
 def check_twins() -> Iterator[Finding]:
     """Each module is there, from one package, and can be imported."""
     for module, packages in TWINS.items():
-        there = {name: version(name) for name in packages if _installed(name)}
+        there = {name: version(name) for name in packages if _list_installed(name)}
         told = " and ".join(f"{name} {number}" for name, number in there.items())
         if len(there) > 1:
             yield Finding(
@@ -66,10 +66,10 @@ def check_twins() -> Iterator[Finding]:
                 f"{told} are both installed and overwrite each other: pip uninstall {' '.join(there)}, install one",
             )
         else:
-            yield _imported(module, told, packages)
+            yield _check_import(module, told, packages)
 
 
-def _installed(package: str) -> bool:
+def _list_installed(package: str) -> bool:
     try:
         version(package)
     except PackageNotFoundError:
@@ -77,7 +77,7 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _imported(module: str, told: str, packages: tuple[str, ...]) -> Finding:
+def _check_import(module: str, told: str, packages: tuple[str, ...]) -> Finding:
     try:
         importlib.import_module(module)
     except Exception as error:  # a shared library that is missing, or of another CPU, or CUDA
@@ -100,9 +100,9 @@ def check_pillow() -> Iterator[Finding]:
 
 def check_model() -> Finding:
     try:
-        from fastdup_ray.extract.model import embedded_sha256
+        from fastdup_ray.extract.model import get_embedded_sha256
 
-        return Finding("model", State.OK, f"the embedded one, sha256 {embedded_sha256()[:12]}…")
+        return Finding("model", State.OK, f"the embedded one, sha256 {get_embedded_sha256()[:12]}…")
     except DamagedError as error:
         return Finding("model", State.BROKEN, str(error))
     except Exception as error:  # what it needs is missing, which is told above

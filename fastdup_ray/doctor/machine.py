@@ -15,9 +15,9 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def check_gpu(*, needed: bool) -> Finding:
-    from fastdup_ray.system.gpu import gpus_here
+    from fastdup_ray.system.gpu import count_gpus
 
-    found = gpus_here()
+    found = count_gpus()
     try:
         import onnxruntime
 
@@ -33,15 +33,15 @@ def check_gpu(*, needed: bool) -> Finding:
 
 
 def check_cores() -> Finding:
-    from fastdup_ray.system.cores import cores_here
+    from fastdup_ray.system.cores import count_cores
 
-    return Finding("cores", State.OK, f"{cores_here()} of {os.cpu_count()} for this process")
+    return Finding("cores", State.OK, f"{count_cores()} of {os.cpu_count()} for this process")
 
 
 def check_memory() -> Finding:
-    from fastdup_ray.system.memory import free_memory
+    from fastdup_ray.system.memory import measure_free_memory
 
-    free = free_memory()
+    free = measure_free_memory()
     text = f"{_size(free)} free"
     if SHARED_MEMORY.exists():
         text += f", {_size(shutil.disk_usage(SHARED_MEMORY).free)} of shared memory for Ray"

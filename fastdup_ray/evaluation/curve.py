@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fastdup_ray.evaluation.pairs import STEPS, place
+from fastdup_ray.evaluation.pairs import STEPS, find_bin
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Curve:
     recall: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        found, wrong = above(self.same), above(self.other)
+        found, wrong = count_above(self.same), count_above(self.other)
         precision = np.divide(found, found + wrong, out=np.ones(len(found)), where=found + wrong > 0)
         for name, value in (("found", found), ("precision", precision), ("recall", found / self.same.sum())):
             object.__setattr__(self, name, value)
@@ -33,13 +33,13 @@ class Curve:
         As in https://scikit-learn.org/stable/modules/generated/sklearn.metrics.average_precision_score.html
         """
         at_least = self.found + self.same
-        everything = at_least + above(self.other) + self.other
+        everything = at_least + count_above(self.other) + self.other
         there = self.same > 0
         return float((self.same[there] * at_least[there] / everything[there]).sum() / self.same.sum())
 
     def at(self, threshold: float) -> tuple[float, float]:
         """(precision, recall) of the pairs above the threshold."""
-        here = place(threshold)
+        here = find_bin(threshold)
         return float(self.precision[here]), float(self.recall[here])
 
     def threshold_for(self, precision: float) -> float | None:
@@ -48,6 +48,6 @@ class Curve:
         return None if len(good) == 0 else int(good[0] - STEPS) / STEPS
 
 
-def above(counts: np.ndarray) -> np.ndarray:
+def count_above(counts: np.ndarray) -> np.ndarray:
     """For each place, how many are above it."""
     return counts.sum() - np.cumsum(counts)

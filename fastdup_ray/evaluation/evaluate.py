@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.paths import takes_paths
+from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, InputError
 from fastdup_ray.evaluation.curve import Curve
-from fastdup_ray.evaluation.pairs import ORIGINAL, UNKNOWN, count_pairs, place
-from fastdup_ray.evaluation.plot import svg
+from fastdup_ray.evaluation.pairs import ORIGINAL, UNKNOWN, count_pairs, find_bin
+from fastdup_ray.evaluation.plot import draw_svg
 from fastdup_ray.evaluation.truth import Label, read_truth
 from fastdup_ray.features import load_binary_feature
-from fastdup_ray.neighbors.search import unit_rows
+from fastdup_ray.neighbors.search import check_unit_length
 from fastdup_ray.runs.pipeline import deduplicate
 from fastdup_ray.storage import open_file
 from fastdup_ray.storage.named_output import NamedOutput
@@ -38,9 +38,9 @@ class Evaluation:
     """
 
     curve: Curve
-    pictures: int
+    images: int
     unlabelled: int
-    without_row: int
+    without_embedding: int
     recalls: dict[str, tuple[int, list[float]]]
 
     def text(self) -> str:
@@ -50,9 +50,9 @@ class Evaluation:
     def _lines(self) -> Iterator[str]:
         copies = int(self.curve.same.sum())
         pairs = copies + int(self.curve.other.sum())
-        yield f"{self.pictures:,} pictures, {pairs:,} pairs, {copies:,} of them in one group"
-        if self.without_row:
-            yield f"{self.without_row:,} pictures of the truth have no features (bad, or not there): left out"
+        yield f"{self.images:,} pictures, {pairs:,} pairs, {copies:,} of them in one group"
+        if self.without_embedding:
+            yield f"{self.without_embedding:,} pictures of the truth have no features (bad, or not there): left out"
         if self.unlabelled:
             yield f"{self.unlabelled:,} pictures with features are not in the truth: left out"
         yield f"micro average precision {self.curve.average_precision:.4f}"
@@ -74,7 +74,7 @@ class Evaluation:
                 yield f"{kind:24}{count:10,}" + "".join(f"{recall:8.3f}" for recall in recalls)
 
 
-@takes_paths("location", "truth", "plot", "work_dir")
+@accept_paths("location", "truth", "plot", "work_dir")
 def evaluate(
     location: Location,
     truth: Location,
@@ -89,19 +89,19 @@ def evaluate(
     for standard output; `overwrite` replaces one that is there.
     Raises a `FastdupError` whose text is one line.
     """
-    drawing = None if plot is None else _drawing(plot, overwrite)
+    drawing = None if plot is None else _open_plot(plot, overwrite)
     labels = read_truth(truth)
     progress = redirect_stdout(sys.stderr) if drawing is not None and drawing.is_stdout else nullcontext()
-    with progress, _features(location, work_dir, executor) as (names, rows):
-        evaluation = evaluate_rows(names, rows, labels)
+    with progress, _compute_embeddings(location, work_dir, executor) as (names, rows):
+        evaluation = evaluate_embeddings(names, rows, labels)
     if drawing is not None:
         title = f"micro average precision {evaluation.curve.average_precision:.4f}"
         with drawing.open() as file:
-            file.write(svg(evaluation.curve, title).encode())
+            file.write(draw_svg(evaluation.curve, title).encode())
     return evaluation
 
 
-def _drawing(plot: str | os.PathLike[str], overwrite: bool) -> NamedOutput:
+def _open_plot(plot: str | os.PathLike[str], overwrite: bool) -> NamedOutput:
     output = NamedOutput(plot, overwrite=overwrite)
     if not (output.path.lower().endswith(".svg") or output.is_stdout):
         raise ConfigError(f"plot={os.fspath(plot)!r} is not possible: SVG is the one format; name it something.svg.")
@@ -109,7 +109,7 @@ def _drawing(plot: str | os.PathLike[str], overwrite: bool) -> NamedOutput:
     return output
 
 
-def evaluate_rows(names: list[str], rows: np.ndarray, labels: dict[str, Label]) -> Evaluation:
+def evaluate_embeddings(names: list[str], rows: np.ndarray, labels: dict[str, Label]) -> Evaluation:
     """The figures of rows, (n, d) float32, with n names, as far as `labels` knows them."""
     known = [index for index, name in enumerate(names) if name in labels]
     if not known:
@@ -119,10 +119,12 @@ def evaluate_rows(names: list[str], rows: np.ndarray, labels: dict[str, Label]) 
         )
     there = [labels[names[index]] for index in known]
     kinds = sorted({label.edit for label in there if label.edit is not None and not label.is_original})
-    counts = count_pairs(unit_rows(rows[known]), _numbers(there), np.array([_kind(label, kinds) for label in there]))
+    counts = count_pairs(
+        check_unit_length(rows[known]), _number_groups(there), np.array([_kind(label, kinds) for label in there])
+    )
     if not counts.same.any():
         raise InputError("The truth has no two pictures of one group among the features: nothing to measure.")
-    limits = place(np.array(THRESHOLDS))
+    limits = find_bin(np.array(THRESHOLDS))
     recalls = {}
     for number, kind in enumerate(kinds):
         copies = counts.places[counts.kinds == number]
@@ -130,14 +132,14 @@ def evaluate_rows(names: list[str], rows: np.ndarray, labels: dict[str, Label]) 
             recalls[kind] = (len(copies), (copies[:, None] > limits).mean(0).tolist())
     return Evaluation(
         Curve(counts.same, counts.other),
-        pictures=len(known),
+        images=len(known),
         unlabelled=len(names) - len(known),
-        without_row=len(labels) - len(known),
+        without_embedding=len(labels) - len(known),
         recalls=recalls,
     )
 
 
-def _numbers(labels: list[Label]) -> np.ndarray:
+def _number_groups(labels: list[Label]) -> np.ndarray:
     """A number for each group; a picture without one has a number of its own."""
     numbers: dict[str | int, int] = {}
     return np.array([numbers.setdefault(label.group or index, len(numbers)) for index, label in enumerate(labels)])
@@ -150,20 +152,22 @@ def _kind(label: Label, kinds: list[str]) -> int:
 
 
 @contextmanager
-def _features(location: str, work_dir: str | None, executor: str | None) -> Iterator[tuple[list[str], np.ndarray]]:
+def _compute_embeddings(
+    location: str, work_dir: str | None, executor: str | None
+) -> Iterator[tuple[list[str], np.ndarray]]:
     store, file = open_file(location, layout.FEATURES)
     if store.is_file(file):
         if work_dir is not None:
             raise ConfigError(f"work_dir={work_dir!r} has no use: {location!r} has features.")
-        yield _stored(location)
+        yield _read_stored(location)
         return
     with tempfile.TemporaryDirectory(prefix="fastdup_ray-") as temporary:
         engine = {} if executor is None else {"executor": executor}
         result = deduplicate(RunConfig.of(input_dir=location, work_dir=work_dir or temporary, run_mode=1, **engine))
-        yield _stored(result.work_dir)
+        yield _read_stored(result.work_dir)
 
 
-def _stored(location: str) -> tuple[list[str], np.ndarray]:
+def _read_stored(location: str) -> tuple[list[str], np.ndarray]:
     try:
         return load_binary_feature(location)
     except FileNotFoundError as error:

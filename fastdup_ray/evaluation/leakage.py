@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.analysis.pairs import name_ranks, ordered
+from fastdup_ray.analysis.pairs import rank_names, sort_pairs
 from fastdup_ray.common import layout
 from fastdup_ray.common.layout import INDEXED, SCORED
-from fastdup_ray.common.paths import takes_paths
+from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, LeakageError
@@ -20,14 +20,23 @@ from fastdup_ray.outputs.exact_copies import ExactCopies, read_exact_copies
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.runs.pipeline import deduplicate, is_indexed
 from fastdup_ray.runs.preflight import refuse_foreign_outputs
-from fastdup_ray.runs.scoring import indexed_facts
+from fastdup_ray.runs.scoring import read_indexed_facts
 from fastdup_ray.runs.steps import load_images
 from fastdup_ray.storage import Store, open_file, open_store
-from fastdup_ray.storage.tables import numbers_in, read_csv, rows_in, write_csv
+from fastdup_ray.storage.tables import parse_numbers, parse_rows, read_csv, write_csv
 
 THRESHOLD = 0.9
 
-NOT_TAKEN = ("input_dir", "run_mode", "version", "num_images", "min_offset", "max_offset", "distance", "invariant")
+FIXED_PARAMETERS = (
+    "input_dir",
+    "run_mode",
+    "version",
+    "num_images",
+    "min_offset",
+    "max_offset",
+    "distance",
+    "invariant",
+)
 """Parameters of a run that say something of one list, or of what a run is for; all others act on both sets."""
 
 
@@ -73,7 +82,7 @@ class Leakage:
             raise LeakageError(f"{self.copies:,} test images stand in the training set; {limit:,} are allowed.")
 
 
-@takes_paths("train", "test", "work_dir")
+@accept_paths("train", "test", "work_dir")
 def leakage(
     train: str | os.PathLike[str],
     test: str | os.PathLike[str],
@@ -95,7 +104,7 @@ def leakage(
     Raises a `FastdupError` whose text is one line.
     """
     for name in parameters:
-        if name in NOT_TAKEN:
+        if name in FIXED_PARAMETERS:
             raise ConfigError(f"leakage does not take {name!r}.")
     if _is_finished(train):
         if work_dir is not None:
@@ -111,7 +120,7 @@ def leakage(
         indexing = RunConfig.of(input_dir=train, **place, **parameters)
         if not is_indexed(indexing):
             deduplicate(indexing)
-    return _of_scoring(open_store(deduplicate(scoring).work_dir), threshold)
+    return _read_scoring(open_store(deduplicate(scoring).work_dir), threshold)
 
 
 def _is_finished(location: str) -> bool:
@@ -125,14 +134,14 @@ def _has_features(location: str) -> bool:
     return there and (file == layout.FEATURES or store.is_file(file + ".csv"))
 
 
-def _of_scoring(store: Store, threshold: float) -> Leakage:
+def _read_scoring(store: Store, threshold: float) -> Leakage:
     """From what a scoring has just left."""
-    images = load_images(store, SCORED.of(layout.FEATURES), SCORED)
-    indexed = load_images(store, indexed_facts(store)["features_file"], INDEXED)
+    images = load_images(store, SCORED.name(layout.FEATURES), SCORED)
+    indexed = load_images(store, read_indexed_facts(store)["features_file"], INDEXED)
     copies = read_exact_copies(store, SCORED, images.names, indexed.names)
     contents = read_exact_copies(store, INDEXED, indexed.names, indexed.names).contents(len(indexed))
-    pairs = _with_every_copy(_read_pairs(store, images, indexed), copies)
-    pairs = ordered(pairs, name_ranks(images.names), name_ranks(indexed.names), closest_first=True)
+    pairs = _add_missing_copies(_read_pairs(store, images, indexed), copies)
+    pairs = sort_pairs(pairs, rank_names(images.names), rank_names(indexed.names), closest_first=True)
     exact = _is_exact(pairs, copies, contents)
     kind = pc.if_else(pa.array(exact), "exact", "near")
     ends = images.names.take(pa.array(pairs.source)), indexed.names.take(pa.array(pairs.target))
@@ -154,8 +163,8 @@ def _read_pairs(store: Store, images: Images, indexed: Images) -> Pairs:
     """similarity.csv of a scoring, by the rows of both sets."""
     path = store.fetch(layout.SIMILARITY_CSV)
     table = read_csv(path, layout.PAIRS_HEADER)
-    source, target = (rows_in(path, table[name], side.names) for name, side in (("from", images), ("to", indexed)))
-    return Pairs(source, target, numbers_in(path, table, "distance", pa.float64()).to_numpy())
+    source, target = (parse_rows(path, table[name], side.names) for name, side in (("from", images), ("to", indexed)))
+    return Pairs(source, target, parse_numbers(path, table, "distance", pa.float64()).to_numpy())
 
 
 def _is_exact(pairs: Pairs, copies: ExactCopies, contents: np.ndarray) -> np.ndarray:
@@ -165,7 +174,7 @@ def _is_exact(pairs: Pairs, copies: ExactCopies, contents: np.ndarray) -> np.nda
     return content[pairs.source] == contents[pairs.target]
 
 
-def _with_every_copy(pairs: Pairs, copies: ExactCopies) -> Pairs:
+def _add_missing_copies(pairs: Pairs, copies: ExactCopies) -> Pairs:
     """The same, and a pair for each image whose copy is not among its k neighbours."""
     size = max(pairs.target.max(initial=0), copies.of.max(initial=0)) + 1
     missing = ~np.isin(copies.copy * size + copies.of, pairs.source * size + pairs.target)

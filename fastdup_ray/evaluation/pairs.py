@@ -27,7 +27,7 @@ class PairCounts:
     places: np.ndarray
 
 
-def place(cosine: float | np.ndarray) -> np.ndarray:
+def find_bin(cosine: float | np.ndarray) -> np.ndarray:
     """The place of a cosine in the arrays of `PairCounts`."""
     return np.rint(np.asarray(cosine) * STEPS).clip(-STEPS, STEPS).astype(np.intp) + STEPS
 
@@ -43,7 +43,7 @@ def count_pairs(rows: np.ndarray, groups: np.ndarray, kinds: np.ndarray) -> Pair
     step = max(1, PAIRS_AT_ONCE // len(rows))
     for start in range(0, len(rows), step):
         stop = min(start + step, len(rows))
-        found = place(rows[start:stop] @ rows[start:].T)
+        found = find_bin(rows[start:stop] @ rows[start:].T)
         once = np.arange(start, len(rows)) > np.arange(start, stop)[:, None]
         total += np.bincount(found[once], minlength=len(total))
         first, second = np.nonzero(once & (groups[start:stop, None] == groups[start:]))

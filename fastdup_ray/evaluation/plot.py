@@ -5,15 +5,15 @@ from xml.etree import ElementTree
 import numpy as np
 
 from fastdup_ray.evaluation.curve import Curve
-from fastdup_ray.evaluation.pairs import STEPS, place
+from fastdup_ray.evaluation.pairs import STEPS, find_bin
 
 SIDE, MARGIN = 320, 48
 POINTS = 400
 LOWEST_THRESHOLD = 0.5
-COLOURS = {"precision": "#1f5fa8", "recall": "#c2571a"}
+COLORS = {"precision": "#1f5fa8", "recall": "#c2571a"}
 
 
-def svg(curve: Curve, title: str) -> str:
+def draw_svg(curve: Curve, title: str) -> str:
     """The drawing as text."""
     drawing = ElementTree.Element(
         "svg",
@@ -22,43 +22,43 @@ def svg(curve: Curve, title: str) -> str:
         attrib={"font-family": "sans-serif", "font-size": "12"},
     )
     ElementTree.SubElement(drawing, "title").text = title
-    panel = _panel(drawing, 0, title, "recall", (0, 1))
+    panel = _draw_panel(drawing, 0, title, "recall", (0, 1))
     shown = np.flatnonzero(curve.found > 0)
     if len(shown):
         by_recall = shown[np.searchsorted(-curve.recall[shown], -np.linspace(1, 0, POINTS)).clip(max=len(shown) - 1)]
-        _line(panel, curve.recall[by_recall], curve.precision[by_recall], "precision")
-    panel = _panel(drawing, 1, "precision (blue) and recall", "threshold", (LOWEST_THRESHOLD, 1))
-    places = np.linspace(place(LOWEST_THRESHOLD), 2 * STEPS, POINTS).astype(int)
+        _draw_line(panel, curve.recall[by_recall], curve.precision[by_recall], "precision")
+    panel = _draw_panel(drawing, 1, "precision (blue) and recall", "threshold", (LOWEST_THRESHOLD, 1))
+    places = np.linspace(find_bin(LOWEST_THRESHOLD), 2 * STEPS, POINTS).astype(int)
     across = np.linspace(0, 1, POINTS)
-    _line(panel, across, curve.precision[places], "precision")
-    _line(panel, across, curve.recall[places], "recall")
+    _draw_line(panel, across, curve.precision[places], "precision")
+    _draw_line(panel, across, curve.recall[places], "recall")
     return ElementTree.tostring(drawing, "unicode") + "\n"
 
 
-def _panel(
+def _draw_panel(
     drawing: ElementTree.Element, number: int, title: str, axis: str, ends: tuple[float, float]
 ) -> ElementTree.Element:
     """A square with a title, a grid of tenths, and numbers at its axes."""
     left = MARGIN + number * (SIDE + 2 * MARGIN)
     panel = ElementTree.SubElement(drawing, "g", transform=f"translate({left} {MARGIN})")
-    _text(panel, SIDE / 2, -16, title, "middle")
-    _text(panel, SIDE / 2, SIDE + 34, axis, "middle")
+    _draw_text(panel, SIDE / 2, -16, title, "middle")
+    _draw_text(panel, SIDE / 2, SIDE + 34, axis, "middle")
     for tenth in range(0, 11, 2):
         at = SIDE * tenth / 10
         for path in (f"M0 {SIDE - at}H{SIDE}", f"M{at} 0V{SIDE}"):
             ElementTree.SubElement(panel, "path", d=path, stroke="#ddd")
-        _text(panel, at, SIDE + 16, f"{ends[0] + (ends[1] - ends[0]) * tenth / 10:g}", "middle")
-        _text(panel, -6, SIDE - at + 4, f"{tenth / 10:g}", "end")
+        _draw_text(panel, at, SIDE + 16, f"{ends[0] + (ends[1] - ends[0]) * tenth / 10:g}", "middle")
+        _draw_text(panel, -6, SIDE - at + 4, f"{tenth / 10:g}", "end")
     return panel
 
 
-def _text(parent: ElementTree.Element, x: float, y: float, text: str, anchor: str) -> None:
+def _draw_text(parent: ElementTree.Element, x: float, y: float, text: str, anchor: str) -> None:
     ElementTree.SubElement(parent, "text", {"x": f"{x:g}", "y": f"{y:g}", "text-anchor": anchor}).text = text
 
 
-def _line(panel: ElementTree.Element, x: np.ndarray, y: np.ndarray, name: str) -> None:
+def _draw_line(panel: ElementTree.Element, x: np.ndarray, y: np.ndarray, name: str) -> None:
     points = " ".join(f"{SIDE * a:.1f},{SIDE * (1 - b):.1f}" for a, b in zip(x, y, strict=True))
     line = ElementTree.SubElement(
-        panel, "polyline", {"points": points, "fill": "none", "stroke": COLOURS[name], "stroke-width": "2"}
+        panel, "polyline", {"points": points, "fill": "none", "stroke": COLORS[name], "stroke-width": "2"}
     )
     ElementTree.SubElement(line, "title").text = name

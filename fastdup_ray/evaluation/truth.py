@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastdup_ray.inputs.labels import rows_by_name
+from fastdup_ray.inputs.labels import read_by_name
 
 PATH, GROUP = "path", "group"
 EDIT_COLUMNS = ("edit", "transform", "kind")
@@ -31,7 +31,7 @@ def read_truth(path: str) -> dict[str, Label]:
     Relative paths start at the folder of the truth file. Raises `InputError`.
     """
     labels: dict[str, Label] = {}
-    for name, row in rows_by_name(path, "the truth file", PATH, (GROUP,)):
+    for name, row in read_by_name(path, "the truth file", PATH, (GROUP,)):
         edit = next((row[column] for column in EDIT_COLUMNS if column in row), None)
         labels[name] = Label(row[GROUP], edit)
     return labels

@@ -13,7 +13,7 @@ from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.storage import Store
 
 Result = TypeVar("Result")
-Place = Literal["index", "final"]
+StepTarget = Literal["index", "final"]
 """The one actor that merges, indexes and searches; or the one task that writes the outputs."""
 
 
@@ -36,10 +36,10 @@ class Executor(Protocol):
     def reserve(self, memory: int, *, gpu: bool = False) -> None:
         """The steps at `index` will take so many bytes, and could use a GPU: have them done where these are."""
 
-    def most_memory(self) -> int:
+    def max_step_memory(self) -> int:
         """Bytes that one step can have at most, wherever it is done."""
 
-    def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
+    def call(self, place: StepTarget, step: Callable[..., Result], *args: Any) -> Result:
         """`step(*args)`, done at `place`. A step can be done again: it leaves whole files or none."""
 
     def map(self, step: Callable[..., Result], items: Sequence[tuple[Any, ...]], memory: int) -> Iterator[Result]:
@@ -49,7 +49,7 @@ class Executor(Protocol):
         alone: it leaves whole files or none. Raises `ConfigError` where no node has the memory.
         """
 
-    def measured(self, stage: str, seconds: float) -> None:
+    def record_stage(self, stage: str, seconds: float) -> None:
         """A stage of the run took so long: for those who watch."""
 
 

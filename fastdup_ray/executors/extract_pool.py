@@ -14,9 +14,9 @@ from ray.exceptions import ActorUnschedulableError, RayError, RayTaskError
 
 from fastdup_ray.common.records import Shard, ShardReceipt
 from fastdup_ray.errors import BadImageError, ErrorCode, FastdupError, WorkerError
-from fastdup_ray.executors.placement import Placement, no_gpu
-from fastdup_ray.executors.ray_results import cause, end_actor, first_done, is_node_lost, last_line
-from fastdup_ray.extract.extractor import Extractor, ExtractSpec, quarantine
+from fastdup_ray.executors.placement import Placement, make_no_gpu_error
+from fastdup_ray.executors.ray_results import end_actor, find_cause, get_last_line, is_node_lost, wait_any
+from fastdup_ray.extract.extractor import Extractor, ExtractSpec, write_quarantined
 from fastdup_ray.extract.worker_threads import Watchdog
 
 log = logging.getLogger(__name__)
@@ -24,16 +24,16 @@ log = logging.getLogger(__name__)
 IN_FLIGHT = 2
 """Shards given to an actor at once: one at work, one waiting, so that it never idles."""
 
-TRIES = 2
+MAX_ATTEMPTS = 2
 """Actors that may die over the same shard before it is split, or over the same picture before it is bad."""
 
-PARTS = 16
+SUSPECT_PARTS = 16
 """Into how many a shard is split whose actors die: the guilty picture among 1,024 is alone after three times."""
 
-STARTS = 3
+MAX_STARTS = 3
 """Actors that may die one after the other before any is ready."""
 
-GRACE = 10.0
+START_SECONDS = 10.0
 """Seconds beyond what one picture may take, after which an actor that does nothing but hold its lock ends itself."""
 
 
@@ -45,7 +45,7 @@ class _ExtractActor:
 
     def ready(self) -> None:
         """Loads the model: what dies meanwhile dies of its surroundings, not of a picture."""
-        self._extractor = Extractor(self._spec, Watchdog(self._spec.timeout + GRACE))
+        self._extractor = Extractor(self._spec, Watchdog(self._spec.timeout + START_SECONDS))
         _bound_memory(self._spec.memory << 20)
 
     def extract(self, shard: Shard) -> ShardReceipt:
@@ -71,7 +71,7 @@ class _Attempt:
 
 
 @dataclass(eq=False)
-class _Member:
+class _Worker:
     """An extract actor, and what it was given, oldest first; the first is at work.
 
     starting: resolves when the actor is ready; None once it is. cores: that it has. alone: when it was asked for.
@@ -84,7 +84,7 @@ class _Member:
     alone: bool = False
 
 
-class Crew:
+class ExtractPool:
     """The extract actors of one run: keeps them busy, replaces the dead, and finds the pictures that killed them.
 
     Only who is ready is given work: an actor may wait for a free core as long as the others need for everything.
@@ -93,11 +93,11 @@ class Crew:
 
     def __init__(self, spec: ExtractSpec, place: Callable[[], Placement]):
         self._spec, self._place = spec, place
-        self._members: list[_Member] = []
+        self._members: list[_Worker] = []
         self._queue: deque[_Attempt] = deque()
         self._never_ready = 0
 
-    def work_off(self, shards: Iterable[Shard]) -> Generator[ShardReceipt, None, None]:
+    def run(self, shards: Iterable[Shard]) -> Generator[ShardReceipt, None, None]:
         """A receipt for each of `shards`, and for each part of one that had to be split."""
         fresh = (_Attempt(shard) for shard in shards)
         try:
@@ -105,29 +105,29 @@ class Crew:
                 now = self._place()
                 most = now.actors + now.waiting
                 self._queue.extend(islice(fresh, max(0, most * IN_FLIGHT - len(self._queue))))
-                self._hire(now, most)
-                self._hand_out()
+                self._scale_up(now, most)
+                self._assign_shards()
                 if not self._queue and not any(member.given for member in self._members):
                     return
                 awaited = {ref: member for member in self._members for ref in member.given}
                 awaited |= {member.starting: member for member in self._members if member.starting is not None}
-                done = first_done(list(awaited))
-                yield from self._taken_in(awaited[done], done)
+                done = wait_any(list(awaited))
+                yield from self._handle_result(awaited[done], done)
         finally:
             for member in self._members:
                 end_actor(member.actor)
 
-    def _hire(self, now: Placement, most: int) -> None:
+    def _scale_up(self, now: Placement, most: int) -> None:
         """As many as may be, and as there is something to do for; no node comes for more than that."""
         starting = [member for member in self._members if member.starting is not None]
         for member in starting[len(self._queue) :]:
-            self._dismiss(member)
+            self._release(member)
         for _ in range(min(most - len(self._members), len(self._queue) - len(starting))):
             kind = ray.remote(num_cpus=now.cores, num_gpus=now.gpus, scheduling_strategy="SPREAD", max_restarts=0)
             actor = kind(_ExtractActor).remote(replace(self._spec, threads=now.cores))
-            self._members.append(_Member(actor, actor.ready.remote(), cores=now.cores, alone=not self._members))
+            self._members.append(_Worker(actor, actor.ready.remote(), cores=now.cores, alone=not self._members))
 
-    def _hand_out(self) -> None:
+    def _assign_shards(self) -> None:
         while self._queue:
             ready = [member for member in self._members if member.starting is None]
             member = min(ready, key=lambda member: len(member.given), default=None)
@@ -136,26 +136,26 @@ class Crew:
             attempt = self._queue.popleft()
             member.given[member.actor.extract.remote(attempt.shard)] = attempt
 
-    def _taken_in(self, member: _Member, ref: ray.ObjectRef) -> Iterator[ShardReceipt]:
+    def _handle_result(self, member: _Worker, ref: ray.ObjectRef) -> Iterator[ShardReceipt]:
         try:
             receipt = ray.get(ref)
         except RayError as error:
             if isinstance(error, RayTaskError) and not isinstance(error.cause, MemoryError):
-                raise cause(error) from None
-            yield from self._after_death(member, error)
+                raise find_cause(error) from None
+            yield from self._handle_death(member, error)
         else:
             if ref == member.starting:
                 member.starting = None
                 self._never_ready = 0
                 if member.cores < self._place().cores:  # it was asked for before its node was known
-                    self._dismiss(member)
+                    self._release(member)
                 return
             del member.given[ref]
             yield receipt
             if receipt.worn:
-                self._dismiss(member)
+                self._release(member)
 
-    def _dismiss(self, member: _Member) -> list[_Attempt]:
+    def _release(self, member: _Worker) -> list[_Attempt]:
         """Takes a member out; what it was given goes back, and is returned."""
         self._members.remove(member)
         end_actor(member.actor)
@@ -163,45 +163,47 @@ class Crew:
         self._queue.extendleft(reversed(left))
         return left
 
-    def _after_death(self, member: _Member, error: RayError) -> Iterator[ShardReceipt]:
-        left = self._dismiss(member)
+    def _handle_death(self, member: _Worker, error: RayError) -> Iterator[ShardReceipt]:
+        left = self._release(member)
         lost = is_node_lost(error)
         if isinstance(error, ActorUnschedulableError):
             if member.alone:
-                raise self._no_room()
+                raise self._explain_no_room()
             return  # others are at work, or one that is alone is asked for next
         if member.starting is not None:
             self._never_ready += not lost
-            if self._never_ready >= STARTS:
-                raise WorkerError(f"Extract actors die as they start: {last_line(error)}")
+            if self._never_ready >= MAX_STARTS:
+                raise WorkerError(f"Extract actors die as they start: {get_last_line(error)}")
             return
-        log.warning("An extract actor died (%s); it is replaced.", last_line(error))
+        log.warning("An extract actor died (%s); it is replaced.", get_last_line(error))
         if not left or lost:  # a node that goes says nothing of the picture that was at work
             return
         at_work = left[0]
         at_work.failures += 1
-        if at_work.failures < TRIES:
+        if at_work.failures < MAX_ATTEMPTS:
             return
         self._queue.remove(at_work)
         if len(at_work.shard.refs) > 1:
-            self._queue.extendleft(_suspects(at_work.shard))
+            self._queue.extendleft(_split_suspects(at_work.shard))
         else:
-            yield quarantine(self._spec, at_work.shard, _deadly(error))
+            yield write_quarantined(self._spec, at_work.shard, _is_deadly(error))
 
-    def _no_room(self) -> FastdupError:
+    def _explain_no_room(self) -> FastdupError:
         if self._spec.gpu:
-            return no_gpu("no node of this Ray has a GPU, and its autoscaler has none to add")
+            return make_no_gpu_error("no node of this Ray has a GPU, and its autoscaler has none to add")
         return WorkerError("No node of this Ray has a core for an extract actor, and its autoscaler has none to add.")
 
 
-def _suspects(shard: Shard) -> Iterator[_Attempt]:
+def _split_suspects(shard: Shard) -> Iterator[_Attempt]:
     """The parts of a shard that killed its actors. One more death tells which; a lone picture gets its full tries."""
-    for part in shard.split(PARTS):
-        yield _Attempt(part, failures=0 if len(part.refs) == 1 else TRIES - 1)
+    for part in shard.split(SUSPECT_PARTS):
+        yield _Attempt(part, failures=0 if len(part.refs) == 1 else MAX_ATTEMPTS - 1)
 
 
-def _deadly(error: RayError) -> BadImageError:
+def _is_deadly(error: RayError) -> BadImageError:
     # The actor's own word, or what Ray says where it killed the worker for the node's sake.
     if isinstance(error, RayTaskError) or "running low on memory" in str(error):
-        return BadImageError(ErrorCode.OUT_OF_MEMORY, f"it took {TRIES} actors out of memory")
-    return BadImageError(ErrorCode.CRASHED, f"it took {TRIES} actors down, or stopped them whole until they ended")
+        return BadImageError(ErrorCode.OUT_OF_MEMORY, f"it took {MAX_ATTEMPTS} actors out of memory")
+    return BadImageError(
+        ErrorCode.CRASHED, f"it took {MAX_ATTEMPTS} actors down, or stopped them whole until they ended"
+    )

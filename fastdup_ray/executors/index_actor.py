@@ -10,11 +10,11 @@ import ray
 from fastdup_ray import s3
 from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors import Result
-from fastdup_ray.executors.ray_results import NodeLostError, NoRoomError, end_actor, result
+from fastdup_ray.executors.ray_results import NodeLostError, NoRoomError, end_actor, get_result
 
 log = logging.getLogger(__name__)
 
-TRIES = 3
+MAX_ATTEMPTS = 3
 
 
 class IndexActor:
@@ -32,9 +32,9 @@ class IndexActor:
         (memory, gpus), (had_memory, had_gpus) = asked[0], self._asked[0]
         if self._actor is not None and memory <= had_memory and gpus <= had_gpus:
             return
-        self._ask(asked)
+        self._request_resources(asked)
 
-    def _ask(self, asked: Sequence[tuple[int, int]]) -> None:
+    def _request_resources(self, asked: Sequence[tuple[int, int]]) -> None:
         self._asked = asked
         self.stop()
         self._start()
@@ -45,11 +45,11 @@ class IndexActor:
             self._start()
         while True:
             try:
-                return tried(lambda: self._actor.run.remote(s3.settled(), step, *args), self._start)
+                return call_with_retries(lambda: self._actor.run.remote(s3.resolve_access(), step, *args), self._start)
             except NoRoomError:
                 if len(self._asked) == 1:
                     raise
-                self._ask(self._asked[1:])
+                self._request_resources(self._asked[1:])
 
     def stop(self) -> None:
         if self._actor is not None:
@@ -69,26 +69,26 @@ class _IndexActor:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
     def run(self, access: s3.Access, step: Callable[..., Result], *args: Any) -> Result:
-        return done(access, step, *args)
+        return run_step(access, step, *args)
 
 
-def done(access: s3.Access, step: Callable[..., Result], *args: Any) -> Result:
+def run_step(access: s3.Access, step: Callable[..., Result], *args: Any) -> Result:
     """What a worker does with a step."""
     s3.use(access)
     return step(*args)
 
 
-def tried(ask: Callable[[], ray.ObjectRef], before_next: Callable[[], None] = lambda: None) -> Any:
+def call_with_retries(ask: Callable[[], ray.ObjectRef], before_next: Callable[[], None] = lambda: None) -> Any:
     """The answer to `ask()`, asked again where a worker dies over it; a node that goes does not count."""
     tries = 0
     while True:
         try:
-            return result(ask())
+            return get_result(ask())
         except NoRoomError:
             raise
         except WorkerError as error:
             tries += not isinstance(error, NodeLostError)
-            if tries == TRIES:
+            if tries == MAX_ATTEMPTS:
                 raise
             log.warning("%s The step is done again.", error)
             before_next()

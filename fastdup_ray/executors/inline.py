@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from fastdup_ray.common.records import Shard, ShardReceipt
-from fastdup_ray.executors import Place, Result
+from fastdup_ray.executors import Result, StepTarget
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec
-from fastdup_ray.system.memory import free_memory
+from fastdup_ray.system.memory import measure_free_memory
 
 
 class InlineExecutor:
@@ -29,14 +29,14 @@ class InlineExecutor:
     def reserve(self, memory: int, *, gpu: bool = False) -> None:
         pass
 
-    def most_memory(self) -> int:
-        return free_memory()
+    def max_step_memory(self) -> int:
+        return measure_free_memory()
 
-    def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
+    def call(self, place: StepTarget, step: Callable[..., Result], *args: Any) -> Result:
         return step(*args)
 
     def map(self, step: Callable[..., Result], items: Sequence[tuple[Any, ...]], memory: int) -> Iterator[Result]:
         return (step(*item, self.threads) for item in items)
 
-    def measured(self, stage: str, seconds: float) -> None:
+    def record_stage(self, stage: str, seconds: float) -> None:
         pass

@@ -15,18 +15,18 @@ BYTES = ("fastdup_bytes", "Bytes of the files of both.")
 STAGE_SECONDS = ("fastdup_stage_seconds", "Seconds that each stage of the run took.")
 
 
-def count(receipt: ShardReceipt) -> None:
+def count_shard(receipt: ShardReceipt) -> None:
     """A shard was read."""
     for metric, value in ((IMAGES, receipt.good), (BAD, receipt.bad), (BYTES, receipt.size)):
         if value:  # Ray refuses to count nothing
-            _counter(*metric).inc(value)
+            _get_counter(*metric).inc(value)
 
 
 def count_stage(stage: str, seconds: float) -> None:
     if seconds > 0:
-        _counter(*STAGE_SECONDS, "stage").inc(seconds, {"stage": stage})
+        _get_counter(*STAGE_SECONDS, "stage").inc(seconds, {"stage": stage})
 
 
 @cache
-def _counter(name: str, description: str, *tags: str) -> Counter:
+def _get_counter(name: str, description: str, *tags: str) -> Counter:
     return Counter(name, description, tags)

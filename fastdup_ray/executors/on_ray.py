@@ -10,18 +10,18 @@ from fastdup_ray import s3
 from fastdup_ray.common.records import Shard, ShardReceipt
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.executors import Place, Result, metrics
-from fastdup_ray.executors.extract_pool import Crew
-from fastdup_ray.executors.index_actor import IndexActor, done, tried
-from fastdup_ray.executors.placement import Placement, Share, place_extractors, place_index, place_tasks
+from fastdup_ray.executors import Result, StepTarget, metrics
+from fastdup_ray.executors.extract_pool import ExtractPool
+from fastdup_ray.executors.index_actor import IndexActor, call_with_retries, run_step
+from fastdup_ray.executors.placement import Placement, TaskSlots, place_extractors, place_index, place_tasks
 from fastdup_ray.executors.ray_cluster import (
+    can_autoscale,
     check_resources,
     connect_or_start,
-    may_grow,
-    present_nodes,
+    list_present_nodes,
     refuse_unshared,
 )
-from fastdup_ray.executors.tasks import mapped
+from fastdup_ray.executors.tasks import map_tasks
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.storage import Store
 
@@ -44,7 +44,7 @@ class RayExecutor:
             stack.callback(self._index.stop)
             check_resources(memory=self._config.run_mode in (0, 2))
             refuse_unshared(self._store)
-            self._placement()
+            self._place()
             self._to_close = stack.pop_all()
         return self
 
@@ -53,22 +53,22 @@ class RayExecutor:
 
     @property
     def actors(self) -> int:
-        return self._placement().actors
+        return self._place().actors
 
     @property
     def threads(self) -> int:
-        return self._placement().cores
+        return self._place().cores
 
     def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
-        return self._closed_at_exit(self._extract(spec, shards))
+        return self._close_at_exit(self._extract(spec, shards))
 
     def _extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Generator[ShardReceipt, None, None]:
-        with closing(Crew(spec, self._placement).work_off(shards)) as receipts:
+        with closing(ExtractPool(spec, self._place).run(shards)) as receipts:
             for receipt in receipts:
-                metrics.count(receipt)
+                metrics.count_shard(receipt)
                 yield receipt
 
-    def _closed_at_exit(self, work: Generator[Result, None, None]) -> Iterator[Result]:
+    def _close_at_exit(self, work: Generator[Result, None, None]) -> Iterator[Result]:
         """Have `work` end its actors while their Ray is there.
 
         The error of a failed run holds what the run gave up. Once that goes, `ray.kill` would be asked of a later Ray
@@ -77,30 +77,30 @@ class RayExecutor:
         return self._to_close.enter_context(closing(work))
 
     def reserve(self, memory: int, *, gpu: bool = False) -> None:
-        self._index.reserve(place_index(memory, present_nodes(), gpu=gpu, grows=may_grow()))
+        self._index.reserve(place_index(memory, list_present_nodes(), gpu=gpu, grows=can_autoscale()))
 
-    def most_memory(self) -> int:
-        return NO_LIMIT if may_grow() else max((node.memory for node in present_nodes()), default=0)
+    def max_step_memory(self) -> int:
+        return NO_LIMIT if can_autoscale() else max((node.memory for node in list_present_nodes()), default=0)
 
-    def call(self, place: Place, step: Callable[..., Result], *args: Any) -> Result:
+    def call(self, place: StepTarget, step: Callable[..., Result], *args: Any) -> Result:
         if place == "index":
             return self._index.call(step, *args)
-        task = ray.remote(num_cpus=1, max_retries=0)(done)
-        return tried(lambda: task.remote(s3.settled(), step, *args))
+        task = ray.remote(num_cpus=1, max_retries=0)(run_step)
+        return call_with_retries(lambda: task.remote(s3.resolve_access(), step, *args))
 
     def map(self, step: Callable[..., Result], items: Sequence[tuple[Any, ...]], memory: int) -> Iterator[Result]:
-        def place() -> Share:
-            return place_tasks(len(items), memory, present_nodes(), grows=may_grow())
+        def place() -> TaskSlots:
+            return place_tasks(len(items), memory, list_present_nodes(), grows=can_autoscale())
 
-        return self._closed_at_exit(mapped(step, items, memory, place))
+        return self._close_at_exit(map_tasks(step, items, memory, place))
 
-    def measured(self, stage: str, seconds: float) -> None:
+    def record_stage(self, stage: str, seconds: float) -> None:
         metrics.count_stage(stage, seconds)
 
-    def _placement(self) -> Placement:
+    def _place(self) -> Placement:
         """As the nodes are now: they come and go."""
         try:
-            self._placed = place_extractors(self._config, present_nodes(), grows=may_grow())
+            self._placed = place_extractors(self._config, list_present_nodes(), grows=can_autoscale())
         except ConfigError:
             if self._placed is None:
                 raise  # else what was there may come again

@@ -23,7 +23,8 @@ LEAST_WAITING = 64
 @dataclass(frozen=True)
 class Placement:
     """actors: extractors at once. cores: of each, for as many decode threads; gpus: of each; both on one node.
-    waiting: so many more may wait for nodes to come."""
+    waiting: so many more may wait for nodes to come.
+    """
 
     actors: int
     cores: int
@@ -41,7 +42,7 @@ def place_extractors(config: RunConfig, nodes: Sequence[Node], *, grows: bool = 
     if config.compute == "gpu":
         nodes = [node for node in nodes if node.gpus]
         if not nodes and not grows:
-            raise no_gpu("this Ray has no GPU; start it where one is")
+            raise make_no_gpu_error("this Ray has no GPU; start it where one is")
     if grows and not nodes:
         return Placement(1, 1, gpus=int(config.compute == "gpu"))
     placement = _place_on_gpus(config, nodes) if config.compute == "gpu" else _place_on_cores(config, nodes)
@@ -51,7 +52,7 @@ def place_extractors(config: RunConfig, nodes: Sequence[Node], *, grows: bool = 
     return placement
 
 
-def no_gpu(why: str) -> ConfigError:
+def make_no_gpu_error(why: str) -> ConfigError:
     return ConfigError(f"compute='gpu' is not possible: {why}.")
 
 
@@ -59,11 +60,11 @@ def _place_on_cores(config: RunConfig, nodes: Sequence[Node]) -> Placement:
     own = config.num_threads if config.num_threads > 0 else None
     cores = [min(node.cores, own or node.cores) for node in nodes]
     actors = config.num_actors or max(1, sum(cores))
-    each = next(threads for threads in range(max(cores, default=1) or 1, 0, -1) if _fits(cores, threads, actors))
+    each = next(threads for threads in range(max(cores, default=1) or 1, 0, -1) if _fit_actors(cores, threads, actors))
     return Placement(actors, each)
 
 
-def _fits(cores: Sequence[int], each: int, actors: int) -> bool:
+def _fit_actors(cores: Sequence[int], each: int, actors: int) -> bool:
     """One core each is asked for even where there are too few: the others wait."""
     return each == 1 or sum(node // each for node in cores) >= actors
 
@@ -77,14 +78,14 @@ def _place_on_gpus(config: RunConfig, nodes: Sequence[Node]) -> Placement:
 
 
 @dataclass(frozen=True)
-class Share:
+class TaskSlots:
     """at_once: tasks that can be at work together. cores: of each."""
 
     at_once: int
     cores: int
 
 
-def place_tasks(count: int, memory: int, nodes: Sequence[Node], *, grows: bool = False) -> Share:
+def place_tasks(count: int, memory: int, nodes: Sequence[Node], *, grows: bool = False) -> TaskSlots:
     """For so many tasks of `memory` bytes each: as many at once as fit, with the cores that are left among them.
 
     grows: an autoscaler adds nodes for those that wait: as many again do, or one where none fits yet.
@@ -92,7 +93,7 @@ def place_tasks(count: int, memory: int, nodes: Sequence[Node], *, grows: bool =
     """
     fit = [node for node in nodes if node.memory >= memory]
     if not fit and grows:
-        return Share(1, 1)
+        return TaskSlots(1, 1)
     if not fit:
         most = max((node.memory for node in nodes), default=0)
         raise ConfigError(
@@ -102,14 +103,15 @@ def place_tasks(count: int, memory: int, nodes: Sequence[Node], *, grows: bool =
     room = sum(max(1, min(node.cores, node.memory // memory)) for node in fit)
     at_once = min(count, room) or 1
     cores = sum(node.cores for node in fit) // at_once
-    return Share(min(count, 2 * at_once) if grows else at_once, max(1, min(cores, min(node.cores for node in fit))))
+    return TaskSlots(min(count, 2 * at_once) if grows else at_once, max(1, min(cores, min(node.cores for node in fit))))
 
 
 def place_index(need: int, nodes: Sequence[Node], *, gpu: bool, grows: bool = False) -> list[tuple[int, int]]:
     """(bytes, GPUs) to ask for, the best first: on a node with a GPU if one has the room, else where there is room,
     and at last no more than the largest node has, where the index is then chosen by what is free.
 
-    grows: a node that is larger may come."""
+    grows: a node that is larger may come.
+    """
     largest = max((node.memory for node in nodes), default=0)
     asked = [(need, 1)] if gpu and any(node.gpus and node.memory >= need for node in nodes) else []
     if need > largest and (grows or not nodes):

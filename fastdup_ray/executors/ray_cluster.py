@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from fastdup_ray.errors import WorkDirError, WorkerError
 from fastdup_ray.executors.own_ray import cluster_environment, own_environment
 from fastdup_ray.executors.placement import Node
-from fastdup_ray.executors.ray_results import last_line, refuse_ended, result
+from fastdup_ray.executors.ray_results import get_last_line, get_result, refuse_ended
 from fastdup_ray.storage import Store
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def connect_or_start(threads: int, *, verbose: bool) -> Iterator[None]:
         WorkerError: Where the cluster does not let this process in, or Ray does not start.
     """
     quiet = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
-    address = running_cluster()
+    address = find_running_cluster()
     with cluster_environment() if address else own_environment():
         try:
             if address:
@@ -71,7 +71,7 @@ def _init(failure: str, **options: Any) -> None:
     try:
         ray.init(**options)
     except Exception as error:  # Ray has no class of its own for it
-        raise WorkerError(failure.format(last_line(error))) from error
+        raise WorkerError(failure.format(get_last_line(error))) from error
     if on_term not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_term)  # Ray has put its own in place
 
@@ -86,7 +86,7 @@ def _enable_faulthandler() -> None:
         faulthandler.enable(open(os.devnull, "w", encoding="ascii"), all_threads=False)  # noqa: SIM115
 
 
-def running_cluster() -> str | None:
+def find_running_cluster() -> str | None:
     """The address of the cluster that RAY_ADDRESS or `ray start` named; None where a Ray of our own is to be started.
 
     `ray.init(address="auto")` would also take the Ray that another run has started for itself alone, and a cluster that
@@ -96,14 +96,14 @@ def running_cluster() -> str | None:
     if named == "local":
         return None
     if named and named != "auto":
-        if "://" not in named and not _answers(named):
+        if "://" not in named and not _is_reachable(named):
             raise WorkerError(f"No Ray answers at RAY_ADDRESS={named}: start it, or unset RAY_ADDRESS.")
         return named
-    address = _started_here()
-    return address if address and _answers(address) else None
+    address = _find_local_cluster()
+    return address if address and _is_reachable(address) else None
 
 
-def _started_here() -> str:
+def _find_local_cluster() -> str:
     """The address that `ray start` has left on this machine; empty where there is none, or none to be trusted.
 
     Ray keeps it where everybody may write, and whose cluster a run joins can run code in its name.
@@ -119,7 +119,7 @@ def _started_here() -> str:
     return ""
 
 
-def _answers(address: str) -> bool:
+def _is_reachable(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
@@ -128,16 +128,16 @@ def _answers(address: str) -> bool:
         return False
 
 
-def nodes() -> list[dict[str, Any]]:
+def list_nodes() -> list[dict[str, Any]]:
     """Those that are alive and have cores to work with."""
-    return [node for node in _alive() if node["Resources"].get("CPU")]
+    return [node for node in _list_alive() if node["Resources"].get("CPU")]
 
 
-def _alive() -> list[dict[str, Any]]:
-    return [node for node in _asked(ray.nodes) if node["Alive"]]
+def _list_alive() -> list[dict[str, Any]]:
+    return [node for node in _ask_cluster(ray.nodes) if node["Alive"]]
 
 
-def _asked(question: Callable[[], Any]) -> Any:
+def _ask_cluster(question: Callable[[], Any]) -> Any:
     """The answer to a question to the cluster; raises `RayEndedError` where nobody is there to answer it any more.
 
     It is asked in a thread: Ray waits for a minute for an answer, and ends the process then.
@@ -157,13 +157,13 @@ def _asked(question: Callable[[], Any]) -> Any:
     return answer.result()
 
 
-def present_nodes() -> list[Node]:
-    return [Node(*(int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU", "memory"))) for node in nodes()]
+def list_present_nodes() -> list[Node]:
+    return [Node(*(int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU", "memory"))) for node in list_nodes()]
 
 
-def may_grow() -> bool:
+def can_autoscale() -> bool:
     """Whether an autoscaler adds nodes for what waits; how many, and what they have, Ray does not tell beforehand."""
-    return any(node["Labels"].get(_OF_AUTOSCALER) for node in _alive())
+    return any(node["Labels"].get(_OF_AUTOSCALER) for node in _list_alive())
 
 
 def check_resources(*, memory: bool) -> None:
@@ -171,11 +171,11 @@ def check_resources(*, memory: bool) -> None:
 
     memory: the same of memory.
     """
-    present = present_nodes()
+    present = list_present_nodes()
     if any(node.memory or not memory for node in present):
         return
     lacking, flag = ("memory", "--memory") if present else ("CPUs", "--num-cpus")
-    if may_grow():
+    if can_autoscale():
         log.warning("No node of this Ray has %s yet; waiting for its autoscaler to add one.", lacking)
         return
     raise WorkerError(
@@ -186,7 +186,7 @@ def check_resources(*, memory: bool) -> None:
 
 def refuse_unshared(store: Store) -> None:
     """`WorkDirError` where a node of the cluster does not see what this process puts into the work_dir."""
-    members = nodes()
+    members = list_nodes()
     if len(members) < 2:
         return
     name = f".probe-{uuid.uuid4().hex}"
@@ -196,7 +196,7 @@ def refuse_unshared(store: Store) -> None:
         for node in members:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             seen = ray.remote(num_cpus=0, scheduling_strategy=there)(_sees).remote(store, name)
-            if not result(seen):
+            if not get_result(seen):
                 raise WorkDirError(
                     f"Node {node['NodeManagerAddress']} of the cluster does not share work_dir {store.location!r}; "
                     "name a folder that all nodes share."

@@ -12,7 +12,7 @@ _NEEDED = ("gcs_server", "raylet")
 """Processes of a Ray without which nothing is done; Ray itself waits for them, or ends this process after a minute."""
 
 
-def first_done(refs: list[ray.ObjectRef]) -> ray.ObjectRef:
+def wait_any(refs: list[ray.ObjectRef]) -> ray.ObjectRef:
     """Return the first of `refs` that is done; raise `RayEndedError` where that cannot be any more."""
     while True:  # Python hears of Ctrl-C only between two calls
         refuse_ended()
@@ -26,11 +26,12 @@ def refuse_ended() -> None:
     for name, process in node.dead_processes() if node else ():
         if name in _NEEDED:
             raise RayEndedError(
-                f"Ray's {name} ended unexpectedly ({_end_of(process.returncode)}). Run the same command to resume."
+                f"Ray's {name} ended unexpectedly ({_explain_exit(process.returncode)}). "
+                "Run the same command to resume."
             )
 
 
-def _end_of(code: int) -> str:
+def _explain_exit(code: int) -> str:
     return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
 
@@ -40,17 +41,17 @@ def end_actor(actor: Any) -> None:
         ray.kill(actor)
 
 
-def result(ref: ray.ObjectRef) -> Any:
+def get_result(ref: ray.ObjectRef) -> Any:
     """What the worker returned; its own errors as they were raised there."""
     try:
-        return ray.get(first_done([ref]))
+        return ray.get(wait_any([ref]))
     except RayTaskError as error:
-        raise cause(error) from None
+        raise find_cause(error) from None
     except ActorUnschedulableError as error:
-        raise NoRoomError(f"No node has room for a worker: {last_line(error)}") from None
+        raise NoRoomError(f"No node has room for a worker: {get_last_line(error)}") from None
     except RayError as error:
         kind = NodeLostError if is_node_lost(error) else WorkerError
-        raise kind(f"A worker died: {last_line(error)}.") from None
+        raise kind(f"A worker died: {get_last_line(error)}.") from None
 
 
 class NodeLostError(WorkerError):
@@ -71,10 +72,10 @@ def is_node_lost(error: RayError) -> bool:
 _OF_NODES = ("node has died", "node was dead", "node died", "node is dead", "node failure", "node terminated")
 
 
-def cause(error: RayTaskError) -> BaseException:
+def find_cause(error: RayTaskError) -> BaseException:
     return error.cause if isinstance(error.cause, FastdupError | OSError) else error
 
 
-def last_line(error: Exception) -> str:
+def get_last_line(error: Exception) -> str:
     lines = (line.strip() for line in reversed(redact(str(error)).splitlines()))
     return next(filter(None, lines), type(error).__name__)

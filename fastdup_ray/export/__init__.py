@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.paths import takes_paths
-from fastdup_ray.curation.finished_run import FinishedRun, read_finished
+from fastdup_ray.common.paths import accept_paths
+from fastdup_ray.curation.finished_run import FinishedRun, read_finished_run
 from fastdup_ray.curation.plan_file import PlanRow, read_plan
 from fastdup_ray.curation.provenance import check_provenance
 from fastdup_ray.curation.suggest import suggest
@@ -26,7 +26,8 @@ Location = str | os.PathLike[str]
 
 class Format(NamedTuple):
     """A writer takes the open file, the run, its result, the plan, and whether names end with a NUL; it returns
-    how many there are. file: the name in the work_dir. words: what there are that many of."""
+    how many there are. file: the name in the work_dir. words: what there are that many of.
+    """
 
     write: Callable[[BinaryIO, FinishedRun, RunResult, list[PlanRow], bool], int]
     file: str
@@ -41,7 +42,7 @@ FORMATS = {
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """path: of the file, or its URI; `-` for standard output. count: of what it holds. by: the plan that it follows."""
 
     path: str
@@ -56,7 +57,7 @@ class Exported:
         return f"{self.count:,} {self.words}, by {self.by}, {place}"
 
 
-@takes_paths("work_dir", "save_path", "plan")
+@accept_paths("work_dir", "save_path", "plan")
 def export(
     work_dir: Location,
     format: str,
@@ -65,7 +66,7 @@ def export(
     null: bool = False,
     overwrite: bool = False,
     any_plan: bool = False,
-) -> Exported:
+) -> ExportResult:
     """Write what the finished run in `work_dir` found for other programs.
 
     Args:
@@ -92,16 +93,16 @@ def export(
     else:
         output = NamedOutput(save_path, overwrite=overwrite)
         output.check()
-    run, result = read_finished(source), RunResult.open(source.location)
-    rows, by = _plan(source, run, plan, any_plan=any_plan)
+    run, result = read_finished_run(source), RunResult.open(source.location)
+    rows, by = _read_plan(source, run, plan, any_plan=any_plan)
     if save_path is None:
         source.prepare()
     with source.lock(layout.LOCK) if save_path is None else nullcontext(), output.open() as file:
         count = chosen.write(file, run, result, rows, null)
-    return Exported(output.path, count, chosen.words, by, output.is_stdout)
+    return ExportResult(output.path, count, chosen.words, by, output.is_stdout)
 
 
-def _plan(source: Store, run: FinishedRun, plan: Location | None, *, any_plan: bool) -> tuple[list[PlanRow], str]:
+def _read_plan(source: Store, run: FinishedRun, plan: Location | None, *, any_plan: bool) -> tuple[list[PlanRow], str]:
     if plan is None and not source.exists(layout.PLAN_CSV):
         return suggest(run), "what the command plan suggests"
     path = os.path.join(source.location, layout.PLAN_CSV) if plan is None else os.fspath(plan)

@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 import pyarrow.compute as pc
 from PIL import Image
 
-from fastdup_ray.common.names import printable
+from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.plan_file import PlanRow
-from fastdup_ray.inputs import stands_alone
+from fastdup_ray.inputs import is_standalone_file
 from fastdup_ray.inputs.manifest import STATISTICS
 from fastdup_ray.result import RunResult
 
@@ -46,7 +46,7 @@ def _samples(run: FinishedRun, result: RunResult, plan: dict[str, PlanRow]) -> I
         names = run.names.slice(start, ROWS).to_pylist()
         for place, fact in enumerate(table.slice(start, ROWS).to_pylist()):
             name = os.fsdecode(names[place])
-            if stands_alone(name):
+            if is_standalone_file(name):
                 yield _sample(name, fact, plan.get(name), outlier[start + place])
 
 
@@ -59,10 +59,15 @@ def _sample(name: str, fact: dict[str, Any], planned: PlanRow | None, is_outlier
         "width": fact["width"],
         "height": fact["height"],
     }
-    sample: dict[str, Any] = {"filepath": printable(name), "tags": tags, "_media_type": "image", "metadata": metadata}
+    sample: dict[str, Any] = {
+        "filepath": escape_non_utf8(name),
+        "tags": tags,
+        "_media_type": "image",
+        "metadata": metadata,
+    }
     if fact.get("label") is not None:
         sample["label"] = {"_cls": "Classification", "label": fact["label"]}
     if planned and planned.keeper:
-        sample["keeper"] = printable(planned.keeper)
+        sample["keeper"] = escape_non_utf8(planned.keeper)
     fields = {field: fact.get(field) for field in (*FIELDS, *STATISTICS)}
     return sample | {field: value for field, value in fields.items() if value is not None}

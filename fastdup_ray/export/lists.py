@@ -12,12 +12,12 @@ from fastdup_ray.result import RunResult
 
 def write_drop_list(file: BinaryIO, run: FinishedRun, _: RunResult, plan: list[PlanRow], null: bool) -> int:
     """Write what the plan drops, in its order."""
-    return _write(file, (os.fsencode(row.filename) for row in plan if row.dropped), null)
+    return _write(file, (os.fsencode(row.filename) for row in plan if row.is_dropped), null)
 
 
 def write_keep_list(file: BinaryIO, run: FinishedRun, _: RunResult, plan: list[PlanRow], null: bool) -> int:
     """Write all other good images of the run, in their order: an input for another run."""
-    dropped = {os.fsencode(row.filename) for row in plan if row.dropped}
+    dropped = {os.fsencode(row.filename) for row in plan if row.is_dropped}
     return _write(file, (name for name in run.names.to_pylist() if name not in dropped), null)
 
 

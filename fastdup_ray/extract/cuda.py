@@ -29,11 +29,11 @@ LARGEST_BATCH, LEAST_BATCH = 256, 16
 BYTES_A_PIXEL = 256
 """That a picture takes in the model, at most: 64 channels of float32 (EfficientNet-Lite0: 32 at half the size)."""
 
-USABLE = 0.5
+USABLE_SHARE = 0.5
 """Part of the memory that is free which a batch may take."""
 
 
-def check_given(available: Sequence[str], visible: str | None) -> None:
+def check_gpu(available: Sequence[str], visible: str | None) -> None:
     """`ConfigError` where this process has no CUDA, or was given no GPU. visible: CUDA_VISIBLE_DEVICES."""
     if PROVIDER not in available:
         raise ConfigError(
@@ -44,26 +44,26 @@ def check_given(available: Sequence[str], visible: str | None) -> None:
         raise ConfigError("compute='gpu' is not possible: this process was given no GPU (CUDA_VISIBLE_DEVICES).")
 
 
-def provider() -> tuple[str, dict[str, str]]:
+def make_provider() -> tuple[str, dict[str, str]]:
     """For an `InferenceSession`; raises `ConfigError` where there can be none."""
     import onnxruntime
 
-    check_given(onnxruntime.get_available_providers(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    check_gpu(onnxruntime.get_available_providers(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     if hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
     return PROVIDER, OPTIONS
 
 
-def batch_for(free: int, size: tuple[int, int]) -> int:
+def choose_batch_size(free: int, size: tuple[int, int]) -> int:
     """Pictures of `size` (width, height) in one call: a power of two, from 16 to 256, by the bytes that are free.
 
     The same on all GPUs that have some gigabytes: a row may depend, in its last bits, on how many come with it.
     """
-    fits = int(USABLE * free) // (BYTES_A_PIXEL * size[0] * size[1])
+    fits = int(USABLE_SHARE * free) // (BYTES_A_PIXEL * size[0] * size[1])
     return max(LEAST_BATCH, min(LARGEST_BATCH, 1 << max(fits, 1).bit_length() - 1))
 
 
-class Bound:
+class IoBinding:
     """A session whose batches are written to one place on the device, and whose answers are read from there.
 
     device: "cuda"; "cpu" does the same without a GPU. One call at a time.

@@ -17,11 +17,11 @@ from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.extract import tones
 from fastdup_ray.extract.deep_color import has_16_bit_colors, show_used_bits
 from fastdup_ray.extract.heif import FORMAT as HEIF_FORMAT
-from fastdup_ray.extract.heif import heif_decoder
-from fastdup_ray.extract.margins import has_marks, inside
+from fastdup_ray.extract.heif import register_heif
+from fastdup_ray.extract.margins import find_content_box, has_marks
 from fastdup_ray.extract.open_image import explain_error, open_image
-from fastdup_ray.extract.statistics import statistics_of
-from fastdup_ray.extract.transparency import choose_ground, has_alpha, lay_on
+from fastdup_ray.extract.statistics import compute_statistics
+from fastdup_ray.extract.transparency import choose_ground, flatten_on, has_alpha
 from fastdup_ray.extract.unseen import find_unseen
 
 RECIPE = 4
@@ -48,7 +48,7 @@ _TURNED = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedImage:
     """The pixels of one image, and facts of its file.
 
     Attributes:
@@ -70,7 +70,7 @@ class Decoded:
     decoder: str | None = None
 
 
-def decode(data: bytes, size: tuple[int, int], limits: Limits, *, trim: bool = False) -> Decoded:
+def decode_bytes(data: bytes, size: tuple[int, int], limits: Limits, *, trim: bool = False) -> DecodedImage:
     """Decode the whole image, or what is in the box: upright, opaque, squashed to `size` (width, height).
 
     Of an animation or a file of several pages this is the first one; `Decoded.unseen` says so. To be called inside
@@ -89,7 +89,7 @@ def decode(data: bytes, size: tuple[int, int], limits: Limits, *, trim: bool = F
         raise BadImageError(ErrorCode.ZERO_SIZE, "the file is empty")
     try:
         with open_image(data, lambda size: check_size(size, limits)) as image:
-            return decoded(image, size, limits, trim=trim, data=data)
+            return decode_image(image, size, limits, trim=trim, data=data)
     except BadImageError:
         raise
     except MemoryError:
@@ -100,9 +100,9 @@ def decode(data: bytes, size: tuple[int, int], limits: Limits, *, trim: bool = F
         raise explain_error(error, data) from None
 
 
-def decoded(
+def decode_image(
     image: Image.Image, size: tuple[int, int], limits: Limits, *, trim: bool, data: bytes | None = None
-) -> Decoded:
+) -> DecodedImage:
     """The same of an image that is open; what Pillow raises is the caller's.
 
     data: the bytes of its file, where it has one.
@@ -111,7 +111,7 @@ def decoded(
     check_size(stored, limits)
     image_format = image.format or "UNKNOWN"
     if image_format in ("JPEG", "MPO"):
-        _draft(image, size, limits.box)
+        _draft_jpeg(image, size, limits.box)
     image.load()
     color, unseen = to_color(image, data)
     orientation = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT)
@@ -119,9 +119,9 @@ def decoded(
         color = color.transpose(_UPRIGHT_BY[orientation])
     width, height = stored[::-1] if orientation in _TURNED else stored
     small, more = resize(color, size, limits.box, (width, height), trim=trim)
-    decoder = heif_decoder() if image_format == HEIF_FORMAT else None
-    pixels, statistics = np.asarray(small), statistics_of(small)
-    return Decoded(pixels, width, height, image_format, statistics, unseen | more, decoder)
+    decoder = register_heif() if image_format == HEIF_FORMAT else None
+    pixels, statistics = np.asarray(small), compute_statistics(small)
+    return DecodedImage(pixels, width, height, image_format, statistics, unseen | more, decoder)
 
 
 def check_size(size: tuple[int, int], limits: Limits) -> None:
@@ -142,7 +142,7 @@ def _refuse_larger(size: tuple[int, int], max_pixels: int) -> None:
         raise BadImageError(ErrorCode.TOO_LARGE, reason, size)
 
 
-def _draft(image: Image.Image, size: tuple[int, int], box: Box | None) -> None:
+def _draft_jpeg(image: Image.Image, size: tuple[int, int], box: Box | None) -> None:
     """Has a JPEG decoded at 1/2, 1/4 or 1/8, never so small that the model would get fewer pixels than it takes."""
     wanted = size
     if box is not None:
@@ -207,12 +207,12 @@ def resize(
         ground = choose_ground(small)
         level = ground.level
         unseen |= {Unseen.TRANSPARENCY} if ground.hides else set()
-    small = opaque(small, level)
-    if trim and (kept := inside(np.asarray(small))) != (0, 0, *size):
+    small = flatten_alpha(small, level)
+    if trim and (kept := find_content_box(np.asarray(small))) != (0, 0, *size):
         unseen |= {Unseen.MARGIN} if has_marks(np.asarray(small), kept) else set()
         across, down = (right - left) / size[0], (bottom - top) / size[1]
         inner = (left + kept[0] * across, top + kept[1] * down, left + kept[2] * across, top + kept[3] * down)
-        small = opaque(_resize_box(image, size, inner), level)
+        small = flatten_alpha(_resize_box(image, size, inner), level)
     return small, frozenset(unseen)
 
 
@@ -257,15 +257,15 @@ def to_color(image: Image.Image, data: bytes | None = None) -> tuple[Image.Image
     return image.convert("RGBa"), frozenset(unseen)
 
 
-def opaque(image: Image.Image, level: int | None = None) -> Image.Image:
+def flatten_alpha(image: Image.Image, level: int | None = None) -> Image.Image:
     """Lay an image of `to_color` on a grey level, chosen by what it shows where none is given; in RGB."""
     if image.mode != "RGBa":
         return image
-    return lay_on(image, choose_ground(image).level if level is None else level)
+    return flatten_on(image, choose_ground(image).level if level is None else level)
 
 
 @contextmanager
-def careful_pillow(max_pixels: int | None = None) -> Iterator[None]:
+def strict_pillow(max_pixels: int | None = None) -> Iterator[None]:
     """Pillow that takes no half picture for a whole one, and does not warn of broken files.
 
     With `max_pixels` for its own limit, also for pictures inside of pictures (ICO, ICNS, the frames of a GIF), whose

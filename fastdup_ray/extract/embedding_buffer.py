@@ -7,19 +7,19 @@ import numpy as np
 from fastdup_ray.extract.model import BATCH
 
 
-class RowMaker(Protocol):
+class Embedder(Protocol):
     """What makes rows: a model, or who feeds one."""
 
     dimensions: int
 
-    def rows(self, pixels: np.ndarray) -> np.ndarray:
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
         """(n, height, width, 3) uint8 -> (n, dimensions) float32."""
 
 
-class Rows:
+class EmbeddingBuffer:
     """Rows of features, made as soon as there are pixels for a batch: those of a long video never fit into memory."""
 
-    def __init__(self, maker: RowMaker):
+    def __init__(self, maker: Embedder):
         self._maker = maker
         self._pixels: list[np.ndarray] = []
         self._counts: list[int] = []
@@ -34,18 +34,18 @@ class Rows:
             self._counts[-1] += 1
             return
         if len(self._pixels) == BATCH:
-            self._make()
+            self._embed_pending()
         self._pixels.append(pixels)
         self._counts.append(1)
 
-    def first(self, n: int) -> np.ndarray:
+    def take(self, n: int) -> np.ndarray:
         """(n, d) float32; what was added after them is forgotten."""
         if self._pixels:
-            self._make()
+            self._embed_pending()
         rows = np.concatenate(self._blocks)[:n]
         self._blocks = [rows]
         return rows
 
-    def _make(self) -> None:
-        self._blocks.append(np.repeat(self._maker.rows(np.stack(self._pixels)), self._counts, axis=0))
+    def _embed_pending(self) -> None:
+        self._blocks.append(np.repeat(self._maker.embed(np.stack(self._pixels)), self._counts, axis=0))
         self._pixels, self._counts = [], []

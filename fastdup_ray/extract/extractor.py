@@ -16,22 +16,22 @@ from PIL import Image
 from fastdup_ray.common import layout
 from fastdup_ray.common.records import Entry, ImageRef, Limits, Shard, ShardReceipt
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode
-from fastdup_ray.extract.decode import Decoded, careful_pillow, decode, decoded
-from fastdup_ray.extract.embedding_buffer import RowMaker, Rows
-from fastdup_ray.extract.gpu_batcher import Feeder
-from fastdup_ray.extract.model import BATCH, Model, fingerprint
-from fastdup_ray.extract.transforms import Turned
-from fastdup_ray.extract.video import frame_at, frames, video_decoder
-from fastdup_ray.extract.worker_threads import Lane, Watchdog, work_off
+from fastdup_ray.extract.decode import DecodedImage, decode_bytes, decode_image, strict_pillow
+from fastdup_ray.extract.embedding_buffer import Embedder, EmbeddingBuffer
+from fastdup_ray.extract.gpu_batcher import BatchingModel
+from fastdup_ray.extract.model import BATCH, Model, make_fingerprint
+from fastdup_ray.extract.transforms import TransformedEmbedder
+from fastdup_ray.extract.video import describe_decoder, read_frame, read_frames
+from fastdup_ray.extract.worker_threads import AbandonableThread, Watchdog, run_jobs
 from fastdup_ray.features import write_shard
-from fastdup_ray.inputs import frame_of
-from fastdup_ray.inputs.manifest import STATISTICS, entries_table
+from fastdup_ray.inputs import find_frame
+from fastdup_ray.inputs.manifest import STATISTICS, make_entries_table
 from fastdup_ray.inputs.prefetch import Opened, read_ahead
 from fastdup_ray.inputs.suffixes import is_video_name
-from fastdup_ray.inputs.video import HEAD, frame_digest, is_video
+from fastdup_ray.inputs.video import HEAD, hash_frame, is_video
 from fastdup_ray.s3 import USUAL, Access, use
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import encoded
+from fastdup_ray.storage.tables import encode_names
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,14 @@ class ExtractSpec:
     gpu: bool = False
     shards: str = layout.SHARDS
     s3: Access = USUAL
-    turns: tuple[str, ...] = ()
+    transforms: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> dict[str, str]:
         """Of the rows that come out here."""
-        return fingerprint(self.facts["fingerprint"]["model"], self.limits.box, gpu=self.gpu, turns=self.turns)
+        return make_fingerprint(
+            self.facts["fingerprint"]["model"], self.limits.box, gpu=self.gpu, turns=self.transforms
+        )
 
 
 class Extractor:
@@ -76,102 +78,110 @@ class Extractor:
         self._model = Model(spec.model_path, gpu=spec.gpu)
         if self._model.sha256 != spec.facts["fingerprint"]["model"]:
             raise ConfigError(f"model_path={spec.model_path!r} is another file on {platform.node()} than here.")
-        self._maker: RowMaker = Feeder(self._model, self._model.batch) if spec.gpu else self._model
-        if spec.turns:
-            self._maker = Turned(self._maker, spec.turns)
+        self._maker: Embedder = BatchingModel(self._model, self._model.batch) if spec.gpu else self._model
+        if spec.transforms:
+            self._maker = TransformedEmbedder(self._maker, spec.transforms)
         self._digests: dict[ImageRef, str] = {}
 
     def extract(self, shard: Shard) -> ShardReceipt:
         """Writes the feature shard of `shard`; bad pictures are entries with a code, never errors."""
         cpu = time.process_time()
         late: set[ImageRef] = set()
-        jobs = list(_jobs(shard.refs))
+        jobs = list(_split_jobs(shard.refs))
         alone = len(jobs) == 1 or self._spec.threads == 1
 
-        def work(lane: Lane, job: tuple[int, int]) -> tuple[list[Entry], np.ndarray]:
-            return self._job(lane, shard.refs[slice(*job)], late, alone)
+        def work(lane: AbandonableThread, job: tuple[int, int]) -> tuple[list[Entry], np.ndarray]:
+            return self._run_job(lane, shard.refs[slice(*job)], late, alone)
 
-        with careful_pillow(self._spec.limits.max_pixels), self._watchdog or nullcontext():
-            tick = self._watchdog.pat if self._watchdog else lambda: None
-            parts = dict(work_off(jobs, work, self._spec.threads, self._spec.timeout, late.add, tick))
+        with strict_pillow(self._spec.limits.max_pixels), self._watchdog or nullcontext():
+            tick = self._watchdog.reset if self._watchdog else lambda: None
+            parts = dict(run_jobs(jobs, work, self._spec.threads, self._spec.timeout, late.add, tick))
         entries = [entry for job in jobs for entry in parts[job][0]]
         blocks = [parts[job][1] for job in jobs]
-        receipt = _put(self._store, self._spec, shard, entries, blocks)
+        receipt = _put_shard(self._store, self._spec, shard, entries, blocks)
         return receipt.with_cost(time.process_time() - cpu, worn=bool(late))
 
-    def _job(
-        self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef], alone: bool
+    def _run_job(
+        self, lane: AbandonableThread, refs: Sequence[ImageRef], late: set[ImageRef], alone: bool
     ) -> tuple[list[Entry], np.ndarray]:
         """alone: no other lane is at work."""
-        rows = Rows(self._maker)
-        entries = list(self._entries(lane, refs, late, rows))
-        lane.off()
+        rows = EmbeddingBuffer(self._maker)
+        entries = list(self._extract_entries(lane, refs, late, rows))
+        lane.end_item()
         if self._watchdog and (late or not alone) and any(e.error_code == ErrorCode.OUT_OF_MEMORY for e in entries):
             raise MemoryError("several pictures at once took more memory than an actor may use")
-        return _with_direction(entries, rows.first(len(rows)))
+        return _reject_non_finite(entries, rows.take(len(rows)))
 
-    def _entries(self, lane: Lane, refs: Sequence[ImageRef], late: set[ImageRef], rows: Rows) -> Iterator[Entry]:
+    def _extract_entries(
+        self, lane: AbandonableThread, refs: Sequence[ImageRef], late: set[ImageRef], rows: EmbeddingBuffer
+    ) -> Iterator[Entry]:
         """An entry for each of `refs`; the rows of the good ones are added to `rows`."""
         for ref, file in read_ahead(refs, without=late):
-            lane.on(ref)
+            lane.start_item(ref)
             before = len(rows)
-            seen = _Seen()
+            seen = _EntryFacts()
             try:
                 if ref in late:
                     raise BadImageError(ErrorCode.TIMEOUT, f"not read and decoded in {self._spec.timeout:g} seconds")
-                yield self._good(lane, ref, file, rows, seen)
+                yield self._extract_good(lane, ref, file, rows, seen)
             except BadImageError as error:
-                rows.first(before)
-                yield _bad(ref, error, seen.sha256)
+                rows.take(before)
+                yield _make_bad_entry(ref, error, seen.sha256)
             except MemoryError:
-                rows.first(before)
-                yield _bad(ref, BadImageError(ErrorCode.OUT_OF_MEMORY, "the file does not fit into memory"))
+                rows.take(before)
+                yield _make_bad_entry(ref, BadImageError(ErrorCode.OUT_OF_MEMORY, "the file does not fit into memory"))
 
-    def _good(self, lane: Lane, ref: ImageRef, opened: Opened, rows: Rows, seen: "_Seen") -> Entry:
+    def _extract_good(
+        self, lane: AbandonableThread, ref: ImageRef, opened: Opened, rows: EmbeddingBuffer, seen: "_EntryFacts"
+    ) -> Entry:
         """The entry of a picture, a frame, or a video; raises `BadImageError`."""
-        name, milliseconds = frame_of(ref.uri)
+        name, milliseconds = find_frame(ref.uri)
         with opened as file:
             head = file.read(HEAD)
             if is_video(name, head):
-                return self._frames(lane, ref, file, rows, seen)
+                return self._extract_frames(lane, ref, file, rows, seen)
             data = read_once(file)
         if milliseconds is not None:
             raise BadImageError(ErrorCode.MISSING, "the file does not exist")
         seen.sha256 = hashlib.sha256(data).hexdigest()
-        picture = decode(data, self._model.size, self._spec.limits, trim=self._model.trims)
+        picture = decode_bytes(data, self._model.size, self._spec.limits, trim=self._model.trims)
         rows.add(picture.pixels)
-        entry = _good(ref, seen.sha256, picture, 1, decoder=picture.decoder)
+        entry = _make_good_entry(ref, seen.sha256, picture, 1, decoder=picture.decoder)
         return replace(entry, **asdict(picture.statistics), unseen=",".join(sorted(picture.unseen)))
 
-    def _frames(self, lane: Lane, ref: ImageRef, file: BinaryIO, rows: Rows, seen: "_Seen") -> Entry:
+    def _extract_frames(
+        self, lane: AbandonableThread, ref: ImageRef, file: BinaryIO, rows: EmbeddingBuffer, seen: "_EntryFacts"
+    ) -> Entry:
         """The entry of a video, or of the one frame of it that `ref` names."""
         limits = self._spec.limits
-        name, milliseconds = frame_of(ref.uri)
-        seen.sha256 = self._digest(file, replace(ref, uri=name), lambda: lane.on(ref))
+        name, milliseconds = find_frame(ref.uri)
+        seen.sha256 = self._hash_video(file, replace(ref, uri=name), lambda: lane.start_item(ref))
         if milliseconds is not None:
-            seen.sha256 = frame_digest(seen.sha256, milliseconds)
-            codec, image = frame_at(file, milliseconds, limits)
-            picture = self._decoded(image)
+            seen.sha256 = hash_frame(seen.sha256, milliseconds)
+            codec, image = read_frame(file, milliseconds, limits)
+            picture = self._decode_frame(image)
             rows.add(picture.pixels)
-            return _good(ref, seen.sha256, replace(picture, format=codec), 1, decoder=video_decoder())
+            return _make_good_entry(ref, seen.sha256, replace(picture, format=codec), 1, decoder=describe_decoder())
         before, first, shown = len(rows), None, None
-        for codec, image in frames(file, limits):
-            lane.on(ref)
+        for codec, image in read_frames(file, limits):
+            lane.start_item(ref)
             if image is not shown:
-                shown, picture = image, self._decoded(image)
+                shown, picture = image, self._decode_frame(image)
             first = first or replace(picture, format=codec)
             rows.add(picture.pixels)
-        return _good(ref, seen.sha256, first, len(rows) - before, fps=limits.video_fps, decoder=video_decoder())
+        return _make_good_entry(
+            ref, seen.sha256, first, len(rows) - before, fps=limits.video_fps, decoder=describe_decoder()
+        )
 
-    def _decoded(self, frame: Image.Image) -> Decoded:
-        return decoded(frame, self._model.size, self._spec.limits, trim=self._model.trims)
+    def _decode_frame(self, frame: Image.Image) -> DecodedImage:
+        return decode_image(frame, self._model.size, self._spec.limits, trim=self._model.trims)
 
-    def _digest(self, file: BinaryIO, video: ImageRef, tick: Callable[[], None]) -> str:
+    def _hash_video(self, file: BinaryIO, video: ImageRef, tick: Callable[[], None]) -> str:
         """sha256 of a video, which is at its beginning thereafter; a list may name each of its frames."""
         if video not in self._digests:
             if len(self._digests) >= _DIGESTS:
                 self._digests.clear()
-            self._digests[video] = _sha256(file, tick)
+            self._digests[video] = _hash_file(file, tick)
         file.seek(0)
         return self._digests[video]
 
@@ -182,13 +192,13 @@ _CHUNK = 4 << 20
 _DIGESTS = 16
 
 
-class _Seen:
+class _EntryFacts:
     """What is known of an entry by the time that it turns out bad."""
 
     sha256: str | None = None
 
 
-def _jobs(refs: Sequence[ImageRef]) -> Iterator[tuple[int, int]]:
+def _split_jobs(refs: Sequence[ImageRef]) -> Iterator[tuple[int, int]]:
     """Ranges of `refs` for one thread at a time: a batch of pictures, or a video."""
     start = 0
     for stop, ref in enumerate(refs):
@@ -211,7 +221,7 @@ def read_once(file: BinaryIO) -> bytes:
     return file.read(size) + file.read()  # some file systems say 0
 
 
-def _sha256(file: BinaryIO, tick: Callable[[], None]) -> str:
+def _hash_file(file: BinaryIO, tick: Callable[[], None]) -> str:
     """Of the whole file; `tick` is called on the way."""
     file.seek(0)
     digest = hashlib.sha256()
@@ -221,7 +231,7 @@ def _sha256(file: BinaryIO, tick: Callable[[], None]) -> str:
     return digest.hexdigest()
 
 
-def _with_direction(entries: list[Entry], rows: np.ndarray) -> tuple[list[Entry], np.ndarray]:
+def _reject_non_finite(entries: list[Entry], rows: np.ndarray) -> tuple[list[Entry], np.ndarray]:
     """The same, where entries with a row that is no number are bad, and have none."""
     lost = np.isnan(rows).any(axis=1)
     if not lost.any():
@@ -238,23 +248,25 @@ def _with_direction(entries: list[Entry], rows: np.ndarray) -> tuple[list[Entry]
     return kept, rows[keep]
 
 
-def quarantine(spec: ExtractSpec, shard: Shard, error: BadImageError) -> ShardReceipt:
+def write_quarantined(spec: ExtractSpec, shard: Shard, error: BadImageError) -> ShardReceipt:
     """Writes the feature shard of pictures that no extractor survives: each is bad."""
-    return _put(spec.store, spec, shard, [_bad(ref, error) for ref in shard.refs], [])
+    return _put_shard(spec.store, spec, shard, [_make_bad_entry(ref, error) for ref in shard.refs], [])
 
 
-def _put(store: Store, spec: ExtractSpec, shard: Shard, entries: list[Entry], blocks: list[np.ndarray]) -> ShardReceipt:
+def _put_shard(
+    store: Store, spec: ExtractSpec, shard: Shard, entries: list[Entry], blocks: list[np.ndarray]
+) -> ShardReceipt:
     # Another attempt at the same range may be alive: each writes under a name of its own.
-    stem = f"{spec.shards}/{layout.range_stem(shard.start, shard.stop)}-{uuid.uuid4().hex[:12]}"
+    stem = f"{spec.shards}/{layout.format_range_stem(shard.start, shard.stop)}-{uuid.uuid4().hex[:12]}"
     facts = spec.facts | {"min_offset": shard.start, "max_offset": shard.stop, "fingerprint": spec.fingerprint}
-    write_shard(store, stem, encoded(entry.uri for entry in entries), entries_table(entries), blocks, facts)
+    write_shard(store, stem, encode_names(entry.uri for entry in entries), make_entries_table(entries), blocks, facts)
     bad = sum(entry.error_code is not None for entry in entries)
     size = sum(ref.size for ref in shard.refs)
     return ShardReceipt(shard.start, shard.stop, stem, len(entries) - bad, bad, size)
 
 
-def _good(
-    ref: ImageRef, sha256: str, picture: Decoded, rows: int, fps: float | None = None, decoder: str | None = None
+def _make_good_entry(
+    ref: ImageRef, sha256: str, picture: DecodedImage, rows: int, fps: float | None = None, decoder: str | None = None
 ) -> Entry:
     return Entry(
         ref.uri,
@@ -270,7 +282,7 @@ def _good(
     )
 
 
-def _bad(ref: ImageRef, error: BadImageError, sha256: str | None = None) -> Entry:
+def _make_bad_entry(ref: ImageRef, error: BadImageError, sha256: str | None = None) -> Entry:
     width, height = error.size or (None, None)
     return Entry(
         ref.uri,

@@ -10,7 +10,7 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 
 
 @cache
-def heif_decoder() -> str | None:
+def register_heif() -> str | None:
     """Have Pillow open HEIC, too; return what its pixels depend on beside the file.
 
     None where pillow-heif is not installed.
@@ -29,7 +29,7 @@ def open_with_heif(data: bytes) -> Image.Image:
     Raises:
         UnidentifiedImageError: Where pillow-heif is not installed, or does not know the file.
     """
-    if heif_decoder() is None:
+    if register_heif() is None:
         raise UnidentifiedImageError
     import pillow_heif
 

@@ -15,12 +15,12 @@ WIDEST = 0.3
 """Of the side; what is wider belongs to the picture."""
 
 
-def inside(pixels: np.ndarray) -> tuple[int, int, int, int]:
+def find_content_box(pixels: np.ndarray) -> tuple[int, int, int, int]:
     """left, top, right, bottom of what lies inside the margins of (height, width, 3) uint8; the whole without any."""
     height, width = pixels.shape[:2]
-    top, bottom = _depth(pixels), _depth(pixels[::-1])
+    top, bottom = _measure_margin(pixels), _measure_margin(pixels[::-1])
     columns = pixels[top : height - bottom].swapaxes(0, 1)
-    return _depth(columns), top, width - _depth(columns[::-1]), height - bottom
+    return _measure_margin(columns), top, width - _measure_margin(columns[::-1]), height - bottom
 
 
 def has_marks(pixels: np.ndarray, box: tuple[int, int, int, int]) -> bool:
@@ -31,7 +31,7 @@ def has_marks(pixels: np.ndarray, box: tuple[int, int, int, int]) -> bool:
     return any(np.abs(margin - margin[0].mean(axis=0)).max() > MARK for margin in margins if len(margin))
 
 
-def _depth(lines: np.ndarray) -> int:
+def _measure_margin(lines: np.ndarray) -> int:
     """How many of the first lines, (n, m, 3), are margin."""
     first = lines[0].astype(np.float32)
     colour = first.sum(axis=0) / len(first)

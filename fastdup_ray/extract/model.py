@@ -16,7 +16,7 @@ from fastdup_ray.common.regular_file import open_regular
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract import cuda
 from fastdup_ray.extract.decode import decoder_fingerprint
-from fastdup_ray.system.gpu import free_gpu_memory
+from fastdup_ray.system.gpu import measure_free_gpu_memory
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -58,19 +58,19 @@ class Model:
 
     def __init__(self, path: str | None = None, *, gpu: bool = False):
         self._name = f"model_path={path!r}" if path else "The embedded model"
-        data = _read(path) if path else _checked_bytes()
+        data = _read_file(path) if path else _read_embedded()
         self.trims = path is None
         self.sha256 = hashlib.sha256(data).hexdigest()
-        self._session = self._opened(data, gpu)
+        self._session = self._open_session(data, gpu)
         self._read_graph()
         if gpu and not self._fixed:
-            self.batch = cuda.batch_for(free_gpu_memory(), self.size)
+            self.batch = cuda.choose_batch_size(measure_free_gpu_memory(), self.size)
         width, height = self.size
         shape = (self.batch, 3, height, width) if self._channels_first else (self.batch, height, width, 3)
-        self._bound = cuda.Bound(self._session, shape, self._kind, "cuda") if gpu else None
-        self.dimensions = self._dimensions()
+        self._bound = cuda.IoBinding(self._session, shape, self._kind, "cuda") if gpu else None
+        self.dimensions = self._probe_dimensions()
 
-    def rows(self, pixels: np.ndarray) -> np.ndarray:
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
         """(n, height, width, 3) uint8, RGB -> (n, dimensions) float32, rows of length 1; any n.
 
         A row is all NaN where the model's answer has no direction: zeros, no numbers, or such as no length can be told.
@@ -80,13 +80,13 @@ class Model:
         for start in range(0, len(pixels), self.batch):
             part = pixels[start : start + self.batch]
             batch[: len(part)] = part
-            rows[start : start + len(part)] = self._answers(batch)[: len(part)]
+            rows[start : start + len(part)] = self._run_batch(batch)[: len(part)]
         with np.errstate(all="ignore"):
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
             rows[~(np.abs(np.linalg.norm(rows, axis=1) - 1) < UNIT)] = np.nan
         return rows
 
-    def _answers(self, batch: np.ndarray) -> np.ndarray:
+    def _run_batch(self, batch: np.ndarray) -> np.ndarray:
         """What the model says to a full batch; raises `MemoryError` where there is too little for it."""
         if self._kind is np.float32:
             batch = (batch * self._scale + self._shift).astype(np.float32)
@@ -102,7 +102,7 @@ class Model:
             answers = answers[..., 0]
         return answers
 
-    def _opened(self, data: bytes, gpu: bool) -> "onnxruntime.InferenceSession":
+    def _open_session(self, data: bytes, gpu: bool) -> "onnxruntime.InferenceSession":
         import onnxruntime  # takes a fifth of a second: only for who needs it
 
         options = onnxruntime.SessionOptions()
@@ -112,15 +112,15 @@ class Model:
         options.use_deterministic_compute = gpu
         # Weights in a second file would not be in the fingerprint; and they would be sought in the current folder.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-        providers = [cuda.provider()] if gpu else ["CPUExecutionProvider"]
+        providers = [cuda.make_provider()] if gpu else ["CPUExecutionProvider"]
         try:
             session = onnxruntime.InferenceSession(data, options, providers=providers)
         except Exception as error:  # onnxruntime has a class of its own for each reason
             if "external" in str(error).lower():
-                raise self._refusal(
+                raise self._make_refusal(
                     "its weights are in another file; export it into one (external_data=False)"
                 ) from None
-            raise self._refusal(f"onnxruntime cannot open it ({_reason(error)})") from None
+            raise self._make_refusal(f"onnxruntime cannot open it ({_shorten_error(error)})") from None
         if gpu and session.get_providers()[0] != cuda.PROVIDER:
             raise ConfigError("compute='gpu' is not possible: CUDA does not start on this machine; see its driver.")
         return session
@@ -129,13 +129,13 @@ class Model:
         """What the model takes."""
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1:
-            raise self._refusal(f"it should have one input and one output, not {len(inputs)} and {len(outputs)}")
+            raise self._make_refusal(f"it should have one input and one output, not {len(inputs)} and {len(outputs)}")
         shape, kind = list(inputs[0].shape), inputs[0].type
         if kind not in _KINDS:
-            raise self._refusal(f"its input should be uint8 or float32, not {kind}")
+            raise self._make_refusal(f"its input should be uint8 or float32, not {kind}")
         if len(shape) != 4 or 3 not in (shape[1], shape[3]):
-            raise self._refusal(
-                f"its input should be (n, 3, height, width) or (n, height, width, 3), not {_text(shape)}"
+            raise self._make_refusal(
+                f"its input should be (n, 3, height, width) or (n, height, width, 3), not {_format_shape(shape)}"
             )
         self._input, self._kind = inputs[0].name, _KINDS[kind]
         self._channels_first = shape[1] == 3
@@ -144,13 +144,13 @@ class Model:
         self._fixed = isinstance(shape[0], int)
         self.batch = shape[0] if self._fixed else BATCH
         if min(*self.size, self.batch) < 1:
-            raise self._refusal(f"its input has no pixels: {_text(shape)}")
-        mean, std = (self._numbers(*told) for told in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
+            raise self._make_refusal(f"its input has no pixels: {_format_shape(shape)}")
+        mean, std = (self._read_numbers(*told) for told in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
         if not np.all(std > 0):
-            raise self._refusal("std in its metadata should be above 0")
+            raise self._make_refusal("std in its metadata should be above 0")
         self._scale, self._shift = (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
 
-    def _numbers(self, name: str, default: tuple[float, ...]) -> np.ndarray:
+    def _read_numbers(self, name: str, default: tuple[float, ...]) -> np.ndarray:
         """One number, or one for each of red, green and blue, from the model's metadata."""
         text = self._session.get_modelmeta().custom_metadata_map.get(name)
         try:
@@ -158,27 +158,29 @@ class Model:
         except (ValueError, TypeError):
             numbers = np.array([np.nan])
         if numbers.shape not in ((1,), (3,)) or not np.isfinite(numbers).all():
-            raise self._refusal(f"{name}={text!r} in its metadata should be one number or three with commas between")
+            raise self._make_refusal(
+                f"{name}={text!r} in its metadata should be one number or three with commas between"
+            )
         return numbers
 
-    def _dimensions(self) -> int:
+    def _probe_dimensions(self) -> int:
         """By a try: graphs often leave it open."""
         width, height = self.size
         try:
-            answers = self._answers(np.zeros((self.batch, height, width, 3), np.uint8))
+            answers = self._run_batch(np.zeros((self.batch, height, width, 3), np.uint8))
         except Exception as error:
-            raise self._refusal(f"it fails on {width} x {height} pixels ({_reason(error)})") from None
+            raise self._make_refusal(f"it fails on {width} x {height} pixels ({_shorten_error(error)})") from None
         fits = answers.ndim == 2 and len(answers) == self.batch and answers.shape[1] > 0
         if not fits or not np.issubdtype(answers.dtype, np.floating):
-            got = f"{answers.dtype} {_text(answers.shape)} for {self.batch} pictures"
-            raise self._refusal(f"its output should be (n, d) real numbers, not {got}")
+            got = f"{answers.dtype} {_format_shape(answers.shape)} for {self.batch} pictures"
+            raise self._make_refusal(f"its output should be (n, d) real numbers, not {got}")
         return answers.shape[1]
 
-    def _refusal(self, reason: str) -> ConfigError:
+    def _make_refusal(self, reason: str) -> ConfigError:
         return ConfigError(f"{self._name} is not possible: {reason}.")
 
 
-def _read(path: str) -> bytes:
+def _read_file(path: str) -> bytes:
     try:
         with open_regular(path) as file:
             return file.read()
@@ -191,34 +193,34 @@ def _read(path: str) -> bytes:
         ) from None
 
 
-def _text(shape: Any) -> str:
+def _format_shape(shape: Any) -> str:
     return f"({', '.join('?' if side is None else str(side) for side in shape)})"
 
 
-def _reason(error: Exception) -> str:
+def _shorten_error(error: Exception) -> str:
     """The gist of onnxruntime's long messages."""
     return " ".join(str(error).rpartition(" : ")[2].split())[:200].rstrip(". ")
 
 
-def embedded_sha256() -> str:
+def get_embedded_sha256() -> str:
     """Of the embedded model; `DamagedError` where it is not what it was."""
-    _checked_bytes()
-    return _model_sha256()
+    _read_embedded()
+    return _get_model_sha256()
 
 
-def _checked_bytes() -> bytes:
+def _read_embedded() -> bytes:
     data = _EMBEDDED.joinpath("model.onnx").read_bytes()
-    if hashlib.sha256(data).hexdigest() != _model_sha256():
+    if hashlib.sha256(data).hexdigest() != _get_model_sha256():
         raise DamagedError("The embedded model is damaged: install fastdup-ray again.")
     return data
 
 
-def _model_sha256() -> str:
+def _get_model_sha256() -> str:
     return _EMBEDDED.joinpath("model.onnx.sha256").read_text(encoding="ascii").strip()
 
 
 @cache
-def fingerprint(
+def make_fingerprint(
     model: str | None = None, box: Box | None = None, *, gpu: bool = False, turns: tuple[str, ...] = ()
 ) -> dict[str, str]:
     """All that a row depends on beside the picture: rows with different fingerprints are never mixed.
@@ -228,10 +230,10 @@ def fingerprint(
     import onnxruntime
 
     parts = {
-        "model": model or _model_sha256(),
+        "model": model or _get_model_sha256(),
         "decoder": decoder_fingerprint(),
         "onnxruntime": onnxruntime.__version__,
-        "cpu": _cpu_kind(),
+        "cpu": _describe_cpu(),
     }
     if box is not None:
         parts["bounding_box"] = str(box)
@@ -243,7 +245,7 @@ def fingerprint(
 
 
 @cache
-def _cpu_kind() -> str:
+def _describe_cpu() -> str:
     """The architecture and the instruction sets by which onnxruntime picks its kernels."""
     known = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
     cpuinfo = Path("/proc/cpuinfo")

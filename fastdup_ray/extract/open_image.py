@@ -6,7 +6,7 @@ from collections.abc import Callable
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fastdup_ray.errors import BadImageError, ErrorCode
-from fastdup_ray.extract.heif import HEIF_BRANDS, heif_decoder, open_with_heif
+from fastdup_ray.extract.heif import HEIF_BRANDS, open_with_heif, register_heif
 
 _SIGNATURES = {
     b"\xff\xd8\xff": ErrorCode.CORRUPT,
@@ -80,7 +80,7 @@ def _explain_unidentified(data: bytes) -> BadImageError:
             if code is ErrorCode.UNSUPPORTED:
                 return BadImageError(code, "an image format that the installed decoder cannot read")
             return BadImageError(ErrorCode.TRUNCATED, "the file ends or breaks inside its header")
-    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS and heif_decoder() is None:
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS and register_heif() is None:
         return BadImageError(ErrorCode.UNSUPPORTED, "HEIC: to read it, pip install 'fastdup-ray[heic]'")
     if data[4:8] == b"ftyp" and data[8:12] in (*HEIF_BRANDS, b"avif", b"crx "):
         return BadImageError(ErrorCode.UNSUPPORTED, "an image format that the installed decoder cannot read")

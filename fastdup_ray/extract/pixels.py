@@ -16,7 +16,7 @@ ROWS = 256
 """Pixel rows that are converted at once: a large image is not held in memory a second time."""
 
 
-def pixel_digest(data: bytes) -> str | None:
+def hash_pixels(data: bytes) -> str | None:
     """Return the sha256 of the size and of every pixel of the whole upright image, decoded at full size.
 
     None where the decoded pixels are not all that the file holds: animations, pages, channels or bits that decoders
@@ -33,7 +33,7 @@ def pixel_digest(data: bytes) -> str | None:
         upright = ImageOps.exif_transpose(image)
         known = upright.mode in EXACTLY_RGBA and lower is None
         digest = hashlib.sha256(f"{upright.size} {'RGBA' if known else upright.mode}".encode())
-        for part in _parts(upright):
+        for part in _iter_parts(upright):
             digest.update((part.convert("RGBA") if known else part).tobytes())
         if lower is not None:
             digest.update(lower.tobytes())
@@ -45,7 +45,7 @@ def _is_derived(lower: np.ndarray, upper: np.ndarray) -> bool:
     return not lower.any() or np.array_equal(lower, upper)
 
 
-def _parts(image: Image.Image):
+def _iter_parts(image: Image.Image):
     width, height = image.size
     for top in range(0, height, ROWS):
         yield image.crop((0, top, width, min(top + ROWS, height)))

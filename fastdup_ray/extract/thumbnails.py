@@ -17,10 +17,10 @@ from PIL import ExifTags, Image, ImageOps, features
 from fastdup_ray.common.records import ImageRef, Limits
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError
-from fastdup_ray.extract.decode import careful_pillow, opaque, to_color
+from fastdup_ray.extract.decode import flatten_alpha, strict_pillow, to_color
 from fastdup_ray.extract.open_image import open_image
-from fastdup_ray.extract.video import frame_at
-from fastdup_ray.inputs import frame_of, opened
+from fastdup_ray.extract.video import read_frame
+from fastdup_ray.inputs import find_frame, open_entry
 from fastdup_ray.inputs.video import HEAD, is_video
 
 MAX_SIDE = 320
@@ -61,14 +61,14 @@ CHANGED = Thumbnail("", problem="changed since the run")
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PageImage:
     """One picture of a page. name: path or URI, bytes that are not UTF-8 as surrogates."""
 
     name: str
     thumbnail: Thumbnail
     facts: Facts | None
 
-    def is_copy_of(self, other: "Picture") -> bool:
+    def is_copy_of(self, other: "PageImage") -> bool:
         """Whether both files have the same bytes."""
         return bool(self.facts and other.facts and self.facts.sha256 and self.facts.sha256 == other.facts.sha256)
 
@@ -79,42 +79,42 @@ def make_thumbnail(uri: str, max_pixels: int = MAX_PIXELS, side: int = MAX_SIDE)
     To be called inside `careful_pillow`.
     """
     try:
-        with opened(ImageRef(uri, 0, "")) as file:
-            return thumbnail_of(file, uri, max_pixels, side)
+        with open_entry(ImageRef(uri, 0, "")) as file:
+            return make_thumbnail_of_file(file, uri, max_pixels, side)
     except BadImageError as error:
         return Thumbnail("", problem=error.message)
     except Exception as error:  # a page is worth having without this picture, whatever ails it
-        return Thumbnail("", problem=_reason(error))
+        return Thumbnail("", problem=_explain(error))
 
 
-def thumbnail_of(file: BinaryIO, uri: str, max_pixels: int, side: int) -> Thumbnail:
+def make_thumbnail_of_file(file: BinaryIO, uri: str, max_pixels: int, side: int) -> Thumbnail:
     """Make the same of an open file; raises what reading it may raise, and what decoding a video may."""
-    video, milliseconds = frame_of(uri)
+    video, milliseconds = find_frame(uri)
     if milliseconds is not None:
-        return _of_frame(file, video, milliseconds, max_pixels, side)
+        return _make_frame_thumbnail(file, video, milliseconds, max_pixels, side)
     data = file.read()
     digest = hashlib.sha256(data).hexdigest()
     try:
-        return _shrunk(data, digest, max_pixels, side)
+        return _shrink(data, digest, max_pixels, side)
     except Exception as error:  # plugins raise anything at all on broken files
-        return Thumbnail("", problem=_reason(error), facts=Facts(len(data), digest, None, None, None))
+        return Thumbnail("", problem=_explain(error), facts=Facts(len(data), digest, None, None, None))
 
 
-def _of_frame(file: BinaryIO, video: str, milliseconds: int, max_pixels: int, side: int) -> Thumbnail:
+def _make_frame_thumbnail(file: BinaryIO, video: str, milliseconds: int, max_pixels: int, side: int) -> Thumbnail:
     """Of one frame of a video. Its digest would take reading the whole of it: it is left out."""
     if not is_video(video, file.read(HEAD)):
         return Thumbnail("", problem="the file does not exist")
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    codec, image = frame_at(file, milliseconds, Limits(max_pixels))
-    return _encoded(image, Facts(size, None, image.width, image.height, codec), side)
+    codec, image = read_frame(file, milliseconds, Limits(max_pixels))
+    return _encode(image, Facts(size, None, image.width, image.height, codec), side)
 
 
-def _reason(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     return f"it cannot be decoded ({type(error).__name__})"
 
 
-def _shrunk(data: bytes, digest: str, max_pixels: int, side: int) -> Thumbnail:
+def _shrink(data: bytes, digest: str, max_pixels: int, side: int) -> Thumbnail:
     with open_image(data) as image:
         width, height = image.size
         if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):  # turned by a quarter
@@ -124,18 +124,18 @@ def _shrunk(data: bytes, digest: str, max_pixels: int, side: int) -> Thumbnail:
             return Thumbnail("", problem=f"more than {max_pixels:,} pixels", facts=facts)
         image.draft(None, (side, side))  # decodes large JPEGs at 1/2, 1/4 or 1/8
         ImageOps.exif_transpose(image, in_place=True)  # else it makes a copy of what stands upright
-        return _encoded(to_color(image, data)[0], facts, side)
+        return _encode(to_color(image, data)[0], facts, side)
 
 
-def _encoded(small: Image.Image, facts: Facts, side: int) -> Thumbnail:
+def _encode(small: Image.Image, facts: Facts, side: int) -> Thumbnail:
     small.thumbnail((side, side), Image.Resampling.HAMMING)  # as sharp as bicubic, at half the cost
     file = io.BytesIO()
-    opaque(small).save(file, FORMAT, **OPTIONS)
+    flatten_alpha(small).save(file, FORMAT, **OPTIONS)
     data = base64.b64encode(file.getvalue()).decode()
     return Thumbnail(f"data:image/{FORMAT.lower()};base64,{data}", small.width, small.height, facts=facts)
 
 
-class Album:
+class ThumbnailLoader:
     """Pictures by their index, each decoded once, by threads that run ahead of the reader.
 
     names: (n,) raw bytes. images: the table of images.parquet, whose facts then go before those of the files as they
@@ -151,33 +151,33 @@ class Album:
         self._pool = ThreadPoolExecutor(THREADS)
 
     def __enter__(self) -> Self:
-        self._resources.enter_context(careful_pillow(self._max_pixels))
+        self._resources.enter_context(strict_pillow(self._max_pixels))
         return self
 
     def __exit__(self, *_) -> None:
         self._pool.shutdown(cancel_futures=True)
         self._resources.close()
 
-    def ask(self, indices: Iterable[int]) -> None:
+    def request(self, indices: Iterable[int]) -> None:
         """Has the thumbnails of `indices` made, in this order."""
         for index in indices:
             if index not in self._thumbnails:
-                self._thumbnails[index] = self._pool.submit(self._made, self._name(index))
+                self._thumbnails[index] = self._pool.submit(self._make, self._get_name(index))
 
-    def _made(self, name: str) -> Thumbnail:
+    def _make(self, name: str) -> Thumbnail:
         return make_thumbnail(name, self._max_pixels, self._side) if self._side else NO_THUMBNAIL
 
-    def __getitem__(self, index: int) -> Picture:
-        self.ask([index])
-        thumbnail, known = self._thumbnails[index].result(), self._facts(index)
+    def __getitem__(self, index: int) -> PageImage:
+        self.request([index])
+        thumbnail, known = self._thumbnails[index].result(), self._get_facts(index)
         if known and known.sha256 and thumbnail.facts and thumbnail.facts.sha256 not in (None, known.sha256):
             thumbnail = CHANGED
-        return Picture(self._name(index), thumbnail, known or thumbnail.facts)
+        return PageImage(self._get_name(index), thumbnail, known or thumbnail.facts)
 
-    def _name(self, index: int) -> str:
+    def _get_name(self, index: int) -> str:
         return fsdecode(self._names[index].as_py())
 
-    def _facts(self, index: int) -> Facts | None:
+    def _get_facts(self, index: int) -> Facts | None:
         if self._images is None or index >= self._images.num_rows:
             return None
         row = self._images.slice(index, 1).select(Facts.__slots__).to_pylist()[0]

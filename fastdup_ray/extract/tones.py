@@ -41,7 +41,8 @@ _SIGNED = 2
 
 class Range(NamedTuple):
     """The values that become black and white. strays: whether values outside of it are lost that may be data, not
-    marks of missing samples."""
+    marks of missing samples.
+    """
 
     low: float
     high: float
@@ -142,7 +143,7 @@ def _without_marks(levels: np.ndarray) -> tuple[int, int]:
 
 def _range_of_bits(levels: np.ndarray, counts: np.ndarray) -> Range:
     """Of unsigned integers: from 0 to the most that the bits in use can say."""
-    most = float(levels[_percentile(counts, 1 - STRAY)])
+    most = float(levels[_find_percentile(counts, 1 - STRAY)])
     bits = next(bits for bits in BIT_DEPTHS if most < 1 << bits)
     white = float((1 << bits) - 1)
     high = min(float(levels[-1]), white)
@@ -157,7 +158,7 @@ def _range_of_measurements(levels: np.ndarray, counts: np.ndarray) -> Range:
     for white in SCALES:
         if FILLED * white <= high <= white and 0 <= low <= (1 - FILLED) * white:
             return Range(0.0, white)
-    least, most = (float(levels[_percentile(counts, share)]) for share in (0.01, 0.99))
+    least, most = (float(levels[_find_percentile(counts, share)]) for share in (0.01, 0.99))
     reach = FENCE * (most - least)
     if reach == 0:  # a few marks on an even ground are what it shows
         return Range(low, high)
@@ -165,7 +166,7 @@ def _range_of_measurements(levels: np.ndarray, counts: np.ndarray) -> Range:
     return Range(float(inside[0]), float(inside[-1]), len(inside) < len(levels))
 
 
-def _percentile(counts: np.ndarray, share: float) -> int:
+def _find_percentile(counts: np.ndarray, share: float) -> int:
     """The index of the level at or below which `share` of the samples are."""
     total = np.cumsum(counts)
     return int(np.searchsorted(total, share * total[-1]))

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fastdup_ray.config import Invariance
-from fastdup_ray.extract.embedding_buffer import RowMaker
+from fastdup_ray.extract.embedding_buffer import Embedder
 
-TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "flip_left_right": lambda pixels: pixels[:, :, ::-1],
     "flip_top_bottom": lambda pixels: pixels[:, ::-1],
     "rotate_90": lambda pixels: np.rot90(pixels, 1, (1, 2)),
@@ -22,20 +22,20 @@ _FLIPS = ("flip_left_right", "flip_top_bottom")
 _ROTATIONS = ("rotate_90", "rotate_180", "rotate_270")
 
 
-def turns_of(invariant: Sequence[Invariance]) -> tuple[str, ...]:
+def select_transforms(invariant: Sequence[Invariance]) -> tuple[str, ...]:
     """Those of `TURNS` that are asked for; flips and rotations together make all seven."""
     if {*invariant} == {"flip", "rotate"}:
-        return tuple(TURNS)
+        return tuple(TRANSFORMS)
     return (*(_FLIPS if "flip" in invariant else ()), *(_ROTATIONS if "rotate" in invariant else ()))
 
 
-class Turned:
+class TransformedEmbedder:
     """Makes of each picture one row: those of its turns, one after the other."""
 
-    def __init__(self, model: RowMaker, turns: Sequence[str]):
+    def __init__(self, model: Embedder, turns: Sequence[str]):
         self.dimensions = len(turns) * model.dimensions
-        self._model, self._turns = model, [TURNS[turn] for turn in turns]
+        self._model, self._turns = model, [TRANSFORMS[turn] for turn in turns]
 
-    def rows(self, pixels: np.ndarray) -> np.ndarray:
+    def embed(self, pixels: np.ndarray) -> np.ndarray:
         """(n, side, side, 3) uint8 -> (n, dimensions) float32."""
-        return np.concatenate([self._model.rows(turn(pixels)) for turn in self._turns], axis=1)
+        return np.concatenate([self._model.embed(turn(pixels)) for turn in self._turns], axis=1)

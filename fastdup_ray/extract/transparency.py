@@ -42,13 +42,13 @@ def has_alpha(image: Image.Image) -> bool:
 def choose_ground(image: Image.Image) -> Ground:
     """Choose the ground for an image in mode RGBa: white, unless more than `VANISHED` of the drawing is lost there."""
     small = image if max(image.size) <= SIDE else image.resize((SIDE, SIDE), Image.Resampling.BOX)
-    grounds = [Ground(level, _share_vanished(np.asarray(small, np.float32), level)) for level in GROUNDS]
+    grounds = [Ground(level, _measure_vanished(np.asarray(small, np.float32), level)) for level in GROUNDS]
     if grounds[0].vanished <= VANISHED:
         return grounds[0]
     return min(grounds, key=lambda ground: ground.vanished)
 
 
-def lay_on(image: Image.Image, level: int) -> Image.Image:
+def flatten_on(image: Image.Image, level: int) -> Image.Image:
     """Lay an image in mode RGBa on a grey level; in RGB."""
     pixels = np.asarray(image)
     clear = 255 - pixels[..., 3:].astype(np.uint16)
@@ -56,7 +56,7 @@ def lay_on(image: Image.Image, level: int) -> Image.Image:
     return Image.fromarray(np.minimum(pixels[..., :3] + ground, 255).astype(np.uint8))
 
 
-def _share_vanished(pixels: np.ndarray, level: int) -> float:
+def _measure_vanished(pixels: np.ndarray, level: int) -> float:
     """The share of the drawing, (height, width, 4) premultiplied, that has the color of the ground and lies on it.
 
     What has the color of the ground but is enclosed by another, such as the white inside of an outlined shape, is seen.

@@ -49,7 +49,7 @@ def _find(image: Image.Image, data: bytes) -> Iterator[Unseen]:
 
 def _has_frames(image: Image.Image, data: bytes) -> bool:
     if image.format in _SEVERAL_SIZES:
-        return len(image.info.get("sizes", ())) > 1 or _icons(data) > 1
+        return len(image.info.get("sizes", ())) > 1 or _count_icons(data) > 1
     if isinstance(image, MpoImagePlugin.MpoImageFile):
         kinds = [entry["Attribute"]["MPType"] for entry in image.mpinfo[_MP_ENTRIES]]
         return sum(kind not in _MP_THUMBNAILS for kind in kinds) > 1
@@ -64,7 +64,7 @@ def _has_frames(image: Image.Image, data: bytes) -> bool:
         return True
 
 
-def _icons(data: bytes) -> int:
+def _count_icons(data: bytes) -> int:
     """The number of images in a Windows icon or cursor, by its header; 0 for any other file."""
     return int.from_bytes(data[4:6], "little") if data[:4] in (b"\0\0\1\0", b"\0\0\2\0") else 0
 

@@ -11,7 +11,7 @@ from PIL import Image
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.extract.decode import check_size
-from fastdup_ray.inputs.video import frame_time
+from fastdup_ray.inputs.video import get_frame_time
 
 RECIPE = 1
 """Part of `video_decoder`: raise it with any change here that changes pixels."""
@@ -27,7 +27,7 @@ _MISSING_SECONDS, _MISSING_PART = 1.0, 0.01
 
 
 @cache
-def video_decoder() -> str | None:
+def describe_decoder() -> str | None:
     """What the pixels of frames depend on beside the file; None where PyAV is not installed."""
     try:
         import av
@@ -40,34 +40,34 @@ def video_decoder() -> str | None:
     return f"recipe {RECIPE}, av {av.__version__}, {versions}"
 
 
-def frames(file: BinaryIO, limits: Limits) -> Iterator[tuple[str, Image.Image]]:
+def read_frames(file: BinaryIO, limits: Limits) -> Iterator[tuple[str, Image.Image]]:
     """Codec, and the upright picture that is shown at each of the times 0, 1/fps, 2/fps, … of a video.
 
     A frame that is shown at several of these times comes as often, as the same object. Raises `BadImageError` for a
     video that cannot be decoded to its end, or has more than `limits.max_frames`.
     """
-    with _opened(file, limits) as reading:
+    with _open_video(file, limits) as reading:
         if reading.seconds * limits.video_fps > limits.max_frames:
-            raise _too_long(limits)
+            raise _make_too_long_error(limits)
         index, shown, end = 0, None, 0.0
         for begin, stop, frame in reading.frames():
-            while shown is not None and frame_time(index, limits.video_fps) + 0.5 < begin:
+            while shown is not None and get_frame_time(index, limits.video_fps) + 0.5 < begin:
                 if index == limits.max_frames:
-                    raise _too_long(limits)
-                yield reading.codec, shown.picture()
+                    raise _make_too_long_error(limits)
+                yield reading.codec, shown.image()
                 index += 1
-            shown, end = _Shown(frame), max(stop, begin + 1)
-        while shown is not None and frame_time(index, limits.video_fps) + 0.5 < end:
+            shown, end = _LazyFrame(frame), max(stop, begin + 1)
+        while shown is not None and get_frame_time(index, limits.video_fps) + 0.5 < end:
             if index == limits.max_frames:
-                raise _too_long(limits)
-            yield reading.codec, shown.picture()
+                raise _make_too_long_error(limits)
+            yield reading.codec, shown.image()
             index += 1
         reading.check_end()
 
 
-def frame_at(file: BinaryIO, milliseconds: int, limits: Limits) -> tuple[str, Image.Image]:
+def read_frame(file: BinaryIO, milliseconds: int, limits: Limits) -> tuple[str, Image.Image]:
     """Codec, and the upright picture that is shown at a time: what `frames` gives for it."""
-    with _opened(file, limits) as reading:
+    with _open_video(file, limits) as reading:
         for seek in (True, False):
             if seek:
                 reading.seek(milliseconds)
@@ -83,22 +83,22 @@ def frame_at(file: BinaryIO, milliseconds: int, limits: Limits) -> tuple[str, Im
             if found is not None:
                 if milliseconds + 0.5 >= end:
                     raise BadImageError(ErrorCode.MISSING, f"the video ends at {end / 1000:.3f} seconds")
-                return reading.codec, _Shown(found).picture()
+                return reading.codec, _LazyFrame(found).image()
     raise BadImageError(ErrorCode.CORRUPT, "no frame of it can be decoded")
 
 
-def _too_long(limits: Limits) -> BadImageError:
+def _make_too_long_error(limits: Limits) -> BadImageError:
     reason = f"more than max_frames={limits.max_frames} frames at video_fps={limits.video_fps:g}"
     return BadImageError(ErrorCode.TOO_LARGE, reason)
 
 
-class _Shown:
+class _LazyFrame:
     """A decoded frame, made into a picture when that is asked for, and once."""
 
     def __init__(self, frame: Any):
         self._frame, self._picture = frame, None
 
-    def picture(self) -> Image.Image:
+    def image(self) -> Image.Image:
         if self._picture is None:
             turn = round(self._frame.rotation / 90) % 4
             self._picture = self._frame.to_image()
@@ -108,7 +108,7 @@ class _Shown:
         return self._picture
 
 
-class _Reading:
+class _VideoReader:
     """An open video. codec: its name. seconds: how long it is by its header; 0 where that says nothing."""
 
     def __init__(self, container: Any, stream: Any, limits: Limits):
@@ -140,7 +140,7 @@ class _Reading:
                 damaged |= frame.is_corrupt
                 if not damaged:
                     check_size((frame.width, frame.height), self._limits)
-                    begin, stop = self._times(frame, begin, stop)
+                    begin, stop = self._list_times(frame, begin, stop)
                     yield begin, stop, frame
                     good = True
             if damaged and good:  # before, it is what a recording begins with that was begun in the midst
@@ -151,7 +151,7 @@ class _Reading:
             reason = "the video track has no frames" if empty else "no frame of it can be decoded"
             raise BadImageError(ErrorCode.CORRUPT, reason)
 
-    def _times(self, frame: Any, begin: float, stop: float) -> tuple[float, float]:
+    def _list_times(self, frame: Any, begin: float, stop: float) -> tuple[float, float]:
         unit = float(frame.time_base or self._stream.time_base) * 1000
         begin = stop if frame.pts is None else max(begin, (frame.pts - (self._stream.start_time or 0)) * unit)
         rate = self._stream.average_rate
@@ -179,9 +179,9 @@ class _Reading:
 
 
 @contextmanager
-def _opened(file: BinaryIO, limits: Limits) -> Iterator[_Reading]:
+def _open_video(file: BinaryIO, limits: Limits) -> Iterator[_VideoReader]:
     """A video on one thread, from its beginning on; what FFmpeg says becomes a `BadImageError`."""
-    if video_decoder() is None:
+    if describe_decoder() is None:
         raise BadImageError(ErrorCode.UNSUPPORTED, "a video: to read it, pip install 'fastdup-ray[video]'")
     import av
 
@@ -190,16 +190,16 @@ def _opened(file: BinaryIO, limits: Limits) -> Iterator[_Reading]:
         with av.open(file, options={"format_whitelist": _FORMATS}) as container:
             stream = container.streams.best("video")
             if stream is None or _is_cover(stream):
-                raise BadImageError(ErrorCode.NOT_AN_IMAGE, _without_video(container))
+                raise BadImageError(ErrorCode.NOT_AN_IMAGE, _describe_contents(container))
             stream.codec_context.thread_count = 1
             check_size((stream.width, stream.height), limits)
-            yield _Reading(container, stream, limits)
+            yield _VideoReader(container, stream, limits)
     except BadImageError:
         raise
     except MemoryError:
         raise BadImageError(ErrorCode.OUT_OF_MEMORY, "decoding it takes more memory than an actor may use") from None
     except av.error.FFmpegError as error:
-        raise _refusal(file, error, opened=container is not None) from None
+        raise _make_refusal(file, error, opened=container is not None) from None
     except OSError:  # reading the file failed
         raise
     except Exception as error:  # PyAV, of what it did not expect
@@ -219,18 +219,18 @@ def _is_cover(stream: Any) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
-def _without_video(container: Any) -> str:
+def _describe_contents(container: Any) -> str:
     """What a file has that has no video."""
     kinds = ["a cover" if stream.type == "video" else _KINDS.get(stream.type, "data") for stream in container.streams]
     kinds = sorted(set(kinds), reverse=True)
     return f"this has {' and '.join(kinds)}, and no video" if kinds else "this has no video: it has no tracks at all"
 
 
-def _refusal(file: BinaryIO, error: Any, *, opened: bool) -> BadImageError:
+def _make_refusal(file: BinaryIO, error: Any, *, opened: bool) -> BadImageError:
     """What an error of FFmpeg means. opened: the file's header was read by then."""
     import av
 
-    cut, boxes = _boxes(file)
+    cut, boxes = _read_boxes(file)
     if cut:
         return BadImageError(ErrorCode.TRUNCATED, "the file ends before its index")
     if opened:
@@ -247,7 +247,7 @@ def _refusal(file: BinaryIO, error: Any, *, opened: bool) -> BadImageError:
     return BadImageError(ErrorCode.CORRUPT, f"not a video that can be decoded: {error.strerror}")
 
 
-def _boxes(file: BinaryIO) -> tuple[bool, set[bytes]]:
+def _read_boxes(file: BinaryIO) -> tuple[bool, set[bytes]]:
     """The boxes of an MP4 or QuickTime file, and whether the last one ends behind the end of the file; else none."""
     end = file.seek(0, 2)
     file.seek(4)

@@ -14,7 +14,7 @@ from typing import Any, Self
 TICK = 0.2
 """Seconds between two looks at the clocks."""
 
-FAREWELL = 5.0
+JOIN_SECONDS = 5.0
 """Seconds that a thread gets to come to the end of its item, when no more is wanted of it."""
 
 
@@ -22,7 +22,7 @@ LONGEST_TICK = 5 * TICK
 """Seconds that count of a longer time between two such looks: nobody worked then, or a decoder held all threads up."""
 
 
-class Stopped(Exception):
+class StopThread(Exception):
     """Ends the work of a lane of which no more is wanted."""
 
 
@@ -39,14 +39,14 @@ class Watchdog:
         self._log = sys.__stderr__ or os.open(os.devnull, os.O_WRONLY)
 
     def __enter__(self) -> Self:
-        self.pat()
+        self.reset()
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
         faulthandler.cancel_dump_traceback_later()
         self._patted = 0.0
 
-    def pat(self) -> None:
+    def reset(self) -> None:
         if time.monotonic() - self._patted >= TICK:
             try:
                 faulthandler.dump_traceback_later(self._limit, exit=True, file=self._log)
@@ -69,14 +69,18 @@ class Clock:
         self._seconds, self._last = self.now(), time.monotonic()
 
 
-class Lane(threading.Thread):
+class AbandonableThread(threading.Thread):
     """One thread that takes up jobs, in the context of who starts it. Work calls `on(item)` for each item of a job.
 
     Once `stop` was called `on` raises `Stopped`, and no other job is taken up.
     """
 
     def __init__(
-        self, jobs: queue.SimpleQueue, done: queue.SimpleQueue, work: Callable[["Lane", Any], Any], clock: Clock
+        self,
+        jobs: queue.SimpleQueue,
+        done: queue.SimpleQueue,
+        work: Callable[["AbandonableThread", Any], Any],
+        clock: Clock,
     ):
         super().__init__(daemon=True)
         self.jobs, self._done, self._work, self._clock = jobs, done, work, clock
@@ -86,18 +90,18 @@ class Lane(threading.Thread):
         self._stopped = False
         self._context = copy_context()
 
-    def on(self, item: Any) -> None:
+    def start_item(self, item: Any) -> None:
         if self._stopped:
-            raise Stopped
+            raise StopThread
         self.item, self._since = item, self._clock.now()
 
-    def off(self) -> None:
+    def end_item(self) -> None:
         self._since = None
 
     def stop(self) -> None:
         self._stopped = True
 
-    def overdue(self, timeout: float) -> bool:
+    def is_overdue(self, timeout: float) -> bool:
         since = self._since
         return since is not None and self._clock.now() - since > timeout
 
@@ -111,12 +115,12 @@ class Lane(threading.Thread):
             self._done.put((self, job, result))
 
 
-_AT_WORK: set[Lane] = set()
+_ACTIVE: set[AbandonableThread] = set()
 
 
-def work_off(
+def run_jobs(
     jobs: Iterable[Any],
-    work: Callable[[Lane, Any], Any],
+    work: Callable[[AbandonableThread, Any], Any],
     lanes: int,
     timeout: float,
     late: Callable[[Any], None],
@@ -135,11 +139,11 @@ def work_off(
     for job in jobs:
         waiting.put(job)
         left += 1
-    crew: set[Lane] = set()
+    crew: set[AbandonableThread] = set()
     clock = Clock()
     try:
         while len(crew) < min(lanes, left):
-            crew.add(_started(Lane(waiting, done, work, clock)))
+            crew.add(_start(AbandonableThread(waiting, done, work, clock)))
         while left:
             tick()
             clock.tick()
@@ -153,41 +157,41 @@ def work_off(
                         raise result
                     left -= 1
                     yield job, result
-            for lane in [lane for lane in crew if lane.overdue(timeout)]:
+            for lane in [lane for lane in crew if lane.is_overdue(timeout)]:
                 crew.remove(lane)
                 lane.stop()
-                _AT_WORK.discard(lane)
+                _ACTIVE.discard(lane)
                 late(lane.item)
                 waiting.put(lane.job)
-                crew.add(_started(Lane(waiting, done, work, clock)))
+                crew.add(_start(AbandonableThread(waiting, done, work, clock)))
     finally:
-        _dismiss(crew)
+        _join_threads(crew)
 
 
-def _dismiss(crew: set[Lane]) -> None:
+def _join_threads(crew: set[AbandonableThread]) -> None:
     """Waits for the threads: one that is still in a decoder or in the model when Python ends aborts the process."""
     for lane in crew:
         lane.stop()
     for lane in crew:
         lane.jobs.put(None)  # after all are stopped, as it may be another one that takes it
-    end = time.monotonic() + FAREWELL
+    end = time.monotonic() + JOIN_SECONDS
     for lane in crew:
         if lane.is_alive():  # it may not have been started
             lane.join(max(0.0, end - time.monotonic()))
-        _AT_WORK.discard(lane)
+        _ACTIVE.discard(lane)
 
 
 @atexit.register
-def _dismiss_all() -> None:
+def _join_all() -> None:
     """Those of a `work_off` that nobody closed: Ctrl-C comes to whoever waits for it, too."""
-    _dismiss(_AT_WORK.copy())
+    _join_threads(_ACTIVE.copy())
 
 
-def _started(lane: Lane) -> Lane:
-    _AT_WORK.add(lane)
+def _start(lane: AbandonableThread) -> AbandonableThread:
+    _ACTIVE.add(lane)
     try:
         lane.start()
     except RuntimeError:  # what Python says where a thread's stack does not fit into memory
-        _AT_WORK.discard(lane)
+        _ACTIVE.discard(lane)
         raise MemoryError("too little memory for another thread") from None
     return lane

@@ -16,17 +16,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.layout import INDEXED, PictureSet
-from fastdup_ray.common.paths import takes_paths
+from fastdup_ray.common.layout import INDEXED, FileSet
+from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
-from fastdup_ray.features.stored_rows import StoredRows
-from fastdup_ray.inputs.manifest import ENTRIES, MANIFEST, with_all_columns
-from fastdup_ray.inputs.video import frame_digest, frame_suffix, frame_time
+from fastdup_ray.features.stored_embeddings import StoredEmbeddings
+from fastdup_ray.inputs.manifest import ENTRIES, MANIFEST, add_missing_columns
+from fastdup_ray.inputs.video import format_frame_suffix, get_frame_time, hash_frame
 from fastdup_ray.storage import Store, open_file, open_store
-from fastdup_ray.storage.checked_json import check_digest, file_sha256, write_json
+from fastdup_ray.storage.checked_json import check_digest, hash_file, write_json
 from fastdup_ray.storage.facts import read_facts
 from fastdup_ray.storage.named_output import NamedOutput
-from fastdup_ray.storage.tables import csv_blocks, encoded, mapped, read_csv, read_parquet, write_columns, write_csv
+from fastdup_ray.storage.tables import (
+    encode_names,
+    iter_csv,
+    map_file,
+    read_csv,
+    read_parquet,
+    write_columns,
+    write_csv,
+)
 
 Names = pa.Array | pa.ChunkedArray
 """Paths and URIs as raw bytes, (n,)."""
@@ -36,7 +44,7 @@ Names = pa.Array | pa.ChunkedArray
 class FeatureSet:
     """rows: (r, d) float32, in their file. entries: `ENTRIES`. facts: fingerprint, d, list_sha256 and more."""
 
-    rows: StoredRows
+    embeddings: StoredEmbeddings
     entries: pa.Table
     facts: dict[str, Any]
 
@@ -50,11 +58,11 @@ def write_shard(
     facts: min_offset, max_offset, d, fingerprint and whatever else is to stand in the JSON.
     """
     with store.create(stem + ".dat") as path:
-        sha256 = {".dat": write_rows(path, blocks)}
-    write_names(store, stem + ".dat.csv", names_of(uris, entries))
+        sha256 = {".dat": write_embeddings(path, blocks)}
+    write_names(store, stem + ".dat.csv", name_embeddings(uris, entries))
     write_bad(store, stem + ".bad.csv", uris, entries)
     for suffix in (".dat.csv", ".bad.csv"):
-        sha256[suffix] = file_sha256(store.fetch(stem + suffix))
+        sha256[suffix] = hash_file(store.fetch(stem + suffix))
     write_json(store, stem + ".json", facts | {"sha256": sha256, "entries": entries.to_pydict()})
 
 
@@ -65,18 +73,18 @@ def open_shard(store: Store, stem: str) -> FeatureSet:
         entries = pa.table(facts.pop("entries"), ENTRIES)
         for suffix in facts["sha256"].keys() - {".dat"}:
             check_digest(store, stem + suffix, facts["sha256"][suffix])
-        rows = _check_rows(store, stem + ".dat", facts["sha256"][".dat"], facts["d"], entries)
+        rows = _check_embeddings(store, stem + ".dat", facts["sha256"][".dat"], facts["d"], entries)
         return FeatureSet(rows, entries, facts)
     except (KeyError, TypeError, AttributeError, OverflowError, pa.ArrowException):
         raise DamagedError(f"{stem}.json is not of this version of fastdup_ray.") from None
 
 
-def open_complete(store: Store, files: PictureSet = INDEXED) -> FeatureSet | None:
+def open_complete(store: Store, files: FileSet = INDEXED) -> FeatureSet | None:
     """features.dat (or the like) that a finished run made, checked; None where there is none; raises `DamagedError`."""
     return _open_described(store, files, layout.SUMMARY, layout.MANIFEST)
 
 
-def open_merged(store: Store, files: PictureSet = INDEXED) -> FeatureSet | None:
+def open_merged(store: Store, files: FileSet = INDEXED) -> FeatureSet | None:
     """The same, but also of a run that died after it had merged: then files under shards/ describe features.dat."""
     try:
         merged = _open_described(store, files, layout.MERGED, layout.MERGED_MANIFEST)
@@ -85,8 +93,8 @@ def open_merged(store: Store, files: PictureSet = INDEXED) -> FeatureSet | None:
     return merged or open_complete(store, files)
 
 
-def _open_described(store: Store, files: PictureSet, description: str, manifest: str) -> FeatureSet | None:
-    description, manifest, features = (files.of(name) for name in (description, manifest, layout.FEATURES))
+def _open_described(store: Store, files: FileSet, description: str, manifest: str) -> FeatureSet | None:
+    description, manifest, features = (files.name(name) for name in (description, manifest, layout.FEATURES))
     if not store.exists(description):
         return None
     try:
@@ -94,8 +102,8 @@ def _open_described(store: Store, files: PictureSet, description: str, manifest:
         if "list_sha256" not in facts:
             return None  # of features of the user's own
         check_digest(store, manifest, facts["sha256"][manifest])
-        entries = with_all_columns(read_parquet(store.fetch(manifest), MANIFEST))
-        rows = _check_rows(store, features, facts["sha256"][features], facts["d"], entries)
+        entries = add_missing_columns(read_parquet(store.fetch(manifest), MANIFEST))
+        rows = _check_embeddings(store, features, facts["sha256"][features], facts["d"], entries)
         return FeatureSet(rows, entries, facts)
     except FileNotFoundError as error:
         raise DamagedError(str(error)) from None
@@ -119,13 +127,13 @@ def check_finite(rows: np.ndarray) -> np.ndarray:
     return np.asarray(rows, np.float64)
 
 
-def write_rows(path: Path, blocks: Iterable[np.ndarray]) -> str:
+def write_embeddings(path: Path, blocks: Iterable[np.ndarray]) -> str:
     """Writes (r, d) float32 blocks one after the other; returns the sha256 of the file."""
     with open(path, "wb") as file:
-        return write_blocks(file, blocks)
+        return write_embedding_blocks(file, blocks)
 
 
-def write_blocks(file: BinaryIO, blocks: Iterable[np.ndarray]) -> str:
+def write_embedding_blocks(file: BinaryIO, blocks: Iterable[np.ndarray]) -> str:
     """Do the same to an open file."""
     digest = hashlib.sha256()
     for block in blocks:
@@ -158,14 +166,14 @@ def map_names(store: Store, name: str) -> pa.LargeBinaryArray:
     path, data = store.fetch(name), store.scratch()
     offsets, n, size = store.scratch(), 0, 0
     offsets.write(np.zeros(1, np.int64))
-    for block in csv_blocks(path, layout.FEATURES_HEADER):
+    for block in iter_csv(path, layout.FEATURES_HEADER):
         _check_count(path, block["index"], n)
         names = block["filename"].cast(pa.large_binary())
         ends = np.frombuffer(names.buffers()[1], np.int64)[names.offset : names.offset + len(names) + 1]
         data.write(memoryview(names.buffers()[2])[ends[0] : ends[-1]])
         offsets.write(ends[1:] - ends[0] + size)
         n, size = n + len(names), size + int(ends[-1] - ends[0])
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), n, [None, mapped(offsets), mapped(data)])
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), n, [None, map_file(offsets), map_file(data)])
 
 
 def write_bad(store: Store, name: str, uris: Names, entries: pa.Table) -> None:
@@ -175,48 +183,48 @@ def write_bad(store: Store, name: str, uris: Names, entries: pa.Table) -> None:
     write_csv(store, name, layout.BAD_HEADER, [uris.filter(bad), table["error_code"], table["error_message"]])
 
 
-def names_of(uris: Names, entries: pa.Table) -> Names:
+def name_embeddings(uris: Names, entries: pa.Table) -> Names:
     """The name of each row: that of its entry, of a video's frame with its time."""
-    names = uris.take(_entry_of_row(entries))
-    rows, times = _frames(entries)
+    names = uris.take(_index_entries(entries))
+    rows, times = _find_frames(entries)
     if len(rows) == 0:
         return names
     suffixes = np.full(len(names), b"", object)
-    suffixes[rows] = [frame_suffix(time).encode() for time in times]
+    suffixes[rows] = [format_frame_suffix(time).encode() for time in times]
     return pc.binary_join_element_wise(names, pa.array(suffixes, names.type), pa.scalar(b"", names.type))
 
 
-def entries_of_rows(entries: pa.Table) -> pa.Table:
+def expand_entries(entries: pa.Table) -> pa.Table:
     """The entry of each row; the sha256 of a frame is its own: two frames of one video are no copies."""
-    table = entries.take(_entry_of_row(entries))
-    rows, times = _frames(entries)
+    table = entries.take(_index_entries(entries))
+    rows, times = _find_frames(entries)
     if len(rows) == 0:
         return table
     sha256 = np.array(table["sha256"].to_pylist(), object)
-    sha256[rows] = [frame_digest(digest, time) for digest, time in zip(sha256[rows], times, strict=True)]
+    sha256[rows] = [hash_frame(digest, time) for digest, time in zip(sha256[rows], times, strict=True)]
     return table.set_column(ENTRIES.get_field_index("sha256"), "sha256", pa.array(sha256, table["sha256"].type))
 
 
-def _entry_of_row(entries: pa.Table) -> pa.Array:
+def _index_entries(entries: pa.Table) -> pa.Array:
     return pa.array(np.repeat(np.arange(entries.num_rows), entries["rows"].to_numpy()))
 
 
-def _frames(entries: pa.Table) -> tuple[np.ndarray, list[int]]:
+def _find_frames(entries: pa.Table) -> tuple[np.ndarray, list[int]]:
     """Which rows are frames of videos, and the milliseconds of each."""
     count, fps = entries["rows"].to_numpy(), pc.fill_null(entries["fps"], 0.0).to_numpy()
     first = np.cumsum(count) - count
     videos = np.flatnonzero((fps > 0) & (count > 0))
     rows = [np.arange(first[video], first[video] + count[video]) for video in videos]
-    times = [frame_time(index, float(fps[video])) for video in videos for index in range(count[video])]
+    times = [get_frame_time(index, float(fps[video])) for video in videos for index in range(count[video])]
     return np.concatenate([np.empty(0, np.int64), *rows]), times
 
 
-def _check_rows(store: Store, name: str, sha256: str, d: int, entries: pa.Table) -> StoredRows:
-    return StoredRows.check(store, name, sha256, (pc.sum(entries["rows"]).as_py() or 0, d))
+def _check_embeddings(store: Store, name: str, sha256: str, d: int, entries: pa.Table) -> StoredEmbeddings:
+    return StoredEmbeddings.check(store, name, sha256, (pc.sum(entries["rows"]).as_py() or 0, d))
 
 
-def dimensions(path: Path, n: int) -> int:
-    """d of a features file of n rows, by its size; raises `DamagedError`."""
+def infer_dimensions(path: Path, n: int) -> int:
+    """D of a features file of n rows, by its size; raises `DamagedError`."""
     size = path.stat().st_size
     if n == 0 and size == 0:
         return 0
@@ -225,7 +233,7 @@ def dimensions(path: Path, n: int) -> int:
     return size // (4 * n)
 
 
-@takes_paths("filename")
+@accept_paths("filename")
 def load_binary_feature(filename: str | os.PathLike = layout.FEATURES) -> tuple[list[str], np.ndarray]:
     """The n names and the (n, d) float32 matrix of a features file; d is its size by the rows of its CSV.
 
@@ -239,14 +247,14 @@ def load_binary_feature(filename: str | os.PathLike = layout.FEATURES) -> tuple[
             raise MissingFileError(f"{place} does not exist; name the features file of a finished run.")
     path = store.fetch(file)
     names = [os.fsdecode(name) for name in read_names(store.fetch(file + ".csv")).to_pylist()]
-    d = dimensions(path, len(names))
+    d = infer_dimensions(path, len(names))
     return names, np.fromfile(path, "<f4").reshape(len(names), d)
 
 
 load_binary = load_binary_features = load_binary_feature  # the specification has all three names
 
 
-@takes_paths("save_path")
+@accept_paths("save_path")
 def save_binary_feature(
     save_path: str | os.PathLike[str], filenames: Sequence[str], features: np.ndarray, overwrite: bool = False
 ) -> None:
@@ -277,7 +285,7 @@ def save_binary_feature(
     overwrite = overwrite or all(map(store.is_file, both))
     rows, names = (NamedOutput(os.path.join(store.location, name), overwrite=overwrite) for name in both)
     with rows.open() as rows_file, names.open() as names_file:  # both are written before the first is replaced
-        write_blocks(rows_file, [features])
-        write_columns(names_file, layout.FEATURES_HEADER, [np.arange(len(filenames)), encoded(filenames)])
+        write_embedding_blocks(rows_file, [features])
+        write_columns(names_file, layout.FEATURES_HEADER, [np.arange(len(filenames)), encode_names(filenames)])
     for name in described:
         store.remove(name)

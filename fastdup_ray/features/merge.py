@@ -9,60 +9,67 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.layout import INDEXED, PictureSet
+from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.features.files import (
     FeatureSet,
     Names,
-    names_of,
+    name_embeddings,
     open_shard,
     read_names,
     write_bad,
+    write_embeddings,
     write_names,
-    write_rows,
     write_shard,
 )
-from fastdup_ray.features.reuse import Found
-from fastdup_ray.features.stored_rows import RowReader
+from fastdup_ray.features.reuse import LookupResult
+from fastdup_ray.features.stored_embeddings import EmbeddingReader
 from fastdup_ray.inputs.manifest import ENTRIES
-from fastdup_ray.inputs.video import frame_suffix
+from fastdup_ray.inputs.video import format_frame_suffix
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.checked_json import file_sha256, write_json
+from fastdup_ray.storage.checked_json import hash_file, write_json
 from fastdup_ray.storage.tables import read_csv, write_parquet
 
-BLOCK = 32 << 20
+EMBEDDINGS_PER_BLOCK = 32 << 20
 """Bytes of rows that are copied at a time."""
 
 
-def merge(store: Store, uris: Names, found: Found, facts: dict[str, Any], files: PictureSet = INDEXED) -> None:
+def merge_sets(store: Store, uris: Names, found: LookupResult, facts: dict[str, Any], files: FileSet = INDEXED) -> None:
     """Writes features.dat, its names, the bad lists and manifest.parquet, under the names that `files` has for them.
 
     They may take the place of files that they are made of. So the new manifest and the digests are put first, under
     shards/: whenever the run dies, features.dat is described, be it the old one or the new.
     """
-    entries = _renumbered(found.entries)
-    features, manifest = files.of(layout.FEATURES), files.of(layout.MERGED_MANIFEST)
+    entries = _renumber(found.entries)
+    features, manifest = files.name(layout.FEATURES), files.name(layout.MERGED_MANIFEST)
     with store.create(features) as path:
-        digest = write_rows(path, row_blocks(found))
+        digest = write_embeddings(path, iter_embedding_blocks(found))
         write_parquet(store, manifest, entries)
-        sha256 = {features: digest, manifest: file_sha256(store.fetch(manifest))}
-        write_json(store, files.of(layout.MERGED), facts | {"sha256": sha256})
-    write_parquet(store, files.of(layout.MANIFEST), entries)
-    write_names(store, files.of(layout.FEATURES_CSV), names_of(uris, entries))
+        sha256 = {features: digest, manifest: hash_file(store.fetch(manifest))}
+        write_json(store, files.name(layout.MERGED), facts | {"sha256": sha256})
+    write_parquet(store, files.name(layout.MANIFEST), entries)
+    write_names(store, files.name(layout.FEATURES_CSV), name_embeddings(uris, entries))
     for name in (layout.BAD_CSV, layout.BAD_CSV_TWIN):
-        write_bad(store, files.of(name), uris, entries)
+        write_bad(store, files.name(name), uris, entries)
 
 
-def merge_range(store: Store, start: int, stop: int, uris: Names, found: Found, facts: dict[str, Any]) -> None:
+def merge_range(store: Store, start: int, stop: int, uris: Names, found: LookupResult, facts: dict[str, Any]) -> None:
     """Writes the feature shard of the list entries [start, stop), of which `found` and `uris` are."""
     facts = facts | {"min_offset": start, "max_offset": stop}
-    write_shard(store, layout.range_stem(start, stop), uris, _renumbered(found.entries), row_blocks(found), facts)
+    write_shard(
+        store,
+        layout.format_range_stem(start, stop),
+        uris,
+        _renumber(found.entries),
+        iter_embedding_blocks(found),
+        facts,
+    )
 
 
 def open_ranges(store: Store) -> list[FeatureSet]:
     """The ranges that run mode 1 left in a work_dir, by offset, each checked; `InputError` where they do not fit."""
     names = (name for name in store.names("") if "/" not in name and name.endswith(".json"))
-    stems = sorted(name.removesuffix(".json") for name in names if layout.range_of(name))
+    stems = sorted(name.removesuffix(".json") for name in names if layout.parse_range(name))
     ranges = [open_shard(store, stem) for stem in stems]
     if not ranges:
         return []
@@ -84,27 +91,27 @@ def open_ranges(store: Store) -> list[FeatureSet]:
 
 def merge_ranges(store: Store, ranges: list[FeatureSet]) -> dict[str, Any]:
     """`merge` of ranges that `open_ranges` gave; returns the facts of the list."""
-    facts, uris, found = ranges_as_one(store, ranges)
-    merge(store, uris, found, facts)
+    facts, uris, found = combine_ranges(store, ranges)
+    merge_sets(store, uris, found, facts)
     return facts
 
 
-def ranges_as_one(store: Store, ranges: list[FeatureSet]) -> tuple[dict[str, Any], Names, Found]:
+def combine_ranges(store: Store, ranges: list[FeatureSet]) -> tuple[dict[str, Any], Names, LookupResult]:
     """The facts of the list whose ranges `open_ranges` gave, the names of its entries, and what is known of them."""
-    stems = [layout.range_stem(part.facts["min_offset"], part.facts["max_offset"]) for part in ranges]
+    stems = [layout.format_range_stem(part.facts["min_offset"], part.facts["max_offset"]) for part in ranges]
     own = ("min_offset", "max_offset", "sha256")
     facts = {name: value for name, value in ranges[0].facts.items() if name not in own}
-    return facts, *of_stems(store, stems, ranges)
+    return facts, *combine_shards(store, stems, ranges)
 
 
-def of_stems(store: Store, stems: list[str], sets: list[FeatureSet]) -> tuple[Names, Found]:
+def combine_shards(store: Store, stems: list[str], sets: list[FeatureSet]) -> tuple[Names, LookupResult]:
     """The names of the entries of `sets`, one set after the other, and what is known of them; stems: of their files."""
     entries = pa.concat_tables(part.entries for part in sets)
     source = np.repeat(np.arange(len(sets)), [part.entries.num_rows for part in sets])
-    return _uris(store, stems, entries), Found(entries, [part.rows for part in sets], source)
+    return _read_uris(store, stems, entries), LookupResult(entries, [part.embeddings for part in sets], source)
 
 
-def _uris(store: Store, stems: list[str], entries: pa.Table) -> Names:
+def _read_uris(store: Store, stems: list[str], entries: pa.Table) -> Names:
     """The entries' names, from the lists of good and bad ones, which keep the bytes that JSON cannot."""
     good = [read_names(store.fetch(stem + ".dat.csv")) for stem in stems]
     bad = [read_csv(store.fetch(stem + ".bad.csv"), layout.BAD_HEADER)["filename"] for stem in stems]
@@ -121,22 +128,22 @@ def _uris(store: Store, stems: list[str], entries: pa.Table) -> Names:
     if len(videos) == 0:
         return names
     uris = np.array(names.to_pylist(), object)
-    uris[videos] = [uri.removesuffix(frame_suffix(0).encode()) for uri in uris[videos]]
+    uris[videos] = [uri.removesuffix(format_frame_suffix(0).encode()) for uri in uris[videos]]
     return pa.array(uris, pa.large_binary())
 
 
-def row_blocks(found: Found) -> Iterator[np.ndarray]:
+def iter_embedding_blocks(found: LookupResult) -> Iterator[np.ndarray]:
     """Read the rows of all good entries in order, (r, d) float32 at a time; raises `LostRowsError`.
 
     Of the files that a block is made of each is read at one go: the rows of many may alternate in the list.
     """
-    source, first, count = _runs(found)
+    source, first, count = _find_runs(found)
     stops = np.cumsum(count)
     if len(stops) == 0:
         return
-    total, d = int(stops[-1]), found.rows[0].shape[1]
-    size = max(1, BLOCK // (4 * d))
-    with RowReader() as reader:
+    total, d = int(stops[-1]), found.embeddings[0].shape[1]
+    size = max(1, EMBEDDINGS_PER_BLOCK // (4 * d))
+    with EmbeddingReader() as reader:
         for start in range(0, total, size):
             block = np.empty((min(size, total - start), d), "<f4")
             low, high = np.searchsorted(stops, (start, start + len(block) - 1), "right")
@@ -145,11 +152,11 @@ def row_blocks(found: Found) -> Iterator[np.ndarray]:
             places = np.stack([begins.clip(0), (stops[runs] - start).clip(max=len(block))], axis=1)
             rows = first[runs] + places[:, 0] - begins
             for of, row, place in zip(source[runs].tolist(), rows.tolist(), places.tolist(), strict=True):
-                reader.read(found.rows[of], row, block[slice(*place)])
+                reader.read(found.embeddings[of], row, block[slice(*place)])
             yield block
 
 
-def _runs(found: Found) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _find_runs(found: LookupResult) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows that follow one another in the list and in a file: (m,) int64 sources, first rows, and how many."""
     rows = found.entries["rows"].to_numpy()
     good = np.flatnonzero(rows)
@@ -161,7 +168,7 @@ def _runs(found: Found) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return source[starts], first[starts], np.diff(ends[np.append(starts, len(good))])
 
 
-def _renumbered(entries: pa.Table) -> pa.Table:
+def _renumber(entries: pa.Table) -> pa.Table:
     """`entries` with first_row counted through."""
     rows = entries["rows"].to_numpy()
     first = pa.array(np.cumsum(rows) - rows, pa.int64(), mask=rows == 0)

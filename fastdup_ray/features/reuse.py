@@ -13,7 +13,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import DamagedError, ErrorCode
 from fastdup_ray.features.files import FeatureSet, open_merged, open_shard
-from fastdup_ray.features.stored_rows import StoredRows
+from fastdup_ray.features.stored_embeddings import StoredEmbeddings
 from fastdup_ray.inputs.manifest import ENTRIES, KEY, Manifest
 from fastdup_ray.storage import Store
 
@@ -39,7 +39,7 @@ LASTING = (
 
 
 @dataclass(frozen=True)
-class Found:
+class LookupResult:
     """For each entry of a manifest, what is known of it.
 
     entries: `ENTRIES`, one row an entry, null where nothing is known (first_row as in its own set).
@@ -47,7 +47,7 @@ class Found:
     """
 
     entries: pa.Table
-    rows: list[StoredRows]
+    embeddings: list[StoredEmbeddings]
     source: np.ndarray
 
     @property
@@ -56,26 +56,28 @@ class Found:
         return np.flatnonzero(self.source < 0)
 
 
-def earlier_sets(store: Store, fingerprint: dict[str, Any], without: Sequence[str] = ()) -> Iterator[FeatureSet]:
+def open_earlier_sets(store: Store, fingerprint: dict[str, Any], without: Sequence[str] = ()) -> Iterator[FeatureSet]:
     """Every whole feature set of a work_dir, of whatever pictures, that has this fingerprint.
 
     without: stems to pass over. What is damaged is named and left out; what another run just took away, only left out.
     """
-    jsons = (name for name in store.names("") if name.endswith(".json") and layout.range_of(name))
+    jsons = (name for name in store.names("") if name.endswith(".json") and layout.parse_range(name))
     stems = {name.removesuffix(".json") for name in jsons}
-    merged = (_whole(lambda files=files: open_merged(store, files)) for files in (*layout.SETS, layout.TURNED))
-    for known in (*merged, *whole_shards(store, sorted(stems - set(without)))):
+    merged = (
+        _open_whole(lambda files=files: open_merged(store, files)) for files in (*layout.FILE_SETS, layout.TRANSFORMED)
+    )
+    for known in (*merged, *open_whole_shards(store, sorted(stems - set(without)))):
         if known is not None and known.facts["fingerprint"] == fingerprint:
             yield known
 
 
-def whole_shards(store: Store, stems: Iterable[str]) -> Iterator[FeatureSet]:
+def open_whole_shards(store: Store, stems: Iterable[str]) -> Iterator[FeatureSet]:
     """Those of the shards that are whole; the others are named and left out."""
-    opened = (_whole(lambda stem=stem: open_shard(store, stem)) for stem in stems)
+    opened = (_open_whole(lambda stem=stem: open_shard(store, stem)) for stem in stems)
     return (shard for shard in opened if shard is not None)
 
 
-def _whole(opened) -> FeatureSet | None:
+def _open_whole(opened) -> FeatureSet | None:
     try:
         return opened()
     except DamagedError as error:
@@ -85,48 +87,50 @@ def _whole(opened) -> FeatureSet | None:
         return None
 
 
-def look_up(
+def lookup_entries(
     manifest: Manifest,
     fresh: Iterable[FeatureSet],
     earlier: Iterable[FeatureSet],
     limits: Limits,
     decoders: Sequence[str],
-) -> Found:
+) -> LookupResult:
     """What is known of each entry. `fresh` sets, of this run, count whole and first.
 
     Of `earlier` ones counts what would come out the same if it were read again. decoders: `optional_decoders()`.
     """
-    rows: list[StoredRows] = []
-    known = pa.concat_tables([_entries_of(fresh, rows), _lasting(_entries_of(earlier, rows), limits, decoders)])
-    place = _places(manifest.keys(), known.select(KEY))
+    rows: list[StoredEmbeddings] = []
+    known = pa.concat_tables(
+        [_concat_entries(fresh, rows), _select_lasting(_concat_entries(earlier, rows), limits, decoders)]
+    )
+    place = _match_keys(manifest.keys(), known.select(KEY))
     taken = []
     while known.num_columns:  # a column goes as soon as its part is taken: together they may be most of the memory
         taken.append(known.column(0).take(place))
         known = known.remove_column(0)
     *columns, source = taken
-    return Found(pa.table(columns, ENTRIES), rows, source.fill_null(-1).to_numpy())
+    return LookupResult(pa.table(columns, ENTRIES), rows, source.fill_null(-1).to_numpy())
 
 
 def find_missing(
     manifest: Manifest, earlier: Iterable[FeatureSet], limits: Limits, decoders: Sequence[str]
 ) -> np.ndarray:
     """Return the offsets of the entries that `look_up` finds in no earlier set, without what is known of the others."""
-    keys = (_lasting(feature_set.entries, limits, decoders).select(KEY) for feature_set in earlier)
-    place = _places(manifest.keys(), pa.concat_tables([ENTRIES.empty_table().select(KEY), *keys]))
+    keys = (_select_lasting(feature_set.entries, limits, decoders).select(KEY) for feature_set in earlier)
+    place = _match_keys(manifest.keys(), pa.concat_tables([ENTRIES.empty_table().select(KEY), *keys]))
     return np.flatnonzero(place.is_null())
 
 
-def _entries_of(sets: Iterable[FeatureSet], rows: list[StoredRows]) -> pa.Table:
+def _concat_entries(sets: Iterable[FeatureSet], rows: list[StoredEmbeddings]) -> pa.Table:
     """Concatenate the entries of all sets and append their rows to `rows`; the last column is the index in it."""
     tables = [pa.schema([*ENTRIES, ("source", pa.int64())]).empty_table()]
     for feature_set in sets:
         source = pa.array(np.full(feature_set.entries.num_rows, len(rows)))
         tables.append(feature_set.entries.append_column("source", source))
-        rows.append(feature_set.rows)
+        rows.append(feature_set.embeddings)
     return pa.concat_tables(tables)
 
 
-def _lasting(entries: pa.Table, limits: Limits, decoders: Sequence[str]) -> pa.Table:
+def _select_lasting(entries: pa.Table, limits: Limits, decoders: Sequence[str]) -> pa.Table:
     """Those of the entries that would come out the same if they were read again."""
     width, height = (entries[name].cast(pa.int64()) for name in ("width", "height"))
     fits = pc.less_equal(pc.multiply(width, height), limits.max_pixels)
@@ -143,7 +147,7 @@ def _lasting(entries: pa.Table, limits: Limits, decoders: Sequence[str]) -> pa.T
     return entries.filter(pc.if_else(pc.equal(code, ""), same_good, same_bad))
 
 
-def _places(wanted: pa.Table, known: pa.Table) -> pa.Array:
+def _match_keys(wanted: pa.Table, known: pa.Table) -> pa.Array:
     """For each row of `wanted`, the first row of `known` with the same `KEY`, or null.
 
     Arrow's own join ends the process where the keys of a table take more than 2 GiB. Here they are compared part by
@@ -152,17 +156,17 @@ def _places(wanted: pa.Table, known: pa.Table) -> pa.Array:
     wanted = wanted.combine_chunks()
     known = known.combine_chunks()
     parts = max(wanted.num_rows, known.num_rows) // AT_ONCE + 1
-    wanted_part, known_part = (_part_of_each(table, parts) for table in (wanted, known))
+    wanted_part, known_part = (_assign_parts(table, parts) for table in (wanted, known))
     place = np.full(wanted.num_rows, -1)
     for part in range(parts):
         mine, theirs = np.flatnonzero(wanted_part == part), np.flatnonzero(known_part == part)
-        found = pc.index_in(_joined_keys(wanted, mine), _joined_keys(known, theirs), skip_nulls=True)
+        found = pc.index_in(_join_keys(wanted, mine), _join_keys(known, theirs), skip_nulls=True)
         is_there = found.is_valid().to_numpy(zero_copy_only=False)
         place[mine[is_there]] = theirs[found.drop_null().to_numpy()]
     return pa.array(place, mask=place < 0)
 
 
-def _part_of_each(table: pa.Table, parts: int) -> np.ndarray:
+def _assign_parts(table: pa.Table, parts: int) -> np.ndarray:
     """(n,) a number below `parts`, the same for the same `KEY`: by the size of the file and the end of its name."""
     uri, number = table["uri"].combine_chunks(), table["size"].to_numpy().astype(np.uint64)
     if len(uri) == 0 or parts == 1:
@@ -174,7 +178,7 @@ def _part_of_each(table: pa.Table, parts: int) -> np.ndarray:
     return (number % np.uint64(parts)).astype(np.uint32)
 
 
-def _joined_keys(table: pa.Table, rows: np.ndarray) -> pa.Array:
+def _join_keys(table: pa.Table, rows: np.ndarray) -> pa.Array:
     """One text for the `KEY` of each of some rows; the size comes first, so that no two keys have the same."""
     uri, size, token = (column.combine_chunks() for column in table.select(KEY).take(pa.array(rows)).columns)
     separator = pa.scalar("\0", uri.type)

@@ -10,21 +10,21 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs import archive, bucket, folder, inventory, list_file
 from fastdup_ray.inputs.globs import Patterns
-from fastdup_ray.inputs.skipped import SkippedFiles, skipped_text
-from fastdup_ray.inputs.sources import frame_of, opened, read, source_of, stands_alone, stat
+from fastdup_ray.inputs.skipped import SkippedFiles, describe_skipped
+from fastdup_ray.inputs.sources import find_frame, get_source, is_standalone_file, open_entry, read_entry, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
 from fastdup_ray.s3 import is_s3, listing, objects
 
 __all__ = [
     "SkippedFiles",
     "check_inputs",
-    "frame_of",
+    "describe_skipped",
+    "find_frame",
+    "get_source",
+    "is_standalone_file",
     "list_images",
-    "opened",
-    "read",
-    "skipped_text",
-    "source_of",
-    "stands_alone",
+    "open_entry",
+    "read_entry",
     "stat",
 ]
 
@@ -35,8 +35,8 @@ def list_images(config: RunConfig, skipped: SkippedFiles | None = None) -> Itera
     skipped: counts the files that are left out because of their suffix.
     """
     patterns, skipped = Patterns(config.include, config.exclude), skipped or SkippedFiles()
-    refs = (ref for location in config.inputs for ref in _listed(location, config.work_dir, patterns, skipped))
-    refs = _without_repeats(refs)
+    refs = (ref for location in config.inputs for ref in _list_one(location, config.work_dir, patterns, skipped))
+    refs = _drop_repeats(refs)
     refs = islice(refs, config.num_images) if config.num_images > 0 else refs
     return refs if importlib.util.find_spec("av") else _not_only_videos(refs)
 
@@ -55,7 +55,7 @@ def check_inputs(config: RunConfig) -> None:
             raise InputError(f"Reference {location!r} is a pipe, which can be read only once: save the list as a file.")
 
 
-def _listed(location: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
+def _list_one(location: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
     remote = is_s3(location)
     uri = location if remote else os.path.abspath(location)
     if remote and not objects.is_file(uri):
@@ -63,9 +63,9 @@ def _listed(location: str, work_dir: str, patterns: Patterns, skipped: SkippedFi
     elif not remote and os.path.isdir(location):
         yield from folder.walk(location, work_dir, patterns, skipped)
     elif is_archive_name(uri):
-        yield from (ref for ref in archive.listed(uri, skipped) if patterns.keep(ref.uri))
+        yield from (ref for ref in archive.list_members(uri, skipped) if patterns.keep(ref.uri))
     elif inventory.is_inventory(uri):
-        yield from bucket.in_inventory(uri, work_dir, patterns, skipped)
+        yield from bucket.walk_inventory(uri, work_dir, patterns, skipped)
     elif (remote or os.path.exists(location)) and not is_video_name(uri):
         with list_file.open_list(location) as listed:
             if listed is not None:
@@ -76,7 +76,7 @@ def _listed(location: str, work_dir: str, patterns: Patterns, skipped: SkippedFi
         yield stat(uri)
 
 
-def _without_repeats(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
+def _drop_repeats(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
     seen: set[str] = set()
     for ref in refs:
         if ref.uri not in seen:
@@ -87,7 +87,7 @@ def _without_repeats(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
 def _not_only_videos(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
     name, only_videos = "", True
     for ref in refs:
-        name, only_videos = ref.uri, only_videos and is_video_name(frame_of(ref.uri)[0])
+        name, only_videos = ref.uri, only_videos and is_video_name(find_frame(ref.uri)[0])
         yield ref
     if name and only_videos:
         raise InputError(f"Nothing but videos, such as {name!r}: to read them, pip install 'fastdup-ray[video]'.")

@@ -27,7 +27,7 @@ from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.inputs import local
 from fastdup_ray.inputs.skipped import SkippedFiles
-from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_left_out
+from fastdup_ray.inputs.suffixes import is_archive_name, is_excluded_folder, is_image_name
 from fastdup_ray.s3 import is_s3, objects
 
 MAX_MEMBER = 1 << 30
@@ -75,35 +75,35 @@ _READ_ERRORS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class ArchiveIndex:
     """members: name -> entry, in the archive's order; of several of one name the last. problem: why some may miss."""
 
     members: dict[str, ImageRef]
     problem: BadImageError | None
 
 
-def split(uri: str) -> tuple[str, str] | None:
+def split_member(uri: str) -> tuple[str, str] | None:
     """The archive, which exists, and the member that a name means; None where it means no such thing."""
     at = uri.find("!/")
     while at >= 0:
-        if is_archive_name(uri[:at]) and _place(uri).is_file(uri[:at]):
+        if is_archive_name(uri[:at]) and _get_source(uri).is_file(uri[:at]):
             return uri[:at], uri[at + 2 :]
         at = uri.find("!/", at + 1)
     return None
 
 
-def _place(uri: str) -> Any:
+def _get_source(uri: str) -> Any:
     """The module that knows the archive itself."""
     return objects if is_s3(uri) else local
 
 
-def listed(path: str, skipped: SkippedFiles) -> Iterator[ImageRef]:
+def list_members(path: str, skipped: SkippedFiles) -> Iterator[ImageRef]:
     """The images in an archive, in its order; hidden ones, links and devices are left out, other files are counted.
 
     Where the archive is damaged, it is an entry too, which says why when it is read.
     """
-    archive = _place(path).stat(path)
-    index = _index(archive)
+    archive = _get_source(path).stat(path)
+    index = _read_index(archive)
     for name, ref in index.members.items():
         if _is_hidden(name):
             continue
@@ -117,53 +117,55 @@ def listed(path: str, skipped: SkippedFiles) -> Iterator[ImageRef]:
 
 def stat(uri: str) -> ImageRef:
     """The entry of a member, or of an archive itself; one that is not there has size 0 and no token."""
-    found = split(uri)
+    found = split_member(uri)
     if found is None:
-        return _place(uri).stat(uri)
+        return _get_source(uri).stat(uri)
     path, name = found
-    return _index(_place(path).stat(path)).members.get(name, ImageRef(uri, 0, ""))
+    return _read_index(_get_source(path).stat(path)).members.get(name, ImageRef(uri, 0, ""))
 
 
 @contextmanager
-def opened(ref: ImageRef) -> Iterator[BinaryIO]:
+def open_entry(ref: ImageRef) -> Iterator[BinaryIO]:
     """The bytes of a member, if the archive is still the one that was listed; or why an archive is damaged."""
-    found = split(ref.uri)
+    found = split_member(ref.uri)
     if found is None:
-        raise _index(_place(ref.uri).stat(ref.uri)).problem or BadImageError(
+        raise _read_index(_get_source(ref.uri).stat(ref.uri)).problem or BadImageError(
             ErrorCode.CHANGED, "the archive is whole by now"
         )
     if not ref.mtime_or_etag:
         ref = stat(ref.uri)
     if not ref.mtime_or_etag:
-        problem = _index(_place(found[0]).stat(found[0])).problem
+        problem = _read_index(_get_source(found[0]).stat(found[0])).problem
         raise problem or BadImageError(ErrorCode.MISSING, "the archive has no such file")
     if ref.size > MAX_MEMBER:
         raise BadImageError(ErrorCode.TOO_LARGE, f"{ref.size:,} bytes; {MAX_MEMBER:,} are possible in an archive")
     mtime, size, *place = ref.mtime_or_etag.split(":")
     archive = ImageRef(found[0], int(size), mtime)
-    with _place(archive.uri).opened(archive, parts=True) as file:
-        data = (_from_zip if len(place) > 1 else _from_tar)(file, archive, ref.size, *map(int, place))
+    with _get_source(archive.uri).open_entry(archive, parts=True) as file:
+        data = (_open_in_zip if len(place) > 1 else _open_in_tar)(file, archive, ref.size, *map(int, place))
     yield io.BytesIO(data)
 
 
 def _is_hidden(name: str) -> bool:
     """Names that lead out of the archive are, too: they begin with `..` somewhere."""
     *folders, file = name.split("/")
-    return file.startswith(".") or any(map(is_left_out, folders))
+    return file.startswith(".") or any(map(is_excluded_folder, folders))
 
 
 # --- the index --------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=4)
-def _index(archive: ImageRef) -> Index:
+def _read_index(archive: ImageRef) -> ArchiveIndex:
     members: dict[str, ImageRef] = {}
     problem = None
     try:
-        with _place(archive.uri).opened(archive, parts=True) as file:
+        with _get_source(archive.uri).open_entry(archive, parts=True) as file:
             head = file.read(4)
             file.seek(0)
-            for name, size, *place in (_zip_members if head.startswith(b"PK") else _tar_members)(file, archive.size):
+            for name, size, *place in (_read_zip_members if head.startswith(b"PK") else _read_tar_members)(
+                file, archive.size
+            ):
                 if not all(0 <= number <= _LARGEST for number in (size, *place)):
                     raise BadImageError(ErrorCode.CORRUPT, "the archive is broken: its list has impossible sizes")
                 name = posixpath.normpath(name).lstrip("/")
@@ -172,13 +174,13 @@ def _index(archive: ImageRef) -> Index:
                 members[name] = ImageRef(f"{archive.uri}!/{name}", size, token)
     except BadImageError as error:
         problem = error
-    return Index(members, problem)
+    return ArchiveIndex(members, problem)
 
 
-def _tar_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int]]:
+def _read_tar_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int]]:
     """Name, size, and where its bytes begin, of each file; raises `BadImageError` at the first damage."""
-    unpacker = _unpacker(file)
-    unpacked = _Counted(unpacker(file) if unpacker else file, MAX_MEMBER + MAX_RATIO * size)
+    unpacker = _find_unpacker(file)
+    unpacked = _BoundedFile(unpacker(file) if unpacker else file, MAX_MEMBER + MAX_RATIO * size)
     try:
         with tarfile.open(fileobj=unpacked, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
             while (member := tar.next()) is not None:
@@ -198,7 +200,7 @@ def _tar_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int]]:
         raise BadImageError(code, text) from None
 
 
-def _zip_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int, int, int]]:
+def _read_zip_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int, int, int]]:
     """Name, size, where its local header is, packed size and checksum, of each file."""
     try:
         with zipfile.ZipFile(file) as archive:
@@ -235,14 +237,14 @@ def _refuse_bomb(infos: Sequence[zipfile.ZipInfo], size: int) -> None:
             raise BadImageError(ErrorCode.CORRUPT, f"the archive is broken: its files overlap at byte {end}")
         end = info.header_offset + _ZIP_HEADER + info.compress_size  # at least: names and more come on top
     if sum(info.file_size for info in infos) > limit:
-        raise _unpacks_to_more(limit)
+        raise _make_bomb_error(limit)
 
 
-def _unpacks_to_more(limit: int) -> BadImageError:
+def _make_bomb_error(limit: int) -> BadImageError:
     return BadImageError(ErrorCode.TOO_LARGE, f"the archive unpacks to more than {limit:,} bytes")
 
 
-class _Counted(io.RawIOBase):
+class _BoundedFile(io.RawIOBase):
     """A file that gives no more than `limit` bytes from its beginning on, and `MAX_HEADER` at once."""
 
     def __init__(self, file: BinaryIO, limit: int):
@@ -267,15 +269,15 @@ class _Counted(io.RawIOBase):
 
     def _check(self, place: int | None = None) -> None:
         if (self.tell() if place is None else place) > self._limit:
-            raise _unpacks_to_more(self._limit)
+            raise _make_bomb_error(self._limit)
 
 
 # --- a member ---------------------------------------------------------------------------------------------------------
 
 
-def _from_tar(file: BinaryIO, archive: ImageRef, size: int, start: int) -> bytes:
+def _open_in_tar(file: BinaryIO, archive: ImageRef, size: int, start: int) -> bytes:
     try:
-        if unpacker := _unpacker(file):
+        if unpacker := _find_unpacker(file):
             data = _streams.read(archive, unpacker, start, size)
         else:
             file.seek(start)
@@ -285,22 +287,22 @@ def _from_tar(file: BinaryIO, archive: ImageRef, size: int, start: int) -> bytes
     except (zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise BadImageError(ErrorCode.CORRUPT, f"the archive is broken: {error}") from None
     if len(data) < size:
-        raise _ends_within()
+        raise _explain_early_end()
     return data
 
 
-def _ends_within() -> BadImageError:
+def _explain_early_end() -> BadImageError:
     return BadImageError(ErrorCode.TRUNCATED, "the archive ends in the midst of this file")
 
 
-def _unpacker(file: BinaryIO) -> Unpacker | None:
+def _find_unpacker(file: BinaryIO) -> Unpacker | None:
     """What unpacks the tar in `file`, which stands at its beginning; None where it is not packed."""
     head = file.read(6)
     file.seek(0)
     return next((unpacker for signature, unpacker in _UNPACKERS.items() if head.startswith(signature)), None)
 
 
-class _Streams:
+class _StreamPool:
     """Unpacking compressed tars, which can be read forwards only: kept where the last reader stopped, for the next."""
 
     def __init__(self) -> None:
@@ -308,7 +310,7 @@ class _Streams:
         self._lock = threading.Lock()
 
     def read(self, archive: ImageRef, unpacker: Unpacker, start: int, size: int) -> bytes:
-        file, stream = self._taken(archive, unpacker, start)
+        file, stream = self._take(archive, unpacker, start)
         try:
             stream.seek(start)
             data = stream.read(size)
@@ -324,7 +326,7 @@ class _Streams:
             old.close()
         return data
 
-    def _taken(self, archive: ImageRef, unpacker: Unpacker, start: int) -> tuple[BinaryIO, BinaryIO]:
+    def _take(self, archive: ImageRef, unpacker: Unpacker, start: int) -> tuple[BinaryIO, BinaryIO]:
         """The nearest one before `start`, which is nobody else's until it comes back; or a new one."""
         with self._lock:
             before = [idle for idle in self._idle if idle[0] == archive and idle[2].tell() <= start]
@@ -332,7 +334,7 @@ class _Streams:
                 nearest = max(before, key=lambda idle: idle[2].tell())
                 self._idle.remove(nearest)
                 return nearest[1:]
-        file = _place(archive.uri).stream(archive)
+        file = _get_source(archive.uri).open_stream(archive)
         return file, unpacker(file)
 
     def close(self) -> None:
@@ -343,11 +345,11 @@ class _Streams:
             self._idle.clear()
 
 
-_streams = _Streams()
+_streams = _StreamPool()
 atexit.register(_streams.close)
 
 
-def _from_zip(file: BinaryIO, archive: ImageRef, size: int, start: int, packed: int, checksum: int) -> bytes:
+def _open_in_zip(file: BinaryIO, archive: ImageRef, size: int, start: int, packed: int, checksum: int) -> bytes:
     """By the local header: zipfile would read the whole index again, and unpacks some methods without any bound."""
     file.seek(min(start, archive.size))
     header = file.read(_ZIP_HEADER)
@@ -367,7 +369,7 @@ def _from_zip(file: BinaryIO, archive: ImageRef, size: int, start: int, packed: 
     except zlib.error as error:
         raise BadImageError(ErrorCode.CORRUPT, f"it cannot be unpacked: {error}") from None
     if method == zipfile.ZIP_STORED and len(data) < packed:
-        raise _ends_within()
+        raise _explain_early_end()
     if len(data) != size or zlib.crc32(data) != checksum:
         raise BadImageError(ErrorCode.CORRUPT, "it is not what the archive's list says")
     return data
@@ -379,7 +381,7 @@ def _inflate(file: BinaryIO, packed: int, size: int) -> bytes:
     while packed and unpacked.tell() <= size:
         part = file.read(min(packed, _CHUNK))
         if not part:
-            raise _ends_within()
+            raise _explain_early_end()
         packed -= len(part)
         while unpacked.tell() <= size:
             written = unpacked.write(unpacker.decompress(part, _CHUNK))

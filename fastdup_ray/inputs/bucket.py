@@ -10,7 +10,7 @@ from fastdup_ray.common.records import ImageRef
 from fastdup_ray.inputs import archive, inventory
 from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.skipped import SkippedFiles
-from fastdup_ray.inputs.suffixes import is_archive_name, is_left_out, is_readable_name
+from fastdup_ray.inputs.suffixes import is_archive_name, is_excluded_folder, is_readable_name
 from fastdup_ray.s3 import listing, objects
 
 _MOVED = re.compile(f"/{layout.MOVED}/s3/")
@@ -19,26 +19,26 @@ _MOVED = re.compile(f"/{layout.MOVED}/s3/")
 
 def walk(uri: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
     """The objects with a known suffix below `uri`, sorted by the bytes of their keys; see `folder.walk`."""
-    place = names.uri_of(*names.folder_of(uri))
+    place = names.make_uri(*names.split_folder(uri))
     wanted = partial(_is_wanted, place, work_dir, patterns, skipped)
-    return _with_members(listing.below(uri, wanted), place, patterns, skipped)
+    return _expand_archives(listing.list_below(uri, wanted), place, patterns, skipped)
 
 
-def in_inventory(uri: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
+def walk_inventory(uri: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
     """The same of the whole bucket that the inventory with the manifest `uri` lists, in its order."""
-    bucket, refs = inventory.listed(uri)
-    place = names.uri_of(bucket, "")
+    bucket, refs = inventory.list_inventory(uri)
+    place = names.make_uri(bucket, "")
     wanted = (ref for ref in refs if _is_wanted(place, work_dir, patterns, skipped, ref))
-    return _with_members(wanted, place, patterns, skipped)
+    return _expand_archives(wanted, place, patterns, skipped)
 
 
-def _with_members(
+def _expand_archives(
     refs: Iterable[ImageRef], place: str, patterns: Patterns, skipped: SkippedFiles
 ) -> Iterator[ImageRef]:
     """Archives become what is in them."""
     for ref in refs:
         if is_archive_name(ref.uri):
-            members = archive.listed(ref.uri, skipped)
+            members = archive.list_members(ref.uri, skipped)
             yield from (member for member in members if patterns.keep(member.uri[len(place) :]))
         else:
             yield ref
@@ -48,7 +48,7 @@ def _is_wanted(place: str, work_dir: str, patterns: Patterns, skipped: SkippedFi
     """place: what each name begins with, at which patterns do not look."""
     name = ref.uri[len(place) :]
     *folders, file = name.split("/")
-    if file.startswith(".") or any(map(is_left_out, folders)) or _is_output(place, work_dir, ref.uri):
+    if file.startswith(".") or any(map(is_excluded_folder, folders)) or _is_output(place, work_dir, ref.uri):
         return False
     if not patterns.keep(name):
         return False
@@ -63,7 +63,7 @@ def _is_output(place: str, work_dir: str, uri: str) -> bool:
     """Whether an object is in the work_dir, where that is below `place`; or what a run writes, where it is `place`."""
     if not names.is_s3(work_dir):
         return False
-    own = names.uri_of(*names.folder_of(work_dir))
+    own = names.make_uri(*names.split_folder(work_dir))
     if own == place:
         return layout.is_output(uri[len(own) :])
     return own.startswith(place) and uri.startswith(own)

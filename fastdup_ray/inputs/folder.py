@@ -8,9 +8,9 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.inputs import archive
 from fastdup_ray.inputs.globs import Patterns
-from fastdup_ray.inputs.local import ref_of, stat
+from fastdup_ray.inputs.local import make_ref, stat
 from fastdup_ray.inputs.skipped import SkippedFiles
-from fastdup_ray.inputs.suffixes import is_archive_name, is_left_out, is_readable_name
+from fastdup_ray.inputs.suffixes import is_archive_name, is_excluded_folder, is_readable_name
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def walk(folder: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) 
     root = os.path.abspath(folder)
     within = len(os.path.join(root, ""))
     seen: set[tuple[int, int]] = set()
-    for path in _Walk(root, work_dir, patterns, skipped).paths():
+    for path in _FolderWalk(root, work_dir, patterns, skipped).paths():
         try:
             status = os.stat(path)
         except OSError:
@@ -37,19 +37,19 @@ def walk(folder: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) 
             continue
         seen.add(inode)
         if is_archive_name(path):
-            yield from (ref for ref in archive.listed(path, skipped) if patterns.keep(ref.uri[within:]))
+            yield from (ref for ref in archive.list_members(path, skipped) if patterns.keep(ref.uri[within:]))
         else:
-            yield ref_of(path, status)
+            yield make_ref(path, status)
 
 
-class _Walk:
+class _FolderWalk:
     """See `walk`."""
 
     def __init__(self, root: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles):
         self._root, self._patterns, self._skipped = root, patterns, skipped
         self._within = len(os.path.join(root, ""))
-        self._work_dir = _identity(work_dir)
-        self._visited = set() if _identity(root) == self._work_dir else {self._work_dir}
+        self._work_dir = _get_identity(work_dir)
+        self._visited = set() if _get_identity(root) == self._work_dir else {self._work_dir}
 
     def paths(self) -> Iterator[str]:
         """In the order of their bytes, so that the first way to a folder is the one under which it stands."""
@@ -59,27 +59,27 @@ class _Walk:
             if not is_folder:
                 yield path
                 continue
-            identity = _identity(path)
+            identity = _get_identity(path)
             if identity in self._visited:
                 continue
             self._visited.add(identity)
             try:
                 with os.scandir(path) as children:
                     found = [child for child in children if not child.name.startswith(".")]
-                taken = self._taken(found, is_work_dir=identity is not None and identity == self._work_dir)
+                taken = self._select(found, is_work_dir=identity is not None and identity == self._work_dir)
             except OSError as error:
                 log.warning("Cannot list %r: %s; what it holds is left out.", path, error.strerror)
                 continue
-            stack += sorted(taken, key=_place, reverse=True)
+            stack += sorted(taken, key=_sort_key, reverse=True)
 
-    def _taken(self, found: list[os.DirEntry], *, is_work_dir: bool) -> list[tuple[str, bool]]:
+    def _select(self, found: list[os.DirEntry], *, is_work_dir: bool) -> list[tuple[str, bool]]:
         """Path, and whether it is a folder, of what is taken of the files and folders in one; others are counted."""
         if any(child.name == layout.QUARANTINE_MARK for child in found):
             return []
         taken: list[tuple[str, bool]] = []
         for child in found:
             is_folder = _is_folder(child)
-            if (is_folder and is_left_out(child.name)) or (is_work_dir and layout.is_output(child.name)):
+            if (is_folder and is_excluded_folder(child.name)) or (is_work_dir and layout.is_output(child.name)):
                 continue
             name = child.path[self._within :]
             if is_folder:
@@ -93,7 +93,7 @@ class _Walk:
         return taken
 
 
-def _place(child: tuple[str, bool]) -> bytes:
+def _sort_key(child: tuple[str, bool]) -> bytes:
     """What is compared: all names below a folder begin with its own and a `/`."""
     path, is_folder = child
     return os.fsencode(path + "/" if is_folder else path + "!/" if is_archive_name(path) else path)
@@ -111,7 +111,7 @@ def _is_folder(child: os.DirEntry) -> bool:
         return False
 
 
-def _identity(folder: str) -> tuple[int, int] | None:
+def _get_identity(folder: str) -> tuple[int, int] | None:
     try:
         status = os.stat(folder)
     except OSError:

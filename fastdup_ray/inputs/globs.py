@@ -21,7 +21,7 @@ class Patterns:
     """
 
     def __init__(self, include: Sequence[str], exclude: Sequence[str]):
-        self._include, self._exclude = _compiled(include), _compiled(exclude)
+        self._include, self._exclude = _compile(include), _compile(exclude)
 
     def keep(self, name: str) -> bool:
         """name: of a file, from the input folder on, or whole; bytes that are not UTF-8 as surrogates."""
@@ -33,20 +33,20 @@ class Patterns:
         return self._exclude is not None and _matches(self._exclude, name)
 
 
-def _compiled(patterns: Sequence[str]) -> re.Pattern[str] | None:
+def _compile(patterns: Sequence[str]) -> re.Pattern[str] | None:
     for pattern in patterns:
         try:
-            re.compile(_translated(pattern))
+            re.compile(_translate(pattern))
         except re.error as error:
             raise ConfigError(f"{pattern!r} is no glob: {error}.") from None
-    return re.compile("|".join(map(_translated, patterns)), re.DOTALL) if patterns else None
+    return re.compile("|".join(map(_translate, patterns)), re.DOTALL) if patterns else None
 
 
 def _matches(regex: re.Pattern[str], name: str) -> bool:
     return regex.fullmatch(name.removeprefix("/")) is not None
 
 
-def _translated(pattern: str) -> str:
+def _translate(pattern: str) -> str:
     pattern = pattern.removeprefix("./").rstrip("/")
     anywhere = "" if "/" in pattern else "(?:.*/)?"
     regex, end = "", 0

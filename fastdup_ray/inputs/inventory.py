@@ -17,7 +17,7 @@ from pyarrow import orc
 from fastdup_ray import s3 as names
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, InputError
-from fastdup_ray.inputs.sources import read
+from fastdup_ray.inputs.sources import read_entry
 from fastdup_ray.s3 import objects
 
 MANIFEST = "manifest.json"
@@ -30,29 +30,29 @@ def is_inventory(uri: str) -> bool:
     return names.is_s3(uri) and uri.endswith("/" + MANIFEST) and objects.is_file(uri)
 
 
-def listed(uri: str) -> tuple[str, Iterator[ImageRef]]:
+def list_inventory(uri: str) -> tuple[str, Iterator[ImageRef]]:
     """The bucket that the inventory with the manifest `uri` is of, and its objects in the order of the inventory.
 
     Of versioned objects the current version. Raises `InputError` where it is no inventory, or cannot be read.
     """
     try:
-        manifest = json.loads(read(objects.stat(uri)))
+        manifest = json.loads(read_entry(objects.stat(uri)))
         bucket, kind = manifest["sourceBucket"], manifest["fileFormat"].upper()
         place = manifest["destinationBucket"].rpartition(":")[2]  # it is written as an ARN
-        files = [names.uri_of(place, file["key"]) for file in manifest["files"]]
+        files = [names.make_uri(place, file["key"]) for file in manifest["files"]]
         columns = [column.strip() for column in manifest.get("fileSchema", "").split(",")]
     except BadImageError as error:
         raise InputError(f"Cannot read the inventory {uri!r}: {error.message}.") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{uri!r} is no manifest of an S3 Inventory.") from None
-    rows = (row for file in files for row in _rows(file, kind, columns) if _is_current(row))
-    return bucket, (_ref(bucket, row, escaped=kind == "CSV") for row in rows)
+    rows = (row for file in files for row in _read_rows(file, kind, columns) if _is_current(row))
+    return bucket, (_make_ref(bucket, row, escaped=kind == "CSV") for row in rows)
 
 
-def _rows(file: str, kind: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+def _read_rows(file: str, kind: str, columns: list[str]) -> Iterator[dict[str, Any]]:
     """By the names of the CSV's columns; Parquet and ORC have the same in snake case."""
     try:
-        table = _table(read(objects.stat(file)), kind, columns)
+        table = _read_table(read_entry(objects.stat(file)), kind, columns)
     except BadImageError as error:
         raise InputError(f"Cannot read {file!r} of the inventory: {error.message}.") from None
     except (pa.ArrowInvalid, OSError, KeyError) as error:
@@ -67,7 +67,7 @@ def _rows(file: str, kind: str, columns: list[str]) -> Iterator[dict[str, Any]]:
         yield from batch.rename_columns([wanted[name] for name in batch.schema.names]).to_pylist()
 
 
-def _table(data: bytes, kind: str, columns: list[str]) -> pa.Table:
+def _read_table(data: bytes, kind: str, columns: list[str]) -> pa.Table:
     if kind == "PARQUET":
         return pq.read_table(pa.BufferReader(data))
     if kind == "ORC":
@@ -85,6 +85,6 @@ def _is_current(row: dict[str, Any]) -> bool:
     return latest != "false" and deleted != "true"
 
 
-def _ref(bucket: str, row: dict[str, Any], *, escaped: bool) -> ImageRef:
+def _make_ref(bucket: str, row: dict[str, Any], *, escaped: bool) -> ImageRef:
     key = unquote_plus(row["Key"]) if escaped else row["Key"]
-    return ImageRef(names.uri_of(bucket, key), int(row["Size"] or 0), (row["ETag"] or "").strip('"'))
+    return ImageRef(names.make_uri(bucket, key), int(row["Size"] or 0), (row["ETag"] or "").strip('"'))

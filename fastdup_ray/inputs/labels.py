@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.formulas import unescape_formula
-from fastdup_ray.common.names import from_utf8, printable
+from fastdup_ray.common.names import escape_non_utf8, from_utf8
 from fastdup_ray.common.regular_file import open_regular_text
 from fastdup_ray.errors import InputError
-from fastdup_ray.storage.tables import encoded, printable_column
+from fastdup_ray.storage.tables import encode_names, escape_names
 
 FOLDER = "folder"
 """Value of the parameter `labels`: the label of a picture is the name of the folder that it is in."""
@@ -26,10 +26,10 @@ Names = pa.Array | pa.ChunkedArray
 def check_labels(labels: str | None) -> None:
     """`InputError` where `labels` is a file that has none: told before any work."""
     if labels not in (None, FOLDER):
-        _of_file(labels)
+        _read_file(labels)
 
 
-def labels_of(labels: str | None, names: Names, uris: Names | None = None) -> pa.Array | None:
+def read_labels(labels: str | None, names: Names, uris: Names | None = None) -> pa.Array | None:
     r"""(n,) large_string, null where a picture has no label; None where no labels were given.
 
     uris: (n,) of the files that the pictures come from, which may be labelled in their place: a video for its frames.
@@ -39,24 +39,24 @@ def labels_of(labels: str | None, names: Names, uris: Names | None = None) -> pa
         return None
     if labels == FOLDER:
         folders = pc.struct_field(pc.extract_regex(names, r"(?P<folder>[^/]+)/+[^/]*$"), "folder")
-        found = printable_column(folders.cast(pa.large_binary()))
+        found = escape_names(folders.cast(pa.large_binary()))
         return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
-    known = _of_file(labels)
-    values = pa.array([printable(label) for label in known.values()], pa.large_string())
-    places = pc.index_in(names, encoded(known))
+    known = _read_file(labels)
+    values = pa.array([escape_non_utf8(label) for label in known.values()], pa.large_string())
+    places = pc.index_in(names, encode_names(known))
     if uris is not None:
-        places = pc.coalesce(places, pc.index_in(uris, encoded(known)))
+        places = pc.coalesce(places, pc.index_in(uris, encode_names(known)))
     found = values.take(places)
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
-def _of_file(path: str) -> dict[str, str]:
+def _read_file(path: str) -> dict[str, str]:
     """Name -> label, without the empty ones."""
-    rows = rows_by_name(path, "the file of labels", FILENAME, (LABEL,))
+    rows = read_by_name(path, "the file of labels", FILENAME, (LABEL,))
     return {name: row[LABEL] for name, row in rows if row[LABEL]}
 
 
-def rows_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def read_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """The rows of a CSV that has the columns `key` and `needed`, each with the absolute path or URI that `key` says.
 
     Relative paths start at the folder of the CSV. Cells of `layout.TEXT_COLUMNS` come as they were before they were
@@ -77,7 +77,7 @@ def rows_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Itera
             for row in rows:
                 if None in row or None in row.values():
                     raise InputError(f"{path!r}, line {rows.line_num}: not as many cells as the header has.")
-                name = _absolute(folder, row[key])
+                name = _to_absolute(folder, row[key])
                 if name in seen:
                     raise InputError(f"{path!r}, line {rows.line_num}: {row[key]!r} is there twice.")
                 seen.add(name)
@@ -94,5 +94,5 @@ def rows_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Itera
         raise InputError(f"{path!r} is not a CSV: {error}.") from None
 
 
-def _absolute(folder: str, name: str) -> str:
+def _to_absolute(folder: str, name: str) -> str:
     return name if "://" in name else os.path.abspath(os.path.join(folder, os.path.expanduser(name)))

@@ -23,10 +23,10 @@ from fastdup_ray.errors import BadImageError, InputError
 from fastdup_ray.inputs import archive
 from fastdup_ray.inputs.list_format import HEAD, ListFormat, detect_format, is_comment, is_text, refuse_other_format
 from fastdup_ray.inputs.skipped import SkippedFiles
-from fastdup_ray.inputs.sources import opened, stat
+from fastdup_ray.inputs.sources import open_entry, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name
 from fastdup_ray.s3 import is_s3
-from fastdup_ray.s3.listing import LISTERS
+from fastdup_ray.s3.listing import LISTING_THREADS
 
 _AT_ONCE = 4096
 """Names that are looked at side by side, where that takes a request each."""
@@ -52,13 +52,13 @@ class ListFile:
 
     def entries(self, skipped: SkippedFiles) -> Iterator[ImageRef]:
         """The entries of the list, in its order; an archive stands for what is in it, where others are counted."""
-        with ThreadPoolExecutor(LISTERS) as pool:
+        with ThreadPoolExecutor(LISTING_THREADS) as pool:
             names = self._names(pool)
             while some := list(islice(names, _AT_ONCE)):
-                refs = pool.map(_object, some) if any(map(is_s3, some)) else [None] * len(some)
+                refs = pool.map(_open_object, some) if any(map(is_s3, some)) else [None] * len(some)
                 for name, ref in zip(some, refs, strict=True):
                     if is_archive_name(name):
-                        yield from archive.listed(name, skipped)
+                        yield from archive.list_members(name, skipped)
                     else:
                         yield ref or stat(name)
 
@@ -69,7 +69,7 @@ class ListFile:
         Windows path's backslashes as slashes, or with bytes that are not UTF-8 as those of Windows' code page 1252,
         whichever exists. In lists with NULs between the names it is a name to the letter in any case.
         """
-        with ThreadPoolExecutor(LISTERS) as pool:
+        with ThreadPoolExecutor(LISTING_THREADS) as pool:
             yield from self._names(pool)
 
     def _names(self, pool: ThreadPoolExecutor) -> Iterator[str]:
@@ -78,13 +78,13 @@ class ListFile:
         self._file.seek(0)
         written = detect_format(self._path, head, _names_file) if head else ListFormat("utf-8", "strict")
         if written.separator == "\0":
-            yield from map(_absolute, self._split_by_nul())
+            yield from map(_to_absolute, self._split_by_nul())
             return
         text = io.TextIOWrapper(self._file, written.encoding, written.errors, newline="")
         try:
             rows = self._rows(text, written)
             while some := list(islice(rows, _AT_ONCE)):
-                yield from pool.map(_name, some) if any(map(_takes_request, some)) else map(_name, some)
+                yield from pool.map(_resolve_name, some) if any(map(_takes_request, some)) else map(_resolve_name, some)
         finally:
             text.detach()
 
@@ -129,7 +129,7 @@ def open_list(path: str) -> Iterator[ListFile | None]:
 
     A pipe, which can be read only once, is copied first. Raises `InputError` where it can be neither, or not be read.
     """
-    with _opened(path) as file:
+    with _open_path(path) as file:
         yield ListFile(path, file) if _is_list(path, file) else None
 
 
@@ -163,7 +163,7 @@ def _is_list(path: str, file: BinaryIO) -> bool:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
+def _open_path(path: str) -> Iterator[BinaryIO]:
     try:
         if is_pipe(path):
             with open(path, "rb") as pipe, tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
@@ -171,7 +171,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
                 copy.seek(0)
                 yield copy
         else:
-            with opened(ImageRef(path, 0, "")) if is_s3(path) else open_regular(path) as file:
+            with open_entry(ImageRef(path, 0, "")) if is_s3(path) else open_regular(path) as file:
                 yield file
     except OSError as error:
         raise InputError(f"Cannot read {path!r}: {error.strerror}.") from None
@@ -182,7 +182,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
 # --- what a row means -------------------------------------------------------------------------------------------------
 
 
-def _object(name: str) -> ImageRef | None:
+def _open_object(name: str) -> ImageRef | None:
     return stat(name) if is_s3(name) and not is_archive_name(name) else None
 
 
@@ -194,7 +194,7 @@ def _names_file(text: str) -> bool:
 def _exists(row: str) -> bool:
     """Whether there is a file, or an object, that a row means."""
     try:
-        name = _name(row)
+        name = _resolve_name(row)
     except InputError:  # a URI that cannot be read
         return False
     return bool(stat(name).mtime_or_etag) and (is_s3(name) or not os.path.isdir(name))
@@ -211,14 +211,14 @@ def _takes_request(row: str) -> bool:
     return "s3" in row and _is_unusual(row)
 
 
-def _name(row: str) -> str:
+def _resolve_name(row: str) -> str:
     """The absolute path, or the URI, that a row of a list means."""
     if not _is_unusual(row):
-        return _absolute(row)
+        return _to_absolute(row)
     names: list[str] = []
-    for meaning in _meanings(row):
+    for meaning in _list_meanings(row):
         try:
-            names.append(_absolute(meaning))
+            names.append(_to_absolute(meaning))
         except InputError as error:
             refusal = error
     if not names:
@@ -228,7 +228,7 @@ def _name(row: str) -> str:
     return next(there, names[0])
 
 
-def _meanings(row: str) -> Iterator[str]:
+def _list_meanings(row: str) -> Iterator[str]:
     """What a row may mean, the likeliest first."""
     bare = row.strip()
     quoted = len(bare) > 2 and bare[0] == bare[-1] and bare[0] in "\"'"
@@ -242,7 +242,7 @@ def _meanings(row: str) -> Iterator[str]:
             yield os.fsencode(name).decode("cp1252", "replace")
 
 
-def _absolute(name: str) -> str:
+def _to_absolute(name: str) -> str:
     scheme, colon, rest = name.partition(":")
     scheme = scheme.lower() if colon and rest.startswith("/") else ""
     if scheme in ("s3", "s3a", "s3n") and rest.startswith("//"):
@@ -250,7 +250,7 @@ def _absolute(name: str) -> str:
     if scheme and os.path.lexists(name):
         return os.path.abspath(name)
     if scheme == "file":
-        return _of_file_uri(rest)
+        return _parse_file_uri(rest)
     if "://" in name:
         raise InputError(f"Cannot read {name!r} in the list: of URIs only file:// and s3:// are supported yet.")
     if name.startswith("~") and not os.path.lexists(name):
@@ -258,7 +258,7 @@ def _absolute(name: str) -> str:
     return os.path.abspath(name)
 
 
-def _of_file_uri(rest: str) -> str:
+def _parse_file_uri(rest: str) -> str:
     """The path of `file:` and `rest`; some programs write it without escapes."""
     if rest.startswith("//"):
         rest = rest[2:] if rest.startswith("///") else "/" + rest[2:].partition("/")[2]

@@ -109,9 +109,9 @@ def refuse_other_format(path: str, head: bytes) -> None:
 
 def is_text(head: bytes, exists: Exists) -> bool:
     """Whether a file that begins with `head` is text, or a list whose names end with a NUL, rather than an image."""
-    if _wide_encoding(head) or _ends_names_with_nul(head, exists):
+    if _detect_wide_encoding(head) or _ends_names_with_nul(head, exists):
         return True
-    text = _decoded(head, "utf-8-sig")
+    text = _decode_head(head, "utf-8-sig")
     return "\0" not in text and (not _CONTROL.search(text) or bool(_PLAINLY_A_LIST.match(text)))
 
 
@@ -120,12 +120,12 @@ def detect_format(path: str, head: bytes, exists: Exists) -> ListFormat:
 
     Raises `InputError` where it is text, and no list.
     """
-    encoding = _wide_encoding(head)
+    encoding = _detect_wide_encoding(head)
     if not encoding and b"\0" in head:
         return ListFormat("utf-8", "surrogateescape", separator="\0")
     # Names in wide characters have no bytes of their own; what is none on this system is missing.
     encoding, errors = (encoding, "replace") if encoding else ("utf-8-sig", "surrogateescape")
-    text, whole = _decoded(head, encoding), len(head) < HEAD
+    text, whole = _decode_head(head, encoding), len(head) < HEAD
     separator = "\n" if "\n" in text else "\r" if "\r" in text else "\n"
     if separator not in text and not whole:
         _refuse_other_text(path, text)
@@ -134,7 +134,7 @@ def detect_format(path: str, head: bytes, exists: Exists) -> ListFormat:
         text = text[: text.rindex(separator) + 1]
     if separator == "\n" and text.count("\r\n") == text.count("\n"):
         separator = "\r\n"
-    if table := _table(path, text, exists):
+    if table := _detect_table(path, text, exists):
         delimiter, column, skip, columns = table
         return ListFormat(encoding, errors, separator, delimiter, column, skip, columns)
     return ListFormat(encoding, errors, separator)
@@ -147,21 +147,21 @@ def is_comment(row: str) -> bool:
 # --- encoding ---------------------------------------------------------------------------------------------------------
 
 
-def _wide_encoding(head: bytes) -> str | None:
+def _detect_wide_encoding(head: bytes) -> str | None:
     """UTF-16 or UTF-32, by its mark or by where its zeros are; None for any other."""
     for bom, encoding in _BOMS:
         if head.startswith(bom):
-            return encoding if encoding != "utf-8-sig" and not _CONTROL.search(_decoded(head, encoding)) else None
+            return encoding if encoding != "utf-8-sig" and not _CONTROL.search(_decode_head(head, encoding)) else None
     if b"\0" in head:
         for encoding, unit in (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2)):
-            text = _decoded(head, encoding)
+            text = _decode_head(head, encoding)
             # In names of files most characters are ASCII: of two bytes one is zero, which NULs between names are not.
             if text and not _CONTROL.search(text) and sum(c < "\x80" for c in text) > len(head) / unit / 2:
                 return encoding
     return None
 
 
-def _decoded(head: bytes, encoding: str) -> str:
+def _decode_head(head: bytes, encoding: str) -> str:
     """As far as whole characters go; what is none as U+FFFD, or as surrogates."""
     wide = encoding.startswith(("utf-16", "utf-32"))
     return codecs.getincrementaldecoder(encoding)("replace" if wide else "surrogateescape").decode(head)
@@ -171,7 +171,7 @@ def _ends_names_with_nul(head: bytes, exists: Exists) -> bool:
     """Whether it is what `find -print0` writes; an image has zeros, too, and bytes that are in no name."""
     if b"\0" not in head or head.startswith(b"\0") or b"\0\0" in head:
         return False
-    text = _decoded(head, "utf-8")
+    text = _decode_head(head, "utf-8")
     first = text.partition("\0")[0]
     return bool(_PLAINLY_A_LIST.match(text)) or not _CONTROL.search(text.replace("\0", "")) or exists(first)
 
@@ -179,21 +179,23 @@ def _ends_names_with_nul(head: bytes, exists: Exists) -> bool:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _table(path: str, text: str, exists: Exists) -> tuple[str, int, int, int] | None:
+def _detect_table(path: str, text: str, exists: Exists) -> tuple[str, int, int, int] | None:
     """Delimiter, column of the paths, rows to skip and number of columns; None where each line is a name."""
     lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip() and not is_comment(line)]
     if not lines:
         return None
     told = _SEPARATOR_LINE.fullmatch(lines[0])
-    tables = [(delimiter, *_rows(text, delimiter, bool(told))) for delimiter in (told[1] if told else _DELIMITERS)]
+    tables = [
+        (delimiter, *_sample_rows(text, delimiter, bool(told))) for delimiter in (told[1] if told else _DELIMITERS)
+    ]
     for delimiter, skip, rows in tables:
-        if rows and (column := _column_by_name(rows, exists)) is not None:
+        if rows and (column := _find_column_by_name(rows, exists)) is not None:
             return None if exists(lines[0]) else (delimiter, column, skip + 1, len(rows[0]))
     tables = [table for table in tables if _is_even(table[2])]
-    if not (tables or _other_text(text)) or any(exists(line) for line in lines[:_SAMPLE]):
+    if not (tables or _detect_other_text(text)) or any(exists(line) for line in lines[:_SAMPLE]):
         return None
     for delimiter, skip, rows in tables:
-        if (column := _column_by_data(rows, exists)) is not None:
+        if (column := _find_column_by_data(rows, exists)) is not None:
             return delimiter, column, skip + (not _may_be_name(rows[0][column], exists)), len(rows[0])
     _refuse_other_text(path, text)
     for _, _, rows in tables:
@@ -205,7 +207,7 @@ def _table(path: str, text: str, exists: Exists) -> tuple[str, int, int, int] | 
     return None
 
 
-def _rows(text: str, delimiter: str, after: int) -> tuple[int, list[list[str]]]:
+def _sample_rows(text: str, delimiter: str, after: int) -> tuple[int, list[list[str]]]:
     """How many rows come before the first that is neither blank nor a comment, and some from there on.
 
     after: rows that are left out in any case.
@@ -223,19 +225,19 @@ def _rows(text: str, delimiter: str, after: int) -> tuple[int, list[list[str]]]:
     return skip, rows[:_SAMPLE]
 
 
-def _column_by_name(rows: Sequence[list[str]], exists: Exists) -> int | None:
+def _find_column_by_name(rows: Sequence[list[str]], exists: Exists) -> int | None:
     """The column that the header names, of several the first of which something exists."""
     header = [re.sub(r"[\W_]+", "", cell).casefold() for cell in rows[0]]
     named = [header.index(name) for name in COLUMNS if name in header]
-    there = (column for column in named if len(named) > 1 and any(_cells(rows[1:], column, exists)))
+    there = (column for column in named if len(named) > 1 and any(_read_cells(rows[1:], column, exists)))
     return next(there, named[0] if named else None)
 
 
-def _column_by_data(rows: Sequence[list[str]], exists: Exists) -> int | None:
-    return next((column for column in range(len(rows[0])) if any(_cells(rows, column, exists))), None)
+def _find_column_by_data(rows: Sequence[list[str]], exists: Exists) -> int | None:
+    return next((column for column in range(len(rows[0])) if any(_read_cells(rows, column, exists))), None)
 
 
-def _cells(rows: Sequence[list[str]], column: int, exists: Exists) -> Iterator[bool]:
+def _read_cells(rows: Sequence[list[str]], column: int, exists: Exists) -> Iterator[bool]:
     return (exists(row[column]) for row in rows if len(row) > column and row[column].strip())
 
 
@@ -248,10 +250,10 @@ def _may_be_name(cell: str, exists: Exists) -> bool:
     return known or "/" in cell or "\\" in cell or cell.strip().isdecimal() or exists(cell)
 
 
-def _other_text(text: str) -> str | None:
+def _detect_other_text(text: str) -> str | None:
     return "JSON" if _JSON.match(text) else "XML or HTML" if _MARKUP.match(text) else None
 
 
 def _refuse_other_text(path: str, text: str) -> None:
-    if kind := _other_text(text):
+    if kind := _detect_other_text(text):
         raise InputError(f"{path!r} looks like {kind}: {_SUPPORTED}.")

@@ -10,14 +10,14 @@ from fastdup_ray.common.regular_file import NotRegularError, open_regular
 from fastdup_ray.errors import BadImageError, ErrorCode
 
 
-def ref_of(uri: str, status: os.stat_result) -> ImageRef:
+def make_ref(uri: str, status: os.stat_result) -> ImageRef:
     return ImageRef(uri, status.st_size, str(status.st_mtime_ns))
 
 
 def stat(uri: str) -> ImageRef:
     """The entry of a path; one that cannot be looked at has size 0 and no token, and says why when it is read."""
     try:
-        return ref_of(uri, os.stat(uri))
+        return make_ref(uri, os.stat(uri))
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return ImageRef(uri, 0, "")
 
@@ -26,23 +26,23 @@ def is_file(uri: str) -> bool:
     return os.path.isfile(uri)
 
 
-def stream(ref: ImageRef) -> BinaryIO:
+def open_stream(ref: ImageRef) -> BinaryIO:
     """The file, whatever it is by now; whoever asks closes it."""
     return open_regular(ref.uri)
 
 
 @contextmanager
-def opened(ref: ImageRef, *, parts: bool = False) -> Iterator[BinaryIO]:
+def open_entry(ref: ImageRef, *, parts: bool = False) -> Iterator[BinaryIO]:
     """A file to read from, if it is still the one that was listed, and still is when the reader has done."""
     if "\0" in ref.uri:
         raise BadImageError(ErrorCode.MISSING, "no file can have this name")
     try:
         with open_regular(ref.uri) as file:
             before = os.fstat(file.fileno())
-            if ref.mtime_or_etag and ref_of(ref.uri, before) != ref:
+            if ref.mtime_or_etag and make_ref(ref.uri, before) != ref:
                 raise BadImageError(ErrorCode.CHANGED, "the file changed after it was listed")
             yield file
-            if ref_of(ref.uri, os.fstat(file.fileno())) != ref_of(ref.uri, before):
+            if make_ref(ref.uri, os.fstat(file.fileno())) != make_ref(ref.uri, before):
                 raise BadImageError(ErrorCode.CHANGED, "the file changed while it was read")
     except (FileNotFoundError, NotADirectoryError):
         raise BadImageError(ErrorCode.MISSING, "the file does not exist") from None

@@ -9,9 +9,9 @@ from os import fsdecode, fsencode
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.common.names import printable
+from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.common.records import Entry, ImageRef, Shard
-from fastdup_ray.storage.tables import TableFormat, printable_column
+from fastdup_ray.storage.tables import TableFormat, escape_names
 
 _TEXT = pa.large_string()
 """The offsets of `pa.string` end at 2 GiB a column: that is 33 million sha256."""
@@ -69,7 +69,7 @@ class Manifest:
         self._table, self._start = table, start
 
     @classmethod
-    def of(cls, refs: Iterable[ImageRef]) -> "Manifest":
+    def from_refs(cls, refs: Iterable[ImageRef]) -> "Manifest":
         refs = iter(refs)
         batches = [
             pa.record_batch(
@@ -107,7 +107,7 @@ class Manifest:
     def keys(self) -> pa.Table:
         """The columns of `KEY`, in the form in which feature shards have them."""
         uri, *others = (self._table[name] for name in KEY)
-        return pa.table([printable_column(uri), *others], KEY)
+        return pa.table([escape_names(uri), *others], KEY)
 
     def window(self, start: int, stop: int) -> "Manifest":
         return Manifest(self._table.slice(start, stop - start), self._start + start)
@@ -120,20 +120,20 @@ class Manifest:
             yield Shard(places[0], places[-1] + 1, places, self.refs(part))
 
 
-def with_all_columns(table: pa.Table) -> pa.Table:
+def add_missing_columns(table: pa.Table) -> pa.Table:
     """`ENTRIES`: columns that an earlier version did not have are null."""
     there = {name: table[name] for name in table.column_names}
     return pa.table([there.get(field.name, pa.nulls(len(table), field.type)) for field in ENTRIES], ENTRIES)
 
 
-def entries_table(entries: Iterable[Entry]) -> pa.Table:
+def make_entries_table(entries: Iterable[Entry]) -> pa.Table:
     """`ENTRIES` of what became of some entries, whose rows follow one another from 0."""
     columns: dict[str, list] = {name: [] for name in ENTRIES.names}
     first_row = 0
     for entry in entries:
         for name in ENTRIES.names:
             columns[name].append(first_row if name == "first_row" else getattr(entry, name))
-        columns["uri"][-1] = printable(entry.uri)
+        columns["uri"][-1] = escape_non_utf8(entry.uri)
         columns["first_row"][-1] = first_row if entry.rows else None
         first_row += entry.rows
     return pa.table(columns, ENTRIES)

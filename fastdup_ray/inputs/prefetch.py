@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO
 
 from fastdup_ray.common.records import ImageRef
-from fastdup_ray.inputs.sources import opened
+from fastdup_ray.inputs.sources import open_entry
 from fastdup_ray.inputs.suffixes import is_video_name
 from fastdup_ray.s3 import is_s3
-from fastdup_ray.s3.objects import WHOLE
+from fastdup_ray.s3.objects import READ_AT_ONCE
 from fastdup_ray.system import background
 
 AT_ONCE = 16
@@ -34,22 +34,22 @@ def read_ahead(refs: Iterable[ImageRef], without: Container[ImageRef] = ()) -> I
     while ahead is not None or waiting:
         while ahead is not None and len(waiting) < AT_ONCE and (not waiting or taken + ahead.size <= MOST_BYTES):
             wanted = _is_worth_it(ahead) and ahead not in without
-            waiting.append((ahead, background.start(_bytes, ahead) if wanted else None))
+            waiting.append((ahead, background.start(_read_bytes, ahead) if wanted else None))
             taken, ahead = taken + ahead.size, next(left, None)
         ref, future = waiting.popleft()
         taken -= ref.size
-        yield ref, opened(ref) if future is None else _got(future)
+        yield ref, open_entry(ref) if future is None else _get_result(future)
 
 
 def _is_worth_it(ref: ImageRef) -> bool:
-    return is_s3(ref.uri) and ref.size <= WHOLE and not is_video_name(ref.uri)
+    return is_s3(ref.uri) and ref.size <= READ_AT_ONCE and not is_video_name(ref.uri)
 
 
-def _bytes(ref: ImageRef) -> bytes:
-    with opened(ref) as file:
+def _read_bytes(ref: ImageRef) -> bytes:
+    with open_entry(ref) as file:
         return file.read()
 
 
 @contextmanager
-def _got(future: "Future[bytes]") -> Iterator[BinaryIO]:
+def _get_result(future: "Future[bytes]") -> Iterator[BinaryIO]:
     yield io.BytesIO(future.result())

@@ -11,33 +11,35 @@ from fastdup_ray import s3
 from fastdup_ray.inputs import inventory, list_file
 from fastdup_ray.inputs.sources import is_file
 from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
-from fastdup_ray.storage.tables import encoded
+from fastdup_ray.storage.tables import encode_names
 
 Names = pa.Array | pa.ChunkedArray
 """(n,) paths and URIs as raw bytes."""
 
 
-def are_references(locations: Sequence[str], *names: Names) -> np.ndarray:
+def reference_mask(locations: Sequence[str], *names: Names) -> np.ndarray:
     """(n,) bool: whether one of the `names` of each picture (its own, or that of its video) is of those inputs."""
     found = np.zeros(len(names[0]), bool)
     for location in locations:
         for known in names:
-            found |= _of(s3.absolute(location), known)
+            found |= _mask_of(s3.to_absolute(location), known)
     return found
 
 
-def _of(location: str, names: Names) -> np.ndarray:
+def _mask_of(location: str, names: Names) -> np.ndarray:
     if inventory.is_inventory(location):
-        return _numpy(pc.is_in(names, encoded(ref.uri for ref in inventory.listed(location)[1]).cast(names.type)))
+        return _to_numpy(
+            pc.is_in(names, encode_names(ref.uri for ref in inventory.list_inventory(location)[1]).cast(names.type))
+        )
     if is_file(location) and not is_archive_name(location) and not is_video_name(location):
         with list_file.open_list(location) as listed:
             if listed is not None:
-                return _numpy(pc.is_in(names, encoded(listed.names()).cast(names.type)))
+                return _to_numpy(pc.is_in(names, encode_names(listed.names()).cast(names.type)))
     place = location.rstrip("/")
-    itself = pc.is_in(names, encoded([place]).cast(names.type))
+    itself = pc.is_in(names, encode_names([place]).cast(names.type))
     below = [pc.starts_with(names, pattern=os.fsencode(place + separator)) for separator in ("/", "!/")]
-    return np.logical_or.reduce([_numpy(answers) for answers in (itself, *below)])
+    return np.logical_or.reduce([_to_numpy(answers) for answers in (itself, *below)])
 
 
-def _numpy(answers: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def _to_numpy(answers: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return pc.fill_null(answers, False).to_numpy(zero_copy_only=False)

@@ -40,7 +40,7 @@ class SkippedFiles:
             return dict(sorted(self._counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def skipped_text(counts: Mapping[str, int]) -> str:
+def describe_skipped(counts: Mapping[str, int]) -> str:
     """Return `12 files skipped: .cr2 9, .jxl 3 (unsupported suffix)`; nothing where none was."""
     total = sum(counts.values())
     if not total:

@@ -22,14 +22,14 @@ class Source(Protocol):
     def stat(self, uri: str) -> ImageRef:
         """The entry of a name; one that cannot be looked at has size 0 and no token."""
 
-    def opened(self, ref: ImageRef) -> AbstractContextManager[BinaryIO]:
+    def open_entry(self, ref: ImageRef) -> AbstractContextManager[BinaryIO]:
         """A file to read from, which can seek; raises `BadImageError` with the reason why it cannot be read."""
 
 
-def source_of(uri: str) -> Source:
+def get_source(uri: str) -> Source:
     """Who knows a name. On disk, what exists under a whole name goes before what its parts may mean."""
     remote = is_s3(uri)
-    if "!/" in uri and (remote or not os.path.lexists(uri)) and archive.split(uri):
+    if "!/" in uri and (remote or not os.path.lexists(uri)) and archive.split_member(uri):
         return archive
     if is_archive_name(uri):
         return archive
@@ -41,32 +41,32 @@ def is_file(uri: str) -> bool:
     return objects.is_file(uri) if is_s3(uri) else local.is_file(uri)
 
 
-def frame_of(uri: str) -> tuple[str, int | None]:
+def find_frame(uri: str) -> tuple[str, int | None]:
     """The video and the milliseconds that the name of a frame means; any other name, and None."""
     parts = split_frame(uri)
-    return (uri, None) if parts is None or source_of(uri).stat(uri).mtime_or_etag else parts
+    return (uri, None) if parts is None or get_source(uri).stat(uri).mtime_or_etag else parts
 
 
-def stands_alone(uri: str) -> bool:
+def is_standalone_file(uri: str) -> bool:
     """Whether a picture is a file of its own; what stands in an archive or is a frame of a video is none."""
-    return split_frame(uri) is None and ("!/" not in uri or archive.split(uri) is None)
+    return split_frame(uri) is None and ("!/" not in uri or archive.split_member(uri) is None)
 
 
 def stat(uri: str) -> ImageRef:
     """The entry of a name, frames of videos included."""
-    file, _ = frame_of(uri)
-    return replace(source_of(file).stat(file), uri=uri)
+    file, _ = find_frame(uri)
+    return replace(get_source(file).stat(file), uri=uri)
 
 
 @contextmanager
-def opened(ref: ImageRef) -> Iterator[BinaryIO]:
+def open_entry(ref: ImageRef) -> Iterator[BinaryIO]:
     """The file of an entry, or that of the video whose frame it is; see `Source`."""
-    file, _ = frame_of(ref.uri)
-    with source_of(file).opened(replace(ref, uri=file)) as stream:
+    file, _ = find_frame(ref.uri)
+    with get_source(file).open_entry(replace(ref, uri=file)) as stream:
         yield stream
 
 
-def read(ref: ImageRef) -> bytes:
+def read_entry(ref: ImageRef) -> bytes:
     """All bytes of it."""
-    with opened(ref) as file:
+    with open_entry(ref) as file:
         return file.read()

@@ -61,11 +61,11 @@ _SYSTEM_FOLDERS = frozenset(
 
 
 def is_image_name(name: str) -> bool:
-    return _suffix(name) in IMAGE_SUFFIXES
+    return _get_suffix(name) in IMAGE_SUFFIXES
 
 
 def is_video_name(name: str) -> bool:
-    return _suffix(name) in VIDEO_SUFFIXES
+    return _get_suffix(name) in VIDEO_SUFFIXES
 
 
 def is_archive_name(name: str) -> bool:
@@ -79,14 +79,15 @@ def is_readable_name(name: str) -> bool:
 
 def may_be_missed(name: str) -> bool:
     """Whether somebody may have expected that a file of this name, which is not taken, is."""
-    return _suffix(name) not in _NEVER_MISSED
+    return _get_suffix(name) not in _NEVER_MISSED
 
 
-def is_left_out(folder: str) -> bool:
+def is_excluded_folder(folder: str) -> bool:
     """Whether a folder of this name is hidden, or holds what a system or a program keeps for itself: thumbnails,
-    previews, deleted files."""
+    previews, deleted files.
+    """
     return folder.startswith(".") or folder.lower() in _SYSTEM_FOLDERS or folder.lower().endswith(".lrdata")
 
 
-def _suffix(name: str) -> str:
+def _get_suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()

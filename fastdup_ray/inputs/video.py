@@ -33,12 +33,12 @@ def is_video(name: str, head: bytes) -> bool:
     return bool(_VIDEO.match(head)) or (bool(head) and is_video_name(name) and not head.startswith(_PICTURES))
 
 
-def frame_time(index: int, fps: float) -> int:
+def get_frame_time(index: int, fps: float) -> int:
     """Milliseconds from the beginning of a video to its frame `index`, where `fps` frames a second are taken."""
     return round(index * 1000 / fps)
 
 
-def frame_suffix(milliseconds: int) -> str:
+def format_frame_suffix(milliseconds: int) -> str:
     """What is added to the name of a video to make that of a frame, such as `#t=12.000`."""
     return f"#t={milliseconds // 1000}.{milliseconds % 1000:03d}"
 
@@ -49,6 +49,6 @@ def split_frame(name: str) -> tuple[str, int] | None:
     return (match[1], int(match[2].replace(".", ""))) if match else None
 
 
-def frame_digest(sha256: str, milliseconds: int) -> str:
+def hash_frame(sha256: str, milliseconds: int) -> str:
     """The digest of one frame of the video whose bytes have the digest `sha256`."""
-    return hashlib.sha256(f"{sha256}{frame_suffix(milliseconds)}".encode()).hexdigest()
+    return hashlib.sha256(f"{sha256}{format_frame_suffix(milliseconds)}".encode()).hexdigest()

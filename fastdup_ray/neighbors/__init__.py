@@ -12,10 +12,10 @@ import numpy as np
 from fastdup_ray.config import AUTO, RunConfig
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.neighbors.exact_and_lsh import BallTree, Lsh
-from fastdup_ray.neighbors.faiss_factory import check_parameters, parameters_of
+from fastdup_ray.neighbors.faiss_factory import check_parameters, list_parameters
 from fastdup_ray.neighbors.faiss_index import FaissIndex
-from fastdup_ray.neighbors.index_selection import PARTITIONED, choose, ef_search
-from fastdup_ray.neighbors.int8_bruteforce import EightBit
+from fastdup_ray.neighbors.index_selection import PARTITIONED, choose_ef_search, choose_index
+from fastdup_ray.neighbors.int8_bruteforce import Int8Index
 from fastdup_ray.neighbors.metrics import MANHATTAN
 
 
@@ -69,21 +69,21 @@ def check_search(config: RunConfig, d: int | None = None) -> None:
     elif d is None or mode in (None, AUTO, PARTITIONED):
         check_parameters(config.faiss_param)
     else:
-        check_parameters(config.faiss_param, f"{mode} has", parameters_of(mode, d, config.distance))
+        check_parameters(config.faiss_param, f"{mode} has", list_parameters(mode, d, config.distance))
 
 
 def make_index(config: RunConfig, n: int, d: int, threads: int) -> NeighborIndex:
     """The index, still empty, for n rows of d numbers; raises `ConfigError`."""
     check_search(config, d)
-    choice = choose(config, n, d)
+    choice = choose_index(config, n, d)
     if choice.name == BallTree.name:
         return BallTree(d, threads, config.distance, choice.why)
     if choice.name == Lsh.name:
         return Lsh(d, threads, config.distance, choice.why)
     parameters = check_parameters(config.faiss_param) if config.nn_provider == "faiss" else {}
-    if choice.name == EightBit.name:
-        return EightBit(d, threads, config.distance, choice.why, unused=list(parameters))
-    ef = ef_search(config.nearest_neighbors_k)
+    if choice.name == Int8Index.name:
+        return Int8Index(d, threads, config.distance, choice.why, unused=list(parameters))
+    ef = choose_ef_search(config.nearest_neighbors_k)
     return FaissIndex(choice.name, d, parameters, threads, config.distance, choice.why, ef)
 
 

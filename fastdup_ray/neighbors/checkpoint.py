@@ -10,10 +10,10 @@ import numpy as np
 from fastdup_ray.common import layout
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.checked_json import file_sha256, read_json, write_json
+from fastdup_ray.storage.checked_json import hash_file, read_json, write_json
 
 
-class Kept:
+class SearchCheckpoint:
     """What is left of a search in a work_dir.
 
     of: whatever the results depend on; what is left of another search is taken away.
@@ -31,20 +31,20 @@ class Kept:
 
     def has_index(self) -> bool:
         """Whether faiss.index is the one that this search has built."""
-        if not (self._store.exists(self._seal) and self._store.exists(layout.FAISS_INDEX)):
+        if not (self._store.exists(self._seal_name) and self._store.exists(layout.FAISS_INDEX)):
             return False
         try:
-            built = read_json(self._store, self._seal)["sha256"]
+            built = read_json(self._store, self._seal_name)["sha256"]
         except DamagedError:
             return False
-        return built == file_sha256(self._store.fetch(layout.FAISS_INDEX))
+        return built == hash_file(self._store.fetch(layout.FAISS_INDEX))
 
-    def keep_index(self) -> None:
-        write_json(self._store, self._seal, {"sha256": file_sha256(self._store.fetch(layout.FAISS_INDEX))})
+    def save_index(self) -> None:
+        write_json(self._store, self._seal_name, {"sha256": hash_file(self._store.fetch(layout.FAISS_INDEX))})
 
-    def found(self, start: int) -> tuple[np.ndarray, np.ndarray] | None:
+    def load_block(self, start: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Values and indices, both (m, k), of the block from row `start` on; None where it is to be searched."""
-        name = self._name(start)
+        name = self._block_name(start)
         if not self._store.exists(name):
             return None
         try:
@@ -53,21 +53,21 @@ class Kept:
         except (BadZipFile, ValueError, EOFError):  # a zip has a checksum of each array
             return None
 
-    def keep(self, start: int, distance: np.ndarray, indices: np.ndarray) -> None:
-        with self._store.create(self._name(start)) as path, open(path, "wb") as file:
+    def save_block(self, start: int, distance: np.ndarray, indices: np.ndarray) -> None:
+        with self._store.create(self._block_name(start)) as path, open(path, "wb") as file:
             np.savez(file, distance=distance, indices=indices)
 
     @property
-    def _seal(self) -> str:
+    def _seal_name(self) -> str:
         return f"{self._folder}/index.json"
 
-    def _name(self, start: int) -> str:
+    def _block_name(self, start: int) -> str:
         return f"{self._folder}/found-{start:012d}.npz"
 
 
-def digest_of(store: Store, features: str) -> str:
+def get_features_digest(store: Store, features: str) -> str:
     """The sha256 of a features file, as the step that took or made it has checked or computed it; else computed."""
     for described in (layout.MERGED, layout.SUMMARY):
         if store.exists(described) and (known := read_json(store, described)["sha256"].get(features)):
             return known
-    return file_sha256(store.fetch(features))
+    return hash_file(store.fetch(features))

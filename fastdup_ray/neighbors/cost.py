@@ -4,8 +4,14 @@ from dataclasses import dataclass
 
 from fastdup_ray.config import AUTO, RunConfig
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.neighbors.index_selection import HNSW, PARTITIONED, choose, gigabytes, index_bytes
-from fastdup_ray.neighbors.partitioned.partition_layout import plan_of
+from fastdup_ray.neighbors.index_selection import (
+    HNSW,
+    PARTITIONED,
+    choose_index,
+    estimate_index_bytes,
+    format_gigabytes,
+)
+from fastdup_ray.neighbors.partitioned.partition_layout import make_layout
 
 CORE_HOUR = 0.0504
 """Dollars for a core and its 4 GB for an hour: m7i.4xlarge, us-east-1, on demand, November 2026."""
@@ -41,40 +47,41 @@ class SearchCost:
     def text(self) -> str:
         each = f"{self.workers:,} workers" if self.workers > 1 else "one worker"
         return (
-            f"Search: {self.index}, {each} of {gigabytes(self.worker_bytes)} at most, "
+            f"Search: {self.index}, {each} of {format_gigabytes(self.worker_bytes)} at most, "
             f"about {self.core_seconds / 3600:,.2f} core hours (${self.dollars:,.2f})."
         )
 
 
-def search_cost(config: RunConfig, n: int, d: int, memory: int) -> SearchCost:
+def estimate_search(config: RunConfig, n: int, d: int, memory: int) -> SearchCost:
     """For n rows of d numbers, where a process can have `memory` bytes; raises `ConfigError` where it does not fit."""
     check_fits(config, n, d, memory)
-    name, width = choose(config, n, d, memory).name, d / 576
+    name, width = choose_index(config, n, d, memory).name, d / 576
     if name == PARTITIONED:
-        plan = plan_of(config, n, d)
+        plan = make_layout(config, n, d)
         if n <= plan.capacity:
-            return SearchCost(name, 1, plan.memory_of(n), n * WHOLE_ROW * width * (n / ROWS) ** WHOLE_GROWS)
-        cells, rows = plan.cells_of(n), n * plan.copies
+            return SearchCost(name, 1, plan.estimate_memory(n), n * WHOLE_ROW * width * (n / ROWS) ** WHOLE_GROWS)
+        cells, rows = plan.count_cells(n), n * plan.copies
         seconds = rows * CELL_ROW * width * (rows / cells / ROWS) ** CELL_GROWS
-        return SearchCost(name, cells, plan.memory_of(plan.capacity), seconds)
-    size = index_bytes(name, n, d, config.distance)
+        return SearchCost(name, cells, plan.estimate_memory(plan.capacity), seconds)
+    size = estimate_index_bytes(name, n, d, config.distance)
     seconds = n * HNSW_ROW * width if name == HNSW else 2 * d * n * n / PRODUCTS
     return SearchCost(name, 1, size, seconds)
 
 
 def check_fits(config: RunConfig, n: int, d: int, memory: int) -> None:
     """Raises `ConfigError` where a process with `memory` bytes cannot search n rows of d numbers; it says what can."""
-    name = choose(config, n, d, memory).name
+    name = choose_index(config, n, d, memory).name
     if name == PARTITIONED:
-        plan = plan_of(config, n, d)
-        needed = plan.memory_of(min(n, plan.capacity))
+        plan = make_layout(config, n, d)
+        needed = plan.estimate_memory(min(n, plan.capacity))
         what, advice = f"A worker of the search of {n:,} images", f"set partition_memory to {memory >> 20} (MiB)"
     elif config.nn_provider == "faiss" and config.faiss_mode not in (None, AUTO):
-        needed = index_bytes(name, n, d, config.distance)
+        needed = estimate_index_bytes(name, n, d, config.distance)
         what, advice = f"faiss_mode={name!r} of {n:,} images", f"take faiss_mode={PARTITIONED!r}, or leave it out"
     else:
         return
     if needed > memory:
         raise ConfigError(
-            f"{what} takes {gigabytes(needed)}, and no process can have more than {gigabytes(memory)}: {advice}."
+            f"{what} takes {format_gigabytes(needed)}, and no process can have more than {format_gigabytes(memory)}: "
+            f"{advice}."
         )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastdup_ray.neighbors.flat_stored import OverRows
+from fastdup_ray.neighbors.flat_stored import FlatStored
 from fastdup_ray.neighbors.metrics import COSINE, MANHATTAN
 
 HASH_BITS = 1_024
@@ -19,7 +19,7 @@ _TREE_METRIC = {
 }
 
 
-class BallTree(OverRows):
+class BallTree(FlatStored):
     """scikit-learn's ball tree: exact, but for the cosine to rows of zeros."""
 
     name = "ball_tree"
@@ -40,7 +40,7 @@ class BallTree(OverRows):
         return self._tree.kneighbors(xq, min(k, self.n))
 
 
-class Lsh(OverRows):
+class Lsh(FlatStored):
     """Locality sensitive hashing: on which side of seeded random planes a row lies."""
 
     name = "lsh"

@@ -52,9 +52,9 @@ def check_parameters(text: str, who: str = "it knows", has: Sequence[str] = _NAM
     return parameters
 
 
-def parameters_of(name: str, d: int, metric: str = COSINE) -> list[str]:
+def list_parameters(name: str, d: int, metric: str = COSINE) -> list[str]:
     """What faiss_param can set in the index `name`; raises `ConfigError` where faiss cannot make it."""
-    index = empty_index(name, d, metric)
+    index = make_empty_index(name, d, metric)
     return [each for each in (*_NAMES, *(_OF_QUANTIZER + own for own in _NAMES)) if set_parameter(index, each, 1)]
 
 
@@ -67,23 +67,23 @@ def set_parameter(index: faiss.Index, parameter: str, value: int) -> bool:
     return True
 
 
-def empty_index(name: str, d: int, metric: str) -> faiss.Index:
+def make_empty_index(name: str, d: int, metric: str) -> faiss.Index:
     """The index that faiss makes of its factory string."""
     try:
         _check_numbers(name)
-        index = _made(name, d, FAISS_METRIC[metric])
+        index = _make_index(name, d, FAISS_METRIC[metric])
     except (RuntimeError, MemoryError, ValueError) as error:
         raise ConfigError(
-            f"faiss_mode={name!r} is not possible with rows of {d} numbers: {reason(str(error))}; "
+            f"faiss_mode={name!r} is not possible with rows of {d} numbers: {shorten_error(str(error))}; "
             "take such as HNSW32, Flat, 'IVF256,Flat', SQ8, PQ96."
         ) from None
-    for layer in layers(index):
+    for layer in iter_layers(index):
         if isinstance(layer, faiss.IndexPreTransform) and any(
             transform.d_out > transform.d_in and isinstance(transform, faiss.PCAMatrix | faiss.ITQTransform)
-            for transform in transforms(layer)
+            for transform in iter_transforms(layer)
         ):
             raise ConfigError(f"faiss_mode={name!r} is not possible with rows of {d} numbers: it asks for more.")
-    if metric == MANHATTAN and not all(isinstance(layer, _MANHATTAN) for layer in layers(index)):
+    if metric == MANHATTAN and not all(isinstance(layer, _MANHATTAN) for layer in iter_layers(index)):
         raise ConfigError(
             f"distance='manhattan' is not possible with faiss_mode={name!r}: "
             "take Flat or HNSW32, or brute_force or ball_tree of nn_provider='turi'."
@@ -99,7 +99,7 @@ def _check_numbers(name: str) -> None:
             raise ValueError(f"the number in {letters}{digits} should be from {least} to {most:,}")
 
 
-def _made(name: str, d: int, metric: int) -> faiss.Index:
+def _make_index(name: str, d: int, metric: int) -> faiss.Index:
     try:
         return faiss.index_factory(d, name, metric)
     except RuntimeError:
@@ -108,27 +108,27 @@ def _made(name: str, d: int, metric: int) -> faiss.Index:
         return faiss.index_factory(d, name, faiss.METRIC_L2)  # on rows of length 1 in the same order
 
 
-def layers(index: faiss.Index) -> Iterator[faiss.Index]:
+def iter_layers(index: faiss.Index) -> Iterator[faiss.Index]:
     """The index and those that it is made of, but for the coarse quantizer of IVF, which holds no rows."""
     index = faiss.downcast_index(index)
     yield index
     if isinstance(index, faiss.IndexPreTransform | faiss.IndexIDMap):
-        yield from layers(index.index)
+        yield from iter_layers(index.index)
     elif isinstance(index, faiss.IndexRefine):
-        yield from layers(index.base_index)
-        yield from layers(index.refine_index)
+        yield from iter_layers(index.base_index)
+        yield from iter_layers(index.refine_index)
     elif isinstance(index, faiss.IndexHNSW):
-        yield from layers(index.storage)
+        yield from iter_layers(index.storage)
 
 
-def transforms(layer: faiss.IndexPreTransform) -> Iterator[faiss.VectorTransform]:
+def iter_transforms(layer: faiss.IndexPreTransform) -> Iterator[faiss.VectorTransform]:
     return (faiss.downcast_VectorTransform(layer.chain.at(place)) for place in range(layer.chain.size()))
 
 
-def row_bytes(index: faiss.Index) -> int:
+def measure_embedding_bytes(index: faiss.Index) -> int:
     """Bytes that each row takes in an index."""
     total = 0
-    for layer in layers(index):
+    for layer in iter_layers(index):
         if isinstance(layer, faiss.IndexHNSW):
             total += 8 * layer.hnsw.nb_neighbors(1) + _PER_ROW_OF_GRAPH
         else:
@@ -142,17 +142,17 @@ _PER_ROW_OF_GRAPH = 24
 _ID = 8
 
 
-def name_of(index: faiss.Index) -> str:
+def infer_name(index: faiss.Index) -> str:
     """About the factory string that it was made of."""
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
-        return f"{type(faiss.downcast_VectorTransform(index.chain.at(0))).__name__}," + name_of(index.index)
+        return f"{type(faiss.downcast_VectorTransform(index.chain.at(0))).__name__}," + infer_name(index.index)
     if isinstance(index, faiss.IndexIDMap):
-        return "IDMap," + name_of(index.index)
+        return "IDMap," + infer_name(index.index)
     if isinstance(index, faiss.IndexRefine):
-        return f"{name_of(index.base_index)},R{name_of(index.refine_index)}"
+        return f"{infer_name(index.base_index)},R{infer_name(index.refine_index)}"
     if isinstance(index, faiss.IndexHNSW):
-        storage = name_of(index.storage)
+        storage = infer_name(index.storage)
         return f"HNSW{index.hnsw.nb_neighbors(1)}" + ("" if storage == "Flat" else f",{storage}")
     kind = _CODES.get(type(index).__name__.removeprefix("IndexIVF").removeprefix("Index"), type(index).__name__)
     if kind == "PQ":
@@ -163,7 +163,7 @@ def name_of(index: faiss.Index) -> str:
 _CODES = {"Flat": "Flat", "FlatIP": "Flat", "FlatL2": "Flat", "ScalarQuantizer": "SQ8", "PQ": "PQ"}
 
 
-def too_few(name: str, n: int, error: str) -> str:
+def explain_too_few(name: str, n: int, error: str) -> str:
     """What faiss said of rows that do not suffice, in words for the user."""
     asked = re.search(r"number of clusters \((\d+)\)|smaller than (\d+)|cannot output (\d+) dimensions", error)
     if asked:
@@ -172,10 +172,12 @@ def too_few(name: str, n: int, error: str) -> str:
             f"faiss_mode={name!r} needs at least {needed:,} images to be built, and here are {n:,}: "
             "take Flat, or leave faiss_mode out."
         )
-    return f"faiss_mode={name!r} cannot hold these {n:,} rows: {reason(error)}; take Flat, or leave faiss_mode out."
+    return (
+        f"faiss_mode={name!r} cannot hold these {n:,} rows: {shorten_error(error)}; take Flat, or leave faiss_mode out."
+    )
 
 
-def reason(error: str) -> str:
+def shorten_error(error: str) -> str:
     """What faiss said, without the places in its source."""
     told = re.sub(r"^Error in .*? at \S+\.cpp:\d+: ", "", " ".join(error.split()))
     asserted = re.fullmatch(r"Error: '(.*)' failed:? ?(.*)", told)

@@ -8,7 +8,7 @@ import numpy as np
 from fastdup_ray.neighbors.faiss_index import FaissIndex
 
 
-class OverRows:
+class FlatStored:
     """The half of a `NeighborIndex` that such providers share; each adds `candidates` and `search`."""
 
     name: str

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from fastdup_ray.neighbors.flat_stored import OverRows
+from fastdup_ray.neighbors.flat_stored import FlatStored
 
 GRAPH = "eight_bit.onnx"
 """a (m, d) uint8, b (d, n) int8, k (1,) int64 -> the k largest of (a - ZERO) · b in each row, and their columns."""
@@ -29,7 +29,7 @@ SPARE = 7
 """Candidates beyond those asked for. With 4, all of the neighbours among 20,000 real pictures were found."""
 
 
-class EightBit(OverRows):
+class Int8Index(FlatStored):
     """Rows of length 1 by the cosine, or what ranks them as the cosine does."""
 
     name = "Flat, 8 bits"
@@ -39,8 +39,10 @@ class EightBit(OverRows):
         import onnxruntime  # takes a fifth of a second: only for who needs it
 
         super().add(xb)
-        self._largest = max((float(np.abs(xb[start : start + COLUMNS]).max()) for start in self._starts()), default=1.0)
-        self._columns = [self._rounded(xb[start : start + COLUMNS], LEVELS).T.copy() for start in self._starts()]
+        self._largest = max(
+            (float(np.abs(xb[start : start + COLUMNS]).max()) for start in self._plan_parts()), default=1.0
+        )
+        self._columns = [self._quantize(xb[start : start + COLUMNS], LEVELS).T.copy() for start in self._plan_parts()]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         graph = files("fastdup_ray.neighbors").joinpath(GRAPH).read_bytes()
@@ -55,9 +57,9 @@ class EightBit(OverRows):
         return tuple(map(np.concatenate, zip(*parts, strict=True)))  # type: ignore[return-value]
 
     def _search(self, xq: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        a = (self._rounded(xq, QUERY_LEVELS) + ZERO).astype(np.uint8)
+        a = (self._quantize(xq, QUERY_LEVELS) + ZERO).astype(np.uint8)
         values, rows = [], []
-        for start, b in zip(self._starts(), self._columns, strict=True):
+        for start, b in zip(self._plan_parts(), self._columns, strict=True):
             found = self._session.run(None, {"a": a, "b": b, "k": np.array([min(k, b.shape[1])], np.int64)})
             values.append(found[0])
             rows.append(found[1] + start)
@@ -67,10 +69,10 @@ class EightBit(OverRows):
             value, row = np.take_along_axis(value, best, 1), np.take_along_axis(row, best, 1)
         return value, row
 
-    def _starts(self) -> range:
+    def _plan_parts(self) -> range:
         return range(0, self.n, COLUMNS)
 
-    def _rounded(self, rows: np.ndarray, levels: int) -> np.ndarray:
+    def _quantize(self, rows: np.ndarray, levels: int) -> np.ndarray:
         """int8; what is larger than anything in the index is taken to be as large."""
         scale = levels / (self._largest or 1.0)
         return np.clip(np.rint(rows * np.float32(scale)), -levels, levels).astype(np.int8)

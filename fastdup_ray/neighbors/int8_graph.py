@@ -8,7 +8,7 @@ from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 from fastdup_ray.neighbors.int8_bruteforce import GRAPH, ZERO
 
 
-def graph() -> ModelProto:
+def build_graph() -> ModelProto:
     value = helper.make_tensor_value_info
     nodes = [
         helper.make_node("MatMulInteger", ["a", "b", "zero"], ["products"]),
@@ -26,4 +26,4 @@ def graph() -> ModelProto:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name(GRAPH).write_bytes(graph().SerializeToString())
+    Path(__file__).with_name(GRAPH).write_bytes(build_graph().SerializeToString())

@@ -10,7 +10,7 @@ MANHATTAN = "manhattan"
 
 DECIMALS = 6
 
-NUMBERS_AT_ONCE = 1 << 23
+NUMBERS_PER_BLOCK = 1 << 23
 
 
 def is_distance(metric: str) -> bool:
@@ -18,25 +18,25 @@ def is_distance(metric: str) -> bool:
     return metric != COSINE
 
 
-def closeness(values: np.ndarray, metric: str) -> np.ndarray:
+def to_score(values: np.ndarray, metric: str) -> np.ndarray:
     """`values` so that more is closer; minus infinity for NaN."""
     return np.nan_to_num(-values if is_distance(metric) else values, nan=-np.inf)
 
 
-def of_cosine(cosine: float, metric: str) -> float:
+def from_cosine(cosine: float, metric: str) -> float:
     """What two rows with that cosine are to each other by a metric that ranks as the cosine does."""
     squared = 2 - 2 * cosine
     return {COSINE: cosine, "euclidean": squared**0.5, "squared_euclidean": squared}[metric]
 
 
-def values_of(queries: np.ndarray, rows: np.ndarray, others: np.ndarray, metric: str) -> np.ndarray:
+def compute_values(queries: np.ndarray, rows: np.ndarray, others: np.ndarray, metric: str) -> np.ndarray:
     """What queries[i] and rows[others[i, j]] are to each other, (m, k) float64 with 6 decimals; NaN where others is -1.
 
     Computed anew from the rows, (m, d) and (n, d) float32: what an index returns depends on its blocking, this does
     not.
     """
     values = np.empty(others.shape, np.float64)
-    step = max(1, NUMBERS_AT_ONCE // max(1, others.shape[1] * rows.shape[1]))
+    step = max(1, NUMBERS_PER_BLOCK // max(1, others.shape[1] * rows.shape[1]))
     for start in range(0, len(others), step):
         part = slice(start, start + step)
         values[part] = _METRICS[metric](queries[part], rows[others[part]])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.layout import INDEXED, PictureSet
+from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.neighbors.metrics import is_distance
 from fastdup_ray.storage import Store
@@ -20,17 +20,17 @@ class StoredNeighbors:
 
     summary: dict[str, Any]
     metric: str
-    files: PictureSet
+    files: FileSet
 
     def open(self, store: Store) -> Neighbors:
         """The arrays are mapped; raises `FileNotFoundError`."""
-        indices, distance = (_mapped(store, self.files, name) for name in ("indices", "distance"))
-        similarity = _mapped(store, self.files, "similarity") if is_distance(self.metric) else distance
+        indices, distance = (_map_array(store, self.files, name) for name in ("indices", "distance"))
+        similarity = _map_array(store, self.files, "similarity") if is_distance(self.metric) else distance
         return Neighbors(similarity, indices, self.summary, distance, self.metric)
 
 
 @contextmanager
-def new_neighbors(store: Store, n: int, k: int, metric: str, files: PictureSet = INDEXED) -> Iterator[Neighbors]:
+def create_neighbors(store: Store, n: int, k: int, metric: str, files: FileSet = INDEXED) -> Iterator[Neighbors]:
     """Mapped arrays to fill, without a summary; they are put into the work_dir on a clean exit.
 
     For `cosine`, `similarity` and `distance` are one array.
@@ -38,7 +38,7 @@ def new_neighbors(store: Store, n: int, k: int, metric: str, files: PictureSet =
     with ExitStack() as stack:
 
         def create(name: str, dtype: type) -> np.ndarray:
-            path = stack.enter_context(store.create(_name(files, name)))
+            path = stack.enter_context(store.create(_array_name(files, name)))
             return np.lib.format.open_memmap(path, "w+", dtype, (n, k))
 
         indices, distance = create("indices", np.int64), create("distance", np.float64)
@@ -48,19 +48,19 @@ def new_neighbors(store: Store, n: int, k: int, metric: str, files: PictureSet =
             array.flush()
 
 
-def store_neighbors(store: Store, neighbors: Neighbors, files: PictureSet = INDEXED) -> StoredNeighbors:
+def store_neighbors(store: Store, neighbors: Neighbors, files: FileSet = INDEXED) -> StoredNeighbors:
     """Copies them into the work_dir, part by part."""
-    with new_neighbors(store, len(neighbors), neighbors.k, neighbors.metric, files) as new:
-        for part in neighbors.parts():
+    with create_neighbors(store, len(neighbors), neighbors.k, neighbors.metric, files) as new:
+        for part in neighbors.blocks():
             new.indices[part], new.distance[part] = neighbors.indices[part], neighbors.distance[part]
             if new.similarity is not new.distance:
                 new.similarity[part] = neighbors.similarity[part]
     return StoredNeighbors(neighbors.summary, neighbors.metric, files)
 
 
-def _name(files: PictureSet, name: str) -> str:
-    return files.of(f"{layout.NEIGHBORS}/{name}.npy")
+def _array_name(files: FileSet, name: str) -> str:
+    return files.name(f"{layout.NEIGHBORS}/{name}.npy")
 
 
-def _mapped(store: Store, files: PictureSet, name: str) -> np.ndarray:
-    return np.load(store.fetch(_name(files, name)), mmap_mode="r")
+def _map_array(store: Store, files: FileSet, name: str) -> np.ndarray:
+    return np.load(store.fetch(_array_name(files, name)), mmap_mode="r")

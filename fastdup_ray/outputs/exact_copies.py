@@ -11,16 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.analysis.pairs import similar_above
+from fastdup_ray.analysis.pairs import select_similar
 from fastdup_ray.common import layout
-from fastdup_ray.common.layout import PictureSet
+from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import ImageRef, Neighbors
-from fastdup_ray.extract.decode import careful_pillow
-from fastdup_ray.extract.pixels import pixel_digest
-from fastdup_ray.inputs import read
+from fastdup_ray.extract.decode import strict_pillow
+from fastdup_ray.extract.pixels import hash_pixels
+from fastdup_ray.inputs import read_entry
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import read_csv, rows_at, rows_in, write_csv
+from fastdup_ray.storage.tables import parse_rows, read_csv, take_rows, write_csv
 
 BYTES, PIXELS = "bytes", "pixels"
 """The kinds of exact copies."""
@@ -76,8 +76,8 @@ def find_exact_copies(
     within = pictures is among
     first_of_bytes = among.first_of_bytes
     of = first_of_bytes if within else pictures.first_in(among)
-    sources, targets = _candidates(pictures, among, neighbors, of, first_of_bytes)
-    same = _same_pixels(pictures, among, sources, targets, first_of_bytes, threads, max_pixels)
+    sources, targets = _find_candidates(pictures, among, neighbors, of, first_of_bytes)
+    same = _find_same_pixels(pictures, among, sources, targets, first_of_bytes, threads, max_pixels)
     if within:
         of = np.where(of == np.arange(len(of)), -1, of)
     same_bytes = of >= 0
@@ -88,7 +88,7 @@ def find_exact_copies(
     return ExactCopies(copy, of[copy], same_bytes[copy])
 
 
-def _candidates(
+def _find_candidates(
     pictures: Images, among: Images, neighbors: Neighbors, bytes_of_source: np.ndarray, bytes_of_target: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of both whose pixels have to be compared, each once, rising.
@@ -96,10 +96,10 @@ def _candidates(
     bytes_of_source, bytes_of_target: (n,) of each the first of `among` with the same bytes.
     """
     formats: dict[str | None, int] = {}
-    shape, form = _stills(pictures, formats)
-    its_shape, its_form = (shape, form) if among is pictures else _stills(among, formats)
+    shape, form = _encode_stills(pictures, formats)
+    its_shape, its_form = (shape, form) if among is pictures else _encode_stills(among, formats)
     wanted_source, wanted_target = np.zeros(len(pictures), bool), np.zeros(len(among), bool)
-    for near in similar_above(neighbors, NEAR):
+    for near in select_similar(neighbors, NEAR):
         source, target = near.source, near.target
         same_size = (shape[source] >= 0) & (shape[source] == its_shape[target])
         other_bytes = bytes_of_source[source] != bytes_of_target[target]
@@ -109,7 +109,7 @@ def _candidates(
     return np.flatnonzero(wanted_source), np.flatnonzero(wanted_target)
 
 
-def _stills(images: Images, formats: dict[str | None, int]) -> tuple[np.ndarray, np.ndarray]:
+def _encode_stills(images: Images, formats: dict[str | None, int]) -> tuple[np.ndarray, np.ndarray]:
     """(n,) int64, equal for pictures of the same size, -1 where not all is known, and for frames of videos; (n,) int16
     formats, by their numbers in `formats`, which grows.
     """
@@ -125,7 +125,7 @@ def _stills(images: Images, formats: dict[str | None, int]) -> tuple[np.ndarray,
     return np.concatenate(shapes), np.concatenate(forms)
 
 
-def _same_pixels(
+def _find_same_pixels(
     pictures: Images,
     among: Images,
     sources: np.ndarray,
@@ -135,29 +135,29 @@ def _same_pixels(
     max_pixels: int,
 ) -> Iterator[tuple[int, int]]:
     """Rows of `pictures`, and of each the first of `among` with the same pixels."""
-    pixels = _pixel_digests([(pictures, sources), (among, targets)], threads, max_pixels)
+    pixels = _hash_pixels([(pictures, sources), (among, targets)], threads, max_pixels)
     if pictures is among:
         sources = targets = np.unique(first_of_bytes[np.concatenate([sources, targets])])
     first: dict[str, int] = {}
     rows = np.unique(first_of_bytes[targets])
-    for row, sha256 in zip(rows.tolist(), _digests(among, rows), strict=True):
+    for row, sha256 in zip(rows.tolist(), _read_digests(among, rows), strict=True):
         if found := pixels.get(sha256):
             first.setdefault(found, row)
-    for row, sha256 in zip(sources.tolist(), _digests(pictures, sources), strict=True):
+    for row, sha256 in zip(sources.tolist(), _read_digests(pictures, sources), strict=True):
         if (found := first.get(pixels.get(sha256) or "", -1)) >= 0:
             yield row, found
 
 
-def _digests(images: Images, rows: np.ndarray) -> list[str]:
-    return rows_at(images.entries.select(["sha256"]), rows)["sha256"].to_pylist()
+def _read_digests(images: Images, rows: np.ndarray) -> list[str]:
+    return take_rows(images.entries.select(["sha256"]), rows)["sha256"].to_pylist()
 
 
-def _pixel_digests(wanted: list[tuple[Images, np.ndarray]], threads: int, max_pixels: int) -> dict[str, str | None]:
+def _hash_pixels(wanted: list[tuple[Images, np.ndarray]], threads: int, max_pixels: int) -> dict[str, str | None]:
     """sha256 of a file -> that of its pixels, None where these cannot be had."""
     files: dict[str, tuple[ImageRef, int]] = {}
     for images, rows in wanted:
         entries = images.entries.select(["sha256", "size", "mtime_or_etag", "width", "height"])
-        for row, entry in zip(rows.tolist(), rows_at(entries, rows).to_pylist(), strict=True):
+        for row, entry in zip(rows.tolist(), take_rows(entries, rows).to_pylist(), strict=True):
             ref = ImageRef(fsdecode(images.names[row].as_py()), entry["size"], entry["mtime_or_etag"])
             files.setdefault(entry["sha256"], (ref, entry["width"] * entry["height"]))
     one_at_a_time = threading.Lock()
@@ -166,30 +166,30 @@ def _pixel_digests(wanted: list[tuple[Images, np.ndarray]], threads: int, max_pi
         ref, area = file
         with one_at_a_time if area > LARGE else nullcontext():
             try:
-                return pixel_digest(read(ref))
+                return hash_pixels(read_entry(ref))
             except Exception:  # it was good a while ago: gone, changed, or beyond what can be decoded whole
                 return None
 
-    with careful_pillow(max_pixels), ThreadPoolExecutor(threads) as pool:
+    with strict_pillow(max_pixels), ThreadPoolExecutor(threads) as pool:
         return dict(zip(files, pool.map(digest, files.values()), strict=True))
 
 
-def write_exact_copies(store: Store, pictures: Images, among: Images, copies: ExactCopies, files: PictureSet) -> None:
+def write_exact_copies(store: Store, pictures: Images, among: Images, copies: ExactCopies, files: FileSet) -> None:
     """In the order of the copies' rows."""
     kinds = pc.if_else(pa.array(copies.same_bytes), BYTES, PIXELS)
     ends = [pictures.names.take(pa.array(copies.copy)), among.names.take(pa.array(copies.of))]
-    write_csv(store, files.of(layout.EXACT_COPIES_CSV), layout.EXACT_COPIES_HEADER, [*ends, kinds])
+    write_csv(store, files.name(layout.EXACT_COPIES_CSV), layout.EXACT_COPIES_HEADER, [*ends, kinds])
 
 
-def read_exact_copies(store: Store, files: PictureSet, names: pa.Array, among: pa.Array) -> ExactCopies:
+def read_exact_copies(store: Store, files: FileSet, names: pa.Array, among: pa.Array) -> ExactCopies:
     """What `write_exact_copies` wrote; nothing where an earlier version left no such file.
 
     names, among: (n,) the raw names of both sets, each once.
     """
-    if not store.exists(files.of(layout.EXACT_COPIES_CSV)):
+    if not store.exists(files.name(layout.EXACT_COPIES_CSV)):
         none = np.empty(0, np.int64)
         return ExactCopies(none, none, none.astype(bool))
-    path = store.fetch(files.of(layout.EXACT_COPIES_CSV))
+    path = store.fetch(files.name(layout.EXACT_COPIES_CSV))
     table = read_csv(path, layout.EXACT_COPIES_HEADER)
-    copy, of = (rows_in(path, table[name], side) for name, side in (("filename", names), ("copy_of", among)))
+    copy, of = (parse_rows(path, table[name], side) for name, side in (("filename", names), ("copy_of", among)))
     return ExactCopies(copy, of, pc.equal(table["kind"].cast(pa.binary()), BYTES.encode()).to_numpy())

@@ -10,11 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.layout import PictureSet
-from fastdup_ray.features import entries_of_rows, map_names
-from fastdup_ray.inputs.manifest import ENTRIES, MANIFEST, with_all_columns
+from fastdup_ray.common.layout import FileSet
+from fastdup_ray.features import expand_entries, map_names
+from fastdup_ray.inputs.manifest import ENTRIES, MANIFEST, add_missing_columns
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import ROWS, map_table, of_another_run, parquet_blocks, printable_column, rows_at
+from fastdup_ray.storage.tables import (
+    ROWS_PER_BLOCK,
+    describe_other_run,
+    escape_names,
+    iter_parquet,
+    map_table,
+    take_rows,
+)
 
 BEGINNING = 8
 """Bytes of a digest by which those that stand alone are told from those that may not."""
@@ -44,17 +51,17 @@ class Images:
 
     def first_in(self, known: "Images") -> np.ndarray:
         """(n,) int64: of each image the first of `known` with the same bytes; -1 where there is none."""
-        first, mine = np.full(len(self), -1), self._beginnings()
+        first, mine = np.full(len(self), -1), self._digest_beginnings()
         if known is self:
             alone = self.entries["sha256"].is_valid().to_numpy()
             first[alone] = np.flatnonzero(alone)
             ranked = np.sort(mine)
-            rows = among = _rows_with(mine, ranked[1:][ranked[1:] == ranked[:-1]])
+            rows = among = _find_rows(mine, ranked[1:][ranked[1:] == ranked[:-1]])
         else:
-            theirs = known._beginnings()
-            rows, among = _rows_with(mine, np.sort(theirs)), _rows_with(theirs, np.sort(mine))
+            theirs = known._digest_beginnings()
+            rows, among = _find_rows(mine, np.sort(theirs)), _find_rows(theirs, np.sort(mine))
         wanted, there = (
-            rows_at(images.entries.select(["sha256"]), some)["sha256"].combine_chunks()
+            take_rows(images.entries.select(["sha256"]), some)["sha256"].combine_chunks()
             for images, some in ((self, rows), (known, among))
         )
         place = pc.index_in(wanted, there, skip_nulls=True)
@@ -62,50 +69,50 @@ class Images:
         first[rows[found]] = among[place.filter(place.is_valid()).to_numpy()]
         return first
 
-    def _beginnings(self) -> np.ndarray:
+    def _digest_beginnings(self) -> np.ndarray:
         """(n,) uint64: of the digests, as far as they are known; equal for equal digests, and for few others."""
-        parts = [_beginnings_of(chunk) for chunk in self.entries["sha256"].chunks]
+        parts = [_get_beginnings(chunk) for chunk in self.entries["sha256"].chunks]
         return np.concatenate([np.empty(0, np.uint64), *parts])
 
 
-def _rows_with(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _find_rows(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     """The rows of `values` that are among `known`, which rise."""
     rows = [np.empty(0, np.int64)]
-    for start in range(0, len(values) if len(known) else 0, ROWS):
-        block = values[start : start + ROWS]
+    for start in range(0, len(values) if len(known) else 0, ROWS_PER_BLOCK):
+        block = values[start : start + ROWS_PER_BLOCK]
         place = np.searchsorted(known, block).clip(max=len(known) - 1)
         rows.append(start + np.flatnonzero(known[place] == block))
     return np.concatenate(rows)
 
 
-def _beginnings_of(digests: pa.Array) -> np.ndarray:
+def _get_beginnings(digests: pa.Array) -> np.ndarray:
     text = digests.cast(pa.large_binary()).fill_null(b"")
     end, nothing = (pa.scalar(value, pa.large_binary()) for value in (bytes(BEGINNING), b""))
     cut = pc.binary_slice(pc.binary_join_element_wise(text, end, nothing), 0, BEGINNING)
     return np.frombuffer(cut.buffers()[2], np.uint64, len(cut))
 
 
-def map_images(store: Store, features_file: str, files: PictureSet) -> Images:
+def map_images(store: Store, features_file: str, files: FileSet) -> Images:
     """The images of a features file of the set `files`, in its order; raises `DamagedError`."""
     names = map_names(store, features_file + ".csv")
-    described = features_file == files.of(layout.FEATURES) and store.exists(files.of(layout.MANIFEST))
-    path = store.fetch(files.of(layout.MANIFEST)) if described else None
-    entries = map_table(_described(path) if path else _unknown(names), ENTRIES, store.scratch())
+    described = features_file == files.name(layout.FEATURES) and store.exists(files.name(layout.MANIFEST))
+    path = store.fetch(files.name(layout.MANIFEST)) if described else None
+    entries = map_table(_read_described(path) if path else _make_unknown(names), ENTRIES, store.scratch())
     if len(entries) != len(names):
-        raise of_another_run(path or features_file)
+        raise describe_other_run(path or features_file)
     return Images(names, entries)
 
 
-def _described(manifest: Path) -> Iterator[pa.Table]:
-    for block in parquet_blocks(manifest, MANIFEST):
+def _read_described(manifest: Path) -> Iterator[pa.Table]:
+    for block in iter_parquet(manifest, MANIFEST):
         if pc.any(pc.less(block["rows"], 0)).as_py():
-            raise of_another_run(manifest)
-        yield entries_of_rows(with_all_columns(block))
+            raise describe_other_run(manifest)
+        yield expand_entries(add_missing_columns(block))
 
 
-def _unknown(names: pa.Array) -> Iterator[pa.Table]:
+def _make_unknown(names: pa.Array) -> Iterator[pa.Table]:
     """Of features of one's own, of which nothing but the names is known."""
-    for start in range(0, len(names), ROWS):
-        uris = printable_column(names[start : start + ROWS])
+    for start in range(0, len(names), ROWS_PER_BLOCK):
+        uris = escape_names(names[start : start + ROWS_PER_BLOCK])
         nulls = {field.name: pa.nulls(len(uris), field.type) for field in ENTRIES}
         yield pa.table(nulls | {"uri": uris}, ENTRIES)

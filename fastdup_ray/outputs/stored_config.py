@@ -6,11 +6,11 @@ from typing import Any
 from pydantic import ConfigDict, ValidationError, create_model
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.layout import INDEXED, PictureSet
+from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.facts import damaged_facts
+from fastdup_ray.storage.facts import make_damaged_error
 
 _READ_AGAIN = (
     *("input_dir", "distance", "threshold", "ccthreshold", "lower_threshold", "nearest_neighbors_k"),
@@ -23,20 +23,20 @@ _StoredConfig: Any = create_model(
 )
 
 
-def read_config(store: Store, files: PictureSet = INDEXED) -> dict[str, Any]:
+def read_config(store: Store, files: FileSet = INDEXED) -> dict[str, Any]:
     """Return what config.json says, nothing where there is none: a CSV alone is enough for a gallery.
 
     Raises:
         DamagedError: where it is not JSON, or has values that no run can be given.
     """
-    name = files.of(layout.CONFIG)
+    name = files.name(layout.CONFIG)
     if not store.exists(name):
         return {}
     try:
         content = json.loads(store.fetch(name).read_bytes())
         _StoredConfig.model_validate(content)
     except ValidationError as error:
-        raise damaged_facts(store, name, error) from None
+        raise make_damaged_error(store, name, error) from None
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{name} in {store.location!r} is damaged: it is not JSON ({error}); run again.") from None
     return content

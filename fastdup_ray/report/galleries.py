@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.layout import INDEXED, PictureSet
-from fastdup_ray.common.paths import takes_paths
+from fastdup_ray.common.layout import INDEXED, FileSet
+from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.errors import ConfigError, MissingFileError
-from fastdup_ray.extract.thumbnails import MAX_SIDE, Album
+from fastdup_ray.extract.thumbnails import MAX_SIDE, ThumbnailLoader
 from fastdup_ray.features import read_names
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
 from fastdup_ray.outputs.stored_config import read_config
@@ -17,12 +17,12 @@ from fastdup_ray.report.notebook import show_inline
 from fastdup_ray.report.readers import (
     Components,
     PairView,
-    each_once,
-    measure_of,
+    describe_measure,
+    drop_reversed,
+    find_file_set,
+    find_indexed_similarity,
     read_contents,
     read_pairs,
-    set_of,
-    similarity_of_indexed,
     view_groups,
     view_pairs,
     wants_thumbnails,
@@ -30,12 +30,12 @@ from fastdup_ray.report.readers import (
 from fastdup_ray.report.rendering import GENERATOR, render
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.named_output import STDOUT, NamedOutput
-from fastdup_ray.storage.tables import of_another_run, read_parquet
+from fastdup_ray.storage.tables import describe_other_run, read_parquet
 
 Location = str | os.PathLike[str]
 
 
-@takes_paths("similarity_file", "save_path", "work_dir")
+@accept_paths("similarity_file", "save_path", "work_dir")
 def create_duplicates_gallery(
     similarity_file: Location | None = None,
     save_path: Location | None = None,
@@ -58,9 +58,9 @@ def create_duplicates_gallery(
     Returns the path of the page. Raises `ConfigError`, `WorkDirError`, `FileNotFoundError`, `DamagedError` with one
     line for the user.
     """
-    store, name = _source("similarity_file", similarity_file, work_dir, layout.SIMILARITY_CSV)
-    output = page_output(store, save_path, layout.DUPLICATES_HTML, overwrite=overwrite)
-    items, total, measure = _first_pairs(store, name, num_images, descending, thumbnails, closest_first=True)
+    store, name = _find_source("similarity_file", similarity_file, work_dir, layout.SIMILARITY_CSV)
+    output = open_page(store, save_path, layout.DUPLICATES_HTML, overwrite=overwrite)
+    items, total, measure = _read_first_pairs(store, name, num_images, descending, thumbnails, closest_first=True)
     order = f"the {'most' if descending else 'least'} similar pair first"
     content = {"heading": "Duplicates", "kind": "pairs", "order": order, "items": items, "total": total}
     return _write(store, name, output, measure, content)
@@ -69,7 +69,7 @@ def create_duplicates_gallery(
 generate_duplicates_gallery = create_duplicates_gallery
 
 
-@takes_paths("outliers_file", "save_path", "work_dir")
+@accept_paths("outliers_file", "save_path", "work_dir")
 def create_outliers_gallery(
     outliers_file: Location | None = None,
     save_path: Location | None = None,
@@ -85,15 +85,15 @@ def create_outliers_gallery(
     first. The rest is as in `create_duplicates_gallery`; of two outliers that are each other's closest neighbours the
     page has one row.
     """
-    store, name = _source("outliers_file", outliers_file, work_dir, layout.OUTLIERS_CSV)
-    output = page_output(store, save_path, layout.OUTLIERS_HTML, overwrite=overwrite)
-    items, total, measure = _first_pairs(store, name, num_images, descending, thumbnails, closest_first=False)
+    store, name = _find_source("outliers_file", outliers_file, work_dir, layout.OUTLIERS_CSV)
+    output = open_page(store, save_path, layout.OUTLIERS_HTML, overwrite=overwrite)
+    items, total, measure = _read_first_pairs(store, name, num_images, descending, thumbnails, closest_first=False)
     order = f"the {'farthest' if descending else 'least far'} first"
     content = {"heading": "Outliers", "kind": "outliers", "order": order, "items": items, "total": total}
     return _write(store, name, output, measure, content)
 
 
-@takes_paths("save_path", "work_dir")
+@accept_paths("save_path", "work_dir")
 def create_components_gallery(
     work_dir: Location | None = None,
     save_path: Location | None = None,
@@ -107,26 +107,26 @@ def create_components_gallery(
     work_dir: of a run with run_cc=1. num_images: groups to show. descending: False shows the smallest first.
     save_path: default: work_dir. The rest is as in `create_duplicates_gallery`.
     """
-    store, name = _source("work_dir", None, work_dir, layout.COMPONENTS)
-    output = page_output(store, save_path, layout.COMPONENTS_HTML, overwrite=overwrite)
+    store, name = _find_source("work_dir", None, work_dir, layout.COMPONENTS)
+    output = open_page(store, save_path, layout.COMPONENTS_HTML, overwrite=overwrite)
     _check_number(num_images)
     components = read_parquet(_fetch(store, name), COMPONENTS)
     images = read_parquet(_fetch(store, layout.IMAGES), IMAGES)
     if len(components) != len(images):
-        raise of_another_run(_fetch(store, name))
+        raise describe_other_run(_fetch(store, name))
     known = read_names(_fetch(store, layout.FEATURES_CSV)).combine_chunks()
-    names, pairs = read_pairs(_fetch(store, similarity_of_indexed(store)), known)
+    names, pairs = read_pairs(_fetch(store, find_indexed_similarity(store)), known)
     contents = read_contents(store, INDEXED, names)
     groups = Components(components, contents, pairs, largest_first=descending)
-    with Album(names, images, side=_side(store, INDEXED, thumbnails)) as album:
+    with ThumbnailLoader(names, images, side=_choose_side(store, INDEXED, thumbnails)) as album:
         items = list(view_groups(album, groups, num_images))
     order = f"the {'largest' if descending else 'smallest'} group first"
     content = {"heading": "Groups", "kind": "groups", "order": order, "items": items, "total": len(groups)}
-    measure = measure_of(read_config(store))
+    measure = describe_measure(read_config(store))
     return _write(store, name, output, measure, content)
 
 
-def _source(parameter: str, file: Location | None, work_dir: Location | None, name: str) -> tuple[Store, str]:
+def _find_source(parameter: str, file: Location | None, work_dir: Location | None, name: str) -> tuple[Store, str]:
     """Where the file to read is: its folder, and its name there."""
     if file is not None:
         folder, name = os.path.split(os.path.expanduser(file))
@@ -150,7 +150,7 @@ def _check_number(num_images: int) -> None:
         raise ConfigError(f"num_images={num_images!r} is not possible: it should be a whole number from 1 on.")
 
 
-def _first_pairs(
+def _read_first_pairs(
     store: Store, name: str, num_images: int, descending: bool, thumbnails: bool | None, *, closest_first: bool
 ) -> tuple[list[PairView], int, str]:
     """The first pairs of a CSV, how many there are, each counted once, and what their values are.
@@ -159,24 +159,24 @@ def _first_pairs(
     """
     _check_number(num_images)
     names, pairs = read_pairs(_fetch(store, name))
-    pairs = each_once(pairs)
+    pairs = drop_reversed(pairs)
     rises = len(pairs) > 0 and pairs.value[0] != pairs.value[-1] and (pairs.value[0] < pairs.value[-1]) == closest_first
-    config = read_config(store, set_of(store, name))
-    measure = measure_of(config) if config or not rises else "distance"
+    config = read_config(store, find_file_set(store, name))
+    measure = describe_measure(config) if config or not rises else "distance"
     if not descending:  # the order of the file, never its values: whether they fall or rise depends on the metric
         pairs = Pairs(pairs.source[::-1], pairs.target[::-1], pairs.value[::-1])
-    files = set_of(store, name)
+    files = find_file_set(store, name)
     contents = read_contents(store, files, names)
-    with Album(names, side=_side(store, files, thumbnails)) as album:
+    with ThumbnailLoader(names, side=_choose_side(store, files, thumbnails)) as album:
         return list(view_pairs(album, pairs, contents, num_images)), len(pairs), measure
 
 
-def _side(store: Store, files: PictureSet, thumbnails: bool | None) -> int:
+def _choose_side(store: Store, files: FileSet, thumbnails: bool | None) -> int:
     """Pixels of the longer side of a thumbnail; 0: none are made."""
     return MAX_SIDE if wants_thumbnails(store, files, thumbnails) else 0
 
 
-def page_output(source: Store, save_path: Location | None, page: str, *, overwrite: bool) -> NamedOutput:
+def open_page(source: Store, save_path: Location | None, page: str, *, overwrite: bool) -> NamedOutput:
     """Where a page about `source` goes: into the folder `save_path`, or beside what it is made from.
 
     A page of ours is replaced, and whatever is in a work_dir under such a name. Raises `WorkDirError` where something

@@ -28,12 +28,12 @@ class Group:
     members: np.ndarray
     similarity: np.ndarray
     lowest: float
-    strangers: tuple[int, int]
+    least_similar: tuple[int, int]
     reason: str
     reclaim: int
 
 
-class Groups:
+class GroupTable:
     """Pictures, of which those with one number belong together; here are those of two pictures or more, c of them.
 
     rows: (m,) int64, which pictures these are. number: (m,) int64. ranking: of the m. weights: (m,) int64, the bytes
@@ -61,40 +61,40 @@ class Groups:
     def reclaim_all(self) -> int:
         return int(self.reclaim.sum())
 
-    def at(self, places: Sequence[int]) -> Iterator[Group]:
+    def select(self, places: Sequence[int]) -> Iterator[Group]:
         """Those at some places of `id`."""
         for place in places:
             first = self._first[place]
             members = self._order[first : first + self.count[place]]
-            yield self._group(int(self.id[place]), members, int(self.reclaim[place]))
+            yield self._make_group(int(self.id[place]), members, int(self.reclaim[place]))
 
-    def _group(self, id_: int, places: np.ndarray, reclaim: int) -> Group:
+    def _make_group(self, id_: int, places: np.ndarray, reclaim: int) -> Group:
         """places: among the m pictures, the keeper first."""
-        reason, members = self._ranking.why_kept(places).text, self._rows[places]
-        similarity = self._with_keeper(members)
+        reason, members = self._ranking.explain_kept(places).text, self._rows[places]
+        similarity = self._compare_with_keeper(members)
         order = np.concatenate([[0], 1 + np.argsort(-similarity[1:], kind="stable")])
         members, similarity = members[order], similarity[order]
         ends = np.concatenate([[0], np.arange(max(1, len(members) - COMPARED), len(members))])
-        rows = self._unit(members[ends])
+        rows = self._read_unit(members[ends])
         alike = rows @ rows.T
         a, b = np.unravel_index(np.argmin(alike), alike.shape)
         strangers = (int(members[ends[a]]), int(members[ends[b]]))
         return Group(id_, members, similarity, round(float(alike[a, b]), 6), strangers, reason, reclaim)
 
-    def _with_keeper(self, members: np.ndarray) -> np.ndarray:
+    def _compare_with_keeper(self, members: np.ndarray) -> np.ndarray:
         """(m,) the cosine of each with the first, 6 decimals."""
-        keeper = self._unit(members[:1])[0]
+        keeper = self._read_unit(members[:1])[0]
         blocks = [members[start : start + BLOCK] for start in range(0, len(members), BLOCK)]
-        similarity = np.round(np.concatenate([self._unit(block) @ keeper for block in blocks]), 6)
+        similarity = np.round(np.concatenate([self._read_unit(block) @ keeper for block in blocks]), 6)
         similarity[0] = 1.0
         return similarity
 
-    def _unit(self, members: np.ndarray) -> np.ndarray:
+    def _read_unit(self, members: np.ndarray) -> np.ndarray:
         rows = check_finite(self._features[members])
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
 
 
-def most_telling(groups: Groups, weakest_link: np.ndarray, limit: int) -> list[int]:
+def choose_groups(groups: GroupTable, weakest_link: np.ndarray, limit: int) -> list[int]:
     """Places of the groups that a page of `limit` should have, the largest first.
 
     Where there are more: the largest, those with the most bytes to reclaim, and those with the weakest link, in equal

@@ -8,15 +8,15 @@ from typing import Any
 import pyarrow as pa
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.formatting import in_bytes
+from fastdup_ray.common.formatting import format_bytes
 from fastdup_ray.common.formulas import FORMULA
-from fastdup_ray.common.layout import INDEXED, SCORED, PictureSet
+from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.names import INVISIBLE
 from fastdup_ray.outputs.run_digest import digest_images
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.histogram import Histogram, make_histogram
-from fastdup_ray.report.page_data import Contents, make_contents
-from fastdup_ray.report.readers import Listed, is_cosine, measure_of
+from fastdup_ray.report.page_data import PageData, make_page_data
+from fastdup_ray.report.readers import PairList, describe_measure, is_cosine
 from fastdup_ray.report.rendering import render
 from fastdup_ray.storage import Store
 
@@ -56,19 +56,17 @@ class Tile:
 def write_report(
     store: Store,
     summary: dict[str, Any],
-    files: PictureSet = INDEXED,
+    files: FileSet = INDEXED,
     *,
     thumbnails: bool = True,
 ) -> None:
     """Write report/index.html into `store`, from what `render_report` takes."""
     html = render_report(store, summary, files, thumbnails=thumbnails)
-    with store.create(files.of(layout.REPORT)) as path:
+    with store.create(files.name(layout.REPORT)) as path:
         path.write_text(html, encoding="utf-8")
 
 
-def render_report(
-    store: Store, summary: dict[str, Any], files: PictureSet = INDEXED, *, thumbnails: bool = True
-) -> str:
+def render_report(store: Store, summary: dict[str, Any], files: FileSet = INDEXED, *, thumbnails: bool = True) -> str:
     """Return the page about the finished outputs in `store`; `summary`: what summary.json has, or will have.
 
     files: which set of images it is about. thumbnails: whether the page shows any image.
@@ -76,7 +74,7 @@ def render_report(
     Raises `DamagedError` or `FileNotFoundError` where an output is not what the run wrote. An image that is gone by
     now is a placeholder.
     """
-    contents = make_contents(store, summary, files, thumbnails=thumbnails)
+    contents = make_page_data(store, summary, files, thumbnails=thumbnails)
     plan = {
         "format": layout.PLAN_JSON_FORMAT,
         "columns": layout.PLAN_HEADER,
@@ -87,33 +85,35 @@ def render_report(
         "run": digest_images(store, files),
         "work_dir": shlex.quote(store.location),
     }
-    told = _told(contents, read_config(store, files), summary, files)
+    told = _make_content(contents, read_config(store, files), summary, files)
     told["data"] |= {"plan": plan}
     return render("page.html", STYLES, MODULES, **told)
 
 
-def _told(contents: Contents, config: dict[str, Any], summary: dict[str, Any], files: PictureSet) -> dict[str, Any]:
+def _make_content(
+    contents: PageData, config: dict[str, Any], summary: dict[str, Any], files: FileSet
+) -> dict[str, Any]:
     """What the template takes."""
     counts, scored = summary.get("counts", {}), files is SCORED
     asked = {name: config[name] for name in config if not (scored and name == "ccthreshold")}
     return {
         "heading": "Report on new images" if scored else "Image report",
         "images": counts.get("images", 0),
-        "input": _in_words(config.get("input_dir")),
-        "tiles": list(_tiles(counts, contents)),
-        "sentence": " · ".join(_sentence(asked, summary)),
+        "input": _format_value(config.get("input_dir")),
+        "tiles": list(_make_tiles(counts, contents)),
+        "sentence": " · ".join(_format_sentence(asked, summary)),
         "warnings": summary.get("warnings", []),
-        "histogram": _histogram(contents.pairs, asked) if contents.pairs.total else None,
+        "histogram": _draw_histogram(contents.pairs, asked) if contents.pairs.total else None,
         "pairs": contents.pairs.total,
-        "measure": measure_of(config),
-        "tables": list(_tables(config, summary, contents.labels)),
+        "measure": describe_measure(config),
+        "tables": list(_make_tables(config, summary, contents.labels)),
         "version": summary.get("version", ""),
         "data": contents.data | {"invisible": INVISIBLE},
         "thumbnails": contents.thumbnails,
     }
 
 
-def _tiles(counts: dict[str, int], contents: Contents) -> Iterator[Tile]:
+def _make_tiles(counts: dict[str, int], contents: PageData) -> Iterator[Tile]:
     for name, words in TILES.items():
         if name in counts:
             more = ""
@@ -121,13 +121,13 @@ def _tiles(counts: dict[str, int], contents: Contents) -> Iterator[Tile]:
                 more = f"{counts['same_bytes']:,} by bytes, {counts['same_pixels']:,} by pixels"
             yield Tile(words, f"{counts[name]:,}", more, alarm=name == "bad" and counts[name] > 0)
     if contents.reclaim is not None:
-        more = f"{in_bytes(contents.reclaim_exact)} of it in exact copies"
-        yield Tile("could be reclaimed", in_bytes(contents.reclaim), more)
+        more = f"{format_bytes(contents.reclaim_exact)} of it in exact copies"
+        yield Tile("could be reclaimed", format_bytes(contents.reclaim), more)
     elif contents.reclaim_exact:
-        yield Tile("could be reclaimed", in_bytes(contents.reclaim_exact), "in exact copies")
+        yield Tile("could be reclaimed", format_bytes(contents.reclaim_exact), "in exact copies")
 
 
-def _sentence(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
+def _format_sentence(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
     """The parameters, how the neighbours were found, and how long it took."""
     for name in SENTENCE:
         if name in config:
@@ -143,27 +143,27 @@ def _sentence(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
         yield f"{sum(seconds.values()):,.1f} seconds"
 
 
-def _histogram(pairs: Listed, config: dict[str, Any]) -> Histogram:
+def _draw_histogram(pairs: PairList, config: dict[str, Any]) -> Histogram:
     """The thresholds are cosines, so they can be drawn among cosines only."""
     names = ("threshold", "ccthreshold") if is_cosine(config) else ()
     marks = {name: config[name] for name in names if name in config}
     return make_histogram(pairs.values, pairs.counts, marks)
 
 
-def _tables(
+def _make_tables(
     config: dict[str, Any], summary: dict[str, Any], labels: pa.ChunkedArray | None
 ) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Captions and rows of what stands behind the fold."""
-    yield "Parameters", [(name, _in_words(value)) for name, value in config.items()]
+    yield "Parameters", [(name, _format_value(value)) for name, value in config.items()]
     parts = {"seconds": "Seconds", "neighbors": "Neighbours", "model": "Model", "fingerprint": "Fingerprint"}
     for name, caption in parts.items():
         if facts := summary.get(name):
-            yield caption, [(name, _in_words(value)) for name, value in facts.items()]
+            yield caption, [(name, _format_value(value)) for name, value in facts.items()]
     if labels is not None:
-        yield "Images by label", [(label, f"{count:,}") for label, count in _most_common(labels)]
+        yield "Images by label", [(label, f"{count:,}") for label, count in _count_labels(labels)]
 
 
-def _most_common(labels: pa.ChunkedArray) -> list[tuple[str, int]]:
+def _count_labels(labels: pa.ChunkedArray) -> list[tuple[str, int]]:
     """Labels and their numbers of images, the most common first; the last counts all others."""
     counted = {row["values"]: row["counts"] for row in labels.value_counts().to_pylist()}
     unlabelled = counted.pop(None, 0)
@@ -172,7 +172,7 @@ def _most_common(labels: pa.ChunkedArray) -> list[tuple[str, int]]:
     return ranked[:LABELS] + [(words, count) for words, count in rest.items() if count]
 
 
-def _in_words(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None or value == "":
         return "not given"
     if isinstance(value, list | tuple):

@@ -10,20 +10,27 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.layout import INDEXED, SCORED, PictureSet
-from fastdup_ray.common.names import printable
+from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
+from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.extract.thumbnails import MAX_PIXELS
 from fastdup_ray.features import map_names
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, read_exact_copies
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.stored_config import read_config
-from fastdup_ray.report.duplicate_groups import Grouped
-from fastdup_ray.report.group_table import Group, Groups, most_telling
-from fastdup_ray.report.pictures import LEFT_OUT, NO_ROOM, Pictures, map_facts
-from fastdup_ray.report.readers import Listed, is_cosine, measure_of, read_listed, read_pairs, similarity_of_indexed
+from fastdup_ray.report.duplicate_groups import DuplicateGroups
+from fastdup_ray.report.group_table import Group, GroupTable, choose_groups
+from fastdup_ray.report.image_table import LEFT_OUT, NO_ROOM, ImageTable, map_facts
+from fastdup_ray.report.readers import (
+    PairList,
+    describe_measure,
+    find_indexed_similarity,
+    is_cosine,
+    read_pair_list,
+    read_pairs,
+)
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import places_of, printable_column, read_csv, read_parquet
+from fastdup_ray.storage.tables import escape_names, find_positions, read_csv, read_parquet
 
 GROUPS, ENDS_OF_CHAIN, CARD = 2_000, 4, 6
 EXACT, PAIRS, OUTLIERS, LEAKS, CONFLICTS, CHANGES, BAD, EXTREMES = 1_000, 500, 200, 500, 200, 200, 5_000, 12
@@ -52,7 +59,7 @@ LARGEST = 29_000_000
 
 
 @dataclass(frozen=True)
-class Contents:
+class PageData:
     """data: for the script. thumbnails: data URIs. pairs: each once. labels: (n,), where there are.
 
     reclaim: bytes of all but one picture of each group, None where there are no groups; of exact copies alone.
@@ -60,34 +67,36 @@ class Contents:
 
     data: dict[str, Any]
     thumbnails: list[str]
-    pairs: Listed
+    pairs: PairList
     labels: pa.ChunkedArray | None
     reclaim: int | None
     reclaim_exact: int
 
 
-def make_contents(store: Store, summary: dict[str, Any], files: PictureSet, *, thumbnails: bool) -> Contents:
+def make_page_data(store: Store, summary: dict[str, Any], files: FileSet, *, thumbnails: bool) -> PageData:
     """Reads the outputs of a run or a scoring. summary: what summary.json has, or will have.
 
     Raises `DamagedError` or `FileNotFoundError` where an output is not what the run wrote.
     """
-    found = _Finished(store, summary, files)
+    found = _PageDataBuilder(store, summary, files)
     lists: dict[str, Any] = {}
     groups = exact = None
     if files is INDEXED:
-        features_file = _features_file(summary)
-        grouped = Grouped(store, found.names.slice(0, found.n), found.facts, found.copies, features_file, summary["d"])
+        features_file = _find_features_file(summary)
+        grouped = DuplicateGroups(
+            store, found.names.slice(0, found.n), found.facts, found.copies, features_file, summary["d"]
+        )
         exact = grouped.by_content(found.contents)
-        chosen = most_telling(exact, np.zeros(len(exact)), EXACT)
+        chosen = choose_groups(exact, np.zeros(len(exact)), EXACT)
         if store.exists(layout.COMPONENTS):  # not with run_cc=0
             groups, weakest = grouped.by_component()
-            lists["groups"] = found.cards(groups, most_telling(groups, weakest, GROUPS))
+            lists["groups"] = found.cards(groups, choose_groups(groups, weakest, GROUPS))
         lists["exact"] = found.cards(exact, chosen)
     else:
         lists["leakage"] = found.leakage()
     lists["pairs"] = found.rows(found.pairs)
     lists["outliers"] = found.rows(found.outliers)
-    lists["bad"] = _bad(store, files)
+    lists["bad"] = _read_bad(store, files)
     if files is INDEXED and store.exists(layout.CHANGES_CSV):
         lists["changes"] = found.changes(summary.get("changes", {}))
     if found.conflicts is not None:
@@ -96,49 +105,51 @@ def make_contents(store: Store, summary: dict[str, Any], files: PictureSet, *, t
         lists["extremes"] = extremes
     for name, file in _FILES.items():
         if name in lists:
-            lists[name]["file"] = file if name == "pairs" else files.of(file)
-    found.want_the_rest()
+            lists[name]["file"] = file if name == "pairs" else files.name(file)
+    found.request_the_rest()
     columns, made = found.pictures.columns(), {}
     if thumbnails:
         room = LARGEST - len(json.dumps([columns, lists], ensure_ascii=False).encode())
         made = found.pictures.thumbnails(found.config.get("max_pixels", MAX_PIXELS), room)
     data = {
         "scored": files is SCORED,
-        "measure": measure_of(found.config),
+        "measure": describe_measure(found.config),
         "cosine": is_cosine(found.config),
-        "run": f"{store.location}/{files.of(layout.REPORT)}",
-        "pictures": columns | found.pictures.places(made, NO_ROOM if thumbnails else LEFT_OUT),
+        "run": f"{store.location}/{files.name(layout.REPORT)}",
+        "pictures": columns | found.pictures.locate_thumbnails(made, NO_ROOM if thumbnails else LEFT_OUT),
         "lists": lists,
     }
     uris = [thumbnail.data_uri for thumbnail in made.values() if thumbnail.data_uri]
     labels = found.facts["label"].slice(0, found.n) if found.conflicts is not None else None
     reclaim = groups.reclaim_all if groups else None
-    return Contents(data, uris, found.pairs, labels, reclaim, exact.reclaim_all if exact else 0)
+    return PageData(data, uris, found.pairs, labels, reclaim, exact.reclaim_all if exact else 0)
 
 
-class _Finished:
+class _PageDataBuilder:
     """The outputs of a run that its page is made of. names: of the n images, then of others that the page tells of."""
 
-    def __init__(self, store: Store, summary: dict[str, Any], files: PictureSet):
+    def __init__(self, store: Store, summary: dict[str, Any], files: FileSet):
         self.store, self.files, self.summary = store, files, summary
         self.config, within = read_config(store, files), files is INDEXED
-        own = known = map_names(store, (_features_file(summary) if within else files.of(layout.FEATURES)) + ".csv")
+        own = known = map_names(
+            store, (_find_features_file(summary) if within else files.name(layout.FEATURES)) + ".csv"
+        )
         if not within:
-            indexed = map_names(store, _features_file(read_summary(store)) + ".csv")
+            indexed = map_names(store, _find_features_file(read_summary(store)) + ".csv")
             known = pa.concat_arrays([own, indexed]).unique()
-        self._similar = store.fetch(similarity_of_indexed(store) if within else layout.SIMILARITY_CSV)
-        self.pairs = read_listed(self._similar, layout.PAIRS_HEADER, PAIRS, each_once=within)
-        outliers = store.fetch(files.of(layout.OUTLIERS_CSV))
-        self.outliers = read_listed(outliers, layout.PAIRS_HEADER, OUTLIERS, each_once=False)
-        self.conflicts: Listed | None = None
-        if store.exists(conflicts := files.of(layout.LABEL_CONFLICTS_CSV)):
+        self._similar = store.fetch(find_indexed_similarity(store) if within else layout.SIMILARITY_CSV)
+        self.pairs = read_pair_list(self._similar, layout.PAIRS_HEADER, PAIRS, each_once=within)
+        outliers = store.fetch(files.name(layout.OUTLIERS_CSV))
+        self.outliers = read_pair_list(outliers, layout.PAIRS_HEADER, OUTLIERS, each_once=False)
+        self.conflicts: PairList | None = None
+        if store.exists(conflicts := files.name(layout.LABEL_CONFLICTS_CSV)):
             header = layout.LABEL_CONFLICTS_HEADER
-            self.conflicts = read_listed(store.fetch(conflicts), header, CONFLICTS, each_once=True)
-        self.names = _with_strangers(known, [self.pairs, self.outliers, *filter(None, [self.conflicts])])
+            self.conflicts = read_pair_list(store.fetch(conflicts), header, CONFLICTS, each_once=True)
+        self.names = _add_unknown_names(known, [self.pairs, self.outliers, *filter(None, [self.conflicts])])
         self.copies = read_exact_copies(store, files, known, known)
         self.n, self.facts = len(own), map_facts(store, files, self.names)
         self.contents = self.copies.contents(len(self.names))
-        self.pictures = Pictures(self.names, self.facts, self.contents)
+        self.pictures = ImageTable(self.names, self.facts, self.contents)
         self.later: list[list[int]] = []
 
     def kind(self, first: int, second: int) -> str:
@@ -148,18 +159,18 @@ class _Finished:
             return BYTES
         return PIXELS if self.contents[first] == self.contents[second] else ""
 
-    def rows(self, listed: Listed) -> dict[str, Any]:
+    def rows(self, listed: PairList) -> dict[str, Any]:
         """The first pairs, each as two pictures, value, kind, and what else the file has of it."""
-        first, second = (places_of(listed.first[end], self.names).tolist() for end in ("from", "to"))
-        value, *more = (printable_column(column).to_pylist() for column in listed.first.columns[2:])
+        first, second = (find_positions(listed.first[end], self.names).tolist() for end in ("from", "to"))
+        value, *more = (escape_names(column).to_pylist() for column in listed.first.columns[2:])
         items = [
-            [*self._row(one, other, float(number)), *told]
+            [*self._make_row(one, other, float(number)), *told]
             for one, other, number, *told in zip(first, second, value, *more, strict=True)
         ]
         return {"total": listed.total, "items": items}
 
-    def _row(self, first: int, second: int, value: float | None) -> list[Any]:
-        self.pictures.want((first, second))
+    def _make_row(self, first: int, second: int, value: float | None) -> list[Any]:
+        self.pictures.request((first, second))
         return [self.pictures.number(first), self.pictures.number(second), value, self.kind(first, second)]
 
     def leakage(self) -> dict[str, Any]:
@@ -176,14 +187,14 @@ class _Finished:
         near = list(
             zip(*(part[first[:LEAKS]].tolist() for part in (pairs.source, pairs.target, pairs.value)), strict=True)
         )
-        items = [self._row(*row) for row in (exact + near)[:LEAKS]]
+        items = [self._make_row(*row) for row in (exact + near)[:LEAKS]]
         return {"total": len(exact) + len(first), "exact": len(exact), "of": self.n, "items": items}
 
     def extremes(self) -> Iterator[dict[str, Any]]:
         """The pictures at the ends of the statistics, ties by row; none where images.parquet has no statistics."""
-        path = self.store.fetch(self.files.of(layout.IMAGES))
+        path = self.store.fetch(self.files.name(layout.IMAGES))
         for title, column, direction in ENDS:
-            images = read_parquet(path, IMAGES.only([column]))
+            images = read_parquet(path, IMAGES.select([column]))
             if column not in images.column_names:
                 continue
             found = images[column]
@@ -191,7 +202,7 @@ class _Finished:
             if len(rows):
                 values = found.to_numpy()[rows]
                 first = np.argsort(direction * values, kind="stable")[:EXTREMES]
-                self.pictures.want(rows[first].tolist())
+                self.pictures.request(rows[first].tolist())
                 items = [
                     [self.pictures.number(row), round(value, 1)]
                     for row, value in zip(rows[first].tolist(), values[first].tolist(), strict=True)
@@ -204,33 +215,33 @@ class _Finished:
         kinds = table["change"].combine_chunks().dictionary_encode()
         code, kind = kinds.indices.to_numpy(), np.arange(len(kinds.dictionary))
         shown = table.take(pa.array(np.concatenate([kind[:0], *(np.flatnonzero(code == k)[:CHANGES] for k in kind)])))
-        ends = [places_of(shown[name], self.names).tolist() for name in ("from", "to")]
+        ends = [find_positions(shown[name], self.names).tolist() for name in ("from", "to")]
         items = []
         for cells, first, second in zip(shown.to_pylist(), *ends, strict=True):
-            self.pictures.want(row for row in (first, second) if row >= 0)
+            self.pictures.request(row for row in (first, second) if row >= 0)
             numbers = [self.pictures.number(row) if row >= 0 else -1 for row in (first, second)]
-            items.append([*(printable(fsdecode(cell)) for cell in cells.values()), *numbers])
+            items.append([*(escape_non_utf8(fsdecode(cell)) for cell in cells.values()), *numbers])
         return {"total": table.num_rows, "counts": counts, "items": items}
 
-    def cards(self, groups: Groups, places: list[int]) -> dict[str, Any]:
+    def cards(self, groups: GroupTable, places: list[int]) -> dict[str, Any]:
         """Groups to look at and to decide on; thumbnails first of the keepers, the closest and the least alike."""
         counts = groups.count[places]
         most = next((m for m in MEMBERS if np.minimum(counts, m).sum() <= ALL_MEMBERS), min(MEMBERS))
         items = []
-        for group in groups.at(places):
-            shown = _shown(group, most)
-            self.pictures.want([*group.members[:2].tolist(), *group.strangers])
+        for group in groups.select(places):
+            shown = _choose_shown(group, most)
+            self.pictures.request([*group.members[:2].tolist(), *group.least_similar])
             self.later.append(group.members[shown].tolist())
-            items.append(self._card(group, shown))
+            items.append(self._make_card(group, shown))
         return {"total": len(groups), "items": items}
 
-    def want_the_rest(self) -> None:
+    def request_the_rest(self) -> None:
         """Thumbnails of all other pictures of groups, as far as there is room: first of those that a card shows."""
         for part in (slice(0, CARD), slice(CARD, None)):
             for members in self.later:
-                self.pictures.want(members[part])
+                self.pictures.request(members[part])
 
-    def _card(self, group: Group, shown: np.ndarray) -> dict[str, Any]:
+    def _make_card(self, group: Group, shown: np.ndarray) -> dict[str, Any]:
         members = group.members[shown].tolist()
         return {
             "id": group.id,
@@ -240,40 +251,40 @@ class _Finished:
             "similarity": group.similarity[shown].tolist(),
             "kind": ["", *(self.kind(row, members[0]) for row in members[1:])],
             "lowest": group.lowest,
-            "strangers": [members.index(row) for row in group.strangers],
+            "strangers": [members.index(row) for row in group.least_similar],
             "reason": group.reason,
             "reclaim": group.reclaim,
         }
 
 
-def _with_strangers(known: pa.Array, lists: list[Listed]) -> pa.Array:
+def _add_unknown_names(known: pa.Array, lists: list[PairList]) -> pa.Array:
     """`known`, and the names that the lists have beyond them."""
     told = pa.concat_arrays([column.chunk(0).cast(known.type) for one in lists for column in one.first.columns[:2]])
-    strangers = told.filter(pa.array(places_of(told, known) < 0)).unique()
+    strangers = told.filter(pa.array(find_positions(told, known) < 0)).unique()
     return pa.concat_arrays([known, strangers]) if len(strangers) else known
 
 
-def _features_file(summary: dict[str, Any]) -> str:
+def _find_features_file(summary: dict[str, Any]) -> str:
     return summary.get("features_file", layout.FEATURES)
 
 
-def _shown(group: Group, most: int) -> np.ndarray:
+def _choose_shown(group: Group, most: int) -> np.ndarray:
     """Places of the members that a page has: of many the most and the least like the keeper, and the least alike."""
     m = len(group.members)
     if m <= most:
         return np.arange(m)
-    strangers = np.flatnonzero(np.isin(group.members, group.strangers))
+    strangers = np.flatnonzero(np.isin(group.members, group.least_similar))
     ends = min(ENDS_OF_CHAIN, most // 4)
     return np.unique(np.concatenate([np.arange(most - ends - 2), np.arange(m - ends, m), strangers]))
 
 
-def _bad(store: Store, files: PictureSet) -> dict[str, Any]:
+def _read_bad(store: Store, files: FileSet) -> dict[str, Any]:
     """Names, codes and reasons; none of features of one's own, which come without a list."""
-    if not store.exists(files.of(layout.BAD_CSV)):
+    if not store.exists(files.name(layout.BAD_CSV)):
         return {"total": 0, "codes": [], "items": []}
-    table = read_csv(store.fetch(files.of(layout.BAD_CSV)), layout.BAD_HEADER)
+    table = read_csv(store.fetch(files.name(layout.BAD_CSV)), layout.BAD_HEADER)
     counted = table["error_code"].value_counts().to_pylist()
-    codes = [(printable(fsdecode(code["values"])), code["counts"]) for code in counted]
+    codes = [(escape_non_utf8(fsdecode(code["values"])), code["counts"]) for code in counted]
     codes.sort(key=lambda code: -code[1])
-    items = [[printable(fsdecode(cell)) for cell in row.values()] for row in table.slice(0, BAD).to_pylist()]
+    items = [[escape_non_utf8(fsdecode(cell)) for cell in row.values()] for row in table.slice(0, BAD).to_pylist()]
     return {"total": table.num_rows, "codes": codes, "items": items}

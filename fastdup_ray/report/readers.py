@@ -11,16 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.layout import INDEXED, SCORED, PictureSet
+from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.records import Pairs
-from fastdup_ray.extract.thumbnails import Album, Picture
+from fastdup_ray.extract.thumbnails import PageImage, ThumbnailLoader
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import csv_blocks, numbers_in, read_csv
+from fastdup_ray.storage.tables import iter_csv, parse_numbers, read_csv
 
 _NAMES = pa.large_binary()
 NO_NAMES = pa.nulls(0, _NAMES)  # pa.array would import pandas
-GROUP_PICTURES = 12
+IMAGES_PER_GROUP = 12
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class PairView:
     both: whether the second stands in the first column of the file, too. exact: whether they are exact copies.
     """
 
-    first: Picture
-    second: Picture
+    first: PageImage
+    second: PageImage
     value: float
     both: bool
     exact: bool
@@ -56,21 +56,21 @@ class GroupView:
     """A group and its first pictures."""
 
     group: Component
-    pictures: list[Picture]
+    images: list[PageImage]
 
 
-def wants_thumbnails(store: Store, files: PictureSet = INDEXED, asked: bool | None = None) -> bool:
+def wants_thumbnails(store: Store, files: FileSet = INDEXED, asked: bool | None = None) -> bool:
     """Whether pages show pictures: as asked, or else as the run was; private data stay so."""
     return read_config(store, files).get("thumbnails", True) if asked is None else asked
 
 
-def set_of(store: Store, name: str) -> PictureSet:
+def find_file_set(store: Store, name: str) -> FileSet:
     """The set of pictures that a file of a work_dir tells of: similarity.csv, of the one that was scored last."""
-    scored = name.startswith(SCORED.prefix) or (name in layout.KEPT and store.exists(layout.KEPT[name]))
+    scored = name.startswith(SCORED.prefix) or (name in layout.TRAIN_BACKUP and store.exists(layout.TRAIN_BACKUP[name]))
     return SCORED if scored else INDEXED
 
 
-def similarity_of_indexed(store: Store) -> str:
+def find_indexed_similarity(store: Store) -> str:
     """The name of the indexed set's similarity.csv."""
     kept = layout.TRAIN_SIMILARITY_CSV
     return kept if store.exists(kept) else layout.SIMILARITY_CSV
@@ -80,7 +80,7 @@ def is_cosine(config: dict[str, Any]) -> bool:
     return config.get("distance", "cosine") == "cosine"
 
 
-def measure_of(config: dict[str, Any]) -> str:
+def describe_measure(config: dict[str, Any]) -> str:
     """What the column `distance` holds, in words."""
     return "similarity" if is_cosine(config) else f"{config['distance'].replace('_', ' ')} distance"
 
@@ -91,11 +91,11 @@ def read_pairs(path: Path, names: pa.Array = NO_NAMES) -> tuple[pa.Array, Pairs]
     These are `names` (raw bytes, each once), then those of the file that are not among them. Raises
     `FileNotFoundError`, `DamagedError`.
     """
-    return _pairs_in(path, read_csv(path, layout.PAIRS_HEADER), names)
+    return _parse_pairs(path, read_csv(path, layout.PAIRS_HEADER), names)
 
 
 @dataclass(frozen=True)
-class Listed:
+class PairList:
     """What a page tells of a list of pairs that may be long.
 
     total: its rows. first: the first of them, as they are in the file. values, counts: (v,) the different values of all
@@ -108,7 +108,7 @@ class Listed:
     counts: np.ndarray
 
 
-def read_listed(path: Path, header: Sequence[str], limit: int, *, each_once: bool) -> Listed:
+def read_pair_list(path: Path, header: Sequence[str], limit: int, *, each_once: bool) -> PairList:
     """Reads a list of pairs, which is sorted by value, part by part.
 
     each_once: of (a, b) and (b, a), which have one value, the first counts alone. Raises `DamagedError`.
@@ -116,19 +116,19 @@ def read_listed(path: Path, header: Sequence[str], limit: int, *, each_once: boo
     total, room = 0, limit
     first = [pa.table([NO_NAMES] * len(header), header)]
     counted = [(np.empty(0), np.empty(0, np.int64))]
-    for rows in _with_whole_values(csv_blocks(path, header)):
+    for rows in _align_to_values(iter_csv(path, header)):
         if each_once:
-            rows = rows.take(pa.array(_once(_pairs_in(path, rows, NO_NAMES)[1])))
+            rows = rows.take(pa.array(_find_first(_parse_pairs(path, rows, NO_NAMES)[1])))
         total += len(rows)
         if room > 0:
             first.append(rows.slice(0, room))
             room -= len(rows)
-        counted.append(np.unique(_values(path, rows), return_counts=True))
+        counted.append(np.unique(_parse_values(path, rows), return_counts=True))
     values, counts = map(np.concatenate, zip(*counted, strict=True))
-    return Listed(total, pa.concat_tables(first).combine_chunks(), values, counts)
+    return PairList(total, pa.concat_tables(first).combine_chunks(), values, counts)
 
 
-def _with_whole_values(blocks: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+def _align_to_values(blocks: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """The same rows, cut only where a value is followed by another."""
     held: list[pa.RecordBatch] = []
     for block in blocks:
@@ -143,48 +143,48 @@ def _with_whole_values(blocks: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(held)
 
 
-def _pairs_in(path: Path, table: pa.Table, names: pa.Array) -> tuple[pa.Array, Pairs]:
+def _parse_pairs(path: Path, table: pa.Table, names: pa.Array) -> tuple[pa.Array, Pairs]:
     columns = [table[name].cast(_NAMES).combine_chunks() for name in ("from", "to")]
     codes = pc.dictionary_encode(pa.concat_arrays([names, *columns]))
     source, target = np.split(codes.indices.to_numpy()[len(names) :].astype(np.int64), 2)
-    return codes.dictionary, Pairs(source, target, _values(path, table))
+    return codes.dictionary, Pairs(source, target, _parse_values(path, table))
 
 
-def _values(path: Path, table: pa.Table) -> np.ndarray:
-    return numbers_in(path, table, "distance", pa.float64()).to_numpy()
+def _parse_values(path: Path, table: pa.Table) -> np.ndarray:
+    return parse_numbers(path, table, "distance", pa.float64()).to_numpy()
 
 
-def each_once(pairs: Pairs) -> Pairs:
+def drop_reversed(pairs: Pairs) -> Pairs:
     """The first of (a, b) and (b, a), where both are there, in the order of the file."""
-    return pairs.where(_once(pairs))
+    return pairs.select(_find_first(pairs))
 
 
-def _once(pairs: Pairs) -> np.ndarray:
+def _find_first(pairs: Pairs) -> np.ndarray:
     """The rows that `each_once` keeps."""
     low, high = np.minimum(pairs.source, pairs.target), np.maximum(pairs.source, pairs.target)
     _, first = np.unique(low * (high.max(initial=0) + 1) + high, return_index=True)
     return np.sort(first)
 
 
-def read_contents(store: Store, files: PictureSet, names: pa.Array) -> np.ndarray:
+def read_contents(store: Store, files: FileSet, names: pa.Array) -> np.ndarray:
     """(n,) int64: by exact_copies.csv those of `names` with one number are exact copies of each other.
 
     Where there is no such file, each has a number of its own.
     """
     stands = names
-    if store.exists(files.of(layout.EXACT_COPIES_CSV)):
-        table = read_csv(store.fetch(files.of(layout.EXACT_COPIES_CSV)), layout.EXACT_COPIES_HEADER)
+    if store.exists(files.name(layout.EXACT_COPIES_CSV)):
+        table = read_csv(store.fetch(files.name(layout.EXACT_COPIES_CSV)), layout.EXACT_COPIES_HEADER)
         copy, of = (table[column].cast(_NAMES).combine_chunks() for column in ("filename", "copy_of"))
         for _ in range(2):  # what is copied byte for byte may itself be of another
             stands = pc.coalesce(of.take(pc.index_in(stands, copy)), stands)
     return stands.dictionary_encode().indices.to_numpy().astype(np.int64)
 
 
-def view_pairs(album: Album, pairs: Pairs, contents: np.ndarray, limit: int) -> Iterator[PairView]:
+def view_pairs(album: ThumbnailLoader, pairs: Pairs, contents: np.ndarray, limit: int) -> Iterator[PairView]:
     """The first `limit` rows. contents: `read_contents`; where it does not know, the bytes as they are now tell."""
     source, target = pairs.source[:limit].tolist(), pairs.target[:limit].tolist()
     both = np.isin(pairs.target[:limit], pairs.source).tolist()
-    album.ask(index for row in zip(source, target, strict=True) for index in row)
+    album.request(index for row in zip(source, target, strict=True) for index in row)
     for first, second, value, also in zip(source, target, pairs.value[:limit].tolist(), both, strict=True):
         one, other = album[first], album[second]
         exact = bool(contents[first] == contents[second]) or one.is_copy_of(other)
@@ -200,7 +200,7 @@ class Components:
     def __init__(self, components: pa.Table, contents: np.ndarray, pairs: Pairs, *, largest_first: bool = True):
         self._component = components["component_id"].to_numpy()
         self._low = components["min_distance"].to_numpy()
-        self._contents, self._closest = contents, _closest_inside(pairs, self._component)
+        self._contents, self._closest = contents, _find_closest_inside(pairs, self._component)
         ids, first = np.unique(self._component, return_index=True)
         count = components["count"].to_numpy()[first]
         order = np.lexsort((ids, -count if largest_first else count))
@@ -225,7 +225,7 @@ class Components:
         return Component(members, count[code[order]] > 1, self._closest[members], float(self._low[members[0]]))
 
 
-def _closest_inside(pairs: Pairs, component: np.ndarray) -> np.ndarray:
+def _find_closest_inside(pairs: Pairs, component: np.ndarray) -> np.ndarray:
     """(n,) the value of each image's first pair with both ends in one component: the closest, as pairs are sorted."""
     known = (pairs.source < len(component)) & (pairs.target < len(component))
     source, target, value = pairs.source[known], pairs.target[known], pairs.value[known]
@@ -236,10 +236,10 @@ def _closest_inside(pairs: Pairs, component: np.ndarray) -> np.ndarray:
     return closest
 
 
-def view_groups(album: Album, groups: Components, limit: int) -> Iterator[GroupView]:
+def view_groups(album: ThumbnailLoader, groups: Components, limit: int) -> Iterator[GroupView]:
     """The first `limit` groups, of each the first pictures."""
     found = groups.first(limit)
-    album.ask(index for group in found for index in group.members[:GROUP_PICTURES].tolist())
+    album.request(index for group in found for index in group.members[:IMAGES_PER_GROUP].tolist())
     for group in found:
-        pictures = [album[index] for index in islice(group.members.tolist(), GROUP_PICTURES)]
+        pictures = [album[index] for index in islice(group.members.tolist(), IMAGES_PER_GROUP)]
         yield GroupView(group, pictures)

@@ -5,8 +5,8 @@ from contextlib import nullcontext
 
 from fastdup_ray import s3
 from fastdup_ray.common import layout
-from fastdup_ray.common.layout import SETS
-from fastdup_ray.common.paths import takes_paths
+from fastdup_ray.common.layout import FILE_SETS
+from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import InputError
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.galleries import (
@@ -14,7 +14,7 @@ from fastdup_ray.report.galleries import (
     create_components_gallery,
     create_duplicates_gallery,
     create_outliers_gallery,
-    page_output,
+    open_page,
 )
 from fastdup_ray.report.page import render_report
 from fastdup_ray.report.readers import wants_thumbnails
@@ -22,7 +22,7 @@ from fastdup_ray.storage import open_store
 from fastdup_ray.storage.facts import read_summary
 
 
-@takes_paths("work_dir", "save_path")
+@accept_paths("work_dir", "save_path")
 def make_pages(
     work_dir: Location,
     save_path: Location | None = None,
@@ -47,7 +47,7 @@ def make_pages(
         InputError, ConfigError, DamagedError: where the run is not what it should be.
     """
     source = open_store(os.path.expanduser(work_dir))
-    finished = [files for files in SETS if source.exists(files.of(layout.SUMMARY))]
+    finished = [files for files in FILE_SETS if source.exists(files.name(layout.SUMMARY))]
     if not finished or not source.exists(layout.SIMILARITY_CSV):
         raise InputError(
             f"No finished run in {source.location!r}: name the work_dir of one (features alone make no page)."
@@ -64,10 +64,10 @@ def make_pages(
         source.prepare()
     with source.lock(layout.LOCK) if save_path is None else nullcontext():
         reports = {
-            files: page_output(source, save_path, files.of(layout.REPORT), overwrite=overwrite) for files in finished
+            files: open_page(source, save_path, files.name(layout.REPORT), overwrite=overwrite) for files in finished
         }
         for page in galleries:  # before the first is written
-            page_output(source, save_path, page, overwrite=overwrite)
+            open_page(source, save_path, page, overwrite=overwrite)
         for files, output in reports.items():
             wanted = wants_thumbnails(source, files, thumbnails)
             html = render_report(source, read_summary(source, files), files, thumbnails=wanted)

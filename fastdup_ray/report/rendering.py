@@ -13,8 +13,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from fastdup_ray.common.formatting import in_bytes
-from fastdup_ray.common.names import visible
+from fastdup_ray.common.formatting import format_bytes
+from fastdup_ray.common.names import escape_invisible
 
 _FOLDER = Path(__file__).parent
 GENERATOR = '<meta name="generator" content="fastdup_ray">'
@@ -32,17 +32,17 @@ def render(template: str, styles: Iterable[str], modules: Iterable[str] = (), **
     imports. A page has one style and one script, which its policy knows by their digests; it allows nothing else.
     """
     style = "".join((_FOLDER / name).read_text(encoding="utf-8") for name in styles)
-    script = "".join(_joined((_FOLDER / "script" / name).read_text(encoding="utf-8")) for name in modules)
+    script = "".join(_inline_module((_FOLDER / "script" / name).read_text(encoding="utf-8")) for name in modules)
     policy = {
         "default-src": "'none'",
         "img-src": "data:",
-        "style-src": _source(style),
-        **({"script-src": _source(script)} if script else {}),
+        "style-src": _read_text(style),
+        **({"script-src": _read_text(script)} if script else {}),
         "base-uri": "'none'",
         "form-action": "'none'",
     }
     return (
-        _environment()
+        _make_environment()
         .get_template(template)
         .render(
             generator=Markup(GENERATOR),
@@ -54,22 +54,22 @@ def render(template: str, styles: Iterable[str], modules: Iterable[str] = (), **
     )
 
 
-def _source(text: str) -> str:
+def _read_text(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _joined(module: str) -> str:
+def _inline_module(module: str) -> str:
     """A module as a part of one script: without the imports of its neighbours, and what they make of its exports."""
     return _EXPORT.sub("", _IMPORT.sub("", module))
 
 
-def in_script(content: Any) -> Markup:
+def escape_json(content: Any) -> Markup:
     """JSON that can stand inside a script element: nothing in it ends the element, or begins another."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.translate(_ESCAPES))
 
 
-def _environment() -> jinja2.Environment:
+def _make_environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -78,12 +78,12 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "visible": visible,
-        "folder": lambda name: visible(os.path.split(name)[0]),
-        "base": lambda name: visible(os.path.split(name)[1]),
-        "in_bytes": in_bytes,
+        "visible": escape_invisible,
+        "folder": lambda name: escape_invisible(os.path.split(name)[0]),
+        "base": lambda name: escape_invisible(os.path.split(name)[1]),
+        "in_bytes": format_bytes,
         "number": lambda number: f"{number:,}",
         "value": lambda value: "unknown" if value is None or math.isnan(value) else f"{value:.4f}",
-        "in_script": in_script,
+        "in_script": escape_json,
     }
     return environment

@@ -7,14 +7,14 @@ import numpy as np
 
 from fastdup_ray import s3
 from fastdup_ray.config import RunConfig
-from fastdup_ray.extract.decoders import optional_decoders
-from fastdup_ray.features import earlier_sets, find_missing
-from fastdup_ray.inputs import check_inputs, frame_of, list_images
+from fastdup_ray.extract.decoders import list_optional_decoders
+from fastdup_ray.features import find_missing, open_earlier_sets
+from fastdup_ray.inputs import check_inputs, find_frame, list_images
 from fastdup_ray.inputs.manifest import Manifest
-from fastdup_ray.neighbors.cost import SearchCost, search_cost
-from fastdup_ray.runs.preflight import model_facts, shard_size
+from fastdup_ray.neighbors.cost import SearchCost, estimate_search
+from fastdup_ray.runs.preflight import choose_shard_size, make_model_facts
 from fastdup_ray.storage import open_store
-from fastdup_ray.system.memory import free_memory
+from fastdup_ray.system.memory import measure_free_memory
 
 LIST_OR_PUT, GET_OR_HEAD = 0.005 / 1000, 0.0004 / 1000
 """Dollars for a request: S3 Standard, us-east-1, aws.amazon.com/s3/pricing, November 2026."""
@@ -70,28 +70,30 @@ class Estimate:
         ) + (f"\n{self.search.text()}" if self.search else "")
 
 
-def estimate(config: RunConfig, actors: int = 1) -> Estimate:
+def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
     """Lists the input, and looks up what the work_dir knows of it. Raises what a run would raise by then.
 
     actors: that would extract; more of them make more, smaller shards.
     """
     s3.use(config.s3_access)
     check_inputs(config)
-    before = s3.requests_made()
-    manifest = Manifest.of(list_images(config))
-    listing = s3.requests_made() - before
+    before = s3.count_requests_made()
+    manifest = Manifest.from_refs(list_images(config))
+    listing = s3.count_requests_made() - before
     manifest = manifest.window(config.min_offset or 0, config.max_offset or len(manifest))
     store = open_store(config.work_dir)
-    facts = model_facts(config)
-    earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
-    missing = find_missing(manifest, earlier, config.limits, optional_decoders())
+    facts = make_model_facts(config)
+    earlier = open_earlier_sets(store, facts["fingerprint"]) if config.reuse else []
+    missing = find_missing(manifest, earlier, config.limits, list_optional_decoders())
     refs = [ref for ref in manifest.refs(missing) if s3.is_s3(ref.uri)]
-    gets = len({frame_of(ref.uri)[0] for ref in refs})
+    gets = len({find_frame(ref.uri)[0] for ref in refs})
     puts = 0
     if s3.is_s3(config.work_dir):
-        shards = -(-len(missing) // (config.shard_size or shard_size(len(missing), actors))) if len(missing) else 0
+        shards = (
+            -(-len(missing) // (config.shard_size or choose_shard_size(len(missing), actors))) if len(missing) else 0
+        )
         puts = FILES_OF_A_SHARD * shards + FILES_OF_A_RUN
         gets += 2 * puts  # each is looked at as it is put, and read when it is used
     size = int(np.sum([ref.size for ref in refs], dtype=np.int64))
-    search = search_cost(config, len(manifest), facts["d"], free_memory()) if config.run_mode == 0 else None
+    search = estimate_search(config, len(manifest), facts["d"], measure_free_memory()) if config.run_mode == 0 else None
     return Estimate(len(manifest), len(missing), size, listing, gets, puts, search)

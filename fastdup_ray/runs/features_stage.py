@@ -7,27 +7,27 @@ from typing import Any
 import numpy as np
 
 from fastdup_ray import s3
-from fastdup_ray.common.events import tell
-from fastdup_ray.common.layout import SHARDS, PictureSet
+from fastdup_ray.common.events import log_event
+from fastdup_ray.common.layout import SHARDS, FileSet
 from fastdup_ray.common.records import ShardReceipt
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors import Executor
-from fastdup_ray.extract.decoders import optional_decoders
+from fastdup_ray.extract.decoders import list_optional_decoders
 from fastdup_ray.extract.extractor import ExtractSpec
-from fastdup_ray.features import earlier_sets, find_missing
+from fastdup_ray.features import find_missing, open_earlier_sets
 from fastdup_ray.inputs.manifest import Manifest
-from fastdup_ray.runs.preflight import shard_size
-from fastdup_ray.runs.progress import with_progress
+from fastdup_ray.runs.preflight import choose_shard_size
+from fastdup_ray.runs.progress import report_progress
 from fastdup_ray.runs.steps import merge_features
 from fastdup_ray.storage import Store
 
-ROUNDS = 3
+MAX_ROUNDS = 3
 """Times that features are made, where shards turn out damaged when they are merged."""
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FeatureRequest:
     """Features to be made. manifest: of what. facts: what their files say. files: the names of these.
 
     part: the range of the list that the manifest is, where they are to stand in files of their own. turns: of the
@@ -36,13 +36,13 @@ class Wanted:
 
     manifest: Manifest
     facts: dict[str, Any]
-    files: PictureSet
+    files: FileSet
     part: tuple[int, int] | None = None
-    turns: tuple[str, ...] = ()
+    transforms: tuple[str, ...] = ()
 
 
 @dataclass
-class Made:
+class FeatureOutcome:
     """counts: of entries, images and bad ones. read: entries. cpu_seconds: of those who read them."""
 
     counts: dict[str, int]
@@ -50,28 +50,28 @@ class Made:
     cpu_seconds: float
 
 
-def make_features(config: RunConfig, store: Store, executor: Executor, wanted: Wanted) -> Made:
+def make_features(config: RunConfig, store: Store, executor: Executor, wanted: FeatureRequest) -> FeatureOutcome:
     """Makes them; raises `WorkerError` where they are damaged as often as they are made."""
     manifest, facts = wanted.manifest, wanted.facts
-    earlier = earlier_sets(store, facts["fingerprint"]) if config.reuse else []
-    missing = find_missing(manifest, earlier, config.limits, optional_decoders())
+    earlier = open_earlier_sets(store, facts["fingerprint"]) if config.reuse else []
+    missing = find_missing(manifest, earlier, config.limits, list_optional_decoders())
     words = f"{len(manifest)} entries, {len(missing)} of them to be read"
-    tell("reuse", words, entries=len(manifest), to_read=len(missing))
+    log_event("reuse", words, entries=len(manifest), to_read=len(missing))
     receipts: list[ShardReceipt] = []
-    for _ in range(ROUNDS):
-        receipts += _extracted(config, store, executor, wanted, missing)
+    for _ in range(MAX_ROUNDS):
+        receipts += _extract(config, store, executor, wanted, missing)
         fresh = [receipt.stem for receipt in receipts]
         args = store, config, manifest, fresh, facts, wanted.part, wanted.files
         merged = executor.call("index", merge_features, *args)
         if merged.counts:
             read = sum(receipt.good + receipt.bad for receipt in receipts)
-            return Made(merged.counts, read, round(sum(receipt.cpu_seconds for receipt in receipts), 3))
+            return FeatureOutcome(merged.counts, read, round(sum(receipt.cpu_seconds for receipt in receipts), 3))
         missing = merged.missing
-    raise WorkerError(f"{len(missing):,} pictures have no features after {ROUNDS} rounds; is the disk in order?")
+    raise WorkerError(f"{len(missing):,} pictures have no features after {MAX_ROUNDS} rounds; is the disk in order?")
 
 
-def _extracted(
-    config: RunConfig, store: Store, executor: Executor, wanted: Wanted, offsets: np.ndarray
+def _extract(
+    config: RunConfig, store: Store, executor: Executor, wanted: FeatureRequest, offsets: np.ndarray
 ) -> Iterator[ShardReceipt]:
     """Reads the entries at `offsets`."""
     if len(offsets) == 0:
@@ -86,9 +86,9 @@ def _extracted(
         wanted.facts,
         config.model_path,
         config.compute == "gpu",
-        wanted.files.of(SHARDS),
-        s3.settled(),
-        wanted.turns,
+        wanted.files.name(SHARDS),
+        s3.resolve_access(),
+        wanted.transforms,
     )
-    shards = wanted.manifest.shards(offsets, config.shard_size or shard_size(len(offsets), actors))
-    yield from with_progress(executor.extract(spec, shards), len(offsets), config.log_format)
+    shards = wanted.manifest.shards(offsets, config.shard_size or choose_shard_size(len(offsets), actors))
+    yield from report_progress(executor.extract(spec, shards), len(offsets), config.log_format)

@@ -12,7 +12,7 @@ import numpy as np
 from fastdup_ray.common import layout
 from fastdup_ray.config import RunConfig
 from fastdup_ray.executors import Executor
-from fastdup_ray.neighbors.checkpoint import digest_of
+from fastdup_ray.neighbors.checkpoint import get_features_digest
 from fastdup_ray.neighbors.faiss_factory import check_parameters
 from fastdup_ray.neighbors.index_selection import PARTITIONED
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
@@ -21,14 +21,14 @@ from fastdup_ray.neighbors.partitioned.files import (
     ROOT,
     Cell,
     Piece,
-    centres_name,
-    found_name,
-    group_counts,
-    merged_name,
-    root,
-    rows_stem,
+    format_centers_name,
+    format_embeddings_stem,
+    format_merged_name,
+    format_neighbors_name,
+    make_root_cell,
+    read_group_counts,
 )
-from fastdup_ray.neighbors.partitioned.partition_layout import Plan, plan_of
+from fastdup_ray.neighbors.partitioned.partition_layout import PartitionLayout, make_layout
 from fastdup_ray.storage import Store
 
 
@@ -36,65 +36,65 @@ def search_partitioned(
     executor: Executor, store: Store, config: RunConfig, features: str, n: int, d: int
 ) -> StoredNeighbors:
     """The neighbours of all n rows of the features file, which stand in the work_dir then, as does faiss.index."""
-    digest = executor.call("index", digest_of, store, features)
-    plan = plan_of(config, n, d, features, digest)
+    digest = executor.call("index", get_features_digest, store, features)
+    plan = make_layout(config, n, d, features, digest)
     indexed = executor.call("index", tasks.write_index, store, plan)
-    found = search(executor, store, plan)
+    found = search_layout(executor, store, plan)
     summary = found.summary | {"faiss_index": indexed}
     if unused := list(check_parameters(config.faiss_param)):
         summary["unused_parameters"] = unused
     return replace(found, summary=summary)
 
 
-def search(executor: Executor, store: Store, plan: Plan) -> StoredNeighbors:
+def search_layout(executor: Executor, store: Store, plan: PartitionLayout) -> StoredNeighbors:
     """The same of a plan, without faiss.index. What an interrupted one has left is gone on with."""
-    search = _Search(executor, store, plan)
-    search.forget_others()
-    cells = search.cells()
+    search = _PartitionedSearch(executor, store, plan)
+    search.remove_other_searches()
+    cells = search.divide()
     search.search(cells)
     search.merge(cells)
-    true = search.true_nearest()
-    neighbors = executor.call("index", tasks.gather, store, plan, true, search.summary(cells))
+    true = search.find_true_nearest()
+    neighbors = executor.call("index", tasks.gather_neighbors, store, plan, true, search.summarize(cells))
     store.remove(layout.PARTITIONS)
     return neighbors
 
 
-class _Search:
-    def __init__(self, executor: Executor, store: Store, plan: Plan):
+class _PartitionedSearch:
+    def __init__(self, executor: Executor, store: Store, plan: PartitionLayout):
         self.plan = plan
         self._executor, self._store = executor, store
         self._seconds: dict[str, float] = {}
 
-    def forget_others(self) -> None:
+    def remove_other_searches(self) -> None:
         """Takes away what searches of other features, or with other parameters, have left."""
         others = {name.split("/")[2] for name in self._store.names(layout.PARTITIONS)}
         for other in others - {self.plan.folder.rpartition("/")[2]}:
             self._store.remove(f"{layout.PARTITIONS}/{other}")
 
-    def cells(self) -> list[Cell]:
+    def divide(self) -> list[Cell]:
         """Cells of which each fits into a worker."""
-        fit, too_large = [], [root(self.plan)]
-        with self._timed("divide"):
+        fit, too_large = [], [make_root_cell(self.plan)]
+        with self._time_stage("divide"):
             while too_large:
                 cell = too_large.pop()
                 if cell.rows <= self.plan.capacity:
                     fit.append(cell)
                 else:
-                    too_large += self._divided(cell)
+                    too_large += self._divide_cell(cell)
         return sorted((cell for cell in fit if cell.rows), key=lambda cell: (-cell.rows, cell.name))
 
-    def _divided(self, cell: Cell) -> list[Cell]:
+    def _divide_cell(self, cell: Cell) -> list[Cell]:
         plan, store = self.plan, self._store
-        memory = plan.memory_of(plan.block)
-        if not store.exists(centres_name(plan, cell.name)):
+        memory = plan.estimate_memory(plan.block)
+        if not store.exists(format_centers_name(plan, cell.name)):
             self._map(tasks.learn_centres, [(cell,)], memory)
-        stems = [rows_stem(plan, cell.name, number) for number in range(len(cell.pieces))]
-        missing = [number for number, stem in enumerate(stems) if group_counts(store, stem) is None]
+        stems = [format_embeddings_stem(plan, cell.name, number) for number in range(len(cell.pieces))]
+        missing = [number for number, stem in enumerate(stems) if read_group_counts(store, stem) is None]
         self._map(tasks.divide_piece, [(cell, number) for number in missing], memory)
-        counts = np.array([group_counts(store, stem) for stem in stems])
+        counts = np.array([read_group_counts(store, stem) for stem in stems])
         starts = np.cumsum(counts, axis=1) - counts
         if counts.sum(axis=0).max() > NOT_DIVIDED * cell.rows:
-            return list(self._cut(cell))
+            return list(self._cut_cell(cell))
         return [
             Cell(
                 f"{cell.name}.{group}",
@@ -103,7 +103,7 @@ class _Search:
             for group in range(counts.shape[1])
         ]
 
-    def _cut(self, cell: Cell) -> Iterator[Cell]:
+    def _cut_cell(self, cell: Cell) -> Iterator[Cell]:
         """By number: its rows are all but equal, and any of them are as good as any others."""
         edges = np.linspace(0, cell.rows, -(-cell.rows // self.plan.capacity) + 1).astype(int)
         for number, (start, stop) in enumerate(pairwise(edges)):
@@ -111,31 +111,33 @@ class _Search:
 
     def search(self, cells: list[Cell]) -> None:
         """The largest first: they take the longest."""
-        missing = [cell for cell in cells if not self._store.exists(found_name(self.plan, cell.name))]
-        with self._timed("search"):
+        missing = [cell for cell in cells if not self._store.exists(format_neighbors_name(self.plan, cell.name))]
+        with self._time_stage("search"):
             if missing:
-                memory = self.plan.memory_of(missing[0].rows)
+                memory = self.plan.estimate_memory(missing[0].rows)
                 self._map(tasks.search_cell, [(cell,) for cell in missing], memory)
         self._store.remove(f"{self.plan.folder}/rows")
 
     def merge(self, cells: list[Cell]) -> None:
         names, blocks = tuple(cell.name for cell in cells), range(self.plan.blocks)
-        missing = [block for block in blocks if not self._store.exists(merged_name(self.plan, block))]
-        with self._timed("merge"):
-            self._map(tasks.merge_block, [(names, block) for block in missing], self.plan.memory_of(self.plan.block))
+        missing = [block for block in blocks if not self._store.exists(format_merged_name(self.plan, block))]
+        with self._time_stage("merge"):
+            self._map(
+                tasks.merge_block, [(names, block) for block in missing], self.plan.estimate_memory(self.plan.block)
+            )
 
-    def true_nearest(self) -> np.ndarray:
+    def find_true_nearest(self) -> np.ndarray:
         """Of the sample by which the recall is measured."""
-        plan, memory = self.plan, self.plan.memory_of(self.plan.block)
-        with self._timed("recall"):
+        plan, memory = self.plan, self.plan.estimate_memory(self.plan.block)
+        with self._time_stage("recall"):
             (sample,) = self._map(tasks.read_sample, [()], memory)
             true = np.full((len(sample), plan.k), np.nan)
             items = [(sample, block) for block in range(plan.blocks)]
-            for some in self._each(tasks.true_nearest, items, memory):
-                true = tasks.kth_nearest(plan, true, some)
+            for some in self._each(tasks.find_true_nearest, items, memory):
+                true = tasks.merge_nearest(plan, true, some)
         return true
 
-    def summary(self, cells: list[Cell]) -> dict[str, Any]:
+    def summarize(self, cells: list[Cell]) -> dict[str, Any]:
         plan, largest = self.plan, max(cell.rows for cell in cells)
         each = "" if cells[0].name == ROOT else f", each image in {plan.copies} of them on average"
         return {
@@ -144,7 +146,7 @@ class _Search:
             "metric": plan.metric,
             "k": plan.k,
             "cells": len(cells),
-            "worker_bytes": plan.memory_of(largest),
+            "worker_bytes": plan.estimate_memory(largest),
             "seconds": self._seconds,
         }
 
@@ -156,11 +158,11 @@ class _Search:
         return list(self._each(step, items, memory))
 
     @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
+    def _time_stage(self, stage: str) -> Iterator[None]:
         begin = time.monotonic()
         yield
         self._seconds[stage] = round(time.monotonic() - begin, 3)
-        self._executor.measured(stage, self._seconds[stage])
+        self._executor.record_stage(stage, self._seconds[stage])
 
 
 NOT_DIVIDED = 0.9

@@ -11,24 +11,24 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError, ConfigError, DamagedError, InputError, WorkDirError
-from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, fingerprint
-from fastdup_ray.extract.transforms import turns_of
-from fastdup_ray.inputs import SkippedFiles, list_images, opened, skipped_text
+from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, make_fingerprint
+from fastdup_ray.extract.transforms import select_transforms
+from fastdup_ray.inputs import SkippedFiles, describe_skipped, list_images, open_entry
 from fastdup_ray.inputs.manifest import MANIFEST, Manifest
-from fastdup_ray.runs.steps import AFTER_FEATURES
+from fastdup_ray.runs.steps import FILES_AFTER_FEATURES
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import read_json
 from fastdup_ray.storage.tables import read_parquet
 from fastdup_ray.version import __version__
 
-OUTPUTS = (layout.BAD_CSV, layout.BAD_CSV_TWIN, *AFTER_FEATURES, layout.CONFIG, layout.SUMMARY)
+OUTPUTS = (layout.BAD_CSV, layout.BAD_CSV_TWIN, *FILES_AFTER_FEATURES, layout.CONFIG, layout.SUMMARY)
 """What a run on an indexed set writes or takes away, beside the features."""
 
 SHARDS_PER_ACTOR = 8
 LARGEST_SHARD = 64 * BATCH
 
 
-def listed(config: RunConfig, skipped: SkippedFiles | None = None, stop: Event | None = None) -> Manifest:
+def list_manifest(config: RunConfig, skipped: SkippedFiles | None = None, stop: Event | None = None) -> Manifest:
     """Return the whole list; raises `InputError` where it is empty, or nothing in it exists.
 
     Args:
@@ -37,31 +37,32 @@ def listed(config: RunConfig, skipped: SkippedFiles | None = None, stop: Event |
         stop: Once it is set nobody wants the list any more, and it ends early.
     """
     skipped, stop = skipped or SkippedFiles(), stop or Event()
-    manifest = Manifest.of(takewhile(lambda _: not stop.is_set(), list_images(config, skipped)))
+    manifest = Manifest.from_refs(takewhile(lambda _: not stop.is_set(), list_images(config, skipped)))
     inputs = ", ".join(map(repr, config.inputs))
     if len(manifest) == 0:
-        told = skipped_text(skipped.counts())
+        told = describe_skipped(skipped.counts())
         raise InputError(
             f"No images in {inputs}" + (f": {told}." if told else "; name a folder or a list that has some.")
         )
     if manifest.is_all_missing():
         (first,) = manifest.refs([0])
         raise InputError(
-            f"None of the {len(manifest):,} files in {inputs} can be read, such as {first.uri!r} ({_reason(first)}); "
+            f"None of the {len(manifest):,} files in {inputs} can be read, such as {first.uri!r} "
+            f"({_explain_missing(first)}); "
             "relative paths in a list start at the current folder."
         )
     return manifest
 
 
-def _reason(ref: ImageRef) -> str:
+def _explain_missing(ref: ImageRef) -> str:
     try:
-        with opened(ref):
+        with open_entry(ref):
             return "it has just appeared"
     except BadImageError as error:
         return error.message
 
 
-def asked_range(config: RunConfig, manifest: Manifest) -> tuple[int, int]:
+def resolve_range(config: RunConfig, manifest: Manifest) -> tuple[int, int]:
     """min_offset and max_offset, within the list; raises `ConfigError`."""
     n = len(manifest)
     for name, value, least, most in (
@@ -75,8 +76,8 @@ def asked_range(config: RunConfig, manifest: Manifest) -> tuple[int, int]:
 
 def refuse_foreign_shards(store: Store) -> None:
     """Raise `WorkDirError` where a folder that a run takes away at its end has files that no run wrote."""
-    for files in (*layout.SETS, layout.TURNED):
-        folder = files.of(layout.SHARDS)
+    for files in (*layout.FILE_SETS, layout.TRANSFORMED):
+        folder = files.name(layout.SHARDS)
         if foreign := next((name for name in store.names(folder) if not layout.is_in_shards(name)), None):
             raise WorkDirError(
                 f"{store.location!r} has a folder {folder!r} of your own (with {foreign!r}), where runs keep files "
@@ -97,8 +98,8 @@ def refuse_foreign_outputs(store: Store, names: Iterable[str] = OUTPUTS, *, over
 
 def _has_run(store: Store) -> bool:
     """Whether a run was here, finished or not."""
-    for files in (*layout.SETS, layout.TURNED):
-        if store.is_file(files.of(layout.MANIFEST)) or store.exists(files.of(layout.SHARDS)):
+    for files in (*layout.FILE_SETS, layout.TRANSFORMED):
+        if store.is_file(files.name(layout.MANIFEST)) or store.exists(files.name(layout.SHARDS)):
             return True
     try:
         read_json(store, layout.SUMMARY)
@@ -107,7 +108,7 @@ def _has_run(store: Store) -> bool:
     return True
 
 
-def refuse_other_pictures(config: RunConfig, store: Store, manifest: Manifest) -> None:
+def refuse_other_images(config: RunConfig, store: Store, manifest: Manifest) -> None:
     """The outputs of an earlier run are replaced only by a run on the same pictures, more of them, or some of them."""
     if config.overwrite:
         return
@@ -119,7 +120,7 @@ def refuse_other_pictures(config: RunConfig, store: Store, manifest: Manifest) -
             )
         return
     try:
-        earlier = read_parquet(store.fetch(layout.MANIFEST), MANIFEST.only(["uri"]))["uri"]
+        earlier = read_parquet(store.fetch(layout.MANIFEST), MANIFEST.select(["uri"]))["uri"]
     except (DamagedError, OSError):
         return
     if not pc.any(pc.is_in(manifest.keys()["uri"], earlier)).as_py():
@@ -129,7 +130,7 @@ def refuse_other_pictures(config: RunConfig, store: Store, manifest: Manifest) -
         )
 
 
-def list_facts(manifest: Manifest) -> dict[str, Any]:
+def make_list_facts(manifest: Manifest) -> dict[str, Any]:
     """What every file that describes features says of the whole list."""
     return {
         "format_version": layout.FORMAT_VERSION,
@@ -139,7 +140,7 @@ def list_facts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def model_facts(config: RunConfig) -> dict[str, Any]:
+def make_model_facts(config: RunConfig) -> dict[str, Any]:
     """The same of the rows; `ConfigError` where the model cannot be used."""
     gpu, sha256, d = config.compute == "gpu", None, DIMENSIONS
     if config.model_path or (gpu and config.executor == "inline"):
@@ -148,17 +149,17 @@ def model_facts(config: RunConfig) -> dict[str, Any]:
         if "rotate" in config.invariant and model.size[0] != model.size[1]:
             size = " x ".join(map(str, model.size))
             raise ConfigError(f"invariant=rotate is not possible with a model whose pictures are {size}: no squares.")
-    return {"fingerprint": fingerprint(sha256, config.limits.box, gpu=gpu), "d": d}
+    return {"fingerprint": make_fingerprint(sha256, config.limits.box, gpu=gpu), "d": d}
 
 
-def turned_facts(config: RunConfig, model: dict[str, Any]) -> dict[str, Any]:
+def make_transformed_facts(config: RunConfig, model: dict[str, Any]) -> dict[str, Any]:
     """`model_facts` of rows that have those of all turns which `config.invariant` asks for, side by side."""
-    turns, gpu = turns_of(config.invariant), config.compute == "gpu"
-    own = fingerprint(model["fingerprint"]["model"], config.limits.box, gpu=gpu, turns=turns)
+    turns, gpu = select_transforms(config.invariant), config.compute == "gpu"
+    own = make_fingerprint(model["fingerprint"]["model"], config.limits.box, gpu=gpu, turns=turns)
     return {"fingerprint": own, "d": len(turns) * model["d"]}
 
 
-def shard_size(n: int, actors: int) -> int:
+def choose_shard_size(n: int, actors: int) -> int:
     """Whole batches, enough shards that several actors end together, none so large that much is lost with it.
 
     One actor that is alone waits at the end of each shard for the last of its threads.

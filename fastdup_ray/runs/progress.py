@@ -8,20 +8,20 @@ from functools import partial
 
 from tqdm.auto import tqdm
 
-from fastdup_ray.common.events import tell
+from fastdup_ray.common.events import log_event
 from fastdup_ray.common.records import ShardReceipt
 from fastdup_ray.system.process import is_terminal
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def with_progress(receipts: Iterable[ShardReceipt], total: int, log_format: str) -> Iterator[ShardReceipt]:
+def report_progress(receipts: Iterable[ShardReceipt], total: int, log_format: str) -> Iterator[ShardReceipt]:
     """The same receipts, told as they come."""
     if log_format == "json":
-        return _lines(receipts, total, partial(tell, "progress"))
+        return _log_lines(receipts, total, partial(log_event, "progress"))
     if is_terminal(sys.stderr) or (sys.stderr is not None and _is_notebook()):
-        return _bar(receipts, total)
-    return _lines(receipts, total, _print)
+        return _show_bar(receipts, total)
+    return _log_lines(receipts, total, _print_line)
 
 
 def _is_notebook() -> bool:
@@ -30,7 +30,7 @@ def _is_notebook() -> bool:
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
-def _bar(receipts: Iterable[ShardReceipt], total: int) -> Iterator[ShardReceipt]:
+def _show_bar(receipts: Iterable[ShardReceipt], total: int) -> Iterator[ShardReceipt]:
     with tqdm(total=total, unit=" images", desc="features", dynamic_ncols=True) as bar:
         bad = 0
         for receipt in receipts:
@@ -40,7 +40,7 @@ def _bar(receipts: Iterable[ShardReceipt], total: int) -> Iterator[ShardReceipt]
             yield receipt
 
 
-def _lines(receipts: Iterable[ShardReceipt], total: int, say: Callable[..., None]) -> Iterator[ShardReceipt]:
+def _log_lines(receipts: Iterable[ShardReceipt], total: int, say: Callable[..., None]) -> Iterator[ShardReceipt]:
     start = told = time.monotonic()
     done = bad = 0
     for receipt in receipts:
@@ -54,7 +54,7 @@ def _lines(receipts: Iterable[ShardReceipt], total: int, say: Callable[..., None
         yield receipt
 
 
-def _print(done: int, total: int, bad: int, per_second: float, seconds_left: int) -> None:
+def _print_line(done: int, total: int, bad: int, per_second: float, seconds_left: int) -> None:
     left = tqdm.format_interval(seconds_left)
     line = f"features: {done:,} of {total:,} images, {bad:,} bad, {per_second:,.0f} images/s, {left} left"
     with suppress(OSError, ValueError):  # a reader that is gone, or a closed stream, ends no run

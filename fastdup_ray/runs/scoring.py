@@ -18,40 +18,40 @@ from fastdup_ray.common.layout import INDEXED, SCORED
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError, InputError, WorkDirError
 from fastdup_ray.features import (
-    Found,
+    LookupResult,
+    combine_ranges,
+    combine_shards,
     map_features,
-    merge,
-    of_stems,
+    merge_sets,
     open_complete,
     open_ranges,
     open_shard,
-    ranges_as_one,
     read_names,
     write_bad,
+    write_embeddings,
     write_names,
-    write_rows,
 )
 from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.neighbors import load_index
-from fastdup_ray.neighbors.index_selection import USABLE, index_bytes
+from fastdup_ray.neighbors.index_selection import USABLE_SHARE, estimate_index_bytes
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, store_neighbors
-from fastdup_ray.neighbors.search import SPARE, neighbors_of, unit_rows
-from fastdup_ray.outputs.results import write_scored
+from fastdup_ray.neighbors.search import SPARE, check_unit_length, find_neighbors_of
+from fastdup_ray.outputs.results import write_scored_results
 from fastdup_ray.report.page import write_report
-from fastdup_ray.runs.steps import FACTS, counts_of, facts_of_own, load_images, write_config, write_summary
+from fastdup_ray.runs.steps import FACTS, count_entries, describe_own_features, load_images, write_config, write_summary
 from fastdup_ray.storage import Store, open_file
-from fastdup_ray.storage.checked_json import check_digest, file_sha256, write_json
+from fastdup_ray.storage.checked_json import check_digest, hash_file, write_json
 from fastdup_ray.storage.facts import read_summary
 
-AGAIN = "Run run_mode=0 on the indexed pictures again, or run_mode=2 on their features."
+RUN_AGAIN = "Run run_mode=0 on the indexed pictures again, or run_mode=2 on their features."
 
 MAY_DIFFER = ("onnxruntime", "cpu", "compute")
 """Parts of a fingerprint that change a row by no more than rounding: an index may be scored against on any machine."""
 
 
-def indexed_facts(store: Store) -> dict[str, Any]:
+def read_indexed_facts(store: Store) -> dict[str, Any]:
     """summary.json of the run that made the index; raises `InputError`, `DamagedError`."""
-    with _told_what_to_do(AGAIN):
+    with _add_advice(RUN_AGAIN):
         facts = read_summary(store) if store.exists(layout.SUMMARY) else {}
     if facts.get("neighbors", {}).get("faiss_index") is False:
         raise InputError(
@@ -65,25 +65,25 @@ def indexed_facts(store: Store) -> dict[str, Any]:
     return {"features_file": layout.FEATURES} | facts
 
 
-def indexed_bytes(store: Store) -> int:
+def measure_index_bytes(store: Store) -> int:
     """Of the node that searches the stored index."""
-    facts = indexed_facts(store)
-    return int(index_bytes(facts["neighbors"]["index"], facts["n"], facts["d"]) / USABLE)
+    facts = read_indexed_facts(store)
+    return int(estimate_index_bytes(facts["neighbors"]["index"], facts["n"], facts["d"]) / USABLE_SHARE)
 
 
 def check_before_work(store: Store, model: dict[str, Any]) -> None:
     """Raises a `FastdupError` where new pictures cannot be scored here; model: facts of rows that are to be made."""
-    indexed = indexed_facts(store)
+    indexed = read_indexed_facts(store)
     if model and "fingerprint" not in indexed:
         raise InputError(
             f"{store.location!r} has an index of features of your own, by a model that is not known; "
             "score features of the same model (run_mode=4)."
         )
     _refuse_others(indexed, model)
-    ours = any(store.exists(SCORED.of(name)) for name in (layout.SUMMARY, layout.MERGED))
-    if store.exists(SCORED.of(layout.FEATURES)) and not ours:
+    ours = any(store.exists(SCORED.name(name)) for name in (layout.SUMMARY, layout.MERGED))
+    if store.exists(SCORED.name(layout.FEATURES)) and not ours:
         raise WorkDirError(
-            f"{store.location!r} has a {SCORED.of(layout.FEATURES)} of your own, which a scoring would replace; "
+            f"{store.location!r} has a {SCORED.name(layout.FEATURES)} of your own, which a scoring would replace; "
             "move it elsewhere."
         )
 
@@ -105,17 +105,17 @@ def _refuse_others(indexed: dict[str, Any], facts: dict[str, Any]) -> None:
 
 def check_indexed(store: Store) -> None:
     """Raises `DamagedError` where the index, its features or their names are not what the run wrote."""
-    facts = indexed_facts(store)
+    facts = read_indexed_facts(store)
     sha256, features = facts["sha256"], facts["features_file"]
-    with _told_what_to_do(AGAIN):
+    with _add_advice(RUN_AGAIN):
         for name in (features, features + ".csv", layout.FAISS_INDEX, layout.MANIFEST):
             if name in sha256:
                 check_digest(store, name, sha256[name])
-        _find_kept(store, sha256)
+        _find_train_similarity(store, sha256)
 
 
 @contextmanager
-def _told_what_to_do(advice: str) -> Iterator[None]:
+def _add_advice(advice: str) -> Iterator[None]:
     try:
         yield
     except (DamagedError, FileNotFoundError) as error:
@@ -125,53 +125,55 @@ def _told_what_to_do(advice: str) -> Iterator[None]:
 # Run mode 4
 
 
-def take_scored(store: Store, location: str) -> dict[str, Any]:
+def import_query_features(store: Store, location: str) -> dict[str, Any]:
     """Copies features that the user named, a file or its folder, to test_features.dat; returns the facts of them.
 
     They are of run mode 1 (a range of it, too) or of `save_binary_feature`. Raises `InputError`, `DamagedError`.
     """
-    indexed = indexed_facts(store)
+    indexed = read_indexed_facts(store)
     source, name = open_file(location, layout.FEATURES)
-    with _told_what_to_do("Make it again (run_mode=1), or put the file back."):
-        described = _described(source, name)
+    with _add_advice("Make it again (run_mode=1), or put the file back."):
+        described = _read_described(source, name)
     if described is not None:
         facts, uris, found = described
         _refuse_others(indexed, facts)
-        with _told_what_to_do("Run again, once nothing else writes there."):
-            merge(store, uris, found, facts, SCORED)
-        return {name: facts[name] for name in FACTS} | {"counts": counts_of(found.entries)}
-    facts = facts_of_own(source, name)
+        with _add_advice("Run again, once nothing else writes there."):
+            merge_sets(store, uris, found, facts, SCORED)
+        return {name: facts[name] for name in FACTS} | {"counts": count_entries(found.entries)}
+    facts = describe_own_features(source, name)
     _refuse_others(indexed, facts)
-    _copy_own(source, name, facts, store)
+    _copy_own_features(source, name, facts, store)
     return facts
 
 
-def _described(source: Store, name: str) -> tuple[dict[str, Any], pa.ChunkedArray, Found] | None:
+def _read_described(source: Store, name: str) -> tuple[dict[str, Any], pa.ChunkedArray, LookupResult] | None:
     """Facts, names and entries of features that a run of ours describes; None of others."""
-    if layout.range_of(name):
+    if layout.parse_range(name):
         stem = name.removesuffix(".dat")
         part = open_shard(source, stem)
-        return part.facts, *of_stems(source, [stem], [part])
-    for files in layout.SETS:
-        if name == files.of(layout.FEATURES) and (whole := open_complete(source, files)):
+        return part.facts, *combine_shards(source, [stem], [part])
+    for files in layout.FILE_SETS:
+        if name == files.name(layout.FEATURES) and (whole := open_complete(source, files)):
             for beside in (layout.FEATURES_CSV, layout.BAD_CSV):
-                check_digest(source, files.of(beside), whole.facts["sha256"][files.of(beside)])
-            return whole.facts, *of_stems(source, [name.removesuffix(".dat")], [whole])
+                check_digest(source, files.name(beside), whole.facts["sha256"][files.name(beside)])
+            return whole.facts, *combine_shards(source, [name.removesuffix(".dat")], [whole])
     if name == layout.FEATURES and not source.exists(name) and (ranges := open_ranges(source)):
-        return ranges_as_one(source, ranges)
+        return combine_ranges(source, ranges)
     return None
 
 
-def _copy_own(source: Store, name: str, facts: dict[str, Any], store: Store) -> None:
+def _copy_own_features(source: Store, name: str, facts: dict[str, Any], store: Store) -> None:
     """Features that no run of ours describes, and so without a manifest."""
     features, names = map_features(source, name, facts["d"]), read_names(source.fetch(name + ".csv"))
-    store.remove(SCORED.of(layout.MANIFEST))
-    write_json(store, SCORED.of(layout.MERGED), facts)  # says from now on that what comes to stand here is a scoring's
-    with store.create(SCORED.of(layout.FEATURES)) as path:
-        write_rows(path, [features])
-    write_names(store, SCORED.of(layout.FEATURES_CSV), names)
+    store.remove(SCORED.name(layout.MANIFEST))
+    write_json(
+        store, SCORED.name(layout.MERGED), facts
+    )  # says from now on that what comes to stand here is a scoring's
+    with store.create(SCORED.name(layout.FEATURES)) as path:
+        write_embeddings(path, [features])
+    write_names(store, SCORED.name(layout.FEATURES_CSV), names)
     for bad in (layout.BAD_CSV, layout.BAD_CSV_TWIN):
-        write_bad(store, SCORED.of(bad), names.slice(0, 0), ENTRIES.empty_table())
+        write_bad(store, SCORED.name(bad), names.slice(0, 0), ENTRIES.empty_table())
 
 
 # Both
@@ -179,13 +181,15 @@ def _copy_own(source: Store, name: str, facts: dict[str, Any], store: Store) -> 
 
 def search_indexed(store: Store, config: RunConfig, d: int) -> StoredNeighbors:
     """The nearest indexed images of each new one."""
-    features = indexed_facts(store)["features_file"]
+    features = read_indexed_facts(store)["features_file"]
     index = load_index(store.fetch(layout.FAISS_INDEX), config, config.cores)
     if config.compute == "gpu":
         index.to_gpu(config.nearest_neighbors_k + SPARE)
-    indexed, new = (map_features(store, name, d) for name in (features, SCORED.of(layout.FEATURES)))
-    queries = unit_rows(new) if len(new) else new
-    return store_neighbors(store, neighbors_of(index, unit_rows(indexed), queries, config.nearest_neighbors_k), SCORED)
+    indexed, new = (map_features(store, name, d) for name in (features, SCORED.name(layout.FEATURES)))
+    queries = check_unit_length(new) if len(new) else new
+    return store_neighbors(
+        store, find_neighbors_of(index, check_unit_length(indexed), queries, config.nearest_neighbors_k), SCORED
+    )
 
 
 def write_scored_outputs(
@@ -193,36 +197,36 @@ def write_scored_outputs(
 ) -> dict[str, Any]:
     """The final task of a scoring: everything that people read. test_summary.json comes last."""
     start = time.monotonic()
-    facts = indexed_facts(store)
-    images = load_images(store, SCORED.of(layout.FEATURES), SCORED, config)
+    facts = read_indexed_facts(store)
+    images = load_images(store, SCORED.name(layout.FEATURES), SCORED, config)
     indexed = load_images(store, facts["features_file"], INDEXED, config)
-    _keep(store, facts["sha256"])
+    _back_up(store, facts["sha256"])
     store.remove(layout.LEAKAGE_CSV)
-    counts = summary["counts"] | write_scored(store, config, images, indexed, neighbors.open(store))
+    counts = summary["counts"] | write_scored_results(store, config, images, indexed, neighbors.open(store))
     summary = summary | {"counts": counts, "neighbors": neighbors.summary}
     write_config(store, config, SCORED)
     if config.report:
         write_report(store, summary, SCORED, thumbnails=config.thumbnails)
     else:
-        store.remove(os.path.dirname(SCORED.of(layout.REPORT)))
+        store.remove(os.path.dirname(SCORED.name(layout.REPORT)))
     summary["seconds"] = summary["seconds"] | {"outputs": round(time.monotonic() - start, 3)}
     return write_summary(store, summary, SCORED)
 
 
-def _keep(store: Store, sha256: dict[str, str]) -> None:
+def _back_up(store: Store, sha256: dict[str, str]) -> None:
     """Copies what a scoring replaces, once: whenever it dies, the indexed set's is there under one name or both."""
-    for name, found in _find_kept(store, sha256).items():
+    for name, found in _find_train_similarity(store, sha256).items():
         if found == name:
-            with store.create(layout.KEPT[name]) as path:
+            with store.create(layout.TRAIN_BACKUP[name]) as path:
                 shutil.copyfile(store.fetch(name), path)
 
 
-def _find_kept(store: Store, sha256: dict[str, str]) -> dict[str, str]:
+def _find_train_similarity(store: Store, sha256: dict[str, str]) -> dict[str, str]:
     """File of the indexed set -> the name under which it is there now; its digest tells it from a scoring's."""
     found = {}
-    for name, kept in layout.KEPT.items():
+    for name, kept in layout.TRAIN_BACKUP.items():
         there = (place for place in (kept, name) if store.exists(place))
-        place = next((place for place in there if file_sha256(store.fetch(place)) == sha256.get(name)), None)
+        place = next((place for place in there if hash_file(store.fetch(place)) == sha256.get(name)), None)
         if place is None:
             raise DamagedError(f"Neither {kept} nor {name} in {store.location!r} is the indexed set's.")
         found[name] = place

@@ -53,12 +53,12 @@ def use(access: Access) -> None:
     _access = access
 
 
-def settled() -> Access:
+def resolve_access() -> Access:
     """The same for those who work for this process: where it signs, they must not go on without credentials."""
-    return _resolved(_access) if _resolved.cache_info().currsize else _access
+    return _resolve(_access) if _resolve.cache_info().currsize else _access
 
 
-def payer() -> dict[str, str]:
+def payer_arguments() -> dict[str, str]:
     """What every request about an object has to say of who pays."""
     return {"RequestPayer": "requester"} if _access.requester_pays else {}
 
@@ -87,36 +87,36 @@ def refuse_secrets(location: str) -> None:
         raise ConfigError(f"{location!r} is a signed URL, {_ELSEWHERE}")
 
 
-def absolute(location: str) -> str:
+def to_absolute(location: str) -> str:
     """A path from the root on; a URI as it is."""
     return location if is_s3(location) else os.path.abspath(location)
 
 
-def uri_of(bucket: str, key: str) -> str:
+def make_uri(bucket: str, key: str) -> str:
     return f"{SCHEME}{bucket}/{from_utf8(key)}"
 
 
-def folder_of(uri: str) -> tuple[str, str]:
+def split_folder(uri: str) -> tuple[str, str]:
     """Bucket, and the prefix of all keys below the folder `uri`: "" or ending in a `/`."""
     bucket, key = split(uri)
     return bucket, key and key.rstrip("/") + "/"
 
 
-def client() -> Any:
+def get_client() -> Any:
     """boto3's client, one for each process: it may be used by several threads."""
-    return _client(_resolved(_access))
+    return _client(_resolve(_access))
 
 
-def fast_reader(bucket: str) -> "S3Store":
-    """obstore's reader of a bucket: a get takes it a tenth of the CPU that boto3 needs.
+def get_fast_reader(bucket: str) -> "S3Store":
+    """Obstore's reader of a bucket: a get takes it a tenth of the CPU that boto3 needs.
 
     Its errors do not tell reasons: whoever meets one asks `client` the same again.
     """
-    return _fast_reader(_resolved(_access), bucket)
+    return _fast_reader(_resolve(_access), bucket)
 
 
 @cache
-def _resolved(access: Access) -> Access:
+def _resolve(access: Access) -> Access:
     import boto3  # takes a third of a second: only for who needs it
 
     if access.anonymous is None:
@@ -124,9 +124,9 @@ def _resolved(access: Access) -> Access:
     return access
 
 
-def brief_client(seconds: int) -> Any:
+def make_brief_client(seconds: int) -> Any:
     """boto3's client that asks once, and waits so long: to look whether anybody answers."""
-    return _new_client(_resolved(_access), tries=1, connect_timeout=seconds, read_timeout=seconds)
+    return _new_client(_resolve(_access), tries=1, connect_timeout=seconds, read_timeout=seconds)
 
 
 @cache
@@ -165,7 +165,7 @@ def count_request(**_: Any) -> None:
         _requests += 1
 
 
-def requests_made() -> int:
+def count_requests_made() -> int:
     """By this process, repeated ones too; without the gets of `fast_reader`."""
     return _requests
 
@@ -181,7 +181,7 @@ def _fast_reader(access: Access, bucket: str) -> "S3Store":
     from obstore.store import S3Store
 
     of_boto3 = _client(access)
-    options: dict[str, Any] = {"region": _region(of_boto3, bucket), "request_payer": access.requester_pays}
+    options: dict[str, Any] = {"region": _find_region(of_boto3, bucket), "request_payer": access.requester_pays}
     if access.anonymous:
         options["skip_signature"] = True
     else:
@@ -192,7 +192,7 @@ def _fast_reader(access: Access, bucket: str) -> "S3Store":
     return S3Store(bucket, **options, client_options=waits, retry_config={"max_retries": TRIES})
 
 
-def _region(of_boto3: Any, bucket: str) -> str:
+def _find_region(of_boto3: Any, bucket: str) -> str:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -219,31 +219,31 @@ _GONE = ("404", "NoSuchKey", "NotFound")
 _DENIED = ("401", "403", "AccessDenied", "AllAccessDisabled", "Forbidden")
 
 
-def errors() -> tuple[type[Exception], ...]:
+def get_errors() -> tuple[type[Exception], ...]:
     """What a request of `client` may raise."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     return BotoCoreError, ClientError, OSError
 
 
-def code_of(error: Exception) -> str:
+def get_error_code(error: Exception) -> str:
     """S3's own word for an error of boto3; "" where the server did not answer."""
     response = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
 
 def is_missing(error: Exception) -> bool:
-    return code_of(error) in _GONE
+    return get_error_code(error) in _GONE
 
 
 def is_refused_condition(error: Exception) -> bool:
     """Whether an If-Match or If-None-Match did not hold, or two of them met."""
-    return code_of(error) in ("412", "PreconditionFailed", "ConditionalRequestConflict")
+    return get_error_code(error) in ("412", "PreconditionFailed", "ConditionalRequestConflict")
 
 
-def bad_image(error: Exception) -> BadImageError:
+def make_bad_image_error(error: Exception) -> BadImageError:
     """Why an object cannot be read, for the bad list; raises `InputError` where no object could be."""
-    code = code_of(error)
+    code = get_error_code(error)
     refuse_credentials(error)
     if is_missing(error):
         return BadImageError(ErrorCode.MISSING, "the object does not exist")
@@ -255,22 +255,22 @@ def bad_image(error: Exception) -> BadImageError:
         tier = error.response["Error"].get("StorageClass", "an archive")  # type: ignore[attr-defined]
         return BadImageError(ErrorCode.UNREADABLE, f"the object is in {tier} (Glacier): restore it first")
     if code in _DENIED or code.startswith("KMS."):
-        return BadImageError(ErrorCode.UNREADABLE, f"no permission to read the object ({told(error)})")
-    return BadImageError(ErrorCode.READ_FAILED, f"reading failed: {told(error)}")
+        return BadImageError(ErrorCode.UNREADABLE, f"no permission to read the object ({describe_error(error)})")
+    return BadImageError(ErrorCode.READ_FAILED, f"reading failed: {describe_error(error)}")
 
 
 def refuse_credentials(error: Exception) -> None:
     """Raises `InputError` for an error that would meet every request of this process."""
-    if code_of(error) in _REFUSED or type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+    if get_error_code(error) in _REFUSED or type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
         raise InputError(
-            f"S3 refuses the credentials of {platform.node()} ({told(error)}): renew them (AWS_PROFILE, "
+            f"S3 refuses the credentials of {platform.node()} ({describe_error(error)}): renew them (AWS_PROFILE, "
             "AWS_ACCESS_KEY_ID …) and call again; what is finished is kept."
         ) from None
 
 
-def told(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """An error of boto3 in a few words."""
-    code = code_of(error)
+    code = get_error_code(error)
     if not code:
         return redact(str(error).split("?")[0].replace('"', "").rstrip("."))
     message = error.response["Error"].get("Message", "").rstrip(".")  # type: ignore[attr-defined]

@@ -42,36 +42,40 @@ def upload(path: Path, bucket: str, key: str, before: str | None) -> str:
     condition = {"IfMatch": before} if before else {"IfNoneMatch": "*"}
     try:
         if path.stat().st_size > PART:
-            return _in_parts(path, target, mark, condition)
+            return _upload_parts(path, target, mark, condition)
         with open(path, "rb") as file:
-            return s3.client().put_object(**target, Body=file, Metadata={_MARK: mark}, **condition)["ETag"]
+            return s3.get_client().put_object(**target, Body=file, Metadata={_MARK: mark}, **condition)["ETag"]
     except Exception as error:
         # The first try may have succeeded and only its answer been lost: then ours is what is in the way.
-        if s3.is_refused_condition(error) or s3.code_of(error) == "NoSuchUpload":
+        if s3.is_refused_condition(error) or s3.get_error_code(error) == "NoSuchUpload":
             with suppress(Exception):
-                there = s3.client().head_object(**target)
+                there = s3.get_client().head_object(**target)
                 if there["Metadata"].get(_MARK) == mark:
                     return there["ETag"]
         raise
 
 
-def _in_parts(path: Path, target: dict[str, str], mark: str, condition: dict[str, str]) -> str:
+def _upload_parts(path: Path, target: dict[str, str], mark: str, condition: dict[str, str]) -> str:
     from s3transfer.utils import ReadFileChunk  # brings boto3, which takes a third of a second
 
     size = path.stat().st_size
     part = max(PART, -(-size // MOST_PARTS))
-    upload = target | {"UploadId": s3.client().create_multipart_upload(**target, Metadata={_MARK: mark})["UploadId"]}
+    upload = target | {
+        "UploadId": s3.get_client().create_multipart_upload(**target, Metadata={_MARK: mark})["UploadId"]
+    }
 
     def put(number: int) -> dict[str, Any]:
         with ReadFileChunk.from_filename(os.fspath(path), (number - 1) * part, part) as body:
-            answer = s3.client().upload_part(**upload, PartNumber=number, Body=body)
+            answer = s3.get_client().upload_part(**upload, PartNumber=number, Body=body)
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
     try:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             parts = list(pool.map(put, range(1, -(-size // part) + 1)))
-        return s3.client().complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **condition)["ETag"]
+        return s3.get_client().complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **condition)[
+            "ETag"
+        ]
     except BaseException:
         with suppress(Exception):
-            s3.client().abort_multipart_upload(**upload)
+            s3.get_client().abort_multipart_upload(**upload)
         raise

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Protocol
 
-from fastdup_ray.s3 import absolute, is_s3
+from fastdup_ray.s3 import is_s3, to_absolute
 from fastdup_ray.storage.local import LocalStore
 
 
@@ -63,7 +63,7 @@ class Store(Protocol):
 def open_file(location: str | os.PathLike[str], default: str) -> tuple[Store, str]:
     """The store that a file is in, and its name there; of a folder (or what is none), the file `default` in it."""
     location = os.fspath(location)
-    folder, name = os.path.split(absolute(location))
+    folder, name = os.path.split(to_absolute(location))
     if open_store(folder).is_file(name):
         return open_store(folder), name
     return open_store(location), default

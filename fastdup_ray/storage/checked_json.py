@@ -11,7 +11,7 @@ from fastdup_ray.storage import Store
 _SEAL = "sha256_of_this"
 
 
-def file_sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -41,7 +41,7 @@ def fetch_listed(store: Store, name: str, summary: dict[str, Any], *, kept_as: s
 def check_digest(store: Store, name: str, sha256: str) -> Path:
     """Fetch the file with this digest; raise `DamagedError` where it is another one, `FileNotFoundError`."""
     path = store.fetch(name)
-    if file_sha256(path) != sha256:
+    if hash_file(path) != sha256:
         raise DamagedError(f"{path} is damaged or of another run (its digest does not fit).")
     return path
 
@@ -49,7 +49,7 @@ def check_digest(store: Store, name: str, sha256: str) -> Path:
 def write_json(store: Store, name: str, content: dict[str, Any]) -> None:
     """Puts `content` with a digest of itself, so that `read_json` finds any changed byte."""
     with store.create(name) as path:
-        text = json.dumps(content | {_SEAL: _digest(content)}, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(content | {_SEAL: _hash_content(content)}, indent=1, ensure_ascii=False) + "\n"
         path.write_text(text, encoding="utf-8", errors="backslashreplace")  # JSON has the same escapes
 
 
@@ -58,7 +58,7 @@ def read_json(store: Store, name: str) -> dict[str, Any]:
     path = store.fetch(name)
     try:
         content = json.loads(path.read_bytes())
-        seal, digest = content.pop(_SEAL), _digest(content)
+        seal, digest = content.pop(_SEAL), _hash_content(content)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedError(f"{path} is damaged (not whole).") from None
     if seal != digest:
@@ -66,5 +66,5 @@ def read_json(store: Store, name: str) -> dict[str, Any]:
     return content
 
 
-def _digest(content: dict[str, Any]) -> str:
+def _hash_content(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -20,13 +20,13 @@ BUDGET = 4 << 30
 """Bytes that copies may take; beyond it the oldest go. Who has one open or mapped keeps it."""
 
 
-class Cache:
+class DownloadCache:
     """Files by (name, etag). A folder with a lock that its process holds: what a dead one left, the next takes away."""
 
     def __init__(self) -> None:
         _sweep()
         self._root = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._alive = _lock(self._root)
+        self._alive = _lock_folder(self._root)
         self._sizes: OrderedDict[Path, int] = OrderedDict()
         self._total = 0
         self._guard = threading.Lock()
@@ -80,16 +80,16 @@ class Cache:
 
 
 @lru_cache(maxsize=1)
-def _of_process(pid: int) -> Cache:
-    return Cache()
+def _get_of_process(pid: int) -> DownloadCache:
+    return DownloadCache()
 
 
-def cache() -> Cache:
+def get_cache() -> DownloadCache:
     """That of this process, forked ones too."""
-    return _of_process(os.getpid())
+    return _get_of_process(os.getpid())
 
 
-def _lock(folder: Path) -> int | None:
+def _lock_folder(folder: Path) -> int | None:
     """A descriptor that holds the folder's lock; None where another does."""
     with suppress(OSError):
         descriptor = os.open(folder / ".alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -104,6 +104,6 @@ def _lock(folder: Path) -> int | None:
 def _sweep() -> None:
     """Takes away the folders of processes that are no more."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        if (folder / ".alive").exists() and (descriptor := _lock(folder)) is not None:
+        if (folder / ".alive").exists() and (descriptor := _lock_folder(folder)) is not None:
             shutil.rmtree(folder, ignore_errors=True)
             os.close(descriptor)

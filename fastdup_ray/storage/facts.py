@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.layout import INDEXED, PictureSet
+from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import read_json
@@ -64,9 +64,9 @@ def read_facts(store: Store, name: str) -> dict[str, Any]:
     return _read(store, name, _Facts)
 
 
-def read_summary(store: Store, files: PictureSet = INDEXED) -> dict[str, Any]:
+def read_summary(store: Store, files: FileSet = INDEXED) -> dict[str, Any]:
     """Return what summary.json, or that of a scoring, says; see `read_facts`."""
-    return _read(store, files.of(layout.SUMMARY), _Summary)
+    return _read(store, files.name(layout.SUMMARY), _Summary)
 
 
 def _read(store: Store, name: str, model: type[_Stored]) -> dict[str, Any]:
@@ -74,11 +74,11 @@ def _read(store: Store, name: str, model: type[_Stored]) -> dict[str, Any]:
     try:
         model.model_validate(content)
     except ValidationError as error:
-        raise damaged_facts(store, name, error) from None
+        raise make_damaged_error(store, name, error) from None
     return content
 
 
-def damaged_facts(store: Store, name: str, error: ValidationError) -> DamagedError:
+def make_damaged_error(store: Store, name: str, error: ValidationError) -> DamagedError:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
     what = f"{where}: {first['msg']}" if where else "it is not an object"

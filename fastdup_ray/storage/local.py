@@ -68,7 +68,7 @@ class LocalStore:
         path = self.fetch(name)
         with open(path, "rb") as file:
             file.seek(start)
-            return whole(file.read(size), size, path)
+            return check_whole(file.read(size), size, path)
 
     def exists(self, name: str) -> bool:
         return (self.root / name).exists()
@@ -119,7 +119,7 @@ def _refuse_special(path: Path) -> None:
         raise WorkDirError(f"Cannot write {str(path)!r}: it is {what}. Move it away, or name another work_dir.")
 
 
-def whole(part: bytes, size: int, name: object) -> bytes:
+def check_whole(part: bytes, size: int, name: object) -> bytes:
     """`part`, if it is of `size` bytes; raises `DamagedError`."""
     if len(part) != size:
         raise DamagedError(f"{name} is damaged: it ends {size - len(part):,} bytes too early.")

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastdup_ray.storage.lock import already_locked, judge, lock_lost, record_of, token_in
+from fastdup_ray.storage.lock import format_record, make_locked_error, make_lost_error, parse_token, refuse_living_owner
 from fastdup_ray.storage.owner import describe_owner, is_of_this_kernel, names_owner
 
 TEMPORARY = ".tmp-"
@@ -32,13 +32,13 @@ class LocalClaim:
 
     def is_ours(self) -> bool:
         try:
-            return token_in(self.path.read_text(encoding="utf-8", errors="replace")) == self.token
+            return parse_token(self.path.read_text(encoding="utf-8", errors="replace")) == self.token
         except FileNotFoundError:
             return False
 
     def check(self) -> None:
         if not self.is_ours():
-            raise lock_lost(self.location)
+            raise make_lost_error(self.location)
 
 
 class LocalHandle:
@@ -73,13 +73,13 @@ class LocalRecords:
         descriptor = self._open(path)
         try:
             os.truncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(record_of(token)).encode(), 0)
+            os.pwrite(descriptor, json.dumps(format_record(token)).encode(), 0)
         except BaseException:
             os.close(descriptor)
             raise
         return LocalHandle(LocalClaim(path, token, self.location), descriptor)
 
-    def below(self, folder: str) -> list[str]:
+    def list_below(self, folder: str) -> list[str]:
         with suppress(FileNotFoundError):
             return [f"{folder}/{name}" for name in os.listdir(self._root / folder)]
         return []
@@ -89,7 +89,7 @@ class LocalRecords:
         with suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                self._judge(descriptor, _flock(descriptor, fcntl.LOCK_SH))
+                self._refuse_living_owner(descriptor, _flock(descriptor, fcntl.LOCK_SH))
                 path.unlink()
                 _remove_empty(path.parent)
             finally:
@@ -108,7 +108,7 @@ class LocalRecords:
                 flock = _flock(descriptor, fcntl.LOCK_EX)
                 pause = next(pauses, None) if flock is False else None
                 if pause is None:
-                    self._judge(descriptor, flock)
+                    self._refuse_living_owner(descriptor, flock)
                     # The owner before us unlinks its record as it goes: who locks that locks nobody out.
                     if _is_at(path, descriptor):
                         return descriptor
@@ -118,15 +118,15 @@ class LocalRecords:
             os.close(descriptor)
             time.sleep(pause or 0)
 
-    def _judge(self, descriptor: int, flock: bool | None) -> None:
+    def _refuse_living_owner(self, descriptor: int, flock: bool | None) -> None:
         """Raise `LockedError` where the owner of the record lives; flock: see `_flock`."""
         text = os.pread(descriptor, 4096, 0).decode(errors="replace")
         if flock is False:
-            raise already_locked(self.location, describe_owner(text))
+            raise make_locked_error(self.location, describe_owner(text))
         if names_owner(text) and not (flock and is_of_this_kernel(text)):
-            judge(self.location, text, self._now() - os.fstat(descriptor).st_mtime)
+            refuse_living_owner(self.location, text, self._read_time() - os.fstat(descriptor).st_mtime)
 
-    def _now(self) -> float:
+    def _read_time(self) -> float:
         """The time of who keeps the folder: a server's, where it is shared."""
         probe = self._root / f"{TEMPORARY}{uuid.uuid4().hex}"
         probe.touch()

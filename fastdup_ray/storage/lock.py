@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from fastdup_ray.errors import LockedError, redact
-from fastdup_ray.storage.owner import describe_owner, is_dead, owner
+from fastdup_ray.storage.owner import describe_owner, describe_this_process, is_dead
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class LockHandle(Protocol):
     def release(self) -> None: ...
 
 
-class Records(Protocol):
+class LockRecords(Protocol):
     """Where the records of locks are kept."""
 
     location: str
@@ -58,7 +58,7 @@ class Records(Protocol):
     def take(self, name: str, token: str) -> LockHandle:
         """Put a record with this token; raise `LockedError` where a living owner has one of that name."""
 
-    def below(self, folder: str) -> list[str]:
+    def list_below(self, folder: str) -> list[str]:
         """The names of the records below a folder."""
 
     def refuse_living(self, name: str) -> None:
@@ -77,7 +77,7 @@ class Locks:
             claim.check()
 
     @contextmanager
-    def hold(self, records: Records, name: str, *, shared: bool) -> Iterator[None]:
+    def hold(self, records: LockRecords, name: str, *, shared: bool) -> Iterator[None]:
         """Hold one more until the exit; raise `LockedError` where another process does."""
         with _hold(records, name, shared=shared) as claim:
             self._claims += (claim,)
@@ -88,14 +88,14 @@ class Locks:
 
 
 @contextmanager
-def _hold(records: Records, name: str, *, shared: bool) -> Iterator[Claim]:
+def _hold(records: LockRecords, name: str, *, shared: bool) -> Iterator[Claim]:
     token = uuid.uuid4().hex
     handle = records.take(f"{name}.shared/{token}" if shared else name, token)
     end = threading.Event()
-    pulse = threading.Thread(target=_beat, args=(handle, end, records.location), daemon=True)
+    pulse = threading.Thread(target=_renew_until, args=(handle, end, records.location), daemon=True)
     pulse.start()
     try:
-        for other in [name] if shared else records.below(f"{name}.shared"):
+        for other in [name] if shared else records.list_below(f"{name}.shared"):
             records.refuse_living(other)
         yield handle.claim
     finally:
@@ -104,7 +104,7 @@ def _hold(records: Records, name: str, *, shared: bool) -> Iterator[Claim]:
         handle.release()
 
 
-def _beat(handle: LockHandle, end: threading.Event, location: str) -> None:
+def _renew_until(handle: LockHandle, end: threading.Event, location: str) -> None:
     while not end.wait(BEAT):
         try:
             if not handle.renew():
@@ -113,12 +113,12 @@ def _beat(handle: LockHandle, end: threading.Event, location: str) -> None:
             log.warning("The lock of %s could not be renewed (%s); trying again.", location, redact(str(error)))
 
 
-def record_of(token: str) -> dict[str, Any]:
+def format_record(token: str) -> dict[str, Any]:
     """What a record says."""
-    return owner() | {"token": token}
+    return describe_this_process() | {"token": token}
 
 
-def token_in(text: str) -> str | None:
+def parse_token(text: str) -> str | None:
     """The token of a record; None where it has none."""
     try:
         return json.loads(text)["token"]
@@ -126,22 +126,22 @@ def token_in(text: str) -> str | None:
         return None
 
 
-def judge(location: str, text: str, silent: float) -> None:
+def refuse_living_owner(location: str, text: str, silent: float) -> None:
     """Raise `LockedError` unless the owner of a record is gone, or silent for too long.
 
     silent: seconds since its last sign of life, by the clock of the place.
     """
     if silent <= STALE and not is_dead(text):
         since = f"{describe_owner(text)}, last sign of life {max(silent, 0):.0f} seconds ago"
-        raise already_locked(location, f"{since}; without any for {STALE:g} it is taken over")
+        raise make_locked_error(location, f"{since}; without any for {STALE:g} it is taken over")
     log.info("The lock of %s is stale (%s): it is taken over.", location, describe_owner(text))
 
 
-def already_locked(location: str, who: str) -> LockedError:
+def make_locked_error(location: str, who: str) -> LockedError:
     return LockedError(f"Another run is writing to {location!r} ({who}); wait for its end or name another work_dir.")
 
 
-def lock_lost(location: str) -> LockedError:
+def make_lost_error(location: str) -> LockedError:
     return LockedError(
         f"The lock of {location!r} was lost: this run gave no sign of life for so long that another took over. "
         "Nothing more is written; the same call goes on from what is finished."

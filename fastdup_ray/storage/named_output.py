@@ -46,25 +46,25 @@ class NamedOutput:
     def __init__(self, location: str | os.PathLike[str], *, overwrite: bool = False, mark: bytes = b""):
         self._name = os.path.expanduser(os.fspath(location))
         self._overwrite, self._mark = overwrite, mark
-        self.path = self._name if self._name == STDOUT else s3.absolute(self._name)
-        self.is_stdout = self._name == STDOUT or (not s3.is_s3(self._name) and _descriptor(self._name) == 1)
+        self.path = self._name if self._name == STDOUT else s3.to_absolute(self._name)
+        self.is_stdout = self._name == STDOUT or (not s3.is_s3(self._name) and _parse_descriptor(self._name) == 1)
 
     def is_file(self) -> bool:
         """Return whether a file or an object is there, one that can be read and replaced."""
         if self.is_stdout:
             return False
         if s3.is_s3(self._name):
-            store, name = self._in_store()
+            store, name = self._open_in_store()
             return store.is_file(name)
-        return _descriptor(self._name) is None and os.path.isfile(self._name)
+        return _parse_descriptor(self._name) is None and os.path.isfile(self._name)
 
     def check(self) -> None:
         """Raise `WorkDirError` where it cannot be written, or must not be replaced. Nothing is changed."""
-        with self._explaining():
+        with self._explain_errors():
             if self.is_stdout:
-                _stdout()
+                _get_stdout()
             elif s3.is_s3(self._name):
-                store, name = self._in_store()
+                store, name = self._open_in_store()
                 if store.is_file(name):
                     self._refuse_to_replace(lambda: store.fetch(name))
             else:
@@ -78,11 +78,11 @@ class NamedOutput:
         """
         self.check()
         if s3.is_s3(self._name):
-            return self._object()
-        return self._stream() if self._is_stream() else self._regular_file()
+            return self._open_object()
+        return self._open_stream() if self._is_stream() else self._open_regular_file()
 
     def _check_path(self) -> None:
-        if _descriptor(self._name) is not None:
+        if _parse_descriptor(self._name) is not None:
             return
         if not os.path.basename(self._name):
             raise WorkDirError(f"{self._name!r} names a folder: name a file.")
@@ -115,45 +115,45 @@ class NamedOutput:
         )
 
     def _is_stream(self) -> bool:
-        if self.is_stdout or _descriptor(self._name) is not None:
+        if self.is_stdout or _parse_descriptor(self._name) is not None:
             return True
         return os.path.exists(self._name) and not os.path.isfile(self._name)
 
     @contextmanager
-    def _stream(self) -> Iterator[BinaryIO]:
+    def _open_stream(self) -> Iterator[BinaryIO]:
         """A pipe gets nothing of a call that fails on its way."""
-        with self._explaining(_DISK_FULL), tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
+        with self._explain_errors(_DISK_FULL), tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
             yield file
             file.seek(0)
-            with self._explaining():
+            with self._explain_errors():
                 self._copy_to_stream(file)
 
     def _copy_to_stream(self, file: IO[bytes]) -> None:
         if self.is_stdout:
             sys.stdout.flush()  # what was printed before comes first
-            shutil.copyfileobj(file, _stdout())
-            _stdout().flush()
+            shutil.copyfileobj(file, _get_stdout())
+            _get_stdout().flush()
             return
-        descriptor = _descriptor(self._name)
+        descriptor = _parse_descriptor(self._name)
         # Not opened by its name: that would begin at byte 0 of what a shell appends to.
         opened = os.open(self._name, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
         with open(opened, "wb") as stream:
             shutil.copyfileobj(file, stream)
 
     @contextmanager
-    def _regular_file(self) -> Iterator[BinaryIO]:
+    def _open_regular_file(self) -> Iterator[BinaryIO]:
         target = os.path.realpath(self._name)
         temporary = os.path.join(os.path.dirname(target), f"{TEMPORARY}{uuid.uuid4().hex}")
-        with self._explaining():
+        with self._explain_errors():
             os.makedirs(os.path.dirname(target), exist_ok=True)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            with self._explaining(_DISK_FULL), open(descriptor, "wb") as file:
+            with self._explain_errors(_DISK_FULL), open(descriptor, "wb") as file:
                 yield file
-                with self._explaining():
+                with self._explain_errors():
                     file.flush()
                     os.fsync(file.fileno())
-            with self._explaining():
+            with self._explain_errors():
                 self._publish(temporary, target)
         finally:
             with suppress(FileNotFoundError):
@@ -187,20 +187,20 @@ class NamedOutput:
         sync(os.path.dirname(target))
 
     @contextmanager
-    def _object(self) -> Iterator[BinaryIO]:
-        store, name = self._in_store()
-        with self._explaining(_DISK_FULL), store.create(name) as path, open(path, "wb") as file:
+    def _open_object(self) -> Iterator[BinaryIO]:
+        store, name = self._open_in_store()
+        with self._explain_errors(_DISK_FULL), store.create(name) as path, open(path, "wb") as file:
             yield file
 
-    def _in_store(self) -> tuple[Store, str]:
+    def _open_in_store(self) -> tuple[Store, str]:
         bucket, key = s3.split(self._name)
         folder, _, name = key.rpartition("/")
         if not name:
             raise WorkDirError(f"{self._name!r} names a folder: name an object.")
-        return open_store(s3.uri_of(bucket, folder)), name
+        return open_store(s3.make_uri(bucket, folder)), name
 
     @contextmanager
-    def _explaining(self, only: Container[int] = ()) -> Iterator[None]:
+    def _explain_errors(self, only: Container[int] = ()) -> Iterator[None]:
         """Turn what the system says of writing into one line; `only` these codes, where others may be of reading."""
         try:
             yield
@@ -221,7 +221,7 @@ def _check_new(path: str) -> None:
         raise PermissionError(errno.EACCES, f"no permission to write to the folder {folder!r}")
 
 
-def _stdout() -> BinaryIO:
+def _get_stdout() -> BinaryIO:
     stream = getattr(sys.stdout, "buffer", None)
     if stream is None or _is_null_device(stream):
         raise WorkDirError(
@@ -237,7 +237,7 @@ def _is_null_device(stream: BinaryIO) -> bool:
     return False
 
 
-def _descriptor(path: str) -> int | None:
+def _parse_descriptor(path: str) -> int | None:
     """The number of the open file of this process that a path means, such as /dev/stdout, or a shell's `>(…)`."""
     own = os.path.realpath("/dev/fd")
     for _ in range(40):  # links that one path may have

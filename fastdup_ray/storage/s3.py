@@ -10,8 +10,8 @@ from typing import IO
 from fastdup_ray import s3
 from fastdup_ray.errors import LockedError, MissingFileError, WorkDirError
 from fastdup_ray.s3.upload import upload
-from fastdup_ray.storage.download_cache import cache
-from fastdup_ray.storage.local import whole
+from fastdup_ray.storage.download_cache import get_cache
+from fastdup_ray.storage.local import check_whole
 from fastdup_ray.storage.lock import Locks
 from fastdup_ray.storage.s3_lock import S3Records
 
@@ -23,24 +23,24 @@ class S3Store:
 
     def __init__(self, location: str):
         s3.refuse_secrets(location)
-        self._bucket, self._prefix = s3.folder_of(location)
-        self.location = s3.uri_of(self._bucket, self._prefix.rstrip("/")).rstrip("/")
+        self._bucket, self._prefix = s3.split_folder(location)
+        self.location = s3.make_uri(self._bucket, self._prefix.rstrip("/")).rstrip("/")
         self._locks = Locks()
 
     def prepare(self) -> None:
-        with self._told():
-            probe = self._object(f".probe-{os.urandom(8).hex()}")
-            s3.client().put_object(**probe, Body=b"")
-            s3.client().delete_object(**probe)
+        with self._explain_errors():
+            probe = self._make_arguments(f".probe-{os.urandom(8).hex()}")
+            s3.get_client().put_object(**probe, Body=b"")
+            s3.get_client().delete_object(**probe)
 
     @contextmanager
     def create(self, name: str) -> Iterator[Path]:
-        with cache().temporary(name) as path:
+        with get_cache().temporary(name) as path:
             yield path
-            with self._told():
-                before = self._etag(name)
+            with self._explain_errors():
+                before = self._get_etag(name)
                 self._locks.check()  # who takes the lock over from now on puts its own after ours, or keeps ours out
-                cache().keep(path, name, self._upload(path, name, before))
+                get_cache().keep(path, name, self._upload(path, name, before))
 
     def _upload(self, path: Path, name: str, before: str | None) -> str:
         try:
@@ -54,93 +54,102 @@ class S3Store:
             raise
 
     def scratch(self) -> IO[bytes]:
-        return cache().scratch()
+        return get_cache().scratch()
 
     def fetch(self, name: str) -> Path:
-        with self._told(name):
-            etag = s3.client().head_object(**self._object(name))["ETag"]
-            known = cache().find(name, etag)
+        with self._explain_errors(name):
+            etag = s3.get_client().head_object(**self._make_arguments(name))["ETag"]
+            known = get_cache().find(name, etag)
             if known is not None:
                 return known
-            with cache().temporary(name) as path:
-                s3.client().download_file(self._bucket, self._prefix + name, os.fspath(path))
-                return cache().keep(path, name, etag)
+            with get_cache().temporary(name) as path:
+                s3.get_client().download_file(self._bucket, self._prefix + name, os.fspath(path))
+                return get_cache().keep(path, name, etag)
 
     def read(self, name: str, start: int, size: int) -> bytes:
         if not size:
             return b""
-        with self._told(name):
-            answer = s3.client().get_object(**self._object(name), Range=f"bytes={start}-{start + size - 1}")
-            return whole(answer["Body"].read(), size, name)
+        with self._explain_errors(name):
+            answer = s3.get_client().get_object(**self._make_arguments(name), Range=f"bytes={start}-{start + size - 1}")
+            return check_whole(answer["Body"].read(), size, name)
 
     def exists(self, name: str) -> bool:
-        with self._told():
-            return self._etag(name) is not None or next(self._keys(name + "/"), None) is not None
+        with self._explain_errors():
+            return self._get_etag(name) is not None or next(self._list_keys(name + "/"), None) is not None
 
     def is_file(self, name: str) -> bool:
-        with self._told():
-            return self._etag(name) is not None
+        with self._explain_errors():
+            return self._get_etag(name) is not None
 
     def is_empty(self) -> bool:
-        with self._told():
-            return all(key.removeprefix(self._prefix).startswith(".") for key in self._keys(""))
+        with self._explain_errors():
+            return all(key.removeprefix(self._prefix).startswith(".") for key in self._list_keys(""))
 
     def names(self, folder: str) -> Iterator[str]:
-        with self._told():
-            found = [key.removeprefix(self._prefix) for key in self._keys(folder and folder + "/")]
+        with self._explain_errors():
+            found = [key.removeprefix(self._prefix) for key in self._list_keys(folder and folder + "/")]
         return iter(sorted(name for name in found if not name.endswith("/")))
 
     def remove(self, name: str) -> None:
-        with self._told():
+        with self._explain_errors():
             self._locks.check()
             whole = self._prefix + name
-            keys = [key for key in self._keys(name) if key == whole or key.startswith(whole + "/")]
+            keys = [key for key in self._list_keys(name) if key == whole or key.startswith(whole + "/")]
             for first in range(0, len(keys), s3.PAGE):
                 some = [{"Key": key} for key in keys[first : first + s3.PAGE]]
-                answer = s3.client().delete_objects(Bucket=self._bucket, Delete={"Objects": some, "Quiet": True})
+                answer = s3.get_client().delete_objects(Bucket=self._bucket, Delete={"Objects": some, "Quiet": True})
                 for error in answer.get("Errors", ())[:1]:
-                    raise WorkDirError(f"Removing {s3.uri_of(self._bucket, error['Key'])!r} failed: {error['Code']}.")
+                    raise WorkDirError(f"Removing {s3.make_uri(self._bucket, error['Key'])!r} failed: {error['Code']}.")
 
     def remove_if_empty(self, folder: str) -> None:
         """A folder of a bucket is not there where nothing is in it."""
 
     def remove_leftovers(self) -> None:
         """Parts of uploads that were not completed: nobody sees them, but they are paid for."""
-        with self._told():
+        with self._explain_errors():
             pages = (
-                s3.client().get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=self._prefix)
+                s3.get_client()
+                .get_paginator("list_multipart_uploads")
+                .paginate(Bucket=self._bucket, Prefix=self._prefix)
             )
             for upload in (upload for page in pages for upload in page.get("Uploads", ())):
-                s3.client().abort_multipart_upload(Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                s3.get_client().abort_multipart_upload(
+                    Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
 
     @contextmanager
     def lock(self, name: str, *, shared: bool = False) -> Iterator[None]:
         """An object that only one can create; who holds it gives a sign of life every few seconds."""
-        with self._told(), self._locks.hold(S3Records(self._bucket, self._prefix, self.location), name, shared=shared):
+        with (
+            self._explain_errors(),
+            self._locks.hold(S3Records(self._bucket, self._prefix, self.location), name, shared=shared),
+        ):
             yield
 
-    def _object(self, name: str) -> dict[str, str]:
+    def _make_arguments(self, name: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + name}
 
-    def _etag(self, name: str) -> str | None:
+    def _get_etag(self, name: str) -> str | None:
         try:
-            return s3.client().head_object(**self._object(name))["ETag"]
+            return s3.get_client().head_object(**self._make_arguments(name))["ETag"]
         except Exception as error:
             if s3.is_missing(error):
                 return None
             raise
 
-    def _keys(self, start: str) -> Iterator[str]:
+    def _list_keys(self, start: str) -> Iterator[str]:
         """All keys that begin so, beside the prefix, sorted."""
-        pages = s3.client().get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix + start)
+        pages = (
+            s3.get_client().get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix + start)
+        )
         return (facts["Key"] for page in pages for facts in page.get("Contents", ()))
 
-    def _told(self, name: str | None = None) -> AbstractContextManager[None]:
-        return _errors_told(self.location, name)
+    def _explain_errors(self, name: str | None = None) -> AbstractContextManager[None]:
+        return _translate_errors(self.location, name)
 
 
 @contextmanager
-def _errors_told(location: str, name: str | None) -> Iterator[None]:
+def _translate_errors(location: str, name: str | None) -> Iterator[None]:
     """boto3's errors as ours; `FileNotFoundError` where the object `name` is not there."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
@@ -151,6 +160,6 @@ def _errors_told(location: str, name: str | None) -> Iterator[None]:
         if name is not None and s3.is_missing(error):
             raise MissingFileError(f"{location}/{name} does not exist.") from None
         s3.refuse_credentials(error)
-        if s3.code_of(error) == "NoSuchBucket":
+        if s3.get_error_code(error) == "NoSuchBucket":
             raise WorkDirError(f"{location!r}: the bucket does not exist; make it first.") from None
-        raise WorkDirError(f"{location!r} cannot be used ({s3.told(error)}).") from None
+        raise WorkDirError(f"{location!r} cannot be used ({s3.describe_error(error)}).") from None

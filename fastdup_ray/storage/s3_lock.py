@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from fastdup_ray import s3
-from fastdup_ray.storage.lock import already_locked, judge, lock_lost, record_of, token_in
+from fastdup_ray.storage.lock import format_record, make_locked_error, make_lost_error, parse_token, refuse_living_owner
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class S3Claim:
 
     def check(self) -> None:
         there = _read(self.bucket, self.key)
-        if there is None or token_in(there.text) != self.token:
-            raise lock_lost(self.location)
+        if there is None or parse_token(there.text) != self.token:
+            raise make_lost_error(self.location)
 
 
 class S3Handle:
@@ -45,7 +45,7 @@ class S3Handle:
 
     def release(self) -> None:
         with suppress(Exception):  # it goes stale by itself
-            s3.client().delete_object(Bucket=self.claim.bucket, Key=self.claim.key, IfMatch=self._etag)
+            s3.get_client().delete_object(Bucket=self.claim.bucket, Key=self.claim.key, IfMatch=self._etag)
 
 
 class S3Records:
@@ -56,7 +56,7 @@ class S3Records:
 
     def take(self, name: str, token: str) -> S3Handle:
         claim = S3Claim(self._bucket, self._prefix + name, token, self.location)
-        record = record_of(token)
+        record = format_record(token)
 
         def put(**condition: str) -> str:
             return _put(claim, record, condition)
@@ -70,35 +70,35 @@ class S3Records:
         except Exception as error:
             if not s3.is_refused_condition(error):
                 raise
-        stale = self._stale_etag(name)
+        stale = self._get_stale_etag(name)
         try:
             return put(**({"IfMatch": stale} if stale else {"IfNoneMatch": "*"}))
         except Exception as error:
             if s3.is_refused_condition(error) or s3.is_missing(error):
-                raise already_locked(self.location, "it has just begun") from None
+                raise make_locked_error(self.location, "it has just begun") from None
             raise
 
-    def below(self, folder: str) -> list[str]:
-        pages = s3.client().get_paginator("list_objects_v2")
+    def list_below(self, folder: str) -> list[str]:
+        pages = s3.get_client().get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}{folder}/")
         return [facts["Key"].removeprefix(self._prefix) for page in found for facts in page.get("Contents", ())]
 
     def refuse_living(self, name: str) -> None:
-        self._stale_etag(name)
+        self._get_stale_etag(name)
 
-    def _stale_etag(self, name: str) -> str | None:
+    def _get_stale_etag(self, name: str) -> str | None:
         """The ETag of a stale record, None where there is none; raise `LockedError` where its owner lives."""
         there = _read(self._bucket, self._prefix + name)
         if there is None:
             return None
-        judge(self.location, there.text, there.silent)
+        refuse_living_owner(self.location, there.text, there.silent)
         return there.etag
 
 
 def _put(claim: S3Claim, record: dict[str, Any], condition: dict[str, str]) -> str:
     body = json.dumps(record | {"beat": uuid.uuid4().hex})  # another ETag each time
     try:
-        answer = s3.client().put_object(Bucket=claim.bucket, Key=claim.key, Body=body.encode(), **condition)
+        answer = s3.get_client().put_object(Bucket=claim.bucket, Key=claim.key, Body=body.encode(), **condition)
     except Exception as error:
         # The first try may have succeeded and only its answer been lost: then ours is what is in the way.
         if s3.is_refused_condition(error) and (there := _read(claim.bucket, claim.key)) and there.text == body:
@@ -107,7 +107,7 @@ def _put(claim: S3Claim, record: dict[str, Any], condition: dict[str, str]) -> s
     return answer["ETag"]
 
 
-class _There(NamedTuple):
+class _StoredRecord(NamedTuple):
     """A record. silent: seconds since it was put, by the server's clock."""
 
     text: str
@@ -115,18 +115,18 @@ class _There(NamedTuple):
     silent: float
 
 
-def _read(bucket: str, key: str) -> _There | None:
+def _read(bucket: str, key: str) -> _StoredRecord | None:
     try:
-        answer: dict[str, Any] = s3.client().get_object(Bucket=bucket, Key=key)
+        answer: dict[str, Any] = s3.get_client().get_object(Bucket=bucket, Key=key)
         text = answer["Body"].read().decode(errors="replace")
     except Exception as error:
         if s3.is_missing(error):
             return None
         raise
-    return _There(text, answer["ETag"], _seconds_since(answer))
+    return _StoredRecord(text, answer["ETag"], _measure_silence(answer))
 
 
-def _seconds_since(answer: dict[str, Any]) -> float:
+def _measure_silence(answer: dict[str, Any]) -> float:
     """From when an object was put until now, both by the server's clock."""
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     now = parsedate_to_datetime(date) if date else datetime.now(UTC)

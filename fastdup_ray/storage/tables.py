@@ -18,7 +18,7 @@ from fastdup_ray.common.formulas import escape_formulas, unescape_formulas
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
 
-ROWS = 1 << 17
+ROWS_PER_BLOCK = 1 << 17
 """Rows that are written at a time: memory does not grow with a file."""
 
 Column = pa.Array | pa.ChunkedArray | np.ndarray
@@ -28,7 +28,7 @@ _TEXT = pa.large_binary()
 _NUMBER = pa.decimal128(38, 6)
 
 
-def mapped(file: IO[bytes]) -> pa.Buffer:
+def map_file(file: IO[bytes]) -> pa.Buffer:
     """What was written to a file, read only as it is used; the file may be closed, and be without a name."""
     file.flush()
     size = os.fstat(file.fileno()).st_size
@@ -40,10 +40,10 @@ def map_table(blocks: Iterable[pa.Table], schema: pa.Schema, file: IO[bytes]) ->
     with pa.ipc.new_file(file, schema) as writer:
         for block in blocks:
             writer.write_table(block)
-    return pa.ipc.open_file(mapped(file)).read_all()
+    return pa.ipc.open_file(map_file(file)).read_all()
 
 
-def rows_at(table: pa.Table, rows: np.ndarray) -> pa.Table:
+def take_rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
     """Some rows of a table, (m,) in any order; of its batches only those that have them are looked at."""
     batches, order = table.to_batches(), np.argsort(rows, kind="stable")
     starts = np.cumsum([0, *map(len, batches)])
@@ -57,29 +57,29 @@ def rows_at(table: pa.Table, rows: np.ndarray) -> pa.Table:
     return found if np.array_equal(order, np.arange(len(rows))) else found.take(pa.array(np.argsort(order)))
 
 
-def places_of(names: pa.Array | pa.ChunkedArray, known: pa.Array) -> np.ndarray:
+def find_positions(names: pa.Array | pa.ChunkedArray, known: pa.Array) -> np.ndarray:
     """(m,) int64: where each of `names` first stands in `known`, -1 where it does not; what is held is of `names`."""
     names = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
     wanted = names.cast(known.type).dictionary_encode()
     place = np.full(len(wanted.dictionary), -1)
-    for start in reversed(range(0, len(known), ROWS)):
-        found = pc.index_in(known[start : start + ROWS], wanted.dictionary)
+    for start in reversed(range(0, len(known), ROWS_PER_BLOCK)):
+        found = pc.index_in(known[start : start + ROWS_PER_BLOCK], wanted.dictionary)
         rows = np.flatnonzero(found.is_valid().to_numpy(False))[::-1]
         place[found.take(pa.array(rows)).to_numpy()] = start + rows
     return place[wanted.indices.to_numpy()]
 
 
-def encoded(names: Iterable[str]) -> pa.Array:
+def encode_names(names: Iterable[str]) -> pa.Array:
     """Names as the bytes that they are on disk."""
     return pa.array([os.fsencode(name) for name in names], _TEXT)
 
 
-def printable_column(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+def escape_names(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     r"""Names for parquet: bytes that are not UTF-8 as `\xNN`."""
     try:
         return names.cast(pa.large_string())
     except pa.ArrowInvalid:
-        blocks = (names[start : start + ROWS].to_pylist() for start in range(0, len(names), ROWS))
+        blocks = (names[start : start + ROWS_PER_BLOCK].to_pylist() for start in range(0, len(names), ROWS_PER_BLOCK))
         told = (
             name if name is None else name.decode("utf-8", "backslashreplace") for block in blocks for name in block
         )
@@ -95,13 +95,13 @@ def write_csv(store: Store, name: str, header: Sequence[str], columns: Sequence[
 def write_columns(file: BinaryIO, header: Sequence[str], columns: Sequence[Column]) -> None:
     """Write a CSV of whole columns to an open file; see `csv_file`."""
     columns = [pa.chunked_array(column) if isinstance(column, list) else column for column in columns]
-    write = _csv_writer(file, header)
-    for start in range(0, len(columns[0]), ROWS):
-        write([column[start : start + ROWS] for column in columns])
+    write = _make_csv_writer(file, header)
+    for start in range(0, len(columns[0]), ROWS_PER_BLOCK):
+        write([column[start : start + ROWS_PER_BLOCK] for column in columns])
 
 
 @contextmanager
-def csv_file(store: Store, name: str, header: Sequence[str]) -> Iterator[Callable[[Sequence[Column]], None]]:
+def open_csv(store: Store, name: str, header: Sequence[str]) -> Iterator[Callable[[Sequence[Column]], None]]:
     r"""A CSV that grows by blocks of columns: what it gives writes one.
 
     RFC 4180, UTF-8 (names that are not keep their bytes), `\n`, quotes only where needed, reals with 6 decimals; see
@@ -109,15 +109,15 @@ def csv_file(store: Store, name: str, header: Sequence[str]) -> Iterator[Callabl
     `pyarrow.csv` quotes every string or none; so the rows are joined by Arrow, whose buffer then is the file.
     """
     with store.create(name) as path, open(path, "wb") as file:
-        yield _csv_writer(file, header)
+        yield _make_csv_writer(file, header)
 
 
-def _csv_writer(file: BinaryIO, header: Sequence[str]) -> Callable[[Sequence[Column]], None]:
+def _make_csv_writer(file: BinaryIO, header: Sequence[str]) -> Callable[[Sequence[Column]], None]:
     file.write(",".join(header).encode() + b"\n")
 
     def write(columns: Sequence[Column]) -> None:
         cells = [
-            _cells(escape_formulas(column) if name in layout.TEXT_COLUMNS else column)
+            _format_cells(escape_formulas(column) if name in layout.TEXT_COLUMNS else column)
             for name, column in zip(header, columns, strict=True)
         ]
         if len(cells[0]) == 0:
@@ -131,7 +131,7 @@ def _csv_writer(file: BinaryIO, header: Sequence[str]) -> Callable[[Sequence[Col
     return write
 
 
-def _cells(column: Column) -> pa.Array | pa.ChunkedArray:
+def _format_cells(column: Column) -> pa.Array | pa.ChunkedArray:
     if isinstance(column, np.ndarray):
         column = pa.array(column)
     if pa.types.is_floating(column.type):
@@ -150,21 +150,21 @@ def _cells(column: Column) -> pa.Array | pa.ChunkedArray:
 
 def read_csv(path: str | os.PathLike, header: Sequence[str]) -> pa.Table:
     """The columns of a CSV as raw bytes; raises `DamagedError` where it has not this header or its rows do not fit."""
-    return _unescape(_opened(pa.csv.read_csv, path, header, 64 << 20))
+    return _unescape(_open_arrow_csv(pa.csv.read_csv, path, header, 64 << 20))
 
 
-def csv_blocks(path: str | os.PathLike, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def iter_csv(path: str | os.PathLike, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The same, block by block."""
-    reader = _opened(pa.csv.open_csv, path, header, 8 << 20)
-    with damage_told(path):
+    reader = _open_arrow_csv(pa.csv.open_csv, path, header, 8 << 20)
+    with explain_damage(path):
         yield from map(_unescape, reader)
 
 
-def _opened(how: Callable[..., Any], path: str | os.PathLike, header: Sequence[str], block_size: int) -> Any:
+def _open_arrow_csv(how: Callable[..., Any], path: str | os.PathLike, header: Sequence[str], block_size: int) -> Any:
     convert = pa.csv.ConvertOptions(
         column_types=dict.fromkeys(header, _TEXT), strings_can_be_null=False, quoted_strings_can_be_null=False
     )
-    with damage_told(path):
+    with explain_damage(path):
         table = how(
             path,
             parse_options=pa.csv.ParseOptions(newlines_in_values=True),
@@ -186,24 +186,24 @@ def _unescape(rows: _Rows) -> _Rows:
 
 
 @contextmanager
-def damage_told(path: str | os.PathLike) -> Iterator[None]:
+def explain_damage(path: str | os.PathLike) -> Iterator[None]:
     """Raise `DamagedError` for content that Arrow refuses; what the disk says of a file is left as it is."""
     try:
         yield
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from None
+        raise _make_damaged_error(path, error) from None
     except OSError as error:
         if error.errno is not None:
             raise
-        raise _damaged(path, error) from None
+        raise _make_damaged_error(path, error) from None
 
 
-def _damaged(path: str | os.PathLike, reason: object) -> DamagedError:
+def _make_damaged_error(path: str | os.PathLike, reason: object) -> DamagedError:
     first = next(iter(str(reason).splitlines()), "nothing in it can be read")
     return DamagedError(f"{os.fspath(path)} is damaged: {first}")
 
 
-def numbers_in(
+def parse_numbers(
     path: str | os.PathLike, table: pa.Table | pa.RecordBatch, name: str, kind: pa.DataType, *, nullable: bool = False
 ) -> Column:
     """Return a column of a CSV as numbers; raises `DamagedError` for anything else.
@@ -216,21 +216,21 @@ def numbers_in(
     try:
         column = text.cast(pa.string()).cast(kind)
     except pa.ArrowException:
-        raise _damaged(path, f"the column {name} should hold numbers only.") from None
+        raise _make_damaged_error(path, f"the column {name} should hold numbers only.") from None
     if pa.types.is_floating(kind) and pc.all(pc.is_finite(column)).as_py() is False:
-        raise _damaged(path, f"the column {name} should hold finite numbers only.")
+        raise _make_damaged_error(path, f"the column {name} should hold finite numbers only.")
     return column
 
 
-def rows_in(path: str | os.PathLike, names: pa.Array | pa.ChunkedArray, known: pa.Array) -> np.ndarray:
+def parse_rows(path: str | os.PathLike, names: pa.Array | pa.ChunkedArray, known: pa.Array) -> np.ndarray:
     """`places_of`; raises `DamagedError` where one of the names in a file is not among the known ones."""
-    rows = places_of(names, known)
+    rows = find_positions(names, known)
     if (rows < 0).any():
-        raise of_another_run(path)
+        raise describe_other_run(path)
     return rows
 
 
-def of_another_run(path: str | os.PathLike) -> DamagedError:
+def describe_other_run(path: str | os.PathLike) -> DamagedError:
     """What is wrong with a file whose rows do not fit those of the files beside it."""
     return DamagedError(f"{os.fspath(path)} is not of the same run as the files beside it: run again.")
 
@@ -249,31 +249,31 @@ class TableFormat:
     never_null: frozenset[str] = frozenset()
     optional: frozenset[str] = frozenset()
 
-    def only(self, names: Iterable[str]) -> "TableFormat":
+    def select(self, names: Iterable[str]) -> "TableFormat":
         """Some of the columns."""
         return TableFormat(pa.schema([self.schema.field(name) for name in names]), self.never_null, self.optional)
 
 
 def read_parquet(path: str | os.PathLike, form: TableFormat) -> pa.Table:
     """Read a table; raises `DamagedError` where it is not of this format."""
-    return pa.concat_tables(parquet_blocks(path, form))
+    return pa.concat_tables(iter_parquet(path, form))
 
 
-def parquet_blocks(path: str | os.PathLike, form: TableFormat) -> Iterator[pa.Table]:
+def iter_parquet(path: str | os.PathLike, form: TableFormat) -> Iterator[pa.Table]:
     """Yield the same in parts of at most `ROWS` rows, one without a row at least."""
-    with damage_told(path), pq.ParquetFile(path, pre_buffer=False) as file:
-        schema = _common(path, form, file.schema_arrow)
+    with explain_damage(path), pq.ParquetFile(path, pre_buffer=False) as file:
+        schema = _select_columns(path, form, file.schema_arrow)
         yield schema.empty_table()
-        for batch in file.iter_batches(ROWS, columns=schema.names):
+        for batch in file.iter_batches(ROWS_PER_BLOCK, columns=schema.names):
             table = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
             table.validate(full=True)
             for name in form.never_null.intersection(schema.names):
                 if table[name].null_count:
-                    raise _damaged(path, f"the column {name} has rows without a value.")
+                    raise _make_damaged_error(path, f"the column {name} has rows without a value.")
             yield table
 
 
-def _common(path: str | os.PathLike, form: TableFormat, found: pa.Schema) -> pa.Schema:
+def _select_columns(path: str | os.PathLike, form: TableFormat, found: pa.Schema) -> pa.Schema:
     """The columns that the file has; raises `DamagedError` where one is missing, there twice, or of another kind."""
     fields = []
     for field in form.schema:
@@ -281,7 +281,7 @@ def _common(path: str | os.PathLike, form: TableFormat, found: pa.Schema) -> pa.
         if not places and field.name in form.optional:
             continue
         if len(places) != 1 or not _is_of_kind(found.field(places[0]).type, field.type):
-            raise _damaged(path, f"it should have one column {field.name} of type {field.type}.")
+            raise _make_damaged_error(path, f"it should have one column {field.name} of type {field.type}.")
         fields.append(field)
     return pa.schema(fields)
 
@@ -301,13 +301,13 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def write_parquet(store: Store, name: str, table: pa.Table) -> None:
     """A whole table; see `parquet_file`."""
-    with parquet_file(store, name, table.schema) as write:
-        for start in range(0, len(table), ROWS):
-            write(table.slice(start, ROWS))
+    with open_parquet(store, name, table.schema) as write:
+        for start in range(0, len(table), ROWS_PER_BLOCK):
+            write(table.slice(start, ROWS_PER_BLOCK))
 
 
 @contextmanager
-def parquet_file(store: Store, name: str, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+def open_parquet(store: Store, name: str, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
     """A parquet file that grows by tables: what it gives writes one, as a row group, of `ROWS` rows but for the last.
 
     The same bytes for the same tables: zstd, one writer's version, pages with checksums.
@@ -319,7 +319,7 @@ def parquet_file(store: Store, name: str, schema: pa.Schema) -> Iterator[Callabl
         def write(table: pa.Table) -> None:
             nonlocal empty
             table = table.replace_schema_metadata(None).combine_chunks()  # else its pages end where chunks do
-            writer.write_table(table, ROWS)
+            writer.write_table(table, ROWS_PER_BLOCK)
             empty = False
 
         empty = True

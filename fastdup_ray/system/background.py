@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-FAREWELL = 1.0
+JOIN_SECONDS = 1.0
 """Seconds that a thread gets to see that nobody wants its result any more."""
 
 
@@ -31,7 +31,7 @@ def start(function: Callable[..., Result], *args: Any) -> Future[Result]:
 
 
 @contextmanager
-def in_background(function: Callable[[threading.Event], Result]) -> Iterator[Future[Result]]:
+def start_in_background(function: Callable[[threading.Event], Result]) -> Iterator[Future[Result]]:
     """Run `function(stop)` in a thread while the body runs, and leave it behind where it does not come back.
 
     Args:
@@ -43,4 +43,4 @@ def in_background(function: Callable[[threading.Event], Result]) -> Iterator[Fut
         yield future
     finally:
         stop.set()
-        wait([future], FAREWELL)
+        wait([future], JOIN_SECONDS)

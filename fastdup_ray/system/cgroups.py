@@ -11,14 +11,14 @@ ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 @dataclass(frozen=True)
-class Group:
+class Cgroup:
     """folder: its files. version: 1 or 2, which name these files differently."""
 
     folder: Path
     version: int
 
 
-def groups(controller: str, root: Path = ROOT, own: Path = OWN) -> Iterator[Group]:
+def list_cgroups(controller: str, root: Path = ROOT, own: Path = OWN) -> Iterator[Cgroup]:
     """Those that this process is in, with all above them, where `controller` may have a limit for it."""
     try:
         lines = [line.split(":", 2) for line in own.read_text(encoding="utf-8", errors="surrogateescape").splitlines()]
@@ -31,4 +31,4 @@ def groups(controller: str, root: Path = ROOT, own: Path = OWN) -> Iterator[Grou
         inside = base / group.lstrip("/")
         for folder in {inside, *inside.parents, base}:
             if folder.is_relative_to(base):
-                yield Group(folder, 1 if controllers else 2)
+                yield Cgroup(folder, 1 if controllers else 2)

@@ -4,16 +4,16 @@ import math
 import os
 from collections.abc import Iterator
 
-from fastdup_ray.system.cgroups import Group, groups
+from fastdup_ray.system.cgroups import Cgroup, list_cgroups
 
 
-def cores_here() -> int:
+def count_cores() -> int:
     """Those that affinity and the quotas of its groups leave to this process; one at least."""
     most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([most, *_quotas(groups("cpu"))]))
+    return max(1, min([most, *_read_quotas(list_cgroups("cpu"))]))
 
 
-def _quotas(limiting: Iterator[Group]) -> Iterator[int]:
+def _read_quotas(limiting: Iterator[Cgroup]) -> Iterator[int]:
     """In whole cores, of which the last may not be had for all of the time."""
     for group in limiting:
         try:

@@ -7,17 +7,17 @@ import subprocess
 SECONDS = 10
 
 
-def gpus_here() -> list[str]:
+def count_gpus() -> list[str]:
     """Name and memory of each GPU that this process may use; none where there is no driver."""
-    return [", ".join((name, f"{total} MiB")) for name, total, _ in _asked()]
+    return [", ".join((name, f"{total} MiB")) for name, total, _ in _query()]
 
 
-def free_gpu_memory() -> int:
+def measure_free_gpu_memory() -> int:
     """Bytes that are free on the first of them; 0 where there is none."""
-    return next((int(free) << 20 for _, _, free in _asked()), 0)
+    return next((int(free) << 20 for _, _, free in _query()), 0)
 
 
-def _asked() -> list[list[str]]:
+def _query() -> list[list[str]]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     program = shutil.which("nvidia-smi")
     if program is None or visible in ("", "-1"):

@@ -4,15 +4,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fastdup_ray.system.cgroups import Group, groups
+from fastdup_ray.system.cgroups import Cgroup, list_cgroups
 
 
-def free_memory() -> int:
+def measure_free_memory() -> int:
     """Bytes that this process could still take: what the machine has, or what its cgroup leaves."""
-    return min([_of_machine(), *_of_groups(groups("memory"))])
+    return min([_read_machine(), *_read_cgroups(list_cgroups("memory"))])
 
 
-def _of_machine() -> int:
+def _read_machine() -> int:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
@@ -27,7 +27,7 @@ _FILES = {
 """By version: the limit, what is used, and the line of memory.stat that has the cached files of it."""
 
 
-def _of_groups(limiting: Iterator[Group]) -> Iterator[int]:
+def _read_cgroups(limiting: Iterator[Cgroup]) -> Iterator[int]:
     """What each that has a limit leaves; cached files can be let go of."""
     for group in limiting:
         limit, used, cached = _FILES[group.version]

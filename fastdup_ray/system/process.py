@@ -16,9 +16,9 @@ def prepare_process() -> None:
     _open_missing_descriptors()
     _enter_utf8_mode()
     if sys.stdout is sys.__stdout__:
-        sys.stdout = _text_stream(sys.stdout, 1)
+        sys.stdout = _make_text_stream(sys.stdout, 1)
     if sys.stderr is sys.__stderr__:
-        sys.stderr = _text_stream(sys.stderr, 2)
+        sys.stderr = _make_text_stream(sys.stderr, 2)
 
 
 def is_terminal(stream: Any) -> bool:
@@ -74,7 +74,7 @@ class _TextStream(io.TextIOWrapper):
                 raise
 
 
-def _text_stream(before: TextIO | None, descriptor: int) -> _TextStream:
+def _make_text_stream(before: TextIO | None, descriptor: int) -> _TextStream:
     """The stream of a descriptor as `before` is, that writes what its encoding lacks as an escape."""
     unbuffered = getattr(before, "write_through", False)  # of `python -u`, and PYTHONUNBUFFERED
     return _TextStream(

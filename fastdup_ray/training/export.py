@@ -20,7 +20,7 @@ LARGE = 1000  # numbers; weights of more are stored as float16
 
 
 def shipped(model: Embedder) -> bytes:
-    """image (batch, 128, 128, 3) uint8 -> features (batch, 576) float32."""
+    """Image (batch, 128, 128, 3) uint8 -> features (batch, 576) float32."""
     proto = onnx_of(model, ["features"])
     store_halves(proto.graph)
     onnx.helper.set_model_props(

@@ -12,7 +12,7 @@ import imagehash
 import numpy as np
 from PIL import Image, ImageOps
 
-from fastdup_ray.extract.decode import careful_pillow
+from fastdup_ray.extract.decode import strict_pillow
 
 # The fit never sees a picture of these packages; the figures of the model card come from them alone.
 HELD_OUT = (
@@ -53,7 +53,7 @@ WORKING_SIDE = 400
 
 def working_copy(path: Path, side: int = WORKING_SIDE) -> Image.Image:
     """The upright RGB picture on white, its longer side at most `side` pixels: what the edits start from."""
-    with careful_pillow(), Image.open(path) as picture:
+    with strict_pillow(), Image.open(path) as picture:
         picture.draft("RGB", (side, side))  # quick for large JPEGs, no effect on other formats
         small = ImageOps.exif_transpose(picture).convert("RGBA" if picture.has_transparency_data else "RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2)
@@ -65,7 +65,7 @@ def working_copy(path: Path, side: int = WORKING_SIDE) -> Image.Image:
 def scene(path: Path) -> np.ndarray | None:
     """Perceptual hash, (64,) bool, of a photograph; None for what is none, or cannot be read."""
     try:
-        with careful_pillow(), Image.open(path) as picture:
+        with strict_pillow(), Image.open(path) as picture:
             if min(picture.size) < SHORTEST_SIDE:
                 return None
         picture = working_copy(path)

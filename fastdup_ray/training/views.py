@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fastdup_ray.common.records import Limits
-from fastdup_ray.extract.decode import careful_pillow, decode
+from fastdup_ray.extract.decode import decode_bytes, strict_pillow
 from fastdup_ray.extract.model import SIDE
 from fastdup_ray.training.cells import LONGEST_SIDE, cells
 from fastdup_ray.training.edits import EDITS, ORIGINAL_QUALITY, encode
@@ -70,8 +70,8 @@ def views_of(path: Path) -> np.ndarray:
         files = [encode(picture, ORIGINAL_QUALITY)]
         files += _copies(picture, FIRST_VIEWS - 1, _FIRST, rng)
         files += _copies(picture, VIEWS - FIRST_VIEWS, _LATER, later)
-        with careful_pillow():
-            views = [decode(data, (SIDE, SIDE), Limits(sys.maxsize), trim=True).pixels for data in files]
+        with strict_pillow():
+            views = [decode_bytes(data, (SIDE, SIDE), Limits(sys.maxsize), trim=True).pixels for data in files]
         pictures.append(np.stack(views))
     return np.stack(pictures)
 

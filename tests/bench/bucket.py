@@ -105,8 +105,8 @@ def measure(bucket: Bucket, files: list[Path], scratch: Path, options: tuple) ->
 
 def limits(bucket: Bucket, first: list[Path], scratch: Path, options: tuple) -> None:
     s3.use(s3.Access(anonymous=False))
-    refs = list(listing.below(bucket.pictures, lambda uri: True))
-    client, reader = s3.client(), s3.fast_reader(OPEN)
+    refs = list(listing.list_below(bucket.pictures, lambda uri: True))
+    client, reader = s3.get_client(), s3.get_fast_reader(OPEN)
     keys = [s3.split(ref.uri)[1] for ref in refs]
 
     def all_of(get: Callable[[str], object]) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common.records import Limits
-from fastdup_ray.extract.decoders import optional_decoders
-from fastdup_ray.features import FeatureSet, StoredRows, find_missing, look_up
+from fastdup_ray.extract.decoders import list_optional_decoders
+from fastdup_ray.features import FeatureSet, StoredEmbeddings, find_missing, lookup_entries
 from fastdup_ray.inputs.manifest import ENTRIES, Manifest
 from fastdup_ray.storage import open_store
 
@@ -41,7 +41,7 @@ def sets_of(count: int, sets: int, width: int) -> Iterator[FeatureSet]:
         columns |= {"mtime_or_etag": pa.repeat(pa.scalar("1"), len(numbers)), "format": pa.repeat("JPEG", len(numbers))}
         columns |= {"first_row": numbers - numbers[0], "rows": np.ones(len(numbers), np.int32)}
         table = pa.table([pa.array(columns[field.name]).cast(field.type) for field in ENTRIES], ENTRIES)
-        rows = StoredRows(open_store("."), "", Path(), (0, 0, 0), "", (len(numbers), 1))
+        rows = StoredEmbeddings(open_store("."), "", Path(), (0, 0, 0), "", (len(numbers), 1))
         yield FeatureSet(rows, table, {})
 
 
@@ -67,11 +67,11 @@ def main() -> None:
     manifest = manifest_of(args.entries, args.sets, args.name)
 
     start = time.perf_counter()
-    missing = find_missing(manifest, sets_of(known, args.sets, args.name), limits, optional_decoders())
+    missing = find_missing(manifest, sets_of(known, args.sets, args.name), limits, list_optional_decoders())
     assert np.array_equal(missing, np.arange(args.entries - known))
     _tell("find_missing", start)
     start = time.perf_counter()
-    found = look_up(manifest, sets_of(known, args.sets, args.name), [], limits, optional_decoders())
+    found = lookup_entries(manifest, sets_of(known, args.sets, args.name), [], limits, list_optional_decoders())
     assert np.array_equal(found.missing, missing)
     _tell("look_up", start)
     for place in (len(missing), args.entries // 2, args.entries - 1):

@@ -27,7 +27,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.config import RunConfig
 from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.neighbors.metrics import COSINE
-from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, new_neighbors
+from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, create_neighbors
 from fastdup_ray.runs import steps
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.local import LocalStore
@@ -75,7 +75,7 @@ def prepare(work_dir: Path, n: int) -> None:
     with open(work_dir / layout.FEATURES, "wb") as file:
         file.truncate(4 * D * n)
     with (
-        new_neighbors(open_store(work_dir), n, K, COSINE) as neighbors,
+        create_neighbors(open_store(work_dir), n, K, COSINE) as neighbors,
         open(work_dir / layout.FEATURES_CSV, "w") as names,
         pq.ParquetWriter(work_dir / layout.MANIFEST, ENTRIES) as manifest,
     ):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fastdup_ray.common.records import Limits
-from fastdup_ray.extract.decode import careful_pillow, decode
+from fastdup_ray.extract.decode import decode_bytes, strict_pillow
 from fastdup_ray.extract.model import BATCH, Model
 from tests.bench import peers
 from tests.bench.measured import measured
@@ -26,12 +26,12 @@ def extract(folder: Path) -> None:
     """Decode and model in a loop: what is measured of ours."""
     model, paths = Model(), sorted(folder.iterdir())
     for start in range(0, len(paths), BATCH):
-        with careful_pillow():
+        with strict_pillow():
             batch = [
-                decode(path.read_bytes(), model.size, Limits(sys.maxsize), trim=True).pixels
+                decode_bytes(path.read_bytes(), model.size, Limits(sys.maxsize), trim=True).pixels
                 for path in paths[start : start + BATCH]
             ]
-        model.rows(np.stack(batch))
+        model.embed(np.stack(batch))
 
 
 def seconds(tool: str, folder: Path) -> float:

@@ -12,8 +12,8 @@ from selenium.webdriver import Keys
 from fastdup_ray import make_plan
 from fastdup_ray.common import layout
 from fastdup_ray.curation.plan_file import PlanRow, read_plan, write_plan
-from fastdup_ray.curation.report_service import Served
-from fastdup_ray.curation.server import Server
+from fastdup_ray.curation.report_service import ReportService
+from fastdup_ray.curation.server import ReportServer
 from fastdup_ray.outputs.run_digest import digest_images
 from fastdup_ray.report.page import write_report
 from fastdup_ray.storage import open_store
@@ -48,17 +48,21 @@ def test_keys_decide_and_the_plan_file_says_so(opened, odd, tmp_path, capsys):
     assert by_name[paths[3]].reason.startswith("most pixels: 90 × 49")
     assert [by_name[name].reason for name in paths[4:7]] == ["not duplicates"] * 3
     assert by_name[paths[6]].filename == paths[6]  # which is no UTF-8
-    dropped = [row for row in rows if row.dropped]
-    assert len(dropped) == 4 and "4 pictures to drop" in opened.text(".totals")
+    dropped = [row for row in rows if row.is_dropped]
+    assert len(dropped) == 4
+    assert "4 pictures to drop" in opened.text(".totals")
     images = {name: row for row, name in enumerate(paths)}
     for row in dropped:
-        assert row.size and len(row.sha256) == 64 and row.keeper in images
+        assert row.size
+        assert len(row.sha256) == 64
+        assert row.keeper in images
     assert read_plan(opened.download("plan.json")) == rows
     # What the keeper of the fourth is, is gone: looked at and told, but not moved.
     where = ("--work-dir", odd[0].location, "--quarantine", tmp_path / "quarantine")
     assert call("apply", opened.download("Save plan.csv"), *where) == 5
     told = capsys.readouterr()
-    assert "3 pictures would go" in told.out and "gone.jpg" in told.out + told.err
+    assert "3 pictures would go" in told.out
+    assert "gone.jpg" in told.out + told.err
     assert not (tmp_path / "quarantine").exists()
 
 
@@ -70,7 +74,8 @@ def test_a_plan_is_read_back_as_it_was(opened, page, tmp_path):
         shutil.copyfile(saved, kept)
         before = read_plan(kept)
         opened.click("Forget all", "#tray")
-        assert "Nothing decided" in opened.text(".totals") and not opened.all(".state:not(:empty)")
+        assert "Nothing decided" in opened.text(".totals")
+        assert not opened.all(".state:not(:empty)")
         read_back(opened, kept)
         assert "not duplicates" in opened.texts(".card h3")[1]
         after = read_plan(opened.download("plan.json"))
@@ -85,7 +90,7 @@ def test_the_plan_of_the_command_is_read_changed_and_saved(opened, odd):
     plan = make_plan(store.location, f"{store.location}/suggested.csv", threshold=0.9, overwrite=True)
     read_back(opened, plan.path)
     assert actions(read_plan(opened.download("Save plan.csv"))) == actions(plan.rows)
-    changed = next(row for row in plan.rows if row.dropped)
+    changed = next(row for row in plan.rows if row.is_dropped)
     index = opened.js(
         """const data = JSON.parse(document.getElementById("data").textContent);
         return data.pictures.row.indexOf(arguments[0])""",
@@ -93,7 +98,8 @@ def test_the_plan_of_the_command_is_read_changed_and_saved(opened, odd):
     )
     opened.press(opened.all(f"[data-member='{index}'] .keep")[0])
     rows = {row.filename: row for row in read_plan(opened.download("Save plan.csv"))}
-    assert rows[changed.filename].action == "keep" and rows[changed.filename].rule == "user"
+    assert rows[changed.filename].action == "keep"
+    assert rows[changed.filename].rule == "user"
     assert {name: row.action for name, row in rows.items() if name != changed.filename} == {
         row.filename: row.action for row in plan.rows if row is not changed
     }
@@ -123,8 +129,10 @@ def test_rows_of_other_pictures_stay_in_the_plan(opened, odd, tmp_path):
     )
     opened.press(figure.find_element("css selector", ".drop"))
     rows = {row.filename: row for row in read_plan(opened.download("Save plan.csv"))}
-    assert rows[known].dropped and not rows[strange].dropped and rows[strange].reason == "its keeper is dropped"
-    assert rows["/elsewhere/too.jpg"].dropped
+    assert rows[known].is_dropped
+    assert not rows[strange].is_dropped
+    assert rows[strange].reason == "its keeper is dropped"
+    assert rows["/elsewhere/too.jpg"].is_dropped
 
 
 def test_reasons_that_look_like_formulas_are_escaped_in_the_csv_and_come_back(opened, odd, tmp_path):
@@ -164,7 +172,8 @@ def test_one_of_a_group_stays_and_so_does_a_reference(opened):
     assert drop[0].get_attribute("title") == "a reference picture, always kept"
     opened.js("document.querySelector('.card').focus()")
     opened.keys("1")
-    assert "It cannot be dropped" in opened.text("#told") and len(keep) == 2
+    assert "It cannot be dropped" in opened.text("#told")
+    assert len(keep) == 2
     search = opened.one("#search")
     search.clear()
     search.send_keys("comma")
@@ -188,7 +197,7 @@ def test_undo_forget_and_the_filter_of_what_is_undecided(opened):
     opened.tab("Exact copies")
     opened.click("Keep first, drop rest: all shown")
     rows = read_plan(opened.download("Save plan.csv"))
-    assert sum(row.dropped for row in rows) == 3 + 1  # one copy is in the group that was decided before
+    assert sum(row.is_dropped for row in rows) == 3 + 1  # one copy is in the group that was decided before
 
 
 def test_pairs_are_decided_too(opened, odd):
@@ -197,7 +206,9 @@ def test_pairs_are_decided_too(opened, odd):
     opened.js("document.querySelectorAll('.card')[4].focus()")  # 7 and 8, which is a reference
     opened.keys("1")
     rows = {row.filename: row for row in read_plan(opened.download("Save plan.csv"))}
-    assert rows[paths[7]].dropped and rows[paths[7]].keeper == paths[8] and rows[paths[8]].reference
+    assert rows[paths[7]].is_dropped
+    assert rows[paths[7]].keeper == paths[8]
+    assert rows[paths[8]].reference
 
 
 def test_decisions_stay_in_the_browser(opened, page):
@@ -242,7 +253,7 @@ def served(page, odd):
     """The real server, on a run without a plan."""
     store, _ = odd
     store.remove(layout.PLAN_CSV)
-    with Server(Served(store.location)) as server:
+    with ReportServer(ReportService(store.location)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -258,7 +269,7 @@ def test_a_server_keeps_decisions_and_gives_whole_pictures(browser, served, odd)
     browser.until(lambda: browser.text("#stored") == "saved in plan.csv of the run")
     browser.keys("n", "a")
     browser.until(lambda: store.exists(layout.PLAN_CSV))
-    assert {row.filename for row in read_plan(plan) if row.dropped} == {*paths[:3]}
+    assert {row.filename for row in read_plan(plan) if row.is_dropped} == {*paths[:3]}
     browser.driver.refresh()
     browser.until(lambda: "3 to drop" in browser.texts(".card h3")[0])
     browser.keys("n", Keys.ENTER)
@@ -268,13 +279,15 @@ def test_a_server_keeps_decisions_and_gives_whole_pictures(browser, served, odd)
     browser.until(lambda: browser.js(widths)[0] == 90)
     browser.keys(Keys.ESCAPE)
     asked = {url for url in browser.requests() if not url.startswith(("data:", "about:"))}
-    assert asked and all(url.startswith(served.url) for url in asked)
-    edited = [row for row in read_plan(plan) if not row.dropped]
+    assert asked
+    assert all(url.startswith(served.url) for url in asked)
+    edited = [row for row in read_plan(plan) if not row.is_dropped]
     write_plan(store, layout.PLAN_CSV, edited)  # somebody else, meanwhile
     browser.js("document.querySelectorAll('.card')[1].focus()")
     browser.keys("x")
     browser.until(lambda: browser.text("#stored").startswith("not kept: "))
-    assert "load the page again" in browser.text("#stored") and read_plan(plan) == edited
+    assert "load the page again" in browser.text("#stored")
+    assert read_plan(plan) == edited
     browser.logged("browser")  # it complains of the refusal
 
 
@@ -307,7 +320,10 @@ def test_a_scoring_has_its_leaks(browser, tmp_path):
     browser.open(store.fetch("test_report/index.html"))
     assert browser.texts("[role=tab]")[0].startswith("Leakage")
     card = browser.all(".card")[0].text
-    assert "leak.jpg" in card and "0002.jpg" in card and "same bytes" in card and "indexed" in card
+    assert "leak.jpg" in card
+    assert "0002.jpg" in card
+    assert "same bytes" in card
+    assert "indexed" in card
     browser.keys("n", "1")
     rows = {row.filename: row for row in read_plan(browser.download("Save plan.csv"))}
     assert rows[str(tmp_path / "test" / "leak.jpg")].keeper == str(paths[2])

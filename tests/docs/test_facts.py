@@ -12,10 +12,10 @@ from fastdup_ray.cli.curation import plan
 from fastdup_ray.common import layout
 from fastdup_ray.common.records import Unseen
 from fastdup_ray.config import RunConfig
-from fastdup_ray.curation.file_ops import LINKS
+from fastdup_ray.curation.file_ops import LINK_KINDS
 from fastdup_ray.errors import ErrorCode
 from fastdup_ray.export import FORMATS
-from fastdup_ray.extract.transforms import TURNS
+from fastdup_ray.extract.transforms import TRANSFORMS
 from fastdup_ray.inputs import suffixes
 from fastdup_ray.inputs.list_format import COLUMNS
 from fastdup_ray.inputs.manifest import ENTRIES
@@ -43,7 +43,7 @@ def test_every_output_is_described():
     values = [value for value in vars(layout).values() if isinstance(value, str)]
     names = {value for value in values if "." in value and layout.is_output(value)}
     names = {name for name in names if not name.startswith(layout.SHARDS)} | {kind.file for kind in FORMATS.values()}
-    names |= {layout.SCORED.of(name) for name in (layout.FEATURES, layout.MANIFEST, layout.SUMMARY, layout.REPORT)}
+    names |= {layout.SCORED.name(name) for name in (layout.FEATURES, layout.MANIFEST, layout.SUMMARY, layout.REPORT)}
     assert len(names) > 30
     assert names <= code_in(text_of("outputs.md"))
 
@@ -99,9 +99,9 @@ def test_choices_are_those_of_the_code():
     rules = first_cells(text_of("curation.md", "Which image is kept"))
     assert rules == {*DEFAULT_RULES.split(","), "path:GLOB"}
     assert first_cells(text_of("curation.md", "Plan: suggest what to drop")) > {f"--{plan.params[1].name} RULE,…"}
-    assert {*LINKS} <= first_cells(text_of("curation.md", "Build a clean data set"))
+    assert {*LINK_KINDS} <= first_cells(text_of("curation.md", "Build a clean data set"))
     assert first_cells(text_of("curation.md", "Export for other tools")) == set(FORMATS)
-    assert set(TURNS) <= code_in(text_of("search.md", "Mirrored and rotated images"))
+    assert set(TRANSFORMS) <= code_in(text_of("search.md", "Mirrored and rotated images"))
 
 
 def test_defaults_are_those_of_the_code():

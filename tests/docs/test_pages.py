@@ -53,7 +53,8 @@ def test_a_users_script_type_checks(tmp_path):
     report, _, code = api.run([*options, str(tmp_path / "script.py")])
     assert code == 0, report
     report, _, code = api.run([*options, str(tmp_path / "wrong.py")])
-    assert code == 1 and "treshold" in report
+    assert code == 1
+    assert "treshold" in report
 
 
 @each_page
@@ -97,7 +98,8 @@ def test_the_readme_is_short_and_begins_with_both_set_up_commands():
     first_screen = "\n".join(README.read_text(encoding="utf-8").splitlines()[:FIRST_SCREEN])
     assert len(README.read_bytes()) <= 8_000
     assert first_screen.count("python3 -m venv .venv && .venv/bin/pip install -e") == 2
-    assert "&& .venv/bin/fastdup-ray run" in first_screen and "&& .venv/bin/pytest" in first_screen
+    assert "&& .venv/bin/fastdup-ray run" in first_screen
+    assert "&& .venv/bin/pytest" in first_screen
 
 
 def test_the_metadata_has_no_relative_link():

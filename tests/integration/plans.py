@@ -15,8 +15,8 @@ from fastdup_ray.curation.plan_file import PlanRow, write_plan
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.run_digest import digest_images
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.checked_json import file_sha256, write_json
-from fastdup_ray.storage.tables import encoded, printable_column, write_csv, write_parquet
+from fastdup_ray.storage.checked_json import hash_file, write_json
+from fastdup_ray.storage.tables import encode_names, escape_names, write_csv, write_parquet
 
 
 def row(path: Path | str, keeper: Path | str = "", *, reference: bool = False) -> PlanRow:
@@ -40,7 +40,7 @@ def write(folder: Path, rows: Iterable[PlanRow], name: str = "plan.csv") -> Path
 
 def write_run(store: Store, rows: Sequence[PlanRow]) -> None:
     """As much of a finished run as `apply` looks at."""
-    names = encoded(row.filename for row in rows)
+    names = encode_names(row.filename for row in rows)
     write_csv(store, layout.FEATURES_CSV, layout.FEATURES_HEADER, [np.arange(len(rows)), names])
     facts = {
         "size": pa.array([row.size for row in rows], pa.int64()),
@@ -48,7 +48,7 @@ def write_run(store: Store, rows: Sequence[PlanRow]) -> None:
         "sha256": pa.array([row.sha256 or None for row in rows], pa.string()),
         "reference": pa.array([row.reference for row in rows], pa.bool_()),
     }
-    facts |= {"filename": printable_column(names)}
+    facts |= {"filename": escape_names(names)}
     facts |= {
         name: pa.nulls(len(rows), IMAGES.schema.field(name).type) for name in sorted({*IMAGES.schema.names} - {*facts})
     }
@@ -57,7 +57,7 @@ def write_run(store: Store, rows: Sequence[PlanRow]) -> None:
         "features_file": layout.FEATURES,
         "d": 576,
         "counts": {},
-        "sha256": {name: file_sha256(store.fetch(name)) for name in (layout.FEATURES_CSV, layout.IMAGES)},
+        "sha256": {name: hash_file(store.fetch(name)) for name in (layout.FEATURES_CSV, layout.IMAGES)},
     }
     write_json(store, layout.SUMMARY, described)
 

@@ -97,7 +97,8 @@ def test_a_kill_before_any_act_on_files_loses_nothing(way, tmp_path, monkeypatch
         points += 1
         not_lost()
         assert not apply_plan(plan, quarantine, execute=True).refused
-        assert set(state(folder)) == {"keep.jpg"} and contents(folder, quarantine / "files") == everything
+        assert set(state(folder)) == {"keep.jpg"}
+        assert contents(folder, quarantine / "files") == everything
         undo(quarantine)
         assert state(folder) == before
         shutil.rmtree(quarantine)
@@ -110,12 +111,14 @@ def test_a_kill_before_any_act_on_files_loses_nothing(way, tmp_path, monkeypatch
         points += 1
         not_lost()
         assert not undo(quarantine).refused
-        assert state(folder) == before and not (quarantine / "files").exists()
+        assert state(folder) == before
+        assert not (quarantine / "files").exists()
         shutil.rmtree(quarantine)
         apply_plan(plan, quarantine, execute=True)
     else:
         pytest.fail("it never ends")
-    assert state(folder) == before and contents(folder) == everything
+    assert state(folder) == before
+    assert contents(folder) == everything
     assert points > 40
 
 
@@ -166,11 +169,13 @@ def test_kill_9_of_apply_and_of_undo_at_random_moments_loses_nothing(moment, tmp
     killed = kill_when(process, lambda: in_quarantine() >= number)
     not_lost()
     assert not apply_plan(plan, quarantine, execute=True).refused
-    assert set(state(folder)) == {"keep.jpg"} and contents(folder, files) == everything
+    assert set(state(folder)) == {"keep.jpg"}
+    assert contents(folder, files) == everything
 
     number = draw.randrange(COUNT)
     killed |= kill_when(start(["undo", quarantine]), lambda: COUNT - in_quarantine() >= number)
     not_lost()
     assert not undo(quarantine).refused
-    assert state(folder) == before and not files.exists()
+    assert state(folder) == before
+    assert not files.exists()
     assert killed, "both calls were done before they could be killed"

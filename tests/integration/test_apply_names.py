@@ -8,7 +8,7 @@ import pytest
 
 from fastdup_ray import apply_plan, build_dataset, make_plan, undo
 from fastdup_ray.common import layout
-from fastdup_ray.curation.file_ops import Known, place_of
+from fastdup_ray.curation.file_ops import FileIdentity, get_file_mover
 from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import RefusedError
 from tests.conftest import cloudy, encode, files_below, run_inline
@@ -40,10 +40,11 @@ def test_a_reference_that_an_input_leads_to_by_a_link_is_not_touched(tmp_path, q
     (mine / "linked").symlink_to(theirs)
     run_inline(mine, tmp_path / "out", reference=[str(theirs)])
     plan = make_plan(tmp_path / "out")
-    assert [Path(row.filename).name for row in plan.rows if row.dropped] == ["x.png", "y.png"]
+    assert [Path(row.filename).name for row in plan.rows if row.is_dropped] == ["x.png", "y.png"]
     before = state(theirs)
     applied = apply_plan(plan.path, quarantine, execute=True)
-    assert not applied.moved and all("it is the same file as" in reason for _, reason in applied.refused)
+    assert not applied.moved
+    assert all("it is the same file as" in reason for _, reason in applied.refused)
     assert state(theirs) == before
 
 
@@ -73,7 +74,7 @@ def test_a_file_does_not_go_to_where_it_is_by_another_way(photos, tmp_path, moun
     try:
         assert target.samefile(source)
         with pytest.raises(RefusedError, match="exists already"):
-            place_of(str(source)).move(str(source), str(target), Known())
+            get_file_mover(str(source)).move(str(source), str(target), FileIdentity())
         assert source.exists()
     finally:
         subprocess.run(["umount", "-l", ends[1]], check=True)
@@ -90,7 +91,8 @@ def test_a_hard_link_in_a_data_set_is_one_to_the_picture_and_not_to_a_link(tmp_p
     make_plan(tmp_path / "out")
     build_dataset(tmp_path / "out/plan.csv", tmp_path / "deep/er/clean", "hard", execute=True)
     linked = tmp_path / "deep/er/clean/a.png"
-    assert not linked.is_symlink() and linked.samefile(elsewhere / "real.png")
+    assert not linked.is_symlink()
+    assert linked.samefile(elsewhere / "real.png")
 
 
 # One name for two files
@@ -105,9 +107,10 @@ def test_a_picture_that_takes_the_name_of_one_that_went_goes_beside_it_and_both_
     plan = write(tmp_path, [row(keeper), row(gone, keeper)])
     assert len(apply_plan(plan, quarantine, execute=True).moved) == 1
     assert set(state(quarantine / "files").values()) == {first, second}
-    assert apply_plan(plan, quarantine, execute=True).earlier == 1
+    assert apply_plan(plan, quarantine, execute=True).already_moved == 1
     undone = undo(quarantine)
-    assert "exists already" in undone.refused[0][1] and gone.read_bytes() == second
+    assert "exists already" in undone.refused[0][1]
+    assert gone.read_bytes() == second
     gone.unlink()
     undo(quarantine)
     assert gone.read_bytes() == first
@@ -167,7 +170,7 @@ def test_a_quarantine_that_was_moved_elsewhere_still_knows_the_way_back(photos, 
     before = state(photos)
     apply_plan(plan, quarantine, execute=True)
     quarantine.rename(tmp_path / "elsewhere")
-    assert len(undo(tmp_path / "elsewhere").back) == 2
+    assert len(undo(tmp_path / "elsewhere").restored) == 2
     assert state(photos) == before
 
 
@@ -176,8 +179,8 @@ def test_what_a_call_left_that_was_killed_while_it_wrote_is_no_journal(photos, p
     fill(quarantine, [f".tmp-0-{layout.QUARANTINE_MARK}", layout.LOCK])
     apply_plan(plan, quarantine, execute=True)
     fill(quarantine / "journal", [".tmp-0-000002.jsonl"])
-    assert apply_plan(plan, quarantine, execute=True).earlier == 2
-    assert len(undo(quarantine).back) == 2
+    assert apply_plan(plan, quarantine, execute=True).already_moved == 2
+    assert len(undo(quarantine).restored) == 2
     assert state(photos) == before
 
 
@@ -189,4 +192,4 @@ def test_no_journal_takes_the_place_of_another(photos, plan, quarantine, tmp_pat
     keeper, third = fill(tmp_path / "more", ["keep.jpg", "3.jpg"])
     apply_plan(write(tmp_path / "3", [row(keeper), row(third, keeper)]), quarantine, execute=True)
     assert sorted(files_below(quarantine / "journal")) == ["000002.jsonl", "000003.jsonl"]
-    assert len(undo(quarantine).back) == 2
+    assert len(undo(quarantine).restored) == 2

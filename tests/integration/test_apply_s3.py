@@ -10,7 +10,7 @@ import pytest
 
 from fastdup_ray import apply_plan, build_dataset, make_plan, s3, undo
 from fastdup_ray.common import layout
-from fastdup_ray.curation.file_ops import Known, place_of
+from fastdup_ray.curation.file_ops import FileIdentity, get_file_mover
 from fastdup_ray.curation.file_ops import s3 as s3_place
 from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import LockedError, RefusedError
@@ -26,14 +26,14 @@ from tests.s3_server import Bucket
 
 def everything(bucket: Bucket, place: str) -> dict[str, bytes]:
     """All objects below a URI, by the rest of their keys."""
-    name, prefix = s3.folder_of(place)
+    name, prefix = s3.split_folder(place)
     pages = bucket.client.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix)
     keys = [facts["Key"] for page in pages for facts in page.get("Contents", ())]
     return {key.removeprefix(prefix): bucket.client.get_object(Bucket=name, Key=key)["Body"].read() for key in keys}
 
 
 def number_of(bucket: Bucket, place: str) -> int:
-    name, prefix = s3.folder_of(place)
+    name, prefix = s3.split_folder(place)
     return bucket.client.list_objects_v2(Bucket=name, Prefix=prefix)["KeyCount"]
 
 
@@ -65,13 +65,14 @@ def test_from_a_bucket_to_its_quarantine_and_back(bucket, pictures, plan, quaran
     assert all(row.etag and row.sha256 for row in read_plan(plan))
     assert call("apply", plan, "--quarantine", quarantine) == 0
     assert "2 pictures and 2 files beside them would go" in capsys.readouterr().out
-    assert everything(bucket, bucket.pictures) == pictures and not everything(bucket, quarantine)
+    assert everything(bucket, bucket.pictures) == pictures
+    assert not everything(bucket, quarantine)
     assert call("apply", plan, "--quarantine", quarantine, "--execute") == 0
     left = everything(bucket, bucket.pictures)
     assert set(pictures) - set(left) == GONE
     moved = everything(bucket, f"{quarantine}/files/s3/{bucket.pictures.removeprefix('s3://')}")
     assert moved == {name: pictures[name] for name in GONE}
-    assert apply_plan(plan, quarantine, execute=True).earlier == 2
+    assert apply_plan(plan, quarantine, execute=True).already_moved == 2
     assert call("undo", quarantine) == 0
     assert everything(bucket, bucket.pictures) == pictures
     assert not everything(bucket, f"{quarantine}/files")
@@ -82,7 +83,8 @@ def test_what_changed_stays_and_so_do_copies_of_a_keeper_that_did(bucket, pictur
     bucket.put("b/ü 2 + again.png", b"another")
     applied = apply_plan(plan, quarantine, execute=True)
     told = {name.rpartition("/")[2]: reason for name, reason in applied.refused}
-    assert "it changed: another ETag" in told["twin.png"] and "cannot be relied on: it changed" in told["ü 2 +.png"]
+    assert "it changed: another ETag" in told["twin.png"]
+    assert "cannot be relied on: it changed" in told["ü 2 +.png"]
     assert "may need it" in told["twin.txt"]
     bucket.delete("b/ü 2 + again.png")
     assert "it is gone" in apply_plan(plan, quarantine, execute=True).refused[1][1]
@@ -119,7 +121,7 @@ def test_metadata_and_objects_in_many_parts_survive(bucket, quarantine):
     etag = bucket.client.head_object(Bucket=name, Key=key)["ETag"].strip('"')
     assert "-" in etag
     source, target = bucket.uri("parts.png"), f"{quarantine}/files/x.png"
-    place_of(source).move(source, target, Known(len(data), "", etag))
+    get_file_mover(source).move(source, target, FileIdentity(len(data), "", etag))
     assert everything(bucket, bucket.pictures) == {}
     there = bucket.client.get_object(**dict(zip(("Bucket", "Key"), s3.split(target), strict=True)))
     assert there["Body"].read() == data
@@ -128,7 +130,8 @@ def test_metadata_and_objects_in_many_parts_survive(bucket, quarantine):
 
 def test_pictures_and_quarantine_have_to_be_of_one_kind(bucket, pictures, plan, tmp_path):
     applied = apply_plan(plan, tmp_path / "q", execute=True)
-    assert len(applied.refused) == 2 and "another kind of place" in applied.refused[0][1]
+    assert len(applied.refused) == 2
+    assert "another kind of place" in applied.refused[0][1]
     assert everything(bucket, bucket.pictures) == pictures
 
 
@@ -153,15 +156,19 @@ def test_later_runs_leave_a_quarantine_out(bucket, plan, tmp_path, monkeypatch):
     apply_plan(plan, quarantine, execute=True)
     assert number_of(bucket, f"{quarantine}/files") == 4
     result = run_inline(bucket.pictures, tmp_path / "out")
-    assert result.counts["entries"] == 4 and result.counts["exact_copies"] == 0
+    assert result.counts["entries"] == 4
+    assert result.counts["exact_copies"] == 0
     name, key = s3.split(f"{quarantine}/files")
     assert run_inline(f"{quarantine}/files", tmp_path / "inside").counts["entries"] == 2
     # An inventory need not be in the order of the names.
     pages = bucket.client.list_objects_v2(Bucket=name, Prefix=key.partition("/")[0] + "/")["Contents"]
-    refs = [objects.ref_of(s3.uri_of(name, facts["Key"]), facts) for facts in pages]
-    monkeypatch.setattr(bucket_inputs.inventory, "listed", lambda uri: (name, reversed(refs)))
-    listed = list(bucket_inputs.in_inventory("s3://any/manifest.json", str(tmp_path), Patterns([], []), SkippedFiles()))
-    assert len(listed) == 4 and not [ref for ref in listed if layout.QUARANTINE in ref.uri]
+    refs = [objects.make_ref(s3.make_uri(name, facts["Key"]), facts) for facts in pages]
+    monkeypatch.setattr(bucket_inputs.inventory, "list_inventory", lambda uri: (name, reversed(refs)))
+    listed = list(
+        bucket_inputs.walk_inventory("s3://any/manifest.json", str(tmp_path), Patterns([], []), SkippedFiles())
+    )
+    assert len(listed) == 4
+    assert not [ref for ref in listed if layout.QUARANTINE in ref.uri]
     undo(quarantine)
 
 
@@ -173,7 +180,8 @@ def test_a_clean_data_set_of_copies(bucket, pictures, plan, quarantine):
     }
     assert build_dataset(plan, bucket.work_dir + "-clean", "copy", execute=True).refused == []
     refused = build_dataset(plan, bucket.work_dir + "-links", "hard", execute=True).refused
-    assert len(refused) == 4 and "use --link copy" in refused[0][1]
+    assert len(refused) == 4
+    assert "use --link copy" in refused[0][1]
     assert everything(bucket, bucket.pictures) == pictures
 
 
@@ -193,13 +201,13 @@ def versioned(bucket: Bucket) -> Iterator[str]:
 def test_in_a_bucket_with_versions_nothing_is_ever_gone_for_good(bucket, versioned):
     source, target = f"s3://{versioned}/a.png", f"s3://{versioned}/q/files/a.png"
     etag = bucket.client.put_object(Bucket=versioned, Key="a.png", Body=b"picture")["ETag"].strip('"')
-    place_of(source).move(source, target, Known(7, "", etag))
+    get_file_mover(source).move(source, target, FileIdentity(7, "", etag))
     assert everything(bucket, f"s3://{versioned}") == {"q/files/a.png": b"picture"}
     versions = bucket.client.list_object_versions(Bucket=versioned, Prefix="a.png")
     assert [facts["Key"] for facts in versions["DeleteMarkers"]] == ["a.png"]
     old = bucket.client.get_object(Bucket=versioned, Key="a.png", VersionId=versions["Versions"][0]["VersionId"])
     assert old["Body"].read() == b"picture"
-    place_of(source).move(target, source, Known())
+    get_file_mover(source).move(target, source, FileIdentity())
     assert everything(bucket, f"s3://{versioned}") == {"a.png": b"picture"}
 
 
@@ -223,11 +231,12 @@ def test_what_is_told_of_an_object_goes_with_it_and_comes_back_however_large_it_
     place = dict(zip(("Bucket", "Key"), s3.split(source), strict=True))
     bucket.client.put_object(**place, Body=data, **TOLD, Tagging="owner=me+%26+you&kind=")
     before = bucket.client.head_object(**place)["ETag"]
-    place_of(source).move(source, target, Known(len(data), "", before.strip('"')))
+    get_file_mover(source).move(source, target, FileIdentity(len(data), "", before.strip('"')))
     assert everything(bucket, bucket.pictures) == {}
-    place_of(source).move(target, source, Known())
+    get_file_mover(source).move(target, source, FileIdentity())
     there = bucket.client.get_object(**place)
-    assert there["Body"].read() == data and {name: there[name] for name in TOLD} == TOLD
+    assert there["Body"].read() == data
+    assert {name: there[name] for name in TOLD} == TOLD
     assert (there["ETag"] == before) == (largest > len(data))
     tags = bucket.client.get_object_tagging(**place)["TagSet"]
     assert {tag["Key"]: tag["Value"] for tag in tags} == {"owner": "me & you", "kind": ""}
@@ -247,7 +256,7 @@ def test_what_changes_while_it_is_copied_in_parts_stays_and_no_part_is_left(buck
 
     monkeypatch.setattr(s3_place, "_copy_part", change)
     with pytest.raises(RefusedError, match="it changed"):
-        place_of(source).move(source, f"{quarantine}/files/x.png", Known())
+        get_file_mover(source).move(source, f"{quarantine}/files/x.png", FileIdentity())
     assert everything(bucket, bucket.pictures) == {"large.png": b"a new picture"}
     assert everything(bucket, quarantine) == {}
     for name, _ in map(s3.split, (source, quarantine)):
@@ -257,7 +266,7 @@ def test_what_changes_while_it_is_copied_in_parts_stays_and_no_part_is_left(buck
 @pytest.mark.parametrize("when", ["before it is copied", "after it was copied"])
 def test_what_changes_under_way_stays_as_it_is_now(bucket, quarantine, monkeypatch, when):
     source = bucket.put("a.png", b"picture")
-    step = "_copy" if when.startswith("before") else "_take_away"
+    step = "_copy" if when.startswith("before") else "_delete_source"
     real = getattr(s3_place, step)
 
     def change(*arguments):
@@ -266,14 +275,14 @@ def test_what_changes_under_way_stays_as_it_is_now(bucket, quarantine, monkeypat
 
     monkeypatch.setattr(s3_place, step, change)
     with pytest.raises(RefusedError, match="it changed"):
-        place_of(source).move(source, f"{quarantine}/files/a.png", Known())
+        get_file_mover(source).move(source, f"{quarantine}/files/a.png", FileIdentity())
     assert everything(bucket, bucket.pictures) == {"a.png": b"a new one"}
 
 
 @pytest.mark.parametrize("operation", ["copy_object", "delete_object"])
 def test_an_answer_that_was_lost_is_no_reason_to_leave_a_picture(bucket, quarantine, monkeypatch, operation):
     """The request was done, its answer lost, and tried again: the server says that the condition does not hold."""
-    source, client = bucket.put("a.png", b"picture"), s3.client()
+    source, client = bucket.put("a.png", b"picture"), s3.get_client()
     real = getattr(client, operation)
 
     def twice(**request):
@@ -281,7 +290,7 @@ def test_an_answer_that_was_lost_is_no_reason_to_leave_a_picture(bucket, quarant
         return real(**request)
 
     monkeypatch.setattr(client, operation, twice)
-    place_of(source).move(source, f"{quarantine}/files/a.png", Known())
+    get_file_mover(source).move(source, f"{quarantine}/files/a.png", FileIdentity())
     assert everything(bucket, bucket.pictures) == {}
     assert everything(bucket, f"{quarantine}/files") == {"a.png": b"picture"}
 
@@ -296,7 +305,7 @@ def test_a_copy_that_comes_out_different_takes_nothing_away(bucket, quarantine, 
 
     monkeypatch.setattr(s3_place, "_copy_at_once", another)
     with pytest.raises(RefusedError, match="came out different"):
-        place_of(source).move(source, target, Known())
+        get_file_mover(source).move(source, target, FileIdentity())
     assert everything(bucket, bucket.pictures) == {"a.png": b"picture"}
 
 

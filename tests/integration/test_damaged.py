@@ -17,11 +17,11 @@ import pytest
 
 from fastdup_ray import RunResult, load_binary_feature, make_plan
 from fastdup_ray.common import layout
-from fastdup_ray.curation.report_service import Served
+from fastdup_ray.curation.report_service import ReportService
 from fastdup_ray.errors import FastdupError
 from fastdup_ray.report.galleries import create_components_gallery, create_duplicates_gallery, create_outliers_gallery
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.checked_json import file_sha256, read_json, write_json
+from fastdup_ray.storage.checked_json import hash_file, read_json, write_json
 from tests.conftest import cloudy, encode, run_inline
 from tests.integration.helpers import call
 
@@ -82,8 +82,8 @@ def _open_result(folder: Path) -> None:
 
 
 def _serve(folder: Path) -> None:
-    served = Served(folder / "out")
-    served.page(), served.plan()
+    served = ReportService(folder / "out")
+    served.render_page(), served.read_plan()
 
 
 def _make_galleries(folder: Path) -> None:
@@ -150,7 +150,7 @@ def forged(damage: Damage) -> Damage:
         damage(path)
         store = open_store(path.parent)
         summary = read_json(store, layout.SUMMARY)
-        summary["sha256"] |= {path.name: file_sha256(path)}
+        summary["sha256"] |= {path.name: hash_file(path)}
         write_json(store, layout.SUMMARY, summary)
 
     return act

@@ -37,7 +37,9 @@ def out(finished, tmp_path) -> Path:
 def test_every_table_is_arrow_and_has_what_the_csv_has(out, table, file):
     found = getattr(RunResult.open(out.as_posix()), table)
     header, *rows = csv_rows(out / file)
-    assert isinstance(found, pa.Table) and found.column_names == header and found.num_rows == len(rows) > 0
+    assert isinstance(found, pa.Table)
+    assert found.column_names == header
+    assert found.num_rows == len(rows) > 0
     frame = found.to_pandas()
     for name, column in zip(header, zip(*rows, strict=True), strict=True):
         if pd.api.types.is_numeric_dtype(frame[name]):
@@ -69,7 +71,8 @@ def test_a_scoring_has_tables_of_its_own(tmp_path):
     before = RunResult.open(str(tmp_path / "out")).similarity
     result = run_inline(tmp_path / "new", tmp_path / "out", run_mode=3)
     again = RunResult.open(str(tmp_path / "out"), scored=True)
-    assert again.counts == result.counts and again.images.num_rows == 1
+    assert again.counts == result.counts
+    assert again.images.num_rows == 1
     assert again.to_pandas().loc[0, "copy_of"] == str(paths[3])
     assert RunResult.open(str(tmp_path / "out")).similarity == before
 
@@ -86,28 +89,32 @@ def test_no_finished_run_is_told(tmp_path):
 
 def test_lists_follow_the_plan_and_together_are_all_images(out, capsys):
     names, _ = load_binary_feature(str(out / "features.dat"))
-    suggested = {row.filename for row in make_plan(out, out.parent / "plan.json").rows if row.dropped}
+    suggested = {row.filename for row in make_plan(out, out.parent / "plan.json").rows if row.is_dropped}
     for format in ("drop-list", "keep-list"):
         assert call("export", out, "--format", format) == 0
         assert "by what the command plan suggests" in capsys.readouterr().out
     dropped, kept = ((out / name).read_text().splitlines() for name in ("drop.txt", "keep.txt"))
-    assert set(dropped) == suggested and sorted(dropped + kept) == sorted(names) and dropped
+    assert set(dropped) == suggested
+    assert sorted(dropped + kept) == sorted(names)
+    assert dropped
     make_plan(out)
     plan = (out / "plan.csv").read_text().replace(",drop,", ",keep,", 1)
     (out / "plan.csv").write_text(plan)
     told = export(out, "drop-list")
     assert (told.count, told.by) == (len(dropped) - 1, str(out / "plan.csv"))
     assert (out / "drop.txt").read_text().splitlines() == [
-        row.filename for row in read_plan(out / "plan.csv") if row.dropped
+        row.filename for row in read_plan(out / "plan.csv") if row.is_dropped
     ]
     told = export(out, "drop-list", save_path=out.parent / "else.txt", plan=out.parent / "plan.json")
-    assert told.count == len(dropped) and (out.parent / "else.txt").read_text().splitlines() == dropped
+    assert told.count == len(dropped)
+    assert (out.parent / "else.txt").read_text().splitlines() == dropped
 
 
 def test_a_kept_list_is_an_input_without_copies(out, tmp_path):
     export(out, "keep-list", tmp_path / "keep.txt")
     result = run_inline(tmp_path / "keep.txt", tmp_path / "again")
-    assert result.counts["exact_copies"] == 0 and result.counts["bad"] == 0
+    assert result.counts["exact_copies"] == 0
+    assert result.counts["bad"] == 0
     assert result.counts["images"] == len((tmp_path / "keep.txt").read_text().splitlines())
 
 
@@ -129,11 +136,13 @@ def test_odd_names_come_whole(tmp_path):
 def test_fiftyone_has_a_sample_for_each_picture(out, truth):
     told = export(out, "fiftyone")
     content = json.loads((out / "fiftyone.json").read_text(encoding="utf-8"))
-    assert content["name"] == "out" and content["media_type"] == "image"
+    assert content["name"] == "out"
+    assert content["media_type"] == "image"
     samples = {sample["filepath"]: sample for sample in content["samples"]}
     frame = RunResult.open(str(out)).to_pandas().set_index("filename")
-    assert set(samples) == set(frame.index) and told.count == len(samples)
-    dropped = {row.filename: row.keeper for row in make_plan(out).rows if row.dropped}
+    assert set(samples) == set(frame.index)
+    assert told.count == len(samples)
+    dropped = {row.filename: row.keeper for row in make_plan(out).rows if row.is_dropped}
     outliers = {row[0] for row in csv_rows(out / "outliers.csv")[1:]}
     for name, sample in samples.items():
         row = frame.loc[name]
@@ -146,8 +155,10 @@ def test_fiftyone_has_a_sample_for_each_picture(out, truth):
         }
         assert sample["tags"] == ["drop" if name in dropped else "keep"] + ["outlier"] * (name in outliers)
         assert sample.get("keeper") == dropped.get(name)
-        assert sample["component_id"] == row.component_id and sample["count"] == row["count"]
-        assert sample["brightness"] == pytest.approx(row.brightness) and None not in sample.values()
+        assert sample["component_id"] == row.component_id
+        assert sample["count"] == row["count"]
+        assert sample["brightness"] == pytest.approx(row.brightness)
+        assert None not in sample.values()
 
 
 def test_fiftyone_has_labels_as_classifications(tmp_path):

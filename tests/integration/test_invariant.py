@@ -11,7 +11,7 @@ from PIL import Image
 from fastdup_ray import RunConfig, load_binary_feature
 from fastdup_ray.common import layout
 from fastdup_ray.errors import ConfigError, WorkDirError
-from fastdup_ray.extract.transforms import TURNS, turns_of
+from fastdup_ray.extract.transforms import TRANSFORMS, select_transforms
 from fastdup_ray.neighbors import index_selection
 from tests.conftest import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline
 from tests.integration.helpers import call, run, summary_of
@@ -21,7 +21,7 @@ from tests.videos import make_clip
 
 pytestmark = pytest.mark.alone
 
-BACK = {turn: turn for turn in TURNS} | {"rotate_90": "rotate_270", "rotate_270": "rotate_90"}
+BACK = {turn: turn for turn in TRANSFORMS} | {"rotate_90": "rotate_270", "rotate_270": "rotate_90"}
 """What undoes a turn."""
 
 FEATURES = ("features.dat", "features.dat.csv", "features.bad.csv", "features.dat.bad", "manifest.parquet")
@@ -34,7 +34,7 @@ def pictures(tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("turns") / "pictures"
     folder.mkdir()
     turns = {}
-    for path, turn in zip(sorted((PHOTOS / "originals").iterdir()), cycle(TURNS), strict=False):
+    for path, turn in zip(sorted((PHOTOS / "originals").iterdir()), cycle(TRANSFORMS), strict=False):
         with Image.open(path) as opened:
             picture = opened.convert("RGB")
         picture.thumbnail((400, 400))
@@ -70,7 +70,7 @@ def test_every_turned_copy_is_found_with_its_turn(pictures, finished):
     expected = {row for row in expected if row[:2] not in plain}
     assert rows[0] == list(layout.INVARIANT_HEADER)
     assert {(one, other, turn) for one, other, _, turn in rows[1:]} == expected
-    assert {turn for *_, turn in expected} >= {*TURNS} - {"flip_left_right"}  # which the model finds by itself
+    assert {turn for *_, turn in expected} >= {*TRANSFORMS} - {"flip_left_right"}  # which the model finds by itself
     values = [float(value) for *_, value, _ in rows[1:]]
     assert min(values) > 0.95
     assert values == sorted(values, reverse=True)
@@ -88,7 +88,7 @@ def test_a_row_has_those_of_the_turned_pictures(pictures, finished, tmp_path):
     assert rows.shape == (2 * len(pictures), 7 * 576)
     own = rows.reshape(len(rows), 7, 576)
     with Image.open(names[0]) as opened:
-        for place, turn in enumerate(TURNS):
+        for place, turn in enumerate(TRANSFORMS):
             opened.convert("RGB").transpose(Image.Transpose[turn.upper()]).save(tmp_path / f"{turn}.png")
             run_inline(tmp_path / f"{turn}.png", tmp_path / turn, report=False)
             by_hand = load_binary_feature(tmp_path / turn)[1][0]
@@ -99,7 +99,7 @@ def test_a_row_has_those_of_the_turned_pictures(pictures, finished, tmp_path):
     ("text", "number"), [("flip", 2), ("rotate", 3), ("flip,rotate", 7), ("rotate, flip", 7), ("", 0)]
 )
 def test_what_may_be_asked_for(text, number):
-    assert len(turns_of(RunConfig.of(input_dir="x", invariant=text).invariant)) == number
+    assert len(select_transforms(RunConfig.of(input_dir="x", invariant=text).invariant)) == number
 
 
 def test_a_flip_alone_finds_no_rotation(pictures, folder, tmp_path):
@@ -176,11 +176,11 @@ def test_what_is_no_square_is_not_turned(folder, tmp_path):
     with pytest.raises(ConfigError, match="invariant=rotate is not possible with a model whose pictures are 64 x 96"):
         run_inline(folder, tmp_path / "out", model_path=model, invariant="rotate", report=False)
     flipped = run_inline(folder, tmp_path / "out", model_path=model, invariant="flip", report=False)
-    assert flipped.summary["invariant"]["turns"] == turns_of(["flip"])
+    assert flipped.summary["invariant"]["turns"] == select_transforms(["flip"])
 
 
 def test_partitions_have_no_index_to_look_in(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(index_selection, "EIGHT_BITS_UP_TO", 10)
+    monkeypatch.setattr(index_selection, "INT8_UP_TO", 10)
     with pytest.raises(ConfigError, match="pictures are searched in partitions: name one"):
         run_inline(folder, tmp_path / "out", invariant="flip", report=False)
     named = run_inline(folder, tmp_path / "out", invariant="flip", faiss_mode="HNSW32", report=False)

@@ -63,7 +63,8 @@ def test_a_job_is_submitted_followed_and_counted(head, photos_bucket, finished):
     assert done.returncode == 0, done.stderr
     assert "33 good and 5 bad images" in done.stdout
     assert "\r" not in done.stdout
-    assert done.stderr.count("\n") == 1 and done.stderr.startswith("submit: job find-duplicates-")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("submit: job find-duplicates-")
     assert same(photos_bucket, finished, PHOTOS)
     counted = head.metrics()
     counted.subtract(before)
@@ -154,8 +155,10 @@ def test_the_token_may_stand_in_a_file(head, tmp_path):
 @pytest.mark.parametrize("token", ["not-the-token-" * 4, ""])
 def test_a_wrong_token_is_refused_in_one_line(head, token):
     done = submit(head, "find_duplicates", "--version", "1", RAY_AUTH_TOKEN=token)
-    assert done.returncode == 1 and done.stdout == ""
-    assert one_line(done.stderr) and "refuses the token" in done.stderr
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert one_line(done.stderr)
+    assert "refuses the token" in done.stderr
 
 
 def test_a_driver_with_a_wrong_token_is_refused(head, tmp_path):
@@ -174,7 +177,8 @@ def test_a_driver_with_the_token_is_let_in(head, tmp_path):
 def test_no_server_is_told_in_one_line(head):
     done = submit(head, "--address", "http://127.0.0.1:9", "find_duplicates", "photos")
     assert done.returncode == 1
-    assert one_line(done.stderr) and "No Ray answers at http://127.0.0.1:9" in done.stderr
+    assert one_line(done.stderr)
+    assert "No Ray answers at http://127.0.0.1:9" in done.stderr
 
 
 def test_a_wrong_entry_point_is_told_with_those_that_there_are(head):
@@ -201,14 +205,17 @@ def test_a_job_is_stopped_with_its_submitter_and_goes_on_later(head, bucket, tmp
     )
     deadline = time.monotonic() + 120
     while not any(name.startswith("shards/") and name.endswith(".json") for name in bucket.output_names()):
-        assert time.monotonic() < deadline and process.poll() is None
+        assert time.monotonic() < deadline
+        assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(stop)
     out, err = process.communicate(timeout=90)
     assert process.returncode == 130
-    assert "stopping job" in err and "Interrupted. Run the same command to resume." in out
+    assert "stopping job" in err
+    assert "Interrupted. Run the same command to resume." in out
     left = bucket.outputs()
-    assert "summary.json" not in left and not [name for name in left if "lock" in name]
+    assert "summary.json" not in left
+    assert not [name for name in left if "lock" in name]
     assert not [p for p in psutil.process_iter(["cmdline"]) if "_ExtractActor" in " ".join(p.info["cmdline"] or [])]
     again = submit(head, *job)
     assert again.returncode == 0, again.stderr

@@ -36,7 +36,9 @@ def commands(after: str) -> str:
 @pytest.mark.skipif(not is_possible(), reason="no network and process namespaces can be made here")
 def test_the_commands_for_a_running_cluster(finished, tmp_path):
     block = commands("## On a running Ray cluster")
-    assert "ray start --head" in block and "jobs/submit.py" in block and "ray job submit" in block
+    assert "ray start --head" in block
+    assert "jobs/submit.py" in block
+    assert "ray job submit" in block
     for line in ("jobs/submit.py", "ray job submit"):  # each a work_dir of its own
         out = tmp_path / line.split()[-1].replace("/", "-")
         block = re.sub(rf"({line}.*)s3://bucket/dedupe", rf"\g<1>{out}", block)

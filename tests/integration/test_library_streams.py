@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdup_ray.common.events import say
+from fastdup_ray.common.events import print_lines
 from tests.conftest import save_cloudy
 
 PROGRAM = """
@@ -48,20 +48,22 @@ def test_a_run_does_not_mind_what_the_streams_are(photos, tmp_path, name, kind, 
 @pytest.mark.slow
 def test_a_run_that_has_finished_does_not_fail_as_it_is_told(photos, tmp_path):
     done = start("stderr", "none", photos, tmp_path / "é", "inline", PYTHONIOENCODING="ascii")
-    assert done.returncode == 0 and b"/\\xe9/report/index.html" in done.stdout
+    assert done.returncode == 0
+    assert b"/\\xe9/report/index.html" in done.stdout
 
 
 def test_an_error_is_told_where_it_can_be(tmp_path):
     done = start("stderr", "none", tmp_path / "nowhere", tmp_path / "out", "inline")
-    assert done.returncode == 1 and b"nowhere" in done.stdout
+    assert done.returncode == 1
+    assert b"nowhere" in done.stdout
 
 
 def test_a_line_that_cannot_be_printed_is_no_error(monkeypatch):
     read, written = os.pipe()
     os.close(read)
     with suppress(BrokenPipeError), open(written, "w", encoding="ascii") as stream:
-        say("é", stream)
+        print_lines("é", stream)
     assert stream.closed
-    say("é", stream)
+    print_lines("é", stream)
     monkeypatch.setattr(sys, "stdout", None)
-    say("é")
+    print_lines("é")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastdup_ray import apply_plan, undo
-from fastdup_ray.curation.file_ops import Known, atomic_move, place_of
+from fastdup_ray.curation.file_ops import FileIdentity, atomic_move, get_file_mover
 from fastdup_ray.errors import RefusedError
 from tests.integration.plans import contents, fill, row, state, write
 
@@ -106,11 +106,11 @@ def at_the_last_moment(monkeypatch):
 
 
 def move(source: Path, target: Path) -> None:
-    place_of(str(source)).move(str(source), str(target), Known(*describe(source)))
+    get_file_mover(str(source)).move(str(source), str(target), FileIdentity(*describe(source)))
 
 
 def describe(path: Path) -> tuple[int, str]:
-    known = place_of(str(path)).describe(str(path))
+    known = get_file_mover(str(path)).describe(str(path))
     return known.size, known.sha256
 
 
@@ -124,7 +124,8 @@ def test_a_folder_that_becomes_a_link_at_the_last_moment_is_not_followed(at_the_
     data, theirs = path.read_bytes(), state(outside)
     at_the_last_moment(lambda: become_link(path.parent, outside))
     move(path, tmp_path / "q/001.jpg")
-    assert state(outside) == theirs and (tmp_path / "q/001.jpg").read_bytes() == data
+    assert state(outside) == theirs
+    assert (tmp_path / "q/001.jpg").read_bytes() == data
 
 
 def test_a_folder_that_is_swapped_while_its_links_are_resolved_stops_nothing(tmp_path, monkeypatch):
@@ -147,7 +148,8 @@ def test_a_target_folder_that_becomes_a_link_at_the_last_moment_is_not_followed(
     theirs = state(outside)
     at_the_last_moment(lambda: become_link(tmp_path / "q", outside))
     move(path, tmp_path / "q/new.jpg")
-    assert state(outside) == theirs and (tmp_path / "aside/new.jpg").exists()
+    assert state(outside) == theirs
+    assert (tmp_path / "aside/new.jpg").exists()
 
 
 def test_a_file_that_takes_the_name_at_the_last_moment_is_put_back(at_the_last_moment, tmp_path):
@@ -156,7 +158,8 @@ def test_a_file_that_takes_the_name_at_the_last_moment_is_put_back(at_the_last_m
     at_the_last_moment(lambda: os.replace(other, path))
     with pytest.raises(RefusedError):
         move(path, tmp_path / "q/1.jpg")
-    assert path.read_bytes() == data and not (tmp_path / "q/1.jpg").exists()
+    assert path.read_bytes() == data
+    assert not (tmp_path / "q/1.jpg").exists()
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -182,10 +185,12 @@ def test_a_copy_is_not_written_through_a_link_that_was_put_in_its_way(
         plant()
     try:
         with open(path, "rb") as file:
-            atomic_move.copy(file, str(path), str(target), describe(path)[1])
+            atomic_move.copy_verified(file, str(path), str(target), describe(path)[1])
     except RefusedError:
         assert late
-    assert victim.read_bytes() == theirs and victim.stat().st_mode == mode and path.exists()
+    assert victim.read_bytes() == theirs
+    assert victim.stat().st_mode == mode
+    assert path.exists()
     assert late or not target.is_symlink()
 
 
@@ -199,5 +204,5 @@ def learn_temporary(path: Path, target: Path, monkeypatch) -> list[Path]:
 
     with monkeypatch.context() as patch, open(path, "rb") as file, pytest.raises(OSError):
         patch.setattr(atomic_move, "_rename_new", refuse)
-        atomic_move.copy(file, str(path), str(target), describe(path)[1])
+        atomic_move.copy_verified(file, str(path), str(target), describe(path)[1])
     return names

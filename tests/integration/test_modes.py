@@ -18,11 +18,11 @@ import pytest
 import fastdup_ray as fastdup
 from fastdup_ray.common import layout
 from fastdup_ray.errors import ConfigError, DamagedError, FastdupError, InputError, LockedError, WorkDirError
-from fastdup_ray.inputs.labels import labels_of
+from fastdup_ray.inputs.labels import read_labels
 from fastdup_ray.runs import pipeline
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json, write_json
-from fastdup_ray.storage.tables import encoded
+from fastdup_ray.storage.tables import encode_names
 from tests.checker import check
 from tests.conftest import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline, save_cloudy, unit_rows
 from tests.integration.helpers import call, run, start, summary_of
@@ -399,19 +399,19 @@ def test_an_index_of_other_rows_than_the_features_is_refused(tmp_path):
 
 def by_another(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on features are made by something else than the indexed ones."""
-    made = pipeline.model_facts
+    made = pipeline.make_model_facts
 
     def otherwise(config):
         facts = made(config)
         return facts | {"fingerprint": facts["fingerprint"] | {part: "another"}}
 
-    monkeypatch.setattr(pipeline, "model_facts", otherwise)
+    monkeypatch.setattr(pipeline, "make_model_facts", otherwise)
 
 
 @pytest.mark.parametrize("part", ["model", "decoder", "bounding_box"])
 def test_features_that_are_made_otherwise_are_refused_before_any_picture_is_read(indexed, monkeypatch, part):
     by_another(part, monkeypatch)
-    monkeypatch.setattr(pipeline, "listed", lambda *_: pytest.fail("it was listed"))
+    monkeypatch.setattr(pipeline, "list_manifest", lambda *_: pytest.fail("it was listed"))
     refused(indexed, InputError, f"another {part.replace('_', ' ')}")
 
 
@@ -456,7 +456,7 @@ def test_mode_4_on_features_of_mode_1_is_mode_3(reference, indexed, scored, feat
 def test_mode_4_takes_ranges_one_or_all(indexed, scored, tmp_path):
     for low, high in ((0, 4), (4, 11)):
         dedupe(WEB, tmp_path / "ranges", run_mode=1, min_offset=low, max_offset=high)
-    dedupe(tmp_path / "ranges" / f"{layout.range_stem(4, 11)}.dat", indexed, run_mode=4)
+    dedupe(tmp_path / "ranges" / f"{layout.format_range_stem(4, 11)}.dat", indexed, run_mode=4)
     assert len(pairs_of(indexed)) == 6
     assert check(indexed) == []
     dedupe(tmp_path / "ranges", indexed, run_mode=4)
@@ -760,9 +760,9 @@ def test_labels_from_folders_stand_in_the_table_and_conflicts_in_a_list(tmp_path
     assert counts["labelled"] == 33
     assert counts["label_conflicts"] == len({frozenset(pair[:2]) for pair in expected})
     page = (tmp_path / "out" / "report/index.html").read_text()
-    assert (
-        "Images by label" in page and "label conflicts" in page and '<th scope="row">originals</th><td>16</td>' in page
-    )
+    assert "Images by label" in page
+    assert "label conflicts" in page
+    assert '<th scope="row">originals</th><td>16</td>' in page
     assert check(tmp_path / "out") == []
 
 
@@ -835,7 +835,8 @@ def test_labels_that_look_like_formulas_are_escaped_in_csv_files_and_nowhere_els
     assert {row[3] for row in csv_rows(conflicts)[1:]} == {"'=1+1", "''=1+1", "cat"}
     assert set(result.label_conflicts["label_from"].to_pylist()) == folders
     page = (tmp_path / "out" / "report/index.html").read_text()
-    assert '"=1+1"' in page and "''=1+1" not in page
+    assert '"=1+1"' in page
+    assert "''=1+1" not in page
     assert check(tmp_path / "out") == []
     with open(conflicts, newline="") as file:
         labels = {row["from"]: row["label_from"] for row in csv.DictReader(file)}
@@ -853,7 +854,7 @@ def test_a_file_is_labelled_for_all_that_comes_from_it(tmp_path):
     labels = write_labels(tmp_path / "labels.csv", {"a.mp4": "beach", "a.mp4#t=2.000": "sea", "s3://b/c.jpg": "sky"})
     names = [f"{tmp_path}/a.mp4#t=1.000", f"{tmp_path}/a.mp4#t=2.000", "s3://b/c.jpg", "/a.mp4"]
     uris = [f"{tmp_path}/a.mp4"] * 2 + names[2:]
-    found = labels_of(str(labels), encoded(names), encoded(uris))
+    found = read_labels(str(labels), encode_names(names), encode_names(uris))
     assert found.to_pylist() == ["beach", "sea", "sky", None]
 
 

@@ -71,10 +71,14 @@ def test_a_file_that_exists_is_replaced_only_with_overwrite(out, truth_file, tmp
     command = command_of(name, out, truth_file, file)
     assert call(*command) == 1
     told = capsys.readouterr()
-    assert told.out == "" and told.err.count("\n") == 1 and "--overwrite" in told.err and str(file) in told.err
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    assert "--overwrite" in told.err
+    assert str(file) in told.err
     assert file.read_bytes() == before
     assert call(*command, "--overwrite") == 0
-    assert file.read_bytes() != before and capsys.readouterr().err == ""
+    assert file.read_bytes() != before
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -86,7 +90,8 @@ def test_a_dash_prints_the_file_and_nothing_else(out, truth_file, tmp_path, monk
     assert files_below(tmp_path) == before
     assert call(*command_of(name, out, truth_file, file="same.svg")) == 0
     assert printed == (tmp_path / "same.svg").read_bytes()
-    assert told.count(b"\n") >= 1 and b"{" not in told
+    assert told.count(b"\n") >= 1
+    assert b"{" not in told
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -94,20 +99,25 @@ def test_a_folder_where_a_file_is_needed_is_one_line(out, truth_file, tmp_path, 
     (tmp_path / "folder.svg").mkdir()
     assert call(*command_of(name, out, truth_file, tmp_path / "folder.svg")) == 1
     told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "is a folder" in told
+    assert told.count("\n") == 1
+    assert "is a folder" in told
 
 
 def test_a_command_whose_reader_has_enough_ends_in_silence(out):
     command = [sys.executable, "-c", "from fastdup_ray.cli.main import main; main()", "export", str(out)]
     code = 'trap "" PIPE; "$@" --format fiftyone --save-path - | head -c 1'
     done = subprocess.run(["bash", "-c", code, "bash", *command], capture_output=True, text=True)
-    assert done.stdout == "{" and "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert done.stdout == "{"
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
 
 
 def test_a_plot_of_a_folder_of_images_is_alone_on_standard_output(truth_file, capfd):
     assert call("evaluate", PHOTOS, truth_file, "--plot", "-", "--executor", "inline") == 0
     printed, told = capfd.readouterr()
-    assert printed.startswith("<svg") and printed.rstrip().endswith("</svg>") and "precision" in told
+    assert printed.startswith("<svg")
+    assert printed.rstrip().endswith("</svg>")
+    assert "precision" in told
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------
@@ -134,7 +144,8 @@ def test_a_plan_that_is_a_link_stays_a_link(out, tmp_path):
     (out / "plan.csv").symlink_to(tmp_path / "plans.csv")
     rows = make_plan(out).rows
     make_plan(out, overwrite=True)
-    assert (out / "plan.csv").is_symlink() and read_plan(tmp_path / "plans.csv") == rows
+    assert (out / "plan.csv").is_symlink()
+    assert read_plan(tmp_path / "plans.csv") == rows
 
 
 # --- pages ------------------------------------------------------------------------------------------------------------
@@ -171,8 +182,11 @@ def test_no_page_is_written_where_one_would_replace_what_is_not_ours(out, tmp_pa
     (folder / page).write_text("mine")
     assert call("gallery", out, "--save-path", folder) == 1
     told = capsys.readouterr().err
-    assert told.count("\n") == 1 and page in told and "--overwrite" in told
-    assert files_below(folder) == {page} and (folder / page).read_text() == "mine"
+    assert told.count("\n") == 1
+    assert page in told
+    assert "--overwrite" in told
+    assert files_below(folder) == {page}
+    assert (folder / page).read_text() == "mine"
     assert call("gallery", out, "--save-path", folder, "--overwrite") == 0
     assert call("gallery", out, "--save-path", folder) == 0
     assert files_below(folder) == {*PAGES}
@@ -215,7 +229,8 @@ def test_features_of_ones_own_replace_nothing_unasked(out, tmp_path):
             save_binary_feature(alone, ["/c.jpg"], unit_rows(1, 8))
         assert files_below(alone) == {name}
     save_binary_feature(out, ["/c.jpg"], unit_rows(1, 8), overwrite=True)
-    assert load_binary_feature(out)[0] == ["/c.jpg"] and not (out / "summary.json").exists()
+    assert load_binary_feature(out)[0] == ["/c.jpg"]
+    assert not (out / "summary.json").exists()
 
 
 # --- objects ----------------------------------------------------------------------------------------------------------

@@ -15,12 +15,12 @@ from ray.cluster_utils import Cluster
 
 from fastdup_ray import RunConfig
 from fastdup_ray.common.records import ShardReceipt
-from fastdup_ray.executors.extract_pool import Crew
+from fastdup_ray.executors.extract_pool import ExtractPool
 from fastdup_ray.executors.index_actor import IndexActor
 from fastdup_ray.executors.placement import place_extractors
-from fastdup_ray.executors.ray_cluster import may_grow, present_nodes
+from fastdup_ray.executors.ray_cluster import can_autoscale, list_present_nodes
 from fastdup_ray.extract.extractor import ExtractSpec
-from fastdup_ray.extract.model import fingerprint
+from fastdup_ray.extract.model import make_fingerprint
 from fastdup_ray.inputs import list_images
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.storage import open_store
@@ -154,8 +154,8 @@ def test_a_cluster_grows_from_nothing_as_the_waiting_actors_ask(bucket, growing,
     assert "240 good and 0 bad images" in out
     assert same(bucket, reference)
     ray.init(growing.address, log_to_driver=False)
-    assert may_grow()
-    wait(lambda: not present_nodes(), 120)  # nothing of ours keeps them
+    assert can_autoscale()
+    wait(lambda: not list_present_nodes(), 120)  # nothing of ours keeps them
 
 
 @pytest.mark.parametrize("growing", [{"cpu": kind(1, CPU=1)}], indirect=True)
@@ -171,7 +171,7 @@ def test_a_gpu_node_is_asked_for_and_its_actor_gets_its_cores(growing, tmp_path)
     ray.init(growing.address, log_to_driver=False)
     crew, receipts = on_gpus(tmp_path)
     first = next(receipts)
-    (node,) = present_nodes()
+    (node,) = list_present_nodes()
     assert (node.cores, node.gpus) == (2, 1)
     assert [member.cores for member in crew._members if member.given] == [2]
     assert first.good + sum(receipt.good for receipt in receipts) == 40
@@ -190,15 +190,15 @@ def test_gpu_actors_and_their_threads_are_on_the_nodes_with_gpus(cluster, tmp_pa
     assert good + sum(receipt.good for receipt in receipts) == 40
 
 
-def on_gpus(folder: Path) -> tuple[Crew, Iterator[ShardReceipt]]:
+def on_gpus(folder: Path) -> tuple[ExtractPool, Iterator[ShardReceipt]]:
     """A crew of extractors, each with a GPU that it does not use, and what it makes of 40 pictures."""
     save_cloudy(folder / "pictures", 40, size=(1200, 900))
     config = RunConfig.of(input_dir=folder / "pictures", work_dir=folder / "out", compute="gpu")
-    manifest = Manifest.of(list_images(config))
-    facts = {"fingerprint": fingerprint()}
+    manifest = Manifest.from_refs(list_images(config))
+    facts = {"fingerprint": make_fingerprint()}
     spec = ExtractSpec(open_store(config.work_dir), 1, config.limits, config.image_timeout, config.actor_memory, facts)
-    crew = Crew(spec, lambda: place_extractors(config, present_nodes(), grows=may_grow()))
-    return crew, crew.work_off(manifest.shards(np.arange(40), 4))
+    crew = ExtractPool(spec, lambda: place_extractors(config, list_present_nodes(), grows=can_autoscale()))
+    return crew, crew.run(manifest.shards(np.arange(40), 4))
 
 
 def wait(something, seconds: float) -> None:
@@ -269,7 +269,8 @@ def test_a_work_dir_that_the_nodes_do_not_share_is_refused_before_any_work(clust
         timeout=120,
     )
     assert done.returncode == 1, done.stderr
-    assert "does not share work_dir" in done.stderr and done.stderr.count("\n") == 1
+    assert "does not share work_dir" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.fixture

@@ -16,23 +16,23 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.layout import INDEXED, SCORED
 from fastdup_ray.common.records import Entry, ImageRef, Limits
 from fastdup_ray.errors import DamagedError
-from fastdup_ray.extract.decoders import optional_decoders
+from fastdup_ray.extract.decoders import list_optional_decoders
 from fastdup_ray.features import (
-    LostRowsError,
-    StoredRows,
-    look_up,
-    merge,
+    LostEmbeddingsError,
+    StoredEmbeddings,
+    iter_embedding_blocks,
+    lookup_entries,
     merge_ranges,
+    merge_sets,
     open_ranges,
-    row_blocks,
-    whole_shards,
+    open_whole_shards,
     write_shard,
 )
-from fastdup_ray.features.stored_rows import RowReader
-from fastdup_ray.inputs.manifest import ENTRIES, Manifest, entries_table
+from fastdup_ray.features.stored_embeddings import EmbeddingReader
+from fastdup_ray.inputs.manifest import ENTRIES, Manifest, make_entries_table
 from fastdup_ray.runs import scoring, steps
 from fastdup_ray.storage import Store, download_cache, open_store
-from fastdup_ray.storage.tables import encoded
+from fastdup_ray.storage.tables import encode_names
 from tests.conftest import SAME_BYTES, outputs, run_inline, save_cloudy, unit_rows
 
 D = 8
@@ -51,11 +51,11 @@ def put(store: Store, number: int, stem: str) -> None:
     """A shard of one image."""
     facts = FACTS | {"min_offset": number, "max_offset": number + 1}
     own = entry(number)
-    write_shard(store, stem, encoded([own.uri]), entries_table([own]), [unit_rows(1, D, number)], facts)
+    write_shard(store, stem, encode_names([own.uri]), make_entries_table([own]), [unit_rows(1, D, number)], facts)
 
 
 def listed(count: int) -> Manifest:
-    return Manifest.of(ImageRef(own.uri, own.size, own.mtime_or_etag) for own in map(entry, range(count)))
+    return Manifest.from_refs(ImageRef(own.uri, own.size, own.mtime_or_etag) for own in map(entry, range(count)))
 
 
 def expected(count: int) -> bytes:
@@ -73,41 +73,44 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_more_shards_than_descriptors_are_merged(store, tmp_path, few_descriptors):
-    stems = [f"{layout.SHARDS}/{layout.range_stem(number, number + 1)}-x" for number in range(SHARDS)]
+    stems = [f"{layout.SHARDS}/{layout.format_range_stem(number, number + 1)}-x" for number in range(SHARDS)]
     for number, stem in enumerate(stems):
         put(store, number, stem)
     manifest = listed(SHARDS)
-    found = look_up(manifest, whole_shards(store, stems), [], LIMITS, optional_decoders())
-    assert len(found.rows) == SHARDS and mapped_files() == 0
-    merge(store, manifest.uris(), found, FACTS)
+    found = lookup_entries(manifest, open_whole_shards(store, stems), [], LIMITS, list_optional_decoders())
+    assert len(found.embeddings) == SHARDS
+    assert mapped_files() == 0
+    merge_sets(store, manifest.uris(), found, FACTS)
     assert (tmp_path / "features.dat").read_bytes() == expected(SHARDS)
 
 
 def test_more_ranges_than_descriptors_are_merged_and_scored(store, tmp_path, few_descriptors, monkeypatch):
     for number in range(SHARDS):
-        put(store, number, layout.range_stem(number, number + 1))
+        put(store, number, layout.format_range_stem(number, number + 1))
     ranges = open_ranges(store)
-    assert len(ranges) == SHARDS and mapped_files() == 0
-    monkeypatch.setattr(scoring, "indexed_facts", lambda store: {"d": D})
-    scoring.take_scored(open_store(str(tmp_path / "index")), str(tmp_path))
+    assert len(ranges) == SHARDS
+    assert mapped_files() == 0
+    monkeypatch.setattr(scoring, "read_indexed_facts", lambda store: {"d": D})
+    scoring.import_query_features(open_store(str(tmp_path / "index")), str(tmp_path))
     merge_ranges(store, ranges)
     for folder, files in ((tmp_path, INDEXED), (tmp_path / "index", SCORED)):
-        assert (folder / files.of("features.dat")).read_bytes() == expected(SHARDS)
+        assert (folder / files.name("features.dat")).read_bytes() == expected(SHARDS)
 
 
 def test_shards_in_a_bucket_stay_neither_open_nor_mapped(bucket, monkeypatch):
     store, count = open_store(bucket.work_dir), 30
-    stems = [f"{layout.SHARDS}/{layout.range_stem(number, number + 1)}-x" for number in range(count)]
+    stems = [f"{layout.SHARDS}/{layout.format_range_stem(number, number + 1)}-x" for number in range(count)]
     for number, stem in enumerate(stems):
         put(store, number, stem)
     before = len(os.listdir("/proc/self/fd"))
     manifest = listed(count)
-    found = look_up(manifest, whole_shards(store, stems), [], LIMITS, optional_decoders())
-    assert len(os.listdir("/proc/self/fd")) <= before + 5 and mapped_files() == 0
+    found = lookup_entries(manifest, open_whole_shards(store, stems), [], LIMITS, list_optional_decoders())
+    assert len(os.listdir("/proc/self/fd")) <= before + 5
+    assert mapped_files() == 0
     monkeypatch.setattr(download_cache, "BUDGET", 1)  # from now on it holds one file at a time
     put(store, count, f"{layout.SHARDS}/another")
-    assert not any(rows.path.exists() for rows in found.rows)
-    merge(store, manifest.uris(), found, FACTS)
+    assert not any(rows.path.exists() for rows in found.embeddings)
+    merge_sets(store, manifest.uris(), found, FACTS)
     assert store.fetch("features.dat").read_bytes() == expected(count)
 
 
@@ -115,12 +118,12 @@ def test_shards_in_a_bucket_stay_neither_open_nor_mapped(bucket, monkeypatch):
 def test_a_shard_that_goes_after_the_look_up_is_read_again(damage, store, tmp_path, monkeypatch, request):
     if "bucket" in damage:
         store = open_store(request.getfixturevalue("bucket").work_dir)
-    stems = [f"{layout.SHARDS}/{layout.range_stem(number, number + 1)}-x" for number in range(3)]
+    stems = [f"{layout.SHARDS}/{layout.format_range_stem(number, number + 1)}-x" for number in range(3)]
     for number, stem in enumerate(stems):
         put(store, number, stem)
 
     def lose(*args):
-        found = look_up(*args)
+        found = lookup_entries(*args)
         if damage == "gone":
             store.remove(stems[1] + ".dat")
         elif damage == "cut":
@@ -130,45 +133,47 @@ def test_a_shard_that_goes_after_the_look_up_is_read_again(damage, store, tmp_pa
             put(store, 7, stems[1])
         return found
 
-    monkeypatch.setattr(steps, "look_up", lose)
+    monkeypatch.setattr(steps, "lookup_entries", lose)
     config = RunConfig.of(input_dir="x", work_dir=store.location)
     merged = steps.merge_features(store, config, listed(3), stems, FACTS, None)
-    assert merged.counts is None and merged.missing.tolist() == [1]
-    assert not store.exists("features.dat") and not store.exists(layout.MERGED)
+    assert merged.counts is None
+    assert merged.missing.tolist() == [1]
+    assert not store.exists("features.dat")
+    assert not store.exists(layout.MERGED)
 
 
 def test_a_shard_that_is_put_again_as_it_was_is_merged(store, tmp_path):
     stem = f"{layout.SHARDS}/x"
     put(store, 0, stem)
-    found = look_up(listed(1), whole_shards(store, [stem]), [], LIMITS, optional_decoders())
+    found = lookup_entries(listed(1), open_whole_shards(store, [stem]), [], LIMITS, list_optional_decoders())
     put(store, 0, stem)
-    merge(store, listed(1).uris(), found, FACTS)
+    merge_sets(store, listed(1).uris(), found, FACTS)
     assert (tmp_path / "features.dat").read_bytes() == expected(1)
 
 
 def test_rows_of_a_range_that_is_replaced_are_not_scored(store, tmp_path, monkeypatch):
     monkeypatch.setitem(FACTS, "n", 3)
     for number in range(3):
-        put(store, number, layout.range_stem(number, number + 1))
+        put(store, number, layout.format_range_stem(number, number + 1))
 
     def replace_then_merge(*args):
-        put(store, 7, layout.range_stem(1, 2))
-        merge(*args)
+        put(store, 7, layout.format_range_stem(1, 2))
+        merge_sets(*args)
 
-    monkeypatch.setattr(scoring, "indexed_facts", lambda store: {"d": D})
-    monkeypatch.setattr(scoring, "merge", replace_then_merge)
+    monkeypatch.setattr(scoring, "read_indexed_facts", lambda store: {"d": D})
+    monkeypatch.setattr(scoring, "merge_sets", replace_then_merge)
     with pytest.raises(DamagedError):
-        scoring.take_scored(open_store(str(tmp_path / "index")), str(tmp_path))
-    assert not (tmp_path / "index" / SCORED.of("features.dat")).exists()
+        scoring.import_query_features(open_store(str(tmp_path / "index")), str(tmp_path))
+    assert not (tmp_path / "index" / SCORED.name("features.dat")).exists()
 
 
 def test_rows_that_are_gone_say_whose_they_are(store):
     put(store, 0, f"{layout.SHARDS}/x")
-    (shard,) = whole_shards(store, [f"{layout.SHARDS}/x"])
+    (shard,) = open_whole_shards(store, [f"{layout.SHARDS}/x"])
     store.remove(f"{layout.SHARDS}/x.dat")
-    with RowReader() as reader, pytest.raises(LostRowsError) as caught:
-        reader.read(shard.rows, 0, np.empty(shard.rows.shape, np.float32))
-    assert caught.value.rows is shard.rows
+    with EmbeddingReader() as reader, pytest.raises(LostEmbeddingsError) as caught:
+        reader.read(shard.embeddings, 0, np.empty(shard.embeddings.shape, np.float32))
+    assert caught.value.rows is shard.embeddings
 
 
 def test_sets_that_alternate_in_the_list_are_each_opened_once(store, monkeypatch):
@@ -176,20 +181,22 @@ def test_sets_that_alternate_in_the_list_are_each_opened_once(store, monkeypatch
     for number, stem in enumerate(stems):
         own = [entry(place) for place in range(number, 100, 2)]
         rows = [unit_rows(1, D, place) for place in range(number, 100, 2)]
-        write_shard(store, stem, encoded(one.uri for one in own), entries_table(own), rows, FACTS)
+        write_shard(store, stem, encode_names(one.uri for one in own), make_entries_table(own), rows, FACTS)
     opened = []
-    monkeypatch.setattr(StoredRows, "open", lambda rows, open=StoredRows.open: opened.append(rows) or open(rows))
-    monkeypatch.setitem(row_blocks.__globals__, "BLOCK", 7 * 4 * D)
-    found = look_up(listed(100), whole_shards(store, stems), [], LIMITS, optional_decoders())
-    assert np.concatenate(list(row_blocks(found))).tobytes() == expected(100)
+    monkeypatch.setattr(
+        StoredEmbeddings, "open", lambda rows, open=StoredEmbeddings.open: opened.append(rows) or open(rows)
+    )
+    monkeypatch.setitem(iter_embedding_blocks.__globals__, "EMBEDDINGS_PER_BLOCK", 7 * 4 * D)
+    found = lookup_entries(listed(100), open_whole_shards(store, stems), [], LIMITS, list_optional_decoders())
+    assert np.concatenate(list(iter_embedding_blocks(found))).tobytes() == expected(100)
     assert len(opened) == 2
 
 
 def test_sorted_runs_share_one_file(store, monkeypatch, few_descriptors):
-    monkeypatch.setattr(sorting, "RUN", 100)
-    monkeypatch.setattr(sorting, "PART", 10)
+    monkeypatch.setattr(sorting, "NUMBERS_PER_RUN", 100)
+    monkeypatch.setattr(sorting, "NUMBERS_PER_BLOCK", 10)
     numbers = np.random.default_rng(0).integers(0, 10**9, 100 * SHARDS + 7)
-    found = np.concatenate(list(sorting.in_order(np.array_split(numbers, 50), store.scratch)))
+    found = np.concatenate(list(sorting.sort_blocks(np.array_split(numbers, 50), store.scratch)))
     assert np.array_equal(found, np.sort(numbers))
 
 

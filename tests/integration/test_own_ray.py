@@ -134,7 +134,8 @@ def test_its_token_is_in_no_file_and_no_command(held):
     assert re.fullmatch("[0-9a-f]{64}", token)
     assert not [process for process in held.processes() if token in " ".join(process.cmdline())]
     files = [path for path in held.folder.rglob("*") if path.is_file()]
-    assert files and not [path for path in files if token.encode() in path.read_bytes()]
+    assert files
+    assert not [path for path in files if token.encode() in path.read_bytes()]
 
 
 @pytest.fixture
@@ -149,7 +150,8 @@ def as_nobody() -> Iterator[Callable[[], None]]:
 def test_nobody_else_reads_its_logs_or_reaches_its_sockets(held, as_nobody):
     logs = [path for path in held.folder.rglob("*.log") if path.is_file()]
     sockets = [path for path in held.folder.rglob("*") if path.is_socket()]
-    assert logs and sockets
+    assert logs
+    assert sockets
     as_nobody()
     for path in logs:
         with pytest.raises(PermissionError):
@@ -162,7 +164,8 @@ def test_nobody_else_reads_its_logs_or_reaches_its_sockets(held, as_nobody):
 def test_all_of_its_unix_sockets_are_in_its_folder(held):
     pids = {process.pid for process in held.processes()}
     paths = {place.laddr for place in psutil.net_connections("unix") if place.pid in pids} - {""}
-    assert paths and [path for path in paths if not Path(path).is_relative_to(held.folder)] == []
+    assert paths
+    assert [path for path in paths if not Path(path).is_relative_to(held.folder)] == []
 
 
 def test_the_next_one_has_another_token_and_the_first_leaves_nothing(held):
@@ -170,7 +173,8 @@ def test_the_next_one_has_another_token_and_the_first_leaves_nothing(held):
     held.go_on()
     held.wait()
     assert held.inside["RAY_AUTH_TOKEN"] != first
-    assert held.folder != folder and not folder.exists()
+    assert held.folder != folder
+    assert not folder.exists()
     held.go_on()
     assert held.process.wait(60) == 0  # its environment is as before
     assert not held.folder.exists()

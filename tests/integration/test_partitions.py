@@ -26,7 +26,7 @@ FOUND = "found/[!.]*.dat"
 
 COMMAND = f"""
 from fastdup_ray.neighbors.partitioned import partition_layout as plan
-plan.capacity_of, plan.LEAST_CAPACITY = lambda *of: {CAPACITY}, 1
+plan.compute_capacity, plan.LEAST_CAPACITY = lambda *of: {CAPACITY}, 1
 from fastdup_ray.cli.main import main
 main()
 """

@@ -13,7 +13,7 @@ import fastdup_ray
 from fastdup_ray import FastdupError, RunConfig, RunResult
 from fastdup_ray.evaluation import evaluate
 from fastdup_ray.features import load_binary_feature, save_binary_feature
-from fastdup_ray.runs.estimate import estimate
+from fastdup_ray.runs.estimate import estimate_run
 from tests.conftest import PHOTOS, run_inline
 
 PHONE = PHOTOS / "phone"
@@ -75,7 +75,7 @@ CALLS: dict[str, Callable[[Callable[[Path], Any], Path], Any]] = {
     "deduplicate": lambda kind, out: fastdup_ray.deduplicate(
         RunConfig.of(input_dir=[kind(PHONE)], work_dir=kind(out), labels=kind(_labels(out)), **INLINE)
     ),
-    "estimate": lambda kind, out: estimate(RunConfig.of(input_dir=kind(PHONE), work_dir=kind(out))),
+    "estimate": lambda kind, out: estimate_run(RunConfig.of(input_dir=kind(PHONE), work_dir=kind(out))),
     "RunResult.open": lambda kind, out: RunResult.open(kind(out)).images,
     "load_binary_feature": lambda kind, out: load_binary_feature(kind(out / "features.dat")),
     "load_binary": lambda kind, out: fastdup_ray.load_binary(kind(out)),
@@ -126,7 +126,7 @@ def out(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_no_public_function_is_left_out():
     told = " ".join(CALLS).replace(".", " ").split()
-    types = {"Applied", "Built", "FastdupError", "Leakage", "Undone", "__version__"}
+    types = {"ApplyResult", "DatasetResult", "FastdupError", "Leakage", "UndoResult", "__version__"}
     assert set(fastdup_ray.__all__) - types <= set(told)
 
 

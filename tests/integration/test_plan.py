@@ -16,7 +16,7 @@ from fastdup_ray import load_binary_feature, make_plan
 from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import ConfigError, InputError, WorkDirError
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.checked_json import file_sha256, read_json, write_json
+from fastdup_ray.storage.checked_json import hash_file, read_json, write_json
 from tests.conftest import PHOTOS, cloudy, encode, files_below, run_inline, save_cloudy
 from tests.deep_files import save_tiff
 from tests.integration.helpers import call
@@ -33,7 +33,7 @@ def test_every_dropped_picture_is_close_to_its_keeper_and_of_its_group(out, trut
     rows = make_plan(out, threshold=threshold).rows
     names, features = load_binary_feature(str(out / "features.dat"))
     place = {name: row for row, name in enumerate(names)}
-    dropped = [row for row in rows if row.dropped]
+    dropped = [row for row in rows if row.is_dropped]
     assert dropped
     for row in dropped:
         cosine = float(features[place[row.filename]] @ features[place[row.keeper]])
@@ -42,16 +42,18 @@ def test_every_dropped_picture_is_close_to_its_keeper_and_of_its_group(out, trut
         assert same or row.similarity > (threshold or 0.995)
         assert ("same bytes" in row.reason) == same
         assert truth[row.filename].group == truth[row.keeper].group
-        assert row.size == os.path.getsize(row.filename) and len(row.sha256) == 64
+        assert row.size == os.path.getsize(row.filename)
+        assert len(row.sha256) == 64
 
 
 def test_the_plan_is_written_to_the_work_dir_and_reads_as_it_was_told(out, capsys):
     assert call("plan", out) == 0
     told = capsys.readouterr().out
     rows = read_plan(out / "plan.csv")
-    dropped = [row for row in rows if row.dropped]
+    dropped = [row for row in rows if row.is_dropped]
     assert f"{len(rows) - len(dropped)} to keep, {len(dropped)} to drop" in told
-    assert f"The plan is in {out / 'plan.csv'}" in told and f"fastdup-ray apply {out / 'plan.csv'}" in told
+    assert f"The plan is in {out / 'plan.csv'}" in told
+    assert f"fastdup-ray apply {out / 'plan.csv'}" in told
     assert rows == make_plan(out, out.parent / "plan.json").rows == read_plan(out.parent / "plan.json")
 
 
@@ -100,12 +102,14 @@ def test_only_identical_bytes_are_copies_where_the_run_saw_a_part_or_another_mod
     run_inline(photos, tmp_path / "whole")
     run_inline(photos, tmp_path / "part", bounding_box="rows=0,cols=0,width=200,height=200")
     dropped = {
-        name: {Path(row.filename).name for row in make_plan(tmp_path / name).rows if row.dropped}
+        name: {Path(row.filename).name for row in make_plan(tmp_path / name).rows if row.is_dropped}
         for name in ("whole", "part")
     }
-    assert len(dropped["whole"]) == 2 and len(dropped["part"]) == 1
+    assert len(dropped["whole"]) == 2
+    assert len(dropped["part"]) == 1
     assert (
-        len([row for row in make_plan(tmp_path / "part", tmp_path / "p.csv", threshold=0.99).rows if row.dropped]) == 2
+        len([row for row in make_plan(tmp_path / "part", tmp_path / "p.csv", threshold=0.99).rows if row.is_dropped])
+        == 2
     )
 
 
@@ -138,7 +142,7 @@ def test_keepers_follow_the_rules_given(tmp_path):
                 make_plan(tmp_path / "out", keep=keep, overwrite=True)
             continue
         rows = make_plan(tmp_path / "out", keep=keep, overwrite=True).rows
-        assert [Path(row.filename).parent.name for row in rows if not row.dropped] == [kept]
+        assert [Path(row.filename).parent.name for row in rows if not row.is_dropped] == [kept]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +228,7 @@ def test_images_whose_embedding_does_not_show_all_are_dropped_by_their_bytes_alo
     assert any(pair["distance"] > 0.9 for pair in pairs if "zz copy" not in pair["from"] + pair["to"])  # a temptation
     plan = make_plan(tmp_path / "out", grouping=grouping, threshold=0.9)
     assert plan.not_compared >= 2
-    dropped = [(Path(row.filename).name, Path(row.keeper).name) for row in plan.rows if row.dropped]
+    dropped = [(Path(row.filename).name, Path(row.keeper).name) for row in plan.rows if row.is_dropped]
     assert dropped == [(f"zz copy{first.suffix}", first.name)]
 
 
@@ -233,8 +237,8 @@ def test_outputs_of_which_is_not_known_what_was_seen_plan_by_bytes_alone(out):
     pq.write_table(table.drop_columns(["unseen"]), out / "images.parquet")
     store = open_store(out)
     summary = read_json(store, "summary.json")
-    summary["sha256"]["images.parquet"] = file_sha256(out / "images.parquet")
+    summary["sha256"]["images.parquet"] = hash_file(out / "images.parquet")
     write_json(store, "summary.json", summary)
     rows = make_plan(out, threshold=0.85).rows
-    assert any(row.dropped for row in rows)
-    assert all("same bytes" in row.reason for row in rows if row.dropped)
+    assert any(row.is_dropped for row in rows)
+    assert all("same bytes" in row.reason for row in rows if row.is_dropped)

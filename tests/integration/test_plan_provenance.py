@@ -15,11 +15,11 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.layout import SCORED
 from fastdup_ray.curation.plan_file import PlanRow, plan_to_json, read_plan, write_plan
 from fastdup_ray.curation.provenance import SeenImages, carry_over, check_provenance
-from fastdup_ray.curation.report_service import Served
+from fastdup_ray.curation.report_service import ReportService
 from fastdup_ray.errors import InputError
 from fastdup_ray.outputs.run_digest import digest_images
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.tables import encoded
+from fastdup_ray.storage.tables import encode_names
 from tests.conftest import Bucket, cloudy, encode, files_below, run_inline
 from tests.integration.helpers import call
 from tests.integration.plans import fill, row, state, write
@@ -62,7 +62,9 @@ def refuse(plan: Path, photos: Path, capsys, *options: object) -> str:
     for more in ([], ["--execute"]):
         assert call("apply", plan, "--quarantine", quarantine, *options, *more) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and state(photos) == before and not quarantine.exists()
+    assert len(lines) == 2
+    assert state(photos) == before
+    assert not quarantine.exists()
     return lines[0]
 
 
@@ -119,7 +121,8 @@ def test_a_plan_that_the_run_did_not_make_moves_nothing(change, plan, photos, ca
 
 def test_a_plan_of_an_earlier_version_says_what_to_do(plan, photos, capsys):
     line = refuse(edit(plan, without_run), photos, capsys)
-    assert "fastdup-ray plan" in line and "--any-plan" in line
+    assert "fastdup-ray plan" in line
+    assert "--any-plan" in line
     assert call("apply", plan, "--quarantine", plan.parent / "q", "--execute", "--any-plan") == 0
     assert files_below(photos) == {"keep.jpg", "other.jpg", "unseen.jpg"}
 
@@ -238,12 +241,12 @@ def test_the_server_takes_over_what_holds_of_a_plan_of_an_earlier_run(images, ou
     """b is another image by now: its row, which drops it as a copy of a, must not become one of this run."""
     (images / "b.png").write_bytes(encode(cloudy(3), "PNG"))
     run_inline(images, out)
-    served = Served(out)
-    text = served.plan().text
+    served = ReportService(out)
+    text = served.read_plan().text
     held = json.loads(text)["pictures"]
     assert [Path(picture["filename"]).name for picture in held] == ["a.png", "c.png", "d.png"]
     assert served.count_left_out() == 1
-    served.save(text, served.plan().tag)
+    served.save_plan(text, served.read_plan().tag)
     check_provenance(read_plan(out / "plan.csv"), "the plan", open_store(str(out)))
 
 
@@ -253,7 +256,7 @@ def test_rows_whose_keeper_changed_are_not_taken_over(rows):
         "sha256": ["00" * 32, *(row.sha256 for row in rows[1:])],
         "mtime_or_etag": ["1"] * len(rows),
     }
-    seen = SeenImages("ab" * 32, encoded(row.filename for row in rows), pa.table(facts))
+    seen = SeenImages("ab" * 32, encode_names(row.filename for row in rows), pa.table(facts))
     assert carry_over(rows, seen) == [replace(rows[2], run=seen.digest)]
 
 
@@ -264,7 +267,7 @@ def test_a_plan_of_the_page_of_a_scoring_is_of_the_scoring(images, out, tmp_path
     run_inline(tmp_path / "new", out, run_mode=3)
     store = open_store(str(out))
     digest = digest_images(store, SCORED)
-    assert digest in store.fetch(SCORED.of(layout.REPORT)).read_text()
+    assert digest in store.fetch(SCORED.name(layout.REPORT)).read_text()
     rows = [replace(made, run=digest) for made in (row(images / "a.png"), row(new, images / "a.png"))]
     (tmp_path / "plan.json").write_text(plan_to_json(rows))
     assert len(apply_plan(tmp_path / "plan.json", tmp_path / "q", work_dir=out).moved) == 1

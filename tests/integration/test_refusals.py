@@ -49,7 +49,8 @@ main(["undo"])
 """
     done = refused((code, NEW_CALLS), "-c", script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert first.read_bytes() == copy.read_bytes() and second.exists()
+    assert first.read_bytes() == copy.read_bytes()
+    assert second.exists()
 
 
 def test_an_image_is_read_again_after_the_disk_failed_in_its_midst(tmp_path):
@@ -69,6 +70,7 @@ def test_an_image_is_read_again_after_the_disk_failed_in_its_midst(tmp_path):
     assert done.returncode == 0, done.stderr
     assert bad(out) == {"large.bmp": "READ_FAILED", "inner.bmp": "READ_FAILED"}
     again = run_inline(folder, out, report=False)
-    assert again.summary["read"] == 3 and again.counts["bad"] == 0
+    assert again.summary["read"] == 3
+    assert again.counts["bad"] == 0
     run_inline(folder, tmp_path / "fresh", report=False)
     assert outputs(out) == outputs(tmp_path / "fresh")

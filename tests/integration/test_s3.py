@@ -27,7 +27,7 @@ import fastdup_ray as fastdup
 from fastdup_ray import RunConfig, deduplicate, s3
 from fastdup_ray.errors import ConfigError, InputError, LockedError, WorkDirError
 from fastdup_ray.inputs import list_images
-from fastdup_ray.runs.estimate import estimate
+from fastdup_ray.runs.estimate import estimate_run
 from fastdup_ray.s3 import listing, upload
 from fastdup_ray.s3 import objects as s3_inputs
 from fastdup_ray.storage import lock, open_store
@@ -107,7 +107,7 @@ def test_all_that_a_bucket_holds_is_listed_in_the_order_of_its_keys(bucket, monk
         list(pool.map(lambda name: bucket.client.put_object(Bucket=OPEN, Key=f"{prefix}/{name}", Body=b"."), names))
     keys = [facts["Key"] for facts in bucket.client.list_objects_v2(Bucket=OPEN, Prefix=f"{prefix}/")["Contents"]]
     assert len(keys) == len(names)  # a server may write some of them in another way
-    found = [ref.uri for ref in listing.below(bucket.pictures, lambda uri: True)]
+    found = [ref.uri for ref in listing.list_below(bucket.pictures, lambda uri: True)]
     assert found == sorted((f"s3://{OPEN}/{key}" for key in keys), key=str.encode)  # and each of them once
 
 
@@ -116,8 +116,8 @@ def test_very_many_keys_in_one_folder_are_listed_side_by_side(bucket, monkeypatc
     for seed in range(0, 1000, 30):
         bucket.put(f"IMG_{seed:03d}.jpg", b".")
     asked = []
-    monkeypatch.setattr(listing, "_by_obstore", lambda bucket, share: asked.append(share.start) or iter(()))
-    list(listing.below(bucket.pictures, bool))
+    monkeypatch.setattr(listing, "_list_by_obstore", lambda bucket, share: asked.append(share.start) or iter(()))
+    list(listing.list_below(bucket.pictures, bool))
     assert [start.rpartition("/")[2] for start in sorted(asked)] == [f"IMG_{digit}" for digit in range(10)]
 
 
@@ -143,7 +143,7 @@ def test_any_key_that_s3_allows_is_listed_once_and_what_stands_for_a_folder_is_n
     monkeypatch.setattr(listing, "MOST_FOLDERS", most)
     monkeypatch.setattr(s3, "PAGE", 5)
     with served(lister_of([place + key for key in keys]), monkeypatch):
-        found = [ref.uri for ref in listing.below(f"s3://bucket/{place}", lambda uri: True)]
+        found = [ref.uri for ref in listing.list_below(f"s3://bucket/{place}", lambda uri: True)]
     assert found == sorted((f"s3://bucket/{place}{key}" for key in keys if key[-1] != "/"), key=str.encode)
 
 
@@ -151,9 +151,9 @@ def test_requests_are_counted_whoever_makes_them(monkeypatch):
     monkeypatch.setattr(s3, "PAGE", 5)
     keys = [f"{folder}/{seed}.jpg" for folder in "ab" for seed in range(12)]
     with served(lister_of(keys), monkeypatch):
-        before = s3.requests_made()
-        list(listing.below("s3://bucket", lambda uri: True))
-    assert s3.requests_made() - before >= 1 + 3 + 3  # the folders, and the pages of each
+        before = s3.count_requests_made()
+        list(listing.list_below("s3://bucket", lambda uri: True))
+    assert s3.count_requests_made() - before >= 1 + 3 + 3  # the folders, and the pages of each
 
 
 @pytest.mark.parametrize("order", [str.encode, lambda key: key.encode("utf-16-be")], ids=["UTF-8", "UTF-16"])
@@ -161,7 +161,7 @@ def test_in_whatever_order_a_server_sorts_nothing_is_lost(monkeypatch, order):
     monkeypatch.setattr(s3, "PAGE", 5)
     keys = [f"{start}{seed}.jpg" for start in ("a", "a\uffee", "b", "\uffee", "\U0001f600") for seed in range(9)]
     with served(lister_of(keys, order), monkeypatch):
-        found = [ref.uri for ref in listing.below("s3://bucket", lambda uri: True)]
+        found = [ref.uri for ref in listing.list_below("s3://bucket", lambda uri: True)]
     assert found == sorted((f"s3://bucket/{key}" for key in keys), key=str.encode)
 
 
@@ -236,8 +236,8 @@ def test_members_of_an_archive_in_a_bucket_are_read(bucket):
 def test_large_objects_are_got_in_parts(bucket, monkeypatch):
     data = np.random.default_rng(0).bytes(3_000_000)
     uri = bucket.put("large.bin", data)
-    monkeypatch.setattr(s3_inputs, "WHOLE", 1000)
-    with s3_inputs.opened(s3_inputs.stat(uri)) as file:
+    monkeypatch.setattr(s3_inputs, "READ_AT_ONCE", 1000)
+    with s3_inputs.open_entry(s3_inputs.stat(uri)) as file:
         assert file.read(10) == data[:10]
         file.seek(-7, io.SEEK_END)
         assert file.read() == data[-7:]
@@ -327,7 +327,9 @@ def test_wrong_credentials_end_the_run_with_one_line(bucket, monkeypatch, capsys
     forget_s3()
     assert call("run", bucket.pictures, "--work-dir", tmp_path / "out", "--executor", "inline") == 1
     told = capsys.readouterr().err.splitlines()
-    assert len(told) == 1 and "refuses the credentials" in told[0] and "SignatureDoesNotMatch" in told[0]
+    assert len(told) == 1
+    assert "refuses the credentials" in told[0]
+    assert "SignatureDoesNotMatch" in told[0]
     assert "wrong" not in told[0]
     assert not (tmp_path / "out").exists()
 
@@ -342,7 +344,7 @@ def test_objects_that_vanish_change_or_are_forbidden_are_bad_with_their_reason(b
     uris = put_pictures(bucket, 4)
     forbidden = f"s3://{SECRET}/forbidden.jpg"
     before = list(list_images(RunConfig.of(input_dir=bucket.pictures, work_dir="unused")))
-    before += [s3_inputs.ref_of(forbidden, {"Size": 5, "ETag": '"x"'})]
+    before += [s3_inputs.make_ref(forbidden, {"Size": 5, "ETag": '"x"'})]
     monkeypatch.setattr("fastdup_ray.runs.preflight.list_images", lambda config, skipped: iter(before))
     bucket.delete("000.jpg")
     bucket.put("001.jpg", picture(9))
@@ -451,13 +453,13 @@ def test_a_list_without_valid_credentials_ends_the_run_too(bucket, monkeypatch, 
 
 def test_a_worker_without_credentials_ends_the_run_of_a_driver_that_has_some(bucket, monkeypatch, tmp_path):
     ref = s3_inputs.stat(put_pictures(bucket, 1)[0])
-    of_driver = s3.settled()
+    of_driver = s3.resolve_access()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     forget_s3()
     s3.use(of_driver)
-    with pytest.raises(InputError, match="Unable to locate credentials"), s3_inputs.opened(ref):
+    with pytest.raises(InputError, match="Unable to locate credentials"), s3_inputs.open_entry(ref):
         pass
 
 
@@ -470,7 +472,7 @@ def test_a_throttled_run_loses_no_object(bucket):
             bucket.server.client(retries={"total_max_attempts": 1}).get_object(Bucket=OPEN, Key=s3.split(uri)[1])
             return ""
         except Exception as error:
-            return s3.code_of(error)
+            return s3.get_error_code(error)
 
     with bucket.server.throttled(reads=2, writes=2):
         with ThreadPoolExecutor(16) as pool:
@@ -519,7 +521,8 @@ def test_ranges_scoring_and_features_in_a_bucket(bucket, tmp_path):
     scored = run_inline(bucket.uri("new"), bucket.work_dir, run_mode=3)
     assert scored.similarity.to_pylist()[0] == {"from": new, "to": bucket.uri("000.jpg"), "distance": 1.0}
     names, rows = fastdup.load_binary_feature(f"{bucket.work_dir}/features.dat")
-    assert names == [bucket.uri(f"{seed:03d}.jpg") for seed in range(6)] and rows.shape == (6, 576)
+    assert names == [bucket.uri(f"{seed:03d}.jpg") for seed in range(6)]
+    assert rows.shape == (6, 576)
     page = fastdup.create_duplicates_gallery(work_dir=bucket.work_dir, save_path=tmp_path)
     assert "data:image/" in Path(page).read_text()
 
@@ -555,7 +558,8 @@ def test_the_second_of_two_runs_ends_at_once_and_a_dead_one_is_taken_over(bucket
         assert first.stdout.readline() == "held\n"
         assert call("run", bucket.pictures, "--work-dir", bucket.work_dir, "--executor", "inline") == 3
         told = capsys.readouterr().err
-        assert "Another run is writing" in told and f"process {first.pid}" in told
+        assert "Another run is writing" in told
+        assert f"process {first.pid}" in told
         assert set(bucket.outputs()) == {".fastdup_ray.lock"}
     finally:
         first.send_signal(signal.SIGKILL)
@@ -625,7 +629,7 @@ def test_who_lost_its_lock_writes_nothing_more(bucket, monkeypatch):
 
 def test_a_put_whose_answer_was_lost_is_no_other_owner(bucket, monkeypatch):
     monkeypatch.setattr(lock, "BEAT", 0.1)
-    put, calls = s3.client().put_object, []
+    put, calls = s3.get_client().put_object, []
 
     def tried_twice(**request):
         """As botocore does where the first answer does not arrive."""
@@ -634,7 +638,7 @@ def test_a_put_whose_answer_was_lost_is_no_other_owner(bucket, monkeypatch):
             put(**request)
         return put(**request)
 
-    monkeypatch.setattr(s3.client(), "put_object", tried_twice)
+    monkeypatch.setattr(s3.get_client(), "put_object", tried_twice)
     store = open_store(bucket.work_dir)
     with store.lock("lock"):
         time.sleep(0.5)
@@ -653,7 +657,7 @@ name = sys.argv[1]  # this process is stopped just before it puts this file
 def stop(request, **_):
     if request.url.rpartition("/")[2] == name:
         os.kill(os.getpid(), signal.SIGSTOP)
-s3.client().meta.events.register("before-send.s3.PutObject", stop)
+s3.get_client().meta.events.register("before-send.s3.PutObject", stop)
 from fastdup_ray.cli.main import main
 main(sys.argv[2:])
 """
@@ -695,7 +699,7 @@ def test_workers_of_a_run_that_lost_its_lock_write_nothing_more(bucket):
 @pytest.mark.parametrize("size", [10, upload.PART + 10], ids=["whole", "in parts"])
 def test_what_another_process_has_put_meanwhile_is_not_replaced(bucket, monkeypatch, size):
     store = open_store(bucket.work_dir)
-    looked = store._etag
+    looked = store._get_etag
 
     def look_too_early(name: str) -> str | None:
         etag = looked(name)
@@ -705,7 +709,7 @@ def test_what_another_process_has_put_meanwhile_is_not_replaced(bucket, monkeypa
     with store.create("x") as path:
         path.write_bytes(bytes(size))
     assert store.fetch("x").stat().st_size == size
-    monkeypatch.setattr(store, "_etag", look_too_early)
+    monkeypatch.setattr(store, "_get_etag", look_too_early)
     for name in ("x", "y"):
         with pytest.raises(LockedError), store.create(name) as path:
             path.write_bytes(bytes(size))
@@ -722,7 +726,7 @@ def count(request, **_):
     puts += 1
     if when in (str(puts), request.url.rpartition("/")[2]):
         os.kill(os.getpid(), signal.SIGKILL)
-s3.client().meta.events.register("before-send.s3.PutObject", count)
+s3.get_client().meta.events.register("before-send.s3.PutObject", count)
 from fastdup_ray.cli.main import main
 main(sys.argv[2:])
 """
@@ -833,7 +837,7 @@ def test_an_estimate_is_told_and_nothing_is_written(bucket, capsys):
     assert "5 entries, 5 of them to be read" in capsys.readouterr().out
     assert bucket.outputs() == {}
     assert call(*asked) == 0
-    found = estimate(RunConfig.of(input_dir=bucket.pictures, work_dir=bucket.work_dir))
+    found = estimate_run(RunConfig.of(input_dir=bucket.pictures, work_dir=bucket.work_dir))
     assert (found.entries, found.to_read, found.bytes_to_read) == (5, 0, 0)
     assert 0 < found.dollars <= found.dollars_over_the_internet < 0.01
 
@@ -841,10 +845,10 @@ def test_an_estimate_is_told_and_nothing_is_written(bucket, capsys):
 def test_the_estimate_of_requests_is_near_what_a_run_takes(bucket):
     put_pictures(bucket, 30)
     config = RunConfig.of(input_dir=bucket.pictures, work_dir=bucket.work_dir, executor="inline", shard_size=10)
-    found = estimate(config)
-    before = s3.requests_made()
+    found = estimate_run(config)
+    before = s3.count_requests_made()
     deduplicate(config)
-    made = s3.requests_made() - before + 30  # gets are obstore's
+    made = s3.count_requests_made() - before + 30  # gets are obstore's
     assert 0.5 < (found.lists + found.gets + found.puts) / made < 2
 
 

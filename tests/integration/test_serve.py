@@ -32,8 +32,8 @@ from fastdup_ray.common import layout
 from fastdup_ray.curation import connections, report_service
 from fastdup_ray.curation.connections import MOST_CONNECTIONS
 from fastdup_ray.curation.plan_file import plan_to_json, read_plan
-from fastdup_ray.curation.report_service import Served
-from fastdup_ray.curation.server import HEADERS, LARGEST_PLAN, Server
+from fastdup_ray.curation.report_service import ReportService
+from fastdup_ray.curation.server import HEADERS, LARGEST_PLAN, ReportServer
 from tests.conftest import Bucket, cloudy, deadline, encode, files_below, run_inline
 from tests.integration.helpers import call
 from tests.videos import make_clip
@@ -48,8 +48,8 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def serving(work_dir: Path | str, host: str = "127.0.0.1") -> Iterator[Server]:
-    with Server(Served(work_dir), host) as server:
+def serving(work_dir: Path | str, host: str = "127.0.0.1") -> Iterator[ReportServer]:
+    with ReportServer(ReportService(work_dir), host) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -59,7 +59,9 @@ def serving(work_dir: Path | str, host: str = "127.0.0.1") -> Iterator[Server]:
             thread.join()
 
 
-def ask(server: Server, what: str = "", method: str = "GET", body: str | bytes | None = None, **headers: str) -> Answer:
+def ask(
+    server: ReportServer, what: str = "", method: str = "GET", body: str | bytes | None = None, **headers: str
+) -> Answer:
     """what: below the token, or from the root on where it begins with a /. headers: with _ for -."""
     path = what if what.startswith("/") else f"/{server.token}/{what}"
     connection = http.client.HTTPConnection(*server.server_address[:2], timeout=60)
@@ -71,18 +73,18 @@ def ask(server: Server, what: str = "", method: str = "GET", body: str | bytes |
         connection.close()
 
 
-def tag_of(server: Server) -> str:
+def tag_of(server: ReportServer) -> str:
     return ask(server, "plan").headers["ETag"]
 
 
-def put(server: Server, plan: list | dict, **headers: str) -> Answer:
+def put(server: ReportServer, plan: list | dict, **headers: str) -> Answer:
     """plan: rows, or the content of the JSON. Replaces the plan that is there, unless `If_Match` says otherwise."""
     body = json.dumps(plan) if isinstance(plan, dict) else plan_to_json(plan)
     headers = {"If_Match": tag_of(server), "Content_Type": "application/json"} | headers
     return ask(server, "plan", "PUT", body.encode(), **headers)
 
 
-def raw(server: Server, request: bytes) -> bytes:
+def raw(server: ReportServer, request: bytes) -> bytes:
     """The answer to a request that no client of good manners would send."""
     with socket.create_connection(server.server_address[:2], timeout=60) as connection:
         connection.sendall(request)
@@ -96,7 +98,7 @@ def out(finished, tmp_path) -> Path:
 
 
 @pytest.fixture
-def server(out) -> Iterator[Server]:
+def server(out) -> Iterator[ReportServer]:
     with serving(out) as server:
         yield server
 
@@ -112,7 +114,8 @@ def test_the_page_is_the_report_and_says_that_it_is_served(server, out):
     report = (out / layout.REPORT).read_text()
     policy = POLICY.search(report)
     announced = '<meta name="fastdup-server" data-plan="plan" data-picture="picture/">'
-    assert status == 200 and body.decode() == report.replace(policy[0], announced)
+    assert status == 200
+    assert body.decode() == report.replace(policy[0], announced)
     assert body.index(announced.encode()) < body.index(b"</head>")
     rules = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
     asked = dict(part.strip().split(" ", 1) for part in unescape(policy[1]).split(";"))
@@ -121,7 +124,8 @@ def test_the_page_is_the_report_and_says_that_it_is_served(server, out):
         "connect-src": "'self'",
         "frame-ancestors": "'none'",
     }
-    assert rules["default-src"] == "'none'" and "unsafe" not in headers["Content-Security-Policy"]
+    assert rules["default-src"] == "'none'"
+    assert "unsafe" not in headers["Content-Security-Policy"]
     assert headers["Content-Type"] == "text/html; charset=utf-8"
 
 
@@ -131,14 +135,17 @@ def test_every_picture_is_there_in_its_full_size_by_its_row(server, out):
     for row, name in enumerate(names):
         status, headers, body = ask(server, f"picture/{row}")
         assert status == 200, (name, body)
-        assert headers["Content-Type"].startswith("image/") and headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Content-Type"].startswith("image/")
+        assert headers["X-Content-Type-Options"] == "nosniff"
         if body == Path(name).read_bytes():
             as_they_are.add(Path(name).suffix)
         with Image.open(io.BytesIO(body)) as image, Image.open(name) as original:
             assert sorted(image.size) == sorted(original.size), name
             if body != Path(name).read_bytes():
-                assert image.format == "WEBP" and headers["Content-Type"] == "image/webp"
-    assert {".jpg", ".png", ".webp"} <= as_they_are and len(names) > 30
+                assert image.format == "WEBP"
+                assert headers["Content-Type"] == "image/webp"
+    assert {".jpg", ".png", ".webp"} <= as_they_are
+    assert len(names) > 30
     assert ask(server, f"picture/{len(names)}").status == 404
 
 
@@ -157,7 +164,8 @@ def test_frames_of_videos_and_members_of_archives_are_pictures_too(tmp_path):
         answers = {name: ask(server, f"picture/{row}") for row, name in enumerate(names)}
     assert answers[f"{photos}/a.tar!/in.png"].body == data
     frame = answers[f"{photos}/clip.mp4#t=0.000"]
-    assert frame.status == 200 and Image.open(io.BytesIO(frame.body)).format == "WEBP"
+    assert frame.status == 200
+    assert Image.open(io.BytesIO(frame.body)).format == "WEBP"
 
 
 def test_a_picture_that_is_gone_or_another_by_now_is_not_served(tmp_path):
@@ -173,7 +181,8 @@ def test_a_picture_that_is_gone_or_another_by_now_is_not_served(tmp_path):
     with serving(tmp_path / "out") as server:
         answers = [ask(server, f"picture/{row}") for row in range(3)]
     assert [answer.status for answer in answers] == [404, 409, 200]
-    assert b"does not exist" in answers[0].body and b"Changed since the run" in answers[1].body
+    assert b"does not exist" in answers[0].body
+    assert b"Changed since the run" in answers[1].body
 
 
 def replace_unseen(path: Path, data: bytes) -> None:
@@ -242,7 +251,7 @@ def test_a_file_is_compared_once_and_keeps_no_other_request_waiting(one_of_each,
     names, _ = load_binary_feature(one_of_each / "out/features.dat")
     frames = [row for row, name in enumerate(names) if "#t=" in name][:2]
     photo = next(row for row, name in enumerate(names) if name.endswith("b.png"))
-    real, compared, go_on = report_service._sha256, [], threading.Event()
+    real, compared, go_on = report_service._hash_file, [], threading.Event()
 
     def slow(file):
         compared.append(file.name)
@@ -250,7 +259,7 @@ def test_a_file_is_compared_once_and_keeps_no_other_request_waiting(one_of_each,
             go_on.wait(30)
         return real(file)
 
-    monkeypatch.setattr(report_service, "_sha256", slow)
+    monkeypatch.setattr(report_service, "_hash_file", slow)
     with serving(one_of_each / "out") as server, ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(ask, server, f"picture/{row}") for row in frames]
         with deadline(10):
@@ -300,14 +309,17 @@ def test_decisions_are_saved_as_the_plan_that_apply_reads(tmp_path):
     with serving(tmp_path / "out") as server:
         first = ask(server, "plan")
         assert (first.status, json.loads(first.body)["pictures"]) == (200, [])
-        assert first.headers["Content-Type"] == "application/json" and not (tmp_path / "out/plan.csv").exists()
+        assert first.headers["Content-Type"] == "application/json"
+        assert not (tmp_path / "out/plan.csv").exists()
         saved = put(server, rows, If_Match=first.headers["ETag"])
         assert (saved.status, saved.body) == (204, b"")
         again = ask(server, "plan")
-        assert again.body.decode() == plan_to_json(rows) and again.headers["ETag"] == saved.headers["ETag"]
+        assert again.body.decode() == plan_to_json(rows)
+        assert again.headers["ETag"] == saved.headers["ETag"]
     assert read_plan(tmp_path / "out/plan.csv") == rows
     applied = apply_plan(tmp_path / "out/plan.csv", tmp_path / "q", execute=True)
-    assert len(applied.moved) == 2 and files_below(photos) == {"a.png"}
+    assert len(applied.moved) == 2
+    assert files_below(photos) == {"a.png"}
     undo(tmp_path / "q")
 
 
@@ -317,12 +329,14 @@ def test_what_another_saved_meanwhile_is_not_written_over(server, out):
     fewer = [row for row in rows if row.group == rows[0].group]
     assert put(server, fewer, If_Match=tag).status == 204
     stale = put(server, rows, If_Match=tag)
-    assert stale.status == 412 and b"load the page again" in stale.body
+    assert stale.status == 412
+    assert b"load the page again" in stale.body
     assert read_plan(out / "plan.csv") == fewer
     tag = tag_of(server)
     (out / "plan.csv").write_text("my notes")
     unread = put(server, rows, If_Match=tag)
-    assert unread.status == 400 and b"has no column" in unread.body
+    assert unread.status == 400
+    assert b"has no column" in unread.body
     assert (out / "plan.csv").read_text() == "my notes"
 
 
@@ -362,7 +376,8 @@ def test_a_reference_picture_is_not_dropped_whatever_the_page_says(tmp_path):
     mine |= {"action": "keep", "keeper": ""}
     with serving(tmp_path / "out") as server:
         answer = put(server, content)
-    assert answer.status == 400 and b"a picture of a reference input" in answer.body
+    assert answer.status == 400
+    assert b"a picture of a reference input" in answer.body
     assert not (tmp_path / "out/plan.csv").exists()
 
 
@@ -382,7 +397,9 @@ def test_a_plan_that_cannot_be_meant_is_refused_in_one_line_and_the_saved_one_st
     content = json.loads(ask(server, "plan").body)
     change(content)
     answer = put(server, content)
-    assert answer.status == 400 and told in answer.body.decode() and b"\n" not in answer.body
+    assert answer.status == 400
+    assert told in answer.body.decode()
+    assert b"\n" not in answer.body
     assert (out / "plan.csv").read_bytes() == before
 
 
@@ -401,7 +418,7 @@ def test_many_who_save_at_once_leave_one_whole_plan(server, out):
 # What is refused
 
 
-def refused(server: Server, answer: Answer) -> bool:
+def refused(server: ReportServer, answer: Answer) -> bool:
     return 400 <= answer.status < 500 and server.token.encode() not in answer.body and len(answer.body) < 200
 
 
@@ -443,7 +460,9 @@ def test_no_path_leads_anywhere_but_to_the_page_the_plan_and_the_pictures(server
         lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{server.server_port}", "Connection: close", "", ""]
         answer = raw(server, "\r\n".join(lines).encode("utf-8"))
         assert re.match(rb"HTTP/1\.1 4\d\d ", answer), answer[:200]
-        assert b"root:" not in answer and b"nearest_neighbors_k" not in answer and b"filename" not in answer
+        assert b"root:" not in answer
+        assert b"nearest_neighbors_k" not in answer
+        assert b"filename" not in answer
 
 
 @pytest.mark.parametrize(
@@ -471,7 +490,8 @@ def test_no_path_leads_anywhere_but_to_the_page_the_plan_and_the_pictures(server
 )
 def test_a_name_of_somebody_else_that_leads_here_gets_nothing(server, host):
     answer = ask(server, Host=host.format(port=server.server_port))
-    assert answer.status == 421 and refused(server, answer)
+    assert answer.status == 421
+    assert refused(server, answer)
     body = b'{"format": "fastdup-ray plan 1", "pictures": []}'
     assert ask(server, "plan", "PUT", body, Content_Type="application/json", Host=host).status == 421
 
@@ -505,7 +525,8 @@ def test_another_origin_gets_nothing_and_writes_nothing(server, out, headers):
     headers = {name: value.format(port=server.server_port) for name, value in headers.items()}
     for what in ("", "plan", "picture/0"):
         answer = ask(server, what, **headers)
-        assert answer.status == 403 and refused(server, answer)
+        assert answer.status == 403
+        assert refused(server, answer)
     body = b'{"format": "fastdup-ray plan 1", "pictures": []}'
     for kind in ("application/json", "text/plain"):
         assert ask(server, "plan", "PUT", body, Content_Type=kind, **headers).status == 403
@@ -559,7 +580,7 @@ def test_garbage_is_answered_and_the_server_goes_on(server, capfd):
 # Who holds connections
 
 
-def connect(server: Server, count: int, data: bytes = b"") -> list[socket.socket]:
+def connect(server: ReportServer, count: int, data: bytes = b"") -> list[socket.socket]:
     connections = [socket.create_connection(server.server_address[:2], timeout=10) for _ in range(count)]
     for connection in connections:
         connection.sendall(data)
@@ -611,7 +632,8 @@ def test_a_body_that_drips_in_is_given_up(server, out, monkeypatch):
             connection.sendall(b"{")
             time.sleep(0.1)
     connection.close()
-    assert ask(server).status == 200 and not (out / "plan.csv").exists()
+    assert ask(server).status == 200
+    assert not (out / "plan.csv").exists()
 
 
 def test_headers_have_a_size_as_a_whole(server):
@@ -668,13 +690,14 @@ def test_without_descriptors_the_server_waits_instead_of_spinning(server):
 
 
 def test_it_listens_to_this_machine_alone(server):
-    assert server.is_local and server.server_address[0] == "127.0.0.1"
+    assert server.is_local
+    assert server.server_address[0] == "127.0.0.1"
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.2", server.server_port)) != 0  # an address of this machine all the same
 
 
 def test_the_token_is_long_and_another_each_time(out):
-    tokens = [Server(Served(out)) for _ in range(3)]
+    tokens = [ReportServer(ReportService(out)) for _ in range(3)]
     try:
         assert len({server.token for server in tokens}) == 3
         assert all(len(base64.urlsafe_b64decode(server.token + "=")) == 32 for server in tokens)
@@ -721,7 +744,9 @@ def start(work_dir: Path, *options: str) -> tuple[subprocess.Popen, str, str]:
 def test_the_command_tells_its_address_and_ends_with_ctrl_c(out):
     process, told, url = start(out)
     try:
-        assert "Only this machine" in told and f"saved in {out}/plan.csv" in told and "Warning" not in told
+        assert "Only this machine" in told
+        assert f"saved in {out}/plan.csv" in told
+        assert "Warning" not in told
         host, port, token = re.fullmatch(r"http://(127\.0\.0\.1):(\d+)/([\w-]{43})/", url).groups()
         connection = http.client.HTTPConnection(host, int(port), timeout=60)
         connection.request("GET", f"/{token}/")
@@ -729,7 +754,9 @@ def test_the_command_tells_its_address_and_ends_with_ctrl_c(out):
     finally:
         process.send_signal(signal.SIGINT)
         rest, err = process.communicate(timeout=30)
-    assert process.returncode == 0 and "Ended." in rest and err == ""
+    assert process.returncode == 0
+    assert "Ended." in rest
+    assert err == ""
 
 
 def own_address() -> str:
@@ -747,7 +774,8 @@ def test_an_address_that_others_reach_is_served_with_a_warning_and_only_by_its_n
     process, told, url = start(out, "--host", address)
     process.kill()
     process.communicate()
-    assert url.startswith(f"http://{address}:") and f"Warning: any machine that reaches {address}" in told
+    assert url.startswith(f"http://{address}:")
+    assert f"Warning: any machine that reaches {address}" in told
     with serving(out, address) as server:
         assert ask(server).status == 200
         for host in ("localhost", "127.0.0.1", "evil.example"):

@@ -105,4 +105,5 @@ def test_a_slow_drip_costs_its_own_time_and_the_process_ends(endpoint, tmp_path,
     assert {(name.removeprefix("s3://bucket/"), code) for name, code, _ in bad} == {(key, "TIMEOUT") for key in SLOW}
     monkeypatch.setattr(SlowS3, "is_slow", False)
     again = run(endpoint, tmp_path / "out")
-    assert again.returncode == 0 and f"{len(OBJECTS)} good and 0 bad images ({len(SLOW)} read" in again.stdout
+    assert again.returncode == 0
+    assert f"{len(OBJECTS)} good and 0 bad images ({len(SLOW)} read" in again.stdout

@@ -154,6 +154,7 @@ def test_it_ends_in_order_where_slurm_says_that_the_time_is_up(slurm, tmp_path):
     slurm.told("scancel", "--batch", "--signal=TERM", number)
     assert job.wait(120) == 130, slurm.log.read_text()
     assert "Interrupted. Run the same command to resume." in slurm.log.read_text()
-    assert not list(slurm.home.glob(".fastdup-ray-token*")) and not slurm.rays()
+    assert not list(slurm.home.glob(".fastdup-ray-token*"))
+    assert not slurm.rays()
     assert slurm.submit(*arguments).wait(300) == 0, slurm.log.read_text()
     assert 0 < summary_of(tmp_path / "out")["read"] < 200

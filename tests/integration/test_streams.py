@@ -42,7 +42,9 @@ def test_an_exit_code_does_not_depend_on_who_reads(closed, tmp_path):
 def test_an_output_is_not_lost_in_a_closed_stdout(name, finished):
     export = command("export", finished, "--format", "keep-list", "--save-path", name)
     done = shell(f"exec 1>&-; {export}")
-    assert done.returncode == 1 and "closed" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 1
+    assert "closed" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_messages_of_libraries_go_into_no_file_of_ours():
@@ -57,7 +59,8 @@ def test_a_reader_that_leaves_does_not_end_the_run(reader, more, tmp_path):
     run = command("run", PHONE, "--work-dir", tmp_path / "out", "--executor", "inline", *more)
     done = shell(f"set -o pipefail; {run} {reader}")
     assert done.returncode == 0
-    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
     assert files_below(tmp_path / "out") == EVERY_FILE
 
 
@@ -65,7 +68,8 @@ def test_a_reader_that_leaves_does_not_end_the_run(reader, more, tmp_path):
 def test_a_full_disk_under_stdout_is_one_line(words):
     done = shell(f"{command(*words)} > /dev/full")
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
 
 
 class _OnlyWrites:

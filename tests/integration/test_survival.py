@@ -114,7 +114,8 @@ def test_a_kill_at_any_moment_costs_no_more_than_the_shards_at_work(
         else:
             assert process.returncode == 0, err
     assert_same_files(out, reference)
-    assert not list(out.glob("**/.tmp-*")) and not (out / "shards").exists()
+    assert not list(out.glob("**/.tmp-*"))
+    assert not (out / "shards").exists()
     assert len(reads.counts) == N
     at_work = ACTORS * SHARD if victim in ("driver", "everything") else SHARD
     assert reads.twice <= (at_work if killed else 0)
@@ -148,7 +149,9 @@ def test_a_run_whose_own_ray_dies_says_so_at_once_and_goes_on_from_there(argumen
     next(each for each, name in family.items() if name == "gcs_server").kill()
     _, err = process.communicate(timeout=45)
     assert process.returncode == 1
-    assert "gcs_server" in err.splitlines()[-1] and "resume" in err and "Traceback" not in err
+    assert "gcs_server" in err.splitlines()[-1]
+    assert "resume" in err
+    assert "Traceback" not in err
     # Agents of Ray try to reach the gcs_server for a while before they end.
     assert all_end([each for each, name in family.items() if "Agent" not in name], 20)
     done = run(*arguments, "--work-dir", out, "--executor", "inline")
@@ -164,10 +167,11 @@ def test_the_actors_of_a_failed_run_end_with_it_and_not_with_its_error(arguments
         actors.extend(workers("_ExtractActor"))
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr(features_stage, "with_progress", fail)
+    monkeypatch.setattr(features_stage, "report_progress", fail)
     with pytest.raises(RuntimeError) as error:
         deduplicate(RunConfig.of(input_dir=arguments[0], work_dir=tmp_path / "out", shard_size=SHARD))
-    assert actors and all_end(actors, 20)
+    assert actors
+    assert all_end(actors, 20)
     assert error.tb  # what it holds would have gone with it
 
 
@@ -249,5 +253,6 @@ def test_workers_that_cannot_start_end_the_run_with_one_line_and_blame_no_pictur
     environment = {"PYTHONPATH": str(tmp_path / "broken"), "RAY_ADDRESS": "local"}
     done = run(*arguments, "--work-dir", out, "--num-threads", 2, **environment)
     assert done.returncode == 1
-    assert "die as they start" in done.stderr and "Traceback" not in done.stderr
+    assert "die as they start" in done.stderr
+    assert "Traceback" not in done.stderr
     assert not (out / "features.bad.csv").exists()

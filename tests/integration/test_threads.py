@@ -12,22 +12,23 @@ from PIL import Image, ImageFile, PngImagePlugin
 
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import BadImageError
-from fastdup_ray.extract.decode import careful_pillow, decode
-from fastdup_ray.extract.worker_threads import work_off
+from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.extract.worker_threads import run_jobs
 from tests.conftest import PHOTOS, cloudy, encode, outputs, run_inline
+
+pytestmark = pytest.mark.alone
 
 FIRST_USE = """
 import sys, threading
 sys.setswitchinterval(1e-6)
-from fastdup_ray.extract.model import Model, fingerprint
+from fastdup_ray.extract.model import Model, make_fingerprint
 
-pytestmark = pytest.mark.alone
 together, errors = threading.Barrier(8), []
 
 def use():
     together.wait()
     try:
-        fingerprint()
+        make_fingerprint()
         Model()
     except BaseException as error:
         errors.append(repr(error))
@@ -110,11 +111,12 @@ def switches() -> tuple:
 @pytest.mark.parametrize("first_out", [0, 1])
 def test_pillow_is_as_before_once_the_last_user_is_out(first_out):
     before = switches()
-    users = [careful_pillow(10**6), careful_pillow(10**3)]
+    users = [strict_pillow(10**6), strict_pillow(10**3)]
     for user in users:
         user.__enter__()
     users.pop(first_out).__exit__(None, None, None)
-    assert Image.MAX_IMAGE_PIXELS is None and switches() != before
+    assert Image.MAX_IMAGE_PIXELS is None
+    assert switches() != before
     users.pop().__exit__(None, None, None)
     assert switches() == before
 
@@ -124,7 +126,7 @@ def test_each_thread_has_the_limit_that_it_entered_with():
     both_in, refused = threading.Barrier(2), {}
 
     def use(limit: int) -> None:
-        with careful_pillow(limit):
+        with strict_pillow(limit):
             both_in.wait()
 
             def opened(lane, job):
@@ -134,7 +136,7 @@ def test_each_thread_has_the_limit_that_it_entered_with():
                     return error.code
                 return None
 
-            ((_, refused[limit]),) = work_off([0], opened, 1, 60, print)
+            ((_, refused[limit]),) = run_jobs([0], opened, 1, 60, print)
             both_in.wait()
 
     with ThreadPoolExecutor(2) as pool:
@@ -146,9 +148,9 @@ def test_many_threads_decode_under_limits_of_their_own():
     png = encode(Image.new("L", (100, 100)), "PNG")
 
     def use(limit: int) -> str | None:
-        with careful_pillow(limit):
+        with strict_pillow(limit):
             try:
-                decode(png, (64, 64), Limits(limit))
+                decode_bytes(png, (64, 64), Limits(limit))
             except BadImageError as error:
                 return error.code
         return None

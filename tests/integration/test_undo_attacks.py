@@ -141,7 +141,8 @@ def test_a_journal_that_apply_does_not_write_moves_nothing(attack, quarantine, v
         undo(quarantine)
     assert call("undo", quarantine) == 1
     assert "Traceback" not in capsys.readouterr().err
-    assert state(tmp_path) == before and victim.read_text() == "secret"
+    assert state(tmp_path) == before
+    assert victim.read_text() == "secret"
 
 
 def test_a_folder_below_files_that_became_a_link_is_not_followed(quarantine, photos, victim):
@@ -153,8 +154,10 @@ def test_a_folder_below_files_that_became_a_link_is_not_followed(quarantine, pho
     victim.rename(victim.parent / "drop.jpg")
     rewrite(quarantine, lambda head, move: move.update(known=facts(victim.parent / "drop.jpg")))
     undone = undo(quarantine)
-    assert "a/drop.jpg" in str(undone.refused) and "link" in str(undone.refused)
-    assert (victim.parent / "drop.jpg").read_text() == "secret" and not (photos / "a/drop.jpg").exists()
+    assert "a/drop.jpg" in str(undone.refused)
+    assert "link" in str(undone.refused)
+    assert (victim.parent / "drop.jpg").read_text() == "secret"
+    assert not (photos / "a/drop.jpg").exists()
     with pytest.raises(RefusedError):
         undone.check()
 
@@ -165,7 +168,8 @@ def test_an_image_that_became_a_link_is_not_followed(quarantine, photos, victim)
     stolen.symlink_to(victim)
     rewrite(quarantine, lambda head, move: move.update(known=facts(victim)))
     assert [Path(name).name for name, _ in undo(quarantine).refused] == ["drop.jpg"]
-    assert victim.exists() and not os.path.lexists(photos / "a/drop.jpg")
+    assert victim.exists()
+    assert not os.path.lexists(photos / "a/drop.jpg")
 
 
 @pytest.mark.parametrize("name", ["a/drop.jpg", "a/drop.txt"])
@@ -175,7 +179,8 @@ def test_what_was_put_in_its_place_stays_in_the_quarantine(name, content, quaran
     path.write_bytes(content or bytes(path.stat().st_size))
     undone = undo(quarantine)
     assert [source for source, _ in undone.refused] == [str(photos / name)]
-    assert path.exists() and not (photos / name).exists()
+    assert path.exists()
+    assert not (photos / name).exists()
 
 
 def test_journals_of_earlier_versions_are_read(quarantine, photos):
@@ -184,7 +189,7 @@ def test_journals_of_earlier_versions_are_read(quarantine, photos):
         del head["roots"]
 
     rewrite(quarantine, age)
-    assert len(undo(quarantine).back) == 3
+    assert len(undo(quarantine).restored) == 3
     assert (photos / "a/drop.txt").read_text() == "a caption"
 
 

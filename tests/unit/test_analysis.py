@@ -13,18 +13,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastdup_ray.analysis import components, edges, pairs, sorting
-from fastdup_ray.analysis.components import Components, Rows, components_of
-from fastdup_ray.analysis.edges import edges_of, edges_within
+from fastdup_ray.analysis.components import ComponentBlock, Components, find_components
+from fastdup_ray.analysis.edges import build_edges, build_edges_from_neighbors
 from fastdup_ray.analysis.pairs import (
     NameOrder,
-    distinct,
-    name_ranks,
-    ordered,
-    outliers_in_order,
-    pairs_in_order,
-    similar_above,
+    count_distinct,
+    iter_sorted_outliers,
+    iter_sorted_pairs,
+    rank_names,
+    select_similar,
+    sort_pairs,
 )
-from fastdup_ray.analysis.sorting import in_order
+from fastdup_ray.analysis.sorting import sort_blocks
 from fastdup_ray.common import records
 from fastdup_ray.common.records import Neighbors, Pairs
 
@@ -37,10 +37,10 @@ def blocks_of(cells: int, run: int, part: int) -> Iterator[pytest.MonkeyPatch]:
     """Work is done in such blocks."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (records, pairs):
-            patch.setattr(module, "CELLS", cells)
-        patch.setattr(edges, "BLOCK", cells)
-        patch.setattr(sorting, "RUN", run)
-        patch.setattr(sorting, "PART", part)
+            patch.setattr(module, "NEIGHBORS_PER_BLOCK", cells)
+        patch.setattr(edges, "EDGES_PER_BLOCK", cells)
+        patch.setattr(sorting, "NUMBERS_PER_RUN", run)
+        patch.setattr(sorting, "NUMBERS_PER_BLOCK", part)
         yield patch
 
 
@@ -59,11 +59,11 @@ IN_ORDER = NameOrder(), NameOrder(), tempfile.TemporaryFile
 
 
 def pairs_above(found: Neighbors, threshold: float) -> Pairs:
-    return as_one(pairs_in_order(found, threshold, *IN_ORDER))
+    return as_one(iter_sorted_pairs(found, threshold, *IN_ORDER))
 
 
 def outliers_below(found: Neighbors, threshold: float) -> Pairs:
-    return as_one(outliers_in_order(found, threshold, *IN_ORDER))
+    return as_one(iter_sorted_outliers(found, threshold, *IN_ORDER))
 
 
 def triples(pairs: Pairs) -> list[tuple[int, int, float]]:
@@ -105,7 +105,7 @@ def test_an_image_without_a_neighbour_is_no_outlier():
 def test_names_are_ranked_by_their_bytes(chunked):
     names = [b"b", b"a/x", b"a.b", b"\xff", "é".encode(), b"B", b"a", b"a,b", b"", b"caf\xe9"]
     column = pa.array(names, pa.large_binary())
-    ranks = name_ranks(pa.chunked_array([column[:4], column[4:]]) if chunked else column)
+    ranks = rank_names(pa.chunked_array([column[:4], column[4:]]) if chunked else column)
     assert [names[i] for i in np.argsort(ranks)] == sorted(names)
     assert sorted(ranks) == list(range(len(names)))
 
@@ -116,7 +116,7 @@ def test_pairs_are_ordered_by_similarity_then_by_from_then_by_to(closest_first):
     given = pairs_of((0, 1, 0.5), (1, 0, 0.5), (1, 2, 0.9), (0, 3, 0.5), (2, 1, 0.9), (3, 0, -0.2))
     sign = -1 if closest_first else 1
     expected = sorted(triples(given), key=lambda pair: (sign * pair[2], ranks[pair[0]], ranks[pair[1]]))
-    assert triples(ordered(given, ranks, closest_first=closest_first)) == expected
+    assert triples(sort_pairs(given, ranks, closest_first=closest_first)) == expected
 
 
 @given(drawn=st.lists(st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 5))), run=SIZES, part=SIZES)
@@ -124,7 +124,7 @@ def test_pairs_are_ordered_by_similarity_then_by_from_then_by_to(closest_first):
 @example(drawn=[[*range(20)], [*range(0, -9, -1)]], run=7, part=7)
 def test_numbers_come_in_order_and_in_even_parts(drawn, run, part):
     with blocks_of(1, run, part):
-        found = list(in_order((np.array(block, np.int64) for block in drawn), tempfile.TemporaryFile))
+        found = list(sort_blocks((np.array(block, np.int64) for block in drawn), tempfile.TemporaryFile))
     assert [int(number) for block in found for number in block] == sorted(chain.from_iterable(drawn))
     assert {len(block) for block in found[:-1]} <= {part}
     assert all(0 < len(block) <= part for block in found)
@@ -132,10 +132,10 @@ def test_numbers_come_in_order_and_in_even_parts(drawn, run, part):
 
 def test_what_is_merged_at_a_time_is_bounded_by_the_runs_and_a_part(monkeypatch):
     merged = []
-    monkeypatch.setattr(sorting, "RUN", 1000)
-    monkeypatch.setattr(sorting, "PART", 10)
-    monkeypatch.setattr(sorting, "_evenly", lambda blocks: merged.extend(map(len, blocks)))
-    in_order((np.arange(start, 9999, 10) for start in range(10)), tempfile.TemporaryFile)
+    monkeypatch.setattr(sorting, "NUMBERS_PER_RUN", 1000)
+    monkeypatch.setattr(sorting, "NUMBERS_PER_BLOCK", 10)
+    monkeypatch.setattr(sorting, "_rechunk", lambda blocks: merged.extend(map(len, blocks)))
+    sort_blocks((np.arange(start, 9999, 10) for start in range(10)), tempfile.TemporaryFile)
     assert sum(merged) == 9999
     assert max(merged) <= 10 * 10
 
@@ -162,18 +162,18 @@ def found_neighbors(draw) -> tuple[Neighbors, list[bytes]]:
 def test_pairs_and_outliers_are_sorted_as_in_memory_whatever_a_block_holds(drawn, cells, run, part):
     found, names = drawn
     names = pa.array(names, pa.large_binary())
-    ranks = name_ranks(names)
+    ranks = rank_names(names)
     with blocks_of(cells, run, part):
-        order = NameOrder.of(names)
-        told = list(pairs_in_order(found, 0.85, order, order, tempfile.TemporaryFile))
-        strange = list(outliers_in_order(found, 0.85, order, order, tempfile.TemporaryFile))
-        similar = list(similar_above(found, 0.85))
-        once = sum(distinct(found, block, 0.85) for block in similar)
+        order = NameOrder.from_names(names)
+        told = list(iter_sorted_pairs(found, 0.85, order, order, tempfile.TemporaryFile))
+        strange = list(iter_sorted_outliers(found, 0.85, order, order, tempfile.TemporaryFile))
+        similar = list(select_similar(found, 0.85))
+        once = sum(count_distinct(found, block, 0.85) for block in similar)
     for blocks, columns, closest_first in ((told, slice(None), True), (strange, slice(0, 1), False)):
         cosine = found.similarity[:, columns]
         source, place = np.nonzero(cosine > 0.85 if closest_first else cosine < 0.85)
         ends = source, found.indices[source, place], found.distance[source, place]
-        expected = ordered(Pairs(*ends, found.metric != "cosine"), ranks, closest_first=closest_first)
+        expected = sort_pairs(Pairs(*ends, found.metric != "cosine"), ranks, closest_first=closest_first)
         assert triples(as_one(blocks)) == triples(expected)
         assert all(block.less_is_closer == expected.less_is_closer for block in blocks)
     source, place = np.nonzero(found.similarity > 0.85)
@@ -193,14 +193,14 @@ def test_more_than_63_bits_can_number_is_refused_rather_than_mistaken():
     far = np.broadcast_to(np.array([[0.0], [2.0**40]]), (2, n))
     found = Neighbors(np.ones((2, n)), np.broadcast_to(np.array([[1], [0]]), (2, n)), {}, far, "manhattan")
     with pytest.raises(OverflowError, match="63 bits"):
-        list(pairs_in_order(found, 0, *IN_ORDER))
+        list(iter_sorted_pairs(found, 0, *IN_ORDER))
 
 
 # --- edges ------------------------------------------------------------------------------------------------------------
 
 
 def edges_with(pairs: Pairs, digests) -> list[tuple[int, int, float]]:
-    found = edges_of(pairs, np.array(digests))
+    found = build_edges(pairs, np.array(digests))
     return list(zip(found.low.tolist(), found.high.tolist(), found.similarity.tolist(), strict=True))
 
 
@@ -227,9 +227,9 @@ def test_edges_from_neighbours_are_those_of_the_pairs_whatever_a_block_holds(dra
     digests = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
     first = np.array([digests.tolist().index(digest) for digest in digests])
     first[data.draw(st.lists(st.sampled_from(np.flatnonzero(np.bincount(first, minlength=n) < 2)), max_size=3))] = -1
-    expected = edges_of(as_one(similar_above(found, 0.85)), np.where(first < 0, n + np.arange(n), first))
+    expected = build_edges(as_one(select_similar(found, 0.85)), np.where(first < 0, n + np.arange(n), first))
     with blocks_of(cells, run, part):
-        streamed = edges_within(found, 0.85, first, tempfile.TemporaryFile)
+        streamed = build_edges_from_neighbors(found, 0.85, first, tempfile.TemporaryFile)
     for name in ("low", "high", "similarity"):
         assert getattr(streamed, name).tolist() == getattr(expected, name).tolist()
 
@@ -238,12 +238,12 @@ def test_edges_from_neighbours_are_those_of_the_pairs_whatever_a_block_holds(dra
 
 
 def components_among(n: int, *pairs: tuple[int, int, float], **asked: bool) -> Components:
-    return components_of(edges_of(pairs_of(*pairs), np.arange(n)), n, **{"pagerank": True, "degree": True} | asked)
+    return find_components(build_edges(pairs_of(*pairs), np.arange(n)), n, **{"pagerank": True, "degree": True} | asked)
 
 
-def graph(n: int, *pairs: tuple[int, int, float], **asked: bool) -> Rows:
+def graph(n: int, *pairs: tuple[int, int, float], **asked: bool) -> ComponentBlock:
     """What is known of all images."""
-    return components_among(n, *pairs, **asked).rows(0, n)
+    return components_among(n, *pairs, **asked).block(0, n)
 
 
 def test_components_are_numbered_by_their_first_image():
@@ -252,7 +252,7 @@ def test_components_are_numbered_by_their_first_image():
 
 
 def test_the_numbers_of_components_do_not_hang_on_who_finds_them(monkeypatch):
-    monkeypatch.setattr(components, "_by_networkx", lambda *_: (np.array([7, 2, 7, 2]), None))
+    monkeypatch.setattr(components, "_search_by_networkx", lambda *_: (np.array([7, 2, 7, 2]), None))
     found = graph(5, (0, 2, 0.97), (1, 4, 0.97), pagerank=False)
     assert found.component.tolist() == [0, 1, 0, 2, 1]
     assert found.count.tolist() == [2, 2, 2, 1, 2]
@@ -263,7 +263,7 @@ def test_a_component_has_the_number_of_its_images_and_the_similarities_of_its_ed
     assert (len(found), found.number.tolist(), found.count.tolist()) == (3, [1], [3])
     assert found.mean[0] == pytest.approx(0.98)
     assert (found.low[0], found.high[0]) == (0.97, 0.99)
-    rows = found.rows(0, 5)
+    rows = found.block(0, 5)
     assert rows.count.tolist() == [1, 3, 3, 3, 1]
     assert rows.low[1:4].tolist() == [0.97] * 3
     assert np.isnan(rows.low[[0, 4]]).all()
@@ -316,9 +316,9 @@ def test_networkx_and_scipy_agree_whatever_a_block_holds(drawn, cells):
             patch.setattr(components, "NETWORKX_UP_TO", limit)
             found.append(components_among(n, *pairs))
     one, other = found
-    assert one.rows(0, n).component.tolist() == other.rows(0, n).component.tolist()
-    assert one.rows(0, n).degree.tolist() == other.rows(0, n).degree.tolist()
-    assert one.rows(0, n).pagerank == pytest.approx(other.rows(0, n).pagerank, abs=1e-7)
+    assert one.block(0, n).component.tolist() == other.block(0, n).component.tolist()
+    assert one.block(0, n).degree.tolist() == other.block(0, n).degree.tolist()
+    assert one.block(0, n).pagerank == pytest.approx(other.block(0, n).pagerank, abs=1e-7)
     for name in ("mean", "low", "high"):
         assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
 
@@ -328,10 +328,10 @@ def test_what_is_known_of_some_images_is_part_of_what_is_known_of_all(drawn, dat
     n, pairs = drawn
     found = components_among(n, *pairs)
     start, stop = sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n))))
-    for column, whole in zip(found.rows(start, stop), found.rows(0, n), strict=True):
+    for column, whole in zip(found.block(start, stop), found.block(0, n), strict=True):
         assert column.tobytes() == whole[start:stop].tobytes()
     some = np.array(data.draw(st.lists(st.integers(0, n - 1))), np.int64)
-    assert found.component_of(some).tolist() == found.rows(0, n).component[some].tolist()
+    assert found.component_of(some).tolist() == found.block(0, n).component[some].tolist()
 
 
 @given(drawn=random_graphs())
@@ -355,5 +355,5 @@ def test_a_chain_through_all_blocks_is_one_component(monkeypatch):
     monkeypatch.setattr(components, "NETWORKX_UP_TO", -1)
     links = np.random.default_rng(1).permutation(300).tolist()
     for block in (1, 7, 299):
-        monkeypatch.setattr(edges, "BLOCK", block)
+        monkeypatch.setattr(edges, "EDGES_PER_BLOCK", block)
         assert set(graph(300, *((a, b, 0.97) for a, b in pairwise(links)), pagerank=False).component) == {0}

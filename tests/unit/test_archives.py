@@ -19,7 +19,7 @@ from fastdup_ray import RunConfig
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract.extractor import read_once
-from fastdup_ray.inputs import archive, check_inputs, list_images, local, opened, read
+from fastdup_ray.inputs import archive, check_inputs, list_images, local, open_entry, read_entry
 from fastdup_ray.inputs.video import HEAD
 from tests.conftest import cloudy, csv_rows, deadline, encode, run_inline, save_cloudy
 
@@ -61,7 +61,7 @@ def names(location: Path, **parameters: object) -> list[str]:
 
 def reason(ref: ImageRef) -> tuple[str, str]:
     with pytest.raises(BadImageError) as caught, deadline(30):
-        read(ref)
+        read_entry(ref)
     return caught.value.code, caught.value.message
 
 
@@ -75,20 +75,20 @@ def test_members_are_listed_in_the_order_of_the_archive_and_read(tmp_path, kind)
     refs = listed(path)
     assert [ref.uri for ref in refs] == [f"{path}!/{name}" for name in shuffled]
     assert [ref.size for ref in refs] == [len(data) for data in shuffled.values()]
-    assert [read(ref) for ref in refs] == list(shuffled.values())
+    assert [read_entry(ref) for ref in refs] == list(shuffled.values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_members_are_read_in_any_order_and_more_than_once(tmp_path, kind):
     refs = listed(pack(tmp_path / f"a{kind}"))
     order = random.Random(0).choices(refs, k=30)
-    assert [read(ref) for ref in order] == [FILES[ref.uri.rpartition("!/")[2]] for ref in order]
+    assert [read_entry(ref) for ref in order] == [FILES[ref.uri.rpartition("!/")[2]] for ref in order]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_member_is_read_by_its_name_alone(tmp_path, kind):
     path = pack(tmp_path / f"a{kind}")
-    assert read(ImageRef(f"{path}!/3.jpg", 0, "")) == FILES["3.jpg"]
+    assert read_entry(ImageRef(f"{path}!/3.jpg", 0, "")) == FILES["3.jpg"]
     assert reason(ImageRef(f"{path}!/9.jpg", 0, ""))[0] == "MISSING"
 
 
@@ -115,7 +115,7 @@ def test_list_files_name_members_and_whole_archives(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refs = listed(tmp_path / "list")
     assert [ref.uri.rpartition("!/")[2] for ref in refs] == ["3.jpg", "1.jpg", "9.jpg", "0.jpg", "2.jpg", "4.jpg"]
-    assert read(refs[0]) == FILES["3.jpg"]
+    assert read_entry(refs[0]) == FILES["3.jpg"]
     assert reason(refs[2])[0] == "MISSING"
 
 
@@ -134,7 +134,7 @@ def test_of_members_with_one_name_the_last_counts(tmp_path):
         for data in (b"old", b"newer", b"newest"):
             add(packed, "x.jpg", data)
     (ref,) = listed(tmp_path / "a.tar")
-    assert read(ref) == b"newest"
+    assert read_entry(ref) == b"newest"
 
 
 def test_a_thousand_members_of_a_compressed_tar_are_unpacked_once(tmp_path, monkeypatch):
@@ -148,7 +148,7 @@ def test_a_thousand_members_of_a_compressed_tar_are_unpacked_once(tmp_path, monk
             super().__init__(**options)
 
     monkeypatch.setattr(archive.gzip, "GzipFile", Counted)
-    assert [read(ref) for ref in refs] == list(files.values())
+    assert [read_entry(ref) for ref in refs] == list(files.values())
     assert len(opened) == 1
 
 
@@ -159,7 +159,7 @@ def test_what_exists_under_the_whole_name_goes_before_an_archive(tmp_path):
     path = pack(tmp_path / "a.tar", {"x.jpg": b"inside"})
     (tmp_path / "a.tar!").mkdir()
     (tmp_path / "a.tar!" / "x.jpg").write_bytes(b"outside")
-    assert read(ImageRef(f"{path}!/x.jpg", 0, "")) == b"outside"
+    assert read_entry(ImageRef(f"{path}!/x.jpg", 0, "")) == b"outside"
     uris = [os.path.relpath(ref.uri, tmp_path) for ref in listed(tmp_path)]
     assert uris == ["a.tar!/x.jpg"]
 
@@ -168,15 +168,15 @@ def test_exclamation_marks_mean_nothing_by_themselves(tmp_path):
     for name in ("wow!.jpg", "wow!/x.jpg", "no.tar!/y.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(os.fsencode(name))
-    assert [read(ref).decode() for ref in listed(tmp_path)] == ["no.tar!/y.jpg", "wow!.jpg", "wow!/x.jpg"]
+    assert [read_entry(ref).decode() for ref in listed(tmp_path)] == ["no.tar!/y.jpg", "wow!.jpg", "wow!/x.jpg"]
 
 
 def test_an_archive_in_a_folder_with_the_name_of_an_archive(tmp_path):
     (tmp_path / "a.zip!").mkdir()
     path = pack(tmp_path / "a.zip!" / "b.tar", {"d.zip!/x.jpg": b"deep"})
     (ref,) = listed(path)
-    assert read(ref) == b"deep"
-    assert read(ImageRef(ref.uri, 0, "")) == b"deep"
+    assert read_entry(ref) == b"deep"
+    assert read_entry(ImageRef(ref.uri, 0, "")) == b"deep"
 
 
 # --- hostile ones -----------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_names_that_lead_out_of_the_archive_lead_nowhere(tmp_path):
         refs = listed(pack(tmp_path / f"a{kind}", files))
         inner = [ref.uri.partition("!/")[2] for ref in refs]
         assert inner == [f"{tmp_path}/secret.jpg".lstrip("/"), "a/b/x.jpg"]
-        assert [read(ref) for ref in refs] == [b"inside", b"inside"]
+        assert [read_entry(ref) for ref in refs] == [b"inside", b"inside"]
 
 
 def test_links_and_devices_are_left_out(tmp_path):
@@ -228,7 +228,7 @@ def test_a_member_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "MAX_MEMBER", 1000)
     for kind in (".tar", ".zip"):
         small, large = listed(pack(tmp_path / f"a{kind}", {"small.jpg": b"x" * 1000, "large.jpg": b"x" * 1001}))
-        assert len(read(small)) == 1000
+        assert len(read_entry(small)) == 1000
         assert reason(large)[0] == "TOO_LARGE"
 
 
@@ -236,7 +236,7 @@ def test_a_compressed_tar_that_unpacks_without_end_is_given_up(tmp_path, monkeyp
     monkeypatch.setattr(archive, "MAX_MEMBER", 1 << 20)
     path = pack(tmp_path / "a.tgz", {"a.jpg": b"good", "bomb.bin": bytes(64 << 20), "z.jpg": b"never reached"})
     good, bomb = listed(path)
-    assert read(good) == b"good"
+    assert read_entry(good) == b"good"
     assert bomb.uri == str(path)
     assert reason(bomb)[0] == "TOO_LARGE"
 
@@ -257,10 +257,11 @@ def test_a_tar_that_says_impossible_sizes_is_bad_and_what_comes_before_is_good(t
     whole = pack(tmp_path / "a.tar", {"good.jpg": b"good"}).read_bytes()
     (tmp_path / "a.tar").write_bytes(whole[:1024] + tar_header(kind, size) + bytes(2048))
     good, *bad = listed(tmp_path / "a.tar")
-    assert read(good) == b"good"
+    assert read_entry(good) == b"good"
     assert bad
     for ref in bad:
-        assert ref.size < 1 << 63 and reason(ref)[0] in ("CORRUPT", "TOO_LARGE")
+        assert ref.size < 1 << 63
+        assert reason(ref)[0] in ("CORRUPT", "TOO_LARGE")
 
 
 def test_a_header_that_unpacks_to_gigabytes_is_not_read(tmp_path):
@@ -285,9 +286,10 @@ def test_a_zip_that_says_impossible_sizes_is_bad(tmp_path, fact, number):
         setattr(packed.filelist[1], fact, number)
     for ref in listed(tmp_path / "a.zip"):
         if ref.uri.endswith("good.jpg"):
-            assert read(ref) == b"good"
+            assert read_entry(ref) == b"good"
         else:
-            assert ref.size < 1 << 63 and reason(ref)[0] in ("CORRUPT", "TOO_LARGE")
+            assert ref.size < 1 << 63
+            assert reason(ref)[0] in ("CORRUPT", "TOO_LARGE")
 
 
 @pytest.mark.parametrize("kind", [".bmp", ".tar", ".tgz", ".zip"])
@@ -300,7 +302,7 @@ def test_a_member_is_in_memory_once(tmp_path, kind):
         pack(path, {"a.bmp": data})
     (ref,) = listed(path)
     tracemalloc.start()
-    with opened(ref) as file:
+    with open_entry(ref) as file:
         file.read(HEAD)
         assert read_once(file) == data
     peak = tracemalloc.get_traced_memory()[1]
@@ -341,7 +343,7 @@ def test_a_zip_whose_files_overlap_is_refused_before_any_is_unpacked(tmp_path, s
     refs = listed(tmp_path / "a.zip")
     assert [ref.uri for ref in refs] == [str(tmp_path / "a.zip")]
     with pytest.raises(BadImageError) as caught:
-        read(refs[0])
+        read_entry(refs[0])
     assert caught.value.code == "CORRUPT"
 
 
@@ -350,7 +352,7 @@ def test_a_zip_that_unpacks_to_too_much_in_all_is_refused(tmp_path, monkeypatch)
     pack(tmp_path / "a.zip", {f"{number}.jpg": bytes(1 << 20) for number in range(3)})
     (ref,) = listed(tmp_path / "a.zip")
     with pytest.raises(BadImageError) as caught:
-        read(ref)
+        read_entry(ref)
     assert caught.value.code == "TOO_LARGE"
 
 
@@ -374,7 +376,7 @@ def test_of_a_cut_archive_what_can_be_had_is_had(tmp_path, kind, part):
     assert last.uri == str(path)
     assert reason(last)[0] in ("TRUNCATED", "ZERO_SIZE", "CORRUPT")
     for number, ref in enumerate(members[:-1]):
-        assert read(ref) == files[f"{number}.jpg"]
+        assert read_entry(ref) == files[f"{number}.jpg"]
     if kind == ".tar" and part == 0.5:
         assert len(members) == 3
         assert reason(members[2])[0] == "TRUNCATED"
@@ -393,7 +395,7 @@ def test_any_damage_ends_in_a_reason(tmp_path, kind):
         for ref in listed(path):
             with deadline(30):
                 try:
-                    read(ref)
+                    read_entry(ref)
                 except BadImageError as error:
                     assert error.message
 
@@ -404,7 +406,7 @@ def test_a_broken_header_in_the_midst_of_a_tar_is_told(tmp_path):
     data[1024 + 150] ^= 0xFF
     path.write_bytes(data)
     *members, broken = listed(path)
-    assert [read(ref) for ref in members] == [b"a"]
+    assert [read_entry(ref) for ref in members] == [b"a"]
     assert reason(broken) == ("CORRUPT", "the archive is broken from byte 1024 on")
 
 
@@ -425,14 +427,14 @@ def test_a_corrupt_member_is_bad_and_its_neighbours_are_good(tmp_path):
     (tmp_path / "a.zip").write_bytes(data.replace(b"content 2", b"kontent 2", 1))
     refs = listed(tmp_path / "a.zip")
     assert reason(refs[2])[0] == "CORRUPT"
-    assert read(refs[3]) == FILES["3.jpg"]
+    assert read_entry(refs[3]) == FILES["3.jpg"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_archive_that_changes_after_it_was_listed(tmp_path, kind):
     path = pack(tmp_path / f"a{kind}")
     refs = listed(path)
-    assert read(refs[0]) == FILES["0.jpg"]
+    assert read_entry(refs[0]) == FILES["0.jpg"]
     pack(path, FILES | {"more.jpg": b"more"})
     os.utime(path, ns=(1, 1))
     assert reason(refs[1])[0] == "CHANGED"
@@ -457,9 +459,10 @@ def test_an_archive_is_listed_again_after_the_disk_failed(tmp_path, monkeypatch,
     with monkeypatch.context() as failing:
         failing.setattr(local, "open_regular", lambda name: io.BufferedReader(FailingFile(name)))
         *_, broken = listed(path)
-        assert broken.uri == str(path) and reason(broken)[0] == "READ_FAILED"
-    archive._index.cache_clear()  # of a process, as the next run is one of its own
-    assert [read(ref) for ref in listed(path)] == list(files.values())
+        assert broken.uri == str(path)
+        assert reason(broken)[0] == "READ_FAILED"
+    archive._read_index.cache_clear()  # of a process, as the next run is one of its own
+    assert [read_entry(ref) for ref in listed(path)] == list(files.values())
 
 
 def test_a_missing_archive_is_missing(tmp_path):

@@ -34,7 +34,7 @@ def test_the_same_pictures_make_the_same_file(tmp_path):
         assert run.returncode == 0, run.stderr
     assert files[0].read_bytes() == files[1].read_bytes()
     pixels = np.stack([np.asarray(cloudy(seed, (SIDE, SIDE))) for seed in range(3)])
-    assert Model(str(files[0])).rows(pixels).shape == (3, DIMENSIONS)
+    assert Model(str(files[0])).embed(pixels).shape == (3, DIMENSIONS)
 
 
 def test_too_few_pictures_are_refused(tmp_path):
@@ -42,5 +42,6 @@ def test_too_few_pictures_are_refused(tmp_path):
     cloudy(1, (400, 300)).save(tmp_path / "package" / "one.png")
     run = built(tmp_path, tmp_path / "model.onnx")
     assert run.returncode == 2
-    assert "too few" in run.stderr and "Traceback" not in run.stderr
+    assert "too few" in run.stderr
+    assert "Traceback" not in run.stderr
     assert not (tmp_path / "model.onnx").exists()

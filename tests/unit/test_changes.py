@@ -3,18 +3,18 @@
 import numpy as np
 import pyarrow as pa
 
-from fastdup_ray.analysis.changes import Found, Group, changes_between
+from fastdup_ray.analysis.changes import Group, RunSnapshot, find_changes
 
 
 def found(
     groups: str = "", pairs: tuple[tuple[str, str], ...] = (), alone: str = "", contents: dict | None = None
-) -> Found:
+) -> RunSnapshot:
     """groups: letters that stand for pictures, a word a group. contents: of pictures that are not what they were."""
     words = groups.split()
     names = sorted("".join(words) + alone)
     component = [next((i for i, word in enumerate(words) if name in word), -1) for name in names]
     ends = np.array([[names.index(name) for name in pair] for pair in pairs], np.int64).reshape(-1, 2)
-    return Found(
+    return RunSnapshot(
         pa.array([name.encode() for name in names], pa.large_binary()),
         pa.array([(contents or {}).get(name, name) for name in names]),
         ends,
@@ -23,17 +23,17 @@ def found(
     )
 
 
-def letters(of: Found, images: np.ndarray) -> str:
+def letters(of: RunSnapshot, images: np.ndarray) -> str:
     return "".join(of.names[int(image)].as_py().decode() for image in images)
 
 
-def told(groups: list[Group], of: Found) -> list[tuple[int, str]]:
+def told(groups: list[Group], of: RunSnapshot) -> list[tuple[int, str]]:
     return [(group.component, letters(of, group.members)) for group in groups]
 
 
 def test_pictures_come_change_and_go():
     before, after = found(alone="abc"), found(alone="bcd", contents={"c": "another"})
-    changes = changes_between(before, after)
+    changes = find_changes(before, after)
     assert letters(after, changes.added) == "d"
     assert letters(after, changes.changed) == "c"
     assert letters(before, changes.removed) == "a"
@@ -42,37 +42,37 @@ def test_pictures_come_change_and_go():
 def test_a_pair_is_new_once_whichever_way_round_it_stood():
     before = found(alone="abc", pairs=(("a", "b"),))
     after = found(alone="abc", pairs=(("b", "a"), ("b", "c"), ("c", "b")))
-    assert changes_between(before, after).pairs.tolist() == [1]
+    assert find_changes(before, after).pairs.tolist() == [1]
 
 
 def test_a_pair_of_a_changed_picture_is_new():
     before = found(alone="ab", pairs=(("a", "b"),))
     after = found(alone="ab", pairs=(("a", "b"),), contents={"b": "another"})
-    assert changes_between(before, after).pairs.tolist() == [0]
+    assert find_changes(before, after).pairs.tolist() == [0]
 
 
 def test_nothing_changes_from_a_run_to_the_same():
     run = found("ab cde", pairs=(("a", "b"), ("c", "d")), alone="f")
-    changes = changes_between(run, run)
+    changes = find_changes(run, run)
     assert not any(map(len, vars(changes).values()))
 
 
 def test_after_no_run_all_is_new():
     after = found("ab", pairs=(("a", "b"),), alone="c")
-    changes = changes_between(Found.nothing(), after)
+    changes = find_changes(RunSnapshot.empty(), after)
     assert letters(after, changes.added) == "abc"
     assert (changes.pairs.tolist(), told(changes.new, after)) == ([0], [(0, "ab")])
 
 
 def test_with_no_picture_left_all_is_gone():
     before = found("ab", alone="c")
-    changes = changes_between(before, Found.nothing())
+    changes = find_changes(before, RunSnapshot.empty())
     assert (letters(before, changes.removed), told(changes.gone, before)) == ("abc", [(0, "ab")])
 
 
 def test_a_group_grows_and_shrinks():
     before, after = found("abc", alone="d"), found("abd", alone="c")
-    changes = changes_between(before, after)
+    changes = find_changes(before, after)
     assert told(changes.grew, after) == [(0, "d")]
     assert told(changes.shrank, before) == [(0, "c")]
     assert (changes.new, changes.gone) == ([], [])
@@ -80,13 +80,13 @@ def test_a_group_grows_and_shrinks():
 
 def test_of_two_groups_that_become_one_the_larger_goes_on():
     before, after = found("ab cde"), found("abcde")
-    changes = changes_between(before, after)
+    changes = find_changes(before, after)
     assert told(changes.grew, after) == [(0, "ab")]
     assert told(changes.gone, before) == [(0, "ab")]
 
 
 def test_of_a_group_that_falls_apart_the_larger_part_goes_on():
     before, after = found("abcde"), found("ab cde")
-    changes = changes_between(before, after)
+    changes = find_changes(before, after)
     assert told(changes.new, after) == [(0, "ab")]
     assert told(changes.shrank, before) == [(1, "ab")]

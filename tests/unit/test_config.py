@@ -370,7 +370,8 @@ def test_a_bounding_box_of_another_form_is_refused(text, reason):
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_no_bounding_box_is_none(nothing):
     config = RunConfig.of(input_dir="photos", bounding_box=nothing)
-    assert config.bounding_box is None and config.limits.box is None
+    assert config.bounding_box is None
+    assert config.limits.box is None
 
 
 @pytest.mark.parametrize("parameters", [{"run_cc": [1]}, {"verbose": {}}, {"input_dir": []}])

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fastdup_ray.system.cgroups import OWN, ROOT, groups
-from fastdup_ray.system.cores import _quotas, cores_here
+from fastdup_ray.system.cgroups import OWN, ROOT, list_cgroups
+from fastdup_ray.system.cores import _read_quotas, count_cores
 
-TELL = [sys.executable, "-c", "from fastdup_ray.system.cores import cores_here; print(cores_here())"]
+TELL = [sys.executable, "-c", "from fastdup_ray.system.cores import count_cores; print(count_cores())"]
 
 
 def told(*before: str) -> int:
@@ -42,13 +42,13 @@ def test_the_quota_of_a_group_counts(tmp_path, line, folder, files, cores):
     (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (tmp_path / folder / name).write_text(text)
-    assert list(_quotas(groups("cpu", tmp_path, tmp_path / "own"))) == cores
+    assert list(_read_quotas(list_cgroups("cpu", tmp_path, tmp_path / "own"))) == cores
 
 
 @pytest.fixture
 def group() -> Iterator[Path]:
     """A real one below that of this process, for one core."""
-    above = next((each for each in groups("cpu") if (each.folder / "cgroup.procs").exists()), None)
+    above = next((each for each in list_cgroups("cpu") if (each.folder / "cgroup.procs").exists()), None)
     if above is None:
         pytest.skip(f"no control group of {OWN} is below {ROOT}")
     folder = above.folder / f"fastdup-{uuid.uuid4().hex[:8]}"
@@ -73,4 +73,4 @@ def test_a_real_group_with_one_core(group):
 
 
 def test_at_least_one():
-    assert 1 <= cores_here() <= os.cpu_count()
+    assert 1 <= count_cores() <= os.cpu_count()

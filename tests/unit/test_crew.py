@@ -15,7 +15,7 @@ from ray.exceptions import (
 from fastdup_ray.common.records import ImageRef, Shard
 from fastdup_ray.errors import ConfigError, WorkerError
 from fastdup_ray.executors import index_actor
-from fastdup_ray.executors.extract_pool import STARTS, Crew, _Attempt, _Member
+from fastdup_ray.executors.extract_pool import MAX_STARTS, ExtractPool, _Attempt, _Worker
 from fastdup_ray.executors.placement import Placement
 from fastdup_ray.executors.ray_results import NodeLostError, is_node_lost
 from fastdup_ray.extract.extractor import ExtractSpec
@@ -40,22 +40,22 @@ def test_whose_death_it_is(error, lost):
 class Member:
     """A crew with one member, who has one shard at work."""
 
-    crew: Crew
+    crew: ExtractPool
     attempt: _Attempt
 
     def dies(self, error) -> int:
         """How many receipts come of it; it gets its shard again."""
-        member = _Member(object(), None, {object(): self.attempt})
+        member = _Worker(object(), None, {object(): self.attempt})
         self.crew._queue.clear()
         self.crew._members = [member]
-        return len(list(self.crew._after_death(member, error)))
+        return len(list(self.crew._handle_death(member, error)))
 
 
 @pytest.fixture
 def member(monkeypatch) -> Member:
     monkeypatch.setattr(ray, "kill", lambda actor: None)
     refs = [ImageRef(f"{n}.jpg", 1, "") for n in range(4)]
-    return Member(Crew(None, lambda: Placement(1, 1)), _Attempt(Shard(0, 4, range(4), refs)))
+    return Member(ExtractPool(None, lambda: Placement(1, 1)), _Attempt(Shard(0, 4, range(4), refs)))
 
 
 def test_nodes_may_go_as_often_as_they_like(member):
@@ -73,26 +73,26 @@ def test_actors_that_die_over_one_shard_have_it_split(member):
 
 
 def test_actors_whose_nodes_go_as_they_start_are_no_error(member):
-    for _ in range(3 * STARTS):
-        starting = _Member(object(), object())
+    for _ in range(3 * MAX_STARTS):
+        starting = _Worker(object(), object())
         member.crew._members = [starting]
-        assert list(member.crew._after_death(starting, UNAVAILABLE)) == []
+        assert list(member.crew._handle_death(starting, UNAVAILABLE)) == []
     with pytest.raises(WorkerError, match="die as they start"):
-        for _ in range(STARTS):
-            starting = _Member(object(), object())
+        for _ in range(MAX_STARTS):
+            starting = _Worker(object(), object())
             member.crew._members = [starting]
-            list(member.crew._after_death(starting, ActorDiedError()))
+            list(member.crew._handle_death(starting, ActorDiedError()))
 
 
 def test_one_that_asks_alone_and_has_no_room_is_an_error_and_others_are_asked_for_later(member):
     no_room = ActorUnschedulableError("there is none")
-    several = _Member(object(), object())
+    several = _Worker(object(), object())
     member.crew._members, member.crew._spec = [several], ExtractSpec(None, 1, None, 1, 1, {}, gpu=True)
-    assert list(member.crew._after_death(several, no_room)) == []
-    alone = _Member(object(), object(), alone=True)
+    assert list(member.crew._handle_death(several, no_room)) == []
+    alone = _Worker(object(), object(), alone=True)
     member.crew._members = [alone]
     with pytest.raises(ConfigError, match="no node of this Ray has a GPU"):
-        list(member.crew._after_death(alone, no_room))
+        list(member.crew._handle_death(alone, no_room))
 
 
 def test_a_step_is_done_again_as_often_as_nodes_go_and_three_times_else(monkeypatch):
@@ -103,8 +103,8 @@ def test_a_step_is_done_again_as_often_as_nodes_go_and_three_times_else(monkeypa
             raise errors.pop(0)
         return "done"
 
-    monkeypatch.setattr(index_actor, "result", answer)
-    assert index_actor.tried(lambda: None) == "done"
-    errors.extend([WorkerError("died")] * index_actor.TRIES)
+    monkeypatch.setattr(index_actor, "get_result", answer)
+    assert index_actor.call_with_retries(lambda: None) == "done"
+    errors.extend([WorkerError("died")] * index_actor.MAX_ATTEMPTS)
     with pytest.raises(WorkerError, match="died"):
-        index_actor.tried(lambda: None)
+        index_actor.call_with_retries(lambda: None)

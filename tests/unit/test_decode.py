@@ -12,8 +12,8 @@ from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFilter
 from fastdup_ray.common.records import Box, Limits
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract import decode as decode_module
-from fastdup_ray.extract.decode import careful_pillow, decode, resize
-from fastdup_ray.extract.statistics import statistics_of
+from fastdup_ray.extract.decode import decode_bytes, resize, strict_pillow
+from fastdup_ray.extract.statistics import compute_statistics
 from tests.conftest import PHOTOS, cloudy, encode
 
 SIDE = 64
@@ -22,8 +22,8 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
 def pixels_of(data: bytes, side: int = SIDE) -> np.ndarray:
-    with careful_pillow():
-        return decode(data, (side, side), ANY_SIZE).pixels.astype(int)
+    with strict_pillow():
+        return decode_bytes(data, (side, side), ANY_SIZE).pixels.astype(int)
 
 
 def code_of(data: bytes, limits: Limits = ANY_SIZE) -> str:
@@ -31,8 +31,8 @@ def code_of(data: bytes, limits: Limits = ANY_SIZE) -> str:
 
 
 def refusal(data: bytes, limits: Limits = ANY_SIZE) -> BadImageError:
-    with pytest.raises(BadImageError) as caught, careful_pillow():
-        decode(data, (SIDE, SIDE), limits)
+    with pytest.raises(BadImageError) as caught, strict_pillow():
+        decode_bytes(data, (SIDE, SIDE), limits)
     assert caught.value.message
     assert "\n" not in caught.value.message
     return caught.value
@@ -70,8 +70,8 @@ def test_every_format_gives_the_picture(format):
         data = encode(image, format)
     except (OSError, KeyError):
         pytest.skip(f"this Pillow cannot write {format}")
-    with careful_pillow():
-        decoded = decode(data, (SIDE, SIDE), ANY_SIZE)
+    with strict_pillow():
+        decoded = decode_bytes(data, (SIDE, SIDE), ANY_SIZE)
     assert decoded.pixels.shape == (SIDE, SIDE, 3)
     assert decoded.pixels.dtype == np.uint8
     assert (decoded.width, decoded.height, decoded.format) == (128, 128, format)
@@ -98,8 +98,8 @@ def test_a_turned_picture_is_turned_back(orientation, format):
     exif = Image.Exif()
     exif[0x0112] = orientation
     quality = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(format, {})
-    with careful_pillow():
-        decoded = decode(encode(stored, format, exif=exif, **quality), (SIDE, SIDE), ANY_SIZE)
+    with strict_pillow():
+        decoded = decode_bytes(encode(stored, format, exif=exif, **quality), (SIDE, SIDE), ANY_SIZE)
     assert (decoded.width, decoded.height) == (200, 120)
     assert np.abs(decoded.pixels.astype(int) - pixels_of(encode(upright, format, **quality))).mean() < 2
     assert_colours(decoded.pixels.astype(int), RED, GREEN, BLUE, WHITE)
@@ -247,8 +247,8 @@ def test_the_short_cut_for_large_jpegs_shows_the_same(size, progressive):
     with Image.open(PHOTOS / "originals" / "coffee.jpg") as photo:
         large = photo.resize(size, Image.Resampling.BICUBIC)
     data = encode(large, "JPEG", quality=90, progressive=progressive)
-    with careful_pillow():
-        decoded = decode(data, (SIDE, SIDE), ANY_SIZE)
+    with strict_pillow():
+        decoded = decode_bytes(data, (SIDE, SIDE), ANY_SIZE)
     with Image.open(io.BytesIO(data)) as image:
         whole = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     assert (decoded.width, decoded.height) == size
@@ -377,8 +377,8 @@ def test_a_picture_over_max_pixels_is_too_large_and_one_with_just_as_many_is_not
     error = refusal(data, Limits(1999))
     assert (error.code, error.size) == ("TOO_LARGE", (50, 40))
     assert "1999" in error.message
-    with careful_pillow():
-        assert decode(data, (SIDE, SIDE), Limits(2000)).width == 50
+    with strict_pillow():
+        assert decode_bytes(data, (SIDE, SIDE), Limits(2000)).width == 50
 
 
 def test_a_decompression_bomb_is_too_large_before_it_is_decoded(monkeypatch):
@@ -427,8 +427,8 @@ def test_an_interruption_is_no_bad_picture(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Image, "open", interrupt)
-    with pytest.raises(KeyboardInterrupt), careful_pillow():
-        decode(b"x", (SIDE, SIDE), ANY_SIZE)
+    with pytest.raises(KeyboardInterrupt), strict_pillow():
+        decode_bytes(b"x", (SIDE, SIDE), ANY_SIZE)
 
 
 def test_an_interruption_by_a_plugin_in_a_thread_is_a_bad_picture(monkeypatch):
@@ -446,8 +446,10 @@ def test_what_a_decoder_says_becomes_one_short_printable_line(monkeypatch):
 
     monkeypatch.setattr(Image, "open", fail)
     message = refusal(b"x").message
-    assert message.startswith("bad marker [31m again and again") and len(message) <= 300
-    assert message.isprintable() and message.encode()
+    assert message.startswith("bad marker [31m again and again")
+    assert len(message) <= 300
+    assert message.isprintable()
+    assert message.encode()
 
 
 @pytest.mark.parametrize("size", [(1 << 31, 2), (2, 4_000_000_000), (1 << 40, 1 << 40)])
@@ -461,8 +463,8 @@ def test_a_header_that_lies_is_corrupt_whatever_may_be(size):
 def test_a_bomb_in_an_icon_is_too_large_before_it_is_decoded():
     icon = encode(Image.new("L", (256, 256)), "ICO", sizes=[(256, 256)])
     header, png = icon[:22], encode(Image.new("1", (5000, 5000)), "PNG")
-    with pytest.raises(BadImageError) as caught, careful_pillow(10**6):
-        decode(header[:14] + struct.pack("<II", len(png), 22) + png, (SIDE, SIDE), Limits(10**6))
+    with pytest.raises(BadImageError) as caught, strict_pillow(10**6):
+        decode_bytes(header[:14] + struct.pack("<II", len(png), 22) + png, (SIDE, SIDE), Limits(10**6))
     assert (caught.value.code, caught.value.size) == ("TOO_LARGE", (5000, 5000))
 
 
@@ -470,12 +472,12 @@ def test_a_bomb_in_an_icon_is_too_large_before_it_is_decoded():
 def test_pillows_limit_is_ours_in_every_format(format):
     data = encode(quarters((50, 40)), format)
     for limit, code in ((1999, "TOO_LARGE"), (2000, None)):
-        with careful_pillow(limit):
+        with strict_pillow(limit):
             if code is None:
-                assert decode(data, (SIDE, SIDE), Limits(limit)).width == 50
+                assert decode_bytes(data, (SIDE, SIDE), Limits(limit)).width == 50
             else:
                 with pytest.raises(BadImageError) as caught:
-                    decode(data, (SIDE, SIDE), Limits(limit))
+                    decode_bytes(data, (SIDE, SIDE), Limits(limit))
                 assert (caught.value.code, caught.value.size) == (code, (50, 40))
 
 
@@ -501,8 +503,8 @@ def test_pillows_own_limit_is_lifted_inside_and_as_before_afterwards(limit, monk
     data = encode(quarters(), "PNG")
     assert pixels_of(data).shape == (SIDE, SIDE, 3)
     assert limit == Image.MAX_IMAGE_PIXELS
-    with pytest.raises(BadImageError), careful_pillow():
-        decode(b"", (SIDE, SIDE), ANY_SIZE)
+    with pytest.raises(BadImageError), strict_pillow():
+        decode_bytes(b"", (SIDE, SIDE), ANY_SIZE)
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
@@ -513,8 +515,8 @@ def test_broken_files_warn_nobody():
     data = encode(quarters(), "JPEG", exif=exif)
     place = data.index(b"Exif\0\0") + 10
     broken = data[:place] + b"\xff\xff\xff\xff" + data[place + 4 :]
-    with careful_pillow():
-        decode(broken, (SIDE, SIDE), ANY_SIZE)
+    with strict_pillow():
+        decode_bytes(broken, (SIDE, SIDE), ANY_SIZE)
 
 
 def test_the_fingerprint_names_every_decoder():
@@ -526,7 +528,8 @@ def test_transparent_grey_of_16_bits_is_white():
     values = np.full((64, 64), 300, np.uint16)
     values[:32] = 40_000
     pixels = pixels_of(encode(Image.fromarray(values), "PNG", transparency=300))
-    assert (pixels[40:] == 255).all() and (pixels[:24] == 40_000 >> 8).all()
+    assert (pixels[40:] == 255).all()
+    assert (pixels[:24] == 40_000 >> 8).all()
 
 
 def test_eps_is_never_run(monkeypatch):
@@ -544,9 +547,9 @@ def test_a_webp_that_is_cut_off_is_truncated():
 # --- bounding boxes ---------------------------------------------------------------------------------------------------
 
 
-def boxed(data: bytes, box: Box, size: tuple[int, int] = (SIDE, SIDE)) -> decode_module.Decoded:
-    with careful_pillow():
-        return decode(data, size, Limits(10**9, box=box))
+def boxed(data: bytes, box: Box, size: tuple[int, int] = (SIDE, SIDE)) -> decode_module.DecodedImage:
+    with strict_pillow():
+        return decode_bytes(data, size, Limits(10**9, box=box))
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF"])
@@ -636,7 +639,7 @@ def test_a_size_is_width_and_height():
 
 
 def test_statistics_of_one_colour():
-    told = statistics_of(Image.new("RGB", (SIDE, SIDE), (90, 90, 90)))
+    told = compute_statistics(Image.new("RGB", (SIDE, SIDE), (90, 90, 90)))
     assert (told.brightness, told.contrast, told.blur, told.unique_colors) == (90, 0, 0, 1)
 
 
@@ -644,7 +647,7 @@ def test_statistics_by_their_definition():
     image = cloudy(4, (SIDE, SIDE))
     pixels, grey = np.asarray(image), np.asarray(image.convert("L")).astype(float)
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    told = statistics_of(image)
+    told = compute_statistics(image)
     assert told.brightness == pytest.approx(grey.mean(), abs=1e-6)
     assert told.contrast == pytest.approx(grey.std(), abs=1e-6)
     assert told.blur == pytest.approx((around - 4 * grey[1:-1, 1:-1]).var(), abs=1e-6)
@@ -654,16 +657,17 @@ def test_statistics_by_their_definition():
 def test_black_and_white_are_the_ends_of_contrast():
     image = Image.new("RGB", (SIDE, SIDE))
     image.paste((255, 255, 255), (0, 0, SIDE, SIDE // 2))
-    told = statistics_of(image)
+    told = compute_statistics(image)
     assert (told.brightness, told.contrast, told.unique_colors) == (127.5, 127.5, 2)
 
 
 def test_the_more_a_photo_is_blurred_the_lower_is_blur():
     with Image.open(PHOTOS / "originals" / "coffee.jpg") as photo:
         copies = [encode(photo.filter(ImageFilter.GaussianBlur(radius)), "PNG") for radius in (0, 2, 4, 8)]
-    with careful_pillow():
-        blur = [decode(copy, (128, 128), ANY_SIZE).statistics.blur for copy in copies]
-    assert blur == sorted(blur, reverse=True) and blur[0] > 4 * blur[-1]
+    with strict_pillow():
+        blur = [decode_bytes(copy, (128, 128), ANY_SIZE).statistics.blur for copy in copies]
+    assert blur == sorted(blur, reverse=True)
+    assert blur[0] > 4 * blur[-1]
 
 
 def test_statistics_are_of_what_is_in_the_box():
@@ -673,4 +677,4 @@ def test_statistics_are_of_what_is_in_the_box():
 
 
 def test_two_pixels_a_side_have_statistics_too():
-    assert statistics_of(quarters((2, 2))).blur == 0
+    assert compute_statistics(quarters((2, 2))).blur == 0

@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fastdup_ray.extract.decode import careful_pillow
-from fastdup_ray.extract.pixels import pixel_digest
+from fastdup_ray.extract.decode import strict_pillow
+from fastdup_ray.extract.pixels import hash_pixels
 from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.outputs.exact_copies import ExactCopies
 from fastdup_ray.outputs.images import Images
-from fastdup_ray.storage.tables import encoded
+from fastdup_ray.storage.tables import encode_names
 from tests.conftest import cloudy, csv_rows, encode, run_inline
 
 
 def digest(data: bytes) -> str | None:
-    with careful_pillow():
-        return pixel_digest(data)
+    with strict_pillow():
+        return hash_pixels(data)
 
 
 def test_pixels_are_the_same_in_whatever_file_and_mode():
@@ -148,4 +148,4 @@ def images_with(sha256: list[str | None], chunk: int) -> Images:
     nulls = {field.name: pa.nulls(len(sha256), field.type) for field in ENTRIES}
     table = pa.table(nulls | {"sha256": pa.array(sha256, pa.string())}, ENTRIES)
     parts = [table.slice(start, chunk) for start in range(0, len(table), chunk)]
-    return Images(encoded(map(str, range(len(sha256)))), pa.concat_tables(parts))
+    return Images(encode_names(map(str, range(len(sha256)))), pa.concat_tables(parts))

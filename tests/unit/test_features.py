@@ -12,23 +12,23 @@ import pytest
 from fastdup_ray import load_binary, load_binary_feature, load_binary_features, save_binary_feature
 from fastdup_ray.common.records import Entry, ImageRef, Limits
 from fastdup_ray.errors import DamagedError, ErrorCode
-from fastdup_ray.extract.decoders import optional_decoders
-from fastdup_ray.extract.video import video_decoder
+from fastdup_ray.extract.decoders import list_optional_decoders
+from fastdup_ray.extract.video import describe_decoder
 from fastdup_ray.features import (
     FeatureSet,
-    entries_of_rows,
-    look_up,
-    merge,
+    expand_entries,
+    lookup_entries,
     merge_ranges,
+    merge_sets,
     open_ranges,
     open_shard,
     write_shard,
 )
-from fastdup_ray.features.stored_rows import RowReader, StoredRows
-from fastdup_ray.inputs.manifest import Manifest, entries_table
+from fastdup_ray.features.stored_embeddings import EmbeddingReader, StoredEmbeddings
+from fastdup_ray.inputs.manifest import Manifest, make_entries_table
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.checked_json import file_sha256
-from fastdup_ray.storage.tables import encoded
+from fastdup_ray.storage.checked_json import hash_file
+from fastdup_ray.storage.tables import encode_names
 from tests.conftest import csv_rows, unit_rows
 
 D = 8
@@ -60,21 +60,21 @@ def put(store: Store, entries: Sequence[Entry], stem: str = STEM, seed: int = 0)
     """Writes a shard of these entries; returns its rows."""
     rows = unit_rows(max(1, sum(entry.rows for entry in entries)), D, seed)[: sum(entry.rows for entry in entries)]
     blocks = [rows[:1], rows[1:]]
-    write_shard(store, stem, encoded(entry.uri for entry in entries), entries_table(entries), blocks, FACTS)
+    write_shard(store, stem, encode_names(entry.uri for entry in entries), make_entries_table(entries), blocks, FACTS)
     return rows
 
 
 def rows_of(feature_set: FeatureSet) -> np.ndarray:
     """All its rows, as they are read for a merge."""
-    rows = np.empty(feature_set.rows.shape, "<f4")
+    rows = np.empty(feature_set.embeddings.shape, "<f4")
     if len(rows):
-        with RowReader() as reader:
-            reader.read(feature_set.rows, 0, rows)
+        with EmbeddingReader() as reader:
+            reader.read(feature_set.embeddings, 0, rows)
     return rows
 
 
 def manifest_of(*entries: Entry) -> Manifest:
-    return Manifest.of(ImageRef(entry.uri, entry.size, entry.mtime_or_etag) for entry in entries)
+    return Manifest.from_refs(ImageRef(entry.uri, entry.size, entry.mtime_or_etag) for entry in entries)
 
 
 # --- one shard --------------------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ def test_a_shard_is_read_back_as_it_was_written(store):
     rows = put(store, ENTRIES)
     shard = open_shard(store, STEM)
     assert np.array_equal(rows_of(shard), rows)
-    assert shard.entries.equals(entries_table(ENTRIES))
+    assert shard.entries.equals(make_entries_table(ENTRIES))
     assert shard.entries["first_row"].to_pylist() == [0, None, 1, 2]
 
 
@@ -117,7 +117,7 @@ def test_features_are_float32_little_endian_without_a_header(store, tmp_path):
 def test_a_shard_may_have_no_rows(store, entries):
     put(store, entries)
     shard = open_shard(store, STEM)
-    assert shard.rows.shape == (0, D)
+    assert shard.embeddings.shape == (0, D)
     assert shard.entries.num_rows == len(entries)
 
 
@@ -181,7 +181,7 @@ def known(found) -> list[int]:
 def test_entries_are_found_by_name_size_and_mtime_in_the_order_of_the_list(store):
     listed = [good("/c"), good("/a"), good("/new"), good("/b")]
     earlier = a_set(store, good("/a"), good("/b"), bad("/gone"), good("/c"))
-    found = look_up(manifest_of(*listed), [], [earlier], LIMITS, optional_decoders())
+    found = lookup_entries(manifest_of(*listed), [], [earlier], LIMITS, list_optional_decoders())
     assert known(found) == [0, 0, -1, 0]
     assert found.missing.tolist() == [2]
     assert found.entries["uri"].to_pylist() == ["/c", "/a", None, "/b"]
@@ -189,7 +189,7 @@ def test_entries_are_found_by_name_size_and_mtime_in_the_order_of_the_list(store
 
 
 def test_nothing_is_found_where_nothing_is(store):
-    found = look_up(manifest_of(good("/a"), good("/b")), [], [], LIMITS, optional_decoders())
+    found = lookup_entries(manifest_of(good("/a"), good("/b")), [], [], LIMITS, list_optional_decoders())
     assert (known(found), found.missing.tolist(), found.entries.num_rows) == ([-1, -1], [0, 1], 2)
 
 
@@ -198,23 +198,29 @@ def test_nothing_is_found_where_nothing_is(store):
     [good("/a", mtime="2"), Entry("/a", 11, "1"), Entry("/A", 10, "1"), Entry("/a", 10, "")],
 )
 def test_a_picture_that_is_another_now_is_read_again(store, listed):
-    assert known(look_up(manifest_of(listed), [], [a_set(store, good("/a"))], LIMITS, optional_decoders())) == [-1]
+    assert known(
+        lookup_entries(manifest_of(listed), [], [a_set(store, good("/a"))], LIMITS, list_optional_decoders())
+    ) == [-1]
 
 
 def test_names_that_are_not_utf8_are_found_again(store):
     name = os.fsdecode(b"/caf\xe9.jpg")
-    assert known(look_up(manifest_of(good(name)), [], [a_set(store, good(name))], LIMITS, optional_decoders())) == [0]
+    assert known(
+        lookup_entries(manifest_of(good(name)), [], [a_set(store, good(name))], LIMITS, list_optional_decoders())
+    ) == [0]
 
 
 def test_what_this_run_made_goes_before_what_an_earlier_one_left(store):
     earlier, fresh = a_set(store, good("/a"), good("/b"), seed=1), a_set(store, good("/b"), seed=2)
-    found = look_up(manifest_of(good("/a"), good("/b")), [fresh], [earlier], LIMITS, optional_decoders())
+    found = lookup_entries(manifest_of(good("/a"), good("/b")), [fresh], [earlier], LIMITS, list_optional_decoders())
     assert known(found) == [1, 0]
 
 
 def test_of_several_sets_the_first_counts(store):
     first, second = a_set(store, good("/a"), seed=1), a_set(store, good("/a"), good("/b"), seed=2)
-    assert known(look_up(manifest_of(good("/b"), good("/a")), [first, second], [], LIMITS, optional_decoders())) == [
+    assert known(
+        lookup_entries(manifest_of(good("/b"), good("/a")), [first, second], [], LIMITS, list_optional_decoders())
+    ) == [
         1,
         0,
     ]
@@ -227,12 +233,12 @@ def test_keys_are_compared_part_by_part_like_all_at_once(store, monkeypatch):
         replace(good(f"/{number}{end}", mtime=str(number % 3)), size=number % 2) for number in range(40) for end in ends
     ]
     half = [entry for entry in listed if entry.uri[2:3] not in ("3", "7")]
-    found = look_up(
+    found = lookup_entries(
         manifest_of(*listed),
         [],
         [a_set(store, *reversed(half)), a_set(store, *half, seed=1)],
         LIMITS,
-        optional_decoders(),
+        list_optional_decoders(),
     )
     assert known(found) == [0 if entry in half else -1 for entry in listed]
     uris = [entry.uri for entry in reversed(half)]
@@ -250,51 +256,55 @@ def test_every_code_is_lasting_or_passing_or_hangs_on_the_limits():
 
 @pytest.mark.parametrize("code", LASTING)
 def test_a_picture_that_is_bad_for_good_is_not_read_again(store, code):
-    assert known(look_up(manifest_of(bad("/a")), [], [a_set(store, bad("/a", code))], LIMITS, optional_decoders())) == [
-        0
-    ]
+    assert known(
+        lookup_entries(manifest_of(bad("/a")), [], [a_set(store, bad("/a", code))], LIMITS, list_optional_decoders())
+    ) == [0]
 
 
 @pytest.mark.parametrize("code", PASSING)
 def test_a_picture_that_was_bad_by_accident_is_read_again(store, code):
-    assert known(look_up(manifest_of(bad("/a")), [], [a_set(store, bad("/a", code))], LIMITS, optional_decoders())) == [
-        -1
-    ]
+    assert known(
+        lookup_entries(manifest_of(bad("/a")), [], [a_set(store, bad("/a", code))], LIMITS, list_optional_decoders())
+    ) == [-1]
 
 
 @pytest.mark.parametrize("code", [*LASTING, *PASSING, "TOO_LARGE"])
 def test_what_is_bad_in_this_run_is_not_read_again_in_it(store, code):
-    assert known(look_up(manifest_of(bad("/a")), [a_set(store, bad("/a", code))], [], LIMITS, optional_decoders())) == [
-        0
-    ]
+    assert known(
+        lookup_entries(manifest_of(bad("/a")), [a_set(store, bad("/a", code))], [], LIMITS, list_optional_decoders())
+    ) == [0]
 
 
 @pytest.mark.parametrize(("max_pixels", "source"), [(999, 0), (1999, 0), (2000, -1), (5000, -1)])
 def test_a_picture_that_was_too_large_is_read_again_where_it_fits_now(store, max_pixels, source):
     earlier = a_set(store, bad("/a", "TOO_LARGE", pixels=2000))
-    assert known(look_up(manifest_of(bad("/a")), [], [earlier], Limits(max_pixels), optional_decoders())) == [source]
+    assert known(
+        lookup_entries(manifest_of(bad("/a")), [], [earlier], Limits(max_pixels), list_optional_decoders())
+    ) == [source]
 
 
 @pytest.mark.parametrize(("max_pixels", "source"), [(1999, -1), (2000, 0), (5000, 0)])
 def test_a_good_picture_that_is_too_large_now_is_read_again(store, max_pixels, source):
     earlier = a_set(store, good("/a", pixels=2000))
-    assert known(look_up(manifest_of(good("/a")), [], [earlier], Limits(max_pixels), optional_decoders())) == [source]
+    assert known(
+        lookup_entries(manifest_of(good("/a")), [], [earlier], Limits(max_pixels), list_optional_decoders())
+    ) == [source]
 
 
 @pytest.mark.parametrize(("min_size", "source"), [(2, -1), (10, -1), (11, 0), (500, 0)])
 def test_a_picture_that_was_too_small_is_read_again_where_it_is_not_now(store, min_size, source):
     earlier = a_set(store, bad("/a", "TOO_SMALL", pixels=500))
-    assert known(look_up(manifest_of(bad("/a")), [], [earlier], Limits(1000, min_size), optional_decoders())) == [
-        source
-    ]
+    assert known(
+        lookup_entries(manifest_of(bad("/a")), [], [earlier], Limits(1000, min_size), list_optional_decoders())
+    ) == [source]
 
 
 @pytest.mark.parametrize(("min_size", "source"), [(2, 0), (10, 0), (11, -1)])
 def test_a_good_picture_that_is_too_small_now_is_read_again(store, min_size, source):
     earlier = a_set(store, good("/a", pixels=500))
-    assert known(look_up(manifest_of(good("/a")), [], [earlier], Limits(1000, min_size), optional_decoders())) == [
-        source
-    ]
+    assert known(
+        lookup_entries(manifest_of(good("/a")), [], [earlier], Limits(1000, min_size), list_optional_decoders())
+    ) == [source]
 
 
 def clip(name: str, rows: int = 3, fps: float = 2.0) -> Entry:
@@ -312,19 +322,25 @@ def clip(name: str, rows: int = 3, fps: float = 2.0) -> Entry:
 )
 def test_the_rows_of_a_video_are_taken_where_the_same_frames_are_asked_for(store, limits, source):
     assert known(
-        look_up(manifest_of(clip("/a.mp4")), [], [a_set(store, clip("/a.mp4"))], limits, optional_decoders())
+        lookup_entries(
+            manifest_of(clip("/a.mp4")), [], [a_set(store, clip("/a.mp4"))], limits, list_optional_decoders()
+        )
     ) == [source]
 
 
-@pytest.mark.parametrize(("decoder", "source"), [(None, 0), (video_decoder(), 0), ("av 0.1", -1)])
+@pytest.mark.parametrize(("decoder", "source"), [(None, 0), (describe_decoder(), 0), ("av 0.1", -1)])
 def test_rows_that_another_decoder_made_are_not_taken(store, decoder, source):
     entry = replace(good("/a"), decoder=decoder)
-    assert known(look_up(manifest_of(entry), [], [a_set(store, entry)], LIMITS, optional_decoders())) == [source]
+    assert known(lookup_entries(manifest_of(entry), [], [a_set(store, entry)], LIMITS, list_optional_decoders())) == [
+        source
+    ]
 
 
 def test_a_picture_is_taken_whatever_is_asked_of_videos(store):
     assert known(
-        look_up(manifest_of(good("/a")), [], [a_set(store, good("/a"))], Limits(1000, 2, 7.0, 1), optional_decoders())
+        lookup_entries(
+            manifest_of(good("/a")), [], [a_set(store, good("/a"))], Limits(1000, 2, 7.0, 1), list_optional_decoders()
+        )
     ) == [0]
 
 
@@ -343,7 +359,7 @@ def test_the_frames_of_a_video_have_names_of_their_own(store):
 
 
 def test_frames_have_digests_of_their_own_which_copies_of_the_video_share():
-    table = entries_of_rows(entries_table([good("/a.jpg"), clip("/b.mp4"), clip("/copy.mp4")]))
+    table = expand_entries(make_entries_table([good("/a.jpg"), clip("/b.mp4"), clip("/copy.mp4")]))
     digests = table["sha256"].to_pylist()
     assert digests[0] == "ab"
     assert len(set(digests)) == 4
@@ -357,7 +373,9 @@ def test_ranges_with_videos_are_merged_under_the_names_of_the_videos(store):
         stems.append(f"features-{start:012d}-{start + 2:012d}")
         facts = FACTS | {"min_offset": start, "max_offset": start + 2, "list_sha256": "l"}
         rows = unit_rows(sum(entry.rows for entry in part), D, start)
-        write_shard(store, stems[-1], encoded(entry.uri for entry in part), entries_table(part), [rows], facts)
+        write_shard(
+            store, stems[-1], encode_names(entry.uri for entry in part), make_entries_table(part), [rows], facts
+        )
     merge_ranges(store, open_ranges(store))
     names = [row[1] for row in csv_rows(store.fetch("features.dat.csv"))[1:]]
     assert [os.fsencode(name) for name in names] == [
@@ -375,7 +393,7 @@ def test_sets_are_merged_in_the_order_of_the_list(store, tmp_path):
     two = a_set(store, good("/a"), good("/c"), good("/not listed"), bad("/y"), good("/e"), seed=2)
     entries = [good(name) for name in ("/a", "/b", "/c", "/d", "/e")]
     listed = manifest_of(*entries[:2], bad("/y"), *entries[2:4], bad("/x"), entries[4])
-    merge(store, listed.uris(), look_up(listed, [one], [two], LIMITS, optional_decoders()), FACTS)
+    merge_sets(store, listed.uris(), lookup_entries(listed, [one], [two], LIMITS, list_optional_decoders()), FACTS)
 
     names, features = load_binary_feature(tmp_path)
     assert names == ["/a", "/b", "/c", "/d", "/e"]
@@ -391,19 +409,19 @@ def test_sets_are_merged_in_the_order_of_the_list(store, tmp_path):
 def test_what_was_merged_is_a_set_that_can_be_merged_into_its_own_place(store, tmp_path):
     names = [f"/{i}" for i in range(20)]
     listed = manifest_of(*map(good, names))
-    merge(
+    merge_sets(
         store,
         listed.uris(),
-        look_up(listed, [a_set(store, *map(good, reversed(names)))], [], LIMITS, optional_decoders()),
+        lookup_entries(listed, [a_set(store, *map(good, reversed(names)))], [], LIMITS, list_optional_decoders()),
         FACTS,
     )
     before = load_binary_feature(tmp_path)
 
     entries = pq.read_table(tmp_path / "manifest.parquet")
-    rows = StoredRows.check(store, "features.dat", file_sha256(tmp_path / "features.dat"), (20, D))
-    merged = FeatureSet(rows, entries.cast(entries_table([]).schema), FACTS)
+    rows = StoredEmbeddings.check(store, "features.dat", hash_file(tmp_path / "features.dat"), (20, D))
+    merged = FeatureSet(rows, entries.cast(make_entries_table([]).schema), FACTS)
     fewer = manifest_of(*map(good, names[3:15]))
-    merge(store, fewer.uris(), look_up(fewer, [], [merged], LIMITS, optional_decoders()), FACTS)
+    merge_sets(store, fewer.uris(), lookup_entries(fewer, [], [merged], LIMITS, list_optional_decoders()), FACTS)
 
     after = load_binary_feature(tmp_path)
     assert after[0] == names[3:15]
@@ -413,11 +431,11 @@ def test_what_was_merged_is_a_set_that_can_be_merged_into_its_own_place(store, t
 def test_more_rows_than_a_block_are_merged_like_few(store, tmp_path, monkeypatch):
     names = [f"/{i}" for i in range(50)]
     listed = manifest_of(*map(good, names))
-    known_ones = look_up(listed, [a_set(store, *map(good, names))], [], LIMITS, optional_decoders())
-    merge(store, listed.uris(), known_ones, FACTS)
+    known_ones = lookup_entries(listed, [a_set(store, *map(good, names))], [], LIMITS, list_optional_decoders())
+    merge_sets(store, listed.uris(), known_ones, FACTS)
     whole = (tmp_path / "features.dat").read_bytes()
-    monkeypatch.setitem(merge.__globals__["row_blocks"].__globals__, "BLOCK", 7 * 4 * D)
-    merge(store, listed.uris(), known_ones, FACTS)
+    monkeypatch.setitem(merge_sets.__globals__["iter_embedding_blocks"].__globals__, "EMBEDDINGS_PER_BLOCK", 7 * 4 * D)
+    merge_sets(store, listed.uris(), known_ones, FACTS)
     assert (tmp_path / "features.dat").read_bytes() == whole
 
 

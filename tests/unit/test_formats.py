@@ -11,7 +11,7 @@ from PIL import Image, features
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract import heif
-from fastdup_ray.extract.decode import careful_pillow, decode
+from fastdup_ray.extract.decode import decode_bytes, strict_pillow
 from fastdup_ray.extract.model import SIDE, Model
 from tests.conftest import PHOTOS, csv_rows, encode, run_inline
 
@@ -64,8 +64,8 @@ def jpeg_row() -> np.ndarray:
 
 
 def row_of(data: bytes) -> np.ndarray:
-    with careful_pillow():
-        return Model().rows(decode(data, (SIDE, SIDE), Limits(1 << 24)).pixels[None])[0]
+    with strict_pillow():
+        return Model().embed(decode_bytes(data, (SIDE, SIDE), Limits(1 << 24)).pixels[None])[0]
 
 
 @pytest.mark.parametrize("suffix", [*FORMATS, "psd"])
@@ -95,16 +95,16 @@ def test_a_folder_of_every_format_is_good_and_its_names_lie(tmp_path):
 def test_heic_without_pillow_heif_says_what_to_install(monkeypatch):
     data = encoded("heic")
     opened = dict(Image.OPEN)
-    heif.heif_decoder.cache_clear()
+    heif.register_heif.cache_clear()
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     for name in [name for name in Image.OPEN if name.startswith("HEIF")]:
         monkeypatch.delitem(Image.OPEN, name)
         monkeypatch.setattr(Image, "ID", [known for known in Image.ID if known != name])
     try:
-        with pytest.raises(BadImageError) as caught, careful_pillow():
-            decode(data, (SIDE, SIDE), Limits(1 << 24))
+        with pytest.raises(BadImageError) as caught, strict_pillow():
+            decode_bytes(data, (SIDE, SIDE), Limits(1 << 24))
     finally:
-        heif.heif_decoder.cache_clear()
+        heif.register_heif.cache_clear()
     assert caught.value.code == "UNSUPPORTED"
     assert "pip install 'fastdup-ray[heic]'" in caught.value.message
     assert opened
@@ -117,16 +117,16 @@ def test_the_orientation_of_a_heic_is_applied(tmp_path: Path):
     exif[0x0112] = 6
     file = io.BytesIO()
     pillow_heif.from_pillow(picture()).save(file, quality=90, exif=exif.tobytes())
-    with careful_pillow():
-        upright = decode(file.getvalue(), (SIDE, SIDE), Limits(1 << 24))
+    with strict_pillow():
+        upright = decode_bytes(file.getvalue(), (SIDE, SIDE), Limits(1 << 24))
     assert (upright.width, upright.height) == (240, 320)
 
 
 def test_an_avif_with_a_brand_of_heif_is_read_by_whoever_can():
     data = encoded("avif")
-    with careful_pillow():
-        by_name = decode(data, (SIDE, SIDE), Limits(1 << 24))
-        by_brand = decode(data[:8] + b"mif1" + data[12:], (SIDE, SIDE), Limits(1 << 24))
+    with strict_pillow():
+        by_name = decode_bytes(data, (SIDE, SIDE), Limits(1 << 24))
+        by_brand = decode_bytes(data[:8] + b"mif1" + data[12:], (SIDE, SIDE), Limits(1 << 24))
     assert by_brand.pixels.tobytes() == by_name.pixels.tobytes()
     assert by_brand.decoder is None
 
@@ -142,18 +142,19 @@ def test_an_avif_that_pillow_refuses_is_read_where_pillow_heif_can():
     image = picture()
     image.putalpha(Image.linear_gradient("L").resize(image.size))
     data = encode(image, "AVIF")
-    can = heif.heif_decoder() is not None and can_decode_av1()
-    with careful_pillow():
-        whole = decode(data, (SIDE, SIDE), Limits(1 << 24))
+    can = heif.register_heif() is not None and can_decode_av1()
+    with strict_pillow():
+        whole = decode_bytes(data, (SIDE, SIDE), Limits(1 << 24))
         try:
-            found = decode(without_size_of_opacity(data), (SIDE, SIDE), Limits(1 << 24))
+            found = decode_bytes(without_size_of_opacity(data), (SIDE, SIDE), Limits(1 << 24))
         except BadImageError as error:
             assert (error.code, can) == ("UNSUPPORTED", False)
         else:
-            assert can and found.decoder == heif.heif_decoder()
+            assert can
+            assert found.decoder == heif.register_heif()
             assert np.abs(found.pixels.astype(int) - whole.pixels).mean() < 4
         with pytest.raises(BadImageError) as cut:
-            decode(without_size_of_opacity(data)[: len(data) * 2 // 3], (SIDE, SIDE), Limits(1 << 24))
+            decode_bytes(without_size_of_opacity(data)[: len(data) * 2 // 3], (SIDE, SIDE), Limits(1 << 24))
     assert cut.value.code == "TRUNCATED"
 
 

@@ -9,7 +9,7 @@ import pytest
 from fastdup_ray import RunConfig
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, InputError
-from fastdup_ray.inputs import check_inputs, list_file, list_images, local, read
+from fastdup_ray.inputs import check_inputs, list_file, list_images, local, read_entry
 from tests.conftest import cloudy, deadline
 
 needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -327,7 +327,7 @@ def test_an_input_that_does_not_exist_is_named(inputs, tmp_path, monkeypatch):
 def code_of(ref: ImageRef) -> str:
     """The code with which an entry cannot be read."""
     with pytest.raises(BadImageError) as caught, deadline(5):
-        read(ref)
+        read_entry(ref)
     assert caught.value.message
     return caught.value.code
 
@@ -339,7 +339,7 @@ def ref(tmp_path: Path) -> ImageRef:
 
 
 def test_a_file_is_read_whole(ref):
-    assert read(ref) == b"0123456789"
+    assert read_entry(ref) == b"0123456789"
 
 
 def test_a_file_that_went_away_is_missing(ref):

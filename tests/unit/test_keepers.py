@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, parse_rules
-from fastdup_ray.curation.groups import COMPONENTS, DIRECT, assign
+from fastdup_ray.curation.groups import COMPONENTS, DIRECT, assign_keepers
 from fastdup_ray.errors import ConfigError
 
 NAMES = [b"/photos/b.jpg", b"/photos/originals/c.png", b"/photos/a.jpg", b"s3://bucket/d.jpg"]
@@ -43,12 +43,12 @@ def ranking(rules: str, images: pa.Table = IMAGES) -> Ranking:
     ],
 )
 def test_rules_are_asked_in_their_order_and_names_decide_where_all_are_equal(rules, order):
-    assert ranking(rules).ordered(np.arange(4)).tolist() == order
+    assert ranking(rules).order(np.arange(4)).tolist() == order
 
 
 def test_a_run_without_reference_inputs_knows_none():
     without = IMAGES.drop_columns("reference")
-    assert ranking("reference,bytes", without).ordered(np.arange(4)).tolist() == [2, 0, 3, 1]
+    assert ranking("reference,bytes", without).order(np.arange(4)).tolist() == [2, 0, 3, 1]
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_a_run_without_reference_inputs_knows_none():
 )
 def test_the_first_rule_that_tells_two_apart_is_the_reason(rules, members, kept, dropped):
     found = ranking(rules)
-    assert found.ordered(np.array(members)).tolist() == members
-    assert found.why_kept(np.array(members)).text.startswith(kept)
-    assert found.why_before(*members).text.startswith(dropped)
+    assert found.order(np.array(members)).tolist() == members
+    assert found.explain_kept(np.array(members)).text.startswith(kept)
+    assert found.explain_order(*members).text.startswith(dropped)
     asked = rules.split(",")[0] if kept != "first by name" else "name"
-    assert found.why_kept(np.array(members)).rule == found.why_before(*members).rule == asked
+    assert found.explain_kept(np.array(members)).rule == found.explain_order(*members).rule == asked
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def grouped(similarity: np.ndarray, fixed: list[int], threshold: float, grouping
     n = len(similarity)
     images = IMAGES.take([0] * n)
     names = pa.array([f"{row:03d}".encode() for row in range(n)], pa.large_binary())
-    found = assign(
+    found = assign_keepers(
         np.arange(n)[::-1],
         Ranking(parse_rules("bytes"), images, names),
         np.isin(np.arange(n), fixed),
@@ -107,7 +107,7 @@ def grouped(similarity: np.ndarray, fixed: list[int], threshold: float, grouping
         grouping,
     )
     assert sorted(item.row for item in found) == list(range(n))
-    assert all(item.likeness == similarity[item.row, item.keeper] for item in found if item.row != item.keeper)
+    assert all(item.similarity == similarity[item.row, item.keeper] for item in found if item.row != item.keeper)
     return {item.row: item.keeper for item in found}
 
 

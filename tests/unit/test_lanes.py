@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from fastdup_ray.extract.worker_threads import Lane, Watchdog, work_off
+from fastdup_ray.extract.worker_threads import AbandonableThread, Watchdog, run_jobs
 
 pytestmark = pytest.mark.alone
 
@@ -19,7 +19,7 @@ def test_a_thread_that_was_given_up_takes_up_nothing_else():
     came_back, late, finished = threading.Event(), [], []
 
     def work(lane, job):
-        lane.on(job)
+        lane.start_item(job)
         if job == 0 and not late:
             came_back.wait(60)
         time.sleep(0.01)
@@ -30,7 +30,7 @@ def test_a_thread_that_was_given_up_takes_up_nothing_else():
         came_back.set()
 
     everything = threading.Thread(
-        target=lambda: finished.extend(work_off(range(50), work, 1, timeout=0.3, late=give_up)), daemon=True
+        target=lambda: finished.extend(run_jobs(range(50), work, 1, timeout=0.3, late=give_up)), daemon=True
     )
     everything.start()
     everything.join(30)
@@ -41,14 +41,14 @@ def test_a_thread_that_was_given_up_takes_up_nothing_else():
 def test_no_thread_goes_on_after_an_error():
     def work(lane, job):
         for item in itertools.count():
-            lane.on((job, item))
+            lane.start_item((job, item))
             time.sleep(0.01)
             if job == "bad" and item == 3:
                 raise ValueError("bad")
 
     with pytest.raises(ValueError, match="bad"):
-        list(work_off(["long", "bad", "another"], work, 2, timeout=60, late=print))
-    assert not [thread for thread in threading.enumerate() if isinstance(thread, Lane)]
+        list(run_jobs(["long", "bad", "another"], work, 2, timeout=60, late=print))
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, AbandonableThread)]
 
 
 def test_a_watchdog_without_memory_for_its_thread_is_short_of_memory(monkeypatch):
@@ -59,18 +59,18 @@ def test_a_watchdog_without_memory_for_its_thread_is_short_of_memory(monkeypatch
 
     monkeypatch.setattr(faulthandler, "dump_traceback_later", fail)
     with pytest.raises(MemoryError):
-        Watchdog(5).pat()
+        Watchdog(5).reset()
 
 
 def test_threads_of_work_that_nobody_closed_end_before_python_does():
     """As after Ctrl-C: a thread that is in a decoder or in the model when Python ends aborts the process."""
     words = """
 import time
-from fastdup_ray.extract.worker_threads import work_off
+from fastdup_ray.extract.worker_threads import run_jobs
 def work(lane, job):
     time.sleep(job)
     print("ended", job, flush=True)
-going = work_off([0, 0.5], work, lanes=2, timeout=60, late=print)
+going = run_jobs([0, 0.5], work, lanes=2, timeout=60, late=print)
 next(going)
 """
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True)
@@ -80,12 +80,12 @@ next(going)
 def test_a_process_that_was_stopped_gives_no_picture_up():
     words = """
 import time
-from fastdup_ray.extract.worker_threads import work_off
+from fastdup_ray.extract.worker_threads import run_jobs
 def work(lane, job):
-    lane.on(job)
+    lane.start_item(job)
     print("at work", flush=True)
     time.sleep(0.8)
-print(list(work_off(["picture"], work, lanes=1, timeout=5, late=lambda item: print("late", item))))
+print(list(run_jobs(["picture"], work, lanes=1, timeout=5, late=lambda item: print("late", item))))
 """
     with subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "at work\n"

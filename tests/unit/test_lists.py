@@ -21,7 +21,7 @@ from fastdup_ray import RunConfig
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs import check_inputs, list_images
 from fastdup_ray.inputs.list_format import COLUMNS, HEAD
-from fastdup_ray.runs.preflight import listed as listed_or_refused
+from fastdup_ray.runs.preflight import list_manifest as listed_or_refused
 from tests.conftest import cloudy, deadline, encode
 
 PLAIN = ("1.jpg", "zwei (2).jpg", "drei.png")

@@ -37,7 +37,8 @@ def test_what_is_no_file_is_not_replaced(tmp_path, make, meanwhile):
     with pytest.raises(WorkDirError, match="Cannot write"), open_store(tmp_path).create(path.name) as temporary:
         temporary.write_text("new")
         make(path)
-    assert stat.S_IFMT(path.lstat().st_mode) != stat.S_IFREG and list(tmp_path.iterdir()) == [path]
+    assert stat.S_IFMT(path.lstat().st_mode) != stat.S_IFREG
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_run_writes_through_links_and_names_what_is_in_its_way(tmp_path):
@@ -48,7 +49,8 @@ def test_a_run_writes_through_links_and_names_what_is_in_its_way(tmp_path):
     (tmp_path / "out/similarity.csv").symlink_to(tmp_path / "elsewhere.csv")
     (tmp_path / "elsewhere.csv").write_text("of another run")
     run_inline(tmp_path / "in", tmp_path / "out")
-    assert (tmp_path / "out/similarity.csv").is_symlink() and (tmp_path / "elsewhere.csv").read_bytes() == before
+    assert (tmp_path / "out/similarity.csv").is_symlink()
+    assert (tmp_path / "elsewhere.csv").read_bytes() == before
     (tmp_path / "out/outliers.csv").unlink()
     os.mkfifo(tmp_path / "out/outliers.csv")
     with pytest.raises(WorkDirError, match=r"outliers\.csv"):

@@ -13,7 +13,7 @@ import pytest
 
 from fastdup_ray.errors import LockedError
 from fastdup_ray.storage import lock, open_store
-from fastdup_ray.storage.owner import owner
+from fastdup_ray.storage.owner import describe_this_process
 
 NAME = ".lock"
 
@@ -22,7 +22,9 @@ def put_record(folder: Path, silent: float, name: str = NAME, **facts: str) -> P
     """The record of an owner on another machine, with its last sign of life so many seconds ago."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(owner() | {"host": "elsewhere", "boot": "another", "token": "theirs"} | facts))
+    path.write_text(
+        json.dumps(describe_this_process() | {"host": "elsewhere", "boot": "another", "token": "theirs"} | facts)
+    )
     now = time.time()
     os.utime(path, (now - silent, now - silent))
     return path
@@ -58,7 +60,9 @@ def test_the_clock_of_this_host_says_nothing_of_a_silence(tmp_path, monkeypatch)
 
 
 def test_a_crash_of_this_machine_keeps_nobody_out(tmp_path):
-    put_record(tmp_path, silent=0, boot=owner()["boot"], pid_namespace="that of a container which is no more")
+    put_record(
+        tmp_path, silent=0, boot=describe_this_process()["boot"], pid_namespace="that of a container which is no more"
+    )
     with open_store(tmp_path).lock(NAME):
         pass  # the kernel gave its flock back
 
@@ -104,7 +108,7 @@ def test_a_shared_record_of_another_host_keeps_whole_runs_out_and_no_other_range
 
 def test_records_that_dead_ranges_left_are_taken_away(tmp_path):
     put_record(tmp_path, silent=lock.STALE + 1, name=f"{NAME}.shared/theirs")
-    put_record(tmp_path, silent=0, name=f"{NAME}.shared/ours", boot=owner()["boot"])
+    put_record(tmp_path, silent=0, name=f"{NAME}.shared/ours", boot=describe_this_process()["boot"])
     with open_store(tmp_path).lock(NAME):
         assert [path.name for path in tmp_path.rglob("*")] == [NAME]
 

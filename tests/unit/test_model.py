@@ -15,9 +15,9 @@ from fastdup_ray import load_binary_feature
 from fastdup_ray.common.records import Box, Limits
 from fastdup_ray.errors import ConfigError, DamagedError, InputError
 from fastdup_ray.extract import model as model_module
-from fastdup_ray.extract.decode import careful_pillow, decode
+from fastdup_ray.extract.decode import decode_bytes, strict_pillow
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec
-from fastdup_ray.extract.model import BATCH, DIMENSIONS, IMAGENET_MEAN, IMAGENET_STD, SIDE, Model, fingerprint
+from fastdup_ray.extract.model import BATCH, DIMENSIONS, IMAGENET_MEAN, IMAGENET_STD, SIDE, Model, make_fingerprint
 from fastdup_ray.storage import open_store
 from tests.checker import check
 from tests.conftest import PHOTOS, cloudy, csv_rows, encode, run_inline, save_cloudy
@@ -36,7 +36,7 @@ def pixels() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def rows(model: Model, pixels: np.ndarray) -> np.ndarray:
-    return model.rows(pixels)
+    return model.embed(pixels)
 
 
 def test_a_row_is_576_numbers_of_length_one(rows, pixels):
@@ -46,27 +46,27 @@ def test_a_row_is_576_numbers_of_length_one(rows, pixels):
 
 
 def test_no_pictures_have_no_rows(model):
-    assert model.rows(np.empty((0, SIDE, SIDE, 3), np.uint8)).shape == (0, DIMENSIONS)
+    assert model.embed(np.empty((0, SIDE, SIDE, 3), np.uint8)).shape == (0, DIMENSIONS)
 
 
 @pytest.mark.parametrize("size", [1, 2, BATCH - 1, BATCH, BATCH + 1])
 def test_a_row_does_not_depend_on_how_many_come_with_it(model, pixels, rows, size):
-    parts = [model.rows(pixels[start : start + size]) for start in range(0, len(pixels), size)]
+    parts = [model.embed(pixels[start : start + size]) for start in range(0, len(pixels), size)]
     assert np.concatenate(parts).tobytes() == rows.tobytes()
 
 
 def test_a_row_does_not_depend_on_what_comes_with_it(model, pixels, rows):
     order = np.random.default_rng(0).permutation(len(pixels))
-    assert model.rows(pixels[order]).tobytes() == rows[order].tobytes()
+    assert model.embed(pixels[order]).tobytes() == rows[order].tobytes()
 
 
 def test_two_models_agree(pixels, rows):
-    assert Model().rows(pixels).tobytes() == rows.tobytes()
+    assert Model().embed(pixels).tobytes() == rows.tobytes()
 
 
 def test_flat_pictures_have_rows_too(model):
     flat = np.stack([np.full((SIDE, SIDE, 3), grey, np.uint8) for grey in (0, 128, 255)])
-    assert np.isfinite(model.rows(flat)).all()
+    assert np.isfinite(model.embed(flat)).all()
 
 
 def test_every_copy_is_closer_to_its_own_than_to_any_stranger(finished, truth):
@@ -84,9 +84,11 @@ def test_the_more_is_cut_away_the_farther_is_a_copy(model, name):
     with Image.open(PHOTOS / "originals" / name) as image:
         width, height = image.size
         copies = [image.crop((0, 0, width * part // 100, height * part // 100)) for part in (100, 95, 60)]
-    with careful_pillow():
-        decoded = [decode(encode(copy.convert("RGB"), "PNG"), (SIDE, SIDE), Limits(10**8)).pixels for copy in copies]
-    rows = model.rows(np.stack(decoded))
+    with strict_pillow():
+        decoded = [
+            decode_bytes(encode(copy.convert("RGB"), "PNG"), (SIDE, SIDE), Limits(10**8)).pixels for copy in copies
+        ]
+    rows = model.embed(np.stack(decoded))
     assert 1 > rows[0] @ rows[1] > rows[0] @ rows[2]
 
 
@@ -94,7 +96,7 @@ def test_the_more_is_cut_away_the_farther_is_a_copy(model, name):
 def test_a_mirrored_picture_is_a_copy_and_an_upended_one_is_not(model, name):
     with Image.open(PHOTOS / "originals" / name) as image:
         whole = np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-    rows = model.rows(np.stack([whole, whole[:, ::-1], whole[::-1]]))
+    rows = model.embed(np.stack([whole, whole[:, ::-1], whole[::-1]]))
     assert rows[0] @ rows[1] > 0.85 > rows[0] @ rows[2]
 
 
@@ -127,18 +129,18 @@ def test_a_damaged_model_is_refused(own_copy, damage):
 def test_the_fingerprint_tells_boxes_models_and_devices_apart():
     box = Box(0, 0, 9, 9)
     told = [
-        fingerprint(),
-        fingerprint(box=box),
-        fingerprint(box=Box(0, 0, 9, 8)),
-        fingerprint("x"),
-        fingerprint(gpu=True),
+        make_fingerprint(),
+        make_fingerprint(box=box),
+        make_fingerprint(box=Box(0, 0, 9, 8)),
+        make_fingerprint("x"),
+        make_fingerprint(gpu=True),
     ]
     assert all(one != other for place, one in enumerate(told) for other in told[:place])
 
 
 def test_the_fingerprint_names_model_decoder_runtime_and_cpu():
-    assert set(fingerprint()) == {"model", "decoder", "onnxruntime", "cpu"}
-    assert all(fingerprint().values())
+    assert set(make_fingerprint()) == {"model", "decoder", "onnxruntime", "cpu"}
+    assert all(make_fingerprint().values())
 
 
 # --- models of one's own ----------------------------------------------------------------------------------------------
@@ -199,16 +201,16 @@ def test_layout_and_batch_are_read_from_the_graph(shape, tmp_path):
     model = Model(save_model(tmp_path / "m.onnx", shape=shape))
     assert (model.size, model.dimensions) == ((48, 32), 40)
     pixels = pictures_of(model)
-    rows = model.rows(pixels)
+    rows = model.embed(pixels)
     assert rows.dtype == np.float32
     assert np.allclose(rows, expected_rows(pixels), atol=1e-5)
-    assert np.concatenate([model.rows(pixels[:3]), model.rows(pixels[3:])]).tobytes() == rows.tobytes()
+    assert np.concatenate([model.embed(pixels[:3]), model.embed(pixels[3:])]).tobytes() == rows.tobytes()
 
 
 def test_uint8_is_given_as_it_is(tmp_path):
     model = Model(save_model(tmp_path / "m.onnx", kind=TensorProto.UINT8))
     pixels = pictures_of(model)
-    assert np.allclose(model.rows(pixels), expected_rows(pixels, 0, 1), atol=1e-5)
+    assert np.allclose(model.embed(pixels), expected_rows(pixels, 0, 1), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,7 @@ def test_uint8_is_given_as_it_is(tmp_path):
 def test_the_models_metadata_says_how_colours_are_scaled(metadata, mean, std, tmp_path):
     model = Model(save_model(tmp_path / "m.onnx", metadata=metadata))
     pixels = pictures_of(model)
-    assert np.allclose(model.rows(pixels), expected_rows(pixels, mean, std), atol=1e-5)
+    assert np.allclose(model.embed(pixels), expected_rows(pixels, mean, std), atol=1e-5)
 
 
 def test_a_side_that_the_graph_leaves_open_is_224(tmp_path):
@@ -260,7 +262,8 @@ def test_a_graph_that_is_not_a_picture_in_and_one_row_out_is_refused_with_the_re
     path = save_model(tmp_path / "m.onnx", **wrong)
     with pytest.raises(ConfigError, match=reason) as caught:
         run_inline(PHOTOS, tmp_path / "out", model_path=path)
-    assert "\n" not in str(caught.value) and str(caught.value).startswith(f"model_path={path!r}")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"model_path={path!r}")
     assert not (tmp_path / "out").exists()
 
 
@@ -372,7 +375,7 @@ def test_a_ray_without_a_gpu_is_refused_before_any_work(tmp_path, ray_driver):
 @pytest.mark.parametrize("damage", ["other", "gone"])
 def test_a_worker_that_finds_another_model_or_none_says_so(damage, tmp_path):
     path = save_model(tmp_path / "m.onnx")
-    facts = {"fingerprint": fingerprint(Model(path).sha256), "d": 40}
+    facts = {"fingerprint": make_fingerprint(Model(path).sha256), "d": 40}
     if damage == "other":
         save_model(tmp_path / "m.onnx", weights=WEIGHTS + 1)
     else:
@@ -385,5 +388,5 @@ def test_a_worker_that_finds_another_model_or_none_says_so(damage, tmp_path):
 def test_a_gpu_gives_nearly_the_same_rows(pixels, rows):
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has no CUDA")
-    cosine = (Model(gpu=True).rows(pixels) * rows).sum(axis=1)
+    cosine = (Model(gpu=True).embed(pixels) * rows).sum(axis=1)
     assert cosine.min() > 0.999

@@ -48,10 +48,13 @@ def test_what_exists_stays_unless_it_may_be_overwritten(tmp_path):
     for refused in (NamedOutput(path).check, NamedOutput(path).open):
         with pytest.raises(WorkDirError, match="--overwrite") as error:
             refused()
-        assert "\n" not in str(error.value) and str(path) in str(error.value)
-    assert path.read_bytes() == b"old" and path.stat().st_ino == before.st_ino
+        assert "\n" not in str(error.value)
+        assert str(path) in str(error.value)
+    assert path.read_bytes() == b"old"
+    assert path.stat().st_ino == before.st_ino
     write(path, overwrite=True)
-    assert path.read_bytes() == b"new" and path.stat().st_mode == before.st_mode
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode == before.st_mode
     assert files_below(tmp_path) == {"image.jpg"}
 
 
@@ -69,7 +72,8 @@ def test_a_call_that_fails_leaves_all_as_it_was(tmp_path):
     old.write_bytes(b"old")
     fail(old, overwrite=True)
     fail(tmp_path / "new.txt")
-    assert old.read_bytes() == b"old" and files_below(tmp_path) == {"old.txt"}
+    assert old.read_bytes() == b"old"
+    assert files_below(tmp_path) == {"old.txt"}
 
 
 def test_a_file_that_comes_into_being_meanwhile_stays(tmp_path):
@@ -77,7 +81,8 @@ def test_a_file_that_comes_into_being_meanwhile_stays(tmp_path):
     with pytest.raises(WorkDirError, match="exists"), NamedOutput(path).open() as file:
         file.write(b"new")
         path.write_bytes(b"theirs")
-    assert path.read_bytes() == b"theirs" and files_below(tmp_path) == {"new.txt"}
+    assert path.read_bytes() == b"theirs"
+    assert files_below(tmp_path) == {"new.txt"}
 
 
 def test_what_is_no_file_any_more_stays_even_with_overwrite(tmp_path):
@@ -86,7 +91,8 @@ def test_what_is_no_file_any_more_stays_even_with_overwrite(tmp_path):
     with pytest.raises(WorkDirError), NamedOutput(path, overwrite=True).open():
         path.unlink()
         os.mkfifo(path)
-    assert stat.S_ISFIFO(path.stat().st_mode) and os.listdir(tmp_path) == ["file"]
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_only_what_has_our_mark_is_replaced_unasked(tmp_path):
@@ -96,7 +102,8 @@ def test_only_what_has_our_mark_is_replaced_unasked(tmp_path):
     write(ours, mark=MARK)
     with pytest.raises(WorkDirError):
         write(theirs, mark=MARK)
-    assert ours.read_bytes() == b"new" and theirs.read_bytes() == b"<html>"
+    assert ours.read_bytes() == b"new"
+    assert theirs.read_bytes() == b"<html>"
 
 
 # --- links ------------------------------------------------------------------------------------------------------------
@@ -113,7 +120,8 @@ def test_a_link_stays_and_its_target_is_written(tmp_path, exists):
             write(link)
         assert target.read_bytes() == b"old"
     write(link, overwrite=exists)
-    assert link.is_symlink() and target.read_bytes() == b"new"
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
     assert files_below(tmp_path) == {"there/target.txt", "link.txt"}
 
 
@@ -122,7 +130,8 @@ def test_a_link_in_a_circle_is_told(tmp_path):
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(WorkDirError, match="Cannot write"):
         write(tmp_path / "a", overwrite=True)
-    assert (tmp_path / "a").is_symlink() and (tmp_path / "b").is_symlink()
+    assert (tmp_path / "a").is_symlink()
+    assert (tmp_path / "b").is_symlink()
 
 
 # --- pipes, devices and standard output -------------------------------------------------------------------------------
@@ -140,7 +149,8 @@ def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path, overwrite):
             write(path, b"x" * 200_000, overwrite=overwrite)
             reader.join()
     assert read == [b"x" * 200_000] * 2
-    assert stat.S_ISFIFO(pipe.lstat().st_mode) and link.is_symlink()
+    assert stat.S_ISFIFO(pipe.lstat().st_mode)
+    assert link.is_symlink()
     assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
 
 
@@ -169,7 +179,8 @@ def test_device_nodes_stay_and_disks_are_not_touched(tmp_path):
     write(null)
     with pytest.raises(WorkDirError, match="is a disk"):
         write(disk, overwrite=True)
-    assert stat.S_ISCHR(null.stat().st_mode) and stat.S_ISBLK(disk.stat().st_mode)
+    assert stat.S_ISCHR(null.stat().st_mode)
+    assert stat.S_ISBLK(disk.stat().st_mode)
     assert sorted(os.listdir(tmp_path)) == ["disk", "null"]
 
 
@@ -177,10 +188,13 @@ def test_a_dash_is_standard_output(tmp_path, monkeypatch, capfdbinary):
     monkeypatch.chdir(tmp_path)
     print("before")
     output = NamedOutput("-")
-    assert output.is_stdout and output.path == "-" and not output.is_file()
+    assert output.is_stdout
+    assert output.path == "-"
+    assert not output.is_file()
     write("-", b"\xff\0new")
     fail("-")
-    assert capfdbinary.readouterr().out == b"before\n\xff\0new" and os.listdir(tmp_path) == []
+    assert capfdbinary.readouterr().out == b"before\n\xff\0new"
+    assert os.listdir(tmp_path) == []
 
 
 WRITE = """
@@ -215,7 +229,8 @@ def test_what_a_shell_gives_for_an_output_is_written(tmp_path):
 def test_standard_output_that_is_closed_is_told(tmp_path, name):
     script = f'exec 1>&-; exec "{sys.executable}" -c "$0" {name} 1'
     done = subprocess.run(["bash", "-c", script, WRITE], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1 and "WorkDirError: Cannot write to standard output" in done.stderr
+    assert done.returncode == 1
+    assert "WorkDirError: Cannot write to standard output" in done.stderr
 
 
 # --- what cannot be written -------------------------------------------------------------------------------------------
@@ -231,8 +246,10 @@ def test_what_can_be_no_file_is_one_line(tmp_path, monkeypatch, name, overwrite)
     Path("file").write_bytes(b"old")
     with pytest.raises(WorkDirError) as error:
         write(name, overwrite=overwrite)
-    assert "\n" not in str(error.value) and name in str(error.value)
-    assert sorted(os.listdir()) == ["file", "folder"] and Path("file").read_bytes() == b"old"
+    assert "\n" not in str(error.value)
+    assert name in str(error.value)
+    assert sorted(os.listdir()) == ["file", "folder"]
+    assert Path("file").read_bytes() == b"old"
 
 
 def test_a_full_disk_is_one_line_and_the_old_file_stays(small_disk):
@@ -241,7 +258,8 @@ def test_a_full_disk_is_one_line_and_the_old_file_stays(small_disk):
     with pytest.raises(WorkDirError, match="No space left on device") as error:
         write(old, b"x" * (4 << 20), overwrite=True)
     assert "\n" not in str(error.value)
-    assert old.read_bytes() == b"old" and files_below(small_disk) == {"old.txt"}
+    assert old.read_bytes() == b"old"
+    assert files_below(small_disk) == {"old.txt"}
 
 
 def test_a_device_that_is_full_is_one_line():
@@ -284,7 +302,8 @@ def test_an_object_that_exists_stays_unless_it_may_be_overwritten(bucket):
     with pytest.raises(WorkDirError, match="exists"):
         write(uri)
     fail(uri, overwrite=True)
-    assert NamedOutput(uri).is_file() and _read(bucket, "lists/keep.txt") == b"old"
+    assert NamedOutput(uri).is_file()
+    assert _read(bucket, "lists/keep.txt") == b"old"
     write(uri, overwrite=True)
     write(bucket.uri("lists/new.txt"))
     assert _read(bucket, "lists/keep.txt") == _read(bucket, "lists/new.txt") == b"new"

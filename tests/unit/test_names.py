@@ -13,12 +13,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastdup_ray import RunConfig, create_duplicates_gallery, load_binary_feature
-from fastdup_ray.common.events import say
+from fastdup_ray.common.events import print_lines
 from fastdup_ray.common.layout import FEATURES_HEADER
-from fastdup_ray.common.names import visible
+from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.inputs import list_images
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.tables import encoded, write_csv
+from fastdup_ray.storage.tables import encode_names, write_csv
 from tests.checker import check
 from tests.conftest import cloudy, csv_rows, encode, run_inline
 from tests.integration.helpers import call
@@ -101,7 +101,7 @@ def test_a_csv_of_ours_is_a_list_of_the_same_names(names):
     with tempfile.TemporaryDirectory() as scratch:
         paths = paths_in(Path("/nowhere"), names)
         store = open_store(scratch)
-        write_csv(store, "list.csv", FEATURES_HEADER, [encoded(map(str, range(len(paths)))), encoded(paths)])
+        write_csv(store, "list.csv", FEATURES_HEADER, [encode_names(map(str, range(len(paths)))), encode_names(paths)])
         assert [ref.uri for ref in list_images(RunConfig.of(input_dir=f"{scratch}/list.csv"))] == paths
 
 
@@ -137,17 +137,21 @@ INVISIBLE = "\u202e\u200b\u2028\u2066\u00ad\ufeff\u3164\u2800\ufe0f\U000e0041\n\
 
 
 def test_invisible_characters_are_shown_as_escapes_and_all_others_as_they_are():
-    assert visible("a" + INVISIBLE + "b").isascii() and not re.search(r"[\x00-\x1f]", visible(INVISIBLE))
-    assert visible("a\u202egpj.exe") == r"a\u202egpj.exe" and visible("\U000e0041") == r"\U000e0041"
-    assert visible(os.fsdecode(b"\xff \\n")) == r"\xff \n"
+    assert escape_invisible("a" + INVISIBLE + "b").isascii()
+    assert not re.search(r"[\x00-\x1f]", escape_invisible(INVISIBLE))
+    assert escape_invisible("a\u202egpj.exe") == r"a\u202egpj.exe"
+    assert escape_invisible("\U000e0041") == r"\U000e0041"
+    assert escape_invisible(os.fsdecode(b"\xff \\n")) == r"\xff \n"
     shown = "ü 絵 \U0001f600 e\u0301 \u0645\u0631 \u05d0 — ×\u00a0\u202f=\\"
-    assert visible(shown) == shown
+    assert escape_invisible(shown) == shown
 
 
 def test_what_a_command_prints_hides_no_character(capsys):
-    say(f"two lines\n{INVISIBLE.replace(chr(10), '')}")
+    print_lines(f"two lines\n{INVISIBLE.replace(chr(10), '')}")
     first, second, end = capsys.readouterr().out.split("\n")
-    assert (first, end) == ("two lines", "") and second.isascii() and second.isprintable()
+    assert (first, end) == ("two lines", "")
+    assert second.isascii()
+    assert second.isprintable()
 
 
 @pytest.mark.parametrize("stream", ["out", "err"])
@@ -159,7 +163,8 @@ def test_messages_of_the_command_show_what_a_name_hides(stream, tmp_path, capsys
     else:
         assert call("plan", work_dir) == 1
     told = getattr(capsys.readouterr(), stream)
-    assert "\u202e" not in told and r"out\u202etuo" in told
+    assert "\u202e" not in told
+    assert r"out\u202etuo" in told
 
 
 def run_inline_of_two(folder: Path, work_dir: Path) -> None:

@@ -16,24 +16,24 @@ from fastdup_ray.common.records import Neighbors
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract.model import BATCH, SIDE, Model
 from fastdup_ray.neighbors import check_search, load_index, make_index
-from fastdup_ray.neighbors.faiss_factory import check_parameters, parameters_of
-from fastdup_ray.neighbors.faiss_index import FaissIndex, default_nprobe
+from fastdup_ray.neighbors.faiss_factory import check_parameters, list_parameters
+from fastdup_ray.neighbors.faiss_index import FaissIndex, choose_nprobe
 from fastdup_ray.neighbors.index_selection import (
-    EIGHT_BITS_K,
-    EIGHT_BITS_UP_TO,
     FEW,
     FLAT_UP_TO,
     GPU_UP_TO,
+    INT8_K,
+    INT8_UP_TO,
     PARTITIONED,
-    choose,
-    ef_search,
+    choose_ef_search,
+    choose_index,
 )
-from fastdup_ray.neighbors.int8_bruteforce import EightBit
-from fastdup_ray.neighbors.int8_graph import graph
-from fastdup_ray.neighbors.metrics import is_distance, values_of
-from fastdup_ray.neighbors.search import neighbors_of, neighbors_within
-from fastdup_ray.system.cgroups import groups
-from fastdup_ray.system.memory import _of_groups, free_memory
+from fastdup_ray.neighbors.int8_bruteforce import Int8Index
+from fastdup_ray.neighbors.int8_graph import build_graph
+from fastdup_ray.neighbors.metrics import compute_values, is_distance
+from fastdup_ray.neighbors.search import find_neighbors_of, find_neighbors_within
+from fastdup_ray.system.cgroups import list_cgroups
+from fastdup_ray.system.memory import _read_cgroups, measure_free_memory
 from tests.conftest import PHOTOS, normalized, unit_rows
 
 
@@ -45,7 +45,7 @@ def built(rows: np.ndarray, name: str = "Flat", parameters: str = "", threads: i
 
 
 def searched(rows: np.ndarray, k: int, *args, **keywords) -> Neighbors:
-    return neighbors_within(built(rows, *args, **keywords), rows, k)
+    return find_neighbors_within(built(rows, *args, **keywords), rows, k)
 
 
 def brute_force(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +125,7 @@ def test_where_an_index_does_not_find_a_row_itself_the_farthest_is_left_out():
     true = brute_force(rows, 3)
 
     index = Fake(rows, lambda xq, k: brute_force(rows, k)[1])
-    found = neighbors_within(index, rows, 3)
+    found = find_neighbors_within(index, rows, 3)
     assert found.indices.tolist() == true[1].tolist()
 
 
@@ -175,7 +175,7 @@ def test_neighbours_are_told_from_the_closest_on_and_ties_by_index(clusters):
 def test_the_nearest_of_other_rows_are_found_and_none_is_itself(name, k):
     rows = unit_rows(100, 16)
     queries = np.concatenate([rows[:10], unit_rows(20, 16, seed=5)])
-    found = neighbors_of(built(rows, name), rows, queries, k)
+    found = find_neighbors_of(built(rows, name), rows, queries, k)
     cosine = np.round(np.clip(queries.astype(float) @ rows.astype(float).T, -1, 1), 6)
     order = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
     assert found.indices.tolist() == order.tolist()
@@ -192,14 +192,14 @@ def test_a_stored_index_answers_like_the_one_that_was_stored(name, tmp_path, clu
     loaded = load_index(tmp_path / "index", config, threads=2)
     assert (loaded.name, loaded.exact) == (index.name, index.exact)
     queries = unit_rows(50, seed=9)
-    before, after = (neighbors_of(each, clusters, queries, 4) for each in (index, loaded))
+    before, after = (find_neighbors_of(each, clusters, queries, 4) for each in (index, loaded))
     assert after.indices.tobytes() == before.indices.tobytes()
     assert after.summary == before.summary | {"why": "the stored index"}
 
 
 def test_no_queries_have_no_neighbours():
     rows = unit_rows(5, 8)
-    assert neighbors_of(built(rows), rows, rows[:0], 2).indices.shape == (0, 2)
+    assert find_neighbors_of(built(rows), rows, rows[:0], 2).indices.shape == (0, 2)
 
 
 @pytest.mark.parametrize("content", [b"", b"IxFI", b"no index at all", None])
@@ -216,7 +216,7 @@ def test_a_file_that_is_no_whole_index_is_told(content, tmp_path):
 def test_an_index_of_other_rows_is_refused(shape):
     index, rows = built(unit_rows(10, 8)), unit_rows(*shape)
     with pytest.raises(DamagedError, match="10 rows of 8"):
-        neighbors_of(index, rows, rows, 1)
+        find_neighbors_of(index, rows, rows, 1)
 
 
 # --- approximate ------------------------------------------------------------------------------------------------------
@@ -236,12 +236,12 @@ def test_the_recall_of_a_bad_index_is_told_as_bad(clusters):
         start = np.flatnonzero((clusters == xq[0]).all(axis=1))[0]
         return (start + np.arange(len(xq))[:, None] + 100 + np.arange(k)) % len(clusters)
 
-    assert neighbors_within(Fake(clusters, the_rows_that_come_next), clusters, 5).summary["recall"] < 0.05
+    assert find_neighbors_within(Fake(clusters, the_rows_that_come_next), clusters, 5).summary["recall"] < 0.05
 
 
 def test_what_an_index_does_not_find_is_no_neighbour():
     rows = unit_rows(20, 8)
-    found = neighbors_within(Fake(rows, lambda xq, k: np.full((len(xq), k), -1)), rows, 2)
+    found = find_neighbors_within(Fake(rows, lambda xq, k: np.full((len(xq), k), -1)), rows, 2)
     assert (found.indices == -1).all()
     assert np.isnan(found.similarity).all()
     assert found.summary["recall"] == 0
@@ -294,7 +294,7 @@ def test_a_parameter_stands_in_the_index(tmp_path, clusters):
 )
 def test_a_parameter_that_the_index_has_not_is_told(name, parameters, unknown_to_it):
     rows = unit_rows(10, 8)
-    found = neighbors_within(built(rows, name, parameters), rows, 2)
+    found = find_neighbors_within(built(rows, name, parameters), rows, 2)
     assert found.summary.get("unused_parameters", []) == unknown_to_it
 
 
@@ -366,8 +366,8 @@ def test_every_parameter_is_read_as_it_is_written(parameters):
     ],
 )
 def test_each_index_has_its_parameters(name, has):
-    assert set(has) <= set(parameters_of(name, 32))
-    assert "k_factor" not in parameters_of("HNSW32", 32)
+    assert set(has) <= set(list_parameters(name, 32))
+    assert "k_factor" not in list_parameters("HNSW32", 32)
 
 
 def test_a_wrong_name_is_told_what_this_index_has():
@@ -396,7 +396,7 @@ def test_a_stored_index_takes_new_search_parameters(tmp_path, clusters):
 
     def found(parameters: str) -> float:
         index = load_index(path, RunConfig.of(input_dir="photos", faiss_param=parameters), 2)
-        return neighbors_within(index, clusters, 8).summary["recall"]
+        return find_neighbors_within(index, clusters, 8).summary["recall"]
 
     assert found("") == found("nprobe=1") < found("nprobe=64") == 1
 
@@ -464,7 +464,7 @@ def of_provider(rows: np.ndarray, k: int, **parameters) -> Neighbors:
     config = RunConfig.of(input_dir="photos", nearest_neighbors_k=k, **parameters)
     index = make_index(config, *rows.shape, threads=2)
     index.add(rows)
-    return neighbors_within(index, rows, k)
+    return find_neighbors_within(index, rows, k)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -515,9 +515,9 @@ def test_a_distance_of_equal_rows_is_zero():
 def test_a_row_of_zeros_is_as_far_as_the_metric_says():
     rows = np.concatenate([unit_rows(4, 8), np.zeros((2, 8), np.float32)])
     pair = np.array([[4, 5]])
-    assert values_of(rows[:1], rows, pair, "cosine").tolist() == [[0, 0]]
-    assert values_of(rows[:1], rows, pair, "euclidean").tolist() == [[1, 1]]
-    assert values_of(rows[4:5], rows, np.array([[5, -1]]), "squared_euclidean")[0, 0] == 0
+    assert compute_values(rows[:1], rows, pair, "cosine").tolist() == [[0, 0]]
+    assert compute_values(rows[:1], rows, pair, "euclidean").tolist() == [[1, 1]]
+    assert compute_values(rows[4:5], rows, np.array([[5, -1]]), "squared_euclidean")[0, 0] == 0
 
 
 @pytest.mark.parametrize("nnmodel", ["brute_force", "ball_tree", "lsh"])
@@ -532,13 +532,15 @@ def test_turi_stores_an_exact_index_that_finds_the_same(nnmodel, metric, tmp_pat
     index.save(path)
     loaded = load_index(path, config, 1)
     assert loaded.exact
-    assert neighbors_within(loaded, rows, 2).distance == pytest.approx(neighbors_within(index, rows, 2).distance)
+    assert find_neighbors_within(loaded, rows, 2).distance == pytest.approx(
+        find_neighbors_within(index, rows, 2).distance
+    )
 
 
 def test_a_stored_index_of_another_metric_is_measured_by_the_one_that_is_asked_for(tmp_path, clusters):
     built(clusters[:500]).save(tmp_path / "index")
     config = RunConfig.of(input_dir="photos", distance="manhattan")
-    found = neighbors_within(load_index(tmp_path / "index", config, 1), clusters[:500], 2)
+    found = find_neighbors_within(load_index(tmp_path / "index", config, 1), clusters[:500], 2)
     assert found.metric == "manhattan"
     assert found.summary["recall"] >= 0.98
 
@@ -546,8 +548,8 @@ def test_a_stored_index_of_another_metric_is_measured_by_the_one_that_is_asked_f
 # --- in eight bits ----------------------------------------------------------------------------------------------------
 
 
-def in_eight_bits(rows: np.ndarray) -> EightBit:
-    index = EightBit(rows.shape[1], 2, "cosine")
+def in_eight_bits(rows: np.ndarray) -> Int8Index:
+    index = Int8Index(rows.shape[1], 2, "cosine")
     index.add(rows)
     return index
 
@@ -558,7 +560,7 @@ def test_eight_bits_find_what_brute_force_finds(n, d, k, monkeypatch):
     monkeypatch.setattr("fastdup_ray.neighbors.int8_bruteforce.ROWS", 100)
     monkeypatch.setattr("fastdup_ray.neighbors.int8_bruteforce.COLUMNS", 64)
     rows = unit_rows(n, d)
-    found = neighbors_within(in_eight_bits(rows), rows, k)
+    found = find_neighbors_within(in_eight_bits(rows), rows, k)
     cosine, _ = brute_force(rows, min(k, n - 1))
     assert (np.abs(found.similarity - cosine) <= 1e-6).mean() > 0.99
     assert found.summary["recall"] > 0.99
@@ -576,7 +578,7 @@ def test_products_of_eight_bits_are_exact_wherever_they_are_made():
 @pytest.mark.parametrize("rows", [np.zeros((4, 8)), np.eye(8), np.repeat(np.eye(1, 8), 5, axis=0)])
 def test_odd_rows_in_eight_bits(rows):
     rows = rows.astype(np.float32)
-    found = neighbors_within(in_eight_bits(rows), rows, 2)
+    found = find_neighbors_within(in_eight_bits(rows), rows, 2)
     assert (found.indices != np.arange(len(rows))[:, None]).all()
     assert np.array_equal(found.similarity, brute_force(rows, 2)[0])
 
@@ -590,7 +592,7 @@ def test_what_is_searched_in_eight_bits_is_stored_as_it_is(tmp_path, clusters):
 def test_the_graph_of_eight_bits_is_that_of_its_source():
     from importlib.resources import files
 
-    assert files("fastdup_ray.neighbors").joinpath("eight_bit.onnx").read_bytes() == graph().SerializeToString()
+    assert files("fastdup_ray.neighbors").joinpath("eight_bit.onnx").read_bytes() == build_graph().SerializeToString()
 
 
 # --- which index ------------------------------------------------------------------------------------------------------
@@ -599,13 +601,13 @@ MUCH = 1 << 50
 
 
 def chosen(n: int, memory: int = MUCH, **parameters) -> str:
-    return choose(RunConfig.of(input_dir="photos", **parameters), n, 576, memory).name
+    return choose_index(RunConfig.of(input_dir="photos", **parameters), n, 576, memory).name
 
 
 @pytest.mark.parametrize("mode", [{}, {"faiss_mode": "auto"}])
 @pytest.mark.parametrize(
     ("n", "name"),
-    [(FEW, "Flat"), (FEW + 1, EightBit.name), (EIGHT_BITS_UP_TO, EightBit.name), (EIGHT_BITS_UP_TO + 1, PARTITIONED)],
+    [(FEW, "Flat"), (FEW + 1, Int8Index.name), (INT8_UP_TO, Int8Index.name), (INT8_UP_TO + 1, PARTITIONED)],
 )
 def test_few_rows_are_searched_exactly_more_in_eight_bits_and_many_in_partitions(n, name, mode):
     assert chosen(n, **mode) == name
@@ -621,12 +623,12 @@ def test_a_gpu_searches_exactly():
 
 
 def test_many_neighbours_make_the_exact_search_worth_while():
-    assert chosen(EIGHT_BITS_UP_TO, nearest_neighbors_k=EIGHT_BITS_K) == EightBit.name
-    assert chosen(EIGHT_BITS_UP_TO, nearest_neighbors_k=1000) == "Flat"
-    assert ef_search(1000) > 2000
+    assert chosen(INT8_UP_TO, nearest_neighbors_k=INT8_K) == Int8Index.name
+    assert chosen(INT8_UP_TO, nearest_neighbors_k=1000) == "Flat"
+    assert choose_ef_search(1000) > 2000
 
 
-MANY = EIGHT_BITS_K + 1
+MANY = INT8_K + 1
 """Neighbours for which an index is taken, however many rows there are."""
 
 
@@ -634,7 +636,7 @@ MANY = EIGHT_BITS_K + 1
 def test_memory_decides_where_there_is_little(gigabytes, name):
     """10 million rows take 26 GB as HNSW32 and 6.6 GB in lists of bytes, with the rows that these learn from."""
     if name is None:
-        with pytest.raises(ConfigError, match=r"No index of 10,000,000 images .*,PQ96' takes .* machine with \d+"):
+        with pytest.raises(ConfigError, match=r"10,000,000 images: .*,PQ96', which .* machine .* with \d+"):
             chosen(10_000_000, gigabytes * 10**9, nearest_neighbors_k=MANY)
     else:
         assert chosen(10_000_000, gigabytes * 10**9, nearest_neighbors_k=MANY) == name
@@ -642,17 +644,17 @@ def test_memory_decides_where_there_is_little(gigabytes, name):
 
 def test_manhattan_has_nothing_smaller_than_the_rows():
     assert chosen(10_000_000, 40 * 10**9, distance="manhattan") == "HNSW32"
-    with pytest.raises(ConfigError, match="only Flat and HNSW32"):
+    with pytest.raises(ConfigError, match=r"manhattan.*euclidean"):
         chosen(10_000_000, 13 * 10**9, distance="manhattan")
 
 
 def test_the_choice_says_why():
     config = RunConfig.of(input_dir="photos")
-    assert "exact" in choose(config, 10, 576, MUCH).why
-    assert "ranked anew" in choose(config, FEW + 1, 576, MUCH).why
+    assert "exact" in choose_index(config, 10, 576, MUCH).why
+    assert "ranked anew" in choose_index(config, FEW + 1, 576, MUCH).why
     config = RunConfig.of(input_dir="photos", nearest_neighbors_k=MANY)
-    assert "2.6 GB of 9.0 GB" in choose(config, 1_000_000, 576, 9 * 10**9).why
-    assert "HNSW32 would take 2.6 GB of 3.0 GB" in choose(config, 1_000_000, 576, 3 * 10**9).why
+    assert "2.6 GB of 9.0 GB" in choose_index(config, 1_000_000, 576, 9 * 10**9).why
+    assert "HNSW32 would take 2.6 GB of 3.0 GB" in choose_index(config, 1_000_000, 576, 3 * 10**9).why
 
 
 @pytest.mark.parametrize(("d", "room"), [(576, 1.02), (64, 1.02)])
@@ -664,7 +666,7 @@ def test_hnsw_takes_the_memory_that_the_choice_counts_with(d, room, tmp_path):
 
 
 def test_free_memory_is_that_of_this_machine():
-    assert 1 << 20 < free_memory() <= psutil.virtual_memory().total
+    assert 1 << 20 < measure_free_memory() <= psutil.virtual_memory().total
 
 
 def test_the_limit_of_a_group_counts(tmp_path):
@@ -673,7 +675,7 @@ def test_the_limit_of_a_group_counts(tmp_path):
     (tmp_path / "own").write_text("0::/batch/inner\n")
     for name, text in {"max": "1000", "current": "700", "stat": "anon 5\ninactive_file 200\n"}.items():
         (group / f"memory.{name}").write_text(text)
-    assert list(_of_groups(groups("memory", tmp_path, tmp_path / "own"))) == [500]
+    assert list(_read_cgroups(list_cgroups("memory", tmp_path, tmp_path / "own"))) == [500]
 
 
 @pytest.mark.parametrize("n", [1, FLAT_UP_TO + 1])
@@ -691,7 +693,7 @@ def test_turi_is_exact_and_faiss_parameters_do_not_touch_it(n):
 
 @pytest.mark.parametrize(("lists", "nprobe"), [(1, 1), (4, 4), (64, 32), (256, 64), (1024, 128)])
 def test_a_part_of_the_lists_is_looked_into(lists, nprobe):
-    assert default_nprobe(lists) == nprobe
+    assert choose_nprobe(lists) == nprobe
 
 
 # --- real pictures ----------------------------------------------------------------------------------------------------
@@ -707,7 +709,7 @@ def real_features() -> np.ndarray:
     photos = [Image.open(path).convert("RGB") for path in sorted((PHOTOS / "originals").iterdir())]
     batches = [[cut(photos[rng.integers(len(photos))], rng) for _ in range(BATCH)] for _ in range(21_000 // BATCH)]
     with ThreadPoolExecutor(2) as threads:
-        return np.concatenate(list(threads.map(Model().rows, map(np.stack, batches))))
+        return np.concatenate(list(threads.map(Model().embed, map(np.stack, batches))))
 
 
 def cut(photo: Image.Image, rng: np.random.Generator) -> np.ndarray:
@@ -721,7 +723,7 @@ def cut(photo: Image.Image, rng: np.random.Generator) -> np.ndarray:
 
 @pytest.mark.slow
 def test_eight_bits_find_the_neighbours_of_real_pictures(real_features):
-    found = neighbors_within(in_eight_bits(real_features), real_features, 10)
+    found = find_neighbors_within(in_eight_bits(real_features), real_features, 10)
     assert found.summary["recall"] >= 0.999
 
 
@@ -732,4 +734,4 @@ def test_the_defaults_find_98_of_100_neighbours_among_20_000_of_real_pictures(mo
     index = make_index(RunConfig.of(input_dir="photos", faiss_mode=mode), *rows.shape, threads=2)
     index.add(rows)
     for k in (2, 10):
-        assert neighbors_of(index, rows, others, k).summary["recall"] >= 0.98
+        assert find_neighbors_of(index, rows, others, k).summary["recall"] >= 0.98

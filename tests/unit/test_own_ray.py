@@ -10,7 +10,7 @@ import pytest
 
 from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors.own_ray import LONGEST_FOLDER, cluster_environment, own_environment
-from fastdup_ray.executors.ray_cluster import running_cluster
+from fastdup_ray.executors.ray_cluster import find_running_cluster
 
 NAMES = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_TMPDIR", "TMPDIR")
 
@@ -29,7 +29,8 @@ def test_each_ray_has_a_token_of_its_own_and_all_is_put_back():
             assert os.environ["RAY_AUTH_MODE"] == "token"
             tokens.add(os.environ["RAY_AUTH_TOKEN"])
         assert dict(os.environ) == before
-    assert len(tokens) == 2 and min(map(len, tokens)) >= 32
+    assert len(tokens) == 2
+    assert min(map(len, tokens)) >= 32
 
 
 @pytest.mark.parametrize(
@@ -101,20 +102,20 @@ def cluster(monkeypatch, tmp_path) -> Iterator[str]:
 
 
 def test_a_cluster_of_this_user_is_joined(cluster):
-    assert running_cluster() == cluster
+    assert find_running_cluster() == cluster
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
 def test_a_cluster_of_another_user_is_joined_only_where_it_is_named(cluster, tmp_path, monkeypatch):
     named = tmp_path / "ray" / "ray_current_cluster"
     os.chown(named, 65534, 65534)
-    assert running_cluster() is None
+    assert find_running_cluster() is None
     monkeypatch.setenv("RAY_ADDRESS", cluster)
-    assert running_cluster() == cluster
+    assert find_running_cluster() == cluster
 
 
 def test_a_link_to_an_address_is_none(cluster, tmp_path):
     named = tmp_path / "ray" / "ray_current_cluster"
     named.rename(tmp_path / "elsewhere")
     named.symlink_to(tmp_path / "elsewhere")
-    assert running_cluster() is None
+    assert find_running_cluster() is None

@@ -8,22 +8,22 @@ import sys
 
 import pytest
 
-from fastdup_ray.storage.owner import is_dead, owner
+from fastdup_ray.storage.owner import describe_this_process, is_dead
 
 
 def described_by(*command: str) -> str:
     """What a process that has ended by now said of itself."""
-    code = "import json; from fastdup_ray.storage.owner import owner; print(json.dumps(owner()))"
+    code = "import json; from fastdup_ray.storage import owner; print(json.dumps(owner.describe_this_process()))"
     return subprocess.run([*command, sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
 def test_a_living_owner_is_not_dead_and_one_that_ended_is():
-    assert not is_dead(json.dumps(owner()))
+    assert not is_dead(json.dumps(describe_this_process()))
     assert is_dead(described_by())
 
 
 def test_a_number_that_another_process_has_by_now_is_a_dead_owner():
-    assert is_dead(json.dumps(owner() | {"started": "1"}))
+    assert is_dead(json.dumps(describe_this_process() | {"started": "1"}))
 
 
 @pytest.mark.parametrize("name", ["boot", "pid_namespace"])

@@ -11,32 +11,38 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.executors.inline import InlineExecutor
-from fastdup_ray.executors.placement import Node, Share, place_tasks
+from fastdup_ray.executors.placement import Node, TaskSlots, place_tasks
 from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors import check_search
-from fastdup_ray.neighbors.cost import check_fits, search_cost
+from fastdup_ray.neighbors.cost import check_fits, estimate_search
 from fastdup_ray.neighbors.flat_file import write_flat
 from fastdup_ray.neighbors.index_selection import (
-    EIGHT_BITS_UP_TO,
     GPU_UP_TO,
+    INT8_UP_TO,
     PARTITIONED,
-    choose,
+    choose_index,
+    estimate_memory,
     is_partitioned,
-    memory_to_reserve,
 )
 from fastdup_ray.neighbors.partitioned import cell_knn, files, tasks
-from fastdup_ray.neighbors.partitioned.cell_knn import group_size, nearest_within
+from fastdup_ray.neighbors.partitioned.cell_knn import choose_group_size, search_within
 from fastdup_ray.neighbors.partitioned.files import Cell, Piece, read_cell
-from fastdup_ray.neighbors.partitioned.kmeans import centres_of, centres_within, grouped, margin_of, nearest_centres
+from fastdup_ray.neighbors.partitioned.kmeans import (
+    find_centers_within,
+    find_nearest_centers,
+    fit_centers,
+    fit_margin,
+    group_by_label,
+)
 from fastdup_ray.neighbors.partitioned.partition_layout import (
     PROCESS,
-    Plan,
-    capacity_of,
-    fixed_bytes,
-    plan_of,
-    row_bytes,
+    PartitionLayout,
+    compute_capacity,
+    get_bytes_per_embedding,
+    get_fixed_bytes,
+    make_layout,
 )
-from fastdup_ray.runs.partitioned_search import search
+from fastdup_ray.runs.partitioned_search import search_layout
 from fastdup_ray.storage import open_store
 from tests.bench.rows import blocks
 from tests.conftest import normalized, unit_rows
@@ -58,15 +64,17 @@ class Counting(InlineExecutor):
             yield step(*item, self.threads)
 
 
-def planned(folder, rows: np.ndarray, k: int = 2, capacity: int = 250, copies: int = 2, metric: str = "cosine") -> Plan:
+def planned(
+    folder, rows: np.ndarray, k: int = 2, capacity: int = 250, copies: int = 2, metric: str = "cosine"
+) -> PartitionLayout:
     """A plan for rows, which are put into the folder."""
     save_binary_feature(folder, [f"{number}.jpg" for number in range(len(rows))], rows)
-    return Plan(layout.FEATURES, "digest", len(rows), rows.shape[1], k, metric, copies, capacity)
+    return PartitionLayout(layout.FEATURES, "digest", len(rows), rows.shape[1], k, metric, copies, capacity)
 
 
 def searched(folder, rows: np.ndarray, *args, executor=None, **keywords) -> Neighbors:
     plan, store = planned(folder, rows, *args, **keywords), open_store(folder)
-    return search(executor or InlineExecutor(2), store, plan).open(store)
+    return search_layout(executor or InlineExecutor(2), store, plan).open(store)
 
 
 def exact(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -240,7 +248,8 @@ def test_equal_rows_that_nothing_divides_are_cut_by_number(tmp_path, equal_rows)
 
 def test_there_are_more_cells_and_blocks_than_descriptors(tmp_path, clusters, few_descriptors):
     found = searched(tmp_path, clusters, capacity=30)
-    assert found.summary["cells"] > 60 and Plan("", "", len(clusters), 32, 2, "cosine", 2, 30).blocks > 60
+    assert found.summary["cells"] > 60
+    assert PartitionLayout("", "", len(clusters), 32, 2, "cosine", 2, 30).blocks > 60
     assert (found.indices >= 0).all()
 
 
@@ -250,10 +259,10 @@ def test_a_cell_takes_the_memory_that_the_plan_counts_with(clusters):
     counted, peak = [], []
     for m in (20_000, 40_000):
         tracemalloc.start()
-        nearest_within(rows[:m], 2, "cosine", threads=1)
+        search_within(rows[:m], 2, "cosine", threads=1)
         peak.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        counted.append(fixed_bytes(m, 576, 2) - PROCESS + m * (row_bytes(576, 2, "cosine") - 4 * 576))
+        counted.append(get_fixed_bytes(m, 576, 2) - PROCESS + m * (get_bytes_per_embedding(576, 2, "cosine") - 4 * 576))
     assert peak[0] < counted[0] + (64 << 20)
     assert peak[1] - peak[0] < counted[1] - counted[0] + (4 << 20)
 
@@ -262,15 +271,19 @@ def test_a_cell_takes_the_memory_that_the_plan_counts_with(clusters):
 @pytest.mark.parametrize(("d", "k"), [(576, 2), (576, 100), (2048, 2)])
 def test_the_capacity_is_what_fits_into_the_bound(gigabytes, d, k):
     memory = gigabytes << 30
-    capacity = capacity_of(memory, d, k, "cosine")
-    plan = Plan("", "", 10**9, d, k, "cosine", 2, capacity)
-    assert 0.9 * memory < plan.memory_of(capacity) <= memory
-    assert plan.memory_of(plan.block) <= memory
+    capacity = compute_capacity(memory, d, k, "cosine")
+    plan = PartitionLayout("", "", 10**9, d, k, "cosine", 2, capacity)
+    assert 0.9 * memory < plan.estimate_memory(capacity) <= memory
+    assert plan.estimate_memory(plan.block) <= memory
 
 
 def test_a_bound_that_holds_next_to_nothing_is_told():
     with pytest.raises(ConfigError, match="partition_memory=1024") as caught:
-        plan_of(RunConfig.of(work_dir="o", run_mode=2, partition_memory=1024, nearest_neighbors_k=5_000), 10**6, 576)
+        make_layout(
+            RunConfig.of(work_dir="o", run_mode=2, partition_memory=1024, nearest_neighbors_k=5_000),
+            10**6,
+            576,
+        )
     assert "\n" not in str(caught.value)
 
 
@@ -297,7 +310,7 @@ def test_after_an_interruption_only_what_was_not_finished_is_done(step, number, 
         with pytest.raises(KeyboardInterrupt):
             searched(tmp_path / "cut", clusters, executor=first)
         plan, store = planned(tmp_path / "cut", clusters), open_store(tmp_path / "cut")
-        found = search(second, store, plan).open(store)
+        found = search_layout(second, store, plan).open(store)
         for name in STEPS:
             assert first.done.get(name, 0) + second.done.get(name, 0) == undisturbed.done[name], name
         assert found.indices.tobytes() == reference.indices.tobytes()
@@ -319,21 +332,22 @@ def test_what_was_left_of_another_search_is_not_taken(tmp_path, clusters):
 
 def test_the_nearest_centres_are_those_with_the_largest_products():
     rows, centres = unit_rows(5000, 16), unit_rows(9, 16, seed=1)
-    found = nearest_centres(rows, centres, 3, threads=2)
+    found = find_nearest_centers(rows, centres, 3, threads=2)
     true = np.argsort(-(rows @ centres.T), axis=1)[:, :3]
     assert (np.sort(found, axis=1) == np.sort(true, axis=1)).all()
-    assert (nearest_centres(rows, centres, 1, threads=1)[:, 0] == true[:, 0]).all()
+    assert (find_nearest_centers(rows, centres, 1, threads=1)[:, 0] == true[:, 0]).all()
 
 
 @pytest.mark.parametrize(("mean", "most"), [(1, 1), (2, 4), (3, 6)])
 def test_rows_between_centres_have_more_of_them(mean, most):
     rows, centres = unit_rows(6000, 16), unit_rows(9, 16, seed=1)
-    margin = margin_of(rows[:3000], centres, mean, most)
-    places, labels = centres_within(rows, centres, margin, most, threads=2)
+    margin = fit_margin(rows[:3000], centres, mean, most)
+    places, labels = find_centers_within(rows, centres, margin, most, threads=2)
     products = rows @ centres.T
     behind = products.max(axis=1)[places] - products[places, labels]
     count = np.bincount(places, minlength=len(rows))
-    assert count.min() == 1 and count.max() <= most
+    assert count.min() == 1
+    assert count.max() <= most
     assert count.mean() == pytest.approx(mean, rel=0.05)
     assert (np.bincount(places, behind == 0) == 1).all()  # the nearest is among them
     assert (behind <= max(margin, 0)).all()
@@ -344,12 +358,12 @@ def test_rows_between_centres_have_more_of_them(mean, most):
 def test_margins_divide_fewer_pairs_than_as_many_copies_for_all():
     rows = np.concatenate([rows for rows, _ in blocks(40_000, seed=5)])
     pairs = np.concatenate([pairs for _, pairs in blocks(40_000, seed=5)])
-    centres = centres_of(rows[::8], 13, seed=0)
-    places, labels = centres_within(rows, centres, margin_of(rows[1::8], centres, 2, 4), 4, threads=2)
+    centres = fit_centers(rows[::8], 13, seed=0)
+    places, labels = find_centers_within(rows, centres, fit_margin(rows[1::8], centres, 2, 4), 4, threads=2)
     ours = np.zeros((len(rows), 13), bool)
     ours[places, labels] = True
     equal = np.zeros_like(ours)
-    np.put_along_axis(equal, nearest_centres(rows, centres, 2, threads=2), True, 1)
+    np.put_along_axis(equal, find_nearest_centers(rows, centres, 2, threads=2), True, 1)
     divided = [1 - (cells[pairs[:, 0]] & cells[pairs[:, 1]]).any(axis=1).mean() for cells in (ours, equal)]
     assert ours.sum() <= 1.02 * equal.sum()
     assert divided[0] < 0.5 * divided[1]
@@ -357,14 +371,14 @@ def test_margins_divide_fewer_pairs_than_as_many_copies_for_all():
 
 def test_centres_are_the_same_again_and_of_length_one():
     rows = unit_rows(600, 16)
-    one, other = centres_of(rows, 20, seed=5), centres_of(rows, 20, seed=5)
+    one, other = fit_centers(rows, 20, seed=5), fit_centers(rows, 20, seed=5)
     assert one.tobytes() == other.tobytes()
     assert np.abs(np.linalg.norm(one, axis=1) - 1).max() < 1e-5
-    assert one.tobytes() != centres_of(rows, 20, seed=6).tobytes()
+    assert one.tobytes() != fit_centers(rows, 20, seed=6).tobytes()
 
 
 def test_groups_are_places_by_label():
-    order, starts = grouped(np.array([2, 0, 2, 1]), 4)
+    order, starts = group_by_label(np.array([2, 0, 2, 1]), 4)
     assert order.tolist() == [1, 3, 0, 2]
     assert starts.tolist() == [0, 1, 2, 4, 4]
 
@@ -387,13 +401,14 @@ def test_a_cell_is_read_some_rows_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "READ", 6)
     part, own = read_cell(store, plan, cell)
     assert own.tolist() == numbers.tolist() == [*range(5, 25), *range(30, 37)]
-    assert (part == whole).all() and (part == rows[own]).all()
+    assert (part == whole).all()
+    assert (part == rows[own]).all()
 
 
 def test_of_the_products_with_centres_only_the_best_are_kept():
     rows, centres = unit_rows(40_960, 8), unit_rows(500, 8)
     tracemalloc.start()
-    best = nearest_centres(rows, centres, 2, threads=1)
+    best = find_nearest_centers(rows, centres, 2, threads=1)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert best.shape == (40_960, 2)
@@ -407,17 +422,17 @@ def in_rounds(monkeypatch):
 
 
 def test_rounds_end_when_nearly_all_is_found(in_rounds, clusters):
-    found = nearest_within(clusters, 2, "cosine", threads=2)
+    found = search_within(clusters, 2, "cosine", threads=2)
     values, _ = exact(clusters, 2)
     assert 1 < found.rounds < cell_knn.MOST_ROUNDS
     assert (found.distance >= values.min(axis=1, keepdims=True) - 1e-6).mean() > 0.98
 
 
 def test_rounds_over_equal_rows_are_as_quick_as_over_others(in_rounds, equal_rows):
-    sizes = [len(group) for group in cell_knn._groups(equal_rows, 0, 2, 1)]
+    sizes = [len(group) for group in cell_knn._divide_into_groups(equal_rows, 0, 2, 1)]
     assert sum(sizes) == len(equal_rows)
-    assert max(sizes) <= 2 * group_size(len(equal_rows), 2)
-    assert (nearest_within(equal_rows, 2, "cosine", 1).distance[150:1050] == 1).all()
+    assert max(sizes) <= 2 * choose_group_size(len(equal_rows), 2)
+    assert (search_within(equal_rows, 2, "cosine", 1).distance[150:1050] == 1).all()
 
 
 def test_rounds_do_not_go_on_for_the_neighbours_of_strangers(in_rounds):
@@ -425,22 +440,22 @@ def test_rounds_do_not_go_on_for_the_neighbours_of_strangers(in_rounds):
     alone = unit_rows(3000, 256)
     copies = normalized(alone[:1000] + 0.01 * unit_rows(1000, 256, seed=1))
     rows = np.concatenate([alone, copies])
-    found = nearest_within(rows, 2, "cosine", threads=2)
+    found = search_within(rows, 2, "cosine", threads=2)
     assert found.rounds < 12
     assert (found.distance[:1000, 0] > 0.99).mean() > 0.98
 
 
 def test_rounds_go_on_for_neighbours_as_near_as_is_asked_for(in_rounds):
     rows = unit_rows(2000, 32)
-    few = nearest_within(rows, 2, "cosine", threads=2, least=0.9)
-    many = nearest_within(rows, 2, "cosine", threads=2, least=0.4)
+    few = search_within(rows, 2, "cosine", threads=2, least=0.9)
+    many = search_within(rows, 2, "cosine", threads=2, least=0.4)
     assert few.rounds == cell_knn.LEAST_ROUNDS < many.rounds < cell_knn.MOST_ROUNDS
     assert few.distance.mean() < many.distance.mean()
 
 
 def test_the_rounds_are_given_up_where_nothing_helps(in_rounds, monkeypatch):
     monkeypatch.setattr(cell_knn, "MOST_ROUNDS", cell_knn.LEAST_ROUNDS + 1)
-    assert nearest_within(unit_rows(2000, 64), 2, "cosine", 1, least=-1).rounds == cell_knn.MOST_ROUNDS
+    assert search_within(unit_rows(2000, 64), 2, "cosine", 1, least=-1).rounds == cell_knn.MOST_ROUNDS
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "squared_euclidean", "manhattan"])
@@ -463,13 +478,13 @@ def test_a_flat_file_is_the_one_that_faiss_writes(metric, n, tmp_path):
 @pytest.mark.parametrize(
     ("n", "parameters", "taken"),
     [
-        (EIGHT_BITS_UP_TO, {}, False),
-        (EIGHT_BITS_UP_TO + 1, {}, True),
-        (EIGHT_BITS_UP_TO + 1, {"faiss_mode": "auto"}, True),
-        (EIGHT_BITS_UP_TO + 1, {"faiss_mode": "Flat"}, False),
-        (EIGHT_BITS_UP_TO + 1, {"distance": "manhattan"}, False),
-        (EIGHT_BITS_UP_TO + 1, {"nearest_neighbors_k": 101}, False),
-        (EIGHT_BITS_UP_TO + 1, {"nn_provider": "turi"}, False),
+        (INT8_UP_TO, {}, False),
+        (INT8_UP_TO + 1, {}, True),
+        (INT8_UP_TO + 1, {"faiss_mode": "auto"}, True),
+        (INT8_UP_TO + 1, {"faiss_mode": "Flat"}, False),
+        (INT8_UP_TO + 1, {"distance": "manhattan"}, False),
+        (INT8_UP_TO + 1, {"nearest_neighbors_k": 101}, False),
+        (INT8_UP_TO + 1, {"nn_provider": "turi"}, False),
         (GPU_UP_TO, {"compute": "gpu"}, False),
         (GPU_UP_TO + 1, {"compute": "gpu"}, True),
         (10, {"faiss_mode": "partitioned"}, True),
@@ -478,8 +493,8 @@ def test_a_flat_file_is_the_one_that_faiss_writes(metric, n, tmp_path):
 def test_many_rows_are_searched_in_partitions(n, parameters, taken):
     config = RunConfig.of(input_dir="photos", **parameters)
     assert is_partitioned(config, n) == taken
-    assert (choose(config, n, 576, memory=1 << 50).name == PARTITIONED) == taken
-    assert (memory_to_reserve(config, n, 576) == 0) == taken
+    assert (choose_index(config, n, 576, memory=1 << 50).name == PARTITIONED) == taken
+    assert (estimate_memory(config, n, 576) == 0) == taken
 
 
 def test_partitions_are_not_for_manhattan():
@@ -490,13 +505,13 @@ def test_partitions_are_not_for_manhattan():
 @pytest.mark.parametrize(
     ("count", "memory", "nodes", "share"),
     [
-        (100, 4, [Node(8, memory=16)], Share(4, 2)),
-        (100, 4, [Node(8, memory=100)], Share(8, 1)),
-        (1, 4, [Node(8, memory=100)], Share(1, 8)),
-        (3, 4, [Node(8, memory=100), Node(4, memory=2)], Share(3, 2)),
-        (2, 4, [Node(8, memory=100), Node(4, memory=8)], Share(2, 4)),
-        (0, 4, [Node(8, memory=100)], Share(1, 8)),
-        (100, 4, [Node(0, memory=8)], Share(1, 1)),
+        (100, 4, [Node(8, memory=16)], TaskSlots(4, 2)),
+        (100, 4, [Node(8, memory=100)], TaskSlots(8, 1)),
+        (1, 4, [Node(8, memory=100)], TaskSlots(1, 8)),
+        (3, 4, [Node(8, memory=100), Node(4, memory=2)], TaskSlots(3, 2)),
+        (2, 4, [Node(8, memory=100), Node(4, memory=8)], TaskSlots(2, 4)),
+        (0, 4, [Node(8, memory=100)], TaskSlots(1, 8)),
+        (100, 4, [Node(0, memory=8)], TaskSlots(1, 1)),
     ],
 )
 def test_tasks_are_as_many_at_once_as_fit_and_share_the_cores(count, memory, nodes, share):
@@ -504,7 +519,8 @@ def test_tasks_are_as_many_at_once_as_fit_and_share_the_cores(count, memory, nod
 
 
 @pytest.mark.parametrize(
-    ("nodes", "share"), [([Node(8, memory=16)], Share(8, 2)), ([Node(8, memory=2)], Share(1, 1)), ([], Share(1, 1))]
+    ("nodes", "share"),
+    [([Node(8, memory=16)], TaskSlots(8, 2)), ([Node(8, memory=2)], TaskSlots(1, 1)), ([], TaskSlots(1, 1))],
 )
 def test_where_nodes_may_come_more_tasks_wait_than_fit(nodes, share):
     assert place_tasks(100, 4, nodes, grows=True) == share
@@ -520,7 +536,7 @@ def test_tasks_that_fit_nowhere_are_refused_with_what_would():
     [
         (10**8, {}, 2, r"A worker of the search of 100,000,000 images takes 4\.\d GB.*partition_memory to 2048"),
         (10**8, {"faiss_mode": "Flat"}, 100, r"'Flat' of 100,000,000 images takes 230\.4 GB.*faiss_mode='partitioned'"),
-        (10**8, {"distance": "manhattan"}, 100, "No index of 100,000,000 images fits"),
+        (10**8, {"distance": "manhattan"}, 100, "Not enough memory for an index of 100,000,000 images"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_would(n, parameters, gigabytes, told):
@@ -532,15 +548,16 @@ def test_what_does_not_fit_is_refused_with_what_would(n, parameters, gigabytes, 
 @pytest.mark.parametrize("n", [100, 50_000, 10**6, 10**9])
 def test_what_fits_is_not_refused_and_has_a_price(n):
     config = RunConfig.of(input_dir="photos")
-    cost = search_cost(config, n, 576, 8 << 30)
-    assert cost.index == choose(config, n, 576, memory=8 << 30).name
+    cost = estimate_search(config, n, 576, 8 << 30)
+    assert cost.index == choose_index(config, n, 576, memory=8 << 30).name
     assert 0 < cost.worker_bytes <= 8 << 30
-    assert cost.index in cost.text() and "core hours" in cost.text()
+    assert cost.index in cost.text()
+    assert "core hours" in cost.text()
 
 
 def test_a_search_in_partitions_costs_as_much_more_as_there_are_more_rows():
     config = RunConfig.of(input_dir="photos")
-    small, large = (search_cost(config, n, 576, 8 << 30) for n in (10**7, 10**8))
+    small, large = (estimate_search(config, n, 576, 8 << 30) for n in (10**7, 10**8))
     assert large.core_seconds == pytest.approx(10 * small.core_seconds, rel=0.1)
     assert large.worker_bytes == small.worker_bytes
     assert large.workers == pytest.approx(10 * small.workers, rel=0.1)

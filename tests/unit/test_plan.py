@@ -70,10 +70,13 @@ def test_the_csv_has_a_row_a_picture_and_the_json_the_same_members(tmp_path):
     with open(written(tmp_path, [KEPT, GONE], "plan.csv"), newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == layout.PLAN_HEADER
-    assert rows[1]["action"] == "drop" and rows[1]["similarity"] == "0.998711" and rows[0]["similarity"] == ""
+    assert rows[1]["action"] == "drop"
+    assert rows[1]["similarity"] == "0.998711"
+    assert rows[0]["similarity"] == ""
     pictures = json.loads(written(tmp_path, [KEPT, GONE], "plan.json").read_text())["pictures"]
     assert tuple(pictures[0]) == layout.PLAN_HEADER
-    assert pictures[1]["keeper"] == KEPT.filename and pictures[0]["similarity"] is None
+    assert pictures[1]["keeper"] == KEPT.filename
+    assert pictures[0]["similarity"] is None
 
 
 def test_what_a_spreadsheet_makes_of_the_file_is_read(tmp_path):

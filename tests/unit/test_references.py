@@ -6,36 +6,36 @@ import pytest
 
 from fastdup_ray import RunConfig
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.inputs.references import are_references
-from fastdup_ray.storage.tables import encoded
+from fastdup_ray.inputs.references import reference_mask
+from fastdup_ray.storage.tables import encode_names
 from tests.conftest import cloudy, run_inline, save_cloudy
 
 
 @pytest.mark.parametrize("place", ["/p/originals", "/p/originals/"])
 def test_what_is_below_a_folder_is_of_it_and_nothing_else(place):
     names = ["/p/originals/a.jpg", "/p/originals/x/b.jpg", "/p/originals2/c.jpg", "/else/p/originals/d.jpg"]
-    assert are_references([place], encoded(names)).tolist() == [True, True, False, False]
+    assert reference_mask([place], encode_names(names)).tolist() == [True, True, False, False]
 
 
 def test_members_of_an_archive_and_one_picture_are_of_it():
-    names = encoded(["/p/a.tar!/x.jpg", "/p/a.tar2/x.jpg", "/p/b.jpg", "/p/b.jpg2"])
-    assert are_references(["/p/a.tar", "/p/b.jpg"], names).tolist() == [True, False, True, False]
+    names = encode_names(["/p/a.tar!/x.jpg", "/p/a.tar2/x.jpg", "/p/b.jpg", "/p/b.jpg2"])
+    assert reference_mask(["/p/a.tar", "/p/b.jpg"], names).tolist() == [True, False, True, False]
 
 
 def test_what_a_list_names_is_of_it(tmp_path):
     (tmp_path / "list").write_text("/p/b.jpg\n")
-    assert are_references([str(tmp_path / "list")], encoded(["/p/a.jpg", "/p/b.jpg"])).tolist() == [False, True]
+    assert reference_mask([str(tmp_path / "list")], encode_names(["/p/a.jpg", "/p/b.jpg"])).tolist() == [False, True]
 
 
 def test_frames_are_of_the_video_that_a_list_names(tmp_path):
     (tmp_path / "list").write_text("/p/v.mp4\n")
-    names, videos = encoded(["/p/v.mp4#t=1.000", "/p/w.mp4#t=1.000"]), encoded(["/p/v.mp4", "/p/w.mp4"])
-    assert are_references([str(tmp_path / "list")], names, videos).tolist() == [True, False]
+    names, videos = encode_names(["/p/v.mp4#t=1.000", "/p/w.mp4#t=1.000"]), encode_names(["/p/v.mp4", "/p/w.mp4"])
+    assert reference_mask([str(tmp_path / "list")], names, videos).tolist() == [True, False]
 
 
 def test_names_that_are_not_utf8_are_told_too():
-    names = encoded([os.fsdecode(b"/p/\xff/a.jpg"), "/p/a.jpg"])
-    assert are_references([os.fsdecode(b"/p/\xff")], names).tolist() == [True, False]
+    names = encode_names([os.fsdecode(b"/p/\xff/a.jpg"), "/p/a.jpg"])
+    assert reference_mask([os.fsdecode(b"/p/\xff")], names).tolist() == [True, False]
 
 
 def test_a_picture_of_both_inputs_is_a_reference_and_stands_first(tmp_path):

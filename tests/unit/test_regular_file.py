@@ -13,7 +13,7 @@ from fastdup_ray.errors import BadImageError, ConfigError, InputError
 from fastdup_ray.evaluation.truth import read_truth
 from fastdup_ray.extract.model import Model
 from fastdup_ray.features import load_binary_feature
-from fastdup_ray.inputs import read
+from fastdup_ray.inputs import read_entry
 from fastdup_ray.inputs.labels import check_labels
 from fastdup_ray.inputs.list_file import open_list
 from tests.conftest import deadline
@@ -24,8 +24,8 @@ READERS = {
     "truth": (read_truth, InputError),
     "plan": (read_plan, InputError),
     "features": (load_binary_feature, FileNotFoundError),
-    "image": (lambda path: read(ImageRef(path, 0, "")), BadImageError),
-    "video": (lambda path: read(ImageRef(path + "#t=1.000", 0, "")), BadImageError),
+    "image": (lambda path: read_entry(ImageRef(path, 0, "")), BadImageError),
+    "video": (lambda path: read_entry(ImageRef(path + "#t=1.000", 0, "")), BadImageError),
     "list": (lambda path: open_list(path).__enter__(), InputError),
 }
 
@@ -50,7 +50,8 @@ def test_only_regular_files_are_opened(special, tmp_path):
     (tmp_path / "file").write_bytes(b"bytes")
     (tmp_path / "link").symlink_to("file")
     with open_regular(tmp_path / "link") as file:
-        assert file.read() == b"bytes" and os.get_blocking(file.fileno())
+        assert file.read() == b"bytes"
+        assert os.get_blocking(file.fileno())
 
 
 @pytest.mark.parametrize("reader", READERS)

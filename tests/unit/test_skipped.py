@@ -12,10 +12,10 @@ import fastdup_ray as fastdup
 from fastdup_ray import RunConfig
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import InputError, WorkDirError
-from fastdup_ray.extract.decode import careful_pillow, decode
-from fastdup_ray.inputs import SkippedFiles, list_images, skipped_text
+from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.inputs import SkippedFiles, describe_skipped, list_images
 from fastdup_ray.inputs.suffixes import IMAGE_SUFFIXES
-from fastdup_ray.runs.preflight import listed as listed_or_refused
+from fastdup_ray.runs.preflight import list_manifest as listed_or_refused
 from tests.conftest import cloudy, csv_rows, encode, outputs, run_inline, save_cloudy
 from tests.unit.test_archives import pack
 from tests.unit.test_inputs import below, make
@@ -71,8 +71,8 @@ def test_what_can_be_read_is_taken_from_folders(folder, suffix):
     (folder / f"x{suffix}").write_bytes(data)
     pack(folder / "y.zip", {f"x{suffix}": data})
     assert below(folder) == [f"x{suffix}", f"y.zip!/x{suffix}"]
-    with careful_pillow(1 << 24):
-        assert decode(data, (64, 64), Limits(1 << 24)).pixels.shape == (64, 64, 3)
+    with strict_pillow(1 << 24):
+        assert decode_bytes(data, (64, 64), Limits(1 << 24)).pixels.shape == (64, 64, 3)
 
 
 def test_a_suffix_that_pillow_knows_is_taken_or_left_out_on_purpose():
@@ -124,11 +124,11 @@ def test_folders_of_systems_are_left_out_unless_they_are_named(folder, name):
 
 
 def test_the_sentence_names_the_most_frequent_suffixes():
-    assert skipped_text({}) == ""
-    assert skipped_text({".jxl": 1}) == "1 file skipped: .jxl 1 (unsupported suffix)"
+    assert describe_skipped({}) == ""
+    assert describe_skipped({".jxl": 1}) == "1 file skipped: .jxl 1 (unsupported suffix)"
     many = dict.fromkeys((f".x{n}" for n in range(9)), 1000)
-    assert skipped_text(many).startswith("9,000 files skipped: .x0 1,000, ")
-    assert skipped_text(many).endswith(".x4 1,000, and 4,000 others (unsupported suffix)")
+    assert describe_skipped(many).startswith("9,000 files skipped: .x0 1,000, ")
+    assert describe_skipped(many).endswith(".x4 1,000, and 4,000 others (unsupported suffix)")
 
 
 def test_memory_does_not_grow_with_the_number_of_suffixes():

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store, open_store, tables
 from fastdup_ray.storage.tables import (
-    csv_blocks,
-    csv_file,
-    encoded,
+    encode_names,
+    escape_names,
+    find_positions,
+    iter_csv,
     map_table,
-    places_of,
-    printable_column,
+    open_csv,
     read_csv,
-    rows_at,
+    take_rows,
     write_csv,
     write_parquet,
 )
@@ -70,7 +70,7 @@ def bytes_of(store: Store, header, columns) -> bytes:
 
 
 def assert_comes_back(store: Store, names: list[str]) -> None:
-    write_csv(store, "t.csv", HEADER, [np.arange(len(names)), encoded(names)])
+    write_csv(store, "t.csv", HEADER, [np.arange(len(names)), encode_names(names)])
     path = store.fetch("t.csv")
     assert csv_rows(path) == [list(HEADER), *([str(i), name] for i, name in enumerate(names))]
     assert [os.fsdecode(name) for name in read_csv(path, HEADER)["filename"].to_pylist()] == names
@@ -97,17 +97,17 @@ def test_any_bytes_that_can_be_a_name_come_back(shared_store, names):
 
 
 def test_a_table_without_rows_is_its_header(store):
-    assert bytes_of(store, HEADER, [np.arange(0), encoded([])]) == b"index,filename\n"
+    assert bytes_of(store, HEADER, [np.arange(0), encode_names([])]) == b"index,filename\n"
     assert read_csv(store.fetch("t.csv"), HEADER).num_rows == 0
 
 
 def test_only_what_needs_quotes_has_them(store):
-    data = bytes_of(store, HEADER, [np.arange(3), encoded(["a b.jpg", "a,b.jpg", "é.jpg"])])
+    data = bytes_of(store, HEADER, [np.arange(3), encode_names(["a b.jpg", "a,b.jpg", "é.jpg"])])
     assert data == 'index,filename\n0,a b.jpg\n1,"a,b.jpg"\n2,é.jpg\n'.encode()
 
 
 def test_a_slice_and_chunks_are_written_as_what_they_show(store):
-    names = encoded(["a", "b", "c", "d"])
+    names = encode_names(["a", "b", "c", "d"])
     chunks = pa.chunked_array([names.slice(1, 1), names.slice(3, 1)])
     assert bytes_of(store, ("filename",), [chunks]) == b"filename\nb\nd\n"
     assert bytes_of(store, ("filename",), [names.slice(1, 2)]) == b"filename\nb\nc\n"
@@ -198,7 +198,7 @@ def test_words_for_nothing_are_read_as_words(store, text):
 
 
 def table() -> pa.Table:
-    return pa.table({"filename": printable_column(encoded(NASTY)), "x": np.linspace(0, 1, len(NASTY))})
+    return pa.table({"filename": escape_names(encode_names(NASTY)), "x": np.linspace(0, 1, len(NASTY))})
 
 
 def test_the_same_table_is_the_same_parquet_bytes(store):
@@ -213,29 +213,29 @@ def test_parquet_comes_back(store):
 
 
 def test_bytes_that_are_not_utf8_are_written_as_their_numbers():
-    names = encoded([os.fsdecode(b"caf\xe9.jpg"), "café.jpg", os.fsdecode(b"\xff\xc3\xa9")])
-    assert printable_column(names).to_pylist() == ["caf\\xe9.jpg", "café.jpg", "\\xffé"]
+    names = encode_names([os.fsdecode(b"caf\xe9.jpg"), "café.jpg", os.fsdecode(b"\xff\xc3\xa9")])
+    assert escape_names(names).to_pylist() == ["caf\\xe9.jpg", "café.jpg", "\\xffé"]
 
 
 def test_no_name_stays_none():
-    assert printable_column(pa.array([b"\xe9", None], pa.large_binary())).to_pylist() == ["\\xe9", None]
+    assert escape_names(pa.array([b"\xe9", None], pa.large_binary())).to_pylist() == ["\\xe9", None]
 
 
 def test_names_that_are_utf8_stay_as_they_are():
     names = [name for name in NASTY if name.isprintable() or "\n" in name][:10]
-    assert printable_column(encoded(names)).to_pylist() == names
+    assert escape_names(encode_names(names)).to_pylist() == names
 
 
 def test_texts_of_others_are_no_formulas_in_the_file_and_come_back_and_names_stay(store):
     header, texts = ("filename", "error_code", "message"), ["=1+1", "'=1", "\t@x", "-1", "plain", "'quoted'", "\uff1dx"]
-    names = encoded(["=name.jpg", "+1.jpg", *(f"@{n}" for n in range(5))])
+    names = encode_names(["=name.jpg", "+1.jpg", *(f"@{n}" for n in range(5))])
     write_csv(store, "bad.csv", header, [names, pa.array(["X"] * 7), pa.array(texts, pa.large_string())])
     with open(store.fetch("bad.csv"), newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["message"] for row in rows] == ["'=1+1", "''=1", "'\t@x", "'-1", "plain", "'quoted'", "'\uff1dx"]
     assert [row["filename"] for row in rows] == [name.decode() for name in names.to_pylist()]
     path = store.fetch("bad.csv")
-    for table in (read_csv(path, header), pa.Table.from_batches(csv_blocks(path, header))):
+    for table in (read_csv(path, header), pa.Table.from_batches(iter_csv(path, header))):
         assert table["message"].cast(pa.large_string()).to_pylist() == texts
         assert table["filename"].to_pylist() == names.to_pylist()
 
@@ -245,19 +245,19 @@ def test_texts_of_others_are_no_formulas_in_the_file_and_come_back_and_names_sta
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 17])
 def test_a_file_is_the_same_whatever_is_written_at_a_time(store, monkeypatch, size):
-    names, values = encoded(NASTY * 3), np.linspace(-1, 1, 3 * len(NASTY))
+    names, values = encode_names(NASTY * 3), np.linspace(-1, 1, 3 * len(NASTY))
     whole = bytes_of(store, ("filename", "x"), [names, values])
-    with csv_file(store, "blocks.csv", ("filename", "x")) as write:
+    with open_csv(store, "blocks.csv", ("filename", "x")) as write:
         for start in range(0, len(names), size):
             write([names[start : start + size], values[start : start + size]])
-    monkeypatch.setattr(tables, "ROWS", size)
+    monkeypatch.setattr(tables, "ROWS_PER_BLOCK", size)
     assert store.fetch("blocks.csv").read_bytes() == bytes_of(store, ("filename", "x"), [names, values]) == whole
     assert csv_blocks_of(store, "blocks.csv") == list(zip(NASTY * 3, values.round(6), strict=True))
 
 
 def csv_blocks_of(store, name):
     header = ("filename", "x")
-    rows = pa.Table.from_batches(csv_blocks(store.fetch(name), header)).to_pylist()
+    rows = pa.Table.from_batches(iter_csv(store.fetch(name), header)).to_pylist()
     return [(os.fsdecode(row["filename"]), float(row["x"])) for row in rows]
 
 
@@ -265,14 +265,14 @@ def test_a_csv_read_by_blocks_is_checked_like_a_whole_one(tmp_path):
     for content, reason in ((b"a,b\n1,2\n", "header"), (b"", "damaged"), (b"index,filename\n0\n", "damaged")):
         (tmp_path / "t.csv").write_bytes(content)
         with pytest.raises(DamagedError, match=reason):
-            list(csv_blocks(tmp_path / "t.csv", HEADER))
+            list(iter_csv(tmp_path / "t.csv", HEADER))
     (tmp_path / "t.csv").write_bytes(b"index,filename\n" + b"0,a\n" * 4_000_000 + b"0\n")
     with pytest.raises(DamagedError, match="damaged"):
-        list(csv_blocks(tmp_path / "t.csv", HEADER))
+        list(iter_csv(tmp_path / "t.csv", HEADER))
 
 
 def test_a_row_group_has_so_many_rows_and_a_table_without_rows_has_its_columns(store, monkeypatch):
-    monkeypatch.setattr(tables, "ROWS", 10)
+    monkeypatch.setattr(tables, "ROWS_PER_BLOCK", 10)
     write_parquet(store, "a.parquet", table())
     found = pq.ParquetFile(store.fetch("a.parquet"))
     assert [found.metadata.row_group(place).num_rows for place in range(found.num_row_groups)] == [10, 10, 3]
@@ -288,14 +288,14 @@ def test_some_rows_of_a_mapped_table_are_those_of_the_whole(shared_store, data, 
     mapped_table = map_table(parts, whole.schema, shared_store.scratch())
     assert mapped_table.to_pydict() == whole.to_pydict()
     rows = data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=9))
-    assert rows_at(mapped_table, np.array(rows, np.int64)).to_pylist() == [whole.to_pylist()[row] for row in rows]
+    assert take_rows(mapped_table, np.array(rows, np.int64)).to_pylist() == [whole.to_pylist()[row] for row in rows]
 
 
 @given(names=st.lists(st.sampled_from(NASTY)), known=st.lists(st.sampled_from(NASTY[5:])), size=st.sampled_from([1, 4]))
 def test_names_are_found_where_they_first_stand(names, known, size):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "ROWS", size)
-        found = places_of(encoded(names).cast(pa.binary()), encoded(known))
+        patch.setattr(tables, "ROWS_PER_BLOCK", size)
+        found = find_positions(encode_names(names).cast(pa.binary()), encode_names(known))
     assert found.tolist() == [known.index(name) if name in known else -1 for name in names]
 
 

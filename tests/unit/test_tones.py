@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from fastdup_ray.common.records import Limits
-from fastdup_ray.extract.decode import careful_pillow, decode
+from fastdup_ray.extract.decode import decode_bytes, strict_pillow
 from fastdup_ray.extract.model import SIDE, Model
-from fastdup_ray.extract.pixels import pixel_digest
+from fastdup_ray.extract.pixels import hash_pixels
 from fastdup_ray.extract.tones import Range, apply_range, find_range
 from tests.conftest import PHOTOS, cloudy, encode
 from tests.deep_files import save_png_16, save_tiff
@@ -30,9 +30,9 @@ def gray() -> np.ndarray:
 
 
 def similarity(model: Model, one: bytes, other: bytes) -> float:
-    with careful_pillow():
-        pixels = [decode(data, (SIDE, SIDE), Limits(10**9), trim=True).pixels for data in (one, other)]
-    first, second = model.rows(np.stack(pixels))
+    with strict_pillow():
+        pixels = [decode_bytes(data, (SIDE, SIDE), Limits(10**9), trim=True).pixels for data in (one, other)]
+    first, second = model.embed(np.stack(pixels))
     return float(first @ second)
 
 
@@ -162,10 +162,11 @@ def test_lower_bytes_count_in_pixel_copies():
     colors = np.asarray(cloudy(1)).astype(np.uint16) << 8
     other = colors.copy()
     other[0, 0, 0] += 1
-    with careful_pillow():
-        digests = {pixel_digest(save_png_16(values)) for values in (colors, other)}
-        assert len(digests) == 2 and None not in digests
-        assert pixel_digest(save_png_16(other)) == pixel_digest(save_tiff(other)) is not None
-        eight_bits = pixel_digest(png(np.asarray(cloudy(1))))
+    with strict_pillow():
+        digests = {hash_pixels(save_png_16(values)) for values in (colors, other)}
+        assert len(digests) == 2
+        assert None not in digests
+        assert hash_pixels(save_png_16(other)) == hash_pixels(save_tiff(other)) is not None
+        eight_bits = hash_pixels(png(np.asarray(cloudy(1))))
         for deep in (colors, np.asarray(cloudy(1)).astype(np.uint16) * 257):  # no more than the 8 bits say
-            assert pixel_digest(save_png_16(deep)) == pixel_digest(save_tiff(deep)) == eight_bits
+            assert hash_pixels(save_png_16(deep)) == hash_pixels(save_tiff(deep)) == eight_bits

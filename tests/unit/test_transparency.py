@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fastdup_ray.common.records import Limits
-from fastdup_ray.extract.decode import careful_pillow, decode
+from fastdup_ray.extract.decode import decode_bytes, strict_pillow
 from fastdup_ray.extract.model import SIDE, Model
 from fastdup_ray.extract.thumbnails import make_thumbnail
 from fastdup_ray.extract.transparency import BLACK, GRAY, WHITE, choose_ground
@@ -57,9 +57,9 @@ FORMATS = {
 
 def similarities(model: Model, *files: bytes) -> np.ndarray:
     """(n, n)"""
-    with careful_pillow():
-        pixels = [decode(data, (SIDE, SIDE), Limits(10**9), trim=True).pixels for data in files]
-    rows = model.rows(np.stack(pixels))
+    with strict_pillow():
+        pixels = [decode_bytes(data, (SIDE, SIDE), Limits(10**9), trim=True).pixels for data in files]
+    rows = model.embed(np.stack(pixels))
     return rows @ rows.T
 
 
@@ -123,21 +123,21 @@ def test_what_is_lost_in_part_is_told():
     image = Image.new("RGBA", (256, 256), CLEAR)
     image.paste(cloudy(1, (200, 200)), (28, 0))
     ImageDraw.Draw(image).text((80, 215), "2026", "white", font_size=30)
-    with careful_pillow():
-        assert decode(encode(image, "PNG"), (SIDE, SIDE), Limits(10**9)).unseen == {"transparency"}
+    with strict_pillow():
+        assert decode_bytes(encode(image, "PNG"), (SIDE, SIDE), Limits(10**9)).unseen == {"transparency"}
 
 
 def test_an_opaque_alpha_channel_changes_no_pixel():
     image = cloudy(1)
     files = encode(image, "PNG"), encode(image.convert("RGBA"), "PNG")
-    with careful_pillow():
-        first, second = (decode(data, (SIDE, SIDE), Limits(10**9)).pixels for data in files)
+    with strict_pillow():
+        first, second = (decode_bytes(data, (SIDE, SIDE), Limits(10**9)).pixels for data in files)
     assert first.tobytes() == second.tobytes()
 
 
 def test_a_thumbnail_shows_what_the_model_sees(tmp_path):
     logo(0).save(tmp_path / "logo.png")
-    with careful_pillow():
+    with strict_pillow():
         thumbnail = make_thumbnail(str(tmp_path / "logo.png"))
     with Image.open(io.BytesIO(base64.b64decode(thumbnail.data_uri.partition(",")[2]))) as image:
         assert np.asarray(image.convert("L")).std() > 20

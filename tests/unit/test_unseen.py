@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageDraw, TiffImagePlugin
 
 from fastdup_ray.common.records import Box, Limits
-from fastdup_ray.extract.decode import careful_pillow, decode
-from fastdup_ray.extract.pixels import pixel_digest
+from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.extract.pixels import hash_pixels
 from tests.conftest import cloudy, encode
 from tests.deep_files import save_tiff
 
@@ -17,13 +17,13 @@ SIDE = 128
 
 
 def unseen(data: bytes, *, trim: bool = True, box: Box | None = None) -> set[str]:
-    with careful_pillow():
-        return set(decode(data, (SIDE, SIDE), Limits(10**9, box=box), trim=trim).unseen)
+    with strict_pillow():
+        return set(decode_bytes(data, (SIDE, SIDE), Limits(10**9, box=box), trim=trim).unseen)
 
 
 def digest(data: bytes) -> str | None:
-    with careful_pillow():
-        return pixel_digest(data)
+    with strict_pillow():
+        return hash_pixels(data)
 
 
 def several(format: str, count: int, **options) -> bytes:

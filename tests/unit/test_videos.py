@@ -17,9 +17,9 @@ from PIL import Image
 from fastdup_ray import RunConfig, create_duplicates_gallery
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import BadImageError, InputError
-from fastdup_ray.extract.video import frame_at, frames, video_decoder
-from fastdup_ray.inputs import frame_of, list_images
-from fastdup_ray.inputs.video import HEAD, frame_suffix, frame_time, is_video, split_frame
+from fastdup_ray.extract.video import describe_decoder, read_frame, read_frames
+from fastdup_ray.inputs import find_frame, list_images
+from fastdup_ray.inputs.video import HEAD, format_frame_suffix, get_frame_time, is_video, split_frame
 from tests.conftest import csv_rows, deadline, encode, run_inline, save_cloudy
 from tests.videos import SIZE, make_clip, shown_at
 
@@ -41,7 +41,7 @@ CLIPS = {
 def taken(data: bytes | Path, limits: Limits = LIMITS) -> list[Image.Image]:
     """The frames that are taken of a video."""
     with deadline(60), io.BytesIO(data.read_bytes() if isinstance(data, Path) else data) as file:
-        return [image for _, image in frames(file, limits)]
+        return [image for _, image in read_frames(file, limits)]
 
 
 def reason(data: bytes | Path, limits: Limits = LIMITS) -> tuple[str, str]:
@@ -52,7 +52,7 @@ def reason(data: bytes | Path, limits: Limits = LIMITS) -> tuple[str, str]:
 
 def at(path: Path, milliseconds: int) -> Image.Image:
     with open(path, "rb") as file, deadline(60):
-        return frame_at(file, milliseconds, LIMITS)[1]
+        return read_frame(file, milliseconds, LIMITS)[1]
 
 
 def differ(a: Image.Image, b: Image.Image) -> float:
@@ -89,7 +89,7 @@ def test_fps_says_how_many(tmp_path, fps, count):
     images = taken(path, Limits(1 << 24, video_fps=fps))
     assert len(images) == count
     for index in (0, count // 2, count - 1):
-        assert differ(at(path, frame_time(index, fps)), images[index]) == 0
+        assert differ(at(path, get_frame_time(index, fps)), images[index]) == 0
 
 
 def test_a_variable_rate_shows_each_frame_until_the_next(tmp_path):
@@ -122,15 +122,15 @@ def test_a_video_that_a_phone_held_upright_stands_upright(tmp_path, matrix, turn
 
 
 def test_names_of_frames():
-    assert frame_suffix(frame_time(12, 1)) == "#t=12.000"
-    assert [frame_suffix(frame_time(index, 3)) for index in range(4)] == [
+    assert format_frame_suffix(get_frame_time(12, 1)) == "#t=12.000"
+    assert [format_frame_suffix(get_frame_time(index, 3)) for index in range(4)] == [
         "#t=0.000",
         "#t=0.333",
         "#t=0.667",
         "#t=1.000",
     ]
     assert split_frame("/a\n#t=1.000/b.mp4#t=100.025") == ("/a\n#t=1.000/b.mp4", 100_025)
-    assert len({frame_time(index, 1000) for index in range(5000)}) == 5000
+    assert len({get_frame_time(index, 1000) for index in range(5000)}) == 5000
     for name in ("/a.mp4", "/a.mp4#t=1", "/a.mp4#t=1.0000", "/a.mp4#t=-1.000", "#t=1.000"):
         assert split_frame(name) is None
 
@@ -395,13 +395,13 @@ def test_a_frame_that_takes_too_long_makes_its_video_bad_and_no_other(tmp_path, 
     save_cloudy(folder, 1)
     make_clip(folder / "slow.mp4", 3)
     make_clip(folder / "steady.mp4", 4, first=10)
-    decoded = extractor.decoded
+    decoded = extractor.decode_image
 
     def slow(image, *arguments, **keywords):
         time.sleep(60 if differ(image, shown_at(2)) < 20 else 0.4)
         return decoded(image, *arguments, **keywords)
 
-    monkeypatch.setattr(extractor, "decoded", slow)
+    monkeypatch.setattr(extractor, "decode_image", slow)
     with deadline(50):
         run_inline(folder, tmp_path / "out", report=False, image_timeout=5)
     assert bad(tmp_path / "out") == {"slow.mp4": "TIMEOUT"}
@@ -414,9 +414,9 @@ def test_a_frame_that_takes_too_long_makes_its_video_bad_and_no_other(tmp_path, 
 def test_a_file_with_the_name_of_a_frame_is_that_file(tmp_path):
     clip = make_clip(tmp_path / "clip.mp4", 2)
     (file,) = save_cloudy(tmp_path / "other", 1)
-    assert frame_of(f"{clip}#t=1.000") == (str(clip), 1000)
+    assert find_frame(f"{clip}#t=1.000") == (str(clip), 1000)
     file.rename(f"{clip}#t=1.000")
-    assert frame_of(f"{clip}#t=1.000") == (f"{clip}#t=1.000", None)
+    assert find_frame(f"{clip}#t=1.000") == (f"{clip}#t=1.000", None)
     (tmp_path / "list").write_text(f"{clip}#t=1.000\n{clip}#t=0.000\n{file}#t=0.000\n{tmp_path}/gone.mp4#t=0.000\n")
     result = run_inline(tmp_path / "list", tmp_path / "out")
     assert result.images["format"].to_pylist() == ["JPEG", "MPEG4"]
@@ -436,7 +436,7 @@ def test_without_pyav_a_video_is_unsupported_and_nothing_but_videos_is_an_error(
     (tmp_path / "x.mp4").rename(folder / "x.mp4")
     monkeypatch.setitem(sys.modules, "av", None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    video_decoder.cache_clear()
+    describe_decoder.cache_clear()
     try:
         run_inline(folder, tmp_path / "out", report=False)
         (row,) = csv_rows(tmp_path / "out" / "features.bad.csv")[1:]
@@ -445,6 +445,6 @@ def test_without_pyav_a_video_is_unsupported_and_nothing_but_videos_is_an_error(
         with pytest.raises(InputError, match=r"Nothing but videos, such as .*fastdup-ray\[video\]"):
             list(list_images(RunConfig.of(input_dir=folder / "x.mp4")))
     finally:
-        video_decoder.cache_clear()
+        describe_decoder.cache_clear()
     monkeypatch.undo()
     assert run_inline(folder, tmp_path / "out", report=False).counts["images"] == 3

@@ -7,45 +7,45 @@ from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from fastdup_ray.curation.file_ops.identity import LINKS, Known, Link
-from fastdup_ray.curation.file_ops.local import LocalPlace
-from fastdup_ray.curation.file_ops.s3 import S3Place
+from fastdup_ray.curation.file_ops.identity import LINK_KINDS, FileIdentity, Link
+from fastdup_ray.curation.file_ops.local import LocalFileMover
+from fastdup_ray.curation.file_ops.s3 import S3FileMover
 from fastdup_ray.s3 import is_s3
 
-__all__ = ["LINKS", "Known", "Link", "Place", "place_of"]
+__all__ = ["LINK_KINDS", "FileIdentity", "FileMover", "Link", "get_file_mover"]
 
 
-class Place(Protocol):
+class FileMover(Protocol):
     """A kind of place. Names are absolute paths, or URIs. What cannot be done is a `RefusedError` with the reason."""
 
     def exists(self, name: str) -> bool:
         """Whether anything stands under this name, be it a link to nothing."""
 
-    def neighbours(self, name: str) -> Sequence[str]:
+    def list_siblings(self, name: str) -> Sequence[str]:
         """The names of all files in the folder of `name`, sorted."""
 
-    def identity(self, name: str) -> Hashable:
+    def get_identity(self, name: str) -> Hashable:
         """The same for two names that mean one file, by whatever links; None where nothing is."""
 
-    def real(self, folder: str) -> str:
+    def resolve(self, folder: str) -> str:
         """The name of a folder without links, as they are now."""
 
-    def describe(self, name: str) -> Known:
+    def describe(self, name: str) -> FileIdentity:
         """By what a file is known again, as it is now. name: one without links on the way."""
 
-    def known_as_copy(self, copy: str, known: Known) -> Known:
+    def describe_copy(self, copy: str, known: FileIdentity) -> FileIdentity:
         """By what the copy of a file that was `known` is known again in the quarantine."""
 
-    def check(self, name: str, known: Known) -> None:
+    def check(self, name: str, known: FileIdentity) -> None:
         """Sees that a file could be moved, and is the one that is `known`, to its last byte.
 
         name: one without links on the way.
         """
 
-    def held(self, name: str, known: Known) -> AbstractContextManager[None]:
+    def hold(self, name: str, known: FileIdentity) -> AbstractContextManager[None]:
         """Sees that a file is the one that is `known`; while the context lasts, no other process can `move` it."""
 
-    def move(self, source: str, target: str, known: Known) -> None:
+    def move(self, source: str, target: str, known: FileIdentity) -> None:
         """Moves a file that is `known`; never over another one.
 
         Names have no links on the way: a folder that has become one is not followed.
@@ -61,9 +61,9 @@ class Place(Protocol):
         """Takes away the folders below `folder`, and itself, in which there is nothing."""
 
 
-_LOCAL, _S3 = LocalPlace(), S3Place()
+_LOCAL, _S3 = LocalFileMover(), S3FileMover()
 
 
-def place_of(name: str) -> Place:
+def get_file_mover(name: str) -> FileMover:
     """Who can move a file, or what is below a location: one for all of a kind, which remembers what it checked."""
     return _S3 if is_s3(name) else _LOCAL

@@ -8,7 +8,7 @@ import shutil
 from contextlib import suppress
 from typing import BinaryIO
 
-from fastdup_ray.curation.file_ops.posix_file import is_at, is_same, name_of, opened, sync
+from fastdup_ray.curation.file_ops.posix_file import get_proc_name, is_at, is_same, open_file, sync_folder
 from fastdup_ray.errors import RefusedError
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
@@ -17,7 +17,7 @@ _NO_RENAMEAT2 = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
 """Answers of NFS, of systems without it, and of sandboxes that refuse the call (seccomp of older containers)."""
 
 
-def to_new_name(file: BinaryIO, source: str, target: str, digest: str) -> None:
+def move_to_new_name(file: BinaryIO, source: str, target: str, digest: str) -> None:
     """Renames, or copies to another file system; `FileExistsError` where `target` exists.
 
     digest: of the bytes in `file`, which is `source`.
@@ -62,16 +62,16 @@ def _renameat2(source: str, target: str) -> int:
 
 def _copy_and_remove(file: BinaryIO, source: str, target: str, digest: str) -> None:
     """To another file system. `source` goes only when its copy, whole and under its name, is on the disk."""
-    copy(file, source, target, digest)
+    copy_verified(file, source, target, digest)
     try:
-        take_away(file, source)
+        remove_source(file, source)
     except BaseException:
         if is_at(file, source):  # a folder that cannot be written: all as it was
             os.unlink(target)
         raise
 
 
-def copy(file: BinaryIO, source: str, target: str, digest: str) -> None:
+def copy_verified(file: BinaryIO, source: str, target: str, digest: str) -> None:
     """A copy, read again from the disk before it gets its name; `FileExistsError` where `target` exists."""
     folder, last = os.path.split(target)
     # Always the same name: what a killed call left goes when the next comes.
@@ -79,7 +79,7 @@ def copy(file: BinaryIO, source: str, target: str, digest: str) -> None:
     with suppress(FileNotFoundError):
         os.unlink(temporary)
     try:
-        with open(temporary, "x+b", opener=_private) as made:  # never through a link that somebody put there
+        with open(temporary, "x+b", opener=_open_private) as made:  # never through a link that somebody put there
             file.seek(0)
             shutil.copyfileobj(file, made, 1 << 20)
             made.flush()
@@ -93,14 +93,14 @@ def copy(file: BinaryIO, source: str, target: str, digest: str) -> None:
             _rename_new(temporary, target)
             if not is_same(made, target):
                 raise RefusedError(f"another file took the name of its copy and is there now as {last!r}")
-        sync(folder)
+        sync_folder(folder)
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary)
         raise
 
 
-def _private(name: str, flags: int) -> int:
+def _open_private(name: str, flags: int) -> int:
     return os.open(name, flags, 0o600)
 
 
@@ -108,7 +108,7 @@ def _copy_status(file: BinaryIO, made: BinaryIO) -> None:
     status = os.fstat(file.fileno())
     with suppress(OSError):  # only root may give files away, and not every disk has owners
         os.fchown(made.fileno(), status.st_uid, status.st_gid)
-    shutil.copystat(name_of(file), name_of(made))
+    shutil.copystat(get_proc_name(file), get_proc_name(made))
 
 
 def is_finished(file: BinaryIO, source: str, target: str, digest: str) -> bool:
@@ -116,7 +116,7 @@ def is_finished(file: BinaryIO, source: str, target: str, digest: str) -> bool:
     folders = [os.stat(os.path.dirname(name)) for name in (source, target)]
     if os.path.samestat(*folders) and os.path.basename(source) == os.path.basename(target):
         return False  # one and the same name, in a folder that is mounted twice
-    with opened(target) as other:
+    with open_file(target) as other:
         if os.path.sameopenfile(file.fileno(), other.fileno()):
             if os.fstat(file.fileno()).st_nlink == 1:
                 return False  # one name, written in two ways
@@ -124,11 +124,11 @@ def is_finished(file: BinaryIO, source: str, target: str, digest: str) -> bool:
             if hashlib.file_digest(other, "sha256").hexdigest() != digest:
                 return False
             os.fsync(other.fileno())
-    sync(os.path.dirname(target))
+    sync_folder(os.path.dirname(target))
     return True
 
 
-def take_away(file: BinaryIO, source: str) -> None:
+def remove_source(file: BinaryIO, source: str) -> None:
     """Takes away the name of a file that stands under another one as a whole: nothing but what was read."""
     if not is_at(file, source):
         raise RefusedError("it changed while it was moved; what was read of it is in the quarantine as well")

@@ -7,84 +7,93 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from fastdup_ray.curation.file_ops.atomic_move import copy, is_finished, take_away, to_new_name
-from fastdup_ray.curation.file_ops.identity import Known, Link
-from fastdup_ray.curation.file_ops.posix_file import Identity, check, fixed, identity_of, is_at, lock, opened, sync
+from fastdup_ray.curation.file_ops.atomic_move import copy_verified, is_finished, move_to_new_name, remove_source
+from fastdup_ray.curation.file_ops.identity import FileIdentity, Link
+from fastdup_ray.curation.file_ops.posix_file import (
+    Identity,
+    check_identity,
+    get_inode,
+    is_at,
+    lock_file,
+    open_file,
+    pin_name,
+    sync_folder,
+)
 from fastdup_ray.errors import RefusedError, WorkDirError
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class LocalPlace:
+class LocalFileMover:
     """See `fastdup_ray.curation.file_ops.Place`."""
 
     def __init__(self) -> None:
-        self._checked: dict[str, tuple[Identity, Known]] = {}
+        self._checked: dict[str, tuple[Identity, FileIdentity]] = {}
 
     def exists(self, name: str) -> bool:
         return os.path.lexists(name)
 
-    def neighbours(self, name: str) -> list[str]:
+    def list_siblings(self, name: str) -> list[str]:
         folder = os.path.dirname(name)
         try:
             return sorted(entry.path for entry in os.scandir(folder) if not entry.is_dir())
         except OSError as error:
             raise RefusedError(f"its folder cannot be listed: {error.strerror}") from None
 
-    def identity(self, name: str) -> tuple[int, int] | None:
+    def get_identity(self, name: str) -> tuple[int, int] | None:
         with suppress(OSError):
             status = os.stat(name)
             return status.st_dev, status.st_ino
         return None
 
-    def real(self, folder: str) -> str:
+    def resolve(self, folder: str) -> str:
         with suppress(OSError):
             return os.path.realpath(folder)
         return folder  # it was swapped for a link at this moment: while it is one, nothing moves from it
 
-    def describe(self, name: str) -> Known:
-        with _looked_at(), fixed(name) as fixed_name, opened(fixed_name) as file:
+    def describe(self, name: str) -> FileIdentity:
+        with _explain_path_errors(), pin_name(name) as fixed_name, open_file(fixed_name) as file:
             size = os.fstat(file.fileno()).st_size
-            return Known(size, check(file, Known(size)))
+            return FileIdentity(size, check_identity(file, FileIdentity(size)))
 
-    def known_as_copy(self, copy: str, known: Known) -> Known:
+    def describe_copy(self, copy: str, known: FileIdentity) -> FileIdentity:
         return known
 
-    def check(self, name: str, known: Known) -> None:
-        with _looked_at(), fixed(name) as fixed_name, opened(fixed_name) as file:
-            check(file, known)
+    def check(self, name: str, known: FileIdentity) -> None:
+        with _explain_path_errors(), pin_name(name) as fixed_name, open_file(fixed_name) as file:
+            check_identity(file, known)
             if not os.access(os.path.dirname(fixed_name), os.W_OK | os.X_OK):
                 raise RefusedError("it cannot be moved: its folder cannot be written")
 
     @contextmanager
-    def held(self, name: str, known: Known) -> Iterator[None]:
+    def hold(self, name: str, known: FileIdentity) -> Iterator[None]:
         """A picture that was checked before is read again only where its inode has changed since."""
-        with opened(name, follow_links=True) as file:
-            lock(file, fcntl.LOCK_SH)
-            identity = identity_of(os.fstat(file.fileno()))
+        with open_file(name, follow_links=True) as file:
+            lock_file(file, fcntl.LOCK_SH)
+            identity = get_inode(os.fstat(file.fileno()))
             if self._checked.get(name) != (identity, known):
-                check(file, known)
+                check_identity(file, known)
                 self._checked[name] = identity, known
             yield
 
-    def move(self, source: str, target: str, known: Known) -> None:
-        with _looked_at(), fixed(source) as at, opened(at) as file:
-            lock(file, fcntl.LOCK_EX)
-            digest = check(file, known)
+    def move(self, source: str, target: str, known: FileIdentity) -> None:
+        with _explain_path_errors(), pin_name(source) as at, open_file(at) as file:
+            lock_file(file, fcntl.LOCK_EX)
+            digest = check_identity(file, known)
             if not is_at(file, at):
                 raise RefusedError("another file took its name while it was checked")
-            with _told(target), fixed(target, make=True) as to:
+            with _explain_move_errors(target), pin_name(target, make=True) as to:
                 try:
-                    to_new_name(file, at, to, digest)
+                    move_to_new_name(file, at, to, digest)
                 except FileExistsError:
                     if not is_finished(file, at, to, digest):
                         raise
-                    take_away(file, at)
+                    remove_source(file, at)
                 for name in (to, at):
-                    sync(os.path.dirname(name))
+                    sync_folder(os.path.dirname(name))
 
     def link(self, source: str, target: str, kind: Link) -> None:
-        with _told(target):
+        with _explain_move_errors(target):
             os.makedirs(os.path.dirname(target), exist_ok=True)
             try:
                 if kind == "hard":
@@ -92,8 +101,8 @@ class LocalPlace:
                 elif kind == "symlink":
                     os.symlink(source, target)
                 else:
-                    with opened(source, follow_links=True) as file:
-                        copy(file, source, target, check(file, Known()))
+                    with open_file(source, follow_links=True) as file:
+                        copy_verified(file, source, target, check_identity(file, FileIdentity()))
             except FileExistsError:
                 if not _is_linked(source, target, kind):
                     raise
@@ -109,7 +118,7 @@ class LocalPlace:
 
 
 @contextmanager
-def _looked_at() -> Iterator[None]:
+def _explain_path_errors() -> Iterator[None]:
     """What the folders on the way to a file say, as the reason why it stays."""
     try:
         yield
@@ -120,7 +129,7 @@ def _looked_at() -> Iterator[None]:
 
 
 @contextmanager
-def _told(target: str) -> Iterator[None]:
+def _explain_move_errors(target: str) -> Iterator[None]:
     """A full disk ends it all: whatever came next would fail as well."""
     try:
         yield

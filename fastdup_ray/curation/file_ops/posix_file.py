@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-from fastdup_ray.curation.file_ops.identity import Known
+from fastdup_ray.curation.file_ops.identity import FileIdentity
 from fastdup_ray.errors import RefusedError
 
 Identity = tuple[int, ...]
@@ -18,7 +18,7 @@ _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 """How folders are opened: O_PATH takes those, too, that may be entered and not be listed."""
 
 
-def opened(name: str, *, follow_links: bool = False) -> BinaryIO:
+def open_file(name: str, *, follow_links: bool = False) -> BinaryIO:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow_links else os.O_NOFOLLOW)
     try:
         descriptor = os.open(name, flags)
@@ -35,7 +35,7 @@ def opened(name: str, *, follow_links: bool = False) -> BinaryIO:
 
 
 @contextmanager
-def fixed(name: str, *, make: bool = False) -> Iterator[str]:
+def pin_name(name: str, *, make: bool = False) -> Iterator[str]:
     """Give a name of a file that means the same place whatever happens meanwhile to the folders on its path.
 
     make: make those that are not there, on the disk: a file is safe in them only when they are.
@@ -47,7 +47,7 @@ def fixed(name: str, *, make: bool = False) -> Iterator[str]:
     descriptor = os.open("/", _FOLDER)
     try:
         for folder in folders:
-            inner = _enter(descriptor, folder, make=make)
+            inner = _enter_folder(descriptor, folder, make=make)
             os.close(descriptor)
             descriptor = inner
         yield f"/proc/self/fd/{descriptor}/{last}" if os.path.isdir("/proc/self/fd") else name
@@ -55,7 +55,7 @@ def fixed(name: str, *, make: bool = False) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _enter(descriptor: int, folder: str, *, make: bool) -> int:
+def _enter_folder(descriptor: int, folder: str, *, make: bool) -> int:
     """A descriptor of a folder in an open one."""
     try:
         return os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
@@ -68,11 +68,11 @@ def _enter(descriptor: int, folder: str, *, make: bool) -> int:
         raise RefusedError(f"{folder!r} on the way to it has become a link: put the folder back") from None
     with suppress(FileExistsError):
         os.mkdir(folder, dir_fd=descriptor)
-        sync(f"/proc/self/fd/{descriptor}")
-    return _enter(descriptor, folder, make=False)
+        sync_folder(f"/proc/self/fd/{descriptor}")
+    return _enter_folder(descriptor, folder, make=False)
 
 
-def lock(file: BinaryIO, kind: int) -> None:
+def lock_file(file: BinaryIO, kind: int) -> None:
     """Advisory, and gone with the descriptor: it keeps two plans that contradict each other from acting at once."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
@@ -82,7 +82,7 @@ def lock(file: BinaryIO, kind: int) -> None:
         pass  # a file system without locks
 
 
-def check(file: BinaryIO, known: Known) -> str:
+def check_identity(file: BinaryIO, known: FileIdentity) -> str:
     """Returns the digest; raises `RefusedError` where the file is not what is known of it."""
     before = os.fstat(file.fileno())
     if known.size is not None and before.st_size != known.size:
@@ -94,18 +94,18 @@ def check(file: BinaryIO, known: Known) -> str:
         raise RefusedError(f"it cannot be read: {error.strerror}") from None
     if known.sha256 and digest != known.sha256:
         raise RefusedError("it changed: other bytes than at the run")
-    if identity_of(os.fstat(file.fileno())) != identity_of(before):
+    if get_inode(os.fstat(file.fileno())) != get_inode(before):
         raise RefusedError("it changed while it was read")
     return digest
 
 
-def identity_of(status: os.stat_result) -> Identity:
+def get_inode(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def is_at(file: BinaryIO, name: str) -> bool:
     with suppress(OSError):
-        return identity_of(os.lstat(name)) == identity_of(os.fstat(file.fileno()))
+        return get_inode(os.lstat(name)) == get_inode(os.fstat(file.fileno()))
     return False
 
 
@@ -116,12 +116,12 @@ def is_same(file: BinaryIO, name: str) -> bool:
     return False
 
 
-def name_of(file: BinaryIO) -> str:
+def get_proc_name(file: BinaryIO) -> str:
     """A name of an open file that means it whatever stands under its own meanwhile."""
     return f"/proc/self/fd/{file.fileno()}" if os.path.isdir("/proc/self/fd") else file.name
 
 
-def sync(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     with suppress(OSError):  # some network file systems cannot
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -12,8 +12,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from fastdup_ray.neighbors.partitioned.kmeans import ROWS_PER_CENTRE, centres_of, grouped, in_threads, nearest_centres
-from fastdup_ray.neighbors.search import SPARE, closest
+from fastdup_ray.neighbors.partitioned.kmeans import (
+    EMBEDDINGS_PER_CENTER,
+    find_nearest_centers,
+    fit_centers,
+    group_by_label,
+    map_threads,
+)
+from fastdup_ray.neighbors.search import SPARE, select_closest
 
 EXACT_UP_TO = 4_096
 """Rows that are all compared with each other: a round or two would cost as much."""
@@ -43,7 +49,7 @@ PART = 1_024
 
 
 @dataclass(frozen=True)
-class Found:
+class CandidateHeap:
     """The best candidates of m rows so far, in no order.
 
     value: (m, c) float32 products, minus infinity for none; index: (m, c) int32, -1 for none.
@@ -53,10 +59,10 @@ class Found:
     index: np.ndarray
 
     @classmethod
-    def nothing(cls, m: int, c: int) -> "Found":
+    def empty(cls, m: int, c: int) -> "CandidateHeap":
         return cls(np.full((m, c), -np.inf, np.float32), np.full((m, c), -1, np.int32))
 
-    def take(self, own: np.ndarray, value: np.ndarray, index: np.ndarray) -> None:
+    def update(self, own: np.ndarray, value: np.ndarray, index: np.ndarray) -> None:
         """Better ones among the new for the rows `own`, each of them once."""
         known, best = self.index[own], self.value[own]
         again = (index[:, :, None] == known[:, None, :]).any(axis=2)
@@ -72,7 +78,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Within:
+class CellNeighbors:
     """index, distance: (m, k), as `search.closest` has them. rounds: 0 where all were compared with all."""
 
     index: np.ndarray
@@ -80,7 +86,7 @@ class Within:
     rounds: int
 
 
-def nearest_within(rows: np.ndarray, k: int, metric: str, threads: int, least: float = STRANGERS) -> Within:
+def search_within(rows: np.ndarray, k: int, metric: str, threads: int, least: float = STRANGERS) -> CellNeighbors:
     """rows: (m, d) float32 of length 1; metric: one that ranks as the cosine does. k is at most m - 1.
 
     The rounds are for neighbours with a cosine of `least` and more; of others, some are found.
@@ -88,7 +94,7 @@ def nearest_within(rows: np.ndarray, k: int, metric: str, threads: int, least: f
     Takes `row_bytes` for each row beside the rows themselves, and `fixed_bytes` (both of `plan`).
     """
     m = len(rows)
-    found = Found.nothing(m, min(k + SPARE, m - 1))
+    found = CandidateHeap.empty(m, min(k + SPARE, m - 1))
     rounds = 0
     if m <= EXACT_UP_TO:
         _compare_all(rows, [np.arange(m)], found, threads)
@@ -96,35 +102,35 @@ def nearest_within(rows: np.ndarray, k: int, metric: str, threads: int, least: f
         new = 1.0
         while rounds < LEAST_ROUNDS or (new > LAST and rounds < MOST_ROUNDS):
             before = found.best(k)
-            _compare_all(rows, _groups(rows, rounds, k, threads), found, threads)
+            _compare_all(rows, _divide_into_groups(rows, rounds, k, threads), found, threads)
             rounds += 1
             after = found.best(k)
             near = after >= least
             new = (near & (after > before)).sum() / max(1, near.sum())
     parts = [slice(start, start + PART) for start in range(0, m, PART)]
-    ranked = in_threads(threads, lambda part: closest(rows[part], rows, found.index[part], metric, k), parts)
+    ranked = map_threads(threads, lambda part: select_closest(rows[part], rows, found.index[part], metric, k), parts)
     distance, index = (np.concatenate(some) for some in zip(*ranked, strict=True))
-    return Within(index, distance, rounds)
+    return CellNeighbors(index, distance, rounds)
 
 
-def group_size(m: int, k: int) -> int:
+def choose_group_size(m: int, k: int) -> int:
     """Rows that a group should have."""
     return max(LEAST_GROUP, int(GROUP * m**0.5), 2 * (k + SPARE))
 
 
-def _groups(rows: np.ndarray, seed: int, k: int, threads: int) -> list[np.ndarray]:
-    return list(_divided(rows, np.arange(len(rows)), group_size(len(rows), k), seed, threads))
+def _divide_into_groups(rows: np.ndarray, seed: int, k: int, threads: int) -> list[np.ndarray]:
+    return list(_divide(rows, np.arange(len(rows)), choose_group_size(len(rows), k), seed, threads))
 
 
-def _divided(rows: np.ndarray, own: np.ndarray, size: int, seed: int, threads: int) -> Iterator[np.ndarray]:
+def _divide(rows: np.ndarray, own: np.ndarray, size: int, seed: int, threads: int) -> Iterator[np.ndarray]:
     """The rows `own` in groups of about `size`, at most twice of it; what cannot be told apart is cut by number."""
     count = -(-len(own) // size)
     random = np.random.default_rng([seed, len(own)])
-    sample = np.sort(random.choice(own, min(len(own), ROWS_PER_CENTRE * count), replace=False))
-    centres = centres_of(rows[sample], count, seed)
+    sample = np.sort(random.choice(own, min(len(own), EMBEDDINGS_PER_CENTER * count), replace=False))
+    centres = fit_centers(rows[sample], count, seed)
     whole = len(own) == len(rows)
-    labels = nearest_centres(rows if whole else rows[own], centres, 1, threads)[:, 0]
-    order, starts = grouped(labels, count)
+    labels = find_nearest_centers(rows if whole else rows[own], centres, 1, threads)[:, 0]
+    order, starts = group_by_label(labels, count)
     for start, stop in pairwise(starts):
         group = own[order[start:stop]]
         if len(group) <= 2 * size:
@@ -132,10 +138,10 @@ def _divided(rows: np.ndarray, own: np.ndarray, size: int, seed: int, threads: i
         elif len(group) > 0.9 * len(own):
             yield from np.array_split(group, -(-len(group) // size))
         else:
-            yield from _divided(rows, group, size, seed, threads)
+            yield from _divide(rows, group, size, seed, threads)
 
 
-def _compare_all(rows: np.ndarray, groups: list[np.ndarray], found: Found, threads: int) -> None:
+def _compare_all(rows: np.ndarray, groups: list[np.ndarray], found: CandidateHeap, threads: int) -> None:
     """All rows of a group with each other; no row is in two of the groups."""
 
     def compare(work: tuple[np.ndarray, slice]) -> None:
@@ -146,7 +152,7 @@ def _compare_all(rows: np.ndarray, groups: list[np.ndarray], found: Found, threa
         best = min(found.index.shape[1], len(group) - 1)
         if best:
             place = np.argpartition(-products, best - 1, axis=1)[:, :best]
-            found.take(own, np.take_along_axis(products, place, 1), group[place])
+            found.update(own, np.take_along_axis(products, place, 1), group[place])
 
     works = ((group, slice(start, start + PART)) for group in groups for start in range(0, len(group), PART))
-    in_threads(threads, compare, works)
+    map_threads(threads, compare, works)

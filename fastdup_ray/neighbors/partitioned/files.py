@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastdup_ray.neighbors.metrics import is_distance
-from fastdup_ray.neighbors.partitioned.partition_layout import Plan
-from fastdup_ray.neighbors.search import unit_rows
+from fastdup_ray.neighbors.partitioned.partition_layout import PartitionLayout
+from fastdup_ray.neighbors.search import check_unit_length
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import read_json, write_json
 
@@ -54,21 +54,21 @@ class Cell:
         return Cell(self.name, tuple(pieces))
 
 
-def root(plan: Plan) -> Cell:
+def make_root_cell(plan: PartitionLayout) -> Cell:
     """All rows, in a piece for each block of the plan."""
     starts = range(0, plan.n, plan.block)
     return Cell(ROOT, tuple(Piece(None, start, min(plan.block, plan.n - start)) for start in starts))
 
 
-def found_dtype(k: int, metric: str) -> np.dtype:
+def neighbor_dtype(k: int, metric: str) -> np.dtype:
     """A row's number, its k neighbours' numbers and values, and the cosines to them where those are distances."""
     fields = [("row", "<i8"), ("index", "<i8", (k,)), ("distance", "<f8", (k,))]
     return np.dtype([*fields, ("similarity", "<f8", (k,))] if is_distance(metric) else fields)
 
 
-def nothing_found(shape: int | tuple[int, ...], plan: Plan) -> np.ndarray:
+def make_empty_neighbors(shape: int | tuple[int, ...], plan: PartitionLayout) -> np.ndarray:
     """`found_dtype` without any neighbours."""
-    found = np.zeros(shape, found_dtype(plan.k, plan.metric))
+    found = np.zeros(shape, neighbor_dtype(plan.k, plan.metric))
     for name in found.dtype.names[1:]:
         found[name] = -1 if name == "index" else np.nan
     return found
@@ -77,7 +77,7 @@ def nothing_found(shape: int | tuple[int, ...], plan: Plan) -> np.ndarray:
 # Rows of a cell
 
 
-def read_cell(store: Store, plan: Plan, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+def read_cell(store: Store, plan: PartitionLayout, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
     """(m, d) float32 rows of length 1, and (m,) int64 numbers of them in the features."""
     rows, numbers = np.empty((cell.rows, plan.d), "<f4"), np.empty(cell.rows, _ID)
     first = 0
@@ -90,17 +90,17 @@ def read_cell(store: Store, plan: Plan, cell: Cell) -> tuple[np.ndarray, np.ndar
     return rows, numbers
 
 
-def _read_piece(store: Store, plan: Plan, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+def _read_piece(store: Store, plan: PartitionLayout, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
     width, name = 4 * plan.d, plan.features if piece.stem is None else piece.stem + ".dat"
     rows = np.frombuffer(store.read(name, piece.start * width, piece.count * width), "<f4").reshape(-1, plan.d)
     if piece.stem is None:
-        return unit_rows(rows), np.arange(piece.start, piece.start + piece.count)
+        return check_unit_length(rows), np.arange(piece.start, piece.start + piece.count)
     numbers = store.read(piece.stem + ".ids", piece.start * _ID.itemsize, piece.count * _ID.itemsize)
     return rows, np.frombuffer(numbers, _ID)
 
 
 def write_groups(
-    store: Store, plan: Plan, stem: str, rows: np.ndarray, numbers: np.ndarray, groups: Sequence[np.ndarray]
+    store: Store, plan: PartitionLayout, stem: str, rows: np.ndarray, numbers: np.ndarray, groups: Sequence[np.ndarray]
 ) -> None:
     """Rows and numbers of one group after the other (places in both); how many each has is written last."""
     with store.create(stem + ".dat") as path, open(path, "wb") as file:
@@ -112,55 +112,55 @@ def write_groups(
     write_json(store, stem.replace("/rows/", "/counts/") + ".json", {"counts": [len(group) for group in groups]})
 
 
-def group_counts(store: Store, stem: str) -> list[int] | None:
+def read_group_counts(store: Store, stem: str) -> list[int] | None:
     """Rows of each group that `write_groups` wrote; None where it did not, to the end."""
     name = stem.replace("/rows/", "/counts/") + ".json"
     return read_json(store, name)["counts"] if store.exists(name) else None
 
 
-def rows_stem(plan: Plan, cell: str, number: int) -> str:
+def format_embeddings_stem(plan: PartitionLayout, cell: str, number: int) -> str:
     """Of the rows of the `number`-th piece of a cell, put into the cells that come of it."""
     return f"{plan.folder}/rows/{cell}/{number:06d}"
 
 
-def centres_name(plan: Plan, cell: str) -> str:
+def format_centers_name(plan: PartitionLayout, cell: str) -> str:
     return f"{plan.folder}/centres/{cell}.npz"
 
 
 # What was found
 
 
-def found_name(plan: Plan, cell: str) -> str:
+def format_neighbors_name(plan: PartitionLayout, cell: str) -> str:
     return f"{plan.folder}/found/{cell}.dat"
 
 
-def write_found(store: Store, plan: Plan, cell: str, found: np.ndarray) -> None:
+def write_cell_neighbors(store: Store, plan: PartitionLayout, cell: str, found: np.ndarray) -> None:
     """found: `found_dtype`, by number. Before it stands where each block of the features starts in it."""
     edges = np.minimum(np.arange(plan.blocks + 1) * plan.block, plan.n)
-    with store.create(found_name(plan, cell)) as path, open(path, "wb") as file:
+    with store.create(format_neighbors_name(plan, cell)) as path, open(path, "wb") as file:
         file.write(np.searchsorted(found["row"], edges).astype(_ID))
         file.write(found)
 
 
-def read_found(store: Store, plan: Plan, cell: str, block: int) -> np.ndarray:
+def read_cell_neighbors(store: Store, plan: PartitionLayout, cell: str, block: int) -> np.ndarray:
     """What was found in a cell for the rows of a block of the features."""
-    name, dtype = found_name(plan, cell), found_dtype(plan.k, plan.metric)
+    name, dtype = format_neighbors_name(plan, cell), neighbor_dtype(plan.k, plan.metric)
     start, stop = np.frombuffer(store.read(name, block * _ID.itemsize, 2 * _ID.itemsize), _ID)
     first = (plan.blocks + 1) * _ID.itemsize
     part = store.read(name, first + int(start) * dtype.itemsize, int(stop - start) * dtype.itemsize)
     return np.frombuffer(part, dtype)
 
 
-def merged_name(plan: Plan, block: int) -> str:
+def format_merged_name(plan: PartitionLayout, block: int) -> str:
     return f"{plan.folder}/merged/{block:06d}.dat"
 
 
-def write_merged(store: Store, plan: Plan, block: int, merged: np.ndarray) -> None:
-    with store.create(merged_name(plan, block)) as path, open(path, "wb") as file:
+def write_merged(store: Store, plan: PartitionLayout, block: int, merged: np.ndarray) -> None:
+    with store.create(format_merged_name(plan, block)) as path, open(path, "wb") as file:
         file.write(merged)
 
 
-def read_merged(store: Store, plan: Plan) -> Iterator[np.ndarray]:
+def read_merged(store: Store, plan: PartitionLayout) -> Iterator[np.ndarray]:
     """Block by block, `found_dtype`."""
-    dtype = found_dtype(plan.k, plan.metric)
-    return (np.fromfile(store.fetch(merged_name(plan, block)), dtype) for block in range(plan.blocks))
+    dtype = neighbor_dtype(plan.k, plan.metric)
+    return (np.fromfile(store.fetch(format_merged_name(plan, block)), dtype) for block in range(plan.blocks))

@@ -8,7 +8,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.neighbors.metrics import is_distance
-from fastdup_ray.neighbors.partitioned.cell_knn import PART, group_size
+from fastdup_ray.neighbors.partitioned.cell_knn import PART, choose_group_size
 from fastdup_ray.neighbors.search import SPARE
 
 BLOCK = 65_536
@@ -33,7 +33,7 @@ FORMAT = 2
 
 
 @dataclass(frozen=True)
-class Plan:
+class PartitionLayout:
     """features: their file, of n rows of d numbers. digest: of that file. k: neighbours of each row, at most n - 1.
 
     copies: cells that each row is put into, on average. capacity: rows of a cell at most.
@@ -68,42 +68,44 @@ class Plan:
         words = json.dumps([FORMAT, asdict(self)], sort_keys=True)
         return f"{layout.PARTITIONS}/{hashlib.sha256(words.encode()).hexdigest()[:16]}"
 
-    def cells_of(self, rows: int) -> int:
+    def count_cells(self, rows: int) -> int:
         """Into how many cells so many rows are divided, which are too many for one."""
         return max(self.copies + 1, -int(-self.copies * rows // (FULL * self.capacity)))
 
-    def memory_of(self, rows: int) -> int:
+    def estimate_memory(self, rows: int) -> int:
         """Bytes that a worker takes for a cell of so many rows."""
-        return fixed_bytes(rows, self.d, self.k) + rows * row_bytes(self.d, self.k, self.metric)
+        return get_fixed_bytes(rows, self.d, self.k) + rows * get_bytes_per_embedding(self.d, self.k, self.metric)
 
 
-def row_bytes(d: int, k: int, metric: str) -> int:
+def get_bytes_per_embedding(d: int, k: int, metric: str) -> int:
     """Of each row of a cell: itself and its number, its group, candidates, and what is found for it."""
     found = k * (24 if is_distance(metric) else 16)
     return 4 * d + 8 + 24 + 8 * (k + SPARE) + 2 * found
 
 
-def fixed_bytes(rows: int, d: int, k: int) -> int:
+def get_fixed_bytes(rows: int, d: int, k: int) -> int:
     """Of a worker, whatever it has: the process, and the blocks of products with centres or within a group."""
-    centres = -(-rows // group_size(rows, k))
-    return PROCESS + 24 * 4 * d * centres + 16 * PART * max(centres, group_size(rows, k))
+    centres = -(-rows // choose_group_size(rows, k))
+    return PROCESS + 24 * 4 * d * centres + 16 * PART * max(centres, choose_group_size(rows, k))
 
 
-def capacity_of(memory: int, d: int, k: int, metric: str) -> int:
+def compute_capacity(memory: int, d: int, k: int, metric: str) -> int:
     """Rows of a cell that a worker with so many bytes can search; 0 where none."""
-    rows = max(0, (memory - PROCESS) // row_bytes(d, k, metric))
-    while rows and fixed_bytes(rows, d, k) + rows * row_bytes(d, k, metric) > memory:
+    rows = max(0, (memory - PROCESS) // get_bytes_per_embedding(d, k, metric))
+    while rows and get_fixed_bytes(rows, d, k) + rows * get_bytes_per_embedding(d, k, metric) > memory:
         rows = int(0.98 * rows)
     return rows
 
 
-def plan_of(config: RunConfig, n: int, d: int, features: str = layout.FEATURES, digest: str = "") -> Plan:
+def make_layout(
+    config: RunConfig, n: int, d: int, features: str = layout.FEATURES, digest: str = ""
+) -> PartitionLayout:
     """Raises `ConfigError` where a worker's memory does not suffice for any search."""
     k, memory = min(config.nearest_neighbors_k, n - 1), config.partition_memory << 20
-    capacity = capacity_of(memory, d, k, config.distance)
+    capacity = compute_capacity(memory, d, k, config.distance)
     if capacity < min(n, LEAST_CAPACITY):
         raise ConfigError(
             f"partition_memory={config.partition_memory} is not possible: it holds {capacity:,} rows of {d} numbers "
             f"with {k} neighbours; give enough MiB for {LEAST_CAPACITY:,}."
         )
-    return Plan(features, digest, n, d, k, config.distance, config.partition_copies, capacity)
+    return PartitionLayout(features, digest, n, d, k, config.distance, config.partition_copies, capacity)

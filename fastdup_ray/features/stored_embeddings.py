@@ -22,7 +22,7 @@ _GONE = (errno.ENOENT, errno.ESTALE)
 
 
 @dataclass(frozen=True, eq=False)
-class StoredRows:
+class StoredEmbeddings:
     """(r, d) float32 rows in a file that was checked.
 
     Nothing of it stays open or mapped: a work_dir may have a hundred thousand shards, and a process a thousand files.
@@ -49,8 +49,8 @@ class StoredRows:
         """Return the rows of a file that has this digest; raises `DamagedError`, `FileNotFoundError`."""
         path = store.fetch(name)
         with open(path, "rb") as file:
-            state = _state(file)
-            if _digest(file) != sha256:
+            state = _read_state(file)
+            if _hash_content(file) != sha256:
                 raise DamagedError(f"{path} is damaged (its digest does not fit).")
         if state[1] != 4 * shape[0] * shape[1]:
             rows, d = shape
@@ -62,21 +62,21 @@ class StoredRows:
 
     def open(self) -> BinaryIO:
         """Open the content that was checked; raises `LostRowsError` where it is not there any more."""
-        with self._loss_told():
+        with self._explain_loss():
             file = self._open_copy()
-            if _state(file) == self.state or _digest(file) == self.sha256:
+            if _read_state(file) == self.state or _hash_content(file) == self.sha256:
                 return file
             file.close()
-        raise self._lost("replaced")
+        raise self._make_lost_error("replaced")
 
     def read(self, file: BinaryIO, first: int, rows: np.ndarray) -> None:
         """Fill `rows`, (b, d) float32, with those from `first` on; file: what `open` gave."""
         left = memoryview(rows).cast("B")
-        with self._loss_told():
+        with self._explain_loss():
             file.seek(4 * self.shape[1] * first)
             while left:
                 if not (count := file.readinto(left)):
-                    raise self._lost("cut")
+                    raise self._make_lost_error("cut")
                 left = left[count:]
 
     def _open_copy(self) -> BinaryIO:
@@ -86,31 +86,31 @@ class StoredRows:
             return open(self.store.fetch(self.name), "rb", buffering=0)
 
     @contextmanager
-    def _loss_told(self) -> Iterator[None]:
+    def _explain_loss(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             if error.errno not in (None, *_GONE):
                 raise
-            raise self._lost("removed") from None
+            raise self._make_lost_error("removed") from None
 
-    def _lost(self, how: str) -> "LostRowsError":
-        return LostRowsError(f"{self.name} in {self.store.location!r} was {how} while it was in use.", self)
+    def _make_lost_error(self, how: str) -> "LostEmbeddingsError":
+        return LostEmbeddingsError(f"{self.name} in {self.store.location!r} was {how} while it was in use.", self)
 
 
-class LostRowsError(DamagedError):
+class LostEmbeddingsError(DamagedError):
     """Rows that were there when they were looked up, and are not when they are read. rows: all of that file."""
 
-    def __init__(self, message: str, rows: StoredRows):
+    def __init__(self, message: str, rows: StoredEmbeddings):
         super().__init__(message)
         self.rows = rows
 
 
-class RowReader:
+class EmbeddingReader:
     """Reads rows of many files, and keeps those open that were used last."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[StoredRows, BinaryIO] = OrderedDict()
+        self._files: OrderedDict[StoredEmbeddings, BinaryIO] = OrderedDict()
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +119,7 @@ class RowReader:
         while self._files:
             self._close_oldest()
 
-    def read(self, rows: StoredRows, first: int, into: np.ndarray) -> None:
+    def read(self, rows: StoredEmbeddings, first: int, into: np.ndarray) -> None:
         """Fill `into`, (b, d) float32, with the rows from `first` on; raises `LostRowsError`."""
         if rows not in self._files:
             if len(self._files) == OPEN_FILES:
@@ -132,11 +132,11 @@ class RowReader:
         self._files.popitem(last=False)[1].close()
 
 
-def _state(file: BinaryIO) -> tuple[int, int, int]:
+def _read_state(file: BinaryIO) -> tuple[int, int, int]:
     """Inode, size and time of the last change."""
     found = os.fstat(file.fileno())
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _digest(file: BinaryIO) -> str:
+def _hash_content(file: BinaryIO) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
