@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fastdup_ray.common import layout
 from fastdup_ray.common.formulas import FORMULA
 from fastdup_ray.outputs.run_digest import digest_images
-from fastdup_ray.report import page, page_data, pictures, readers
+from fastdup_ray.report import image_table, page, page_data, readers
 from fastdup_ray.report.group_table import GroupTable, choose_groups
 from fastdup_ray.report.histogram import make_histogram
 from fastdup_ray.report.page import write_report
@@ -175,7 +175,7 @@ def test_no_thumbnails_no_pictures(odd, tmp_path):
     made = again(store, thumbnails=False)
     assert made.thumbnails == []
     assert "data:image" not in made.source
-    assert set(made.data["image_table"]["problem"]) == {"thumbnails were left out of this page"}
+    assert set(made.data["pictures"]["problem"]) == {"thumbnails were left out of this page"}
     again(store)
 
 
@@ -184,7 +184,7 @@ def test_what_has_no_room_is_told(odd, monkeypatch):
     store, _ = odd
     for name, limit in (("GROUPS", 2), ("PAIRS", 3), ("OUTLIERS", 1), ("BAD", 1), ("EXACT", 1), ("CHANGES", 1)):
         monkeypatch.setattr(page_data, name, limit)
-    monkeypatch.setattr(pictures, "MAX_THUMBNAILS", 3)
+    monkeypatch.setattr(image_table, "MAX_THUMBNAILS", 3)
     made = again(store)
     shown = {name: (len(found["items"]), found["total"]) for name, found in made.lists.items() if name != "extremes"}
     assert shown == {

@@ -86,7 +86,8 @@ def choose_index(config: RunConfig, n: int, d: int, memory: int | None = None) -
     if config.distance == MANHATTAN:
         raise ConfigError(
             f"Not enough memory for an index of {n:,} images: distance='manhattan' needs {FLAT} ({size[FLAT]}) or "
-            f"{HNSW} ({size[HNSW]}) {room}, {USABLE_SHARE:.0%} of it usable. Use distance='euclidean', or a larger machine."
+            f"{HNSW} ({size[HNSW]}) {room}, {USABLE_SHARE:.0%} of it usable. "
+            "Use distance='euclidean', or a larger machine."
         )
     if needs[compressed] <= usable:
         return IndexChoice(compressed, f"{HNSW} would take {size[HNSW]} {room}; this takes {size[compressed]}")
