@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastdup_ray.config import Invariance
 from fastdup_ray.extract.embedding_buffer import Embedder
+from fastdup_ray.parameters import Invariance
 
 TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "flip_left_right": lambda pixels: pixels[:, :, ::-1],
