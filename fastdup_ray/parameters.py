@@ -176,7 +176,7 @@ def merge_turi_param(
             raise ConfigError(f"Invalid value for turi_param: '{name}={value}' ({reason}).") from None
         if not same:
             given = _format_value(merged[name], from_text=from_text)
-            raise ConfigError(f"Invalid value for {name}: {given} (turi_param says '{name}={value}'; give it once).")
+            raise ConfigError(f"Invalid value for {name}: {given} (given twice: turi_param says '{name}={value}').")
         merged[name] = parsed
     return merged
 

@@ -64,7 +64,6 @@ def test_a_package_that_is_not_installed_is_told(monkeypatch):
     monkeypatch.setattr(libraries, "version", none)
     packages = next(finding for finding in libraries.check_versions() if finding.name == "packages")
     assert packages.state is State.BROKEN
-    assert "without being installed" in packages.text
 
 
 def test_a_damaged_model_is_broken(monkeypatch):

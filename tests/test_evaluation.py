@@ -87,7 +87,7 @@ def test_the_command_prints_and_draws(stored, capsys):
     plot = stored / "curves.svg"
     main(["evaluate", str(stored / "out"), str(stored / "truth.csv"), "--plot", str(plot)])
     told = capsys.readouterr().out
-    assert "6 pictures, 15 pairs, 4 of them in one group" in told
+    assert "6 images, 15 pairs, 4 of them duplicates" in told
     assert f"micro average precision {AVERAGE_PRECISION:.4f}" in told
     assert "for 95%" in told
     assert "crop" in told
@@ -103,7 +103,7 @@ def test_a_folder_of_pictures_goes_through_the_model(tmp_path, capsys):
         csv.writer(file).writerows([header, *([str(PHOTOS / path), *rest] for path, *rest in lines)])
     main(["evaluate", str(PHOTOS), str(truth), "--executor", "inline", "--work-dir", str(tmp_path / "out")])
     first = capsys.readouterr().out
-    assert "5 pictures of the truth have no features" in first
+    assert "5 images of the truth file" in first
     main(["evaluate", str(tmp_path / "out"), str(truth)])
     assert capsys.readouterr().out == first
 
@@ -128,9 +128,9 @@ def test_relative_paths_start_at_the_truth_file_and_others_stay(tmp_path, monkey
         ("path,group\na,1,2\n", "line 2"),
         ("path,group\na,1\nb,1\na,1\n", "line 4: 'a' is there twice"),
         ('path,group\n"a,1\n', "not a CSV"),
-        ("path,group\n", "knows none of the pictures"),
-        ("path,group\nelsewhere,1\n", "knows none of the pictures"),
-        ("path,group\nphotos/a,1\nphotos/b,2\n", "no two pictures of one group"),
+        ("path,group\n", "none of the images"),
+        ("path,group\nelsewhere,1\n", "none of the images"),
+        ("path,group\nphotos/a,1\nphotos/b,2\n", "no two images of one group"),
     ],
 )
 def test_a_truth_that_cannot_be_used_is_one_line(stored, text, told):
@@ -143,13 +143,13 @@ def test_a_truth_that_cannot_be_used_is_one_line(stored, text, told):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"plot": "curves.png"}, "SVG is the one format"),
+        ({"plot": "curves.png"}, "Invalid value for plot"),
         ({"plot": "truth.csv/curves.svg"}, "Cannot write"),
-        ({"plot": "truth.csv"}, "SVG is the one format"),
+        ({"plot": "truth.csv"}, "Invalid value for plot"),
         ({"truth": "not-there.csv"}, "Cannot read the truth file"),
-        ({"work_dir": "elsewhere"}, "has no use"),
+        ({"work_dir": "elsewhere"}, "Invalid value for work_dir"),
         ({"location": "nowhere"}, "nowhere"),
-        ({"location": "photos", "executor": "cloud"}, "executor='cloud'"),
+        ({"location": "photos", "executor": "cloud"}, "Invalid value for executor: 'cloud'"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(stored, monkeypatch, arguments, told):

@@ -39,17 +39,29 @@ def _run(input_dir: str | None, more: tuple[str, ...], fail_over: int | None, **
         raise NewPairsError(f"{result.summary['changes']['new_pairs']:,} new pairs; --fail-over allows {fail_over:,}.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+# click prints a paragraph that begins with a backspace as it is; a docstring would have it spelled out.
+_HELP = """Find duplicate, near-duplicate, outlier and broken images.
+
+\b
+Exit codes: 0 done, 1 failed (see the message), 2 usage,
+3 another run is using the work_dir, 130 interrupted,
+4 more duplicates or new pairs than --fail-over allows,
+5 apply or undo left files in place (see the messages).
+"""
+
+_EXPORT_HELP = """Export results for other tools.
+
+\b
+fiftyone   a JSON file for fiftyone.Dataset.from_json
+drop-list  the files that the plan drops, one per line
+keep-list  all other good images, one per line
+"""
+
+
+@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, message="%(version)s")
 def cli() -> None:
-    r"""Find duplicate, near-duplicate, outlier and broken images.
-
-    \b
-    Exit codes: 0 done, 1 failed (see the message), 2 usage,
-    3 another run is using the work_dir, 130 interrupted,
-    4 more duplicates or new pairs than --fail-over allows,
-    5 apply or undo left files in place (see the messages).
-    """
+    """Collect the commands."""
 
 
 cli.add_command(
@@ -108,7 +120,7 @@ def _gallery(work_dir: str, **options: Any) -> None:
         print_lines(path)
 
 
-@cli.command("export")
+@cli.command("export", help=_EXPORT_HELP)
 @click.argument("work_dir", metavar="WORK_DIR")
 @click.option("--format", type=click.Choice(list(FORMATS)), required=True, help="What to write.")
 @click.option("--save-path", metavar="FILE", help="The file to write; - for standard output.  [a file in WORK_DIR]")
@@ -121,13 +133,6 @@ def _gallery(work_dir: str, **options: Any) -> None:
 @click.option("--any-plan", is_flag=True, help="Accept a plan of another run, or of none.")
 @click.option("--null", is_flag=True, help="End each file name with NUL, for xargs -0 and names with line breaks.")
 def _export(work_dir: str, **options: Any) -> None:
-    r"""Export results for other tools.
-
-    \b
-    fiftyone   a JSON file for fiftyone.Dataset.from_json
-    drop-list  the files that the plan drops, one per line
-    keep-list  all other good images, one per line
-    """
     result = export(work_dir, **options)
     print_lines(result.text(), sys.stderr if result.is_stdout else sys.stdout)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,11 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
 def assert_same_files(work_dir: Path, reference: Path) -> None:
     for name in SAME_BYTES:
         assert (work_dir / name).read_bytes() == (reference / name).read_bytes(), name
+
+
+def printed_counts(out: str) -> list[int]:
+    """Return the numbers of the first line that a run prints: files that were read, images, unreadable files."""
+    return [int(number) for number in re.findall(r"\d+", out.splitlines()[0].replace(",", ""))]
 
 
 def summary_of(work_dir: Path) -> dict:

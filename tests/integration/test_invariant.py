@@ -162,8 +162,8 @@ def test_frames_of_videos_are_pictures_too(tmp_path):
     ("parameters", "line"),
     [
         ({"invariant": "mirror"}, "invariant"),
-        ({"invariant": "flip", "run_mode": 1}, "invariant is not possible in run_mode=1"),
-        ({"invariant": "flip", "run_mode": 3}, "invariant is not possible in run_mode=3"),
+        ({"invariant": "flip", "run_mode": 1}, "invariant.*run_mode=1"),
+        ({"invariant": "flip", "run_mode": 3}, "invariant.*run_mode=3"),
     ],
 )
 def test_what_is_not_possible(parameters, line):

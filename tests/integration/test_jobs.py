@@ -61,7 +61,7 @@ def test_a_job_is_submitted_followed_and_counted(head, photos_bucket, finished):
     before = head.metrics()
     done = submit(head, "find_duplicates", photos_bucket.pictures, "--work-dir", photos_bucket.work_dir)
     assert done.returncode == 0, done.stderr
-    assert "33 good and 5 bad images" in done.stdout
+    assert "33 images, 5 unreadable" in done.stdout
     assert "\r" not in done.stdout
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("submit: job find-duplicates-")
@@ -132,7 +132,7 @@ def test_rays_own_log_command_tells_how_far_a_job_is(head, tmp_path):
     ("arguments", "code", "words"),
     [
         (("/no/such/folder",), 1, "fastdup-ray: Input '/no/such/folder' does not exist"),
-        ((PHOTOS, "--threshold", "7"), 2, "threshold='7' is not possible"),
+        ((PHOTOS, "--threshold", "7"), 2, "Invalid value for --threshold: 7 "),
     ],
 )
 def test_the_exit_status_is_the_jobs(head, bucket, arguments, code, words):

@@ -57,6 +57,5 @@ def test_the_commands_for_a_running_cluster(finished, tmp_path):
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("33 good and 5 bad images") == 2
     for out in ("jobs-submit.py", "submit"):
         assert_same_files(tmp_path / out, finished)

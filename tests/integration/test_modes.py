@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -278,8 +279,8 @@ def test_on_ray_a_scoring_leaves_the_bytes_of_inline(indexed, scored, ray_sessio
 def test_the_command_tells_what_came_out_and_verbose_says_more(indexed, scored):
     done = run(WEB, "--work-dir", indexed, "--run-mode", 3, "--executor", "inline", "--verbose")
     assert (done.returncode, "11 entries, 11 of them to be read" in done.stderr) == (0, True), done.stderr
-    assert "10 similar pairs with 16 indexed images above 0.85, 2 exact copies of them" in done.stdout
-    assert "(2 byte for byte, 0 pixel for pixel), 0 outliers" in done.stdout
+    exact, near, outliers, among = (int(number) for number in re.findall(r"\d+", done.stdout.splitlines()[1]))
+    assert (exact, near, outliers, among) == (2, 8, 0, 16)
     assert str(indexed / "test_report/index.html") in done.stdout
     assert "New" in (scored / "test_report/index.html").read_text()
 
@@ -663,7 +664,7 @@ def test_leakage_against_a_finished_run_leaves_it_as_it_is(reference, indexed, f
     assert fastdup.leakage(indexed, features, executor="inline", report=False) == by_pictures
     assert (indexed / "leakage.csv").read_bytes() == rows
     assert of_indexed(indexed) == content(reference)
-    with pytest.raises(ConfigError, match="has no use"):
+    with pytest.raises(ConfigError, match="Invalid value for work_dir"):
         fastdup.leakage(indexed, WEB, "elsewhere")
     score(WEB, indexed)
     assert not (indexed / "leakage.csv").exists()  # it was of another scoring
@@ -690,8 +691,8 @@ def test_the_command_fails_over_a_number_of_copies(indexed, capsys, limit, code)
     asked = ("leakage", "--train", indexed, "--test", WEB, "--executor", "inline", "--no-report")
     assert call(*asked, "--fail-over", limit) == code
     told = capsys.readouterr()
-    assert "10 of 11 test images (90.91%) stand among 16 training images: 2 exact copies, 8 near copies" in told.out
-    assert ("10 test images stand in the training set" in told.err) == (code == 4)
+    assert re.findall(r"[\d.]+", told.out)[:6] == ["10", "11", "90.91", "16", "2", "8"]
+    assert told.err.startswith("fastdup-ray: 10 test images ") == (code == 4)
     assert (indexed / "leakage.csv").exists()
 
 
@@ -710,7 +711,7 @@ def test_the_command_tells_json_and_nothing_else(indexed, capsys):
         (["--train", "nowhere", "--test", "nowhere"], 1, "'nowhere' does not exist"),
         (["--train", ORIGINALS, "--test", "nowhere", "--executor", "inline"], 1, "'nowhere' does not exist"),
         (["--train", ORIGINALS, "--test", WEB, "--fail-over", "-1"], 2, "--fail-over"),
-        (["--train", ORIGINALS, "--test", WEB, "--threshold", "2"], 2, "threshold='2'"),
+        (["--train", ORIGINALS, "--test", WEB, "--threshold", "2"], 2, "Invalid value for --threshold: 2 "),
         (["--train", ORIGINALS, "--test", WEB, "--run-mode", "1"], 2, "--run-mode"),
     ],
 )
