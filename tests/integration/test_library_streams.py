@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastdup_ray.common.events import print_lines
-from tests.conftest import save_cloudy
+from tests.helpers.images import save_cloudy
 
 PROGRAM = """
 import sys

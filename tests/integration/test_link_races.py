@@ -13,7 +13,7 @@ import pytest
 from fastdup_ray import apply_plan, undo
 from fastdup_ray.curation.file_ops import FileIdentity, atomic_move, get_file_mover
 from fastdup_ray.errors import RefusedError
-from tests.integration.plans import contents, fill, row, state, write
+from tests.helpers.plans import contents, fill, row, state, write
 
 pytestmark = pytest.mark.alone
 

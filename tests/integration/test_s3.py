@@ -32,10 +32,12 @@ from fastdup_ray.s3 import listing, upload
 from fastdup_ray.s3 import objects as s3_inputs
 from fastdup_ray.storage import lock, open_store
 from tests.checker import check
-from tests.conftest import EVERY_FILE, PHOTOS, SAME_BYTES, cloudy, encode, forget_s3, outputs, run_inline
-from tests.integration.helpers import call, run
-from tests.s3_keys import lister_of
-from tests.s3_server import OPEN, PUBLIC, SECRET, WORK, Bucket
+from tests.conftest import forget_s3
+from tests.helpers.commands import call, run
+from tests.helpers.images import cloudy, encode
+from tests.helpers.runs import EVERY_FILE, PHOTOS, SAME_BYTES, outputs, run_inline
+from tests.helpers.s3_keys import lister_of
+from tests.helpers.s3_server import OPEN, PUBLIC, SECRET, WORK, Bucket
 
 JOB = Path(__file__).parents[2] / "jobs" / "rededupe_s3.py"
 

@@ -34,9 +34,11 @@ from fastdup_ray.curation.connections import MOST_CONNECTIONS
 from fastdup_ray.curation.plan_file import plan_to_json, read_plan
 from fastdup_ray.curation.report_service import ReportService
 from fastdup_ray.curation.server import HEADERS, LARGEST_PLAN, ReportServer
-from tests.conftest import Bucket, cloudy, deadline, encode, files_below, run_inline
-from tests.integration.helpers import call
-from tests.videos import make_clip
+from tests.conftest import Bucket
+from tests.helpers.commands import call
+from tests.helpers.images import cloudy, encode
+from tests.helpers.runs import deadline, files_below, run_inline
+from tests.helpers.videos import make_clip
 
 pytestmark = pytest.mark.alone
 
