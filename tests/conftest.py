@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from PIL import Image
 
 from fastdup_ray import s3
 from fastdup_ray.s3 import objects as s3_inputs
@@ -27,6 +28,12 @@ settings.load_profile("tests")
 @pytest.fixture(scope="session")
 def photos() -> Path:
     return PHOTOS
+
+
+@pytest.fixture(params=["coffee.jpg", "cat.jpg", "pagoda.jpg"])
+def photo(request: pytest.FixtureRequest) -> Image.Image:
+    with Image.open(PHOTOS / "originals" / request.param) as image:
+        return image.convert("RGB")
 
 
 @pytest.fixture(scope="session")

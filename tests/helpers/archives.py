@@ -31,3 +31,6 @@ def add(packed: tarfile.TarFile, name: str, data: bytes = b"", **facts: object) 
     for fact, value in facts.items():
         setattr(member, fact, value)
     packed.addfile(member, io.BytesIO(data))
+
+
+KINDS = [*TARS, ".zip"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,23 @@ def write_finished(
     }
     write_summary(store, told | (summary or {}))
     return store
+
+
+class Made:
+    """A page, and the JSON in it."""
+
+    def __init__(self, path: Path):
+        self.source = path.read_text(encoding="utf-8")
+        self.data = self._json("data")
+        self.thumbnails = self._json("thumbnails")
+        self.lists = self.data["lists"]
+
+    def _json(self, name):
+        return json.loads(re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', self.source)[1])
+
+    def rows(self, item):
+        return [self.data["pictures"]["row"][number] for number in item["members"]]
+
+    def of(self, row, column):
+        found = self.data["pictures"]
+        return found[column][found["row"].index(row)]

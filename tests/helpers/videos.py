@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 from PIL import Image
 
 from tests.helpers.images import cloudy
@@ -44,3 +45,8 @@ def make_clip(
 
 def shown_at(second: int, size: tuple[int, int] = SIZE, first: int = 0) -> Image.Image:
     return cloudy(first + second, size)
+
+
+def differ(a: Image.Image, b: Image.Image) -> float:
+    """The mean difference of two pictures, 0 to 255."""
+    return float(np.abs(np.asarray(a, float) - np.asarray(b, float)).mean())

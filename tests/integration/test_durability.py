@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -396,3 +397,20 @@ def test_files_that_vanish_or_change_after_the_listing_are_bad_and_the_run_goes_
     bad = (tmp_path / "out/features.bad.csv").read_text()
     assert "cat.jpg,MISSING," in bad
     assert "dogs.jpg,CHANGED," in bad
+
+
+def test_a_run_writes_through_links_and_names_what_is_in_its_way(tmp_path):
+    save_cloudy(tmp_path / "in", 2)
+    run_inline(tmp_path / "in", tmp_path / "out")
+    before = (tmp_path / "out/similarity.csv").read_bytes()
+    (tmp_path / "out/similarity.csv").rename(tmp_path / "elsewhere.csv")
+    (tmp_path / "out/similarity.csv").symlink_to(tmp_path / "elsewhere.csv")
+    (tmp_path / "elsewhere.csv").write_text("of another run")
+    run_inline(tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out/similarity.csv").is_symlink()
+    assert (tmp_path / "elsewhere.csv").read_bytes() == before
+    (tmp_path / "out/outliers.csv").unlink()
+    os.mkfifo(tmp_path / "out/outliers.csv")
+    with pytest.raises(WorkDirError, match=r"outliers\.csv"):
+        run_inline(tmp_path / "in", tmp_path / "out")
+    assert stat.S_ISFIFO((tmp_path / "out/outliers.csv").lstat().st_mode)

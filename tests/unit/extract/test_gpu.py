@@ -18,20 +18,13 @@ from fastdup_ray.neighbors.faiss_index import FaissIndex
 from fastdup_ray.neighbors.index_selection import estimate_index_bytes
 from fastdup_ray.system.gpu import count_gpus, measure_free_gpu_memory
 from tests.helpers.embeddings import unit_rows
-from tests.helpers.runs import run_inline
+from tests.helpers.gpu import needs_gpu
 
 GIB = 1 << 30
 
 
 def pixels(n: int) -> np.ndarray:
     return np.random.default_rng(n).integers(0, 256, (n, SIDE, SIDE, 3), dtype=np.uint8)
-
-
-def has_gpu() -> bool:
-    return bool(count_gpus()) and cuda.PROVIDER in onnxruntime.get_available_providers()
-
-
-needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(not has_gpu(), reason="needs a GPU, and fastdup-ray[gpu]")]
 
 
 @pytest.mark.parametrize(
@@ -199,15 +192,3 @@ def test_the_gpu_finds_what_the_cpu_finds(name):
         assert (index.search(rows, 5)[1] == of_cpu).mean() > 0.99
     else:
         assert "searched on the CPU: this faiss has no CUDA" in index.why
-
-
-@pytest.mark.parametrize("mark", [pytest.param(None, marks=needs_gpu)])
-def test_a_run_on_the_gpu_finds_the_same_copies(mark, photos, finished, tmp_path):
-    run_inline(photos, tmp_path / "out", compute="gpu")
-    assert (tmp_path / "out/exact_copies.csv").read_bytes() == (finished / "exact_copies.csv").read_bytes()
-
-
-@pytest.mark.skipif(has_gpu(), reason="there is a GPU")
-def test_compute_gpu_without_one_is_an_error(photos, tmp_path):
-    with pytest.raises(ConfigError, match="compute='gpu' is not possible"):
-        run_inline(photos, tmp_path / "out", compute="gpu")

@@ -1,38 +1,17 @@
 """Bars and frames of one colour do not make a copy another picture."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from fastdup_ray import load_binary_feature
-from fastdup_ray.common.records import Box, Limits
-from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.common.records import Box
 from fastdup_ray.extract.margins import WIDEST, find_content_box
 from fastdup_ray.extract.model import SIDE, Model
-from tests.helpers.images import encode
-from tests.helpers.models import save_model
-from tests.helpers.runs import PHOTOS, run_inline
+from tests.helpers.pixels import pixels_of, squashed
 
-PHOTO_NAMES = ("coffee.jpg", "cat.jpg", "pagoda.jpg")
 WHOLE = (0, 0, SIDE, SIDE)
-
-
-@pytest.fixture(params=PHOTO_NAMES)
-def photo(request) -> Image.Image:
-    with Image.open(PHOTOS / "originals" / request.param) as image:
-        return image.convert("RGB")
-
-
-def squashed(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-
-
-def pixels_of(image: Image.Image, trim: bool = True, box: Box | None = None) -> np.ndarray:
-    with strict_pillow():
-        return decode_bytes(encode(image, "PNG"), (SIDE, SIDE), Limits(10**8, box=box), trim=trim).pixels
 
 
 def cosine(one: Image.Image, other: Image.Image, *, trim: bool = True) -> float:
@@ -89,27 +68,6 @@ def test_a_noisy_frame_is_none(photo):
     noisy = np.random.default_rng(0).integers(0, 255, framed.shape, np.uint8)
     noisy[40:-40, 40:-40] = framed[40:-40, 40:-40]
     assert find_content_box(squashed(Image.fromarray(noisy).resize(photo.size, Image.Resampling.NEAREST))) == WHOLE
-
-
-def rows_of_run(image: Image.Image, tmp_path: Path, **parameters) -> np.ndarray:
-    """The row that a run makes of one picture."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    image.save(folder / "picture.png")
-    run_inline(folder, tmp_path / "out", report=False, **parameters)
-    return load_binary_feature(tmp_path / "out")[1]
-
-
-def test_a_run_cuts_them_off(photo, tmp_path):
-    framed = ImageOps.expand(photo, (0, 60), "black")
-    assert rows_of_run(framed, tmp_path).tobytes() == Model().embed(pixels_of(framed)[None]).tobytes()
-
-
-def test_a_run_with_another_model_gives_it_the_picture_as_it_is(photo, tmp_path):
-    framed = ImageOps.expand(photo, (0, 60), "black")
-    path = save_model(tmp_path / "m.onnx", shape=("n", SIDE, SIDE, 3))
-    rows = rows_of_run(framed, tmp_path, model_path=path)
-    assert rows.tobytes() == Model(path).embed(squashed(framed)[None]).tobytes()
 
 
 def test_margins_of_the_box_are_cut_off_not_those_of_the_picture(photo):

@@ -10,8 +10,6 @@ from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs import check_inputs, list_images
 from fastdup_ray.inputs.globs import Patterns
 from tests.helpers.archives import pack
-from tests.helpers.images import save_cloudy
-from tests.helpers.runs import csv_rows, run_inline
 
 
 @pytest.mark.parametrize(
@@ -111,27 +109,3 @@ def test_a_damaged_archive_is_told_of_whatever_is_included(folder):
 def test_of_two_links_the_excluded_one_hides_nothing(folder):
     (folder / "z.jpg").hardlink_to(folder / "a.jpg")
     assert "z.jpg" in below(folder, exclude="/a.jpg")
-
-
-def test_pictures_under_min_size_are_bad(tmp_path):
-    save_cloudy(tmp_path / "in", 1, (64, 48))
-    save_cloudy(tmp_path / "in" / "small", 1, (200, 20))
-    for min_size, bad in ((20, 0), (21, 1)):
-        assert run_inline(tmp_path / "in", tmp_path / "out", report=False, min_size=min_size).counts["bad"] == bad
-        told = [row[1:] for row in csv_rows(tmp_path / "out" / "features.bad.csv")[1:]]
-        assert told == [["TOO_SMALL", "200 x 20 pixels; 21 a side are needed"]] * bad
-
-
-def test_the_command_takes_patterns_several_times(folder, tmp_path, capsys):
-    from click.testing import CliRunner
-
-    from fastdup_ray.cli.main import cli
-
-    for path in folder.rglob("*.*"):
-        path.unlink()
-    save_cloudy(folder, 3)
-    flags = ["--exclude", "0000.jpg", "--exclude", "0001.jpg", "--executor", "inline", "--run-mode", "1"]
-    result = CliRunner().invoke(cli, ["run", str(folder), "--work-dir", str(tmp_path / "out"), *flags])
-    assert result.exit_code == 0, result.output
-    assert [row[1] for row in csv_rows(tmp_path / "out" / "features.dat.csv")[1:]] == [f"{folder}/0002.jpg"]
-    assert "--include GLOB" in CliRunner().invoke(cli, ["run", "--help"]).output

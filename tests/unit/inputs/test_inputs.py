@@ -249,11 +249,6 @@ def test_the_home_folder_is_expanded_in_a_list(tmp_path, monkeypatch):
     assert listed(write_list(tmp_path / "list", "~/x.jpg\n")) == [str(tmp_path / "x.jpg")]
 
 
-def test_the_list_of_a_finished_run_is_a_list(finished):
-    names = [line.split(",", 1)[1] for line in (finished / "features.dat.csv").read_text().splitlines()[1:]]
-    assert len(listed(finished / "features.dat.csv")) == len(names)
-
-
 def test_an_empty_list_has_no_pictures(tmp_path):
     assert listed(write_list(tmp_path / "list.txt", "")) == []
     assert listed(write_list(tmp_path / "list.csv", "index,filename\n")) == []

@@ -8,8 +8,6 @@ from fastdup_ray import RunConfig
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs.references import reference_mask
 from fastdup_ray.storage.tables import encode_names
-from tests.helpers.images import cloudy, save_cloudy
-from tests.helpers.runs import run_inline
 
 
 @pytest.mark.parametrize("place", ["/p/originals", "/p/originals/"])
@@ -37,20 +35,6 @@ def test_frames_are_of_the_video_that_a_list_names(tmp_path):
 def test_names_that_are_not_utf8_are_told_too():
     names = encode_names([os.fsdecode(b"/p/\xff/a.jpg"), "/p/a.jpg"])
     assert reference_mask([os.fsdecode(b"/p/\xff")], names).tolist() == [True, False]
-
-
-def test_a_picture_of_both_inputs_is_a_reference_and_stands_first(tmp_path):
-    save_cloudy(tmp_path / "all", 2)
-    (tmp_path / "all" / "originals").mkdir()
-    cloudy(7).save(tmp_path / "all" / "originals" / "z.jpg")
-    originals = str(tmp_path / "all" / "originals")
-    result = run_inline(str(tmp_path / "all"), tmp_path / "out", reference=originals)
-    assert [os.path.basename(name) for name in result.images["filename"].to_pylist()] == [
-        "z.jpg",
-        "0000.jpg",
-        "0001.jpg",
-    ]
-    assert result.images["reference"].to_pylist() == [True, False, False]
 
 
 @pytest.mark.parametrize("mode", [3, 4])

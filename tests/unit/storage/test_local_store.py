@@ -8,8 +8,6 @@ import pytest
 
 from fastdup_ray.errors import WorkDirError
 from fastdup_ray.storage import open_store
-from tests.helpers.images import save_cloudy
-from tests.helpers.runs import run_inline
 
 
 def put(folder: Path, name: str) -> None:
@@ -40,20 +38,3 @@ def test_what_is_no_file_is_not_replaced(tmp_path, make, meanwhile):
         make(path)
     assert stat.S_IFMT(path.lstat().st_mode) != stat.S_IFREG
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_run_writes_through_links_and_names_what_is_in_its_way(tmp_path):
-    save_cloudy(tmp_path / "in", 2)
-    run_inline(tmp_path / "in", tmp_path / "out")
-    before = (tmp_path / "out/similarity.csv").read_bytes()
-    (tmp_path / "out/similarity.csv").rename(tmp_path / "elsewhere.csv")
-    (tmp_path / "out/similarity.csv").symlink_to(tmp_path / "elsewhere.csv")
-    (tmp_path / "elsewhere.csv").write_text("of another run")
-    run_inline(tmp_path / "in", tmp_path / "out")
-    assert (tmp_path / "out/similarity.csv").is_symlink()
-    assert (tmp_path / "elsewhere.csv").read_bytes() == before
-    (tmp_path / "out/outliers.csv").unlink()
-    os.mkfifo(tmp_path / "out/outliers.csv")
-    with pytest.raises(WorkDirError, match=r"outliers\.csv"):
-        run_inline(tmp_path / "in", tmp_path / "out")
-    assert stat.S_ISFIFO((tmp_path / "out/outliers.csv").lstat().st_mode)
