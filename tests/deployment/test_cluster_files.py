@@ -329,7 +329,8 @@ def test_what_the_images_are_built_of_is_pinned():
     assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines)
     project = (ROOT / "pyproject.toml").read_text()
     for name in ("ray", "numpy", "pyarrow", "onnxruntime", "onnxruntime-gpu", "faiss-cpu", "faiss-gpu", "pillow-simd"):
-        assert f"{name}==" in "\n".join(lines) and f'"{name}' in project, name
+        assert f"{name}==" in "\n".join(lines), name
+        assert f'"{name}' in project, name
 
 
 @pytest.mark.parametrize("path", [*KUBERNETES.glob("*.yaml"), AWS, ROOT / "cluster" / "slurm.sh"], ids=str)

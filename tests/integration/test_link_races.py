@@ -202,7 +202,7 @@ def learn_temporary(path: Path, target: Path, monkeypatch) -> list[Path]:
         names.append(Path(source))
         raise OSError(errno.EIO, "not now")
 
-    with monkeypatch.context() as patch, open(path, "rb") as file, pytest.raises(OSError):
+    with monkeypatch.context() as patch, open(path, "rb") as file, pytest.raises(OSError, match="not now"):
         patch.setattr(atomic_move, "_rename_new", refuse)
         atomic_move.copy_verified(file, str(path), str(target), describe(path)[1])
     return names
