@@ -48,9 +48,10 @@ def assert_same_files(work_dir: Path, reference: Path) -> None:
         assert (work_dir / name).read_bytes() == (reference / name).read_bytes(), name
 
 
-def printed_counts(out: str) -> list[int]:
-    """Return the numbers of the first line that a run prints: files that were read, images, unreadable files."""
-    return [int(number) for number in re.findall(r"\d+", out.splitlines()[0].replace(",", ""))]
+def parse_counts(out: str) -> list[int]:
+    """Return the numbers of the line in which a run says what it read: files, images, unreadable files."""
+    line = next(line for line in out.splitlines() if line.startswith("Read "))
+    return [int(number) for number in re.findall(r"\d+", line.replace(",", ""))]
 
 
 def summary_of(work_dir: Path) -> dict:

@@ -13,7 +13,7 @@ import pytest
 
 from fastdup_ray import RunConfig, __version__
 from tests.checker import check
-from tests.helpers.commands import call, printed_counts, run
+from tests.helpers.commands import call, parse_counts, run
 from tests.helpers.images import save_cloudy
 from tests.helpers.runs import EVERY_FILE, PHOTOS, files_below, run_inline
 
@@ -64,7 +64,7 @@ def test_a_run_ends_with_0_and_every_file(tmp_path, capsys):
     assert files_below(tmp_path / "out") == EVERY_FILE
     assert check(tmp_path / "out", PHONE) == []
     told = capsys.readouterr()
-    assert printed_counts(told.out) == [6, 6, 0]
+    assert parse_counts(told.out) == [6, 6, 0]
     assert told.err == ""
 
 
@@ -164,7 +164,7 @@ def test_the_command_works_in_a_process_of_its_own_without_escape_codes(tmp_path
     with started("run", PHONE, "--work-dir", tmp_path / "out", "--executor", "inline") as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert printed_counts(out) == [6, 6, 0]
+    assert parse_counts(out) == [6, 6, 0]
     assert "\r" not in out
     assert "\x1b" not in out
 

@@ -25,7 +25,7 @@ from fastdup_ray.inputs import list_images
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.storage import open_store
 from tests.helpers.clusters import Head, Hosts
-from tests.helpers.commands import assert_same_files, command, printed_counts, run, start, workers
+from tests.helpers.commands import assert_same_files, command, parse_counts, run, start, workers
 from tests.helpers.images import save_cloudy
 from tests.helpers.runs import PHOTOS, outputs
 from tests.helpers.s3_server import Bucket, S3Server
@@ -101,7 +101,7 @@ def test_nodes_that_go_in_mid_run_are_no_event(bucket, cluster, pictures, tmp_pa
         time.sleep(1)
     out, err = process.communicate(timeout=180)
     assert process.returncode == 0, err
-    assert printed_counts(out) == [240, 240, 0]
+    assert parse_counts(out) == [240, 240, 0]
     assert "it is replaced" in err
     assert same(bucket, reference)
 
@@ -152,7 +152,7 @@ def test_a_cluster_grows_from_nothing_as_the_waiting_actors_ask(bucket, growing,
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert "waiting for its autoscaler" in err
-    assert printed_counts(out) == [240, 240, 0]
+    assert parse_counts(out) == [240, 240, 0]
     assert same(bucket, reference)
     ray.init(growing.address, log_to_driver=False)
     assert can_autoscale()
@@ -307,7 +307,7 @@ def test_a_link_that_is_cut_in_mid_run_is_no_event(hosts, pictures, tmp_path):
         hosts.cut(hosts.worker)
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
-        assert printed_counts(out) == [240, 240, 0]
+        assert parse_counts(out) == [240, 240, 0]
         assert "it is replaced" in err
         assert same(bucket, reference)
     finally:

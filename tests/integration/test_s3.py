@@ -33,7 +33,7 @@ from fastdup_ray.s3 import objects as s3_inputs
 from fastdup_ray.storage import lock, open_store
 from tests.checker import check
 from tests.conftest import forget_s3
-from tests.helpers.commands import call, printed_counts, run
+from tests.helpers.commands import call, parse_counts, run
 from tests.helpers.images import cloudy, encode
 from tests.helpers.runs import EVERY_FILE, PHOTOS, SAME_BYTES, outputs, run_inline
 from tests.helpers.s3_keys import lister_of
@@ -482,7 +482,7 @@ def test_a_throttled_run_loses_no_object(bucket):
             assert "ErrTooManyRequest" in set(pool.map(get, uris))  # who does not try again is turned away
         done = run(bucket.pictures, "--work-dir", bucket.work_dir, "--shard-size", 40)
     assert done.returncode == 0, done.stderr
-    assert printed_counts(done.stdout) == [150, 150, 0]
+    assert parse_counts(done.stdout) == [150, 150, 0]
 
 
 # --- the work_dir -----------------------------------------------------------------------------------------------------

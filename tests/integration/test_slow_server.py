@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 
 from fastdup_ray.common import layout
-from tests.helpers.commands import printed_counts
+from tests.helpers.commands import parse_counts
 from tests.helpers.images import cloudy, encode
 from tests.helpers.runs import csv_rows
 
@@ -108,4 +108,4 @@ def test_a_slow_drip_costs_its_own_time_and_the_process_ends(endpoint, tmp_path,
     monkeypatch.setattr(SlowS3, "is_slow", False)
     again = run(endpoint, tmp_path / "out")
     assert again.returncode == 0
-    assert printed_counts(again.stdout) == [len(SLOW), len(OBJECTS), len(OBJECTS), 0]
+    assert parse_counts(again.stdout) == [len(SLOW), len(OBJECTS), len(OBJECTS), 0]
