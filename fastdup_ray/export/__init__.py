@@ -66,8 +66,8 @@ class ExportResult:
 
     def text(self) -> str:
         """Return what the command prints."""
-        target = "standard output" if self.is_stdout else self.path
-        return f"Wrote {self.count:,} {self.words} to {target} (plan: {self.by})."
+        target = "to standard output" if self.is_stdout else self.path
+        return f"Wrote {target}: {self.count:,} {self.words} (plan: {self.by})."
 
 
 @accept_paths("work_dir", "save_path", "plan")
@@ -120,7 +120,7 @@ def export(
 
 def _read_plan(source: Store, run: FinishedRun, plan: Location | None, *, any_plan: bool) -> tuple[list[PlanRow], str]:
     if plan is None and not source.exists(layout.PLAN_CSV):
-        return suggest(run), "as suggested by fastdup-ray plan"
+        return suggest(run), "suggestions of fastdup-ray plan"
     path = os.path.join(source.location, layout.PLAN_CSV) if plan is None else os.fspath(plan)
     rows = read_plan(path)
     if not any_plan:
