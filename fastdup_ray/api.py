@@ -132,8 +132,9 @@ def _describe_search(result: RunResult, config: RunConfig) -> Iterator[str]:
     exact = f"{counts['same_bytes']:,} with the same bytes, {counts['same_pixels']:,} with the same pixels"
     yield f"Exact duplicates: {exact}."
     pairs = f"{_count(counts['distinct_pairs'], 'pair')} more similar than {config.threshold:g}"
-    groups = f", {_count(counts['components'], 'group')} joined above {config.ccthreshold:g}"
-    yield f"{pairs}{groups if 'components' in counts else ''}."
+    if "components" in counts:
+        pairs += f", {_count(counts['components'], 'group')} joined above {config.ccthreshold:g}"
+    yield f"{pairs}."
     recall = f"recall {search['recall']:g}"
     if "recall_of_look_alikes" in search:
         recall += f" ({search['recall_of_look_alikes']:g} for the most similar images)"
