@@ -11,7 +11,9 @@ from fastdup_ray.doctor import examine
 @click.command("doctor")
 @click.option("--gpu", is_flag=True, help="Require a GPU.")
 @click.option("--s3", "uri", metavar="s3://BUCKET/PREFIX", help="Also check that this can be listed.")
-@click.option("--work-dir", metavar="TEXT", default=".", help="Check the free space of this folder.  [the current folder]")
+@click.option(
+    "--work-dir", metavar="TEXT", default=".", help="Check the free space of this folder.  [the current folder]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(*, gpu: bool, uri: str | None, work_dir: str, as_json: bool) -> None:
     """Check that this machine can run fastdup-ray.
