@@ -73,7 +73,7 @@ def _print_result(result: RunResult, config: RunConfig) -> None:
         f"{counts['images']:,} good and {counts['bad']:,} bad images ({result.summary['read']:,} read in this run)."
     )
     if (config.min_offset, config.max_offset) == (None, None) or config.run_mode != 1:  # ranges have lists of their own
-        for reason in describe_few_bad(open_store(where), result.files, counts["bad"]):
+        for reason in describe_few_bad(open_store(where, config.s3_access), result.files, counts["bad"]):
             print_lines(f"  {reason}")
     if skipped := describe_skipped(result.summary.get("skipped", {})):
         print_lines(f"{skipped}.")

@@ -25,7 +25,7 @@ from fastdup_ray.common.names import is_utf8, to_utf8
 from fastdup_ray.common.paths import to_path_text
 from fastdup_ray.common.records import MIN_SIDE, Box, Limits
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.s3 import Access, is_s3, refuse_secrets, to_absolute
+from fastdup_ray.s3 import Access, is_s3, make_access, refuse_secrets, to_absolute
 from fastdup_ray.system.cores import count_cores
 
 RunMode = Annotated[int, Field(ge=0, le=4)]
@@ -288,7 +288,7 @@ class RunConfig(BaseModel):
     @property
     def s3_access(self) -> Access:
         """How buckets are asked."""
-        return Access(self.s3_anonymous or None, self.s3_requester_pays)
+        return make_access(anonymous=self.s3_anonymous, requester_pays=self.s3_requester_pays)
 
     @property
     def cores(self) -> int:

@@ -10,6 +10,7 @@ import click
 
 from fastdup_ray.api import run_and_print
 from fastdup_ray.cli.curation import COMMANDS
+from fastdup_ray.cli.s3_options import add_s3_options
 from fastdup_ray.common.events import log_to_console, print_lines
 from fastdup_ray.config import TURI_NAMES, RunConfig
 from fastdup_ray.doctor.cli import doctor
@@ -102,6 +103,7 @@ cli.add_command(
 @click.option("--overwrite", is_flag=True, help="Replace a drawing that is there.")
 @click.option("--work-dir", metavar="TEXT", help="Keep the features of a folder here; not given: nowhere.")
 @click.option("--executor", metavar="ray|inline", help=RunConfig.model_fields["executor"].description)
+@add_s3_options
 def _evaluate(location: str, truth: str, **options: Any) -> None:
     """Measures the cosines of a finished run, or of a folder of pictures, by a truth file.
 
@@ -127,6 +129,7 @@ def _evaluate(location: str, truth: str, **options: Any) -> None:
     default=None,
     help=f"{RunConfig.model_fields['thumbnails'].description} Not given: as the run was asked.",
 )
+@add_s3_options
 def _gallery(work_dir: str, **options: Any) -> None:
     """Makes the report and the galleries again from the outputs of a finished run, which may be in a bucket."""
     for path in make_pages(work_dir, **options):
@@ -147,6 +150,7 @@ def _gallery(work_dir: str, **options: Any) -> None:
 @click.option(
     "--null", is_flag=True, help="End each name of a list with a NUL, for xargs -0 and for names with line breaks."
 )
+@add_s3_options
 def _export(work_dir: str, **options: Any) -> None:
     """Writes what a finished run found for other programs.
 

@@ -32,7 +32,7 @@ def check_s3(place: str) -> Finding:
     except (FastdupError, ImportError) as error:
         return Finding("s3", State.BROKEN, str(error))
     try:
-        s3.make_brief_client(SECONDS).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        s3.make_brief_client(s3.DEFAULT_ACCESS, SECONDS).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
     except FastdupError as error:
         return Finding("s3", State.BROKEN, str(error))
     except (ClientError, BotoCoreError) as error:

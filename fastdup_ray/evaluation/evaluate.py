@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +18,10 @@ from fastdup_ray.evaluation.curve import Curve
 from fastdup_ray.evaluation.pairs import ORIGINAL, UNKNOWN, count_pairs, find_bin
 from fastdup_ray.evaluation.plot import draw_svg
 from fastdup_ray.evaluation.truth import Label, read_truth
-from fastdup_ray.features import load_binary_feature
+from fastdup_ray.features import read_features
 from fastdup_ray.neighbors.search import check_unit_length
 from fastdup_ray.runs.pipeline import deduplicate
+from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import open_file
 from fastdup_ray.storage.named_output import NamedOutput
 
@@ -82,6 +84,9 @@ def evaluate(
     work_dir: Location | None = None,
     executor: str | None = None,
     overwrite: bool = False,
+    *,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
 ) -> Evaluation:
     """Measure a work_dir, a features file, or a folder of images, by the labels of the file `truth`.
 
@@ -89,10 +94,11 @@ def evaluate(
     for standard output; `overwrite` replaces one that is there.
     Raises a `FastdupError` whose text is one line.
     """
-    drawing = None if plot is None else _open_plot(plot, overwrite)
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    drawing = None if plot is None else _open_plot(plot, access, overwrite=overwrite)
     labels = read_truth(truth)
     progress = redirect_stdout(sys.stderr) if drawing is not None and drawing.is_stdout else nullcontext()
-    with progress, _compute_embeddings(location, work_dir, executor) as (names, rows):
+    with progress, _compute_embeddings(location, work_dir, executor, access) as (names, rows):
         evaluation = evaluate_embeddings(names, rows, labels)
     if drawing is not None:
         title = f"micro average precision {evaluation.curve.average_precision:.4f}"
@@ -101,8 +107,8 @@ def evaluate(
     return evaluation
 
 
-def _open_plot(plot: str | os.PathLike[str], overwrite: bool) -> NamedOutput:
-    output = NamedOutput(plot, overwrite=overwrite)
+def _open_plot(plot: str | os.PathLike[str], access: Access, *, overwrite: bool) -> NamedOutput:
+    output = NamedOutput(plot, access, overwrite=overwrite)
     if not (output.path.lower().endswith(".svg") or output.is_stdout):
         raise ConfigError(f"plot={os.fspath(plot)!r} is not possible: SVG is the one format; name it something.svg.")
     output.check()
@@ -153,22 +159,23 @@ def _kind(label: Label, kinds: list[str]) -> int:
 
 @contextmanager
 def _compute_embeddings(
-    location: str, work_dir: str | None, executor: str | None
+    location: str, work_dir: str | None, executor: str | None, access: Access
 ) -> Iterator[tuple[list[str], np.ndarray]]:
-    store, file = open_file(location, layout.FEATURES)
+    store, file = open_file(location, layout.FEATURES, access)
     if store.is_file(file):
         if work_dir is not None:
             raise ConfigError(f"work_dir={work_dir!r} has no use: {location!r} has features.")
-        yield _read_stored(location)
+        yield _read_stored(location, access)
         return
     with tempfile.TemporaryDirectory(prefix="fastdup_ray-") as temporary:
-        engine = {} if executor is None else {"executor": executor}
+        engine: dict[str, Any] = {} if executor is None else {"executor": executor}
+        engine |= {"s3_anonymous": bool(access.anonymous), "s3_requester_pays": access.requester_pays}
         result = deduplicate(RunConfig.of(input_dir=location, work_dir=work_dir or temporary, run_mode=1, **engine))
-        yield _read_stored(result.work_dir)
+        yield _read_stored(result.work_dir, access)
 
 
-def _read_stored(location: str) -> tuple[list[str], np.ndarray]:
+def _read_stored(location: str, access: Access) -> tuple[list[str], np.ndarray]:
     try:
-        return load_binary_feature(location)
+        return read_features(location, access)
     except FileNotFoundError as error:
         raise InputError(str(error)) from None

@@ -22,6 +22,7 @@ from fastdup_ray.runs.pipeline import deduplicate, is_indexed
 from fastdup_ray.runs.preflight import refuse_foreign_outputs
 from fastdup_ray.runs.scoring import read_indexed_facts
 from fastdup_ray.runs.steps import load_images
+from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.storage.tables import parse_numbers, parse_rows, read_csv, write_csv
 
@@ -106,30 +107,33 @@ def leakage(
     for name in parameters:
         if name in FIXED_PARAMETERS:
             raise ConfigError(f"leakage does not take {name!r}.")
-    if _is_finished(train):
+    access = make_access(
+        anonymous=parameters.get("s3_anonymous", False), requester_pays=parameters.get("s3_requester_pays", False)
+    )
+    if _is_finished(train, access):
         if work_dir is not None:
             raise ConfigError(f"work_dir={work_dir!r} has no use: {train!r} is that of a finished run.")
         place = {"work_dir": train}
     else:
         place = {} if work_dir is None else {"work_dir": work_dir}
-    mode = 4 if _has_features(test) else 3
+    mode = 4 if _has_features(test, access) else 3
     scoring = RunConfig.of(input_dir=test, run_mode=mode, threshold=threshold, **place, **parameters)
     check_inputs(scoring)
-    refuse_foreign_outputs(open_store(scoring.work_dir), [layout.LEAKAGE_CSV], overwrite=scoring.overwrite)
-    if not _is_finished(train):
+    refuse_foreign_outputs(open_store(scoring.work_dir, access), [layout.LEAKAGE_CSV], overwrite=scoring.overwrite)
+    if not _is_finished(train, access):
         indexing = RunConfig.of(input_dir=train, **place, **parameters)
         if not is_indexed(indexing):
             deduplicate(indexing)
-    return _read_scoring(open_store(deduplicate(scoring).work_dir), threshold)
+    return _read_scoring(open_store(deduplicate(scoring).work_dir, access), threshold)
 
 
-def _is_finished(location: str) -> bool:
-    return open_store(location).is_file(layout.SUMMARY)
+def _is_finished(location: str, access: Access) -> bool:
+    return open_store(location, access).is_file(layout.SUMMARY)
 
 
-def _has_features(location: str) -> bool:
+def _has_features(location: str, access: Access) -> bool:
     """Whether it is features rather than pictures: a folder that has them, or a file with its names beside it."""
-    store, file = open_file(location, layout.FEATURES)
+    store, file = open_file(location, layout.FEATURES, access)
     there = file.endswith(".dat") and store.is_file(file)
     return there and (file == layout.FEATURES or store.is_file(file + ".csv"))
 

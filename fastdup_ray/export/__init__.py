@@ -18,6 +18,7 @@ from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.fiftyone import write_fiftyone
 from fastdup_ray.export.lists import write_drop_list, write_keep_list
 from fastdup_ray.result import RunResult
+from fastdup_ray.s3 import make_access
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.named_output import NamedOutput
 
@@ -66,6 +67,9 @@ def export(
     null: bool = False,
     overwrite: bool = False,
     any_plan: bool = False,
+    *,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
 ) -> ExportResult:
     """Write what the finished run in `work_dir` found for other programs.
 
@@ -77,6 +81,8 @@ def export(
         null: names in lists end with a NUL, not a newline.
         overwrite: replace a file `save_path` that is there.
         any_plan: take a plan of another run, or of none.
+        s3_anonymous: send unsigned requests to S3.
+        s3_requester_pays: pay for reads from requester-pays buckets.
 
     Raises:
         WorkDirError: where `save_path` exists, or cannot be written.
@@ -87,13 +93,14 @@ def export(
     chosen = FORMATS[format]
     if null and not format.endswith("-list"):
         raise ConfigError(f"null is for lists of files: leave it out with format={format}.")
-    source = open_store(os.path.expanduser(work_dir))
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    source = open_store(os.path.expanduser(work_dir), access)
     if save_path is None:
-        output = NamedOutput(os.path.join(source.location, chosen.file), overwrite=True)
+        output = NamedOutput(os.path.join(source.location, chosen.file), access, overwrite=True)
     else:
-        output = NamedOutput(save_path, overwrite=overwrite)
+        output = NamedOutput(save_path, access, overwrite=overwrite)
         output.check()
-    run, result = read_finished_run(source), RunResult.open(source.location)
+    run, result = read_finished_run(source), RunResult.open(source.location, access=access)
     rows, by = _read_plan(source, run, plan, any_plan=any_plan)
     if save_path is None:
         source.prepare()
@@ -106,7 +113,7 @@ def _read_plan(source: Store, run: FinishedRun, plan: Location | None, *, any_pl
     if plan is None and not source.exists(layout.PLAN_CSV):
         return suggest(run), "what the command plan suggests"
     path = os.path.join(source.location, layout.PLAN_CSV) if plan is None else os.fspath(plan)
-    rows = read_plan(path)
+    rows = read_plan(path, source.access)
     if not any_plan:
         check_provenance(rows, path, source)
     return rows, path

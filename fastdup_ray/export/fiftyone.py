@@ -46,7 +46,7 @@ def _samples(run: FinishedRun, result: RunResult, plan: dict[str, PlanRow]) -> I
         names = run.names.slice(start, ROWS).to_pylist()
         for place, fact in enumerate(table.slice(start, ROWS).to_pylist()):
             name = os.fsdecode(names[place])
-            if is_standalone_file(name):
+            if is_standalone_file(name, run.access):
                 yield _sample(name, fact, plan.get(name), outlier[start + place])
 
 

@@ -28,7 +28,7 @@ from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.inputs import local
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.suffixes import is_archive_name, is_excluded_folder, is_image_name
-from fastdup_ray.s3 import is_s3, objects
+from fastdup_ray.s3 import Access, is_s3, objects
 
 MAX_MEMBER = 1 << 30
 """Bytes that a member may have: it is held in memory as a whole."""
@@ -82,11 +82,11 @@ class ArchiveIndex:
     problem: BadImageError | None
 
 
-def split_member(uri: str) -> tuple[str, str] | None:
+def split_member(uri: str, access: Access) -> tuple[str, str] | None:
     """The archive, which exists, and the member that a name means; None where it means no such thing."""
     at = uri.find("!/")
     while at >= 0:
-        if is_archive_name(uri[:at]) and _get_source(uri).is_file(uri[:at]):
+        if is_archive_name(uri[:at]) and _get_source(uri).is_file(uri[:at], access):
             return uri[:at], uri[at + 2 :]
         at = uri.find("!/", at + 1)
     return None
@@ -97,13 +97,13 @@ def _get_source(uri: str) -> Any:
     return objects if is_s3(uri) else local
 
 
-def list_members(path: str, skipped: SkippedFiles) -> Iterator[ImageRef]:
+def list_members(path: str, skipped: SkippedFiles, access: Access) -> Iterator[ImageRef]:
     """The images in an archive, in its order; hidden ones, links and devices are left out, other files are counted.
 
     Where the archive is damaged, it is an entry too, which says why when it is read.
     """
-    archive = _get_source(path).stat(path)
-    index = _read_index(archive)
+    archive = _get_source(path).stat(path, access)
+    index = _read_index(archive, access)
     for name, ref in index.members.items():
         if _is_hidden(name):
             continue
@@ -115,34 +115,34 @@ def list_members(path: str, skipped: SkippedFiles) -> Iterator[ImageRef]:
         yield archive
 
 
-def stat(uri: str) -> ImageRef:
+def stat(uri: str, access: Access) -> ImageRef:
     """The entry of a member, or of an archive itself; one that is not there has size 0 and no token."""
-    found = split_member(uri)
+    found = split_member(uri, access)
     if found is None:
-        return _get_source(uri).stat(uri)
+        return _get_source(uri).stat(uri, access)
     path, name = found
-    return _read_index(_get_source(path).stat(path)).members.get(name, ImageRef(uri, 0, ""))
+    return _read_index(_get_source(path).stat(path, access), access).members.get(name, ImageRef(uri, 0, ""))
 
 
 @contextmanager
-def open_entry(ref: ImageRef) -> Iterator[BinaryIO]:
+def open_entry(ref: ImageRef, access: Access) -> Iterator[BinaryIO]:
     """The bytes of a member, if the archive is still the one that was listed; or why an archive is damaged."""
-    found = split_member(ref.uri)
+    found = split_member(ref.uri, access)
     if found is None:
-        raise _read_index(_get_source(ref.uri).stat(ref.uri)).problem or BadImageError(
+        raise _read_index(_get_source(ref.uri).stat(ref.uri, access), access).problem or BadImageError(
             ErrorCode.CHANGED, "the archive is whole by now"
         )
     if not ref.mtime_or_etag:
-        ref = stat(ref.uri)
+        ref = stat(ref.uri, access)
     if not ref.mtime_or_etag:
-        problem = _read_index(_get_source(found[0]).stat(found[0])).problem
+        problem = _read_index(_get_source(found[0]).stat(found[0], access), access).problem
         raise problem or BadImageError(ErrorCode.MISSING, "the archive has no such file")
     if ref.size > MAX_MEMBER:
         raise BadImageError(ErrorCode.TOO_LARGE, f"{ref.size:,} bytes; {MAX_MEMBER:,} are possible in an archive")
     mtime, size, *place = ref.mtime_or_etag.split(":")
     archive = ImageRef(found[0], int(size), mtime)
-    with _get_source(archive.uri).open_entry(archive, parts=True) as file:
-        data = (_open_in_zip if len(place) > 1 else _open_in_tar)(file, archive, ref.size, *map(int, place))
+    with _get_source(archive.uri).open_entry(archive, access, parts=True) as file:
+        data = (_open_in_zip if len(place) > 1 else _open_in_tar)(file, archive, access, ref.size, *map(int, place))
     yield io.BytesIO(data)
 
 
@@ -156,11 +156,11 @@ def _is_hidden(name: str) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _read_index(archive: ImageRef) -> ArchiveIndex:
+def _read_index(archive: ImageRef, access: Access) -> ArchiveIndex:
     members: dict[str, ImageRef] = {}
     problem = None
     try:
-        with _get_source(archive.uri).open_entry(archive, parts=True) as file:
+        with _get_source(archive.uri).open_entry(archive, access, parts=True) as file:
             head = file.read(4)
             file.seek(0)
             for name, size, *place in (_read_zip_members if head.startswith(b"PK") else _read_tar_members)(
@@ -275,10 +275,10 @@ class _BoundedFile(io.RawIOBase):
 # --- a member ---------------------------------------------------------------------------------------------------------
 
 
-def _open_in_tar(file: BinaryIO, archive: ImageRef, size: int, start: int) -> bytes:
+def _open_in_tar(file: BinaryIO, archive: ImageRef, access: Access, size: int, start: int) -> bytes:
     try:
         if unpacker := _find_unpacker(file):
-            data = _streams.read(archive, unpacker, start, size)
+            data = _streams.read(archive, access, unpacker, start, size)
         else:
             file.seek(start)
             data = file.read(size)
@@ -306,11 +306,11 @@ class _StreamPool:
     """Unpacking compressed tars, which can be read forwards only: kept where the last reader stopped, for the next."""
 
     def __init__(self) -> None:
-        self._idle: list[tuple[ImageRef, BinaryIO, BinaryIO]] = []
+        self._idle: list[tuple[tuple[ImageRef, Access], BinaryIO, BinaryIO]] = []
         self._lock = threading.Lock()
 
-    def read(self, archive: ImageRef, unpacker: Unpacker, start: int, size: int) -> bytes:
-        file, stream = self._take(archive, unpacker, start)
+    def read(self, archive: ImageRef, access: Access, unpacker: Unpacker, start: int, size: int) -> bytes:
+        file, stream = self._take(archive, access, unpacker, start)
         try:
             stream.seek(start)
             data = stream.read(size)
@@ -318,7 +318,7 @@ class _StreamPool:
             file.close()
             raise
         with self._lock:
-            self._idle.append((archive, file, stream))
+            self._idle.append(((archive, access), file, stream))
             dropped = self._idle[:-_OPEN_STREAMS]
             del self._idle[:-_OPEN_STREAMS]
         for _, old, unpacked in dropped:
@@ -326,15 +326,15 @@ class _StreamPool:
             old.close()
         return data
 
-    def _take(self, archive: ImageRef, unpacker: Unpacker, start: int) -> tuple[BinaryIO, BinaryIO]:
+    def _take(self, archive: ImageRef, access: Access, unpacker: Unpacker, start: int) -> tuple[BinaryIO, BinaryIO]:
         """The nearest one before `start`, which is nobody else's until it comes back; or a new one."""
         with self._lock:
-            before = [idle for idle in self._idle if idle[0] == archive and idle[2].tell() <= start]
+            before = [idle for idle in self._idle if idle[0] == (archive, access) and idle[2].tell() <= start]
             if before:
                 nearest = max(before, key=lambda idle: idle[2].tell())
                 self._idle.remove(nearest)
                 return nearest[1:]
-        file = _get_source(archive.uri).open_stream(archive)
+        file = _get_source(archive.uri).open_stream(archive, access)
         return file, unpacker(file)
 
     def close(self) -> None:
@@ -349,7 +349,9 @@ _streams = _StreamPool()
 atexit.register(_streams.close)
 
 
-def _open_in_zip(file: BinaryIO, archive: ImageRef, size: int, start: int, packed: int, checksum: int) -> bytes:
+def _open_in_zip(
+    file: BinaryIO, archive: ImageRef, _: Access, size: int, start: int, packed: int, checksum: int
+) -> bytes:
     """By the local header: zipfile would read the whole index again, and unpacks some methods without any bound."""
     file.seek(min(start, archive.size))
     header = file.read(_ZIP_HEADER)

@@ -11,6 +11,7 @@ from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.local import make_ref, stat
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.suffixes import is_archive_name, is_excluded_folder, is_readable_name
+from fastdup_ray.s3 import DEFAULT_ACCESS
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,9 @@ def walk(folder: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) 
             continue
         seen.add(inode)
         if is_archive_name(path):
-            yield from (ref for ref in archive.list_members(path, skipped) if patterns.keep(ref.uri[within:]))
+            yield from (
+                ref for ref in archive.list_members(path, skipped, DEFAULT_ACCESS) if patterns.keep(ref.uri[within:])
+            )
         else:
             yield make_ref(path, status)
 

@@ -18,7 +18,7 @@ from fastdup_ray import s3 as names
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, InputError
 from fastdup_ray.inputs.sources import read_entry
-from fastdup_ray.s3 import objects
+from fastdup_ray.s3 import Access, objects
 
 MANIFEST = "manifest.json"
 
@@ -26,17 +26,17 @@ _NEEDED = ("Key", "Size", "ETag")
 _CURRENT = ("IsLatest", "IsDeleteMarker")
 
 
-def is_inventory(uri: str) -> bool:
-    return names.is_s3(uri) and uri.endswith("/" + MANIFEST) and objects.is_file(uri)
+def is_inventory(uri: str, access: Access) -> bool:
+    return names.is_s3(uri) and uri.endswith("/" + MANIFEST) and objects.is_file(uri, access)
 
 
-def list_inventory(uri: str) -> tuple[str, Iterator[ImageRef]]:
+def list_inventory(uri: str, access: Access) -> tuple[str, Iterator[ImageRef]]:
     """The bucket that the inventory with the manifest `uri` is of, and its objects in the order of the inventory.
 
     Of versioned objects the current version. Raises `InputError` where it is no inventory, or cannot be read.
     """
     try:
-        manifest = json.loads(read_entry(objects.stat(uri)))
+        manifest = json.loads(read_entry(objects.stat(uri, access), access))
         bucket, kind = manifest["sourceBucket"], manifest["fileFormat"].upper()
         place = manifest["destinationBucket"].rpartition(":")[2]  # it is written as an ARN
         files = [names.make_uri(place, file["key"]) for file in manifest["files"]]
@@ -45,14 +45,14 @@ def list_inventory(uri: str) -> tuple[str, Iterator[ImageRef]]:
         raise InputError(f"Cannot read the inventory {uri!r}: {error.message}.") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{uri!r} is no manifest of an S3 Inventory.") from None
-    rows = (row for file in files for row in _read_rows(file, kind, columns) if _is_current(row))
+    rows = (row for file in files for row in _read_rows(file, kind, columns, access) if _is_current(row))
     return bucket, (_make_ref(bucket, row, escaped=kind == "CSV") for row in rows)
 
 
-def _read_rows(file: str, kind: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+def _read_rows(file: str, kind: str, columns: list[str], access: Access) -> Iterator[dict[str, Any]]:
     """By the names of the CSV's columns; Parquet and ORC have the same in snake case."""
     try:
-        table = _read_table(read_entry(objects.stat(file)), kind, columns)
+        table = _read_table(read_entry(objects.stat(file, access), access), kind, columns)
     except BadImageError as error:
         raise InputError(f"Cannot read {file!r} of the inventory: {error.message}.") from None
     except (pa.ArrowInvalid, OSError, KeyError) as error:

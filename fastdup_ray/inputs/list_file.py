@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -25,7 +26,7 @@ from fastdup_ray.inputs.list_format import HEAD, ListFormat, detect_format, is_c
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.sources import open_entry, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name
-from fastdup_ray.s3 import is_s3
+from fastdup_ray.s3 import Access, is_s3
 from fastdup_ray.s3.listing import LISTING_THREADS
 
 _AT_ONCE = 4096
@@ -47,20 +48,20 @@ _FOREIGN = re.compile("[\udc80-\udcff]")
 class ListFile:
     """An open list. Rows are read as they are asked for: a list may be longer than memory."""
 
-    def __init__(self, path: str, file: BinaryIO):
-        self._path, self._file = path, file
+    def __init__(self, path: str, file: BinaryIO, access: Access):
+        self._path, self._file, self._access = path, file, access
 
     def entries(self, skipped: SkippedFiles) -> Iterator[ImageRef]:
         """The entries of the list, in its order; an archive stands for what is in it, where others are counted."""
         with ThreadPoolExecutor(LISTING_THREADS) as pool:
             names = self._names(pool)
             while some := list(islice(names, _AT_ONCE)):
-                refs = pool.map(_open_object, some) if any(map(is_s3, some)) else [None] * len(some)
+                refs = pool.map(self._stat_object, some) if any(map(is_s3, some)) else [None] * len(some)
                 for name, ref in zip(some, refs, strict=True):
                     if is_archive_name(name):
-                        yield from archive.list_members(name, skipped)
+                        yield from archive.list_members(name, skipped, self._access)
                     else:
-                        yield ref or stat(name)
+                        yield ref or stat(name, self._access)
 
     def names(self) -> Iterator[str]:
         """The absolute paths and URIs in the list. Relative paths start at the current folder, as `find` writes them.
@@ -76,7 +77,11 @@ class ListFile:
         self._file.seek(0)
         head = self._file.read(HEAD)
         self._file.seek(0)
-        written = detect_format(self._path, head, _names_file) if head else ListFormat("utf-8", "strict")
+        written = (
+            detect_format(self._path, head, partial(_names_file, access=self._access))
+            if head
+            else ListFormat("utf-8", "strict")
+        )
         if written.separator == "\0":
             yield from map(_to_absolute, self._split_by_nul())
             return
@@ -84,9 +89,13 @@ class ListFile:
         try:
             rows = self._rows(text, written)
             while some := list(islice(rows, _AT_ONCE)):
-                yield from pool.map(_resolve_name, some) if any(map(_takes_request, some)) else map(_resolve_name, some)
+                resolve = partial(_resolve_name, access=self._access)
+                yield from pool.map(resolve, some) if any(map(_takes_request, some)) else map(resolve, some)
         finally:
             text.detach()
+
+    def _stat_object(self, name: str) -> ImageRef | None:
+        return stat(name, self._access) if is_s3(name) and not is_archive_name(name) else None
 
     def _rows(self, text: io.TextIOWrapper, written: ListFormat) -> Iterator[str]:
         if written.delimiter is not None:
@@ -96,7 +105,7 @@ class ListFile:
                 text.reconfigure(newline="\n")
             rows = (from_utf8(line.removesuffix("\n")) for line in text)
             rows = (row.removesuffix("\r") for row in rows) if written.separator != "\n" else rows
-            rows = (row for row in rows if not is_comment(row) or _exists(row))
+            rows = (row for row in rows if not is_comment(row) or _exists(row, self._access))
         return (row for row in rows if row.strip())
 
     def _cells(self, text: io.TextIOWrapper, written: ListFormat) -> Iterator[str]:
@@ -124,13 +133,13 @@ class ListFile:
 
 
 @contextmanager
-def open_list(path: str) -> Iterator[ListFile | None]:
+def open_list(path: str, access: Access) -> Iterator[ListFile | None]:
     """The list at a path or URI; None where that is an image rather than a list: its content decides, not its name.
 
     A pipe, which can be read only once, is copied first. Raises `InputError` where it can be neither, or not be read.
     """
-    with _open_path(path) as file:
-        yield ListFile(path, file) if _is_list(path, file) else None
+    with _open_path(path, access) as file:
+        yield ListFile(path, file, access) if _is_list(path, file, access) else None
 
 
 def is_pipe(path: str) -> bool:
@@ -141,12 +150,12 @@ def is_pipe(path: str) -> bool:
         return False
 
 
-def _is_list(path: str, file: BinaryIO) -> bool:
+def _is_list(path: str, file: BinaryIO, access: Access) -> bool:
     head = file.read(HEAD)
     file.seek(0)
     if not head:
         return not is_image_name(path)
-    text = is_text(head, _names_file)
+    text = is_text(head, partial(_names_file, access=access))
     if not is_image_name(path) and (not text or head.startswith(b"%PDF-")):
         refuse_other_format(path, head)
     if not text or b"\0" in head:
@@ -163,7 +172,7 @@ def _is_list(path: str, file: BinaryIO) -> bool:
 
 
 @contextmanager
-def _open_path(path: str) -> Iterator[BinaryIO]:
+def _open_path(path: str, access: Access) -> Iterator[BinaryIO]:
     try:
         if is_pipe(path):
             with open(path, "rb") as pipe, tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
@@ -171,7 +180,7 @@ def _open_path(path: str) -> Iterator[BinaryIO]:
                 copy.seek(0)
                 yield copy
         else:
-            with open_entry(ImageRef(path, 0, "")) if is_s3(path) else open_regular(path) as file:
+            with open_entry(ImageRef(path, 0, ""), access) if is_s3(path) else open_regular(path) as file:
                 yield file
     except OSError as error:
         raise InputError(f"Cannot read {path!r}: {error.strerror}.") from None
@@ -182,22 +191,18 @@ def _open_path(path: str) -> Iterator[BinaryIO]:
 # --- what a row means -------------------------------------------------------------------------------------------------
 
 
-def _open_object(name: str) -> ImageRef | None:
-    return stat(name) if is_s3(name) and not is_archive_name(name) else None
-
-
-def _names_file(text: str) -> bool:
+def _names_file(text: str, access: Access) -> bool:
     """The same of a row that was decoded as UTF-8."""
-    return _exists(from_utf8(text))
+    return _exists(from_utf8(text), access)
 
 
-def _exists(row: str) -> bool:
+def _exists(row: str, access: Access) -> bool:
     """Whether there is a file, or an object, that a row means."""
     try:
-        name = _resolve_name(row)
+        name = _resolve_name(row, access)
     except InputError:  # a URI that cannot be read
         return False
-    return bool(stat(name).mtime_or_etag) and (is_s3(name) or not os.path.isdir(name))
+    return bool(stat(name, access).mtime_or_etag) and (is_s3(name) or not os.path.isdir(name))
 
 
 def _is_unusual(row: str) -> bool:
@@ -211,7 +216,7 @@ def _takes_request(row: str) -> bool:
     return "s3" in row and _is_unusual(row)
 
 
-def _resolve_name(row: str) -> str:
+def _resolve_name(row: str, access: Access) -> str:
     """The absolute path, or the URI, that a row of a list means."""
     if not _is_unusual(row):
         return _to_absolute(row)
@@ -224,7 +229,7 @@ def _resolve_name(row: str) -> str:
     if not names:
         raise refusal
     names = list(dict.fromkeys(names))
-    there = (name for name in names if stat(name).mtime_or_etag) if len(names) > 1 else iter(names)
+    there = (name for name in names if stat(name, access).mtime_or_etag) if len(names) > 1 else iter(names)
     return next(there, names[0])
 
 

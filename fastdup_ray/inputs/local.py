@@ -8,13 +8,14 @@ from typing import BinaryIO
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.common.regular_file import NotRegularError, open_regular
 from fastdup_ray.errors import BadImageError, ErrorCode
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 
 
 def make_ref(uri: str, status: os.stat_result) -> ImageRef:
     return ImageRef(uri, status.st_size, str(status.st_mtime_ns))
 
 
-def stat(uri: str) -> ImageRef:
+def stat(uri: str, _: Access = DEFAULT_ACCESS) -> ImageRef:
     """The entry of a path; one that cannot be looked at has size 0 and no token, and says why when it is read."""
     try:
         return make_ref(uri, os.stat(uri))
@@ -22,17 +23,17 @@ def stat(uri: str) -> ImageRef:
         return ImageRef(uri, 0, "")
 
 
-def is_file(uri: str) -> bool:
+def is_file(uri: str, _: Access = DEFAULT_ACCESS) -> bool:
     return os.path.isfile(uri)
 
 
-def open_stream(ref: ImageRef) -> BinaryIO:
+def open_stream(ref: ImageRef, _: Access = DEFAULT_ACCESS) -> BinaryIO:
     """The file, whatever it is by now; whoever asks closes it."""
     return open_regular(ref.uri)
 
 
 @contextmanager
-def open_entry(ref: ImageRef, *, parts: bool = False) -> Iterator[BinaryIO]:
+def open_entry(ref: ImageRef, _: Access = DEFAULT_ACCESS, *, parts: bool = False) -> Iterator[BinaryIO]:
     """A file to read from, if it is still the one that was listed, and still is when the reader has done."""
     if "\0" in ref.uri:
         raise BadImageError(ErrorCode.MISSING, "no file can have this name")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdup_ray import s3
+from fastdup_ray.s3 import Access
 
 PART = 32 << 20
 """Bytes; a larger file is put in such parts, or in larger ones where it would come to more than `MOST_PARTS`."""
@@ -25,7 +26,7 @@ _MARK = "put"
 """Metadata of an object that tells by which put it came."""
 
 
-def upload(path: Path, bucket: str, key: str, before: str | None) -> str:
+def upload(path: Path, bucket: str, key: str, before: str | None, access: Access) -> str:
     """Put a file whole; return its ETag.
 
     Args:
@@ -42,40 +43,40 @@ def upload(path: Path, bucket: str, key: str, before: str | None) -> str:
     condition = {"IfMatch": before} if before else {"IfNoneMatch": "*"}
     try:
         if path.stat().st_size > PART:
-            return _upload_parts(path, target, mark, condition)
+            return _upload_parts(path, target, mark, condition, access)
         with open(path, "rb") as file:
-            return s3.get_client().put_object(**target, Body=file, Metadata={_MARK: mark}, **condition)["ETag"]
+            return s3.get_client(access).put_object(**target, Body=file, Metadata={_MARK: mark}, **condition)["ETag"]
     except Exception as error:
         # The first try may have succeeded and only its answer been lost: then ours is what is in the way.
         if s3.is_refused_condition(error) or s3.get_error_code(error) == "NoSuchUpload":
             with suppress(Exception):
-                there = s3.get_client().head_object(**target)
+                there = s3.get_client(access).head_object(**target)
                 if there["Metadata"].get(_MARK) == mark:
                     return there["ETag"]
         raise
 
 
-def _upload_parts(path: Path, target: dict[str, str], mark: str, condition: dict[str, str]) -> str:
+def _upload_parts(path: Path, target: dict[str, str], mark: str, condition: dict[str, str], access: Access) -> str:
     from s3transfer.utils import ReadFileChunk  # brings boto3, which takes a third of a second
 
     size = path.stat().st_size
     part = max(PART, -(-size // MOST_PARTS))
     upload = target | {
-        "UploadId": s3.get_client().create_multipart_upload(**target, Metadata={_MARK: mark})["UploadId"]
+        "UploadId": s3.get_client(access).create_multipart_upload(**target, Metadata={_MARK: mark})["UploadId"]
     }
 
     def put(number: int) -> dict[str, Any]:
         with ReadFileChunk.from_filename(os.fspath(path), (number - 1) * part, part) as body:
-            answer = s3.get_client().upload_part(**upload, PartNumber=number, Body=body)
+            answer = s3.get_client(access).upload_part(**upload, PartNumber=number, Body=body)
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
     try:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             parts = list(pool.map(put, range(1, -(-size // part) + 1)))
-        return s3.get_client().complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **condition)[
+        return s3.get_client(access).complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **condition)[
             "ETag"
         ]
     except BaseException:
         with suppress(Exception):
-            s3.get_client().abort_multipart_upload(**upload)
+            s3.get_client(access).abort_multipart_upload(**upload)
         raise

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from fastdup_ray import s3
+from fastdup_ray.s3 import Access
 from fastdup_ray.storage.lock import format_record, make_locked_error, make_lost_error, parse_token, refuse_living_owner
 
 
@@ -21,9 +22,10 @@ class S3Claim:
     key: str
     token: str
     location: str
+    access: Access
 
     def check(self) -> None:
-        there = _read(self.bucket, self.key)
+        there = _read(self.bucket, self.key, self.access)
         if there is None or parse_token(there.text) != self.token:
             raise make_lost_error(self.location)
 
@@ -45,17 +47,19 @@ class S3Handle:
 
     def release(self) -> None:
         with suppress(Exception):  # it goes stale by itself
-            s3.get_client().delete_object(Bucket=self.claim.bucket, Key=self.claim.key, IfMatch=self._etag)
+            s3.get_client(self.claim.access).delete_object(
+                Bucket=self.claim.bucket, Key=self.claim.key, IfMatch=self._etag
+            )
 
 
 class S3Records:
     """See `fastdup_ray.storage.lock.Records`."""
 
-    def __init__(self, bucket: str, prefix: str, location: str):
-        self._bucket, self._prefix, self.location = bucket, prefix, location
+    def __init__(self, bucket: str, prefix: str, location: str, access: Access):
+        self._bucket, self._prefix, self.location, self._access = bucket, prefix, location, access
 
     def take(self, name: str, token: str) -> S3Handle:
-        claim = S3Claim(self._bucket, self._prefix + name, token, self.location)
+        claim = S3Claim(self._bucket, self._prefix + name, token, self.location, self._access)
         record = format_record(token)
 
         def put(**condition: str) -> str:
@@ -79,7 +83,7 @@ class S3Records:
             raise
 
     def list_below(self, folder: str) -> list[str]:
-        pages = s3.get_client().get_paginator("list_objects_v2")
+        pages = s3.get_client(self._access).get_paginator("list_objects_v2")
         found = pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}{folder}/")
         return [facts["Key"].removeprefix(self._prefix) for page in found for facts in page.get("Contents", ())]
 
@@ -88,7 +92,7 @@ class S3Records:
 
     def _get_stale_etag(self, name: str) -> str | None:
         """The ETag of a stale record, None where there is none; raise `LockedError` where its owner lives."""
-        there = _read(self._bucket, self._prefix + name)
+        there = _read(self._bucket, self._prefix + name, self._access)
         if there is None:
             return None
         refuse_living_owner(self.location, there.text, there.silent)
@@ -98,10 +102,16 @@ class S3Records:
 def _put(claim: S3Claim, record: dict[str, Any], condition: dict[str, str]) -> str:
     body = json.dumps(record | {"beat": uuid.uuid4().hex})  # another ETag each time
     try:
-        answer = s3.get_client().put_object(Bucket=claim.bucket, Key=claim.key, Body=body.encode(), **condition)
+        answer = s3.get_client(claim.access).put_object(
+            Bucket=claim.bucket, Key=claim.key, Body=body.encode(), **condition
+        )
     except Exception as error:
         # The first try may have succeeded and only its answer been lost: then ours is what is in the way.
-        if s3.is_refused_condition(error) and (there := _read(claim.bucket, claim.key)) and there.text == body:
+        if (
+            s3.is_refused_condition(error)
+            and (there := _read(claim.bucket, claim.key, claim.access))
+            and there.text == body
+        ):
             return there.etag
         raise
     return answer["ETag"]
@@ -115,9 +125,9 @@ class _StoredRecord(NamedTuple):
     silent: float
 
 
-def _read(bucket: str, key: str) -> _StoredRecord | None:
+def _read(bucket: str, key: str, access: Access) -> _StoredRecord | None:
     try:
-        answer: dict[str, Any] = s3.get_client().get_object(Bucket=bucket, Key=key)
+        answer: dict[str, Any] = s3.get_client(access).get_object(Bucket=bucket, Key=key)
         text = answer["Body"].read().decode(errors="replace")
     except Exception as error:
         if s3.is_missing(error):

@@ -10,7 +10,7 @@ from fastdup_ray import s3
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.curation.file_ops.identity import FileIdentity, Link
 from fastdup_ray.errors import BadImageError, RefusedError
-from fastdup_ray.s3 import objects
+from fastdup_ray.s3 import Access, objects
 
 LARGEST = 5 << 30
 """Bytes of an object that S3 copies in one request; of a larger one it takes parts."""
@@ -29,19 +29,22 @@ _CARRIED = (
 
 
 class S3FileMover:
-    """See `fastdup_ray.curation.file_ops.Place`."""
+    """See `fastdup_ray.curation.file_ops.FileMover`."""
+
+    def __init__(self, access: Access):
+        self._access = access
 
     def exists(self, name: str) -> bool:
-        return _head_object(name) is not None
+        return _head_object(name, self._access) is not None
 
     def list_siblings(self, name: str) -> list[str]:
         folder = name.rpartition("/")[0] + "/"
         bucket, prefix = s3.split(folder)
         with _explain_errors("its folder cannot be listed"):
             pages = (
-                s3.get_client()
+                s3.get_client(self._access)
                 .get_paginator("list_objects_v2")
-                .paginate(Bucket=bucket, Prefix=prefix, Delimiter="/", **s3.payer_arguments())
+                .paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
             )
             keys = [facts["Key"] for page in pages for facts in page.get("Contents", ())]
         return sorted(s3.make_uri(bucket, key) for key in keys if not key.endswith("/"))
@@ -54,52 +57,53 @@ class S3FileMover:
         return folder
 
     def describe(self, name: str) -> FileIdentity:
-        ref = _check_object(name, FileIdentity())
+        ref = _check_object(name, FileIdentity(), self._access)
         return FileIdentity(ref.size, etag=ref.mtime_or_etag)
 
     def describe_copy(self, copy: str, known: FileIdentity) -> FileIdentity:
         """By its ETag; the server may have given the copy another one, then by its bytes, as far as they are known."""
-        facts = _head_object(copy) or {}
+        facts = _head_object(copy, self._access) or {}
         same = known.etag and facts.get("ETag", "").strip('"') == known.etag
         return FileIdentity(known.size, etag=known.etag) if same else FileIdentity(known.size, known.sha256)
 
     def check(self, name: str, known: FileIdentity) -> None:
-        _check_object(name, known)
+        _check_object(name, known, self._access)
 
     @contextmanager
     def hold(self, name: str, known: FileIdentity) -> Iterator[None]:
         """Nothing can be held in a bucket; that of the quarantine has its lock."""
-        _check_object(name, known)
+        _check_object(name, known, self._access)
         yield
 
     def move(self, source: str, target: str, known: FileIdentity) -> None:
-        ref = _check_object(source, known)
-        _copy(ref, target, known)
-        _delete_source(ref)
+        ref = _check_object(source, known, self._access)
+        _copy(ref, target, known, self._access)
+        _delete_source(ref, self._access)
 
     def link(self, source: str, target: str, kind: Link) -> None:
         if kind != "copy":
             raise RefusedError("buckets have no links: use --link copy")
-        _copy(_check_object(source, FileIdentity()), target, FileIdentity())
+        source_ref = _check_object(source, FileIdentity(), self._access)
+        _copy(source_ref, target, FileIdentity(), self._access)
 
     def remove_empty(self, folder: str) -> None:
         """A folder of a bucket is not there where nothing is in it."""
 
 
-def _head_object(name: str) -> dict[str, Any] | None:
+def _head_object(name: str, access: Access) -> dict[str, Any] | None:
     """What S3 says of an object; None where there is none."""
     with _explain_errors("it cannot be looked at"):
         try:
-            return s3.get_client().head_object(**_split_name(name), **s3.payer_arguments())
+            return s3.get_client(access).head_object(**_split_name(name))
         except Exception as error:
             if s3.is_missing(error):
                 return None
             raise
 
 
-def _check_object(name: str, known: FileIdentity) -> ImageRef:
+def _check_object(name: str, known: FileIdentity, access: Access) -> ImageRef:
     """The object, if it is the one that is known; by its ETag, else by its bytes."""
-    facts = _head_object(name)
+    facts = _head_object(name, access)
     if facts is None:
         raise RefusedError("it is gone")
     ref = objects.make_ref(name, facts)
@@ -108,37 +112,37 @@ def _check_object(name: str, known: FileIdentity) -> ImageRef:
     if known.etag:
         if ref.mtime_or_etag != known.etag:
             raise RefusedError("it changed: another ETag than at the run")
-    elif known.sha256 and _hash_object(ref) != known.sha256:
+    elif known.sha256 and _hash_object(ref, access) != known.sha256:
         raise RefusedError("it changed: other bytes than at the run")
     return ref
 
 
-def _copy(ref: ImageRef, target: str, known: FileIdentity) -> None:
+def _copy(ref: ImageRef, target: str, known: FileIdentity, access: Access) -> None:
     """A copy that is proven; an equal one that an earlier call left will do. Never over another object."""
-    there = _head_object(target)
+    there = _head_object(target, access)
     wrong = f"{target!r} exists already, and is another object"
     if there is None:
         with _explain_errors(f"it cannot be copied to {target!r}"):
-            copied = _copy_if_absent(_copy_in_parts if ref.size > LARGEST else _copy_at_once, ref, target)
-        there = _head_object(target)
+            copied = _copy_if_absent(_copy_in_parts if ref.size > LARGEST else _copy_at_once, ref, target, access)
+        there = _head_object(target, access)
         if there is None:
             raise RefusedError("it changed meanwhile" if not copied else "its copy cannot be found")
         if copied:
             wrong = f"its copy {target!r} came out different, and was left there"
-    if not _is_same(ref, objects.make_ref(target, there), known):
+    if not _is_same(ref, objects.make_ref(target, there), known, access):
         raise RefusedError(wrong)
 
 
-def _copy_if_absent(copy: Callable[..., None], ref: ImageRef, target: str) -> bool:
+def _copy_if_absent(copy: Callable[..., None], ref: ImageRef, target: str, access: Access) -> bool:
     """Copies where nothing is; False where the server found otherwise, as it does of a try whose answer was lost."""
     try:
-        copy(ref, target, IfNoneMatch="*")
+        copy(ref, target, access, IfNoneMatch="*")
     except Exception as error:
         if s3.is_refused_condition(error):
             return False
         if s3.get_error_code(error) not in _UNKNOWN_CONDITION:
             raise
-        copy(ref, target)
+        copy(ref, target, access)
     return True
 
 
@@ -147,74 +151,73 @@ def _source_arguments(ref: ImageRef) -> dict[str, Any]:
     return {"CopySource": _split_name(ref.uri), "CopySourceIfMatch": f'"{ref.mtime_or_etag}"'}
 
 
-def _copy_at_once(ref: ImageRef, target: str, **condition: str) -> None:
+def _copy_at_once(ref: ImageRef, target: str, access: Access, **condition: str) -> None:
     """The server carries over what it knows of the object, and its tags; the storage class has to be said."""
-    storage = (_head_object(ref.uri) or {}).get("StorageClass", "STANDARD")
-    s3.get_client().copy_object(
-        **_split_name(target), **_source_arguments(ref), StorageClass=storage, **condition, **s3.payer_arguments()
+    storage = (_head_object(ref.uri, access) or {}).get("StorageClass", "STANDARD")
+    s3.get_client(access).copy_object(
+        **_split_name(target), **_source_arguments(ref), StorageClass=storage, **condition
     )
 
 
-def _copy_in_parts(ref: ImageRef, target: str, **condition: str) -> None:
-    facts = {name: value for name, value in (_head_object(ref.uri) or {}).items() if name in _CARRIED}
-    tags = s3.get_client().get_object_tagging(**_split_name(ref.uri), **s3.payer_arguments())["TagSet"]
+def _copy_in_parts(ref: ImageRef, target: str, access: Access, **condition: str) -> None:
+    facts = {name: value for name, value in (_head_object(ref.uri, access) or {}).items() if name in _CARRIED}
+    tags = s3.get_client(access).get_object_tagging(**_split_name(ref.uri))["TagSet"]
     if tags:
         facts["Tagging"] = urlencode([(tag["Key"], tag["Value"]) for tag in tags])
-    upload = s3.get_client().create_multipart_upload(**_split_name(target), **facts, **s3.payer_arguments())
-    place = {**_split_name(target), "UploadId": upload["UploadId"], **s3.payer_arguments()}
+    upload = s3.get_client(access).create_multipart_upload(**_split_name(target), **facts)
+    place = {**_split_name(target), "UploadId": upload["UploadId"]}
     try:
         parts = [
-            {"PartNumber": number, "ETag": _copy_part(ref, start, **place, PartNumber=number)}
+            {"PartNumber": number, "ETag": _copy_part(ref, start, access, **place, PartNumber=number)}
             for number, start in enumerate(range(0, ref.size, PART), 1)
         ]
-        s3.get_client().complete_multipart_upload(**place, MultipartUpload={"Parts": parts}, **condition)
+        s3.get_client(access).complete_multipart_upload(**place, MultipartUpload={"Parts": parts}, **condition)
     except BaseException:
         with suppress(Exception):  # what is not completed is not seen, but paid for
-            s3.get_client().abort_multipart_upload(**place)
+            s3.get_client(access).abort_multipart_upload(**place)
         raise
 
 
-def _copy_part(ref: ImageRef, start: int, **part: Any) -> str:
+def _copy_part(ref: ImageRef, start: int, access: Access, **part: Any) -> str:
     """Returns the ETag."""
     range_ = f"bytes={start}-{min(start + PART, ref.size) - 1}"
-    answer = s3.get_client().upload_part_copy(**_source_arguments(ref), CopySourceRange=range_, **part)
+    answer = s3.get_client(access).upload_part_copy(**_source_arguments(ref), CopySourceRange=range_, **part)
     return answer["CopyPartResult"]["ETag"]
 
 
-def _is_same(ref: ImageRef, copy: ImageRef, known: FileIdentity) -> bool:
+def _is_same(ref: ImageRef, copy: ImageRef, known: FileIdentity, access: Access) -> bool:
     """Whether an object is a whole copy: by the ETag where that is one of the bytes, else by reading it."""
     if ref.size != copy.size:
         return False
     if ref.mtime_or_etag == copy.mtime_or_etag and "-" not in ref.mtime_or_etag:
         return True
-    return _hash_object(copy) == (known.sha256 or _hash_object(ref))
+    return _hash_object(copy, access) == (known.sha256 or _hash_object(ref, access))
 
 
-def _hash_object(ref: ImageRef) -> str:
+def _hash_object(ref: ImageRef, access: Access) -> str:
     try:
-        with objects.open_entry(ref) as file:
+        with objects.open_entry(ref, access) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except BadImageError as error:
         raise RefusedError(error.message) from None
 
 
-def _delete_source(ref: ImageRef) -> None:
+def _delete_source(ref: ImageRef, access: Access) -> None:
     """Deletes an object of which there is a proven copy, if it is still the one that was copied.
 
     No version is named: in a bucket with versions the object stays, under a delete marker.
     """
-    _check_object(ref.uri, FileIdentity(ref.size, etag=ref.mtime_or_etag))  # not every server minds the condition
+    # not every server minds the condition
+    _check_object(ref.uri, FileIdentity(ref.size, etag=ref.mtime_or_etag), access)
     with _explain_errors("it was copied, and cannot be taken from its place"):
         try:
-            s3.get_client().delete_object(
-                **_split_name(ref.uri), IfMatch=f'"{ref.mtime_or_etag}"', **s3.payer_arguments()
-            )
+            s3.get_client(access).delete_object(**_split_name(ref.uri), IfMatch=f'"{ref.mtime_or_etag}"')
         except Exception as error:
-            if (s3.is_missing(error) or s3.is_refused_condition(error)) and _head_object(ref.uri) is None:
+            if (s3.is_missing(error) or s3.is_refused_condition(error)) and _head_object(ref.uri, access) is None:
                 return  # the answer of an earlier try was lost
             if s3.get_error_code(error) not in _UNKNOWN_CONDITION:
                 raise
-            s3.get_client().delete_object(**_split_name(ref.uri), **s3.payer_arguments())
+            s3.get_client(access).delete_object(**_split_name(ref.uri))
 
 
 def _split_name(name: str) -> dict[str, str]:
