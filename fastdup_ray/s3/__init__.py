@@ -222,9 +222,9 @@ def _find_region(client: Any, bucket: str) -> str:
     return region if region not in (None, "aws-global") else "us-east-1"
 
 
-# What went wrong
+# Errors
 
-_REFUSED = (
+_BAD_CREDENTIALS = (
     "ExpiredToken",
     "InvalidAccessKeyId",
     "InvalidToken",
@@ -232,36 +232,45 @@ _REFUSED = (
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 )
-"""Codes that tell of the credentials, or the clock, rather than of an object."""
+"""Error codes that concern the credentials or the clock, not an object."""
 
 _GONE = ("404", "NoSuchKey", "NotFound")
 _DENIED = ("401", "403", "AccessDenied", "AllAccessDisabled", "Forbidden")
 
 
 def get_errors() -> tuple[type[Exception], ...]:
-    """What a request of `client` may raise."""
+    """Return the exceptions that a request of boto3 may raise."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     return BotoCoreError, ClientError, OSError
 
 
 def get_error_code(error: Exception) -> str:
-    """S3's own word for an error of boto3; "" where the server did not answer."""
+    """Return S3's code for an error of boto3; "" if the server did not answer."""
+    return _get_error_detail(error, "Code")
+
+
+def _get_error_detail(error: Exception, name: str) -> str:
     response = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
+    return str(response.get("Error", {}).get(name, ""))
 
 
 def is_missing(error: Exception) -> bool:
+    """Return whether an error says that there is no such object."""
     return get_error_code(error) in _GONE
 
 
 def is_refused_condition(error: Exception) -> bool:
-    """Whether an If-Match or If-None-Match did not hold, or two of them met."""
+    """Return whether an If-Match or If-None-Match failed, or two conditional requests collided."""
     return get_error_code(error) in ("412", "PreconditionFailed", "ConditionalRequestConflict")
 
 
 def make_bad_image_error(error: Exception) -> BadImageError:
-    """Why an object cannot be read, for the bad list; raises `InputError` where no object could be."""
+    """Return the entry in the bad list for an object that cannot be read.
+
+    Raises:
+        InputError: where the credentials are refused, so that no object could be read.
+    """
     code = get_error_code(error)
     refuse_credentials(error)
     if is_missing(error):
@@ -271,7 +280,7 @@ def make_bad_image_error(error: Exception) -> BadImageError:
     if is_refused_condition(error):
         return BadImageError(ErrorCode.CHANGED, "the object changed after it was listed")
     if code == "InvalidObjectState":
-        tier = error.response["Error"].get("StorageClass", "an archive")  # type: ignore[attr-defined]
+        tier = _get_error_detail(error, "StorageClass") or "an archive"
         return BadImageError(ErrorCode.UNREADABLE, f"the object is in {tier} (Glacier): restore it first")
     if code in _DENIED or code.startswith("KMS."):
         return BadImageError(ErrorCode.UNREADABLE, f"no permission to read the object ({describe_error(error)})")
@@ -279,18 +288,19 @@ def make_bad_image_error(error: Exception) -> BadImageError:
 
 
 def refuse_credentials(error: Exception) -> None:
-    """Raises `InputError` for an error that would meet every request of this process."""
-    if get_error_code(error) in _REFUSED or type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+    """Raise `InputError` if an error would meet every request of this process."""
+    is_unsigned = type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError")
+    if is_unsigned or get_error_code(error) in _BAD_CREDENTIALS:
         raise InputError(
             f"S3 refuses the credentials of {platform.node()} ({describe_error(error)}): renew them (AWS_PROFILE, "
-            "AWS_ACCESS_KEY_ID …) and call again; what is finished is kept."
+            "AWS_ACCESS_KEY_ID …) and run the same command to resume."
         ) from None
 
 
 def describe_error(error: Exception) -> str:
-    """An error of boto3 in a few words."""
+    """Describe an error of boto3 in a few words."""
     code = get_error_code(error)
     if not code:
         return redact(str(error).split("?")[0].replace('"', "").rstrip("."))
-    message = error.response["Error"].get("Message", "").rstrip(".")  # type: ignore[attr-defined]
+    message = _get_error_detail(error, "Message").rstrip(".")
     return redact(f"{code}: {message}") if message and message != code else code

@@ -1,4 +1,7 @@
-"""A work_dir below a prefix of a bucket. Files are made and read in a folder of this process, and put whole."""
+"""A work_dir below a prefix of a bucket.
+
+Files are written to, and read from, a local folder of this process; each is uploaded whole.
+"""
 
 import logging
 import os
@@ -20,9 +23,9 @@ log = logging.getLogger(__name__)
 
 
 class S3Store:
-    """See `fastdup_ray.storage.Store`."""
+    """A work_dir in a bucket; see `fastdup_ray.storage.Store`."""
 
-    def __init__(self, location: str, access: Access):
+    def __init__(self, location: str, access: Access) -> None:
         s3.refuse_secrets(location)
         self._bucket, self._prefix = s3.split_folder(location)
         self.location = s3.make_uri(self._bucket, self._prefix.rstrip("/")).rstrip("/")
@@ -41,7 +44,7 @@ class S3Store:
             yield path
             with self._explain_errors():
                 before = self._get_etag(name)
-                self._locks.check()  # who takes the lock over from now on puts its own after ours, or keeps ours out
+                self._locks.check()  # whoever takes the lock over from now on writes after us, or makes our upload fail
                 get_cache().keep(path, name, self._upload(path, name, before))
 
     def _upload(self, path: Path, name: str, before: str | None) -> str:
@@ -50,8 +53,8 @@ class S3Store:
         except Exception as error:
             if s3.is_refused_condition(error):
                 raise LockedError(
-                    f"{name!r} in {self.location!r} was written by another process meanwhile: it was left as it is. "
-                    "The same call goes on from what is finished."
+                    f"{name!r} in {self.location!r} was written by another process in the meantime and was not "
+                    "replaced. Run the same command to resume."
                 ) from None
             raise
 
@@ -61,9 +64,9 @@ class S3Store:
     def fetch(self, name: str) -> Path:
         with self._explain_errors(name):
             etag = self._client.head_object(**self._make_arguments(name))["ETag"]
-            known = get_cache().find(name, etag)
-            if known is not None:
-                return known
+            cached = get_cache().find(name, etag)
+            if cached is not None:
+                return cached
             with get_cache().temporary(name) as path:
                 self._client.download_file(self._bucket, self._prefix + name, os.fspath(path))
                 return get_cache().keep(path, name, etag)
@@ -89,8 +92,8 @@ class S3Store:
 
     def names(self, folder: str) -> Iterator[str]:
         with self._explain_errors():
-            found = [key.removeprefix(self._prefix) for key in self._list_keys(folder and folder + "/")]
-        return iter(sorted(name for name in found if not name.endswith("/")))
+            names = [key.removeprefix(self._prefix) for key in self._list_keys(folder and folder + "/")]
+        return iter(sorted(name for name in names if not name.endswith("/")))
 
     def remove(self, name: str) -> None:
         with self._explain_errors():
@@ -104,10 +107,10 @@ class S3Store:
                     raise WorkDirError(f"Removing {s3.make_uri(self._bucket, error['Key'])!r} failed: {error['Code']}.")
 
     def remove_if_empty(self, folder: str) -> None:
-        """A folder of a bucket is not there where nothing is in it."""
+        """Do nothing: a bucket has no empty folders."""
 
     def remove_leftovers(self) -> None:
-        """Parts of uploads that were not completed: nobody sees them, but they are paid for."""
+        """Abort unfinished uploads: their parts are invisible, but are paid for."""
         with self._explain_errors():
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self._bucket, Prefix=self._prefix
@@ -117,7 +120,7 @@ class S3Store:
 
     @contextmanager
     def lock(self, name: str, *, shared: bool = False) -> Iterator[None]:
-        """An object that only one can create; who holds it gives a sign of life every few seconds."""
+        """Hold a lock: an object that only one process can create, renewed every few seconds."""
         with (
             self._explain_errors(),
             self._locks.hold(S3Records(self._bucket, self._prefix, self.location, self.access), name, shared=shared),
@@ -133,14 +136,14 @@ class S3Store:
 
     def _get_etag(self, name: str) -> str | None:
         try:
-            return self._client.head_object(**self._make_arguments(name))["ETag"]
+            return str(self._client.head_object(**self._make_arguments(name))["ETag"])
         except Exception as error:
             if s3.is_missing(error):
                 return None
             raise
 
     def _list_keys(self, start: str) -> Iterator[str]:
-        """All keys that begin so, beside the prefix, sorted."""
+        """All keys that begin with the prefix and `start`, sorted."""
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix + start)
         return (facts["Key"] for page in pages for facts in page.get("Contents", ()))
 
@@ -150,7 +153,7 @@ class S3Store:
 
 @contextmanager
 def _translate_errors(location: str, name: str | None) -> Iterator[None]:
-    """boto3's errors as ours; `FileNotFoundError` where the object `name` is not there."""
+    """Translate boto3's errors; raise `MissingFileError` if the object `name` does not exist."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -161,5 +164,5 @@ def _translate_errors(location: str, name: str | None) -> Iterator[None]:
             raise MissingFileError(f"{location}/{name} does not exist.") from None
         s3.refuse_credentials(error)
         if s3.get_error_code(error) == "NoSuchBucket":
-            raise WorkDirError(f"{location!r}: the bucket does not exist; make it first.") from None
+            raise WorkDirError(f"{location!r}: the bucket does not exist; create it first.") from None
         raise WorkDirError(f"{location!r} cannot be used ({s3.describe_error(error)}).") from None

@@ -1,4 +1,4 @@
-"""Records of locks in a bucket: objects that are put on conditions (`If-None-Match: *`, `If-Match`)."""
+"""Records of locks in a bucket: objects that are put with conditions (`If-None-Match: *`, `If-Match`)."""
 
 import json
 import uuid
@@ -16,7 +16,7 @@ from fastdup_ray.storage.lock import format_record, make_locked_error, make_lost
 
 @dataclass(frozen=True)
 class S3Claim:
-    """See `fastdup_ray.storage.lock.Claim`."""
+    """The claim to a lock in a bucket; see `fastdup_ray.storage.lock.Claim`."""
 
     bucket: str
     key: str
@@ -25,15 +25,15 @@ class S3Claim:
     access: Access
 
     def check(self) -> None:
-        there = _read(self.bucket, self.key, self.access)
-        if there is None or parse_token(there.text) != self.token:
+        record = _read(self.bucket, self.key, self.access)
+        if record is None or parse_token(record.text) != self.token:
             raise make_lost_error(self.location)
 
 
 class S3Handle:
-    """See `fastdup_ray.storage.lock.LockHandle`."""
+    """A lock of this process in a bucket; see `fastdup_ray.storage.lock.LockHandle`."""
 
-    def __init__(self, claim: S3Claim, put: Callable[..., str], etag: str):
+    def __init__(self, claim: S3Claim, put: Callable[..., str], etag: str) -> None:
         self.claim, self._put, self._etag = claim, put, etag
 
     def renew(self) -> bool:
@@ -46,16 +46,16 @@ class S3Handle:
         return True
 
     def release(self) -> None:
-        with suppress(Exception):  # it goes stale by itself
+        with suppress(Exception):  # else it goes stale
             s3.get_client(self.claim.access).delete_object(
                 Bucket=self.claim.bucket, Key=self.claim.key, IfMatch=self._etag
             )
 
 
 class S3Records:
-    """See `fastdup_ray.storage.lock.Records`."""
+    """The lock records of a work_dir in a bucket; see `fastdup_ray.storage.lock.LockRecords`."""
 
-    def __init__(self, bucket: str, prefix: str, location: str, access: Access):
+    def __init__(self, bucket: str, prefix: str, location: str, access: Access) -> None:
         self._bucket, self._prefix, self.location, self._access = bucket, prefix, location, access
 
     def take(self, name: str, token: str) -> S3Handle:
@@ -68,7 +68,7 @@ class S3Records:
         return S3Handle(claim, put, self._acquire(put, name))
 
     def _acquire(self, put: Callable[..., str], name: str) -> str:
-        """The ETag of our record; a stale one of another owner's is replaced."""
+        """Put our record, replacing a stale one of another owner; return its ETag."""
         try:
             return put(IfNoneMatch="*")
         except Exception as error:
@@ -79,24 +79,24 @@ class S3Records:
             return put(**({"IfMatch": stale} if stale else {"IfNoneMatch": "*"}))
         except Exception as error:
             if s3.is_refused_condition(error) or s3.is_missing(error):
-                raise make_locked_error(self.location, "it has just begun") from None
+                raise make_locked_error(self.location, "it has just started") from None
             raise
 
     def list_below(self, folder: str) -> list[str]:
         pages = s3.get_client(self._access).get_paginator("list_objects_v2")
-        found = pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}{folder}/")
-        return [facts["Key"].removeprefix(self._prefix) for page in found for facts in page.get("Contents", ())]
+        answers = pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}{folder}/")
+        return [facts["Key"].removeprefix(self._prefix) for page in answers for facts in page.get("Contents", ())]
 
     def refuse_living(self, name: str) -> None:
         self._get_stale_etag(name)
 
     def _get_stale_etag(self, name: str) -> str | None:
-        """The ETag of a stale record, None where there is none; raise `LockedError` where its owner lives."""
-        there = _read(self._bucket, self._prefix + name, self._access)
-        if there is None:
+        """Return the ETag of a stale record, None without a record; raise `LockedError` if its owner is alive."""
+        record = _read(self._bucket, self._prefix + name, self._access)
+        if record is None:
             return None
-        refuse_living_owner(self.location, there.text, there.silent)
-        return there.etag
+        refuse_living_owner(self.location, record.text, record.silent)
+        return record.etag
 
 
 def _put(claim: S3Claim, record: dict[str, Any], condition: dict[str, str]) -> str:
@@ -106,19 +106,19 @@ def _put(claim: S3Claim, record: dict[str, Any], condition: dict[str, str]) -> s
             Bucket=claim.bucket, Key=claim.key, Body=body.encode(), **condition
         )
     except Exception as error:
-        # The first try may have succeeded and only its answer been lost: then ours is what is in the way.
+        # The first attempt may have succeeded and only its answer been lost: then the record in the way is ours.
         if (
             s3.is_refused_condition(error)
-            and (there := _read(claim.bucket, claim.key, claim.access))
-            and there.text == body
+            and (current := _read(claim.bucket, claim.key, claim.access))
+            and current.text == body
         ):
-            return there.etag
+            return current.etag
         raise
-    return answer["ETag"]
+    return str(answer["ETag"])
 
 
 class _StoredRecord(NamedTuple):
-    """A record. silent: seconds since it was put, by the server's clock."""
+    """A record; `silent` is the number of seconds since it was put, by the server's clock."""
 
     text: str
     etag: str
@@ -137,7 +137,8 @@ def _read(bucket: str, key: str, access: Access) -> _StoredRecord | None:
 
 
 def _measure_silence(answer: dict[str, Any]) -> float:
-    """From when an object was put until now, both by the server's clock."""
+    """Return the seconds since an object was put, by the server's clock."""
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     now = parsedate_to_datetime(date) if date else datetime.now(UTC)
-    return (now - answer["LastModified"]).total_seconds()
+    last_modified: datetime = answer["LastModified"]
+    return (now - last_modified).total_seconds()
