@@ -1,4 +1,4 @@
-"""From what the user named to a list of `ImageRef`, and from one of these to its bytes."""
+"""Inputs: from what the user named to a list of entries (`ImageRef`), and from an entry to its bytes."""
 
 import importlib.util
 import os
@@ -30,20 +30,33 @@ __all__ = [
 
 
 def list_images(config: RunConfig, skipped: SkippedFiles | None = None) -> Iterator[ImageRef]:
-    """The entries of the list, in order, each once. `InputError` where they are videos, and nothing reads these.
+    """List the entries of all inputs.
 
-    skipped: counts the files that are left out because of their suffix.
+    Args:
+        config: names the inputs and what is selected from them.
+        skipped: counts the files that are left out because of their suffix.
+
+    Yields:
+        The entries in order, each once.
+
+    Raises:
+        InputError: where an input cannot be listed, or has nothing but videos and PyAV is not installed.
     """
     patterns, skipped = Patterns(config.include, config.exclude), skipped or SkippedFiles()
-    access = config.s3_access
-    refs = (ref for location in config.inputs for ref in _list_one(location, config, patterns, skipped))
-    refs = _drop_repeats(refs)
-    refs = islice(refs, config.num_images) if config.num_images > 0 else refs
-    return refs if importlib.util.find_spec("av") else _not_only_videos(refs, access)
+    all_refs = (ref for location in config.inputs for ref in _list_one(location, config, patterns, skipped))
+    refs: Iterator[ImageRef] = _drop_repeats(all_refs)
+    if config.num_images > 0:
+        refs = islice(refs, config.num_images)
+    return refs if importlib.util.find_spec("av") else _refuse_only_videos(refs, config.s3_access)
 
 
 def check_inputs(config: RunConfig) -> None:
-    """`InputError` where an input does not exist, `ConfigError` where a glob is none: told before any work."""
+    """Check the inputs before any work.
+
+    Raises:
+        InputError: where an input does not exist.
+        ConfigError: where a pattern is not valid.
+    """
     Patterns(config.include, config.exclude)
     access = config.s3_access
     for location in config.inputs:
@@ -69,9 +82,9 @@ def _list_one(location: str, config: RunConfig, patterns: Patterns, skipped: Ski
     elif inventory.is_inventory(uri, access):
         yield from bucket.walk_inventory(uri, work_dir, patterns, skipped, access)
     elif (remote or os.path.exists(location)) and not is_video_name(uri):
-        with list_file.open_list(location, access) as listed:
-            if listed is not None:
-                yield from (ref for ref in listed.entries(skipped) if patterns.keep(ref.uri))
+        with list_file.open_list(location, access) as entries:
+            if entries is not None:
+                yield from (ref for ref in entries.refs(skipped) if patterns.keep(ref.uri))
             elif patterns.keep(uri):
                 yield stat(uri, access)
     elif patterns.keep(uri):
@@ -86,10 +99,10 @@ def _drop_repeats(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
             yield ref
 
 
-def _not_only_videos(refs: Iterable[ImageRef], access: Access) -> Iterator[ImageRef]:
+def _refuse_only_videos(refs: Iterable[ImageRef], access: Access) -> Iterator[ImageRef]:
     name, only_videos = "", True
     for ref in refs:
         name, only_videos = ref.uri, only_videos and is_video_name(find_frame(ref.uri, access)[0])
         yield ref
     if name and only_videos:
-        raise InputError(f"Nothing but videos, such as {name!r}: to read them, pip install 'fastdup-ray[video]'.")
+        raise InputError(f"All inputs are videos, such as {name!r}: to read them, pip install 'fastdup-ray[video]'.")
