@@ -116,7 +116,7 @@ def refuse_other_format(path: str, head: bytes) -> None:
 
 
 def is_text(head: bytes, exists: Exists) -> bool:
-    """Return whether a file that begins with `head` is text, or a list whose names end with a NUL; no image."""
+    """Return whether a file that begins with `head` is text, or a list whose names end with a NUL."""
     if _detect_wide_encoding(head) or _ends_names_with_nul(head, exists):
         return True
     text = _decode_head(head, "utf-8-sig")
@@ -155,7 +155,7 @@ def detect_format(path: str, head: bytes, exists: Exists) -> ListFormat:
 
 
 def is_comment(row: str) -> bool:
-    """Return whether a row is a comment, unless a file of that name exists: `#`, alone or followed by a blank."""
+    """Return whether a row looks like a comment: `#`, alone or followed by a blank."""
     return bool(_COMMENT.fullmatch(row))
 
 

@@ -92,7 +92,7 @@ class S3FileMover:
 
 def _head_object(name: str, access: Access) -> dict[str, Any] | None:
     """The properties of an object; None if it does not exist."""
-    with _explain_errors("it cannot be looked at"):
+    with _explain_errors("it cannot be looked up"):
         try:
             answer: dict[str, Any] = s3.get_client(access).head_object(**_split_name(name))
             return answer
@@ -127,7 +127,7 @@ def _copy(ref: ImageRef, target: str, known: FileIdentity, access: Access) -> No
             copied = _copy_if_absent(_copy_in_parts if ref.size > LARGEST else _copy_at_once, ref, target, access)
         found = _head_object(target, access)
         if found is None:
-            raise RefusedError("it changed meanwhile" if not copied else "its copy cannot be found")
+            raise RefusedError("it changed in the meantime" if not copied else "its copy cannot be found")
         if copied:
             problem = f"its copy {target!r} came out different, and was left there"
     if not _is_same(ref, objects.make_ref(target, found), known, access):
@@ -165,17 +165,18 @@ def _copy_in_parts(ref: ImageRef, target: str, access: Access, **condition: str)
     tags = s3.get_client(access).get_object_tagging(**_split_name(ref.uri))["TagSet"]
     if tags:
         facts["Tagging"] = urlencode([(tag["Key"], tag["Value"]) for tag in tags])
-    upload = s3.get_client(access).create_multipart_upload(**_split_name(target), **facts)
-    place = {**_split_name(target), "UploadId": upload["UploadId"]}
+    client = s3.get_client(access)
+    upload_id = client.create_multipart_upload(**_split_name(target), **facts)["UploadId"]
+    upload = {**_split_name(target), "UploadId": upload_id}
     try:
         parts = [
-            {"PartNumber": number, "ETag": _copy_part(ref, start, access, **place, PartNumber=number)}
+            {"PartNumber": number, "ETag": _copy_part(ref, start, access, **upload, PartNumber=number)}
             for number, start in enumerate(range(0, ref.size, PART), 1)
         ]
-        s3.get_client(access).complete_multipart_upload(**place, MultipartUpload={"Parts": parts}, **condition)
+        client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}, **condition)
     except BaseException:
         with suppress(Exception):  # parts of an unfinished upload are invisible, but are paid for
-            s3.get_client(access).abort_multipart_upload(**place)
+            client.abort_multipart_upload(**upload)
         raise
 
 
@@ -208,9 +209,9 @@ def _delete_source(ref: ImageRef, access: Access) -> None:
 
     No version is given: in a versioned bucket the object remains, behind a delete marker.
     """
-    # not every server supports the condition
+    # Not every server supports the condition below.
     _check_object(ref.uri, FileIdentity(ref.size, etag=ref.mtime_or_etag), access)
-    with _explain_errors("it was copied, and cannot be taken from its place"):
+    with _explain_errors("it was copied, but cannot be deleted"):
         try:
             s3.get_client(access).delete_object(**_split_name(ref.uri), IfMatch=f'"{ref.mtime_or_etag}"')
         except Exception as error:
@@ -236,5 +237,5 @@ def _explain_errors(what: str) -> Iterator[None]:
     except (BotoCoreError, ClientError) as error:
         s3.refuse_credentials(error)
         if s3.is_refused_condition(error):
-            raise RefusedError(f"{what}: it changed, or another object took the name, meanwhile") from None
+            raise RefusedError(f"{what}: it changed, or another object took its name in the meantime") from None
         raise RefusedError(f"{what}: {s3.describe_error(error)}") from None
