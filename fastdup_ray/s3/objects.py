@@ -28,7 +28,7 @@ def make_ref(uri: str, facts: dict[str, Any]) -> ImageRef:
 
 
 def stat(uri: str, access: Access) -> ImageRef:
-    """Return the entry of an object; with size 0 and no token if the request fails: reading it then gives the reason."""
+    """Return the entry of an object; with size 0 and no token if the request fails: reading it gives the reason."""
     bucket, key = s3.split(uri)
     try:
         return make_ref(uri, s3.get_client(access).head_object(Bucket=bucket, Key=key))

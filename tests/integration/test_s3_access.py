@@ -13,8 +13,9 @@ from fastdup_ray.curation.report_service import ReportService
 from fastdup_ray.extract.decode import strict_pillow
 from fastdup_ray.inputs import list_images
 from fastdup_ray.storage import Store, open_store
-from tests.conftest import cloudy, encode, run_inline
-from tests.s3_server import OPEN, Bucket
+from tests.helpers.images import cloudy, encode
+from tests.helpers.runs import run_inline
+from tests.helpers.s3_server import OPEN, Bucket
 
 PAYING = s3.make_access(requester_pays=True)
 
