@@ -111,7 +111,7 @@ def _describe_input(result: RunResult, config: RunConfig) -> Iterator[str]:
     files = whole if read == counts["entries"] else f"{read:,} of {whole}, reused the rest"
     yield f"Read {files}: {_count(counts['images'], 'image')}, {counts['bad']:,} unreadable."
     if (config.min_offset, config.max_offset) == (None, None) or config.run_mode != 1:  # ranges have lists of their own
-        for reason in describe_few_bad(open_store(result.work_dir), result.files, counts["bad"]):
+        for reason in describe_few_bad(open_store(result.work_dir, config.s3_access), result.files, counts["bad"]):
             yield f"  {reason}"
     if skipped := describe_skipped(result.summary.get("skipped", {})):
         yield f"{skipped}."

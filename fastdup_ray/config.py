@@ -32,7 +32,7 @@ from fastdup_ray.parameters import (
     merge_turi_param,
     parse_box,
 )
-from fastdup_ray.s3 import Access, is_s3, refuse_secrets, to_absolute
+from fastdup_ray.s3 import Access, is_s3, make_access, refuse_secrets, to_absolute
 from fastdup_ray.system.cores import count_cores
 
 AUTO = "auto"
@@ -230,7 +230,7 @@ class RunConfig(BaseModel):
     @property
     def s3_access(self) -> Access:
         """How to access buckets."""
-        return Access(self.s3_anonymous or None, self.s3_requester_pays)
+        return make_access(anonymous=self.s3_anonymous, requester_pays=self.s3_requester_pays)
 
     @property
     def cores(self) -> int:

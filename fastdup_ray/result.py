@@ -1,7 +1,7 @@
 """What a run hands back: its outputs as Arrow tables."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +13,7 @@ from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import InputError
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, PAIRS
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.facts import read_summary
@@ -44,15 +45,16 @@ class RunResult:
     work_dir: str
     summary: dict[str, Any]
     files: FileSet = INDEXED
+    access: Access = field(default=DEFAULT_ACCESS, repr=False)
 
     @classmethod
     @accept_paths("work_dir")
-    def open(cls, work_dir: str | os.PathLike[str], *, scored: bool = False) -> Self:
+    def open(cls, work_dir: str | os.PathLike[str], *, scored: bool = False, access: Access = DEFAULT_ACCESS) -> Self:
         """The result of a run that has finished in `work_dir`, or of the last scoring; `InputError` where none has."""
         files = SCORED if scored else INDEXED
-        store = open_store(work_dir)
+        store = open_store(work_dir, access)
         try:
-            return cls(store.location, read_summary(store, files), files)
+            return cls(store.location, read_summary(store, files), files, access)
         except FileNotFoundError:
             what = "scoring" if scored else "run"
             raise InputError(
@@ -141,7 +143,7 @@ class RunResult:
 
     @property
     def _store(self) -> Store:
-        return open_store(self.work_dir)
+        return open_store(self.work_dir, self.access)
 
     def _parquet(self, name: str, form: TableFormat, *, kept_as: str | None = None) -> pa.Table:
         return read_parquet(fetch_listed(self._store, name, self.summary, kept_as=kept_as), form)

@@ -101,8 +101,8 @@ def bucket(s3_server: S3Server, as_user: Callable[[str], None], request: pytest.
 
 def forget_s3() -> None:
     """As in a process that has just begun."""
-    s3.use(s3.USUAL)
-    for known in (s3._resolve, s3._client, s3._fast_reader, s3_inputs._did_exist):
+    s3._resolved.clear()
+    for known in (s3._can_sign, s3._make_shared_client, s3._make_fast_reader, s3_inputs._did_exist):
         known.cache_clear()
 
 

@@ -12,6 +12,7 @@ import click
 from fastdup_ray.api import run_and_print
 from fastdup_ray.cli.curation import COMMANDS
 from fastdup_ray.cli.flags import make_flag, name_flags
+from fastdup_ray.cli.s3_options import add_s3_options
 from fastdup_ray.common.events import log_to_console, print_lines
 from fastdup_ray.config import RunConfig
 from fastdup_ray.doctor.cli import doctor
@@ -91,6 +92,7 @@ cli.add_command(
 @click.option("--overwrite", is_flag=True, help="Replace FILE.svg if it exists.")
 @click.option("--work-dir", metavar="TEXT", help="Keep the embeddings of a folder here.  [a temporary folder]")
 @click.option("--executor", metavar="ray|inline", help=RunConfig.model_fields["executor"].description)
+@add_s3_options
 def _evaluate(location: str, truth: str, **options: Any) -> None:
     """Measure precision and recall against known duplicates.
 
@@ -114,6 +116,7 @@ def _evaluate(location: str, truth: str, **options: Any) -> None:
     default=None,
     help=f"{RunConfig.model_fields['thumbnails'].description} Not given: as in the run.",
 )
+@add_s3_options
 def _gallery(work_dir: str, **options: Any) -> None:
     """Rebuild the report and galleries of a finished run."""
     for path in make_pages(work_dir, **options):
@@ -132,6 +135,7 @@ def _gallery(work_dir: str, **options: Any) -> None:
 )
 @click.option("--any-plan", is_flag=True, help="Accept a plan of another run, or of none.")
 @click.option("--null", is_flag=True, help="End each file name with NUL, for xargs -0 and names with line breaks.")
+@add_s3_options
 def _export(work_dir: str, **options: Any) -> None:
     result = export(work_dir, **options)
     print_lines(result.text(), sys.stderr if result.is_stdout else sys.stdout)

@@ -16,6 +16,7 @@ from fastdup_ray.features import check_finite, map_features, read_names
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.run_digest import digest_images
 from fastdup_ray.outputs.stored_config import read_config
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.facts import read_summary
@@ -35,6 +36,7 @@ class FinishedRun:
 
     images: images.parquet. names: (n,) raw bytes. source, target: (m,) int64 rows of the pairs of similarity.csv.
     features: (n, d) float32, read as it is used. config: as in config.json. digest: see `SeenImages`.
+    access: how buckets are accessed.
     """
 
     images: pa.Table
@@ -44,6 +46,7 @@ class FinishedRun:
     features: np.ndarray
     config: dict[str, Any]
     digest: str
+    access: Access = DEFAULT_ACCESS
 
     @property
     def seen(self) -> SeenImages:
@@ -99,4 +102,4 @@ def read_finished_run(store: Store) -> FinishedRun:
     if not len(names) == images.num_rows == len(features):
         raise describe_other_run(store.fetch(layout.IMAGES))
     source, target = (parse_rows(path, pairs[name], names) for name in ("from", "to"))
-    return FinishedRun(images, names, source, target, features, read_config(store), digest_images(store))
+    return FinishedRun(images, names, source, target, features, read_config(store), digest_images(store), store.access)

@@ -33,7 +33,7 @@ def check_s3(uri: str) -> Finding:
     except (FastdupError, ImportError) as error:
         return Finding("s3", State.BROKEN, str(error))
     try:
-        s3.make_brief_client(TIMEOUT).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        s3.make_brief_client(s3.DEFAULT_ACCESS, TIMEOUT).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
     except FastdupError as error:
         return Finding("s3", State.BROKEN, str(error))
     except (ClientError, BotoCoreError) as error:

@@ -19,9 +19,10 @@ from fastdup_ray.evaluation.curve import Curve
 from fastdup_ray.evaluation.pairs import ORIGINAL, UNKNOWN, count_pairs, find_bin
 from fastdup_ray.evaluation.plot import draw_svg
 from fastdup_ray.evaluation.truth import Label, read_truth
-from fastdup_ray.features import load_binary_feature
+from fastdup_ray.features import read_features
 from fastdup_ray.neighbors.search import check_unit_length
 from fastdup_ray.runs.pipeline import deduplicate
+from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import open_file
 from fastdup_ray.storage.named_output import NamedOutput
 
@@ -93,6 +94,8 @@ def evaluate(
     executor: str | None = None,
     *,
     overwrite: bool = False,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
 ) -> Evaluation:
     """Measure precision and recall of the similarities of images against known duplicates.
 
@@ -103,17 +106,20 @@ def evaluate(
         work_dir: Where the embeddings of a folder are kept; default: a temporary folder.
         executor: Where a folder is embedded, as in `run`.
         overwrite: Replace `plot` if it exists.
+        s3_anonymous: Send unsigned requests to S3.
+        s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Raises:
         ConfigError: If a parameter is invalid.
         InputError: If an input cannot be read, or the truth has no two images of one group with embeddings.
         WorkDirError: If `plot` exists or cannot be written.
     """
-    drawing = None if plot is None else _open_plot(os.fspath(plot), overwrite=overwrite)
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    drawing = None if plot is None else _open_plot(os.fspath(plot), access, overwrite=overwrite)
     labels = read_truth(os.fspath(truth))
     progress = redirect_stdout(sys.stderr) if drawing is not None and drawing.is_stdout else nullcontext()
     location, work_dir = os.fspath(location), None if work_dir is None else os.fspath(work_dir)
-    with progress, _compute_embeddings(location, work_dir, executor) as (names, embeddings):
+    with progress, _compute_embeddings(location, work_dir, executor, access) as (names, embeddings):
         evaluation = evaluate_embeddings(names, embeddings, labels)
     if drawing is not None:
         title = f"micro average precision {evaluation.curve.average_precision:.4f}"
@@ -122,8 +128,8 @@ def evaluate(
     return evaluation
 
 
-def _open_plot(plot: str, *, overwrite: bool) -> NamedOutput:
-    output = NamedOutput(plot, overwrite=overwrite)
+def _open_plot(plot: str, access: Access, *, overwrite: bool) -> NamedOutput:
+    output = NamedOutput(plot, access, overwrite=overwrite)
     if not (output.path.lower().endswith(".svg") or output.is_stdout):
         raise ConfigError(f"Invalid value for plot: {plot!r} (must end in .svg).")
     output.check()
@@ -185,22 +191,23 @@ def _number_kind(label: Label, kinds: list[str]) -> int:
 
 @contextmanager
 def _compute_embeddings(
-    location: str, work_dir: str | None, executor: str | None
+    location: str, work_dir: str | None, executor: str | None, access: Access
 ) -> Iterator[tuple[list[str], FloatArray]]:
-    store, file = open_file(location, layout.FEATURES)
+    store, file = open_file(location, layout.FEATURES, access)
     if store.is_file(file):
         if work_dir is not None:
             raise ConfigError(f"Invalid value for work_dir: {work_dir!r} (not needed: {location!r} has embeddings).")
-        yield _read_stored(location)
+        yield _read_stored(location, access)
         return
     with tempfile.TemporaryDirectory(prefix="fastdup_ray-") as temporary:
         engine: dict[str, Any] = {} if executor is None else {"executor": executor}
+        engine |= {"s3_anonymous": bool(access.anonymous), "s3_requester_pays": access.requester_pays}
         result = deduplicate(RunConfig.of(input_dir=location, work_dir=work_dir or temporary, run_mode=1, **engine))
-        yield _read_stored(result.work_dir)
+        yield _read_stored(result.work_dir, access)
 
 
-def _read_stored(location: str) -> tuple[list[str], FloatArray]:
+def _read_stored(location: str, access: Access) -> tuple[list[str], FloatArray]:
     try:
-        return load_binary_feature(location)
+        return read_features(location, access)
     except FileNotFoundError as error:
         raise InputError(str(error)) from None

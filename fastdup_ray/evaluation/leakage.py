@@ -23,6 +23,7 @@ from fastdup_ray.runs.pipeline import deduplicate, is_indexed
 from fastdup_ray.runs.preflight import refuse_foreign_outputs
 from fastdup_ray.runs.scoring import read_indexed_facts
 from fastdup_ray.runs.steps import load_images
+from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.storage.tables import parse_numbers, parse_rows, read_csv, write_csv
 
@@ -123,30 +124,33 @@ def leakage(
     for name in parameters:
         if name in FIXED_PARAMETERS:
             raise ConfigError(f"Unknown parameter {name!r}: leakage does not take it.")
-    if _is_finished(train):
+    access = make_access(
+        anonymous=parameters.get("s3_anonymous", False), requester_pays=parameters.get("s3_requester_pays", False)
+    )
+    if _is_finished(train, access):
         if work_dir is not None:
             raise ConfigError(f"Invalid value for work_dir: {work_dir!r} (not needed: {train!r} is a finished run).")
         output = {"work_dir": train}
     else:
         output = {} if work_dir is None else {"work_dir": os.fspath(work_dir)}
-    mode = 4 if _has_features(test) else 3
+    mode = 4 if _has_features(test, access) else 3
     scoring = RunConfig.of(input_dir=test, run_mode=mode, threshold=threshold, **output, **parameters)
     check_inputs(scoring)
-    refuse_foreign_outputs(open_store(scoring.work_dir), [layout.LEAKAGE_CSV], overwrite=scoring.overwrite)
-    if not _is_finished(train):
+    refuse_foreign_outputs(open_store(scoring.work_dir, access), [layout.LEAKAGE_CSV], overwrite=scoring.overwrite)
+    if not _is_finished(train, access):
         indexing = RunConfig.of(input_dir=train, **output, **parameters)
         if not is_indexed(indexing):
             deduplicate(indexing)
-    return _read_scoring(open_store(deduplicate(scoring).work_dir), threshold)
+    return _read_scoring(open_store(deduplicate(scoring).work_dir, access), threshold)
 
 
-def _is_finished(location: str) -> bool:
-    return open_store(location).is_file(layout.SUMMARY)
+def _is_finished(location: str, access: Access) -> bool:
+    return open_store(location, access).is_file(layout.SUMMARY)
 
 
-def _has_features(location: str) -> bool:
+def _has_features(location: str, access: Access) -> bool:
     """Return whether this is a features file with its list of names, or a folder that has one."""
-    store, file = open_file(location, layout.FEATURES)
+    store, file = open_file(location, layout.FEATURES, access)
     exists = file.endswith(".dat") and store.is_file(file)
     return exists and (file == layout.FEATURES or store.is_file(file + ".csv"))
 

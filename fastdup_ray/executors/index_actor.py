@@ -7,7 +7,6 @@ from typing import Any
 
 import ray
 
-from fastdup_ray import s3
 from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors import Result
 from fastdup_ray.executors.ray_results import NodeLostError, NoRoomError, end_actor, get_result
@@ -45,7 +44,7 @@ class IndexActor:
             self._start()
         while True:
             try:
-                return call_with_retries(lambda: self._actor.run.remote(s3.resolve_access(), step, *args), self._start)
+                return call_with_retries(lambda: self._actor.run.remote(step, *args), self._start)
             except NoRoomError:
                 if len(self._asked) == 1:
                     raise
@@ -68,13 +67,12 @@ class _IndexActor:
         if not ray.get_gpu_ids():
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
-    def run(self, access: s3.Access, step: Callable[..., Result], *args: Any) -> Result:
-        return run_step(access, step, *args)
+    def run(self, step: Callable[..., Result], *args: Any) -> Result:
+        return run_step(step, *args)
 
 
-def run_step(access: s3.Access, step: Callable[..., Result], *args: Any) -> Result:
+def run_step(step: Callable[..., Result], *args: Any) -> Result:
     """What a worker does with a step."""
-    s3.use(access)
     return step(*args)
 
 

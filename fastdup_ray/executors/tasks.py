@@ -9,7 +9,6 @@ from typing import Any
 
 import ray
 
-from fastdup_ray import s3
 from fastdup_ray.errors import ConfigError, WorkerError
 from fastdup_ray.executors import Result
 from fastdup_ray.executors.index_actor import MAX_ATTEMPTS, run_step
@@ -48,7 +47,7 @@ def map_tasks(
             queue.extend(islice(fresh, max(0, room - len(queue))))
             for _ in range(min(room, len(queue))):
                 attempt = queue.popleft()
-                given[named.remote(s3.resolve_access(), step, *attempt.item, share.cores)] = attempt
+                given[named.remote(step, *attempt.item, share.cores)] = attempt
             if not given:
                 return
             ref = wait_any(list(given))

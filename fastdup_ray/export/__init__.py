@@ -18,6 +18,7 @@ from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.fiftyone import write_fiftyone
 from fastdup_ray.export.lists import write_drop_list, write_keep_list
 from fastdup_ray.result import RunResult
+from fastdup_ray.s3 import make_access
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.named_output import NamedOutput
 
@@ -80,6 +81,8 @@ def export(
     null: bool = False,
     overwrite: bool = False,
     any_plan: bool = False,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
 ) -> ExportResult:
     """Export the results of a finished run for other tools.
 
@@ -92,6 +95,8 @@ def export(
         null: End each name of a list with NUL instead of a newline.
         overwrite: Replace `save_path` if it exists.
         any_plan: Accept a plan of another run, or of none.
+        s3_anonymous: Send unsigned requests to S3.
+        s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Raises:
         ConfigError: If a parameter is invalid.
@@ -103,13 +108,14 @@ def export(
     writer = FORMATS[format]
     if null and not format.endswith("-list"):
         raise ConfigError(f"Invalid value for null: True (format={format} has no list of names to end with NUL).")
-    source = open_store(os.path.expanduser(work_dir))
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    source = open_store(os.path.expanduser(work_dir), access)
     if save_path is None:
-        output = NamedOutput(os.path.join(source.location, writer.file), overwrite=True)
+        output = NamedOutput(os.path.join(source.location, writer.file), access, overwrite=True)
     else:
-        output = NamedOutput(save_path, overwrite=overwrite)
+        output = NamedOutput(save_path, access, overwrite=overwrite)
         output.check()
-    run, result = read_finished_run(source), RunResult.open(source.location)
+    run, result = read_finished_run(source), RunResult.open(source.location, access=access)
     rows, by = _read_plan(source, run, plan, any_plan=any_plan)
     if save_path is None:
         source.prepare()
@@ -122,7 +128,7 @@ def _read_plan(source: Store, run: FinishedRun, plan: Location | None, *, any_pl
     if plan is None and not source.exists(layout.PLAN_CSV):
         return suggest(run), "suggestions of fastdup-ray plan"
     path = os.path.join(source.location, layout.PLAN_CSV) if plan is None else os.fspath(plan)
-    rows = read_plan(path)
+    rows = read_plan(path, source.access)
     if not any_plan:
         check_provenance(rows, path, source)
     return rows, path

@@ -50,7 +50,7 @@ def _samples(run: FinishedRun, result: RunResult, plan: dict[str, PlanRow]) -> I
         names = run.names.slice(start, BLOCK).to_pylist()
         for index, row in enumerate(table.slice(start, BLOCK).to_pylist()):
             name = os.fsdecode(names[index])
-            if is_standalone_file(name):
+            if is_standalone_file(name, run.access):
                 yield _make_sample(name, row, plan.get(name), is_outlier=outlier[start + index])
 
 

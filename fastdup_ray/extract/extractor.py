@@ -29,7 +29,6 @@ from fastdup_ray.inputs.manifest import STATISTICS, make_entries_table
 from fastdup_ray.inputs.prefetch import Opened, read_ahead
 from fastdup_ray.inputs.suffixes import is_video_name
 from fastdup_ray.inputs.video import HEAD, hash_frame, is_video
-from fastdup_ray.s3 import USUAL, Access, use
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import encode_names
 
@@ -41,7 +40,7 @@ class ExtractSpec:
     threads: of this extractor. timeout: seconds for one picture, or frame of a video. memory: MiB that decoding may
     take; used only where the extractor has a process of its own. facts: what each shard's JSON says of the list.
     model_path: another model than the embedded one. gpu: the model runs there. shards: the folder for them.
-    s3: how buckets are asked. turns: of `extract.turns.TURNS`, those of which rows are made instead of the picture.
+    turns: of `extract.turns.TURNS`, those of which rows are made instead of the picture.
     """
 
     store: Store
@@ -53,7 +52,6 @@ class ExtractSpec:
     model_path: str | None = None
     gpu: bool = False
     shards: str = layout.SHARDS
-    s3: Access = USUAL
     transforms: tuple[str, ...] = ()
 
     @property
@@ -72,9 +70,8 @@ class Extractor:
     """
 
     def __init__(self, spec: ExtractSpec, watchdog: Watchdog | None = None):
-        use(spec.s3)
         self._spec, self._watchdog = spec, watchdog
-        self._store = spec.store
+        self._store, self._access = spec.store, spec.store.access
         self._model = Model(spec.model_path, gpu=spec.gpu)
         if self._model.sha256 != spec.facts["fingerprint"]["model"]:
             raise ConfigError(f"model_path={spec.model_path!r} is another file on {platform.node()} than here.")
@@ -116,7 +113,7 @@ class Extractor:
         self, lane: AbandonableThread, refs: Sequence[ImageRef], late: set[ImageRef], rows: EmbeddingBuffer
     ) -> Iterator[Entry]:
         """An entry for each of `refs`; the rows of the good ones are added to `rows`."""
-        for ref, file in read_ahead(refs, without=late):
+        for ref, file in read_ahead(refs, self._access, without=late):
             lane.start_item(ref)
             before = len(rows)
             seen = _EntryFacts()
@@ -135,7 +132,7 @@ class Extractor:
         self, lane: AbandonableThread, ref: ImageRef, opened: Opened, rows: EmbeddingBuffer, seen: "_EntryFacts"
     ) -> Entry:
         """The entry of a picture, a frame, or a video; raises `BadImageError`."""
-        name, milliseconds = find_frame(ref.uri)
+        name, milliseconds = find_frame(ref.uri, self._access)
         with opened as file:
             head = file.read(HEAD)
             if is_video(name, head):
@@ -154,7 +151,7 @@ class Extractor:
     ) -> Entry:
         """The entry of a video, or of the one frame of it that `ref` names."""
         limits = self._spec.limits
-        name, milliseconds = find_frame(ref.uri)
+        name, milliseconds = find_frame(ref.uri, self._access)
         seen.sha256 = self._hash_video(file, replace(ref, uri=name), lambda: lane.start_item(ref))
         if milliseconds is not None:
             seen.sha256 = hash_frame(seen.sha256, milliseconds)

@@ -22,6 +22,7 @@ from fastdup_ray.extract.open_image import open_image
 from fastdup_ray.extract.video import read_frame
 from fastdup_ray.inputs import find_frame, open_entry
 from fastdup_ray.inputs.video import HEAD, is_video
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 
 MAX_SIDE = 320
 FORMAT, OPTIONS = ("WEBP", {"quality": 70, "method": 2}) if features.check("webp") else ("JPEG", {"quality": 78})
@@ -73,23 +74,27 @@ class PageImage:
         return bool(self.facts and other.facts and self.facts.sha256 and self.facts.sha256 == other.facts.sha256)
 
 
-def make_thumbnail(uri: str, max_pixels: int = MAX_PIXELS, side: int = MAX_SIDE) -> Thumbnail:
+def make_thumbnail(
+    uri: str, max_pixels: int = MAX_PIXELS, side: int = MAX_SIDE, access: Access = DEFAULT_ACCESS
+) -> Thumbnail:
     """Make a thumbnail: upright, opaque, at most `side` pixels a side; never raises.
 
     To be called inside `careful_pillow`.
     """
     try:
-        with open_entry(ImageRef(uri, 0, "")) as file:
-            return make_thumbnail_of_file(file, uri, max_pixels, side)
+        with open_entry(ImageRef(uri, 0, ""), access) as file:
+            return make_thumbnail_of_file(file, uri, max_pixels, side, access)
     except BadImageError as error:
         return Thumbnail("", problem=error.message)
     except Exception as error:  # a page is worth having without this picture, whatever ails it
         return Thumbnail("", problem=_explain(error))
 
 
-def make_thumbnail_of_file(file: BinaryIO, uri: str, max_pixels: int, side: int) -> Thumbnail:
+def make_thumbnail_of_file(
+    file: BinaryIO, uri: str, max_pixels: int, side: int, access: Access = DEFAULT_ACCESS
+) -> Thumbnail:
     """Make the same of an open file; raises what reading it may raise, and what decoding a video may."""
-    video, milliseconds = find_frame(uri)
+    video, milliseconds = find_frame(uri, access)
     if milliseconds is not None:
         return _make_frame_thumbnail(file, video, milliseconds, max_pixels, side)
     data = file.read()
@@ -143,9 +148,15 @@ class ThumbnailLoader:
     """
 
     def __init__(
-        self, names: pa.Array, images: pa.Table | None = None, max_pixels: int = MAX_PIXELS, side: int = MAX_SIDE
+        self,
+        names: pa.Array,
+        images: pa.Table | None = None,
+        max_pixels: int = MAX_PIXELS,
+        side: int = MAX_SIDE,
+        access: Access = DEFAULT_ACCESS,
     ):
         self._names, self._images, self._max_pixels, self._side = names, images, max_pixels, side
+        self._access = access
         self._thumbnails: dict[int, Future[Thumbnail]] = {}
         self._resources = ExitStack()
         self._pool = ThreadPoolExecutor(THREADS)
@@ -165,7 +176,7 @@ class ThumbnailLoader:
                 self._thumbnails[index] = self._pool.submit(self._make, self._get_name(index))
 
     def _make(self, name: str) -> Thumbnail:
-        return make_thumbnail(name, self._max_pixels, self._side) if self._side else NO_THUMBNAIL
+        return make_thumbnail(name, self._max_pixels, self._side, self._access) if self._side else NO_THUMBNAIL
 
     def __getitem__(self, index: int) -> PageImage:
         self.request([index])

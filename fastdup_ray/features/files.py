@@ -22,6 +22,7 @@ from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
 from fastdup_ray.features.stored_embeddings import StoredEmbeddings
 from fastdup_ray.inputs.manifest import ENTRIES, MANIFEST, add_missing_columns
 from fastdup_ray.inputs.video import format_frame_suffix, get_frame_time, hash_frame
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.storage.checked_json import check_digest, hash_file, write_json
 from fastdup_ray.storage.facts import read_facts
@@ -240,7 +241,12 @@ def load_binary_feature(filename: str | os.PathLike = layout.FEATURES) -> tuple[
     `filename`: the features file, or the folder that has it. The CSV lies beside it under the same name plus `.csv`.
     Raises `FileNotFoundError`, and `DamagedError` where the two do not fit.
     """
-    store, file = open_file(filename, layout.FEATURES)
+    return read_features(filename, DEFAULT_ACCESS)
+
+
+def read_features(location: str | os.PathLike[str], access: Access) -> tuple[list[str], np.ndarray]:
+    """Return the names and the embeddings of a features file, as `load_binary_feature` does."""
+    store, file = open_file(location, layout.FEATURES, access)
     for needed in (file, file + ".csv"):
         if not store.is_file(needed):
             place = os.path.join(store.location, needed)

@@ -19,6 +19,7 @@ from fastdup_ray.extract.decode import strict_pillow
 from fastdup_ray.extract.pixels import hash_pixels
 from fastdup_ray.inputs import read_entry
 from fastdup_ray.outputs.images import Images
+from fastdup_ray.s3 import Access
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import parse_rows, read_csv, take_rows, write_csv
 
@@ -66,7 +67,7 @@ class ExactCopies:
 
 
 def find_exact_copies(
-    pictures: Images, among: Images, neighbors: Neighbors, threads: int, max_pixels: int
+    pictures: Images, among: Images, neighbors: Neighbors, threads: int, max_pixels: int, access: Access
 ) -> ExactCopies:
     """The copies in `among` of each picture; within one set where both are the same object.
 
@@ -77,7 +78,7 @@ def find_exact_copies(
     first_of_bytes = among.first_of_bytes
     of = first_of_bytes if within else pictures.first_in(among)
     sources, targets = _find_candidates(pictures, among, neighbors, of, first_of_bytes)
-    same = _find_same_pixels(pictures, among, sources, targets, first_of_bytes, threads, max_pixels)
+    same = _find_same_pixels(pictures, among, sources, targets, first_of_bytes, threads, max_pixels, access)
     if within:
         of = np.where(of == np.arange(len(of)), -1, of)
     same_bytes = of >= 0
@@ -133,9 +134,10 @@ def _find_same_pixels(
     first_of_bytes: np.ndarray,
     threads: int,
     max_pixels: int,
+    access: Access,
 ) -> Iterator[tuple[int, int]]:
     """Rows of `pictures`, and of each the first of `among` with the same pixels."""
-    pixels = _hash_pixels([(pictures, sources), (among, targets)], threads, max_pixels)
+    pixels = _hash_pixels([(pictures, sources), (among, targets)], threads, max_pixels, access)
     if pictures is among:
         sources = targets = np.unique(first_of_bytes[np.concatenate([sources, targets])])
     first: dict[str, int] = {}
@@ -152,7 +154,9 @@ def _read_digests(images: Images, rows: np.ndarray) -> list[str]:
     return take_rows(images.entries.select(["sha256"]), rows)["sha256"].to_pylist()
 
 
-def _hash_pixels(wanted: list[tuple[Images, np.ndarray]], threads: int, max_pixels: int) -> dict[str, str | None]:
+def _hash_pixels(
+    wanted: list[tuple[Images, np.ndarray]], threads: int, max_pixels: int, access: Access
+) -> dict[str, str | None]:
     """sha256 of a file -> that of its pixels, None where these cannot be had."""
     files: dict[str, tuple[ImageRef, int]] = {}
     for images, rows in wanted:
@@ -166,7 +170,7 @@ def _hash_pixels(wanted: list[tuple[Images, np.ndarray]], threads: int, max_pixe
         ref, area = file
         with one_at_a_time if area > LARGE else nullcontext():
             try:
-                return hash_pixels(read_entry(ref))
+                return hash_pixels(read_entry(ref, access))
             except Exception:  # it was good a while ago: gone, changed, or beyond what can be decoded whole
                 return None
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from fastdup_ray import s3
 from fastdup_ray.common.events import log_event
 from fastdup_ray.common.layout import SHARDS, FileSet
 from fastdup_ray.common.records import ShardReceipt
@@ -87,7 +86,6 @@ def _extract(
         config.model_path,
         config.compute == "gpu",
         wanted.files.name(SHARDS),
-        s3.resolve_access(),
         wanted.transforms,
     )
     shards = wanted.manifest.shards(offsets, config.shard_size or choose_shard_size(len(offsets), actors))

@@ -67,7 +67,6 @@ LISTING_FIRST = 0.3
 
 def deduplicate(config: RunConfig) -> RunResult:
     """Does what `config` asks; raises a `FastdupError` whose text is one line for the user."""
-    s3.use(config.s3_access)
     run = _Run(config)
     check_search(config, run.model.get("d") if config.run_mode in (0, 1) else None)
     check_inputs(config)
@@ -81,14 +80,13 @@ def deduplicate(config: RunConfig) -> RunResult:
         raise WorkDirError(
             f"Writing to {run.store.location!r} failed: {reason}. Fix that and run the same command to resume."
         ) from error
-    return RunResult(run.store.location, summary, run.files)
+    return RunResult(run.store.location, summary, run.files, config.s3_access)
 
 
 def is_indexed(config: RunConfig) -> bool:
     """Whether the work_dir already has the index that run mode 0 would make: of the same files, by the same model."""
-    s3.use(config.s3_access)
     check_inputs(config)
-    store = open_store(config.work_dir)
+    store = open_store(config.work_dir, config.s3_access)
     try:
         facts = read_indexed_facts(store)
         check_indexed(store)
@@ -110,9 +108,9 @@ class _Run:
 
     def __init__(self, config: RunConfig):
         self.config = config
-        self.store, self._features_file = open_store(config.work_dir), layout.FEATURES
+        self.store, self._features_file = open_store(config.work_dir, config.s3_access), layout.FEATURES
         if config.run_mode == 2:
-            self.store, self._features_file = open_file(config.work_dir, layout.FEATURES)
+            self.store, self._features_file = open_file(config.work_dir, layout.FEATURES, config.s3_access)
         self.files = SCORED if config.run_mode in (3, 4) else INDEXED
         self.model = make_model_facts(config) if config.run_mode in (0, 1, 3) else {}
         self._skipped = SkippedFiles()

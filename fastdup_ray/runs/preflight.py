@@ -16,6 +16,7 @@ from fastdup_ray.extract.transforms import select_transforms
 from fastdup_ray.inputs import SkippedFiles, describe_skipped, list_images, open_entry
 from fastdup_ray.inputs.manifest import MANIFEST, Manifest
 from fastdup_ray.runs.steps import FILES_AFTER_FEATURES
+from fastdup_ray.s3 import Access
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import read_json
 from fastdup_ray.storage.tables import read_parquet
@@ -48,15 +49,15 @@ def list_manifest(config: RunConfig, skipped: SkippedFiles | None = None, stop: 
         (first,) = manifest.refs([0])
         raise InputError(
             f"None of the {len(manifest):,} files in {inputs} can be read, such as {first.uri!r} "
-            f"({_explain_missing(first)}); "
+            f"({_explain_missing(first, config.s3_access)}); "
             "relative paths in a list start at the current folder."
         )
     return manifest
 
 
-def _explain_missing(ref: ImageRef) -> str:
+def _explain_missing(ref: ImageRef, access: Access) -> str:
     try:
-        with open_entry(ref):
+        with open_entry(ref, access):
             return "it has just appeared"
     except BadImageError as error:
         return error.message

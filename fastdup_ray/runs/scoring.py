@@ -131,7 +131,7 @@ def import_query_features(store: Store, location: str) -> dict[str, Any]:
     They are of run mode 1 (a range of it, too) or of `save_binary_feature`. Raises `InputError`, `DamagedError`.
     """
     indexed = read_indexed_facts(store)
-    source, name = open_file(location, layout.FEATURES)
+    source, name = open_file(location, layout.FEATURES, store.access)
     with _add_advice("Make it again (run_mode=1), or put the file back."):
         described = _read_described(source, name)
     if described is not None:

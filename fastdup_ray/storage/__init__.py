@@ -9,14 +9,20 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Protocol
 
-from fastdup_ray.s3 import is_s3, to_absolute
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access, is_s3, to_absolute
 from fastdup_ray.storage.local import LocalStore
 
 
 class Store(Protocol):
-    """A work_dir. Names are relative and have `/` between their parts."""
+    """A work_dir. Names are relative and have `/` between their parts.
+
+    Attributes:
+        location: absolute path or URI.
+        access: how a run accesses buckets: this one, if it is in a bucket, and those that its images are in.
+    """
 
     location: str
+    access: Access
 
     def prepare(self) -> None:
         """Makes the place and sees that it can be written; raises `WorkDirError`."""
@@ -60,20 +66,20 @@ class Store(Protocol):
         """Held by this process until the exit or its death; raises `LockedError` where another holds it."""
 
 
-def open_file(location: str | os.PathLike[str], default: str) -> tuple[Store, str]:
+def open_file(location: str | os.PathLike[str], default: str, access: Access = DEFAULT_ACCESS) -> tuple[Store, str]:
     """The store that a file is in, and its name there; of a folder (or what is none), the file `default` in it."""
     location = os.fspath(location)
     folder, name = os.path.split(to_absolute(location))
-    if open_store(folder).is_file(name):
-        return open_store(folder), name
-    return open_store(location), default
+    if open_store(folder, access).is_file(name):
+        return open_store(folder, access), name
+    return open_store(location, access), default
 
 
-def open_store(location: str | os.PathLike[str]) -> Store:
+def open_store(location: str | os.PathLike[str], access: Access = DEFAULT_ACCESS) -> Store:
     """The store of a work_dir."""
     location = os.fspath(location)
     if is_s3(location):
         from fastdup_ray.storage.s3 import S3Store
 
-        return S3Store(location)
-    return LocalStore(location)
+        return S3Store(location, access)
+    return LocalStore(location, access)

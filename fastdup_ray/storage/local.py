@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage.local_lock import TEMPORARY, LocalRecords
 from fastdup_ray.storage.lock import Locks
 
@@ -21,9 +22,9 @@ _OURS = re.compile(re.escape(TEMPORARY) + r"[0-9a-f]{32}(?:-|$)")
 class LocalStore:
     """See `fastdup_ray.storage.Store`."""
 
-    def __init__(self, location: str):
+    def __init__(self, location: str, access: Access = DEFAULT_ACCESS):
         self.root = Path(os.path.abspath(location))
-        self.location = str(self.root)
+        self.location, self.access = str(self.root), access
         self._locks = Locks()
 
     def prepare(self) -> None:

@@ -14,6 +14,7 @@ from typing import IO, BinaryIO
 
 from fastdup_ray import s3
 from fastdup_ray.errors import WorkDirError
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.local import TEMPORARY, sync
 
@@ -43,9 +44,16 @@ class NamedOutput:
         is_stdout: whether it is written to standard output, which then has to stay free of anything else.
     """
 
-    def __init__(self, location: str | os.PathLike[str], *, overwrite: bool = False, mark: bytes = b""):
+    def __init__(
+        self,
+        location: str | os.PathLike[str],
+        access: Access = DEFAULT_ACCESS,
+        *,
+        overwrite: bool = False,
+        mark: bytes = b"",
+    ):
         self._name = os.path.expanduser(os.fspath(location))
-        self._overwrite, self._mark = overwrite, mark
+        self._access, self._overwrite, self._mark = access, overwrite, mark
         self.path = self._name if self._name == STDOUT else s3.to_absolute(self._name)
         self.is_stdout = self._name == STDOUT or (not s3.is_s3(self._name) and _parse_descriptor(self._name) == 1)
 
@@ -197,7 +205,7 @@ class NamedOutput:
         folder, _, name = key.rpartition("/")
         if not name:
             raise WorkDirError(f"{self._name!r} names a folder: name an object.")
-        return open_store(s3.make_uri(bucket, folder)), name
+        return open_store(s3.make_uri(bucket, folder), self._access), name
 
     @contextmanager
     def _explain_errors(self, only: Container[int] = ()) -> Iterator[None]:

@@ -23,7 +23,7 @@ AT_ONCE = 32
 
 async def put(keys: int) -> None:
     """A byte each: a listing does not tell them from pictures."""
-    store = s3.get_fast_reader(OPEN)
+    store = s3.get_fast_reader(s3.DEFAULT_ACCESS, OPEN)
     names = iter(range(keys))
 
     async def some() -> None:

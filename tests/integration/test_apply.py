@@ -629,7 +629,7 @@ def test_a_damaged_journal_is_told_and_nothing_moves(photos, plan, quarantine, d
         (["apply", "{plan}", "--to", "x"], 2, "--link and --to belong together"),
         (["apply", "{plan}", "--link", "soft", "--to", "x"], 2, "'soft' is not one of"),
         (["undo", "{tmp}/nowhere"], 1, "No quarantine in"),
-        (["undo", "{tmp}/q", "--only", "[z-a]"], 2, "is no glob"),
+        (["undo", "{tmp}/q", "--only", "[z-a]"], 2, "is not a valid glob"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, code, told, tmp_path, plan, capsys):

@@ -127,7 +127,7 @@ def test_relative_paths_start_at_the_truth_file_and_others_stay(tmp_path, monkey
         ("path,gruop\na,1\n", "no column 'group'"),
         ("path,group\na\n", "line 2"),
         ("path,group\na,1,2\n", "line 2"),
-        ("path,group\na,1\nb,1\na,1\n", "line 4: 'a' is there twice"),
+        ("path,group\na,1\nb,1\na,1\n", "line 4: 'a' is listed twice"),
         ('path,group\n"a,1\n', "not a CSV"),
         ("path,group\n", "none of the images"),
         ("path,group\nelsewhere,1\n", "none of the images"),

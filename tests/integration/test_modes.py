@@ -867,7 +867,7 @@ def test_a_file_is_labelled_for_all_that_comes_from_it(tmp_path):
     [
         ("name,label\na,b\n", "no column 'filename'"),
         ("filename,class\na,b\n", "no column 'label'"),
-        ("filename,label\na,b\na,c\n", "there twice"),
+        ("filename,label\na,b\na,c\n", "listed twice"),
         ("filename,label\na\n", "not as many cells"),
         (None, "Cannot read the file of labels"),
     ],

@@ -155,7 +155,7 @@ def test_without_pyav_a_video_is_unsupported_and_nothing_but_videos_is_an_error(
         (row,) = csv_rows(tmp_path / "out" / "features.bad.csv")[1:]
         assert row[1] == "UNSUPPORTED"
         assert "pip install 'fastdup-ray[video]'" in row[2]
-        with pytest.raises(InputError, match=r"Nothing but videos, such as .*fastdup-ray\[video\]"):
+        with pytest.raises(InputError, match=r"All inputs are videos, such as .*fastdup-ray\[video\]"):
             list(list_images(RunConfig.of(input_dir=folder / "x.mp4")))
     finally:
         describe_decoder.cache_clear()

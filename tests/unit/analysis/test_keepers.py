@@ -80,7 +80,7 @@ def test_the_first_rule_that_tells_two_apart_is_the_reason(rules, members, kept,
         ("sharpest", "unknown rule 'sharpest'; known are reference, resolution, bytes, oldest, path:GLOB"),
         ("path:", "unknown rule"),
         ("bytes,oldest,bytes", "'bytes' twice"),
-        ("path:a/[z-a]", "is no glob"),
+        ("path:a/[z-a]", "is not a valid glob"),
     ],
 )
 def test_what_is_no_rule_is_named_with_what_there_is(rules, told):

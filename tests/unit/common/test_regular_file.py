@@ -16,6 +16,7 @@ from fastdup_ray.features import load_binary_feature
 from fastdup_ray.inputs import read_entry
 from fastdup_ray.inputs.labels import check_labels
 from fastdup_ray.inputs.list_file import open_list
+from fastdup_ray.s3 import DEFAULT_ACCESS
 from tests.helpers.runs import deadline
 
 READERS = {
@@ -26,7 +27,7 @@ READERS = {
     "features": (load_binary_feature, FileNotFoundError),
     "image": (lambda path: read_entry(ImageRef(path, 0, "")), BadImageError),
     "video": (lambda path: read_entry(ImageRef(path + "#t=1.000", 0, "")), BadImageError),
-    "list": (lambda path: open_list(path).__enter__(), InputError),
+    "list": (lambda path: open_list(path, DEFAULT_ACCESS).__enter__(), InputError),
 }
 
 

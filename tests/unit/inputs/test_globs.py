@@ -54,7 +54,7 @@ def test_several_patterns_and_exclude_goes_before_include():
 
 
 def test_a_pattern_that_is_none_is_refused():
-    with pytest.raises(ConfigError, match=r"'\[z-a\]\.jpg' is no glob"):
+    with pytest.raises(ConfigError, match=r"'\[z-a\]\.jpg' is not a valid glob"):
         check_inputs(RunConfig.of(input_dir=".", exclude="[z-a].jpg"))
     for wrong in ([""], [1], 1):
         with pytest.raises(ConfigError, match="include"):

@@ -10,6 +10,7 @@ from fastdup_ray import RunConfig
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, InputError
 from fastdup_ray.inputs import check_inputs, list_file, list_images, local, read_entry
+from fastdup_ray.s3 import DEFAULT_ACCESS
 from tests.helpers.images import cloudy
 from tests.helpers.listing import below, listed, make
 from tests.helpers.runs import deadline
@@ -170,7 +171,7 @@ def test_a_link_to_nothing_is_an_entry_that_is_missing(folder):
 
 
 def is_list(path: Path) -> bool:
-    with list_file.open_list(str(path)) as opened:
+    with list_file.open_list(str(path), DEFAULT_ACCESS) as opened:
         return opened is not None
 
 
