@@ -90,9 +90,7 @@ class Leakage:
     def fail_over(self, limit: int) -> None:
         """Raise `LeakageError` if more than `limit` test images also appear in the training set."""
         if self.copies > limit:
-            raise LeakageError(
-                f"{self.copies:,} test images also appear in the training set; --fail-over allows {limit:,}."
-            )
+            raise LeakageError(f"{self.copies:,} test images also appear in the training set ({limit:,} are allowed).")
 
 
 @accept_paths("train", "test", "work_dir")

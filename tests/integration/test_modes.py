@@ -543,9 +543,9 @@ def test_features_that_cannot_be_scored_are_told(indexed, features, tmp_path, wh
     ("parameters", "told"),
     [
         ({"input_dir": ["a", "b"]}, "one features file"),
-        ({"num_images": 3}, "num_images=3"),
-        ({"min_offset": 0}, "min_offset=0"),
-        ({"max_offset": 9}, "max_offset=9"),
+        ({"num_images": 3}, "num_images: 3 "),
+        ({"min_offset": 0}, "min_offset: 0 "),
+        ({"max_offset": 9}, "max_offset: 9 "),
         ({"input_dir": None}, "input_dir is missing"),
     ],
 )

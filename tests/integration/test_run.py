@@ -417,7 +417,7 @@ def test_a_work_dir_where_nobody_can_write_is_told(photos, capsys):
 
 @pytest.mark.parametrize(
     ("parameters", "told"),
-    [({"threshold": 2.0}, "threshold=2.0"), ({"tresh": 1}, "'tresh'"), ({"faiss_param": "ef=1"}, "faiss_param")],
+    [({"threshold": 2.0}, "threshold: 2.0 "), ({"tresh": 1}, "'tresh'"), ({"faiss_param": "ef=1"}, "faiss_param")],
 )
 def test_a_wrong_parameter_is_told_and_leaves_nothing(photos, tmp_path, capsys, parameters, told):
     assert told in failure(capsys, photos, tmp_path / "out", **parameters)
