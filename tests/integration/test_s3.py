@@ -284,7 +284,7 @@ def test_an_inventory_is_a_list_of_the_current_versions(bucket, kind):
 
 def test_what_is_no_inventory_is_told(bucket):
     source = bucket.put("manifest.json", b'{"no": "inventory"}')
-    with pytest.raises(InputError, match="no manifest of an S3 Inventory"):
+    with pytest.raises(InputError, match="not the manifest of an S3 Inventory"):
         listed(source)
 
 

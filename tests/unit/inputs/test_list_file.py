@@ -330,7 +330,7 @@ def zipped(*inner: str) -> bytes:
         (b"id,label\n1,cat\n2,dog\n", "columns id, label; name the column of paths 'filename'"),
         ("id;label\n1;cat\n".encode("utf-16"), "columns id, label"),
         (b"id,label,\n1,cat,\n2,dog,\n", "columns id, label"),
-        (b"a" * (HEAD + 1), "no list"),
+        (b"a" * (HEAD + 1), "is not a list"),
     ],
     ids=lambda value: "" if isinstance(value, bytes) else value,  # archives have the time in them
 )
