@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from fastdup_ray.common.records import Limits
-from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.model import SIDE
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.training.cells import LONGEST_SIDE, cells
 from fastdup_ray.training.edits import EDITS, ORIGINAL_QUALITY, encode
 from fastdup_ray.training.photos import working_copy

@@ -12,7 +12,9 @@ from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFilter
 from fastdup_ray.common.records import Box, Limits
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract import decode as decode_module
-from fastdup_ray.extract.decode import decode_bytes, resize, strict_pillow
+from fastdup_ray.extract.decode import decode_bytes
+from fastdup_ray.extract.pillow_settings import strict_pillow
+from fastdup_ray.extract.resize import resize
 from fastdup_ray.extract.statistics import compute_statistics
 from tests.conftest import PHOTOS, cloudy, encode
 

@@ -11,8 +11,9 @@ from PIL import Image, features
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract import heif
-from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.model import SIDE, Model
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from tests.conftest import PHOTOS, csv_rows, encode, run_inline
 
 PICTURE = PHOTOS / "originals" / "coffee.jpg"

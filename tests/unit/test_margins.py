@@ -9,9 +9,10 @@ from PIL import Image, ImageOps
 
 from fastdup_ray import load_binary_feature
 from fastdup_ray.common.records import Box, Limits
-from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.margins import WIDEST, find_content_box
 from fastdup_ray.extract.model import SIDE, Model
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from tests.conftest import PHOTOS, encode, run_inline
 from tests.unit.test_model import save_model
 
