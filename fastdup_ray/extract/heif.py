@@ -37,6 +37,7 @@ def open_with_heif(data: bytes) -> Image.Image:
     import pillow_heif
 
     try:
-        return cast(Image.Image, pillow_heif.HeifImageFile(io.BytesIO(data)))  # type: ignore[no-untyped-call]  # it has no annotations
+        image = pillow_heif.HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call]  # it has no annotations
+        return cast(Image.Image, image)
     except SyntaxError:
         raise UnidentifiedImageError from None
