@@ -170,7 +170,7 @@ def to_color(image: Image.Image, data: bytes | None = None) -> tuple[Image.Image
     return image.convert("RGBa"), frozenset(unseen)
 
 
-def decoder_fingerprint() -> str:
+def make_decoder_fingerprint() -> str:
     """Return the versions of all code that the pixels of an image depend on."""
     parts = [f"recipe {RECIPE}", f"pillow {PIL.__version__}"]
     for name, check in (("libjpeg_turbo", features.version_feature), ("zlib", features.version_codec)):

@@ -17,7 +17,7 @@ from fastdup_ray.common.records import Box
 from fastdup_ray.common.regular_file import open_regular
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract import cuda
-from fastdup_ray.extract.decode import decoder_fingerprint
+from fastdup_ray.extract.decode import make_decoder_fingerprint
 from fastdup_ray.system.gpu import measure_free_gpu_memory
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def make_fingerprint(
 
     parts = {
         "model": model or _get_model_sha256(),
-        "decoder": decoder_fingerprint(),
+        "decoder": make_decoder_fingerprint(),
         "onnxruntime": onnxruntime.__version__,
         "cpu": _describe_cpu(),
     }

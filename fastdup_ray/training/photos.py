@@ -45,7 +45,7 @@ EDITIONS = re.compile(
 )
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tga"}
 TEXTURE_MAPS = re.compile(r"[_-](bump|disp|gloss|glow|height|local|mask|nm|norm|normal|spec)$")  # not images
-MOST_OF_A_PACKAGE = 600  # for training; some packages have thousands of one kind
+MAX_PER_PACKAGE = 600  # for training; some packages have thousands of one kind
 SHORTEST_SIDE = 200
 FEWEST_COLORS = 2000  # of 96 x 96 pixels; an image with fewer is a drawing, an icon or a plain surface
 SAME_SCENE_BITS = 12  # of the 64 of a perceptual hash
@@ -101,7 +101,7 @@ def list_training_images(folder: Path, jobs: int) -> list[Path]:
     others.sort(key=lambda path: (zlib.crc32(str(path.relative_to(folder)).encode()), path))
     return [
         path
-        for path in _drop_similar(others, list_held_out(folder, jobs), folder, jobs, MOST_OF_A_PACKAGE)
+        for path in _drop_similar(others, list_held_out(folder, jobs), folder, jobs, MAX_PER_PACKAGE)
         if get_package(path, folder) not in VALIDATION
     ]
 

@@ -522,7 +522,7 @@ def test_broken_files_warn_nobody():
 
 
 def test_the_fingerprint_names_every_decoder():
-    text = decode_module.decoder_fingerprint()
+    text = decode_module.make_decoder_fingerprint()
     assert all(name in text for name in ("recipe", "pillow", "libjpeg", "zlib", "webp", "avif", "libtiff", "jpg_2000"))
 
 
