@@ -243,6 +243,8 @@ EDITS: dict[str, Edit] = {
         print_and_scan,
     )
 }
+"""All edits by name. The names are in the truth.csv of benchmarks and in the model card."""
+
 MILD = ("reencode", "webp", "resize_down", "resize_up", "crop_small", "sharpen")
 
 
