@@ -19,7 +19,7 @@ from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.connections import BoundedHandler, BoundedServer
 from fastdup_ray.curation.report_service import ReportService, StaleError
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, FastdupError, InputError
-from fastdup_ray.extract.decode import strict_pillow
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.s3 import make_access
 
 LARGEST_PLAN = 1 << 28

@@ -15,7 +15,7 @@ from fastdup_ray.analysis.pairs import select_similar
 from fastdup_ray.common import layout
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import ImageRef, Neighbors
-from fastdup_ray.extract.decode import strict_pillow
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.pixels import hash_pixels
 from fastdup_ray.inputs import read_entry
 from fastdup_ray.outputs.images import Images

@@ -156,7 +156,7 @@ def make_model_facts(config: RunConfig) -> dict[str, Any]:
 def make_transformed_facts(config: RunConfig, model: dict[str, Any]) -> dict[str, Any]:
     """`model_facts` of rows that have those of all turns which `config.invariant` asks for, side by side."""
     turns, gpu = select_transforms(config.invariant), config.compute == "gpu"
-    own = make_fingerprint(model["fingerprint"]["model"], config.limits.box, gpu=gpu, turns=turns)
+    own = make_fingerprint(model["fingerprint"]["model"], config.limits.box, gpu=gpu, transforms=turns)
     return {"fingerprint": own, "d": len(turns) * model["d"]}
 
 

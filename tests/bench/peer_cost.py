@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from fastdup_ray.common.records import Limits
-from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.model import BATCH, Model
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from tests.bench import peers
 from tests.bench.measured import measured
 

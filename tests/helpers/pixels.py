@@ -4,8 +4,9 @@ import numpy as np
 from PIL import Image
 
 from fastdup_ray.common.records import Box, Limits
-from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.model import SIDE
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from tests.helpers.images import encode
 
 

@@ -11,7 +11,7 @@ from PIL import Image, features
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract import heif
-from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.model import SIDE, Model
 from tests.helpers.images import encode
 from tests.helpers.runs import PHOTOS, csv_rows, run_inline

@@ -52,18 +52,18 @@ def test_every_copy_is_closer_to_its_own_than_to_any_stranger(finished, truth):
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"flat": True, "shape": ("n", 3, 32)}, r"input should be \(n, 3, height, width\).*not \(n, 3, 32\)"),
+        ({"flat": True, "shape": ("n", 3, 32)}, r"input must be \(n, 3, height, width\).*not \(n, 3, 32\)"),
         ({"flat": True, "shape": ("n", 1, 32, 32)}, r"not \(n, 1, 32, 32\)"),
-        ({"flat": True, "shape": ("n", "c", 32, 32)}, "input should be"),
+        ({"flat": True, "shape": ("n", "c", 32, 32)}, "input must be"),
         ({"kind": TensorProto.INT32}, r"uint8 or float32, not tensor\(int32\)"),
         ({"inputs": 2}, "one input and one output, not 2 and 1"),
         ({"outputs": 2}, "one input and one output, not 1 and 2"),
-        ({"tail": (2, 2), "weights": WEIGHTS[:, :4]}, r"it fails on 48 x 32|output should be"),
-        ({"tail": (1, 2)}, r"output should be \(n, d\) real numbers, not float32 \(\d+, 40, 1, 2\) for \d+ pictures"),
+        ({"tail": (2, 2), "weights": WEIGHTS[:, :4]}, r"it fails on 48 x 32|output must be"),
+        ({"tail": (1, 2)}, r"output must be \(n, d\).*, not float32 \(\d+, 40, 1, 2\)"),
         ({"metadata": None, "weights": np.ones((5, 4), np.float32)}, "it fails on 48 x 32 pixels|cannot open it"),
-        ({"metadata": {"mean": "a lot"}}, "mean='a lot' in its metadata should be"),
-        ({"metadata": {"std": "1,2"}}, "std='1,2' in its metadata should be"),
-        ({"metadata": {"std": "0"}}, "std in its metadata should be above 0"),
+        ({"metadata": {"mean": "a lot"}}, "mean='a lot' in its metadata must be"),
+        ({"metadata": {"std": "1,2"}}, "std='1,2' in its metadata must be"),
+        ({"metadata": {"std": "0"}}, "std in its metadata must be above 0"),
         ({"save_as_external_data": True, "size_threshold": 1, "location": "weights"}, "weights are in another file"),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_graph_that_is_not_a_picture_in_and_one_row_out_is_refused_with_the_re
     with pytest.raises(ConfigError, match=reason) as caught:
         run_inline(PHOTOS, tmp_path / "out", model_path=path)
     assert "\n" not in str(caught.value)
-    assert str(caught.value).startswith(f"model_path={path!r}")
+    assert f"model_path: {path!r}" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
@@ -147,7 +147,7 @@ def test_a_picture_without_a_direction_is_bad_alone(tmp_path):
 def test_gpu_without_one_is_refused_before_any_work(tmp_path):
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime knows CUDA")
-    with pytest.raises(ConfigError, match="compute='gpu' is not possible"):
+    with pytest.raises(ConfigError, match="compute: 'gpu'"):
         run_inline(PHOTOS, tmp_path / "out", compute="gpu")
     assert not (tmp_path / "out").exists()
 

@@ -10,7 +10,7 @@ import pytest
 from fastdup_ray import RunConfig, export, make_plan, s3
 from fastdup_ray.cli.main import cli
 from fastdup_ray.curation.report_service import ReportService
-from fastdup_ray.extract.decode import strict_pillow
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.inputs import list_images
 from fastdup_ray.storage import Store, open_store
 from tests.helpers.images import cloudy, encode

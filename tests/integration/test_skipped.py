@@ -12,7 +12,8 @@ import fastdup_ray as fastdup
 from fastdup_ray import RunConfig
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import InputError, WorkDirError
-from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.extract.decode import decode_bytes
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.inputs import SkippedFiles, describe_skipped, list_images
 from fastdup_ray.inputs.suffixes import IMAGE_SUFFIXES
 from fastdup_ray.runs.preflight import list_manifest as listed_or_refused

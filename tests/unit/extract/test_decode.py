@@ -12,7 +12,9 @@ from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFilter
 from fastdup_ray.common.records import Box, Limits
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract import decode as decode_module
-from fastdup_ray.extract.decode import decode_bytes, resize, strict_pillow
+from fastdup_ray.extract.decode import decode_bytes
+from fastdup_ray.extract.pillow_settings import strict_pillow
+from fastdup_ray.extract.resize import resize
 from fastdup_ray.extract.statistics import compute_statistics
 from tests.helpers.images import cloudy, encode
 from tests.helpers.runs import PHOTOS
@@ -521,7 +523,7 @@ def test_broken_files_warn_nobody():
 
 
 def test_the_fingerprint_names_every_decoder():
-    text = decode_module.decoder_fingerprint()
+    text = decode_module.make_decoder_fingerprint()
     assert all(name in text for name in ("recipe", "pillow", "libjpeg", "zlib", "webp", "avif", "libtiff", "jpg_2000"))
 
 

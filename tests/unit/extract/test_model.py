@@ -12,9 +12,10 @@ from PIL import Image
 from fastdup_ray.common.records import Box, Limits
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract import model as model_module
-from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, IMAGENET_MEAN, IMAGENET_STD, SIDE, Model, make_fingerprint
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.storage import open_store
 from tests.helpers.images import cloudy, encode
 from tests.helpers.models import WEIGHTS, save_model
@@ -205,7 +206,7 @@ def test_a_worker_that_finds_another_model_or_none_says_so(damage, tmp_path):
         save_model(tmp_path / "m.onnx", weights=WEIGHTS + 1)
     else:
         (tmp_path / "m.onnx").unlink()
-    with pytest.raises(ConfigError, match=r"is another file on|cannot be read on"):
+    with pytest.raises(ConfigError, match=r"is another file than|cannot be read on"):
         Extractor(ExtractSpec(open_store(str(tmp_path)), 1, Limits(10**8), 60.0, 4096, facts, model_path=path))
 
 

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from fastdup_ray.common.records import Limits
-from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.model import SIDE, Model
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.pixels import hash_pixels
 from fastdup_ray.extract.tones import Range, apply_range, find_range
 from tests.helpers.deep_files import save_png_16, save_tiff

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fastdup_ray.common.records import Limits
-from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.model import SIDE, Model
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.thumbnails import make_thumbnail
 from fastdup_ray.extract.transparency import BLACK, GRAY, WHITE, choose_ground
 from tests.helpers.images import cloudy, encode

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, ImageDraw, TiffImagePlugin
 
 from fastdup_ray.common.records import Box, Limits
-from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.extract.decode import decode_bytes
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.pixels import hash_pixels
 from tests.helpers.deep_files import save_tiff
 from tests.helpers.images import cloudy, encode

@@ -1,4 +1,4 @@
-"""Lanes, and the watchdog of a process that a decoder stops whole. What they do to a run: tests/integration."""
+"""Worker threads, and the watchdog of a process that a decoder hangs. What they do to a run: tests/integration."""
 
 import faulthandler
 import itertools
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.alone
 def test_a_thread_that_was_given_up_takes_up_nothing_else():
     came_back, late, finished = threading.Event(), [], []
 
-    def work(lane, job):
-        lane.start_item(job)
+    def work(thread, job):
+        thread.start_item(job)
         if job == 0 and not late:
             came_back.wait(60)
         time.sleep(0.01)
@@ -30,7 +30,7 @@ def test_a_thread_that_was_given_up_takes_up_nothing_else():
         came_back.set()
 
     everything = threading.Thread(
-        target=lambda: finished.extend(run_jobs(range(50), work, 1, timeout=0.3, late=give_up)), daemon=True
+        target=lambda: finished.extend(run_jobs(range(50), work, 1, timeout=0.3, on_timeout=give_up)), daemon=True
     )
     everything.start()
     everything.join(30)
@@ -39,15 +39,15 @@ def test_a_thread_that_was_given_up_takes_up_nothing_else():
 
 
 def test_no_thread_goes_on_after_an_error():
-    def work(lane, job):
+    def work(thread, job):
         for item in itertools.count():
-            lane.start_item((job, item))
+            thread.start_item((job, item))
             time.sleep(0.01)
             if job == "bad" and item == 3:
                 raise ValueError("bad")
 
     with pytest.raises(ValueError, match="bad"):
-        list(run_jobs(["long", "bad", "another"], work, 2, timeout=60, late=print))
+        list(run_jobs(["long", "bad", "another"], work, 2, timeout=60, on_timeout=print))
     assert not [thread for thread in threading.enumerate() if isinstance(thread, AbandonableThread)]
 
 
@@ -67,10 +67,10 @@ def test_threads_of_work_that_nobody_closed_end_before_python_does():
     words = """
 import time
 from fastdup_ray.extract.worker_threads import run_jobs
-def work(lane, job):
+def work(thread, job):
     time.sleep(job)
     print("ended", job, flush=True)
-going = run_jobs([0, 0.5], work, lanes=2, timeout=60, late=print)
+going = run_jobs([0, 0.5], work, threads=2, timeout=60, on_timeout=print)
 next(going)
 """
     done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True)
@@ -81,11 +81,11 @@ def test_a_process_that_was_stopped_gives_no_picture_up():
     words = """
 import time
 from fastdup_ray.extract.worker_threads import run_jobs
-def work(lane, job):
-    lane.start_item(job)
+def work(thread, job):
+    thread.start_item(job)
     print("at work", flush=True)
     time.sleep(0.8)
-print(list(run_jobs(["picture"], work, lanes=1, timeout=5, late=lambda item: print("late", item))))
+print(list(run_jobs(["picture"], work, threads=1, timeout=5, on_timeout=lambda item: print("late", item))))
 """
     with subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "at work\n"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fastdup_ray.extract.decode import strict_pillow
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.pixels import hash_pixels
 from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.outputs.exact_copies import ExactCopies

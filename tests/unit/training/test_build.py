@@ -16,7 +16,7 @@ pytest.importorskip("imagehash")
 SHORT = """
 from fastdup_ray.training import build, training
 build.CYCLES = tuple(cycle._replace(steps=2) for cycle in build.CYCLES)
-training.PICTURES = 8
+training.IMAGES = 8
 build.main()
 """
 
