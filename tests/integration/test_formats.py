@@ -13,6 +13,7 @@ from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract import heif
 from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.model import SIDE, Model
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from tests.helpers.images import encode
 from tests.helpers.runs import PHOTOS, csv_rows, run_inline
 
