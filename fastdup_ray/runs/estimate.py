@@ -85,7 +85,7 @@ def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
     facts = make_model_facts(config)
     earlier = open_earlier_sets(store, facts["fingerprint"]) if config.reuse else []
     missing = find_missing(manifest, earlier, config.limits, list_optional_decoders())
-    refs = [ref for ref in manifest.refs(missing) if s3.is_s3(ref.uri)]
+    refs = [ref for ref in manifest.refs(missing.tolist()) if s3.is_s3(ref.uri)]
     gets = len({find_frame(ref.uri)[0] for ref in refs})
     puts = 0
     if s3.is_s3(config.work_dir):
