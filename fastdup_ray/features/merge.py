@@ -46,7 +46,7 @@ def merge_sets(
     Args:
         store: The work_dir.
         uris: (m,) names of the entries.
-        lookup: What is known of them. No entry may be missing.
+        lookup: Where their embeddings are. No entry may be missing.
         facts: What describes the features besides digests: fingerprint, d, list_sha256 and more.
         files: Set of images, which decides the file names.
 
@@ -74,7 +74,7 @@ def merge_range(store: Store, start: int, stop: int, uris: Names, lookup: Lookup
         start: Offset of the first entry in the list.
         stop: Offset behind the last entry.
         uris: (stop - start,) names of the entries.
-        lookup: What is known of them. No entry may be missing.
+        lookup: Where their embeddings are. No entry may be missing.
         facts: What describes the features besides digests and the range.
 
     Raises:
@@ -114,7 +114,7 @@ def open_ranges(store: Store) -> list[FeatureSet]:
         for name, what in (("model", "model"), ("bounding_box", "bounding box")):
             if part.facts["fingerprint"].get(name) != first["fingerprint"].get(name):
                 raise InputError(
-                    f"{stem} was made with another {what} than {stems[0]}; run mode 1 again, in another work_dir."
+                    f"{stem} has another {what} than {stems[0]}; run mode 1 for it again, in another work_dir."
                 )
     bounds = [(part.facts["min_offset"], part.facts["max_offset"]) for part in ranges]
     for (_, stop), (start, _) in pairwise([(0, 0), *bounds, (first["n"], first["n"])]):
@@ -154,7 +154,7 @@ def combine_ranges(store: Store, ranges: list[FeatureSet]) -> tuple[dict[str, An
         ranges: What `open_ranges` returned.
 
     Returns:
-        The facts of the whole list, the names of its entries, and what is known of them.
+        The facts of the whole list, the names of its entries, and where their embeddings are.
     """
     stems = [layout.format_range_stem(part.facts["min_offset"], part.facts["max_offset"]) for part in ranges]
     of_one_range = ("min_offset", "max_offset", "sha256")
@@ -171,7 +171,7 @@ def combine_shards(store: Store, stems: list[str], sets: list[FeatureSet]) -> tu
         sets: The shards.
 
     Returns:
-        The names of the entries, and what is known of them.
+        The names of the entries, and where their embeddings are.
 
     Raises:
         DamagedError: The lists of names do not fit the shards.
@@ -208,7 +208,7 @@ def iter_embedding_blocks(lookup: LookupResult) -> Iterator[FloatArray]:
     Each file is read once for a block, since the entries of many files may alternate in the list.
 
     Args:
-        lookup: What is known of the entries.
+        lookup: Where the embeddings of the entries are.
 
     Yields:
         (b, d) float32, of at most `BYTES_PER_BLOCK` bytes.

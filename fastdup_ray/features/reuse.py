@@ -45,7 +45,7 @@ _PERMANENT = (
 
 @dataclass(frozen=True)
 class LookupResult:
-    """What the feature sets of a work_dir know of each entry of a manifest.
+    """The stored result of each entry of a manifest, and where its embeddings are.
 
     Attributes:
         entries: n rows with the columns `ENTRIES`, null where an entry is missing. `first_row` counts within the file

@@ -20,7 +20,10 @@ from typing import IO
 
 PREFIX = "fastdup_ray-"
 BUDGET = 4 << 30
-"""Bytes that cached files may take. Beyond that the least recently used are deleted; who has one open keeps it."""
+"""Bytes that cached files may take. Beyond that, the least recently used are deleted.
+
+A deleted file that is open or mapped stays readable.
+"""
 
 
 class DownloadCache:

@@ -59,7 +59,7 @@ class NamedOutput:
         self.is_stdout = self._name == STDOUT or (not s3.is_s3(self._name) and _parse_descriptor(self._name) == 1)
 
     def is_file(self) -> bool:
-        """Return whether a regular file or an object exists there."""
+        """Return whether the output exists as a regular file or an object."""
         if self.is_stdout:
             return False
         if s3.is_s3(self._name):

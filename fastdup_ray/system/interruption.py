@@ -98,8 +98,8 @@ def end_on_signals() -> Iterator[None]:
     """Let signals end a command cleanly, or by force if the cleanup takes too long.
 
     Any exception of an interrupted command becomes `SystemExit(EXIT_CODE)`, after one line on standard error. The
-    watcher thread continues until the process ends. Outside the main thread, where Python cannot handle signals, this does
-    nothing.
+    watcher thread continues until the process ends. Outside the main thread, where Python cannot handle signals,
+    nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
