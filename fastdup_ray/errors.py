@@ -1,5 +1,20 @@
 """All errors that a user can meet, with their exit codes, and the codes of bad images.
 
+```text
+FastdupError (exit code 1)
+├── ConfigError (2)
+├── InputError
+├── WorkDirError
+├── DamagedError
+├── MissingFileError, also a FileNotFoundError
+├── LockedError (3)
+├── LeakageError (4)
+├── NewPairsError (4)
+├── RefusedError (5)
+├── WorkerError
+└── RayEndedError
+```
+
 Secrets in URLs are removed from every message.
 """
 

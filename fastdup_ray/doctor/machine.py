@@ -15,9 +15,9 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def check_gpu(*, needed: bool) -> Finding:
-    from fastdup_ray.system.gpu import count_gpus
+    from fastdup_ray.system.gpu import list_gpus
 
-    found = count_gpus()
+    found = list_gpus()
     try:
         import onnxruntime
 

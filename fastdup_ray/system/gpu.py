@@ -8,8 +8,8 @@ SECONDS = 10
 """Timeout of nvidia-smi."""
 
 
-def count_gpus() -> list[str]:
-    """Return name and memory of each GPU, such as "NVIDIA A10G, 23028 MiB"; none if there is no driver."""
+def list_gpus() -> list[str]:
+    """List name and memory of the GPUs, such as "NVIDIA A10G, 23028 MiB"; empty if there is no driver."""
     return [", ".join((name, f"{total} MiB")) for name, total, _ in _query()]
 
 
