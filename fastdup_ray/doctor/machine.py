@@ -20,9 +20,9 @@ def check_gpu(*, needed: bool) -> Finding:
     Args:
         needed: Whether it is an error if there is none.
     """
-    from fastdup_ray.system.gpu import count_gpus
+    from fastdup_ray.system.gpu import list_gpus
 
-    gpus = count_gpus()
+    gpus = list_gpus()
     try:
         import onnxruntime
 

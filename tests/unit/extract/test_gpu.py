@@ -16,7 +16,7 @@ from fastdup_ray.neighbors.faiss_factory import make_empty_index, measure_embedd
 from fastdup_ray.neighbors.faiss_gpu import explain_cpu_search
 from fastdup_ray.neighbors.faiss_index import FaissIndex
 from fastdup_ray.neighbors.index_selection import estimate_index_bytes
-from fastdup_ray.system.gpu import count_gpus, measure_free_gpu_memory
+from fastdup_ray.system.gpu import list_gpus, measure_free_gpu_memory
 from tests.helpers.embeddings import unit_rows
 from tests.helpers.gpu import needs_gpu
 
@@ -150,14 +150,14 @@ def test_nvidias_tool_is_asked_for_the_gpus_of_this_process(tmp_path, monkeypatc
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    assert count_gpus() == ["NVIDIA A10G, 23028 MiB"] * 2
+    assert list_gpus() == ["NVIDIA A10G, 23028 MiB"] * 2
     assert measure_free_gpu_memory() == 22515 << 20
     assert "--id=2,3" in (tmp_path / "nvidia-smi.asked").read_text()
     tool.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
-    assert count_gpus() == []
+    assert list_gpus() == []
     assert measure_free_gpu_memory() == 0
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert count_gpus() == []
+    assert list_gpus() == []
 
 
 @pytest.mark.parametrize("name", ["Flat", "HNSW32", "IVF16,SQ8", "IVF16,Flat", "PQ96", "SQ8"])

@@ -228,7 +228,7 @@ def test_of_several_sets_the_first_counts(store):
 
 
 def test_keys_are_compared_part_by_part_like_all_at_once(store, monkeypatch):
-    monkeypatch.setattr("fastdup_ray.features.reuse.AT_ONCE", 7)
+    monkeypatch.setattr("fastdup_ray.features.reuse.ENTRIES_PER_PART", 7)
     ends = ("", ".jpg", ".JPG", "ñ", os.fsdecode(b"\xff"), " and a name that is longer than an ending")
     listed = [
         replace(good(f"/{number}{end}", mtime=str(number % 3)), size=number % 2) for number in range(40) for end in ends
@@ -435,7 +435,7 @@ def test_more_rows_than_a_block_are_merged_like_few(store, tmp_path, monkeypatch
     known_ones = lookup_entries(listed, [a_set(store, *map(good, names))], [], LIMITS, list_optional_decoders())
     merge_sets(store, listed.uris(), known_ones, FACTS)
     whole = (tmp_path / "features.dat").read_bytes()
-    monkeypatch.setitem(merge_sets.__globals__["iter_embedding_blocks"].__globals__, "EMBEDDINGS_PER_BLOCK", 7 * 4 * D)
+    monkeypatch.setitem(merge_sets.__globals__["iter_embedding_blocks"].__globals__, "BYTES_PER_BLOCK", 7 * 4 * D)
     merge_sets(store, listed.uris(), known_ones, FACTS)
     assert (tmp_path / "features.dat").read_bytes() == whole
 

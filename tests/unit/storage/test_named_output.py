@@ -177,7 +177,7 @@ def test_device_nodes_stay_and_disks_are_not_touched(tmp_path):
     os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 3))
     os.mknod(disk, stat.S_IFBLK | 0o666, os.makedev(7, 250))
     write(null)
-    with pytest.raises(WorkDirError, match="is a disk"):
+    with pytest.raises(WorkDirError, match="is a block device"):
         write(disk, overwrite=True)
     assert stat.S_ISCHR(null.stat().st_mode)
     assert stat.S_ISBLK(disk.stat().st_mode)
