@@ -53,7 +53,7 @@ def _deduplicate_and_print(config: RunConfig) -> RunResult:
         raise
     if config.log_format == "json":
         names = [name for name in ("counts", "changes", "read", "skipped") if name in result.summary]
-        facts = {name: result.summary[name] for name in names}
+        facts: dict[str, Any] = {name: result.summary[name] for name in names}
         log_event("done", work_dir=result.work_dir, **facts)
     else:
         _print_result(result, config)

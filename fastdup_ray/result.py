@@ -3,12 +3,13 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import Counts, RunSummary
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import InputError
@@ -42,7 +43,7 @@ class RunResult:
     """
 
     work_dir: str
-    summary: dict[str, Any]
+    summary: RunSummary
     files: FileSet = INDEXED
 
     @classmethod
@@ -60,7 +61,7 @@ class RunResult:
             ) from None
 
     @property
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> Counts:
         """Numbers of entries, images, bad ones, pairs (rows of similarity.csv), distinct_pairs ((a,b) and (b,a) once),
         outliers, exact_copies, and components of two images or more; after a scoring also of indexed images, and
         exact_copies are of those.

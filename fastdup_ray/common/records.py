@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.errors import ErrorCode
 
 
@@ -172,7 +173,7 @@ class Neighbors:
 
     similarity: np.ndarray
     indices: np.ndarray
-    summary: dict[str, Any]
+    summary: SearchSummary
     distance: np.ndarray
     metric: str
 

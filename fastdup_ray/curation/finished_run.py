@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.curation.provenance import SeenImages
 from fastdup_ray.errors import InputError
 from fastdup_ray.features import check_finite, map_features, read_names
@@ -42,7 +43,7 @@ class FinishedRun:
     source: np.ndarray
     target: np.ndarray
     features: np.ndarray
-    config: dict[str, Any]
+    config: StoredConfig
     digest: str
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastdup_ray.common.facts import Fingerprint
 from fastdup_ray.common.records import Box
 from fastdup_ray.common.regular_file import open_regular
 from fastdup_ray.errors import ConfigError, DamagedError
@@ -222,7 +223,7 @@ def _get_model_sha256() -> str:
 @cache
 def make_fingerprint(
     model: str | None = None, box: Box | None = None, *, gpu: bool = False, turns: tuple[str, ...] = ()
-) -> dict[str, str]:
+) -> Fingerprint:
     """All that a row depends on beside the picture: rows with different fingerprints are never mixed.
 
     model: sha256 of another model than the embedded one. turns: of which a row has those of a picture, side by side.

@@ -9,13 +9,14 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
@@ -46,11 +47,11 @@ class FeatureSet:
 
     embeddings: StoredEmbeddings
     entries: pa.Table
-    facts: dict[str, Any]
+    facts: FeatureFacts
 
 
 def write_shard(
-    store: Store, stem: str, uris: Names, entries: pa.Table, blocks: Iterable[np.ndarray], facts: dict[str, Any]
+    store: Store, stem: str, uris: Names, entries: pa.Table, blocks: Iterable[np.ndarray], facts: FeatureFacts
 ) -> None:
     """Puts the four files of a feature shard.
 

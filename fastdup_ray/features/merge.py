@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.features.files import (
@@ -34,7 +35,7 @@ EMBEDDINGS_PER_BLOCK = 32 << 20
 """Bytes of rows that are copied at a time."""
 
 
-def merge_sets(store: Store, uris: Names, found: LookupResult, facts: dict[str, Any], files: FileSet = INDEXED) -> None:
+def merge_sets(store: Store, uris: Names, found: LookupResult, facts: FeatureFacts, files: FileSet = INDEXED) -> None:
     """Writes features.dat, its names, the bad lists and manifest.parquet, under the names that `files` has for them.
 
     They may take the place of files that they are made of. So the new manifest and the digests are put first, under
@@ -53,7 +54,7 @@ def merge_sets(store: Store, uris: Names, found: LookupResult, facts: dict[str, 
         write_bad(store, files.name(name), uris, entries)
 
 
-def merge_range(store: Store, start: int, stop: int, uris: Names, found: LookupResult, facts: dict[str, Any]) -> None:
+def merge_range(store: Store, start: int, stop: int, uris: Names, found: LookupResult, facts: FeatureFacts) -> None:
     """Writes the feature shard of the list entries [start, stop), of which `found` and `uris` are."""
     facts = facts | {"min_offset": start, "max_offset": stop}
     write_shard(
@@ -89,18 +90,18 @@ def open_ranges(store: Store) -> list[FeatureSet]:
     return ranges
 
 
-def merge_ranges(store: Store, ranges: list[FeatureSet]) -> dict[str, Any]:
+def merge_ranges(store: Store, ranges: list[FeatureSet]) -> FeatureFacts:
     """`merge` of ranges that `open_ranges` gave; returns the facts of the list."""
     facts, uris, found = combine_ranges(store, ranges)
     merge_sets(store, uris, found, facts)
     return facts
 
 
-def combine_ranges(store: Store, ranges: list[FeatureSet]) -> tuple[dict[str, Any], Names, LookupResult]:
+def combine_ranges(store: Store, ranges: list[FeatureSet]) -> tuple[FeatureFacts, Names, LookupResult]:
     """The facts of the list whose ranges `open_ranges` gave, the names of its entries, and what is known of them."""
     stems = [layout.format_range_stem(part.facts["min_offset"], part.facts["max_offset"]) for part in ranges]
     own = ("min_offset", "max_offset", "sha256")
-    facts = {name: value for name, value in ranges[0].facts.items() if name not in own}
+    facts = cast("FeatureFacts", {name: value for name, value in ranges[0].facts.items() if name not in own})
     return facts, *combine_shards(store, stems, ranges)
 
 

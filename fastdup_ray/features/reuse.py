@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import Fingerprint
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import DamagedError, ErrorCode
 from fastdup_ray.features.files import FeatureSet, open_merged, open_shard
@@ -56,7 +56,7 @@ class LookupResult:
         return np.flatnonzero(self.source < 0)
 
 
-def open_earlier_sets(store: Store, fingerprint: dict[str, Any], without: Sequence[str] = ()) -> Iterator[FeatureSet]:
+def open_earlier_sets(store: Store, fingerprint: Fingerprint, without: Sequence[str] = ()) -> Iterator[FeatureSet]:
     """Every whole feature set of a work_dir, of whatever pictures, that has this fingerprint.
 
     without: stems to pass over. What is damaged is named and left out; what another run just took away, only left out.

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.changes import ALONE, Changes, RunSnapshot, find_changes
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import ChangeCounts
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.storage import Store
@@ -43,7 +44,7 @@ def set_earlier_aside(store: Store) -> None:
     write_json(store, layout.EARLIER, {"files": there})
 
 
-def write_changes(store: Store) -> dict[str, int]:
+def write_changes(store: Store) -> ChangeCounts:
     """Writes changes.csv from the outputs that stand there now; returns the counts for summary.json."""
     before = RunSnapshot.empty()
     if store.exists(layout.EARLIER):

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.pairs import select_similar
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import Counts
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import ImageRef, Neighbors
 from fastdup_ray.extract.decode import strict_pillow
@@ -52,7 +53,7 @@ class ExactCopies:
         return len(self.copy)
 
     @property
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> Counts:
         """For summary.json."""
         same_bytes = int(self.same_bytes.sum())
         return {"exact_copies": len(self), "same_bytes": same_bytes, "same_pixels": len(self) - same_bytes}

@@ -17,6 +17,7 @@ from fastdup_ray.analysis.pairs import (
     select_similar,
 )
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import Counts
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import Neighbors, Pairs
 from fastdup_ray.config import RunConfig
@@ -29,7 +30,7 @@ from fastdup_ray.storage.tables import ROWS_PER_BLOCK, escape_names, open_csv, o
 COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS)
 
 
-def write_results(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> dict[str, int]:
+def write_results(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> Counts:
     """Writes all that follows from the neighbours; returns the counts for summary.json."""
     counts = _write_tables(store, config, images, images, neighbors, layout.INDEXED)
     copies = find_exact_copies(images, images, neighbors, config.cores, config.max_pixels)
@@ -48,7 +49,7 @@ def write_results(store: Store, config: RunConfig, images: Images, neighbors: Ne
 
 def write_scored_results(
     store: Store, config: RunConfig, images: Images, indexed: Images, neighbors: Neighbors
-) -> dict[str, int]:
+) -> Counts:
     """The same of new images that were looked for among the indexed ones; returns the counts for test_summary.json.
 
     neighbors: indices are of `indexed`.
@@ -63,7 +64,7 @@ def write_scored_results(
 
 def _write_tables(
     store: Store, config: RunConfig, sources: Images, targets: Images, neighbors: Neighbors, files: FileSet
-) -> dict[str, int]:
+) -> Counts:
     """Writes the sources, their pairs, and their outliers; returns how many there are."""
     _write_images(store, sources, files)
     order = NameOrder.from_names(sources.names)
@@ -99,11 +100,11 @@ def _write_pairs(
     threshold: float,
     pairs: Iterator[Pairs],
     files: FileSet,
-) -> dict[str, int]:
+) -> Counts:
     """similarity.csv and its twin, and the pairs whose labels differ, in the same order; returns their numbers."""
     conflicts_csv = files.name(layout.LABEL_CONFLICTS_CSV)
     labelled = sources.labels is not None and targets.labels is not None
-    counts = {"pairs": 0, "distinct_pairs": 0}
+    counts: Counts = {"pairs": 0, "distinct_pairs": 0}
     if labelled:
         counts |= {"labelled": len(sources) - sources.labels.null_count, "label_conflicts": 0}
     within = sources is targets

@@ -1,11 +1,12 @@
 """config.json of a run, read again."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ConfigDict, ValidationError, create_model
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError
@@ -23,7 +24,7 @@ _StoredConfig: Any = create_model(
 )
 
 
-def read_config(store: Store, files: FileSet = INDEXED) -> dict[str, Any]:
+def read_config(store: Store, files: FileSet = INDEXED) -> StoredConfig:
     """Return what config.json says, nothing where there is none: a CSV alone is enough for a gallery.
 
     Raises:
@@ -39,4 +40,4 @@ def read_config(store: Store, files: FileSet = INDEXED) -> dict[str, Any]:
         raise make_damaged_error(store, name, error) from None
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{name} in {store.location!r} is damaged: it is not JSON ({error}); run again.") from None
-    return content
+    return cast("StoredConfig", content)

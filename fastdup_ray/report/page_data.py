@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import ChangeCounts, RunSummary
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.extract.thumbnails import MAX_PIXELS
@@ -73,7 +74,7 @@ class PageData:
     reclaim_exact: int
 
 
-def make_page_data(store: Store, summary: dict[str, Any], files: FileSet, *, thumbnails: bool) -> PageData:
+def make_page_data(store: Store, summary: RunSummary, files: FileSet, *, thumbnails: bool) -> PageData:
     """Reads the outputs of a run or a scoring. summary: what summary.json has, or will have.
 
     Raises `DamagedError` or `FileNotFoundError` where an output is not what the run wrote.
@@ -98,7 +99,7 @@ def make_page_data(store: Store, summary: dict[str, Any], files: FileSet, *, thu
     lists["outliers"] = found.rows(found.outliers)
     lists["bad"] = _read_bad(store, files)
     if files is INDEXED and store.exists(layout.CHANGES_CSV):
-        lists["changes"] = found.changes(summary.get("changes", {}))
+        lists["changes"] = found.changes(summary.get("changes", ChangeCounts()))
     if found.conflicts is not None:
         lists["conflicts"] = found.rows(found.conflicts)
     if extremes := list(found.extremes()):
@@ -128,7 +129,7 @@ def make_page_data(store: Store, summary: dict[str, Any], files: FileSet, *, thu
 class _PageDataBuilder:
     """The outputs of a run that its page is made of. names: of the n images, then of others that the page tells of."""
 
-    def __init__(self, store: Store, summary: dict[str, Any], files: FileSet):
+    def __init__(self, store: Store, summary: RunSummary, files: FileSet):
         self.store, self.files, self.summary = store, files, summary
         self.config, within = read_config(store, files), files is INDEXED
         own = known = map_names(
@@ -209,7 +210,7 @@ class _PageDataBuilder:
                 ]
                 yield {"title": title, "column": column, "items": items}
 
-    def changes(self, counts: dict[str, int]) -> dict[str, Any]:
+    def changes(self, counts: ChangeCounts) -> dict[str, Any]:
         """Rows of changes.csv, of each kind the first: kind, component, two names, distance, two pictures or -1."""
         table = read_csv(self.store.fetch(layout.CHANGES_CSV), layout.CHANGES_HEADER)
         kinds = table["change"].combine_chunks().dictionary_encode()
@@ -264,7 +265,7 @@ def _add_unknown_names(known: pa.Array, lists: list[PairList]) -> pa.Array:
     return pa.concat_arrays([known, strangers]) if len(strangers) else known
 
 
-def _find_features_file(summary: dict[str, Any]) -> str:
+def _find_features_file(summary: RunSummary) -> str:
     return summary.get("features_file", layout.FEATURES)
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from fastdup_ray import s3
 from fastdup_ray.common.events import log_event
+from fastdup_ray.common.facts import Counts, FeatureFacts
 from fastdup_ray.common.layout import SHARDS, FileSet
 from fastdup_ray.common.records import ShardReceipt
 from fastdup_ray.config import RunConfig
@@ -35,7 +35,7 @@ class FeatureRequest:
     """
 
     manifest: Manifest
-    facts: dict[str, Any]
+    facts: FeatureFacts
     files: FileSet
     part: tuple[int, int] | None = None
     transforms: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class FeatureRequest:
 class FeatureOutcome:
     """counts: of entries, images and bad ones. read: entries. cpu_seconds: of those who read them."""
 
-    counts: dict[str, int]
+    counts: Counts
     read: int
     cpu_seconds: float
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.config import RunConfig
 from fastdup_ray.executors import Executor
 from fastdup_ray.neighbors.checkpoint import get_features_digest
@@ -40,7 +41,7 @@ def search_partitioned(
     plan = make_layout(config, n, d, features, digest)
     indexed = executor.call("index", tasks.write_index, store, plan)
     found = search_layout(executor, store, plan)
-    summary = found.summary | {"faiss_index": indexed}
+    summary: SearchSummary = {**found.summary, "faiss_index": indexed}
     if unused := list(check_parameters(config.faiss_param)):
         summary["unused_parameters"] = unused
     return replace(found, summary=summary)
@@ -137,7 +138,7 @@ class _PartitionedSearch:
                 true = tasks.merge_nearest(plan, true, some)
         return true
 
-    def summarize(self, cells: list[Cell]) -> dict[str, Any]:
+    def summarize(self, cells: list[Cell]) -> SearchSummary:
         plan, largest = self.plan, max(cell.rows for cell in cells)
         each = "" if cells[0].name == ROOT else f", each image in {plan.copies} of them on average"
         return {
@@ -150,11 +151,11 @@ class _PartitionedSearch:
             "seconds": self._seconds,
         }
 
-    def _each(self, step: Callable[..., Any], items: Iterable[tuple], memory: int) -> Iterator[Any]:
+    def _each(self, step: Callable[..., Any], items: Iterable[tuple[Any, ...]], memory: int) -> Iterator[Any]:
         work = [(self._store, self.plan, *item) for item in items]
         return self._executor.map(step, work, memory)
 
-    def _map(self, step: Callable[..., Any], items: Iterable[tuple], memory: int) -> list[Any]:
+    def _map(self, step: Callable[..., Any], items: Iterable[tuple[Any, ...]], memory: int) -> list[Any]:
         return list(self._each(step, items, memory))
 
     @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 from fastdup_ray import s3
 from fastdup_ray.common import layout
 from fastdup_ray.common.events import log_event
+from fastdup_ray.common.facts import FeatureFacts, RunCost, RunSummary, begin_summary
 from fastdup_ray.common.layout import INDEXED, SCORED, TRANSFORMED
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError, InputError, WorkDirError
@@ -116,9 +117,9 @@ class _Run:
         self.files = SCORED if config.run_mode in (3, 4) else INDEXED
         self.model = make_model_facts(config) if config.run_mode in (0, 1, 3) else {}
         self._skipped = SkippedFiles()
-        self._cost: dict[str, Any] = {"read": 0, "seconds": {}, "cpu_seconds": 0.0}
+        self._cost: RunCost = {"read": 0, "seconds": {}, "cpu_seconds": 0.0}
 
-    def run_mode(self) -> dict[str, Any]:
+    def run_mode(self) -> RunSummary:
         """Does it; returns the summary."""
         config, store, files = self.config, self.store, self.files
         if files is SCORED:
@@ -152,7 +153,7 @@ class _Run:
 
     # The modes
 
-    def _run_everything(self) -> dict[str, Any]:
+    def _run_everything(self) -> RunSummary:
         with self._start() as (whole, executor):
             manifest = whole.window(*resolve_range(self.config, whole))
             summary = self._make_features(manifest, executor, make_list_facts(manifest))
@@ -161,12 +162,12 @@ class _Run:
             turned = self._make_transformed(manifest, executor) if self.config.invariant else None
             return self._search_and_write(executor, summary, turned)
 
-    def _run_features(self) -> dict[str, Any]:
+    def _run_features(self) -> RunSummary:
         with self._start() as (manifest, executor):
             summary = self._make_features(manifest, executor, make_list_facts(manifest))
             return executor.call("final", write_summary_only, self.store, self.config, summary)
 
-    def _run_range(self) -> dict[str, Any]:
+    def _run_range(self) -> RunSummary:
         with self._start() as (whole, executor):
             start, stop = resolve_range(self.config, whole)
             with self.store.lock(f".{layout.format_range_stem(start, stop)}.lock"):
@@ -180,14 +181,14 @@ class _Run:
         self.store.remove_if_empty(layout.SHARDS)
         return summary
 
-    def _run_from_features(self) -> dict[str, Any]:
+    def _run_from_features(self) -> RunSummary:
         with make_executor(self.config, self.store) as executor:
             with self._time_stage("features", executor):
                 facts = executor.call("index", adopt_features, self.store, self._features_file)
-            summary = {"version": __version__} | facts | self._cost
+            summary: RunSummary = {"version": __version__, **facts, **self._cost}
             return self._search_and_write(executor, summary) if summary["counts"]["images"] else summary
 
-    def _run_score_images(self) -> dict[str, Any]:
+    def _run_score_images(self) -> RunSummary:
         with self._start() as (whole, executor):
             manifest = whole.window(*resolve_range(self.config, whole))
             executor.call("index", check_indexed, self.store)
@@ -195,12 +196,12 @@ class _Run:
                 executor, self._make_features(manifest, executor, make_list_facts(manifest))
             )
 
-    def _run_score_features(self) -> dict[str, Any]:
+    def _run_score_features(self) -> RunSummary:
         with make_executor(self.config, self.store) as executor:
             executor.call("index", check_indexed, self.store)
             with self._time_stage("features", executor):
                 facts = executor.call("index", import_query_features, self.store, s3.to_absolute(self.config.inputs[0]))
-            return self._search_and_write_scores(executor, {"version": __version__} | facts | self._cost)
+            return self._search_and_write_scores(executor, {"version": __version__, **facts, **self._cost})
 
     # Their parts
 
@@ -216,8 +217,8 @@ class _Run:
                 yield manifest, executor
 
     def _make_features(
-        self, manifest: Manifest, executor: Executor, facts: dict[str, Any], part: tuple[int, int] | None = None
-    ) -> dict[str, Any]:
+        self, manifest: Manifest, executor: Executor, facts: FeatureFacts, part: tuple[int, int] | None = None
+    ) -> RunSummary:
         """The features of the manifest, from what is there and what has to be read; returns the summary so far.
 
         part: the range of the list that the manifest is, where it is to stand in files of its own.
@@ -232,18 +233,25 @@ class _Run:
         with self._time_stage("features", executor):
             made = make_features(config, self.store, executor, FeatureRequest(manifest, facts, self.files, part))
         self._cost |= {"read": made.read, "cpu_seconds": made.cpu_seconds}
-        return facts | {"counts": made.counts, "skipped": self._skipped.counts()} | self._cost
+        return begin_summary(facts) | {
+            "counts": made.counts,
+            "skipped": self._skipped.counts(),
+            "read": self._cost["read"],
+            "seconds": self._cost["seconds"],
+            "cpu_seconds": self._cost["cpu_seconds"],
+        }
 
-    def _make_transformed(self, manifest: Manifest, executor: Executor) -> dict[str, Any]:
+    def _make_transformed(self, manifest: Manifest, executor: Executor) -> RunSummary:
         """The features of the turns of the manifest's pictures; returns the facts of them."""
         facts = make_list_facts(manifest) | make_transformed_facts(self.config, self.model)
         wanted = FeatureRequest(manifest, facts, TRANSFORMED, transforms=select_transforms(self.config.invariant))
         with self._time_stage("turned", executor):
-            return facts | {"counts": make_features(self.config, self.store, executor, wanted).counts}
+            outcome = make_features(self.config, self.store, executor, wanted)
+        return begin_summary(facts) | {"counts": outcome.counts}
 
     def _search_and_write(
-        self, executor: Executor, summary: dict[str, Any], turned: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+        self, executor: Executor, summary: RunSummary, turned: RunSummary | None = None
+    ) -> RunSummary:
         """turned: facts of the features of turns, where these are to be looked for."""
         config, features_file = self.config, self._features_file
         check_fits(config, summary["counts"]["images"], summary["d"], executor.max_step_memory())
@@ -265,7 +273,7 @@ class _Run:
             return search_partitioned(executor, store, config, self._features_file, n, d)
         return executor.call("index", search_neighbors, store, config, self._features_file, d)
 
-    def _search_and_write_scores(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
+    def _search_and_write_scores(self, executor: Executor, summary: RunSummary) -> RunSummary:
         store, config = self.store, self.config
         executor.reserve(measure_index_bytes(store), gpu=config.compute == "gpu")
         with self._time_stage("neighbors", executor):
@@ -273,7 +281,7 @@ class _Run:
         _log_search(neighbors)
         return self._finish(executor, write_scored_outputs, config, neighbors, summary)
 
-    def _finish(self, executor: Executor, step: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+    def _finish(self, executor: Executor, step: Callable[..., RunSummary], *args: Any) -> RunSummary:
         """The final task; returns the summary that it has written."""
         summary = executor.call("final", step, self.store, *args)
         executor.record_stage("outputs", summary["seconds"]["outputs"])

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from itertools import takewhile
 from threading import Event
-from typing import Any
 
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError, ConfigError, DamagedError, InputError, WorkDirError
@@ -130,7 +130,7 @@ def refuse_other_images(config: RunConfig, store: Store, manifest: Manifest) -> 
         )
 
 
-def make_list_facts(manifest: Manifest) -> dict[str, Any]:
+def make_list_facts(manifest: Manifest) -> FeatureFacts:
     """What every file that describes features says of the whole list."""
     return {
         "format_version": layout.FORMAT_VERSION,
@@ -140,7 +140,7 @@ def make_list_facts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def make_model_facts(config: RunConfig) -> dict[str, Any]:
+def make_model_facts(config: RunConfig) -> FeatureFacts:
     """The same of the rows; `ConfigError` where the model cannot be used."""
     gpu, sha256, d = config.compute == "gpu", None, DIMENSIONS
     if config.model_path or (gpu and config.executor == "inline"):
@@ -152,7 +152,7 @@ def make_model_facts(config: RunConfig) -> dict[str, Any]:
     return {"fingerprint": make_fingerprint(sha256, config.limits.box, gpu=gpu), "d": d}
 
 
-def make_transformed_facts(config: RunConfig, model: dict[str, Any]) -> dict[str, Any]:
+def make_transformed_facts(config: RunConfig, model: FeatureFacts) -> FeatureFacts:
     """`model_facts` of rows that have those of all turns which `config.invariant` asks for, side by side."""
     turns, gpu = select_transforms(config.invariant), config.compute == "gpu"
     own = make_fingerprint(model["fingerprint"]["model"], config.limits.box, gpu=gpu, turns=turns)

@@ -9,11 +9,11 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pyarrow as pa
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import FeatureFacts, RunSummary, SearchSummary, begin_summary
 from fastdup_ray.common.layout import INDEXED, SCORED
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError, InputError, WorkDirError
@@ -38,7 +38,14 @@ from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, store_neighbor
 from fastdup_ray.neighbors.search import SPARE, check_unit_length, find_neighbors_of
 from fastdup_ray.outputs.results import write_scored_results
 from fastdup_ray.report.page import write_report
-from fastdup_ray.runs.steps import FACTS, count_entries, describe_own_features, load_images, write_config, write_summary
+from fastdup_ray.runs.steps import (
+    count_entries,
+    describe_own_features,
+    load_images,
+    select_reusable_facts,
+    write_config,
+    write_summary,
+)
 from fastdup_ray.storage import Store, open_file
 from fastdup_ray.storage.checked_json import check_digest, hash_file, write_json
 from fastdup_ray.storage.facts import read_summary
@@ -49,11 +56,11 @@ MAY_DIFFER = ("onnxruntime", "cpu", "compute")
 """Parts of a fingerprint that change a row by no more than rounding: an index may be scored against on any machine."""
 
 
-def read_indexed_facts(store: Store) -> dict[str, Any]:
+def read_indexed_facts(store: Store) -> RunSummary:
     """summary.json of the run that made the index; raises `InputError`, `DamagedError`."""
     with _add_advice(RUN_AGAIN):
-        facts = read_summary(store) if store.exists(layout.SUMMARY) else {}
-    if facts.get("neighbors", {}).get("faiss_index") is False:
+        facts = read_summary(store) if store.exists(layout.SUMMARY) else RunSummary()
+    if facts.get("neighbors", SearchSummary()).get("faiss_index") is False:
         raise InputError(
             f"The images of {store.location!r} are so many that they were searched in partitions, without a "
             f"{layout.FAISS_INDEX}; make one in a copy of it (run_mode=2, faiss_mode='IVF65536,SQ8')."
@@ -62,7 +69,7 @@ def read_indexed_facts(store: Store) -> dict[str, Any]:
         raise InputError(
             f"{store.location!r} has no finished run with a {layout.FAISS_INDEX}; make one first, with run_mode=0 or 2."
         )
-    return {"features_file": layout.FEATURES} | facts
+    return {"features_file": layout.FEATURES, **facts}
 
 
 def measure_index_bytes(store: Store) -> int:
@@ -71,7 +78,7 @@ def measure_index_bytes(store: Store) -> int:
     return int(estimate_index_bytes(facts["neighbors"]["index"], facts["n"], facts["d"]) / USABLE_SHARE)
 
 
-def check_before_work(store: Store, model: dict[str, Any]) -> None:
+def check_before_work(store: Store, model: FeatureFacts) -> None:
     """Raises a `FastdupError` where new pictures cannot be scored here; model: facts of rows that are to be made."""
     indexed = read_indexed_facts(store)
     if model and "fingerprint" not in indexed:
@@ -88,7 +95,7 @@ def check_before_work(store: Store, model: dict[str, Any]) -> None:
         )
 
 
-def _refuse_others(indexed: dict[str, Any], facts: dict[str, Any]) -> None:
+def _refuse_others(indexed: FeatureFacts, facts: FeatureFacts) -> None:
     """`InputError` where features with `facts`, as far as they are known, cannot be compared with the indexed ones."""
     if facts.get("d", indexed["d"]) != indexed["d"]:
         raise InputError(f"The new features have rows of {facts['d']} numbers, the indexed ones of {indexed['d']}.")
@@ -125,7 +132,7 @@ def _add_advice(advice: str) -> Iterator[None]:
 # Run mode 4
 
 
-def import_query_features(store: Store, location: str) -> dict[str, Any]:
+def import_query_features(store: Store, location: str) -> RunSummary:
     """Copies features that the user named, a file or its folder, to test_features.dat; returns the facts of them.
 
     They are of run mode 1 (a range of it, too) or of `save_binary_feature`. Raises `InputError`, `DamagedError`.
@@ -139,14 +146,14 @@ def import_query_features(store: Store, location: str) -> dict[str, Any]:
         _refuse_others(indexed, facts)
         with _add_advice("Run again, once nothing else writes there."):
             merge_sets(store, uris, found, facts, SCORED)
-        return {name: facts[name] for name in FACTS} | {"counts": count_entries(found.entries)}
-    facts = describe_own_features(source, name)
-    _refuse_others(indexed, facts)
-    _copy_own_features(source, name, facts, store)
-    return facts
+        return begin_summary(select_reusable_facts(facts)) | {"counts": count_entries(found.entries)}
+    summary = describe_own_features(source, name)
+    _refuse_others(indexed, summary)
+    _copy_own_features(source, name, summary, store)
+    return summary
 
 
-def _read_described(source: Store, name: str) -> tuple[dict[str, Any], pa.ChunkedArray, LookupResult] | None:
+def _read_described(source: Store, name: str) -> tuple[FeatureFacts, pa.ChunkedArray, LookupResult] | None:
     """Facts, names and entries of features that a run of ours describes; None of others."""
     if layout.parse_range(name):
         stem = name.removesuffix(".dat")
@@ -162,7 +169,7 @@ def _read_described(source: Store, name: str) -> tuple[dict[str, Any], pa.Chunke
     return None
 
 
-def _copy_own_features(source: Store, name: str, facts: dict[str, Any], store: Store) -> None:
+def _copy_own_features(source: Store, name: str, facts: RunSummary, store: Store) -> None:
     """Features that no run of ours describes, and so without a manifest."""
     features, names = map_features(source, name, facts["d"]), read_names(source.fetch(name + ".csv"))
     store.remove(SCORED.name(layout.MANIFEST))
@@ -193,8 +200,8 @@ def search_indexed(store: Store, config: RunConfig, d: int) -> StoredNeighbors:
 
 
 def write_scored_outputs(
-    store: Store, config: RunConfig, neighbors: StoredNeighbors, summary: dict[str, Any]
-) -> dict[str, Any]:
+    store: Store, config: RunConfig, neighbors: StoredNeighbors, summary: RunSummary
+) -> RunSummary:
     """The final task of a scoring: everything that people read. test_summary.json comes last."""
     start = time.monotonic()
     facts = read_indexed_facts(store)
@@ -203,7 +210,7 @@ def write_scored_outputs(
     _back_up(store, facts["sha256"])
     store.remove(layout.LEAKAGE_CSV)
     counts = summary["counts"] | write_scored_results(store, config, images, indexed, neighbors.open(store))
-    summary = summary | {"counts": counts, "neighbors": neighbors.summary}
+    summary = {**summary, "counts": counts, "neighbors": neighbors.summary}
     write_config(store, config, SCORED)
     if config.report:
         write_report(store, summary, SCORED, thumbnails=config.thumbnails)

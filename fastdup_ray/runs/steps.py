@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import Counts, FeatureFacts, RunSummary, begin_summary
 from fastdup_ray.common.layout import INDEXED, SCORED, TRANSFORMED, FileSet
 from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.config import RunConfig
@@ -50,9 +51,6 @@ from fastdup_ray.storage.facts import read_summary
 from fastdup_ray.version import __version__
 
 log = logging.getLogger(__name__)
-
-FACTS = ("format_version", "fingerprint", "d", "n", "list_sha256")
-"""What summary.json says of the features that a later run may take."""
 
 FEATURE_FILES = (layout.FEATURES, layout.FEATURES_CSV, layout.BAD_CSV, layout.BAD_CSV_TWIN, layout.MANIFEST)
 
@@ -95,7 +93,7 @@ SCORING_MARKS = (SCORED.name(layout.SUMMARY), SCORED.name(layout.SHARDS), layout
 class MergeResult:
     """counts of entries, images and bad ones; or None, and the offsets of the entries that no whole shard has."""
 
-    counts: dict[str, int] | None
+    counts: Counts | None
     missing: np.ndarray
 
 
@@ -104,7 +102,7 @@ def merge_features(
     config: RunConfig,
     manifest: Manifest,
     fresh: Sequence[str],
-    facts: dict[str, Any],
+    facts: FeatureFacts,
     part: tuple[int, int] | None,
     files: FileSet = INDEXED,
 ) -> MergeResult:
@@ -128,7 +126,7 @@ def merge_features(
     return MergeResult(count_entries(found.entries), found.missing)
 
 
-def adopt_features(store: Store, features_file: str) -> dict[str, Any]:
+def adopt_features(store: Store, features_file: str) -> RunSummary:
     """Run mode 2: the stored features, checked; ranges of run mode 1 are merged first. Returns the facts of them."""
     if features_file == SCORED.name(layout.FEATURES) and was_scored(store):
         raise InputError(
@@ -146,10 +144,21 @@ def adopt_features(store: Store, features_file: str) -> dict[str, Any]:
         check_digest(store, layout.FEATURES_CSV, described.facts["sha256"][layout.FEATURES_CSV])
     except (DamagedError, FileNotFoundError) as error:
         raise DamagedError(f"{error} Make it again (run_mode=1), or put the file back.") from None
-    return {name: described.facts[name] for name in FACTS} | {"counts": count_entries(described.entries)}
+    return begin_summary(select_reusable_facts(described.facts)) | {"counts": count_entries(described.entries)}
 
 
-def _merge_ranges(store: Store, ranges: list[FeatureSet]) -> dict[str, Any]:
+def select_reusable_facts(facts: FeatureFacts) -> FeatureFacts:
+    """Return what summary.json says of features, so that a later run can reuse them."""
+    return {
+        "format_version": facts["format_version"],
+        "fingerprint": facts["fingerprint"],
+        "d": facts["d"],
+        "n": facts["n"],
+        "list_sha256": facts["list_sha256"],
+    }
+
+
+def _merge_ranges(store: Store, ranges: list[FeatureSet]) -> RunSummary:
     if store.exists(layout.FEATURES):
         merged = open_merged(store)
         if merged is None or merged.facts["list_sha256"] != ranges[0].facts["list_sha256"]:
@@ -157,10 +166,10 @@ def _merge_ranges(store: Store, ranges: list[FeatureSet]) -> dict[str, Any]:
                 f"{store.location!r} has {layout.FEATURES} and also ranges of another list: take one or the other away."
             )
     facts = merge_ranges(store, ranges)
-    return facts | {"counts": count_entries(pa.concat_tables(part.entries for part in ranges))}
+    return begin_summary(facts) | {"counts": count_entries(pa.concat_tables(part.entries for part in ranges))}
 
 
-def describe_own_features(store: Store, features_file: str) -> dict[str, Any]:
+def describe_own_features(store: Store, features_file: str) -> RunSummary:
     """Of features that no run of ours describes: made by `save_binary_feature`, or by somebody else."""
     for name in (features_file, features_file + ".csv"):
         if not store.exists(name):
@@ -207,13 +216,13 @@ def _make_checkpoint(store: Store, config: RunConfig, features_file: str, index:
 
 
 def write_outputs(
-    store: Store, config: RunConfig, features_file: str, neighbors: StoredNeighbors, summary: dict[str, Any]
-) -> dict[str, Any]:
+    store: Store, config: RunConfig, features_file: str, neighbors: StoredNeighbors, summary: RunSummary
+) -> RunSummary:
     """The final task: everything that people read. summary.json comes last: it says that all else is whole."""
     start = time.monotonic()
     images = load_images(store, features_file, INDEXED, config)
     counts = summary["counts"] | write_results(store, config, images, neighbors.open(store))
-    summary = summary | {"counts": counts, "neighbors": neighbors.summary, "features_file": features_file}
+    summary = {**summary, "counts": counts, "neighbors": neighbors.summary, "features_file": features_file}
     if config.incremental:
         summary["changes"] = write_changes(store)
     else:
@@ -229,7 +238,7 @@ def write_outputs(
     return write_summary(store, summary)
 
 
-def write_summary_only(store: Store, config: RunConfig, summary: dict[str, Any]) -> dict[str, Any]:
+def write_summary_only(store: Store, config: RunConfig, summary: RunSummary) -> RunSummary:
     """What a run leaves that ends with the features: they, and nothing that an earlier run made of others."""
     for name in FILES_AFTER_FEATURES:
         store.remove(name)
@@ -238,7 +247,7 @@ def write_summary_only(store: Store, config: RunConfig, summary: dict[str, Any])
     return write_summary(store, summary)
 
 
-def count_entries(entries: pa.Table) -> dict[str, int]:
+def count_entries(entries: pa.Table) -> Counts:
     return {
         "entries": entries.num_rows,
         "images": int(entries["rows"].to_numpy().sum()),
@@ -268,7 +277,7 @@ def _escape_value(value: Any) -> Any:
     return redact(escape_non_utf8(value)) if isinstance(value, str) else value
 
 
-def write_summary(store: Store, summary: dict[str, Any], files: FileSet = INDEXED) -> dict[str, Any]:
+def write_summary(store: Store, summary: RunSummary, files: FileSet = INDEXED) -> RunSummary:
     """Puts summary.json with the digests of all else; what was scored against an earlier index goes then."""
     own = summary.get("features_file", layout.FEATURES)
     more = {INDEXED: (own, own + ".csv"), SCORED: layout.TRAIN_BACKUP, TRANSFORMED: ()}

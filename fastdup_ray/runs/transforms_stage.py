@@ -4,7 +4,7 @@ The rows of a picture's turns stand side by side in one row of `turned_features.
 is looked for in the index of the pictures as they are.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.pairs import find_cosines, rank_names
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import RunSummary, TransformSummary
 from fastdup_ray.common.layout import INDEXED, TRANSFORMED
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.config import RunConfig
@@ -60,8 +61,8 @@ def check_transforms(config: RunConfig, store: Store, n: int) -> None:
 
 
 def write_transforms(
-    store: Store, config: RunConfig, neighbors: StoredNeighbors, d: int, facts: dict[str, Any]
-) -> dict[str, Any]:
+    store: Store, config: RunConfig, neighbors: StoredNeighbors, d: int, facts: RunSummary
+) -> TransformSummary:
     """Looks for each picture's turns among the others, and writes similarity_invariant.csv; returns what to tell of it.
 
     neighbors: of the pictures as they are; what is a pair by them is none here. d: numbers of a row of features.dat.

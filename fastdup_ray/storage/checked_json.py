@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fastdup_ray.common.facts import RunSummary
 from fastdup_ray.errors import DamagedError, MissingFileError
 from fastdup_ray.storage import Store
 
@@ -16,7 +18,7 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fetch_listed(store: Store, name: str, summary: dict[str, Any], *, kept_as: str | None = None) -> Path:
+def fetch_listed(store: Store, name: str, summary: RunSummary, *, kept_as: str | None = None) -> Path:
     """Fetch an output of the run that a summary tells of, and no other file of that name.
 
     Args:
@@ -46,10 +48,10 @@ def check_digest(store: Store, name: str, sha256: str) -> Path:
     return path
 
 
-def write_json(store: Store, name: str, content: dict[str, Any]) -> None:
+def write_json(store: Store, name: str, content: Mapping[str, object]) -> None:
     """Puts `content` with a digest of itself, so that `read_json` finds any changed byte."""
     with store.create(name) as path:
-        text = json.dumps(content | {_SEAL: _hash_content(content)}, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps({**content, _SEAL: _hash_content(content)}, indent=1, ensure_ascii=False) + "\n"
         path.write_text(text, encoding="utf-8", errors="backslashreplace")  # JSON has the same escapes
 
 
@@ -66,5 +68,5 @@ def read_json(store: Store, name: str) -> dict[str, Any]:
     return content
 
 
-def _hash_content(content: dict[str, Any]) -> str:
+def _hash_content(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

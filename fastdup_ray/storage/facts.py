@@ -1,10 +1,11 @@
 """What the JSON files of a work_dir say of a run, checked before anything relies on it."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import FeatureFacts, RunSummary
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
@@ -54,19 +55,19 @@ class _Summary(_Facts):
     sha256: dict[str, str]
 
 
-def read_facts(store: Store, name: str) -> dict[str, Any]:
+def read_facts(store: Store, name: str) -> FeatureFacts:
     """Return the content of a sealed JSON file that describes features.
 
     Raises:
         DamagedError: where it is not whole, or has values of another kind than a run writes.
         FileNotFoundError: where there is none.
     """
-    return _read(store, name, _Facts)
+    return cast("FeatureFacts", _read(store, name, _Facts))
 
 
-def read_summary(store: Store, files: FileSet = INDEXED) -> dict[str, Any]:
+def read_summary(store: Store, files: FileSet = INDEXED) -> RunSummary:
     """Return what summary.json, or that of a scoring, says; see `read_facts`."""
-    return _read(store, files.name(layout.SUMMARY), _Summary)
+    return cast("RunSummary", _read(store, files.name(layout.SUMMARY), _Summary))
 
 
 def _read(store: Store, name: str, model: type[_Stored]) -> dict[str, Any]:
