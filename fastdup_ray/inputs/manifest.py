@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common.names import escape_non_utf8
+from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.records import Entry, ImageRef, Shard
 from fastdup_ray.storage.tables import TableFormat, escape_names
 
@@ -92,7 +93,7 @@ class Manifest:
             digest.update(b"\0")
         return digest.hexdigest()
 
-    def refs(self, offsets: Sequence[int]) -> list[ImageRef]:
+    def refs(self, offsets: Sequence[int] | IntArray) -> list[ImageRef]:
         rows = self._table.take(pa.array(offsets, pa.int64()))
         return [ImageRef(fsdecode(row["uri"]), row["size"], row["mtime_or_etag"]) for row in rows.to_pylist()]
 
@@ -112,7 +113,7 @@ class Manifest:
     def window(self, start: int, stop: int) -> "Manifest":
         return Manifest(self._table.slice(start, stop - start), self._start + start)
 
-    def shards(self, offsets: Sequence[int], size: int) -> Iterator[Shard]:
+    def shards(self, offsets: Sequence[int] | IntArray, size: int) -> Iterator[Shard]:
         """The entries at `offsets`, cut into shards of at most `size`."""
         for first in range(0, len(offsets), size):
             part = offsets[first : first + size]

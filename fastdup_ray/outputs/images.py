@@ -1,7 +1,7 @@
 """The good images of a run."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,8 +11,11 @@ import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.layout import FileSet
+from fastdup_ray.config import RunConfig
 from fastdup_ray.features import expand_entries, map_names
+from fastdup_ray.inputs.labels import read_labels
 from fastdup_ray.inputs.manifest import ENTRIES, MANIFEST, add_missing_columns
+from fastdup_ray.inputs.references import reference_mask
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import (
     ROWS_PER_BLOCK,
@@ -101,6 +104,26 @@ def map_images(store: Store, features_file: str, files: FileSet) -> Images:
     if len(entries) != len(names):
         raise describe_other_run(path or features_file)
     return Images(names, entries)
+
+
+def load_images(store: Store, features_file: str, files: FileSet, config: RunConfig | None = None) -> Images:
+    """Return `map_images` with labels and references.
+
+    Args:
+        store: The work_dir.
+        features_file: Name of the features file.
+        files: The file set that it belongs to.
+        config: Names the labels and references; without it there are none.
+
+    Raises:
+        DamagedError: The files are damaged, or of another run.
+    """
+    images = map_images(store, features_file, files)
+    if config is None:
+        return images
+    uris = images.entries["uri"].cast(pa.large_binary()) if config.labels or config.reference else None
+    reference = pa.array(reference_mask(config.reference, images.names, uris)) if config.reference else None
+    return replace(images, labels=read_labels(config.labels, images.names, uris), reference=reference)
 
 
 def _read_described(manifest: Path) -> Iterator[pa.Table]:

@@ -70,12 +70,6 @@ def find_file_set(store: Store, name: str) -> FileSet:
     return SCORED if scored else INDEXED
 
 
-def find_indexed_similarity(store: Store) -> str:
-    """The name of the indexed set's similarity.csv."""
-    kept = layout.TRAIN_SIMILARITY_CSV
-    return kept if store.exists(kept) else layout.SIMILARITY_CSV
-
-
 def is_cosine(config: StoredConfig) -> bool:
     return config.get("distance", "cosine") == "cosine"
 

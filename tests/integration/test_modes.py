@@ -19,7 +19,7 @@ import fastdup_ray as fastdup
 from fastdup_ray.common import layout
 from fastdup_ray.errors import ConfigError, DamagedError, FastdupError, InputError, LockedError, WorkDirError
 from fastdup_ray.inputs.labels import read_labels
-from fastdup_ray.runs import pipeline
+from fastdup_ray.runs import pipeline, preflight
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json, write_json
 from fastdup_ray.storage.tables import encode_names
@@ -399,13 +399,13 @@ def test_an_index_of_other_rows_than_the_features_is_refused(tmp_path):
 
 def by_another(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on features are made by something else than the indexed ones."""
-    made = pipeline.make_model_facts
+    made = preflight.make_model_facts
 
     def otherwise(config):
         facts = made(config)
         return facts | {"fingerprint": facts["fingerprint"] | {part: "another"}}
 
-    monkeypatch.setattr(pipeline, "make_model_facts", otherwise)
+    monkeypatch.setattr(preflight, "make_model_facts", otherwise)
 
 
 @pytest.mark.parametrize("part", ["model", "decoder", "bounding_box"])
