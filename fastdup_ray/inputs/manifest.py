@@ -9,8 +9,8 @@ from os import fsdecode, fsencode
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.common.arrays import IntArray
+from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.common.records import Entry, ImageRef, Shard
 from fastdup_ray.storage.tables import TableFormat, escape_names
 
