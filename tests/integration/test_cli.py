@@ -192,7 +192,7 @@ def test_verbose_tells_what_is_done_and_how_long_it_took(tmp_path):
     arguments = [PHONE, "--work-dir", tmp_path / "out", "--executor", "inline", "--no-report"]
     quiet, verbose = (run(*arguments, *more) for more in ([], ["--verbose"]))
     assert quiet.stderr == ""
-    assert "6 entries, 0 of them to be read" in verbose.stderr
+    assert "6 entries, 0 to read" in verbose.stderr
     assert "neighbors: " in verbose.stderr
 
 

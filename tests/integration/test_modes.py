@@ -225,7 +225,7 @@ def test_new_pictures_that_join_the_indexed_set_are_not_read_again(scored, tmp_p
 
 def test_mode_2_does_not_take_the_features_of_a_scoring_from_under_itself(scored, tmp_path):
     work_dir = Path(shutil.copytree(scored, tmp_path / "out"))
-    with pytest.raises(InputError, match="of a scoring"):
+    with pytest.raises(InputError, match="belongs to a scoring"):
         dedupe(None, work_dir / "test_features.dat", run_mode=2)
     assert content(work_dir) == content(scored)
 
@@ -256,7 +256,7 @@ def test_offsets_and_num_images_act_on_the_new_list(indexed, scored, offsets, en
 
 
 def test_an_offset_outside_of_the_new_list_is_refused(indexed, reference):
-    with pytest.raises(ConfigError, match="list of 11 entries"):
+    with pytest.raises(ConfigError, match="list has 11 entries"):
         score(WEB, indexed, min_offset=11)
     assert content(indexed) == content(reference)
 
@@ -277,7 +277,7 @@ def test_on_ray_a_scoring_leaves_the_bytes_of_inline(indexed, scored, ray_sessio
 
 def test_the_command_tells_what_came_out_and_verbose_says_more(indexed, scored):
     done = run(WEB, "--work-dir", indexed, "--run-mode", 3, "--executor", "inline", "--verbose")
-    assert (done.returncode, "11 entries, 11 of them to be read" in done.stderr) == (0, True), done.stderr
+    assert (done.returncode, "11 entries, 11 to read" in done.stderr) == (0, True), done.stderr
     assert "10 similar pairs with 16 indexed images above 0.85, 2 exact copies of them" in done.stdout
     assert "(2 byte for byte, 0 pixel for pixel), 0 outliers" in done.stdout
     assert str(indexed / "test_report/index.html") in done.stdout
@@ -505,13 +505,13 @@ def test_mode_4_against_features_of_ones_own_under_another_name(tmp_path):
 
 def test_mode_3_against_an_index_of_an_unknown_model_is_refused(tmp_path):
     dedupe(None, own(tmp_path / "own", unit_rows(9)), run_mode=2)
-    refused(tmp_path / "own", InputError, "a model that is not known")
+    refused(tmp_path / "own", InputError, "whose model is unknown")
 
 
 @pytest.mark.parametrize(
     ("what", "error", "told"),
     [
-        ("width", InputError, "rows of 8 numbers, the indexed ones of 576"),
+        ("width", InputError, "have 8 numbers, the indexed ones 576"),
         ("nothing", InputError, "No features.dat"),
         ("damaged", DamagedError, "features.dat is damaged .*run_mode=1"),
         ("names", DamagedError, r"features.dat.csv is damaged"),
