@@ -291,5 +291,5 @@ def _log_search(neighbors: StoredNeighbors) -> None:
     log.info("index %(index)s: %(why)s; recall %(recall)g", summary)
     if unused := summary.get("unused_parameters"):
         log.warning(
-            "faiss_param: %s ignored, since the index %s has no such parameter.", ", ".join(unused), summary["index"]
+            "faiss_param: no effect of %s: the index %s has no such parameter.", ", ".join(unused), summary["index"]
         )

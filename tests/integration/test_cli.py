@@ -200,4 +200,4 @@ def test_a_faiss_parameter_without_effect_is_one_warning(tmp_path):
     done = run(PHONE, "--work-dir", tmp_path / "out", "--executor", "inline", "--faiss-param", "efSearch=9,nprobe=3")
     assert done.returncode == 0
     assert done.stderr.count("no effect") == 1
-    assert "efSearch, nprobe: the index Flat has none of it" in done.stderr
+    assert "efSearch, nprobe: the index Flat has no such" in done.stderr
