@@ -1,30 +1,22 @@
-"""What a run hands back: its outputs as Arrow tables."""
+"""The result of a run: its outputs as Arrow tables."""
 
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import Counts, RunSummary
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.paths import accept_paths
-from fastdup_ray.errors import InputError
+from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, PAIRS
 from fastdup_ray.s3 import DEFAULT_ACCESS, Access
-from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.checked_json import fetch_listed
-from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import (
-    TableFormat,
-    describe_other_run,
-    escape_names,
-    parse_numbers,
-    read_csv,
-    read_parquet,
-)
+from fastdup_ray.storage import open_store
+from fastdup_ray.storage.tables import describe_other_run, escape_names, parse_numbers, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,58 +27,67 @@ _NUMBERS = {"distance": pa.float64(), "component_id": pa.int64()}
 
 @dataclass(frozen=True)
 class RunResult:
-    """The outputs of a run, read when they are asked for. summary: as in summary.json.
+    r"""The outputs of a run, read when they are asked for.
 
-    files: which set of pictures it was about; after a scoring, the one that was scored. Each table is a `pa.Table`,
-    with `to_pandas()` for those who have pandas; names that are not UTF-8 have their bytes as `\\xNN`. Each raises
-    `DamagedError` where its file is not the one that the run wrote, by its digest in the summary.
+    Each table is a `pa.Table`; `to_pandas()` of it needs pandas. Bytes of names that are not UTF-8 are written `\xNN`.
+    A property raises `DamagedError` if its file is not the one that the run wrote, and `FileNotFoundError` if the run
+    wrote none.
+
+    Attributes:
+        work_dir: Absolute path or URI of the work_dir.
+        summary: Content of summary.json.
+        files: The file set of the run; of a scoring, that of the new images.
     """
 
     work_dir: str
-    summary: dict[str, Any]
+    summary: RunSummary
     files: FileSet = INDEXED
     access: Access = field(default=DEFAULT_ACCESS, repr=False)
 
     @classmethod
     @accept_paths("work_dir")
     def open(cls, work_dir: str | os.PathLike[str], *, scored: bool = False, access: Access = DEFAULT_ACCESS) -> Self:
-        """The result of a run that has finished in `work_dir`, or of the last scoring; `InputError` where none has."""
-        files = SCORED if scored else INDEXED
-        store = open_store(work_dir, access)
-        try:
-            return cls(store.location, read_summary(store, files), files, access)
-        except FileNotFoundError:
-            what = "scoring" if scored else "run"
-            raise InputError(
-                f"No finished {what} in {store.location!r}: name the work_dir of one, or run first."
-            ) from None
+        """Open the result of a finished run.
+
+        Args:
+            work_dir: Its folder or s3:// URI.
+            scored: Open the last scoring there instead.
+            access: How buckets are accessed.
+
+        Raises:
+            InputError: No run or scoring has finished there.
+            DamagedError: summary.json is damaged.
+        """
+        run = RunReader.open(open_store(work_dir, access), SCORED if scored else INDEXED)
+        return cls(run.store.location, run.summary, run.files, access)
 
     @property
-    def counts(self) -> dict[str, int]:
-        """Numbers of entries, images, bad ones, pairs (rows of similarity.csv), distinct_pairs ((a,b) and (b,a) once),
-        outliers, exact_copies, and components of two images or more; after a scoring also of indexed images, and
-        exact_copies are of those.
+    def counts(self) -> Counts:
+        """Numbers of images: entries, images, bad, outliers, exact_copies, near_copies and more.
+
+        `pairs` are the rows of similarity.csv, `distinct_pairs` count (a, b) and (b, a) once, and `components` are the
+        groups of two images or more. Of a scoring, `exact_copies` are duplicates of indexed images, of which there are
+        `indexed`.
         """
         return self.summary["counts"]
 
     @property
     def images(self) -> pa.Table:
         """images.parquet, or test_images.parquet."""
-        return self._parquet(self.files.name(layout.IMAGES), IMAGES)
+        return self._run.read_parquet(self.files.name(layout.IMAGES), IMAGES)
 
     @property
     def similarity(self) -> pa.Table:
-        """similarity.parquet: from, to, distance; of the indexed set, whatever was scored since, unless this is of a
-        scoring.
+        """similarity.parquet: from, to, distance.
+
+        A scoring replaces the file, but not this property of the run before it.
         """
-        kept = layout.TRAIN_SIMILARITY
-        indexed = self.files is INDEXED and self._store.exists(kept)
-        return self._parquet(layout.SIMILARITY, PAIRS, kept_as=kept if indexed else None)
+        return self._run.read_parquet(layout.SIMILARITY, PAIRS)
 
     @property
     def components(self) -> pa.Table:
-        """components.parquet, of the indexed set; `FileNotFoundError` after run_cc=0."""
-        return self._parquet(layout.COMPONENTS, COMPONENTS)
+        """components.parquet of the indexed set; not written with run_cc=0."""
+        return self._run.read_parquet(layout.COMPONENTS, COMPONENTS)
 
     @property
     def outliers(self) -> pa.Table:
@@ -105,30 +106,30 @@ class RunResult:
 
     @property
     def changes(self) -> pa.Table:
-        """changes.csv: change, component_id, from, to, distance; `FileNotFoundError` without `incremental`."""
+        """changes.csv: change, component_id, from, to, distance; written with `incremental`."""
         return self._csv(layout.CHANGES_CSV, layout.CHANGES_HEADER)
 
     @property
     def invariant(self) -> pa.Table:
-        """similarity_invariant.csv: from, to, distance, turn; `FileNotFoundError` without `invariant`."""
+        """similarity_invariant.csv: from, to, distance, turn; written with `invariant`."""
         return self._csv(layout.INVARIANT_CSV, layout.INVARIANT_HEADER)
 
     @property
     def label_conflicts(self) -> pa.Table:
-        """label_conflicts.csv: from, to, distance, label_from, label_to; `FileNotFoundError` without `labels`."""
+        """label_conflicts.csv: from, to, distance, label_from, label_to; written with `labels`."""
         return self._csv(self.files.name(layout.LABEL_CONFLICTS_CSV), layout.LABEL_CONFLICTS_HEADER)
 
     @property
     def report(self) -> Path:
-        """The HTML page."""
-        return self._store.fetch(self.files.name(layout.REPORT))
+        """Path of the HTML report."""
+        return self._run.store.fetch(self.files.name(layout.REPORT))
 
     def to_arrow(self) -> pa.Table:
-        """One row an image: images.parquet, of which file it is a copy (copy_of, copy_kind), and its component."""
+        """Return one row for each image: images.parquet, exact duplicates (copy_of, copy_kind), and its component."""
         table, copies = self.images, self.exact_copies
-        place = pc.index_in(table["filename"].cast(pa.large_string()), copies["filename"].combine_chunks())
-        table = table.append_column("copy_of", copies["copy_of"].take(place))
-        table = table.append_column("copy_kind", copies["kind"].take(place))
+        row = pc.index_in(table["filename"].cast(pa.large_string()), copies["filename"].combine_chunks())
+        table = table.append_column("copy_of", copies["copy_of"].take(row))
+        table = table.append_column("copy_kind", copies["kind"].take(row))
         if self.files is INDEXED and layout.COMPONENTS in self.summary["sha256"]:
             components = self.components.drop_columns(["__id"])
             if len(components) != len(table):
@@ -138,18 +139,15 @@ class RunResult:
         return table
 
     def to_pandas(self) -> "pd.DataFrame":
-        """The same as a data frame; needs pandas."""
+        """Return `to_arrow()` as a data frame; needs pandas."""
         return self.to_arrow().to_pandas()
 
     @property
-    def _store(self) -> Store:
-        return open_store(self.work_dir, self.access)
-
-    def _parquet(self, name: str, form: TableFormat, *, kept_as: str | None = None) -> pa.Table:
-        return read_parquet(fetch_listed(self._store, name, self.summary, kept_as=kept_as), form)
+    def _run(self) -> RunReader:
+        return RunReader(open_store(self.work_dir, self.access), self.summary, self.files)
 
     def _csv(self, name: str, header: tuple[str, ...]) -> pa.Table:
-        path = fetch_listed(self._store, name, self.summary)
+        path = self._run.fetch(name)
         table = read_csv(path, header)
         return pa.table({column: _column(path, table, column) for column in header})
 

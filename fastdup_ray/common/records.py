@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
+from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.errors import ErrorCode
 
 
@@ -217,7 +218,7 @@ class Neighbors:
 
     similarity: DoubleArray
     indices: IntArray
-    summary: dict[str, Any]
+    summary: SearchSummary
     distance: DoubleArray
     metric: str
 

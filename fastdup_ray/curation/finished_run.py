@@ -1,4 +1,4 @@
-"""What a plan is made from: the outputs of a finished run."""
+"""The outputs of a finished run that a plan is made from."""
 
 import os
 from collections.abc import Sequence
@@ -10,96 +10,105 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
+from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.curation.provenance import SeenImages
-from fastdup_ray.errors import InputError
 from fastdup_ray.features import check_finite, map_features, read_names
+from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.run_digest import digest_images
-from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.checked_json import fetch_listed
-from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import describe_other_run, parse_rows, read_csv, read_parquet
+from fastdup_ray.storage.tables import describe_other_run, parse_rows, read_csv
 
 FLAT = 8.0
-"""Contrast (standard deviation of the grey values, 0 to 127.5) below which an image is almost of one color: a blank
-page, a dark frame, a sheet with one line of text. Two of them may be as similar as can be and differ."""
+"""Contrast (standard deviation of the gray values, 0 to 127.5) below which an image is almost of one color: a blank
+page, a dark frame, a sheet with one line of text. Two such images can differ and still have a cosine of 1."""
 
 _BLOCK = 16_384
-"""Rows of which cosines are taken at a time: 75 MB of numbers each."""
+"""Pairs of embeddings at a time: 75 MB of float64 for each side."""
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """n images of an indexed set.
+    """The n images of an indexed set, and what a run found out about them.
 
-    images: images.parquet. names: (n,) raw bytes. source, target: (m,) int64 rows of the pairs of similarity.csv.
-    features: (n, d) float32, read as it is used. config: as in config.json. digest: see `SeenImages`.
-    access: how buckets are accessed.
+    Attributes:
+        images: Table of images.parquet.
+        names: (n,) raw bytes.
+        source: (m,) int64 index of the first image of each pair in similarity.csv.
+        target: (m,) int64 index of the second one.
+        features: (n, d) float32, mapped from the file.
+        config: Content of config.json.
+        digest: See `SeenImages`.
+        access: How buckets are accessed.
     """
 
     images: pa.Table
     names: pa.Array
-    source: np.ndarray
-    target: np.ndarray
-    features: np.ndarray
-    config: dict[str, Any]
+    source: IntArray
+    target: IntArray
+    features: FloatArray
+    config: StoredConfig
     digest: str
     access: Access = DEFAULT_ACCESS
 
     @property
     def seen(self) -> SeenImages:
+        """What the run saw of the images."""
         return SeenImages(self.digest, self.names, self.images)
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Return what a plan says of images, by which they are known again."""
+        """Return for each of the images at `rows` what identifies it in a plan."""
         return self.seen.facts(rows)
 
-    def is_fully_seen(self) -> np.ndarray:
-        """(n,) bool: whether the embedding of an image can speak for the whole of its file.
+    def is_fully_seen(self) -> BoolArray:
+        """Return (n,) bool: whether the embedding of an image represents the whole of its file.
 
-        It cannot where the file holds more than the model saw, or where that is not known (features of one's own,
-        outputs of an earlier version), and where what it saw is almost of one color.
+        It does not if the file holds more than the model saw, if that is unknown (features of the user's own, outputs
+        of an earlier version), or if the image is almost of one color.
         """
         if not {"unseen", "contrast"}.issubset(self.images.column_names):
             return np.zeros(self.images.num_rows, bool)
         whole = pc.equal(self.images["unseen"], "")
         drawn = pc.greater_equal(self.images["contrast"], FLAT)
-        return pc.and_(whole, drawn).fill_null(False).to_numpy()
+        seen: BoolArray = pc.fill_null(pc.and_(whole, drawn), pa.scalar(value=False)).to_numpy()
+        return seen
 
     def name(self, row: int) -> str:
-        """Bytes that are not UTF-8 as surrogates."""
-        return os.fsdecode(self.names[row].as_py())
+        """Return the name of an image; bytes that are not UTF-8 are surrogates."""
+        raw: bytes = self.names[row].as_py()
+        return os.fsdecode(raw)
 
-    def cosines(self, first: np.ndarray | int, second: np.ndarray) -> np.ndarray:
-        """(m,) float64, 6 decimals: the cosine of each row of `second` with that of `first`, or with the one."""
+    def cosines(self, first: IntArray | int, second: IntArray) -> DoubleArray:
+        """Return (m,) float64 cosines, 6 decimals, of the images `second` with `first`, which is one image or m."""
         blocks = [slice(start, start + _BLOCK) for start in range(0, len(second), _BLOCK)]
         first = np.broadcast_to(first, second.shape)
         return np.concatenate([np.empty(0), *(self._compute_cosines(first[block], second[block]) for block in blocks)])
 
-    def _compute_cosines(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def _compute_cosines(self, first: IntArray, second: IntArray) -> DoubleArray:
         a, b = (check_finite(self.features[rows]) for rows in (first, second))
         lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-        return np.round(np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths > 0), 6)
+        cosines: DoubleArray = np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths > 0)
+        return np.round(cosines, 6)
 
 
 def read_finished_run(store: Store) -> FinishedRun:
-    """Reads a work_dir; raises `InputError` where no run has finished there, `DamagedError`."""
-    kept = layout.TRAIN_SIMILARITY_CSV
-    similarity = kept if store.exists(kept) else layout.SIMILARITY_CSV
-    if not all(map(store.exists, (layout.SUMMARY, layout.CONFIG, layout.IMAGES, similarity))):
-        raise InputError(f"No finished run in {store.location!r}: name the work_dir of one, or run first.")
-    summary = read_summary(store)
-    features_file = summary.get("features_file", layout.FEATURES)
-    names = read_names(fetch_listed(store, features_file + ".csv", summary)).combine_chunks()
-    images = read_parquet(fetch_listed(store, layout.IMAGES, summary), IMAGES)
-    path = fetch_listed(store, layout.SIMILARITY_CSV, summary, kept_as=similarity)
+    """Read the outputs of a finished run.
+
+    Raises:
+        InputError: No run has finished in the work_dir.
+        DamagedError: An output is damaged, or of another run.
+    """
+    run = RunReader.open(store, needed=(layout.CONFIG, layout.IMAGES, layout.SIMILARITY_CSV))
+    names = read_names(run.fetch(run.features_file + ".csv")).combine_chunks()
+    images = run.read_parquet(layout.IMAGES, IMAGES)
+    path = run.fetch(layout.SIMILARITY_CSV)
     pairs = read_csv(path, layout.PAIRS_HEADER)
-    fetch_listed(store, features_file, summary)
-    features = map_features(store, features_file, summary["d"])
-    fetch_listed(store, layout.CONFIG, summary)
+    run.fetch(run.features_file)
+    features = map_features(store, run.features_file, run.summary["d"])
+    run.fetch(layout.CONFIG)
     if not len(names) == images.num_rows == len(features):
         raise describe_other_run(store.fetch(layout.IMAGES))
     source, target = (parse_rows(path, pairs[name], names) for name in ("from", "to"))
-    return FinishedRun(images, names, source, target, features, read_config(store), digest_images(store), store.access)
+    return FinishedRun(images, names, source, target, features, run.config, digest_images(store), store.access)

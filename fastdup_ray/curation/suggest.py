@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from fastdup_ray.analysis.components import find_components
 from fastdup_ray.analysis.edges import build_edges, encode_digests
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, Reason, find_references, parse_rules
+from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.groups import DIRECT, GROUPINGS, Grouping, KeeperAssignment, assign_keepers
@@ -26,7 +26,7 @@ NOT_COMPARED = -1.0
 """The cosine of two images of which one has an embedding that does not speak for the whole of it."""
 
 
-def default_threshold(config: dict[str, Any]) -> float:
+def default_threshold(config: StoredConfig) -> float:
     """`STRICT` for the embedded model on whole pictures; elsewhere a cosine says too little: `EXACT`."""
     return EXACT if not config or config.get("model_path") or config.get("bounding_box") else STRICT
 

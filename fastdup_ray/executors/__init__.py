@@ -1,10 +1,13 @@
-"""Who does the work: three verbs, `extract` (map shards over extractors), `call` (one step) and `map` (a step over many
-items), nothing else.
+"""Executors: they decide where the stages of a run work, on Ray or in this process.
 
-What is done stands in plain functions and classes that know nothing of this.
+`Executor` is a context manager with eight members. Three do work: `extract` reads shards of the list, `call` runs one
+step, `map` runs one step over many items. `reserve` and `max_step_memory` are about the memory of steps, `actors` and
+`threads` about the size of the extraction, and `record_stage` is for monitoring. The work itself is in plain functions
+and classes that do not know where they run.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 from fastdup_ray.common.records import Shard, ShardReceipt
@@ -14,54 +17,82 @@ from fastdup_ray.storage import Store
 
 Result = TypeVar("Result")
 StepTarget = Literal["index", "final"]
-"""The one actor that merges, indexes and searches; or the one task that writes the outputs."""
+"""`index`: the one actor that merges, builds the index and searches. `final`: a task that writes the outputs."""
 
 
 class Executor(Protocol):
+    """Where the stages of a run work.
+
+    A step is a function that leaves whole files or none, so that it can be repeated after its worker has died.
+    """
+
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, *exc_info: Any) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
 
     @property
     def actors(self) -> int:
-        """How many extractors work at once."""
+        """Number of extractors that work at the same time."""
 
     @property
     def threads(self) -> int:
-        """Of each extractor."""
+        """Threads of each extractor."""
 
     def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
-        """A receipt for each shard, in the order in which they end."""
+        """Extract shards.
+
+        Args:
+            spec: How to.
+            shards: What to read; taken as workers become free.
+
+        Yields:
+            A receipt for each shard, in the order of completion.
+        """
 
     def reserve(self, memory: int, *, gpu: bool = False) -> None:
-        """The steps at `index` will take so many bytes, and could use a GPU: have them done where these are."""
+        """Move the actor for `index` steps to a node with enough room.
+
+        Args:
+            memory: Bytes that the steps will need.
+            gpu: The steps can use a GPU, if there is one.
+        """
 
     def max_step_memory(self) -> int:
-        """Bytes that one step can have at most, wherever it is done."""
+        """Return the bytes that one step can have at most, on any node."""
 
-    def call(self, place: StepTarget, step: Callable[..., Result], *args: Any) -> Result:
-        """`step(*args)`, done at `place`. A step can be done again: it leaves whole files or none."""
+    def call(self, target: StepTarget, step: Callable[..., Result], *args: Any) -> Result:
+        """Run `step(*args)` at `target`, and return its result."""
 
     def map(self, step: Callable[..., Result], items: Sequence[tuple[Any, ...]], memory: int) -> Iterator[Result]:
-        """`step(*item, threads)` for each item, in the order in which they end; few are under way at a time.
+        """Run `step(*item, threads)` for each item, a few at a time; `threads` is what each may use.
 
-        memory: bytes that each takes. threads: as many as are its own there. A step whose worker dies is done again,
-        alone: it leaves whole files or none. Raises `ConfigError` where no node has the memory.
+        Args:
+            step: The step.
+            items: Its arguments.
+            memory: Bytes that each call needs.
+
+        Yields:
+            The results, in the order of completion.
+
+        Raises:
+            ConfigError: No node has that much memory.
         """
 
     def record_stage(self, stage: str, seconds: float) -> None:
-        """A stage of the run took so long: for those who watch."""
+        """Report to monitoring that a stage of the run has ended."""
 
 
 def make_executor(config: RunConfig, store: Store) -> Executor:
-    """The executor that `config.executor` names, for work on a work_dir."""
+    """Return the executor that `config.executor` names, for work on a work_dir."""
     if config.executor == "inline":
         from fastdup_ray.executors.inline import InlineExecutor
 
         return InlineExecutor(config.cores)
     from fastdup_ray.executors.own_ray import import_ray
 
-    import_ray()  # before anything else does
+    import_ray()  # before anything else imports it
     from fastdup_ray.executors.on_ray import RayExecutor
 
     return RayExecutor(config, store)

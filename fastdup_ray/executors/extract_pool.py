@@ -1,4 +1,4 @@
-"""The extract actors of one run on Ray."""
+"""The extract actors of one run on Ray: a pool that keeps them busy and replaces those that die."""
 
 import logging
 import resource
@@ -22,29 +22,29 @@ from fastdup_ray.extract.worker_threads import Watchdog
 log = logging.getLogger(__name__)
 
 IN_FLIGHT = 2
-"""Shards given to an actor at once: one at work, one waiting, so that it never idles."""
+"""Shards assigned to an actor: one at work and one waiting, so that it never idles."""
 
 MAX_ATTEMPTS = 2
-"""Actors that may die over the same shard before it is split, or over the same picture before it is bad."""
+"""Actors that may die over one shard before it is split, or over one image before that is marked bad."""
 
 SUSPECT_PARTS = 16
-"""Into how many a shard is split whose actors die: the guilty picture among 1,024 is alone after three times."""
+"""Parts into which a shard is split if its actors die: an image among 1,024 is alone after three splits."""
 
 MAX_STARTS = 3
-"""Actors that may die one after the other before any is ready."""
+"""Actors in a row that may die before one is ready."""
 
 START_SECONDS = 10.0
-"""Seconds beyond what one picture may take, after which an actor that does nothing but hold its lock ends itself."""
+"""Seconds beyond the timeout of an image after which an actor ends itself if a decoder holds the interpreter's lock."""
 
 
 class _ExtractActor:
-    """An extractor in a process of its own, whose memory is bounded, and which ends when a decoder stops it whole."""
+    """An extractor in its own process, with limited memory. The process ends itself if a decoder blocks all of it."""
 
-    def __init__(self, spec: ExtractSpec):
+    def __init__(self, spec: ExtractSpec) -> None:
         self._spec = spec
 
     def ready(self) -> None:
-        """Loads the model: what dies meanwhile dies of its surroundings, not of a picture."""
+        """Load the model. If the process dies here, no image is the cause."""
         self._extractor = Extractor(self._spec, Watchdog(self._spec.timeout + START_SECONDS))
         _bound_memory(self._spec.memory << 20)
 
@@ -53,9 +53,9 @@ class _ExtractActor:
 
 
 def _bound_memory(more: int) -> None:
-    """Lets this process write to at most `more` bytes beyond what it has now; then Python raises `MemoryError`."""
+    """Limit this process to `more` bytes beyond what it has now; then Python raises `MemoryError`."""
     status = Path("/proc/self/status")
-    if status.exists():  # Linux; elsewhere RLIMIT_DATA says nothing of mapped memory
+    if status.exists():  # Linux; elsewhere RLIMIT_DATA does not count mapped memory
         now = next(
             int(line.split()[1]) << 10
             for line in status.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -72,113 +72,128 @@ class _Attempt:
 
 @dataclass(eq=False)
 class _Worker:
-    """An extract actor, and what it was given, oldest first; the first is at work.
+    """An extract actor and the shards assigned to it.
 
-    starting: resolves when the actor is ready; None once it is. cores: that it has. alone: when it was asked for.
+    Attributes:
+        actor: The handle.
+        starting: Resolves when the actor is ready; None afterwards.
+        assigned: By the reference to the receipt, oldest first. The first is at work.
+        cores: That it reserves.
+        was_alone: Whether there was no other actor when it was requested.
     """
 
     actor: Any
-    starting: ray.ObjectRef | None
-    given: dict[ray.ObjectRef, _Attempt] = field(default_factory=dict)
+    starting: "ray.ObjectRef[Any] | None"
+    assigned: "dict[ray.ObjectRef[Any], _Attempt]" = field(default_factory=dict)
     cores: int = 1
-    alone: bool = False
+    was_alone: bool = False
 
 
 class ExtractPool:
-    """The extract actors of one run: keeps them busy, replaces the dead, and finds the pictures that killed them.
+    """The extract actors of one run: keeps them busy, replaces those that die, and finds the images that killed them.
 
-    Only who is ready is given work: an actor may wait for a free core as long as the others need for everything.
-    place: how many there may be, and what each gets, as the nodes are at the moment.
+    Only actors that are ready get work, since one may wait for a free core as long as the run lasts.
     """
 
-    def __init__(self, spec: ExtractSpec, place: Callable[[], Placement]):
+    def __init__(self, spec: ExtractSpec, place: Callable[[], Placement]) -> None:
+        """Prepare a pool; it starts actors when it runs.
+
+        Args:
+            spec: Of each extractor.
+            place: Returns how many actors there may be, and what each gets, as the nodes are now.
+        """
         self._spec, self._place = spec, place
-        self._members: list[_Worker] = []
+        self._workers: list[_Worker] = []
         self._queue: deque[_Attempt] = deque()
         self._never_ready = 0
 
     def run(self, shards: Iterable[Shard]) -> Generator[ShardReceipt, None, None]:
-        """A receipt for each of `shards`, and for each part of one that had to be split."""
+        """Yield a receipt for each of `shards`, or for each part if a shard had to be split.
+
+        Raises:
+            WorkerError: Actors die before they are ready, or no node has a core for one.
+            ConfigError: No node has a GPU for one.
+        """
         fresh = (_Attempt(shard) for shard in shards)
         try:
             while True:
                 now = self._place()
-                most = now.actors + now.waiting
-                self._queue.extend(islice(fresh, max(0, most * IN_FLIGHT - len(self._queue))))
-                self._scale_up(now, most)
+                limit = now.actors + now.waiting
+                self._queue.extend(islice(fresh, max(0, limit * IN_FLIGHT - len(self._queue))))
+                self._scale_up(now, limit)
                 self._assign_shards()
-                if not self._queue and not any(member.given for member in self._members):
+                if not self._queue and not any(worker.assigned for worker in self._workers):
                     return
-                awaited = {ref: member for member in self._members for ref in member.given}
-                awaited |= {member.starting: member for member in self._members if member.starting is not None}
+                awaited = {ref: worker for worker in self._workers for ref in worker.assigned}
+                awaited |= {worker.starting: worker for worker in self._workers if worker.starting is not None}
                 done = wait_any(list(awaited))
                 yield from self._handle_result(awaited[done], done)
         finally:
-            for member in self._members:
-                end_actor(member.actor)
+            for worker in self._workers:
+                end_actor(worker.actor)
 
-    def _scale_up(self, now: Placement, most: int) -> None:
-        """As many as may be, and as there is something to do for; no node comes for more than that."""
-        starting = [member for member in self._members if member.starting is not None]
-        for member in starting[len(self._queue) :]:
-            self._release(member)
-        for _ in range(min(most - len(self._members), len(self._queue) - len(starting))):
+    def _scale_up(self, now: Placement, limit: int) -> None:
+        """Start actors up to `limit`, but no more than there are shards for, so that no node is added in vain."""
+        starting = [worker for worker in self._workers if worker.starting is not None]
+        for worker in starting[len(self._queue) :]:
+            self._release(worker)
+        for _ in range(min(limit - len(self._workers), len(self._queue) - len(starting))):
             kind = ray.remote(num_cpus=now.cores, num_gpus=now.gpus, scheduling_strategy="SPREAD", max_restarts=0)
-            actor = kind(_ExtractActor).remote(replace(self._spec, threads=now.cores))
-            self._members.append(_Worker(actor, actor.ready.remote(), cores=now.cores, alone=not self._members))
+            actor: Any = kind(_ExtractActor).remote(replace(self._spec, threads=now.cores))
+            self._workers.append(_Worker(actor, actor.ready.remote(), cores=now.cores, was_alone=not self._workers))
 
     def _assign_shards(self) -> None:
         while self._queue:
-            ready = [member for member in self._members if member.starting is None]
-            member = min(ready, key=lambda member: len(member.given), default=None)
-            if member is None or len(member.given) >= IN_FLIGHT:
+            ready = [worker for worker in self._workers if worker.starting is None]
+            worker = min(ready, key=lambda worker: len(worker.assigned), default=None)
+            if worker is None or len(worker.assigned) >= IN_FLIGHT:
                 return
             attempt = self._queue.popleft()
-            member.given[member.actor.extract.remote(attempt.shard)] = attempt
+            worker.assigned[worker.actor.extract.remote(attempt.shard)] = attempt
 
-    def _handle_result(self, member: _Worker, ref: ray.ObjectRef) -> Iterator[ShardReceipt]:
+    def _handle_result(self, worker: _Worker, ref: "ray.ObjectRef[Any]") -> Iterator[ShardReceipt]:
         try:
             receipt = ray.get(ref)
         except RayError as error:
             if isinstance(error, RayTaskError) and not isinstance(error.cause, MemoryError):
                 raise find_cause(error) from None
-            yield from self._handle_death(member, error)
+            yield from self._handle_death(worker, error)
         else:
-            if ref == member.starting:
-                member.starting = None
+            if ref == worker.starting:
+                worker.starting = None
                 self._never_ready = 0
-                if member.cores < self._place().cores:  # it was asked for before its node was known
-                    self._release(member)
+                if worker.cores < self._place().cores:  # it was requested before the size of its node was known
+                    self._release(worker)
                 return
-            del member.given[ref]
+            del worker.assigned[ref]
             yield receipt
             if receipt.worn:
-                self._release(member)
+                self._release(worker)
 
-    def _release(self, member: _Worker) -> list[_Attempt]:
-        """Takes a member out; what it was given goes back, and is returned."""
-        self._members.remove(member)
-        end_actor(member.actor)
-        left = list(member.given.values())
-        self._queue.extendleft(reversed(left))
-        return left
+    def _release(self, worker: _Worker) -> list[_Attempt]:
+        """End an actor; put its shards back into the queue, and return them."""
+        self._workers.remove(worker)
+        end_actor(worker.actor)
+        unfinished = list(worker.assigned.values())
+        self._queue.extendleft(reversed(unfinished))
+        return unfinished
 
-    def _handle_death(self, member: _Worker, error: RayError) -> Iterator[ShardReceipt]:
-        left = self._release(member)
+    def _handle_death(self, worker: _Worker, error: RayError) -> Iterator[ShardReceipt]:
+        unfinished = self._release(worker)
         lost = is_node_lost(error)
         if isinstance(error, ActorUnschedulableError):
-            if member.alone:
+            if worker.was_alone:
                 raise self._explain_no_room()
-            return  # others are at work, or one that is alone is asked for next
-        if member.starting is not None:
+            return  # others are at work, or the next one is requested alone
+        if worker.starting is not None:
             self._never_ready += not lost
             if self._never_ready >= MAX_STARTS:
                 raise WorkerError(f"Extract actors die as they start: {get_last_line(error)}")
             return
         log.warning("An extract actor died (%s); it is replaced.", get_last_line(error))
-        if not left or lost:  # a node that goes says nothing of the picture that was at work
+        if not unfinished or lost:  # a lost node is not the fault of an image
             return
-        at_work = left[0]
+        at_work = unfinished[0]
         at_work.failures += 1
         if at_work.failures < MAX_ATTEMPTS:
             return
@@ -186,24 +201,22 @@ class ExtractPool:
         if len(at_work.shard.refs) > 1:
             self._queue.extendleft(_split_suspects(at_work.shard))
         else:
-            yield write_quarantined(self._spec, at_work.shard, _is_deadly(error))
+            yield write_quarantined(self._spec, at_work.shard, _explain_deaths(error))
 
     def _explain_no_room(self) -> FastdupError:
         if self._spec.gpu:
-            return make_no_gpu_error("no node of this Ray has a GPU, and its autoscaler has none to add")
-        return WorkerError("No node of this Ray has a core for an extract actor, and its autoscaler has none to add.")
+            return make_no_gpu_error("no node of this Ray has a GPU, and its autoscaler adds none")
+        return WorkerError("No node of this Ray has a free core for an extract actor, and its autoscaler adds none.")
 
 
 def _split_suspects(shard: Shard) -> Iterator[_Attempt]:
-    """The parts of a shard that killed its actors. One more death tells which; a lone picture gets its full tries."""
+    """Yield the parts of a shard that killed its actors. One more death splits a part; a lone image gets all tries."""
     for part in shard.split(SUSPECT_PARTS):
         yield _Attempt(part, failures=0 if len(part.refs) == 1 else MAX_ATTEMPTS - 1)
 
 
-def _is_deadly(error: RayError) -> BadImageError:
-    # The actor's own word, or what Ray says where it killed the worker for the node's sake.
+def _explain_deaths(error: RayError) -> BadImageError:
+    # A MemoryError of the actor itself, or Ray's message if it killed the worker to protect the node.
     if isinstance(error, RayTaskError) or "running low on memory" in str(error):
-        return BadImageError(ErrorCode.OUT_OF_MEMORY, f"it took {MAX_ATTEMPTS} actors out of memory")
-    return BadImageError(
-        ErrorCode.CRASHED, f"it took {MAX_ATTEMPTS} actors down, or stopped them whole until they ended"
-    )
+        return BadImageError(ErrorCode.OUT_OF_MEMORY, f"decoding ran out of memory {MAX_ATTEMPTS} times")
+    return BadImageError(ErrorCode.CRASHED, f"decoding crashed or hung the worker process {MAX_ATTEMPTS} times")

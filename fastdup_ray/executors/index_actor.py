@@ -1,4 +1,4 @@
-"""The one actor that merges, indexes and searches: where its memory fits, and made again where it dies."""
+"""The one actor that merges, builds the index and searches: placed where its memory fits, restarted if it dies."""
 
 import logging
 import os
@@ -17,51 +17,57 @@ MAX_ATTEMPTS = 3
 
 
 class IndexActor:
-    """Starts with its first step, or reservation."""
+    """The index actor, which starts with its first step or reservation."""
 
     def __init__(self) -> None:
         self._actor: Any = None
-        self._asked: Sequence[tuple[int, int]] = [(0, 0)]
+        self._requests: Sequence[tuple[int, int]] = [(0, 0)]
 
-    def reserve(self, asked: Sequence[tuple[int, int]]) -> None:
-        """From now on it is on a node that has so much to give; started in the background, if it has to be another.
+    def reserve(self, requests: Sequence[tuple[int, int]]) -> None:
+        """Move the actor to a node with enough room, unless it has that much; it starts in the background.
 
-        asked: (bytes, GPUs), the best first; the next where the cluster says that no node will ever have so much.
+        Args:
+            requests: (bytes, GPUs), the best first. The next one is used if Ray says that no node will ever have so
+                much.
         """
-        (memory, gpus), (had_memory, had_gpus) = asked[0], self._asked[0]
+        (memory, gpus), (had_memory, had_gpus) = requests[0], self._requests[0]
         if self._actor is not None and memory <= had_memory and gpus <= had_gpus:
             return
-        self._request_resources(asked)
+        self._request_resources(requests)
 
-    def _request_resources(self, asked: Sequence[tuple[int, int]]) -> None:
-        self._asked = asked
+    def _request_resources(self, requests: Sequence[tuple[int, int]]) -> None:
+        self._requests = requests
         self.stop()
         self._start()
 
     def call(self, step: Callable[..., Result], *args: Any) -> Result:
-        """`step(*args)` in it. It has no core of its own: it waits while the extract actors have them all."""
+        """Run `step(*args)` in the actor. It reserves no core, so it can be placed beside the extract actors."""
         if self._actor is None:
             self._start()
         while True:
             try:
-                return call_with_retries(lambda: self._actor.run.remote(step, *args), self._start)
+                result: Result = call_with_retries(lambda: self._actor.run.remote(step, *args), self._start)
             except NoRoomError:
-                if len(self._asked) == 1:
+                if len(self._requests) == 1:
                     raise
-                self._request_resources(self._asked[1:])
+                self._request_resources(self._requests[1:])
+            else:
+                return result
 
     def stop(self) -> None:
+        """End the actor, if it runs."""
         if self._actor is not None:
             end_actor(self._actor)
             self._actor = None
 
     def _start(self) -> None:
-        memory, gpus = self._asked[0]
-        self._actor = ray.remote(num_cpus=0, memory=memory or None, num_gpus=gpus)(_IndexActor).remote()
+        memory, gpus = self._requests[0]
+        resources: dict[str, Any] = {"num_cpus": 0, "memory": memory or None, "num_gpus": gpus}
+        self._actor = ray.remote(**resources)(_IndexActor).remote()
 
 
 class _IndexActor:
-    """Sees the GPUs that it was given, and no others."""
+    """The process of the actor, which sees the GPUs that it was given, and no others."""
 
     def __init__(self) -> None:
         if not ray.get_gpu_ids():
@@ -72,21 +78,29 @@ class _IndexActor:
 
 
 def run_step(step: Callable[..., Result], *args: Any) -> Result:
-    """What a worker does with a step."""
+    """Run a step in a worker."""
     return step(*args)
 
 
-def call_with_retries(ask: Callable[[], ray.ObjectRef], before_next: Callable[[], None] = lambda: None) -> Any:
-    """The answer to `ask()`, asked again where a worker dies over it; a node that goes does not count."""
+def call_with_retries(submit: "Callable[[], ray.ObjectRef[Any]]", restart: Callable[[], None] = lambda: None) -> Any:
+    """Return the result of what `submit` submits to Ray, submitted again if its worker dies.
+
+    Args:
+        submit: Returns a reference to the result.
+        restart: Called before the next attempt.
+
+    Raises:
+        WorkerError: `MAX_ATTEMPTS` workers died. Lost nodes do not count.
+    """
     tries = 0
     while True:
         try:
-            return get_result(ask())
+            return get_result(submit())
         except NoRoomError:
             raise
         except WorkerError as error:
             tries += not isinstance(error, NodeLostError)
             if tries == MAX_ATTEMPTS:
                 raise
-            log.warning("%s The step is done again.", error)
-            before_next()
+            log.warning("%s Retrying the step.", error)
+            restart()

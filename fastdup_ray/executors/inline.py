@@ -1,4 +1,4 @@
-"""Everything in this process, one thing after the other: for tests, debugging and ten pictures."""
+"""The executor without Ray: one step after the other in this process, for tests, debugging and small sets."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
@@ -10,17 +10,22 @@ from fastdup_ray.system.memory import measure_free_memory
 
 
 class InlineExecutor:
-    """See `fastdup_ray.executors.Executor`."""
+    """An `Executor` in this process.
+
+    Attributes:
+        actors: Always 1.
+        threads: Threads of the extractor and of each step.
+    """
 
     actors = 1
 
-    def __init__(self, threads: int):
+    def __init__(self, threads: int) -> None:
         self.threads = threads
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         pass
 
     def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
@@ -32,10 +37,15 @@ class InlineExecutor:
     def max_step_memory(self) -> int:
         return measure_free_memory()
 
-    def call(self, place: StepTarget, step: Callable[..., Result], *args: Any) -> Result:
+    def call(self, target: StepTarget, step: Callable[..., Result], *args: Any) -> Result:  # noqa: ARG002 - all run here
         return step(*args)
 
-    def map(self, step: Callable[..., Result], items: Sequence[tuple[Any, ...]], memory: int) -> Iterator[Result]:
+    def map(
+        self,
+        step: Callable[..., Result],
+        items: Sequence[tuple[Any, ...]],
+        memory: int,  # noqa: ARG002 - it has what this process has
+    ) -> Iterator[Result]:
         return (step(*item, self.threads) for item in items)
 
     def record_stage(self, stage: str, seconds: float) -> None:

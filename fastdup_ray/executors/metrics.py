@@ -1,6 +1,6 @@
-"""What a run counts for whoever watches the cluster: at the metrics endpoint of the driver's node, for Prometheus.
+"""Metrics for Prometheus, at the metrics endpoint of the driver's node.
 
-Ray puts `ray_` before each name, and `_total` behind.
+Ray adds the prefix `ray_` and the suffix `_total` to each name.
 """
 
 from functools import cache
@@ -16,13 +16,14 @@ STAGE_SECONDS = ("fastdup_stage_seconds", "Seconds that each stage of the run to
 
 
 def count_shard(receipt: ShardReceipt) -> None:
-    """A shard was read."""
+    """Count the entries of a shard that was read."""
     for metric, value in ((IMAGES, receipt.good), (BAD, receipt.bad), (BYTES, receipt.size)):
-        if value:  # Ray refuses to count nothing
+        if value:  # Ray refuses to add 0
             _get_counter(*metric).inc(value)
 
 
 def count_stage(stage: str, seconds: float) -> None:
+    """Count the seconds of a stage that has ended."""
     if seconds > 0:
         _get_counter(*STAGE_SECONDS, "stage").inc(seconds, {"stage": stage})
 

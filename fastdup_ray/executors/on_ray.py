@@ -1,7 +1,8 @@
-"""The same work on Ray: a laptop's own, or the cluster that is running."""
+"""The executor on Ray: the running cluster, or a Ray of this process alone."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from types import TracebackType
 from typing import Any, Self
 
 import ray
@@ -25,13 +26,13 @@ from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.storage import Store
 
 NO_LIMIT = 1 << 62
-"""Bytes, where nobody tells what the nodes that may come have."""
+"""Bytes of memory if an autoscaler may add nodes, whose size is unknown."""
 
 
 class RayExecutor:
-    """See `fastdup_ray.executors.Executor`. Starts a Ray of its own where none is running, and stops only that one."""
+    """An `Executor` on Ray. It starts a Ray of its own if none is running, and stops only that one."""
 
-    def __init__(self, config: RunConfig, store: Store):
+    def __init__(self, config: RunConfig, store: Store) -> None:
         self._config, self._store = config, store
         self._index = IndexActor()
         self._placed: Placement | None = None
@@ -47,8 +48,10 @@ class RayExecutor:
             self._to_close = stack.pop_all()
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
-        self._to_close.__exit__(*exc_info)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._to_close.__exit__(kind, error, traceback)
 
     @property
     def actors(self) -> int:
@@ -68,10 +71,10 @@ class RayExecutor:
                 yield receipt
 
     def _close_at_exit(self, work: Generator[Result, None, None]) -> Iterator[Result]:
-        """Have `work` end its actors while their Ray is there.
+        """Close `work` while Ray runs, so that it ends its actors then.
 
-        The error of a failed run holds what the run gave up. Once that goes, `ray.kill` would be asked of a later Ray
-        of this process, or start one.
+        Otherwise the error of a failed run keeps the generator alive. When that is collected, its `ray.kill` would go
+        to a later Ray of this process, or start one.
         """
         return self._to_close.enter_context(closing(work))
 
@@ -81,11 +84,12 @@ class RayExecutor:
     def max_step_memory(self) -> int:
         return NO_LIMIT if can_autoscale() else max((node.memory for node in list_present_nodes()), default=0)
 
-    def call(self, place: StepTarget, step: Callable[..., Result], *args: Any) -> Result:
-        if place == "index":
+    def call(self, target: StepTarget, step: Callable[..., Result], *args: Any) -> Result:
+        if target == "index":
             return self._index.call(step, *args)
-        task = ray.remote(num_cpus=1, max_retries=0)(run_step)
-        return call_with_retries(lambda: task.remote(step, *args))
+        task: Any = ray.remote(num_cpus=1, max_retries=0)(run_step)
+        result: Result = call_with_retries(lambda: task.remote(step, *args))
+        return result
 
     def map(self, step: Callable[..., Result], items: Sequence[tuple[Any, ...]], memory: int) -> Iterator[Result]:
         def place() -> TaskSlots:
@@ -97,10 +101,10 @@ class RayExecutor:
         metrics.count_stage(stage, seconds)
 
     def _place(self) -> Placement:
-        """As the nodes are now: they come and go."""
+        """Place the extractors on the nodes that are there now."""
         try:
             self._placed = place_extractors(self._config, list_present_nodes(), grows=can_autoscale())
         except ConfigError:
             if self._placed is None:
-                raise  # else what was there may come again
+                raise  # otherwise the nodes that were there may return
         return self._placed

@@ -1,7 +1,7 @@
-"""Keep a Ray of our own private: on the loopback only, with a token, its files in a folder that no one else can enter.
+"""A private Ray: on the loopback interface only, with a token, and with its files in a folder of this user alone.
 
-Ray takes all of this from environment variables, which its processes inherit. They are set for as long as it runs; what
-the user has set of them is kept.
+Ray reads all of this from environment variables, which its processes inherit. They are set as long as it runs; those
+that the user has set are kept.
 """
 
 import logging
@@ -12,29 +12,30 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from fastdup_ray.errors import WorkerError
 
 log = logging.getLogger(__name__)
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""No report to Ray's makers, and no warning of what a later Ray will do with GPUs."""
+"""No usage statistics, and no warning about how a later Ray will treat GPUs."""
 
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Have Ray listen on 127.0.0.1, as it does on Windows and macOS: it has no other switch for it."""
+"""Makes Ray listen on 127.0.0.1, as it does on Windows and macOS. It has no other switch for that."""
 
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 LONGEST_FOLDER = 103 - len("/fd-12345678/ray/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store")
-"""Bytes of a folder below which the path of a Unix socket of Ray's still fits into what macOS has for it; Linux has
-four more."""
+"""Bytes of a folder's path with which Ray's Unix sockets stay within the limit of macOS; that of Linux is 4 larger."""
 
 
 def import_ray() -> None:
-    """Import Ray in such a way that a Ray of our own listens on the loopback only; it looks only while it is imported.
+    """Import Ray so that a Ray of our own listens on the loopback interface only: Ray decides that at its import.
 
-    Where the process has imported Ray before, it listens on this machine's address.
+    If the process has imported Ray before, it listens on the address of this machine.
     """
     with _variables(_unset(LOOPBACK)):
         import ray  # noqa: F401
@@ -42,7 +43,7 @@ def import_ray() -> None:
 
 @contextmanager
 def own_environment() -> Iterator[None]:
-    """Set what keeps a Ray that is started inside to this process and its workers, until it has been stopped."""
+    """Set the environment of a private Ray, which is started and stopped inside the context."""
     folder = _private_folder()
     try:
         with _variables(_unset(QUIET | LOOPBACK) | _random_token() | {"RAY_TMPDIR": folder}):
@@ -59,10 +60,9 @@ def own_environment() -> Iterator[None]:
 
 @contextmanager
 def cluster_environment() -> Iterator[None]:
-    """Have Ray use the token that there is for the running cluster, as it does for one that it finds itself.
+    """Make Ray use the token for the running cluster, as it does for a cluster that it finds itself.
 
-    A token in the environment is for the cluster that RAY_ADDRESS names, one in the home directory for that of this
-    machine.
+    A token in the environment is for the cluster of RAY_ADDRESS, one in the home directory for that of this machine.
     """
     found = any(os.environ.get(name) for name in TOKENS)
     if os.environ.get("RAY_ADDRESS", "auto") == "auto":
@@ -72,7 +72,7 @@ def cluster_environment() -> Iterator[None]:
 
 
 def _private_folder() -> str:
-    """Make a folder that no one else enters: Ray opens its own to everybody, with its logs and sockets."""
+    """Make a folder of this user alone: Ray's own folder, with logs and sockets, is open to everybody."""
     for place in (os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp"):
         if place and len(os.fsencode(os.path.abspath(place))) <= LONGEST_FOLDER:
             with suppress(OSError):
@@ -84,7 +84,7 @@ def _private_folder() -> str:
 
 
 def _random_token() -> dict[str, str]:
-    """Token authentication by a token of this run alone. Ray before 2.52 has none, and does not look."""
+    """Return the variables for authentication with a token of this run; Ray before 2.52 ignores them."""
     mode = os.environ.get("RAY_AUTH_MODE", "token")
     if mode.lower() != "token" or any(os.environ.get(name) for name in TOKENS):
         return {"RAY_AUTH_MODE": mode}
@@ -110,11 +110,11 @@ def _variables(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _reread_authentication() -> None:
-    """Have Ray read RAY_AUTH_… again: it does so once, as it is imported, and has no public call for it."""
+    """Make Ray read RAY_AUTH_… again: it does that at its import only, and has no public function for it."""
     if "ray" not in sys.modules:
         return
-    with suppress(ImportError):  # not in Ray before 2.52
-        from ray._raylet import AuthenticationTokenLoader, Config
-
-        Config.initialize("")
-        AuthenticationTokenLoader.instance().reset_cache()
+    raylet: Any = import_module("ray._raylet")
+    with suppress(AttributeError):  # not in Ray before 2.52
+        loader = raylet.AuthenticationTokenLoader
+        raylet.Config.initialize("")
+        loader.instance().reset_cache()

@@ -1,4 +1,4 @@
-"""Where the work goes: pure functions over what the nodes have."""
+"""Placement: how many workers run, and what each gets, as pure functions of what the nodes have."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,13 @@ from fastdup_ray.errors import ConfigError
 
 @dataclass(frozen=True)
 class Node:
-    """cores, gpus, and memory in bytes, that Ray may give away on one node."""
+    """What Ray can assign on one node.
+
+    Attributes:
+        cores: CPUs.
+        gpus: GPUs.
+        memory: Bytes.
+    """
 
     cores: int
     gpus: int = 0
@@ -17,13 +23,18 @@ class Node:
 
 
 LEAST_WAITING = 64
-"""Cores that an autoscaler hears of at once, as soon as it is known what its nodes have; then as many as there are."""
+"""Fewest cores that are requested from an autoscaler at once, when the size of its nodes is known."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """actors: extractors at once. cores: of each, for as many decode threads; gpus: of each; both on one node.
-    waiting: so many more may wait for nodes to come.
+    """How many extractors run, and what each gets.
+
+    Attributes:
+        actors: Extractors at the same time.
+        cores: Of each, on one node; it decodes with as many threads.
+        gpus: Of each.
+        waiting: Extractors beyond these that may wait for an autoscaler to add nodes.
     """
 
     actors: int
@@ -33,11 +44,16 @@ class Placement:
 
 
 def place_extractors(config: RunConfig, nodes: Sequence[Node], *, grows: bool = False) -> Placement:
-    """One for each core, or GPU, of the nodes that are there; or as many as asked, with the cores shared.
+    """Place one extractor on each core, or GPU; or `config.num_actors`, which share the cores.
 
-    grows: an autoscaler adds nodes for those that wait. Where none is there that would do, one extractor waits for the
-    first, alone: what it has is not known yet.
-    Raises `ConfigError` where GPUs are asked for, and none can be had.
+    Args:
+        config: Has `compute`, `num_actors` and `num_threads`.
+        nodes: The nodes that are there.
+        grows: An autoscaler adds nodes. As long as there is none that will do, a single extractor waits for the first,
+            since its size is unknown.
+
+    Raises:
+        ConfigError: `compute` is `gpu`, and there is none.
     """
     if config.compute == "gpu":
         nodes = [node for node in nodes if node.gpus]
@@ -53,7 +69,8 @@ def place_extractors(config: RunConfig, nodes: Sequence[Node], *, grows: bool = 
 
 
 def make_no_gpu_error(why: str) -> ConfigError:
-    return ConfigError(f"compute='gpu' is not possible: {why}.")
+    """Return the error for `compute='gpu'` without a GPU."""
+    return ConfigError(f"Invalid value for compute: 'gpu' ({why}).")
 
 
 def _place_on_cores(config: RunConfig, nodes: Sequence[Node]) -> Placement:
@@ -65,7 +82,7 @@ def _place_on_cores(config: RunConfig, nodes: Sequence[Node]) -> Placement:
 
 
 def _fit_actors(cores: Sequence[int], each: int, actors: int) -> bool:
-    """One core each is asked for even where there are too few: the others wait."""
+    """Return whether so many actors with `each` cores fit; those with one core always do, since the others wait."""
     return each == 1 or sum(node // each for node in cores) >= actors
 
 
@@ -79,17 +96,28 @@ def _place_on_gpus(config: RunConfig, nodes: Sequence[Node]) -> Placement:
 
 @dataclass(frozen=True)
 class TaskSlots:
-    """at_once: tasks that can be at work together. cores: of each."""
+    """Room for tasks.
+
+    Attributes:
+        at_once: Tasks that can run at the same time.
+        cores: Of each.
+    """
 
     at_once: int
     cores: int
 
 
 def place_tasks(count: int, memory: int, nodes: Sequence[Node], *, grows: bool = False) -> TaskSlots:
-    """For so many tasks of `memory` bytes each: as many at once as fit, with the cores that are left among them.
+    """Place tasks: as many at once as fit, which share the cores.
 
-    grows: an autoscaler adds nodes for those that wait: as many again do, or one where none fits yet.
-    Raises `ConfigError` where none fits.
+    Args:
+        count: Number of tasks.
+        memory: Bytes of each.
+        nodes: The nodes that are there.
+        grows: An autoscaler adds nodes. As many tasks again wait for these, or a single one if none fits yet.
+
+    Raises:
+        ConfigError: No node has that much memory.
     """
     fit = [node for node in nodes if node.memory >= memory]
     if not fit and grows:
@@ -107,13 +135,19 @@ def place_tasks(count: int, memory: int, nodes: Sequence[Node], *, grows: bool =
 
 
 def place_index(need: int, nodes: Sequence[Node], *, gpu: bool, grows: bool = False) -> list[tuple[int, int]]:
-    """(bytes, GPUs) to ask for, the best first: on a node with a GPU if one has the room, else where there is room,
-    and at last no more than the largest node has, where the index is then chosen by what is free.
+    """Return the resources to request for the index actor, as (bytes, GPUs), the best first.
 
-    grows: a node that is larger may come.
+    First a node with a GPU and enough memory, then one with enough memory, then the largest: there the index is chosen
+    by the memory that is free.
+
+    Args:
+        need: Bytes for the index.
+        nodes: The nodes that are there.
+        gpu: A GPU can be used.
+        grows: An autoscaler may add a larger node.
     """
     largest = max((node.memory for node in nodes), default=0)
-    asked = [(need, 1)] if gpu and any(node.gpus and node.memory >= need for node in nodes) else []
+    requests = [(need, 1)] if gpu and any(node.gpus and node.memory >= need for node in nodes) else []
     if need > largest and (grows or not nodes):
-        asked.append((need, 0))
-    return [*asked, (min(need, largest), 0)]
+        requests.append((need, 0))
+    return [*requests, (min(need, largest), 0)]

@@ -1,4 +1,4 @@
-"""The Ray that a run works on: the cluster that was named, or one of its own; its nodes and what they have."""
+"""The Ray that a run uses: a running cluster or one of its own; its nodes and their resources."""
 
 import faulthandler
 import logging
@@ -25,7 +25,7 @@ from fastdup_ray.storage import Store
 log = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 256 << 20
-"""Of a Ray of our own. Pictures and features never pass through it; the neighbours of 10 million images do."""
+"""Size of the object store of a Ray of our own. Images and embeddings never pass through it."""
 
 
 _OF_AUTOSCALER = "ray.io/node-group"
@@ -34,10 +34,14 @@ _OF_AUTOSCALER = "ray.io/node-group"
 
 @contextmanager
 def connect_or_start(threads: int, *, verbose: bool) -> Iterator[None]:
-    """Connect to the running cluster, or start a Ray of our own; at the end leave it, or stop it.
+    """Connect to the running cluster, or start a Ray of our own; at the end disconnect, or stop it.
+
+    Args:
+        threads: CPUs of a Ray of our own.
+        verbose: Show what Ray logs.
 
     Raises:
-        WorkerError: Where the cluster does not let this process in, or Ray does not start.
+        WorkerError: The cluster does not let this process in, or Ray does not start.
     """
     quiet = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
     address = find_running_cluster()
@@ -65,7 +69,7 @@ def connect_or_start(threads: int, *, verbose: bool) -> Iterator[None]:
 
 
 def _init(failure: str, **options: Any) -> None:
-    """`ray.init`; failure: what is told, with the reason in it, where it raises."""
+    """Call `ray.init`; failure: message of the error, with {} for the reason."""
     _enable_faulthandler()
     on_term = signal.getsignal(signal.SIGTERM)
     try:
@@ -73,11 +77,11 @@ def _init(failure: str, **options: Any) -> None:
     except Exception as error:  # Ray has no class of its own for it
         raise WorkerError(failure.format(get_last_line(error))) from error
     if on_term not in (signal.SIG_DFL, None) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_term)  # Ray has put its own in place
+        signal.signal(signal.SIGTERM, on_term)  # Ray has installed its own
 
 
 def _enable_faulthandler() -> None:
-    """Do what Ray does itself as it starts, and what fails where standard error is closed, or has no descriptor."""
+    """Enable faulthandler before Ray does, which fails if standard error is closed or has no descriptor."""
     if faulthandler.is_enabled():
         return
     try:
@@ -87,10 +91,13 @@ def _enable_faulthandler() -> None:
 
 
 def find_running_cluster() -> str | None:
-    """The address of the cluster that RAY_ADDRESS or `ray start` named; None where a Ray of our own is to be started.
+    """Return the address of the cluster of RAY_ADDRESS or `ray start`; None if a Ray of our own has to be started.
 
-    `ray.init(address="auto")` would also take the Ray that another run has started for itself alone, and a cluster that
-    is gone keeps it waiting for a minute, after which it ends the process.
+    `ray.init(address="auto")` does not do: it also takes the private Ray of another run, and if the cluster is gone it
+    waits for a minute and then ends the process.
+
+    Raises:
+        WorkerError: No Ray answers at RAY_ADDRESS.
     """
     named = os.environ.get("RAY_ADDRESS", "")
     if named == "local":
@@ -104,9 +111,9 @@ def find_running_cluster() -> str | None:
 
 
 def _find_local_cluster() -> str:
-    """The address that `ray start` has left on this machine; empty where there is none, or none to be trusted.
+    """Return the address that `ray start` wrote on this machine; empty if there is none, or another user wrote it.
 
-    Ray keeps it where everybody may write, and whose cluster a run joins can run code in its name.
+    Ray keeps it where everybody may write, and the owner of a cluster can run code as the user who joins it.
     """
     path = get_ray_address_file(None)
     try:
@@ -129,47 +136,52 @@ def _is_reachable(address: str) -> bool:
 
 
 def list_nodes() -> list[dict[str, Any]]:
-    """Those that are alive and have cores to work with."""
+    """Return Ray's descriptions of the nodes that are alive and have CPUs."""
     return [node for node in _list_alive() if node["Resources"].get("CPU")]
 
 
 def _list_alive() -> list[dict[str, Any]]:
-    return [node for node in _ask_cluster(ray.nodes) if node["Alive"]]
+    return [node for node in _query_cluster(ray.nodes) if node["Alive"]]
 
 
-def _ask_cluster(question: Callable[[], Any]) -> Any:
-    """The answer to a question to the cluster; raises `RayEndedError` where nobody is there to answer it any more.
+def _query_cluster(query: Callable[[], Any]) -> Any:
+    """Return the result of a query to the cluster; raise `RayEndedError` if Ray has ended.
 
-    It is asked in a thread: Ray waits for a minute for an answer, and ends the process then.
+    The query runs in a thread: without an answer Ray waits for a minute, and then ends the process.
     """
     answer: Future[Any] = Future()
 
-    def ask() -> None:
+    def run() -> None:
         try:
-            answer.set_result(question())
+            answer.set_result(query())
         except BaseException as error:
             answer.set_exception(error)
 
     refuse_ended()
-    threading.Thread(target=ask, daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
     while not wait([answer], timeout=1.0).done:
         refuse_ended()
     return answer.result()
 
 
 def list_present_nodes() -> list[Node]:
+    """Return the resources of the nodes that are there now."""
     return [Node(*(int(node["Resources"].get(name, 0)) for name in ("CPU", "GPU", "memory"))) for node in list_nodes()]
 
 
 def can_autoscale() -> bool:
-    """Whether an autoscaler adds nodes for what waits; how many, and what they have, Ray does not tell beforehand."""
+    """Return whether an autoscaler adds nodes for waiting work. Ray does not say how many, or of which size."""
     return any(node["Labels"].get(_OF_AUTOSCALER) for node in _list_alive())
 
 
 def check_resources(*, memory: bool) -> None:
-    """Raise `WorkerError` where no node has CPUs to give away; where nodes may come, say what is awaited.
+    """Check that a node has CPUs, or that an autoscaler may add one.
 
-    memory: the same of memory.
+    Args:
+        memory: A node needs memory that Ray can assign, too.
+
+    Raises:
+        WorkerError: There is no such node.
     """
     present = list_present_nodes()
     if any(node.memory or not memory for node in present):
@@ -179,24 +191,26 @@ def check_resources(*, memory: bool) -> None:
         log.warning("No node of this Ray has %s yet; waiting for its autoscaler to add one.", lacking)
         return
     raise WorkerError(
-        f"No node of this Ray has {lacking} to give away: start it with some (ray start {flag}=…, or the same keyword "
-        "of ray.init), add a node that has, or work without Ray (executor=inline)."
+        f"No node of this Ray has {lacking} to assign: start it with some (ray start {flag}=…, or the same keyword of "
+        "ray.init), add a node that has, or run without Ray (executor=inline)."
     )
 
 
 def refuse_unshared(store: Store) -> None:
-    """`WorkDirError` where a node of the cluster does not see what this process puts into the work_dir."""
-    members = list_nodes()
-    if len(members) < 2:
+    """Raise `WorkDirError` if a node of the cluster does not see what this process writes to the work_dir."""
+    nodes = list_nodes()
+    if len(nodes) < 2:
         return
     name = f".probe-{uuid.uuid4().hex}"
     with store.create(name) as path:
         path.touch()
     try:
-        for node in members:
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            seen = ray.remote(num_cpus=0, scheduling_strategy=there)(_sees).remote(store, name)
-            if not get_result(seen):
+        for node in nodes:
+            options: dict[str, Any] = {
+                "num_cpus": 0,
+                "scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+            }
+            if not get_result(ray.remote(**options)(_exists).remote(store, name)):
                 raise WorkDirError(
                     f"Node {node['NodeManagerAddress']} of the cluster does not share work_dir {store.location!r}; "
                     "name a folder that all nodes share."
@@ -205,5 +219,5 @@ def refuse_unshared(store: Store) -> None:
         store.remove(name)
 
 
-def _sees(store: Store, name: str) -> bool:
+def _exists(store: Store, name: str) -> bool:
     return store.exists(name)

@@ -1,4 +1,4 @@
-"""What Ray's workers answer: results, or errors as they were raised there."""
+"""Results of Ray's workers: what they returned, or their errors as they were raised there."""
 
 from contextlib import suppress
 from typing import Any
@@ -9,20 +9,20 @@ from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, NodeD
 from fastdup_ray.errors import FastdupError, RayEndedError, WorkerError, redact
 
 _NEEDED = ("gcs_server", "raylet")
-"""Processes of a Ray without which nothing is done; Ray itself waits for them, or ends this process after a minute."""
+"""Processes without which Ray does nothing. Ray itself waits for them, or ends this process after a minute."""
 
 
-def wait_any(refs: list[ray.ObjectRef]) -> ray.ObjectRef:
-    """Return the first of `refs` that is done; raise `RayEndedError` where that cannot be any more."""
-    while True:  # Python hears of Ctrl-C only between two calls
+def wait_any(refs: "list[ray.ObjectRef[Any]]") -> "ray.ObjectRef[Any]":
+    """Return the first of `refs` that is done; raise `RayEndedError` if Ray has ended."""
+    while True:  # Python handles Ctrl-C only between two calls
         refuse_ended()
         if done := ray.wait(refs, num_returns=1, timeout=1.0)[0]:
             return done[0]
 
 
 def refuse_ended() -> None:
-    """Raise `RayEndedError` where a Ray that this process has started is gone."""
-    node = ray._private.worker._global_node
+    """Raise `RayEndedError` if a Ray that this process has started is gone."""
+    node: Any = ray._private.worker._global_node
     for name, process in node.dead_processes() if node else ():
         if name in _NEEDED:
             raise RayEndedError(
@@ -36,13 +36,21 @@ def _explain_exit(code: int) -> str:
 
 
 def end_actor(actor: Any) -> None:
-    """End an actor. Ray refuses to end one that never started, which is as well."""
-    with suppress(RayError):
+    """End an actor."""
+    with suppress(RayError):  # it never started
         ray.kill(actor)
 
 
-def get_result(ref: ray.ObjectRef) -> Any:
-    """What the worker returned; its own errors as they were raised there."""
+def get_result(ref: "ray.ObjectRef[Any]") -> Any:
+    """Return what a worker returned.
+
+    Raises:
+        NoRoomError: No node has what the worker asked for, nor will.
+        NodeLostError: The worker's node was lost.
+        WorkerError: The worker died.
+        RayEndedError: Ray has ended.
+        BaseException: What the worker raised.
+    """
     try:
         return ray.get(wait_any([ref]))
     except RayTaskError as error:
@@ -55,15 +63,15 @@ def get_result(ref: ray.ObjectRef) -> Any:
 
 
 class NodeLostError(WorkerError):
-    """A worker died because its node did, or cannot be reached."""
+    """The node of a worker was lost, or cannot be reached."""
 
 
 class NoRoomError(WorkerError):
-    """A worker asked for more than any node has, there or to come."""
+    """No node has what a worker asks for, nor will the autoscaler add one."""
 
 
 def is_node_lost(error: RayError) -> bool:
-    """Whether it tells of a node rather than of what was at work on it: a spot node that is taken back, a cut link."""
+    """Return whether the node is the cause, not the work on it: a spot node was taken back, the network failed."""
     if isinstance(error, ActorUnavailableError | NodeDiedError) or getattr(error, "preempted", False):
         return True
     return any(words in str(error).lower() for words in _OF_NODES)
@@ -73,9 +81,12 @@ _OF_NODES = ("node has died", "node was dead", "node died", "node is dead", "nod
 
 
 def find_cause(error: RayTaskError) -> BaseException:
-    return error.cause if isinstance(error.cause, FastdupError | OSError) else error
+    """Return the error that a worker raised, if it is one for the user; else Ray's, which has the traceback."""
+    cause: BaseException | None = error.cause
+    return cause if isinstance(cause, FastdupError | OSError) else error
 
 
 def get_last_line(error: Exception) -> str:
+    """Return the last line of an error's text, without credentials."""
     lines = (line.strip() for line in reversed(redact(str(error)).splitlines()))
     return next(filter(None, lines), type(error).__name__)

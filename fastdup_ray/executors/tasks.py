@@ -1,4 +1,4 @@
-"""Steps mapped over items as tasks of Ray: few in flight, and one whose worker dies is done again, alone."""
+"""A step mapped over items as Ray tasks: few in flight, and one whose worker dies is repeated alone."""
 
 import logging
 from collections import deque
@@ -18,7 +18,7 @@ from fastdup_ray.executors.ray_results import NodeLostError, NoRoomError, get_re
 log = logging.getLogger(__name__)
 
 WAITING = 1
-"""Tasks that wait for each at work, so that no worker idles."""
+"""Waiting tasks for each running one, so that no worker idles."""
 
 
 @dataclass(eq=False)
@@ -30,42 +30,53 @@ class _Attempt:
 def map_tasks(
     step: Callable[..., Result], items: Iterable[tuple[Any, ...]], memory: int, place: Callable[[], TaskSlots]
 ) -> Generator[Result, None, None]:
-    """`step(*item, threads)` for each item, in the order in which they end. memory: bytes that a task reserves.
+    """Run `step(*item, threads)` for each item.
 
-    place: what is there for them now; nodes come and go.
+    Args:
+        step: The step.
+        items: Its arguments.
+        memory: Bytes that each task reserves.
+        place: Returns the room for tasks as the nodes are now.
+
+    Yields:
+        The results, in the order of completion.
+
+    Raises:
+        WorkerError: `MAX_ATTEMPTS` workers died over the same item. Lost nodes do not count.
+        ConfigError: No node has that much memory.
     """
     task = ray.remote(memory=memory, max_retries=0, scheduling_strategy="SPREAD")(run_step)
     fresh = map(_Attempt, items)
     queue: deque[_Attempt] = deque()
-    given: dict[ray.ObjectRef, _Attempt] = {}
-    share = None
+    in_flight: dict[ray.ObjectRef[Any], _Attempt] = {}
+    slots = None
     try:
         while True:
-            share = _choose_slots(place, share)
-            named = task.options(name=step.__name__, num_cpus=share.cores)
-            room = (1 + WAITING) * share.at_once - len(given)
+            slots = _choose_slots(place, slots)
+            named = task.options(name=step.__name__, num_cpus=slots.cores)
+            room = (1 + WAITING) * slots.at_once - len(in_flight)
             queue.extend(islice(fresh, max(0, room - len(queue))))
             for _ in range(min(room, len(queue))):
                 attempt = queue.popleft()
-                given[named.remote(step, *attempt.item, share.cores)] = attempt
-            if not given:
+                in_flight[named.remote(step, *attempt.item, slots.cores)] = attempt
+            if not in_flight:
                 return
-            ref = wait_any(list(given))
-            attempt = given.pop(ref)
+            ref = wait_any(list(in_flight))
+            attempt = in_flight.pop(ref)
             try:
-                answer = get_result(ref)
+                result = get_result(ref)
             except NoRoomError:
                 raise
             except WorkerError as error:
                 attempt.failures += not isinstance(error, NodeLostError)
                 if attempt.failures == MAX_ATTEMPTS:
                     raise
-                log.warning("%s Its part is done again.", error)
+                log.warning("%s Retrying its part.", error)
                 queue.appendleft(attempt)
             else:
-                yield answer
+                yield result
     finally:
-        for ref in given:
+        for ref in in_flight:
             ray.cancel(ref, force=True)
 
 
@@ -75,4 +86,4 @@ def _choose_slots(place: Callable[[], TaskSlots], before: TaskSlots | None) -> T
     except ConfigError:
         if before is None:
             raise
-        return before  # what was there may come again
+        return before  # the nodes that were there may return

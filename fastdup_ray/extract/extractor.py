@@ -8,12 +8,13 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from PIL import Image
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import FloatArray
+from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.records import Entry, ImageRef, Limits, Shard, ShardReceipt
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode
 from fastdup_ray.extract.decode import DecodedImage, decode_bytes, decode_image
@@ -63,7 +64,7 @@ class ExtractSpec:
     limits: Limits
     timeout: float
     memory: int
-    facts: dict[str, Any]
+    facts: FeatureFacts
     model_path: str | None = None
     gpu: bool = False
     shards: str = layout.SHARDS

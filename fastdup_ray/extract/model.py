@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from fastdup_ray.common.arrays import AnyArray, ByteArray, DoubleArray, FloatArray
+from fastdup_ray.common.facts import Fingerprint
 from fastdup_ray.common.records import Box
 from fastdup_ray.common.regular_file import open_regular
 from fastdup_ray.errors import ConfigError, DamagedError
@@ -256,7 +257,7 @@ def _get_model_sha256() -> str:
 @cache
 def make_fingerprint(
     model: str | None = None, box: Box | None = None, *, gpu: bool = False, transforms: tuple[str, ...] = ()
-) -> dict[str, str]:
+) -> Fingerprint:
     """Return all that an embedding depends on besides the image.
 
     Embeddings with different fingerprints are never mixed.

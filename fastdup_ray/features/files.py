@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import AnyArray, DoubleArray, FloatArray, IntArray
+from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
@@ -55,11 +56,11 @@ class FeatureSet:
 
     embeddings: StoredEmbeddings
     entries: pa.Table
-    facts: dict[str, Any]
+    facts: FeatureFacts
 
 
 def write_shard(
-    store: Store, stem: str, uris: Names, entries: pa.Table, blocks: Iterable[FloatArray], facts: dict[str, Any]
+    store: Store, stem: str, uris: Names, entries: pa.Table, blocks: Iterable[FloatArray], facts: FeatureFacts
 ) -> None:
     """Write the four files of a feature shard.
 

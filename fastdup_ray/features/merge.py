@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import FloatArray, IntArray
+from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.features.files import (
@@ -35,9 +36,7 @@ BYTES_PER_BLOCK = 32 << 20
 """Bytes of embeddings that are copied at a time."""
 
 
-def merge_sets(
-    store: Store, uris: Names, lookup: LookupResult, facts: dict[str, Any], files: FileSet = INDEXED
-) -> None:
+def merge_sets(store: Store, uris: Names, lookup: LookupResult, facts: FeatureFacts, files: FileSet = INDEXED) -> None:
     """Write features.dat with its names, the bad lists and manifest.parquet.
 
     These files may replace files that the embeddings are read from. So the new manifest and the digests are written to
@@ -66,7 +65,7 @@ def merge_sets(
         write_bad(store, files.name(name), uris, entries)
 
 
-def merge_range(store: Store, start: int, stop: int, uris: Names, lookup: LookupResult, facts: dict[str, Any]) -> None:
+def merge_range(store: Store, start: int, stop: int, uris: Names, lookup: LookupResult, facts: FeatureFacts) -> None:
     """Write the feature shard of a range of run mode 1.
 
     Args:
@@ -127,7 +126,7 @@ def open_ranges(store: Store) -> list[FeatureSet]:
     return ranges
 
 
-def merge_ranges(store: Store, ranges: list[FeatureSet]) -> dict[str, Any]:
+def merge_ranges(store: Store, ranges: list[FeatureSet]) -> FeatureFacts:
     """Merge ranges as `merge_sets` does.
 
     Args:
@@ -146,7 +145,7 @@ def merge_ranges(store: Store, ranges: list[FeatureSet]) -> dict[str, Any]:
     return facts
 
 
-def combine_ranges(store: Store, ranges: list[FeatureSet]) -> tuple[dict[str, Any], Names, LookupResult]:
+def combine_ranges(store: Store, ranges: list[FeatureSet]) -> tuple[FeatureFacts, Names, LookupResult]:
     """Combine ranges into what a merge needs, without copying embeddings.
 
     Args:
@@ -158,7 +157,7 @@ def combine_ranges(store: Store, ranges: list[FeatureSet]) -> tuple[dict[str, An
     """
     stems = [layout.format_range_stem(part.facts["min_offset"], part.facts["max_offset"]) for part in ranges]
     of_one_range = ("min_offset", "max_offset", "sha256")
-    facts = {name: value for name, value in ranges[0].facts.items() if name not in of_one_range}
+    facts = cast("FeatureFacts", {name: value for name, value in ranges[0].facts.items() if name not in of_one_range})
     return facts, *combine_shards(store, stems, ranges)
 
 

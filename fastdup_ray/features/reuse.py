@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import AnyArray, IntArray
+from fastdup_ray.common.facts import Fingerprint
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import DamagedError, ErrorCode
 from fastdup_ray.features.files import FeatureSet, open_merged, open_shard
@@ -64,7 +64,7 @@ class LookupResult:
         return np.flatnonzero(self.source < 0)
 
 
-def open_earlier_sets(store: Store, fingerprint: dict[str, Any], without: Sequence[str] = ()) -> Iterator[FeatureSet]:
+def open_earlier_sets(store: Store, fingerprint: Fingerprint, without: Sequence[str] = ()) -> Iterator[FeatureSet]:
     """Open the feature sets of a work_dir that have a fingerprint, whatever images they are of.
 
     Damaged sets are skipped with a warning, and sets that another run just removed without one.

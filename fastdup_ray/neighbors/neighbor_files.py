@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.neighbors.metrics import is_distance
@@ -18,7 +18,7 @@ from fastdup_ray.storage import Store
 class StoredNeighbors:
     """What is told of neighbours that lie in a work_dir: see `records.Neighbors`."""
 
-    summary: dict[str, Any]
+    summary: SearchSummary
     metric: str
     files: FileSet
 

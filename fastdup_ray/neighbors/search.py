@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.neighbors import NeighborIndex
@@ -76,7 +77,7 @@ def _find_neighbors(
             kept.save_block(start, distance[part], indices[part])
     similarity = compute_values(queries, rows, indices, COSINE) if is_distance(metric) else distance
     recall = 1.0 if index.exact or not k or not m else _measure_recall(rows, queries, distance, metric, within=within)
-    summary = {"index": index.name, "why": index.why, "metric": metric, "k": k, "recall": recall}
+    summary: SearchSummary = {"index": index.name, "why": index.why, "metric": metric, "k": k, "recall": recall}
     if index.unused:
         summary["unused_parameters"] = list(index.unused)
     return Neighbors(similarity, indices, summary, distance, metric)

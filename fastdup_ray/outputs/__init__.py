@@ -1,1 +1,1 @@
-"""The files that a run leaves behind: one writer a file."""
+"""The output files of a run: a writer for each, and the reader of a finished run."""

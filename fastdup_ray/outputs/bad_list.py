@@ -1,4 +1,4 @@
-"""The list of entries that could not be read: what of it is told at the end of a run."""
+"""The list of unreadable entries, as the end of a run shows it."""
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.layout import FileSet
@@ -7,11 +7,11 @@ from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import escape_names, read_csv
 
 FEW = 9
-"""Unreadable entries that are told one by one; of more the file has the reasons."""
+"""Upper limit of unreadable entries that are shown one by one."""
 
 
 def describe_few_bad(store: Store, files: FileSet, count: int) -> list[str]:
-    """Return `name: reason` for each of the `count` unreadable entries of `files`; nothing where they are many."""
+    """Return `name: reason` for each of the `count` unreadable entries; nothing if there are more than `FEW`."""
     if not 0 < count <= FEW or not store.exists(files.name(layout.BAD_CSV)):
         return []
     table = read_csv(store.fetch(files.name(layout.BAD_CSV)), layout.BAD_HEADER)

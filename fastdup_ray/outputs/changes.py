@@ -1,7 +1,7 @@
 """changes.csv: what is new since the last finished run on a work_dir.
 
-Before a run replaces anything, it puts the files that it will be compared with aside; a run that goes on for one that
-died finds them there, so that nothing new is ever missed.
+Before a run replaces anything, it copies the files that it is compared with later. A run that resumes one that died
+finds these copies, so that no change is missed.
 """
 
 import shutil
@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.changes import ALONE, Changes, RunSnapshot, find_changes
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import DoubleArray
+from fastdup_ray.common.facts import ChangeCounts
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.storage import Store
@@ -22,33 +24,33 @@ from fastdup_ray.storage.tables import parse_numbers, parse_rows, read_csv, read
 
 _COMPARED = (layout.FEATURES_CSV, layout.IMAGES, layout.SIMILARITY_CSV, layout.COMPONENTS_CSV)
 _GROUPS = layout.COMPONENTS_CSV
-"""Not there after run_cc=0."""
+"""Not written with run_cc=0."""
 
 
 def set_earlier_aside(store: Store) -> None:
-    """Copies what the last finished run left, once; a run that died left nothing to compare with."""
+    """Copy the outputs of the last finished run, unless an interrupted run has done so; damaged ones are ignored."""
     if store.exists(layout.EARLIER) or not store.exists(layout.SUMMARY):
         return
     try:
         sha256 = read_summary(store)["sha256"]
-        there = [name for name in _COMPARED if name in sha256]
-        whole = all(hash_file(store.fetch(name)) == sha256[name] for name in there)
+        names = [name for name in _COMPARED if name in sha256]
+        whole = all(hash_file(store.fetch(name)) == sha256[name] for name in names)
     except (DamagedError, FileNotFoundError):
         return
-    if not whole or {*_COMPARED} - {*there} - {_GROUPS}:
+    if not whole or {*_COMPARED} - {*names} - {_GROUPS}:
         return
-    for name in there:
+    for name in names:
         with store.create(layout.earlier_name(name)) as path:
             shutil.copyfile(store.fetch(name), path)
-    write_json(store, layout.EARLIER, {"files": there})
+    write_json(store, layout.EARLIER, {"files": names})
 
 
-def write_changes(store: Store) -> dict[str, int]:
-    """Writes changes.csv from the outputs that stand there now; returns the counts for summary.json."""
+def write_changes(store: Store) -> ChangeCounts:
+    """Write changes.csv from the present outputs and the copied ones; return the counts for summary.json."""
     before = RunSnapshot.empty()
     if store.exists(layout.EARLIER):
-        there = read_json(store, layout.EARLIER)["files"]
-        before = _read_snapshot(store, {name: layout.earlier_name(name) for name in there})
+        names = read_json(store, layout.EARLIER)["files"]
+        before = _read_snapshot(store, {name: layout.earlier_name(name) for name in names})
     after = _read_snapshot(store, {name: name for name in _COMPARED if store.exists(name)})
     changes = find_changes(before, after)
     parts = list(_iter_tables(before, after, changes))
@@ -66,7 +68,7 @@ def write_changes(store: Store) -> dict[str, int]:
 
 
 def _read_snapshot(store: Store, files: dict[str, str]) -> RunSnapshot:
-    """files: of a run, by their usual names."""
+    """Read the outputs of a run; files: usual name -> present name."""
     names = read_csv(store.fetch(files[layout.FEATURES_CSV]), layout.FEATURES_HEADER)["filename"]
     names = names.cast(pa.large_binary()).combine_chunks()
     images = read_parquet(store.fetch(files[layout.IMAGES]), IMAGES.select(["sha256", "mtime_or_etag"]))
@@ -85,17 +87,17 @@ def _read_snapshot(store: Store, files: dict[str, str]) -> RunSnapshot:
 
 
 def _iter_tables(before: RunSnapshot, after: RunSnapshot, changes: Changes) -> Iterator[pa.Table]:
-    """Tables with the columns of changes.csv."""
-    for change, images, of in (
+    """Yield tables with the columns of changes.csv."""
+    for change, images, run in (
         ("image_added", changes.added, after),
         ("image_changed", changes.changed, after),
         ("image_removed", changes.removed, before),
     ):
-        yield _make_table(change, of.names.take(pa.array(images)))
+        yield _make_table(change, run.names.take(pa.array(images)))
     pairs = after.pairs[changes.pairs]
     first, second = (after.names.take(pa.array(pairs[:, side])) for side in (0, 1))
     yield _make_table("new_pair", first, second, after.values[changes.pairs])
-    for change, groups, of in (
+    for change, groups, run in (
         ("group_new", changes.new, after),
         ("group_grew", changes.grew, after),
         ("group_shrank", changes.shrank, before),
@@ -104,14 +106,14 @@ def _iter_tables(before: RunSnapshot, after: RunSnapshot, changes: Changes) -> I
         members = [group.members for group in groups]
         ids = np.repeat([group.component for group in groups], [len(images) for images in members]).astype(np.int64)
         images = np.concatenate([np.empty(0, np.int64), *members])
-        yield _make_table(change, of.names.take(pa.array(images)), ids=pa.array(ids))
+        yield _make_table(change, run.names.take(pa.array(images)), ids=pa.array(ids))
 
 
 def _make_table(
     change: str,
     first: pa.Array,
     second: pa.Array | None = None,
-    values: np.ndarray | None = None,
+    values: DoubleArray | None = None,
     ids: pa.Array | None = None,
 ) -> pa.Table:
     n = len(first)

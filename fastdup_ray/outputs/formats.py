@@ -1,4 +1,4 @@
-"""The columns of the Parquet files that a run writes."""
+"""Columns of the Parquet files that a run writes."""
 
 import pyarrow as pa
 
@@ -7,7 +7,7 @@ from fastdup_ray.inputs.manifest import ENTRIES, STATISTICS
 from fastdup_ray.storage.tables import TableFormat
 
 OF_ENTRIES = ("size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS, "unseen")
-"""Columns of manifest.parquet that images.parquet has, too."""
+"""Columns that images.parquet takes over from manifest.parquet."""
 
 IMAGES = TableFormat(
     pa.schema(

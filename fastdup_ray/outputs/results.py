@@ -1,4 +1,4 @@
-"""similarity.csv, outliers.csv, the component files, and the same tables in parquet: each grows block by block."""
+"""similarity.csv, outliers.csv, the component files, and their Parquet twins, written block by block."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +17,8 @@ from fastdup_ray.analysis.pairs import (
     select_similar,
 )
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import DoubleArray
+from fastdup_ray.common.facts import Counts
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import Neighbors, Pairs
 from fastdup_ray.config import RunConfig
@@ -29,18 +31,28 @@ from fastdup_ray.storage.tables import ROWS_PER_BLOCK, escape_names, open_csv, o
 COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS)
 
 
-def write_results(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> dict[str, int]:
-    """Writes all that follows from the neighbours; returns the counts for summary.json."""
+def write_results(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> Counts:
+    """Write pairs, outliers, exact duplicates and components.
+
+    Args:
+        store: The work_dir.
+        config: Of the run.
+        images: The n images.
+        neighbors: Of all of them.
+
+    Returns:
+        The counts for summary.json.
+    """
     counts = _write_tables(store, config, images, images, neighbors, layout.INDEXED)
     copies = find_exact_copies(images, images, neighbors, config.cores, config.max_pixels, store.access)
     write_exact_copies(store, images, images, copies, layout.INDEXED)
     counts |= copies.counts
     if config.run_cc:
         edges = build_edges_from_neighbors(neighbors, config.ccthreshold, images.first_of_bytes, store.scratch)
-        found = find_components(edges, len(images), pagerank=config.run_pagerank, degree=config.run_degree)
-        _write_components(store, found)
-        _write_components_info(store, found)
-        return counts | {"components": len(found.count), "near_copies": _count_near_copies(found, copies)}
+        components = find_components(edges, len(images), pagerank=config.run_pagerank, degree=config.run_degree)
+        _write_components(store, components)
+        _write_components_info(store, components)
+        return counts | {"components": len(components.count), "near_copies": _count_near_copies(components, copies)}
     for name in COMPONENT_FILES:
         store.remove(name)
     return counts
@@ -48,12 +60,21 @@ def write_results(store: Store, config: RunConfig, images: Images, neighbors: Ne
 
 def write_scored_results(
     store: Store, config: RunConfig, images: Images, indexed: Images, neighbors: Neighbors
-) -> dict[str, int]:
-    """The same of new images that were looked for among the indexed ones; returns the counts for test_summary.json.
+) -> Counts:
+    """Write pairs, outliers and exact duplicates of a scoring.
 
-    neighbors: indices are of `indexed`.
+    Args:
+        store: The work_dir.
+        config: Of the scoring.
+        images: The new images.
+        indexed: The indexed images.
+        neighbors: Of the new images; their indices are of `indexed`.
+
+    Returns:
+        The counts for test_summary.json.
     """
-    counts = {"indexed": len(indexed)} | _write_tables(store, config, images, indexed, neighbors, layout.SCORED)
+    counts: Counts = {"indexed": len(indexed)}
+    counts |= _write_tables(store, config, images, indexed, neighbors, layout.SCORED)
     copies = find_exact_copies(images, indexed, neighbors, config.cores, config.max_pixels, store.access)
     write_exact_copies(store, images, indexed, copies, layout.SCORED)
     paired = [np.unique(pairs.source) for pairs in select_similar(neighbors, config.threshold)]
@@ -63,8 +84,8 @@ def write_scored_results(
 
 def _write_tables(
     store: Store, config: RunConfig, sources: Images, targets: Images, neighbors: Neighbors, files: FileSet
-) -> dict[str, int]:
-    """Writes the sources, their pairs, and their outliers; returns how many there are."""
+) -> Counts:
+    """Write the images, their pairs and their outliers; return their numbers."""
     _write_images(store, sources, files)
     order = NameOrder.from_names(sources.names)
     orders = order, order if sources is targets else NameOrder.from_names(targets.names)
@@ -79,8 +100,8 @@ def _write_tables(
 
 
 def _write_images(store: Store, images: Images, files: FileSet) -> None:
-    more = {"label": images.labels, "reference": images.reference}
-    more = {name: column for name, column in more.items() if column is not None}
+    optional = {"label": images.labels, "reference": images.reference}
+    more = {name: column for name, column in optional.items() if column is not None}
     schema = IMAGES.select(["index", "filename", *OF_ENTRIES, *more]).schema
     with open_parquet(store, files.name(layout.IMAGES), schema) as write:
         for start in range(0, len(images), ROWS_PER_BLOCK):
@@ -99,51 +120,52 @@ def _write_pairs(
     threshold: float,
     pairs: Iterator[Pairs],
     files: FileSet,
-) -> dict[str, int]:
-    """similarity.csv and its twin, and the pairs whose labels differ, in the same order; returns their numbers."""
+) -> Counts:
+    """Write similarity.csv, its twin, and the pairs with different labels in the same order; return their numbers."""
     conflicts_csv = files.name(layout.LABEL_CONFLICTS_CSV)
-    labelled = sources.labels is not None and targets.labels is not None
-    counts = {"pairs": 0, "distinct_pairs": 0}
-    if labelled:
-        counts |= {"labelled": len(sources) - sources.labels.null_count, "label_conflicts": 0}
+    source_labels, target_labels = sources.labels, targets.labels
+    counts: Counts = {"pairs": 0, "distinct_pairs": 0}
+    if source_labels is not None and target_labels is not None:
+        counts |= {"labelled": len(sources) - source_labels.null_count, "label_conflicts": 0}
     within = sources is targets
 
-    def once(some: Pairs) -> int:
+    def count_once(some: Pairs) -> int:
         return count_distinct(neighbors, some, threshold) if within else len(some)
 
     with ExitStack() as stack:
         csv = stack.enter_context(open_csv(store, layout.SIMILARITY_CSV, layout.PAIRS_HEADER))
         parquet = stack.enter_context(open_parquet(store, layout.SIMILARITY, PAIRS.schema))
-        if labelled:
+        conflicts = None
+        if source_labels is not None and target_labels is not None:
             conflicts = stack.enter_context(open_csv(store, conflicts_csv, layout.LABEL_CONFLICTS_HEADER))
         for some in pairs:
             ends = _name_pairs(sources, targets, some)
             csv([*ends, some.value])
             parquet(pa.table([*map(escape_names, ends), some.value], PAIRS.schema))
             counts["pairs"] += len(some)
-            counts["distinct_pairs"] += once(some)
-            if labelled:
-                labels = sources.labels.take(pa.array(some.source)), targets.labels.take(pa.array(some.target))
-                differ = pc.fill_null(pc.not_equal(*labels), False)
+            counts["distinct_pairs"] += count_once(some)
+            if conflicts and source_labels is not None and target_labels is not None:
+                labels = source_labels.take(pa.array(some.source)), target_labels.take(pa.array(some.target))
+                differ = pc.fill_null(pc.not_equal(*labels), pa.scalar(value=False))
                 conflicts([column.filter(differ) for column in (*ends, pa.array(some.value), *labels)])
-                counts["label_conflicts"] += once(some.select(differ.to_numpy(zero_copy_only=False)))
-    if not labelled:
+                counts["label_conflicts"] += count_once(some.select(differ.to_numpy(zero_copy_only=False)))
+    if conflicts is None:
         store.remove(conflicts_csv)
     return counts
 
 
 def _name_pairs(sources: Images, targets: Images, pairs: Pairs) -> list[pa.Array]:
-    """The names of both."""
+    """Return the names of both images of each pair."""
     return [sources.names.take(pa.array(pairs.source)), targets.names.take(pa.array(pairs.target))]
 
 
-def _write_components(store: Store, found: Components) -> None:
+def _write_components(store: Store, components: Components) -> None:
     with (
         open_csv(store, layout.COMPONENTS_CSV, layout.COMPONENTS_HEADER) as csv,
         open_parquet(store, layout.COMPONENTS, COMPONENTS.schema) as parquet,
     ):
-        for start in range(0, found.n, ROWS_PER_BLOCK):
-            rows = found.block(start, min(start + ROWS_PER_BLOCK, found.n))
+        for start in range(0, components.n, ROWS_PER_BLOCK):
+            rows = components.block(start, min(start + ROWS_PER_BLOCK, components.n))
             n = len(rows.component)
             pagerank = pa.nulls(n, pa.float64()) if rows.pagerank is None else _format_reals(rows.pagerank)
             degree = pa.nulls(n, pa.int64()) if rows.degree is None else pa.array(rows.degree)
@@ -160,28 +182,30 @@ def _write_components(store: Store, found: Components) -> None:
             parquet(table)
 
 
-def _write_components_info(store: Store, found: Components) -> None:
-    """The largest first, then by number: those of one image, of which there is nothing to tell, come last."""
-    largest = np.argsort(-found.count, kind="stable")
+def _write_components_info(store: Store, components: Components) -> None:
+    """Write the largest first, then by number; components of one image, without similarities, come last."""
+    largest = np.argsort(-components.count, kind="stable")
     with open_csv(store, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS_INFO_HEADER) as write:
         for start in range(0, len(largest), ROWS_PER_BLOCK):
             part = largest[start : start + ROWS_PER_BLOCK]
-            similarities = (_format_reals(values[part]) for values in (found.mean, found.low, found.high))
-            write([found.number[part], found.count[part], *similarities])
-        for start in range(0, len(found), ROWS_PER_BLOCK):
-            number = np.arange(start, min(start + ROWS_PER_BLOCK, len(found)))
-            single = number[~np.isin(number, found.number, assume_unique=True)]
+            similarities = (
+                _format_reals(values[part]) for values in (components.mean, components.low, components.high)
+            )
+            write([components.number[part], components.count[part], *similarities])
+        for start in range(0, len(components), ROWS_PER_BLOCK):
+            number = np.arange(start, min(start + ROWS_PER_BLOCK, len(components)))
+            single = number[~np.isin(number, components.number, assume_unique=True)]
             write([single, np.ones(len(single), np.int64), *[pa.nulls(len(single), pa.float64())] * 3])
 
 
-def _count_near_copies(found: Components, copies: ExactCopies) -> int:
-    """Images that one would be rid of by keeping one of each component, beside those that are exact copies."""
-    alike = np.unique(np.concatenate([copies.copy, copies.of]))
-    contents = np.stack([found.component_of(alike), copies.contents(found.n)[alike]])
-    distinct = found.n - len(alike) + np.unique(contents, axis=1).shape[1]
-    return distinct - len(found)
+def _count_near_copies(components: Components, copies: ExactCopies) -> int:
+    """Return the number of images that are not needed if one of each component is kept, without exact duplicates."""
+    exact = np.unique(np.concatenate([copies.copy, copies.of]))
+    contents = np.stack([components.component_of(exact), copies.contents(components.n)[exact]])
+    distinct: int = components.n - len(exact) + np.unique(contents, axis=1).shape[1]
+    return distinct - len(components)
 
 
-def _format_reals(values: np.ndarray) -> pa.Array:
-    """6 decimals; empty for NaN."""
+def _format_reals(values: DoubleArray) -> pa.Array:
+    """Round to 6 decimals; null for NaN."""
     return pa.array(np.round(values, 6), from_pandas=True)

@@ -1,4 +1,4 @@
-"""By which a plan, a page and a work_dir are known to be of the same run."""
+"""The digest that shows whether a plan, a page and a work_dir are of the same run."""
 
 import hashlib
 
@@ -9,10 +9,10 @@ from fastdup_ray.storage.checked_json import hash_file
 
 
 def digest_images(store: Store, files: FileSet = INDEXED) -> str:
-    """Return the digest of the images of a run, or of a scoring and what it was scored against.
+    """Return the digest of the images of a run; for a scoring, of the new images and the indexed ones.
 
     Raises:
-        FileNotFoundError: where there is no such run.
+        FileNotFoundError: There is no such run.
     """
-    digests = [hash_file(store.fetch(of.name(layout.IMAGES))) for of in dict.fromkeys((files, INDEXED))]
+    digests = [hash_file(store.fetch(each.name(layout.IMAGES))) for each in dict.fromkeys((files, INDEXED))]
     return digests[0] if files is INDEXED else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -1,14 +1,16 @@
-"""config.json of a run, read again."""
+"""config.json: the parameters of a run, written and read again."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
-from pydantic import ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.layout import INDEXED, FileSet
+from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import DamagedError
+from fastdup_ray.errors import DamagedError, redact
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.facts import make_damaged_error
 
@@ -16,27 +18,39 @@ _READ_AGAIN = (
     *("input_dir", "distance", "threshold", "ccthreshold", "lower_threshold", "nearest_neighbors_k"),
     *("max_pixels", "thumbnails", "s3_anonymous", "s3_requester_pays"),
 )
-_StoredConfig: Any = create_model(
-    "_StoredConfig",
-    __config__=ConfigDict(extra="allow"),
-    **{name: (RunConfig.model_fields[name].annotation, RunConfig.model_fields[name]) for name in _READ_AGAIN},
-)
+_FIELDS: dict[str, Any] = {
+    name: (RunConfig.model_fields[name].annotation, RunConfig.model_fields[name]) for name in _READ_AGAIN
+}
+_CheckedConfig: type[BaseModel] = create_model("_CheckedConfig", __config__=ConfigDict(extra="allow"), **_FIELDS)
 
 
-def read_config(store: Store, files: FileSet = INDEXED) -> dict[str, Any]:
-    """Return what config.json says, nothing where there is none: a CSV alone is enough for a gallery.
+def write_config(store: Store, config: RunConfig, files: FileSet = INDEXED) -> None:
+    """Write config.json, without the passwords that URIs may hold."""
+    with store.create(files.name(layout.CONFIG)) as path:
+        content = {name: _escape_value(value) for name, value in config.model_dump().items()}
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _escape_value(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_escape_value(item) for item in value]
+    return redact(escape_non_utf8(value)) if isinstance(value, str) else value
+
+
+def read_config(store: Store, files: FileSet = INDEXED) -> StoredConfig:
+    """Return the content of config.json; empty if there is none, since a CSV file alone is enough for a gallery.
 
     Raises:
-        DamagedError: where it is not JSON, or has values that no run can be given.
+        DamagedError: The file is not JSON, or has values that no run can be given.
     """
     name = files.name(layout.CONFIG)
     if not store.exists(name):
         return {}
     try:
         content = json.loads(store.fetch(name).read_bytes())
-        _StoredConfig.model_validate(content)
+        _CheckedConfig.model_validate(content)
     except ValidationError as error:
         raise make_damaged_error(store, name, error) from None
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{name} in {store.location!r} is damaged: it is not JSON ({error}); run again.") from None
-    return content
+    return cast("StoredConfig", content)

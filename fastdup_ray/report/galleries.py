@@ -11,6 +11,7 @@ from fastdup_ray.common.records import Pairs
 from fastdup_ray.errors import ConfigError, MissingFileError
 from fastdup_ray.extract.thumbnails import MAX_SIDE, ThumbnailLoader
 from fastdup_ray.features import read_names
+from fastdup_ray.outputs.finished_run import locate_output
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.notebook import show_inline
@@ -20,7 +21,6 @@ from fastdup_ray.report.readers import (
     describe_measure,
     drop_reversed,
     find_file_set,
-    find_indexed_similarity,
     read_contents,
     read_pairs,
     view_groups,
@@ -130,7 +130,7 @@ def create_components_gallery(
     if len(components) != len(images):
         raise describe_other_run(_fetch(store, name))
     known = read_names(_fetch(store, layout.FEATURES_CSV)).combine_chunks()
-    names, pairs = read_pairs(_fetch(store, find_indexed_similarity(store)), known)
+    names, pairs = read_pairs(_fetch(store, locate_output(store, layout.SIMILARITY_CSV)), known)
     contents = read_contents(store, INDEXED, names)
     groups = Components(components, contents, pairs, largest_first=descending)
     with ThumbnailLoader(names, images, side=_choose_side(store, INDEXED, thumbnails), access=access) as album:

@@ -1,13 +1,14 @@
 """report/index.html: one self-contained page about a run, to look and to judge."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import Counts, RunSummary, StoredConfig
 from fastdup_ray.common.formatting import format_bytes
 from fastdup_ray.common.formulas import FORMULA
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
@@ -55,7 +56,7 @@ class Tile:
 
 def write_report(
     store: Store,
-    summary: dict[str, Any],
+    summary: RunSummary,
     files: FileSet = INDEXED,
     *,
     thumbnails: bool = True,
@@ -66,7 +67,7 @@ def write_report(
         path.write_text(html, encoding="utf-8")
 
 
-def render_report(store: Store, summary: dict[str, Any], files: FileSet = INDEXED, *, thumbnails: bool = True) -> str:
+def render_report(store: Store, summary: RunSummary, files: FileSet = INDEXED, *, thumbnails: bool = True) -> str:
     """Return the page about the finished outputs in `store`; `summary`: what summary.json has, or will have.
 
     files: which set of images it is about. thumbnails: whether the page shows any image.
@@ -90,12 +91,12 @@ def render_report(store: Store, summary: dict[str, Any], files: FileSet = INDEXE
     return render("page.html", STYLES, MODULES, **told)
 
 
-def _make_content(
-    contents: PageData, config: dict[str, Any], summary: dict[str, Any], files: FileSet
-) -> dict[str, Any]:
+def _make_content(contents: PageData, config: StoredConfig, summary: RunSummary, files: FileSet) -> dict[str, Any]:
     """What the template takes."""
-    counts, scored = summary.get("counts", {}), files is SCORED
-    asked = {name: config[name] for name in config if not (scored and name == "ccthreshold")}
+    counts, scored = summary.get("counts", Counts()), files is SCORED
+    asked = config.copy()
+    if scored:
+        asked.pop("ccthreshold", None)
     return {
         "heading": "Report on new images" if scored else "Image report",
         "images": counts.get("images", 0),
@@ -113,13 +114,14 @@ def _make_content(
     }
 
 
-def _make_tiles(counts: dict[str, int], contents: PageData) -> Iterator[Tile]:
+def _make_tiles(counts: Counts, contents: PageData) -> Iterator[Tile]:
+    numbers: Mapping[str, object] = counts
     for name, words in TILES.items():
         if name in counts:
             more = ""
             if name == "exact_copies" and "same_bytes" in counts:
                 more = f"{counts['same_bytes']:,} by bytes, {counts['same_pixels']:,} by pixels"
-            yield Tile(words, f"{counts[name]:,}", more, alarm=name == "bad" and counts[name] > 0)
+            yield Tile(words, f"{numbers[name]:,}", more, alarm=name == "bad" and counts["bad"] > 0)
     if contents.reclaim is not None:
         more = f"{format_bytes(contents.reclaim_exact)} of it in exact copies"
         yield Tile("could be reclaimed", format_bytes(contents.reclaim), more)
@@ -127,7 +129,7 @@ def _make_tiles(counts: dict[str, int], contents: PageData) -> Iterator[Tile]:
         yield Tile("could be reclaimed", format_bytes(contents.reclaim_exact), "in exact copies")
 
 
-def _format_sentence(config: dict[str, Any], summary: dict[str, Any]) -> Iterator[str]:
+def _format_sentence(config: Mapping[str, object], summary: RunSummary) -> Iterator[str]:
     """The parameters, how the neighbours were found, and how long it took."""
     for name in SENTENCE:
         if name in config:
@@ -143,21 +145,30 @@ def _format_sentence(config: dict[str, Any], summary: dict[str, Any]) -> Iterato
         yield f"{sum(seconds.values()):,.1f} seconds"
 
 
-def _draw_histogram(pairs: PairList, config: dict[str, Any]) -> Histogram:
+def _draw_histogram(pairs: PairList, config: StoredConfig) -> Histogram:
     """The thresholds are cosines, so they can be drawn among cosines only."""
-    names = ("threshold", "ccthreshold") if is_cosine(config) else ()
-    marks = {name: config[name] for name in names if name in config}
+    marks: dict[str, float] = {}
+    if is_cosine(config):
+        if "threshold" in config:
+            marks["threshold"] = config["threshold"]
+        if "ccthreshold" in config:
+            marks["ccthreshold"] = config["ccthreshold"]
     return make_histogram(pairs.values, pairs.counts, marks)
 
 
 def _make_tables(
-    config: dict[str, Any], summary: dict[str, Any], labels: pa.ChunkedArray | None
+    config: StoredConfig, summary: RunSummary, labels: pa.ChunkedArray | None
 ) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Captions and rows of what stands behind the fold."""
     yield "Parameters", [(name, _format_value(value)) for name, value in config.items()]
-    parts = {"seconds": "Seconds", "neighbors": "Neighbours", "model": "Model", "fingerprint": "Fingerprint"}
-    for name, caption in parts.items():
-        if facts := summary.get(name):
+    parts: dict[str, Mapping[str, object] | None] = {
+        "Seconds": summary.get("seconds"),
+        "Neighbours": summary.get("neighbors"),
+        "Model": summary.get("model"),
+        "Fingerprint": summary.get("fingerprint"),
+    }
+    for caption, facts in parts.items():
+        if facts:
             yield caption, [(name, _format_value(value)) for name, value in facts.items()]
     if labels is not None:
         yield "Images by label", [(label, f"{count:,}") for label, count in _count_labels(labels)]

@@ -10,20 +10,19 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import ChangeCounts, RunSummary
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.extract.thumbnails import MAX_PIXELS
-from fastdup_ray.features import map_names
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, read_exact_copies
+from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import IMAGES
-from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.duplicate_groups import DuplicateGroups
 from fastdup_ray.report.group_table import Group, GroupTable, choose_groups
 from fastdup_ray.report.image_table import LEFT_OUT, NO_ROOM, ImageTable, map_facts
 from fastdup_ray.report.readers import (
     PairList,
     describe_measure,
-    find_indexed_similarity,
     is_cosine,
     read_pair_list,
     read_pairs,
@@ -73,7 +72,7 @@ class PageData:
     reclaim_exact: int
 
 
-def make_page_data(store: Store, summary: dict[str, Any], files: FileSet, *, thumbnails: bool) -> PageData:
+def make_page_data(store: Store, summary: RunSummary, files: FileSet, *, thumbnails: bool) -> PageData:
     """Reads the outputs of a run or a scoring. summary: what summary.json has, or will have.
 
     Raises `DamagedError` or `FileNotFoundError` where an output is not what the run wrote.
@@ -82,7 +81,7 @@ def make_page_data(store: Store, summary: dict[str, Any], files: FileSet, *, thu
     lists: dict[str, Any] = {}
     groups = exact = None
     if files is INDEXED:
-        features_file = _find_features_file(summary)
+        features_file = RunReader(store, summary).features_file
         grouped = DuplicateGroups(
             store, found.names.slice(0, found.n), found.facts, found.copies, features_file, summary["d"]
         )
@@ -98,7 +97,7 @@ def make_page_data(store: Store, summary: dict[str, Any], files: FileSet, *, thu
     lists["outliers"] = found.rows(found.outliers)
     lists["bad"] = _read_bad(store, files)
     if files is INDEXED and store.exists(layout.CHANGES_CSV):
-        lists["changes"] = found.changes(summary.get("changes", {}))
+        lists["changes"] = found.changes(summary.get("changes", ChangeCounts()))
     if found.conflicts is not None:
         lists["conflicts"] = found.rows(found.conflicts)
     if extremes := list(found.extremes()):
@@ -128,16 +127,14 @@ def make_page_data(store: Store, summary: dict[str, Any], files: FileSet, *, thu
 class _PageDataBuilder:
     """The outputs of a run that its page is made of. names: of the n images, then of others that the page tells of."""
 
-    def __init__(self, store: Store, summary: dict[str, Any], files: FileSet):
-        self.store, self.files, self.summary = store, files, summary
-        self.config, within = read_config(store, files), files is INDEXED
-        own = known = map_names(
-            store, (_find_features_file(summary) if within else files.name(layout.FEATURES)) + ".csv"
-        )
+    def __init__(self, store: Store, summary: RunSummary, files: FileSet):
+        run, within = RunReader(store, summary, files), files is INDEXED
+        self.store, self.files, self.summary, self.config = store, files, summary, run.config
+        own = known = run.map_names()
         if not within:
-            indexed = map_names(store, _find_features_file(read_summary(store)) + ".csv")
+            indexed = RunReader(store, read_summary(store)).map_names()
             known = pa.concat_arrays([own, indexed]).unique()
-        self._similar = store.fetch(find_indexed_similarity(store) if within else layout.SIMILARITY_CSV)
+        self._similar = store.fetch(run.locate(layout.SIMILARITY_CSV))
         self.pairs = read_pair_list(self._similar, layout.PAIRS_HEADER, PAIRS, each_once=within)
         outliers = store.fetch(files.name(layout.OUTLIERS_CSV))
         self.outliers = read_pair_list(outliers, layout.PAIRS_HEADER, OUTLIERS, each_once=False)
@@ -209,7 +206,7 @@ class _PageDataBuilder:
                 ]
                 yield {"title": title, "column": column, "items": items}
 
-    def changes(self, counts: dict[str, int]) -> dict[str, Any]:
+    def changes(self, counts: ChangeCounts) -> dict[str, Any]:
         """Rows of changes.csv, of each kind the first: kind, component, two names, distance, two pictures or -1."""
         table = read_csv(self.store.fetch(layout.CHANGES_CSV), layout.CHANGES_HEADER)
         kinds = table["change"].combine_chunks().dictionary_encode()
@@ -262,10 +259,6 @@ def _add_unknown_names(known: pa.Array, lists: list[PairList]) -> pa.Array:
     told = pa.concat_arrays([column.chunk(0).cast(known.type) for one in lists for column in one.first.columns[:2]])
     strangers = told.filter(pa.array(find_positions(told, known) < 0)).unique()
     return pa.concat_arrays([known, strangers]) if len(strangers) else known
-
-
-def _find_features_file(summary: dict[str, Any]) -> str:
-    return summary.get("features_file", layout.FEATURES)
 
 
 def _choose_shown(group: Group, most: int) -> np.ndarray:

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.extract.thumbnails import PageImage, ThumbnailLoader
@@ -70,17 +70,11 @@ def find_file_set(store: Store, name: str) -> FileSet:
     return SCORED if scored else INDEXED
 
 
-def find_indexed_similarity(store: Store) -> str:
-    """The name of the indexed set's similarity.csv."""
-    kept = layout.TRAIN_SIMILARITY_CSV
-    return kept if store.exists(kept) else layout.SIMILARITY_CSV
-
-
-def is_cosine(config: dict[str, Any]) -> bool:
+def is_cosine(config: StoredConfig) -> bool:
     return config.get("distance", "cosine") == "cosine"
 
 
-def describe_measure(config: dict[str, Any]) -> str:
+def describe_measure(config: StoredConfig) -> str:
     """What the column `distance` holds, in words."""
     return "similarity" if is_cosine(config) else f"{config['distance'].replace('_', ' ')} distance"
 

@@ -1,1 +1,1 @@
-"""What a run does: the checks before it, its stages one after the other, and the modes."""
+"""A run: the checks before it, its stages, and the modes that combine them."""

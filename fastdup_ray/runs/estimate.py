@@ -1,4 +1,4 @@
-"""What a run would take, told before it starts: objects, requests, bytes, the search, dollars. Writes nothing."""
+"""Estimate of a run before it starts: entries, S3 requests, bytes, the search, dollars. Writes nothing."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,16 +24,21 @@ TRANSFER = 0.09
 
 FILES_OF_A_SHARD = 4
 FILES_OF_A_RUN = 40
-"""Outputs, and those that a merge needs meanwhile, at most."""
+"""Upper limit of the outputs, and of the files that a merge needs meanwhile."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """entries: of the list; to_read: of those, that the work_dir does not know. bytes_to_read: of these, from buckets.
+    """What a run would take.
 
-    lists, gets, puts: requests; gets has those of the work_dir, too. dollars: within the bucket's region.
-    dollars_over_the_internet: the same with the transfer of what is read. search: of all entries; None where there is
-    none in this mode.
+    Attributes:
+        entries: Entries of the list.
+        to_read: Entries without an embedding in the work_dir.
+        bytes_to_read: Bytes of these that are in buckets.
+        lists: LIST requests.
+        gets: GET and HEAD requests, also those for the work_dir.
+        puts: PUT requests.
+        search: The search of all entries; None in modes without one.
     """
 
     entries: int
@@ -46,20 +51,22 @@ class Estimate:
 
     @property
     def dollars(self) -> float:
+        """What the requests cost within the region of the bucket."""
         return (self.lists + self.puts) * LIST_OR_PUT + self.gets * GET_OR_HEAD
 
     @property
     def dollars_over_the_internet(self) -> float:
+        """What the requests and the transfer of the images cost."""
         return self.dollars + self.bytes_to_read / 1e9 * TRANSFER
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """Return all of it, for JSON."""
         dollars = {name: round(getattr(self, name), 6) for name in ("dollars", "dollars_over_the_internet")}
         search = asdict(self.search) | {"dollars": round(self.search.dollars, 2)} if self.search else None
         return asdict(self) | dollars | {"search": search}
 
     def text(self) -> str:
-        """What the command prints."""
+        """Return what the command prints."""
         return (
             f"{self.entries:,} entries, {self.to_read:,} of them to be read; "
             f"{self.bytes_to_read / 1e6:,.1f} MB from S3.\n"
@@ -71,9 +78,14 @@ class Estimate:
 
 
 def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
-    """Lists the input, and looks up what the work_dir knows of it. Raises what a run would raise by then.
+    """Estimate a run: list its input and look up which embeddings the work_dir has.
 
-    actors: that would extract; more of them make more, smaller shards.
+    Args:
+        config: Of the run.
+        actors: Number of extract actors: with more of them there are more and smaller shards.
+
+    Raises:
+        FastdupError: As the run would by then.
     """
     check_inputs(config)
     before = s3.count_requests_made()
@@ -92,7 +104,7 @@ def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
             -(-len(missing) // (config.shard_size or choose_shard_size(len(missing), actors))) if len(missing) else 0
         )
         puts = FILES_OF_A_SHARD * shards + FILES_OF_A_RUN
-        gets += 2 * puts  # each is looked at as it is put, and read when it is used
+        gets += 2 * puts  # each is checked after its PUT, and read when it is used
     size = int(np.sum([ref.size for ref in refs], dtype=np.int64))
     search = estimate_search(config, len(manifest), facts["d"], measure_free_memory()) if config.run_mode == 0 else None
     return Estimate(len(manifest), len(missing), size, listing, gets, puts, search)

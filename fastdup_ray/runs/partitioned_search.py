@@ -1,4 +1,4 @@
-"""A partitioned search from its plan to its neighbours: the stages one after the other, each mapped by the executor."""
+"""Partitioned search: for more images than one index takes. The executor maps each of its stages over cells."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import DoubleArray
+from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.config import RunConfig
 from fastdup_ray.executors import Executor
 from fastdup_ray.neighbors.checkpoint import get_features_digest
@@ -35,44 +37,56 @@ from fastdup_ray.storage import Store
 def search_partitioned(
     executor: Executor, store: Store, config: RunConfig, features: str, n: int, d: int
 ) -> StoredNeighbors:
-    """The neighbours of all n rows of the features file, which stand in the work_dir then, as does faiss.index."""
+    """Find the neighbors of n images in partitions; write them, and faiss.index if memory allows, into the work_dir.
+
+    Args:
+        executor: Runs the stages.
+        store: The work_dir.
+        config: Of the run.
+        features: Name of the features file, n embeddings of d float32.
+        n: Number of images.
+        d: Numbers of an embedding.
+
+    Returns:
+        The neighbors, in files.
+    """
     digest = executor.call("index", get_features_digest, store, features)
     plan = make_layout(config, n, d, features, digest)
-    indexed = executor.call("index", tasks.write_index, store, plan)
-    found = search_layout(executor, store, plan)
-    summary = found.summary | {"faiss_index": indexed}
+    has_index = executor.call("index", tasks.write_index, store, plan)
+    neighbors = search_layout(executor, store, plan)
+    summary: SearchSummary = {**neighbors.summary, "faiss_index": has_index}
     if unused := list(check_parameters(config.faiss_param)):
         summary["unused_parameters"] = unused
-    return replace(found, summary=summary)
+    return replace(neighbors, summary=summary)
 
 
 def search_layout(executor: Executor, store: Store, plan: PartitionLayout) -> StoredNeighbors:
-    """The same of a plan, without faiss.index. What an interrupted one has left is gone on with."""
+    """Find the neighbors in the partitions of `plan`; resume a search that was interrupted."""
     search = _PartitionedSearch(executor, store, plan)
     search.remove_other_searches()
     cells = search.divide()
     search.search(cells)
     search.merge(cells)
-    true = search.find_true_nearest()
-    neighbors = executor.call("index", tasks.gather_neighbors, store, plan, true, search.summarize(cells))
+    nearest = search.find_true_nearest()
+    neighbors = executor.call("index", tasks.gather_neighbors, store, plan, nearest, search.summarize(cells))
     store.remove(layout.PARTITIONS)
     return neighbors
 
 
 class _PartitionedSearch:
-    def __init__(self, executor: Executor, store: Store, plan: PartitionLayout):
+    def __init__(self, executor: Executor, store: Store, plan: PartitionLayout) -> None:
         self.plan = plan
         self._executor, self._store = executor, store
         self._seconds: dict[str, float] = {}
 
     def remove_other_searches(self) -> None:
-        """Takes away what searches of other features, or with other parameters, have left."""
+        """Remove the files of searches of other features, or with other parameters."""
         others = {name.split("/")[2] for name in self._store.names(layout.PARTITIONS)}
         for other in others - {self.plan.folder.rpartition("/")[2]}:
             self._store.remove(f"{layout.PARTITIONS}/{other}")
 
     def divide(self) -> list[Cell]:
-        """Cells of which each fits into a worker."""
+        """Divide the images into cells that fit into a worker each; return them, the largest first."""
         fit, too_large = [], [make_root_cell(self.plan)]
         with self._time_stage("divide"):
             while too_large:
@@ -104,13 +118,13 @@ class _PartitionedSearch:
         ]
 
     def _cut_cell(self, cell: Cell) -> Iterator[Cell]:
-        """By number: its rows are all but equal, and any of them are as good as any others."""
+        """Cut a cell whose embeddings are all but equal into parts of consecutive ones: none is better than another."""
         edges = np.linspace(0, cell.rows, -(-cell.rows // self.plan.capacity) + 1).astype(int)
         for number, (start, stop) in enumerate(pairwise(edges)):
             yield Cell(f"{cell.name}.{number}", cell.part(int(start), int(stop)).pieces)
 
     def search(self, cells: list[Cell]) -> None:
-        """The largest first: they take the longest."""
+        """Search each cell, the largest first, since they take the longest."""
         missing = [cell for cell in cells if not self._store.exists(format_neighbors_name(self.plan, cell.name))]
         with self._time_stage("search"):
             if missing:
@@ -119,6 +133,7 @@ class _PartitionedSearch:
         self._store.remove(f"{self.plan.folder}/rows")
 
     def merge(self, cells: list[Cell]) -> None:
+        """Merge the neighbors that were found in the cells, block by block."""
         names, blocks = tuple(cell.name for cell in cells), range(self.plan.blocks)
         missing = [block for block in blocks if not self._store.exists(format_merged_name(self.plan, block))]
         with self._time_stage("merge"):
@@ -126,18 +141,19 @@ class _PartitionedSearch:
                 tasks.merge_block, [(names, block) for block in missing], self.plan.estimate_memory(self.plan.block)
             )
 
-    def find_true_nearest(self) -> np.ndarray:
-        """Of the sample by which the recall is measured."""
+    def find_true_nearest(self) -> DoubleArray:
+        """Return the true nearest of the sample by which the recall is measured, (s, k) values of the metric."""
         plan, memory = self.plan, self.plan.estimate_memory(self.plan.block)
         with self._time_stage("recall"):
             (sample,) = self._map(tasks.read_sample, [()], memory)
-            true = np.full((len(sample), plan.k), np.nan)
+            nearest: DoubleArray = np.full((len(sample), plan.k), np.nan)
             items = [(sample, block) for block in range(plan.blocks)]
             for some in self._each(tasks.find_true_nearest, items, memory):
-                true = tasks.merge_nearest(plan, true, some)
-        return true
+                nearest = tasks.merge_nearest(plan, nearest, some)
+        return nearest
 
-    def summarize(self, cells: list[Cell]) -> dict[str, Any]:
+    def summarize(self, cells: list[Cell]) -> SearchSummary:
+        """Return what summary.json says of the search."""
         plan, largest = self.plan, max(cell.rows for cell in cells)
         each = "" if cells[0].name == ROOT else f", each image in {plan.copies} of them on average"
         return {
@@ -150,11 +166,11 @@ class _PartitionedSearch:
             "seconds": self._seconds,
         }
 
-    def _each(self, step: Callable[..., Any], items: Iterable[tuple], memory: int) -> Iterator[Any]:
+    def _each(self, step: Callable[..., Any], items: Iterable[tuple[Any, ...]], memory: int) -> Iterator[Any]:
         work = [(self._store, self.plan, *item) for item in items]
         return self._executor.map(step, work, memory)
 
-    def _map(self, step: Callable[..., Any], items: Iterable[tuple], memory: int) -> list[Any]:
+    def _map(self, step: Callable[..., Any], items: Iterable[tuple[Any, ...]], memory: int) -> list[Any]:
         return list(self._each(step, items, memory))
 
     @contextmanager
@@ -166,4 +182,4 @@ class _PartitionedSearch:
 
 
 NOT_DIVIDED = 0.9
-"""Part of a cell in one of those that come of it, above which dividing it has been of no use."""
+"""Share of a cell in the largest of its parts above which dividing it was of no use."""

@@ -1,4 +1,4 @@
-"""Images per second and time left: a bar on a terminal, a widget in a notebook, else a plain line every ten seconds."""
+"""Progress of the extraction: a bar on a terminal, a widget in a notebook, else a plain line every ten seconds."""
 
 import sys
 import time
@@ -16,7 +16,13 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def report_progress(receipts: Iterable[ShardReceipt], total: int, log_format: str) -> Iterator[ShardReceipt]:
-    """The same receipts, told as they come."""
+    """Yield `receipts`, and report them as they come.
+
+    Args:
+        receipts: Of the shards, in any order.
+        total: Number of entries to read.
+        log_format: "json" for lines of JSON; else a bar or plain lines.
+    """
     if log_format == "json":
         return _log_lines(receipts, total, partial(log_event, "progress"))
     if is_terminal(sys.stderr) or (sys.stderr is not None and _is_notebook()):
@@ -25,7 +31,7 @@ def report_progress(receipts: Iterable[ShardReceipt], total: int, log_format: st
 
 
 def _is_notebook() -> bool:
-    """Whether this process is the kernel of a notebook; others may import the same modules."""
+    """Return whether this process is the kernel of a notebook; other processes may have imported IPython, too."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
@@ -40,22 +46,22 @@ def _show_bar(receipts: Iterable[ShardReceipt], total: int) -> Iterator[ShardRec
             yield receipt
 
 
-def _log_lines(receipts: Iterable[ShardReceipt], total: int, say: Callable[..., None]) -> Iterator[ShardReceipt]:
-    start = told = time.monotonic()
+def _log_lines(receipts: Iterable[ShardReceipt], total: int, write: Callable[..., None]) -> Iterator[ShardReceipt]:
+    start = last = time.monotonic()
     done = bad = 0
     for receipt in receipts:
         done += receipt.good + receipt.bad
         bad += receipt.bad
         now = time.monotonic()
-        if now - told >= SECONDS_BETWEEN_LINES:
-            told = now
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last = now
             rate = done / (now - start)
-            say(done=done, total=total, bad=bad, per_second=round(rate, 1), seconds_left=round((total - done) / rate))
+            write(done=done, total=total, bad=bad, per_second=round(rate, 1), seconds_left=round((total - done) / rate))
         yield receipt
 
 
 def _print_line(done: int, total: int, bad: int, per_second: float, seconds_left: int) -> None:
     left = tqdm.format_interval(seconds_left)
     line = f"features: {done:,} of {total:,} images, {bad:,} bad, {per_second:,.0f} images/s, {left} left"
-    with suppress(OSError, ValueError):  # a reader that is gone, or a closed stream, ends no run
+    with suppress(OSError, ValueError):  # the stream was closed: no reason to end the run
         print(line, flush=True)

@@ -1,10 +1,10 @@
-"""`invariant`: pictures that are others mirrored or turned, as plain functions over the work_dir of run mode 0.
+"""Transforms stage: find images that are others mirrored or rotated (`invariant`), as plain functions over a work_dir.
 
-The rows of a picture's turns stand side by side in one row of `turned_features.dat`, a feature set like any other. Each
-is looked for in the index of the pictures as they are.
+The embeddings of an image's transforms are stored side by side, as one row of `turned_features.dat`. Each of them is
+searched in the index of the images as they are.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,111 +12,110 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.pairs import find_cosines, rank_names
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
+from fastdup_ray.common.facts import RunSummary, TransformSummary
 from fastdup_ray.common.layout import INDEXED, TRANSFORMED
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import ConfigError, WorkDirError
 from fastdup_ray.extract.transforms import select_transforms
 from fastdup_ray.features import map_features, map_names
 from fastdup_ray.neighbors import make_index
-from fastdup_ray.neighbors.index_selection import is_partitioned
 from fastdup_ray.neighbors.metrics import to_score
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.neighbors.search import SPARE, check_unit_length, find_neighbors_of
-from fastdup_ray.runs.steps import write_summary
+from fastdup_ray.outputs.summary import write_summary
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import write_csv
 
 
 class _TransformPairs(NamedTuple):
-    """m pairs: source, a row of the turned features; target, one of the others; value, of the metric; turn."""
+    """m pairs of a transformed image and another image.
 
-    source: np.ndarray
-    target: np.ndarray
-    value: np.ndarray
-    transform: np.ndarray
-
-    def select(self, wanted: np.ndarray) -> "_TransformPairs":
-        return _TransformPairs(*(column[wanted] for column in self))
-
-
-def check_transforms(config: RunConfig, store: Store, n: int) -> None:
-    """Raises `ConfigError` where the turns of n pictures would be looked for, and there is no index to do it with;
-    `WorkDirError` where features of somebody's own would be replaced.
+    Attributes:
+        source: (m,) index of the transformed image in turned_features.dat.
+        target: (m,) index of the other image in features.dat.
+        value: (m,) of the metric.
+        transform: (m,) index of the transform.
     """
-    if not config.invariant:
-        return
-    ours = any(store.exists(TRANSFORMED.name(name)) for name in (layout.SUMMARY, layout.MERGED))
-    if store.exists(TRANSFORMED.name(layout.FEATURES)) and not ours:
-        raise WorkDirError(
-            f"{store.location!r} has a {TRANSFORMED.name(layout.FEATURES)} of your own, which invariant would replace; "
-            "move it elsewhere."
-        )
-    if is_partitioned(config, n):
-        raise ConfigError(
-            f"invariant={','.join(config.invariant)} needs an index, and {n:,} pictures are searched in partitions: "
-            "name one, such as faiss_mode='HNSW32'."
-        )
+
+    source: IntArray
+    target: IntArray
+    value: DoubleArray
+    transform: IntArray
+
+    def select(self, chosen: BoolArray | IntArray) -> "_TransformPairs":
+        return _TransformPairs(self.source[chosen], self.target[chosen], self.value[chosen], self.transform[chosen])
 
 
 def write_transforms(
-    store: Store, config: RunConfig, neighbors: StoredNeighbors, d: int, facts: dict[str, Any]
-) -> dict[str, Any]:
-    """Looks for each picture's turns among the others, and writes similarity_invariant.csv; returns what to tell of it.
+    store: Store, config: RunConfig, neighbors: StoredNeighbors, d: int, facts: RunSummary
+) -> TransformSummary:
+    """Search the transforms of each image among the others, and write similarity_invariant.csv.
 
-    neighbors: of the pictures as they are; what is a pair by them is none here. d: numbers of a row of features.dat.
-    facts: of the turned features.
+    Args:
+        store: The work_dir.
+        config: Of the run.
+        neighbors: Of the images as they are. What is a pair by them is not reported again.
+        d: Numbers of an embedding in features.dat.
+        facts: Of the features of the transforms.
     """
-    turns = select_transforms(config.invariant)
+    transforms = select_transforms(config.invariant)
     write_summary(store, facts, TRANSFORMED)
     names, sources = (map_names(store, files.name(layout.FEATURES_CSV)) for files in (INDEXED, TRANSFORMED))
     own = pc.fill_null(pc.index_in(sources, names), -1).to_numpy(zero_copy_only=False)
-    rows = check_unit_length(map_features(store, layout.FEATURES, d))
-    turned = map_features(store, TRANSFORMED.name(layout.FEATURES), d * len(turns))
-    index = make_index(config, len(rows), d, config.cores)
-    index.restore(rows, store.fetch(layout.FAISS_INDEX))
+    embeddings = check_unit_length(map_features(store, layout.FEATURES, d))
+    transformed = map_features(store, TRANSFORMED.name(layout.FEATURES), d * len(transforms))
+    index = make_index(config, len(embeddings), d, config.cores)
+    index.restore(embeddings, store.fetch(layout.FAISS_INDEX))
     if config.compute == "gpu":
         index.to_gpu(config.nearest_neighbors_k + 1 + SPARE)
-    plain, found, recall = neighbors.open(store), [], 1.0
-    for turn in range(len(turns)):
-        queries = check_unit_length(np.ascontiguousarray(turned[:, turn * d : (turn + 1) * d]))
-        of_turn = find_neighbors_of(index, rows, queries, config.nearest_neighbors_k + 1)  # it may look like itself
-        recall = min(recall, of_turn.summary["recall"])
-        found.append(_find_new_pairs(of_turn, plain, own, config.threshold, turn))
-    pairs = _select_closest(
-        _TransformPairs(*map(np.concatenate, zip(*found, strict=True))), neighbors.metric, sources, names
-    )
+    plain, recall = neighbors.open(store), 1.0
+    parts: list[_TransformPairs] = []
+    for transform in range(len(transforms)):
+        queries = check_unit_length(np.ascontiguousarray(transformed[:, transform * d : (transform + 1) * d]))
+        # One neighbor more than asked for: a transform may be most similar to the image itself.
+        nearest = find_neighbors_of(index, embeddings, queries, config.nearest_neighbors_k + 1)
+        recall = min(recall, nearest.summary["recall"])
+        parts.append(_find_new_pairs(nearest, plain, own, config.threshold, transform))
+    pairs = _select_closest(_concatenate(parts), neighbors.metric, sources, names)
     ends = sources.take(pa.array(pairs.source)), names.take(pa.array(pairs.target))
-    columns = [*ends, pairs.value, pa.array(turns).take(pa.array(pairs.transform))]
+    columns = [*ends, pairs.value, pa.array(transforms).take(pa.array(pairs.transform))]
     write_csv(store, layout.INVARIANT_CSV, layout.INVARIANT_HEADER, columns)
     distinct = np.unique(np.sort(np.stack([own[pairs.source], pairs.target]), axis=0), axis=1).shape[1]
-    return {"turns": turns, "pairs": len(pairs.value), "distinct_pairs": distinct, "recall": recall}
+    return {"turns": transforms, "pairs": len(pairs.value), "distinct_pairs": distinct, "recall": recall}
+
+
+def _concatenate(parts: list[_TransformPairs]) -> _TransformPairs:
+    return _TransformPairs(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _find_new_pairs(
-    found: Neighbors, plain: Neighbors, own: np.ndarray, threshold: float, turn: int
+    nearest: Neighbors, plain: Neighbors, own: IntArray, threshold: float, transform: int
 ) -> _TransformPairs:
-    """Of one turn's neighbours those above the threshold, without the picture itself and what it is like anyway."""
-    blocks = [_TransformPairs(*(np.empty(0, kind) for kind in (np.int64, np.int64, np.float64, np.int64)))]
-    for part in found.blocks():
-        row, place = np.nonzero(found.similarity[part] > threshold)
-        source, target = row + part.start, found.indices[part][row, place]
-        picture = own[source]
-        known = (picture == target) | (picture < 0)  # below 0 is what could be read only now: the next run has it
-        for one, other in ((picture, target), (target, picture)):
+    """Return the pairs of one transform above the threshold, without the image itself and its plain pairs.
+
+    own: (n,) index in features.dat of each transformed image, -1 for none.
+    """
+    none = np.empty(0, np.int64)
+    blocks = [_TransformPairs(none, none, np.empty(0, np.float64), none)]
+    for part in nearest.blocks():
+        row, rank = np.nonzero(nearest.similarity[part] > threshold)
+        source, target = row + part.start, nearest.indices[part][row, rank]
+        image = own[source]
+        known = (image == target) | (image < 0)  # below 0: it could be read only now, so the next run finds its pairs
+        for one, other in ((image, target), (target, image)):
             known |= find_cosines(plain, one, other) > threshold
-        blocks.append(
-            _TransformPairs(source, target, found.distance[part][row, place], np.full(len(row), turn)).select(~known)
-        )
-    return _TransformPairs(*map(np.concatenate, zip(*blocks, strict=True)))
+        value = nearest.distance[part][row, rank]
+        blocks.append(_TransformPairs(source, target, value, np.full(len(row), transform)).select(~known))
+    return _concatenate(blocks)
 
 
 def _select_closest(pairs: _TransformPairs, metric: str, sources: pa.Array, targets: pa.Array) -> _TransformPairs:
-    """Each pair by its best turn; the closest first, then by the bytes of the names."""
+    """Return each pair with its best transform, the closest pair first, then by the bytes of the names."""
     value = -to_score(pairs.value, metric)
     pairs = pairs.select(np.lexsort((pairs.transform, value, pairs.target, pairs.source)))
-    again = (pairs.source[1:] == pairs.source[:-1]) & (pairs.target[1:] == pairs.target[:-1])
-    pairs = pairs.select(np.concatenate([[True], ~again])[: len(pairs.value)])
+    repeated = (pairs.source[1:] == pairs.source[:-1]) & (pairs.target[1:] == pairs.target[:-1])
+    pairs = pairs.select(np.concatenate([[True], ~repeated])[: len(pairs.value)])
     value = -to_score(pairs.value, metric)
     ranks = rank_names(targets)[pairs.target], rank_names(sources)[pairs.source]
     return pairs.select(np.lexsort((*ranks, value)))

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fastdup_ray.common.facts import RunSummary
 from fastdup_ray.errors import DamagedError, MissingFileError
 from fastdup_ray.storage import Store
 
@@ -17,7 +19,7 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fetch_listed(store: Store, name: str, summary: dict[str, Any], *, kept_as: str | None = None) -> Path:
+def fetch_listed(store: Store, name: str, summary: RunSummary, *, kept_as: str | None = None) -> Path:
     """Fetch an output that a run's summary lists, and check that it is the file that the run wrote.
 
     Args:
@@ -60,7 +62,7 @@ def check_digest(store: Store, name: str, sha256: str) -> Path:
     return path
 
 
-def write_json(store: Store, name: str, content: dict[str, Any]) -> None:
+def write_json(store: Store, name: str, content: Mapping[str, object]) -> None:
     """Write an object as JSON, with a digest by which `read_json` detects any change.
 
     Args:
@@ -69,7 +71,7 @@ def write_json(store: Store, name: str, content: dict[str, Any]) -> None:
         content: A JSON object. The key `sha256_of_this` is added.
     """
     with store.create(name) as path:
-        text = json.dumps(content | {_DIGEST_KEY: _hash_content(content)}, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps({**content, _DIGEST_KEY: _hash_content(content)}, indent=1, ensure_ascii=False) + "\n"
         path.write_text(text, encoding="utf-8", errors="backslashreplace")  # JSON has the same escapes
 
 
@@ -98,5 +100,5 @@ def read_json(store: Store, name: str) -> dict[str, Any]:
     return content
 
 
-def _hash_content(content: dict[str, Any]) -> str:
+def _hash_content(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

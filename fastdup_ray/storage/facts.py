@@ -1,10 +1,11 @@
-"""What the JSON files of a work_dir say of a run, checked before anything relies on it."""
+"""Checks of the JSON files of a work_dir, made when they are read. `common.facts` has the types of their content."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import FeatureFacts, RunSummary
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
@@ -15,7 +16,7 @@ _Counts = dict[str, _Count]
 
 
 class _Stored(BaseModel):
-    """Only what is read again is declared; a default is never used."""
+    """Declares only what is read again. Its defaults are never used: they make a key optional."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -28,7 +29,7 @@ class _Search(_Stored):
 
 
 class _Facts(_Stored):
-    """What describes features, or a run. features_file: beside the file that names it."""
+    """Facts of features or of a run. features_file: a name in the same folder."""
 
     version: str = ""
     n: _Count = 0
@@ -54,19 +55,23 @@ class _Summary(_Facts):
     sha256: dict[str, str]
 
 
-def read_facts(store: Store, name: str) -> dict[str, Any]:
-    """Return the content of a sealed JSON file that describes features.
+def read_facts(store: Store, name: str) -> FeatureFacts:
+    """Return the content of a JSON file that describes features.
+
+    Args:
+        store: The work_dir.
+        name: Of the file.
 
     Raises:
-        DamagedError: where it is not whole, or has values of another kind than a run writes.
-        FileNotFoundError: where there is none.
+        DamagedError: Its digest does not match, or it has values that no run writes.
+        FileNotFoundError: There is no such file.
     """
-    return _read(store, name, _Facts)
+    return cast("FeatureFacts", _read(store, name, _Facts))
 
 
-def read_summary(store: Store, files: FileSet = INDEXED) -> dict[str, Any]:
-    """Return what summary.json, or that of a scoring, says; see `read_facts`."""
-    return _read(store, files.name(layout.SUMMARY), _Summary)
+def read_summary(store: Store, files: FileSet = INDEXED) -> RunSummary:
+    """Return the content of summary.json, or of that of a scoring; see `read_facts` for errors."""
+    return cast("RunSummary", _read(store, files.name(layout.SUMMARY), _Summary))
 
 
 def _read(store: Store, name: str, model: type[_Stored]) -> dict[str, Any]:
@@ -79,6 +84,7 @@ def _read(store: Store, name: str, model: type[_Stored]) -> dict[str, Any]:
 
 
 def make_damaged_error(store: Store, name: str, error: ValidationError) -> DamagedError:
+    """Return the error for a file whose values are not valid, with the first of them."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
     what = f"{where}: {first['msg']}" if where else "it is not an object"

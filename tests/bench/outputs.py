@@ -28,7 +28,7 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.neighbors.metrics import COSINE
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, create_neighbors
-from fastdup_ray.runs import steps
+from fastdup_ray.runs.outputs_stage import write_outputs
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.local import LocalStore
 from tests.bench.rows import D
@@ -149,7 +149,7 @@ def measure(work_dir: Path, n: int, **parameters: bool) -> None:
     summary = {"counts": {}, "seconds": {}, "d": D, "n": n}
     neighbors = StoredNeighbors({"index": "none"}, COSINE, layout.INDEXED)
     with patch.object(LocalStore, "create", watched):
-        steps.write_outputs(open_store(str(work_dir)), config, layout.FEATURES, neighbors, summary)
+        write_outputs(open_store(str(work_dir)), config, layout.FEATURES, neighbors, summary)
 
 
 def main() -> None:

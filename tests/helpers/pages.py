@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import layout
-from fastdup_ray.runs.steps import write_summary
+from fastdup_ray.outputs.summary import write_summary
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.tables import encode_names, escape_names, write_csv, write_parquet
 from tests.helpers.embeddings import normalized

@@ -193,7 +193,7 @@ def test_verbose_tells_what_is_done_and_how_long_it_took(tmp_path):
     arguments = [PHONE, "--work-dir", tmp_path / "out", "--executor", "inline", "--no-report"]
     quiet, verbose = (run(*arguments, *more) for more in ([], ["--verbose"]))
     assert quiet.stderr == ""
-    assert "6 entries, 0 of them to be read" in verbose.stderr
+    assert "6 entries, 0 to read" in verbose.stderr
     assert "neighbors: " in verbose.stderr
 
 
@@ -201,4 +201,4 @@ def test_a_faiss_parameter_without_effect_is_one_warning(tmp_path):
     done = run(PHONE, "--work-dir", tmp_path / "out", "--executor", "inline", "--faiss-param", "efSearch=9,nprobe=3")
     assert done.returncode == 0
     assert done.stderr.count("no effect") == 1
-    assert "efSearch, nprobe: the index Flat has none of it" in done.stderr
+    assert "efSearch, nprobe: the index Flat has no such" in done.stderr

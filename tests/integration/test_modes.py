@@ -20,7 +20,7 @@ import fastdup_ray as fastdup
 from fastdup_ray.common import layout
 from fastdup_ray.errors import ConfigError, DamagedError, FastdupError, InputError, LockedError, WorkDirError
 from fastdup_ray.inputs.labels import read_labels
-from fastdup_ray.runs import pipeline
+from fastdup_ray.runs import pipeline, preflight
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json, write_json
 from fastdup_ray.storage.tables import encode_names
@@ -229,7 +229,7 @@ def test_new_pictures_that_join_the_indexed_set_are_not_read_again(scored, tmp_p
 
 def test_mode_2_does_not_take_the_features_of_a_scoring_from_under_itself(scored, tmp_path):
     work_dir = Path(shutil.copytree(scored, tmp_path / "out"))
-    with pytest.raises(InputError, match="of a scoring"):
+    with pytest.raises(InputError, match="belongs to a scoring"):
         dedupe(None, work_dir / "test_features.dat", run_mode=2)
     assert content(work_dir) == content(scored)
 
@@ -260,7 +260,7 @@ def test_offsets_and_num_images_act_on_the_new_list(indexed, scored, offsets, en
 
 
 def test_an_offset_outside_of_the_new_list_is_refused(indexed, reference):
-    with pytest.raises(ConfigError, match="list of 11 entries"):
+    with pytest.raises(ConfigError, match="list has 11 entries"):
         score(WEB, indexed, min_offset=11)
     assert content(indexed) == content(reference)
 
@@ -281,7 +281,7 @@ def test_on_ray_a_scoring_leaves_the_bytes_of_inline(indexed, scored, ray_sessio
 
 def test_the_command_tells_what_came_out_and_verbose_says_more(indexed, scored):
     done = run(WEB, "--work-dir", indexed, "--run-mode", 3, "--executor", "inline", "--verbose")
-    assert (done.returncode, "11 entries, 11 of them to be read" in done.stderr) == (0, True), done.stderr
+    assert (done.returncode, "11 entries, 11 to read" in done.stderr) == (0, True), done.stderr
     exact, near, outliers, among = (int(number) for number in re.findall(r"\d+", done.stdout.splitlines()[1]))
     assert (exact, near, outliers, among) == (2, 8, 0, 16)
     assert str(indexed / "test_report/index.html") in done.stdout
@@ -403,13 +403,13 @@ def test_an_index_of_other_rows_than_the_features_is_refused(tmp_path):
 
 def by_another(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on features are made by something else than the indexed ones."""
-    made = pipeline.make_model_facts
+    made = preflight.make_model_facts
 
     def otherwise(config):
         facts = made(config)
         return facts | {"fingerprint": facts["fingerprint"] | {part: "another"}}
 
-    monkeypatch.setattr(pipeline, "make_model_facts", otherwise)
+    monkeypatch.setattr(preflight, "make_model_facts", otherwise)
 
 
 @pytest.mark.parametrize("part", ["model", "decoder", "bounding_box"])
@@ -509,13 +509,13 @@ def test_mode_4_against_features_of_ones_own_under_another_name(tmp_path):
 
 def test_mode_3_against_an_index_of_an_unknown_model_is_refused(tmp_path):
     dedupe(None, own(tmp_path / "own", unit_rows(9)), run_mode=2)
-    refused(tmp_path / "own", InputError, "a model that is not known")
+    refused(tmp_path / "own", InputError, "whose model is unknown")
 
 
 @pytest.mark.parametrize(
     ("what", "error", "told"),
     [
-        ("width", InputError, "rows of 8 numbers, the indexed ones of 576"),
+        ("width", InputError, "have 8 numbers, the indexed ones 576"),
         ("nothing", InputError, "No features.dat"),
         ("damaged", DamagedError, "features.dat is damaged .*run_mode=1"),
         ("names", DamagedError, r"features.dat.csv is damaged"),

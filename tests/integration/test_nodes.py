@@ -120,7 +120,7 @@ codes = [fastdup_ray.run({str(tmp_path / "in")!r}, {str(tmp_path / "out")!r}, ru
 print(codes)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
-    assert f"has {lacking} to give away" in done.stderr
+    assert f"has {lacking} to assign" in done.stderr
     codes = [1, 0] if lacking == "memory" else [1, 1]  # features alone need no memory
     assert done.stdout.splitlines()[-1] == str(codes)
 
@@ -177,7 +177,7 @@ def test_a_gpu_node_is_asked_for_and_its_actor_gets_its_cores(growing, tmp_path)
     first = next(receipts)
     (node,) = list_present_nodes()
     assert (node.cores, node.gpus) == (2, 1)
-    assert [member.cores for member in crew._members if member.given] == [2]
+    assert [member.cores for member in crew._workers if member.assigned] == [2]
     assert first.good + sum(receipt.good for receipt in receipts) == 40
 
 
@@ -190,7 +190,7 @@ def test_gpu_actors_and_their_threads_are_on_the_nodes_with_gpus(cluster, tmp_pa
     wait(lambda: "GPU" not in ray.available_resources(), 60)
     assert ray.available_resources()["CPU"] == 1  # the head's
     assert len({worker.ppid() for worker in workers("_ExtractActor")}) == len(with_gpu)
-    assert [member.cores for member in crew._members] == [2, 2]
+    assert [member.cores for member in crew._workers] == [2, 2]
     assert good + sum(receipt.good for receipt in receipts) == 40
 
 

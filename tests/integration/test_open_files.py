@@ -30,7 +30,7 @@ from fastdup_ray.features import (
 )
 from fastdup_ray.features.stored_embeddings import EmbeddingReader
 from fastdup_ray.inputs.manifest import ENTRIES, Manifest, make_entries_table
-from fastdup_ray.runs import scoring, steps
+from fastdup_ray.runs import merge_stage, scoring
 from fastdup_ray.storage import Store, download_cache, open_store
 from fastdup_ray.storage.tables import encode_names
 from tests.helpers.embeddings import unit_rows
@@ -135,9 +135,9 @@ def test_a_shard_that_goes_after_the_look_up_is_read_again(damage, store, tmp_pa
             put(store, 7, stems[1])
         return found
 
-    monkeypatch.setattr(steps, "lookup_entries", lose)
+    monkeypatch.setattr(merge_stage, "lookup_entries", lose)
     config = RunConfig.of(input_dir="x", work_dir=store.location)
-    merged = steps.merge_features(store, config, listed(3), stems, FACTS, None)
+    merged = merge_stage.merge_features(store, config, listed(3), stems, FACTS, None)
     assert merged.counts is None
     assert merged.missing.tolist() == [1]
     assert not store.exists("features.dat")

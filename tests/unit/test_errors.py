@@ -8,7 +8,7 @@ import pytest
 from fastdup_ray import s3
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, FastdupError, MissingFileError, redact
-from fastdup_ray.runs.steps import write_config
+from fastdup_ray.outputs.stored_config import write_config
 from fastdup_ray.storage import open_store
 from tests.helpers.secrets import SECRET
 

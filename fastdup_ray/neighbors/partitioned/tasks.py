@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.neighbors.flat_file import write_flat
 from fastdup_ray.neighbors.index_selection import USABLE_SHARE
@@ -183,7 +184,7 @@ def merge_nearest(plan: PartitionLayout, known: np.ndarray, more: np.ndarray) ->
     return np.take_along_axis(values, order, 1)
 
 
-def gather_neighbors(store: Store, plan: PartitionLayout, true: np.ndarray, summary: dict) -> StoredNeighbors:
+def gather_neighbors(store: Store, plan: PartitionLayout, true: np.ndarray, summary: SearchSummary) -> StoredNeighbors:
     """All that was merged, as the neighbours that the outputs are made of. true: `kth_nearest` of all blocks."""
     sample, start = choose_sample(plan), 0
     found = np.empty((len(sample), plan.k))
@@ -199,12 +200,14 @@ def gather_neighbors(store: Store, plan: PartitionLayout, true: np.ndarray, summ
     return StoredNeighbors(summary | _measure_recalls(true, found, plan.metric), plan.metric, INDEXED)
 
 
-def _measure_recalls(true: np.ndarray, found: np.ndarray, metric: str) -> dict[str, float]:
+def _measure_recalls(true: np.ndarray, found: np.ndarray, metric: str) -> SearchSummary:
     """Of all neighbours, and of look-alikes, for which cells are searched. (s, k) both, the closest first."""
     true, found = to_score(true, metric), to_score(found, metric) + 10.0**-DECIMALS
     near = true >= to_score(np.float64(from_cosine(LOOK_ALIKES, metric)), metric)
-    hits = {"recall": found >= true[:, -1:], "recall_of_look_alikes": (found >= true)[near]}
-    return {name: round(float(hit.mean()), 6) if hit.size else 1.0 for name, hit in hits.items()}
+    of_all, of_look_alikes = (
+        round(float(hit.mean()), 6) if hit.size else 1.0 for hit in (found >= true[:, -1:], (found >= true)[near])
+    )
+    return {"recall": of_all, "recall_of_look_alikes": of_look_alikes}
 
 
 def write_index(store: Store, plan: PartitionLayout) -> bool:

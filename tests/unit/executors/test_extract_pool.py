@@ -47,7 +47,7 @@ class Member:
         """How many receipts come of it; it gets its shard again."""
         member = _Worker(object(), None, {object(): self.attempt})
         self.crew._queue.clear()
-        self.crew._members = [member]
+        self.crew._workers = [member]
         return len(list(self.crew._handle_death(member, error)))
 
 
@@ -75,22 +75,22 @@ def test_actors_that_die_over_one_shard_have_it_split(member):
 def test_actors_whose_nodes_go_as_they_start_are_no_error(member):
     for _ in range(3 * MAX_STARTS):
         starting = _Worker(object(), object())
-        member.crew._members = [starting]
+        member.crew._workers = [starting]
         assert list(member.crew._handle_death(starting, UNAVAILABLE)) == []
     with pytest.raises(WorkerError, match="die as they start"):
         for _ in range(MAX_STARTS):
             starting = _Worker(object(), object())
-            member.crew._members = [starting]
+            member.crew._workers = [starting]
             list(member.crew._handle_death(starting, ActorDiedError()))
 
 
 def test_one_that_asks_alone_and_has_no_room_is_an_error_and_others_are_asked_for_later(member):
     no_room = ActorUnschedulableError("there is none")
     several = _Worker(object(), object())
-    member.crew._members, member.crew._spec = [several], ExtractSpec(None, 1, None, 1, 1, {}, gpu=True)
+    member.crew._workers, member.crew._spec = [several], ExtractSpec(None, 1, None, 1, 1, {}, gpu=True)
     assert list(member.crew._handle_death(several, no_room)) == []
-    alone = _Worker(object(), object(), alone=True)
-    member.crew._members = [alone]
+    alone = _Worker(object(), object(), was_alone=True)
+    member.crew._workers = [alone]
     with pytest.raises(ConfigError, match="no node of this Ray has a GPU"):
         list(member.crew._handle_death(alone, no_room))
 

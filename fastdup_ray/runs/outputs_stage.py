@@ -1,0 +1,63 @@
+"""Outputs stage: write everything that people read, as plain functions over a work_dir. summary.json comes last."""
+
+import os
+import time
+
+from fastdup_ray.common import layout
+from fastdup_ray.common.facts import RunSummary
+from fastdup_ray.common.layout import INDEXED
+from fastdup_ray.config import RunConfig
+from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
+from fastdup_ray.outputs.changes import write_changes
+from fastdup_ray.outputs.images import load_images
+from fastdup_ray.outputs.results import write_results
+from fastdup_ray.outputs.stored_config import write_config
+from fastdup_ray.outputs.summary import FILES_AFTER_FEATURES, remove_transforms, write_summary
+from fastdup_ray.report.page import write_report
+from fastdup_ray.storage import Store
+
+
+def write_outputs(
+    store: Store, config: RunConfig, features_file: str, neighbors: StoredNeighbors, summary: RunSummary
+) -> RunSummary:
+    """Write the outputs of a run that has found its neighbors.
+
+    Args:
+        store: The work_dir.
+        config: Of the run.
+        features_file: Name of the features file.
+        neighbors: Of all its images.
+        summary: What is known of the run so far.
+
+    Returns:
+        The whole summary, as in summary.json.
+    """
+    start = time.monotonic()
+    images = load_images(store, features_file, INDEXED, config)
+    counts = summary["counts"] | write_results(store, config, images, neighbors.open(store))
+    summary = {**summary, "counts": counts, "neighbors": neighbors.summary, "features_file": features_file}
+    if config.incremental:
+        summary["changes"] = write_changes(store)
+    else:
+        store.remove(layout.CHANGES_CSV)
+    if not config.invariant:
+        remove_transforms(store)
+    write_config(store, config)
+    if config.report:
+        write_report(store, summary, thumbnails=config.thumbnails)
+    else:
+        store.remove(layout.REPORT)
+    summary["seconds"] = summary["seconds"] | {"outputs": round(time.monotonic() - start, 3)}
+    return write_summary(store, summary)
+
+
+def write_summary_only(store: Store, config: RunConfig, summary: RunSummary) -> RunSummary:
+    """Write config.json and summary.json of a run that ends with the features.
+
+    Outputs that an earlier run computed from other features are removed.
+    """
+    for name in FILES_AFTER_FEATURES:
+        store.remove(name)
+    store.remove_if_empty(os.path.dirname(layout.REPORT))
+    write_config(store, config)
+    return write_summary(store, summary)
