@@ -139,7 +139,7 @@ def _make_tiles(counts: dict[str, int], contents: PageData) -> Iterator[Tile]:
         if name in counts:
             detail = ""
             if name == "exact_copies" and "same_bytes" in counts:
-                detail = f"{counts['same_bytes']:,} same bytes, {counts['same_pixels']:,} same pixels"
+                detail = f"{counts['same_bytes']:,} with the same bytes, {counts['same_pixels']:,} with the same pixels"
             yield Tile(title, f"{counts[name]:,}", detail, alarm=name == "bad" and counts[name] > 0)
     if contents.reclaim is not None:
         detail = f"{format_bytes(contents.reclaim_exact)} of it in exact duplicates"

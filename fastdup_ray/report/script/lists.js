@@ -13,17 +13,17 @@ const getFirstName = (card) => getImage(card.members[0]).name;
 const getNames = (card) => card.members.map((member) => getImage(member).name);
 
 const GROUP_ORDERS = {
-  size: ["most images", descending((card) => card.count)],
-  bytes: ["most reclaimable", descending((card) => card.reclaim)],
-  loosest: ["lowest similarity", ascending((card) => card.lowest)],
-  tightest: ["highest similarity", descending((card) => card.lowest)],
+  size: ["most images first", descending((card) => card.count)],
+  bytes: ["most reclaimable first", descending((card) => card.reclaim)],
+  loosest: ["lowest similarity first", ascending((card) => card.lowest)],
+  tightest: ["highest similarity first", descending((card) => card.lowest)],
   name: ["name of the keeper", byText(getFirstName)],
 };
 
 const makePairOrders = (first, last) => ({
   file: [first, inFileOrder],
   reverse: [last, inFileOrder],
-  bytes: ["most reclaimable", descending(getReclaim)],
+  bytes: ["most reclaimable first", descending(getReclaim)],
   name: ["name", byText(getFirstName)],
 });
 
@@ -52,7 +52,7 @@ export function makeLists() {
   const makeCards = (rows, titles) => rows.map((row) => makePairCard(row, titles));
   const numberedAs = (name) => (card, position) => `${name} ${formatNumber(position + 1)}`;
   const getPairValue = (card) => card.value;
-  const bySimilarity = makePairOrders("most similar", "least similar");
+  const bySimilarity = makePairOrders("most similar first", "least similar first");
   const titles = scored ? ["new", "indexed"] : [];
   const linkedAbove = data.ccthreshold ?? "ccthreshold";
 
@@ -88,7 +88,7 @@ export function makeLists() {
     "Leakage",
     lists.leakage && {
       items: makeCards(lists.leakage.items, ["new", "indexed"]),
-      orders: makePairOrders("exact duplicates, then most similar", "reverse order"),
+      orders: makePairOrders("exact duplicates first", "reverse order"),
       getValue: getPairValue,
       decidable: true,
       getTitle: numberedAs("Leak"),
@@ -111,7 +111,7 @@ export function makeLists() {
   });
   add("outliers", "Outliers", {
     items: makeCards(lists.outliers.items, ["outlier", "nearest neighbor"]),
-    orders: makePairOrders("most unusual", "reverse order"),
+    orders: makePairOrders("most unusual first", "reverse order"),
     getTitle: numberedAs("Outlier"),
     shown: "the most unusual",
     note: "Images whose nearest neighbor is less similar than lower_threshold, next to that neighbor.",

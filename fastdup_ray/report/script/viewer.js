@@ -113,7 +113,7 @@ export class Viewer {
     const [card, images] = [this.#card, pair.map(getImage)];
     const similarities = [this.#left, this.#right].map((position) => {
       if (card.isPair) return formatValue(card.value);
-      if (position === 0) return `keeper: ${escapeInvisible(card.reason)}`;
+      if (position === 0) return `keeper (${escapeInvisible(card.reason)})`;
       const exact = EXACT_KINDS[card.kind[position]];
       return `${formatPercent(card.similarity[position])}${exact ? `, ${exact}` : ""}`;
     });
@@ -150,9 +150,10 @@ export class Viewer {
 
   #createButtons(pair) {
     const [card, decisions] = [this.#card, this.decisions];
+    const noun = card.isPair ? "pair" : "group";
     const navigation = [
-      createButton("Previous group", () => this.#go(-1), {}, "p"),
-      createButton("Next group", () => this.#go(1), {}, "n"),
+      createButton(`Previous ${noun}`, () => this.#go(-1), {}, "p"),
+      createButton(`Next ${noun}`, () => this.#go(1), {}, "n"),
     ];
     if (!this.decidable) return navigation;
     const createChoice = (member, action, text, key) =>
@@ -195,7 +196,7 @@ export class Viewer {
   #go(by) {
     const next = this.getNext(this.#card, by);
     if (next) this.#show({ card: next, left: 0, right: 1 });
-    else announce("No more groups.");
+    else announce(by > 0 ? "This is the last one." : "This is the first one.");
   }
 
   /** Show another image on the right. */
