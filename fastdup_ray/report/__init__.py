@@ -1,1 +1,1 @@
-"""Pages to look at, made from finished outputs only: the report of a run, and galleries."""
+"""The HTML report of a run, and small galleries. Both are made from finished outputs alone."""

@@ -1,8 +1,9 @@
-"""Galleries: pages with the first few pairs, outliers or groups, made at any time after a run."""
+"""Galleries: small pages with the first pairs, outliers or groups of a finished run."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.layout import INDEXED, FileSet
@@ -17,6 +18,7 @@ from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.notebook import show_inline
 from fastdup_ray.report.readers import (
     Components,
+    GroupView,
     PairView,
     describe_measure,
     drop_reversed,
@@ -41,36 +43,44 @@ def create_duplicates_gallery(
     similarity_file: Location | None = None,
     save_path: Location | None = None,
     num_images: int = 20,
-    descending: bool = True,
+    descending: bool = True,  # noqa: FBT001, FBT002 - the specification has it by position
     work_dir: Location | None = None,
+    *,
     thumbnails: bool | None = None,
     overwrite: bool = False,
-    *,
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
 ) -> str:
-    """Writes duplicates.html: the most similar pairs, side by side. In a Jupyter notebook it is shown there as well.
+    """Write duplicates.html: the most similar pairs, side by side. A Jupyter notebook shows the page as well.
 
-    similarity_file: similarity.csv of a run or a scoring; or leave it out and give the work_dir. The pictures have to
-        be where they were at the run: one that is gone is a placeholder.
-    save_path: folder to write to, made where it is not there; default: the folder of the CSV.
-    num_images: pairs to show; (a, b) and (b, a) count once.
-    descending: False shows the least similar pairs of the file, the least similar first.
-    thumbnails: False shows names only; None does what the run was asked to, where its config.json is there.
-    overwrite: replace a duplicates.html in `save_path` that is not a page of ours.
-    s3_anonymous: send unsigned requests to S3.
-    s3_requester_pays: pay for reads from requester-pays buckets.
+    The images have to be where they were at the time of the run; one that is gone becomes a placeholder.
 
-    Returns the path of the page. Raises `ConfigError`, `WorkDirError`, `FileNotFoundError`, `DamagedError` with one
-    line for the user.
+    Args:
+        similarity_file: similarity.csv of a run or a scoring. Or give `work_dir` instead.
+        save_path: The folder to write to, created if needed. Default: the folder of the CSV file.
+        num_images: Pairs to show; (a, b) and (b, a) count once.
+        descending: False: start with the least similar pairs of the file.
+        work_dir: The work_dir of a finished run.
+        thumbnails: False: names only. None: as the run did.
+        overwrite: Replace a duplicates.html in `save_path` that is not a page of this package.
+        s3_anonymous: Send unsigned requests to S3.
+        s3_requester_pays: Pay for reads from requester-pays buckets.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ConfigError: where a parameter is missing or invalid.
+        FileNotFoundError: where there is no such file.
+        DamagedError: where an output is not what the run wrote.
+        WorkDirError: where the page cannot be written, or another file is in its place.
     """
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
     store, name = _find_source("similarity_file", similarity_file, work_dir, layout.SIMILARITY_CSV, access)
     output = open_page(store, save_path, layout.DUPLICATES_HTML, overwrite=overwrite)
-    items, total, measure = _read_first_pairs(store, name, num_images, descending, thumbnails, closest_first=True)
-    order = f"the {'most' if descending else 'least'} similar pair first"
-    content = {"heading": "Duplicates", "kind": "pairs", "order": order, "items": items, "total": total}
-    return _write(store, name, output, measure, content)
+    pairs = _read_first_pairs(store, name, num_images, descending=descending, thumbnails=thumbnails, closest_first=True)
+    order = f"{'most' if descending else 'least'} similar pairs first"
+    return _write(store, name, output, pairs, heading="Duplicates", kind="pairs", order=order)
 
 
 generate_duplicates_gallery = create_duplicates_gallery
@@ -81,27 +91,46 @@ def create_outliers_gallery(
     outliers_file: Location | None = None,
     save_path: Location | None = None,
     num_images: int = 20,
-    descending: bool = True,
+    descending: bool = True,  # noqa: FBT001, FBT002 - the specification has it by position
     work_dir: Location | None = None,
+    *,
     thumbnails: bool | None = None,
     overwrite: bool = False,
-    *,
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
 ) -> str:
-    """Writes outliers.html: the outliers, each beside its closest neighbour, the farthest first.
+    """Write outliers.html: each outlier next to its nearest neighbor, the most unusual first.
 
-    outliers_file: outliers.csv of a run, or test_outliers.csv of a scoring. descending: False shows the least far
-    first. The rest is as in `create_duplicates_gallery`; of two outliers that are each other's closest neighbours the
-    page has one row.
+    Two outliers that are each other's nearest neighbors are shown once.
+
+    Args:
+        outliers_file: outliers.csv of a run, or test_outliers.csv of a scoring. Or give `work_dir` instead.
+        save_path: The folder to write to, created if needed. Default: the folder of the CSV file.
+        num_images: Outliers to show.
+        descending: False: start with the least unusual.
+        work_dir: The work_dir of a finished run.
+        thumbnails: False: names only. None: as the run did.
+        overwrite: Replace an outliers.html in `save_path` that is not a page of this package.
+        s3_anonymous: Send unsigned requests to S3.
+        s3_requester_pays: Pay for reads from requester-pays buckets.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ConfigError: where a parameter is missing or invalid.
+        FileNotFoundError: where there is no such file.
+        DamagedError: where an output is not what the run wrote.
+        WorkDirError: where the page cannot be written, or another file is in its place.
     """
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
     store, name = _find_source("outliers_file", outliers_file, work_dir, layout.OUTLIERS_CSV, access)
     output = open_page(store, save_path, layout.OUTLIERS_HTML, overwrite=overwrite)
-    items, total, measure = _read_first_pairs(store, name, num_images, descending, thumbnails, closest_first=False)
-    order = f"the {'farthest' if descending else 'least far'} first"
-    content = {"heading": "Outliers", "kind": "outliers", "order": order, "items": items, "total": total}
-    return _write(store, name, output, measure, content)
+    pairs = _read_first_pairs(
+        store, name, num_images, descending=descending, thumbnails=thumbnails, closest_first=False
+    )
+    order = f"{'most' if descending else 'least'} unusual first"
+    return _write(store, name, output, pairs, heading="Outliers", kind="outliers", order=order)
 
 
 @accept_paths("save_path", "work_dir")
@@ -109,48 +138,80 @@ def create_components_gallery(
     work_dir: Location | None = None,
     save_path: Location | None = None,
     num_images: int = 20,
-    descending: bool = True,
+    descending: bool = True,  # noqa: FBT001, FBT002 - the specification has it by position
+    *,
     thumbnails: bool | None = None,
     overwrite: bool = False,
-    *,
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
 ) -> str:
-    """Writes components.html: the groups of similar pictures, the largest first.
+    """Write components.html: the groups of similar images, the largest first.
 
-    work_dir: of a run with run_cc=1. num_images: groups to show. descending: False shows the smallest first.
-    save_path: default: work_dir. The rest is as in `create_duplicates_gallery`.
+    Args:
+        work_dir: The work_dir of a finished run with `run_cc=1`.
+        save_path: The folder to write to, created if needed. Default: `work_dir`.
+        num_images: Groups to show.
+        descending: False: start with the smallest.
+        thumbnails: False: names only. None: as the run did.
+        overwrite: Replace a components.html in `save_path` that is not a page of this package.
+        s3_anonymous: Send unsigned requests to S3.
+        s3_requester_pays: Pay for reads from requester-pays buckets.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ConfigError: where a parameter is missing or invalid.
+        FileNotFoundError: where an output is missing.
+        DamagedError: where an output is not what the run wrote.
+        WorkDirError: where the page cannot be written, or another file is in its place.
     """
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
     store, name = _find_source("work_dir", None, work_dir, layout.COMPONENTS, access)
     output = open_page(store, save_path, layout.COMPONENTS_HTML, overwrite=overwrite)
-    _check_number(num_images)
-    components = read_parquet(_fetch(store, name), COMPONENTS)
+    _check_num_images(num_images)
+    table = read_parquet(_fetch(store, name), COMPONENTS)
     images = read_parquet(_fetch(store, layout.IMAGES), IMAGES)
-    if len(components) != len(images):
+    if len(table) != len(images):
         raise describe_other_run(_fetch(store, name))
-    known = read_names(_fetch(store, layout.FEATURES_CSV)).combine_chunks()
-    names, pairs = read_pairs(_fetch(store, locate_output(store, layout.SIMILARITY_CSV)), known)
+    image_names = read_names(_fetch(store, layout.FEATURES_CSV)).combine_chunks()
+    names, pairs = read_pairs(_fetch(store, locate_output(store, layout.SIMILARITY_CSV)), image_names)
     contents = read_contents(store, INDEXED, names)
-    groups = Components(components, contents, pairs, largest_first=descending)
-    with ThumbnailLoader(names, images, side=_choose_side(store, INDEXED, thumbnails), access=access) as album:
-        items = list(view_groups(album, groups, num_images))
-    order = f"the {'largest' if descending else 'smallest'} group first"
-    content = {"heading": "Groups", "kind": "groups", "order": order, "items": items, "total": len(groups)}
-    measure = describe_measure(read_config(store))
-    return _write(store, name, output, measure, content)
+    components = Components(table, contents, pairs, largest_first=descending)
+    with ThumbnailLoader(
+        names, images, side=_choose_side(store, INDEXED, thumbnails=thumbnails), access=access
+    ) as loader:
+        items = list(view_groups(loader, components, num_images))
+    groups = _GalleryItems(items, len(components), describe_measure(read_config(store)))
+    order = f"{'largest' if descending else 'smallest'} groups first"
+    return _write(store, name, output, groups, heading="Groups", kind="groups", order=order)
+
+
+@dataclass(frozen=True)
+class _GalleryItems:
+    """The pairs or groups of a gallery.
+
+    Attributes:
+        items: Those that it shows.
+        total: How many there are.
+        measure: What the values are, as a text for people.
+    """
+
+    items: Sequence[PairView | GroupView]
+    total: int
+    measure: str
 
 
 def _find_source(
     parameter: str, file: Location | None, work_dir: Location | None, name: str, access: Access
 ) -> tuple[Store, str]:
-    """Where the file to read is: its folder, and its name there."""
+    """The folder of the file to read, and its name there."""
     if file is not None:
         folder, name = os.path.split(os.path.expanduser(file))
         return open_store(folder or os.curdir, access), name
     if work_dir is not None:
         return open_store(os.path.expanduser(work_dir), access), name
-    raise ConfigError(f"{parameter} is missing: say where the {name} is that a run wrote.")
+    raise ConfigError(f"{parameter} is missing: give the work_dir of a finished run, or the path of its {name}.")
 
 
 def _fetch(store: Store, name: str) -> Path:
@@ -158,49 +219,59 @@ def _fetch(store: Store, name: str) -> Path:
         return store.fetch(name)
     except FileNotFoundError:
         raise MissingFileError(
-            f"{name!r} is not in {store.location!r}; name what a finished run wrote there, or run again."
+            f"No {name!r} in {store.location!r}: give the outputs of a finished run, or run again."
         ) from None
 
 
-def _check_number(num_images: int) -> None:
+def _check_num_images(num_images: int) -> None:
     if type(num_images) is not int or num_images < 1:
-        raise ConfigError(f"num_images={num_images!r} is not possible: it should be a whole number from 1 on.")
+        raise ConfigError(f"Invalid value for num_images: {num_images!r} (must be a whole number of at least 1).")
 
 
 def _read_first_pairs(
-    store: Store, name: str, num_images: int, descending: bool, thumbnails: bool | None, *, closest_first: bool
-) -> tuple[list[PairView], int, str]:
-    """The first pairs of a CSV, how many there are, each counted once, and what their values are.
+    store: Store, name: str, num_images: int, *, descending: bool, thumbnails: bool | None, closest_first: bool
+) -> _GalleryItems:
+    """Read the first pairs of a CSV, each once.
 
-    closest_first: the order of the file. Where no config.json stands beside it, that tells distances from similarities.
+    closest_first: whether the closest pair comes first in such a file. Without a config.json beside the file, this
+    tells distances from similarities.
     """
-    _check_number(num_images)
+    _check_num_images(num_images)
     names, pairs = read_pairs(_fetch(store, name))
     pairs = drop_reversed(pairs)
     rises = len(pairs) > 0 and pairs.value[0] != pairs.value[-1] and (pairs.value[0] < pairs.value[-1]) == closest_first
-    config = read_config(store, find_file_set(store, name))
-    measure = describe_measure(config) if config or not rises else "distance"
-    if not descending:  # the order of the file, never its values: whether they fall or rise depends on the metric
-        pairs = Pairs(pairs.source[::-1], pairs.target[::-1], pairs.value[::-1])
     files = find_file_set(store, name)
+    config = read_config(store, files)
+    measure = describe_measure(config) if config or not rises else "distance"
+    if not descending:  # reverse the file rather than sort by value: the order of values depends on the metric
+        pairs = Pairs(pairs.source[::-1], pairs.target[::-1], pairs.value[::-1])
     contents = read_contents(store, files, names)
-    with ThumbnailLoader(names, side=_choose_side(store, files, thumbnails), access=store.access) as album:
-        return list(view_pairs(album, pairs, contents, num_images)), len(pairs), measure
+    with ThumbnailLoader(names, side=_choose_side(store, files, thumbnails=thumbnails), access=store.access) as loader:
+        return _GalleryItems(list(view_pairs(loader, pairs, contents, num_images)), len(pairs), measure)
 
 
-def _choose_side(store: Store, files: FileSet, thumbnails: bool | None) -> int:
-    """Pixels of the longer side of a thumbnail; 0: none are made."""
-    return MAX_SIDE if wants_thumbnails(store, files, thumbnails) else 0
+def _choose_side(store: Store, files: FileSet, *, thumbnails: bool | None) -> int:
+    """Pixels of the longer side of a thumbnail; 0 for no thumbnails."""
+    return MAX_SIDE if wants_thumbnails(store, files, thumbnails=thumbnails) else 0
 
 
 def open_page(source: Store, save_path: Location | None, page: str, *, overwrite: bool) -> NamedOutput:
-    """Where a page about `source` goes: into the folder `save_path`, or beside what it is made from.
+    """Return the output for a page, checked but not yet written.
 
-    A page of ours is replaced, and whatever is in a work_dir under such a name. Raises `WorkDirError` where something
-    else is there, or the page cannot be written.
+    A page of this package is replaced, and so is anything in a work_dir that has the name of a page.
+
+    Args:
+        source: The folder of the outputs that the page is made from.
+        save_path: The folder to write to. None: that of `source`.
+        page: The file name.
+        overwrite: Replace any other file, too.
+
+    Raises:
+        ConfigError: where `save_path` is standard output.
+        WorkDirError: where the page cannot be written, or another file is in its place.
     """
     if save_path is not None and os.fspath(save_path) == STDOUT:
-        raise ConfigError(f"save_path={STDOUT!r} is not possible: pages go into a folder.")
+        raise ConfigError(f"Invalid value for save_path: {STDOUT!r} (pages need a folder).")
     in_work_dir = save_path is None and source.exists(layout.SUMMARY)
     output = NamedOutput(
         os.path.join(source.location if save_path is None else save_path, page),
@@ -212,14 +283,16 @@ def open_page(source: Store, save_path: Location | None, page: str, *, overwrite
     return output
 
 
-def _write(source: Store, name: str, output: NamedOutput, measure: str, content: dict[str, Any]) -> str:
-    """Writes a gallery of `name` in `source`, shows it in a notebook, returns its path."""
+def _write(source: Store, name: str, output: NamedOutput, shown: _GalleryItems, **words: str) -> str:
+    """Write the gallery of the file `name` in `source`, show it in a notebook, return its path."""
     html = render(
         "gallery.html",
         ("base.css", "gallery.css"),
         source=os.path.join(source.location, name),
-        measure=measure,
-        **content,
+        items=shown.items,
+        total=shown.total,
+        measure=shown.measure,
+        **words,
     )
     with output.open() as file:
         file.write(html.encode())

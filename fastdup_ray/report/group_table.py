@@ -1,4 +1,4 @@
-"""Groups of similar pictures: which of each is kept, how far its ends lie apart, and how many bytes could go."""
+"""Groups of similar images: the keeper of each, its lowest similarity, and the bytes that can be reclaimed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,27 +6,33 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastdup_ray.analysis.keepers import Ranking
+from fastdup_ray.common.arrays import DoubleArray, FloatArray, IntArray
 from fastdup_ray.features import check_finite
 
-COMPARED = 2_000
-"""Members of a group of which every two are compared: those least like the keeper."""
+MAX_COMPARED = 2_000
+"""Members of a group that are compared with each other: those least similar to the keeper."""
 
-BLOCK = 16_384
-"""Rows that are compared with a keeper at a time: 75 MB of numbers."""
+MEMBERS_PER_BLOCK = 16_384
+"""Members that are compared with the keeper at a time: 75 MB of embeddings."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """m pictures that hang together, the keeper first, then from the most to the least like it.
+    """m similar images, the keeper first, then from the most to the least similar to it.
 
-    id: of the component, or the row of the first of several exact copies. members: (m,) int64 rows. similarity: (m,)
-    cosine with the keeper. lowest: the cosine of the two least alike; strangers: their rows. reason: why the first is
-    the keeper. reclaim: bytes of all others.
+    Attributes:
+        id: The component_id, or the index of the first image of a set of exact duplicates.
+        members: (m,) int64 indices of the images.
+        similarity: (m,) float32 similarity of each to the keeper.
+        lowest: The similarity of the two least similar members, of at most `MAX_COMPARED`.
+        least_similar: The indices of these two.
+        reason: Why the first is the keeper.
+        reclaim: Bytes of all others.
     """
 
     id: int
-    members: np.ndarray
-    similarity: np.ndarray
+    members: IntArray
+    similarity: FloatArray
     lowest: float
     least_similar: tuple[int, int]
     reason: str
@@ -34,18 +40,25 @@ class Group:
 
 
 class GroupTable:
-    """Pictures, of which those with one number belong together; here are those of two pictures or more, c of them.
+    """The c groups of two or more images that m images form.
 
-    rows: (m,) int64, which pictures these are. number: (m,) int64. ranking: of the m. weights: (m,) int64, the bytes
-    that are saved where one goes. features: (n, d) float32, of all n pictures.
+    Args:
+        indices: (m,) int64 indices of the images.
+        number: (m,) int64, equal for images of one group.
+        ranking: The order in which the m images are kept.
+        weights: (m,) int64, the bytes that dropping each would free.
+        features: (n, d) float32 embeddings of all n images.
 
-    id, count, reclaim: (c,) int64, by rising id: the number, its pictures, the weights of all but the keeper.
+    Attributes:
+        id: (c,) int64, ascending: the number of each group.
+        count: (c,) int64, its images.
+        reclaim: (c,) int64, the weights of all its images but the keeper.
     """
 
     def __init__(
-        self, rows: np.ndarray, number: np.ndarray, ranking: Ranking, weights: np.ndarray, features: np.ndarray
-    ):
-        self._rows, self._ranking, self._features = rows, ranking, features
+        self, indices: IntArray, number: IntArray, ranking: Ranking, weights: IntArray, features: FloatArray
+    ) -> None:
+        self._indices, self._ranking, self._features = indices, ranking, features
         order = np.lexsort((ranking.rank, number))
         ids, first, count = np.unique(number[order], return_index=True, return_counts=True)
         weights = weights[order]
@@ -58,52 +71,63 @@ class GroupTable:
         return len(self.id)
 
     @property
-    def reclaim_all(self) -> int:
+    def total_reclaim(self) -> int:
+        """Bytes that can be reclaimed in all groups together."""
         return int(self.reclaim.sum())
 
-    def select(self, places: Sequence[int]) -> Iterator[Group]:
-        """Those at some places of `id`."""
-        for place in places:
-            first = self._first[place]
-            members = self._order[first : first + self.count[place]]
-            yield self._make_group(int(self.id[place]), members, int(self.reclaim[place]))
+    def select(self, positions: Sequence[int]) -> Iterator[Group]:
+        """Yield the groups at some positions of `id`."""
+        for position in positions:
+            first = self._first[position]
+            members = self._order[first : first + self.count[position]]
+            yield self._make_group(int(self.id[position]), members, int(self.reclaim[position]))
 
-    def _make_group(self, id_: int, places: np.ndarray, reclaim: int) -> Group:
-        """places: among the m pictures, the keeper first."""
-        reason, members = self._ranking.explain_kept(places).text, self._rows[places]
+    def _make_group(self, id_: int, positions: IntArray, reclaim: int) -> Group:
+        """Make a group of the images at some positions among the m, the keeper first."""
+        reason, members = self._ranking.explain_kept(positions).text, self._indices[positions]
         similarity = self._compare_with_keeper(members)
         order = np.concatenate([[0], 1 + np.argsort(-similarity[1:], kind="stable")])
         members, similarity = members[order], similarity[order]
-        ends = np.concatenate([[0], np.arange(max(1, len(members) - COMPARED), len(members))])
-        rows = self._read_unit(members[ends])
-        alike = rows @ rows.T
-        a, b = np.unravel_index(np.argmin(alike), alike.shape)
-        strangers = (int(members[ends[a]]), int(members[ends[b]]))
-        return Group(id_, members, similarity, round(float(alike[a, b]), 6), strangers, reason, reclaim)
+        compared = np.concatenate([[0], np.arange(max(1, len(members) - MAX_COMPARED), len(members))])
+        embeddings = self._read_normalized(members[compared])
+        cosines = embeddings @ embeddings.T
+        a, b = np.unravel_index(np.argmin(cosines), cosines.shape)
+        least_similar = (int(members[compared[a]]), int(members[compared[b]]))
+        return Group(id_, members, similarity, round(float(cosines[a, b]), 6), least_similar, reason, reclaim)
 
-    def _compare_with_keeper(self, members: np.ndarray) -> np.ndarray:
-        """(m,) the cosine of each with the first, 6 decimals."""
-        keeper = self._read_unit(members[:1])[0]
-        blocks = [members[start : start + BLOCK] for start in range(0, len(members), BLOCK)]
-        similarity = np.round(np.concatenate([self._read_unit(block) @ keeper for block in blocks]), 6)
+    def _compare_with_keeper(self, members: IntArray) -> FloatArray:
+        """The cosine of each member with the first, to 6 decimals."""
+        keeper = self._read_normalized(members[:1])[0]
+        starts = range(0, len(members), MEMBERS_PER_BLOCK)
+        blocks = [self._read_normalized(members[start : start + MEMBERS_PER_BLOCK]) @ keeper for start in starts]
+        similarity: FloatArray = np.round(np.concatenate(blocks), 6)
         similarity[0] = 1.0
         return similarity
 
-    def _read_unit(self, members: np.ndarray) -> np.ndarray:
-        rows = check_finite(self._features[members])
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+    def _read_normalized(self, members: IntArray) -> FloatArray:
+        embeddings = check_finite(self._features[members])
+        normalized: FloatArray = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-30)
+        return normalized
 
 
-def choose_groups(groups: GroupTable, weakest_link: np.ndarray, limit: int) -> list[int]:
-    """Places of the groups that a page of `limit` should have, the largest first.
+def choose_groups(groups: GroupTable, lowest: DoubleArray, limit: int) -> list[int]:
+    """Choose the groups that a page has room for.
 
-    Where there are more: the largest, those with the most bytes to reclaim, and those with the weakest link, in equal
-    parts. weakest_link: (c,) the least similarity by which a picture hangs on its group.
+    Where there are more than `limit`, the largest groups, those with the most bytes to reclaim and those with the
+    lowest similarity get an equal share.
+
+    Args:
+        groups: c groups.
+        lowest: (c,) the lowest similarity of the edges of each.
+        limit: Groups that the page can have.
+
+    Returns:
+        Positions in `groups`, the largest group first.
     """
     largest = np.lexsort((groups.id, -groups.count))
     if len(groups) <= limit:
-        return largest.tolist()
-    orders = (largest, np.argsort(-groups.reclaim, kind="stable"), np.argsort(weakest_link, kind="stable"))
+        return [int(position) for position in largest]
+    orders = (largest, np.argsort(-groups.reclaim, kind="stable"), np.argsort(lowest, kind="stable"))
     first = zip(*(order[:limit].tolist() for order in orders), strict=True)
-    taken = dict.fromkeys(place for places in first for place in places)
-    return largest[np.isin(largest, list(taken)[:limit])].tolist()
+    chosen = list(dict.fromkeys(position for positions in first for position in positions))[:limit]
+    return [int(position) for position in largest[np.isin(largest, chosen)]]

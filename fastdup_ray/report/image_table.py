@@ -1,4 +1,4 @@
-"""The pictures of a page, each once: what is told of them, and their thumbnails within a number and a size."""
+"""The images of a page, each once: its facts, and a thumbnail where the page has room for one."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.common.names import escape_non_utf8, is_utf8
 from fastdup_ray.extract.thumbnails import Thumbnail, ThumbnailLoader
@@ -28,31 +29,40 @@ from fastdup_ray.storage.tables import (
 )
 
 FACTS = ("size", "mtime_or_etag", "sha256", "width", "height", "format", "label", "reference")
+"""Columns of images.parquet that a page shows or a plan needs."""
 
 MAX_THUMBNAILS = 6_000
 """Thumbnails of a page."""
 
-THUMBNAIL_SIDES = {480: 16_500, 400: 13_500, 320: 10_200, 256: 7_600, 200: 5_300, 160: 3_700}
-"""Pixels of the longer side -> characters that such a thumbnail takes (mean of 135 photographs, in base64)."""
+THUMBNAIL_SIZES = {480: 16_500, 400: 13_500, 320: 10_200, 256: 7_600, 200: 5_300, 160: 3_700}
+"""Pixels of the longer side -> characters of such a thumbnail in base64 (mean of 135 photographs)."""
 
-_NAME = ["filename"]
-
-NO_ROOM = "no thumbnail on this page"
+NO_ROOM = "no room for more thumbnails"
 LEFT_OUT = "thumbnails were left out of this page"
 
 
 def map_facts(store: Store, files: FileSet, names: pa.Array) -> pa.Table:
-    """`FACTS` of each of `names`, (n,) raw: the images of the set `files` in their order, then others, of the index.
+    """Return the `FACTS` of images, memory-mapped.
 
-    Null where nothing is known. Mapped: what is not asked for is not held.
+    Args:
+        store: The work_dir.
+        files: The set of files that the page is about.
+        names: (n,) raw names: all images of that set in its order, then others of the indexed set, or unknown ones.
+
+    Returns:
+        A table of n rows, null where nothing is known.
+
+    Raises:
+        DamagedError: where images.parquet has more images than there are names.
     """
     tables = [_map_images(store, files)]
     if len(tables[0]) > len(names):
         raise describe_other_run(store.fetch(files.name(layout.IMAGES)))
     if len(names) > (own := len(tables[0])):
         indexed = tables[0] if files is INDEXED else _map_images(store, INDEXED)
-        others, known = escape_names(names.slice(own)), read_parquet(store.fetch(layout.IMAGES), IMAGES.select(_NAME))
-        tables.append(indexed.take(pc.index_in(others, known["filename"].combine_chunks())))
+        indexed_names = read_parquet(store.fetch(layout.IMAGES), IMAGES.select(["filename"]))["filename"]
+        others = escape_names(names.slice(own))
+        tables.append(indexed.take(pc.index_in(others, indexed_names.combine_chunks())))
     return pa.concat_tables(tables, promote_options="default")
 
 
@@ -62,92 +72,111 @@ def _map_images(store: Store, files: FileSet) -> pa.Table:
     return map_table(chain([first], blocks), first.schema, store.scratch())
 
 
-def why_fixed(name: str, is_reference: bool, access: Access) -> str:
-    """Why a picture can only be kept, in words; "" where it is a file that may go."""
+def explain_fixed(name: str, access: Access, *, is_reference: bool) -> str:
+    """Return why an image cannot be dropped, as a text for people; "" if it can."""
     if is_reference:
-        return "a reference picture, always kept"
+        return "a reference image, always kept"
     return "" if is_standalone_file(name, access) else "inside an archive or a video"
 
 
 class ImageTable:
-    """Gives the pictures of a page their numbers, in the order in which they are first asked for.
+    """The images that a page shows, numbered in the order in which they are first asked for.
 
-    names: (n,) raw. facts: `map_facts`. same: (n,) the row of the picture whose thumbnail stands for this one, too.
+    Args:
+        names: (n,) raw names of all images.
+        facts: (n,) rows of `map_facts`.
+        same: (n,) the index of the image whose thumbnail each one uses: exact duplicates share one.
+        access: How buckets are accessed.
     """
 
-    def __init__(self, names: pa.Array, facts: pa.Table, same: np.ndarray, access: Access = DEFAULT_ACCESS):
+    def __init__(self, names: pa.Array, facts: pa.Table, same: IntArray, access: Access = DEFAULT_ACCESS) -> None:
         self._names, self._facts, self._same, self._access = names, facts, same, access
         self._numbers: dict[int, int] = {}
-        self._wanted: dict[int, None] = {}
+        self._requested: dict[int, None] = {}
 
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def number(self, row: int) -> int:
-        """The number of a picture on the page."""
-        return self._numbers.setdefault(row, len(self._numbers))
+    def number(self, index: int) -> int:
+        """Return the number of an image on the page; a new image gets the next one."""
+        return self._numbers.setdefault(index, len(self._numbers))
 
-    def request(self, rows: Iterable[int]) -> None:
-        """Has thumbnails made of `rows`, as far as there is room after those that were wanted before."""
-        for row in rows:
-            if len(self._wanted) >= MAX_THUMBNAILS:
+    def request(self, indices: Iterable[int]) -> None:
+        """Request thumbnails of images. Those after the first `MAX_THUMBNAILS` are ignored."""
+        for index in indices:
+            if len(self._requested) >= MAX_THUMBNAILS:
                 return
-            self._wanted.setdefault(int(self._same[row]))
+            self._requested.setdefault(int(self._same[index]))
 
-    def thumbnails(self, max_pixels: int, room: int) -> dict[int, Thumbnail]:
-        """Row -> thumbnail of what was wanted, as large as their number allows.
+    def make_thumbnails(self, max_pixels: int, room: int) -> dict[int, Thumbnail]:
+        """Make the requested thumbnails, as large as their number allows.
 
-        room: characters that all of them may take; what does not find room is left out.
+        Args:
+            max_pixels: Images with more pixels are not decoded.
+            room: Characters that all thumbnails together may take. Once it is used up, the rest is left out.
+
+        Returns:
+            The thumbnail of each image, by its index.
         """
         side = next(
-            (side for side, size in THUMBNAIL_SIDES.items() if size * len(self._wanted) <= room), min(THUMBNAIL_SIDES)
+            (side for side, size in THUMBNAIL_SIZES.items() if size * len(self._requested) <= room),
+            min(THUMBNAIL_SIZES),
         )
-        made: dict[int, Thumbnail] = {}
-        with ThumbnailLoader(self._names, self._facts, max_pixels, side, self._access) as album:
-            album.request(self._wanted)
-            for row in self._wanted:
-                thumbnail = album[row].thumbnail
+        thumbnails: dict[int, Thumbnail] = {}
+        with ThumbnailLoader(self._names, self._facts, max_pixels, side, self._access) as loader:
+            loader.request(self._requested)
+            for index in self._requested:
+                thumbnail = loader[index].thumbnail
                 room -= len(thumbnail.data_uri) + 3
                 if room < 0:
                     break
-                made[row] = thumbnail
-        return made
+                thumbnails[index] = thumbnail
+        return thumbnails
 
     def columns(self) -> dict[str, list[Any]]:
-        """What the page knows of each picture: a list for each column.
+        """Return the facts of the numbered images, as a list for each column.
 
-        folder: a place in the list `folders`, which end with the slash before the name, `base`.
+        A name is `folders[folder] + base`: `folders` has each folder once, with the slash at its end.
         """
-        rows = list(self._numbers)
-        names = [os.fsdecode(name) for name in self._names.take(pa.array(rows, pa.int64())).to_pylist()]
-        facts = take_rows(self._facts, np.array(rows, np.int64)).to_pylist()
+        indices = list(self._numbers)
+        names = [os.fsdecode(name) for name in self._names.take(pa.array(indices, pa.int64())).to_pylist()]
+        facts = take_rows(self._facts, np.array(indices, np.int64)).to_pylist()
         folders: dict[str, int] = {}
-        columns: dict[str, list[Any]] = {"row": rows, "folder": [], "base": []}
+        columns: dict[str, list[Any]] = {"row": indices, "folder": [], "base": []}
         for name in names:
             cut = name.rfind("/") + 1
             columns["folder"].append(folders.setdefault(escape_non_utf8(name[:cut]), len(folders)))
             columns["base"].append(escape_non_utf8(name[cut:]))
-        for column, told in _COLUMNS.items():
-            columns[column] = [told(fact, name) for fact, name in zip(facts, names, strict=True)]
+        for column, describe in _COLUMNS.items():
+            columns[column] = [describe(fact, name) for fact, name in zip(facts, names, strict=True)]
         columns["fixed"] = [
-            why_fixed(name, bool(fact.get("reference")), self._access) for fact, name in zip(facts, names, strict=True)
+            explain_fixed(name, self._access, is_reference=bool(fact.get("reference")))
+            for fact, name in zip(facts, names, strict=True)
         ]
         return columns | {"folders": list(folders)}
 
-    def locate_thumbnails(self, made: dict[int, Thumbnail], otherwise: str) -> dict[str, list[Any]]:
-        """thumb: the place of each picture's thumbnail among those that show something, or -1; problem: why.
+    def locate_thumbnails(self, thumbnails: dict[int, Thumbnail], reason: str) -> dict[str, list[Any]]:
+        """Return the columns `thumb` and `problem` of the numbered images.
 
-        otherwise: why of those that are not in `made`.
+        Args:
+            thumbnails: What `make_thumbnails` returned.
+            reason: Why an image that is not among them has no thumbnail.
+
+        Returns:
+            thumb: The position among the thumbnails that show something, or -1. problem: Why there is none, or "".
         """
-        shown = {row: place for place, row in enumerate(row for row in made if made[row].data_uri)}
-        same = [int(self._same[row]) for row in self._numbers]
-        problems = [made[row].problem if row in made else otherwise for row in same]
-        return {"thumb": [shown.get(row, -1) for row in same], "problem": problems}
+        positions = {
+            index: position
+            for position, index in enumerate(index for index in thumbnails if thumbnails[index].data_uri)
+        }
+        same = [int(self._same[index]) for index in self._numbers]
+        problems = [thumbnails[index].problem if index in thumbnails else reason for index in same]
+        return {"thumb": [positions.get(index, -1) for index in same], "problem": problems}
 
 
 def _format_date(facts: dict[str, Any], name: str) -> str:
-    """When the file was last changed, in UTC, to the minute; "" where the token does not say."""
-    token = (facts["mtime_or_etag"] or "").partition(":")[0]  # that of a member of an archive begins with the archive's
+    """The modification time of a file in UTC, to the minute; "" for objects in a bucket, which have an ETag."""
+    token = (facts["mtime_or_etag"] or "").partition(":")[0]  # that of a member begins with the mtime of its archive
     if "://" in name or not token.isdigit() or len(token) > 19:
         return ""
     return datetime.fromtimestamp(int(token) / 1e9, UTC).isoformat(" ", "minutes").removesuffix("+00:00")
@@ -170,4 +199,4 @@ _COLUMNS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     "label": lambda facts, _: facts.get("label") or "",
     "reference": lambda facts, _: bool(facts.get("reference")),
 }
-"""Column of the page -> what it has of a picture's facts and its name."""
+"""Column of the page -> its cell, from the facts and the name of an image."""

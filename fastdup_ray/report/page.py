@@ -1,4 +1,4 @@
-"""report/index.html: one self-contained page about a run, to look and to judge."""
+"""report/index.html: one self-contained page to review the results of a run."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -23,34 +23,47 @@ from fastdup_ray.storage import Store
 
 STYLES = ("base.css", "page.css")
 MODULES = (
-    *("data.js", "words.js", "elements.js", "csv.js", "plan.js", "decisions.js", "storing.js", "pictures.js"),
-    *("cards.js", "viewer.js", "lists.js", "slider.js", "tray.js", "page.js"),
+    *("data.js", "format.js", "dom.js", "csv.js", "plan.js", "decisions.js", "persistence.js", "images.js"),
+    *("cards.js", "viewer.js", "lists.js", "slider.js", "decision_bar.js", "page.js"),
 )
+"""Scripts, each after those that it imports."""
 
-TILES = {
+COUNTS = {
     "images": "images",
     "indexed": "indexed images",
     "bad": "bad files",
-    "exact_copies": "exact copies",
-    "near_copies": "near copies",
+    "exact_copies": "exact duplicates",
+    "near_copies": "near duplicates",
     "components": "groups",
     "outliers": "outliers",
     "label_conflicts": "label conflicts",
 }
-"""Name in the summary's counts -> words on the page."""
+"""Name in the summary's counts -> title of its tile."""
 
-LABELS = 50
-"""Of which the number of images is told."""
+MAX_LABELS = 50
+"""Labels whose number of images is shown."""
 
-SENTENCE = ("threshold", "ccthreshold", "lower_threshold", "nearest_neighbors_k", "distance")
+MAX_VALUES = 10
+"""Values of a list parameter that are shown."""
+
+MAIN_PARAMETERS = ("threshold", "ccthreshold", "lower_threshold", "nearest_neighbors_k", "distance")
 """Parameters that decide what is on the page."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    name: str
-    text: str
-    more: str = ""
+    """A number at the top of the page.
+
+    Attributes:
+        title: What is counted.
+        number: The count, or a size.
+        detail: What it consists of.
+        alarm: Whether it is highlighted.
+    """
+
+    title: str
+    number: str
+    detail: str = ""
     alarm: bool = False
 
 
@@ -61,19 +74,27 @@ def write_report(
     *,
     thumbnails: bool = True,
 ) -> None:
-    """Write report/index.html into `store`, from what `render_report` takes."""
+    """Write report/index.html into a work_dir. The parameters are those of `render_report`."""
     html = render_report(store, summary, files, thumbnails=thumbnails)
     with store.create(files.name(layout.REPORT)) as path:
         path.write_text(html, encoding="utf-8")
 
 
 def render_report(store: Store, summary: RunSummary, files: FileSet = INDEXED, *, thumbnails: bool = True) -> str:
-    """Return the page about the finished outputs in `store`; `summary`: what summary.json has, or will have.
+    """Render the report of a finished run. An image that is gone by now becomes a placeholder.
 
-    files: which set of images it is about. thumbnails: whether the page shows any image.
+    Args:
+        store: The work_dir.
+        summary: What summary.json has, or will have.
+        files: Which set of files the report is about.
+        thumbnails: Whether it shows images.
 
-    Raises `DamagedError` or `FileNotFoundError` where an output is not what the run wrote. An image that is gone by
-    now is a placeholder.
+    Returns:
+        The HTML of the page.
+
+    Raises:
+        DamagedError: where an output is not what the run wrote.
+        FileNotFoundError: where an output is missing.
     """
     contents = make_page_data(store, summary, files, thumbnails=thumbnails)
     plan = {
@@ -86,67 +107,71 @@ def render_report(store: Store, summary: RunSummary, files: FileSet = INDEXED, *
         "run": digest_images(store, files),
         "work_dir": shlex.quote(store.location),
     }
-    told = _make_content(contents, read_config(store, files), summary, files)
-    told["data"] |= {"plan": plan}
-    return render("page.html", STYLES, MODULES, **told)
+    variables = _make_variables(contents, read_config(store, files), summary, files)
+    variables["data"] |= {"plan": plan}
+    return render("page.html", STYLES, MODULES, **variables)
 
 
-def _make_content(contents: PageData, config: StoredConfig, summary: RunSummary, files: FileSet) -> dict[str, Any]:
-    """What the template takes."""
+def _make_variables(contents: PageData, config: StoredConfig, summary: RunSummary, files: FileSet) -> dict[str, Any]:
+    """The variables of the template."""
     counts, scored = summary.get("counts", Counts()), files is SCORED
-    asked = config.copy()
+    parameters = config.copy()
     if scored:
-        asked.pop("ccthreshold", None)
+        parameters.pop("ccthreshold", None)
     return {
-        "heading": "Report on new images" if scored else "Image report",
+        "heading": "Duplicate report: new images" if scored else "Duplicate report",
         "images": counts.get("images", 0),
         "input": _format_value(config.get("input_dir")),
         "tiles": list(_make_tiles(counts, contents)),
-        "sentence": " · ".join(_format_sentence(asked, summary)),
+        "sentence": " · ".join(_list_main_facts(parameters, summary)),
         "warnings": summary.get("warnings", []),
-        "histogram": _draw_histogram(contents.pairs, asked) if contents.pairs.total else None,
+        "histogram": _make_histogram(contents.pairs, parameters) if contents.pairs.total else None,
         "pairs": contents.pairs.total,
         "measure": describe_measure(config),
         "tables": list(_make_tables(config, summary, contents.labels)),
         "version": summary.get("version", ""),
-        "data": contents.data | {"invisible": INVISIBLE},
+        "data": contents.data | {"invisible": INVISIBLE, "ccthreshold": parameters.get("ccthreshold")},
         "thumbnails": contents.thumbnails,
     }
 
 
 def _make_tiles(counts: Counts, contents: PageData) -> Iterator[Tile]:
     numbers: Mapping[str, object] = counts
-    for name, words in TILES.items():
+    for name, title in COUNTS.items():
         if name in counts:
-            more = ""
+            detail = ""
             if name == "exact_copies" and "same_bytes" in counts:
-                more = f"{counts['same_bytes']:,} by bytes, {counts['same_pixels']:,} by pixels"
-            yield Tile(words, f"{numbers[name]:,}", more, alarm=name == "bad" and counts["bad"] > 0)
+                detail = f"{counts['same_bytes']:,} with the same bytes, {counts['same_pixels']:,} with the same pixels"
+            yield Tile(title, f"{numbers[name]:,}", detail, alarm=name == "bad" and counts["bad"] > 0)
     if contents.reclaim is not None:
-        more = f"{format_bytes(contents.reclaim_exact)} of it in exact copies"
-        yield Tile("could be reclaimed", format_bytes(contents.reclaim), more)
+        detail = f"{format_bytes(contents.reclaim_exact)} of it in exact duplicates"
+        yield Tile("reclaimable", format_bytes(contents.reclaim), detail)
     elif contents.reclaim_exact:
-        yield Tile("could be reclaimed", format_bytes(contents.reclaim_exact), "in exact copies")
+        yield Tile("reclaimable", format_bytes(contents.reclaim_exact), "in exact duplicates")
 
 
-def _format_sentence(config: Mapping[str, object], summary: RunSummary) -> Iterator[str]:
-    """The parameters, how the neighbours were found, and how long it took."""
-    for name in SENTENCE:
+def _list_main_facts(config: Mapping[str, object], summary: RunSummary) -> Iterator[str]:
+    """The main parameters, the index with its recall, and the duration of the run."""
+    for name in MAIN_PARAMETERS:
         if name in config:
             yield f"{name} {config[name]}"
     neighbors = summary.get("neighbors", {})
     if "index" in neighbors:
         yield f"index {neighbors['index']}"
     if neighbors.get("recall") is not None:
-        yield f"recall of the index {neighbors['recall']:.4g}"
+        yield f"search accuracy {_format_percent(neighbors['recall'])}"
     if "recall_of_look_alikes" in neighbors:
-        yield f"of look-alikes {neighbors['recall_of_look_alikes']:.4g}"
+        yield f"for near duplicates {_format_percent(neighbors['recall_of_look_alikes'])}"
     if seconds := summary.get("seconds"):
         yield f"{sum(seconds.values()):,.1f} seconds"
 
 
-def _draw_histogram(pairs: PairList, config: StoredConfig) -> Histogram:
-    """The thresholds are cosines, so they can be drawn among cosines only."""
+def _format_percent(fraction: float) -> str:
+    return f"{100 * fraction:.4g} %"
+
+
+def _make_histogram(pairs: PairList, config: StoredConfig) -> Histogram:
+    """A histogram of similarities has lines at the thresholds; those of distances have none."""
     marks: dict[str, float] = {}
     if is_cosine(config):
         if "threshold" in config:
@@ -159,11 +184,11 @@ def _draw_histogram(pairs: PairList, config: StoredConfig) -> Histogram:
 def _make_tables(
     config: StoredConfig, summary: RunSummary, labels: pa.ChunkedArray | None
 ) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Captions and rows of what stands behind the fold."""
+    """Captions and rows of the tables in the fold."""
     yield "Parameters", [(name, _format_value(value)) for name, value in config.items()]
     parts: dict[str, Mapping[str, object] | None] = {
         "Seconds": summary.get("seconds"),
-        "Neighbours": summary.get("neighbors"),
+        "Neighbors": summary.get("neighbors"),
         "Model": summary.get("model"),
         "Fingerprint": summary.get("fingerprint"),
     }
@@ -175,18 +200,19 @@ def _make_tables(
 
 
 def _count_labels(labels: pa.ChunkedArray) -> list[tuple[str, int]]:
-    """Labels and their numbers of images, the most common first; the last counts all others."""
-    counted = {row["values"]: row["counts"] for row in labels.value_counts().to_pylist()}
-    unlabelled = counted.pop(None, 0)
-    ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
-    rest = {f"{len(ranked) - LABELS:,} other labels": sum(n for _, n in ranked[LABELS:]), "no label": unlabelled}
-    return ranked[:LABELS] + [(words, count) for words, count in rest.items() if count]
+    """Labels and their numbers of images, the most common first; then those of all other labels, and of none."""
+    counts = {row["values"]: row["counts"] for row in labels.value_counts().to_pylist()}
+    without = counts.pop(None, 0)
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    other = sum(count for _, count in ranked[MAX_LABELS:])
+    rest = {f"{len(ranked) - MAX_LABELS:,} other labels": other, "no label": without}
+    return ranked[:MAX_LABELS] + [(words, count) for words, count in rest.items() if count]
 
 
 def _format_value(value: Any) -> str:
     if value is None or value == "":
         return "not given"
     if isinstance(value, list | tuple):
-        more = f" and {len(value) - 10:,} more" if len(value) > 10 else ""
-        return ", ".join(map(str, value[:10])) + more
+        more = f" and {len(value) - MAX_VALUES:,} more" if len(value) > MAX_VALUES else ""
+        return ", ".join(map(str, value[:MAX_VALUES])) + more
     return str(value)

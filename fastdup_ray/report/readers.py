@@ -1,4 +1,4 @@
-"""Pairs and groups, read from finished outputs."""
+"""Readers of finished outputs: pairs, exact duplicates and components, as pages show them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.records import Pairs
@@ -21,13 +22,19 @@ from fastdup_ray.storage.tables import iter_csv, parse_numbers, read_csv
 _NAMES = pa.large_binary()
 NO_NAMES = pa.nulls(0, _NAMES)  # pa.array would import pandas
 IMAGES_PER_GROUP = 12
+"""Images of a group that a gallery shows."""
 
 
 @dataclass(frozen=True)
 class PairView:
-    """Two pictures. value: what the column `distance` holds; whether it falls or rises with likeness: the metric says.
+    """Two images of a gallery, side by side.
 
-    both: whether the second stands in the first column of the file, too. exact: whether they are exact copies.
+    Attributes:
+        first: The image in the column `from`.
+        second: The image in the column `to`.
+        value: The column `distance`: a similarity for cosine, else a distance.
+        both: Whether the second image is also in the column `from`.
+        exact: Whether they are exact duplicates.
     """
 
     first: PageImage
@@ -39,73 +46,100 @@ class PairView:
 
 @dataclass(frozen=True)
 class Component:
-    """A component of two images or more. members: (count,) rows, exact copies next to each other.
+    """A component of m images, m > 1.
 
-    exact: (count,) bool, whether another member is an exact copy of it. closest: (count,) the value of each member's
-    closest pair inside the group, NaN where none is stored. low: the least similarity of its edges.
+    Attributes:
+        members: (m,) int64 indices, exact duplicates next to each other.
+        exact: (m,) whether another member is an exact duplicate of it.
+        closest: (m,) the value of each member's closest pair inside the component, NaN where no pair is stored.
+        low: The lowest similarity of its edges.
     """
 
-    members: np.ndarray
-    exact: np.ndarray
-    closest: np.ndarray
+    members: IntArray
+    exact: BoolArray
+    closest: DoubleArray
     low: float
 
 
 @dataclass(frozen=True)
 class GroupView:
-    """A group and its first pictures."""
+    """A group of a gallery, with its first images.
+
+    Attributes:
+        group: All of the group.
+        images: At most `IMAGES_PER_GROUP`.
+    """
 
     group: Component
     images: list[PageImage]
 
 
-def wants_thumbnails(store: Store, files: FileSet = INDEXED, asked: bool | None = None) -> bool:
-    """Whether pages show pictures: as asked, or else as the run was; private data stay so."""
-    return read_config(store, files).get("thumbnails", True) if asked is None else asked
+def wants_thumbnails(store: Store, files: FileSet = INDEXED, *, thumbnails: bool | None = None) -> bool:
+    """Return whether pages show images: `thumbnails`, or if that is None, what the run was given."""
+    return bool(read_config(store, files).get("thumbnails", True)) if thumbnails is None else thumbnails
 
 
 def find_file_set(store: Store, name: str) -> FileSet:
-    """The set of pictures that a file of a work_dir tells of: similarity.csv, of the one that was scored last."""
+    """Return the set of files that `name` belongs to. After a scoring, similarity.csv belongs to the scored set."""
     scored = name.startswith(SCORED.prefix) or (name in layout.TRAIN_BACKUP and store.exists(layout.TRAIN_BACKUP[name]))
     return SCORED if scored else INDEXED
 
 
 def is_cosine(config: StoredConfig) -> bool:
-    return config.get("distance", "cosine") == "cosine"
+    """Return whether the column `distance` has similarities, so that thresholds apply to it."""
+    return bool(config.get("distance", "cosine") == "cosine")
 
 
 def describe_measure(config: StoredConfig) -> str:
-    """What the column `distance` holds, in words."""
+    """Return what the column `distance` has, as a text for people."""
     return "similarity" if is_cosine(config) else f"{config['distance'].replace('_', ' ')} distance"
 
 
 def read_pairs(path: Path, names: pa.Array = NO_NAMES) -> tuple[pa.Array, Pairs]:
-    """The rows of similarity.csv or outliers.csv, in their order, and the names that their indices mean.
+    """Read all of similarity.csv or outliers.csv.
 
-    These are `names` (raw bytes, each once), then those of the file that are not among them. Raises
-    `FileNotFoundError`, `DamagedError`.
+    Args:
+        path: The file.
+        names: Raw names, each once, to which the indices of the pairs shall refer.
+
+    Returns:
+        `names`, followed by those of the file that are not among them, and the pairs in the order of the file.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        DamagedError: where it is not a list of pairs.
     """
     return _parse_pairs(path, read_csv(path, layout.PAIRS_HEADER), names)
 
 
 @dataclass(frozen=True)
 class PairList:
-    """What a page tells of a list of pairs that may be long.
+    """What a page shows of a list of pairs that may be too long to be held in memory.
 
-    total: its rows. first: the first of them, as they are in the file. values, counts: (v,) the different values of all
-    rows, and how many have each.
+    Attributes:
+        total: The number of pairs.
+        first: The first of them, with the columns of the file.
+        values: (v,) float64, the different values of all pairs.
+        counts: (v,) int64, how many pairs have each value.
     """
 
     total: int
     first: pa.Table
-    values: np.ndarray
-    counts: np.ndarray
+    values: DoubleArray
+    counts: IntArray
 
 
 def read_pair_list(path: Path, header: Sequence[str], limit: int, *, each_once: bool) -> PairList:
-    """Reads a list of pairs, which is sorted by value, part by part.
+    """Read a list of pairs in blocks.
 
-    each_once: of (a, b) and (b, a), which have one value, the first counts alone. Raises `DamagedError`.
+    Args:
+        path: A CSV file, sorted by value.
+        header: Its columns.
+        limit: How many pairs to return as `first`.
+        each_once: Whether (a, b) and (b, a), which have the same value, count as one pair.
+
+    Raises:
+        DamagedError: where the file is not such a list.
     """
     total, room = 0, limit
     first = [pa.table([NO_NAMES] * len(header), header)]
@@ -118,23 +152,25 @@ def read_pair_list(path: Path, header: Sequence[str], limit: int, *, each_once: 
             first.append(rows.slice(0, room))
             room -= len(rows)
         counted.append(np.unique(_parse_values(path, rows), return_counts=True))
-    values, counts = map(np.concatenate, zip(*counted, strict=True))
-    return PairList(total, pa.concat_tables(first).combine_chunks(), values, counts)
+    values, counts = zip(*counted, strict=True)
+    return PairList(total, pa.concat_tables(first).combine_chunks(), np.concatenate(values), np.concatenate(counts))
 
 
 def _align_to_values(blocks: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows, cut only where a value is followed by another."""
-    held: list[pa.RecordBatch] = []
+    """The same rows, split only where the value changes: (a, b) and (b, a) come in one table."""
+    pending: list[pa.RecordBatch] = []
     for block in blocks:
         text = block["distance"]
-        others = np.flatnonzero(pc.not_equal(text, text[-1]).to_numpy(False)) if len(block) else ()
-        cut = others[-1] + 1 if len(others) else 0
-        if cut or (held and len(block) and held[-1]["distance"][-1] != text[-1]):
-            yield pa.Table.from_batches([*held, block.slice(0, cut)])
-            held = []
-        held.append(block.slice(cut))
-    if held:
-        yield pa.Table.from_batches(held)
+        cut = 0
+        if len(block):
+            others = np.flatnonzero(pc.not_equal(text, text[-1]).to_numpy(zero_copy_only=False))
+            cut = int(others[-1]) + 1 if len(others) else 0
+        if cut or (pending and len(block) and pending[-1]["distance"][-1] != text[-1]):
+            yield pa.Table.from_batches([*pending, block.slice(0, cut)])
+            pending = []
+        pending.append(block.slice(cut))
+    if pending:
+        yield pa.Table.from_batches(pending)
 
 
 def _parse_pairs(path: Path, table: pa.Table, names: pa.Array) -> tuple[pa.Array, Pairs]:
@@ -144,54 +180,72 @@ def _parse_pairs(path: Path, table: pa.Table, names: pa.Array) -> tuple[pa.Array
     return codes.dictionary, Pairs(source, target, _parse_values(path, table))
 
 
-def _parse_values(path: Path, table: pa.Table) -> np.ndarray:
-    return parse_numbers(path, table, "distance", pa.float64()).to_numpy()
+def _parse_values(path: Path, table: pa.Table) -> DoubleArray:
+    return np.asarray(parse_numbers(path, table, "distance", pa.float64()))
 
 
 def drop_reversed(pairs: Pairs) -> Pairs:
-    """The first of (a, b) and (b, a), where both are there, in the order of the file."""
+    """Return the pairs without each (b, a) that comes after (a, b)."""
     return pairs.select(_find_first(pairs))
 
 
-def _find_first(pairs: Pairs) -> np.ndarray:
-    """The rows that `each_once` keeps."""
+def _find_first(pairs: Pairs) -> IntArray:
+    """Positions of the pairs whose reverse does not come before them."""
     low, high = np.minimum(pairs.source, pairs.target), np.maximum(pairs.source, pairs.target)
     _, first = np.unique(low * (high.max(initial=0) + 1) + high, return_index=True)
     return np.sort(first)
 
 
-def read_contents(store: Store, files: FileSet, names: pa.Array) -> np.ndarray:
-    """(n,) int64: by exact_copies.csv those of `names` with one number are exact copies of each other.
+def read_contents(store: Store, files: FileSet, names: pa.Array) -> IntArray:
+    """Read exact_copies.csv.
 
-    Where there is no such file, each has a number of its own.
+    Args:
+        store: The work_dir.
+        files: Which of its sets of files.
+        names: (n,) raw names.
+
+    Returns:
+        (n,) int64, equal for exact duplicates. Without such a file, each image has a number of its own.
     """
-    stands = names
+    representatives = names
     if store.exists(files.name(layout.EXACT_COPIES_CSV)):
         table = read_csv(store.fetch(files.name(layout.EXACT_COPIES_CSV)), layout.EXACT_COPIES_HEADER)
         copy, of = (table[column].cast(_NAMES).combine_chunks() for column in ("filename", "copy_of"))
-        for _ in range(2):  # what is copied byte for byte may itself be of another
-            stands = pc.coalesce(of.take(pc.index_in(stands, copy)), stands)
-    return stands.dictionary_encode().indices.to_numpy().astype(np.int64)
+        for _ in range(2):  # the original of the same bytes may itself have the same pixels as another image
+            representatives = pc.coalesce(of.take(pc.index_in(representatives, copy)), representatives)
+    codes: IntArray = representatives.dictionary_encode().indices.to_numpy().astype(np.int64)
+    return codes
 
 
-def view_pairs(album: ThumbnailLoader, pairs: Pairs, contents: np.ndarray, limit: int) -> Iterator[PairView]:
-    """The first `limit` rows. contents: `read_contents`; where it does not know, the bytes as they are now tell."""
+def view_pairs(loader: ThumbnailLoader, pairs: Pairs, contents: IntArray, limit: int) -> Iterator[PairView]:
+    """Yield the first `limit` pairs with their thumbnails.
+
+    Args:
+        loader: Of the images that the pairs refer to.
+        pairs: In the order in which they are shown.
+        contents: What `read_contents` returned. Files that have the same bytes by now count as exact duplicates, too.
+        limit: How many to yield.
+    """
     source, target = pairs.source[:limit].tolist(), pairs.target[:limit].tolist()
     both = np.isin(pairs.target[:limit], pairs.source).tolist()
-    album.request(index for row in zip(source, target, strict=True) for index in row)
-    for first, second, value, also in zip(source, target, pairs.value[:limit].tolist(), both, strict=True):
-        one, other = album[first], album[second]
+    loader.request(index for pair in zip(source, target, strict=True) for index in pair)
+    for first, second, value, in_both in zip(source, target, pairs.value[:limit].tolist(), both, strict=True):
+        one, other = loader[first], loader[second]
         exact = bool(contents[first] == contents[second]) or one.is_copy_of(other)
-        yield PairView(one, other, value, also, exact)
+        yield PairView(one, other, value, in_both, exact)
 
 
 class Components:
-    """The components of two images or more, the largest first (or last), then by id.
+    """The components of two or more images, largest or smallest first, then by id.
 
-    components: the table of components.parquet. contents: `read_contents`. pairs: indices as the rows of both.
+    Args:
+        components: The n rows of components.parquet.
+        contents: (n,) what `read_contents` returned.
+        pairs: With indices of these rows.
+        largest_first: Whether the largest comes first.
     """
 
-    def __init__(self, components: pa.Table, contents: np.ndarray, pairs: Pairs, *, largest_first: bool = True):
+    def __init__(self, components: pa.Table, contents: IntArray, pairs: Pairs, *, largest_first: bool = True) -> None:
         self._component = components["component_id"].to_numpy()
         self._low = components["min_distance"].to_numpy()
         self._contents, self._closest = contents, _find_closest_inside(pairs, self._component)
@@ -204,14 +258,15 @@ class Components:
         return len(self._ids)
 
     def first(self, limit: int) -> list[Component]:
+        """Return the first `limit` components."""
         ids = self._ids[:limit]
-        rows = np.flatnonzero(np.isin(self._component, ids))
-        rows = rows[np.argsort(self._component[rows], kind="stable")]
-        starts = np.flatnonzero(np.diff(self._component[rows])) + 1
-        by_id = {self._component[members[0]]: members for members in np.split(rows, starts) if len(members)}
-        return [self._group(by_id[id_]) for id_ in ids]
+        members = np.flatnonzero(np.isin(self._component, ids))
+        members = members[np.argsort(self._component[members], kind="stable")]
+        starts = np.flatnonzero(np.diff(self._component[members])) + 1
+        by_id = {self._component[part[0]]: part for part in np.split(members, starts) if len(part)}
+        return [self._make_component(by_id[id_]) for id_ in ids]
 
-    def _group(self, members: np.ndarray) -> Component:
+    def _make_component(self, members: IntArray) -> Component:
         codes = self._contents[members]
         _, first, code, count = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
         order = np.argsort(first[code], kind="stable")
@@ -219,21 +274,21 @@ class Components:
         return Component(members, count[code[order]] > 1, self._closest[members], float(self._low[members[0]]))
 
 
-def _find_closest_inside(pairs: Pairs, component: np.ndarray) -> np.ndarray:
-    """(n,) the value of each image's first pair with both ends in one component: the closest, as pairs are sorted."""
-    known = (pairs.source < len(component)) & (pairs.target < len(component))
-    source, target, value = pairs.source[known], pairs.target[known], pairs.value[known]
+def _find_closest_inside(pairs: Pairs, component: IntArray) -> DoubleArray:
+    """(n,) the value of each image's closest pair inside its component: the first, since pairs are sorted."""
+    n = len(component)
+    indexed = (pairs.source < n) & (pairs.target < n)
+    source, target, value = pairs.source[indexed], pairs.target[indexed], pairs.value[indexed]
     inside = component[source] == component[target]
     image, first = np.unique(np.stack([source[inside], target[inside]], axis=1), return_index=True)
-    closest = np.full(len(component), np.nan)
+    closest = np.full(n, np.nan)
     closest[image] = value[inside][first // 2]
     return closest
 
 
-def view_groups(album: ThumbnailLoader, groups: Components, limit: int) -> Iterator[GroupView]:
-    """The first `limit` groups, of each the first pictures."""
-    found = groups.first(limit)
-    album.request(index for group in found for index in group.members[:IMAGES_PER_GROUP].tolist())
-    for group in found:
-        pictures = [album[index] for index in islice(group.members.tolist(), IMAGES_PER_GROUP)]
-        yield GroupView(group, pictures)
+def view_groups(loader: ThumbnailLoader, components: Components, limit: int) -> Iterator[GroupView]:
+    """Yield the first `limit` groups with the thumbnails of their first images."""
+    groups = components.first(limit)
+    loader.request(index for group in groups for index in group.members[:IMAGES_PER_GROUP].tolist())
+    for group in groups:
+        yield GroupView(group, [loader[index] for index in islice(group.members.tolist(), IMAGES_PER_GROUP)])

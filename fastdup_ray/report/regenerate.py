@@ -1,6 +1,7 @@
-"""The page and the galleries of a finished run, made again from its outputs."""
+"""The report and the galleries of a finished run, rebuilt from its outputs."""
 
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
 
 from fastdup_ray.common import layout
@@ -27,42 +28,44 @@ def make_pages(
     work_dir: Location,
     save_path: Location | None = None,
     num_images: int = 20,
+    *,
     thumbnails: bool | None = None,
     overwrite: bool = False,
-    *,
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
 ) -> list[str]:
-    """Write report/index.html, that of the last scoring, and the three galleries.
+    """Write report/index.html, the report of the last scoring if there is one, and the three galleries.
 
     Args:
-        work_dir: a folder or s3:// URI with a finished run.
-        save_path: the folder or URI that the pages go to; default: `work_dir`.
-        num_images: pairs or groups in each gallery.
-        thumbnails: whether pages show images; None: as the run was asked.
-        overwrite: replace files in `save_path` that are not pages of ours.
-        s3_anonymous: send unsigned requests to S3; also done if the run was asked to.
-        s3_requester_pays: pay for reads from requester-pays buckets; also done if the run was asked to.
+        work_dir: A folder or s3:// URI with a finished run.
+        save_path: The folder or URI that the pages go to. Default: `work_dir`.
+        num_images: Pairs or groups in each gallery.
+        thumbnails: Whether pages show images. None: as the run did.
+        overwrite: Replace files in `save_path` that are not pages of this package.
+        s3_anonymous: Send unsigned requests to S3; also done if the run did.
+        s3_requester_pays: Pay for reads from requester-pays buckets; also done if the run did.
 
     Returns:
         The paths of the pages.
 
     Raises:
-        WorkDirError: where a page cannot be written, or something else is there; then none is written.
-        InputError, ConfigError, DamagedError: where the run is not what it should be.
+        WorkDirError: where a page cannot be written, or another file is in its place; then no page is written.
+        InputError: where there is no finished run.
+        ConfigError: where a parameter is invalid.
+        DamagedError: where an output is not what the run wrote.
     """
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
     source = open_store(os.path.expanduser(work_dir), access)
-    finished = [files for files in FILE_SETS if source.exists(files.name(layout.SUMMARY))]
-    if not finished or not source.exists(layout.SIMILARITY_CSV):
+    file_sets = [files for files in FILE_SETS if source.exists(files.name(layout.SUMMARY))]
+    if not file_sets or not source.exists(layout.SIMILARITY_CSV):
         raise InputError(
-            f"No finished run in {source.location!r}: name the work_dir of one (features alone make no page)."
+            f"No finished run in {source.location!r}: give the work_dir of one (a run of mode 1 has features only)."
         )
     config = read_config(source)
     s3_anonymous = s3_anonymous or config.get("s3_anonymous", False)
     s3_requester_pays = s3_requester_pays or config.get("s3_requester_pays", False)
     source = open_store(source.location, make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays))
-    galleries = {
+    galleries: dict[str, Callable[..., str]] = {
         layout.DUPLICATES_HTML: create_duplicates_gallery,
         layout.OUTLIERS_HTML: create_outliers_gallery,
     }
@@ -72,16 +75,16 @@ def make_pages(
         source.prepare()
     with source.lock(layout.LOCK) if save_path is None else nullcontext():
         reports = {
-            files: open_page(source, save_path, files.name(layout.REPORT), overwrite=overwrite) for files in finished
+            files: open_page(source, save_path, files.name(layout.REPORT), overwrite=overwrite) for files in file_sets
         }
-        for page in galleries:  # before the first is written
+        for page in galleries:  # check all of them before the first page is written
             open_page(source, save_path, page, overwrite=overwrite)
         for files, output in reports.items():
-            wanted = wants_thumbnails(source, files, thumbnails)
-            html = render_report(source, read_summary(source, files), files, thumbnails=wanted)
+            shows_images = wants_thumbnails(source, files, thumbnails=thumbnails)
+            html = render_report(source, read_summary(source, files), files, thumbnails=shows_images)
             with output.open() as file:
                 file.write(html.encode())
-        asked = {"num_images": num_images, "thumbnails": thumbnails, "overwrite": overwrite}
-        asked |= {"s3_anonymous": s3_anonymous, "s3_requester_pays": s3_requester_pays}
-        made = [create(work_dir=source.location, save_path=save_path, **asked) for create in galleries.values()]
-    return [*(output.path for output in reports.values()), *made]
+        options = {"num_images": num_images, "thumbnails": thumbnails, "overwrite": overwrite}
+        options |= {"s3_anonymous": s3_anonymous, "s3_requester_pays": s3_requester_pays}
+        paths = [create(work_dir=source.location, save_path=save_path, **options) for create in galleries.values()]
+    return [*(output.path for output in reports.values()), *paths]

@@ -1,4 +1,4 @@
-"""The templates of this folder, made into pages that ask nothing of any other file or server."""
+"""Rendering of the templates in this folder into self-contained HTML pages."""
 
 import base64
 import hashlib
@@ -18,26 +18,35 @@ from fastdup_ray.common.names import escape_invisible
 
 _FOLDER = Path(__file__).parent
 GENERATOR = '<meta name="generator" content="fastdup_ray">'
-"""At the beginning of each page: it tells our pages from those of others."""
+"""At the beginning of each page, so that our own pages can be recognized and replaced."""
 
-_IMPORT = re.compile(r'^import\s[^;]*?\sfrom "\./[a-z]+\.js";\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import\s[^;]*?\sfrom "\./[a-z_]+\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=const|let|function|class|async)", re.MULTILINE)
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
-def render(template: str, styles: Iterable[str], modules: Iterable[str] = (), **content: Any) -> str:
-    """The page that `template` makes of `content`.
+def render(template: str, styles: Iterable[str], modules: Iterable[str] = (), **variables: Any) -> str:
+    """Render a template with all of its styles and scripts inline.
 
-    styles: CSS files of this folder. modules: JavaScript files of the folder `script`, each after those that it
-    imports. A page has one style and one script, which its policy knows by their digests; it allows nothing else.
+    The page has one style and one script. Its content security policy allows these two by their digests, and nothing
+    else, so that no file name can run code and nothing is loaded from elsewhere.
+
+    Args:
+        template: A file of this folder.
+        styles: CSS files of this folder.
+        modules: JavaScript files of the folder `script`, each after those that it imports.
+        variables: Variables of the template.
+
+    Returns:
+        The HTML of the page.
     """
     style = "".join((_FOLDER / name).read_text(encoding="utf-8") for name in styles)
     script = "".join(_inline_module((_FOLDER / "script" / name).read_text(encoding="utf-8")) for name in modules)
     policy = {
         "default-src": "'none'",
         "img-src": "data:",
-        "style-src": _read_text(style),
-        **({"script-src": _read_text(script)} if script else {}),
+        "style-src": _hash_source(style),
+        **({"script-src": _hash_source(script)} if script else {}),
         "base-uri": "'none'",
         "form-action": "'none'",
     }
@@ -49,22 +58,23 @@ def render(template: str, styles: Iterable[str], modules: Iterable[str] = (), **
             style=Markup(style),
             script=Markup(script),
             policy="; ".join(f"{name} {value}" for name, value in policy.items()),
-            **content,
+            **variables,
         )
     )
 
 
-def _read_text(text: str) -> str:
+def _hash_source(text: str) -> str:
+    """A hash source expression of a content security policy (CSP Level 3)."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _inline_module(module: str) -> str:
-    """A module as a part of one script: without the imports of its neighbours, and what they make of its exports."""
+    """A module without its imports and export keywords: all modules of a page become one script."""
     return _EXPORT.sub("", _IMPORT.sub("", module))
 
 
 def escape_json(content: Any) -> Markup:
-    """JSON that can stand inside a script element: nothing in it ends the element, or begins another."""
+    """Return JSON for a script element; nothing in it can end the element or begin another one."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.translate(_ESCAPES))
 

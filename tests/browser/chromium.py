@@ -121,7 +121,7 @@ class Browser:
         """What a button saves, whole."""
         for left in self.downloads.iterdir():
             left.unlink()
-        self.click(words, "#tray")
+        self.click(words, "#decision-bar")
 
         def whole() -> Path | None:
             files = list(self.downloads.iterdir())  # a name is reserved, empty, before the content comes to stand there

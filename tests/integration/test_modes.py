@@ -342,7 +342,7 @@ def test_galleries_of_a_scored_work_dir(scored, tmp_path):
         assert text.count("<img ") == 6
         assert "First 3 of 10 pairs shown" in text
     page = fastdup.create_outliers_gallery(scored / "test_outliers.csv", save_path=tmp_path)
-    assert "There are none" in Path(page).read_text()
+    assert "No outliers." in Path(page).read_text()
 
 
 def test_the_gallery_of_components_is_of_the_indexed_set(tmp_path):

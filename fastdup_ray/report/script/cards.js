@@ -1,157 +1,168 @@
-// A card: pictures that hang together, and what is decided on them.
-import { data, picture } from "./data.js";
-import { button, foreign, make, tell } from "./elements.js";
-import { caption, figure, image } from "./pictures.js";
-import { EXACT, bytes, counted, number, value, visible } from "./words.js";
+// A card: images that belong together, and the decisions on them.
+import { data, getImage } from "./data.js";
+import { announce, createButton, createElement, isolateText } from "./dom.js";
+import {
+  EXACT_KINDS,
+  escapeInvisible,
+  formatBytes,
+  formatCount,
+  formatNumber,
+  formatPercent,
+  formatValue,
+} from "./format.js";
+import { createCaption, createFigure, createImage } from "./images.js";
 
 export const ROW_HEIGHT = 152; // pixels of a thumbnail in a row
-const LARGE = 240; // where there are two
-const FIRST = 6; // pictures of a card at first
-const WEAK = 0.9; // below it, a group's least alike pictures may be strangers
+const PAIR_HEIGHT = 240; // pixels of a thumbnail on a card with two
+const IMAGES_AT_FIRST = 6;
+const LOOSE_BELOW = 0.9; // a group with a lower similarity may have images that differ
 
-/** A pair as a card. row: [first, second, value, kind of exact copy, …]. */
-export function pairCard(row, titles) {
-  const [first, second, measured, kind, ...labels] = row;
-  const similarity = [1, measured];
-  return { isPair: true, members: [first, second], value: measured, similarity, kind: ["", kind], titles, labels };
+/** A pair as a card. row: [first, second, value, kind of exact duplicate, label, label]. */
+export function makePairCard(row, titles) {
+  const [first, second, value, kind, ...labels] = row;
+  return { isPair: true, members: [first, second], value, similarity: [1, value], kind: ["", kind], titles, labels };
 }
 
-export function reclaimed(card) {
-  return card.reclaim ?? Math.min(...card.members.map((member) => picture(member).size ?? 0));
+/** Bytes that can be reclaimed on a card. */
+export function getReclaim(card) {
+  return card.reclaim ?? Math.min(...card.members.map((member) => getImage(member).size ?? 0));
 }
 
-/** The element of a card; its function `update` shows what is decided by now. */
-export function cardElement(card, { title, decisions, open, decidable }) {
-  const height = card.members.length === 2 ? LARGE : ROW_HEIGHT;
-  const state = make("span", { class: "state" });
-  const strip = make("div", { class: "strip" });
-  const heading = make("h3", {}, title, ...facts(card), state);
+/** Create the element of a card. Its function `update` shows the current decisions. */
+export function createCard(card, { title, decisions, open, decidable }) {
+  const height = card.members.length === 2 ? PAIR_HEIGHT : ROW_HEIGHT;
+  const state = createElement("span", { class: "state" });
+  const strip = createElement("div", { class: "strip" });
+  const heading = createElement("h3", {}, title, ...createFacts(card), state);
   const figures = [];
   const show = (members) => {
     for (const member of members) {
-      const made = memberFigure(card, member, height, { decisions, open, decidable });
-      figures.push(made);
-      strip.append(made);
+      const figure = createMemberFigure(card, member, height, { decisions, open, decidable });
+      figures.push(figure);
+      strip.append(figure);
     }
   };
-  const first = card.members.length > FIRST + 1 ? card.members.slice(0, FIRST) : card.members;
+  const first = card.members.length > IMAGES_AT_FIRST + 1 ? card.members.slice(0, IMAGES_AT_FIRST) : card.members;
   show(first);
-  const element = make("article", { class: "card", tabindex: "0", "aria-label": `${title}, ${plainFacts(card)}` });
-  element.append(make("header", {}, heading, actions(card, decisions, open, decidable)), strip);
+  const label = `${title}, ${describeCard(card)}`;
+  const element = createElement("article", { class: "card", tabindex: "0", "aria-label": label });
+  element.append(createElement("header", {}, heading, createActions(card, decisions, open, decidable)), strip);
   if (first.length < card.members.length) {
     const rest = card.members.length - first.length;
-    const more = button(`Show ${counted(rest, "more picture")}`, () => {
+    const more = createButton(`Show ${formatCount(rest, "more image")}`, () => {
       more.remove();
-      show(card.members.slice(FIRST));
+      show(card.members.slice(IMAGES_AT_FIRST));
       element.update();
-      figures[FIRST].querySelector("button").focus();
+      figures[IMAGES_AT_FIRST].querySelector("button").focus();
     });
     element.append(more);
   }
   if (card.count > card.members.length) {
-    const left = counted(card.count - card.members.length, "picture");
+    const left = formatCount(card.count - card.members.length, "more image");
     element.append(
-      make("p", { class: "note" }, `${left} of this group not on this page: see ${data.lists.groups.file}.`),
+      createElement("p", { class: "note" }, `This group has ${left}, listed in ${data.lists.groups.file}.`),
     );
   }
   element.card = card;
   element.update = () => {
-    state.textContent = stateOf(card, decisions);
+    state.textContent = describeState(card, decisions);
     element.classList.toggle("decided", decisions.isDecided(card));
-    figures.forEach((made) => made.update());
+    figures.forEach((figure) => figure.update());
   };
   element.update();
   return element;
 }
 
-function stateOf(card, decisions) {
+function describeState(card, decisions) {
   if (!decisions.isDecided(card)) return "";
   if (decisions.areDistinct(card)) return "not duplicates";
-  const dropped = card.members.filter((member) => decisions.of(member) === "drop").length;
-  return dropped ? `${number(dropped)} to drop` : "nothing to drop";
+  const dropped = card.members.filter((member) => decisions.getAction(member) === "drop").length;
+  return dropped ? `${formatNumber(dropped)} to drop` : "nothing to drop";
 }
 
-function plainFacts(card) {
-  if (card.isPair) return `${data.measure} ${value(card.value)}`;
-  return `${counted(card.count, "picture")}, lowest similarity ${value(card.lowest)}`;
+function describeCard(card) {
+  if (card.isPair) return `${data.measure} ${formatValue(card.value)}`;
+  return `${formatCount(card.count, "image")}, lowest similarity ${formatValue(card.lowest)}`;
 }
 
-function facts(card) {
+function createFacts(card) {
+  const createFact = (text, name = "fact") => createElement("span", { class: name }, text);
   if (card.isPair) {
-    const exact = EXACT[card.kind[1]];
-    return [fact(`${data.measure} ${value(card.value)}`), exact && make("span", { class: "badge" }, exact)];
+    const exact = EXACT_KINDS[card.kind[1]];
+    return [createFact(`${data.measure} ${formatValue(card.value)}`), exact && createFact(exact, "badge")];
   }
-  const weak = card.lowest < WEAK;
   return [
-    fact(counted(card.count, "picture")),
-    card.exact > 0 && fact(counted(card.exact, "exact copy", "exact copies")),
-    make("span", { class: weak ? "fact weak" : "fact" }, `lowest similarity ${value(card.lowest)}`),
-    card.reclaim > 0 && fact(`${bytes(card.reclaim)} to reclaim`),
+    createFact(formatCount(card.count, "image")),
+    card.exact > 0 && createFact(formatCount(card.exact, "exact duplicate")),
+    createFact(`lowest similarity ${formatValue(card.lowest)}`, card.lowest < LOOSE_BELOW ? "fact weak" : "fact"),
+    card.reclaim > 0 && createFact(`${formatBytes(card.reclaim)} reclaimable`),
   ];
 }
 
-function fact(text) {
-  return make("span", { class: "fact" }, text);
-}
-
-function actions(card, decisions, open, decidable) {
-  return make(
+function createActions(card, decisions, open, decidable) {
+  return createElement(
     "div",
     { class: "actions" },
-    decidable && !card.isPair && button("Keep first, drop rest", () => decisions.accept([card]), {}, "a"),
-    decidable && button("Not duplicates", () => decisions.areNotDuplicates(card), {}, "x"),
-    button("Compare", () => open(card, 1), { class: "strong" }, "Enter"),
+    decidable && !card.isPair && createButton("Keep first, drop rest", () => decisions.accept([card]), {}, "a"),
+    decidable && createButton("Not duplicates", () => decisions.markNotDuplicates(card), {}, "x"),
+    createButton("Compare", () => open(card, 1), { class: "strong" }, "Enter"),
   );
 }
 
-function memberFigure(card, member, height, { decisions, open, decidable }) {
-  const place = card.members.indexOf(member);
-  const shown = picture(member);
-  const name = visible(shown.base);
-  const look = button("", () => open(card, place), { class: "look", "aria-label": `Compare ${name}` });
-  look.append(image(member, { alt: false }));
-  const choices = ["keep", "drop"].map((action) =>
-    button(action === "keep" ? "Keep" : "Drop", () => choose(decisions, card, member, action), {
+function createMemberFigure(card, member, height, { decisions, open, decidable }) {
+  const position = card.members.indexOf(member);
+  const { base, fixed } = getImage(member);
+  const name = escapeInvisible(base);
+  const preview = createButton("", () => open(card, position), { class: "preview", "aria-label": `Compare ${name}` });
+  preview.append(createImage(member, { alt: false }));
+  const choices = ["keep", "drop"].map((action) => {
+    const text = action === "keep" ? "Keep" : "Drop";
+    return createButton(text, () => decideImage(decisions, card, member, action), {
       class: action,
-      "aria-label": `${action === "keep" ? "Keep" : "Drop"} ${name}`,
-      disabled: action === "drop" && Boolean(shown.fixed),
-      title: action === "drop" ? shown.fixed : null,
-    }),
-  );
-  const told = [...roleOf(card, place), decidable && make("div", { class: "choices" }, ...choices)];
-  const made = figure(member, height, { class: "picture" }, look, caption(member, ...told));
-  made.dataset.member = member;
-  made.update = () => {
-    const action = decisions.of(member);
-    made.dataset.action = action;
+      "aria-label": `${text} ${name}`,
+      disabled: action === "drop" && Boolean(fixed),
+      title: action === "drop" ? fixed : null,
+    });
+  });
+  const more = [...createRole(card, position), decidable && createElement("div", { class: "choices" }, ...choices)];
+  const figure = createFigure(member, height, { class: "image" }, preview, createCaption(member, ...more));
+  figure.dataset.member = member;
+  figure.update = () => {
+    const action = decisions.getAction(member);
+    figure.dataset.action = action;
     choices.forEach((choice) =>
       choice.setAttribute("aria-pressed", String(choice.classList.contains(action || "none"))),
     );
   };
-  return made;
+  return figure;
 }
 
-/** What a picture is in its card: the keeper and why, or how like the keeper it is. */
-function roleOf(card, place) {
+/** The role of an image on its card: the keeper and why, or how similar it is to the keeper. */
+function createRole(card, position) {
+  const createText = (name, ...content) => createElement("span", { class: name }, ...content);
   if (card.isPair) {
-    const title = card.titles?.[place];
-    const label = card.labels?.[place];
+    const title = card.titles?.[position];
+    const label = card.labels?.[position];
     return [
-      title && make("span", { class: "facts role" }, title),
-      label && make("span", { class: "badge" }, foreign(visible(label))),
+      title && createText("facts role", title),
+      label && createText("badge", isolateText(escapeInvisible(label))),
     ];
   }
-  if (place === 0) return [make("span", { class: "role keeper" }, make("b", {}, "Keeper"), ` ${visible(card.reason)}`)];
-  const exact = EXACT[card.kind[place]];
-  const stranger = card.strangers.includes(place) && card.members.length > 2 && card.lowest < WEAK;
+  if (position === 0) {
+    return [createText("role keeper", createElement("b", {}, "Keeper"), ` · ${escapeInvisible(card.reason)}`)];
+  }
+  const exact = EXACT_KINDS[card.kind[position]];
+  const differs = card.least_similar.includes(position) && card.members.length > 2 && card.lowest < LOOSE_BELOW;
   return [
-    make("span", { class: "facts role" }, exact ? exact : `${value(card.similarity[place])} like the keeper`),
-    stranger && make("span", { class: "facts weak" }, "least alike in this group"),
+    createText("facts role", exact ? exact : `${formatPercent(card.similarity[position])} similar to keeper`),
+    differs && createText("facts weak", "least similar in this group"),
   ];
 }
 
-export function choose(decisions, card, member, action) {
-  const refused = decisions.choose(card, member, action);
-  const done = decisions.of(member) ? `${action}: ` : "undecided: ";
-  tell(refused || done + visible(picture(member).base));
+const DECIDED = { keep: "Keep", drop: "Drop", "": "No decision on" };
+
+/** Keep or drop an image of a card, and announce the result. */
+export function decideImage(decisions, card, member, action) {
+  const refusal = decisions.decide(card, member, action);
+  announce(refusal || `${DECIDED[decisions.getAction(member)]} ${escapeInvisible(getImage(member).base)}.`);
 }

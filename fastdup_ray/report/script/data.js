@@ -1,59 +1,59 @@
-// What the page was made with: JSON in the page itself, read once.
+// The data of the report: JSON in the page itself, parsed once.
 
-function read(id) {
+function parseElement(id) {
   return JSON.parse(document.getElementById(id).textContent);
 }
 
-export const data = read("data");
+export const data = parseElement("data");
 
 const meta = document.querySelector('meta[name="fastdup-server"]');
 
-/** Where decisions are kept, and whole pictures are, when a server shows this page; null for a file. */
-export const server = meta && { plan: meta.dataset.plan, picture: meta.dataset.picture };
+/** The addresses of the plan and of full-size images (followed by a row) on the server; null for a page opened as a file. */
+export const server = meta && { planUrl: meta.dataset.plan, imageUrl: meta.dataset.picture };
 
-let uris = null;
+let thumbnails = null;
 
-/** The data URI of a thumbnail. They are many megabytes: read when the first is shown. */
-export function thumbnail(place) {
-  uris ??= read("thumbnails");
-  return uris[place];
+/** The data URI of a thumbnail. All of them are many megabytes, so they are parsed when the first one is shown. */
+export function getThumbnail(index) {
+  thumbnails ??= parseElement("thumbnails");
+  return thumbnails[index];
 }
 
 const columns = data.pictures;
-const known = new Array(columns.base.length);
+const images = new Array(columns.base.length);
 
 /**
- * A picture by its number on the page: number, row (in features.dat), folder, base, name (folder and base), key (what
- * tells it from all others), hex, size, width, height, format, date, sha256, etag, label, reference, fixed (why it can
- * only be kept), thumb, problem.
+ * An image by its number on the page: number, row (its index in features.dat), folder, base, name (folder and base),
+ * key (unique), hex (the bytes of a name that is not UTF-8), size, width, height, format, date, sha256, etag, label,
+ * reference, fixed (why it cannot be dropped), thumb (index of its thumbnail, or -1), problem (why it has none).
  */
-export function picture(number) {
-  if (!known[number]) {
-    const found = { number };
+export function getImage(number) {
+  if (!images[number]) {
+    const image = { number };
     for (const column in columns) {
-      if (column !== "folders") found[column] = columns[column][number];
+      if (column !== "folders") image[column] = columns[column][number];
     }
-    found.folder = columns.folders[found.folder];
-    found.name = found.folder + found.base;
-    found.key = found.hex || found.name;
-    known[number] = found;
+    image.folder = columns.folders[image.folder];
+    image.name = image.folder + image.base;
+    image.key = image.hex || image.name;
+    images[number] = image;
   }
-  return known[number];
+  return images[number];
 }
 
 let numbers = null;
 
-/** The number of the picture with a key; undefined where it is not on this page. */
-export function numberOf(key) {
-  numbers ??= new Map(known.length ? Array.from(known, (_, number) => [picture(number).key, number]) : []);
+/** The number of the image with this key; undefined if it is not on the page. */
+export function findNumber(key) {
+  numbers ??= new Map(images.length ? Array.from(images, (_, number) => [getImage(number).key, number]) : []);
   return numbers.get(key);
 }
 
-/** What all folders begin with, up to a slash. */
+/** The longest path that all folders begin with, up to a slash. */
 export const commonFolder = columns.folders.reduce((common, folder) => {
   let end = 0;
-  for (let place = 0; place < Math.min(common.length, folder.length) && common[place] === folder[place]; place++) {
-    if (common[place] === "/") end = place + 1;
+  for (let index = 0; index < Math.min(common.length, folder.length) && common[index] === folder[index]; index++) {
+    if (common[index] === "/") end = index + 1;
   }
   return common.slice(0, end);
 }, columns.folders[0] ?? "");

@@ -1,19 +1,19 @@
-// What is to be kept and to be dropped: by picture, so that a picture in two lists has one fate.
-import { numberOf, picture } from "./data.js";
-import { DROP, KEEP, csvOf, jsonOf, keyOf, ownRow, readPlan } from "./plan.js";
+// Decisions: keep or drop, one for each image, whatever number of lists it is in.
+import { findNumber, getImage } from "./data.js";
+import { DROP, KEEP, formatPlanCsv, formatPlanJson, getKey, makeRow, parsePlan } from "./plan.js";
 
 const NOT_DUPLICATES = "not duplicates";
-const STEPS_BACK = 100;
+const MAX_UNDO = 100;
 
 /**
- * A card is a set of pictures that one decides on together: {members, similarity, kind, reason}, members[0] is the
- * suggested keeper. Sends `change` after each change.
+ * The decisions on the images of some cards. A card is {members, similarity, kind, reason}; members[0] is the suggested
+ * keeper. Dispatches `change` after each change.
  */
 export class Decisions extends EventTarget {
-  #chosen = new Map(); // number -> {action, reason, card}, and of what was read {rule, keeper} as well
-  #others = []; // rows of a plan on pictures that are not on this page
-  #before = [];
-  #cards = new Map(); // number -> the cards that it is on
+  #decisions = new Map(); // number -> {action, reason, card}; of a loaded plan also {rule, keeper, similarity}
+  #others = []; // rows of a loaded plan on images that are not on this page
+  #history = [];
+  #cards = new Map(); // number -> the cards that have it
 
   constructor(cards) {
     super();
@@ -26,185 +26,185 @@ export class Decisions extends EventTarget {
   }
 
   /** "keep", "drop", or "". */
-  of(member) {
-    return this.#chosen.get(member)?.action ?? "";
+  getAction(member) {
+    return this.#decisions.get(member)?.action ?? "";
   }
 
   isDecided(card) {
-    return card.members.some((member) => this.#chosen.has(member));
+    return card.members.some((member) => this.#decisions.has(member));
   }
 
+  /** Whether all images of a card were marked as not being duplicates. */
   areDistinct(card) {
-    return card.members.every((member) => this.#chosen.get(member)?.reason === NOT_DUPLICATES);
+    return card.members.every((member) => this.#decisions.get(member)?.reason === NOT_DUPLICATES);
   }
 
   get totals() {
-    const dropped = [...this.#chosen].filter(([, { action }]) => action === DROP);
+    const dropped = [...this.#decisions].filter(([, { action }]) => action === DROP);
     const elsewhere = this.#others.filter((row) => row.action === DROP);
-    const size = (rows) => rows.reduce((sum, row) => sum + (Number(row.size) || 0), 0);
+    const sumSizes = (rows) => rows.reduce((sum, row) => sum + (Number(row.size) || 0), 0);
     return {
-      kept: this.#chosen.size - dropped.length + this.#others.length - elsewhere.length,
+      kept: this.#decisions.size - dropped.length + this.#others.length - elsewhere.length,
       dropped: dropped.length + elsewhere.length,
-      bytes: size(dropped.map(([number]) => picture(number))) + size(elsewhere),
+      bytes: sumSizes(dropped.map(([number]) => getImage(number))) + sumSizes(elsewhere),
       elsewhere: this.#others.length,
     };
   }
 
-  /** Chooses for one picture of a card; the same again takes it back. Returns why it cannot be, or "". */
-  choose(card, member, action) {
-    if (this.of(member) === action) {
-      this.#change(() => this.#chosen.delete(member));
+  /** Keep or drop one image of a card; the same action again clears the decision. Returns why it is refused, or "". */
+  decide(card, member, action) {
+    if (this.getAction(member) === action) {
+      this.#change(() => this.#decisions.delete(member));
       return "";
     }
     if (action === DROP) {
-      const { fixed } = picture(member);
-      if (fixed) return `It cannot be dropped: it is ${fixed}.`;
-      const left = card.members.some((other) => other !== member && this.of(other) !== DROP);
-      if (!left) return "One of them has to stay: keep another one first.";
+      const { fixed } = getImage(member);
+      if (fixed) return `This image cannot be dropped: it is ${fixed}.`;
+      const keepsOther = card.members.some((other) => other !== member && this.getAction(other) !== DROP);
+      if (!keepsOther) return "Keep at least one image in each group.";
     }
-    this.#change(() => this.#chosen.set(member, { action, card }));
+    this.#change(() => this.#decisions.set(member, { action, card }));
     return "";
   }
 
-  /** Keeps the suggested keeper of each card, and what can only be kept; drops the rest. */
+  /** Accept the suggestions of cards: keep the suggested keeper and what cannot be dropped, drop the rest. */
   accept(cards) {
     this.#change(() => {
       for (const card of cards) {
-        card.members.forEach((member, place) => {
-          const stays = place === 0 || picture(member).fixed || this.#keepsAnother(card, member);
-          this.#chosen.set(member, { action: stays ? KEEP : DROP, card, reason: place === 0 ? card.reason : "" });
+        card.members.forEach((member, position) => {
+          const keep = position === 0 || getImage(member).fixed || this.#isKeptElsewhere(card, member);
+          this.#decisions.set(member, { action: keep ? KEEP : DROP, card, reason: position === 0 ? card.reason : "" });
         });
       }
     });
   }
 
-  /** Whether a picture was kept by name in another list: accepting a suggestion here does not turn that round. */
-  #keepsAnother(card, member) {
-    const chosen = this.#chosen.get(member);
-    return chosen?.action === KEEP && chosen.card !== card && chosen.reason !== NOT_DUPLICATES;
+  /** Whether the user kept an image on another card; a suggestion does not overrule that. */
+  #isKeptElsewhere(card, member) {
+    const decision = this.#decisions.get(member);
+    return decision?.action === KEEP && decision.card !== card && decision.reason !== NOT_DUPLICATES;
   }
 
-  areNotDuplicates(card) {
+  /** Keep all images of a card. */
+  markNotDuplicates(card) {
     this.#change(() => {
-      for (const member of card.members) this.#chosen.set(member, { action: KEEP, card, reason: NOT_DUPLICATES });
+      for (const member of card.members) this.#decisions.set(member, { action: KEEP, card, reason: NOT_DUPLICATES });
     });
   }
 
-  forget(card) {
-    this.#change(() => card.members.forEach((member) => this.#chosen.delete(member)));
+  /** Clear the decisions on a card. */
+  clear(card) {
+    this.#change(() => card.members.forEach((member) => this.#decisions.delete(member)));
   }
 
-  forgetAll() {
+  clearAll() {
     this.#change(() => {
-      this.#chosen.clear();
+      this.#decisions.clear();
       this.#others = [];
     });
   }
 
+  /** Undo the last change. Returns whether there was one. */
   undo() {
-    const before = this.#before.pop();
-    if (!before) return false;
-    [this.#chosen, this.#others] = before;
+    const last = this.#history.pop();
+    if (!last) return false;
+    [this.#decisions, this.#others] = last;
     this.dispatchEvent(new Event("change"));
     return true;
   }
 
-  #change(act) {
-    this.#before.push([new Map(this.#chosen), [...this.#others]]);
-    if (this.#before.length > STEPS_BACK) this.#before.shift();
-    act();
+  #change(apply) {
+    this.#history.push([new Map(this.#decisions), [...this.#others]]);
+    if (this.#history.length > MAX_UNDO) this.#history.shift();
+    apply();
     this.dispatchEvent(new Event("change"));
   }
 
-  // The plan: its columns, and what they may hold, are those of the command `plan`.
+  // Columns and values of a plan are those of the command `plan`.
 
-  /** All decisions as rows of a plan. A picture is dropped only beside a kept one that it is a copy of. */
+  /** All decisions as rows of a plan. An image is dropped only if one that it duplicates is kept. */
   rows() {
     const rows = new Map();
-    const first = 1 + this.#others.reduce((most, row) => Math.max(most, Number(row.group) || 0), -1);
+    const firstGroup = 1 + this.#others.reduce((last, row) => Math.max(last, Number(row.group) || 0), -1);
     const groups = new Map();
-    const groupOf = (card) => {
-      if (!groups.has(card)) groups.set(card, first + groups.size);
+    const getGroup = (card) => {
+      if (!groups.has(card)) groups.set(card, firstGroup + groups.size);
       return groups.get(card);
     };
-    const keep = (number, card, chosen) => rows.set(picture(number).key, ownRow(number, groupOf(card), chosen));
-    for (const [number, chosen] of this.#chosen) {
-      const card = chosen.card ?? this.#cards.get(number)?.[0] ?? { members: [number] };
-      const keeper = chosen.action === DROP ? this.#keeperOf(number, card, chosen) : null;
+    const keep = (number, card, decision) => rows.set(getImage(number).key, makeRow(number, getGroup(card), decision));
+    for (const [number, decision] of this.#decisions) {
+      const card = decision.card ?? this.#cards.get(number)?.[0] ?? { members: [number] };
+      const keeper = decision.action === DROP ? this.#findKeeper(number, card, decision) : null;
       if (!keeper) {
-        const lost =
-          chosen.action === DROP ? { action: KEEP, reason: "no picture that it is a copy of is kept" } : chosen;
-        keep(number, card, lost);
+        const orphan = { action: KEEP, reason: "no image that it duplicates is kept" };
+        keep(number, card, decision.action === DROP ? orphan : decision);
         continue;
       }
-      const known = numberOf(keeper.key);
-      if (known !== undefined && !this.#chosen.has(known)) {
-        keep(known, card, { action: KEEP, reason: card.members[0] === known ? card.reason : "" });
+      const keeperNumber = findNumber(keeper.key);
+      if (keeperNumber !== undefined && !this.#decisions.has(keeperNumber)) {
+        keep(keeperNumber, card, { action: KEEP, reason: card.members[0] === keeperNumber ? card.reason : "" });
       }
-      rows.set(picture(number).key, ownRow(number, groupOf(card), chosen, keeper, card));
+      rows.set(getImage(number).key, makeRow(number, getGroup(card), decision, keeper, card));
     }
-    const kept = (key) => rows.get(key)?.action === KEEP || (numberOf(key) === undefined && this.#keepsElsewhere(key));
+    const isKept = (key) => rows.get(key)?.action === KEEP || (findNumber(key) === undefined && this.#isOtherKept(key));
     for (const other of this.#others) {
-      const key = keyOf(other, "keeper");
-      if (other.action === DROP && numberOf(key) !== undefined && !rows.has(key)) {
-        keep(numberOf(key), this.#cards.get(numberOf(key))?.[0] ?? { members: [numberOf(key)] }, { action: KEEP });
+      const key = getKey(other, "keeper");
+      const number = findNumber(key);
+      if (other.action === DROP && number !== undefined && !rows.has(key)) {
+        keep(number, this.#cards.get(number)?.[0] ?? { members: [number] }, { action: KEEP });
       }
-      const orphan = other.action === DROP && !kept(key);
-      const saved = { ...other, action: KEEP, keeper: "", similarity: null, reason: "its keeper is dropped" };
-      delete saved.keeper_hex;
-      rows.set(keyOf(other, "filename"), orphan ? saved : other);
+      const isOrphan = other.action === DROP && !isKept(key);
+      const orphan = { ...other, action: KEEP, keeper: "", similarity: null, reason: "its keeper is dropped" };
+      delete orphan.keeper_hex;
+      rows.set(getKey(other, "filename"), isOrphan ? orphan : other);
     }
     return [...rows.values()];
   }
 
-  #keepsElsewhere(key) {
-    return this.#others.some((row) => keyOf(row, "filename") === key && row.action === KEEP);
+  #isOtherKept(key) {
+    return this.#others.some((row) => getKey(row, "filename") === key && row.action === KEEP);
   }
 
-  /** The picture that a dropped one is a copy of: {key, name, hex}; of several the one with the same bytes. */
-  #keeperOf(number, card, chosen) {
-    const given = chosen.keeper && numberOf(chosen.keeper.key);
-    if (chosen.keeper && (given === undefined ? this.#keepsElsewhere(chosen.keeper.key) : this.of(given) !== DROP)) {
-      return chosen.keeper;
+  /** The keeper of a dropped image: {key, name, hex}. That of a loaded plan comes first, then one with the same bytes. */
+  #findKeeper(number, card, { keeper }) {
+    if (keeper) {
+      const keeperNumber = findNumber(keeper.key);
+      const isKept = keeperNumber === undefined ? this.#isOtherKept(keeper.key) : this.getAction(keeperNumber) !== DROP;
+      if (isKept) return keeper;
     }
     for (const { members } of [card, ...(this.#cards.get(number) ?? [])]) {
-      const left = members.filter((member) => member !== number && this.of(member) !== DROP).map(picture);
-      const { sha256 } = picture(number);
-      if (left.length) return left.find((other) => sha256 && other.sha256 === sha256) ?? left[0];
+      const others = members.filter((member) => member !== number && this.getAction(member) !== DROP).map(getImage);
+      const { sha256 } = getImage(number);
+      if (others.length) return others.find((other) => sha256 && other.sha256 === sha256) ?? others[0];
     }
     return null;
   }
 
   toJson() {
-    return jsonOf(this.rows());
+    return formatPlanJson(this.rows());
   }
 
   /** The parts of a Blob. */
   toCsv() {
-    return csvOf(this.rows());
+    return formatPlanCsv(this.rows());
   }
 
-  /** Takes a plan in the place of all decisions. bytes: Uint8Array, JSON or CSV. Raises `Error` with one line. */
+  /** Replace all decisions by those of a plan. bytes: Uint8Array, JSON or CSV. Throws an Error with one line. */
   read(bytes) {
-    const rows = readPlan(bytes);
-    const chosen = new Map();
+    const rows = parsePlan(bytes);
+    const decisions = new Map();
     const others = [];
     for (const row of rows) {
-      const number = numberOf(keyOf(row, "filename"));
+      const number = findNumber(getKey(row, "filename"));
       if (number === undefined) others.push(row);
       else {
-        const keeper = row.keeper && { key: keyOf(row, "keeper"), name: row.keeper, hex: row.keeper_hex ?? "" };
-        chosen.set(number, {
-          action: row.action,
-          rule: row.rule,
-          reason: row.reason,
-          keeper,
-          likeness: row.similarity,
-        });
+        const keeper = row.keeper && { key: getKey(row, "keeper"), name: row.keeper, hex: row.keeper_hex ?? "" };
+        const { action, rule, reason, similarity } = row;
+        decisions.set(number, { action, rule, reason, keeper, similarity });
       }
     }
     this.#change(() => {
-      this.#chosen = chosen;
+      this.#decisions = decisions;
       this.#others = others;
     });
   }

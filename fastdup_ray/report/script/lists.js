@@ -1,150 +1,154 @@
-// The lists of the page: of each what it is called, what stands in it, and in which orders.
-import { data, picture } from "./data.js";
-import { foreign, make } from "./elements.js";
-import { ROW_HEIGHT, pairCard, reclaimed } from "./cards.js";
-import { caption, figure, image } from "./pictures.js";
-import { counted, number, value, visible } from "./words.js";
+// The lists of the page: the title, items, orders and texts of each.
+import { getReclaim, makePairCard, ROW_HEIGHT } from "./cards.js";
+import { data, getImage } from "./data.js";
+import { createElement, isolateText } from "./dom.js";
+import { escapeInvisible, formatCount, formatNumber, formatValue } from "./format.js";
+import { createCaption, createFigure, createImage } from "./images.js";
 
-const falling = (of) => (a, b) => of(b) - of(a);
-const rising = (of) => (a, b) => of(a) - of(b);
-const nameOf = (card) => picture(card.members[0]).name;
-const byName = (of) => (a, b) => (of(a) < of(b) ? -1 : 1);
-const CLOSEST_FIRST = 0; // the order of the files
-const asIs = () => CLOSEST_FIRST;
+const descending = (key) => (a, b) => key(b) - key(a);
+const ascending = (key) => (a, b) => key(a) - key(b);
+const byText = (key) => (a, b) => (key(a) < key(b) ? -1 : 1);
+const inFileOrder = () => 0;
+const getFirstName = (card) => getImage(card.members[0]).name;
+const getNames = (card) => card.members.map((member) => getImage(member).name);
 
-const CARD_ORDERS = {
-  size: ["most pictures", falling((card) => card.count)],
-  bytes: ["most bytes to reclaim", falling((card) => card.reclaim)],
-  chain: ["worst chain: lowest similarity", rising((card) => card.lowest)],
-  alike: ["most alike", falling((card) => card.lowest)],
-  name: ["name of the keeper", byName(nameOf)],
+const GROUP_ORDERS = {
+  size: ["most images first", descending((card) => card.count)],
+  bytes: ["most reclaimable first", descending((card) => card.reclaim)],
+  loosest: ["lowest similarity first", ascending((card) => card.lowest)],
+  tightest: ["highest similarity first", descending((card) => card.lowest)],
+  name: ["name of the keeper", byText(getFirstName)],
 };
 
-const pairOrders = (first, last) => ({
-  file: [first, asIs],
-  reverse: [last, asIs],
-  bytes: ["most bytes", falling(reclaimed)],
-  name: ["name", byName(nameOf)],
+const makePairOrders = (first, last) => ({
+  file: [first, inFileOrder],
+  reverse: [last, inFileOrder],
+  bytes: ["most reclaimable first", descending(getReclaim)],
+  name: ["name", byText(getFirstName)],
 });
 
 const CHANGES = {
-  image_added: "New picture",
-  image_changed: "Changed picture",
-  image_removed: "Picture that went",
+  image_added: "New image",
+  image_changed: "Changed image",
+  image_removed: "Removed image",
   new_pair: "New pair",
   group_new: "New group",
-  group_grew: "Group that grew",
-  group_shrank: "Group that shrank",
-  group_gone: "Group that went",
+  group_grew: "Group grew",
+  group_shrank: "Group shrank",
+  group_gone: "Group gone",
 };
 
-const words = (item) => item.members.map((member) => picture(member).name);
-
-/** The lists that this page has: id, title, total, items, orders, note, and how an item is filtered and shown. */
+/**
+ * The lists that this page has. Each has: id, title, total, file (with the full list), items, orders, getTexts (what is
+ * searched), note, shown (which items, if not all), none (the text if there are none); for cards also getTitle,
+ * decidable, and getValue (what the slider filters by); else createItem, or asTable.
+ */
 export function makeLists() {
   const { lists, scored } = data;
-  const found = [];
+  const all = [];
   const add = (id, title, list) =>
-    list && found.push({ id, items: [], total: lists[id].total, file: lists[id].file, title, words, ...list });
-  const pairs = (rows, titles) => rows.map((row) => pairCard(row, titles));
-  const far = data.cosine ? "least similar first" : "farthest first";
-  const [one, other] = scored ? ["new", "indexed"] : [];
+    list &&
+    all.push({ id, items: [], total: lists[id].total, file: lists[id].file, title, getTexts: getNames, ...list });
+  const makeCards = (rows, titles) => rows.map((row) => makePairCard(row, titles));
+  const numberedAs = (name) => (card, position) => `${name} ${formatNumber(position + 1)}`;
+  const getPairValue = (card) => card.value;
+  const bySimilarity = makePairOrders("most similar first", "least similar first");
+  const titles = scored ? ["new", "indexed"] : [];
+  const linkedAbove = data.ccthreshold ?? "ccthreshold";
 
   add(
     "groups",
     "Groups",
     lists.groups && {
       items: lists.groups.items,
-      orders: CARD_ORDERS,
-      ranged: data.cosine ? (card) => card.lowest : null,
+      orders: GROUP_ORDERS,
+      getValue: data.cosine ? (card) => card.lowest : null,
       decidable: true,
-      named: (card, place) => `Group ${number(place + 1)}`,
-      chosen: "the largest, those with the most bytes to reclaim, and the worst chains",
-      note: "Pictures joined by a similarity above ccthreshold. A chain of near copies can join pictures that are not alike: the lowest similarity inside a group tells of it.",
-      none: "There are none: no two pictures are more alike than ccthreshold.",
+      getTitle: numberedAs("Group"),
+      shown: "the largest, those with the most reclaimable bytes, and the loosest",
+      note: `Images linked by similarity above ${linkedAbove}. Groups can chain together images that differ: check "lowest similarity".`,
+      none: `No groups: no two images are more similar than ${linkedAbove}.`,
     },
   );
   add(
     "exact",
-    "Exact copies",
+    "Exact duplicates",
     lists.exact && {
       items: lists.exact.items,
-      total: lists.exact.total,
-      orders: CARD_ORDERS,
+      orders: GROUP_ORDERS,
       decidable: true,
-      named: (card, place) => `Copies ${number(place + 1)}`,
-      chosen: "the largest",
-      note: "Files with the same bytes, or with the same pixels in another file.",
-      none: "There are none.",
+      getTitle: numberedAs("Set"),
+      shown: "the largest",
+      note: "Files with the same bytes, or different files with the same pixels.",
+      none: "No exact duplicates.",
     },
   );
   add(
     "leakage",
     "Leakage",
     lists.leakage && {
-      items: pairs(lists.leakage.items, ["new", "indexed"]),
-      orders: pairOrders("exact copies, then closest first", "the other way round"),
-      ranged: (card) => card.value,
+      items: makeCards(lists.leakage.items, ["new", "indexed"]),
+      orders: makePairOrders("exact duplicates first", "reverse order"),
+      getValue: getPairValue,
       decidable: true,
-      named: (card, place) => `Leak ${number(place + 1)}`,
-      chosen: "exact copies and the closest",
-      note: `${number(lists.leakage.total)} of ${counted(lists.leakage.of, "new picture")} stand among the indexed ones: ${number(lists.leakage.exact)} as exact copies, the others as near ones.`,
-      none: "No new picture stands among the indexed ones.",
+      getTitle: numberedAs("Leak"),
+      shown: "exact duplicates and the most similar",
+      note: describeLeaks(lists.leakage),
+      none: "No new image is similar to an indexed image.",
     },
   );
   add("pairs", "Pairs", {
-    items: pairs(lists.pairs.items, [one, other]),
-    orders: pairOrders("closest first", far),
-    ranged: (card) => card.value,
+    items: makeCards(lists.pairs.items, titles),
+    orders: bySimilarity,
+    getValue: getPairValue,
     decidable: true,
-    named: (card, place) => `Pair ${number(place + 1)}`,
-    chosen: "the closest",
+    getTitle: numberedAs("Pair"),
+    shown: "the most similar",
     note: scored
-      ? "Each new picture with its closest indexed ones above threshold."
-      : "Each picture with its closest others above threshold, each pair once.",
-    none: "There are none: no two pictures are more alike than threshold.",
+      ? "New images, each with its nearest indexed neighbors above the threshold."
+      : "Images with their nearest neighbors above the threshold. Each pair is listed once.",
+    none: "No pairs: no two images are more similar than the threshold.",
   });
   add("outliers", "Outliers", {
-    items: pairs(lists.outliers.items, ["outlier", "its closest neighbour"]),
-    orders: pairOrders("farthest first", "least far first"),
-    named: (card, place) => `Outlier ${number(place + 1)}`,
-    chosen: "the farthest",
-    note: "Pictures whose closest neighbour is below lower_threshold, each beside that neighbour.",
-    none: "There are none: each picture has a neighbour that is not below lower_threshold.",
+    items: makeCards(lists.outliers.items, ["outlier", "nearest neighbor"]),
+    orders: makePairOrders("most unusual first", "reverse order"),
+    getTitle: numberedAs("Outlier"),
+    shown: "the most unusual",
+    note: "Images whose nearest neighbor is less similar than lower_threshold, next to that neighbor.",
+    none: "No outliers: the nearest neighbor of each image is at least as similar as lower_threshold.",
   });
   add(
     "conflicts",
     "Labels",
     lists.conflicts && {
-      items: pairs(lists.conflicts.items, [one, other]),
-      orders: pairOrders("closest first", far),
-      ranged: (card) => card.value,
-      named: (card, place) => `Pair ${number(place + 1)}`,
-      chosen: "the closest",
-      note: "Pairs above threshold whose labels differ.",
-      none: "No two pictures above threshold have different labels.",
+      items: makeCards(lists.conflicts.items, titles),
+      orders: bySimilarity,
+      getValue: getPairValue,
+      getTitle: numberedAs("Pair"),
+      shown: "the most similar",
+      note: "Pairs above the threshold with different labels.",
+      none: "No pairs above the threshold have different labels.",
     },
   );
   add("bad", "Bad files", {
     items: lists.bad.items,
-    orders: { name: ["name", byName((row) => row[0])], code: ["reason", byName((row) => row[1] + row[0])] },
-    words: (row) => row,
+    orders: { name: ["name", byText((row) => row[0])], code: ["reason", byText((row) => row[1] + row[0])] },
+    getTexts: (row) => row,
     asTable: true,
-    size: 100,
-    chosen: "the first",
-    note: lists.bad.codes.map(([code, count]) => `${number(count)} ${code}`).join(", "),
-    none: "There are none.",
+    pageSize: 100,
+    shown: "the first",
+    note: lists.bad.codes.map(([code, count]) => `${formatNumber(count)} ${code}`).join(", "),
+    none: "No bad files.",
   });
   add(
     "changes",
     "What changed",
     lists.changes && {
-      items: changedItems(lists.changes.items),
-      orders: { file: ["kind of change", asIs] },
-      words: (item) => item.names,
-      element: changeElement,
-      chosen: "of each kind the first",
-      note: changeNote(lists.changes.counts),
+      items: makeChanges(lists.changes.items),
+      orders: { file: ["kind of change", inFileOrder] },
+      getTexts: (item) => item.names,
+      createItem: createChange,
+      note: describeChanges(lists.changes.counts),
       none: "Nothing changed since the last run.",
     },
   );
@@ -154,83 +158,92 @@ export function makeLists() {
     lists.extremes && {
       items: lists.extremes,
       total: lists.extremes.length,
-      orders: { file: ["kind", asIs] },
-      words: (item) => item.items.map(([member]) => picture(member).name),
-      element: extremeElement,
-      note: "The pictures at the ends of two statistics of images.parquet: brightness from 0 to 255, and blur, the lower the more blurred.",
+      orders: { file: ["kind", inFileOrder] },
+      getTexts: (item) => item.items.map(([member]) => getImage(member).name),
+      createItem: createExtreme,
+      note: "The images with the lowest and the highest brightness (from 0 to 255), and the most blurred ones. A lower value of blur means a more blurred image.",
     },
   );
-  return found;
+  return all;
 }
 
 /** The cards that decisions are made on. */
-export function decidableCards(lists) {
+export function getDecidableCards(lists) {
   return lists.filter((list) => ["groups", "exact"].includes(list.id)).flatMap((list) => list.items);
 }
 
-function changeNote(counts) {
-  const told = Object.entries(counts ?? {}).map(([name, count]) => `${number(count)} ${name.replaceAll("_", " ")}`);
-  return told.length ? `Since the last finished run: ${told.join(", ")}.` : "";
+function describeLeaks({ total, exact, of }) {
+  const all = `${formatNumber(total)} of ${formatCount(of, "new image")}`;
+  const near = formatNumber(total - exact);
+  return `${all} duplicate an indexed image: ${formatNumber(exact)} exact, ${near} near duplicates.`;
 }
 
-/** Rows of changes.csv; those of one group as one item. */
-function changedItems(rows) {
+function describeChanges(counts) {
+  const texts = Object.entries(counts ?? {}).map(
+    ([name, count]) => `${name.replaceAll("_", " ")}: ${formatNumber(count)}`,
+  );
+  return texts.length ? `Since the last finished run: ${texts.join(", ")}.` : "";
+}
+
+/** Items from rows of changes.csv; the rows of one group become one item. */
+function makeChanges(rows) {
   const items = [];
   for (const [change, component, from, to, distance, first, second] of rows) {
     const last = items.at(-1);
-    const pictures = [[from, first], ...(to ? [[to, second]] : [])];
+    const images = [[from, first], ...(to ? [[to, second]] : [])];
     if (change.startsWith("group") && last?.change === change && last.component === component) {
-      last.pictures.push(...pictures);
-    } else items.push({ change, component, distance, pictures });
+      last.images.push(...images);
+    } else items.push({ change, component, distance, images });
   }
-  for (const item of items) item.names = item.pictures.map(([name]) => name);
+  for (const item of items) item.names = item.images.map(([name]) => name);
   return items;
 }
 
-function changeElement(item) {
-  const count = item.pictures.length > 2 ? `, ${counted(item.pictures.length, "picture")}` : "";
-  const measured = item.distance ? `, ${data.measure} ${value(Number(item.distance))}` : "";
-  const shown = item.pictures.map(([name, member]) =>
+function createChange(item) {
+  const count = item.images.length > 2 ? `, ${formatCount(item.images.length, "image")}` : "";
+  const value = item.distance ? `, ${data.measure} ${formatValue(Number(item.distance))}` : "";
+  const elements = item.images.map(([name, member]) =>
     member >= 0
-      ? figure(member, ROW_HEIGHT, { class: "picture" }, image(member), caption(member))
-      : make("p", {}, foreign(visible(name))),
+      ? createFigure(member, ROW_HEIGHT, { class: "image" }, createImage(member), createCaption(member))
+      : createElement("p", {}, isolateText(escapeInvisible(name))),
   );
-  return plainCard(`${CHANGES[item.change] ?? item.change}${count}${measured}`, shown);
+  return createPlainCard(`${CHANGES[item.change] ?? item.change}${count}${value}`, elements);
 }
 
-function extremeElement(item) {
-  const shown = item.items.map(([member, measured]) => {
-    const told = make("span", { class: "facts role" }, `${item.column} ${measured.toFixed(1)}`);
-    return figure(member, ROW_HEIGHT, { class: "picture" }, image(member), caption(member, told));
+function createExtreme(item) {
+  const elements = item.items.map(([member, value]) => {
+    const fact = createElement("span", { class: "facts role" }, `${item.column} ${value.toFixed(1)}`);
+    return createFigure(member, ROW_HEIGHT, { class: "image" }, createImage(member), createCaption(member, fact));
   });
-  return plainCard(item.title, shown);
+  return createPlainCard(item.title, elements);
 }
 
-function plainCard(title, shown) {
-  const strip = make("div", { class: "strip" }, ...shown);
-  return make(
+function createPlainCard(title, elements) {
+  return createElement(
     "article",
     { class: "card", tabindex: "0", "aria-label": title },
-    make("header", {}, make("h3", {}, title)),
-    strip,
+    createElement("header", {}, createElement("h3", {}, title)),
+    createElement("div", { class: "strip" }, ...elements),
   );
 }
 
-export function badTable(rows) {
-  const head = make("tr", {}, ...["File", "Code", "Reason"].map((text) => make("th", { scope: "col" }, text)));
+/** Create the table of bad files. */
+export function createBadTable(rows) {
+  const headings = ["File", "Code", "Reason"].map((text) => createElement("th", { scope: "col" }, text));
   const body = rows.map(([name, code, message]) => {
     const cut = name.lastIndexOf("/") + 1;
     const file = [
-      foreign(visible(name.slice(cut)), { class: "name" }),
-      foreign(visible(name.slice(0, cut)), { class: "folder" }),
+      isolateText(escapeInvisible(name.slice(cut)), { class: "name" }),
+      isolateText(escapeInvisible(name.slice(0, cut)), { class: "folder" }),
     ];
-    return make(
+    return createElement(
       "tr",
       {},
-      make("td", {}, ...file),
-      make("td", {}, make("code", {}, code)),
-      make("td", {}, visible(message)),
+      createElement("td", {}, ...file),
+      createElement("td", {}, createElement("code", {}, code)),
+      createElement("td", {}, escapeInvisible(message)),
     );
   });
-  return make("table", { class: "bad" }, make("thead", {}, head), make("tbody", {}, ...body));
+  const head = createElement("thead", {}, createElement("tr", {}, ...headings));
+  return createElement("table", { class: "bad" }, head, createElement("tbody", {}, ...body));
 }

@@ -1,127 +1,132 @@
-// A plan as rows, and as the files that the commands plan and apply read and write.
+// Rows of a plan, and the plan files that the commands `plan` and `apply` read and write.
 import { formatCsv, parseCsv } from "./csv.js";
-import { data, picture } from "./data.js";
-import { EXACT } from "./words.js";
+import { data, getImage } from "./data.js";
+import { EXACT_KINDS } from "./format.js";
 
-const OPTIONAL = "run"; // which plans of earlier versions do not have
-const formula = new RegExp(`^(?=${data.plan.formula})`); // what a spreadsheet would take for one, see formulas.py
+const OPTIONAL = "run"; // plans of earlier versions do not have this column
+const formula = new RegExp(`^(?=${data.plan.formula})`); // what a spreadsheet would run as a formula, see formulas.py
 const escapedFormula = new RegExp(`^'(?=${data.plan.formula})`);
 
 export const KEEP = "keep";
 export const DROP = "drop";
 
-/** What tells the picture named in a column of a row from all others. */
-export function keyOf(row, column) {
+/** The unique key of the image that a column of a row names. */
+export function getKey(row, column) {
   return row[`${column}_hex`] || row[column];
 }
 
-export function jsonOf(rows) {
+export function formatPlanJson(rows) {
   return JSON.stringify({ format: data.plan.format, pictures: rows }) + "\n";
 }
 
 /** The parts of a Blob. */
-export function csvOf(rows) {
+export function formatPlanCsv(rows) {
   const header = data.plan.columns.map((text) => ({ text, hex: "" }));
-  return formatCsv([header, ...rows.map((row) => data.plan.columns.map((column) => cell(row, column)))]);
+  return formatCsv([header, ...rows.map((row) => data.plan.columns.map((column) => makeCell(row, column)))]);
 }
 
-/** The rows of a plan, JSON or CSV; raises `Error` with one line. */
-export function readPlan(bytes) {
-  return bytes[0] === 0x7b ? rowsOfJson(bytes) : rowsOfCsv(bytes);
+/** The rows of a plan, JSON or CSV. Throws an Error with one line. */
+export function parsePlan(bytes) {
+  const isJson = bytes[0] === 0x7b; // {
+  return isJson ? parseJson(bytes) : parseRows(bytes);
 }
 
-/** A row of the plan on a picture of this page. */
-export function ownRow(number, group, chosen, keeper = null, card = null) {
-  const own = picture(number);
-  const given = keeper !== null && keeper === chosen.keeper;
-  const made = {
-    filename: own.name,
-    action: chosen.action,
+/** Make the row of an image of this page. keeper: of a dropped image. */
+export function makeRow(number, group, decision, keeper = null, card = null) {
+  const image = getImage(number);
+  const isLoaded = keeper !== null && keeper === decision.keeper;
+  const row = {
+    filename: image.name,
+    action: decision.action,
     group,
     keeper: keeper ? keeper.name : "",
-    similarity: keeper ? (given ? chosen.likeness : likeness(own, keeper, card)) : null,
-    rule: chosen.rule ?? data.plan.by_hand,
-    reason: chosen.reason || (keeper ? `${copyOf(own, keeper, card)} its keeper` : "the one that is kept"),
-    size: own.size,
-    sha256: own.sha256,
-    etag: own.etag,
-    reference: own.reference,
+    similarity: keeper ? (isLoaded ? decision.similarity : findSimilarity(image, keeper, card)) : null,
+    rule: decision.rule ?? data.plan.by_hand,
+    reason: decision.reason || (keeper ? `${describeDuplicate(image, keeper, card)} its keeper` : "the keeper"),
+    size: image.size,
+    sha256: image.sha256,
+    etag: image.etag,
+    reference: image.reference,
     run: data.plan.run,
   };
-  if (own.hex) made.filename_hex = own.hex;
-  if (keeper?.hex) made.keeper_hex = keeper.hex;
-  return made;
+  if (image.hex) row.filename_hex = image.hex;
+  if (keeper?.hex) row.keeper_hex = keeper.hex;
+  return row;
 }
 
-function copyOf(own, keeper, card) {
-  if (own.sha256 && own.sha256 === keeper.sha256) return `${EXACT.bytes} as`;
-  const place = card.members.indexOf(own.number);
-  const exact = card.members[0] === keeper.number && card.kind?.[place];
-  return exact ? `${EXACT[exact]} as` : "near copy of";
+function describeDuplicate(image, keeper, card) {
+  if (image.sha256 && image.sha256 === keeper.sha256) return `${EXACT_KINDS.bytes} as`;
+  const position = card.members.indexOf(image.number);
+  const kind = card.members[0] === keeper.number && card.kind?.[position];
+  return kind ? `${EXACT_KINDS[kind]} as` : "near duplicate of";
 }
 
-/** Their cosine, as far as the page knows it: each picture's with the suggested keeper of its card. */
-function likeness(own, keeper, card) {
-  if (own.sha256 && own.sha256 === keeper.sha256) return 1;
-  const [a, b] = [own.number, keeper.number].map((number) => card.members.indexOf(number));
+/** The similarity of two images, or null: a page has only those to the suggested keeper of a card. */
+function findSimilarity(image, keeper, card) {
+  if (image.sha256 && image.sha256 === keeper.sha256) return 1;
+  const [a, b] = [image.number, keeper.number].map((number) => card.members.indexOf(number));
   if (!data.cosine && card.isPair) return null;
   if (b === 0) return card.similarity?.[a] ?? null;
   return a === 0 ? (card.similarity?.[b] ?? null) : null;
 }
 
-function cell(row, column) {
-  const content = row[column] ?? "";
-  const words = typeof content === "boolean" ? String(Number(content)) : String(content);
-  const text = data.plan.texts.includes(column) ? words.replace(formula, "'") : words;
+function makeCell(row, column) {
+  const value = row[column] ?? "";
+  const plain = typeof value === "boolean" ? String(Number(value)) : String(value);
+  const text = data.plan.texts.includes(column) ? plain.replace(formula, "'") : plain;
   return row[`${column}_hex`] ? { text: "", hex: row[`${column}_hex`] } : { text, hex: "" };
 }
 
-function rowsOfJson(bytes) {
+function parseJson(bytes) {
   let content;
   try {
     content = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
-    throw new Error(`This is no plan: ${error.message}`);
+    throw new Error(`Not a plan: ${error.message}`);
   }
   if (content.format !== data.plan.format || !Array.isArray(content.pictures)) {
-    throw new Error(`This is no plan: its format is not ${data.plan.format}.`);
+    throw new Error(`Not a plan: the format must be "${data.plan.format}".`);
   }
-  return content.pictures.map((row) => checked({ ...row }));
+  return content.pictures.map((row) => checkRow({ ...row }));
 }
 
-function rowsOfCsv(bytes) {
+function parseRows(bytes) {
   const [header = [], ...rows] = parseCsv(bytes);
   const names = header.map(({ text }) => text);
   const missing = data.plan.columns.find((column) => column !== OPTIONAL && !names.includes(column));
-  if (missing) throw new Error(`This is no plan: the column ${missing} is missing.`);
+  if (missing) throw new Error(`Not a plan: the column ${missing} is missing.`);
   return rows.map((cells) => {
-    const made = {};
+    const row = {};
     for (const column of data.plan.columns) {
       const { text, hex } = cells[names.indexOf(column)] ?? { text: "", hex: "" };
-      made[column] = hex ? printable(hex) : data.plan.texts.includes(column) ? text.replace(escapedFormula, "") : text;
-      if (hex) made[`${column}_hex`] = hex;
+      row[column] = hex
+        ? decodePrintable(hex)
+        : data.plan.texts.includes(column)
+          ? text.replace(escapedFormula, "")
+          : text;
+      if (hex) row[`${column}_hex`] = hex;
     }
-    for (const column of ["similarity", "size"]) made[column] = made[column] === "" ? null : Number(made[column]);
-    made.group = Number(made.group);
-    made.reference = made.reference === "1";
-    return checked(made);
+    for (const column of ["similarity", "size"]) row[column] = row[column] === "" ? null : Number(row[column]);
+    row.group = Number(row.group);
+    row.reference = row.reference === "1";
+    return checkRow(row);
   });
 }
 
-/** A name that is not UTF-8, for people: other bytes as \xNN. */
-function printable(hex) {
+/** A name that is not UTF-8, as text for people: bytes that are not printable ASCII become \xNN. */
+function decodePrintable(hex) {
   return hex.replace(/../g, (pair) => {
     const byte = parseInt(pair, 16);
     return byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : `\\x${pair}`;
   });
 }
 
-function checked(row) {
+function checkRow(row) {
   const action = String(row.action ?? "")
     .trim()
     .toLowerCase();
   if (typeof row.filename !== "string" || ![KEEP, DROP].includes(action)) {
-    throw new Error(`This is no plan: ${KEEP} or ${DROP} is missing of ${JSON.stringify(row.filename ?? null)}.`);
+    throw new Error(`Not a plan: the action of ${JSON.stringify(row.filename ?? null)} must be ${KEEP} or ${DROP}.`);
   }
   return { ...row, action };
 }

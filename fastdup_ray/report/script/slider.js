@@ -1,46 +1,48 @@
-// The slider below the histogram: two ends, and the bars between them.
+// The slider below the histogram: a range of values, and the bars inside it.
 import { data } from "./data.js";
-import { make } from "./elements.js";
-import { value } from "./words.js";
+import { createElement } from "./dom.js";
+import { formatValue } from "./format.js";
 
 const STEPS = 200;
+const LABELS = { from: "Lowest value to show", to: "Highest value to show" };
 
-/** box: the element below the histogram, which says from where to where it reaches. change: is told {low, high}. */
-export function makeSlider(box, change) {
+/** Fill `box`, whose data attributes have the ends of the range. onchange gets {low, high}. */
+export function createSlider(box, onchange) {
   const [low, high] = [Number(box.dataset.low), Number(box.dataset.high)];
-  const told = make("output", { class: "between" });
+  const output = createElement("output", { class: "between" });
   const [from, to] = ["from", "to"].map((end) => {
-    const names = { id: `range-${end}`, "aria-label": `Show ${end}` };
-    return make("input", { type: "range", min: 0, max: STEPS, value: end === "from" ? 0 : STEPS, ...names });
+    const names = { id: `range-${end}`, "aria-label": LABELS[end] };
+    return createElement("input", { type: "range", min: 0, max: STEPS, value: end === "from" ? 0 : STEPS, ...names });
   });
-  const at = (end) => low + ((high - low) * Number(end.value)) / STEPS;
+  const valueOf = (end) => low + ((high - low) * Number(end.value)) / STEPS;
   const update = (moved) => {
-    if (Number(from.value) > Number(to.value)) (moved === from ? to : from).value = moved.value; // it takes the other along
-    for (const end of [from, to]) end.setAttribute("aria-valuetext", at(end).toFixed(3));
-    // At its ends the slider leaves nothing out: groups may reach beyond the pairs.
-    const between = {
-      low: Number(from.value) === 0 ? -Infinity : at(from),
-      high: Number(to.value) === STEPS ? Infinity : at(to),
+    // One end pushes the other along.
+    if (Number(from.value) > Number(to.value)) (moved === from ? to : from).value = moved.value;
+    for (const end of [from, to]) end.setAttribute("aria-valuetext", valueOf(end).toFixed(3));
+    // At its ends the slider hides nothing: groups may have values beyond those of the pairs.
+    const range = {
+      low: Number(from.value) === 0 ? -Infinity : valueOf(from),
+      high: Number(to.value) === STEPS ? Infinity : valueOf(to),
     };
-    const whole = between.low === -Infinity && between.high === Infinity;
-    const groups = data.cosine && data.lists.groups ? "; groups by the lowest similarity inside" : "";
-    told.textContent = whole
-      ? `all, ${value(low)} to ${value(high)}`
-      : `only ${value(at(from))} to ${value(at(to))}${groups}`;
+    const all = range.low === -Infinity && range.high === Infinity;
+    const groups = data.cosine && data.lists.groups ? "; groups by their lowest similarity" : "";
+    output.textContent = all
+      ? `all, ${formatValue(low)} to ${formatValue(high)}`
+      : `${formatValue(valueOf(from))} to ${formatValue(valueOf(to))}${groups}`;
     for (const bar of document.querySelectorAll(".bar[data-low]")) {
       const [start, stop] = [Number(bar.dataset.low), Number(bar.dataset.high)];
-      bar.classList.toggle("out", stop <= between.low || start > between.high);
+      bar.classList.toggle("out", stop <= range.low || start > range.high);
     }
-    return between;
+    return range;
   };
-  let waiting = 0;
+  let pending = 0;
   for (const end of [from, to]) {
     end.addEventListener("input", () => {
-      const between = update(end);
-      cancelAnimationFrame(waiting);
-      waiting = requestAnimationFrame(() => change(between));
+      const range = update(end);
+      cancelAnimationFrame(pending);
+      pending = requestAnimationFrame(() => onchange(range));
     });
   }
-  box.append(make("div", { class: "ends" }, from, to), told);
+  box.append(createElement("div", { class: "ends" }, from, to), output);
   update(from);
 }

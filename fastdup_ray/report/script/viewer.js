@@ -1,60 +1,60 @@
-// Two pictures of a card, large: side by side, blinking over one another, or their difference.
-import { data, picture } from "./data.js";
-import { button, foreign, isTyping, make, tell } from "./elements.js";
-import { choose } from "./cards.js";
-import { image, proportion } from "./pictures.js";
-import { EXACT, bytes, pixels, value, visible } from "./words.js";
+// Two images of a card in a large view: side by side, blinking, or as their difference.
+import { decideImage } from "./cards.js";
+import { data, getImage } from "./data.js";
+import { announce, createButton, createElement, isTyping, isolateText } from "./dom.js";
+import { EXACT_KINDS, escapeInvisible, formatBytes, formatPercent, formatPixels, formatValue } from "./format.js";
+import { createImage, getAspectRatio } from "./images.js";
 
-const BLINK = 700; // milliseconds
+const BLINK_INTERVAL = 700; // milliseconds
 const MODES = { side: ["Side by side", "s"], blink: ["Blink", "b"], difference: ["Difference", "f"] };
 
 const HINTS = {
   side: "",
-  blink: "Laid over one another, stretched to the proportions of the left one; a click swaps them.",
-  difference: "Black where they are the same; what differs is shown four times as bright.",
+  blink: "Both images in the same place, stretched to the shape of the left one. Click to swap them.",
+  difference: "Black where the images are equal. Differences are shown four times as bright.",
 };
 
-/** The dialog. step(card, by): the card before or after one, or null. */
+/** The dialog. getNext(card, by): the next or the previous card, or null. */
 export class Viewer {
   #card = null;
-  #place = 1;
-  #against = 0;
+  #right = 1;
+  #left = 0;
   #mode = "side";
   #timer = 0;
 
-  constructor(decisions, step) {
+  constructor(decisions, getNext) {
     this.decisions = decisions;
-    this.step = step;
-    this.title = make("h2", { id: "viewer-title" });
-    this.state = make("span", { class: "state", role: "status" });
-    this.modes = Object.entries(MODES).map(([mode, [words, key]]) => {
-      const made = button(words, () => this.#show({ mode }), {}, key);
-      made.dataset.mode = mode;
-      return made;
+    this.getNext = getNext;
+    this.title = createElement("h2", { id: "viewer-title" });
+    this.state = createElement("span", { class: "state", role: "status" });
+    this.modes = Object.entries(MODES).map(([mode, [text, key]]) => {
+      const choice = createButton(text, () => this.#show({ mode }), {}, key);
+      choice.dataset.mode = mode;
+      return choice;
     });
-    this.stage = make("div", { class: "stage" });
-    this.hint = make("p", { class: "note hint" });
-    this.told = make("table", { class: "compared" });
-    this.film = make("div", { class: "film", role: "group", "aria-label": "Pictures of this group" });
-    this.choices = make("div", { class: "bar" });
-    this.dialog = make(
+    this.stage = createElement("div", { class: "stage" });
+    this.hint = createElement("p", { class: "note hint" });
+    this.facts = createElement("table", { class: "compared" });
+    this.film = createElement("div", { class: "film", role: "group", "aria-label": "Images of this group" });
+    this.choices = createElement("div", { class: "bar" });
+    this.dialog = createElement(
       "dialog",
-      { class: "viewer", "aria-labelledby": "viewer-title", onclose: () => this.#closed() },
-      make(
+      { class: "viewer", "aria-labelledby": "viewer-title", onclose: () => this.#handleClose() },
+      createElement(
         "header",
         { class: "bar" },
         this.title,
         this.state,
-        make("div", { class: "modes", role: "group", "aria-label": "How to compare" }, ...this.modes),
-        button("Close", () => this.dialog.close(), {}, "Esc"),
+        createElement("div", { class: "modes", role: "group", "aria-label": "How to compare" }, ...this.modes),
+        createButton("Close", () => this.dialog.close(), {}, "Esc"),
       ),
       this.stage,
       this.hint,
       this.film,
-      this.told,
+      this.facts,
       this.choices,
     );
-    this.dialog.addEventListener("keydown", (event) => this.#key(event));
+    this.dialog.addEventListener("keydown", (event) => this.#handleKey(event));
     decisions.addEventListener("change", () => this.dialog.open && this.#show({}));
     document.body.append(this.dialog);
   }
@@ -63,160 +63,169 @@ export class Viewer {
     return this.dialog.open;
   }
 
-  open(card, place, title, decidable) {
+  /** Show the first image of a card and the one at `position`. */
+  open(card, position, getTitle, decidable) {
     this.decidable = decidable;
-    this.titled = title;
-    this.from = document.activeElement;
+    this.getTitle = getTitle;
+    this.focusBefore = document.activeElement;
     if (!this.dialog.open) this.dialog.showModal();
-    this.#show({ card, place: place || 1, against: 0 });
-    this.modes.find((made) => made.dataset.mode === this.#mode).focus();
+    this.#show({ card, left: 0, right: position || 1 });
+    this.modes.find((choice) => choice.dataset.mode === this.#mode).focus();
   }
 
-  #closed() {
+  #handleClose() {
     clearInterval(this.#timer);
     this.stage.replaceChildren();
-    this.from?.focus?.();
+    this.focusBefore?.focus?.();
   }
 
-  #show({ card = this.#card, place = this.#place, against = this.#against, mode = this.#mode }) {
-    const same = card === this.#card && place === this.#place && against === this.#against && mode === this.#mode;
-    [this.#card, this.#place, this.#against, this.#mode] = [card, place, against, mode];
-    const pair = [against, place].map((at) => card.members[at]);
-    this.title.textContent = `${this.titled(card)} · picture ${place + 1} of ${card.members.length}`;
-    const [left, right] = pair.map((member) => this.decisions.of(member));
-    this.state.textContent = left || right ? `left: ${left || "undecided"}, right: ${right || "undecided"}` : "";
+  #show({ card = this.#card, left = this.#left, right = this.#right, mode = this.#mode }) {
+    const same = card === this.#card && left === this.#left && right === this.#right && mode === this.#mode;
+    [this.#card, this.#left, this.#right, this.#mode] = [card, left, right, mode];
+    const pair = [left, right].map((position) => card.members[position]);
+    this.title.textContent = `${this.getTitle(card)} · image ${right + 1} of ${card.members.length}`;
+    const [first, second] = pair.map((member) => this.decisions.getAction(member) || "undecided");
+    const decided = pair.some((member) => this.decisions.getAction(member));
+    this.state.textContent = decided ? `left: ${first}, right: ${second}` : "";
     this.hint.textContent = HINTS[mode];
-    for (const made of this.modes) made.setAttribute("aria-pressed", String(made.dataset.mode === mode));
-    if (!same || !this.stage.children.length) this.#stage(pair);
-    this.told.replaceChildren(...this.#rows(pair));
-    this.film.replaceChildren(...(card.members.length > 2 ? card.members.map((_, at) => this.#frame(at)) : []));
-    this.choices.replaceChildren(...this.#buttons(pair));
+    for (const choice of this.modes) choice.setAttribute("aria-pressed", String(choice.dataset.mode === mode));
+    if (!same || !this.stage.children.length) this.#fillStage(pair);
+    this.facts.replaceChildren(...this.#createRows(pair));
+    this.film.replaceChildren(
+      ...(card.members.length > 2 ? card.members.map((_, position) => this.#createFrame(position)) : []),
+    );
+    this.choices.replaceChildren(...this.#createButtons(pair));
   }
 
-  #stage(pair) {
+  #fillStage(pair) {
     clearInterval(this.#timer);
-    const images = pair.map((member) => image(member, { whole: true }));
+    const images = pair.map((member) => createImage(member, { fullSize: true }));
     this.stage.dataset.mode = this.#mode;
-    this.stage.style.setProperty("--ratio", proportion(pair[0]));
+    this.stage.style.setProperty("--ratio", getAspectRatio(pair[0]));
     const swap = () => images[1].classList.toggle("away");
     const blinks = this.#mode === "blink";
-    this.stage.replaceChildren(make("div", { class: "layers", onclick: blinks ? swap : null }, ...images));
+    this.stage.replaceChildren(createElement("div", { class: "layers", onclick: blinks ? swap : null }, ...images));
     if (!blinks) return;
-    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) this.#timer = setInterval(swap, BLINK);
+    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) this.#timer = setInterval(swap, BLINK_INTERVAL);
   }
 
-  #rows(pair) {
-    const [card, both] = [this.#card, pair.map(picture)];
-    const alike = [this.#against, this.#place].map((at) => {
-      if (card.isPair) return value(card.value);
-      if (at === 0) return `the keeper: ${visible(card.reason)}`;
-      return `${value(card.similarity[at])}${card.kind[at] ? `, ${EXACT[card.kind[at]]}` : ""}`;
+  #createRows(pair) {
+    const [card, images] = [this.#card, pair.map(getImage)];
+    const similarities = [this.#left, this.#right].map((position) => {
+      if (card.isPair) return formatValue(card.value);
+      if (position === 0) return `keeper (${escapeInvisible(card.reason)})`;
+      const exact = EXACT_KINDS[card.kind[position]];
+      return `${formatPercent(card.similarity[position])}${exact ? `, ${exact}` : ""}`;
     });
     const rows = [
-      ["Name", ...both.map((shown) => visible(shown.base))],
-      ["Folder", ...both.map((shown) => visible(shown.folder))],
-      ["Pixels", ...both.map(pixels)],
-      ["Bytes", ...both.map((shown) => bytes(shown.size))],
-      ["Format", ...both.map((shown) => shown.format || "unknown")],
-      ["Changed", ...both.map((shown) => shown.date || "unknown")],
-      [card.isPair ? data.measure : "Similarity to the keeper", ...alike],
-      ...(both.some((shown) => shown.label) ? [["Label", ...both.map((shown) => visible(shown.label))]] : []),
+      ["Name", ...images.map((image) => escapeInvisible(image.base))],
+      ["Folder", ...images.map((image) => escapeInvisible(image.folder))],
+      ["Pixels", ...images.map(formatPixels)],
+      ["Size", ...images.map((image) => formatBytes(image.size))],
+      ["Format", ...images.map((image) => image.format || "unknown")],
+      ["Modified", ...images.map((image) => image.date || "unknown")],
+      [card.isPair ? data.measure : "Similarity to keeper", ...similarities],
+      ...(images.some((image) => image.label)
+        ? [["Label", ...images.map((image) => escapeInvisible(image.label))]]
+        : []),
     ];
     return rows.map(([head, first, second]) => {
       const differs = first !== second ? "differs" : null;
-      const cells = [first, second].map((text) => make("td", { class: differs }, foreign(text)));
-      return make("tr", {}, make("th", { scope: "row" }, head), ...cells);
+      const cells = [first, second].map((text) => createElement("td", { class: differs }, isolateText(text)));
+      return createElement("tr", {}, createElement("th", { scope: "row" }, head), ...cells);
     });
   }
 
-  #frame(at) {
-    const member = this.#card.members[at];
-    const made = button("", () => this.#show({ place: at }), {
-      "aria-label": visible(picture(member).base),
-      "aria-current": String(at === this.#place),
+  #createFrame(position) {
+    const member = this.#card.members[position];
+    const frame = createButton("", () => this.#show({ right: position }), {
+      "aria-label": escapeInvisible(getImage(member).base),
+      "aria-current": String(position === this.#right),
       class: "frame",
     });
-    made.dataset.action = this.decisions.of(member);
-    made.append(image(member, { alt: false }));
-    return made;
+    frame.dataset.action = this.decisions.getAction(member);
+    frame.append(createImage(member, { alt: false }));
+    return frame;
   }
 
-  #buttons(pair) {
+  #createButtons(pair) {
     const [card, decisions] = [this.#card, this.decisions];
-    const go = [
-      button("Previous group", () => this.#go(-1), {}, "p"),
-      button("Next group", () => this.#go(1), {}, "n"),
+    const noun = card.isPair ? "pair" : "group";
+    const navigation = [
+      createButton(`Previous ${noun}`, () => this.#go(-1), {}, "p"),
+      createButton(`Next ${noun}`, () => this.#go(1), {}, "n"),
     ];
-    if (!this.decidable) return go;
-    const choice = (member, action, words, key) =>
-      button(
-        words,
-        () => choose(decisions, card, member, action),
+    if (!this.decidable) return navigation;
+    const createChoice = (member, action, text, key) =>
+      createButton(
+        text,
+        () => decideImage(decisions, card, member, action),
         {
           class: action,
-          "aria-pressed": String(decisions.of(member) === action),
-          disabled: action === "drop" && Boolean(picture(member).fixed),
+          "aria-pressed": String(decisions.getAction(member) === action),
+          disabled: action === "drop" && Boolean(getImage(member).fixed),
         },
         key,
       );
     return [
-      make(
+      createElement(
         "div",
-        { class: "choices", role: "group", "aria-label": "Left picture" },
-        choice(pair[0], "keep", "Keep left"),
-        choice(pair[0], "drop", "Drop left"),
+        { class: "choices", role: "group", "aria-label": "Left image" },
+        createChoice(pair[0], "keep", "Keep left"),
+        createChoice(pair[0], "drop", "Drop left"),
       ),
-      make(
+      createElement(
         "div",
-        { class: "choices", role: "group", "aria-label": "Right picture" },
-        choice(pair[1], "keep", "Keep right", "k"),
-        choice(pair[1], "drop", "Drop right", "d"),
+        { class: "choices", role: "group", "aria-label": "Right image" },
+        createChoice(pair[1], "keep", "Keep right", "k"),
+        createChoice(pair[1], "drop", "Drop right", "d"),
       ),
-      !card.isPair && button("Keep first, drop rest", () => decisions.accept([card]), {}, "a"),
-      button("Not duplicates", () => decisions.areNotDuplicates(card), {}, "x"),
-      !card.isPair && card.members.length > 2 && button("Least alike", () => this.#strangers(), {}, "l"),
-      ...go,
+      !card.isPair && createButton("Keep first, drop rest", () => decisions.accept([card]), {}, "a"),
+      createButton("Not duplicates", () => decisions.markNotDuplicates(card), {}, "x"),
+      !card.isPair && card.members.length > 2 && createButton("Least similar", () => this.#showLeastSimilar(), {}, "l"),
+      ...navigation,
     ].filter(Boolean);
   }
 
-  #strangers() {
-    const [against, place] = this.#card.strangers;
-    this.#show({ against, place });
-    tell("The two least alike of this group.");
+  #showLeastSimilar() {
+    const [left, right] = this.#card.least_similar;
+    this.#show({ left, right });
+    announce("These are the two least similar images of the group.");
   }
 
   #go(by) {
-    const next = this.step(this.#card, by);
-    if (next) this.#show({ card: next, place: 1, against: 0 });
-    else tell("There is no further group.");
+    const next = this.getNext(this.#card, by);
+    if (next) this.#show({ card: next, left: 0, right: 1 });
+    else announce(by > 0 ? "This is the last one." : "This is the first one.");
   }
 
+  /** Show another image on the right. */
   #turn(by) {
-    const many = this.#card.members.length;
-    let place = this.#place;
-    do place = (place + by + many) % many;
-    while (place === this.#against && many > 2);
-    this.#show({ place, against: place === this.#against ? 0 : this.#against });
+    const count = this.#card.members.length;
+    let right = this.#right;
+    do right = (right + by + count) % count;
+    while (right === this.#left && count > 2);
+    this.#show({ right, left: right === this.#left ? 0 : this.#left });
   }
 
-  #key(event) {
+  #handleKey(event) {
     if (isTyping(event)) return;
-    const right = this.#card.members[this.#place];
+    const right = this.#card.members[this.#right];
     const keys = {
       ArrowLeft: () => this.#turn(-1),
       ArrowRight: () => this.#turn(1),
       p: () => this.#go(-1),
       n: () => this.#go(1),
-      l: () => this.#card.strangers && this.#strangers(),
+      l: () => this.#card.least_similar && this.#showLeastSimilar(),
       ...Object.fromEntries(Object.entries(MODES).map(([mode, [, key]]) => [key, () => this.#show({ mode })])),
     };
     if (this.decidable) {
       Object.assign(keys, {
-        k: () => choose(this.decisions, this.#card, right, "keep"),
-        d: () => choose(this.decisions, this.#card, right, "drop"),
+        k: () => decideImage(this.decisions, this.#card, right, "keep"),
+        d: () => decideImage(this.decisions, this.#card, right, "drop"),
         a: () => !this.#card.isPair && this.decisions.accept([this.#card]),
-        x: () => this.decisions.areNotDuplicates(this.#card),
-        u: () => this.decisions.forget(this.#card),
+        x: () => this.decisions.markNotDuplicates(this.#card),
+        u: () => this.decisions.clear(this.#card),
         z: () => this.decisions.undo(),
       });
     }

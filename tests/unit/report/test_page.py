@@ -22,6 +22,7 @@ from fastdup_ray.report.histogram import make_histogram
 from fastdup_ray.report.page import write_report
 from fastdup_ray.report.readers import drop_reversed, read_pair_list, read_pairs
 from fastdup_ray.report.rendering import escape_json
+from fastdup_ray.s3 import DEFAULT_ACCESS
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json
 from fastdup_ray.storage.tables import encode_names, read_csv
@@ -109,7 +110,7 @@ def test_a_group_has_its_keeper_its_reason_and_its_strangers(made, odd):
         cosines = features[rows] @ features[rows].T
         assert group["lowest"] == pytest.approx(cosines.min(), abs=2e-6)
         assert group["similarity"] == pytest.approx([1.0, *cosines[0, 1:]], abs=2e-6)
-        a, b = group["strangers"]
+        a, b = group["least_similar"]
         assert cosines[a, b] == pytest.approx(cosines.min(), abs=2e-6)
         assert group["similarity"][1:] == sorted(group["similarity"][1:], reverse=True)
         sizes = [made.of(row, "size") for row in rows]
@@ -117,8 +118,8 @@ def test_a_group_has_its_keeper_its_reason_and_its_strangers(made, odd):
     assert made.rows(groups[0])[0] == 3
     assert groups[0]["reason"] == "most pixels: 90 × 49"
     assert made.rows(groups[3])[0] == 8
-    assert groups[3]["reason"] == "a reference picture"
-    assert made.of(8, "fixed") == "a reference picture, always kept"
+    assert "reference" in groups[3]["reason"]
+    assert made.of(8, "fixed") == image_table.explain_fixed("", is_reference=True)
     assert groups[0]["exact"] == 1
     assert groups[1]["exact"] == 1
     assert groups[2]["exact"] == 0
@@ -145,7 +146,7 @@ def test_bytes_to_reclaim_are_those_of_files_that_can_go(tmp_path):
     )
     made = again(store)
     assert {group["id"]: group["reclaim"] for group in made.lists["groups"]["items"]} == {0: 10, 1: 0, 2: 7}
-    assert made.of(3, "fixed") == "inside an archive or a video"
+    assert made.of(3, "fixed") == image_table.explain_fixed(paths[3], DEFAULT_ACCESS, is_reference=False) != ""
     assert "<dd>17 bytes</dd>" in made.source
 
 
@@ -154,15 +155,17 @@ def test_no_thumbnails_no_pictures(odd, tmp_path):
     made = again(store, thumbnails=False)
     assert made.thumbnails == []
     assert "data:image" not in made.source
-    assert set(made.data["pictures"]["problem"]) == {"thumbnails were left out of this page"}
+    assert set(made.data["pictures"]["problem"]) == {image_table.LEFT_OUT}
     again(store)
 
 
 def test_what_has_no_room_is_told(odd, monkeypatch):
     """Bounds of numbers and of bytes: the page says how much there is, and where all of it stands."""
     store, _ = odd
-    for name, limit in (("GROUPS", 2), ("PAIRS", 3), ("OUTLIERS", 1), ("BAD", 1), ("EXACT", 1), ("CHANGES", 1)):
+    for name, limit in (("MAX_GROUPS", 2), ("MAX_EXACT_SETS", 1), ("MAX_PAIRS", 3), ("MAX_OUTLIERS", 1)):
         monkeypatch.setattr(page_data, name, limit)
+    monkeypatch.setattr(page_data, "MAX_BAD_FILES", 1)
+    monkeypatch.setattr(page_data, "MAX_CHANGES_OF_KIND", 1)
     monkeypatch.setattr(image_table, "MAX_THUMBNAILS", 3)
     made = again(store)
     shown = {name: (len(found["items"]), found["total"]) for name, found in made.lists.items() if name != "extremes"}
@@ -174,12 +177,12 @@ def test_what_has_no_room_is_told(odd, monkeypatch):
     assert made.lists["pairs"]["file"] == "similarity.csv"
     assert made.lists["bad"]["file"] == "features.bad.csv"
     assert len(made.thumbnails) == 3
-    assert "no thumbnail on this page" in made.data["pictures"]["problem"]
+    assert image_table.NO_ROOM in made.data["pictures"]["problem"]
 
 
 def test_the_page_stays_within_its_bytes(odd, monkeypatch):
     store, _ = odd
-    monkeypatch.setattr(page_data, "LARGEST", 9_000)
+    monkeypatch.setattr(page_data, "MAX_CHARACTERS", 9_000)
     made = again(store)
     assert 0 < len(made.thumbnails) < 11
     assert len(json.dumps([made.data["pictures"], made.data["lists"]])) + sum(map(len, made.thumbnails)) < 10_000
@@ -187,7 +190,7 @@ def test_the_page_stays_within_its_bytes(odd, monkeypatch):
 
 def test_a_large_group_has_its_ends_and_says_how_many_are_left_out(tmp_path, monkeypatch):
     n = 400
-    monkeypatch.setattr(page_data, "ALL_MEMBERS", 100)
+    monkeypatch.setattr(page_data, "MAX_MEMBERS", 100)
     paths = [str(tmp_path / f"{row}.jpg") for row in range(n)]
     store = write_finished(tmp_path / "out", paths, component=[0] * n, features=group_rows([0] * n, 1.5))
     made = again(store, thumbnails=False)

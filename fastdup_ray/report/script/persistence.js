@@ -1,0 +1,80 @@
+// Where decisions are saved: in this browser, or on the server that shows the page.
+import { data, server } from "./data.js";
+import { announce } from "./dom.js";
+
+const STORAGE_KEY = `fastdup-ray plan of ${data.run}`;
+const SAVE_DELAY = 400; // milliseconds after the last change
+
+const browserStorage = {
+  async load() {
+    const text = localStorage.getItem(STORAGE_KEY);
+    return text === null ? null : new TextEncoder().encode(text);
+  },
+  async save(text) {
+    localStorage.setItem(STORAGE_KEY, text);
+  },
+  savedText: "Saved in this browser. Save a plan file to apply the decisions.",
+};
+
+// The ETag of the plan on the server, even if that is empty. A plan replaces only the one with this tag.
+let etag;
+
+async function requestPlan(options) {
+  const answer = await fetch(server.planUrl, options);
+  if (!answer.ok) throw new Error(await answer.text());
+  etag = answer.headers.get("ETag");
+  return answer;
+}
+
+const serverStorage = {
+  async load() {
+    const answer = await requestPlan({});
+    return answer.status === 204 ? null : new Uint8Array(await answer.arrayBuffer());
+  },
+  async save(text) {
+    await requestPlan({
+      method: "PUT",
+      headers: { "Content-Type": "application/json", "If-Match": etag },
+      body: text,
+    });
+  },
+  savedText: `Saved in ${data.plan.file} of the run.`,
+};
+
+const storage = server ? serverStorage : browserStorage;
+if (server) {
+  document.getElementById("privacy").textContent = "Images and decisions are exchanged with this address only.";
+}
+
+/** Load the saved decisions, then save each change. showState gets a text that says whether they are saved. */
+export async function persistDecisions(decisions, showState) {
+  try {
+    const plan = await storage.load();
+    if (plan) decisions.read(plan);
+  } catch (error) {
+    // A plan that could not be read must not be overwritten, so nothing is saved from here on.
+    showState(`Not saved: ${error.message}`);
+    announce("Decisions are not saved here: save a plan file before you leave this page.");
+    return;
+  }
+  let timer = 0;
+  let saving = Promise.resolve();
+  const save = () => {
+    timer = 0;
+    saving = saving.then(async () => {
+      try {
+        await storage.save(decisions.toJson());
+        showState(storage.savedText);
+      } catch (error) {
+        showState(`Not saved: ${error.message}`);
+      }
+    });
+  };
+  decisions.addEventListener("change", () => {
+    clearTimeout(timer);
+    showState("Saving…");
+    timer = setTimeout(save, SAVE_DELAY);
+  });
+  addEventListener("pagehide", () => timer && save());
+  showState(storage.savedText);
+}
