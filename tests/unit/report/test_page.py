@@ -119,7 +119,7 @@ def test_a_group_has_its_keeper_its_reason_and_its_strangers(made, odd):
     assert groups[0]["reason"] == "most pixels: 90 × 49"
     assert made.rows(groups[3])[0] == 8
     assert "reference" in groups[3]["reason"]
-    assert made.of(8, "fixed") == image_table.explain_fixed("", is_reference=True)
+    assert made.of(8, "fixed") == image_table.explain_fixed("", DEFAULT_ACCESS, is_reference=True)
     assert groups[0]["exact"] == 1
     assert groups[1]["exact"] == 1
     assert groups[2]["exact"] == 0
