@@ -1,4 +1,4 @@
-"""Takes the README's picture of the report, on the pictures beside it: `python -m tests.data.make_report_png`."""
+"""Take the README's screenshot of the report, on the images beside it: `python -m tests.data.make_report_png`."""
 
 import base64
 import tempfile
@@ -7,11 +7,11 @@ from pathlib import Path
 from tests.browser.chromium import Browser
 from tests.helpers.runs import PHOTOS, run_inline
 
-PICTURE = PHOTOS.with_name("report.png")
+SCREENSHOT = PHOTOS.with_name("report.png")
 WIDTH, HEIGHT = 1400, 1480
 
 
-def take(picture: Path = PICTURE) -> None:
+def take(path: Path = SCREENSHOT) -> None:
     with tempfile.TemporaryDirectory() as name:
         result = run_inline(PHOTOS, Path(name) / "out", threshold=0.7)
         browser = Browser(Path(name))
@@ -20,12 +20,12 @@ def take(picture: Path = PICTURE) -> None:
             browser.size(WIDTH, HEIGHT)
             browser.js("document.querySelector('h1').textContent = 'photos'")  # not where they are on this machine
             browser.keys("n", "a")
-            browser.until(lambda: browser.text("#stored").startswith("kept"))
+            browser.until(lambda: browser.text("#save-state").startswith("Saved"))
             browser.js("document.activeElement.blur(); scrollTo(0, 0)")
             shot = browser.command("Page.captureScreenshot", format="png")["data"]
         finally:
             browser.close()
-    picture.write_bytes(base64.b64decode(shot))
+    path.write_bytes(base64.b64decode(shot))
 
 
 if __name__ == "__main__":

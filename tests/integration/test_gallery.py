@@ -45,7 +45,7 @@ def test_pages_go_elsewhere_and_leave_the_work_dir_as_it_is(out, tmp_path):
     assert call("gallery", out, "--save-path", tmp_path / "pages", "--num-images", 2) == 0
     assert files_below(tmp_path / "pages") == {*PAGES}
     assert {path: (out / path).read_bytes() for path in files_below(out)} == before
-    assert "First 2 of" in (tmp_path / "pages" / "duplicates.html").read_text()
+    assert "the first 2 of" in (tmp_path / "pages" / "duplicates.html").read_text()
 
 
 def test_private_pictures_stay_out_of_pages(tmp_path, capsys):

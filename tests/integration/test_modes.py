@@ -340,7 +340,7 @@ def test_galleries_of_a_scored_work_dir(scored, tmp_path):
     for page in map(Path, (by_folder, by_file)):
         text = page.read_text()
         assert text.count("<img ") == 6
-        assert "First 3 of 10 pairs shown" in text
+        assert "the first 3 of 10 pairs" in text
     page = fastdup.create_outliers_gallery(scored / "test_outliers.csv", save_path=tmp_path)
     assert "No outliers." in Path(page).read_text()
 
