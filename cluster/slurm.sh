@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# De-duplicates pictures on the nodes of a Slurm job:
+# Find duplicates on the nodes of a Slurm job:
 #   sbatch --nodes=4 cluster/slurm.sh /shared/photos --work-dir /shared/dedupe
-# The arguments are those of `fastdup-ray run`, and so is the exit status. All nodes have to see input, work_dir and home
-# under the same paths (or the first two in S3), and have fastdup-ray in the environment VENV. For compute=gpu:
-# --gpus-per-node=N.
+# Arguments and exit code are those of `fastdup-ray run`. All nodes have to see input, work_dir and home under the same
+# paths (or the first two in S3), and have fastdup-ray in the environment VENV. For --compute gpu: --gpus-per-node=N.
 #
-# Run by the tests on two nodes of a Slurm 22.05 on one machine. Not run here: on more than one, and with GPUs.
-# Secure as it stands: a token of this job alone, which only its user can read; the dashboard listens on localhost.
+# The tests run it on two nodes of Slurm 22.05 on one machine. Not run on several machines, or with GPUs.
+# Security: Ray asks for a token of this job, which only its user can read; the dashboard listens on localhost.
 #
 #SBATCH --job-name=fastdup-ray
 #SBATCH --nodes=2

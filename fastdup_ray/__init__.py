@@ -1,4 +1,4 @@
-"""Finds copies, near copies, outliers and broken pictures among ten thousand to a billion images, on Ray.
+"""Find duplicate, near-duplicate, outlier and broken images, from a laptop to a Ray cluster.
 
 Example:
     import fastdup_ray as fastdup
@@ -6,12 +6,15 @@ Example:
     fastdup.run("photos/", work_dir="out", threshold=0.85)
 """
 
+import warnings
+from typing import Any
+
 import lazy_loader
 
 from fastdup_ray.version import __version__
 
-# Each name is imported when it is first used: a worker that only extracts would spend a second on graphs and pages.
-__getattr__, __dir__, __all__ = lazy_loader.attach(
+# Each name is imported when it is first used: a worker that only extracts needs no graphs and no pages.
+_load, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "curation.apply": ["ApplyResult", "apply_plan"],
@@ -36,3 +39,16 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     },
 )
 __all__ += ["__version__"]
+
+_RENAMED = {"Applied": "ApplyResult", "Built": "DatasetResult", "Undone": "UndoResult"}
+"""Old names of public classes, which work for one minor release."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        new = _RENAMED[name]
+        warnings.warn(
+            f"fastdup_ray.{name} is now {new}; the old name will be removed.", DeprecationWarning, stacklevel=2
+        )
+        name = new
+    return _load(name)

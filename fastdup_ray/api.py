@@ -1,8 +1,10 @@
-"""The functions of the specification."""
+"""`run`, as the specification has it: run, print the result, return an exit code."""
 
 import inspect
 import os
+import shlex
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from fastdup_ray.common import layout
@@ -12,17 +14,20 @@ from fastdup_ray.errors import FastdupError
 from fastdup_ray.inputs import describe_skipped
 from fastdup_ray.outputs.bad_list import describe_few_bad
 from fastdup_ray.result import RunResult
-from fastdup_ray.runs.estimate import Estimate, estimate_run
+from fastdup_ray.runs.estimate import estimate_run
 from fastdup_ray.runs.pipeline import deduplicate
 from fastdup_ray.storage import open_store
 from fastdup_ray.version import __version__
 
 
 def run(input_dir: Any = None, work_dir: Any = "fastdup_out", **parameters: Any) -> int:
-    """Finds the duplicates among pictures; returns 0, or 1 after printing why it could not.
+    """Find the duplicates among images, and print a summary.
 
-    Takes the parameters of `RunConfig` as keywords. `deduplicate(RunConfig.of(...))` raises errors instead, and
+    Takes the fields of `RunConfig` as keywords. `deduplicate(RunConfig.of(...))` takes the same, raises errors and
     returns the results.
+
+    Returns:
+        0, or 1 after printing what went wrong to standard error.
     """
     try:
         run_and_print(RunConfig.of(input_dir=input_dir, work_dir=work_dir, **parameters))
@@ -33,15 +38,30 @@ def run(input_dir: Any = None, work_dir: Any = "fastdup_out", **parameters: Any)
 
 
 def run_and_print(config: RunConfig) -> RunResult | None:
-    """The run, and in a few lines what came out of it."""
+    """Do what `config` asks for, and print what came of it.
+
+    Returns:
+        The result of a run; None after printing the version or an estimate.
+
+    Raises:
+        FastdupError: If the run failed.
+    """
     if config.version:
         print_lines(__version__)
         return None
     with log_to_console(config.log_format, verbose=config.verbose):
         if config.estimate:
-            _print_estimate(estimate_run(config), config)
+            _print_estimate(config)
             return None
         return _deduplicate_and_print(config)
+
+
+def _print_estimate(config: RunConfig) -> None:
+    estimate = estimate_run(config)
+    if config.log_format == "json":
+        log_event("estimate", **estimate.as_dict())
+    else:
+        print_lines(estimate.text())
 
 
 def _deduplicate_and_print(config: RunConfig) -> RunResult:
@@ -56,68 +76,98 @@ def _deduplicate_and_print(config: RunConfig) -> RunResult:
         facts: dict[str, Any] = {name: result.summary[name] for name in names}
         log_event("done", work_dir=result.work_dir, **facts)
     else:
-        _print_result(result, config)
+        print_lines("\n".join(_describe_result(result, config)))
     return result
 
 
-def _print_estimate(found: Estimate, config: RunConfig) -> None:
-    if config.log_format == "json":
-        log_event("estimate", **found.as_dict())
-    else:
-        print_lines(found.text())
-
-
-def _print_result(result: RunResult, config: RunConfig) -> None:
-    counts, where = result.counts, result.work_dir
-    print_lines(
-        f"{counts['images']:,} good and {counts['bad']:,} bad images ({result.summary['read']:,} read in this run)."
-    )
-    if (config.min_offset, config.max_offset) == (None, None) or config.run_mode != 1:  # ranges have lists of their own
-        for reason in describe_few_bad(open_store(where), result.files, counts["bad"]):
-            print_lines(f"  {reason}")
-    if skipped := describe_skipped(result.summary.get("skipped", {})):
-        print_lines(f"{skipped}.")
+def _describe_result(result: RunResult, config: RunConfig) -> Iterator[str]:
+    """Yield the lines that a run ends with."""
+    yield from _describe_input(result, config)
     if config.run_mode == 1:
-        print_lines(f"Features are in {where}")
+        yield f"Embeddings: {result.work_dir}"
+        yield f"Next: fastdup-ray run --work-dir {shlex.quote(config.work_dir)} --run-mode 2"
         return
-    neighbors = result.summary["neighbors"]
-    pairs, copies = "similar pairs", "exact copies"
-    recall = f"recall {neighbors['recall']:g}"
-    if "recall_of_look_alikes" in neighbors:
-        recall += f" ({neighbors['recall_of_look_alikes']:g} of look-alikes)"
-    if "indexed" in counts:
-        pairs, copies = f"similar pairs with {counts['indexed']:,} indexed images", "exact copies of them"
-    print_lines(
-        f"{counts['distinct_pairs']:,} {pairs} above {config.threshold:g}, "
-        f"{counts['exact_copies']:,} {copies} ({counts['same_bytes']:,} byte for byte, "
-        f"{counts['same_pixels']:,} pixel for pixel), {counts['outliers']:,} outliers; "
-        f"index {neighbors['index']}, {recall}."
-    )
-    if "components" in counts:
-        print_lines(
-            f"{counts['components']:,} groups of two or more images above {config.ccthreshold:g}, "
-            f"{counts['near_copies']:,} near copies beside the exact ones."
-        )
-    if invariant := result.summary.get("invariant"):
-        print_lines(f"{invariant['distinct_pairs']:,} more pairs where one of both is mirrored or turned.")
-    if changes := result.summary.get("changes"):
-        print_lines(
-            f"Since the last run: {changes['images_added']:,} images came, {changes['images_changed']:,} changed, "
-            f"{changes['images_removed']:,} went; {changes['new_pairs']:,} new pairs, {changes['groups_new']:,} new "
-            f"groups, {changes['groups_grew']:,} grew, {changes['groups_gone']:,} went."
+    yield _describe_duplicates(result)
+    if config.verbose:
+        yield from _describe_search(result, config)
+    summary, counts = result.summary, result.counts
+    if invariant := summary.get("invariant"):
+        yield f"{invariant['distinct_pairs']:,} more pairs are mirrored or rotated."
+    if changes := summary.get("changes"):
+        yield (
+            f"Since the last run: {changes['images_added']:,} images added, {changes['images_changed']:,} changed, "
+            f"{changes['images_removed']:,} removed; {changes['new_pairs']:,} new pairs; "
+            f"groups: {changes['groups_new']:,} new, {changes['groups_grew']:,} grew, {changes['groups_gone']:,} gone."
         )
     if "labelled" in counts:
-        print_lines(
-            f"{counts['labelled']:,} of the images have a label, {counts['label_conflicts']:,} pairs two different."
+        labeled, conflicts = _count(counts["labelled"], "labeled image"), _count(counts["label_conflicts"], "pair")
+        yield f"{labeled}; {conflicts} with different labels."
+    yield from _describe_next(result, config)
+
+
+def _describe_input(result: RunResult, config: RunConfig) -> Iterator[str]:
+    counts, read = result.counts, result.summary["read"]
+    whole = _count(counts["entries"], "file")
+    files = whole if read == counts["entries"] else f"{read:,} of {whole}, reused the rest"
+    yield f"Read {files}: {_count(counts['images'], 'image')}, {counts['bad']:,} unreadable."
+    if (config.min_offset, config.max_offset) == (None, None) or config.run_mode != 1:  # ranges have lists of their own
+        for reason in describe_few_bad(open_store(result.work_dir, config.s3_access), result.files, counts["bad"]):
+            yield f"  {reason}"
+    if skipped := describe_skipped(result.summary.get("skipped", {})):
+        yield f"{skipped}."
+
+
+def _describe_duplicates(result: RunResult) -> str:
+    counts = result.counts
+    parts = [_count(counts["exact_copies"], "exact duplicate")]
+    if "near_copies" in counts:  # needs the components
+        parts.append(_count(counts["near_copies"], "near duplicate"))
+    parts.append(_count(counts["outliers"], "outlier"))
+    among = f" (compared with {counts['indexed']:,} indexed images)" if "indexed" in counts else ""
+    return " · ".join(parts) + among
+
+
+def _describe_search(result: RunResult, config: RunConfig) -> Iterator[str]:
+    counts, search = result.counts, result.summary["neighbors"]
+    exact = f"{counts['same_bytes']:,} with the same bytes, {counts['same_pixels']:,} with the same pixels"
+    yield f"Exact duplicates: {exact}."
+    pairs = f"{_count(counts['distinct_pairs'], 'pair')} more similar than {config.threshold:g}"
+    if "components" in counts:
+        pairs += f", {_count(counts['components'], 'group')} joined above {config.ccthreshold:g}"
+    yield f"{pairs}."
+    recall = f"recall {search['recall']:g}"
+    if "recall_of_look_alikes" in search:
+        recall += f" ({search['recall_of_look_alikes']:g} for the most similar images)"
+    yield f"Index {search['index']}, {recall}."
+
+
+def _describe_next(result: RunResult, config: RunConfig) -> Iterator[str]:
+    """Yield where the results are, and the command to go on with."""
+    if config.report:
+        yield f"Report: {os.path.join(result.work_dir, result.files.name(layout.REPORT))}"
+    else:
+        yield f"Results: {result.work_dir}"
+    if "indexed" not in result.counts:
+        command = "serve" if config.report else "plan"
+        # After mode 2 on a features file, config.work_dir is that file.
+        work_dir = result.work_dir if config.run_mode == 2 else config.work_dir
+        yield f"Next: fastdup-ray {command} {shlex.quote(work_dir)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+# `help(run)` and editors show the fields of RunConfig.
+_fields = RunConfig.model_fields
+run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # mypy does not know it of a function
+    [
+        inspect.Parameter(
+            name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=field.default, annotation=field.annotation
         )
-    print_lines(f"Look at {os.path.join(where, result.files.name(layout.REPORT)) if config.report else where}")
-
-
-_parameters = [
-    inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=field.default, annotation=field.annotation)
-    for name, field in RunConfig.model_fields.items()
-]
-run.__signature__ = inspect.Signature(_parameters, return_annotation=int)  # type: ignore[attr-defined]
-run.__doc__ = f"{run.__doc__}\n    Parameters:\n" + "\n".join(
-    f"        {name}: {field.description} Default: {field.default!r}." for name, field in RunConfig.model_fields.items()
+        for name, field in _fields.items()
+    ],
+    return_annotation=int,
 )
+_lines = [f"        {name}: {field.description} Default: {field.default!r}." for name, field in _fields.items()]
+run.__doc__ = (run.__doc__ or "").replace("    Returns:", "\n".join(["    Args:", *_lines, "", "    Returns:"]))

@@ -1,11 +1,29 @@
-"""What can go wrong, each kind with the exit code of the command line; no message quotes a secret."""
+"""All errors that a user can meet, with their exit codes, and the codes of bad images.
+
+```text
+FastdupError (exit code 1)
+├── ConfigError (2)
+├── InputError
+├── WorkDirError
+├── DamagedError
+├── MissingFileError, also a FileNotFoundError
+├── LockedError (3)
+├── LeakageError (4)
+├── NewPairsError (4)
+├── RefusedError (5)
+├── WorkerError
+└── RayEndedError
+```
+
+Secrets in URLs are removed from every message.
+"""
 
 import re
 from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """Why one picture is bad. These words stand in features.bad.csv and manifest.parquet."""
+    """Why an image is bad. The values are written to features.bad.csv and manifest.parquet."""
 
     ZERO_SIZE = "ZERO_SIZE"
     NOT_AN_IMAGE = "NOT_AN_IMAGE"
@@ -25,49 +43,64 @@ class ErrorCode(StrEnum):
 
 
 LONGEST_MESSAGE = 300
+"""Characters of the message of a bad image."""
 
 
 class BadImageError(Exception):
-    """One picture cannot be used. Never ends a run: it becomes a row of the bad list."""
+    """An image cannot be used. It never stops a run: the image goes to the list of bad images.
 
-    def __init__(self, code: ErrorCode, message: str, size: tuple[int, int] | None = None):
-        """`size`: (width, height) in pixels, where the header gave it."""
+    Args:
+        code: Why it cannot be used.
+        message: The reason in words; may quote what a decoder says.
+        size: Width and height in pixels, if they could be read.
+
+    Attributes:
+        code: As given.
+        size: As given.
+        message: The reason in one printable line of at most `LONGEST_MESSAGE` characters, without secrets.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, size: tuple[int, int] | None = None) -> None:
         super().__init__(code, message, size)
         self.code, self.size = code, size
-        # Decoders quote what they found: it may be anything, and of any length.
+        # Decoders may quote anything from the file, at any length.
         printable = "".join(letter if letter.isprintable() else " " for letter in redact(message))
         self.message = " ".join(printable.split())[:LONGEST_MESSAGE] or code.value
 
 
 class FastdupError(Exception):
-    """Base of every error that a user can meet; its text is one line that says what to do."""
+    """Base of all errors that a user can meet. The message is one line: what is wrong, and what to do.
+
+    Attributes:
+        exit_code: Exit code of the command.
+    """
 
     exit_code = 1
 
-    def __init__(self, message: str = ""):
+    def __init__(self, message: str = "") -> None:
         super().__init__(redact(message))
 
 
 class ConfigError(FastdupError):
-    """A parameter is unknown, of the wrong type, out of range, or asks for what is not there yet."""
+    """A parameter is unknown, of the wrong type, out of range, or not available here."""
 
     exit_code = 2
 
 
 class InputError(FastdupError):
-    """The input is missing, empty, or holds no good picture."""
+    """The input is missing or empty, or contains no good image."""
 
 
 class WorkDirError(FastdupError):
-    """The work_dir, or a file that the user named, cannot be written, or is something that must not be replaced."""
+    """The work_dir, or a file that the user named, cannot be written or must not be replaced."""
 
 
 class DamagedError(FastdupError):
-    """A file is not what was written: truncated, changed, or of another run."""
+    """A file is not as it was written: truncated, changed, or from another run."""
 
 
 class MissingFileError(FastdupError, FileNotFoundError):
-    """A file that a run writes is not there."""
+    """A file that a run writes does not exist."""
 
 
 class LockedError(FastdupError):
@@ -77,29 +110,29 @@ class LockedError(FastdupError):
 
 
 class LeakageError(FastdupError):
-    """More pictures of the test set stand in the training set than are allowed."""
+    """More test images also appear in the training set than allowed."""
 
     exit_code = 4
 
 
 class NewPairsError(FastdupError):
-    """More pairs are new since the last run than are allowed."""
+    """More pairs are new since the last run than allowed."""
 
     exit_code = 4
 
 
 class RefusedError(FastdupError):
-    """A picture, or several, are left where they are, for a reason that the text says."""
+    """One or more images were not moved; the message says why."""
 
     exit_code = 5
 
 
 class WorkerError(FastdupError):
-    """The workers failed for a reason that is not a picture's."""
+    """The workers failed for a reason other than a bad image."""
 
 
 class RayEndedError(FastdupError):
-    """The Ray that a run has started for itself ended before the run did."""
+    """The Ray instance that a run started ended before the run did."""
 
 
 # Secrets in URLs
@@ -109,10 +142,10 @@ HIDDEN = "***"
 _PASSWORD_WITH_SLASH = re.compile(
     r"(https?:/+)[^/\s'\"`<>:@\[]*:(?!\d{1,5}(?:[/?#\s'\"`]|$))[^\s'\"`<>]*@", re.IGNORECASE
 )
-"""A password that should have been escaped: what follows the colon is no port."""
+"""A password with an unescaped slash: what follows the colon is not a port."""
 
 _USER = re.compile(r"([a-z][a-z0-9+.-]*:/+)[^/\s'\"`<>?#]*@", re.IGNORECASE)
-"""All that stands before the host. Keys and paths may have an @, too, but only behind a slash."""
+"""Everything before the host. Keys and paths may contain an @ too, but only after a slash."""
 
 _PARAMETER = re.compile(
     r"([?&][\w.-]*(?:signature|credential|accesskeyid|token|passw(?:or)?d|secret|api[_-]?key|\bsig|\bkey|\bauth)=)"
@@ -123,7 +156,7 @@ _AUTHORIZATION = re.compile(r"\b((?:Signature|Credential)=)[^&\s'\"`<>#,]+")
 
 
 def redact(text: str) -> str:
-    """Return a text with `***` for user names, passwords, tokens and signatures in the URLs that it quotes."""
+    """Return a text with user names, passwords, tokens and signatures in its URLs replaced by `***`."""
     text = _PASSWORD_WITH_SLASH.sub(rf"\1{HIDDEN}@", text)
     text = _USER.sub(rf"\1{HIDDEN}@", text)
     text = _PARAMETER.sub(rf"\1{HIDDEN}", text)

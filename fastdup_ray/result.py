@@ -1,7 +1,7 @@
 """The result of a run: its outputs as Arrow tables."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +14,7 @@ from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, PAIRS
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.tables import describe_other_run, escape_names, parse_numbers, read_csv
 
@@ -36,27 +37,30 @@ class RunResult:
         work_dir: Absolute path or URI of the work_dir.
         summary: Content of summary.json.
         files: The file set of the run; of a scoring, that of the new images.
+        access: How the bucket of `work_dir` is accessed.
     """
 
     work_dir: str
     summary: RunSummary
     files: FileSet = INDEXED
+    access: Access = field(default=DEFAULT_ACCESS, repr=False)
 
     @classmethod
     @accept_paths("work_dir")
-    def open(cls, work_dir: str | os.PathLike[str], *, scored: bool = False) -> Self:
+    def open(cls, work_dir: str | os.PathLike[str], *, scored: bool = False, access: Access = DEFAULT_ACCESS) -> Self:
         """Open the result of a finished run.
 
         Args:
             work_dir: Its folder or s3:// URI.
             scored: Open the last scoring there instead.
+            access: How its bucket is accessed.
 
         Raises:
             InputError: No run or scoring has finished there.
             DamagedError: summary.json is damaged.
         """
-        run = RunReader.open(open_store(work_dir), SCORED if scored else INDEXED)
-        return cls(run.store.location, run.summary, run.files)
+        run = RunReader.open(open_store(work_dir, access), SCORED if scored else INDEXED)
+        return cls(run.store.location, run.summary, run.files, access)
 
     @property
     def counts(self) -> Counts:
@@ -141,7 +145,7 @@ class RunResult:
 
     @property
     def _run(self) -> RunReader:
-        return RunReader(open_store(self.work_dir), self.summary, self.files)
+        return RunReader(open_store(self.work_dir, self.access), self.summary, self.files)
 
     def _csv(self, name: str, header: tuple[str, ...]) -> pa.Table:
         path = self._run.fetch(name)

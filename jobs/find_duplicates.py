@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""De-duplicates pictures: the entry point for `ray job submit`, and for `jobs/submit.py`.
+"""Find duplicates: the entry point for `ray job submit` and `jobs/submit.py`.
 
     ray job submit --working-dir jobs -- python find_duplicates.py s3://bucket/photos --work-dir s3://bucket/dedupe
 
-Takes what `fastdup-ray run` takes, and exits as it does.
+Takes the arguments of `fastdup-ray run`, and exits with its exit code.
 """
 
 import sys

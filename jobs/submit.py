@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Submits an entry point of this folder to a Ray cluster, follows its log, and exits with its exit code.
+"""Submit an entry point of this folder to a Ray cluster, follow its log, and exit with its exit code.
 
     python jobs/submit.py --address http://127.0.0.1:8265 find_duplicates s3://bucket/photos --work-dir s3://bucket/out
 
-The nodes need fastdup_ray installed; of this folder only the entry points travel. Ctrl-C and SIGTERM stop the job: what
-it has finished is kept, and the same call goes on from there. A cluster with token authentication needs RAY_AUTH_TOKEN
-or RAY_AUTH_TOKEN_PATH in the environment.
+Only this folder is sent to the cluster; its nodes need fastdup_ray installed. Ctrl-C and SIGTERM stop the job; submit
+the same command again to resume. A cluster with token authentication needs RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH in the
+environment.
 
-Exit codes: those of the job; 1 where it could not be submitted or was lost; 2 a wrong parameter; 130 it was stopped.
+Exit codes: those of the job; 1 if it could not be submitted or was lost; 2 a wrong parameter; 130 stopped.
 """
 
 import asyncio
@@ -28,50 +28,51 @@ ENTRY_POINTS = sorted(path.stem for path in Path(__file__).parent.glob("*.py") i
 TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 STOP_SECONDS = 30
-"""What a job gets to leave its work_dir in order, before it is killed; Ray's own 3 are few on a bucket."""
+"""Time that a job has to clean up before it is killed; Ray's default of 3 is too short for a bucket."""
 
 LOST_SECONDS = 60.0
-"""Without an answer of the cluster, after which the job counts as lost."""
+"""Seconds without an answer of the cluster after which the job counts as lost."""
 
 STOPPED_EXIT = 130
 
 
 class SubmitError(Exception):
-    """What a user can mend; its text is one line."""
+    """An error that the user can correct; its text is one line."""
 
 
-def jobs_client(address: str | None) -> Any:
-    """Ray's client, which is told of the token; raises `SubmitError`."""
+def make_client(address: str | None) -> Any:
+    """Return Ray's client for jobs, with the token of the environment; raise `SubmitError`."""
     if any(os.environ.get(name) for name in TOKENS):
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray looks at it as it is imported
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray reads it when it is imported
     from ray import exceptions
     from ray.job_submission import JobSubmissionClient
 
-    refused = getattr(exceptions, "AuthenticationError", ())  # Ray before 2.52 has no tokens
+    refusal = getattr(exceptions, "AuthenticationError", ())  # Ray before 2.52 has no tokens
     try:
         return JobSubmissionClient(address)
-    except refused:
+    except refusal:
         raise SubmitError(
-            "The cluster refuses the token: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, to the cluster's."
+            "The cluster refuses the token: set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to that of the cluster."
         ) from None
     except (ConnectionError, OSError):
         raise SubmitError(
-            f"No Ray answers at {address or 'the usual address'}: "
-            "name the head's dashboard with --address, such as http://127.0.0.1:8265."
+            f"No Ray answers at {address or 'the default address'}: "
+            "set --address to the dashboard of the head node, such as http://127.0.0.1:8265."
         ) from None
     except (RuntimeError, ValueError) as error:
         raise SubmitError(f"The cluster cannot take jobs: {_first_line(error)}") from None
 
 
 class Job:
-    """A job that is to be submitted, or was."""
+    """A job of the cluster."""
 
-    def __init__(self, client: Any, entry_point: str, arguments: tuple[str, ...]):
-        self._client, self._told = client, 0
+    def __init__(self, client: Any, entry_point: str, arguments: tuple[str, ...]) -> None:
+        self._client, self._printed = client, 0
         self._command = shlex.join(["python", f"{entry_point}.py", *arguments])
         self.name = f"{entry_point.replace('_', '-')}-{uuid.uuid4().hex[:12]}"
 
     def submit(self) -> None:
+        """Send the job to the cluster."""
         environment = {"PYTHONUNBUFFERED": "1", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
         self._client.submit_job(
             entrypoint=self._command,
@@ -80,24 +81,24 @@ class Job:
         )
 
     def follow(self) -> int:
-        """Prints the log until the job ends; returns the exit code."""
-        heard = time.monotonic()
+        """Print the log until the job ends; return its exit code."""
+        last_answer = time.monotonic()
         while True:
             try:
                 asyncio.run(self._print_log())
                 info = self._client.get_job_info(self.name)
             except (OSError, RuntimeError) as error:  # the head is busy, or gone
-                if time.monotonic() - heard > LOST_SECONDS:
+                if time.monotonic() - last_answer > LOST_SECONDS:
                     raise SubmitError(f"Job {self.name} is lost: {_first_line(error)}") from None
                 time.sleep(1)
                 continue
-            heard = time.monotonic()
+            last_answer = time.monotonic()
             if info.status.is_terminal():
                 return self._end(info)
             time.sleep(0.5)
 
     def stop(self) -> None:
-        """Returns when it has ended, or after `STOP_SECONDS` and some more."""
+        """Stop the job, and wait until it has ended, for `STOP_SECONDS` and some more at most."""
         deadline = time.monotonic() + STOP_SECONDS + 10
         self._client.stop_job(self.name)
         while not self._client.get_job_status(self.name).is_terminal() and time.monotonic() < deadline:
@@ -105,12 +106,12 @@ class Job:
         asyncio.run(self._print_log())
 
     async def _print_log(self) -> None:
-        """What was not printed yet: a connection that is made anew begins at the beginning."""
-        at = 0
+        """Print the rest of the log: each connection begins at the start of it."""
+        position = 0
         async for text in self._client.tail_job_logs(self.name):
-            _print(text[max(0, self._told - at) :])
-            at += len(text)
-            self._told = max(self._told, at)
+            _print(text[max(0, self._printed - position) :])
+            position += len(text)
+            self._printed = max(self._printed, position)
 
     def _end(self, info: Any) -> int:
         if info.status == "STOPPED":
@@ -122,7 +123,7 @@ class Job:
 
 
 def _print(text: str) -> None:
-    """The log, to whoever still reads it: a job goes on without."""
+    """Print without an end of line; a job does not stop if nobody reads its log."""
     try:
         print(text, end="", flush=True)
     except BrokenPipeError:
@@ -134,7 +135,7 @@ def _first_line(error: Any) -> str:
 
 
 def _run(address: str | None, entry_point: str, arguments: tuple[str, ...]) -> int:
-    job = Job(jobs_client(address), entry_point, arguments)
+    job = Job(make_client(address), entry_point, arguments)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         job.submit()
@@ -149,12 +150,12 @@ def _run(address: str | None, entry_point: str, arguments: tuple[str, ...]) -> i
 @click.command(
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "max_content_width": 120}
 )
-@click.option("--address", metavar="URL", help="The head's dashboard.  [RAY_API_SERVER_ADDRESS, else this machine's]")
+@click.option("--address", metavar="URL", help="Dashboard of the head node.  [RAY_API_SERVER_ADDRESS, or this machine]")
 @click.argument("entry_point", type=click.Choice(ENTRY_POINTS))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def main(address: str | None, entry_point: str, arguments: tuple[str, ...]) -> None:
-    """Submits ENTRY_POINT with its ARGUMENTS to a Ray cluster, follows its log, and exits with its exit code."""
-    logging.disable(logging.INFO)  # what Ray's client says of itself
+    """Submit ENTRY_POINT with its ARGUMENTS to a Ray cluster, follow its log, and exit with its exit code."""
+    logging.disable(logging.INFO)  # messages of Ray's client
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     try:

@@ -111,10 +111,12 @@ def iter_sorted_outliers(
     neighbors: Neighbors, lower_threshold: float, sources: NameOrder, targets: NameOrder, scratch: Scratch
 ) -> Iterator[Pairs]:
     """Each image whose closest neighbour has a cosine below `lower_threshold`, with it, the least close first."""
-    similarity, indices, distance = (
-        array[:, :1] for array in (neighbors.similarity, neighbors.indices, neighbors.distance)
+    first = replace(
+        neighbors,
+        similarity=neighbors.similarity[:, :1],
+        indices=neighbors.indices[:, :1],
+        distance=neighbors.distance[:, :1],
     )
-    first = replace(neighbors, similarity=similarity, indices=indices, distance=distance)
     return _iter_sorted(first, lambda cosine: cosine < lower_threshold, sources, targets, scratch, closest_first=False)
 
 

@@ -1,1 +1,1 @@
-"""The commands of `fastdup-ray`: options, checks of what the user typed, and the last lines."""
+"""The command line: commands, flags, messages and exit codes."""

@@ -5,6 +5,7 @@ import sys
 import click
 
 from fastdup_ray.analysis.keepers import DEFAULT_RULES
+from fastdup_ray.cli.s3_options import add_s3_options
 from fastdup_ray.common import layout
 from fastdup_ray.common.events import print_lines
 from fastdup_ray.curation.apply import apply_plan
@@ -46,6 +47,7 @@ from fastdup_ray.errors import ConfigError
     help="CSV, or JSON where it ends in .json; - for standard output.  [WORK_DIR/plan.csv]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there, such as a plan that somebody edited.")
+@add_s3_options
 def plan(work_dir: str, **options) -> None:
     """Suggests which copies to drop, for a finished run.
 
@@ -71,6 +73,7 @@ _quarantine = f"The folder that is moved to.  [{layout.QUARANTINE}, in the curre
 @click.option("--to", metavar="FOLDER", help="With --link: the folder to build it in.")
 @click.option("--work-dir", metavar="WORK_DIR", help="The run that PLAN was made from.  [the folder of PLAN]")
 @click.option("--any-plan", is_flag=True, help="Take a plan of another run, or of none.")
+@add_s3_options
 def apply(plan: str, quarantine: str, execute: bool, link: Link | None, to: str | None, **origin) -> None:
     """Moves what a plan drops to a quarantine folder. Nothing is ever deleted; undo puts all back.
 
@@ -93,13 +96,14 @@ def apply(plan: str, quarantine: str, execute: bool, link: Link | None, to: str 
 @click.command("undo")
 @click.argument("quarantine", default=layout.QUARANTINE, metavar="[FOLDER]")
 @click.option("--only", metavar="GLOB", help="Put back only what matches, such as *.png or holiday/**.")
-def undo(quarantine: str, only: str | None) -> None:
+@add_s3_options
+def undo(quarantine: str, only: str | None, **access: bool) -> None:
     """Puts back what apply moved to a quarantine folder, by its journal.
 
     It writes over nothing: where another file is at a picture's place by now, the picture stays in the quarantine, and
     the exit code is 5. It can be interrupted at any moment and called again.
     """
-    undone = undo_moves(quarantine, only, print_lines)
+    undone = undo_moves(quarantine, only, print_lines, **access)
     print_lines(undone.text())
     undone.check()
 
@@ -108,12 +112,13 @@ def undo(quarantine: str, only: str | None) -> None:
 @click.argument("work_dir", metavar="WORK_DIR")
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="An address of this machine.  [127.0.0.1]")
 @click.option("--port", default=0, metavar="INTEGER", type=click.IntRange(0, 65535), help="[a free one]")
-def serve(work_dir: str, host: str, port: int) -> None:
+@add_s3_options
+def serve(work_dir: str, host: str, port: int, **access: bool) -> None:
     """Serves the report of a finished run to a browser on this machine, with whole pictures.
 
     Decisions made there are saved in WORK_DIR/plan.csv.
     """
-    serve_report(work_dir, host, port)
+    serve_report(work_dir, host, port, **access)
 
 
 COMMANDS = (plan, apply, undo, serve)

@@ -1,1 +1,1 @@
-"""What every other room uses: records, file names, names of files, formatting, messages."""
+"""What all packages share: records, file names, names as text, formatting, events."""

@@ -1,4 +1,4 @@
-"""Names for the types of NumPy arrays."""
+"""Type aliases of NumPy arrays."""
 
 from typing import Any, TypeAlias
 

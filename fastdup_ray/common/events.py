@@ -1,4 +1,4 @@
-"""What a run says as it goes: sentences for people, or a JSON line for each step."""
+"""Events of a run: log messages for people, or JSON lines for programs."""
 
 import json
 import logging
@@ -14,20 +14,30 @@ log = logging.getLogger("fastdup_ray")
 
 
 def log_event(step: str, text: str = "", **facts: Any) -> None:
-    """A step is done. Seen with `verbose`, in words, and as JSON, with its facts."""
+    """Log that a step is done. Shown with `verbose`, and with `log_format="json"`.
+
+    Args:
+        step: Name of the step.
+        text: What happened, for people.
+        **facts: What happened, as fields of the JSON line.
+    """
     log.info("%s: %s", step, text or facts, extra={"facts": {"step": step} | facts})
 
 
 def print_lines(text: str, stream: TextIO | None = None) -> None:
-    """Print lines to standard output, or to `stream`. A run that has finished does not fail as it tells so.
+    """Print lines so that a finished run does not fail because of its output.
 
-    Invisible characters, which names may have, and those that the encoding of the stream lacks are printed as escapes.
-    What nobody can read, as the stream was closed or its reader is gone, is left out; other errors, such as a full
-    disk, are raised.
+    Invisible characters, which file names may have, and characters that the stream cannot encode are printed as
+    escapes. If the stream is closed or nobody reads it any more, nothing is printed; other errors, such as a full disk,
+    are raised.
+
+    Args:
+        text: One or more lines.
+        stream: Where to print to; standard output if not given.
     """
     text = "\n".join(map(escape_invisible, text.split("\n")))
     stream = sys.stdout if stream is None else stream
-    if stream is None:  # closed as Python began
+    if stream is None:  # standard output was closed at startup
         return
     if not getattr(stream, "closed", False):
         with suppress(BrokenPipeError):
@@ -39,9 +49,10 @@ def print_lines(text: str, stream: TextIO | None = None) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One object a line, in ASCII: time, level, and the step with its facts, or a message."""
+    """A log formatter: one JSON object per line, in ASCII, with time, level, and a step with its facts or a message."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the JSON line of a record."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         facts = getattr(record, "facts", None) or {"message": record.getMessage()}
         return json.dumps({"time": time, "level": record.levelname.lower()} | facts)
@@ -49,12 +60,12 @@ class JsonLines(logging.Formatter):
 
 @contextmanager
 def log_to_console(log_format: str, *, verbose: bool) -> Iterator[None]:
-    """Show what the package logs while the context lasts, and leave Python's logging as it was.
+    """Show what the package logs while the context lasts, and restore Python's logging afterwards.
 
     Args:
         log_format: `json` writes each record to standard output as a JSON line. `text` writes to standard error, unless
-            the program has log handlers of its own.
-        verbose: With `text`, show the steps of the run, too.
+            the program has its own log handlers.
+        verbose: With `text`, also show the steps of the run.
     """
     before = log.handlers, log.level, log.propagate
     if log_format == "json":

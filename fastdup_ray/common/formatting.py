@@ -1,8 +1,8 @@
-"""Numbers as people say them."""
+"""Numbers in a form for people."""
 
 
 def format_bytes(size: int) -> str:
-    """`size` bytes as people say it."""
+    """Return a number of bytes in a form for people, such as "2.7 MB" (1 kB = 1000 bytes)."""
     if size < 1000:
         return f"{size} bytes"
     number, unit = float(size), 0

@@ -1,4 +1,4 @@
-"""Every file name and CSV header of a work_dir, once."""
+"""All file names and CSV headers of a work_dir."""
 
 import re
 from dataclasses import dataclass
@@ -23,65 +23,69 @@ SUMMARY = "summary.json"
 REPORT = "report/index.html"
 
 EXACT_COPIES_CSV = "exact_copies.csv"
-"""Each picture with the same bytes or the same pixels as another, which is named: the first of them. After a scoring,
-test_exact_copies.csv has the new pictures with such an indexed one."""
+"""Each image with the same bytes or pixels as an earlier one, and the first such image. After a scoring,
+test_exact_copies.csv has the new images that are exact duplicates of indexed ones."""
 
 LABEL_CONFLICTS_CSV = "label_conflicts.csv"
 
 CHANGES_CSV = "changes.csv"
 
 INVARIANT_CSV = "similarity_invariant.csv"
-"""Pairs of pictures of which one is mirrored or turned."""
+"""Pairs of images of which one is mirrored or rotated."""
 
 TRAIN_SIMILARITY_CSV = "train_similarity.csv"
 TRAIN_SIMILARITY = "train_similarity.parquet"
 TRAIN_BACKUP = {SIMILARITY_CSV: TRAIN_SIMILARITY_CSV, SIMILARITY: TRAIN_SIMILARITY}
-"""What a scoring writes in the place of the indexed set's -> the name under which that is kept."""
+"""Files that a scoring replaces -> the name under which the file of the indexed set is kept."""
 
 LEAKAGE_CSV = "leakage.csv"
 
 PLAN_CSV = "plan.csv"
-"""What people decide to keep and to drop, for `apply`; no run takes it away."""
+"""Which images to keep and to drop, for `apply`. Runs never remove it."""
 
 QUARANTINE = "fastdup_quarantine"
-"""The folder, in the current one, that `apply` moves to."""
+"""Default folder, in the current one, that `apply` moves images to."""
 MOVED = "files"
 JOURNALS = "journal"
 QUARANTINE_MARK = "fastdup_quarantine.txt"
-"""In a quarantine: what was moved, each under its whole path; what was to be moved where; a file that says what the
-folder is, by which `inputs` knows to leave it out."""
+"""In a quarantine: the folder of moved files, each under its full path; the folder of journals, which say what went
+where; and a file that explains the folder, and makes `inputs` skip it."""
 
 SHARDS = "shards"
 EARLIER = f"{SHARDS}/earlier.json"
-"""Says that what the last finished run found was put aside, to be compared with what this one finds."""
+"""Exists while outputs of the last finished run are set aside, to be compared with those of this run."""
 
 MERGED = f"{SHARDS}/merged.json"
 MERGED_MANIFEST = f"{SHARDS}/manifest.parquet"
-"""Describe features.dat while a merge is put in place; then summary.json and manifest.parquet do."""
+"""Describe features.dat from the merge to the end of the run; then summary.json and manifest.parquet do."""
 
 PARTITIONS = f"{SHARDS}/partitions"
-"""Cells of a partitioned search, and what was found in them."""
+"""Cells of a partitioned search, and their results."""
 
 SEARCH = f"{SHARDS}/search"
-"""What a search by one index has found so far."""
+"""Results so far of a search with one index."""
 
 NEIGHBORS = f"{SHARDS}/neighbors"
-"""What the search found, from its end to that of the run."""
+"""Results of the search, until the run is finished."""
 
 
 def earlier_name(name: str) -> str:
-    """Where a file of the last finished run is put aside."""
+    """Return the name under which a file of the last finished run is set aside."""
     return f"{SHARDS}/earlier/{name}"
 
 
 @dataclass(frozen=True)
 class FileSet:
-    """The files that tell of one set of pictures: the indexed one, or the one that was scored against it last."""
+    """The files of one set of images: the indexed set, or the set that was scored against it last.
+
+    Attributes:
+        prefix: How their names begin.
+    """
 
     prefix: str
 
     def name(self, name: str) -> str:
-        """The file of this set that is `name` for the indexed one."""
+        """Return the name in this set of the file that the indexed set has under `name`."""
         return self.prefix + name
 
 
@@ -90,10 +94,10 @@ SCORED = FileSet("test_")
 FILE_SETS = (INDEXED, SCORED)
 
 TRANSFORMED = FileSet("turned_")
-"""Features alone: a row has those of all turns of an indexed picture, side by side."""
+"""Has features only: a row is the concatenated embeddings of all transforms of an indexed image."""
 
 LOCK = ".fastdup_ray.lock"
-"""Who is writing to the work_dir."""
+"""Record of the lock on the work_dir."""
 
 FEATURES_HEADER = ("index", "filename")
 BAD_HEADER = ("filename", "error_code", "message")
@@ -109,11 +113,11 @@ PLAN_HEADER = (
 )
 PLAN_JSON_FORMAT = "fastdup-ray plan 1"
 BY_HAND = "user"
-"""The rule of a decision that a person made."""
+"""Value of the column `rule` for decisions that a person made."""
 
 COMPONENTS_INFO_HEADER = ("component_id", "count", "mean", "min", "max")
 TEXT_COLUMNS = frozenset(["message", "label", "label_from", "label_to", "rule", "reason", "etag"])
-"""Columns of CSV files, ours and such as people write, with text of others that is no name; see `formulas`."""
+"""Columns of CSV files with text, other than names, that comes from elsewhere; see `common.formulas`."""
 COMPONENTS_HEADER = ("__id", "component_id", "pagerank", "degree", "count", "min_distance")
 
 DUPLICATES_HTML = "duplicates.html"
@@ -124,26 +128,16 @@ COMPONENTS_HTML = "components.html"
 _OUTPUTS = frozenset(
     [
         *(FEATURES, FEATURES_CSV, BAD_CSV, BAD_CSV_TWIN, SIMILARITY_CSV, OUTLIERS_CSV, FAISS_INDEX),
-        *(
-            COMPONENTS_INFO_CSV,
-            COMPONENTS_CSV,
-            MANIFEST,
-            IMAGES,
-            SIMILARITY,
-            COMPONENTS,
-            CONFIG,
-            SUMMARY,
-            REPORT,
-            EXACT_COPIES_CSV,
-        ),
-        *(LABEL_CONFLICTS_CSV, CHANGES_CSV, INVARIANT_CSV, TRAIN_SIMILARITY_CSV, TRAIN_SIMILARITY, LEAKAGE_CSV),
+        *(COMPONENTS_INFO_CSV, COMPONENTS_CSV, MANIFEST, IMAGES, SIMILARITY, COMPONENTS, CONFIG, SUMMARY, REPORT),
+        *(EXACT_COPIES_CSV, LABEL_CONFLICTS_CSV, CHANGES_CSV, INVARIANT_CSV, LEAKAGE_CSV),
+        *(TRAIN_SIMILARITY_CSV, TRAIN_SIMILARITY),
         *(PLAN_CSV, DUPLICATES_HTML, OUTLIERS_HTML, COMPONENTS_HTML, "fiftyone.json", "keep.txt", "drop.txt"),
     ]
 )
 
 
 def is_output(name: str) -> bool:
-    """Whether `name`, from the work_dir on, is a file, or the folder of shards, that runs and commands write."""
+    """Return whether a name, relative to the work_dir, is that of an output, or of the folder of shards."""
     for files in (*FILE_SETS, TRANSFORMED):
         own = name.removeprefix(files.prefix)
         if own in _OUTPUTS or own.split("/")[0] == SHARDS:
@@ -157,7 +151,7 @@ _IN_SHARDS = {
 
 
 def is_in_shards(name: str) -> bool:
-    """Whether `name`, from the work_dir on, is a file that runs write into a folder of shards."""
+    """Return whether a name, such as `shards/x`, is that of a file that runs write into a folder of shards."""
     own = name.split("/")[1]
     return own in _IN_SHARDS or own.startswith(".") or parse_range(own) is not None
 
@@ -166,11 +160,11 @@ _RANGE = re.compile(r"features-(\d{12,})-(\d{12,})\b[^/]*")
 
 
 def format_range_stem(start: int, stop: int) -> str:
-    """The name, without its suffix, of the feature shard of list entries [start, stop)."""
+    """Return the stem of the feature shard of the list entries [start, stop)."""
     return f"features-{start:012d}-{stop:012d}"
 
 
 def parse_range(name: str) -> tuple[int, int] | None:
-    """The range of list entries that a file of a feature shard is of; None for any other file."""
+    """Return the range [start, stop) of list entries of a feature shard's file; None for other files."""
     match = _RANGE.fullmatch(name.rpartition("/")[2])
     return (int(match[1]), int(match[2])) if match else None

@@ -1,8 +1,8 @@
-r"""Names of files and objects, as text in this process and as UTF-8 everywhere else.
+r"""Names of files and objects: as text in this process, and as UTF-8 everywhere else.
 
-In this process a name is what `os` takes: its bytes, decoded as the locale says (`os.fsdecode`). Lists, archives, CSV
-files and S3 have UTF-8, whatever the locale is. Where the locale has UTF-8, or Python is in its UTF-8 mode, both are
-the same.
+In this process a name is what `os` takes: its bytes, decoded with the encoding of the locale (`os.fsdecode`). Lists,
+archives, CSV files and S3 use UTF-8 whatever the locale is. If the locale uses UTF-8, or Python is in UTF-8 mode, both
+are the same.
 """
 
 import os
@@ -14,12 +14,12 @@ _UTF8 = sys.getfilesystemencoding() == "utf-8"
 
 
 def from_utf8(text: str) -> str:
-    """The name that `text` stands for, which was decoded as UTF-8 with surrogates for all other bytes."""
+    """Return a name in the encoding of this process, given its bytes decoded as UTF-8 with `surrogateescape`."""
     return text if _UTF8 or text.isascii() else os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
 def to_utf8(name: str) -> str:
-    """The opposite; a text that can be no name here stays as it is."""
+    """Undo `from_utf8`; a text that cannot be a name in this locale is returned unchanged."""
     if _UTF8 or name.isascii():
         return name
     try:
@@ -29,7 +29,7 @@ def to_utf8(name: str) -> str:
 
 
 def escape_non_utf8(name: str) -> str:
-    r"""A name for JSON and parquet: bytes that are not UTF-8 as `\xNN`."""
+    r"""Return a name for JSON and Parquet, with bytes that are not UTF-8 as `\xNN`."""
     return to_utf8(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -39,18 +39,18 @@ _INVISIBLE_RANGES = (
     *((0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF)),
 )
 INVISIBLE = f"[{''.join(f'{chr(first)}-{chr(last)}' for first, last in _INVISIBLE_RANGES)}]"
-"""Characters that nobody sees, that break a line, or that turn the direction of a text (U+202E).
+"""Characters that are invisible, break a line, or reverse the direction of a text (U+202E).
 
-The same pattern serves Python and the script of a page, so it contains the characters themselves, not escapes.
+The same pattern serves Python and the script of the report, so it contains the characters themselves, not escapes.
 """
 _INVISIBLE = re.compile(INVISIBLE)
 
 
 def escape_invisible(text: Any) -> str:
-    r"""Return a text to show: bytes that are not UTF-8 as `\xNN`, invisible characters as escapes (`\u202e`)."""
+    r"""Return a text to display: bytes that are not UTF-8 as `\xNN`, invisible characters as escapes (`\u202e`)."""
     return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), escape_non_utf8(str(text)))
 
 
 def is_utf8(name: str) -> bool:
-    """Whether the bytes of a name are UTF-8."""
+    """Return whether the bytes of a name are UTF-8."""
     return escape_non_utf8(name) == to_utf8(name)

@@ -1,4 +1,4 @@
-"""Paths and URIs as callers give them: as str, or as any `os.PathLike`."""
+"""Paths and URIs as callers give them: as `str`, or as any `os.PathLike`."""
 
 import functools
 import inspect
@@ -13,27 +13,38 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _MERGED_URI = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)")
-"""What `pathlib` makes of a URI."""
+"""A URI after `pathlib` merged its slashes."""
 
 
 def to_path_text(value: Any) -> str:
-    """Return a path or URI as text, with `~` expanded; raise `ValueError` with the reason where it is none."""
+    """Return a path or URI as text, with `~` expanded.
+
+    Args:
+        value: What the caller gave.
+
+    Raises:
+        ValueError: It is not a path or URI; the message says why.
+    """
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(text, str):
-        raise ValueError("it should be a path or a URI, as str or os.PathLike")
+        raise ValueError("must be a path or URI, as str or os.PathLike")
     if not text:
-        raise ValueError("it should be a path or a URI, and is empty")
+        raise ValueError("must not be empty")
     if "\0" in text:
-        raise ValueError("no path has a NUL in it")
+        raise ValueError("must not contain a NUL character")
     if text is not value and _MERGED_URI.match(text):
-        raise ValueError("a URI should be a str: pathlib takes a slash out of it")
+        raise ValueError("a URI must be given as str, since pathlib removes a slash from it")
     return os.path.expanduser(text)
 
 
 def accept_paths(*names: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Decorate a function so that it gets its parameters `names` as text; None stays None.
+    """Decorate a function so that it receives some of its parameters as text; None stays None.
 
-    Anything else raises a `ConfigError` that names the parameter.
+    Args:
+        *names: Parameters that are paths or URIs.
+
+    Returns:
+        A decorator. The decorated function raises `ConfigError` if one of the parameters is not a path or URI.
     """
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -41,12 +52,12 @@ def accept_paths(*names: str) -> Callable[[Callable[Parameters, Result]], Callab
 
         @functools.wraps(function)
         def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-            given = signature.bind(*args, **kwargs)
+            bound = signature.bind(*args, **kwargs)
             for name in names:
-                value = given.arguments.get(name)
+                value = bound.arguments.get(name)
                 if value is not None or signature.parameters[name].default is inspect.Parameter.empty:
-                    given.arguments[name] = _check_path(name, value)
-            return function(*given.args, **given.kwargs)
+                    bound.arguments[name] = _check_path(name, value)
+            return function(*bound.args, **bound.kwargs)
 
         return call
 
@@ -57,4 +68,4 @@ def _check_path(name: str, value: Any) -> str:
     try:
         return to_path_text(value)
     except ValueError as error:
-        raise ConfigError(f"{name}={value!r} is not possible: {error}.") from None
+        raise ConfigError(f"Invalid value for {name}: {value!r} ({error}).") from None

@@ -1,22 +1,23 @@
-"""What crosses from one part to another."""
+"""Records that packages exchange."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-import numpy as np
-
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.errors import ErrorCode
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """One entry of the list, as the lister saw it.
+    """An entry of the list, as it was when it was listed.
 
-    uri: absolute path or URI; bytes that are not UTF-8 as surrogates (`os.fsdecode`).
-    size: bytes. mtime_or_etag: opaque token that changes when the content does; "" where there is nothing to read.
+    Attributes:
+        uri: Absolute path or URI. Bytes that are not in the encoding of the locale are surrogates (`os.fsdecode`).
+        size: Bytes.
+        mtime_or_etag: Token that changes when the content changes; "" if there is nothing to read.
     """
 
     uri: str
@@ -26,9 +27,13 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Work for one extractor: list entries of the half-open range [start, stop), those that have to be read.
+    """Work for one extract actor: the entries of a range of the list that have to be read.
 
-    offsets[i] is the place of refs[i] in the list; offsets rise from `start` to `stop - 1`.
+    Attributes:
+        start: Offset of the first entry in the list.
+        stop: Offset of the last entry plus one.
+        offsets: Offset of each of `refs`, ascending. Not every entry of the range has to be among them.
+        refs: The entries.
     """
 
     start: int
@@ -37,7 +42,7 @@ class Shard:
     refs: Sequence[ImageRef]
 
     def split(self, parts: int) -> "list[Shard]":
-        """The same entries in `parts` shards, or as many as there are entries."""
+        """Split the shard into `parts` shards of about the same size, or fewer if it has fewer entries."""
         size = -(-len(self.refs) // parts)
         return [
             Shard(int(offsets[0]), int(offsets[-1]) + 1, offsets, self.refs[first : first + size])
@@ -47,11 +52,11 @@ class Shard:
 
 
 MIN_SIDE = 2
-"""Pixels a side under which a picture, or what a bounding box leaves of it, tells nothing."""
+"""Pixels: an image with a shorter side, also after cropping to the bounding box, is bad."""
 
 
 class Box(NamedTuple):
-    """What is kept of every picture: [rows:rows+height, cols:cols+width], in pixels of the upright picture."""
+    """The part of each image that is used, in pixels of the upright image: [rows:rows+height, cols:cols+width]."""
 
     rows: int
     cols: int
@@ -64,11 +69,13 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Of one picture, at the size and in the box in which the model gets it (128 x 128 for the embedded one).
+    """Statistics of an image, measured on the input of the model (128 x 128 pixels for the embedded one).
 
-    brightness: mean of its grey values (ITU-R 601 luma), 0 black to 255 white. contrast: their standard deviation, 0 to
-    127.5. blur: the variance of their Laplacian (4 neighbours), 0 flat; the lower, the more blurred. unique_colors:
-    how many different RGB values there are.
+    Attributes:
+        brightness: Mean gray value (ITU-R BT.601 luma), from 0, black, to 255, white.
+        contrast: Standard deviation of the gray values, from 0 to 127.5.
+        blur: Variance of the Laplacian (4 neighbors) of the gray values; the lower, the more blurred.
+        unique_colors: Number of different RGB values.
     """
 
     brightness: float
@@ -78,12 +85,16 @@ class Statistics:
 
 
 class Unseen(StrEnum):
-    """What a file holds that its embedding does not show, so that similarity says nothing of it.
+    """Content of a file that its embedding does not cover, so that a similarity says nothing about it.
 
-    FRAMES: pages or frames after the first, smaller versions in an icon, layers. VIDEO: a clip that is part of a
-    photograph. CHANNELS: channels beside color and opacity. TRANSPARENCY: drawing in the color of the ground.
-    VALUES: samples beyond the range that is shown. ASPECT_RATIO: details of a very long image. MARGIN: marks in a
-    margin that was left out.
+    Attributes:
+        FRAMES: Pages or frames after the first, smaller versions in an icon, layers.
+        VIDEO: A clip that is part of a photo.
+        CHANNELS: Channels besides color and opacity.
+        TRANSPARENCY: Drawing in the color of the background.
+        VALUES: Samples outside the displayed range.
+        ASPECT_RATIO: Details of a very long image.
+        MARGIN: Marks in a margin that was cropped.
     """
 
     FRAMES = "frames"
@@ -97,10 +108,14 @@ class Unseen(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is taken of a picture, and what is too much or too little of it.
+    """Which part of an image or video is used, and the sizes that are accepted.
 
-    max_pixels: of a picture or a frame. min_size: pixels of its shorter side. video_fps: frames to take of a second of
-    a video. max_frames: to take of a video. box: what is kept of each.
+    Attributes:
+        max_pixels: Pixels of the largest image or frame.
+        min_size: Pixels of the shorter side of the smallest image.
+        video_fps: Frames per second to take from a video.
+        max_frames: Frames to take from a video; one with more is bad.
+        box: The part of each image that is used; all of it if None.
     """
 
     max_pixels: int
@@ -112,10 +127,28 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What became of one entry of the list: rows of features, or the reason why it is bad.
+    """The result of one entry of the list: its embeddings, or why it is bad.
 
-    fps: of a video, frames a second that its rows are. decoder: what decoded it, where that is not Pillow alone.
-    unseen: values of `Unseen` with commas between, "" where the embedding shows all; None where nothing is known.
+    The attributes are columns of manifest.parquet (`inputs.manifest.ENTRIES`); None where a value is not known.
+
+    Attributes:
+        uri: Absolute path or URI, as in `ImageRef`.
+        size: Bytes.
+        mtime_or_etag: Token that changes when the content changes.
+        sha256: Digest of the file, in hex.
+        width: Pixels, of the upright image.
+        height: Pixels, of the upright image.
+        format: Format of the file.
+        rows: Number of embeddings: 0 if the entry is bad, several for a video.
+        fps: For a video, frames per second that were taken.
+        decoder: What decoded it, if not Pillow alone.
+        error_code: Why it is bad.
+        error_message: Why it is bad, in words.
+        brightness: See `Statistics`.
+        contrast: See `Statistics`.
+        blur: See `Statistics`.
+        unique_colors: See `Statistics`.
+        unseen: Values of `Unseen`, separated by commas; "" if the embedding covers everything.
     """
 
     uri: str
@@ -139,10 +172,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class ShardReceipt:
-    """What an extractor says of the shard [start, stop) that it has written under `stem`; the arrays stay in the files.
+    """What an extract actor reports about a shard that it has written; embeddings stay in the files.
 
-    good, bad: entries. size: bytes of their files. cpu_seconds: of its process. worn: it left a thread behind, and had
-    better be replaced.
+    Attributes:
+        start: Offset of the first entry in the list.
+        stop: Offset of the last entry plus one.
+        stem: Stem of the files.
+        good: Number of good entries.
+        bad: Number of bad entries.
+        size: Bytes of the files that were read.
+        cpu_seconds: CPU time of the process.
+        worn: Whether the process has abandoned a thread, and should be replaced.
     """
 
     start: int
@@ -155,26 +195,31 @@ class ShardReceipt:
     worn: bool = False
 
     def with_cost(self, cpu_seconds: float, *, worn: bool) -> "ShardReceipt":
+        """Return the receipt with its CPU time, and whether the process should be replaced."""
         return replace(self, cpu_seconds=cpu_seconds, worn=worn)
 
 
 NEIGHBORS_PER_BLOCK = 1 << 20
-"""Neighbours that are looked at at a time."""
+"""Neighbors that are processed at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbors:
-    """Each image's closest others, the closest first.
+    """The k nearest neighbors of each image, the nearest first. The arrays may be mapped from files.
 
-    similarity: (n, k) float64, cosines rounded to 6 decimals. indices: (n, k) int64, -1 where there is none.
-    summary: what was searched, how, and the measured recall. distance: (n, k) float64, the values of `metric`, by which
-    they are ordered: for `cosine` the cosines, else distances, 0 for equal rows. The arrays may be mapped from files.
+    Attributes:
+        similarity: (n, k) float64, cosine similarity rounded to 6 decimals.
+        indices: (n, k) int64 indices of images, -1 where there is no neighbor.
+        summary: What was searched, how, and the measured recall.
+        distance: (n, k) float64 values of `metric`, by which the neighbors are ordered: the cosine similarity for
+            `cosine`, otherwise a distance that is 0 for equal embeddings.
+        metric: Name of the metric, as in the parameter `distance`.
     """
 
-    similarity: np.ndarray
-    indices: np.ndarray
+    similarity: DoubleArray
+    indices: IntArray
     summary: SearchSummary
-    distance: np.ndarray
+    distance: DoubleArray
     metric: str
 
     def __len__(self) -> int:
@@ -182,29 +227,38 @@ class Neighbors:
 
     @property
     def k(self) -> int:
-        return self.indices.shape[1]
+        """Number of neighbors per image."""
+        return int(self.indices.shape[1])
 
     def blocks(self) -> Iterator[slice]:
-        """The rows, in parts of at most `CELLS` neighbours: what is done part by part takes as much whatever n is."""
+        """Return slices of images with at most `NEIGHBORS_PER_BLOCK` neighbors each, so that memory is limited."""
         step = max(1, NEIGHBORS_PER_BLOCK // max(1, self.k))
         return (slice(start, min(start + step, len(self))) for start in range(0, len(self), step))
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """m directed pairs: source, target (m,) int64 indices of images; value (m,) float64, 6 decimals.
+    """Directed pairs of images.
 
-    less_is_closer: whether the values are distances.
+    Attributes:
+        source: (m,) int64 indices of images.
+        target: (m,) int64 indices of images.
+        value: (m,) float64 similarities or distances, with 6 decimals.
+        less_is_closer: Whether the values are distances.
     """
 
-    source: np.ndarray
-    target: np.ndarray
-    value: np.ndarray
+    source: IntArray
+    target: IntArray
+    value: DoubleArray
     less_is_closer: bool = False
 
     def __len__(self) -> int:
         return len(self.value)
 
-    def select(self, wanted: np.ndarray) -> "Pairs":
-        """wanted: (m,) bool, or places."""
-        return replace(self, source=self.source[wanted], target=self.target[wanted], value=self.value[wanted])
+    def select(self, which: BoolArray | IntArray) -> "Pairs":
+        """Return some of the pairs.
+
+        Args:
+            which: (m,) bool mask, or int64 indices of pairs.
+        """
+        return replace(self, source=self.source[which], target=self.target[which], value=self.value[which])

@@ -1,4 +1,4 @@
-"""Open the files that a user names: regular files only, without ever waiting for somebody to open their other end."""
+"""Open files that the user named: regular files only, so that opening never blocks."""
 
 import errno
 import io
@@ -8,25 +8,29 @@ from typing import BinaryIO, TextIO
 
 
 class NotRegularError(OSError):
-    """A name is that of a pipe, a socket or a device."""
+    """A path is that of a pipe, socket or device."""
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file to read bytes from.
+    """Open a regular file for reading bytes.
 
     Raises:
-        OSError: It cannot be opened, or is a folder; `NotRegularError` where it is a pipe, a socket or a device.
+        NotRegularError: It is a pipe, socket or device.
+        OSError: It is a folder, or cannot be opened.
     """
     return open(path, "rb", opener=_open_checked)
 
 
 def open_regular_text(path: str | os.PathLike[str], encoding: str) -> TextIO:
-    """Do the same for text. Bytes that its encoding lacks become surrogates, line ends stay as they are."""
+    """Open a regular file for reading text, as `open_regular` does.
+
+    Bytes that are invalid in the encoding become surrogates (`surrogateescape`); line ends are not translated.
+    """
     return io.TextIOWrapper(open_regular(path), encoding=encoding, errors="surrogateescape", newline="")
 
 
 def _open_checked(path: str, flags: int) -> int:
-    # Without O_NONBLOCK a pipe that nobody writes to would keep us, without O_NOCTTY a terminal would send us signals.
+    # Without O_NONBLOCK, opening a pipe without a writer blocks; without O_NOCTTY, a terminal may send signals.
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         mode = os.fstat(descriptor).st_mode
@@ -35,7 +39,7 @@ def _open_checked(path: str, flags: int) -> int:
         if not stat.S_ISREG(mode):
             what = "it is a pipe; save its content as a file" if stat.S_ISFIFO(mode) else "it is not a regular file"
             raise NotRegularError(errno.EINVAL, what, path)
-        os.set_blocking(descriptor, True)  # some files of /proc have nothing to read yet
+        os.set_blocking(descriptor, True)  # some files in /proc would return nothing otherwise
     except BaseException:
         os.close(descriptor)
         raise

@@ -19,6 +19,7 @@ from fastdup_ray.curation.provenance import check_provenance, store_of_run
 from fastdup_ray.errors import BadImageError, RefusedError
 from fastdup_ray.inputs import find_frame, is_standalone_file, read_entry, stat
 from fastdup_ray.inputs.video import hash_frame
+from fastdup_ray.s3 import Access, make_access
 
 Location = str | os.PathLike[str]
 Tell = Callable[[str], None]
@@ -68,6 +69,9 @@ def apply_plan(
     tell: Tell = lambda line: None,
     work_dir: Location | None = None,
     any_plan: bool = False,
+    *,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
 ) -> ApplyResult:
     """Moves what a plan drops to a quarantine, and their sidecars with them; without `execute` it only says so.
 
@@ -82,19 +86,22 @@ def apply_plan(
         tell: gets a line for each file.
         work_dir: of the run that the plan was made from; default: the folder of the plan.
         any_plan: take a plan of another run, or of none; each file is compared with its row all the same.
+        s3_anonymous: send unsigned requests to S3.
+        s3_requester_pays: pay for reads from requester-pays buckets.
 
     Raises:
         InputError: where there is no such plan or run, or the plan is of another run; then nothing moves.
         LockedError, WorkDirError: where the quarantine is in use, or cannot be one.
     """
-    rows, where = read_plan(plan), Quarantine(quarantine)
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    rows, where = read_plan(plan, access), Quarantine(quarantine, access)
     if not any_plan:
-        check_provenance(rows, plan, store_of_run(plan, work_dir))
-    place, applied = get_file_mover(where.location), ApplyResult(where.location, execute)
+        check_provenance(rows, plan, store_of_run(plan, work_dir, access))
+    place, applied = get_file_mover(where.location, access), ApplyResult(where.location, execute)
     where.refuse_foreign()
     if not execute:
         intended = plan_moves(rows, where)
-        look = _ApplyCall(rows, intended, applied, tell, where.resolve)
+        look = _ApplyCall(rows, intended, applied, tell, where)
         look.run(lambda move: place.check(where.resolve(move.source), move.known))
         return applied
     where.prepare()
@@ -102,21 +109,22 @@ def apply_plan(
         intended = plan_moves(rows, where)
         if intended.moves:
             where.write(intended.moves)
-        work = _ApplyCall(rows, intended, applied, tell, where.resolve)
+        work = _ApplyCall(rows, intended, applied, tell, where)
         work.run(lambda move: place.move(where.resolve(move.source), where.resolve(move.target), move.known))
     return applied
 
 
 class _ApplyCall:
-    """One call of `apply`: the moves it was asked for, and their results so far. real: see `Quarantine.real`."""
+    """One call of `apply`: the moves it was asked for, and their results so far."""
 
     def __init__(
-        self, rows: list[PlanRow], intended: MovePlan, applied: ApplyResult, tell: Tell, real: Callable[[str], str]
+        self, rows: list[PlanRow], intended: MovePlan, applied: ApplyResult, tell: Tell, quarantine: Quarantine
     ):
-        self._intended, self._applied, self._tell, self._real = intended, applied, tell, real
+        self._intended, self._applied, self._tell = intended, applied, tell
+        self._real, self._access = quarantine.resolve, quarantine.access
         self._kept = {row.filename: row for row in rows if not row.is_dropped}
         self._gone = set(intended.already_moved)
-        self._kept_files = {get_file_mover(name).get_identity(name): name for name in self._kept}
+        self._kept_files = {get_file_mover(name, self._access).get_identity(name): name for name in self._kept}
 
     def run(self, act: Callable[[Move], None]) -> None:
         self._applied.already_moved = len(self._gone)
@@ -149,7 +157,7 @@ class _ApplyCall:
             if not move.with_:
                 self._refuse_kept(move)
                 try:
-                    _hold_keeper(self._kept[move.keeper], held)
+                    _hold_keeper(self._kept[move.keeper], held, self._access)
                 except RefusedError as error:
                     raise RefusedError(f"its keeper {move.keeper!r} cannot be relied on: {error}") from None
             yield
@@ -157,23 +165,23 @@ class _ApplyCall:
     def _refuse_kept(self, move: Move) -> None:
         """A link to a picture that is kept: without it nothing would be free, and the picture may be gone."""
         identity, of_keeper = (
-            get_file_mover(name).get_identity(name) for name in (self._real(move.source), move.keeper)
+            get_file_mover(name, self._access).get_identity(name) for name in (self._real(move.source), move.keeper)
         )
         same = move.keeper if identity == of_keeper else self._kept_files.get(identity)
         if identity is not None and same is not None:
             raise RefusedError(f"it is the same file as {same!r}, which is kept")
 
 
-def _hold_keeper(keeper: PlanRow, held: ExitStack) -> None:
+def _hold_keeper(keeper: PlanRow, held: ExitStack, access: Access) -> None:
     """Checks a keeper, and has it stay as it is until the end of `held`."""
-    if is_standalone_file(keeper.filename):
-        held.enter_context(get_file_mover(keeper.filename).hold(keeper.filename, make_identity(keeper)))
+    if is_standalone_file(keeper.filename, access):
+        held.enter_context(get_file_mover(keeper.filename, access).hold(keeper.filename, make_identity(keeper)))
         return
     try:  # a reference picture in an archive, or a frame of a video: nothing of ours moves those
-        digest = hashlib.sha256(read_entry(stat(keeper.filename))).hexdigest()
+        digest = hashlib.sha256(read_entry(stat(keeper.filename, access), access)).hexdigest()
     except BadImageError as error:
         raise RefusedError(error.message) from None
-    _, milliseconds = find_frame(keeper.filename)
+    _, milliseconds = find_frame(keeper.filename, access)
     if milliseconds is not None:
         digest = hash_frame(digest, milliseconds)
     if digest != keeper.sha256:

@@ -16,7 +16,7 @@ from fastdup_ray.curation.provenance import check_provenance, store_of_run
 from fastdup_ray.curation.sidecars import find_sidecars
 from fastdup_ray.errors import ConfigError, InputError, RefusedError
 from fastdup_ray.inputs import is_standalone_file, stat
-from fastdup_ray.s3 import to_absolute
+from fastdup_ray.s3 import Access, is_s3, make_access, to_absolute
 from fastdup_ray.storage import open_store
 
 
@@ -58,6 +58,9 @@ def build_dataset(
     execute: bool = False,
     tell: Tell = lambda line: None,
     any_plan: bool = False,
+    *,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
 ) -> DatasetResult:
     """Puts all good pictures of a run but those that a plan drops into `folder`, as links or copies, with sidecars.
 
@@ -65,7 +68,8 @@ def build_dataset(
     default: the folder of the plan. any_plan: take a plan of another run, or of none. Nothing is written over; the same
     call again adds what is missing. Raises `InputError`, `ConfigError`, `WorkDirError`.
     """
-    source, rows = store_of_run(plan, work_dir), read_plan(plan)
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    source, rows = store_of_run(plan, work_dir, access), read_plan(plan, access)
     if not any_plan:
         check_provenance(rows, plan, source)
     run = read_finished_run(source)
@@ -73,24 +77,26 @@ def build_dataset(
     names = [os.fsdecode(name) for name in run.names.to_pylist()]
     if strangers := going.difference(names):
         raise InputError(f"The plan drops {min(strangers)!r}, which the run did not see: name its --work-dir.")
-    target = open_store(folder)
+    target = open_store(folder, access)
     built = DatasetResult(target.location, execute, dropped=len(going))
     facts = run.images.select(["size", "mtime_or_etag", "sha256"]).to_pylist()
     known = {
-        name: fact for name, fact in zip(names, facts, strict=True) if name not in going and is_standalone_file(name)
+        name: fact
+        for name, fact in zip(names, facts, strict=True)
+        if name not in going and is_standalone_file(name, access)
     }
     built.parts = len(names) - len(going) - len(known)
     _check_folder(target.location, names, run.config.get("input_dir"))
     if execute:
         target.prepare()
-    building = _DatasetBuilder(built, _find_common_folder(names), link, tell)
+    building = _DatasetBuilder(built, _find_common_folder(names), link, tell, access)
     for pictures in group_by_folder(known):
         building.add_folder(pictures, known)
     return built
 
 
 def _check_folder(folder: str, names: Sequence[str], inputs: str | Sequence[str] | None) -> None:
-    if len({get_file_mover(name) for name in [*names, folder]}) > 1:
+    if len({is_s3(name) for name in [*names, folder]}) > 1:
         raise ConfigError(f"{folder!r} is not the kind of place that all pictures are in: name one that is.")
     for location in [inputs] if isinstance(inputs, str) else inputs or ():
         if f"{folder}/".startswith(to_absolute(location).rstrip("/") + "/"):
@@ -104,9 +110,10 @@ def _find_common_folder(names: Iterable[str]) -> str:
 
 
 class _DatasetBuilder:
-    def __init__(self, built: DatasetResult, root: str, link: Link, tell: Tell):
+    def __init__(self, built: DatasetResult, root: str, link: Link, tell: Tell, access: Access):
         self._built, self._root, self._link, self._tell = built, root, link, tell
-        self._place: FileMover = get_file_mover(built.folder)
+        self._access = access
+        self._place: FileMover = get_file_mover(built.folder, access)
 
     def add_folder(self, pictures: Sequence[str], known: dict[str, dict]) -> None:
         """The kept pictures of one folder, and their sidecars."""
@@ -118,7 +125,7 @@ class _DatasetBuilder:
 
     def _add(self, name: str, fact: dict | None = None) -> bool:
         try:
-            if fact is not None and stat(name) != ImageRef(name, fact["size"], fact["mtime_or_etag"]):
+            if fact is not None and stat(name, self._access) != ImageRef(name, fact["size"], fact["mtime_or_etag"]):
                 with self._place.hold(name, FileIdentity(fact["size"], fact["sha256"])):
                     pass  # it was touched, but has the same bytes
             if self._built.executed:

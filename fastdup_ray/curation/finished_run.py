@@ -17,6 +17,7 @@ from fastdup_ray.features import check_finite, map_features, read_names
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.run_digest import digest_images
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import describe_other_run, parse_rows, read_csv
 
@@ -40,6 +41,7 @@ class FinishedRun:
         features: (n, d) float32, mapped from the file.
         config: Content of config.json.
         digest: See `SeenImages`.
+        access: How buckets are accessed.
     """
 
     images: pa.Table
@@ -49,6 +51,7 @@ class FinishedRun:
     features: FloatArray
     config: StoredConfig
     digest: str
+    access: Access = DEFAULT_ACCESS
 
     @property
     def seen(self) -> SeenImages:
@@ -108,4 +111,4 @@ def read_finished_run(store: Store) -> FinishedRun:
     if not len(names) == images.num_rows == len(features):
         raise describe_other_run(store.fetch(layout.IMAGES))
     source, target = (parse_rows(path, pairs[name], names) for name in ("from", "to"))
-    return FinishedRun(images, names, source, target, features, run.config, digest_images(store))
+    return FinishedRun(images, names, source, target, features, run.config, digest_images(store), store.access)

@@ -13,7 +13,7 @@ from typing import Any
 from fastdup_ray.common import layout
 from fastdup_ray.curation.file_ops import FileIdentity, get_file_mover
 from fastdup_ray.errors import DamagedError, LockedError, WorkDirError
-from fastdup_ray.s3 import is_s3
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access, is_s3
 from fastdup_ray.storage import Store, open_store
 
 _FORMAT = "fastdup-ray journal 2"
@@ -45,9 +45,9 @@ class Move:
 class Quarantine:
     """A folder or a prefix that pictures are moved to."""
 
-    def __init__(self, location: str | os.PathLike[str]):
-        self._store: Store = open_store(os.path.expanduser(location))
-        self.location = self._store.location
+    def __init__(self, location: str | os.PathLike[str], access: Access = DEFAULT_ACCESS):
+        self._store: Store = open_store(os.path.expanduser(location), access)
+        self.location, self.access = self._store.location, access
         self._folders: dict[str, str] = {}
         """Folder -> its real path when it was first asked for, by this call or by the one that moved from it."""
 
@@ -124,7 +124,7 @@ class Quarantine:
 
     def _resolve_folder(self, folder: str) -> str:
         if folder not in self._folders:
-            self._folders[folder] = get_file_mover(folder).resolve(folder)
+            self._folders[folder] = get_file_mover(folder, self.access).resolve(folder)
         return self._folders[folder]
 
     def _find_links(self, sources: Iterable[str]) -> dict[str, str]:
@@ -185,7 +185,8 @@ class Quarantine:
         """Take up where the files were that are here; raises as `_parse`."""
         if not all(isinstance(real, str) and _is_plain(real, absolute=True) for real in links.values()):
             raise ValueError
-        folders = {os.path.dirname(move.source) for move in moves if get_file_mover(self.location).exists(move.target)}
+        mover = get_file_mover(self.location, self.access)
+        folders = {os.path.dirname(move.source) for move in moves if mover.exists(move.target)}
         self._folders |= {folder: links.get(folder, folder) for folder in folders}
 
     def _parse(self, line: dict[str, Any], roots: Sequence[str]) -> Move:

@@ -14,6 +14,7 @@ from fastdup_ray.curation.groups import DIRECT, Grouping
 from fastdup_ray.curation.plan_file import PlanRow, dump_plan, is_json, read_plan
 from fastdup_ray.curation.suggest import count_not_compared, suggest
 from fastdup_ray.errors import InputError
+from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.named_output import NamedOutput
 
@@ -75,27 +76,33 @@ def make_plan(
     grouping: Grouping = DIRECT,
     threshold: float | None = None,
     overwrite: bool = False,
+    *,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
 ) -> PlanSummary:
     """Write the suggestion for the finished run in `work_dir`; see `suggestion.suggest`.
 
     Args:
         save_path: a file, or `-` for standard output; JSON where its name ends so; default: plan.csv in `work_dir`.
         overwrite: replace a file that is there, such as a plan that somebody edited. The same plan is left as it is.
+        s3_anonymous: send unsigned requests to S3.
+        s3_requester_pays: pay for reads from requester-pays buckets.
 
     Raises:
         WorkDirError: where something else is there, or the plan cannot be written.
         InputError, ConfigError: where there is no finished run, or a parameter is wrong.
     """
-    source = open_store(os.path.expanduser(work_dir))
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    source = open_store(os.path.expanduser(work_dir), access)
     output = NamedOutput(
-        os.path.join(source.location, layout.PLAN_CSV) if save_path is None else save_path, overwrite=overwrite
+        os.path.join(source.location, layout.PLAN_CSV) if save_path is None else save_path, access, overwrite=overwrite
     )
     run = read_finished_run(source)
     rows = suggest(run, keep, grouping, threshold)
     if save_path is None:
         source.prepare()
     with source.lock(layout.LOCK) if save_path is None else nullcontext():
-        if not _has(output, rows):
+        if not _has(output, rows, access):
             with output.open() as file:
                 dump_plan(file, rows, as_json=is_json(output.path))
     is_elsewhere = os.path.dirname(output.path) != source.location
@@ -103,8 +110,8 @@ def make_plan(
     return PlanSummary(output.path, rows, output.is_stdout, count_not_compared(run, threshold), elsewhere)
 
 
-def _has(output: NamedOutput, rows: list[PlanRow]) -> bool:
+def _has(output: NamedOutput, rows: list[PlanRow], access: Access) -> bool:
     try:
-        return output.is_file() and read_plan(output.path) == rows
+        return output.is_file() and read_plan(output.path, access) == rows
     except InputError:
         return False

@@ -25,7 +25,7 @@ class MovePlan:
 
 def plan_moves(rows: Sequence[PlanRow], quarantine: Quarantine) -> MovePlan:
     """What a plan asks for and an earlier call has not done."""
-    place, targets = get_file_mover(quarantine.location), _Targets(quarantine)
+    place, targets = get_file_mover(quarantine.location, quarantine.access), _Targets(quarantine)
     kept = {row.filename: row for row in rows if not row.is_dropped}
     intended = MovePlan()
     for row in rows:
@@ -53,9 +53,9 @@ def make_identity(row: PlanRow) -> FileIdentity:
 
 
 def _refuse_impossible(row: PlanRow, keeper: PlanRow, quarantine: Quarantine, place: FileMover) -> None:
-    if not is_standalone_file(row.filename):
+    if not is_standalone_file(row.filename, quarantine.access):
         raise RefusedError("it is in an archive, or a frame of a video, and cannot be moved")
-    if get_file_mover(row.filename) is not place:
+    if get_file_mover(row.filename, quarantine.access) is not place:
         raise RefusedError(
             f"it cannot be moved to {quarantine.location!r}, another kind of place: name one of its kind"
         )
@@ -70,7 +70,7 @@ class _Targets:
     """Names in a quarantine: those that earlier calls gave, and fresh ones that nothing has yet."""
 
     def __init__(self, quarantine: Quarantine):
-        self._quarantine, self._place = quarantine, get_file_mover(quarantine.location)
+        self._quarantine, self._place = quarantine, get_file_mover(quarantine.location, quarantine.access)
         # A picture that took the name of one that went before is another, and goes elsewhere.
         self._earlier = {(move.source, move.known): move.target for move in quarantine.read_moves().values()}
         self._taken = {target.casefold() for target in self._earlier.values()}

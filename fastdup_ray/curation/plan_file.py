@@ -16,6 +16,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.names import escape_non_utf8, is_utf8
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs.labels import read_by_name
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.tables import encode_names, write_columns
 
@@ -98,12 +99,12 @@ def dump_plan(file: BinaryIO, rows: Sequence[PlanRow], *, as_json: bool) -> None
     write_columns(file, layout.PLAN_HEADER, columns)
 
 
-def read_plan(location: str | os.PathLike[str]) -> list[PlanRow]:
+def read_plan(location: str | os.PathLike[str], access: Access = DEFAULT_ACCESS) -> list[PlanRow]:
     """The rows of a plan, CSV or JSON, a path or a URI; raises `InputError` with one line for what cannot be meant."""
     source = os.path.expanduser(location)
     folder, name = os.path.split(source)
     try:
-        path = open_store(folder or os.curdir).fetch(name)
+        path = open_store(folder or os.curdir, access).fetch(name)
         if not is_json(name):
             named = read_by_name(os.fspath(path), "the plan", "filename", _NEEDED)
             rows = [_parse_cells(name, cells, source) for name, cells in named]

@@ -15,7 +15,7 @@ from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.features import map_names
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.run_digest import digest_images
-from fastdup_ray.s3 import is_s3
+from fastdup_ray.s3 import Access, is_s3
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.facts import read_summary
@@ -61,9 +61,9 @@ class SeenImages:
         return dict(zip([names[place] for place in seen], self.facts(places[seen].tolist()), strict=True))
 
 
-def store_of_run(plan: str, work_dir: str | None) -> Store:
+def store_of_run(plan: str, work_dir: str | None, access: Access) -> Store:
     """Return the work_dir of the run that `plan` belongs to: the one given, or the folder that the plan is in."""
-    return open_store(work_dir or os.path.dirname(plan) or os.curdir)
+    return open_store(work_dir or os.path.dirname(plan) or os.curdir, access)
 
 
 def check_provenance(rows: Sequence[PlanRow], plan: str, store: Store) -> None:

@@ -21,7 +21,7 @@ from fastdup_ray.errors import BadImageError, ErrorCode, InputError
 from fastdup_ray.extract.thumbnails import MAX_PIXELS, make_thumbnail_of_file
 from fastdup_ray.inputs import find_frame, open_entry, stat
 from fastdup_ray.inputs.video import hash_frame
-from fastdup_ray.s3 import is_s3
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access, is_s3
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.tables import explain_damage
 
@@ -69,8 +69,8 @@ class StaleError(Exception):
 class ReportService:
     """A finished run with a report. Raises `InputError` where there is none."""
 
-    def __init__(self, work_dir: str | os.PathLike[str]):
-        self._store = open_store(os.path.expanduser(work_dir))
+    def __init__(self, work_dir: str | os.PathLike[str], access: Access = DEFAULT_ACCESS):
+        self._store, self._access = open_store(os.path.expanduser(work_dir), access), access
         self._run = read_finished_run(self._store)
         if not self._store.exists(layout.REPORT):
             raise InputError(f"No {layout.REPORT} in {self._store.location!r}: run again, without --no-report.")
@@ -117,7 +117,7 @@ class ReportService:
         return len(rows) - len(carry_over(rows, self._run.seen))
 
     def _saved_rows(self) -> list[PlanRow]:
-        return read_plan(self.plan_path) if self._store.exists(layout.PLAN_CSV) else []
+        return read_plan(self.plan_path, self._access) if self._store.exists(layout.PLAN_CSV) else []
 
     def save_plan(self, text: str, instead_of: str) -> PlanSnapshot:
         """Replace the saved plan by this one, as JSON.
@@ -160,15 +160,15 @@ class ReportService:
         facts = self._run.images.slice(row, 1).select(["size", "mtime_or_etag", "sha256", "format"]).to_pylist()[0]
         by_digest = facts["sha256"] is not None and not is_s3(name)
         ref = ImageRef(name, facts["size"] or 0, facts["mtime_or_etag"] or "")
-        if by_digest and (now := stat(name)).size == ref.size:
+        if by_digest and (now := stat(name, self._access)).size == ref.size:
             ref = now
-        milliseconds = find_frame(name)[1]
-        with open_entry(ref) as file:
+        milliseconds = find_frame(name, self._access)[1]
+        with open_entry(ref, self._access) as file:
             if by_digest and self._digests.get(file, milliseconds) != facts["sha256"]:
                 raise BadImageError(ErrorCode.CHANGED, "other bytes than at the run")
             if facts["format"] in _AS_THEY_ARE and milliseconds is None:
                 return _AS_THEY_ARE[facts["format"]], file.read()
-            made = make_thumbnail_of_file(file, name, self.max_pixels, _LARGEST_SIDE)
+            made = make_thumbnail_of_file(file, name, self.max_pixels, _LARGEST_SIDE, self._access)
         if made.problem:
             raise BadImageError(ErrorCode.READ_FAILED, made.problem)
         head, _, data = made.data_uri.partition(",")

@@ -19,7 +19,8 @@ from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.connections import BoundedHandler, BoundedServer
 from fastdup_ray.curation.report_service import ReportService, StaleError
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, FastdupError, InputError
-from fastdup_ray.extract.decode import strict_pillow
+from fastdup_ray.extract.pillow_settings import strict_pillow
+from fastdup_ray.s3 import make_access
 
 LARGEST_PLAN = 1 << 28
 """Bytes of a plan that a page may send."""
@@ -215,9 +216,16 @@ class _RequestError(Exception):
 
 
 @accept_paths("work_dir")
-def serve(work_dir: str | os.PathLike[str], host: str = "127.0.0.1", port: int = 0) -> None:
+def serve(
+    work_dir: str | os.PathLike[str],
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
+) -> None:
     """Serves the report of a finished run until it is interrupted; prints where. See `Server`."""
-    served = ReportService(work_dir)
+    served = ReportService(work_dir, make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays))
     with ReportServer(served, host, port) as server:
         print(f"The report is at {server.url}")
         print(f"Decisions are saved in {served.plan_path}")

@@ -90,7 +90,8 @@ def _find_groups(
 ) -> Iterator[np.ndarray]:
     """The rows, (m,) int64, of each component with two images or more, in the order of its first image."""
     n = len(run.names)
-    taken = fixed | np.array([is_standalone_file(os.fsdecode(name)) for name in run.names.to_pylist()], bool)
+    names = map(os.fsdecode, run.names.to_pylist())
+    taken = fixed | np.array([is_standalone_file(name, run.access) for name in names], bool)
     value = run.cosines(run.source, run.target)
     linkable = taken & comparable
     linked = (value > threshold) & linkable[run.source] & linkable[run.target]

@@ -10,6 +10,7 @@ from fastdup_ray.curation.file_ops import get_file_mover
 from fastdup_ray.curation.journal import Move, Quarantine
 from fastdup_ray.errors import InputError, RefusedError
 from fastdup_ray.inputs.globs import Patterns
+from fastdup_ray.s3 import make_access
 
 
 @dataclass
@@ -44,17 +45,23 @@ class UndoResult:
 
 @accept_paths("quarantine")
 def undo(
-    quarantine: Location = layout.QUARANTINE, only: str | None = None, tell: Tell = lambda line: None
+    quarantine: Location = layout.QUARANTINE,
+    only: str | None = None,
+    tell: Tell = lambda line: None,
+    *,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
 ) -> UndoResult:
     """Puts all that `apply` moved back to its place, by the journal, never over another file.
 
     It can be killed at any moment: the same call goes on. only: a glob of names, as in `--include`; all others stay.
     tell: gets a line for each file. Raises `InputError`, `LockedError`.
     """
-    where, wanted = Quarantine(quarantine), Patterns([only] if only else [], [])
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    where, wanted = Quarantine(quarantine, access), Patterns([only] if only else [], [])
     if not where.exists():
         raise InputError(f"No quarantine in {where.location!r}: name the folder that apply moved to.")
-    place, undone = get_file_mover(where.location), UndoResult(where.location)
+    place, undone = get_file_mover(where.location, access), UndoResult(where.location)
     with where.lock():
         moves = list(where.read_moves().values())
         for move in reversed(moves):

@@ -1,6 +1,6 @@
-"""What this machine has, and lacks, for a run: on one screen, in a second or two.
+"""Checks that this machine can run fastdup-ray.
 
-A new check is one function that gives findings, and one line in `examine`.
+A new check is a function that returns a finding or yields several, and a line in `examine`.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,13 @@ from fastdup_ray.errors import redact
 
 
 class State(StrEnum):
-    """ok; note: a run does without it, or may meet it; broken: a run needs it."""
+    """The result of a check.
+
+    Attributes:
+        OK: All is well.
+        NOTE: A run works without it, or with limits.
+        BROKEN: A run needs it.
+    """
 
     OK = "ok"
     NOTE = "note"
@@ -21,7 +27,13 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the screen."""
+    """The result of one check: a line of the output.
+
+    Attributes:
+        name: What was checked.
+        state: The result.
+        text: What was found, and what to do if it is broken.
+    """
 
     name: str
     state: State
@@ -33,27 +45,40 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
+    """The results of all checks.
+
+    Attributes:
+        findings: One for each check.
+    """
+
     findings: tuple[Finding, ...]
 
     @property
     def ok(self) -> bool:
+        """Whether nothing is broken."""
         return all(finding.state is not State.BROKEN for finding in self.findings)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return `ok` and the findings, for JSON."""
         return {"ok": self.ok, "findings": [asdict(finding) for finding in self.findings]}
 
     def text(self) -> str:
-        """What the command prints."""
+        """Return what the command prints."""
         width = max(len(finding.name) for finding in self.findings)
-        return "\n".join(f"{found.state:<7} {found.name:<{width}}  {found.text}" for found in self.findings)
+        return "\n".join(f"{finding.state:<7} {finding.name:<{width}}  {finding.text}" for finding in self.findings)
 
 
-def examine(*, gpu: bool = False, place: str | None = None, work_dir: str = ".") -> Diagnosis:
-    """All checks. gpu: one is needed. place: an s3:// URI that is to be reached. work_dir: where outputs are to go."""
+def examine(*, gpu: bool = False, uri: str | None = None, work_dir: str = ".") -> Diagnosis:
+    """Run all checks.
+
+    Args:
+        gpu: Whether a GPU is needed.
+        uri: An s3:// URI to list; None to leave out S3.
+        work_dir: Where outputs are to be written.
+    """
     from fastdup_ray.doctor import connectivity, libraries, machine
 
-    def findings() -> Iterator[Finding]:
+    def check_all() -> Iterator[Finding]:
         yield from libraries.check_versions()
         yield from libraries.check_twins()
         yield from libraries.check_pillow()
@@ -63,7 +88,7 @@ def examine(*, gpu: bool = False, place: str | None = None, work_dir: str = ".")
         yield machine.check_memory()
         yield machine.check_disk(work_dir)
         yield connectivity.check_ray()
-        if place is not None:
-            yield connectivity.check_s3(place)
+        if uri is not None:
+            yield connectivity.check_s3(uri)
 
-    return Diagnosis(tuple(findings()))
+    return Diagnosis(tuple(check_all()))

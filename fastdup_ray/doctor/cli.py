@@ -9,15 +9,18 @@ from fastdup_ray.doctor import examine
 
 
 @click.command("doctor")
-@click.option("--gpu", is_flag=True, help="A GPU is needed: without one, something is broken.")
-@click.option("--s3", "place", metavar="s3://BUCKET/PREFIX", help="Also look whether this can be listed.")
-@click.option("--work-dir", metavar="TEXT", default=".", help="Where outputs are to go: is there room?  [.]")
+@click.option("--gpu", is_flag=True, help="Require a GPU.")
+@click.option("--s3", "uri", metavar="s3://BUCKET/PREFIX", help="Also check that this can be listed.")
+@click.option(
+    "--work-dir", metavar="TEXT", default=".", help="Check the free space of this folder.  [the current folder]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def doctor(gpu: bool, place: str | None, work_dir: str, as_json: bool) -> None:
-    """Tells whether a run could work here: versions, libraries, model, GPU, memory, disk, Ray, S3.
+def doctor(*, gpu: bool, uri: str | None, work_dir: str, as_json: bool) -> None:
+    """Check that this machine can run fastdup-ray.
 
-    A line each: ok, note (a run does without it) or broken. Exit code 1: something that a run needs is broken.
+    Prints a line for each check: ok, note (a run works without it) or broken (a run needs it). Exit code 1 if something
+    is broken.
     """
-    diagnosis = examine(gpu=gpu, place=place, work_dir=work_dir)
+    diagnosis = examine(gpu=gpu, uri=uri, work_dir=work_dir)
     print(json.dumps(diagnosis.as_dict(), indent=1) if as_json else diagnosis.text())
     sys.exit(0 if diagnosis.ok else 1)

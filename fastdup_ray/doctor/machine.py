@@ -1,4 +1,4 @@
-"""What this machine, or its container, leaves to a run."""
+"""Checks of this machine, or its container: GPU, cores, memory and disk."""
 
 import os
 import shutil
@@ -9,54 +9,63 @@ from fastdup_ray.s3 import is_s3
 
 LEAST_MEMORY = 1 << 30
 LEAST_DISK = 1 << 30
-"""Bytes below which a run of some thousand pictures may already end for lack of them."""
+"""Bytes below which a run of some thousand images may fail."""
 
 SHARED_MEMORY = Path("/dev/shm")
 
 
 def check_gpu(*, needed: bool) -> Finding:
-    from fastdup_ray.system.gpu import count_gpus
+    """Check that there is a GPU, and an onnxruntime that can use it.
 
-    found = count_gpus()
+    Args:
+        needed: Whether it is an error if there is none.
+    """
+    from fastdup_ray.system.gpu import list_gpus
+
+    gpus = list_gpus()
     try:
         import onnxruntime
 
         cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     except Exception:
         cuda = False
-    lacks = ([] if found else ["no GPU (nvidia-smi finds none)"]) + ([] if cuda else ["onnxruntime has no CUDA"])
-    if not lacks:
-        return Finding("gpu", State.OK, ", ".join(found))
+    missing = ([] if gpus else ["no GPU (nvidia-smi finds none)"]) + ([] if cuda else ["onnxruntime has no CUDA"])
+    if not missing:
+        return Finding("gpu", State.OK, ", ".join(gpus))
     if needed:
-        return Finding("gpu", State.BROKEN, f"{'; '.join(lacks)}: install fastdup-ray[gpu] on a machine with a GPU")
-    return Finding("gpu", State.OK if len(lacks) == 2 else State.NOTE, f"{'; '.join(lacks)}: compute=cpu only")
+        return Finding("gpu", State.BROKEN, f"{'; '.join(missing)}: install fastdup-ray[gpu] on a machine with a GPU")
+    return Finding("gpu", State.OK if len(missing) == 2 else State.NOTE, f"{'; '.join(missing)}: --compute cpu only")
 
 
 def check_cores() -> Finding:
+    """Return how many cores this process may use."""
     from fastdup_ray.system.cores import count_cores
 
     return Finding("cores", State.OK, f"{count_cores()} of {os.cpu_count()} for this process")
 
 
 def check_memory() -> Finding:
+    """Check the free memory, and the shared memory that Ray uses."""
     from fastdup_ray.system.memory import measure_free_memory
 
     free = measure_free_memory()
-    text = f"{_size(free)} free"
+    text = f"{_format_gigabytes(free)} free"
     if SHARED_MEMORY.exists():
-        text += f", {_size(shutil.disk_usage(SHARED_MEMORY).free)} of shared memory for Ray"
+        text += f", {_format_gigabytes(shutil.disk_usage(SHARED_MEMORY).free)} of shared memory for Ray"
     return Finding("memory", State.OK if free >= LEAST_MEMORY else State.NOTE, text)
 
 
 def check_disk(work_dir: str) -> Finding:
-    """Of the work_dir; of the temporary folder, where that is a bucket, or is not there yet."""
-    place = Path("/tmp") if is_s3(work_dir) else Path(os.path.abspath(work_dir))
-    place = next(folder for folder in (place, *place.parents) if folder.exists())
-    free = shutil.disk_usage(place).free
-    if not os.access(place, os.W_OK):
-        return Finding("disk", State.NOTE, f"{place} cannot be written: give --work-dir another")
-    return Finding("disk", State.OK if free >= LEAST_DISK else State.NOTE, f"{_size(free)} free below {place}")
+    """Check the free space of the work_dir or its nearest folder; of /tmp if the work_dir is in a bucket."""
+    path = Path("/tmp") if is_s3(work_dir) else Path(os.path.abspath(work_dir))
+    folder = next(parent for parent in (path, *path.parents) if parent.exists())
+    free = shutil.disk_usage(folder).free
+    if not os.access(folder, os.W_OK):
+        return Finding("disk", State.NOTE, f"cannot write to {folder}: use another --work-dir")
+    return Finding(
+        "disk", State.OK if free >= LEAST_DISK else State.NOTE, f"{_format_gigabytes(free)} free in {folder}"
+    )
 
 
-def _size(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB"
+def _format_gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB"

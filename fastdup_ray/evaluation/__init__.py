@@ -1,4 +1,4 @@
-"""How well the cosines tell copies from others, by pictures of which somebody knows the truth; what two sets share."""
+"""Precision and recall against known duplicates, and test images that leaked into a training set."""
 
 from fastdup_ray.evaluation.evaluate import Evaluation, evaluate, evaluate_embeddings
 from fastdup_ray.evaluation.leakage import Leakage, leakage

@@ -4,50 +4,60 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fastdup_ray.common.arrays import DoubleArray, IntArray
 from fastdup_ray.evaluation.pairs import STEPS, find_bin
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Of pairs counted by their cosine, as `PairCounts` has them. A pair is found when it is strictly above.
+    """Precision and recall at each threshold, from histograms of the similarities of pairs.
 
-    found: (p,) copies above the cosine of each place; precision: (p,), 1 where nothing is found; recall: (p,).
+    A pair counts as reported if its similarity is strictly above the threshold. All arrays have p = 2 · `STEPS` + 1
+    bins; `find_bin` gives the bin of a similarity.
+
+    Attributes:
+        same: (p,) duplicates in each bin, see `PairCounts`.
+        other: (p,) all other pairs in each bin.
+        hits: (p,) duplicates above each bin.
+        precision: (p,) share of duplicates among the pairs above each bin; 1 where there are no pairs.
+        recall: (p,) share of all duplicates that is above each bin.
     """
 
-    same: np.ndarray
-    other: np.ndarray
-    found: np.ndarray = field(init=False)
-    precision: np.ndarray = field(init=False)
-    recall: np.ndarray = field(init=False)
+    same: IntArray
+    other: IntArray
+    hits: IntArray = field(init=False)
+    precision: DoubleArray = field(init=False)
+    recall: DoubleArray = field(init=False)
 
     def __post_init__(self) -> None:
-        found, wrong = count_above(self.same), count_above(self.other)
-        precision = np.divide(found, found + wrong, out=np.ones(len(found)), where=found + wrong > 0)
-        for name, value in (("found", found), ("precision", precision), ("recall", found / self.same.sum())):
+        hits, wrong = count_above(self.same), count_above(self.other)
+        precision = np.divide(hits, hits + wrong, out=np.ones(len(hits)), where=hits + wrong > 0)
+        for name, value in (("hits", hits), ("precision", precision), ("recall", hits / self.same.sum())):
             object.__setattr__(self, name, value)
 
     @property
     def average_precision(self) -> float:
-        """Micro average precision: each copy counts with the precision at its own cosine; ties count as one step.
+        """Micro average precision: the mean precision at the similarity of each duplicate; ties are one step.
 
         As in https://scikit-learn.org/stable/modules/generated/sklearn.metrics.average_precision_score.html
         """
-        at_least = self.found + self.same
-        everything = at_least + count_above(self.other) + self.other
-        there = self.same > 0
-        return float((self.same[there] * at_least[there] / everything[there]).sum() / self.same.sum())
+        at_least = self.hits + self.same
+        reported = at_least + count_above(self.other) + self.other
+        bins = self.same > 0
+        return float((self.same[bins] * at_least[bins] / reported[bins]).sum() / self.same.sum())
 
     def at(self, threshold: float) -> tuple[float, float]:
-        """(precision, recall) of the pairs above the threshold."""
-        here = find_bin(threshold)
-        return float(self.precision[here]), float(self.recall[here])
+        """Return precision and recall of the pairs above a threshold."""
+        index = find_bin(threshold)
+        return float(self.precision[index]), float(self.recall[index])
 
     def threshold_for(self, precision: float) -> float | None:
-        """The lowest threshold with this precision, which is the one with the highest recall; None where none has."""
-        good = np.flatnonzero((self.precision >= precision) & (self.found > 0))
+        """Return the lowest threshold with at least this precision, and so the most recall; None if there is none."""
+        good = np.flatnonzero((self.precision >= precision) & (self.hits > 0))
         return None if len(good) == 0 else int(good[0] - STEPS) / STEPS
 
 
-def count_above(counts: np.ndarray) -> np.ndarray:
-    """For each place, how many are above it."""
-    return counts.sum() - np.cumsum(counts)
+def count_above(counts: IntArray) -> IntArray:
+    """Return (p,) for each bin the sum of all bins above it."""
+    above: IntArray = counts.sum() - np.cumsum(counts)
+    return above

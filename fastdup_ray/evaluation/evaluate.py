@@ -1,4 +1,4 @@
-"""`fastdup-ray evaluate`: features and a truth file in, figures out."""
+"""Measure precision and recall against known duplicates."""
 
 import os
 import sys
@@ -6,10 +6,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import FloatArray, IntArray
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, InputError
@@ -17,24 +19,33 @@ from fastdup_ray.evaluation.curve import Curve
 from fastdup_ray.evaluation.pairs import ORIGINAL, UNKNOWN, count_pairs, find_bin
 from fastdup_ray.evaluation.plot import draw_svg
 from fastdup_ray.evaluation.truth import Label, read_truth
-from fastdup_ray.features import load_binary_feature
+from fastdup_ray.features import read_features
 from fastdup_ray.neighbors.search import check_unit_length
 from fastdup_ray.runs.pipeline import deduplicate
+from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import open_file
 from fastdup_ray.storage.named_output import NamedOutput
 
 THRESHOLDS = (0.80, 0.85, 0.90, 0.95, 0.98)
+"""Thresholds that figures are printed for."""
+
 PRECISIONS = (0.95, 0.99)
+"""Precisions for which the lowest threshold is printed."""
 
 Location = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """curve: over all pairs. pictures: rows that the truth knows. unlabelled: rows that it does not know.
+    """How well the similarities separate duplicates from other pairs.
 
-    without_row: labels without a row. recalls: kind of edit -> (copies, recall at each of `THRESHOLDS`), of the pairs
-    of a copy and an original of its group.
+    Attributes:
+        curve: Precision and recall over all pairs.
+        images: Number of images that have a label and an embedding.
+        unlabelled: Number of images with an embedding and without a label.
+        without_embedding: Number of labels without an embedding.
+        recalls: For each kind of edit the number of pairs of an edited image and an original of its group, and the
+            recall of these pairs at each of `THRESHOLDS`.
     """
 
     curve: Curve
@@ -44,29 +55,29 @@ class Evaluation:
     recalls: dict[str, tuple[int, list[float]]]
 
     def text(self) -> str:
-        """What the command prints."""
+        """Return what the command prints."""
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        copies = int(self.curve.same.sum())
-        pairs = copies + int(self.curve.other.sum())
-        yield f"{self.images:,} pictures, {pairs:,} pairs, {copies:,} of them in one group"
+        duplicates = int(self.curve.same.sum())
+        pairs = duplicates + int(self.curve.other.sum())
+        yield f"{self.images:,} images, {pairs:,} pairs, {duplicates:,} of them duplicates"
         if self.without_embedding:
-            yield f"{self.without_embedding:,} pictures of the truth have no features (bad, or not there): left out"
+            yield f"{self.without_embedding:,} images of the truth file are missing or unreadable: left out"
         if self.unlabelled:
-            yield f"{self.unlabelled:,} pictures with features are not in the truth: left out"
+            yield f"{self.unlabelled:,} images are not in the truth file: left out"
         yield f"micro average precision {self.curve.average_precision:.4f}"
         yield f"\n{'threshold':24}{'precision':>10}{'recall':>10}"
         for threshold in THRESHOLDS:
             precision, recall = self.curve.at(threshold)
             yield f"{threshold:<24.2f}{precision:10.4f}{recall:10.4f}"
-        for precision in PRECISIONS:
-            threshold = self.curve.threshold_for(precision)
-            if threshold is None:
-                yield f"{f'none for {precision:.0%}':24}"
+        for wanted in PRECISIONS:
+            lowest = self.curve.threshold_for(wanted)
+            if lowest is None:
+                yield f"{f'none for {wanted:.0%}':24}"
             else:
-                reached, recall = self.curve.at(threshold)
-                yield f"{f'{threshold:.6f} for {precision:.0%}':24}{reached:10.4f}{recall:10.4f}"
+                precision, recall = self.curve.at(lowest)
+                yield f"{f'{lowest:.6f} for {wanted:.0%}':24}{precision:10.4f}{recall:10.4f}"
         if self.recalls:
             head = "".join(f"{threshold:>8.2f}" for threshold in THRESHOLDS)
             yield f"\n{'recall by edit':24}{'copies':>10}{head}"
@@ -81,19 +92,35 @@ def evaluate(
     plot: Location | None = None,
     work_dir: Location | None = None,
     executor: str | None = None,
+    *,
     overwrite: bool = False,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
 ) -> Evaluation:
-    """Measure a work_dir, a features file, or a folder of images, by the labels of the file `truth`.
+    """Measure precision and recall of the similarities of images against known duplicates.
 
-    A folder of images goes through run mode 1 first, into `work_dir` or a temporary one. plot: an SVG to write, or `-`
-    for standard output; `overwrite` replaces one that is there.
-    Raises a `FastdupError` whose text is one line.
+    Args:
+        location: A work_dir, a features file, or a folder of images, which goes through run mode 1 first.
+        truth: A CSV with the columns path, group and, optionally, edit; see `read_truth`.
+        plot: An SVG file to write the curves to, or `-` for standard output.
+        work_dir: Where the embeddings of a folder are kept; default: a temporary folder.
+        executor: Where a folder is embedded, as in `run`.
+        overwrite: Replace `plot` if it exists.
+        s3_anonymous: Send unsigned requests to S3.
+        s3_requester_pays: Pay for reads from requester-pays buckets.
+
+    Raises:
+        ConfigError: If a parameter is invalid.
+        InputError: If an input cannot be read, or the truth has no two images of one group with embeddings.
+        WorkDirError: If `plot` exists or cannot be written.
     """
-    drawing = None if plot is None else _open_plot(plot, overwrite)
-    labels = read_truth(truth)
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    drawing = None if plot is None else _open_plot(os.fspath(plot), access, overwrite=overwrite)
+    labels = read_truth(os.fspath(truth))
     progress = redirect_stdout(sys.stderr) if drawing is not None and drawing.is_stdout else nullcontext()
-    with progress, _compute_embeddings(location, work_dir, executor) as (names, rows):
-        evaluation = evaluate_embeddings(names, rows, labels)
+    location, work_dir = os.fspath(location), None if work_dir is None else os.fspath(work_dir)
+    with progress, _compute_embeddings(location, work_dir, executor, access) as (names, embeddings):
+        evaluation = evaluate_embeddings(names, embeddings, labels)
     if drawing is not None:
         title = f"micro average precision {evaluation.curve.average_precision:.4f}"
         with drawing.open() as file:
@@ -101,51 +128,62 @@ def evaluate(
     return evaluation
 
 
-def _open_plot(plot: str | os.PathLike[str], overwrite: bool) -> NamedOutput:
-    output = NamedOutput(plot, overwrite=overwrite)
+def _open_plot(plot: str, access: Access, *, overwrite: bool) -> NamedOutput:
+    output = NamedOutput(plot, access, overwrite=overwrite)
     if not (output.path.lower().endswith(".svg") or output.is_stdout):
-        raise ConfigError(f"plot={os.fspath(plot)!r} is not possible: SVG is the one format; name it something.svg.")
+        raise ConfigError(f"Invalid value for plot: {plot!r} (must end in .svg).")
     output.check()
     return output
 
 
-def evaluate_embeddings(names: list[str], rows: np.ndarray, labels: dict[str, Label]) -> Evaluation:
-    """The figures of rows, (n, d) float32, with n names, as far as `labels` knows them."""
-    known = [index for index, name in enumerate(names) if name in labels]
-    if not known:
+def evaluate_embeddings(names: list[str], embeddings: FloatArray, labels: dict[str, Label]) -> Evaluation:
+    """Measure precision and recall of embeddings.
+
+    Args:
+        names: n paths or URIs.
+        embeddings: (n, d) float32.
+        labels: The labels of images by path or URI. Images without a label are left out.
+
+    Raises:
+        InputError: If no image has a label, or no two have the same group.
+    """
+    labeled = [index for index, name in enumerate(names) if name in labels]
+    if not labeled:
         raise InputError(
-            f"The truth knows none of the pictures: it has such as {next(iter(labels), 'no line at all')!r}, "
-            f"the features have such as {next(iter(names), 'no row at all')!r}."
+            f"The truth file has none of the images: it names {next(iter(labels), 'nothing')!r}, "
+            f"the work_dir has {next(iter(names), 'nothing')!r}."
         )
-    there = [labels[names[index]] for index in known]
-    kinds = sorted({label.edit for label in there if label.edit is not None and not label.is_original})
+    used = [labels[names[index]] for index in labeled]
+    kinds = sorted({label.edit for label in used if label.edit is not None and not label.is_original})
     counts = count_pairs(
-        check_unit_length(rows[known]), _number_groups(there), np.array([_kind(label, kinds) for label in there])
+        check_unit_length(embeddings[labeled]),
+        _number_groups(used),
+        np.array([_number_kind(label, kinds) for label in used]),
     )
     if not counts.same.any():
-        raise InputError("The truth has no two pictures of one group among the features: nothing to measure.")
+        raise InputError("The truth file has no two images of one group that both have embeddings: nothing to measure.")
     limits = find_bin(np.array(THRESHOLDS))
-    recalls = {}
+    recalls: dict[str, tuple[int, list[float]]] = {}
     for number, kind in enumerate(kinds):
-        copies = counts.places[counts.kinds == number]
+        copies = counts.bins[counts.kinds == number]
         if len(copies):
             recalls[kind] = (len(copies), (copies[:, None] > limits).mean(0).tolist())
     return Evaluation(
         Curve(counts.same, counts.other),
-        images=len(known),
-        unlabelled=len(names) - len(known),
-        without_embedding=len(labels) - len(known),
+        images=len(labeled),
+        unlabelled=len(names) - len(labeled),
+        without_embedding=len(labels) - len(labeled),
         recalls=recalls,
     )
 
 
-def _number_groups(labels: list[Label]) -> np.ndarray:
-    """A number for each group; a picture without one has a number of its own."""
+def _number_groups(labels: list[Label]) -> IntArray:
+    """Return (n,) the same number for labels of one group; a label without a group has a number of its own."""
     numbers: dict[str | int, int] = {}
     return np.array([numbers.setdefault(label.group or index, len(numbers)) for index, label in enumerate(labels)])
 
 
-def _kind(label: Label, kinds: list[str]) -> int:
+def _number_kind(label: Label, kinds: list[str]) -> int:
     if label.edit is None:
         return UNKNOWN
     return ORIGINAL if label.is_original else kinds.index(label.edit)
@@ -153,22 +191,23 @@ def _kind(label: Label, kinds: list[str]) -> int:
 
 @contextmanager
 def _compute_embeddings(
-    location: str, work_dir: str | None, executor: str | None
-) -> Iterator[tuple[list[str], np.ndarray]]:
-    store, file = open_file(location, layout.FEATURES)
+    location: str, work_dir: str | None, executor: str | None, access: Access
+) -> Iterator[tuple[list[str], FloatArray]]:
+    store, file = open_file(location, layout.FEATURES, access)
     if store.is_file(file):
         if work_dir is not None:
-            raise ConfigError(f"work_dir={work_dir!r} has no use: {location!r} has features.")
-        yield _read_stored(location)
+            raise ConfigError(f"Invalid value for work_dir: {work_dir!r} (not needed: {location!r} has embeddings).")
+        yield _read_stored(location, access)
         return
     with tempfile.TemporaryDirectory(prefix="fastdup_ray-") as temporary:
-        engine = {} if executor is None else {"executor": executor}
+        engine: dict[str, Any] = {} if executor is None else {"executor": executor}
+        engine |= {"s3_anonymous": bool(access.anonymous), "s3_requester_pays": access.requester_pays}
         result = deduplicate(RunConfig.of(input_dir=location, work_dir=work_dir or temporary, run_mode=1, **engine))
-        yield _read_stored(result.work_dir)
+        yield _read_stored(result.work_dir, access)
 
 
-def _read_stored(location: str) -> tuple[list[str], np.ndarray]:
+def _read_stored(location: str, access: Access) -> tuple[list[str], FloatArray]:
     try:
-        return load_binary_feature(location)
+        return read_features(location, access)
     except FileNotFoundError as error:
         raise InputError(str(error)) from None

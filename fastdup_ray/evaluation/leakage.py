@@ -1,4 +1,4 @@
-"""`fastdup-ray leakage`: which pictures of a test set stand in the training set."""
+"""Find test images that also appear in the training set."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.pairs import rank_names, sort_pairs
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.layout import INDEXED, SCORED
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.common.records import Pairs
@@ -21,10 +22,12 @@ from fastdup_ray.outputs.images import Images, load_images
 from fastdup_ray.runs.indexed_set import read_indexed_facts
 from fastdup_ray.runs.pipeline import deduplicate, is_indexed
 from fastdup_ray.runs.preflight import refuse_foreign_outputs
+from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.storage.tables import parse_numbers, parse_rows, read_csv, write_csv
 
 THRESHOLD = 0.9
+"""The default of `threshold`."""
 
 FIXED_PARAMETERS = (
     "input_dir",
@@ -36,13 +39,21 @@ FIXED_PARAMETERS = (
     "distance",
     "invariant",
 )
-"""Parameters of a run that say something of one list, or of what a run is for; all others act on both sets."""
+"""Parameters of a run that `leakage` does not take; all others apply to both sets."""
 
 
 @dataclass(frozen=True)
 class Leakage:
-    """What a test set shares with its training set. exact, near: test images with a training image of the same bytes
-    or pixels, or, of the others, with one whose cosine is above `threshold`. file: leakage.csv, with the pairs.
+    """What a test set has in common with its training set.
+
+    Attributes:
+        work_dir: The folder of the indexed training set.
+        threshold: Similarity above which images are near duplicates.
+        train_images: Number of images in the training set.
+        test_images: Number of images in the test set.
+        exact: Test images with the same bytes or pixels as a training image.
+        near: Other test images that are more similar to a training image than `threshold`.
+        file: Path or URI of leakage.csv, which has the pairs.
     """
 
     work_dir: str
@@ -55,30 +66,30 @@ class Leakage:
 
     @property
     def copies(self) -> int:
-        """Test images that stand in the training set."""
+        """Number of test images that also appear in the training set."""
         return self.exact + self.near
 
     @property
     def share(self) -> float:
-        """The part of the test images that stand in the training set."""
+        """Share of the test images that also appear in the training set, 0 to 1."""
         return self.copies / self.test_images
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """Return the fields, `copies` and `share`, for JSON."""
         return asdict(self) | {"copies": self.copies, "share": round(self.share, 6)}
 
     def text(self) -> str:
-        """What the command prints."""
+        """Return what the command prints."""
         return (
-            f"{self.copies:,} of {self.test_images:,} test images ({self.share:.2%}) stand among "
-            f"{self.train_images:,} training images: {self.exact:,} exact copies, "
-            f"{self.near:,} near copies above {self.threshold:g}.\nThe pairs are in {self.file}"
+            f"{self.copies:,} of {self.test_images:,} test images ({self.share:.2%}) also appear among "
+            f"{self.train_images:,} training images: {self.exact:,} as exact duplicates, {self.near:,} as near "
+            f"duplicates above {self.threshold:g}.\nPairs: {self.file}"
         )
 
     def fail_over(self, limit: int) -> None:
-        """Raises `LeakageError` where more than `limit` test images stand in the training set."""
+        """Raise `LeakageError` if more than `limit` test images also appear in the training set."""
         if self.copies > limit:
-            raise LeakageError(f"{self.copies:,} test images stand in the training set; {limit:,} are allowed.")
+            raise LeakageError(f"{self.copies:,} test images also appear in the training set ({limit:,} are allowed).")
 
 
 @accept_paths("train", "test", "work_dir")
@@ -89,52 +100,60 @@ def leakage(
     threshold: float = THRESHOLD,
     **parameters: Any,
 ) -> Leakage:
-    """Looks for each picture of `test` among those of `train`; writes leakage.csv.
+    """Find test images that also appear in a training set, and write leakage.csv.
 
-    train: a folder, a list file, or the work_dir of a finished run on them, whose index is used as it is.
-    test: a folder, a list file, or features of run mode 1, a file or its folder.
-    work_dir: where the training set is indexed; default: that of `run`. Not to be given with a finished work_dir.
-    threshold: of the cosine. parameters: as in `run`, for both sets.
+    leakage.csv has the columns test, train, similarity and copy (exact or near), most similar first. It has the
+    `nearest_neighbors_k` nearest training images of each test image above the threshold, and an exact duplicate in any
+    case. A training set whose index is in the work_dir, unchanged, is not indexed again.
 
-    A training set that work_dir has the index of, unchanged, is not indexed again. leakage.csv has the columns test,
-    train, similarity and copy (exact or near), the closest pair first: of each test image its nearest_neighbors_k
-    closest above the threshold, and always an exact copy where there is one.
+    Args:
+        train: A folder, a list file, or the work_dir of a finished run, whose index is used as it is.
+        test: A folder, a list file, or embeddings of run mode 1: a features file or its folder.
+        work_dir: Where the training set is indexed; default: that of `run`. Not allowed if `train` is a work_dir.
+        threshold: Similarity above which images are near duplicates.
+        **parameters: As in `run`, for both sets; see `FIXED_PARAMETERS` for those that are not taken.
 
-    Raises a `FastdupError` whose text is one line.
+    Raises:
+        ConfigError: If a parameter is invalid.
+        FastdupError: If one of both runs failed.
     """
+    train, test = os.fspath(train), os.fspath(test)
     for name in parameters:
         if name in FIXED_PARAMETERS:
-            raise ConfigError(f"leakage does not take {name!r}.")
-    if _is_finished(train):
+            raise ConfigError(f"Unknown parameter {name!r}: leakage does not take it.")
+    access = make_access(
+        anonymous=parameters.get("s3_anonymous", False), requester_pays=parameters.get("s3_requester_pays", False)
+    )
+    if _is_finished(train, access):
         if work_dir is not None:
-            raise ConfigError(f"work_dir={work_dir!r} has no use: {train!r} is that of a finished run.")
-        place = {"work_dir": train}
+            raise ConfigError(f"Invalid value for work_dir: {work_dir!r} (not needed: {train!r} is a finished run).")
+        output = {"work_dir": train}
     else:
-        place = {} if work_dir is None else {"work_dir": work_dir}
-    mode = 4 if _has_features(test) else 3
-    scoring = RunConfig.of(input_dir=test, run_mode=mode, threshold=threshold, **place, **parameters)
+        output = {} if work_dir is None else {"work_dir": os.fspath(work_dir)}
+    mode = 4 if _has_features(test, access) else 3
+    scoring = RunConfig.of(input_dir=test, run_mode=mode, threshold=threshold, **output, **parameters)
     check_inputs(scoring)
-    refuse_foreign_outputs(open_store(scoring.work_dir), [layout.LEAKAGE_CSV], overwrite=scoring.overwrite)
-    if not _is_finished(train):
-        indexing = RunConfig.of(input_dir=train, **place, **parameters)
+    refuse_foreign_outputs(open_store(scoring.work_dir, access), [layout.LEAKAGE_CSV], overwrite=scoring.overwrite)
+    if not _is_finished(train, access):
+        indexing = RunConfig.of(input_dir=train, **output, **parameters)
         if not is_indexed(indexing):
             deduplicate(indexing)
-    return _read_scoring(open_store(deduplicate(scoring).work_dir), threshold)
+    return _read_scoring(open_store(deduplicate(scoring).work_dir, access), threshold)
 
 
-def _is_finished(location: str) -> bool:
-    return open_store(location).is_file(layout.SUMMARY)
+def _is_finished(location: str, access: Access) -> bool:
+    return open_store(location, access).is_file(layout.SUMMARY)
 
 
-def _has_features(location: str) -> bool:
-    """Whether it is features rather than pictures: a folder that has them, or a file with its names beside it."""
-    store, file = open_file(location, layout.FEATURES)
-    there = file.endswith(".dat") and store.is_file(file)
-    return there and (file == layout.FEATURES or store.is_file(file + ".csv"))
+def _has_features(location: str, access: Access) -> bool:
+    """Return whether this is a features file with its list of names, or a folder that has one."""
+    store, file = open_file(location, layout.FEATURES, access)
+    exists = file.endswith(".dat") and store.is_file(file)
+    return exists and (file == layout.FEATURES or store.is_file(file + ".csv"))
 
 
 def _read_scoring(store: Store, threshold: float) -> Leakage:
-    """From what a scoring has just left."""
+    """Write leakage.csv from the outputs of the scoring that has just ended."""
     images = load_images(store, SCORED.name(layout.FEATURES), SCORED)
     indexed = load_images(store, read_indexed_facts(store)["features_file"], INDEXED)
     copies = read_exact_copies(store, SCORED, images.names, indexed.names)
@@ -146,35 +165,37 @@ def _read_scoring(store: Store, threshold: float) -> Leakage:
     ends = images.names.take(pa.array(pairs.source)), indexed.names.take(pa.array(pairs.target))
     with store.lock(layout.LOCK):
         write_csv(store, layout.LEAKAGE_CSV, layout.LEAKAGE_HEADER, [*ends, pairs.value, kind])
-    of_exact, of_any = np.unique(pairs.source[exact]), np.unique(pairs.source)
+    of_exact, of_all = np.unique(pairs.source[exact]), np.unique(pairs.source)
     return Leakage(
         store.location,
         threshold,
         train_images=len(indexed),
         test_images=len(images),
         exact=len(of_exact),
-        near=len(of_any) - len(of_exact),
+        near=len(of_all) - len(of_exact),
         file=os.path.join(store.location, layout.LEAKAGE_CSV),
     )
 
 
 def _read_pairs(store: Store, images: Images, indexed: Images) -> Pairs:
-    """similarity.csv of a scoring, by the rows of both sets."""
+    """Read similarity.csv of a scoring, with names as indices in both sets."""
     path = store.fetch(layout.SIMILARITY_CSV)
     table = read_csv(path, layout.PAIRS_HEADER)
     source, target = (parse_rows(path, table[name], side.names) for name, side in (("from", images), ("to", indexed)))
-    return Pairs(source, target, parse_numbers(path, table, "distance", pa.float64()).to_numpy())
+    similarity: DoubleArray = np.asarray(parse_numbers(path, table, "distance", pa.float64()))
+    return Pairs(source, target, similarity)
 
 
-def _is_exact(pairs: Pairs, copies: ExactCopies, contents: np.ndarray) -> np.ndarray:
-    """(m,) bool: whether both files have the same bytes, or the same pixels."""
+def _is_exact(pairs: Pairs, copies: ExactCopies, contents: IntArray) -> BoolArray:
+    """Return (m,) whether both images of a pair have the same bytes or the same pixels."""
     content = np.full(max(pairs.source.max(initial=-1), copies.copy.max(initial=-1)) + 1, -1)
     content[copies.copy] = contents[copies.of]
-    return content[pairs.source] == contents[pairs.target]
+    exact: BoolArray = content[pairs.source] == contents[pairs.target]
+    return exact
 
 
 def _add_missing_copies(pairs: Pairs, copies: ExactCopies) -> Pairs:
-    """The same, and a pair for each image whose copy is not among its k neighbours."""
+    """Return the pairs and a pair for each exact duplicate that is not among the k neighbors."""
     size = max(pairs.target.max(initial=0), copies.of.max(initial=0)) + 1
     missing = ~np.isin(copies.copy * size + copies.of, pairs.source * size + pairs.target)
     return Pairs(

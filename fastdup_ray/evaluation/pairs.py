@@ -1,55 +1,65 @@
-"""All pairs of rows by their cosine, in counts: what is needed of n·(n-1)/2 pairs fits into memory for any n."""
+"""Histograms of the similarities of all pairs. Their size does not depend on the number of images."""
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+
+from fastdup_ray.common.arrays import DoubleArray, FloatArray, IntArray
 
 STEPS = 1_000_000
-"""Cosines are counted as the tool writes them, with six decimals."""
+"""Bins per unit of similarity: similarities are written with six decimals."""
 
 ORIGINAL, UNKNOWN = -1, -2
-"""Kinds of edit that are none."""
+"""Numbers for images that were not edited, and for those of which it is not known."""
 
 PAIRS_AT_ONCE = 1 << 23
 
 
 @dataclass(frozen=True)
 class PairCounts:
-    """Pairs by cosine: place i of `same` and `other`, (2 · STEPS + 1,) int64, is for the cosine i / STEPS - 1.
+    """Similarities of all pairs, in counts. Bin i is for the similarity i / `STEPS` - 1.
 
-    same: of pairs in one group. other: of all others. kinds, places: (m,), the kind of edit and the place of each pair
-    of a copy and an original of its group.
+    Attributes:
+        same: (2 · `STEPS` + 1,) int64, pairs of one group.
+        other: (2 · `STEPS` + 1,) int64, all other pairs.
+        kinds: (m,) int64, the kind of edit of each pair of an edited image and an original of its group.
+        bins: (m,) int64, the bin of each of these pairs.
     """
 
-    same: np.ndarray
-    other: np.ndarray
-    kinds: np.ndarray
-    places: np.ndarray
+    same: IntArray
+    other: IntArray
+    kinds: IntArray
+    bins: IntArray
 
 
-def find_bin(cosine: float | np.ndarray) -> np.ndarray:
-    """The place of a cosine in the arrays of `PairCounts`."""
-    return np.rint(np.asarray(cosine) * STEPS).clip(-STEPS, STEPS).astype(np.intp) + STEPS
+def find_bin(similarity: float | FloatArray | DoubleArray) -> npt.NDArray[np.intp]:
+    """Return the bin of a similarity, or of each of an array, in the arrays of `PairCounts`."""
+    bins: npt.NDArray[np.intp] = np.rint(np.asarray(similarity) * STEPS).clip(-STEPS, STEPS).astype(np.intp) + STEPS
+    return bins
 
 
-def count_pairs(rows: np.ndarray, groups: np.ndarray, kinds: np.ndarray) -> PairCounts:
-    """Counts each unordered pair of two rows once.
+def count_pairs(embeddings: FloatArray, groups: IntArray, kinds: IntArray) -> PairCounts:
+    """Count the similarity of each pair of images once.
 
-    rows: (n, d) float32 of unit length. groups: (n,) int. kinds: (n,) int, a number for each kind of edit from 0 on, or
-    `ORIGINAL`, or `UNKNOWN`.
+    Args:
+        embeddings: (n, d) float32 of unit length.
+        groups: (n,) int64, equal for images of one group.
+        kinds: (n,) int64, a number from 0 for each kind of edit, `ORIGINAL` or `UNKNOWN`.
     """
     total, same = np.zeros(2 * STEPS + 1, np.int64), np.zeros(2 * STEPS + 1, np.int64)
     edited = []
-    step = max(1, PAIRS_AT_ONCE // len(rows))
-    for start in range(0, len(rows), step):
-        stop = min(start + step, len(rows))
-        found = find_bin(rows[start:stop] @ rows[start:].T)
-        once = np.arange(start, len(rows)) > np.arange(start, stop)[:, None]
-        total += np.bincount(found[once], minlength=len(total))
-        first, second = np.nonzero(once & (groups[start:stop, None] == groups[start:]))
-        copies = found[first, second]
-        same += np.bincount(copies, minlength=len(same))
+    n = len(embeddings)
+    step = max(1, PAIRS_AT_ONCE // n)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        bins = find_bin(embeddings[start:stop] @ embeddings[start:].T)
+        upper = np.arange(start, n) > np.arange(start, stop)[:, None]  # each pair once, and no image with itself
+        total += np.bincount(bins[upper], minlength=len(total))
+        first, second = np.nonzero(upper & (groups[start:stop, None] == groups[start:]))
+        of_group = bins[first, second]
+        same += np.bincount(of_group, minlength=len(same))
         low, high = np.sort([kinds[start + first], kinds[start + second]], axis=0)
-        of_original = (low == ORIGINAL) & (high > ORIGINAL)
-        edited.append((high[of_original], copies[of_original]))
+        with_original = (low == ORIGINAL) & (high > ORIGINAL)
+        edited.append((high[with_original], of_group[with_original]))
     return PairCounts(same, total - same, *(np.concatenate(part) for part in zip(*edited, strict=True)))

@@ -1,20 +1,25 @@
-"""The curves as an SVG: precision over recall, and both over the threshold."""
+"""Precision and recall as an SVG: one over the other, and both over the threshold."""
 
 from xml.etree import ElementTree
 
 import numpy as np
 
+from fastdup_ray.common.arrays import DoubleArray
 from fastdup_ray.evaluation.curve import Curve
 from fastdup_ray.evaluation.pairs import STEPS, find_bin
 
 SIDE, MARGIN = 320, 48
+"""Of a square, in units of the drawing."""
+
 POINTS = 400
+"""Points of a line."""
+
 LOWEST_THRESHOLD = 0.5
 COLORS = {"precision": "#1f5fa8", "recall": "#c2571a"}
 
 
 def draw_svg(curve: Curve, title: str) -> str:
-    """The drawing as text."""
+    """Return the drawing as the text of an SVG file."""
     drawing = ElementTree.Element(
         "svg",
         xmlns="http://www.w3.org/2000/svg",
@@ -23,22 +28,22 @@ def draw_svg(curve: Curve, title: str) -> str:
     )
     ElementTree.SubElement(drawing, "title").text = title
     panel = _draw_panel(drawing, 0, title, "recall", (0, 1))
-    shown = np.flatnonzero(curve.found > 0)
+    shown = np.flatnonzero(curve.hits > 0)
     if len(shown):
         by_recall = shown[np.searchsorted(-curve.recall[shown], -np.linspace(1, 0, POINTS)).clip(max=len(shown) - 1)]
         _draw_line(panel, curve.recall[by_recall], curve.precision[by_recall], "precision")
     panel = _draw_panel(drawing, 1, "precision (blue) and recall", "threshold", (LOWEST_THRESHOLD, 1))
-    places = np.linspace(find_bin(LOWEST_THRESHOLD), 2 * STEPS, POINTS).astype(int)
+    bins = np.linspace(find_bin(LOWEST_THRESHOLD), 2 * STEPS, POINTS).astype(int)
     across = np.linspace(0, 1, POINTS)
-    _draw_line(panel, across, curve.precision[places], "precision")
-    _draw_line(panel, across, curve.recall[places], "recall")
+    _draw_line(panel, across, curve.precision[bins], "precision")
+    _draw_line(panel, across, curve.recall[bins], "recall")
     return ElementTree.tostring(drawing, "unicode") + "\n"
 
 
 def _draw_panel(
     drawing: ElementTree.Element, number: int, title: str, axis: str, ends: tuple[float, float]
 ) -> ElementTree.Element:
-    """A square with a title, a grid of tenths, and numbers at its axes."""
+    """Draw a square with a title, a grid and labeled axes; return its element."""
     left = MARGIN + number * (SIDE + 2 * MARGIN)
     panel = ElementTree.SubElement(drawing, "g", transform=f"translate({left} {MARGIN})")
     _draw_text(panel, SIDE / 2, -16, title, "middle")
@@ -56,7 +61,7 @@ def _draw_text(parent: ElementTree.Element, x: float, y: float, text: str, ancho
     ElementTree.SubElement(parent, "text", {"x": f"{x:g}", "y": f"{y:g}", "text-anchor": anchor}).text = text
 
 
-def _draw_line(panel: ElementTree.Element, x: np.ndarray, y: np.ndarray, name: str) -> None:
+def _draw_line(panel: ElementTree.Element, x: DoubleArray, y: DoubleArray, name: str) -> None:
     points = " ".join(f"{SIDE * a:.1f},{SIDE * (1 - b):.1f}" for a, b in zip(x, y, strict=True))
     line = ElementTree.SubElement(
         panel, "polyline", {"points": points, "fill": "none", "stroke": COLORS[name], "stroke-width": "2"}

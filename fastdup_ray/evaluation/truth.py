@@ -1,4 +1,4 @@
-"""Truth files: which pictures show the same, and what was done to them."""
+"""Truth files: which images are duplicates of each other, and how copies were edited."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,19 @@ from fastdup_ray.inputs.labels import read_by_name
 
 PATH, GROUP = "path", "group"
 EDIT_COLUMNS = ("edit", "transform", "kind")
+"""Names that the column of edits may have."""
+
 ORIGINALS = ("", "original", "base")
-"""What the column of edits says of a picture that nothing was done to."""
+"""Values of that column for an image that was not edited."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """What the truth says of a picture. group: pictures of one group show the same; '': like no other.
+    """What a truth file says of an image.
 
-    edit: what was done to it, None where the truth does not say.
+    Attributes:
+        group: Images of one group are duplicates of each other; an image with "" has no duplicate.
+        edit: How the image was edited; None if the file does not say.
     """
 
     group: str
@@ -22,13 +26,21 @@ class Label:
 
     @property
     def is_original(self) -> bool:
+        """Whether the image was not edited."""
         return self.edit in ORIGINALS
 
 
 def read_truth(path: str) -> dict[str, Label]:
-    """The labels of a CSV with the columns path, group and maybe edit, by absolute path or URI.
+    """Read a CSV with the columns path, group and, optionally, edit.
 
-    Relative paths start at the folder of the truth file. Raises `InputError`.
+    Args:
+        path: The file. Relative paths in it start at its folder.
+
+    Returns:
+        The label of each image, by absolute path or URI.
+
+    Raises:
+        InputError: If the file cannot be read, has no such columns, or names an image twice.
     """
     labels: dict[str, Label] = {}
     for name, row in read_by_name(path, "the truth file", PATH, (GROUP,)):

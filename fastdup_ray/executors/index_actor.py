@@ -7,7 +7,6 @@ from typing import Any
 
 import ray
 
-from fastdup_ray import s3
 from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors import Result
 from fastdup_ray.executors.ray_results import NodeLostError, NoRoomError, end_actor, get_result
@@ -47,9 +46,7 @@ class IndexActor:
             self._start()
         while True:
             try:
-                result: Result = call_with_retries(
-                    lambda: self._actor.run.remote(s3.resolve_access(), step, *args), self._start
-                )
+                result: Result = call_with_retries(lambda: self._actor.run.remote(step, *args), self._start)
             except NoRoomError:
                 if len(self._requests) == 1:
                     raise
@@ -76,13 +73,12 @@ class _IndexActor:
         if not ray.get_gpu_ids():
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
-    def run(self, access: s3.Access, step: Callable[..., Result], *args: Any) -> Result:
-        return run_step(access, step, *args)
+    def run(self, step: Callable[..., Result], *args: Any) -> Result:
+        return run_step(step, *args)
 
 
-def run_step(access: s3.Access, step: Callable[..., Result], *args: Any) -> Result:
-    """Run a step in a worker, with the access to S3 of the driver."""
-    s3.use(access)
+def run_step(step: Callable[..., Result], *args: Any) -> Result:
+    """Run a step in a worker."""
     return step(*args)
 
 

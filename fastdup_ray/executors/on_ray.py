@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import ray
 
-from fastdup_ray import s3
 from fastdup_ray.common.records import Shard, ShardReceipt
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError
@@ -89,7 +88,7 @@ class RayExecutor:
         if target == "index":
             return self._index.call(step, *args)
         task: Any = ray.remote(num_cpus=1, max_retries=0)(run_step)
-        result: Result = call_with_retries(lambda: task.remote(s3.resolve_access(), step, *args))
+        result: Result = call_with_retries(lambda: task.remote(step, *args))
         return result
 
     def map(self, step: Callable[..., Result], items: Sequence[tuple[Any, ...]], memory: int) -> Iterator[Result]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import ray
 
-from fastdup_ray import s3
 from fastdup_ray.errors import ConfigError, WorkerError
 from fastdup_ray.executors import Result
 from fastdup_ray.executors.index_actor import MAX_ATTEMPTS, run_step
@@ -59,7 +58,7 @@ def map_tasks(
             queue.extend(islice(fresh, max(0, room - len(queue))))
             for _ in range(min(room, len(queue))):
                 attempt = queue.popleft()
-                in_flight[named.remote(s3.resolve_access(), step, *attempt.item, slots.cores)] = attempt
+                in_flight[named.remote(step, *attempt.item, slots.cores)] = attempt
             if not in_flight:
                 return
             ref = wait_any(list(in_flight))

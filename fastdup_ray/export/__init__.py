@@ -1,4 +1,4 @@
-"""What a finished run found, for other programs: one writer a format."""
+"""Results of a finished run for other tools: one writer per format."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.fiftyone import write_fiftyone
 from fastdup_ray.export.lists import write_drop_list, write_keep_list
 from fastdup_ray.result import RunResult
+from fastdup_ray.s3 import make_access
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.named_output import NamedOutput
 
@@ -25,11 +26,16 @@ Location = str | os.PathLike[str]
 
 
 class Format(NamedTuple):
-    """A writer takes the open file, the run, its result, the plan, and whether names end with a NUL; it returns
-    how many there are. file: the name in the work_dir. words: what there are that many of.
+    """A format that results can be exported to.
+
+    Attributes:
+        write: Writes to an open file what a run, its result and a plan say, and returns the number of items. The last
+            argument is what the names of a list end with.
+        file: Name of the file in the work_dir.
+        words: What the items are.
     """
 
-    write: Callable[[BinaryIO, FinishedRun, RunResult, list[PlanRow], bool], int]
+    write: Callable[[BinaryIO, FinishedRun, RunResult, list[PlanRow], bytes], int]
     file: str
     words: str
 
@@ -43,7 +49,15 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class ExportResult:
-    """path: of the file, or its URI; `-` for standard output. count: of what it holds. by: the plan that it follows."""
+    """What was written.
+
+    Attributes:
+        path: Path or URI of the file; `-` for standard output.
+        count: Number of items in it.
+        words: What the items are.
+        by: Path of the plan that says what is dropped, or where it comes from.
+        is_stdout: Whether it was written to standard output.
+    """
 
     path: str
     count: int
@@ -52,9 +66,9 @@ class ExportResult:
     is_stdout: bool = False
 
     def text(self) -> str:
-        """What the command prints."""
-        place = "were written to standard output" if self.is_stdout else f"are in {self.path}"
-        return f"{self.count:,} {self.words}, by {self.by}, {place}"
+        """Return what the command prints."""
+        target = "to standard output" if self.is_stdout else self.path
+        return f"Wrote {target}: {self.count:,} {self.words} (plan: {self.by})."
 
 
 @accept_paths("work_dir", "save_path", "plan")
@@ -63,50 +77,58 @@ def export(
     format: str,
     save_path: Location | None = None,
     plan: Location | None = None,
+    *,
     null: bool = False,
     overwrite: bool = False,
     any_plan: bool = False,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
 ) -> ExportResult:
-    """Write what the finished run in `work_dir` found for other programs.
+    """Export the results of a finished run for other tools.
 
     Args:
-        format: one of `FORMATS`.
-        save_path: a file, or `-` for standard output; default: a file in `work_dir`, replaced if it is there.
-        plan: says what is dropped; not given: plan.csv of `work_dir`, and where there is none, what the command `plan`
-            would suggest.
-        null: names in lists end with a NUL, not a newline.
-        overwrite: replace a file `save_path` that is there.
-        any_plan: take a plan of another run, or of none.
+        work_dir: The folder or URI of the run.
+        format: One of `FORMATS`.
+        save_path: The file to write, or `-` for standard output; default: a file in `work_dir`, which is replaced if it
+            exists.
+        plan: The plan that says what is dropped; default: plan.csv of `work_dir`, or else what `make_plan` suggests.
+        null: End each name of a list with NUL instead of a newline.
+        overwrite: Replace `save_path` if it exists.
+        any_plan: Accept a plan of another run, or of none.
+        s3_anonymous: Send unsigned requests to S3.
+        s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Raises:
-        WorkDirError: where `save_path` exists, or cannot be written.
-        ConfigError, InputError: where a parameter is wrong, there is no finished run, or the plan is of another one.
+        ConfigError: If a parameter is invalid.
+        InputError: If there is no finished run, or the plan belongs to another one.
+        WorkDirError: If `save_path` exists or cannot be written.
     """
     if format not in FORMATS:
-        raise ConfigError(f"format={format!r} is not possible: it should be {', '.join(FORMATS)}.")
-    chosen = FORMATS[format]
+        raise ConfigError(f"Invalid value for format: {format!r} (must be one of {', '.join(FORMATS)}).")
+    writer = FORMATS[format]
     if null and not format.endswith("-list"):
-        raise ConfigError(f"null is for lists of files: leave it out with format={format}.")
-    source = open_store(os.path.expanduser(work_dir))
+        raise ConfigError(f"Invalid value for null: True (format={format} has no list of names to end with NUL).")
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    source = open_store(os.path.expanduser(work_dir), access)
     if save_path is None:
-        output = NamedOutput(os.path.join(source.location, chosen.file), overwrite=True)
+        output = NamedOutput(os.path.join(source.location, writer.file), access, overwrite=True)
     else:
-        output = NamedOutput(save_path, overwrite=overwrite)
+        output = NamedOutput(save_path, access, overwrite=overwrite)
         output.check()
-    run, result = read_finished_run(source), RunResult.open(source.location)
+    run, result = read_finished_run(source), RunResult.open(source.location, access=access)
     rows, by = _read_plan(source, run, plan, any_plan=any_plan)
     if save_path is None:
         source.prepare()
     with source.lock(layout.LOCK) if save_path is None else nullcontext(), output.open() as file:
-        count = chosen.write(file, run, result, rows, null)
-    return ExportResult(output.path, count, chosen.words, by, output.is_stdout)
+        count = writer.write(file, run, result, rows, b"\0" if null else b"\n")
+    return ExportResult(output.path, count, writer.words, by, output.is_stdout)
 
 
 def _read_plan(source: Store, run: FinishedRun, plan: Location | None, *, any_plan: bool) -> tuple[list[PlanRow], str]:
     if plan is None and not source.exists(layout.PLAN_CSV):
-        return suggest(run), "what the command plan suggests"
+        return suggest(run), "suggestions of fastdup-ray plan"
     path = os.path.join(source.location, layout.PLAN_CSV) if plan is None else os.fspath(plan)
-    rows = read_plan(path)
+    rows = read_plan(path, source.access)
     if not any_plan:
         check_provenance(rows, path, source)
     return rows, path

@@ -1,7 +1,7 @@
-"""A data set as FiftyOne exports it to JSON: `fiftyone.Dataset.from_json("fiftyone.json")` loads it.
+"""FiftyOne's JSON export of a dataset, which `fiftyone.Dataset.from_json("fiftyone.json")` loads.
 
 Source: https://docs.voxel51.com/api/fiftyone.core.dataset.html (from_json, from_dict): name, media_type and samples; a
-sample has filepath, tags, metadata (ImageMetadata) and fields of any names, labels as Classification.
+sample has filepath, tags, metadata (ImageMetadata) and any other fields, with labels as Classification.
 """
 
 import json
@@ -20,14 +20,18 @@ from fastdup_ray.inputs.manifest import STATISTICS
 from fastdup_ray.result import RunResult
 
 FIELDS = ("sha256", "copy_of", "copy_kind", "component_id", "count", "pagerank", "degree", "min_distance")
-"""Columns of the result that become fields of the samples, beside the statistics."""
+"""Columns of `RunResult.to_arrow` that become fields of the samples, besides the statistics."""
 
-ROWS = 10_000
-"""Samples that are made at a time."""
+BLOCK = 10_000
+"""Images that become Python objects at a time."""
 
 
-def write_fiftyone(file: BinaryIO, run: FinishedRun, result: RunResult, plan: list[PlanRow], _: bool) -> int:
-    """Write images that are files of their own; tags: keep or drop, as the plan says, and outlier."""
+def write_fiftyone(file: BinaryIO, run: FinishedRun, result: RunResult, plan: list[PlanRow], _end: bytes) -> int:
+    """Write a sample for each image that is a file of its own, tagged keep or drop by the plan, and outlier.
+
+    Returns:
+        The number of samples.
+    """
     Image.init()
     count = 0
     name = json.dumps(os.path.basename(result.work_dir.rstrip("/")) or "fastdup_ray")
@@ -42,22 +46,22 @@ def write_fiftyone(file: BinaryIO, run: FinishedRun, result: RunResult, plan: li
 def _samples(run: FinishedRun, result: RunResult, plan: dict[str, PlanRow]) -> Iterator[dict[str, Any]]:
     table = result.to_arrow()
     outlier = pc.is_in(table["filename"], result.outliers["from"]).to_pylist()
-    for start in range(0, table.num_rows, ROWS):
-        names = run.names.slice(start, ROWS).to_pylist()
-        for place, fact in enumerate(table.slice(start, ROWS).to_pylist()):
-            name = os.fsdecode(names[place])
-            if is_standalone_file(name):
-                yield _sample(name, fact, plan.get(name), outlier[start + place])
+    for start in range(0, table.num_rows, BLOCK):
+        names = run.names.slice(start, BLOCK).to_pylist()
+        for index, row in enumerate(table.slice(start, BLOCK).to_pylist()):
+            name = os.fsdecode(names[index])
+            if is_standalone_file(name, run.access):
+                yield _make_sample(name, row, plan.get(name), is_outlier=outlier[start + index])
 
 
-def _sample(name: str, fact: dict[str, Any], planned: PlanRow | None, is_outlier: bool) -> dict[str, Any]:
-    tags = [planned.action if planned else "keep", *(["outlier"] if is_outlier else [])]
+def _make_sample(name: str, row: dict[str, Any], decision: PlanRow | None, *, is_outlier: bool) -> dict[str, Any]:
+    tags = [decision.action if decision else "keep", *(["outlier"] if is_outlier else [])]
     metadata = {
         "_cls": "ImageMetadata",
-        "size_bytes": fact["size"],
-        "mime_type": Image.MIME.get(fact["format"] or ""),
-        "width": fact["width"],
-        "height": fact["height"],
+        "size_bytes": row["size"],
+        "mime_type": Image.MIME.get(row["format"] or ""),
+        "width": row["width"],
+        "height": row["height"],
     }
     sample: dict[str, Any] = {
         "filepath": escape_non_utf8(name),
@@ -65,9 +69,9 @@ def _sample(name: str, fact: dict[str, Any], planned: PlanRow | None, is_outlier
         "_media_type": "image",
         "metadata": metadata,
     }
-    if fact.get("label") is not None:
-        sample["label"] = {"_cls": "Classification", "label": fact["label"]}
-    if planned and planned.keeper:
-        sample["keeper"] = escape_non_utf8(planned.keeper)
-    fields = {field: fact.get(field) for field in (*FIELDS, *STATISTICS)}
+    if row.get("label") is not None:
+        sample["label"] = {"_cls": "Classification", "label": row["label"]}
+    if decision and decision.keeper:
+        sample["keeper"] = escape_non_utf8(decision.keeper)
+    fields = {field: row.get(field) for field in (*FIELDS, *STATISTICS)}
     return sample | {field: value for field, value in fields.items() if value is not None}

@@ -1,1 +1,1 @@
-"""From pictures to rows of features: read, decode, model."""
+"""From bytes to embeddings: decode images and videos, and run the model."""

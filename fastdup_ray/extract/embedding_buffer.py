@@ -1,35 +1,59 @@
-"""Rows of features, collected: from pixels to rows by batches."""
+"""Embeddings of a sequence of images, computed in batches."""
 
 from typing import Protocol
 
 import numpy as np
 
+from fastdup_ray.common.arrays import ByteArray, FloatArray
 from fastdup_ray.extract.model import BATCH
 
 
 class Embedder(Protocol):
-    """What makes rows: a model, or who feeds one."""
+    """What turns pixels into embeddings: a model, or a wrapper around one.
+
+    Attributes:
+        dimensions: Numbers in an embedding.
+    """
 
     dimensions: int
 
-    def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """(n, height, width, 3) uint8 -> (n, dimensions) float32."""
+    def embed(self, pixels: ByteArray) -> FloatArray:
+        """Return the embeddings of images.
+
+        Args:
+            pixels: (n, height, width, 3) uint8, RGB.
+
+        Returns:
+            (n, dimensions) float32.
+        """
 
 
 class EmbeddingBuffer:
-    """Rows of features, made as soon as there are pixels for a batch: those of a long video never fit into memory."""
+    """Embeddings of the images that were added, in their order.
 
-    def __init__(self, maker: Embedder):
-        self._maker = maker
-        self._pixels: list[np.ndarray] = []
+    Images are embedded as soon as there is a batch of them: the pixels of a long video do not fit into memory.
+
+    Args:
+        embedder: Computes the embeddings.
+    """
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._pixels: list[ByteArray] = []
         self._counts: list[int] = []
-        self._blocks = [np.empty((0, maker.dimensions), np.float32)]
+        self._blocks = [np.empty((0, embedder.dimensions), np.float32)]
 
     def __len__(self) -> int:
         return sum(map(len, self._blocks)) + sum(self._counts)
 
-    def add(self, pixels: np.ndarray) -> None:
-        """Add a row. The same array as before, such as a frame that a video shows for hours, costs no more work."""
+    def add(self, pixels: ByteArray) -> None:
+        """Add an image.
+
+        The same array object as in the last call, such as a frame that a video shows for hours, is not embedded again.
+
+        Args:
+            pixels: (height, width, 3) uint8, RGB.
+        """
         if self._pixels and pixels is self._pixels[-1]:
             self._counts[-1] += 1
             return
@@ -38,14 +62,14 @@ class EmbeddingBuffer:
         self._pixels.append(pixels)
         self._counts.append(1)
 
-    def take(self, n: int) -> np.ndarray:
-        """(n, d) float32; what was added after them is forgotten."""
+    def take(self, n: int) -> FloatArray:
+        """Return the first `n` embeddings, (n, d) float32, and drop all that follow."""
         if self._pixels:
             self._embed_pending()
-        rows = np.concatenate(self._blocks)[:n]
-        self._blocks = [rows]
-        return rows
+        embeddings = np.concatenate(self._blocks)[:n]
+        self._blocks = [embeddings]
+        return embeddings
 
     def _embed_pending(self) -> None:
-        self._blocks.append(np.repeat(self._maker.embed(np.stack(self._pixels)), self._counts, axis=0))
+        self._blocks.append(np.repeat(self._embedder.embed(np.stack(self._pixels)), self._counts, axis=0))
         self._pixels, self._counts = [], []

@@ -1,4 +1,4 @@
-"""One extractor: a shard of the list in, a feature shard (files) out. Knows nothing of who runs it."""
+"""The extractor: reads a shard of the list and writes a feature shard. It does not know what runs it."""
 
 import hashlib
 import io
@@ -10,39 +10,53 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import BinaryIO
 
-import numpy as np
 from PIL import Image
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.facts import FeatureFacts
+from fastdup_ray.common.arrays import FloatArray
+from fastdup_ray.common.facts import FeatureFacts, Fingerprint
 from fastdup_ray.common.records import Entry, ImageRef, Limits, Shard, ShardReceipt
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode
-from fastdup_ray.extract.decode import DecodedImage, decode_bytes, decode_image, strict_pillow
+from fastdup_ray.extract.decode import DecodedImage, decode_bytes, decode_image
 from fastdup_ray.extract.embedding_buffer import Embedder, EmbeddingBuffer
+from fastdup_ray.extract.entries import make_bad_entry, make_good_entry, reject_non_finite
 from fastdup_ray.extract.gpu_batcher import BatchingModel
 from fastdup_ray.extract.model import BATCH, Model, make_fingerprint
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.transforms import TransformedEmbedder
 from fastdup_ray.extract.video import describe_decoder, read_frame, read_frames
 from fastdup_ray.extract.worker_threads import AbandonableThread, Watchdog, run_jobs
 from fastdup_ray.features import write_shard
 from fastdup_ray.inputs import find_frame
-from fastdup_ray.inputs.manifest import STATISTICS, make_entries_table
+from fastdup_ray.inputs.manifest import make_entries_table
 from fastdup_ray.inputs.prefetch import Opened, read_ahead
 from fastdup_ray.inputs.suffixes import is_video_name
 from fastdup_ray.inputs.video import HEAD, hash_frame, is_video
-from fastdup_ray.s3 import USUAL, Access, use
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import encode_names
+
+_CHUNK = 4 << 20
+"""Bytes of a video that are read at a time."""
+
+_DIGESTS = 16
+"""Videos whose digests are remembered, for lists that name each frame."""
 
 
 @dataclass(frozen=True)
 class ExtractSpec:
-    """What an extractor has to know.
+    """Everything that an extractor needs to know; it can be sent to another process.
 
-    threads: of this extractor. timeout: seconds for one picture, or frame of a video. memory: MiB that decoding may
-    take; used only where the extractor has a process of its own. facts: what each shard's JSON says of the list.
-    model_path: another model than the embedded one. gpu: the model runs there. shards: the folder for them.
-    s3: how buckets are asked. turns: of `extract.turns.TURNS`, those of which rows are made instead of the picture.
+    Attributes:
+        store: The work_dir to write to.
+        threads: Number of threads of one extractor.
+        limits: What is too large or too small, and what to take of an image or a video.
+        timeout: Seconds for one image, or one frame of a video.
+        memory: MiB that decoding may take; applied only if the extractor has a process of its own.
+        facts: What the JSON of each feature shard says of the list and the model.
+        model_path: Another model than the embedded one.
+        gpu: Run the model on a GPU.
+        shards: The folder of the feature shards.
+        transforms: Names in `transforms.TRANSFORMS`: embed these transforms of an image instead of the image itself.
     """
 
     store: Store
@@ -54,131 +68,157 @@ class ExtractSpec:
     model_path: str | None = None
     gpu: bool = False
     shards: str = layout.SHARDS
-    s3: Access = USUAL
     transforms: tuple[str, ...] = ()
 
     @property
-    def fingerprint(self) -> dict[str, str]:
-        """Of the rows that come out here."""
+    def fingerprint(self) -> Fingerprint:
+        """The fingerprint of the embeddings that the extractor writes."""
         return make_fingerprint(
-            self.facts["fingerprint"]["model"], self.limits.box, gpu=self.gpu, turns=self.transforms
+            self.facts["fingerprint"]["model"], self.limits.box, gpu=self.gpu, transforms=self.transforms
         )
 
 
 class Extractor:
-    """Reads, decodes and runs the model on `spec.threads` threads, a batch on each.
+    """Reads, decodes and embeds images on `spec.threads` threads, a batch on each.
 
-    watchdog: ends this process when a decoder stops it whole; given where the process can be replaced. There a picture
-    that may only be short of memory because of another one is no bad picture: then `extract` raises `MemoryError`.
+    Args:
+        spec: What to do, and where to write.
+        watchdog: Kills this process when a decoder stops all of its threads; given where the process can be replaced.
+            In such a process an image that failed for lack of memory while others were being decoded is not bad:
+            `extract` raises `MemoryError`.
+
+    Raises:
+        ConfigError: The model cannot be used on this machine, or is not the one of `spec`.
     """
 
-    def __init__(self, spec: ExtractSpec, watchdog: Watchdog | None = None):
-        use(spec.s3)
+    def __init__(self, spec: ExtractSpec, watchdog: Watchdog | None = None) -> None:
         self._spec, self._watchdog = spec, watchdog
-        self._store = spec.store
+        self._access = spec.store.access
         self._model = Model(spec.model_path, gpu=spec.gpu)
         if self._model.sha256 != spec.facts["fingerprint"]["model"]:
-            raise ConfigError(f"model_path={spec.model_path!r} is another file on {platform.node()} than here.")
-        self._maker: Embedder = BatchingModel(self._model, self._model.batch) if spec.gpu else self._model
+            raise ConfigError(
+                f"Invalid value for model_path: {spec.model_path!r} (on {platform.node()} it is another file than on "
+                "the machine that started the run). Put the same file on every node."
+            )
+        self._embedder: Embedder = BatchingModel(self._model, self._model.batch) if spec.gpu else self._model
         if spec.transforms:
-            self._maker = TransformedEmbedder(self._maker, spec.transforms)
+            self._embedder = TransformedEmbedder(self._embedder, spec.transforms)
         self._digests: dict[ImageRef, str] = {}
 
     def extract(self, shard: Shard) -> ShardReceipt:
-        """Writes the feature shard of `shard`; bad pictures are entries with a code, never errors."""
+        """Write the feature shard of a shard of the list; a bad image becomes an entry with an error code.
+
+        Raises:
+            MemoryError: Memory ran out with several images at work; not raised without a watchdog.
+        """
         cpu = time.process_time()
-        late: set[ImageRef] = set()
+        timed_out: set[ImageRef] = set()
         jobs = list(_split_jobs(shard.refs))
         alone = len(jobs) == 1 or self._spec.threads == 1
 
-        def work(lane: AbandonableThread, job: tuple[int, int]) -> tuple[list[Entry], np.ndarray]:
-            return self._run_job(lane, shard.refs[slice(*job)], late, alone)
+        def work(thread: AbandonableThread, job: tuple[int, int]) -> tuple[list[Entry], FloatArray]:
+            return self._run_job(thread, shard.refs[slice(*job)], timed_out, alone=alone)
 
         with strict_pillow(self._spec.limits.max_pixels), self._watchdog or nullcontext():
             tick = self._watchdog.reset if self._watchdog else lambda: None
-            parts = dict(run_jobs(jobs, work, self._spec.threads, self._spec.timeout, late.add, tick))
+            parts = dict(run_jobs(jobs, work, self._spec.threads, self._spec.timeout, timed_out.add, tick))
         entries = [entry for job in jobs for entry in parts[job][0]]
         blocks = [parts[job][1] for job in jobs]
-        receipt = _put_shard(self._store, self._spec, shard, entries, blocks)
-        return receipt.with_cost(time.process_time() - cpu, worn=bool(late))
+        receipt = _write_feature_shard(self._spec, shard, entries, blocks)
+        return receipt.with_cost(time.process_time() - cpu, worn=bool(timed_out))
 
     def _run_job(
-        self, lane: AbandonableThread, refs: Sequence[ImageRef], late: set[ImageRef], alone: bool
-    ) -> tuple[list[Entry], np.ndarray]:
-        """alone: no other lane is at work."""
-        rows = EmbeddingBuffer(self._maker)
-        entries = list(self._extract_entries(lane, refs, late, rows))
-        lane.end_item()
-        if self._watchdog and (late or not alone) and any(e.error_code == ErrorCode.OUT_OF_MEMORY for e in entries):
-            raise MemoryError("several pictures at once took more memory than an actor may use")
-        return _reject_non_finite(entries, rows.take(len(rows)))
+        self, thread: AbandonableThread, refs: Sequence[ImageRef], timed_out: set[ImageRef], *, alone: bool
+    ) -> tuple[list[Entry], FloatArray]:
+        """Return the entries of `refs` and their embeddings. alone: no other thread is at work."""
+        buffer = EmbeddingBuffer(self._embedder)
+        entries = list(self._extract_entries(thread, refs, timed_out, buffer))
+        thread.end_item()
+        is_short = any(entry.error_code == ErrorCode.OUT_OF_MEMORY for entry in entries)
+        if self._watchdog and (timed_out or not alone) and is_short:
+            raise MemoryError("several images at once took more memory than an actor may use")
+        return reject_non_finite(entries, buffer.take(len(buffer)))
 
     def _extract_entries(
-        self, lane: AbandonableThread, refs: Sequence[ImageRef], late: set[ImageRef], rows: EmbeddingBuffer
+        self, thread: AbandonableThread, refs: Sequence[ImageRef], timed_out: set[ImageRef], buffer: EmbeddingBuffer
     ) -> Iterator[Entry]:
-        """An entry for each of `refs`; the rows of the good ones are added to `rows`."""
-        for ref, file in read_ahead(refs, without=late):
-            lane.start_item(ref)
-            before = len(rows)
-            seen = _EntryFacts()
+        """Yield the entry of each of `refs`, and add the embeddings of the good ones to the buffer."""
+        for ref, file in read_ahead(refs, self._access, without=timed_out):
+            thread.start_item(ref)
+            before = len(buffer)
+            partial = _PartialEntry()
             try:
-                if ref in late:
+                if ref in timed_out:
                     raise BadImageError(ErrorCode.TIMEOUT, f"not read and decoded in {self._spec.timeout:g} seconds")
-                yield self._extract_good(lane, ref, file, rows, seen)
+                yield self._extract_good(thread, ref, file, buffer, partial)
             except BadImageError as error:
-                rows.take(before)
-                yield _make_bad_entry(ref, error, seen.sha256)
+                buffer.take(before)
+                yield make_bad_entry(ref, error, partial.sha256)
             except MemoryError:
-                rows.take(before)
-                yield _make_bad_entry(ref, BadImageError(ErrorCode.OUT_OF_MEMORY, "the file does not fit into memory"))
+                buffer.take(before)
+                yield make_bad_entry(ref, BadImageError(ErrorCode.OUT_OF_MEMORY, "the file does not fit into memory"))
 
     def _extract_good(
-        self, lane: AbandonableThread, ref: ImageRef, opened: Opened, rows: EmbeddingBuffer, seen: "_EntryFacts"
+        self,
+        thread: AbandonableThread,
+        ref: ImageRef,
+        opened: Opened,
+        buffer: EmbeddingBuffer,
+        partial: "_PartialEntry",
     ) -> Entry:
-        """The entry of a picture, a frame, or a video; raises `BadImageError`."""
-        name, milliseconds = find_frame(ref.uri)
+        """Return the entry of an image, a frame or a video; raise `BadImageError` if it is bad."""
+        name, milliseconds = find_frame(ref.uri, self._access)
         with opened as file:
             head = file.read(HEAD)
             if is_video(name, head):
-                return self._extract_frames(lane, ref, file, rows, seen)
+                return self._extract_frames(thread, ref, file, buffer, partial)
             data = read_once(file)
         if milliseconds is not None:
             raise BadImageError(ErrorCode.MISSING, "the file does not exist")
-        seen.sha256 = hashlib.sha256(data).hexdigest()
-        picture = decode_bytes(data, self._model.size, self._spec.limits, trim=self._model.trims)
-        rows.add(picture.pixels)
-        entry = _make_good_entry(ref, seen.sha256, picture, 1, decoder=picture.decoder)
-        return replace(entry, **asdict(picture.statistics), unseen=",".join(sorted(picture.unseen)))
+        partial.sha256 = hashlib.sha256(data).hexdigest()
+        image = decode_bytes(data, self._model.size, self._spec.limits, trim=self._model.trims)
+        buffer.add(image.pixels)
+        entry = make_good_entry(ref, partial.sha256, image, 1, decoder=image.decoder)
+        return replace(entry, **asdict(image.statistics), unseen=",".join(sorted(image.unseen)))
 
     def _extract_frames(
-        self, lane: AbandonableThread, ref: ImageRef, file: BinaryIO, rows: EmbeddingBuffer, seen: "_EntryFacts"
+        self,
+        thread: AbandonableThread,
+        ref: ImageRef,
+        file: BinaryIO,
+        buffer: EmbeddingBuffer,
+        partial: "_PartialEntry",
     ) -> Entry:
-        """The entry of a video, or of the one frame of it that `ref` names."""
+        """Return the entry of a video, or of the one frame of it that `ref` names."""
         limits = self._spec.limits
-        name, milliseconds = find_frame(ref.uri)
-        seen.sha256 = self._hash_video(file, replace(ref, uri=name), lambda: lane.start_item(ref))
+        name, milliseconds = find_frame(ref.uri, self._access)
+        partial.sha256 = self._hash_video(file, replace(ref, uri=name), lambda: thread.start_item(ref))
         if milliseconds is not None:
-            seen.sha256 = hash_frame(seen.sha256, milliseconds)
-            codec, image = read_frame(file, milliseconds, limits)
-            picture = self._decode_frame(image)
-            rows.add(picture.pixels)
-            return _make_good_entry(ref, seen.sha256, replace(picture, format=codec), 1, decoder=describe_decoder())
-        before, first, shown = len(rows), None, None
-        for codec, image in read_frames(file, limits):
-            lane.start_item(ref)
-            if image is not shown:
-                shown, picture = image, self._decode_frame(image)
-            first = first or replace(picture, format=codec)
-            rows.add(picture.pixels)
-        return _make_good_entry(
-            ref, seen.sha256, first, len(rows) - before, fps=limits.video_fps, decoder=describe_decoder()
-        )
+            partial.sha256 = hash_frame(partial.sha256, milliseconds)
+            codec, frame = read_frame(file, milliseconds, limits)
+            image = self._decode_frame(codec, frame)
+            buffer.add(image.pixels)
+            return make_good_entry(ref, partial.sha256, image, 1, decoder=describe_decoder())
+        before = len(buffer)
+        first: DecodedImage | None = None
+        last_frame: Image.Image | None = None
+        for codec, frame in read_frames(file, limits):
+            thread.start_item(ref)
+            if frame is not last_frame:
+                last_frame, image = frame, self._decode_frame(codec, frame)
+            first = first or image
+            buffer.add(image.pixels)
+        if first is None:
+            raise BadImageError(ErrorCode.CORRUPT, "no frame can be decoded")
+        rows = len(buffer) - before
+        return make_good_entry(ref, partial.sha256, first, rows, fps=limits.video_fps, decoder=describe_decoder())
 
-    def _decode_frame(self, frame: Image.Image) -> DecodedImage:
-        return decode_image(frame, self._model.size, self._spec.limits, trim=self._model.trims)
+    def _decode_frame(self, codec: str, frame: Image.Image) -> DecodedImage:
+        image = decode_image(frame, self._model.size, self._spec.limits, trim=self._model.trims)
+        return replace(image, format=codec)
 
     def _hash_video(self, file: BinaryIO, video: ImageRef, tick: Callable[[], None]) -> str:
-        """sha256 of a video, which is at its beginning thereafter; a list may name each of its frames."""
+        """Return the sha256 of a video, whose file is at its beginning afterwards."""
         if video not in self._digests:
             if len(self._digests) >= _DIGESTS:
                 self._digests.clear()
@@ -187,20 +227,14 @@ class Extractor:
         return self._digests[video]
 
 
-_CHUNK = 4 << 20
-"""Bytes of a video that are read at a time."""
-
-_DIGESTS = 16
-
-
-class _EntryFacts:
-    """What is known of an entry by the time that it turns out bad."""
+class _PartialEntry:
+    """What was found out about an entry before it turned out bad."""
 
     sha256: str | None = None
 
 
 def _split_jobs(refs: Sequence[ImageRef]) -> Iterator[tuple[int, int]]:
-    """Ranges of `refs` for one thread at a time: a batch of pictures, or a video."""
+    """Yield ranges of `refs`, each for one thread: a batch of images, or one video."""
     start = 0
     for stop, ref in enumerate(refs):
         if is_video_name(ref.uri):
@@ -216,14 +250,14 @@ def _split_jobs(refs: Sequence[ImageRef]) -> Iterator[tuple[int, int]]:
 
 
 def read_once(file: BinaryIO) -> bytes:
-    """Return all bytes of a file, which are in memory once: neither joined of parts, nor copied from a `BytesIO`."""
+    """Return all bytes of a file without a second copy in memory, as joined parts or a `BytesIO` would have."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
-    return file.read(size) + file.read()  # some file systems say 0
+    return file.read(size) + file.read()  # the rest: some file systems report a size of 0
 
 
 def _hash_file(file: BinaryIO, tick: Callable[[], None]) -> str:
-    """Of the whole file; `tick` is called on the way."""
+    """Return the sha256 of a whole file; `tick` is called after each chunk."""
     file.seek(0)
     digest = hashlib.sha256()
     while data := file.read(_CHUNK):
@@ -232,66 +266,19 @@ def _hash_file(file: BinaryIO, tick: Callable[[], None]) -> str:
     return digest.hexdigest()
 
 
-def _reject_non_finite(entries: list[Entry], rows: np.ndarray) -> tuple[list[Entry], np.ndarray]:
-    """The same, where entries with a row that is no number are bad, and have none."""
-    lost = np.isnan(rows).any(axis=1)
-    if not lost.any():
-        return entries, rows
-    error = BadImageError(ErrorCode.UNSUPPORTED, "the model's answer to it has no direction: zeros, or no numbers")
-    kept, keep, first = [], np.ones(len(rows), bool), 0
-    for entry in entries:
-        own = slice(first, first := first + entry.rows)
-        if lost[own].any():
-            keep[own] = False
-            nothing = dict.fromkeys((*STATISTICS, "unseen"))
-            entry = replace(entry, rows=0, error_code=error.code, error_message=error.message, **nothing)
-        kept.append(entry)
-    return kept, rows[keep]
-
-
 def write_quarantined(spec: ExtractSpec, shard: Shard, error: BadImageError) -> ShardReceipt:
-    """Writes the feature shard of pictures that no extractor survives: each is bad."""
-    return _put_shard(spec.store, spec, shard, [_make_bad_entry(ref, error) for ref in shard.refs], [])
+    """Write the feature shard of images that kill every extractor: all are bad, for the reason in `error`."""
+    return _write_feature_shard(spec, shard, [make_bad_entry(ref, error) for ref in shard.refs], [])
 
 
-def _put_shard(
-    store: Store, spec: ExtractSpec, shard: Shard, entries: list[Entry], blocks: list[np.ndarray]
+def _write_feature_shard(
+    spec: ExtractSpec, shard: Shard, entries: list[Entry], blocks: list[FloatArray]
 ) -> ShardReceipt:
-    # Another attempt at the same range may be alive: each writes under a name of its own.
+    # Another attempt at the same range may still be alive: each writes under a name of its own.
     stem = f"{spec.shards}/{layout.format_range_stem(shard.start, shard.stop)}-{uuid.uuid4().hex[:12]}"
     facts = spec.facts | {"min_offset": shard.start, "max_offset": shard.stop, "fingerprint": spec.fingerprint}
-    write_shard(store, stem, encode_names(entry.uri for entry in entries), make_entries_table(entries), blocks, facts)
+    names = encode_names(entry.uri for entry in entries)
+    write_shard(spec.store, stem, names, make_entries_table(entries), blocks, facts)
     bad = sum(entry.error_code is not None for entry in entries)
     size = sum(ref.size for ref in shard.refs)
     return ShardReceipt(shard.start, shard.stop, stem, len(entries) - bad, bad, size)
-
-
-def _make_good_entry(
-    ref: ImageRef, sha256: str, picture: DecodedImage, rows: int, fps: float | None = None, decoder: str | None = None
-) -> Entry:
-    return Entry(
-        ref.uri,
-        ref.size,
-        ref.mtime_or_etag,
-        sha256=sha256,
-        width=picture.width,
-        height=picture.height,
-        format=picture.format,
-        rows=rows,
-        fps=fps,
-        decoder=decoder,
-    )
-
-
-def _make_bad_entry(ref: ImageRef, error: BadImageError, sha256: str | None = None) -> Entry:
-    width, height = error.size or (None, None)
-    return Entry(
-        ref.uri,
-        ref.size,
-        ref.mtime_or_etag,
-        sha256=sha256,
-        width=width,
-        height=height,
-        error_code=error.code,
-        error_message=error.message,
-    )

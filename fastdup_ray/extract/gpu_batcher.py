@@ -1,4 +1,4 @@
-"""Several threads that decode, one GPU that runs the model: what they bring meanwhile goes into one call."""
+"""One model for several threads: images that wait at the same time are embedded in one call, as a GPU needs."""
 
 import queue
 import threading
@@ -6,38 +6,44 @@ from concurrent.futures import Future
 
 import numpy as np
 
+from fastdup_ray.common.arrays import ByteArray, FloatArray
 from fastdup_ray.extract.embedding_buffer import Embedder
 
 
 class BatchingModel:
-    """Calls `model.rows` from one thread, for all who call `rows` here; `batch` pictures at a time where there are."""
+    """An `Embedder` for many threads that calls another one from a single thread, with as many images as are waiting.
 
-    def __init__(self, model: Embedder, batch: int):
+    Args:
+        model: Computes the embeddings.
+        batch: Number of images at which a call stops collecting.
+    """
+
+    def __init__(self, model: Embedder, batch: int) -> None:
         self.dimensions = model.dimensions
         self._model, self._batch = model, batch
-        self._waiting: queue.SimpleQueue[tuple[np.ndarray, Future]] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[ByteArray, Future[FloatArray]]] = queue.SimpleQueue()
         threading.Thread(target=self._run_batches, daemon=True).start()
 
-    def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """As the model's; raises what the model raises."""
-        future: Future[np.ndarray] = Future()
+    def embed(self, pixels: ByteArray) -> FloatArray:
+        """Return the embeddings of images, as `Embedder.embed` does; raises whatever the model raises."""
+        future: Future[FloatArray] = Future()
         self._waiting.put((pixels, future))
         return future.result()
 
     def _run_batches(self) -> None:
         while True:
-            taken = [self._waiting.get()]
-            while sum(len(pixels) for pixels, _ in taken) < self._batch:
+            calls = [self._waiting.get()]
+            while sum(len(pixels) for pixels, _ in calls) < self._batch:
                 try:
-                    taken.append(self._waiting.get_nowait())
+                    calls.append(self._waiting.get_nowait())
                 except queue.Empty:
                     break
             try:
-                rows = self._model.embed(np.concatenate([pixels for pixels, _ in taken]))
+                embeddings = self._model.embed(np.concatenate([pixels for pixels, _ in calls]))
             except BaseException as error:
-                for _, future in taken:
+                for _, future in calls:
                     future.set_exception(error)
                 continue
-            for pixels, future in taken:
-                future.set_result(rows[: len(pixels)])
-                rows = rows[len(pixels) :]
+            for pixels, future in calls:
+                future.set_result(embeddings[: len(pixels)])
+                embeddings = embeddings[len(pixels) :]

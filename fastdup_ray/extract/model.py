@@ -1,184 +1,212 @@
-"""The ONNX model: from pixels to rows of unit length."""
+"""The ONNX model, which turns pixels into embeddings of unit length."""
 
 import hashlib
 import json
 import os
 import platform
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from fastdup_ray.common.arrays import AnyArray, ByteArray, DoubleArray, FloatArray
 from fastdup_ray.common.facts import Fingerprint
 from fastdup_ray.common.records import Box
 from fastdup_ray.common.regular_file import open_regular
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract import cuda
-from fastdup_ray.extract.decode import decoder_fingerprint
+from fastdup_ray.extract.decode import make_decoder_fingerprint
 from fastdup_ray.system.gpu import measure_free_gpu_memory
 
 if TYPE_CHECKING:
     import onnxruntime
 
 SIDE = 128
-"""Pixels a side that the embedded model takes."""
+"""Width and height of the images that the embedded model takes."""
 
 DIMENSIONS = 576
-"""Numbers in a row of the embedded model."""
+"""Numbers in an embedding of the embedded model."""
 
 BATCH = 8
-"""Pictures in one call, where the graph leaves it open: every call is padded, so that a row does not depend on how many
-came with it."""
+"""Images in one call of a model with an open batch axis. Smaller batches are padded to it: the last bits of an
+embedding may depend on the batch size."""
 
 UNIT = 1e-5
-"""What a row's length may be off from 1."""
+"""Largest difference from 1 of the length of an embedding."""
 
 OPEN_SIDE = 224
-"""Pixels a side for a model that takes pictures of any size."""
+"""Width and height of the images for a model that leaves them open."""
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of red, green and blue between 0 and 1: what the models of torchvision and timm are given."""
+"""Mean and standard deviation of red, green and blue (0 to 1) by which the models of torchvision and timm normalize
+their input; see https://docs.pytorch.org/vision/stable/models.html."""
 
 _EMBEDDED = files("fastdup_ray.extract.embedded")
 _OUT_OF_MEMORY = ("allocat", "out of memory")
-"""Of onnxruntime (bad allocation, failed to allocate), and of CUDA."""
+"""Parts of the messages of onnxruntime ("bad allocation", "failed to allocate") and of CUDA."""
 
-_KINDS = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
+_DTYPES: dict[str, type[np.uint8] | type[np.float32]] = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 
 
 class Model:
-    """The embedded model, or the ONNX file at `path`, on one CPU thread or one GPU.
+    """An ONNX model on one CPU thread or one GPU. `embed` may be called from several threads at once.
 
-    size: (width, height) of the pictures that it takes. batch: how many at a time. trims: whether it takes them without
-    margins. dimensions: numbers in a row. sha256: of the file.
-    `rows` may be called from several threads at once. Raises `ConfigError` for a file that is not a picture in, one row
-    out, and where `gpu` is asked for and cannot be used.
+    Args:
+        path: An ONNX file with one image as input and one vector as output; None for the embedded model.
+        gpu: Run it on the GPU of this process.
+
+    Attributes:
+        size: Width and height of the images that it takes.
+        batch: Number of images in one call.
+        trims: Whether margins of one color are to be left out of its images.
+        dimensions: Numbers in an embedding.
+        sha256: Digest of the file.
+
+    Raises:
+        ConfigError: The file cannot be read or is no such model, or there is no GPU to run it.
+        DamagedError: The embedded model is damaged.
     """
 
-    def __init__(self, path: str | None = None, *, gpu: bool = False):
-        self._name = f"model_path={path!r}" if path else "The embedded model"
+    def __init__(self, path: str | None = None, *, gpu: bool = False) -> None:
+        self._subject = f"Invalid value for model_path: {path!r}" if path else "The embedded model cannot be used"
         data = _read_file(path) if path else _read_embedded()
         self.trims = path is None
         self.sha256 = hashlib.sha256(data).hexdigest()
-        self._session = self._open_session(data, gpu)
+        self._session = self._open_session(data, gpu=gpu)
         self._read_graph()
         if gpu and not self._fixed:
             self.batch = cuda.choose_batch_size(measure_free_gpu_memory(), self.size)
         width, height = self.size
         shape = (self.batch, 3, height, width) if self._channels_first else (self.batch, height, width, 3)
-        self._bound = cuda.IoBinding(self._session, shape, self._kind, "cuda") if gpu else None
+        self._binding = cuda.IoBinding(self._session, shape, self._dtype, "cuda") if gpu else None
         self.dimensions = self._probe_dimensions()
 
-    def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """(n, height, width, 3) uint8, RGB -> (n, dimensions) float32, rows of length 1; any n.
+    def embed(self, pixels: ByteArray) -> FloatArray:
+        """Return the embeddings of images.
 
-        A row is all NaN where the model's answer has no direction: zeros, no numbers, or such as no length can be told.
+        Args:
+            pixels: (n, height, width, 3) uint8, RGB, of the model's `size`.
+
+        Returns:
+            (n, dimensions) float32 of unit length. An embedding is all NaN where the model's output cannot be scaled to
+            that: zeros, NaN, infinities, or values whose squares overflow.
+
+        Raises:
+            MemoryError: There is too little memory for the model.
         """
-        rows = np.empty((len(pixels), self.dimensions), np.float32)
+        embeddings = np.empty((len(pixels), self.dimensions), np.float32)
         batch = np.zeros((self.batch, *pixels.shape[1:]), np.uint8)
         for start in range(0, len(pixels), self.batch):
             part = pixels[start : start + self.batch]
             batch[: len(part)] = part
-            rows[start : start + len(part)] = self._run_batch(batch)[: len(part)]
+            embeddings[start : start + len(part)] = self._run_batch(batch)[: len(part)]
         with np.errstate(all="ignore"):
-            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-            rows[~(np.abs(np.linalg.norm(rows, axis=1) - 1) < UNIT)] = np.nan
-        return rows
+            embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+            embeddings[~(np.abs(np.linalg.norm(embeddings, axis=1) - 1) < UNIT)] = np.nan
+        return embeddings
 
-    def _run_batch(self, batch: np.ndarray) -> np.ndarray:
-        """What the model says to a full batch; raises `MemoryError` where there is too little for it."""
-        if self._kind is np.float32:
+    def _run_batch(self, pixels: ByteArray) -> AnyArray:
+        """Return the model's output for a full batch, without trailing axes of length 1."""
+        batch: AnyArray = pixels
+        if self._dtype is np.float32:
             batch = (batch * self._scale + self._shift).astype(np.float32)
         if self._channels_first:
             batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
         try:
-            answers = self._bound.run(batch) if self._bound else self._session.run(None, {self._input: batch})[0]
+            output = self._binding.run(batch) if self._binding else self._session.run(None, {self._input: batch})[0]
         except Exception as error:
             if any(words in str(error).lower() for words in _OUT_OF_MEMORY):
-                raise MemoryError("the model has too little memory") from None
+                raise MemoryError("too little memory for the model") from None
             raise
-        while answers.ndim > 2 and answers.shape[-1] == 1:
-            answers = answers[..., 0]
-        return answers
+        while output.ndim > 2 and output.shape[-1] == 1:
+            output = output[..., 0]
+        return cast(AnyArray, output)
 
-    def _open_session(self, data: bytes, gpu: bool) -> "onnxruntime.InferenceSession":
-        import onnxruntime  # takes a fifth of a second: only for who needs it
+    def _open_session(self, data: bytes, *, gpu: bool) -> "onnxruntime.InferenceSession":
+        import onnxruntime  # late: importing it takes a fifth of a second
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         options.use_deterministic_compute = gpu
-        # Weights in a second file would not be in the fingerprint; and they would be sought in the current folder.
+        # Weights in a second file would not be part of the fingerprint, and would be read from the current folder.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         providers = [cuda.make_provider()] if gpu else ["CPUExecutionProvider"]
         try:
             session = onnxruntime.InferenceSession(data, options, providers=providers)
-        except Exception as error:  # onnxruntime has a class of its own for each reason
+        except Exception as error:  # onnxruntime has a class for each reason, without a common base
             if "external" in str(error).lower():
-                raise self._make_refusal(
-                    "its weights are in another file; export it into one (external_data=False)"
+                raise self._make_error(
+                    "its weights are in another file; export it into one file (external_data=False)"
                 ) from None
-            raise self._make_refusal(f"onnxruntime cannot open it ({_shorten_error(error)})") from None
+            raise self._make_error(f"onnxruntime cannot open it: {_shorten_error(error)}") from None
         if gpu and session.get_providers()[0] != cuda.PROVIDER:
-            raise ConfigError("compute='gpu' is not possible: CUDA does not start on this machine; see its driver.")
+            raise ConfigError(
+                "Invalid value for compute: 'gpu' (CUDA does not start on this machine). Check its driver, or use "
+                "compute='cpu'."
+            )
         return session
 
     def _read_graph(self) -> None:
-        """What the model takes."""
+        """Read from the graph what the model takes: input name, data type, layout, size, batch size, normalization."""
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1:
-            raise self._make_refusal(f"it should have one input and one output, not {len(inputs)} and {len(outputs)}")
-        shape, kind = list(inputs[0].shape), inputs[0].type
-        if kind not in _KINDS:
-            raise self._make_refusal(f"its input should be uint8 or float32, not {kind}")
+            raise self._make_error(f"it must have one input and one output, not {len(inputs)} and {len(outputs)}")
+        shape, dtype = list(inputs[0].shape), inputs[0].type
+        if dtype not in _DTYPES:
+            raise self._make_error(f"its input must be uint8 or float32, not {dtype}")
         if len(shape) != 4 or 3 not in (shape[1], shape[3]):
-            raise self._make_refusal(
-                f"its input should be (n, 3, height, width) or (n, height, width, 3), not {_format_shape(shape)}"
+            raise self._make_error(
+                f"its input must be (n, 3, height, width) or (n, height, width, 3), not {_format_shape(shape)}"
             )
-        self._input, self._kind = inputs[0].name, _KINDS[kind]
+        self._input, self._dtype = inputs[0].name, _DTYPES[dtype]
         self._channels_first = shape[1] == 3
         height, width = shape[2:] if self._channels_first else shape[1:3]
-        self.size = tuple(side if isinstance(side, int) else OPEN_SIDE for side in (width, height))
+        self.size = _get_side(width), _get_side(height)
         self._fixed = isinstance(shape[0], int)
         self.batch = shape[0] if self._fixed else BATCH
         if min(*self.size, self.batch) < 1:
-            raise self._make_refusal(f"its input has no pixels: {_format_shape(shape)}")
-        mean, std = (self._read_numbers(*told) for told in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)))
+            raise self._make_error(f"its input has no pixels: {_format_shape(shape)}")
+        mean, std = self._read_numbers("mean", IMAGENET_MEAN), self._read_numbers("std", IMAGENET_STD)
         if not np.all(std > 0):
-            raise self._make_refusal("std in its metadata should be above 0")
+            raise self._make_error("std in its metadata must be above 0")
         self._scale, self._shift = (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
 
-    def _read_numbers(self, name: str, default: tuple[float, ...]) -> np.ndarray:
-        """One number, or one for each of red, green and blue, from the model's metadata."""
+    def _read_numbers(self, name: str, default: tuple[float, ...]) -> DoubleArray:
+        """Return one number, or one for each of red, green and blue, from the model's metadata."""
         text = self._session.get_modelmeta().custom_metadata_map.get(name)
         try:
             numbers = np.array(default if text is None else json.loads(f"[{text.strip().strip('[]()')}]"), np.float64)
         except (ValueError, TypeError):
             numbers = np.array([np.nan])
         if numbers.shape not in ((1,), (3,)) or not np.isfinite(numbers).all():
-            raise self._make_refusal(
-                f"{name}={text!r} in its metadata should be one number or three with commas between"
-            )
+            raise self._make_error(f"{name}={text!r} in its metadata must be one number, or three separated by commas")
         return numbers
 
     def _probe_dimensions(self) -> int:
-        """By a try: graphs often leave it open."""
+        """Return the numbers in an embedding, by running the model: many graphs do not say."""
         width, height = self.size
         try:
-            answers = self._run_batch(np.zeros((self.batch, height, width, 3), np.uint8))
+            output = self._run_batch(np.zeros((self.batch, height, width, 3), np.uint8))
         except Exception as error:
-            raise self._make_refusal(f"it fails on {width} x {height} pixels ({_shorten_error(error)})") from None
-        fits = answers.ndim == 2 and len(answers) == self.batch and answers.shape[1] > 0
-        if not fits or not np.issubdtype(answers.dtype, np.floating):
-            got = f"{answers.dtype} {_format_shape(answers.shape)} for {self.batch} pictures"
-            raise self._make_refusal(f"its output should be (n, d) real numbers, not {got}")
-        return answers.shape[1]
+            raise self._make_error(f"it fails on {width} x {height} pixels: {_shorten_error(error)}") from None
+        fits = output.ndim == 2 and len(output) == self.batch and output.shape[1] > 0
+        if not fits or not np.issubdtype(output.dtype, np.floating):
+            actual = f"{output.dtype} {_format_shape(output.shape)} for {self.batch} images"
+            raise self._make_error(f"its output must be (n, d) floating-point numbers, not {actual}")
+        return int(output.shape[1])
 
-    def _make_refusal(self, reason: str) -> ConfigError:
-        return ConfigError(f"{self._name} is not possible: {reason}.")
+    def _make_error(self, reason: str) -> ConfigError:
+        return ConfigError(f"{self._subject} ({reason}).")
+
+
+def _get_side(side: object) -> int:
+    """Return a side of the input, which is None or a name where the graph leaves it open."""
+    return side if isinstance(side, int) else OPEN_SIDE
 
 
 def _read_file(path: str) -> bytes:
@@ -186,25 +214,31 @@ def _read_file(path: str) -> bytes:
         with open_regular(path) as file:
             return file.read()
     except MemoryError:
-        raise ConfigError(f"model_path={path!r} does not fit into memory on {platform.node()}.") from None
+        raise ConfigError(
+            f"Invalid value for model_path: {path!r} (it does not fit into memory on {platform.node()})."
+        ) from None
     except OSError as error:
         raise ConfigError(
-            f"model_path={path!r} cannot be read on {platform.node()}: {error.strerror}; "
-            "name an ONNX file that each node has."
+            f"Invalid value for model_path: {path!r} (it cannot be read on {platform.node()}: {error.strerror}). "
+            "Name an ONNX file that every node has."
         ) from None
 
 
-def _format_shape(shape: Any) -> str:
+def _format_shape(shape: Iterable[object]) -> str:
     return f"({', '.join('?' if side is None else str(side) for side in shape)})"
 
 
 def _shorten_error(error: Exception) -> str:
-    """The gist of onnxruntime's long messages."""
+    """Return the last part of a message of onnxruntime, which says what is wrong."""
     return " ".join(str(error).rpartition(" : ")[2].split())[:200].rstrip(". ")
 
 
 def get_embedded_sha256() -> str:
-    """Of the embedded model; `DamagedError` where it is not what it was."""
+    """Return the digest of the embedded model.
+
+    Raises:
+        DamagedError: The file does not match its digest.
+    """
     _read_embedded()
     return _get_model_sha256()
 
@@ -212,7 +246,7 @@ def get_embedded_sha256() -> str:
 def _read_embedded() -> bytes:
     data = _EMBEDDED.joinpath("model.onnx").read_bytes()
     if hashlib.sha256(data).hexdigest() != _get_model_sha256():
-        raise DamagedError("The embedded model is damaged: install fastdup-ray again.")
+        raise DamagedError("The embedded model is damaged. Reinstall fastdup-ray.")
     return data
 
 
@@ -222,17 +256,23 @@ def _get_model_sha256() -> str:
 
 @cache
 def make_fingerprint(
-    model: str | None = None, box: Box | None = None, *, gpu: bool = False, turns: tuple[str, ...] = ()
+    model: str | None = None, box: Box | None = None, *, gpu: bool = False, transforms: tuple[str, ...] = ()
 ) -> Fingerprint:
-    """All that a row depends on beside the picture: rows with different fingerprints are never mixed.
+    """Return all that an embedding depends on besides the image.
 
-    model: sha256 of another model than the embedded one. turns: of which a row has those of a picture, side by side.
+    Embeddings with different fingerprints are never mixed.
+
+    Args:
+        model: The sha256 of the model; None for the embedded one.
+        box: The bounding box that each image is cropped to.
+        gpu: Whether the model runs on a GPU.
+        transforms: Names of the transforms whose embeddings an embedding consists of; () for the image itself.
     """
     import onnxruntime
 
     parts = {
         "model": model or _get_model_sha256(),
-        "decoder": decoder_fingerprint(),
+        "decoder": make_decoder_fingerprint(),
         "onnxruntime": onnxruntime.__version__,
         "cpu": _describe_cpu(),
     }
@@ -240,15 +280,15 @@ def make_fingerprint(
         parts["bounding_box"] = str(box)
     if gpu:
         parts["compute"] = "gpu"
-    if turns:
-        parts["turns"] = ",".join(turns)
+    if transforms:
+        parts["turns"] = ",".join(transforms)
     return parts
 
 
 @cache
 def _describe_cpu() -> str:
-    """The architecture and the instruction sets by which onnxruntime picks its kernels."""
-    known = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
+    """Return the architecture and the instruction sets by which onnxruntime chooses its kernels."""
+    relevant = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
     cpuinfo = Path("/proc/cpuinfo")
-    words = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split()) if cpuinfo.exists() else set()
-    return " ".join([platform.machine(), *(word for word in known if word in words)])
+    present = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split()) if cpuinfo.exists() else set()
+    return " ".join([platform.machine(), *(name for name in relevant if name in present)])

@@ -1,26 +1,37 @@
-"""Whether two files show the same pixels, whatever their bytes are."""
+"""Compare files by their pixels, whatever their bytes are."""
 
 import hashlib
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from fastdup_ray.common.arrays import ByteArray
 from fastdup_ray.extract.deep_color import has_16_bit_colors, has_more_bits, load_lower_bytes
 from fastdup_ray.extract.open_image import open_image
 from fastdup_ray.extract.unseen import find_unseen
 
 EXACTLY_RGBA = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
-"""Modes whose pixels have one value each of red, green, blue and opacity: a grey image equals its copy in color."""
+"""Modes whose pixels convert to RGBA without loss, so that a gray image equals its copy in color."""
 
 ROWS = 256
-"""Pixel rows that are converted at once: a large image is not held in memory a second time."""
+"""Rows of pixels that are converted at a time, so that a large image is not in memory twice."""
 
 
 def hash_pixels(data: bytes) -> str | None:
-    """Return the sha256 of the size and of every pixel of the whole upright image, decoded at full size.
+    """Return the sha256 of the size and of every pixel of an upright image at full size.
 
-    None where the decoded pixels are not all that the file holds: animations, pages, channels or bits that decoders
-    leave out. Raises whatever Pillow raises. To be called inside `careful_pillow`.
+    Call it inside `strict_pillow`.
+
+    Args:
+        data: The bytes of the file.
+
+    Returns:
+        The digest in hexadecimal; None if the file holds more than the decoded pixels: further frames or pages,
+        channels or bits that the decoder leaves out.
+
+    Raises:
+        Exception: Whatever Pillow raises on a broken file.
     """
     with open_image(data) as image:
         image.load()
@@ -28,24 +39,24 @@ def hash_pixels(data: bytes) -> str | None:
         lower = load_lower_bytes(data) if is_deep else None
         if find_unseen(image, data) or (is_deep and lower is None) or has_more_bits(image, data):
             return None
-        if is_deep and _is_derived(lower, np.asarray(image)):
+        if lower is not None and _is_derived(lower, np.asarray(image)):
             lower = None
         upright = ImageOps.exif_transpose(image)
-        known = upright.mode in EXACTLY_RGBA and lower is None
-        digest = hashlib.sha256(f"{upright.size} {'RGBA' if known else upright.mode}".encode())
+        as_rgba = upright.mode in EXACTLY_RGBA and lower is None
+        digest = hashlib.sha256(f"{upright.size} {'RGBA' if as_rgba else upright.mode}".encode())
         for part in _iter_parts(upright):
-            digest.update((part.convert("RGBA") if known else part).tobytes())
+            digest.update((part.convert("RGBA") if as_rgba else part).tobytes())
         if lower is not None:
             digest.update(lower.tobytes())
         return digest.hexdigest()
 
 
-def _is_derived(lower: np.ndarray, upper: np.ndarray) -> bool:
-    """Whether 16-bit colors were made of 8-bit ones: multiplied by 257, or by 256."""
+def _is_derived(lower: ByteArray, upper: ByteArray) -> bool:
+    """Return whether 16-bit colors are 8-bit ones times 257 or 256."""
     return not lower.any() or np.array_equal(lower, upper)
 
 
-def _iter_parts(image: Image.Image):
+def _iter_parts(image: Image.Image) -> Iterator[Image.Image]:
     width, height = image.size
     for top in range(0, height, ROWS):
         yield image.crop((0, top, width, min(top + ROWS, height)))

@@ -1,35 +1,43 @@
-"""How bright, rich in contrast, blurred and colourful a picture is."""
+"""Statistics of an image: brightness, contrast, sharpness and number of colors."""
 
 import numpy as np
 from PIL import Image
 
+from fastdup_ray.common.arrays import ByteArray
 from fastdup_ray.common.records import Statistics
 
 
 def compute_statistics(image: Image.Image) -> Statistics:
-    """Of a picture in RGB, 3 pixels a side or more; else blur is 0. Reals have 6 decimals.
+    """Compute the statistics of an image.
 
-    Sums are of whole numbers, so that they are the same in whatever order a processor adds them up.
+    All sums are of integers, so that they do not depend on the order in which a processor adds.
+
+    Args:
+        image: An image in mode RGB; its blur is 0 if it has fewer than 3 pixels a side.
+
+    Returns:
+        The statistics, rounded to 6 decimals.
     """
-    shown = image.convert("L")
-    grey, counts, levels = np.asarray(shown), np.array(shown.histogram()), np.arange(256)
-    brightness = int(counts @ levels) / grey.size
-    variance = int(counts @ levels**2) / grey.size - brightness**2
+    luma = image.convert("L")
+    gray, counts, levels = np.asarray(luma), np.array(luma.histogram()), np.arange(256)
+    brightness = int(counts @ levels) / gray.size
+    variance = int(counts @ levels**2) / gray.size - brightness**2
     return Statistics(
         round(brightness, 6),
         round(max(0.0, variance) ** 0.5, 6),
-        round(_measure_sharpness(grey), 6),
+        round(_measure_sharpness(gray), 6),
         _count_unique_colors(image),
     )
 
 
-def _measure_sharpness(grey: np.ndarray) -> float:
-    """Variance of the Laplacian inside the border, as OpenCV's `Laplacian(grey).var()` but for that border."""
-    signed = grey.astype(np.int16)
+def _measure_sharpness(gray: ByteArray) -> float:
+    """Return the variance of the Laplacian, as OpenCV's `Laplacian(gray).var()` but without the outermost pixels."""
+    signed = gray.astype(np.int16)
     laplacian = signed[:-2, 1:-1] + signed[2:, 1:-1] + signed[1:-1, :-2] + signed[1:-1, 2:] - 4 * signed[1:-1, 1:-1]
     n = max(1, laplacian.size)
     squares = np.square(laplacian, dtype=np.int32)
-    return int(squares.sum(dtype=np.int64)) / n - (int(laplacian.sum(dtype=np.int64)) / n) ** 2
+    mean = int(laplacian.sum(dtype=np.int64)) / n
+    return float(int(squares.sum(dtype=np.int64)) / n - mean**2)
 
 
 def _count_unique_colors(image: Image.Image) -> int:

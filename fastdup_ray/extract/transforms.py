@@ -1,13 +1,14 @@
-"""Pictures mirrored and turned, and the rows of all these views side by side."""
+"""Embeddings of mirrored and rotated images."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastdup_ray.config import Invariance
+from fastdup_ray.common.arrays import ByteArray, FloatArray
 from fastdup_ray.extract.embedding_buffer import Embedder
+from fastdup_ray.parameters import Invariance
 
-TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+TRANSFORMS: dict[str, Callable[[ByteArray], ByteArray]] = {
     "flip_left_right": lambda pixels: pixels[:, :, ::-1],
     "flip_top_bottom": lambda pixels: pixels[:, ::-1],
     "rotate_90": lambda pixels: np.rot90(pixels, 1, (1, 2)),
@@ -16,26 +17,35 @@ TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "transpose": lambda pixels: pixels.swapaxes(1, 2),
     "transverse": lambda pixels: pixels[:, ::-1, ::-1].swapaxes(1, 2),
 }
-"""Of (n, height, width, 3) pictures, under the names of `PIL.Image.Transpose`: turns run counterclockwise."""
+"""Functions of (n, height, width, 3) images. Names and directions are those of `PIL.Image.Transpose`: rotations run
+counterclockwise."""
 
 _FLIPS = ("flip_left_right", "flip_top_bottom")
 _ROTATIONS = ("rotate_90", "rotate_180", "rotate_270")
 
 
 def select_transforms(invariant: Sequence[Invariance]) -> tuple[str, ...]:
-    """Those of `TURNS` that are asked for; flips and rotations together make all seven."""
+    """Return the names in `TRANSFORMS` for a value of `invariant`; flips and rotations together make all seven."""
     if {*invariant} == {"flip", "rotate"}:
         return tuple(TRANSFORMS)
     return (*(_FLIPS if "flip" in invariant else ()), *(_ROTATIONS if "rotate" in invariant else ()))
 
 
 class TransformedEmbedder:
-    """Makes of each picture one row: those of its turns, one after the other."""
+    """An `Embedder` that concatenates the embeddings of several transforms of an image, without the image itself.
 
-    def __init__(self, model: Embedder, turns: Sequence[str]):
-        self.dimensions = len(turns) * model.dimensions
-        self._model, self._turns = model, [TRANSFORMS[turn] for turn in turns]
+    Args:
+        model: Computes the embedding of each transform.
+        transforms: Names in `TRANSFORMS`.
 
-    def embed(self, pixels: np.ndarray) -> np.ndarray:
-        """(n, side, side, 3) uint8 -> (n, dimensions) float32."""
-        return np.concatenate([self._model.embed(turn(pixels)) for turn in self._turns], axis=1)
+    Attributes:
+        dimensions: Those of the model times the number of transforms.
+    """
+
+    def __init__(self, model: Embedder, transforms: Sequence[str]) -> None:
+        self.dimensions = len(transforms) * model.dimensions
+        self._model, self._transforms = model, [TRANSFORMS[name] for name in transforms]
+
+    def embed(self, pixels: ByteArray) -> FloatArray:
+        """Return (n, dimensions) float32 for (n, side, side, 3) uint8 images."""
+        return np.concatenate([self._model.embed(transform(pixels)) for transform in self._transforms], axis=1)

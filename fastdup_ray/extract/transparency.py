@@ -1,41 +1,48 @@
-"""Lay what is transparent on a ground: white, or another color where the drawing would vanish on white."""
+"""Flatten transparent images onto white, or onto another gray level where the drawing would vanish on white."""
 
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from fastdup_ray.common.arrays import FloatArray
+
 WHITE, BLACK, GRAY = 255, 0, 128
 GROUNDS = (WHITE, BLACK, GRAY)
-"""Grey levels to lay an image on, the usual one first."""
+"""Gray levels to flatten an image onto, the default one first."""
 
 NEAR = 16.0
-"""Grey levels that a color may differ from the ground, in each channel, and not be seen on it."""
+"""Largest difference in gray levels, in each channel, at which a color cannot be told from the ground."""
 
 VANISHED = 0.1
-"""Share of a drawing that may vanish on white before it is laid on another ground."""
+"""Share of a drawing that may vanish on white before another ground is chosen."""
 
 HIDDEN = 0.01
-"""Share of a drawing that has to vanish on its ground for the image to count as partly hidden."""
+"""Share of a drawing above which what vanishes on the ground makes the image partly hidden."""
 
 SIDE = 128
-"""Pixels a side at which is judged what vanishes."""
+"""Width and height at which the share that vanishes is measured."""
 
 
 class Ground(NamedTuple):
-    """level: grey level to lay an image on. vanished: share of the drawing that is not seen on it."""
+    """A gray level to flatten an image onto.
+
+    Attributes:
+        level: 0 (black) to 255 (white).
+        vanished: Share of the drawing that cannot be seen on it.
+    """
 
     level: int
     vanished: float
 
     @property
     def hides(self) -> bool:
-        """Whether a part of the drawing that matters is not seen."""
+        """Whether a significant part of the drawing cannot be seen."""
         return self.vanished > HIDDEN
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Whether parts of an image may be transparent."""
+    """Return whether an image may have transparent parts."""
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
@@ -48,18 +55,30 @@ def choose_ground(image: Image.Image) -> Ground:
     return min(grounds, key=lambda ground: ground.vanished)
 
 
-def flatten_on(image: Image.Image, level: int) -> Image.Image:
-    """Lay an image in mode RGBa on a grey level; in RGB."""
+def flatten_alpha(image: Image.Image, level: int | None = None) -> Image.Image:
+    """Return an image in mode RGBa flattened onto a gray level, in mode RGB; an image in RGB is returned as it is.
+
+    Args:
+        image: An image in mode RGB or RGBa.
+        level: The gray level; None for that of `choose_ground`.
+    """
+    if image.mode != "RGBa":
+        return image
+    return _flatten_on(image, choose_ground(image).level if level is None else level)
+
+
+def _flatten_on(image: Image.Image, level: int) -> Image.Image:
     pixels = np.asarray(image)
     clear = 255 - pixels[..., 3:].astype(np.uint16)
     ground = (clear * level + 127) // 255
     return Image.fromarray(np.minimum(pixels[..., :3] + ground, 255).astype(np.uint8))
 
 
-def _measure_vanished(pixels: np.ndarray, level: int) -> float:
-    """The share of the drawing, (height, width, 4) premultiplied, that has the color of the ground and lies on it.
+def _measure_vanished(pixels: FloatArray, level: int) -> float:
+    """Return the share of the drawing, (height, width, 4) premultiplied, that cannot be told from the ground around it.
 
-    What has the color of the ground but is enclosed by another, such as the white inside of an outlined shape, is seen.
+    A part that has the color of the ground but is enclosed by another color, such as the white inside of an outlined
+    shape, counts as visible.
     """
     alpha = pixels[..., 3]
     drawn = float(alpha.sum())

@@ -1,4 +1,4 @@
-"""What a file holds beside the pixels of its first image: further frames, clips, channels that decoders leave out."""
+"""What a file holds besides the pixels of its first image: further frames, clips, channels that decoders leave out."""
 
 import io
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _MP_THUMBNAILS = ("Large Thumbnail (VGA Equivalent)", "Large Thumbnail (Full HD 
 
 _SEVERAL_SIZES = ("ICO", "CUR", "ICNS")
 _READ_AHEAD = ("GIF", "TIFF", "PSD")
-"""Formats of which Pillow reads on to say whether there is more than one frame."""
+"""Formats of which Pillow has to read more of the file to say whether there is a second frame."""
 
 _DDS_SEVERAL = 0x200 | 0x200000
 """Bits of dwCaps2 for cube maps and volumes: Microsoft, DDS_HEADER structure."""
@@ -29,16 +29,16 @@ _SAMSUNG_TRAILER, _SAMSUNG_CLIP = b"SEFT", b"MotionPhoto_Data"
 
 
 def find_unseen(image: Image.Image, data: bytes) -> frozenset[Unseen]:
-    """Return what the file of an image holds beside the pixels of it.
+    """Return what a file holds besides the pixels of `image`: frames, a clip, channels.
 
     Args:
-        image: As it was decoded.
+        image: The decoded image.
         data: The bytes of its file.
     """
-    return frozenset(_find(image, data))
+    return frozenset(_iter_unseen(image, data))
 
 
-def _find(image: Image.Image, data: bytes) -> Iterator[Unseen]:
+def _iter_unseen(image: Image.Image, data: bytes) -> Iterator[Unseen]:
     if _has_frames(image, data):
         yield Unseen.FRAMES
     if _has_clip(image, data):
@@ -51,21 +51,23 @@ def _has_frames(image: Image.Image, data: bytes) -> bool:
     if image.format in _SEVERAL_SIZES:
         return len(image.info.get("sizes", ())) > 1 or _count_icons(data) > 1
     if isinstance(image, MpoImagePlugin.MpoImageFile):
-        kinds = [entry["Attribute"]["MPType"] for entry in image.mpinfo[_MP_ENTRIES]]
-        return sum(kind not in _MP_THUMBNAILS for kind in kinds) > 1
+        entries = image.mpinfo[_MP_ENTRIES] if image.mpinfo else ()
+        types = [entry["Attribute"]["MPType"] for entry in entries]
+        return sum(type_ not in _MP_THUMBNAILS for type_ in types) > 1
     if image.format == "DDS":
         return int.from_bytes(data[112:116], "little") & _DDS_SEVERAL != 0
     if image.format not in _READ_AHEAD:
         return getattr(image, "n_frames", 1) > 1
     try:
-        with Image.open(io.BytesIO(data)) as again:  # this one may be closed, or moves on
-            return again.n_frames > 1 or _SUB_IFDS in getattr(again, "tag_v2", {})
-    except Exception:  # what follows is broken, but it is something
+        with Image.open(io.BytesIO(data)) as again:  # `image` may be closed, and counting frames would seek in it
+            n_frames: int = again.n_frames  # type: ignore[attr-defined]  # the classes of these formats have it
+            return n_frames > 1 or _SUB_IFDS in getattr(again, "tag_v2", {})
+    except Exception:  # broken, but there is something after the first frame
         return True
 
 
 def _count_icons(data: bytes) -> int:
-    """The number of images in a Windows icon or cursor, by its header; 0 for any other file."""
+    """Return the number of images in a Windows icon or cursor by its header; 0 for any other file."""
     return int.from_bytes(data[4:6], "little") if data[:4] in (b"\0\0\1\0", b"\0\0\2\0") else 0
 
 
@@ -84,5 +86,5 @@ def _has_unused_channels(image: Image.Image, data: bytes) -> bool:
         return int.from_bytes(data[12:14], "big") > bands
     if image.format == "BMP" and image.mode == "RGB" and int.from_bytes(data[28:30], "little") == 32:
         fourth = np.frombuffer(data, np.uint8, offset=int.from_bytes(data[10:14], "little"))[3::4]
-        return bool(len(fourth)) and fourth.min() != fourth.max()
+        return bool(len(fourth)) and int(fourth.min()) != int(fourth.max())
     return False

@@ -1,4 +1,4 @@
-"""Threads that can be given up: a decoder that does not come back cannot be stopped, only left behind."""
+"""Worker threads that can be abandoned: a hung decoder cannot be interrupted."""
 
 import atexit
 import faulthandler
@@ -9,32 +9,41 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 TICK = 0.2
-"""Seconds between two looks at the clocks."""
+"""Seconds between two checks for items that take too long."""
 
 JOIN_SECONDS = 5.0
-"""Seconds that a thread gets to come to the end of its item, when no more is wanted of it."""
-
+"""Seconds that a thread has to finish its item once its work is no longer wanted."""
 
 LONGEST_TICK = 5 * TICK
-"""Seconds that count of a longer time between two such looks: nobody worked then, or a decoder held all threads up."""
+"""Seconds of a longer interval between two checks that count as work. In the rest of it the process was stopped, or a
+decoder held Python's global lock, so that no thread could run."""
 
 
 class StopThread(Exception):
-    """Ends the work of a lane of which no more is wanted."""
+    """Raised inside a thread to end its job, whose result is no longer wanted."""
 
 
 class Watchdog:
-    """Ends this process when nobody pats it for `limit` seconds: for one that can be replaced, such as an actor.
+    """A timer that kills this process unless it is reset every `limit` seconds.
 
-    A decoder that holds Python's global lock stops all threads, and with them every clock that Python looks at. The
-    clock of `faulthandler` runs in a thread that needs no lock; it stands still while the machine sleeps.
+    For a process that can be replaced, such as an actor. A decoder that holds Python's global lock stops all Python
+    threads, and with them every timer written in Python. The timer of `faulthandler` runs in a C thread, which does not
+    need the lock; it does not advance while the machine sleeps.
+
+    Use it as a context manager: the timer starts on entry and is cancelled on exit.
+
+    Args:
+        limit: Seconds without a reset after which the process is killed.
     """
 
-    def __init__(self, limit: float):
-        self._limit, self._patted = limit, 0.0
+    def __init__(self, limit: float) -> None:
+        self._limit, self._last_reset = limit, 0.0
         # Where the process began without a standard error, descriptor 2 is any file that was opened later.
         self._log = sys.__stderr__ or os.open(os.devnull, os.O_WRONLY)
 
@@ -42,156 +51,189 @@ class Watchdog:
         self.reset()
         return self
 
-    def __exit__(self, *exc_info: Any) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         faulthandler.cancel_dump_traceback_later()
-        self._patted = 0.0
+        self._last_reset = 0.0
 
     def reset(self) -> None:
-        if time.monotonic() - self._patted >= TICK:
+        """Start the timer again, at most once every `TICK` seconds.
+
+        Raises:
+            MemoryError: There is too little memory for the timer's thread.
+        """
+        if time.monotonic() - self._last_reset >= TICK:
             try:
                 faulthandler.dump_traceback_later(self._limit, exit=True, file=self._log)
-            except RuntimeError:  # it needs a thread, and that some memory
+            except RuntimeError:  # raised when its thread cannot be started
                 raise MemoryError("too little memory for another thread") from None
-            self._patted = time.monotonic()
+            self._last_reset = time.monotonic()
 
 
 class Clock:
-    """Seconds that this process was at work. It stands still while the process is stopped, or the machine sleeps."""
+    """Seconds for which this process ran; it does not advance while the process is stopped or the machine sleeps."""
 
     def __init__(self) -> None:
         self._seconds, self._last = 0.0, time.monotonic()
 
     def now(self) -> float:
+        """Return the seconds since the clock was made."""
         return self._seconds + min(time.monotonic() - self._last, LONGEST_TICK)
 
     def tick(self) -> None:
-        """Has to be called every `TICK` seconds."""
+        """Advance the clock; has to be called every `TICK` seconds."""
         self._seconds, self._last = self.now(), time.monotonic()
 
 
 class AbandonableThread(threading.Thread):
-    """One thread that takes up jobs, in the context of who starts it. Work calls `on(item)` for each item of a job.
+    """A daemon thread that takes jobs from a queue and runs them in a copy of the context of its creator.
 
-    Once `stop` was called `on` raises `Stopped`, and no other job is taken up.
+    A job consists of items, each with its own time limit: the work calls `start_item` before each item and `end_item`
+    after the last one. Once `stop` was called, `start_item` raises `StopThread` and the thread takes no further job.
+
+    Attributes:
+        jobs: The queue of jobs; None ends the thread.
+        job: The job at work.
+        item: The item at work.
     """
 
     def __init__(
         self,
-        jobs: queue.SimpleQueue,
-        done: queue.SimpleQueue,
+        jobs: "queue.SimpleQueue[Any]",
+        results: "queue.SimpleQueue[tuple[AbandonableThread, Any, Any]]",
         work: Callable[["AbandonableThread", Any], Any],
         clock: Clock,
-    ):
+    ) -> None:
         super().__init__(daemon=True)
-        self.jobs, self._done, self._work, self._clock = jobs, done, work, clock
+        self.jobs, self._results, self._work, self._clock = jobs, results, work, clock
         self.job: Any = None
         self.item: Any = None
         self._since: float | None = None
         self._stopped = False
         self._context = copy_context()
 
-    def start_item(self, item: Any) -> None:
+    def start_item(self, item: object) -> None:
+        """Start the time limit of the next item, or of the same one again.
+
+        Raises:
+            StopThread: The thread was stopped.
+        """
         if self._stopped:
             raise StopThread
         self.item, self._since = item, self._clock.now()
 
     def end_item(self) -> None:
+        """End the time limit of the item at work."""
         self._since = None
 
     def stop(self) -> None:
+        """Ask the thread to end at its next item."""
         self._stopped = True
 
     def is_overdue(self, timeout: float) -> bool:
+        """Return whether the item at work has taken more than `timeout` seconds."""
         since = self._since
         return since is not None and self._clock.now() - since > timeout
 
     def run(self) -> None:
+        """Run jobs until the thread is stopped or takes None from the queue."""
         while not self._stopped and (job := self.jobs.get()) is not None:
             self.job = job
             try:
                 result = self._context.run(self._work, self, job)
             except BaseException as error:
                 result = error
-            self._done.put((self, job, result))
+            self._results.put((self, job, result))
 
 
 _ACTIVE: set[AbandonableThread] = set()
 
 
 def run_jobs(
-    jobs: Iterable[Any],
-    work: Callable[[AbandonableThread, Any], Any],
-    lanes: int,
+    jobs: Iterable[Job],
+    work: Callable[[AbandonableThread, Job], Result],
+    threads: int,
     timeout: float,
-    late: Callable[[Any], None],
+    on_timeout: Callable[[Any], None],
     tick: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[Any, Any]]:
-    """(job, work(lane, job)) for each of `jobs`, as they end, on `lanes` threads.
+) -> Iterator[tuple[Job, Result]]:
+    """Run jobs on several threads; abandon a thread whose item takes too long.
 
-    Where one item takes longer than `timeout` seconds of a `Clock`, its thread is given up, `late(item)` is told, and
-    another thread does the job again. `tick()` is called at least every `TICK` seconds, unless something holds all
-    threads up.
-    Raises what `work` raises, and `MemoryError` where there is none for another thread.
+    An abandoned thread is replaced, and the replacement repeats its job.
+
+    Args:
+        jobs: The arguments of `work`.
+        work: Called with the thread that runs it and a job; calls `start_item` of the thread for each item.
+        threads: Number of threads.
+        timeout: Seconds of a `Clock` that one item may take.
+        on_timeout: Called with each item that took longer, before its job is repeated.
+        tick: Called at least every `TICK` seconds, unless something stops all threads of the process.
+
+    Yields:
+        Each job with its result, in the order of completion.
+
+    Raises:
+        MemoryError: There is too little memory for another thread.
+        BaseException: Whatever `work` raises.
     """
-    waiting: queue.SimpleQueue = queue.SimpleQueue()
-    done: queue.SimpleQueue = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[AbandonableThread, Any, Any]] = queue.SimpleQueue()
     left = 0
     for job in jobs:
         waiting.put(job)
         left += 1
-    crew: set[AbandonableThread] = set()
+    workers: set[AbandonableThread] = set()
     clock = Clock()
     try:
-        while len(crew) < min(lanes, left):
-            crew.add(_start(AbandonableThread(waiting, done, work, clock)))
+        while len(workers) < min(threads, left):
+            workers.add(_start(AbandonableThread(waiting, results, work, clock)))
         while left:
             tick()
             clock.tick()
             try:
-                lane, job, result = done.get(timeout=TICK)
+                thread, job, result = results.get(timeout=TICK)
             except queue.Empty:
                 pass
             else:
-                if lane in crew:
+                if thread in workers:
                     if isinstance(result, BaseException):
                         raise result
                     left -= 1
                     yield job, result
-            for lane in [lane for lane in crew if lane.is_overdue(timeout)]:
-                crew.remove(lane)
-                lane.stop()
-                _ACTIVE.discard(lane)
-                late(lane.item)
-                waiting.put(lane.job)
-                crew.add(_start(AbandonableThread(waiting, done, work, clock)))
+            for thread in [thread for thread in workers if thread.is_overdue(timeout)]:
+                workers.remove(thread)
+                thread.stop()
+                _ACTIVE.discard(thread)
+                on_timeout(thread.item)
+                waiting.put(thread.job)
+                workers.add(_start(AbandonableThread(waiting, results, work, clock)))
     finally:
-        _join_threads(crew)
+        _join_threads(workers)
 
 
-def _join_threads(crew: set[AbandonableThread]) -> None:
-    """Waits for the threads: one that is still in a decoder or in the model when Python ends aborts the process."""
-    for lane in crew:
-        lane.stop()
-    for lane in crew:
-        lane.jobs.put(None)  # after all are stopped, as it may be another one that takes it
+def _join_threads(workers: set[AbandonableThread]) -> None:
+    """Wait for threads: Python aborts if one is still in a decoder or in the model when the interpreter ends."""
+    for thread in workers:
+        thread.stop()
+    for thread in workers:
+        thread.jobs.put(None)  # only once all are stopped: any of them may take it
     end = time.monotonic() + JOIN_SECONDS
-    for lane in crew:
-        if lane.is_alive():  # it may not have been started
-            lane.join(max(0.0, end - time.monotonic()))
-        _ACTIVE.discard(lane)
+    for thread in workers:
+        if thread.is_alive():  # it may never have been started
+            thread.join(max(0.0, end - time.monotonic()))
+        _ACTIVE.discard(thread)
 
 
 @atexit.register
 def _join_all() -> None:
-    """Those of a `work_off` that nobody closed: Ctrl-C comes to whoever waits for it, too."""
+    """Wait for the threads of a `run_jobs` that was not closed, such as one that Ctrl-C interrupted."""
     _join_threads(_ACTIVE.copy())
 
 
-def _start(lane: AbandonableThread) -> AbandonableThread:
-    _ACTIVE.add(lane)
+def _start(thread: AbandonableThread) -> AbandonableThread:
+    _ACTIVE.add(thread)
     try:
-        lane.start()
-    except RuntimeError:  # what Python says where a thread's stack does not fit into memory
-        _ACTIVE.discard(lane)
+        thread.start()
+    except RuntimeError:  # raised when there is no memory for the thread's stack
+        _ACTIVE.discard(thread)
         raise MemoryError("too little memory for another thread") from None
-    return lane
+    return thread

@@ -1,9 +1,13 @@
-"""Features in files: written whole, verified when read, found again entry by entry, merged.
+"""Embeddings in files: write, verify, look up entry by entry, merge.
 
-A *feature set* is a file of float32 rows, and a table (`manifest.ENTRIES`) that says which entry of the list has which
-rows. What one extractor writes is a set of four files under one stem, a *feature shard*; a range of run mode 1 is the
-same thing, larger; features.dat and manifest.parquet of a whole run are a set too. So resuming, growing and merging
-are one thing: looking up entries in the sets that are there.
+A *feature set* is a file of float32 embeddings and a table (`inputs.manifest.ENTRIES`) that says which entry of the
+list has which embeddings. There are three kinds:
+
+- a *feature shard*: the four files, with a common stem, that one extract actor writes;
+- a range of run mode 1, which is a larger shard;
+- features.dat and manifest.parquet of a whole run.
+
+So resuming a run, adding images and merging ranges are one operation: look up entries in the sets of a work_dir.
 """
 
 from fastdup_ray.features.files import (
@@ -19,6 +23,7 @@ from fastdup_ray.features.files import (
     open_complete,
     open_merged,
     open_shard,
+    read_features,
     read_names,
     save_binary_feature,
     write_bad,
@@ -65,6 +70,7 @@ __all__ = [
     "open_ranges",
     "open_shard",
     "open_whole_shards",
+    "read_features",
     "read_names",
     "save_binary_feature",
     "write_bad",

@@ -1,4 +1,4 @@
-"""From many feature sets to one, in the order of the list."""
+"""Merge many feature sets into one, in the order of the list."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import FloatArray, IntArray
 from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.errors import DamagedError, InputError
@@ -31,20 +32,30 @@ from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file, write_json
 from fastdup_ray.storage.tables import read_csv, write_parquet
 
-EMBEDDINGS_PER_BLOCK = 32 << 20
-"""Bytes of rows that are copied at a time."""
+BYTES_PER_BLOCK = 32 << 20
+"""Bytes of embeddings that are copied at a time."""
 
 
-def merge_sets(store: Store, uris: Names, found: LookupResult, facts: FeatureFacts, files: FileSet = INDEXED) -> None:
-    """Writes features.dat, its names, the bad lists and manifest.parquet, under the names that `files` has for them.
+def merge_sets(store: Store, uris: Names, lookup: LookupResult, facts: FeatureFacts, files: FileSet = INDEXED) -> None:
+    """Write features.dat with its names, the bad lists and manifest.parquet.
 
-    They may take the place of files that they are made of. So the new manifest and the digests are put first, under
-    shards/: whenever the run dies, features.dat is described, be it the old one or the new.
+    These files may replace files that the embeddings are read from. So the new manifest and the digests are written to
+    shards/ first: at whatever point the run is killed, either the old or the new features.dat is described.
+
+    Args:
+        store: The work_dir.
+        uris: (m,) names of the entries.
+        lookup: Where their embeddings are. No entry may be missing.
+        facts: What describes the features besides digests: fingerprint, d, list_sha256 and more.
+        files: Set of images, which decides the file names.
+
+    Raises:
+        LostEmbeddingsError: A file with embeddings is gone.
     """
-    entries = _renumber(found.entries)
+    entries = _renumber(lookup.entries)
     features, manifest = files.name(layout.FEATURES), files.name(layout.MERGED_MANIFEST)
     with store.create(features) as path:
-        digest = write_embeddings(path, iter_embedding_blocks(found))
+        digest = write_embeddings(path, iter_embedding_blocks(lookup))
         write_parquet(store, manifest, entries)
         sha256 = {features: digest, manifest: hash_file(store.fetch(manifest))}
         write_json(store, files.name(layout.MERGED), facts | {"sha256": sha256})
@@ -54,77 +65,134 @@ def merge_sets(store: Store, uris: Names, found: LookupResult, facts: FeatureFac
         write_bad(store, files.name(name), uris, entries)
 
 
-def merge_range(store: Store, start: int, stop: int, uris: Names, found: LookupResult, facts: FeatureFacts) -> None:
-    """Writes the feature shard of the list entries [start, stop), of which `found` and `uris` are."""
+def merge_range(store: Store, start: int, stop: int, uris: Names, lookup: LookupResult, facts: FeatureFacts) -> None:
+    """Write the feature shard of a range of run mode 1.
+
+    Args:
+        store: The work_dir.
+        start: Offset of the first entry in the list.
+        stop: Offset behind the last entry.
+        uris: (stop - start,) names of the entries.
+        lookup: Where their embeddings are. No entry may be missing.
+        facts: What describes the features besides digests and the range.
+
+    Raises:
+        LostEmbeddingsError: A file with embeddings is gone.
+    """
     facts = facts | {"min_offset": start, "max_offset": stop}
     write_shard(
         store,
         layout.format_range_stem(start, stop),
         uris,
-        _renumber(found.entries),
-        iter_embedding_blocks(found),
+        _renumber(lookup.entries),
+        iter_embedding_blocks(lookup),
         facts,
     )
 
 
 def open_ranges(store: Store) -> list[FeatureSet]:
-    """The ranges that run mode 1 left in a work_dir, by offset, each checked; `InputError` where they do not fit."""
+    """Open the ranges that run mode 1 left in a work_dir, and check that they cover the list.
+
+    Returns:
+        The ranges by offset; none if there are none.
+
+    Raises:
+        InputError: There is a gap or an overlap, or a range is of another list, model or bounding box.
+        DamagedError: A file was changed.
+        FileNotFoundError: A file is missing.
+    """
     names = (name for name in store.names("") if "/" not in name and name.endswith(".json"))
     stems = sorted(name.removesuffix(".json") for name in names if layout.parse_range(name))
     ranges = [open_shard(store, stem) for stem in stems]
     if not ranges:
         return []
-    first, by_model = ranges[0].facts, "another run of mode 1 in a work_dir of its own makes what fits"
+    first = ranges[0].facts
     for stem, part in zip(stems, ranges, strict=True):
         if part.facts["list_sha256"] != first["list_sha256"]:
-            raise InputError(f"{stem} is of another list than {stems[0]}: take the stranger away.")
+            raise InputError(f"{stem} is of another list than {stems[0]}; move it to another folder.")
         for name, what in (("model", "model"), ("bounding_box", "bounding box")):
             if part.facts["fingerprint"].get(name) != first["fingerprint"].get(name):
-                raise InputError(f"{stem} is of another {what} than {stems[0]}; {by_model}.")
+                raise InputError(
+                    f"{stem} has another {what} than {stems[0]}; run mode 1 for it again, in another work_dir."
+                )
     bounds = [(part.facts["min_offset"], part.facts["max_offset"]) for part in ranges]
     for (_, stop), (start, _) in pairwise([(0, 0), *bounds, (first["n"], first["n"])]):
         if start > stop:
-            raise InputError(f"A gap between the ranges: entries {stop} to {start} of the list are missing.")
+            raise InputError(f"There is a gap: entries {stop} to {start} of the list are missing; run mode 1 for them.")
         if start < stop:
-            raise InputError(f"An overlap: entries {start} to {stop} of the list are there twice; take one range away.")
+            raise InputError(
+                f"Two ranges overlap: both have entries {start} to {stop} of the list; remove one of them."
+            )
     return ranges
 
 
 def merge_ranges(store: Store, ranges: list[FeatureSet]) -> FeatureFacts:
-    """`merge` of ranges that `open_ranges` gave; returns the facts of the list."""
-    facts, uris, found = combine_ranges(store, ranges)
-    merge_sets(store, uris, found, facts)
+    """Merge ranges as `merge_sets` does.
+
+    Args:
+        store: The work_dir.
+        ranges: What `open_ranges` returned.
+
+    Returns:
+        The facts of the whole list.
+
+    Raises:
+        LostEmbeddingsError: A file with embeddings is gone.
+        DamagedError: The lists of names were replaced meanwhile.
+    """
+    facts, uris, lookup = combine_ranges(store, ranges)
+    merge_sets(store, uris, lookup, facts)
     return facts
 
 
 def combine_ranges(store: Store, ranges: list[FeatureSet]) -> tuple[FeatureFacts, Names, LookupResult]:
-    """The facts of the list whose ranges `open_ranges` gave, the names of its entries, and what is known of them."""
+    """Combine ranges into what a merge needs, without copying embeddings.
+
+    Args:
+        store: The work_dir.
+        ranges: What `open_ranges` returned.
+
+    Returns:
+        The facts of the whole list, the names of its entries, and where their embeddings are.
+    """
     stems = [layout.format_range_stem(part.facts["min_offset"], part.facts["max_offset"]) for part in ranges]
-    own = ("min_offset", "max_offset", "sha256")
-    facts = cast("FeatureFacts", {name: value for name, value in ranges[0].facts.items() if name not in own})
-    return facts, *combine_shards(store, stems, ranges)
+    of_one_range = ("min_offset", "max_offset", "sha256")
+    facts = {name: value for name, value in ranges[0].facts.items() if name not in of_one_range}
+    return cast("FeatureFacts", facts), *combine_shards(store, stems, ranges)
 
 
 def combine_shards(store: Store, stems: list[str], sets: list[FeatureSet]) -> tuple[Names, LookupResult]:
-    """The names of the entries of `sets`, one set after the other, and what is known of them; stems: of their files."""
+    """Concatenate the entries of feature shards, without copying embeddings.
+
+    Args:
+        store: The work_dir.
+        stems: Stem of the files of each shard.
+        sets: The shards.
+
+    Returns:
+        The names of the entries, and where their embeddings are.
+
+    Raises:
+        DamagedError: The lists of names do not fit the shards.
+    """
     entries = pa.concat_tables(part.entries for part in sets)
     source = np.repeat(np.arange(len(sets)), [part.entries.num_rows for part in sets])
     return _read_uris(store, stems, entries), LookupResult(entries, [part.embeddings for part in sets], source)
 
 
 def _read_uris(store: Store, stems: list[str], entries: pa.Table) -> Names:
-    """The entries' names, from the lists of good and bad ones, which keep the bytes that JSON cannot."""
+    """Read the names of entries from the CSV files, which keep bytes that JSON cannot hold."""
     good = [read_names(store.fetch(stem + ".dat.csv")) for stem in stems]
     bad = [read_csv(store.fetch(stem + ".bad.csv"), layout.BAD_HEADER)["filename"] for stem in stems]
     names = pa.chunked_array(
         [chunk for column in (*good, *bad) for chunk in column.cast(pa.large_binary()).chunks], pa.large_binary()
     )
-    rows = entries["rows"].to_numpy()
-    is_bad = rows == 0
-    if len(names) != rows.sum() + is_bad.sum():
+    count = entries["rows"].to_numpy()
+    is_bad = count == 0
+    if len(names) != count.sum() + is_bad.sum():
         raise DamagedError(f"The lists of names in {store.location!r} were replaced while they were in use.")
-    place = np.where(is_bad, rows.sum() + np.cumsum(is_bad) - 1, np.cumsum(rows) - rows)
-    names = names.take(pa.array(place))
+    position = np.where(is_bad, count.sum() + np.cumsum(is_bad) - 1, np.cumsum(count) - count)
+    names = names.take(pa.array(position))
     videos = np.flatnonzero(pc.is_valid(entries["fps"]))
     if len(videos) == 0:
         return names
@@ -133,36 +201,49 @@ def _read_uris(store: Store, stems: list[str], entries: pa.Table) -> Names:
     return pa.array(uris, pa.large_binary())
 
 
-def iter_embedding_blocks(found: LookupResult) -> Iterator[np.ndarray]:
-    """Read the rows of all good entries in order, (r, d) float32 at a time; raises `LostRowsError`.
+def iter_embedding_blocks(lookup: LookupResult) -> Iterator[FloatArray]:
+    """Read the embeddings of all good entries, in the order of the list.
 
-    Of the files that a block is made of each is read at one go: the rows of many may alternate in the list.
+    Each file is read once for a block, since the entries of many files may alternate in the list.
+
+    Args:
+        lookup: Where the embeddings of the entries are.
+
+    Yields:
+        (b, d) float32, of at most `BYTES_PER_BLOCK` bytes.
+
+    Raises:
+        LostEmbeddingsError: A file with embeddings is gone.
     """
-    source, first, count = _find_runs(found)
+    source, first, count = _find_runs(lookup)
     stops = np.cumsum(count)
     if len(stops) == 0:
         return
-    total, d = int(stops[-1]), found.embeddings[0].shape[1]
-    size = max(1, EMBEDDINGS_PER_BLOCK // (4 * d))
+    total, d = int(stops[-1]), lookup.embeddings[0].shape[1]
+    size = max(1, BYTES_PER_BLOCK // (4 * d))
     with EmbeddingReader() as reader:
         for start in range(0, total, size):
             block = np.empty((min(size, total - start), d), "<f4")
             low, high = np.searchsorted(stops, (start, start + len(block) - 1), "right")
             runs = low + np.argsort(source[low : high + 1], kind="stable")
             begins = stops[runs] - count[runs] - start
-            places = np.stack([begins.clip(0), (stops[runs] - start).clip(max=len(block))], axis=1)
-            rows = first[runs] + places[:, 0] - begins
-            for of, row, place in zip(source[runs].tolist(), rows.tolist(), places.tolist(), strict=True):
-                reader.read(found.embeddings[of], row, block[slice(*place)])
+            bounds = np.stack([begins.clip(0), (stops[runs] - start).clip(max=len(block))], axis=1)
+            indices = first[runs] + bounds[:, 0] - begins
+            for file, index, part in zip(source[runs].tolist(), indices.tolist(), bounds.tolist(), strict=True):
+                reader.read(lookup.embeddings[file], index, block[slice(*part)])
             yield block
 
 
-def _find_runs(found: LookupResult) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows that follow one another in the list and in a file: (m,) int64 sources, first rows, and how many."""
-    rows = found.entries["rows"].to_numpy()
+def _find_runs(lookup: LookupResult) -> tuple[IntArray, IntArray, IntArray]:
+    """Find runs of embeddings that are consecutive both in the list and in a file.
+
+    Returns:
+        Three (r,) arrays: the index of the file, of the first embedding in it, and the number of embeddings.
+    """
+    rows = lookup.entries["rows"].to_numpy()
     good = np.flatnonzero(rows)
-    source, count = found.source[good], rows[good].astype(np.int64)
-    first = found.entries["first_row"].fill_null(0).to_numpy()[good]
+    source, count = lookup.source[good], rows[good].astype(np.int64)
+    first = lookup.entries["first_row"].fill_null(0).to_numpy()[good]
     follows = (source[1:] == source[:-1]) & (first[1:] == first[:-1] + count[:-1])
     starts = np.flatnonzero(np.concatenate([[True], ~follows])[: len(good)])
     ends = np.concatenate([[0], np.cumsum(count)])
@@ -170,7 +251,7 @@ def _find_runs(found: LookupResult) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _renumber(entries: pa.Table) -> pa.Table:
-    """`entries` with first_row counted through."""
-    rows = entries["rows"].to_numpy()
-    first = pa.array(np.cumsum(rows) - rows, pa.int64(), mask=rows == 0)
+    """Return the entries with `first_row` counted from 0 over all of them."""
+    count = entries["rows"].to_numpy()
+    first = pa.array(np.cumsum(count) - count, pa.int64(), mask=count == 0)
     return entries.set_column(ENTRIES.get_field_index("first_row"), "first_row", first)

@@ -1,14 +1,19 @@
-"""What is known of each entry of a list, from the feature sets that a work_dir has: the one mechanism of reuse."""
+"""Reuse: look up the entries of a list in the feature sets of a work_dir.
+
+Resuming a run, adding images and changing parameters of the search all use this.
+"""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import AnyArray, IntArray
 from fastdup_ray.common.facts import Fingerprint
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import DamagedError, ErrorCode
@@ -19,69 +24,86 @@ from fastdup_ray.storage import Store
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 1 << 20
-"""Entries, about, whose keys are compared at a time."""
+ENTRIES_PER_PART = 1 << 20
+"""Approximate number of entries whose keys are compared at a time."""
 
-ENDING = 12
-"""Last bytes of a name by which the entries are divided for that: numbers are often there."""
+_HASHED_BYTES = 12
+"""Last bytes of a name that decide its part: names often differ in a number there."""
 
-LASTING = (
+_PERMANENT = (
     ErrorCode.ZERO_SIZE,
     ErrorCode.NOT_AN_IMAGE,
     ErrorCode.TRUNCATED,
     ErrorCode.CORRUPT,
     ErrorCode.BOUNDING_BOX_OUTSIDE,
 )
-"""A picture that was bad for one of these is as bad the next time, as long as it is the same picture.
+"""Codes of images that stay bad as long as the file does not change.
 
-`UNSUPPORTED` is none of them: what was missing may have been installed.
+`UNSUPPORTED` is not one of them: a missing decoder may have been installed since.
 """
 
 
 @dataclass(frozen=True)
 class LookupResult:
-    """For each entry of a manifest, what is known of it.
+    """The stored result of each entry of a manifest, and where its embeddings are.
 
-    entries: `ENTRIES`, one row an entry, null where nothing is known (first_row as in its own set).
-    rows: of the feature sets; source: (n,) index into `rows`, -1 where nothing is known.
+    Attributes:
+        entries: n rows with the columns `ENTRIES`, null where an entry is missing. `first_row` counts within the file
+            of embeddings that the entry is from.
+        embeddings: The files of embeddings.
+        source: (n,) int64 index into `embeddings`; -1 where an entry is missing.
     """
 
     entries: pa.Table
     embeddings: list[StoredEmbeddings]
-    source: np.ndarray
+    source: IntArray
 
     @property
-    def missing(self) -> np.ndarray:
+    def missing(self) -> IntArray:
         """Offsets of the entries that have to be read."""
         return np.flatnonzero(self.source < 0)
 
 
 def open_earlier_sets(store: Store, fingerprint: Fingerprint, without: Sequence[str] = ()) -> Iterator[FeatureSet]:
-    """Every whole feature set of a work_dir, of whatever pictures, that has this fingerprint.
+    """Open the feature sets of a work_dir that have a fingerprint, whatever images they are of.
 
-    without: stems to pass over. What is damaged is named and left out; what another run just took away, only left out.
+    Damaged sets are skipped with a warning, and sets that another run just removed without one.
+
+    Args:
+        store: The work_dir.
+        fingerprint: What embeddings depend on besides the image: model, decoder, onnxruntime and more.
+        without: Stems of feature shards to skip.
+
+    Yields:
+        The sets: indexed, scored and transformed features first, then the feature shards.
     """
     jsons = (name for name in store.names("") if name.endswith(".json") and layout.parse_range(name))
     stems = {name.removesuffix(".json") for name in jsons}
-    merged = (
-        _open_whole(lambda files=files: open_merged(store, files)) for files in (*layout.FILE_SETS, layout.TRANSFORMED)
-    )
-    for known in (*merged, *open_whole_shards(store, sorted(stems - set(without)))):
-        if known is not None and known.facts["fingerprint"] == fingerprint:
-            yield known
+    merged = (_open_or_skip(partial(open_merged, store, files)) for files in (*layout.FILE_SETS, layout.TRANSFORMED))
+    for feature_set in (*merged, *open_whole_shards(store, sorted(stems - set(without)))):
+        if feature_set is not None and feature_set.facts["fingerprint"] == fingerprint:
+            yield feature_set
 
 
 def open_whole_shards(store: Store, stems: Iterable[str]) -> Iterator[FeatureSet]:
-    """Those of the shards that are whole; the others are named and left out."""
-    opened = (_open_whole(lambda stem=stem: open_shard(store, stem)) for stem in stems)
-    return (shard for shard in opened if shard is not None)
+    """Open feature shards, one at a time.
+
+    Args:
+        store: The work_dir.
+        stems: Stems of their files.
+
+    Returns:
+        The shards that are whole. Damaged ones are skipped with a warning, missing ones without.
+    """
+    shards = (_open_or_skip(partial(open_shard, store, stem)) for stem in stems)
+    return (shard for shard in shards if shard is not None)
 
 
-def _open_whole(opened) -> FeatureSet | None:
+def _open_or_skip(open_set: Callable[[], FeatureSet | None]) -> FeatureSet | None:
     try:
-        return opened()
+        return open_set()
     except DamagedError as error:
-        log.warning("%s It is not used; its pictures are read again.", error)
+        log.warning("%s Ignoring this file; its images will be read again.", error)
         return None
     except FileNotFoundError:
         return None
@@ -94,52 +116,67 @@ def lookup_entries(
     limits: Limits,
     decoders: Sequence[str],
 ) -> LookupResult:
-    """What is known of each entry. `fresh` sets, of this run, count whole and first.
+    """Look up each entry of a manifest in feature sets, by name, size, and mtime or ETag.
 
-    Of `earlier` ones counts what would come out the same if it were read again. decoders: `optional_decoders()`.
+    Args:
+        manifest: The n entries.
+        fresh: Feature sets of this run. All their entries are used, and they come first.
+        earlier: Feature sets of earlier runs. An entry is used only if reading it again would give the same result.
+        limits: Limits of this run, by which an earlier result may not be the same any more.
+        decoders: Decoders that are installed, from `list_optional_decoders`.
     """
-    rows: list[StoredEmbeddings] = []
-    known = pa.concat_tables(
-        [_concat_entries(fresh, rows), _select_lasting(_concat_entries(earlier, rows), limits, decoders)]
+    embeddings: list[StoredEmbeddings] = []
+    stored = pa.concat_tables(
+        [_concat_entries(fresh, embeddings), _select_reusable(_concat_entries(earlier, embeddings), limits, decoders)]
     )
-    place = _match_keys(manifest.keys(), known.select(KEY))
-    taken = []
-    while known.num_columns:  # a column goes as soon as its part is taken: together they may be most of the memory
-        taken.append(known.column(0).take(place))
-        known = known.remove_column(0)
-    *columns, source = taken
-    return LookupResult(pa.table(columns, ENTRIES), rows, source.fill_null(-1).to_numpy())
+    position = _match_keys(manifest.keys(), stored.select(KEY))
+    selected = []
+    while stored.num_columns:  # free each column once it is used: together they may be most of the memory
+        selected.append(stored.column(0).take(position))
+        stored = stored.remove_column(0)
+    *columns, source = selected
+    return LookupResult(pa.table(columns, ENTRIES), embeddings, source.fill_null(-1).to_numpy())
 
 
 def find_missing(
     manifest: Manifest, earlier: Iterable[FeatureSet], limits: Limits, decoders: Sequence[str]
-) -> np.ndarray:
-    """Return the offsets of the entries that `look_up` finds in no earlier set, without what is known of the others."""
-    keys = (_select_lasting(feature_set.entries, limits, decoders).select(KEY) for feature_set in earlier)
-    place = _match_keys(manifest.keys(), pa.concat_tables([ENTRIES.empty_table().select(KEY), *keys]))
-    return np.flatnonzero(place.is_null())
+) -> IntArray:
+    """Find the entries that have to be read, as `lookup_entries` does, but with less memory.
+
+    Args:
+        manifest: The n entries.
+        earlier: Feature sets of earlier runs.
+        limits: Limits of this run.
+        decoders: Decoders that are installed, from `list_optional_decoders`.
+
+    Returns:
+        (m,) int64 offsets of the entries that no earlier set can provide.
+    """
+    keys = (_select_reusable(feature_set.entries, limits, decoders).select(KEY) for feature_set in earlier)
+    position = _match_keys(manifest.keys(), pa.concat_tables([ENTRIES.empty_table().select(KEY), *keys]))
+    return np.flatnonzero(position.is_null())
 
 
-def _concat_entries(sets: Iterable[FeatureSet], rows: list[StoredEmbeddings]) -> pa.Table:
-    """Concatenate the entries of all sets and append their rows to `rows`; the last column is the index in it."""
+def _concat_entries(sets: Iterable[FeatureSet], embeddings: list[StoredEmbeddings]) -> pa.Table:
+    """Concatenate the entries of sets, append their files to `embeddings`, and add the file's index as a column."""
     tables = [pa.schema([*ENTRIES, ("source", pa.int64())]).empty_table()]
     for feature_set in sets:
-        source = pa.array(np.full(feature_set.entries.num_rows, len(rows)))
+        source = pa.array(np.full(feature_set.entries.num_rows, len(embeddings)))
         tables.append(feature_set.entries.append_column("source", source))
-        rows.append(feature_set.embeddings)
+        embeddings.append(feature_set.embeddings)
     return pa.concat_tables(tables)
 
 
-def _select_lasting(entries: pa.Table, limits: Limits, decoders: Sequence[str]) -> pa.Table:
-    """Those of the entries that would come out the same if they were read again."""
+def _select_reusable(entries: pa.Table, limits: Limits, decoders: Sequence[str]) -> pa.Table:
+    """Select the entries for which reading them again would give the same result."""
     width, height = (entries[name].cast(pa.int64()) for name in ("width", "height"))
     fits = pc.less_equal(pc.multiply(width, height), limits.max_pixels)
     is_large = pc.greater_equal(pc.min_element_wise(width, height, skip_nulls=False), limits.min_size)
     code = pc.fill_null(entries["error_code"], "")
-    same_bad = pc.is_in(code, pa.array([lasting.value for lasting in LASTING]))
+    same_bad = pc.is_in(code, pa.array([permanent.value for permanent in _PERMANENT]))
     for bad, good in ((ErrorCode.TOO_LARGE, fits), (ErrorCode.TOO_SMALL, is_large)):
-        same_bad = pc.or_(same_bad, pc.and_(pc.equal(code, bad.value), pc.fill_null(pc.invert(good), False)))
-    same_good = pc.and_(pc.fill_null(fits, True), pc.fill_null(is_large, True))
+        same_bad = pc.or_(same_bad, pc.and_(pc.equal(code, bad.value), pc.fill_null(pc.invert(good), fill_value=False)))
+    same_good = pc.and_(pc.fill_null(fits, fill_value=True), pc.fill_null(is_large, fill_value=True))
     same_good = pc.and_(same_good, pc.is_in(entries["fps"], pa.array([limits.video_fps, None], pa.float64())))
     same_good = pc.and_(same_good, pc.less_equal(entries["rows"], limits.max_frames))
     same_decoders = pa.array([*decoders, None], entries.schema.field("decoder").type)
@@ -147,39 +184,40 @@ def _select_lasting(entries: pa.Table, limits: Limits, decoders: Sequence[str]) 
     return entries.filter(pc.if_else(pc.equal(code, ""), same_good, same_bad))
 
 
-def _match_keys(wanted: pa.Table, known: pa.Table) -> pa.Array:
-    """For each row of `wanted`, the first row of `known` with the same `KEY`, or null.
+def _match_keys(listed: pa.Table, stored: pa.Table) -> pa.Array:
+    """Return, for each row of `listed`, the first row of `stored` with the same `KEY`, or null.
 
-    Arrow's own join ends the process where the keys of a table take more than 2 GiB. Here they are compared part by
-    part, so that what is held beside the tables does not grow with them.
+    Arrow's own join crashes the process if the keys of a table take more than 2 GiB. Here the keys are compared part by
+    part, so that the additional memory does not grow with the tables.
     """
-    wanted = wanted.combine_chunks()
-    known = known.combine_chunks()
-    parts = max(wanted.num_rows, known.num_rows) // AT_ONCE + 1
-    wanted_part, known_part = (_assign_parts(table, parts) for table in (wanted, known))
-    place = np.full(wanted.num_rows, -1)
+    listed = listed.combine_chunks()
+    stored = stored.combine_chunks()
+    parts = max(listed.num_rows, stored.num_rows) // ENTRIES_PER_PART + 1
+    listed_part, stored_part = (_assign_parts(table, parts) for table in (listed, stored))
+    position = np.full(listed.num_rows, -1)
     for part in range(parts):
-        mine, theirs = np.flatnonzero(wanted_part == part), np.flatnonzero(known_part == part)
-        found = pc.index_in(_join_keys(wanted, mine), _join_keys(known, theirs), skip_nulls=True)
-        is_there = found.is_valid().to_numpy(zero_copy_only=False)
-        place[mine[is_there]] = theirs[found.drop_null().to_numpy()]
-    return pa.array(place, mask=place < 0)
+        ours, theirs = np.flatnonzero(listed_part == part), np.flatnonzero(stored_part == part)
+        matches = pc.index_in(_join_keys(listed, ours), _join_keys(stored, theirs), skip_nulls=True)
+        has_match = matches.is_valid().to_numpy(zero_copy_only=False)
+        position[ours[has_match]] = theirs[matches.drop_null().to_numpy()]
+    return pa.array(position, mask=position < 0)
 
 
-def _assign_parts(table: pa.Table, parts: int) -> np.ndarray:
-    """(n,) a number below `parts`, the same for the same `KEY`: by the size of the file and the end of its name."""
+def _assign_parts(table: pa.Table, parts: int) -> AnyArray:
+    """Return an (n,) uint32 part below `parts`, equal for equal keys: a hash of the file's size and end of its name."""
     uri, number = table["uri"].combine_chunks(), table["size"].to_numpy().astype(np.uint64)
     if len(uri) == 0 or parts == 1:
         return np.zeros(len(uri), np.uint32)
     offsets, data = (np.frombuffer(buffer, kind) for buffer, kind in zip(uri.buffers()[1:], ("i8", "u1"), strict=True))
     offsets = offsets[uri.offset : uri.offset + len(uri) + 1]
-    for back in range(1, ENDING + 1):
+    for back in range(1, _HASHED_BYTES + 1):
         number = 31 * number + data[np.maximum(offsets[1:] - back, offsets[:-1])]
-    return (number % np.uint64(parts)).astype(np.uint32)
+    part: AnyArray = (number % np.uint64(parts)).astype(np.uint32)
+    return part
 
 
-def _join_keys(table: pa.Table, rows: np.ndarray) -> pa.Array:
-    """One text for the `KEY` of each of some rows; the size comes first, so that no two keys have the same."""
+def _join_keys(table: pa.Table, rows: IntArray) -> pa.Array:
+    """Join the `KEY` of some rows to one text each; with the size first, different keys give different texts."""
     uri, size, token = (column.combine_chunks() for column in table.select(KEY).take(pa.array(rows)).columns)
     separator = pa.scalar("\0", uri.type)
     return pc.binary_join_element_wise(size.cast(uri.type), token, uri, separator)

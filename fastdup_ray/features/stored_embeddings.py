@@ -1,4 +1,4 @@
-"""Rows of features in files of a work_dir: read when they are asked for, with few files open however many there are."""
+"""Embeddings in files of a work_dir, read on demand with few files open at a time."""
 
 import errno
 import hashlib
@@ -7,34 +7,36 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
-import numpy as np
-
+from fastdup_ray.common.arrays import FloatArray
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
 
 OPEN_FILES = 16
-"""Files that a reader keeps open: rows of two or three sets often alternate, and a large one is opened once."""
+"""Files that a reader keeps open: a merge often alternates between the files of a few sets."""
 
 _GONE = (errno.ENOENT, errno.ESTALE)
 
 
 @dataclass(frozen=True, eq=False)
 class StoredEmbeddings:
-    """(r, d) float32 rows in a file that was checked.
+    """(n, d) float32 embeddings in a file whose digest was checked.
 
-    Nothing of it stays open or mapped: a work_dir may have a hundred thousand shards, and a process a thousand files.
+    No file stays open or mapped: a work_dir may have a hundred thousand shards, while a process may open only about a
+    thousand files.
 
-    Args:
-        store: Where the file is.
-        name: Its name there.
-        path: The local copy of it that was checked. That of an object may be gone from the cache by the time it is
-            read; then the object is got and checked again.
-        state: What the file system said of this copy then: while it says the same, the content is the same.
-        sha256: The digest of the file.
-        shape: Rows and numbers of a row.
+    Attributes:
+        store: The store with the file.
+        name: Name of the file in the store.
+        path: The local copy that was checked. The copy of an object may have left the cache by the time it is read;
+            then the object is downloaded and checked again.
+        state: Inode, size and modification time of the copy when it was checked. While they are the same, the content
+            is taken to be the same.
+        sha256: Digest of the file, in hex.
+        shape: (n, d).
     """
 
     store: Store
@@ -46,22 +48,40 @@ class StoredEmbeddings:
 
     @classmethod
     def check(cls, store: Store, name: str, sha256: str, shape: tuple[int, int]) -> Self:
-        """Return the rows of a file that has this digest; raises `DamagedError`, `FileNotFoundError`."""
+        """Check the digest and the size of a file.
+
+        Args:
+            store: The store with the file.
+            name: Name of the file in the store.
+            sha256: Expected digest, in hex.
+            shape: Expected (n, d).
+
+        Returns:
+            The embeddings in the file.
+
+        Raises:
+            DamagedError: The digest or the size differs.
+            FileNotFoundError: There is no such file.
+        """
         path = store.fetch(name)
         with open(path, "rb") as file:
             state = _read_state(file)
             if _hash_content(file) != sha256:
-                raise DamagedError(f"{path} is damaged (its digest does not fit).")
-        if state[1] != 4 * shape[0] * shape[1]:
-            rows, d = shape
-            raise DamagedError(f"{path} is damaged: {state[1]} bytes where {rows} rows of {d} need {4 * rows * d}.")
+                raise DamagedError(f"{path} is damaged (its checksum differs).")
+        n, d = shape
+        if state[1] != 4 * n * d:
+            raise DamagedError(f"{path} is damaged: it has {state[1]:,} bytes; {n:,} embeddings need {4 * n * d:,}.")
         return cls(store, name, path, state, sha256, shape)
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def open(self) -> BinaryIO:
-        """Open the content that was checked; raises `LostRowsError` where it is not there any more."""
+    def open(self) -> FileIO:
+        """Open the file that was checked.
+
+        Raises:
+            LostEmbeddingsError: The file is gone, or was replaced.
+        """
         with self._explain_loss():
             file = self._open_copy()
             if _read_state(file) == self.state or _hash_content(file) == self.sha256:
@@ -69,17 +89,26 @@ class StoredEmbeddings:
             file.close()
         raise self._make_lost_error("replaced")
 
-    def read(self, file: BinaryIO, first: int, rows: np.ndarray) -> None:
-        """Fill `rows`, (b, d) float32, with those from `first` on; file: what `open` gave."""
-        left = memoryview(rows).cast("B")
+    def read(self, file: FileIO, first: int, into: FloatArray) -> None:
+        """Read consecutive embeddings.
+
+        Args:
+            file: What `open` returned.
+            first: Index of the first embedding to read.
+            into: (b, d) float32, C-contiguous and not empty; filled with the embeddings first to first + b.
+
+        Raises:
+            LostEmbeddingsError: The file was truncated or removed.
+        """
+        left = into.data.cast("B")
         with self._explain_loss():
             file.seek(4 * self.shape[1] * first)
             while left:
                 if not (count := file.readinto(left)):
-                    raise self._make_lost_error("cut")
+                    raise self._make_lost_error("truncated")
                 left = left[count:]
 
-    def _open_copy(self) -> BinaryIO:
+    def _open_copy(self) -> FileIO:
         try:
             return open(self.path, "rb", buffering=0)
         except FileNotFoundError:
@@ -99,18 +128,22 @@ class StoredEmbeddings:
 
 
 class LostEmbeddingsError(DamagedError):
-    """Rows that were there when they were looked up, and are not when they are read. rows: all of that file."""
+    """Embeddings that were checked earlier cannot be read any more.
 
-    def __init__(self, message: str, rows: StoredEmbeddings):
+    Attributes:
+        embeddings: All embeddings of the lost file.
+    """
+
+    def __init__(self, message: str, embeddings: StoredEmbeddings) -> None:
         super().__init__(message)
-        self.rows = rows
+        self.embeddings = embeddings
 
 
 class EmbeddingReader:
-    """Reads rows of many files, and keeps those open that were used last."""
+    """Reads embeddings of many files, and keeps the `OPEN_FILES` most recently used ones open."""
 
     def __init__(self) -> None:
-        self._files: OrderedDict[StoredEmbeddings, BinaryIO] = OrderedDict()
+        self._files: OrderedDict[StoredEmbeddings, FileIO] = OrderedDict()
 
     def __enter__(self) -> Self:
         return self
@@ -119,24 +152,33 @@ class EmbeddingReader:
         while self._files:
             self._close_oldest()
 
-    def read(self, rows: StoredEmbeddings, first: int, into: np.ndarray) -> None:
-        """Fill `into`, (b, d) float32, with the rows from `first` on; raises `LostRowsError`."""
-        if rows not in self._files:
+    def read(self, embeddings: StoredEmbeddings, first: int, into: FloatArray) -> None:
+        """Read consecutive embeddings of one file; see `StoredEmbeddings.read`.
+
+        Args:
+            embeddings: The file to read from.
+            first: Index of the first embedding to read.
+            into: (b, d) float32; filled with the embeddings first to first + b.
+
+        Raises:
+            LostEmbeddingsError: The file is gone, or was replaced or truncated.
+        """
+        if embeddings not in self._files:
             if len(self._files) == OPEN_FILES:
                 self._close_oldest()
-            self._files[rows] = rows.open()
-        self._files.move_to_end(rows)
-        rows.read(self._files[rows], first, into)
+            self._files[embeddings] = embeddings.open()
+        self._files.move_to_end(embeddings)
+        embeddings.read(self._files[embeddings], first, into)
 
     def _close_oldest(self) -> None:
         self._files.popitem(last=False)[1].close()
 
 
-def _read_state(file: BinaryIO) -> tuple[int, int, int]:
-    """Inode, size and time of the last change."""
-    found = os.fstat(file.fileno())
-    return found.st_ino, found.st_size, found.st_mtime_ns
+def _read_state(file: FileIO | BufferedReader) -> tuple[int, int, int]:
+    """Return inode, size, and the time of the last change in nanoseconds."""
+    status = os.fstat(file.fileno())
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _hash_content(file: BinaryIO) -> str:
+def _hash_content(file: FileIO | BufferedReader) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()

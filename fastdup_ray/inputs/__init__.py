@@ -1,4 +1,4 @@
-"""From what the user named to a list of `ImageRef`, and from one of these to its bytes."""
+"""Inputs: from what the user named to a list of entries (`ImageRef`), and from an entry to its bytes."""
 
 import importlib.util
 import os
@@ -13,7 +13,7 @@ from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.skipped import SkippedFiles, describe_skipped
 from fastdup_ray.inputs.sources import find_frame, get_source, is_standalone_file, open_entry, read_entry, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
-from fastdup_ray.s3 import is_s3, listing, objects
+from fastdup_ray.s3 import Access, is_s3, listing, objects
 
 __all__ = [
     "SkippedFiles",
@@ -30,50 +30,65 @@ __all__ = [
 
 
 def list_images(config: RunConfig, skipped: SkippedFiles | None = None) -> Iterator[ImageRef]:
-    """The entries of the list, in order, each once. `InputError` where they are videos, and nothing reads these.
+    """List the entries of all inputs.
 
-    skipped: counts the files that are left out because of their suffix.
+    Args:
+        config: names the inputs and what is selected from them.
+        skipped: counts the files that are left out because of their suffix.
+
+    Yields:
+        The entries in order, each once.
+
+    Raises:
+        InputError: where an input cannot be listed, or has nothing but videos and PyAV is not installed.
     """
     patterns, skipped = Patterns(config.include, config.exclude), skipped or SkippedFiles()
-    refs = (ref for location in config.inputs for ref in _list_one(location, config.work_dir, patterns, skipped))
-    refs = _drop_repeats(refs)
-    refs = islice(refs, config.num_images) if config.num_images > 0 else refs
-    return refs if importlib.util.find_spec("av") else _not_only_videos(refs)
+    all_refs = (ref for location in config.inputs for ref in _list_one(location, config, patterns, skipped))
+    refs: Iterator[ImageRef] = _drop_repeats(all_refs)
+    if config.num_images > 0:
+        refs = islice(refs, config.num_images)
+    return refs if importlib.util.find_spec("av") else _refuse_only_videos(refs, config.s3_access)
 
 
 def check_inputs(config: RunConfig) -> None:
-    """`InputError` where an input does not exist, `ConfigError` where a glob is none: told before any work."""
+    """Check the inputs before any work.
+
+    Raises:
+        InputError: where an input does not exist.
+        ConfigError: where a pattern is not valid.
+    """
     Patterns(config.include, config.exclude)
+    access = config.s3_access
     for location in config.inputs:
         if is_s3(location):
-            if not objects.is_file(location):
-                listing.check_listing(location)
-        elif not os.path.exists(location) and not stat(os.path.abspath(location)).mtime_or_etag:
+            if not objects.is_file(location, access):
+                listing.check_listing(location, access)
+        elif not os.path.exists(location) and not stat(os.path.abspath(location), access).mtime_or_etag:
             raise InputError(f"Input {location!r} does not exist; name a folder, an image or a list file.")
     for location in config.reference:
         if list_file.is_pipe(location):
             raise InputError(f"Reference {location!r} is a pipe, which can be read only once: save the list as a file.")
 
 
-def _list_one(location: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
-    remote = is_s3(location)
+def _list_one(location: str, config: RunConfig, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
+    work_dir, access, remote = config.work_dir, config.s3_access, is_s3(location)
     uri = location if remote else os.path.abspath(location)
-    if remote and not objects.is_file(uri):
-        yield from bucket.walk(uri, work_dir, patterns, skipped)
+    if remote and not objects.is_file(uri, access):
+        yield from bucket.walk(uri, work_dir, patterns, skipped, access)
     elif not remote and os.path.isdir(location):
         yield from folder.walk(location, work_dir, patterns, skipped)
     elif is_archive_name(uri):
-        yield from (ref for ref in archive.list_members(uri, skipped) if patterns.keep(ref.uri))
-    elif inventory.is_inventory(uri):
-        yield from bucket.walk_inventory(uri, work_dir, patterns, skipped)
+        yield from (ref for ref in archive.list_members(uri, skipped, access) if patterns.keep(ref.uri))
+    elif inventory.is_inventory(uri, access):
+        yield from bucket.walk_inventory(uri, work_dir, patterns, skipped, access)
     elif (remote or os.path.exists(location)) and not is_video_name(uri):
-        with list_file.open_list(location) as listed:
-            if listed is not None:
-                yield from (ref for ref in listed.entries(skipped) if patterns.keep(ref.uri))
+        with list_file.open_list(location, access) as entries:
+            if entries is not None:
+                yield from (ref for ref in entries.refs(skipped) if patterns.keep(ref.uri))
             elif patterns.keep(uri):
-                yield stat(uri)
+                yield stat(uri, access)
     elif patterns.keep(uri):
-        yield stat(uri)
+        yield stat(uri, access)
 
 
 def _drop_repeats(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
@@ -84,10 +99,10 @@ def _drop_repeats(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
             yield ref
 
 
-def _not_only_videos(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
+def _refuse_only_videos(refs: Iterable[ImageRef], access: Access) -> Iterator[ImageRef]:
     name, only_videos = "", True
     for ref in refs:
-        name, only_videos = ref.uri, only_videos and is_video_name(find_frame(ref.uri)[0])
+        name, only_videos = ref.uri, only_videos and is_video_name(find_frame(ref.uri, access)[0])
         yield ref
     if name and only_videos:
-        raise InputError(f"Nothing but videos, such as {name!r}: to read them, pip install 'fastdup-ray[video]'.")
+        raise InputError(f"All inputs are videos, such as {name!r}: to read them, pip install 'fastdup-ray[video]'.")

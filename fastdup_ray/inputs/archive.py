@@ -1,7 +1,7 @@
-"""Images inside tar and zip archives, as `archive.tar!/inner/name.jpg`.
+"""Images inside tar and zip archives, named `archive.tar!/inner/name.jpg`.
 
-The lister reads an archive's index once. What a reader needs of it stands in the token of each entry (the archive's
-time and size, where the member begins, how it is packed), so that a member is read by itself, wherever that is done.
+Listing reads the index of an archive once. The token of each entry has what reading needs (the archive's own token and
+size, where the member begins, how it is packed), so that any process can read a member without the index.
 """
 
 import atexit
@@ -17,10 +17,10 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, BinaryIO
+from typing import BinaryIO, Protocol, TypeAlias
 
 from fastdup_ray.common.names import from_utf8
 from fastdup_ray.common.records import ImageRef
@@ -28,19 +28,19 @@ from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.inputs import local
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.suffixes import is_archive_name, is_excluded_folder, is_image_name
-from fastdup_ray.s3 import is_s3, objects
+from fastdup_ray.s3 import Access, is_s3, objects
 
 MAX_MEMBER = 1 << 30
-"""Bytes that a member may have: it is held in memory as a whole."""
+"""The most bytes of a member, which is held in memory as a whole."""
 
 MAX_RATIO = 200
-"""A compressed archive may unpack to so many times its size, and `MAX_MEMBER` beyond that: images hardly shrink."""
+"""A compressed archive may unpack to this many times its size, plus `MAX_MEMBER`: images hardly compress."""
 
 MAX_HEADER = 1 << 20
-"""Bytes that a header of a tar may have, such as a long name: tarfile reads it as a whole, whatever size it says."""
+"""The most bytes of a header of a tar, such as a long name: tarfile would read one of any size into memory."""
 
 _LARGEST = (1 << 63) - 1
-"""No size and no place in a file is beyond it."""
+"""The largest size of a file, and position in it."""
 
 _ZIP_HEADER = 30
 """Bytes of the header before each file of a zip, without its name."""
@@ -50,17 +50,30 @@ _OPEN_STREAMS = 8
 _CHUNK = 1 << 20
 """Bytes that are unpacked at a time."""
 
-Unpacker = Callable[[BinaryIO], BinaryIO]
 
-_UNPACKERS = {
+class _Stream(Protocol):
+    """A seekable file, such as the decompressors of the standard library, which are not `BinaryIO`."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+
+    def tell(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+Unpacker: TypeAlias = Callable[[BinaryIO], _Stream]
+
+_UNPACKERS: dict[bytes, Unpacker] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\0": lzma.LZMAFile,
 }
-"""What unpacks a compressed tar that begins so."""
+"""The first bytes of a compressed tar -> its decompressor."""
 
 _DAMAGE = (zlib.error, lzma.LZMAError, OSError)
-"""What the decompressors of compressed tars raise."""
+"""Exceptions of the decompressors."""
 
 _ENDS = "the archive ends in the midst of a file"
 _NO_ARCHIVE = ErrorCode.CORRUPT, "neither a tar nor a zip archive"
@@ -71,39 +84,61 @@ _READ_ERRORS = {
     "invalid header": _NO_ARCHIVE,
     "bad checksum": _NO_ARCHIVE,
 }
-"""What tarfile says."""
+"""The text of tarfile's exceptions -> code and reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveIndex:
-    """members: name -> entry, in the archive's order; of several of one name the last. problem: why some may miss."""
+    """What an archive contains.
+
+    Attributes:
+        members: Name -> entry, in the order of the archive; of several with one name, the last.
+        problem: Why members may be missing.
+    """
 
     members: dict[str, ImageRef]
     problem: BadImageError | None
 
 
-def split_member(uri: str) -> tuple[str, str] | None:
-    """The archive, which exists, and the member that a name means; None where it means no such thing."""
+def split_member(uri: str, access: Access) -> tuple[str, str] | None:
+    """Split a name into an existing archive and a member; return None if it is not the name of a member."""
     at = uri.find("!/")
     while at >= 0:
-        if is_archive_name(uri[:at]) and _get_source(uri).is_file(uri[:at]):
+        if is_archive_name(uri[:at]) and _get_source(uri).is_file(uri[:at], access):
             return uri[:at], uri[at + 2 :]
         at = uri.find("!/", at + 1)
     return None
 
 
-def _get_source(uri: str) -> Any:
-    """The module that knows the archive itself."""
+class _Source(Protocol):
+    """The source of the bytes of an archive."""
+
+    def stat(self, uri: str, access: Access, /) -> ImageRef: ...
+
+    def is_file(self, uri: str, access: Access, /) -> bool: ...
+
+    def open_entry(self, ref: ImageRef, access: Access, /, *, parts: bool) -> AbstractContextManager[BinaryIO]: ...
+
+    def open_stream(self, ref: ImageRef, access: Access, /) -> BinaryIO: ...
+
+
+def _get_source(uri: str) -> _Source:
     return objects if is_s3(uri) else local
 
 
-def list_members(path: str, skipped: SkippedFiles) -> Iterator[ImageRef]:
-    """The images in an archive, in its order; hidden ones, links and devices are left out, other files are counted.
+def list_members(path: str, skipped: SkippedFiles, access: Access) -> Iterator[ImageRef]:
+    """List the images in an archive, in its order, without hidden ones, links and devices.
 
-    Where the archive is damaged, it is an entry too, which says why when it is read.
+    Args:
+        path: the path or URI of the archive.
+        skipped: counts the files that are left out because of their suffix.
+        access: how buckets are accessed.
+
+    Yields:
+        The entries; if the archive is damaged, the last one is the archive itself: reading it gives the reason.
     """
-    archive = _get_source(path).stat(path)
-    index = _read_index(archive)
+    archive = _get_source(path).stat(path, access)
+    index = _read_index(archive, access)
     for name, ref in index.members.items():
         if _is_hidden(name):
             continue
@@ -115,39 +150,45 @@ def list_members(path: str, skipped: SkippedFiles) -> Iterator[ImageRef]:
         yield archive
 
 
-def stat(uri: str) -> ImageRef:
-    """The entry of a member, or of an archive itself; one that is not there has size 0 and no token."""
-    found = split_member(uri)
-    if found is None:
-        return _get_source(uri).stat(uri)
-    path, name = found
-    return _read_index(_get_source(path).stat(path)).members.get(name, ImageRef(uri, 0, ""))
+def stat(uri: str, access: Access) -> ImageRef:
+    """Return the entry of a member, or of an archive itself; with size 0 and no token if it does not exist."""
+    parts = split_member(uri, access)
+    if parts is None:
+        return _get_source(uri).stat(uri, access)
+    path, name = parts
+    return _read_index(_get_source(path).stat(path, access), access).members.get(name, ImageRef(uri, 0, ""))
 
 
 @contextmanager
-def open_entry(ref: ImageRef) -> Iterator[BinaryIO]:
-    """The bytes of a member, if the archive is still the one that was listed; or why an archive is damaged."""
-    found = split_member(ref.uri)
-    if found is None:
-        raise _read_index(_get_source(ref.uri).stat(ref.uri)).problem or BadImageError(
+def open_entry(ref: ImageRef, access: Access) -> Iterator[BinaryIO]:
+    """Open a member, if the archive is the one that was listed.
+
+    Raises:
+        BadImageError: where it cannot be read; for an archive itself, the reason why it is damaged.
+    """
+    parts = split_member(ref.uri, access)
+    if parts is None:
+        raise _read_index(_get_source(ref.uri).stat(ref.uri, access), access).problem or BadImageError(
             ErrorCode.CHANGED, "the archive is whole by now"
         )
     if not ref.mtime_or_etag:
-        ref = stat(ref.uri)
+        ref = stat(ref.uri, access)
     if not ref.mtime_or_etag:
-        problem = _read_index(_get_source(found[0]).stat(found[0])).problem
+        problem = _read_index(_get_source(parts[0]).stat(parts[0], access), access).problem
         raise problem or BadImageError(ErrorCode.MISSING, "the archive has no such file")
     if ref.size > MAX_MEMBER:
         raise BadImageError(ErrorCode.TOO_LARGE, f"{ref.size:,} bytes; {MAX_MEMBER:,} are possible in an archive")
-    mtime, size, *place = ref.mtime_or_etag.split(":")
-    archive = ImageRef(found[0], int(size), mtime)
-    with _get_source(archive.uri).open_entry(archive, parts=True) as file:
-        data = (_open_in_zip if len(place) > 1 else _open_in_tar)(file, archive, ref.size, *map(int, place))
+    token, size, *location = ref.mtime_or_etag.split(":")
+    archive = ImageRef(parts[0], int(size), token)
+    with _get_source(archive.uri).open_entry(archive, access, parts=True) as file:
+        data = (_open_in_zip if len(location) > 1 else _open_in_tar)(
+            file, archive, access, ref.size, *map(int, location)
+        )
     yield io.BytesIO(data)
 
 
 def _is_hidden(name: str) -> bool:
-    """Names that lead out of the archive are, too: they begin with `..` somewhere."""
+    """Names with `..` in them, which lead out of the archive, count as hidden."""
     *folders, file = name.split("/")
     return file.startswith(".") or any(map(is_excluded_folder, folders))
 
@@ -156,20 +197,20 @@ def _is_hidden(name: str) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _read_index(archive: ImageRef) -> ArchiveIndex:
+def _read_index(archive: ImageRef, access: Access) -> ArchiveIndex:
     members: dict[str, ImageRef] = {}
     problem = None
     try:
-        with _get_source(archive.uri).open_entry(archive, parts=True) as file:
+        with _get_source(archive.uri).open_entry(archive, access, parts=True) as file:
             head = file.read(4)
             file.seek(0)
-            for name, size, *place in (_read_zip_members if head.startswith(b"PK") else _read_tar_members)(
+            for name, size, *location in (_read_zip_members if head.startswith(b"PK") else _read_tar_members)(
                 file, archive.size
             ):
-                if not all(0 <= number <= _LARGEST for number in (size, *place)):
+                if not all(0 <= number <= _LARGEST for number in (size, *location)):
                     raise BadImageError(ErrorCode.CORRUPT, "the archive is broken: its list has impossible sizes")
                 name = posixpath.normpath(name).lstrip("/")
-                token = ":".join(map(str, (archive.mtime_or_etag, archive.size, *place)))
+                token = ":".join(map(str, (archive.mtime_or_etag, archive.size, *location)))
                 members.pop(name, None)
                 members[name] = ImageRef(f"{archive.uri}!/{name}", size, token)
     except BadImageError as error:
@@ -178,16 +219,16 @@ def _read_index(archive: ImageRef) -> ArchiveIndex:
 
 
 def _read_tar_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int]]:
-    """Name, size, and where its bytes begin, of each file; raises `BadImageError` at the first damage."""
+    """Yield the name, size and first byte of each file; raise `BadImageError` at the first damage."""
     unpacker = _find_unpacker(file)
     unpacked = _BoundedFile(unpacker(file) if unpacker else file, MAX_MEMBER + MAX_RATIO * size)
     try:
         with tarfile.open(fileobj=unpacked, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
             while (member := tar.next()) is not None:
-                tar.members.clear()  # a million of them would take gigabytes
+                tar.members.clear()  # type: ignore[attr-defined]  # not in typeshed; a million would take gigabytes
                 if member.isreg() and not member.issparse():
                     yield from_utf8(member.name), member.size, member.offset_data
-            unpacked.seek(tar.offset)  # tarfile takes a broken header for the end
+            unpacked.seek(tar.offset)  # tarfile takes a broken header for the end of the archive
             rest = unpacked.read(tarfile.BLOCKSIZE)
             if any(rest):
                 code = ErrorCode.CORRUPT if len(rest) == tarfile.BLOCKSIZE else ErrorCode.TRUNCATED
@@ -201,7 +242,7 @@ def _read_tar_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int
 
 
 def _read_zip_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int, int, int]]:
-    """Name, size, where its local header is, packed size and checksum, of each file."""
+    """Yield the name, size, position of the local header, packed size and checksum of each file."""
     try:
         with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
@@ -209,7 +250,7 @@ def _read_zip_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int
         _refuse_read_error(error.__context__)
         code = ErrorCode.TRUNCATED if "not a zip file" in str(error) else ErrorCode.CORRUPT
         raise BadImageError(code, f"the archive's list of files, at its end, is missing or broken: {error}") from None
-    except Exception as error:  # whatever zipfile raises on broken lists
+    except Exception as error:  # zipfile raises anything on broken lists
         _refuse_read_error(error)
         raise BadImageError(ErrorCode.CORRUPT, f"the archive's list of files is broken: {error}") from None
     _refuse_bomb(infos, size)
@@ -219,23 +260,26 @@ def _read_zip_members(file: BinaryIO, size: int) -> Iterator[tuple[str, int, int
 
 
 def _refuse_read_error(error: BaseException | None) -> None:
-    """Raise again what the system, or a bucket, says of reading: the archive may be whole."""
+    """Raise errors of the file system, or a bucket, again: the archive may be undamaged."""
     if isinstance(error, BadImageError):
         raise error
-    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a decompressor's, or an absurd place
+    if isinstance(error, OSError) and error.errno not in (
+        None,
+        errno.EINVAL,
+    ):  # others: of a decompressor, or of an impossible position
         raise error
 
 
 def _refuse_bomb(infos: Sequence[zipfile.ZipInfo], size: int) -> None:
-    """Raise `BadImageError` where the files of a zip share bytes, or unpack to more than `size` bytes can mean.
+    """Raise `BadImageError` if the files of a zip overlap, or unpack to too much for an archive of `size` bytes.
 
-    Files that overlap are how a small zip unpacks to any size: D. Fifield, A better zip bomb, WOOT 2019.
+    By overlapping files, a small zip can unpack to any size: D. Fifield, A better zip bomb, WOOT 2019.
     """
     end, limit = 0, MAX_MEMBER + MAX_RATIO * size
     for info in sorted(infos, key=lambda info: info.header_offset):
         if info.header_offset < end:
             raise BadImageError(ErrorCode.CORRUPT, f"the archive is broken: its files overlap at byte {end}")
-        end = info.header_offset + _ZIP_HEADER + info.compress_size  # at least: names and more come on top
+        end = info.header_offset + _ZIP_HEADER + info.compress_size  # a lower bound: the name and extra fields follow
     if sum(info.file_size for info in infos) > limit:
         raise _make_bomb_error(limit)
 
@@ -245,9 +289,9 @@ def _make_bomb_error(limit: int) -> BadImageError:
 
 
 class _BoundedFile(io.RawIOBase):
-    """A file that gives no more than `limit` bytes from its beginning on, and `MAX_HEADER` at once."""
+    """A file of which only the first `limit` bytes can be read, at most `MAX_HEADER` of them at once."""
 
-    def __init__(self, file: BinaryIO, limit: int):
+    def __init__(self, file: _Stream, limit: int) -> None:
         self._file, self._limit = file, limit
 
     def read(self, size: int = -1) -> bytes:
@@ -267,18 +311,18 @@ class _BoundedFile(io.RawIOBase):
     def tell(self) -> int:
         return self._file.tell()
 
-    def _check(self, place: int | None = None) -> None:
-        if (self.tell() if place is None else place) > self._limit:
+    def _check(self, position: int | None = None) -> None:
+        if (self.tell() if position is None else position) > self._limit:
             raise _make_bomb_error(self._limit)
 
 
 # --- a member ---------------------------------------------------------------------------------------------------------
 
 
-def _open_in_tar(file: BinaryIO, archive: ImageRef, size: int, start: int) -> bytes:
+def _open_in_tar(file: BinaryIO, archive: ImageRef, access: Access, size: int, start: int) -> bytes:
     try:
         if unpacker := _find_unpacker(file):
-            data = _streams.read(archive, unpacker, start, size)
+            data = _streams.read(archive, access, unpacker, start, size)
         else:
             file.seek(start)
             data = file.read(size)
@@ -296,21 +340,21 @@ def _explain_early_end() -> BadImageError:
 
 
 def _find_unpacker(file: BinaryIO) -> Unpacker | None:
-    """What unpacks the tar in `file`, which stands at its beginning; None where it is not packed."""
+    """The decompressor of the tar in `file`, which is at its beginning; None if it is not compressed."""
     head = file.read(6)
     file.seek(0)
     return next((unpacker for signature, unpacker in _UNPACKERS.items() if head.startswith(signature)), None)
 
 
 class _StreamPool:
-    """Unpacking compressed tars, which can be read forwards only: kept where the last reader stopped, for the next."""
+    """Open compressed tars, which can only be read forward: each is kept at its position for the next reader."""
 
     def __init__(self) -> None:
-        self._idle: list[tuple[ImageRef, BinaryIO, BinaryIO]] = []
+        self._idle: list[tuple[tuple[ImageRef, Access], BinaryIO, _Stream]] = []
         self._lock = threading.Lock()
 
-    def read(self, archive: ImageRef, unpacker: Unpacker, start: int, size: int) -> bytes:
-        file, stream = self._take(archive, unpacker, start)
+    def read(self, archive: ImageRef, access: Access, unpacker: Unpacker, start: int, size: int) -> bytes:
+        file, stream = self._take(archive, access, unpacker, start)
         try:
             stream.seek(start)
             data = stream.read(size)
@@ -318,7 +362,7 @@ class _StreamPool:
             file.close()
             raise
         with self._lock:
-            self._idle.append((archive, file, stream))
+            self._idle.append(((archive, access), file, stream))
             dropped = self._idle[:-_OPEN_STREAMS]
             del self._idle[:-_OPEN_STREAMS]
         for _, old, unpacked in dropped:
@@ -326,15 +370,15 @@ class _StreamPool:
             old.close()
         return data
 
-    def _take(self, archive: ImageRef, unpacker: Unpacker, start: int) -> tuple[BinaryIO, BinaryIO]:
-        """The nearest one before `start`, which is nobody else's until it comes back; or a new one."""
+    def _take(self, archive: ImageRef, access: Access, unpacker: Unpacker, start: int) -> tuple[BinaryIO, _Stream]:
+        """Take out the stream that is nearest before `start`, or open a new one."""
         with self._lock:
-            before = [idle for idle in self._idle if idle[0] == archive and idle[2].tell() <= start]
+            before = [idle for idle in self._idle if idle[0] == (archive, access) and idle[2].tell() <= start]
             if before:
                 nearest = max(before, key=lambda idle: idle[2].tell())
                 self._idle.remove(nearest)
                 return nearest[1:]
-        file = _get_source(archive.uri).open_stream(archive)
+        file = _get_source(archive.uri).open_stream(archive, access)
         return file, unpacker(file)
 
     def close(self) -> None:
@@ -349,8 +393,10 @@ _streams = _StreamPool()
 atexit.register(_streams.close)
 
 
-def _open_in_zip(file: BinaryIO, archive: ImageRef, size: int, start: int, packed: int, checksum: int) -> bytes:
-    """By the local header: zipfile would read the whole index again, and unpacks some methods without any bound."""
+def _open_in_zip(
+    file: BinaryIO, archive: ImageRef, _: Access, size: int, start: int, packed: int, checksum: int
+) -> bytes:
+    """By the local header: zipfile would read the index again, and unpacks some methods without a limit."""
     file.seek(min(start, archive.size))
     header = file.read(_ZIP_HEADER)
     if len(header) < _ZIP_HEADER or not header.startswith(b"PK\x03\x04"):
@@ -359,7 +405,9 @@ def _open_in_zip(file: BinaryIO, archive: ImageRef, size: int, start: int, packe
     if flags & 1:
         raise BadImageError(ErrorCode.UNSUPPORTED, "it is encrypted")
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        how = zipfile.compressor_names.get(method, f"method {method}")
+        how = zipfile.compressor_names.get(  # type: ignore[attr-defined]  # not in typeshed
+            method, f"method {method}"
+        )
         raise BadImageError(ErrorCode.UNSUPPORTED, f"it is packed by {how}; stored and deflated files can be read")
     if packed > MAX_MEMBER:
         raise BadImageError(ErrorCode.TOO_LARGE, f"{packed:,} packed bytes; {MAX_MEMBER:,} are possible")
@@ -376,7 +424,7 @@ def _open_in_zip(file: BinaryIO, archive: ImageRef, size: int, start: int, packe
 
 
 def _inflate(file: BinaryIO, packed: int, size: int) -> bytes:
-    """Unpack the next `packed` bytes of a file, to hardly more than `size` bytes, which are in memory once."""
+    """Unpack the next `packed` bytes of a file, to hardly more than `size` bytes, without copies of them in memory."""
     unpacker, unpacked = zlib.decompressobj(-zlib.MAX_WBITS), io.BytesIO()
     while packed and unpacked.tell() <= size:
         part = file.read(min(packed, _CHUNK))

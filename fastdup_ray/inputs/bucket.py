@@ -2,78 +2,103 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
 
-from fastdup_ray import s3 as names
+from fastdup_ray import s3
 from fastdup_ray.common import layout
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.inputs import archive, inventory
 from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.suffixes import is_archive_name, is_excluded_folder, is_readable_name
-from fastdup_ray.s3 import listing, objects
+from fastdup_ray.s3 import Access, listing, objects
 
 _MOVED = re.compile(f"/{layout.MOVED}/s3/")
-"""In the name of what is in a quarantine. Whether it is one, an object beside says: no order of a listing is needed."""
+"""Part of the name of what is in a quarantine; whether it is one depends on a mark beside it, in any order."""
 
 
-def walk(uri: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
-    """The objects with a known suffix below `uri`, sorted by the bytes of their keys; see `folder.walk`."""
-    place = names.make_uri(*names.split_folder(uri))
-    wanted = partial(_is_wanted, place, work_dir, patterns, skipped)
-    return _expand_archives(listing.list_below(uri, wanted), place, patterns, skipped)
+def walk(uri: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles, access: Access) -> Iterator[ImageRef]:
+    """List the objects with a known suffix below `uri`, sorted by the bytes of their keys.
+
+    Args:
+        uri: the bucket and prefix.
+        work_dir: what a run writes there is left out.
+        patterns: which names to take, without the prefix.
+        skipped: counts the objects that are left out because of their suffix.
+        access: how the bucket is accessed.
+
+    Yields:
+        The entries; an archive is replaced by its members.
+    """
+    selection = _Selection(s3.make_uri(*s3.split_folder(uri)), work_dir, patterns, skipped, access)
+    return selection.expand_archives(listing.list_below(uri, selection.takes, access))
 
 
-def walk_inventory(uri: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
-    """The same of the whole bucket that the inventory with the manifest `uri` lists, in its order."""
-    bucket, refs = inventory.list_inventory(uri)
-    place = names.make_uri(bucket, "")
-    wanted = (ref for ref in refs if _is_wanted(place, work_dir, patterns, skipped, ref))
-    return _expand_archives(wanted, place, patterns, skipped)
-
-
-def _expand_archives(
-    refs: Iterable[ImageRef], place: str, patterns: Patterns, skipped: SkippedFiles
+def walk_inventory(
+    uri: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles, access: Access
 ) -> Iterator[ImageRef]:
-    """Archives become what is in them."""
-    for ref in refs:
-        if is_archive_name(ref.uri):
-            members = archive.list_members(ref.uri, skipped)
-            yield from (member for member in members if patterns.keep(member.uri[len(place) :]))
-        else:
-            yield ref
+    """List the objects of the bucket whose inventory has the manifest `uri`, in its order; see `walk`."""
+    bucket, refs = inventory.list_inventory(uri, access)
+    selection = _Selection(s3.make_uri(bucket, ""), work_dir, patterns, skipped, access)
+    return selection.expand_archives(filter(selection.takes, refs))
 
 
-def _is_wanted(place: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles, ref: ImageRef) -> bool:
-    """place: what each name begins with, at which patterns do not look."""
-    name = ref.uri[len(place) :]
-    *folders, file = name.split("/")
-    if file.startswith(".") or any(map(is_excluded_folder, folders)) or _is_output(place, work_dir, ref.uri):
-        return False
-    if not patterns.keep(name):
-        return False
-    if not is_readable_name(name):
-        if ref.size:  # an empty object may stand for a folder
-            skipped.add(name)
-        return False
-    return not _is_in_quarantine(ref.uri, len(place) - 1)
+@dataclass(frozen=True)
+class _Selection:
+    """Which objects are taken.
+
+    Attributes:
+        root: The beginning of all names, which patterns do not see.
+        work_dir: What a run writes there is left out.
+        patterns: Which names to take.
+        skipped: Counts the objects that are left out because of their suffix.
+        access: How the bucket is accessed.
+    """
+
+    root: str
+    work_dir: str
+    patterns: Patterns
+    skipped: SkippedFiles
+    access: Access
+
+    def takes(self, ref: ImageRef) -> bool:
+        name = ref.uri[len(self.root) :]
+        *folders, file = name.split("/")
+        if file.startswith(".") or any(map(is_excluded_folder, folders)) or self._is_output(ref.uri):
+            return False
+        if not self.patterns.keep(name):
+            return False
+        if not is_readable_name(name):
+            if ref.size:  # an empty object may be the marker of a folder
+                self.skipped.add(name)
+            return False
+        return not _is_in_quarantine(ref.uri, len(self.root) - 1, self.access)
+
+    def expand_archives(self, refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
+        """Replace archives by their members."""
+        for ref in refs:
+            if is_archive_name(ref.uri):
+                members = archive.list_members(ref.uri, self.skipped, self.access)
+                yield from (member for member in members if self.patterns.keep(member.uri[len(self.root) :]))
+            else:
+                yield ref
+
+    def _is_output(self, uri: str) -> bool:
+        """Whether an object is in the work_dir, if that is below `root`; or what a run writes, if that is `root`."""
+        if not s3.is_s3(self.work_dir):
+            return False
+        own = s3.make_uri(*s3.split_folder(self.work_dir))
+        if own == self.root:
+            return layout.is_output(uri[len(own) :])
+        return own.startswith(self.root) and uri.startswith(own)
 
 
-def _is_output(place: str, work_dir: str, uri: str) -> bool:
-    """Whether an object is in the work_dir, where that is below `place`; or what a run writes, where it is `place`."""
-    if not names.is_s3(work_dir):
-        return False
-    own = names.make_uri(*names.split_folder(work_dir))
-    if own == place:
-        return layout.is_output(uri[len(own) :])
-    return own.startswith(place) and uri.startswith(own)
-
-
-def _is_in_quarantine(uri: str, start: int) -> bool:
-    """Whether an object was moved by `apply` to a folder whose name has `start` characters, or more."""
-    return any(_is_quarantine(uri[: found.start()]) for found in _MOVED.finditer(uri, start))
+def _is_in_quarantine(uri: str, start: int, access: Access) -> bool:
+    """Whether `apply` moved an object to a quarantine; the name of the quarantine has at least `start` characters."""
+    return any(_is_quarantine(uri[: match.start()], access) for match in _MOVED.finditer(uri, start))
 
 
 @lru_cache(maxsize=4096)
-def _is_quarantine(folder: str) -> bool:
-    return bool(objects.stat(f"{folder}/{layout.QUARANTINE_MARK}").mtime_or_etag)
+def _is_quarantine(folder: str, access: Access) -> bool:
+    return bool(objects.stat(f"{folder}/{layout.QUARANTINE_MARK}", access).mtime_or_etag)

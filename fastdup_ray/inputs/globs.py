@@ -1,4 +1,4 @@
-"""Which names to take: `include` and `exclude`."""
+"""The globs of `--include` and `--exclude`."""
 
 import re
 from collections.abc import Sequence
@@ -6,30 +6,41 @@ from collections.abc import Sequence
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs.suffixes import is_archive_name
 
-_TOKENS = re.compile(
-    r"(?P<folders>\*\*/)|(?P<all>\*\*)|(?P<some>\*)|(?P<one>\?)|\[(?P<no>!?)(?P<set>\]?[^]]*)\]", re.DOTALL
-)
-_REGEX = {"folders": "(?:.*/)?", "all": ".*", "some": "[^/]*", "one": "[^/]"}
+_TOKENS = re.compile(r"\*\*/|\*\*|\*|\?|\[(?P<no>!?)(?P<set>\]?[^]]*)\]", re.DOTALL)
+_REGEX = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 class Patterns:
-    """Globs over names.
+    """Which names to include and to exclude.
 
-    A pattern names files, or folders and archives with all that is below them. One without a `/` may match at any
-    depth; one with a `/` is of the whole name. `*` and `?` stay within a folder, `**` does not; case counts. An
-    archive itself is only ever an entry where it is damaged: `include` cannot hide that, `exclude` can.
+    A glob names files, or folders and archives with everything in them. Without a `/` it matches at any depth; with a
+    `/` it matches the whole name. `*` and `?` do not match `/`, `**` does; case matters. An archive is an entry itself
+    only if it is damaged: `include` does not hide that, `exclude` does.
     """
 
-    def __init__(self, include: Sequence[str], exclude: Sequence[str]):
+    def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
+        """Compile globs.
+
+        Args:
+            include: globs of what to take; none: everything.
+            exclude: globs of what to leave out; stronger than `include`.
+
+        Raises:
+            ConfigError: where a glob is not valid.
+        """
         self._include, self._exclude = _compile(include), _compile(exclude)
 
     def keep(self, name: str) -> bool:
-        """name: of a file, from the input folder on, or whole; bytes that are not UTF-8 as surrogates."""
+        """Return whether a file is taken.
+
+        Args:
+            name: relative to the input folder, or the whole name; bytes that are not UTF-8 as surrogates.
+        """
         wanted = self._include is None or is_archive_name(name) or _matches(self._include, name)
         return wanted and not self.exclude(name)
 
     def exclude(self, name: str) -> bool:
-        """Whether nothing of this name, nor below it, is to be taken."""
+        """Return whether a file or folder, with everything in it, is excluded."""
         return self._exclude is not None and _matches(self._exclude, name)
 
 
@@ -38,7 +49,7 @@ def _compile(patterns: Sequence[str]) -> re.Pattern[str] | None:
         try:
             re.compile(_translate(pattern))
         except re.error as error:
-            raise ConfigError(f"{pattern!r} is no glob: {error}.") from None
+            raise ConfigError(f"{pattern!r} is not a valid glob: {error}.") from None
     return re.compile("|".join(map(_translate, patterns)), re.DOTALL) if patterns else None
 
 
@@ -57,6 +68,6 @@ def _translate(pattern: str) -> str:
             members = re.sub(r"([\\^\[\]&~|])", r"\\\1", token["set"])
             regex += f"(?!/)[{'^' if token['no'] else ''}{members}]"
         else:
-            regex += _REGEX[token.lastgroup]
+            regex += _REGEX[token[0]]
         end = token.end()
     return f"{anywhere}{regex}{re.escape(pattern[end:])}(?:!?/.*)?"

@@ -1,8 +1,9 @@
-"""What people say of pictures: the name of the folder as a label, or a CSV with a line for each picture."""
+"""Labels of images: the name of the folder, or a CSV with one line for each image."""
 
 import csv
 import os
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,39 +16,49 @@ from fastdup_ray.errors import InputError
 from fastdup_ray.storage.tables import encode_names, escape_names
 
 FOLDER = "folder"
-"""Value of the parameter `labels`: the label of a picture is the name of the folder that it is in."""
+"""Value of the parameter `labels`: the label of an image is the name of the folder that it is in."""
 
 FILENAME, LABEL = "filename", "label"
 
-Names = pa.Array | pa.ChunkedArray
+Names: TypeAlias = pa.Array | pa.ChunkedArray
 """(n,) paths and URIs as raw bytes."""
 
 
 def check_labels(labels: str | None) -> None:
-    """`InputError` where `labels` is a file that has none: told before any work."""
-    if labels not in (None, FOLDER):
+    """Raise `InputError` if `labels` names a file that is not one of labels; called before any work."""
+    if labels is not None and labels != FOLDER:
         _read_file(labels)
 
 
 def read_labels(labels: str | None, names: Names, uris: Names | None = None) -> pa.Array | None:
-    r"""(n,) large_string, null where a picture has no label; None where no labels were given.
+    r"""Return the labels of images.
 
-    uris: (n,) of the files that the pictures come from, which may be labelled in their place: a video for its frames.
-    Bytes that are not UTF-8 are written as `\xNN`.
+    Args:
+        labels: the parameter: `FOLDER`, a CSV, or None.
+        names: (n,) the images.
+        uris: (n,) the files that the images come from; the label of a video is used for frames without one.
+
+    Returns:
+        (n,) large_string, null for an image without a label; bytes that are not UTF-8 as `\xNN`. None if `labels` is.
+
+    Raises:
+        InputError: where the CSV cannot be read.
     """
     if labels is None:
         return None
     if labels == FOLDER:
         folders = pc.struct_field(pc.extract_regex(names, r"(?P<folder>[^/]+)/+[^/]*$"), "folder")
-        found = escape_names(folders.cast(pa.large_binary()))
-        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
-    known = _read_file(labels)
-    values = pa.array([escape_non_utf8(label) for label in known.values()], pa.large_string())
-    places = pc.index_in(names, encode_names(known))
+        return _combine(escape_names(folders.cast(pa.large_binary())))
+    label_of = _read_file(labels)
+    values = pa.array([escape_non_utf8(label) for label in label_of.values()], pa.large_string())
+    positions = pc.index_in(names, encode_names(label_of))
     if uris is not None:
-        places = pc.coalesce(places, pc.index_in(uris, encode_names(known)))
-    found = values.take(places)
-    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+        positions = pc.coalesce(positions, pc.index_in(uris, encode_names(label_of)))
+    return _combine(values.take(positions))
+
+
+def _combine(column: Names) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _read_file(path: str) -> dict[str, str]:
@@ -57,10 +68,19 @@ def _read_file(path: str) -> dict[str, str]:
 
 
 def read_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a CSV that has the columns `key` and `needed`, each with the absolute path or URI that `key` says.
+    """Read a CSV that has one line for each image, separated by `,` or `;`.
 
-    Relative paths start at the folder of the CSV. Cells of `layout.TEXT_COLUMNS` come as they were before they were
-    escaped. Raises `InputError`, also where a name is there twice.
+    Args:
+        path: the CSV.
+        what: what it is, for messages.
+        key: the column of names. Relative paths start at the folder of the CSV.
+        needed: other columns that it must have.
+
+    Yields:
+        The absolute path or URI of each line, and its cells by column. Cells of `layout.TEXT_COLUMNS` are unescaped.
+
+    Raises:
+        InputError: where it cannot be read, lacks a column, or has a name twice.
     """
     folder = os.path.dirname(os.path.abspath(path))
     seen: set[str] = set()
@@ -79,7 +99,7 @@ def read_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Itera
                     raise InputError(f"{path!r}, line {rows.line_num}: not as many cells as the header has.")
                 name = _to_absolute(folder, row[key])
                 if name in seen:
-                    raise InputError(f"{path!r}, line {rows.line_num}: {row[key]!r} is there twice.")
+                    raise InputError(f"{path!r}, line {rows.line_num}: {row[key]!r} is listed twice.")
                 seen.add(name)
                 yield (
                     name,

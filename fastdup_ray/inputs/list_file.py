@@ -1,4 +1,4 @@
-"""List files: a path or URI in each row, or a table with a column of them; how one is written says `list_format`."""
+"""List files: a path or URI in each row, or a table with a column of them. `list_format` detects the format."""
 
 import csv
 import io
@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -25,49 +26,54 @@ from fastdup_ray.inputs.list_format import HEAD, ListFormat, detect_format, is_c
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.sources import open_entry, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name
-from fastdup_ray.s3 import is_s3
+from fastdup_ray.s3 import Access, is_s3
 from fastdup_ray.s3.listing import LISTING_THREADS
 
 _AT_ONCE = 4096
-"""Names that are looked at side by side, where that takes a request each."""
+"""Names that are looked up at once, if each takes a request."""
 
 _CHUNK = 1 << 20
-"""Bytes of a list that are read at a time where NULs separate the names."""
+"""Bytes that are read at a time from a list whose names end with a NUL."""
 
 _IN_MEMORY = 64 << 20
-"""Bytes of what a pipe has that are kept in memory; more of them in a temporary file."""
+"""Bytes of a pipe that are kept in memory; a longer list goes to a temporary file."""
 
 _AROUND = frozenset(" \t\r\n\v\f\"'~")
-"""Characters at the ends of rows that may mean something else than the name that they are."""
+"""Characters at either end of a row for which it may not be the literal name."""
 
-_FOREIGN = re.compile("[\udc80-\udcff]")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 """Bytes that are not UTF-8."""
 
 
 class ListFile:
-    """An open list. Rows are read as they are asked for: a list may be longer than memory."""
+    """An open list, read row by row: it may be larger than memory."""
 
-    def __init__(self, path: str, file: BinaryIO):
-        self._path, self._file = path, file
+    def __init__(self, path: str, file: BinaryIO, access: Access) -> None:
+        self._path, self._file, self._access = path, file, access
 
-    def entries(self, skipped: SkippedFiles) -> Iterator[ImageRef]:
-        """The entries of the list, in its order; an archive stands for what is in it, where others are counted."""
+    def refs(self, skipped: SkippedFiles) -> Iterator[ImageRef]:
+        """Yield the entries of the list in order; archives are replaced by their members.
+
+        Args:
+            skipped: counts the files in archives that are left out because of their suffix.
+        """
         with ThreadPoolExecutor(LISTING_THREADS) as pool:
             names = self._names(pool)
-            while some := list(islice(names, _AT_ONCE)):
-                refs = pool.map(_open_object, some) if any(map(is_s3, some)) else [None] * len(some)
-                for name, ref in zip(some, refs, strict=True):
+            while batch := list(islice(names, _AT_ONCE)):
+                refs = pool.map(self._stat_object, batch) if any(map(is_s3, batch)) else [None] * len(batch)
+                for name, ref in zip(batch, refs, strict=True):
                     if is_archive_name(name):
-                        yield from archive.list_members(name, skipped)
+                        yield from archive.list_members(name, skipped, self._access)
                     else:
-                        yield ref or stat(name)
+                        yield ref or stat(name, self._access)
 
     def names(self) -> Iterator[str]:
-        """The absolute paths and URIs in the list. Relative paths start at the current folder, as `find` writes them.
+        """Yield the absolute paths and URIs in the list.
 
-        A row is a name to the letter where that exists; else without blanks and quotation marks around it, with a
-        Windows path's backslashes as slashes, or with bytes that are not UTF-8 as those of Windows' code page 1252,
-        whichever exists. In lists with NULs between the names it is a name to the letter in any case.
+        Relative paths start at the current folder, as `find` writes them. A row is taken literally if a file of that
+        name exists. Otherwise these variants are tried: without surrounding blanks and quotation marks, with the
+        backslashes of a Windows path as slashes, with bytes that are not UTF-8 decoded as Windows code page 1252. In
+        lists whose names end with a NUL, names are always literal.
         """
         with ThreadPoolExecutor(LISTING_THREADS) as pool:
             yield from self._names(pool)
@@ -76,40 +82,45 @@ class ListFile:
         self._file.seek(0)
         head = self._file.read(HEAD)
         self._file.seek(0)
-        written = detect_format(self._path, head, _names_file) if head else ListFormat("utf-8", "strict")
-        if written.separator == "\0":
+        exists = partial(_is_name_of_file, access=self._access)
+        form = detect_format(self._path, head, exists) if head else ListFormat("utf-8", "strict")
+        if form.separator == "\0":
             yield from map(_to_absolute, self._split_by_nul())
             return
-        text = io.TextIOWrapper(self._file, written.encoding, written.errors, newline="")
+        text = io.TextIOWrapper(self._file, form.encoding, form.errors, newline="")
         try:
-            rows = self._rows(text, written)
-            while some := list(islice(rows, _AT_ONCE)):
-                yield from pool.map(_resolve_name, some) if any(map(_takes_request, some)) else map(_resolve_name, some)
+            rows = self._rows(text, form)
+            while batch := list(islice(rows, _AT_ONCE)):
+                resolve = partial(_resolve_name, access=self._access)
+                yield from pool.map(resolve, batch) if any(map(_takes_request, batch)) else map(resolve, batch)
         finally:
             text.detach()
 
-    def _rows(self, text: io.TextIOWrapper, written: ListFormat) -> Iterator[str]:
-        if written.delimiter is not None:
-            rows = self._cells(text, written)
+    def _stat_object(self, name: str) -> ImageRef | None:
+        return stat(name, self._access) if is_s3(name) and not is_archive_name(name) else None
+
+    def _rows(self, text: io.TextIOWrapper, form: ListFormat) -> Iterator[str]:
+        if form.delimiter is not None:
+            rows = self._cells(text, form, form.delimiter)
         else:
-            if written.separator != "\r":  # a carriage return may be part of a name
+            if form.separator != "\r":  # a carriage return may be part of a name
                 text.reconfigure(newline="\n")
             rows = (from_utf8(line.removesuffix("\n")) for line in text)
-            rows = (row.removesuffix("\r") for row in rows) if written.separator != "\n" else rows
-            rows = (row for row in rows if not is_comment(row) or _exists(row))
+            rows = (row.removesuffix("\r") for row in rows) if form.separator != "\n" else rows
+            rows = (row for row in rows if not is_comment(row) or _exists(row, self._access))
         return (row for row in rows if row.strip())
 
-    def _cells(self, text: io.TextIOWrapper, written: ListFormat) -> Iterator[str]:
-        reader = csv.reader(text, delimiter=written.delimiter, strict=True)
+    def _cells(self, text: io.TextIOWrapper, form: ListFormat, delimiter: str) -> Iterator[str]:
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
         try:
-            for row in islice(reader, written.skip, None):
-                if written.columns == 1:
-                    yield from_utf8(written.delimiter.join(row))
-                elif len(row) > written.column:
-                    yield from_utf8(row[written.column])
+            for row in islice(reader, form.skip, None):
+                if form.columns == 1:
+                    yield from_utf8(delimiter.join(row))
+                elif len(row) > form.column:
+                    yield from_utf8(row[form.column])
         except csv.Error as error:
             raise InputError(
-                f"{self._path!r}, line {reader.line_num}, is not CSV: {error}; is a quotation mark missing?"
+                f"{self._path!r}, line {reader.line_num}, is not valid CSV: {error}. Is a quotation mark missing?"
             ) from None
 
     def _split_by_nul(self) -> Iterator[str]:
@@ -117,61 +128,67 @@ class ListFile:
         while chunk := self._file.read(_CHUNK):
             *whole, rest = (rest + chunk).split(b"\0")
             if len(rest) > HEAD:
-                raise InputError(f"{self._path!r} is no list: a name in it has more than {HEAD:,} bytes.")
+                raise InputError(f"{self._path!r} is not a list: a name in it has more than {HEAD:,} bytes.")
             yield from (os.fsdecode(name) for name in whole if name)
         if rest:
             yield os.fsdecode(rest)
 
 
 @contextmanager
-def open_list(path: str) -> Iterator[ListFile | None]:
-    """The list at a path or URI; None where that is an image rather than a list: its content decides, not its name.
+def open_list(path: str, access: Access) -> Iterator[ListFile | None]:
+    """Open the list at a path or URI; its content decides whether it is one, not its name.
 
-    A pipe, which can be read only once, is copied first. Raises `InputError` where it can be neither, or not be read.
+    A pipe, which can be read only once, is copied first.
+
+    Yields:
+        The list, or None if the file is an image.
+
+    Raises:
+        InputError: where it is neither a list nor an image, or cannot be read.
     """
-    with _open_path(path) as file:
-        yield ListFile(path, file) if _is_list(path, file) else None
+    with _open_path(path, access) as file:
+        yield ListFile(path, file, access) if _is_list(path, file, access) else None
 
 
 def is_pipe(path: str) -> bool:
-    """Whether a path is a pipe, such as the shell's `<(find …)`."""
+    """Return whether a path is a pipe, such as `<(find …)` of a shell."""
     try:
         return not is_s3(path) and stat_module.S_ISFIFO(os.stat(path).st_mode)
     except (OSError, ValueError):
         return False
 
 
-def _is_list(path: str, file: BinaryIO) -> bool:
+def _is_list(path: str, file: BinaryIO, access: Access) -> bool:
     head = file.read(HEAD)
     file.seek(0)
     if not head:
         return not is_image_name(path)
-    text = is_text(head, _names_file)
+    text = is_text(head, partial(_is_name_of_file, access=access))
     if not is_image_name(path) and (not text or head.startswith(b"%PDF-")):
         refuse_other_format(path, head)
     if not text or b"\0" in head:
-        return text  # no image in a format of text has zeros
+        return text  # images in text formats have no NULs
     try:
         with Image.open(file):
             return False
     except UnidentifiedImageError:
         return True
     except Exception:
-        return False  # something that Pillow took for an image, and then choked on
+        return False  # Pillow recognized an image, and failed to read it
     finally:
         file.seek(0)
 
 
 @contextmanager
-def _open_path(path: str) -> Iterator[BinaryIO]:
+def _open_path(path: str, access: Access) -> Iterator[BinaryIO]:
     try:
         if is_pipe(path):
             with open(path, "rb") as pipe, tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:
                 shutil.copyfileobj(pipe, copy)
                 copy.seek(0)
-                yield copy
+                yield copy  # type: ignore[misc]  # typeshed does not count it as a BinaryIO
         else:
-            with open_entry(ImageRef(path, 0, "")) if is_s3(path) else open_regular(path) as file:
+            with open_entry(ImageRef(path, 0, ""), access) if is_s3(path) else open_regular(path) as file:
                 yield file
     except OSError as error:
         raise InputError(f"Cannot read {path!r}: {error.strerror}.") from None
@@ -179,30 +196,26 @@ def _open_path(path: str) -> Iterator[BinaryIO]:
         raise InputError(f"Cannot read {path!r}: {error.message}.") from None
 
 
-# --- what a row means -------------------------------------------------------------------------------------------------
+# --- names of rows ----------------------------------------------------------------------------------------------------
 
 
-def _open_object(name: str) -> ImageRef | None:
-    return stat(name) if is_s3(name) and not is_archive_name(name) else None
+def _is_name_of_file(text: str, access: Access) -> bool:
+    """Whether a row, decoded as UTF-8, is the name of something that exists."""
+    return _exists(from_utf8(text), access)
 
 
-def _names_file(text: str) -> bool:
-    """The same of a row that was decoded as UTF-8."""
-    return _exists(from_utf8(text))
-
-
-def _exists(row: str) -> bool:
-    """Whether there is a file, or an object, that a row means."""
+def _exists(row: str, access: Access) -> bool:
+    """Whether the file, or object, that a row refers to exists."""
     try:
-        name = _resolve_name(row)
-    except InputError:  # a URI that cannot be read
+        name = _resolve_name(row, access)
+    except InputError:  # an unsupported URI
         return False
-    return bool(stat(name).mtime_or_etag) and (is_s3(name) or not os.path.isdir(name))
+    return bool(stat(name, access).mtime_or_etag) and (is_s3(name) or not os.path.isdir(name))
 
 
 def _is_unusual(row: str) -> bool:
-    """Whether a row may mean something else than the name that it is: what exists decides then."""
-    if row[:1] in _AROUND or row[-1:] in _AROUND or "\\" in row or (not row.isascii() and _FOREIGN.search(row)):
+    """Whether a row may not be the literal name, so that variants have to be tried."""
+    if row[:1] in _AROUND or row[-1:] in _AROUND or "\\" in row or (not row.isascii() and _NOT_UTF8.search(row)):
         return True
     return ":/" in row.removeprefix("s3://")
 
@@ -211,25 +224,25 @@ def _takes_request(row: str) -> bool:
     return "s3" in row and _is_unusual(row)
 
 
-def _resolve_name(row: str) -> str:
-    """The absolute path, or the URI, that a row of a list means."""
+def _resolve_name(row: str, access: Access) -> str:
+    """The absolute path, or the URI, that a row of a list refers to."""
     if not _is_unusual(row):
         return _to_absolute(row)
     names: list[str] = []
-    for meaning in _list_meanings(row):
+    for variant in _list_variants(row):
         try:
-            names.append(_to_absolute(meaning))
+            names.append(_to_absolute(variant))
         except InputError as error:
             refusal = error
     if not names:
         raise refusal
     names = list(dict.fromkeys(names))
-    there = (name for name in names if stat(name).mtime_or_etag) if len(names) > 1 else iter(names)
-    return next(there, names[0])
+    existing = (name for name in names if stat(name, access).mtime_or_etag) if len(names) > 1 else iter(names)
+    return next(existing, names[0])
 
 
-def _list_meanings(row: str) -> Iterator[str]:
-    """What a row may mean, the likeliest first."""
+def _list_variants(row: str) -> Iterator[str]:
+    """The names that a row may stand for, the most likely first."""
     bare = row.strip()
     quoted = len(bare) > 2 and bare[0] == bare[-1] and bare[0] in "\"'"
     plain = [row, bare, *([bare[1:-1].replace('""', '"')] if quoted else [])]
@@ -238,7 +251,7 @@ def _list_meanings(row: str) -> Iterator[str]:
         if "\\" in name:
             yield name.replace("\\", "/")
     for name in plain:
-        if _FOREIGN.search(name):
+        if _NOT_UTF8.search(name):
             yield os.fsencode(name).decode("cp1252", "replace")
 
 
@@ -252,14 +265,14 @@ def _to_absolute(name: str) -> str:
     if scheme == "file":
         return _parse_file_uri(rest)
     if "://" in name:
-        raise InputError(f"Cannot read {name!r} in the list: of URIs only file:// and s3:// are supported yet.")
+        raise InputError(f"Cannot read {name!r} in the list: unsupported URI; only s3:// and file:// are supported.")
     if name.startswith("~") and not os.path.lexists(name):
         return os.path.abspath(os.path.expanduser(name))
     return os.path.abspath(name)
 
 
 def _parse_file_uri(rest: str) -> str:
-    """The path of `file:` and `rest`; some programs write it without escapes."""
+    """The path of the URI `file:` + `rest`; some programs write it without escapes."""
     if rest.startswith("//"):
         rest = rest[2:] if rest.startswith("///") else "/" + rest[2:].partition("/")[2]
     path = os.path.abspath(unquote(rest, errors="surrogateescape"))

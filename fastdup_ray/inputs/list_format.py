@@ -1,8 +1,8 @@
-"""How a list file is written: its encoding, what separates its rows, and the column of the paths. Data decides.
+"""Detect the format of a list file: its encoding, its line ends, and the column of the paths.
 
-All of it is read off the beginning of the file. A text is a table where its header names a column of paths, or where
-one of its columns, and no line as a whole, holds names that exist; else each line is a name, whatever commas,
-semicolons or tabs are in it.
+All of it is detected from the beginning of the file. A text is a table if its header names a column of paths, or if one
+of its columns, and no whole line, holds names that exist. Otherwise each line is a name, even with commas, semicolons
+or tabs in it.
 """
 
 import codecs
@@ -12,15 +12,16 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeAlias
 
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_video_name
 
 HEAD = 1 << 16
-"""Bytes at the beginning of a file that decide how it is written. No name is as long."""
+"""Bytes at the beginning of a file from which the format is detected. No name is that long."""
 
 _SAMPLE = 20
-"""Rows that are looked up to tell a table from a list of names with commas in them."""
+"""Rows whose names are looked up to distinguish a table from a list of names with commas in them."""
 
 _DELIMITERS = ",;\t|"
 
@@ -29,9 +30,9 @@ COLUMNS = (
     *("imagepath", "imgpath", "imagefilename", "imagefile", "imgfile", "imagename", "image", "img", "file"),
     *("uri", "imageuri", "s3uri", "url", "imageurl", "location", "src"),
 )
-"""Names of a column of paths, the likeliest first; case, blanks and punctuation do not count (`File Name`)."""
+"""Names of a column of paths, the most likely first; case, blanks and punctuation are ignored (`File Name`)."""
 
-_BOMS = (  # UTF-16's is how UTF-32's begins
+_BOMS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -40,12 +41,12 @@ _BOMS = (  # UTF-16's is how UTF-32's begins
 )
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-_PLAINLY_A_LIST = re.compile(r"\s*(?:/|\.{1,2}/|~/|\w+:/|(?:[^\r\n]*,)?filename[,\r\n])")
-"""How lists begin in which a name may have control characters; no image begins so."""
+_LIST_START = re.compile(r"\s*(?:/|\.{1,2}/|~/|\w+:/|(?:[^\r\n]*,)?filename[,\r\n])")
+"""The beginning of a list, which no image has; it is one even if names contain control characters."""
 
 _COMMENT = re.compile(r"#(?:\s.*)?", re.DOTALL)
 _SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)
-"""The first line of a CSV by which Excel is told the delimiter."""
+"""The first line of a CSV that gives Excel the delimiter."""
 
 _OTHER_FORMATS = (
     (b"PAR1", "an Apache Parquet file"),
@@ -70,18 +71,24 @@ _PICKLE = re.compile(rb"\x80[\x02-\x05](?:\x95.{8}|[}\](cX])", re.DOTALL)
 _JSON = re.compile(r'\s*(?:\{\s*["}]|\[\s*(?:["\[{\]]|-?\d+(?:\.\d+)?\s*[,\]]))')
 _MARKUP = re.compile(r"\s*<(?:\?xml|!doctype|html|svg|plist)\b", re.IGNORECASE)
 
-_SUPPORTED = "only folders, images, videos, archives and lists are supported yet"
+_SUPPORTED = "only folders, images, videos, archives and lists are supported"
 
-Exists = Callable[[str], bool]
-"""Whether a row, or a cell of it, is the name of something that is there."""
+Exists: TypeAlias = Callable[[str], bool]
+"""Returns whether a row, or a cell of it, is the name of something that exists."""
 
 
 @dataclass(frozen=True)
 class ListFormat:
-    """encoding, errors: as `open` takes them. separator: what ends a row, unless it is a table.
+    """How a list file is written.
 
-    delimiter: of a table; None: each row is a name. column: of the paths, among `columns`. skip: rows before the first
-    that has one.
+    Attributes:
+        encoding: As for `open`.
+        errors: As for `open`.
+        separator: The end of a row, unless it is a table.
+        delimiter: Of a table; None if each row is a name.
+        column: The column of the paths, from 0.
+        skip: Rows of a table before the first one with a path.
+        columns: The number of columns.
     """
 
     encoding: str
@@ -94,8 +101,9 @@ class ListFormat:
 
 
 def refuse_other_format(path: str, head: bytes) -> None:
-    """Raise `InputError` where a file that begins with `head` is known to be neither an image nor a list."""
-    kind, advice = next((words for signature, words in _OTHER_FORMATS if head.startswith(signature)), None), _SUPPORTED
+    """Raise `InputError` if the beginning of a file shows that it is neither an image nor a list."""
+    kind = next((name for signature, name in _OTHER_FORMATS if head.startswith(signature)), None)
+    advice = _SUPPORTED
     if head.startswith(b"PK\x03\x04"):
         kind = "an Office document" if _OFFICE.match(head, 30) else "a zip archive"
         advice = _SUPPORTED if _OFFICE.match(head, 30) else "rename it to *.zip"
@@ -108,28 +116,34 @@ def refuse_other_format(path: str, head: bytes) -> None:
 
 
 def is_text(head: bytes, exists: Exists) -> bool:
-    """Whether a file that begins with `head` is text, or a list whose names end with a NUL, rather than an image."""
+    """Return whether a file that begins with `head` is text, or a list whose names end with a NUL."""
     if _detect_wide_encoding(head) or _ends_names_with_nul(head, exists):
         return True
     text = _decode_head(head, "utf-8-sig")
-    return "\0" not in text and (not _CONTROL.search(text) or bool(_PLAINLY_A_LIST.match(text)))
+    return "\0" not in text and (not _CONTROL.search(text) or bool(_LIST_START.match(text)))
 
 
 def detect_format(path: str, head: bytes, exists: Exists) -> ListFormat:
-    """Return how the list `path` that begins with `head` is written.
+    """Detect the format of a list.
 
-    Raises `InputError` where it is text, and no list.
+    Args:
+        path: its name, for messages.
+        head: its first `HEAD` bytes, or all.
+        exists: looks up names.
+
+    Raises:
+        InputError: where it is text, but not a list.
     """
     encoding = _detect_wide_encoding(head)
     if not encoding and b"\0" in head:
         return ListFormat("utf-8", "surrogateescape", separator="\0")
-    # Names in wide characters have no bytes of their own; what is none on this system is missing.
+    # Names in UTF-16 and UTF-32 are characters, not bytes: invalid ones cannot be names of files.
     encoding, errors = (encoding, "replace") if encoding else ("utf-8-sig", "surrogateescape")
     text, whole = _decode_head(head, encoding), len(head) < HEAD
     separator = "\n" if "\n" in text else "\r" if "\r" in text else "\n"
     if separator not in text and not whole:
         _refuse_other_text(path, text)
-        raise InputError(f"{path!r} is no list: its first line has more than {HEAD:,} bytes.")
+        raise InputError(f"{path!r} is not a list: its first line has more than {HEAD:,} bytes.")
     if not whole:
         text = text[: text.rindex(separator) + 1]
     if separator == "\n" and text.count("\r\n") == text.count("\n"):
@@ -141,6 +155,7 @@ def detect_format(path: str, head: bytes, exists: Exists) -> ListFormat:
 
 
 def is_comment(row: str) -> bool:
+    """Return whether a row looks like a comment: `#`, alone or followed by a blank."""
     return bool(_COMMENT.fullmatch(row))
 
 
@@ -148,45 +163,46 @@ def is_comment(row: str) -> bool:
 
 
 def _detect_wide_encoding(head: bytes) -> str | None:
-    """UTF-16 or UTF-32, by its mark or by where its zeros are; None for any other."""
+    """UTF-16 or UTF-32, by its byte order mark or by the position of zeros; None for any other encoding."""
     for bom, encoding in _BOMS:
         if head.startswith(bom):
             return encoding if encoding != "utf-8-sig" and not _CONTROL.search(_decode_head(head, encoding)) else None
     if b"\0" in head:
         for encoding, unit in (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2)):
             text = _decode_head(head, encoding)
-            # In names of files most characters are ASCII: of two bytes one is zero, which NULs between names are not.
+            # Most characters of names are ASCII: in UTF-16, unlike in lists with NULs, half of the bytes are zero.
             if text and not _CONTROL.search(text) and sum(c < "\x80" for c in text) > len(head) / unit / 2:
                 return encoding
     return None
 
 
 def _decode_head(head: bytes, encoding: str) -> str:
-    """As far as whole characters go; what is none as U+FFFD, or as surrogates."""
+    """Decode whole characters; invalid ones become U+FFFD in wide encodings, else surrogates."""
     wide = encoding.startswith(("utf-16", "utf-32"))
     return codecs.getincrementaldecoder(encoding)("replace" if wide else "surrogateescape").decode(head)
 
 
 def _ends_names_with_nul(head: bytes, exists: Exists) -> bool:
-    """Whether it is what `find -print0` writes; an image has zeros, too, and bytes that are in no name."""
+    """Whether it looks like output of `find -print0`; images have zeros, too, but also bytes that no name has."""
     if b"\0" not in head or head.startswith(b"\0") or b"\0\0" in head:
         return False
     text = _decode_head(head, "utf-8")
     first = text.partition("\0")[0]
-    return bool(_PLAINLY_A_LIST.match(text)) or not _CONTROL.search(text.replace("\0", "")) or exists(first)
+    return bool(_LIST_START.match(text)) or not _CONTROL.search(text.replace("\0", "")) or exists(first)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
 def _detect_table(path: str, text: str, exists: Exists) -> tuple[str, int, int, int] | None:
-    """Delimiter, column of the paths, rows to skip and number of columns; None where each line is a name."""
+    """The delimiter, column of the paths, rows to skip and number of columns; None if each line is a name."""
     lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip() and not is_comment(line)]
     if not lines:
         return None
-    told = _SEPARATOR_LINE.fullmatch(lines[0])
+    declared = _SEPARATOR_LINE.fullmatch(lines[0])
     tables = [
-        (delimiter, *_sample_rows(text, delimiter, bool(told))) for delimiter in (told[1] if told else _DELIMITERS)
+        (delimiter, *_sample_rows(text, delimiter, 1 if declared else 0))
+        for delimiter in (declared[1] if declared else _DELIMITERS)
     ]
     for delimiter, skip, rows in tables:
         if rows and (column := _find_column_by_name(rows, exists)) is not None:
@@ -208,16 +224,17 @@ def _detect_table(path: str, text: str, exists: Exists) -> tuple[str, int, int, 
 
 
 def _sample_rows(text: str, delimiter: str, after: int) -> tuple[int, list[list[str]]]:
-    """How many rows come before the first that is neither blank nor a comment, and some from there on.
+    """The number of rows before the first that is neither blank nor a comment, and the first rows from there on.
 
-    after: rows that are left out in any case.
+    after: the number of rows that are skipped in any case.
     """
-    skip, rows = 0, []
+    skip = 0
+    rows: list[list[str]] = []
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        for place, row in enumerate(islice(reader, 10 * _SAMPLE)):
-            if place < after or (not rows and (not any(row) or is_comment(delimiter.join(row)))):
-                skip = place + 1
+        for number, row in enumerate(islice(reader, 10 * _SAMPLE)):
+            if number < after or (not rows and (not any(row) or is_comment(delimiter.join(row)))):
+                skip = number + 1
             elif any(row):
                 rows.append(row)
     except csv.Error:
@@ -226,11 +243,11 @@ def _sample_rows(text: str, delimiter: str, after: int) -> tuple[int, list[list[
 
 
 def _find_column_by_name(rows: Sequence[list[str]], exists: Exists) -> int | None:
-    """The column that the header names, of several the first of which something exists."""
+    """The column that the header names; of several, the first with a name that exists."""
     header = [re.sub(r"[\W_]+", "", cell).casefold() for cell in rows[0]]
     named = [header.index(name) for name in COLUMNS if name in header]
-    there = (column for column in named if len(named) > 1 and any(_read_cells(rows[1:], column, exists)))
-    return next(there, named[0] if named else None)
+    existing = (column for column in named if len(named) > 1 and any(_read_cells(rows[1:], column, exists)))
+    return next(existing, named[0] if named else None)
 
 
 def _find_column_by_data(rows: Sequence[list[str]], exists: Exists) -> int | None:

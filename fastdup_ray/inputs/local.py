@@ -1,4 +1,8 @@
-"""Local files: what the file system says of them, and their bytes."""
+"""Local files: their entries and their bytes.
+
+The token of a file is its modification time in nanoseconds. The functions take an `Access`, as those of each source do,
+and ignore it.
+"""
 
 import os
 from collections.abc import Iterator
@@ -8,32 +12,43 @@ from typing import BinaryIO
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.common.regular_file import NotRegularError, open_regular
 from fastdup_ray.errors import BadImageError, ErrorCode
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 
 
 def make_ref(uri: str, status: os.stat_result) -> ImageRef:
+    """Return the entry of a path from its `os.stat`."""
     return ImageRef(uri, status.st_size, str(status.st_mtime_ns))
 
 
-def stat(uri: str) -> ImageRef:
-    """The entry of a path; one that cannot be looked at has size 0 and no token, and says why when it is read."""
+def stat(uri: str, _: Access = DEFAULT_ACCESS) -> ImageRef:
+    """Return the entry of a path; with size 0 and no token if `os.stat` fails: reading it then gives the reason."""
     try:
         return make_ref(uri, os.stat(uri))
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return ImageRef(uri, 0, "")
 
 
-def is_file(uri: str) -> bool:
+def is_file(uri: str, _: Access = DEFAULT_ACCESS) -> bool:
+    """Return whether a path is a regular file."""
     return os.path.isfile(uri)
 
 
-def open_stream(ref: ImageRef) -> BinaryIO:
-    """The file, whatever it is by now; whoever asks closes it."""
+def open_stream(ref: ImageRef, _: Access = DEFAULT_ACCESS) -> BinaryIO:
+    """Open a file, even if it changed since it was listed; the caller closes it."""
     return open_regular(ref.uri)
 
 
 @contextmanager
-def open_entry(ref: ImageRef, *, parts: bool = False) -> Iterator[BinaryIO]:
-    """A file to read from, if it is still the one that was listed, and still is when the reader has done."""
+def open_entry(ref: ImageRef, _: Access = DEFAULT_ACCESS, *, parts: bool = False) -> Iterator[BinaryIO]:  # noqa: ARG001 (as in other sources)
+    """Open a file, if it is the one that was listed, and remains so until the context ends.
+
+    Args:
+        ref: the entry; without a token, the file is opened as it is now.
+        parts: ignored; sources read over the network use it.
+
+    Raises:
+        BadImageError: where it cannot be read, or changed.
+    """
     if "\0" in ref.uri:
         raise BadImageError(ErrorCode.MISSING, "no file can have this name")
     try:

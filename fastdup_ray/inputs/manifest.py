@@ -1,10 +1,11 @@
-"""The list: its order, its slices, and what became of each entry."""
+"""The manifest: the entries of the input list in order, and the result of each."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from os import fsdecode, fsencode
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +16,7 @@ from fastdup_ray.common.records import Entry, ImageRef, Shard
 from fastdup_ray.storage.tables import TableFormat, escape_names
 
 _TEXT = pa.large_string()
-"""The offsets of `pa.string` end at 2 GiB a column: that is 33 million sha256."""
+"""`pa.string` holds 2 GiB per column, which is 33 million SHA-256 digests."""
 
 ENTRIES = pa.schema(
     [
@@ -39,38 +40,44 @@ ENTRIES = pa.schema(
         ("unseen", _TEXT),
     ]
 )
-"""What became of each entry: the columns of manifest.parquet and of a feature shard's JSON.
+"""The result of each entry: the columns of manifest.parquet and of a feature shard's JSON.
 
-first_row counts from 0 in the features file that the table describes. A good entry has rows > 0, a bad one a code.
-fps: of a good video, frames a second that its rows are. decoder: what decoded it, where that is not Pillow alone.
-unseen: see `records.Entry`.
+first_row: the first embedding of the entry in the features file that the table describes, from 0. rows: the number of
+its embeddings; a bad entry has none, but an error code. fps: frames per second that were taken of a video. decoder:
+what decoded it, if not Pillow alone. unseen: see `records.Entry`.
 """
 
 STATISTICS = ("brightness", "contrast", "blur", "unique_colors")
-"""Columns of `ENTRIES` that are `records.Statistics`; null for a bad entry, and where one entry has several rows."""
+"""Columns of `ENTRIES` that are `records.Statistics`; null for bad entries and for those with several embeddings."""
 
 MANIFEST = TableFormat(
     ENTRIES,
     never_null=frozenset(["uri", "size", "mtime_or_etag", "rows"]),
     optional=frozenset(["fps", "decoder", *STATISTICS, "unseen"]),
 )
-"""manifest.parquet, also that of an earlier version."""
+"""The format of manifest.parquet, also of earlier versions."""
 
 KEY = ("uri", "size", "mtime_or_etag")
-"""Entries that agree in these, under one fingerprint, have the same features."""
+"""Entries that agree in these columns, under one fingerprint, have the same embeddings."""
 
 _LISTED = pa.schema([("uri", pa.large_binary()), ("size", pa.int64()), ("mtime_or_etag", _TEXT)])
 
 
 class Manifest:
-    """The entries of the list in order, as Arrow columns: about 100 bytes each."""
+    """The entries of the list, or of a range of it, in order. They are Arrow columns, of about 100 bytes per entry."""
 
-    def __init__(self, table: pa.Table, start: int = 0):
-        """start: the offset of the first of these entries in the whole list."""
+    def __init__(self, table: pa.Table, start: int = 0) -> None:
+        """Hold a table of entries.
+
+        Args:
+            table: the columns uri (raw bytes), size and mtime_or_etag.
+            start: the offset of its first entry in the whole list.
+        """
         self._table, self._start = table, start
 
     @classmethod
     def from_refs(cls, refs: Iterable[ImageRef]) -> "Manifest":
+        """Return the manifest of a whole list."""
         refs = iter(refs)
         batches = [
             pa.record_batch(
@@ -82,11 +89,11 @@ class Manifest:
         return cls(pa.Table.from_batches(batches, _LISTED).combine_chunks())
 
     def __len__(self) -> int:
-        return self._table.num_rows
+        return int(self._table.num_rows)
 
     @cached_property
     def digest(self) -> str:
-        """Of the names and their order: two lists with one digest mean the same picture by the same offset."""
+        """The SHA-256, in hex, of the names in order: lists with one digest have the same entries at each offset."""
         digest = hashlib.sha256()
         for uri in self._table["uri"]:
             digest.update(uri.as_buffer())
@@ -94,42 +101,44 @@ class Manifest:
         return digest.hexdigest()
 
     def refs(self, offsets: Sequence[int] | IntArray) -> list[ImageRef]:
+        """Return the entries at `offsets`, relative to this range."""
         rows = self._table.take(pa.array(offsets, pa.int64()))
         return [ImageRef(fsdecode(row["uri"]), row["size"], row["mtime_or_etag"]) for row in rows.to_pylist()]
 
     def is_all_missing(self) -> bool:
-        """Whether no entry could be looked at when it was listed: nothing is there, or nothing may be seen."""
-        return pc.all(pc.equal(self._table["mtime_or_etag"], "")).as_py()
+        """Return whether no entry could be looked up when it was listed: none exists, or none may be read."""
+        return bool(pc.all(pc.equal(self._table["mtime_or_etag"], "")).as_py())
 
     def uris(self) -> pa.ChunkedArray:
-        """As raw bytes, (n,)."""
+        """Return the names, (n,), as raw bytes."""
         return self._table["uri"]
 
     def keys(self) -> pa.Table:
-        """The columns of `KEY`, in the form in which feature shards have them."""
+        """Return the columns of `KEY` as feature shards have them, with escaped names."""
         uri, *others = (self._table[name] for name in KEY)
         return pa.table([escape_names(uri), *others], KEY)
 
     def window(self, start: int, stop: int) -> "Manifest":
+        """Return the entries [start, stop) of this range."""
         return Manifest(self._table.slice(start, stop - start), self._start + start)
 
     def shards(self, offsets: Sequence[int] | IntArray, size: int) -> Iterator[Shard]:
-        """The entries at `offsets`, cut into shards of at most `size`."""
+        """Cut the entries at `offsets`, relative to this range, into shards of at most `size` entries."""
         for first in range(0, len(offsets), size):
             part = offsets[first : first + size]
-            places = [self._start + int(offset) for offset in part]
-            yield Shard(places[0], places[-1] + 1, places, self.refs(part))
+            in_list = [self._start + int(offset) for offset in part]
+            yield Shard(in_list[0], in_list[-1] + 1, in_list, self.refs(part))
 
 
 def add_missing_columns(table: pa.Table) -> pa.Table:
-    """`ENTRIES`: columns that an earlier version did not have are null."""
-    there = {name: table[name] for name in table.column_names}
-    return pa.table([there.get(field.name, pa.nulls(len(table), field.type)) for field in ENTRIES], ENTRIES)
+    """Return a table of an earlier version with all columns of `ENTRIES`; those that it lacks are null."""
+    columns = {name: table[name] for name in table.column_names}
+    return pa.table([columns.get(field.name, pa.nulls(len(table), field.type)) for field in ENTRIES], ENTRIES)
 
 
 def make_entries_table(entries: Iterable[Entry]) -> pa.Table:
-    """`ENTRIES` of what became of some entries, whose rows follow one another from 0."""
-    columns: dict[str, list] = {name: [] for name in ENTRIES.names}
+    """Return the table `ENTRIES` of some results, whose embeddings follow one another from 0."""
+    columns: dict[str, list[Any]] = {name: [] for name in ENTRIES.names}
     first_row = 0
     for entry in entries:
         for name in ENTRIES.names:

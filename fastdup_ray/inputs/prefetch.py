@@ -1,52 +1,62 @@
-"""Reading ahead: while one picture is decoded, the next ones come over the network."""
+"""Read ahead: while one image is decoded, the next ones are downloaded."""
 
 import io
 from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.inputs.sources import open_entry
 from fastdup_ray.inputs.suffixes import is_video_name
-from fastdup_ray.s3 import is_s3
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access, is_s3
 from fastdup_ray.s3.objects import READ_AT_ONCE
 from fastdup_ray.system import background
 
 AT_ONCE = 16
-"""Entries that are got at the same time, for one thread that decodes them."""
+"""Entries that are downloaded at once for one decoding thread."""
 
 MOST_BYTES = 64 << 20
-"""Of entries that were got and wait for their turn, but for one, which may be larger."""
+"""Bytes of downloaded entries that wait to be decoded; a single entry may be larger."""
 
-Opened = AbstractContextManager[BinaryIO]
+Opened: TypeAlias = AbstractContextManager[BinaryIO]
 
 
-def read_ahead(refs: Iterable[ImageRef], without: Container[ImageRef] = ()) -> Iterator[tuple[ImageRef, Opened]]:
-    """Give each of `refs`, and its file as `sources.opened` does; those of buckets are got ahead, in threads.
+def read_ahead(
+    refs: Iterable[ImageRef], access: Access = DEFAULT_ACCESS, without: Container[ImageRef] = ()
+) -> Iterator[tuple[ImageRef, Opened]]:
+    """Open entries in order; those of buckets are downloaded ahead, in threads.
 
-    without: of these no bytes are wanted.
+    Args:
+        refs: the entries.
+        access: how buckets are accessed.
+        without: entries that are not downloaded ahead, as their bytes are not needed.
+
+    Yields:
+        Each entry, and its file as `open_entry` opens it.
     """
     waiting: deque[tuple[ImageRef, Future[bytes] | None]] = deque()
-    left, taken = iter(refs), 0
-    ahead = next(left, None)
+    rest, waiting_bytes = iter(refs), 0
+    ahead = next(rest, None)
     while ahead is not None or waiting:
-        while ahead is not None and len(waiting) < AT_ONCE and (not waiting or taken + ahead.size <= MOST_BYTES):
+        while (
+            ahead is not None and len(waiting) < AT_ONCE and (not waiting or waiting_bytes + ahead.size <= MOST_BYTES)
+        ):
             wanted = _is_worth_it(ahead) and ahead not in without
-            waiting.append((ahead, background.start(_read_bytes, ahead) if wanted else None))
-            taken, ahead = taken + ahead.size, next(left, None)
+            waiting.append((ahead, background.start(_read_bytes, ahead, access) if wanted else None))
+            waiting_bytes, ahead = waiting_bytes + ahead.size, next(rest, None)
         ref, future = waiting.popleft()
-        taken -= ref.size
-        yield ref, open_entry(ref) if future is None else _get_result(future)
+        waiting_bytes -= ref.size
+        yield ref, open_entry(ref, access) if future is None else _get_result(future)
 
 
 def _is_worth_it(ref: ImageRef) -> bool:
     return is_s3(ref.uri) and ref.size <= READ_AT_ONCE and not is_video_name(ref.uri)
 
 
-def _read_bytes(ref: ImageRef) -> bytes:
-    with open_entry(ref) as file:
+def _read_bytes(ref: ImageRef, access: Access) -> bytes:
+    with open_entry(ref, access) as file:
         return file.read()
 
 

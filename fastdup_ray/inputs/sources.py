@@ -1,6 +1,6 @@
-"""Where the bytes of an entry are: a scheme, a module that knows it.
+"""Where the bytes of an entry come from: a module for each kind of source.
 
-A new kind of place is one file here with `stat` and `opened`, and one line in `source_of`.
+A new scheme is one module here with the functions of `Source`, and one line in `get_source`.
 """
 
 import os
@@ -13,60 +13,75 @@ from fastdup_ray.common.records import ImageRef
 from fastdup_ray.inputs import archive, local
 from fastdup_ray.inputs.suffixes import is_archive_name
 from fastdup_ray.inputs.video import split_frame
-from fastdup_ray.s3 import is_s3, objects
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access, is_s3, objects
 
 
 class Source(Protocol):
-    """A kind of place."""
+    """A kind of source, such as local files or S3."""
 
-    def stat(self, uri: str) -> ImageRef:
-        """The entry of a name; one that cannot be looked at has size 0 and no token."""
+    def stat(self, uri: str, access: Access, /) -> ImageRef:
+        """Return the entry of a name, with size 0 and no token if it cannot be looked up."""
 
-    def open_entry(self, ref: ImageRef) -> AbstractContextManager[BinaryIO]:
-        """A file to read from, which can seek; raises `BadImageError` with the reason why it cannot be read."""
+    def open_entry(self, ref: ImageRef, access: Access, /) -> AbstractContextManager[BinaryIO]:
+        """Open a seekable file for reading.
+
+        Raises:
+            BadImageError: with the reason why it cannot be read.
+        """
 
 
-def get_source(uri: str) -> Source:
-    """Who knows a name. On disk, what exists under a whole name goes before what its parts may mean."""
+def get_source(uri: str, access: Access = DEFAULT_ACCESS) -> Source:
+    """Return the source of a name. On disk, an existing path takes precedence over an archive in it."""
     remote = is_s3(uri)
-    if "!/" in uri and (remote or not os.path.lexists(uri)) and archive.split_member(uri):
+    if "!/" in uri and (remote or not os.path.lexists(uri)) and archive.split_member(uri, access):
         return archive
     if is_archive_name(uri):
         return archive
     return objects if remote else local
 
 
-def is_file(uri: str) -> bool:
-    """Whether there is a file, or an object, of exactly this name."""
-    return objects.is_file(uri) if is_s3(uri) else local.is_file(uri)
+def is_file(uri: str, access: Access = DEFAULT_ACCESS) -> bool:
+    """Return whether there is a file, or an object, of exactly this name."""
+    return objects.is_file(uri, access) if is_s3(uri) else local.is_file(uri)
 
 
-def find_frame(uri: str) -> tuple[str, int | None]:
-    """The video and the milliseconds that the name of a frame means; any other name, and None."""
+def find_frame(uri: str, access: Access = DEFAULT_ACCESS) -> tuple[str, int | None]:
+    """Split the name of a frame into the video and milliseconds; return any other name with None."""
     parts = split_frame(uri)
-    return (uri, None) if parts is None or get_source(uri).stat(uri).mtime_or_etag else parts
+    return (uri, None) if parts is None or get_source(uri, access).stat(uri, access).mtime_or_etag else parts
 
 
-def is_standalone_file(uri: str) -> bool:
-    """Whether a picture is a file of its own; what stands in an archive or is a frame of a video is none."""
-    return split_frame(uri) is None and ("!/" not in uri or archive.split_member(uri) is None)
+def is_standalone_file(uri: str, access: Access = DEFAULT_ACCESS) -> bool:
+    """Return whether an image is a file of its own, rather than a member of an archive or a frame of a video."""
+    return split_frame(uri) is None and ("!/" not in uri or archive.split_member(uri, access) is None)
 
 
-def stat(uri: str) -> ImageRef:
-    """The entry of a name, frames of videos included."""
-    file, _ = find_frame(uri)
-    return replace(get_source(file).stat(file), uri=uri)
+def stat(uri: str, access: Access = DEFAULT_ACCESS) -> ImageRef:
+    """Return the entry of a name, which may be that of a frame; see `Source.stat`."""
+    file, _ = find_frame(uri, access)
+    return replace(get_source(file, access).stat(file, access), uri=uri)
 
 
 @contextmanager
-def open_entry(ref: ImageRef) -> Iterator[BinaryIO]:
-    """The file of an entry, or that of the video whose frame it is; see `Source`."""
-    file, _ = find_frame(ref.uri)
-    with get_source(file).open_entry(replace(ref, uri=file)) as stream:
+def open_entry(ref: ImageRef, access: Access = DEFAULT_ACCESS) -> Iterator[BinaryIO]:
+    """Open the file of an entry, or of the video that it is a frame of.
+
+    Args:
+        ref: the entry, as it was listed. Without a token, the file is read as it is now.
+        access: how buckets are accessed.
+
+    Yields:
+        A seekable file.
+
+    Raises:
+        BadImageError: where it cannot be read, or changed since it was listed.
+    """
+    file, _ = find_frame(ref.uri, access)
+    with get_source(file, access).open_entry(replace(ref, uri=file), access) as stream:
         yield stream
 
 
-def read_entry(ref: ImageRef) -> bytes:
-    """All bytes of it."""
-    with open_entry(ref) as file:
+def read_entry(ref: ImageRef, access: Access = DEFAULT_ACCESS) -> bytes:
+    """Return all bytes of an entry; see `open_entry`."""
+    with open_entry(ref, access) as file:
         return file.read()

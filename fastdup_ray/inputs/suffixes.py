@@ -1,4 +1,4 @@
-"""Which files are taken from folders, archives and buckets, by their names. What they are, their content decides."""
+"""Which files of folders, archives and buckets are read, by extension. The format is detected from the content."""
 
 import os
 
@@ -11,12 +11,12 @@ IMAGE_SUFFIXES = frozenset(
         *(".blp", ".dcx", ".dds", ".icb", ".pcd", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".vda", ".xbm", ".xpm"),
     ]
 )
-"""Formats that people keep images in and Pillow, or pillow-heif, decodes.
+"""Image formats in common use that Pillow, or pillow-heif, decodes.
 
-Left out, although Pillow knows them: programs and drawings (.eps .ps .pdf .wmf .emf); scientific data, most of it
-without anything to look at (.fit .fits .grib .bufr .h5 .hdf .spi); suffixes that mostly mean something else (.bw:
-BigWig, .msp: Windows Installer, .vst: Visio and audio plugins, .im, .iim); brushes, textures and animations of a few
-old programs (.gbr .pxr .ftc .ftu .fli .flc); what it writes and cannot read (.palm).
+Left out, although Pillow supports them: programs and drawings (.eps .ps .pdf .wmf .emf); scientific data, most of which
+are not pictures (.fit .fits .grib .bufr .h5 .hdf .spi); suffixes that mostly mean something else (.bw: BigWig, .msp:
+Windows Installer, .vst: Visio and audio plugins, .im, .iim); brushes, textures and animations of a few old programs
+(.gbr .pxr .ftc .ftu .fli .flc); formats that it writes and cannot read (.palm).
 """
 
 VIDEO_SUFFIXES = frozenset(
@@ -26,8 +26,8 @@ VIDEO_SUFFIXES = frozenset(
         *(".ogm", ".ogv", ".qt", ".tod", ".vob", ".webm", ".wm", ".wmv"),
     ]
 )
-"""Suffixes of the containers that `extract.video` opens. `.ts` is none of them: in a folder it is TypeScript as often;
-`.lrv` neither: a camera's small copy of the video beside it."""
+"""Containers that `extract.video` opens. Left out: `.ts`, which is as often TypeScript, and `.lrv`, a camera's small
+copy of the video beside it."""
 
 RAW_SUFFIXES = frozenset(
     [
@@ -35,13 +35,13 @@ RAW_SUFFIXES = frozenset(
         *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
     ]
 )
-"""Raw files of cameras."""
+"""Raw files of cameras, which cannot be read."""
 
 SIDECAR_SUFFIXES = RAW_SUFFIXES | {
     *(".aae", ".caption", ".captions", ".dop", ".json", ".npy", ".npz", ".pp3", ".tags", ".thm"),
     *(".txt", ".xml", ".xmp", ".yaml", ".yml"),
 }
-"""What may stand beside an image under its name: captions, labels, arrays, edits, and the camera's raw file."""
+"""Files that belong to an image of the same name: captions, labels, arrays, edits, and the raw file of the camera."""
 
 ARCHIVE_SUFFIXES = (
     *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".zip"),
@@ -49,8 +49,7 @@ ARCHIVE_SUFFIXES = (
 )
 
 _NEVER_MISSED = SIDECAR_SUFFIXES - RAW_SUFFIXES | {".csv", ".tsv", ".html", ".htm", ".ini", ".db", ".lrv"}
-"""Text and data beside images, and what systems write there (`Thumbs.db`, `desktop.ini`): nobody looks for images in
-them."""
+"""Text and data beside images, and files of the system (`Thumbs.db`, `desktop.ini`): nobody expects images in them."""
 
 _SYSTEM_FOLDERS = frozenset(
     [
@@ -61,30 +60,34 @@ _SYSTEM_FOLDERS = frozenset(
 
 
 def is_image_name(name: str) -> bool:
+    """Return whether a name has the suffix of an image."""
     return _get_suffix(name) in IMAGE_SUFFIXES
 
 
 def is_video_name(name: str) -> bool:
+    """Return whether a name has the suffix of a video."""
     return _get_suffix(name) in VIDEO_SUFFIXES
 
 
 def is_archive_name(name: str) -> bool:
+    """Return whether a name has the suffix of an archive."""
     return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
 def is_readable_name(name: str) -> bool:
-    """Whether a file of this name is taken from a folder or a bucket."""
+    """Return whether a file of this name in a folder or bucket is read."""
     return is_image_name(name) or is_video_name(name) or is_archive_name(name)
 
 
 def may_be_missed(name: str) -> bool:
-    """Whether somebody may have expected that a file of this name, which is not taken, is."""
+    """Return whether people may expect that a file of this name, which is skipped, is read."""
     return _get_suffix(name) not in _NEVER_MISSED
 
 
 def is_excluded_folder(folder: str) -> bool:
-    """Whether a folder of this name is hidden, or holds what a system or a program keeps for itself: thumbnails,
-    previews, deleted files.
+    """Return whether a folder is left out by its name.
+
+    It is hidden, or a system or program keeps thumbnails, previews or deleted files in it.
     """
     return folder.startswith(".") or folder.lower() in _SYSTEM_FOLDERS or folder.lower().endswith(".lrdata")
 

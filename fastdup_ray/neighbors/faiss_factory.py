@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 import faiss
 
-from fastdup_ray.config import parse_pairs
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.neighbors.metrics import COSINE, MANHATTAN
+from fastdup_ray.parameters import parse_pairs
 
 FAISS_METRIC = {
     COSINE: faiss.METRIC_INNER_PRODUCT,

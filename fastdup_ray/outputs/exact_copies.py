@@ -19,10 +19,11 @@ from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.common.facts import Counts
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import ImageRef, Neighbors
-from fastdup_ray.extract.decode import strict_pillow
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.pixels import hash_pixels
 from fastdup_ray.inputs import read_entry
 from fastdup_ray.outputs.images import Images
+from fastdup_ray.s3 import Access
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import parse_rows, read_csv, take_rows, write_csv
 
@@ -74,7 +75,7 @@ class ExactCopies:
 
 
 def find_exact_copies(
-    images: Images, among: Images, neighbors: Neighbors, threads: int, max_pixels: int
+    images: Images, among: Images, neighbors: Neighbors, threads: int, max_pixels: int, access: Access
 ) -> ExactCopies:
     """Find the images that equal one of `among`.
 
@@ -87,12 +88,13 @@ def find_exact_copies(
         neighbors: Of `images`; their indices are of `among`.
         threads: To decode with.
         max_pixels: Of an image that is decoded.
+        access: How buckets are accessed.
     """
     within = images is among
     first_of_bytes = among.first_of_bytes
     of = first_of_bytes if within else images.first_in(among)
     sources, targets = _find_candidates(images, among, neighbors, of, first_of_bytes)
-    same = _find_same_pixels(images, among, sources, targets, first_of_bytes, threads, max_pixels)
+    same = _find_same_pixels(images, among, sources, targets, first_of_bytes, threads, max_pixels, access)
     if within:
         of = np.where(of == np.arange(len(of)), -1, of)
     same_bytes = of >= 0
@@ -149,9 +151,10 @@ def _find_same_pixels(
     first_of_bytes: IntArray,
     threads: int,
     max_pixels: int,
+    access: Access,
 ) -> Iterator[tuple[int, int]]:
     """Yield an index of `images` and that of the first of `among` with the same pixels."""
-    pixels = _hash_pixels([(images, sources), (among, targets)], threads, max_pixels)
+    pixels = _hash_pixels([(images, sources), (among, targets)], threads, max_pixels, access)
     if images is among:
         sources = targets = np.unique(first_of_bytes[np.concatenate([sources, targets])])
     first: dict[str, int] = {}
@@ -169,7 +172,9 @@ def _read_digests(images: Images, rows: IntArray) -> list[str]:
     return digests
 
 
-def _hash_pixels(parts: list[tuple[Images, IntArray]], threads: int, max_pixels: int) -> dict[str, str | None]:
+def _hash_pixels(
+    parts: list[tuple[Images, IntArray]], threads: int, max_pixels: int, access: Access
+) -> dict[str, str | None]:
     """Map the sha256 of a file to that of its pixels, or None if it cannot be decoded any more."""
     files: dict[str, tuple[ImageRef, int]] = {}
     for images, rows in parts:
@@ -183,7 +188,7 @@ def _hash_pixels(parts: list[tuple[Images, IntArray]], threads: int, max_pixels:
         ref, area = file
         with one_at_a_time if area > LARGE else nullcontext():
             try:
-                return hash_pixels(read_entry(ref))
+                return hash_pixels(read_entry(ref, access))
             except Exception:  # the file is gone, has changed, or is too large to decode at its full size
                 return None
 

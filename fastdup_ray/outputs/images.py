@@ -137,7 +137,11 @@ def load_images(store: Store, features_file: str, files: FileSet, config: RunCon
     if config is None:
         return images
     uris = images.entries["uri"].cast(pa.large_binary()) if config.labels or config.reference else None
-    reference = pa.array(reference_mask(config.reference, images.names, uris)) if config.reference else None
+    reference = (
+        pa.array(reference_mask(config.reference, images.names, uris, access=store.access))
+        if config.reference
+        else None
+    )
     return replace(images, labels=read_labels(config.labels, images.names, uris), reference=reference)
 
 

@@ -44,7 +44,7 @@ def write_results(store: Store, config: RunConfig, images: Images, neighbors: Ne
         The counts for summary.json.
     """
     counts = _write_tables(store, config, images, images, neighbors, layout.INDEXED)
-    copies = find_exact_copies(images, images, neighbors, config.cores, config.max_pixels)
+    copies = find_exact_copies(images, images, neighbors, config.cores, config.max_pixels, store.access)
     write_exact_copies(store, images, images, copies, layout.INDEXED)
     counts |= copies.counts
     if config.run_cc:
@@ -75,7 +75,7 @@ def write_scored_results(
     """
     counts: Counts = {"indexed": len(indexed)}
     counts |= _write_tables(store, config, images, indexed, neighbors, layout.SCORED)
-    copies = find_exact_copies(images, indexed, neighbors, config.cores, config.max_pixels)
+    copies = find_exact_copies(images, indexed, neighbors, config.cores, config.max_pixels, store.access)
     write_exact_copies(store, images, indexed, copies, layout.SCORED)
     paired = [np.unique(pairs.source) for pairs in select_similar(neighbors, config.threshold)]
     near = sum(len(np.setdiff1d(sources, copies.copy, assume_unique=True)) for sources in paired)

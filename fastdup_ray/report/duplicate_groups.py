@@ -74,6 +74,6 @@ class DuplicateGroups:
         weights[find_references(images)] = 0
         inside = pc.or_(pc.match_substring(names, "!/"), pc.match_substring(names, "#t="))
         for place in np.flatnonzero(inside.to_numpy(zero_copy_only=False)):
-            if why_fixed(fsdecode(names[place].as_py()), False):
+            if why_fixed(fsdecode(names[place].as_py()), False, self._store.access):
                 weights[place] = 0
         return Ranking(parse_rules(DEFAULT_RULES), images, names), weights

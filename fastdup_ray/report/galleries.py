@@ -28,6 +28,7 @@ from fastdup_ray.report.readers import (
     wants_thumbnails,
 )
 from fastdup_ray.report.rendering import GENERATOR, render
+from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.named_output import STDOUT, NamedOutput
 from fastdup_ray.storage.tables import describe_other_run, read_parquet
@@ -44,6 +45,9 @@ def create_duplicates_gallery(
     work_dir: Location | None = None,
     thumbnails: bool | None = None,
     overwrite: bool = False,
+    *,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
 ) -> str:
     """Writes duplicates.html: the most similar pairs, side by side. In a Jupyter notebook it is shown there as well.
 
@@ -54,11 +58,14 @@ def create_duplicates_gallery(
     descending: False shows the least similar pairs of the file, the least similar first.
     thumbnails: False shows names only; None does what the run was asked to, where its config.json is there.
     overwrite: replace a duplicates.html in `save_path` that is not a page of ours.
+    s3_anonymous: send unsigned requests to S3.
+    s3_requester_pays: pay for reads from requester-pays buckets.
 
     Returns the path of the page. Raises `ConfigError`, `WorkDirError`, `FileNotFoundError`, `DamagedError` with one
     line for the user.
     """
-    store, name = _find_source("similarity_file", similarity_file, work_dir, layout.SIMILARITY_CSV)
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    store, name = _find_source("similarity_file", similarity_file, work_dir, layout.SIMILARITY_CSV, access)
     output = open_page(store, save_path, layout.DUPLICATES_HTML, overwrite=overwrite)
     items, total, measure = _read_first_pairs(store, name, num_images, descending, thumbnails, closest_first=True)
     order = f"the {'most' if descending else 'least'} similar pair first"
@@ -78,6 +85,9 @@ def create_outliers_gallery(
     work_dir: Location | None = None,
     thumbnails: bool | None = None,
     overwrite: bool = False,
+    *,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
 ) -> str:
     """Writes outliers.html: the outliers, each beside its closest neighbour, the farthest first.
 
@@ -85,7 +95,8 @@ def create_outliers_gallery(
     first. The rest is as in `create_duplicates_gallery`; of two outliers that are each other's closest neighbours the
     page has one row.
     """
-    store, name = _find_source("outliers_file", outliers_file, work_dir, layout.OUTLIERS_CSV)
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    store, name = _find_source("outliers_file", outliers_file, work_dir, layout.OUTLIERS_CSV, access)
     output = open_page(store, save_path, layout.OUTLIERS_HTML, overwrite=overwrite)
     items, total, measure = _read_first_pairs(store, name, num_images, descending, thumbnails, closest_first=False)
     order = f"the {'farthest' if descending else 'least far'} first"
@@ -101,13 +112,17 @@ def create_components_gallery(
     descending: bool = True,
     thumbnails: bool | None = None,
     overwrite: bool = False,
+    *,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
 ) -> str:
     """Writes components.html: the groups of similar pictures, the largest first.
 
     work_dir: of a run with run_cc=1. num_images: groups to show. descending: False shows the smallest first.
     save_path: default: work_dir. The rest is as in `create_duplicates_gallery`.
     """
-    store, name = _find_source("work_dir", None, work_dir, layout.COMPONENTS)
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    store, name = _find_source("work_dir", None, work_dir, layout.COMPONENTS, access)
     output = open_page(store, save_path, layout.COMPONENTS_HTML, overwrite=overwrite)
     _check_number(num_images)
     components = read_parquet(_fetch(store, name), COMPONENTS)
@@ -118,7 +133,7 @@ def create_components_gallery(
     names, pairs = read_pairs(_fetch(store, locate_output(store, layout.SIMILARITY_CSV)), known)
     contents = read_contents(store, INDEXED, names)
     groups = Components(components, contents, pairs, largest_first=descending)
-    with ThumbnailLoader(names, images, side=_choose_side(store, INDEXED, thumbnails)) as album:
+    with ThumbnailLoader(names, images, side=_choose_side(store, INDEXED, thumbnails), access=access) as album:
         items = list(view_groups(album, groups, num_images))
     order = f"the {'largest' if descending else 'smallest'} group first"
     content = {"heading": "Groups", "kind": "groups", "order": order, "items": items, "total": len(groups)}
@@ -126,13 +141,15 @@ def create_components_gallery(
     return _write(store, name, output, measure, content)
 
 
-def _find_source(parameter: str, file: Location | None, work_dir: Location | None, name: str) -> tuple[Store, str]:
+def _find_source(
+    parameter: str, file: Location | None, work_dir: Location | None, name: str, access: Access
+) -> tuple[Store, str]:
     """Where the file to read is: its folder, and its name there."""
     if file is not None:
         folder, name = os.path.split(os.path.expanduser(file))
-        return open_store(folder or os.curdir), name
+        return open_store(folder or os.curdir, access), name
     if work_dir is not None:
-        return open_store(os.path.expanduser(work_dir)), name
+        return open_store(os.path.expanduser(work_dir), access), name
     raise ConfigError(f"{parameter} is missing: say where the {name} is that a run wrote.")
 
 
@@ -167,7 +184,7 @@ def _read_first_pairs(
         pairs = Pairs(pairs.source[::-1], pairs.target[::-1], pairs.value[::-1])
     files = find_file_set(store, name)
     contents = read_contents(store, files, names)
-    with ThumbnailLoader(names, side=_choose_side(store, files, thumbnails)) as album:
+    with ThumbnailLoader(names, side=_choose_side(store, files, thumbnails), access=store.access) as album:
         return list(view_pairs(album, pairs, contents, num_images)), len(pairs), measure
 
 
@@ -187,6 +204,7 @@ def open_page(source: Store, save_path: Location | None, page: str, *, overwrite
     in_work_dir = save_path is None and source.exists(layout.SUMMARY)
     output = NamedOutput(
         os.path.join(source.location if save_path is None else save_path, page),
+        source.access,
         overwrite=overwrite or in_work_dir,
         mark=GENERATOR.encode(),
     )

@@ -16,6 +16,7 @@ from fastdup_ray.common.names import escape_non_utf8, is_utf8
 from fastdup_ray.extract.thumbnails import Thumbnail, ThumbnailLoader
 from fastdup_ray.inputs import is_standalone_file
 from fastdup_ray.outputs.formats import IMAGES
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import (
     describe_other_run,
@@ -61,11 +62,11 @@ def _map_images(store: Store, files: FileSet) -> pa.Table:
     return map_table(chain([first], blocks), first.schema, store.scratch())
 
 
-def why_fixed(name: str, is_reference: bool) -> str:
+def why_fixed(name: str, is_reference: bool, access: Access) -> str:
     """Why a picture can only be kept, in words; "" where it is a file that may go."""
     if is_reference:
         return "a reference picture, always kept"
-    return "" if is_standalone_file(name) else "inside an archive or a video"
+    return "" if is_standalone_file(name, access) else "inside an archive or a video"
 
 
 class ImageTable:
@@ -74,8 +75,8 @@ class ImageTable:
     names: (n,) raw. facts: `map_facts`. same: (n,) the row of the picture whose thumbnail stands for this one, too.
     """
 
-    def __init__(self, names: pa.Array, facts: pa.Table, same: np.ndarray):
-        self._names, self._facts, self._same = names, facts, same
+    def __init__(self, names: pa.Array, facts: pa.Table, same: np.ndarray, access: Access = DEFAULT_ACCESS):
+        self._names, self._facts, self._same, self._access = names, facts, same, access
         self._numbers: dict[int, int] = {}
         self._wanted: dict[int, None] = {}
 
@@ -102,7 +103,7 @@ class ImageTable:
             (side for side, size in THUMBNAIL_SIDES.items() if size * len(self._wanted) <= room), min(THUMBNAIL_SIDES)
         )
         made: dict[int, Thumbnail] = {}
-        with ThumbnailLoader(self._names, self._facts, max_pixels, side) as album:
+        with ThumbnailLoader(self._names, self._facts, max_pixels, side, self._access) as album:
             album.request(self._wanted)
             for row in self._wanted:
                 thumbnail = album[row].thumbnail
@@ -128,6 +129,9 @@ class ImageTable:
             columns["base"].append(escape_non_utf8(name[cut:]))
         for column, told in _COLUMNS.items():
             columns[column] = [told(fact, name) for fact, name in zip(facts, names, strict=True)]
+        columns["fixed"] = [
+            why_fixed(name, bool(fact.get("reference")), self._access) for fact, name in zip(facts, names, strict=True)
+        ]
         return columns | {"folders": list(folders)}
 
     def locate_thumbnails(self, made: dict[int, Thumbnail], otherwise: str) -> dict[str, list[Any]]:
@@ -165,6 +169,5 @@ _COLUMNS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     "etag": lambda facts, name: (facts["mtime_or_etag"] or "") if "://" in name else "",
     "label": lambda facts, _: facts.get("label") or "",
     "reference": lambda facts, _: bool(facts.get("reference")),
-    "fixed": lambda facts, name: why_fixed(name, bool(facts.get("reference"))),
 }
 """Column of the page -> what it has of a picture's facts and its name."""

@@ -146,7 +146,7 @@ class _PageDataBuilder:
         self.copies = read_exact_copies(store, files, known, known)
         self.n, self.facts = len(own), map_facts(store, files, self.names)
         self.contents = self.copies.contents(len(self.names))
-        self.pictures = ImageTable(self.names, self.facts, self.contents)
+        self.pictures = ImageTable(self.names, self.facts, self.contents, store.access)
         self.later: list[list[int]] = []
 
     def kind(self, first: int, second: int) -> str:

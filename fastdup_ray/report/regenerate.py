@@ -3,7 +3,6 @@
 import os
 from contextlib import nullcontext
 
-from fastdup_ray import s3
 from fastdup_ray.common import layout
 from fastdup_ray.common.layout import FILE_SETS
 from fastdup_ray.common.paths import accept_paths
@@ -18,6 +17,7 @@ from fastdup_ray.report.galleries import (
 )
 from fastdup_ray.report.page import render_report
 from fastdup_ray.report.readers import wants_thumbnails
+from fastdup_ray.s3 import make_access
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.facts import read_summary
 
@@ -29,6 +29,9 @@ def make_pages(
     num_images: int = 20,
     thumbnails: bool | None = None,
     overwrite: bool = False,
+    *,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
 ) -> list[str]:
     """Write report/index.html, that of the last scoring, and the three galleries.
 
@@ -38,6 +41,8 @@ def make_pages(
         num_images: pairs or groups in each gallery.
         thumbnails: whether pages show images; None: as the run was asked.
         overwrite: replace files in `save_path` that are not pages of ours.
+        s3_anonymous: send unsigned requests to S3; also done if the run was asked to.
+        s3_requester_pays: pay for reads from requester-pays buckets; also done if the run was asked to.
 
     Returns:
         The paths of the pages.
@@ -46,14 +51,17 @@ def make_pages(
         WorkDirError: where a page cannot be written, or something else is there; then none is written.
         InputError, ConfigError, DamagedError: where the run is not what it should be.
     """
-    source = open_store(os.path.expanduser(work_dir))
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    source = open_store(os.path.expanduser(work_dir), access)
     finished = [files for files in FILE_SETS if source.exists(files.name(layout.SUMMARY))]
     if not finished or not source.exists(layout.SIMILARITY_CSV):
         raise InputError(
             f"No finished run in {source.location!r}: name the work_dir of one (features alone make no page)."
         )
     config = read_config(source)
-    s3.use(s3.Access(config.get("s3_anonymous") or None, config.get("s3_requester_pays", False)))
+    s3_anonymous = s3_anonymous or config.get("s3_anonymous", False)
+    s3_requester_pays = s3_requester_pays or config.get("s3_requester_pays", False)
+    source = open_store(source.location, make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays))
     galleries = {
         layout.DUPLICATES_HTML: create_duplicates_gallery,
         layout.OUTLIERS_HTML: create_outliers_gallery,
@@ -74,5 +82,6 @@ def make_pages(
             with output.open() as file:
                 file.write(html.encode())
         asked = {"num_images": num_images, "thumbnails": thumbnails, "overwrite": overwrite}
+        asked |= {"s3_anonymous": s3_anonymous, "s3_requester_pays": s3_requester_pays}
         made = [create(work_dir=source.location, save_path=save_path, **asked) for create in galleries.values()]
     return [*(output.path for output in reports.values()), *made]

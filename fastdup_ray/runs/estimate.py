@@ -87,18 +87,17 @@ def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
     Raises:
         FastdupError: As the run would by then.
     """
-    s3.use(config.s3_access)
     check_inputs(config)
     before = s3.count_requests_made()
     manifest = Manifest.from_refs(list_images(config))
     listing = s3.count_requests_made() - before
     manifest = manifest.window(config.min_offset or 0, config.max_offset or len(manifest))
-    store = open_store(config.work_dir)
+    store = open_store(config.work_dir, config.s3_access)
     facts = make_model_facts(config)
     earlier = open_earlier_sets(store, facts["fingerprint"]) if config.reuse else []
     missing = find_missing(manifest, earlier, config.limits, list_optional_decoders())
     refs = [ref for ref in manifest.refs(missing) if s3.is_s3(ref.uri)]
-    gets = len({find_frame(ref.uri)[0] for ref in refs})
+    gets = len({find_frame(ref.uri, config.s3_access)[0] for ref in refs})
     puts = 0
     if s3.is_s3(config.work_dir):
         shards = (

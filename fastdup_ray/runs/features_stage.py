@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fastdup_ray import s3
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.events import log_event
 from fastdup_ray.common.facts import Counts, FeatureFacts
@@ -108,7 +107,6 @@ def _extract(
         config.model_path,
         config.compute == "gpu",
         request.files.name(SHARDS),
-        s3.resolve_access(),
         request.transforms,
     )
     shards = request.manifest.shards(offsets, config.shard_size or choose_shard_size(len(offsets), actors))

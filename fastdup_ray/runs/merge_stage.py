@@ -85,7 +85,7 @@ def merge_features(
             merge_range(store, *part, manifest.uris(), found, facts)
     except LostEmbeddingsError as error:
         log.warning("%s Its images are read again.", error)
-        return MergeResult(None, np.flatnonzero(found.source == found.embeddings.index(error.rows)))
+        return MergeResult(None, np.flatnonzero(found.source == found.embeddings.index(error.embeddings)))
     return MergeResult(count_entries(found.entries), found.missing)
 
 

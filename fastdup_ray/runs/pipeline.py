@@ -67,7 +67,6 @@ def deduplicate(config: RunConfig) -> RunResult:
     Raises:
         FastdupError: Of the kind that says what is wrong; its text is one line for the user.
     """
-    s3.use(config.s3_access)
     run = _Run(config, preflight(config))
     try:
         summary = run.run_mode()
@@ -78,14 +77,13 @@ def deduplicate(config: RunConfig) -> RunResult:
         raise WorkDirError(
             f"Writing to {run.store.location!r} failed: {reason}. Fix that and run the same command to resume."
         ) from error
-    return RunResult(run.store.location, summary, run.files)
+    return RunResult(run.store.location, summary, run.files, config.s3_access)
 
 
 def is_indexed(config: RunConfig) -> bool:
     """Return whether the work_dir already has the index of these inputs, by this model, that mode 0 would make."""
-    s3.use(config.s3_access)
     check_inputs(config)
-    store = open_store(config.work_dir)
+    store = open_store(config.work_dir, config.s3_access)
     try:
         facts = read_indexed_facts(store)
         check_indexed(store)

@@ -35,6 +35,7 @@ from fastdup_ray.neighbors.cost import check_fits
 from fastdup_ray.neighbors.index_selection import is_partitioned
 from fastdup_ray.outputs.summary import FILES_AFTER_FEATURES
 from fastdup_ray.runs.indexed_set import check_comparable, read_indexed_facts
+from fastdup_ray.s3 import Access
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.storage.checked_json import read_json
 from fastdup_ray.storage.tables import read_parquet
@@ -71,9 +72,9 @@ def preflight(config: RunConfig) -> Preflight:
         ConfigError: Parameters do not go together, or the model cannot be used.
         InputError: An input or the file with the labels cannot be read.
     """
-    store, features_file = open_store(config.work_dir), layout.FEATURES
+    store, features_file = open_store(config.work_dir, config.s3_access), layout.FEATURES
     if config.run_mode == 2:
-        store, features_file = open_file(config.work_dir, layout.FEATURES)
+        store, features_file = open_file(config.work_dir, layout.FEATURES, config.s3_access)
     files = SCORED if config.run_mode in (3, 4) else INDEXED
     model = make_model_facts(config) if config.run_mode in (0, 1, 3) else FeatureFacts()
     check_search(config, model.get("d") if config.run_mode in (0, 1) else None)
@@ -173,15 +174,15 @@ def list_manifest(config: RunConfig, skipped: SkippedFiles | None = None, stop: 
         (first,) = manifest.refs([0])
         raise InputError(
             f"None of the {len(manifest):,} files in {inputs} can be read, such as {first.uri!r} "
-            f"({_explain_missing(first)}); "
+            f"({_explain_missing(first, config.s3_access)}); "
             "relative paths in a list start at the current folder."
         )
     return manifest
 
 
-def _explain_missing(ref: ImageRef) -> str:
+def _explain_missing(ref: ImageRef, access: Access) -> str:
     try:
-        with open_entry(ref):
+        with open_entry(ref, access):
             return "it has just appeared"
     except BadImageError as error:
         return error.message
@@ -297,7 +298,7 @@ def make_model_facts(config: RunConfig) -> FeatureFacts:
 def make_transformed_facts(config: RunConfig, model: FeatureFacts) -> FeatureFacts:
     """Return `make_model_facts` of embeddings that hold those of all transforms in `config.invariant` side by side."""
     transforms, gpu = select_transforms(config.invariant), config.compute == "gpu"
-    own = make_fingerprint(model["fingerprint"]["model"], config.limits.box, gpu=gpu, turns=transforms)
+    own = make_fingerprint(model["fingerprint"]["model"], config.limits.box, gpu=gpu, transforms=transforms)
     return {"fingerprint": own, "d": len(transforms) * model["d"]}
 
 

@@ -58,7 +58,7 @@ def import_query_features(store: Store, location: str) -> RunSummary:
         DamagedError: A file is damaged or missing.
     """
     indexed = read_indexed_facts(store)
-    source, name = open_file(location, layout.FEATURES)
+    source, name = open_file(location, layout.FEATURES, store.access)
     with add_advice("Extract the features again (run_mode=1), or put the file back."):
         described = _read_described(source, name)
     if described is not None:

@@ -1,7 +1,8 @@
-"""Amazon S3, and what speaks its language: names, clients, and what their errors mean.
+"""Amazon S3 and servers that speak its protocol: names, clients, and what their errors mean.
 
-Credentials are never ours: each process finds those of its own environment, files or role, as boto3 does. What a run
-says of S3 (`Access`) goes to each process that works for it, which calls `use` with it first.
+The project never handles credentials: each process finds those of its own environment, files or role, as boto3 does.
+How buckets are accessed (`Access`) is a value that the caller passes on: a store, a file mover and a worker each carry
+theirs, so that two runs in one process do not affect each other.
 """
 
 import os
@@ -20,120 +21,131 @@ if TYPE_CHECKING:
 SCHEME = "s3://"
 
 CONNECTIONS = 64
-"""That a process holds to S3 at most; whoever works on several threads shares them."""
+"""Connections of one client, which all threads of the process share."""
 
 TRIES = 10
-"""Of one request that is throttled, cut off or answered by an error of the server, with growing pauses between."""
+"""Attempts at one request that is throttled, cut off or answered by a server error, with growing pauses between."""
 
 PAGE = 1000
-"""Keys that one request lists, or deletes, at most: what S3 allows."""
+"""Keys listed, or deleted, by one request: the most that S3 allows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How S3 is asked. anonymous: unsigned, for public buckets; None: where this process finds no credentials.
+    """How buckets are accessed.
 
-    requester_pays: we agree to pay for what we read.
+    A pickled value is resolved if it is resolved in this process: where the driver signs its requests, its workers
+    must not fall back to unsigned ones because they find no credentials.
+
+    Attributes:
+        anonymous: Send unsigned requests, as public buckets allow. None: only if this process finds no credentials.
+        requester_pays: Agree to pay for what is read from requester-pays buckets.
     """
 
     anonymous: bool | None = None
     requester_pays: bool = False
 
+    def __reduce__(self) -> tuple[type["Access"], tuple[bool | None, bool]]:
+        return Access, (_resolved.get(self, self).anonymous, self.requester_pays)
+
+
+DEFAULT_ACCESS = Access()
+"""Use the credentials of this process; without any, send unsigned requests."""
+
+
+def make_access(*, anonymous: bool = False, requester_pays: bool = False) -> Access:
+    """Return how buckets are accessed by the flags `--s3-anonymous` and `--s3-requester-pays`."""
+    return Access(anonymous or None, requester_pays)
+
+
+_resolved: dict[Access, Access] = {}
+"""Access -> the same with `anonymous` decided, of those that this process has used."""
 
 _requests = 0
 _counting = Lock()
 
-USUAL = Access()
-_access = USUAL
-
-
-def use(access: Access) -> None:
-    """From now on this process asks S3 so."""
-    global _access
-    _access = access
-
-
-def resolve_access() -> Access:
-    """The same for those who work for this process: where it signs, they must not go on without credentials."""
-    return _resolve(_access) if _resolve.cache_info().currsize else _access
-
-
-def payer_arguments() -> dict[str, str]:
-    """What every request about an object has to say of who pays."""
-    return {"RequestPayer": "requester"} if _access.requester_pays else {}
-
 
 def is_s3(location: str) -> bool:
+    """Return whether a path or URI starts with `s3://`."""
     return location.startswith(SCHEME)
 
 
 def split(uri: str) -> tuple[str, str]:
-    """Bucket and key; the key stands in a URI as it is, without any escapes. `ConfigError` where there is no bucket."""
+    """Split an s3:// URI, in which a key is written without any escapes, into bucket and key.
+
+    Raises:
+        ConfigError: where there is no bucket, or credentials are in its place.
+    """
     bucket, _, key = uri.removeprefix(SCHEME).partition("/")
     if "@" in bucket:
-        raise ConfigError(f"{uri!r} has credentials in it, {_ELSEWHERE}")
+        raise ConfigError(f"{uri!r} contains credentials, {_ELSEWHERE}")
     if not bucket:
         raise ConfigError(f"{uri!r} names no bucket; write s3://bucket/prefix.")
     return bucket, to_utf8(key)
 
 
-_ELSEWHERE = "which would stand in every output: name s3://bucket/prefix, and set AWS_PROFILE or AWS_ACCESS_KEY_ID."
+_ELSEWHERE = "which would appear in every output: use s3://bucket/prefix, and set AWS_PROFILE or AWS_ACCESS_KEY_ID."
 
 
 def refuse_secrets(location: str) -> None:
-    """Raise `ConfigError` where an s3:// URI that the user named carries credentials or a signature."""
+    """Raise `ConfigError` if an s3:// URI of the user's contains credentials or a signature."""
     split(location)
     if redact(location) != location:
         raise ConfigError(f"{location!r} is a signed URL, {_ELSEWHERE}")
 
 
 def to_absolute(location: str) -> str:
-    """A path from the root on; a URI as it is."""
+    """Return a path as an absolute one, and a URI unchanged."""
     return location if is_s3(location) else os.path.abspath(location)
 
 
 def make_uri(bucket: str, key: str) -> str:
+    """Return the s3:// URI of an object."""
     return f"{SCHEME}{bucket}/{from_utf8(key)}"
 
 
 def split_folder(uri: str) -> tuple[str, str]:
-    """Bucket, and the prefix of all keys below the folder `uri`: "" or ending in a `/`."""
+    """Return the bucket, and the prefix of all keys below the folder `uri`: "" or a string ending in `/`."""
     bucket, key = split(uri)
     return bucket, key and key.rstrip("/") + "/"
 
 
-def get_client() -> Any:
-    """boto3's client, one for each process: it may be used by several threads."""
-    return _client(_resolve(_access))
+def get_client(access: Access) -> Any:
+    """Return boto3's client for `access`: one for each process, shared by its threads."""
+    return _make_shared_client(_resolve(access))
 
 
-def get_fast_reader(bucket: str) -> "S3Store":
-    """Obstore's reader of a bucket: a get takes it a tenth of the CPU that boto3 needs.
+def get_fast_reader(access: Access, bucket: str) -> "S3Store":
+    """Return obstore's reader of a bucket, whose gets take a tenth of the CPU time of boto3's.
 
-    Its errors do not tell reasons: whoever meets one asks `client` the same again.
+    Its errors give no reasons: on one, repeat the request with `get_client`.
     """
-    return _fast_reader(_resolve(_access), bucket)
+    return _make_fast_reader(_resolve(access), bucket)
 
 
-@cache
+def make_brief_client(access: Access, seconds: int) -> Any:
+    """Return a client that sends each request once and waits for `seconds`, to check whether a server answers."""
+    return _new_client(_resolve(access), tries=1, connect_timeout=seconds, read_timeout=seconds)
+
+
 def _resolve(access: Access) -> Access:
-    import boto3  # takes a third of a second: only for who needs it
-
-    if access.anonymous is None:
-        return replace(access, anonymous=boto3.Session().get_credentials() is None)
-    return access
-
-
-def make_brief_client(seconds: int) -> Any:
-    """boto3's client that asks once, and waits so long: to look whether anybody answers."""
-    return _new_client(_resolve(_access), tries=1, connect_timeout=seconds, read_timeout=seconds)
+    if access not in _resolved:
+        _resolved[access] = access if access.anonymous is not None else replace(access, anonymous=not _can_sign())
+    return _resolved[access]
 
 
 @cache
-def _client(access: Access) -> Any:
-    made = _new_client(access, tries=TRIES, connect_timeout=10, read_timeout=60)
-    made.meta.events.register("before-send.s3", count_request)
-    return made
+def _can_sign() -> bool:
+    import boto3  # takes a third of a second: only if it is needed
+
+    return boto3.Session().get_credentials() is not None
+
+
+@cache
+def _make_shared_client(access: Access) -> Any:
+    client = _new_client(access, tries=TRIES, connect_timeout=10, read_timeout=60)
+    client.meta.events.register("before-send.s3", count_request)
+    return client
 
 
 def _new_client(access: Access, *, tries: int, **timeouts: int) -> Any:
@@ -150,62 +162,69 @@ def _new_client(access: Access, *, tries: int, **timeouts: int) -> Any:
     if access.anonymous:
         options["signature_version"] = UNSIGNED
     try:
-        made = session.client("s3", config=Config(**options))
-        if not _is_amazon(made):  # servers of one's own seldom have a host name for each bucket
-            made = session.client("s3", config=Config(**options, s3={"addressing_style": "path"}))
-    except ValueError:  # it quotes the address, which may have a password and need not look like a URL
+        client = session.client("s3", config=Config(**options))
+        if not _is_amazon(client):  # other servers seldom have a host name for each bucket
+            client = session.client("s3", config=Config(**options, s3={"addressing_style": "path"}))
+    except ValueError:  # its text quotes the address, which may contain a password and need not look like a URL
         raise ConfigError("AWS_ENDPOINT_URL is not a URL: write one such as http://host:9000.") from None
-    return made
+    if access.requester_pays:
+        client.meta.events.register("before-call.s3", _agree_to_pay)
+    return client
+
+
+def _agree_to_pay(params: dict[str, Any], **_: Any) -> None:
+    """Add the header to a request of boto3 before it is signed."""
+    params["headers"]["x-amz-request-payer"] = "requester"
 
 
 def count_request(**_: Any) -> None:
-    """boto3 calls it; who asks by another client does so, too."""
+    """Count a request; boto3 calls it, and so does code that sends requests by another client."""
     global _requests
     with _counting:
         _requests += 1
 
 
 def count_requests_made() -> int:
-    """By this process, repeated ones too; without the gets of `fast_reader`."""
+    """Return the number of requests of this process, repeated ones included, gets of `get_fast_reader` excluded."""
     return _requests
 
 
-def _is_amazon(made: Any) -> bool:
-    return ".amazonaws." in made.meta.endpoint_url
+def _is_amazon(client: Any) -> bool:
+    return ".amazonaws." in client.meta.endpoint_url
 
 
 @cache
-def _fast_reader(access: Access, bucket: str) -> "S3Store":
+def _make_fast_reader(access: Access, bucket: str) -> "S3Store":
     import boto3
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.store import S3Store
 
-    of_boto3 = _client(access)
-    options: dict[str, Any] = {"region": _find_region(of_boto3, bucket), "request_payer": access.requester_pays}
+    client = _make_shared_client(access)
+    options: dict[str, Any] = {"region": _find_region(client, bucket), "request_payer": access.requester_pays}
     if access.anonymous:
         options["skip_signature"] = True
     else:
         options["credential_provider"] = Boto3CredentialProvider(boto3.Session())
-    if not _is_amazon(of_boto3):
-        options["endpoint"] = of_boto3.meta.endpoint_url
-    waits = {"allow_http": True, "connect_timeout": "10s", "timeout": "120s"}
+    if not _is_amazon(client):
+        options["endpoint"] = client.meta.endpoint_url
+    waits: Any = {"allow_http": True, "connect_timeout": "10s", "timeout": "120s"}
     return S3Store(bucket, **options, client_options=waits, retry_config={"max_retries": TRIES})
 
 
-def _find_region(of_boto3: Any, bucket: str) -> str:
+def _find_region(client: Any, bucket: str) -> str:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        found = of_boto3.head_bucket(Bucket=bucket).get("BucketRegion")
+        region = client.head_bucket(Bucket=bucket).get("BucketRegion")
     except (ClientError, BotoCoreError):
-        found = None
-    region = found or of_boto3.meta.region_name
+        region = None
+    region = region or client.meta.region_name
     return region if region not in (None, "aws-global") else "us-east-1"
 
 
-# What went wrong
+# Errors
 
-_REFUSED = (
+_BAD_CREDENTIALS = (
     "ExpiredToken",
     "InvalidAccessKeyId",
     "InvalidToken",
@@ -213,36 +232,45 @@ _REFUSED = (
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 )
-"""Codes that tell of the credentials, or the clock, rather than of an object."""
+"""Error codes that concern the credentials or the clock, not an object."""
 
 _GONE = ("404", "NoSuchKey", "NotFound")
 _DENIED = ("401", "403", "AccessDenied", "AllAccessDisabled", "Forbidden")
 
 
 def get_errors() -> tuple[type[Exception], ...]:
-    """What a request of `client` may raise."""
+    """Return the exceptions that a request of boto3 may raise."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     return BotoCoreError, ClientError, OSError
 
 
 def get_error_code(error: Exception) -> str:
-    """S3's own word for an error of boto3; "" where the server did not answer."""
+    """Return S3's code for an error of boto3; "" if the server did not answer."""
+    return _get_error_detail(error, "Code")
+
+
+def _get_error_detail(error: Exception, name: str) -> str:
     response = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
+    return str(response.get("Error", {}).get(name, ""))
 
 
 def is_missing(error: Exception) -> bool:
+    """Return whether an error says that there is no such object."""
     return get_error_code(error) in _GONE
 
 
 def is_refused_condition(error: Exception) -> bool:
-    """Whether an If-Match or If-None-Match did not hold, or two of them met."""
+    """Return whether an If-Match or If-None-Match failed, or two conditional requests collided."""
     return get_error_code(error) in ("412", "PreconditionFailed", "ConditionalRequestConflict")
 
 
 def make_bad_image_error(error: Exception) -> BadImageError:
-    """Why an object cannot be read, for the bad list; raises `InputError` where no object could be."""
+    """Return the entry in the bad list for an object that cannot be read.
+
+    Raises:
+        InputError: where the credentials are refused, so that no object could be read.
+    """
     code = get_error_code(error)
     refuse_credentials(error)
     if is_missing(error):
@@ -252,7 +280,7 @@ def make_bad_image_error(error: Exception) -> BadImageError:
     if is_refused_condition(error):
         return BadImageError(ErrorCode.CHANGED, "the object changed after it was listed")
     if code == "InvalidObjectState":
-        tier = error.response["Error"].get("StorageClass", "an archive")  # type: ignore[attr-defined]
+        tier = _get_error_detail(error, "StorageClass") or "an archive"
         return BadImageError(ErrorCode.UNREADABLE, f"the object is in {tier} (Glacier): restore it first")
     if code in _DENIED or code.startswith("KMS."):
         return BadImageError(ErrorCode.UNREADABLE, f"no permission to read the object ({describe_error(error)})")
@@ -260,18 +288,19 @@ def make_bad_image_error(error: Exception) -> BadImageError:
 
 
 def refuse_credentials(error: Exception) -> None:
-    """Raises `InputError` for an error that would meet every request of this process."""
-    if get_error_code(error) in _REFUSED or type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+    """Raise `InputError` if an error would meet every request of this process."""
+    is_unsigned = type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError")
+    if is_unsigned or get_error_code(error) in _BAD_CREDENTIALS:
         raise InputError(
             f"S3 refuses the credentials of {platform.node()} ({describe_error(error)}): renew them (AWS_PROFILE, "
-            "AWS_ACCESS_KEY_ID …) and call again; what is finished is kept."
+            "AWS_ACCESS_KEY_ID …) and run the same command to resume."
         ) from None
 
 
 def describe_error(error: Exception) -> str:
-    """An error of boto3 in a few words."""
+    """Describe an error of boto3 in a few words."""
     code = get_error_code(error)
     if not code:
         return redact(str(error).split("?")[0].replace('"', "").rstrip("."))
-    message = error.response["Error"].get("Message", "").rstrip(".")  # type: ignore[attr-defined]
+    message = _get_error_detail(error, "Message").rstrip(".")
     return redact(f"{code}: {message}") if message and message != code else code

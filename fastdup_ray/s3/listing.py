@@ -1,8 +1,8 @@
-"""Objects in S3: listed below a prefix, by many requests side by side.
+"""List the objects below a prefix of a bucket, by many requests at once.
 
-A prefix is listed by the folders in it; where there are none, or too many, by the next character of the keys. Pages
-are taken by obstore, which needs a twentieth of the CPU of boto3; boto3 takes them where a key has a form that obstore
-refuses (`a//b`, say), and tells the reason where a listing fails.
+The listing is divided by the folders in the prefix; if there are none, or too many, by the next character of the keys.
+Pages are requested by obstore, which needs a twentieth of the CPU time of boto3. boto3 is used for keys that obstore
+refuses (such as `a//b`), and to find the reason if a listing fails.
 """
 
 import os
@@ -15,24 +15,25 @@ from typing import Any
 from fastdup_ray import s3
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import InputError
+from fastdup_ray.s3 import Access
 from fastdup_ray.s3.objects import make_ref
 
 LISTING_THREADS = 16
-"""Requests at once that list keys, or look at objects one by one."""
+"""Requests at once that list keys, or look up single objects."""
 
 MOST_FOLDERS = 256
-"""That are listed one by one: a request each, where a thousand objects take one."""
+"""Folders that are listed separately, at a request each; one request lists a thousand objects."""
 
 MOST_COMMON = 64
-"""Characters that all keys may have in common before it is no longer tried to share them out by the next one."""
+"""Characters that all keys may have in common; after these, the listing is not divided by the next character."""
 
 _LAST = "\U0010ffff"
-"""No key goes on with a higher one."""
+"""The highest character that a key can contain."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """The keys below `folder` that come after `after` and begin with `start`: they stand in a row."""
+    """A range of keys: those below `folder` that come after `after` and begin with `start`."""
 
     folder: str
     after: str | None
@@ -43,57 +44,64 @@ class _Share:
         return cls(folder, None, folder)
 
 
-def check_listing(uri: str) -> None:
-    """`InputError` where what is below `uri` cannot be listed."""
+def check_listing(uri: str, access: Access) -> None:
+    """Raise `InputError` if the objects below `uri` cannot be listed."""
     bucket, prefix = s3.split_folder(uri)
     try:
-        s3.get_client().list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1, **s3.payer_arguments())
+        s3.get_client(access).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
     except s3.get_errors() as error:
         raise _make_error(uri, error) from None
 
 
-def list_below(uri: str, wanted: Callable[[ImageRef], bool]) -> Iterator[ImageRef]:
-    """The objects below `uri` that are `wanted`, sorted by the bytes of their keys: not every server does that.
+def list_below(uri: str, wanted: Callable[[ImageRef], bool], access: Access) -> Iterator[ImageRef]:
+    """List the objects below a prefix, sorted by the bytes of their keys (not every server sorts them).
 
-    `InputError` where listing fails.
+    Args:
+        uri: the bucket and prefix.
+        wanted: which objects to include; called in threads.
+        access: how the bucket is accessed.
+
+    Raises:
+        InputError: where listing fails.
     """
     bucket, prefix = s3.split_folder(uri)
 
-    def refs_of(share: _Share) -> list[ImageRef]:
-        return [ref for ref in _list_share(bucket, share) if wanted(ref)]
+    def list_share(share: _Share) -> list[ImageRef]:
+        return [ref for ref in _list_share(bucket, share, access) if wanted(ref)]
 
     try:
-        shares, beside = _divide(bucket, prefix)
+        shares, others = _divide(bucket, prefix, access)
         with ThreadPoolExecutor(LISTING_THREADS) as pool:
-            refs = [ref for part in pool.map(refs_of, shares) for ref in part]
-            refs += [ref for ref in beside if wanted(ref)]
+            refs = [ref for part in pool.map(list_share, shares) for ref in part]
+            refs += [ref for ref in others if wanted(ref)]
             empty = [ref for ref in refs if ref.size == 0]
-            markers = {ref.uri for ref, is_it in zip(empty, pool.map(_is_marker, empty), strict=True) if is_it}
+            are_markers = pool.map(lambda ref: _is_marker(ref, access), empty)
+            markers = {ref.uri for ref, is_marker in zip(empty, are_markers, strict=True) if is_marker}
     except s3.get_errors() as error:
         raise _make_error(uri, error) from None
     refs.sort(key=lambda ref: os.fsencode(ref.uri))
     return (ref for ref in refs if ref.uri not in markers)
 
 
-def _divide(bucket: str, prefix: str) -> tuple[list[_Share], list[ImageRef]]:
-    """What to list side by side, and the objects that were seen on the way, which are in none of these."""
-    beside: list[ImageRef] = []
+def _divide(bucket: str, prefix: str, access: Access) -> tuple[list[_Share], list[ImageRef]]:
+    """Return ranges to list at once, and the objects that were seen on the way, which are in none of these."""
+    others: list[ImageRef] = []
     while True:
-        pages = list(islice(_iter_pages(Bucket=bucket, Prefix=prefix, Delimiter="/"), 2))
+        pages = list(islice(_iter_pages(access, Bucket=bucket, Prefix=prefix, Delimiter="/"), 2))
         folders = [folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", ())]
         if len(pages) > 1 or len(folders) > MOST_FOLDERS:
-            return _divide_by_next_character(bucket, prefix), beside
-        beside += _make_refs(bucket, pages)
+            return _divide_by_next_character(bucket, prefix, access), others
+        others += _make_refs(bucket, pages)
         if len(folders) != 1:
-            return list(map(_Share.whole, folders)), beside
+            return list(map(_Share.whole, folders)), others
         prefix = folders[0]
 
 
-def _divide_by_next_character(bucket: str, folder: str) -> list[_Share]:
-    """By the first character in which the keys differ; all as one share where that cannot be told."""
+def _divide_by_next_character(bucket: str, folder: str, access: Access) -> list[_Share]:
+    """Divide the keys by the first character in which they differ; if there is no such character, return one range."""
     common = folder
     for _ in range(MOST_COMMON):
-        characters = _find_next_characters(bucket, common)
+        characters = _find_next_characters(bucket, common, access)
         if len(characters) > 1:
             after = [None, *(common + character + _LAST for character in characters)]
             return [_Share(folder, start, common + c) for start, c in zip(after, characters, strict=False)]
@@ -103,62 +111,62 @@ def _divide_by_next_character(bucket: str, folder: str) -> list[_Share]:
     return [_Share.whole(folder)]
 
 
-def _find_next_characters(bucket: str, prefix: str) -> list[str]:
-    """With which the keys below `prefix` go on, in order.
+def _find_next_characters(bucket: str, prefix: str, access: Access) -> list[str]:
+    """Return the characters that follow `prefix` in the keys, in order.
 
-    None where a key ends there, or where by the server's order some of those that begin alike come after `_LAST`.
+    The list is empty if a key ends there, or if the server sorts some keys with the same beginning after `_LAST`.
     """
-    found: list[str] = []
+    characters: list[str] = []
     after = prefix if prefix.endswith("/") else prefix[:-1]
     while True:
-        page = s3.get_client().list_objects_v2(
-            Bucket=bucket, Prefix=prefix, StartAfter=after, MaxKeys=1, **s3.payer_arguments()
-        )
+        page = s3.get_client(access).list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=after, MaxKeys=1)
         if not (keys := [facts["Key"] for facts in page.get("Contents", ())]):
-            return found
+            return characters
         character = keys[0][len(prefix) :][:1]
-        if not character or character in found:
+        if not character or character in characters:
             return []
-        found.append(character)
+        characters.append(character)
         after = prefix + character + _LAST
 
 
-def _list_share(bucket: str, share: _Share) -> list[ImageRef]:
+def _list_share(bucket: str, share: _Share, access: Access) -> list[ImageRef]:
     from obstore.exceptions import BaseError
 
     start = s3.make_uri(bucket, share.start)
     try:
-        return list(takewhile(lambda ref: ref.uri.startswith(start), _list_by_obstore(bucket, share)))
-    except (BaseError, OSError, ValueError):  # a key that obstore cannot say, or any answer but a page
+        return list(takewhile(lambda ref: ref.uri.startswith(start), _list_by_obstore(bucket, share, access)))
+    except (BaseError, OSError, ValueError):  # a key that obstore cannot write, or any answer but a page
         after = {"StartAfter": share.after} if share.after else {}
-        refs = _make_refs(bucket, _iter_pages(Bucket=bucket, Prefix=share.folder, **after))
+        refs = _make_refs(bucket, _iter_pages(access, Bucket=bucket, Prefix=share.folder, **after))
         return list(takewhile(lambda ref: ref.uri.startswith(start), refs))
 
 
-def _list_by_obstore(bucket: str, share: _Share) -> Iterator[ImageRef]:
-    """`ValueError` where it would tell keys by other names: it takes slashes off, and some servers send U+FFFD for what
-    XML cannot hold, as they are not asked for URL encoding.
+def _list_by_obstore(bucket: str, share: _Share, access: Access) -> Iterator[ImageRef]:
+    """List a range by obstore; raise `ValueError` if keys would come out changed.
+
+    obstore removes slashes. It does not ask for URL encoding, so some servers send U+FFFD for what XML cannot hold.
     """
     import obstore
 
     if not share.start or (share.after or share.start).startswith("/"):
         raise ValueError(share)
-    for page in obstore.list(s3.get_fast_reader(bucket), share.folder or None, offset=share.after, chunk_size=s3.PAGE):
-        s3.count_request()  # a page, or a little more, each
+    reader = s3.get_fast_reader(access, bucket)
+    for page in obstore.list(reader, share.folder or None, offset=share.after, chunk_size=s3.PAGE):
+        s3.count_request()  # each chunk is about one page
         for facts in page:
             if "\ufffd" in facts["path"]:
                 raise ValueError(facts["path"])
-            if facts["path"].startswith(share.folder):  # what stands for the folder itself is listed, too
-                yield ImageRef(s3.make_uri(bucket, facts["path"]), facts["size"], facts["e_tag"].strip('"'))
+            if facts["path"].startswith(share.folder):  # the marker of the folder itself is listed, too
+                yield ImageRef(s3.make_uri(bucket, facts["path"]), facts["size"], (facts["e_tag"] or "").strip('"'))
 
 
-def _is_marker(ref: ImageRef) -> bool:
-    """Whether an empty object is named `ref.uri` and a `/`, as those are that stand for folders: obstore tells neither.
+def _is_marker(ref: ImageRef, access: Access) -> bool:
+    """Return whether an empty object is in truth named `ref.uri` + `/`, as the markers of folders are.
 
-    S3 lists the object without the slash first, if there is one.
+    obstore lists both under the same name. S3 lists the object without the slash first, if there is one.
     """
     bucket, key = s3.split(ref.uri)
-    page = s3.get_client().list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1, **s3.payer_arguments())
+    page = s3.get_client(access).list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
     return [facts["Key"] for facts in page.get("Contents", ())] == [key + "/"]
 
 
@@ -167,13 +175,9 @@ def _make_refs(bucket: str, pages: Iterable[dict[str, Any]]) -> Iterator[ImageRe
     return (make_ref(s3.make_uri(bucket, facts["Key"]), facts) for facts in found if not facts["Key"].endswith("/"))
 
 
-def _iter_pages(**request: Any) -> Iterator[dict[str, Any]]:
+def _iter_pages(access: Access, **request: Any) -> Iterator[dict[str, Any]]:
     page = {"PageSize": s3.PAGE}
-    return iter(
-        s3.get_client()
-        .get_paginator("list_objects_v2")
-        .paginate(**request, PaginationConfig=page, **s3.payer_arguments())
-    )
+    return iter(s3.get_client(access).get_paginator("list_objects_v2").paginate(**request, PaginationConfig=page))
 
 
 def _make_error(uri: str, error: Exception) -> InputError:

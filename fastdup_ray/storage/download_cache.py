@@ -1,4 +1,7 @@
-"""Copies of remote files in a folder of this process: what was just put or got is not got again."""
+"""A cache of downloaded objects in a temporary folder of this process.
+
+A file that this process has just uploaded or downloaded is not downloaded again.
+"""
 
 import atexit
 import fcntl
@@ -17,14 +20,21 @@ from typing import IO
 
 PREFIX = "fastdup_ray-"
 BUDGET = 4 << 30
-"""Bytes that copies may take; beyond it the oldest go. Who has one open or mapped keeps it."""
+"""Bytes that cached files may take. Beyond that, the least recently used are deleted.
+
+A deleted file that is open or mapped stays readable.
+"""
 
 
 class DownloadCache:
-    """Files by (name, etag). A folder with a lock that its process holds: what a dead one left, the next takes away."""
+    """Local copies of objects, by name and ETag.
+
+    The process holds a lock on its folder. The next cache that is made on the machine removes the folders of processes
+    that died without removing their own.
+    """
 
     def __init__(self) -> None:
-        _sweep()
+        _remove_abandoned_folders()
         self._root = Path(tempfile.mkdtemp(prefix=PREFIX))
         self._alive = _lock_folder(self._root)
         self._sizes: OrderedDict[Path, int] = OrderedDict()
@@ -33,11 +43,12 @@ class DownloadCache:
         atexit.register(self.close)
 
     def close(self) -> None:
+        """Delete the folder."""
         shutil.rmtree(self._root, ignore_errors=True)
 
     @contextmanager
     def temporary(self, name: str) -> Iterator[Path]:
-        """A path for a new file, which is gone afterwards unless `keep` took it."""
+        """Give a path for a new file. On exit the file is deleted, unless `keep` moved it into the cache."""
         folder = self._root / uuid.uuid4().hex
         path = folder / name
         path.parent.mkdir(parents=True)
@@ -47,50 +58,60 @@ class DownloadCache:
             shutil.rmtree(folder, ignore_errors=True)
 
     def scratch(self) -> IO[bytes]:
-        """An empty file without a name."""
+        """Open an empty, unnamed file, which is deleted when it is closed."""
         return tempfile.TemporaryFile(dir=self._root)
 
     def keep(self, path: Path, name: str, etag: str) -> Path:
-        """Takes a temporary file in as the copy of `name` with that ETag; returns its path from now on."""
-        kept = self._path(name, etag)
+        """Move a temporary file into the cache.
+
+        Args:
+            path: A file that `temporary` gave.
+            name: Name of the object.
+            etag: ETag of the object with this content.
+
+        Returns:
+            The path of the file in the cache.
+        """
+        cached = self._path(name, etag)
         with self._guard:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, kept)
-            self._total -= self._sizes.pop(kept, 0)
-            self._sizes[kept] = kept.stat().st_size
-            self._total += self._sizes[kept]
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, cached)
+            self._total -= self._sizes.pop(cached, 0)
+            self._sizes[cached] = cached.stat().st_size
+            self._total += self._sizes[cached]
             while self._total > BUDGET and len(self._sizes) > 1:
                 oldest, size = self._sizes.popitem(last=False)
                 self._total -= size
                 oldest.unlink(missing_ok=True)
                 with suppress(OSError):
-                    os.removedirs(oldest.parent)  # as far up as nothing else is in it
-        return kept
+                    os.removedirs(oldest.parent)  # stops at the first folder that is not empty
+        return cached
 
     def find(self, name: str, etag: str) -> Path | None:
-        kept = self._path(name, etag)
+        """Return the path of the cached object, None if it is not cached."""
+        cached = self._path(name, etag)
         with self._guard:
-            if kept not in self._sizes:
+            if cached not in self._sizes:
                 return None
-            self._sizes.move_to_end(kept)
-        return kept
+            self._sizes.move_to_end(cached)
+        return cached
 
     def _path(self, name: str, etag: str) -> Path:
         return self._root / re.sub(r"[^0-9A-Za-z-]", "", etag) / name
 
 
 @lru_cache(maxsize=1)
-def _get_of_process(pid: int) -> DownloadCache:
+def _make_cache(pid: int) -> DownloadCache:  # noqa: ARG001 (the key of lru_cache: a forked process needs its own)
     return DownloadCache()
 
 
 def get_cache() -> DownloadCache:
-    """That of this process, forked ones too."""
-    return _get_of_process(os.getpid())
+    """Return the cache of this process; a forked process gets one of its own."""
+    return _make_cache(os.getpid())
 
 
 def _lock_folder(folder: Path) -> int | None:
-    """A descriptor that holds the folder's lock; None where another does."""
+    """Return a descriptor that holds the folder's lock, None if another process holds it."""
     with suppress(OSError):
         descriptor = os.open(folder / ".alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -101,8 +122,7 @@ def _lock_folder(folder: Path) -> int | None:
     return None
 
 
-def _sweep() -> None:
-    """Takes away the folders of processes that are no more."""
+def _remove_abandoned_folders() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         if (folder / ".alive").exists() and (descriptor := _lock_folder(folder)) is not None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A work_dir in a local folder."""
+"""A work_dir in a local folder (`LocalStore`)."""
 
 import os
 import re
@@ -12,18 +12,24 @@ from pathlib import Path
 from typing import IO
 
 from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage.local_lock import TEMPORARY, LocalRecords
 from fastdup_ray.storage.lock import Locks
 
-_OURS = re.compile(re.escape(TEMPORARY) + r"[0-9a-f]{32}(?:-|$)")
+_LEFTOVER = re.compile(re.escape(TEMPORARY) + r"[0-9a-f]{32}(?:-|$)")
 
 
 class LocalStore:
-    """See `fastdup_ray.storage.Store`."""
+    """A `fastdup_ray.storage.Store` in a local folder.
 
-    def __init__(self, location: str):
+    Args:
+        location: Path of the folder, which need not exist yet.
+        access: How a run on it accesses buckets.
+    """
+
+    def __init__(self, location: str, access: Access = DEFAULT_ACCESS) -> None:
         self.root = Path(os.path.abspath(location))
-        self.location = str(self.root)
+        self.location, self.access = str(self.root), access
         self._locks = Locks()
 
     def prepare(self) -> None:
@@ -34,15 +40,15 @@ class LocalStore:
             probe.unlink()
         except OSError as error:
             raise WorkDirError(
-                f"Cannot write to the folder {self.location!r} ({error.strerror}); name one that you may write to."
+                f"Cannot write to the folder {self.location!r} ({error.strerror}); choose a folder that is writable."
             ) from None
 
     @contextmanager
     def create(self, name: str) -> Iterator[Path]:
-        path = Path(os.path.realpath(self.root / name))  # a link stays, and what it leads to is replaced
+        path = Path(os.path.realpath(self.root / name))  # a symbolic link is kept, and its target replaced
         _refuse_special(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A second copy of the same attempt may still be alive somewhere, so the name is unique.
+        # The name is unique, since an earlier attempt at the same step may still be running.
         temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{path.name}")
         try:
             yield temporary
@@ -77,13 +83,13 @@ class LocalStore:
         return (self.root / name).is_file()
 
     def is_empty(self) -> bool:
-        with suppress(OSError), os.scandir(self.root) as found:
-            return all(entry.name.startswith(".") for entry in found)
+        with suppress(OSError), os.scandir(self.root) as entries:
+            return all(entry.name.startswith(".") for entry in entries)
         return True
 
     def names(self, folder: str) -> Iterator[str]:
-        found = (path for path in (self.root / folder).rglob("*") if path.is_file())
-        return iter(sorted(path.relative_to(self.root).as_posix() for path in found))
+        files = (path for path in (self.root / folder).rglob("*") if path.is_file())
+        return iter(sorted(path.relative_to(self.root).as_posix() for path in files))
 
     def remove(self, name: str) -> None:
         path = self.root / name
@@ -99,7 +105,7 @@ class LocalStore:
 
     def remove_leftovers(self) -> None:
         for path in self.root.rglob(f"{TEMPORARY}*"):
-            if _OURS.match(path.name):  # the work_dir may be a folder of the user's own
+            if _LEFTOVER.match(path.name):  # the work_dir may hold other files of the user
                 path.unlink(missing_ok=True)
 
     @contextmanager
@@ -109,25 +115,37 @@ class LocalStore:
 
 
 def _refuse_special(path: Path) -> None:
-    """Raise `WorkDirError` for what a rename would fail on, or destroy: a folder, a pipe, a device."""
+    """Raise `WorkDirError` for a folder, pipe or device, on which a rename would fail or which it would destroy."""
     try:
         mode = path.lstat().st_mode
     except OSError:
-        return  # nothing is there, or whoever writes meets the same error
+        return  # nothing is there; any other error is raised again by the write itself
     if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-        raise WorkDirError(f"Cannot write {str(path)!r}: it is {what}. Move it away, or name another work_dir.")
+        what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise WorkDirError(f"Cannot write {str(path)!r}: it is {what}. Move it away, or choose another work_dir.")
 
 
 def check_whole(part: bytes, size: int, name: object) -> bytes:
-    """`part`, if it is of `size` bytes; raises `DamagedError`."""
+    """Check that a part of a file was read in full.
+
+    Args:
+        part: The bytes that were read.
+        size: The number of bytes that were asked for.
+        name: Name or path of the file, for the message.
+
+    Returns:
+        `part`.
+
+    Raises:
+        DamagedError: `part` is shorter than `size`.
+    """
     if len(part) != size:
-        raise DamagedError(f"{name} is damaged: it ends {size - len(part):,} bytes too early.")
+        raise DamagedError(f"{name} is damaged: it is {size - len(part):,} bytes too short.")
     return part
 
 
 def sync(path: str | os.PathLike[str]) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
+    """Flush a file, or the directory entries of a folder, to the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""Records of locks in a folder: files that their owners hold by flock(2), too.
+"""Lock records in a local or shared folder: files on which their owners also hold a flock(2).
 
-Within one kernel flock tells at once whether an owner lives. Hosts that share the folder may not see each other's, or
-lose them while they cannot reach the server: between these the signs of life count, the times of the files.
+Within one kernel, flock shows at once whether an owner is alive. Hosts that share a folder may not see each other's
+flocks, or lose them while the server cannot be reached; between hosts the modification time of the record counts.
 """
 
 import fcntl
@@ -19,18 +19,25 @@ from fastdup_ray.storage.owner import describe_owner, is_of_this_kernel, names_o
 TEMPORARY = ".tmp-"
 
 _PAUSES = (0.05,) * 4
-"""Seconds between tries: who looks at a record holds its flock for a moment."""
+"""Seconds between attempts: a process that only reads a record holds its flock for a moment."""
 
 
 @dataclass(frozen=True)
 class LocalClaim:
-    """See `fastdup_ray.storage.lock.Claim`."""
+    """A `fastdup_ray.storage.lock.Claim` on a record in a folder.
+
+    Attributes:
+        path: The record.
+        token: The token that it contains while the lock is held.
+        location: The work_dir, for messages.
+    """
 
     path: Path
     token: str
     location: str
 
     def is_ours(self) -> bool:
+        """Return whether the record still has our token."""
         try:
             return parse_token(self.path.read_text(encoding="utf-8", errors="replace")) == self.token
         except FileNotFoundError:
@@ -42,9 +49,14 @@ class LocalClaim:
 
 
 class LocalHandle:
-    """See `fastdup_ray.storage.lock.LockHandle`."""
+    """A `fastdup_ray.storage.lock.LockHandle` on a record in a folder.
 
-    def __init__(self, claim: LocalClaim, descriptor: int):
+    Args:
+        claim: The claim on the record.
+        descriptor: The open record, with its flock.
+    """
+
+    def __init__(self, claim: LocalClaim, descriptor: int) -> None:
         self.claim, self._descriptor = claim, descriptor
 
     def renew(self) -> bool:
@@ -59,13 +71,17 @@ class LocalHandle:
                 self.claim.path.unlink()
         os.close(self._descriptor)
         _remove_empty(self.claim.path.parent)
-        _remove_empty(Path(self.claim.location))  # a work_dir in which nothing came to stand
+        _remove_empty(Path(self.claim.location))  # a work_dir to which nothing was written
 
 
 class LocalRecords:
-    """See `fastdup_ray.storage.lock.Records`."""
+    """`fastdup_ray.storage.lock.LockRecords` in a folder.
 
-    def __init__(self, root: Path):
+    Args:
+        root: The work_dir.
+    """
+
+    def __init__(self, root: Path) -> None:
         self._root, self.location = root, str(root)
 
     def take(self, name: str, token: str) -> LocalHandle:
@@ -89,27 +105,27 @@ class LocalRecords:
         with suppress(FileNotFoundError):
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                self._refuse_living_owner(descriptor, _flock(descriptor, fcntl.LOCK_SH))
+                self._refuse_living_owner(descriptor, has_flock=_try_flock(descriptor, fcntl.LOCK_SH))
                 path.unlink()
                 _remove_empty(path.parent)
             finally:
                 os.close(descriptor)
 
     def _open(self, path: Path) -> int:
-        """A descriptor of the record, with its flock where there is such a thing; no living owner has it."""
+        """Open a record that has no living owner, with its flock where the file system supports it."""
         pauses = iter(_PAUSES)
         while True:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             except FileNotFoundError:
-                continue  # the folder of shared records went with the last of them
+                continue  # the folder of shared records was removed with the last of them
             try:
-                flock = _flock(descriptor, fcntl.LOCK_EX)
-                pause = next(pauses, None) if flock is False else None
+                has_flock = _try_flock(descriptor, fcntl.LOCK_EX)
+                pause = next(pauses, None) if has_flock is False else None
                 if pause is None:
-                    self._refuse_living_owner(descriptor, flock)
-                    # The owner before us unlinks its record as it goes: who locks that locks nobody out.
+                    self._refuse_living_owner(descriptor, has_flock=has_flock)
+                    # The previous owner deletes its record when it ends: a lock on a deleted file excludes nobody.
                     if _is_at(path, descriptor):
                         return descriptor
             except BaseException:
@@ -118,16 +134,16 @@ class LocalRecords:
             os.close(descriptor)
             time.sleep(pause or 0)
 
-    def _refuse_living_owner(self, descriptor: int, flock: bool | None) -> None:
-        """Raise `LockedError` where the owner of the record lives; flock: see `_flock`."""
+    def _refuse_living_owner(self, descriptor: int, *, has_flock: bool | None) -> None:
+        """Raise `LockedError` if the owner of the record is alive; `has_flock` is the result of `_try_flock`."""
         text = os.pread(descriptor, 4096, 0).decode(errors="replace")
-        if flock is False:
+        if has_flock is False:
             raise make_locked_error(self.location, describe_owner(text))
-        if names_owner(text) and not (flock and is_of_this_kernel(text)):
+        if names_owner(text) and not (has_flock and is_of_this_kernel(text)):
             refuse_living_owner(self.location, text, self._read_time() - os.fstat(descriptor).st_mtime)
 
     def _read_time(self) -> float:
-        """The time of who keeps the folder: a server's, where it is shared."""
+        """Return the time of the file system, which is the server's if the folder is shared."""
         probe = self._root / f"{TEMPORARY}{uuid.uuid4().hex}"
         probe.touch()
         try:
@@ -141,8 +157,8 @@ def _remove_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _flock(descriptor: int, kind: int) -> bool | None:
-    """Whether this process has it now; None where the folder knows no such locks."""
+def _try_flock(descriptor: int, kind: int) -> bool | None:
+    """Return whether this process got the flock; None if the file system does not support it."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,13 +1,15 @@
-"""The locks of a work_dir, by one protocol for folders and buckets.
+"""Locks of a work_dir, by one protocol for folders and buckets.
 
-A lock is a record, a file or an object, that names its owner. The owner gives a sign of life every `BEAT` seconds; a
-record without one for `STALE` seconds, or whose owner is known to be gone, is taken over. Time is that of the place
-that keeps the records, not that of a host. An exclusive lock is the record itself; shared ones stand below it, one
-each. Whoever wants one puts a record first and then looks for the other kind: two that meet may both give up, but
-never both go on.
+A lock is a record, a file or an object, that names its owner. The owner renews the record every `BEAT` seconds. A
+record that was not renewed for `STALE` seconds, or whose owner is known to have ended, is taken over. Time is the clock
+of the file server or bucket that keeps the records, never that of a host.
 
-A process that was stopped for longer than that has lost its lock without knowing. So every store of the work_dir, in
-each process that works for the run, asks its `Claim` before it writes.
+An exclusive lock is the record itself; shared locks are records below it, one each. To take a lock, a process writes
+its record first and then looks for locks of the other kind: two processes that start at once may both give up, but
+never both continue.
+
+A process that was paused for longer than `STALE` has lost its lock without noticing. So every store of the work_dir, in
+each process that works for the run, checks its `Claim` before it writes.
 """
 
 import json
@@ -24,61 +26,95 @@ from fastdup_ray.storage.owner import describe_owner, describe_this_process, is_
 log = logging.getLogger(__name__)
 
 BEAT = 15.0
-"""Seconds between two signs of life."""
+"""Seconds between two renewals of a record."""
 
 STALE = 120.0
-"""Seconds without any after which a lock is taken over."""
+"""Seconds without a renewal after which a lock is taken over."""
 
 
 class Claim(Protocol):
-    """What a process has to know of a lock to see that it still holds; it can be pickled."""
+    """Proof that a process works under a lock. It can be pickled, and checked in any process of the run."""
 
     def check(self) -> None:
-        """Raise `LockedError` where the lock is another owner's by now, or nobody's."""
+        """Check that the lock is still held.
+
+        Raises:
+            LockedError: The lock was lost: its record is gone, or another owner's.
+        """
 
 
 class LockHandle(Protocol):
-    """A lock of this process."""
+    """A lock that this process holds."""
 
     @property
-    def claim(self) -> Claim: ...
+    def claim(self) -> Claim:
+        """The claim to check before each write."""
 
     def renew(self) -> bool:
-        """Give a sign of life; False where the lock was lost."""
+        """Renew the record; return False if the lock was lost."""
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Give the lock up and remove its record, unless it was lost."""
 
 
 class LockRecords(Protocol):
-    """Where the records of locks are kept."""
+    """The lock records of a work_dir.
+
+    Attributes:
+        location: The work_dir, for messages.
+    """
 
     location: str
-    """Of the work_dir, for messages."""
 
     def take(self, name: str, token: str) -> LockHandle:
-        """Put a record with this token; raise `LockedError` where a living owner has one of that name."""
+        """Write a record, or take over one whose owner has ended.
+
+        Args:
+            name: Name of the record.
+            token: Unique text that distinguishes this record from all others.
+
+        Raises:
+            LockedError: A living owner has the record.
+        """
 
     def list_below(self, folder: str) -> list[str]:
-        """The names of the records below a folder."""
+        """Return the names of the records in a folder."""
 
     def refuse_living(self, name: str) -> None:
-        """Raise `LockedError` where a living owner has a record of that name."""
+        """Check that a record has no living owner.
+
+        Raises:
+            LockedError: It has one.
+        """
 
 
 class Locks:
-    """The locks that a store holds. A copy of the store in another process asks for the same ones."""
+    """The locks that a store holds. A pickled copy of the store, in another process, checks the same ones."""
 
     def __init__(self) -> None:
         self._claims: tuple[Claim, ...] = ()
 
     def check(self) -> None:
-        """Raise `LockedError` where one of them was lost: nothing may be written then."""
+        """Check all locks before a write.
+
+        Raises:
+            LockedError: One of them was lost.
+        """
         for claim in self._claims:
             claim.check()
 
     @contextmanager
     def hold(self, records: LockRecords, name: str, *, shared: bool) -> Iterator[None]:
-        """Hold one more until the exit; raise `LockedError` where another process does."""
+        """Hold a lock while the context lasts.
+
+        Args:
+            records: Where its record is kept.
+            name: Name of the record.
+            shared: Allow other shared locks of this name at the same time.
+
+        Raises:
+            LockedError: Another process holds the lock.
+        """
         with _hold(records, name, shared=shared) as claim:
             self._claims += (claim,)
             try:
@@ -114,35 +150,49 @@ def _renew_until(handle: LockHandle, end: threading.Event, location: str) -> Non
 
 
 def format_record(token: str) -> dict[str, Any]:
-    """What a record says."""
+    """Return the content of a record: a description of this process, and the token."""
     return describe_this_process() | {"token": token}
 
 
 def parse_token(text: str) -> str | None:
-    """The token of a record; None where it has none."""
+    """Return the token in the text of a record; None if there is none."""
     try:
-        return json.loads(text)["token"]
+        token = json.loads(text)["token"]
     except (ValueError, TypeError, KeyError):
         return None
+    return token if isinstance(token, str) else None
 
 
 def refuse_living_owner(location: str, text: str, silent: float) -> None:
-    """Raise `LockedError` unless the owner of a record is gone, or silent for too long.
+    """Check that the owner of a record has ended, or has not renewed it for too long.
 
-    silent: seconds since its last sign of life, by the clock of the place.
+    Args:
+        location: The work_dir, for messages.
+        text: Content of the record.
+        silent: Seconds since the record was renewed, by the clock of the file server or bucket.
+
+    Raises:
+        LockedError: The owner is alive, as far as can be known.
     """
     if silent <= STALE and not is_dead(text):
-        since = f"{describe_owner(text)}, last sign of life {max(silent, 0):.0f} seconds ago"
-        raise make_locked_error(location, f"{since}; without any for {STALE:g} it is taken over")
-    log.info("The lock of %s is stale (%s): it is taken over.", location, describe_owner(text))
+        raise make_locked_error(
+            location,
+            f"{describe_owner(text)}, last active {max(silent, 0):.0f} seconds ago; "
+            f"the lock expires after {STALE:g} seconds without activity",
+        )
+    log.info("Taking over the stale lock of %s (%s).", location, describe_owner(text))
 
 
-def make_locked_error(location: str, who: str) -> LockedError:
-    return LockedError(f"Another run is writing to {location!r} ({who}); wait for its end or name another work_dir.")
+def make_locked_error(location: str, owner: str) -> LockedError:
+    """Return the error for a work_dir that another run holds; `owner` describes that run."""
+    return LockedError(
+        f"Another run is writing to {location!r} ({owner}). Wait until it ends, or choose another work_dir."
+    )
 
 
 def make_lost_error(location: str) -> LockedError:
+    """Return the error for a run whose lock was taken over."""
     return LockedError(
-        f"The lock of {location!r} was lost: this run gave no sign of life for so long that another took over. "
-        "Nothing more is written; the same call goes on from what is finished."
+        f"The lock of {location!r} was lost: this run was inactive for so long that another run may have taken over. "
+        "Nothing more was written. Run the same command to resume."
     )

@@ -1,4 +1,7 @@
-"""A file at a path that the user named: what is there is not destroyed unasked, and nothing is left half-written."""
+"""An output at a path that the user named (`NamedOutput`).
+
+An existing file is never replaced without permission, and no half-written file is left behind.
+"""
 
 import errno
 import os
@@ -10,47 +13,62 @@ import uuid
 from collections.abc import Callable, Container, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, cast
 
 from fastdup_ray import s3
 from fastdup_ray.errors import WorkDirError
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.local import TEMPORARY, sync
+from fastdup_ray.storage.local import sync
+from fastdup_ray.storage.local_lock import TEMPORARY
 
 STDOUT = "-"
-"""The name that means standard output."""
+"""The name of standard output."""
 
 _IN_MEMORY = 16 << 20
-"""Bytes for a pipe that are kept in memory; more of them in a temporary file."""
+"""Bytes written to a pipe that are buffered in memory; beyond that, in a temporary file."""
 
 _MARK_WITHIN = 4096
-"""Bytes at the beginning of a file that have the mark of who made it."""
+"""Bytes at the beginning of a file in which the mark is looked for."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL)
-"""Answers of file systems that have no hard links, such as exFAT."""
+"""Error codes of file systems without hard links, such as exFAT."""
 
 
 class NamedOutput:
-    """A file or an object on S3, a pipe or a device, or standard output (`-`), to be written once.
+    """A file, an object on S3, a pipe, a device, or standard output (`-`), to be written once.
 
-    Regular files and objects appear whole. Symbolic links are followed: their target is written. What exists is
-    replaced only with `overwrite`, or where it begins with `mark`, by which our own pages are recognized.
+    Regular files and objects appear whole. Symbolic links are followed: their target is written.
+
+    Args:
+        location: Path or URI as the user gave it; `~` is expanded.
+        access: How buckets are accessed.
+        overwrite: Replace an existing file.
+        mark: Also replace an existing file that has these bytes near its beginning, by which a page of this tool is
+            recognized.
 
     Attributes:
-        path: absolute path or URI, links not resolved; `-` for standard output.
-        is_stdout: whether it is written to standard output, which then has to stay free of anything else.
+        path: Absolute path or URI, links not resolved; `-` for standard output.
+        is_stdout: Whether it goes to standard output, to which nothing else may be printed then.
     """
 
-    def __init__(self, location: str | os.PathLike[str], *, overwrite: bool = False, mark: bytes = b""):
+    def __init__(
+        self,
+        location: str | os.PathLike[str],
+        access: Access = DEFAULT_ACCESS,
+        *,
+        overwrite: bool = False,
+        mark: bytes = b"",
+    ) -> None:
         self._name = os.path.expanduser(os.fspath(location))
-        self._overwrite, self._mark = overwrite, mark
+        self._access, self._overwrite, self._mark = access, overwrite, mark
         self.path = self._name if self._name == STDOUT else s3.to_absolute(self._name)
         self.is_stdout = self._name == STDOUT or (not s3.is_s3(self._name) and _parse_descriptor(self._name) == 1)
 
     def is_file(self) -> bool:
-        """Return whether a file or an object is there, one that can be read and replaced."""
+        """Return whether the output exists as a regular file or an object."""
         if self.is_stdout:
             return False
         if s3.is_s3(self._name):
@@ -59,7 +77,11 @@ class NamedOutput:
         return _parse_descriptor(self._name) is None and os.path.isfile(self._name)
 
     def check(self) -> None:
-        """Raise `WorkDirError` where it cannot be written, or must not be replaced. Nothing is changed."""
+        """Check that the output can be written, without changing anything.
+
+        Raises:
+            WorkDirError: It cannot be written, or exists and must not be replaced.
+        """
         with self._explain_errors():
             if self.is_stdout:
                 _get_stdout()
@@ -71,10 +93,13 @@ class NamedOutput:
                 self._check_path()
 
     def open(self) -> AbstractContextManager[BinaryIO]:
-        """Give a file to write to. What was written reaches its place on a clean exit only.
+        """Open the output for writing. Its content is published on a clean exit only.
+
+        Returns:
+            A context manager that gives a binary file.
 
         Raises:
-            WorkDirError: as `check` does, and where writing fails.
+            WorkDirError: As `check` does, and if writing fails.
         """
         self.check()
         if s3.is_s3(self._name):
@@ -85,16 +110,16 @@ class NamedOutput:
         if _parse_descriptor(self._name) is not None:
             return
         if not os.path.basename(self._name):
-            raise WorkDirError(f"{self._name!r} names a folder: name a file.")
+            raise WorkDirError(f"{self._name!r} is a folder; name a file.")
         try:
             mode = os.stat(self._name).st_mode
         except FileNotFoundError:
             _check_new(os.path.realpath(self._name))
             return
         if stat.S_ISDIR(mode):
-            raise WorkDirError(f"{self._name!r} is a folder: name a file.")
+            raise WorkDirError(f"{self._name!r} is a folder; name a file.")
         if stat.S_ISBLK(mode):
-            raise WorkDirError(f"{self._name!r} is a disk: name a file.")
+            raise WorkDirError(f"{self._name!r} is a block device; name a file.")
         if stat.S_ISREG(mode):
             self._refuse_to_replace(lambda: Path(self._name))
         if not os.access(self._name, os.W_OK):
@@ -107,11 +132,11 @@ class NamedOutput:
             with open(fetch(), "rb") as file:
                 if self._mark in file.read(_MARK_WITHIN):
                     return
-        raise self._exists()
+        raise self._make_exists_error()
 
-    def _exists(self) -> WorkDirError:
+    def _make_exists_error(self) -> WorkDirError:
         return WorkDirError(
-            f"{self._name!r} exists: name another file, or replace it with --overwrite (in Python overwrite=True)."
+            f"{self._name!r} exists; name another file, or replace it with --overwrite (in Python overwrite=True)."
         )
 
     def _is_stream(self) -> bool:
@@ -121,23 +146,23 @@ class NamedOutput:
 
     @contextmanager
     def _open_stream(self) -> Iterator[BinaryIO]:
-        """A pipe gets nothing of a call that fails on its way."""
+        """Buffer the content, so that a pipe receives nothing from a call that fails."""
         with self._explain_errors(_DISK_FULL), tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
-            yield file
+            yield cast(BinaryIO, file)  # it has all methods of one, but typeshed says IO[bytes]
             file.seek(0)
             with self._explain_errors():
                 self._copy_to_stream(file)
 
     def _copy_to_stream(self, file: IO[bytes]) -> None:
         if self.is_stdout:
-            sys.stdout.flush()  # what was printed before comes first
+            sys.stdout.flush()  # what was printed earlier comes first
             shutil.copyfileobj(file, _get_stdout())
             _get_stdout().flush()
             return
         descriptor = _parse_descriptor(self._name)
-        # Not opened by its name: that would begin at byte 0 of what a shell appends to.
-        opened = os.open(self._name, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
-        with open(opened, "wb") as stream:
+        # Opening it by its name would start at byte 0 of a file that the shell appends to (`>>`).
+        target = os.open(self._name, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
+        with open(target, "wb") as stream:
             shutil.copyfileobj(file, stream)
 
     @contextmanager
@@ -167,19 +192,19 @@ class NamedOutput:
             return
         self._check_path()
         if not stat.S_ISREG(status.st_mode):
-            raise WorkDirError(f"{self._name!r} is no regular file any more: write to it again.")
-        with suppress(OSError):  # only root may give files away, and not every disk has owners
+            raise WorkDirError(f"{self._name!r} was replaced by something that is not a regular file; try again.")
+        with suppress(OSError):  # only root may change the owner, and some file systems have none
             os.chown(temporary, status.st_uid, status.st_gid)
         os.chmod(temporary, stat.S_IMODE(status.st_mode))
         os.replace(temporary, target)
         sync(os.path.dirname(target))
 
     def _publish_new(self, temporary: str, target: str) -> None:
-        """A link does not replace, whoever was there first."""
+        """Publish a file that did not exist before: unlike a rename, a link never replaces an existing file."""
         try:
             os.link(temporary, target)
         except FileExistsError:
-            raise self._exists() from None
+            raise self._make_exists_error() from None
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
@@ -196,22 +221,22 @@ class NamedOutput:
         bucket, key = s3.split(self._name)
         folder, _, name = key.rpartition("/")
         if not name:
-            raise WorkDirError(f"{self._name!r} names a folder: name an object.")
-        return open_store(s3.make_uri(bucket, folder)), name
+            raise WorkDirError(f"{self._name!r} is a folder; name an object.")
+        return open_store(s3.make_uri(bucket, folder), self._access), name
 
     @contextmanager
     def _explain_errors(self, only: Container[int] = ()) -> Iterator[None]:
-        """Turn what the system says of writing into one line; `only` these codes, where others may be of reading."""
+        """Turn an `OSError` of writing into a `WorkDirError`; if `only` codes are given, others pass."""
         try:
             yield
         except OSError as error:
             if error.errno is None or error.errno == errno.EPIPE or (only and error.errno not in only):
-                raise  # without a reader of its pipe the command ends in silence, as others do
+                raise  # a command whose pipe has no reader any more ends silently, as usual
             raise WorkDirError(f"Cannot write {self._name!r}: {error.strerror}.") from None
 
 
 def _check_new(path: str) -> None:
-    """Raise `OSError` where no file can be made at `path`, and the folders that it takes."""
+    """Raise `OSError` if no file can be created at `path`, with the folders above it."""
     folder = os.path.dirname(path)
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)
@@ -222,25 +247,25 @@ def _check_new(path: str) -> None:
 
 
 def _get_stdout() -> BinaryIO:
-    stream = getattr(sys.stdout, "buffer", None)
+    stream: BinaryIO | None = getattr(sys.stdout, "buffer", None)
     if stream is None or _is_null_device(stream):
         raise WorkDirError(
-            "Cannot write to standard output, which is closed, or takes text only as in a notebook: name a file."
+            "Cannot write to standard output: it is closed, or takes text only, as in a notebook; name a file."
         )
     return stream
 
 
 def _is_null_device(stream: BinaryIO) -> bool:
-    """Whether standard output was closed as Python began, so that the command has put the null device there."""
+    """Return whether standard output was closed at startup, and is the null device that the command opened instead."""
     with suppress(OSError, AttributeError):
         return sys.__stdout__ is None and stream.fileno() == 1
     return False
 
 
 def _parse_descriptor(path: str) -> int | None:
-    """The number of the open file of this process that a path means, such as /dev/stdout, or a shell's `>(…)`."""
+    """Return the file descriptor that a path stands for, such as /dev/stdout or a shell's `>(…)`; None for others."""
     own = os.path.realpath("/dev/fd")
-    for _ in range(40):  # links that one path may have
+    for _ in range(40):  # Linux follows at most 40 links in one path
         folder, name = os.path.split(path)
         if os.path.realpath(folder) == own:
             return int(name) if name.isdecimal() else None

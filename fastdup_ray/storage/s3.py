@@ -1,14 +1,18 @@
-"""A work_dir below a prefix of a bucket. Files are made and read in a folder of this process, and put whole."""
+"""A work_dir below a prefix of a bucket.
+
+Files are written to, and read from, a local folder of this process; each is uploaded whole.
+"""
 
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from fastdup_ray import s3
 from fastdup_ray.errors import LockedError, MissingFileError, WorkDirError
+from fastdup_ray.s3 import Access
 from fastdup_ray.s3.upload import upload
 from fastdup_ray.storage.download_cache import get_cache
 from fastdup_ray.storage.local import check_whole
@@ -19,19 +23,20 @@ log = logging.getLogger(__name__)
 
 
 class S3Store:
-    """See `fastdup_ray.storage.Store`."""
+    """A work_dir in a bucket; see `fastdup_ray.storage.Store`."""
 
-    def __init__(self, location: str):
+    def __init__(self, location: str, access: Access) -> None:
         s3.refuse_secrets(location)
         self._bucket, self._prefix = s3.split_folder(location)
         self.location = s3.make_uri(self._bucket, self._prefix.rstrip("/")).rstrip("/")
+        self.access = access
         self._locks = Locks()
 
     def prepare(self) -> None:
         with self._explain_errors():
             probe = self._make_arguments(f".probe-{os.urandom(8).hex()}")
-            s3.get_client().put_object(**probe, Body=b"")
-            s3.get_client().delete_object(**probe)
+            self._client.put_object(**probe, Body=b"")
+            self._client.delete_object(**probe)
 
     @contextmanager
     def create(self, name: str) -> Iterator[Path]:
@@ -39,17 +44,17 @@ class S3Store:
             yield path
             with self._explain_errors():
                 before = self._get_etag(name)
-                self._locks.check()  # who takes the lock over from now on puts its own after ours, or keeps ours out
+                self._locks.check()  # whoever takes the lock over from now on writes after us, or makes our upload fail
                 get_cache().keep(path, name, self._upload(path, name, before))
 
     def _upload(self, path: Path, name: str, before: str | None) -> str:
         try:
-            return upload(path, self._bucket, self._prefix + name, before)
+            return upload(path, self._bucket, self._prefix + name, before, self.access)
         except Exception as error:
             if s3.is_refused_condition(error):
                 raise LockedError(
-                    f"{name!r} in {self.location!r} was written by another process meanwhile: it was left as it is. "
-                    "The same call goes on from what is finished."
+                    f"{name!r} in {self.location!r} was written by another process in the meantime and was not "
+                    "replaced. Run the same command to resume."
                 ) from None
             raise
 
@@ -58,19 +63,19 @@ class S3Store:
 
     def fetch(self, name: str) -> Path:
         with self._explain_errors(name):
-            etag = s3.get_client().head_object(**self._make_arguments(name))["ETag"]
-            known = get_cache().find(name, etag)
-            if known is not None:
-                return known
+            etag = self._client.head_object(**self._make_arguments(name))["ETag"]
+            cached = get_cache().find(name, etag)
+            if cached is not None:
+                return cached
             with get_cache().temporary(name) as path:
-                s3.get_client().download_file(self._bucket, self._prefix + name, os.fspath(path))
+                self._client.download_file(self._bucket, self._prefix + name, os.fspath(path))
                 return get_cache().keep(path, name, etag)
 
     def read(self, name: str, start: int, size: int) -> bytes:
         if not size:
             return b""
         with self._explain_errors(name):
-            answer = s3.get_client().get_object(**self._make_arguments(name), Range=f"bytes={start}-{start + size - 1}")
+            answer = self._client.get_object(**self._make_arguments(name), Range=f"bytes={start}-{start + size - 1}")
             return check_whole(answer["Body"].read(), size, name)
 
     def exists(self, name: str) -> bool:
@@ -87,8 +92,8 @@ class S3Store:
 
     def names(self, folder: str) -> Iterator[str]:
         with self._explain_errors():
-            found = [key.removeprefix(self._prefix) for key in self._list_keys(folder and folder + "/")]
-        return iter(sorted(name for name in found if not name.endswith("/")))
+            names = [key.removeprefix(self._prefix) for key in self._list_keys(folder and folder + "/")]
+        return iter(sorted(name for name in names if not name.endswith("/")))
 
     def remove(self, name: str) -> None:
         with self._explain_errors():
@@ -97,51 +102,49 @@ class S3Store:
             keys = [key for key in self._list_keys(name) if key == whole or key.startswith(whole + "/")]
             for first in range(0, len(keys), s3.PAGE):
                 some = [{"Key": key} for key in keys[first : first + s3.PAGE]]
-                answer = s3.get_client().delete_objects(Bucket=self._bucket, Delete={"Objects": some, "Quiet": True})
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": some, "Quiet": True})
                 for error in answer.get("Errors", ())[:1]:
                     raise WorkDirError(f"Removing {s3.make_uri(self._bucket, error['Key'])!r} failed: {error['Code']}.")
 
     def remove_if_empty(self, folder: str) -> None:
-        """A folder of a bucket is not there where nothing is in it."""
+        """Do nothing: a bucket has no empty folders."""
 
     def remove_leftovers(self) -> None:
-        """Parts of uploads that were not completed: nobody sees them, but they are paid for."""
+        """Abort unfinished uploads: their parts are invisible, but are paid for."""
         with self._explain_errors():
-            pages = (
-                s3.get_client()
-                .get_paginator("list_multipart_uploads")
-                .paginate(Bucket=self._bucket, Prefix=self._prefix)
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=self._prefix
             )
             for upload in (upload for page in pages for upload in page.get("Uploads", ())):
-                s3.get_client().abort_multipart_upload(
-                    Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                )
+                self._client.abort_multipart_upload(Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
     @contextmanager
     def lock(self, name: str, *, shared: bool = False) -> Iterator[None]:
-        """An object that only one can create; who holds it gives a sign of life every few seconds."""
+        """Hold a lock: an object that only one process can create, renewed every few seconds."""
         with (
             self._explain_errors(),
-            self._locks.hold(S3Records(self._bucket, self._prefix, self.location), name, shared=shared),
+            self._locks.hold(S3Records(self._bucket, self._prefix, self.location, self.access), name, shared=shared),
         ):
             yield
+
+    @property
+    def _client(self) -> Any:
+        return s3.get_client(self.access)
 
     def _make_arguments(self, name: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + name}
 
     def _get_etag(self, name: str) -> str | None:
         try:
-            return s3.get_client().head_object(**self._make_arguments(name))["ETag"]
+            return str(self._client.head_object(**self._make_arguments(name))["ETag"])
         except Exception as error:
             if s3.is_missing(error):
                 return None
             raise
 
     def _list_keys(self, start: str) -> Iterator[str]:
-        """All keys that begin so, beside the prefix, sorted."""
-        pages = (
-            s3.get_client().get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix + start)
-        )
+        """All keys that begin with the prefix and `start`, sorted."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix + start)
         return (facts["Key"] for page in pages for facts in page.get("Contents", ()))
 
     def _explain_errors(self, name: str | None = None) -> AbstractContextManager[None]:
@@ -150,7 +153,7 @@ class S3Store:
 
 @contextmanager
 def _translate_errors(location: str, name: str | None) -> Iterator[None]:
-    """boto3's errors as ours; `FileNotFoundError` where the object `name` is not there."""
+    """Translate boto3's errors; raise `MissingFileError` if the object `name` does not exist."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -161,5 +164,5 @@ def _translate_errors(location: str, name: str | None) -> Iterator[None]:
             raise MissingFileError(f"{location}/{name} does not exist.") from None
         s3.refuse_credentials(error)
         if s3.get_error_code(error) == "NoSuchBucket":
-            raise WorkDirError(f"{location!r}: the bucket does not exist; make it first.") from None
+            raise WorkDirError(f"{location!r}: the bucket does not exist; create it first.") from None
         raise WorkDirError(f"{location!r} cannot be used ({s3.describe_error(error)}).") from None

@@ -1,4 +1,4 @@
-"""Records of locks in a bucket: objects that are put on conditions (`If-None-Match: *`, `If-Match`)."""
+"""Records of locks in a bucket: objects that are put with conditions (`If-None-Match: *`, `If-Match`)."""
 
 import json
 import uuid
@@ -10,28 +10,30 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from fastdup_ray import s3
+from fastdup_ray.s3 import Access
 from fastdup_ray.storage.lock import format_record, make_locked_error, make_lost_error, parse_token, refuse_living_owner
 
 
 @dataclass(frozen=True)
 class S3Claim:
-    """See `fastdup_ray.storage.lock.Claim`."""
+    """The claim to a lock in a bucket; see `fastdup_ray.storage.lock.Claim`."""
 
     bucket: str
     key: str
     token: str
     location: str
+    access: Access
 
     def check(self) -> None:
-        there = _read(self.bucket, self.key)
-        if there is None or parse_token(there.text) != self.token:
+        record = _read(self.bucket, self.key, self.access)
+        if record is None or parse_token(record.text) != self.token:
             raise make_lost_error(self.location)
 
 
 class S3Handle:
-    """See `fastdup_ray.storage.lock.LockHandle`."""
+    """A lock of this process in a bucket; see `fastdup_ray.storage.lock.LockHandle`."""
 
-    def __init__(self, claim: S3Claim, put: Callable[..., str], etag: str):
+    def __init__(self, claim: S3Claim, put: Callable[..., str], etag: str) -> None:
         self.claim, self._put, self._etag = claim, put, etag
 
     def renew(self) -> bool:
@@ -44,18 +46,20 @@ class S3Handle:
         return True
 
     def release(self) -> None:
-        with suppress(Exception):  # it goes stale by itself
-            s3.get_client().delete_object(Bucket=self.claim.bucket, Key=self.claim.key, IfMatch=self._etag)
+        with suppress(Exception):  # else it goes stale
+            s3.get_client(self.claim.access).delete_object(
+                Bucket=self.claim.bucket, Key=self.claim.key, IfMatch=self._etag
+            )
 
 
 class S3Records:
-    """See `fastdup_ray.storage.lock.Records`."""
+    """The lock records of a work_dir in a bucket; see `fastdup_ray.storage.lock.LockRecords`."""
 
-    def __init__(self, bucket: str, prefix: str, location: str):
-        self._bucket, self._prefix, self.location = bucket, prefix, location
+    def __init__(self, bucket: str, prefix: str, location: str, access: Access) -> None:
+        self._bucket, self._prefix, self.location, self._access = bucket, prefix, location, access
 
     def take(self, name: str, token: str) -> S3Handle:
-        claim = S3Claim(self._bucket, self._prefix + name, token, self.location)
+        claim = S3Claim(self._bucket, self._prefix + name, token, self.location, self._access)
         record = format_record(token)
 
         def put(**condition: str) -> str:
@@ -64,7 +68,7 @@ class S3Records:
         return S3Handle(claim, put, self._acquire(put, name))
 
     def _acquire(self, put: Callable[..., str], name: str) -> str:
-        """The ETag of our record; a stale one of another owner's is replaced."""
+        """Put our record, replacing a stale one of another owner; return its ETag."""
         try:
             return put(IfNoneMatch="*")
         except Exception as error:
@@ -75,49 +79,55 @@ class S3Records:
             return put(**({"IfMatch": stale} if stale else {"IfNoneMatch": "*"}))
         except Exception as error:
             if s3.is_refused_condition(error) or s3.is_missing(error):
-                raise make_locked_error(self.location, "it has just begun") from None
+                raise make_locked_error(self.location, "it has just started") from None
             raise
 
     def list_below(self, folder: str) -> list[str]:
-        pages = s3.get_client().get_paginator("list_objects_v2")
-        found = pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}{folder}/")
-        return [facts["Key"].removeprefix(self._prefix) for page in found for facts in page.get("Contents", ())]
+        pages = s3.get_client(self._access).get_paginator("list_objects_v2")
+        answers = pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}{folder}/")
+        return [facts["Key"].removeprefix(self._prefix) for page in answers for facts in page.get("Contents", ())]
 
     def refuse_living(self, name: str) -> None:
         self._get_stale_etag(name)
 
     def _get_stale_etag(self, name: str) -> str | None:
-        """The ETag of a stale record, None where there is none; raise `LockedError` where its owner lives."""
-        there = _read(self._bucket, self._prefix + name)
-        if there is None:
+        """Return the ETag of a stale record, None without a record; raise `LockedError` if its owner is alive."""
+        record = _read(self._bucket, self._prefix + name, self._access)
+        if record is None:
             return None
-        refuse_living_owner(self.location, there.text, there.silent)
-        return there.etag
+        refuse_living_owner(self.location, record.text, record.silent)
+        return record.etag
 
 
 def _put(claim: S3Claim, record: dict[str, Any], condition: dict[str, str]) -> str:
     body = json.dumps(record | {"beat": uuid.uuid4().hex})  # another ETag each time
     try:
-        answer = s3.get_client().put_object(Bucket=claim.bucket, Key=claim.key, Body=body.encode(), **condition)
+        answer = s3.get_client(claim.access).put_object(
+            Bucket=claim.bucket, Key=claim.key, Body=body.encode(), **condition
+        )
     except Exception as error:
-        # The first try may have succeeded and only its answer been lost: then ours is what is in the way.
-        if s3.is_refused_condition(error) and (there := _read(claim.bucket, claim.key)) and there.text == body:
-            return there.etag
+        # The first attempt may have succeeded and only its answer been lost: then the record in the way is ours.
+        if (
+            s3.is_refused_condition(error)
+            and (current := _read(claim.bucket, claim.key, claim.access))
+            and current.text == body
+        ):
+            return current.etag
         raise
-    return answer["ETag"]
+    return str(answer["ETag"])
 
 
 class _StoredRecord(NamedTuple):
-    """A record. silent: seconds since it was put, by the server's clock."""
+    """A record; `silent` is the number of seconds since it was put, by the server's clock."""
 
     text: str
     etag: str
     silent: float
 
 
-def _read(bucket: str, key: str) -> _StoredRecord | None:
+def _read(bucket: str, key: str, access: Access) -> _StoredRecord | None:
     try:
-        answer: dict[str, Any] = s3.get_client().get_object(Bucket=bucket, Key=key)
+        answer: dict[str, Any] = s3.get_client(access).get_object(Bucket=bucket, Key=key)
         text = answer["Body"].read().decode(errors="replace")
     except Exception as error:
         if s3.is_missing(error):
@@ -127,7 +137,8 @@ def _read(bucket: str, key: str) -> _StoredRecord | None:
 
 
 def _measure_silence(answer: dict[str, Any]) -> float:
-    """From when an object was put until now, both by the server's clock."""
+    """Return the seconds since an object was put, by the server's clock."""
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     now = parsedate_to_datetime(date) if date else datetime.now(UTC)
-    return (now - answer["LastModified"]).total_seconds()
+    last_modified: datetime = answer["LastModified"]
+    return (now - last_modified).total_seconds()

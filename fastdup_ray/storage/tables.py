@@ -1,11 +1,11 @@
-"""CSV and parquet, each written in one way for all files."""
+"""Read and write CSV and Parquet files: one dialect and one layout for all of them."""
 
 import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO, TypeVar
+from typing import IO, Any, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +14,17 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import AnyArray, IntArray
 from fastdup_ray.common.formulas import escape_formulas, unescape_formulas
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
 
 ROWS_PER_BLOCK = 1 << 17
-"""Rows that are written at a time: memory does not grow with a file."""
+"""Rows that are read or written at a time, so that memory does not grow with the file."""
 
-Column = pa.Array | pa.ChunkedArray | np.ndarray
+AnyPath: TypeAlias = str | os.PathLike[str]
+ArrowColumn: TypeAlias = pa.Array | pa.ChunkedArray
+Column: TypeAlias = ArrowColumn | AnyArray
 _Rows = TypeVar("_Rows", pa.Table, pa.RecordBatch)
 
 _TEXT = pa.large_binary()
@@ -29,22 +32,39 @@ _NUMBER = pa.decimal128(38, 6)
 
 
 def map_file(file: IO[bytes]) -> pa.Buffer:
-    """What was written to a file, read only as it is used; the file may be closed, and be without a name."""
+    """Map the content of a file into memory. The file may be unnamed, and may be closed afterwards."""
     file.flush()
     size = os.fstat(file.fileno()).st_size
     return pa.py_buffer(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b"")
 
 
 def map_table(blocks: Iterable[pa.Table], schema: pa.Schema, file: IO[bytes]) -> pa.Table:
-    """The blocks as one table of batches, in a file from which it is mapped."""
+    """Write blocks to a file and map them back as one table, so that they take no memory of their own.
+
+    Args:
+        blocks: Tables of this schema.
+        schema: Their schema.
+        file: An empty file, such as `Store.scratch` gives.
+
+    Returns:
+        The rows of all blocks, in batches.
+    """
     with pa.ipc.new_file(file, schema) as writer:
         for block in blocks:
             writer.write_table(block)
     return pa.ipc.open_file(map_file(file)).read_all()
 
 
-def take_rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
-    """Some rows of a table, (m,) in any order; of its batches only those that have them are looked at."""
+def take_rows(table: pa.Table, rows: IntArray) -> pa.Table:
+    """Select rows of a table, reading only the batches that contain them.
+
+    Args:
+        table: A table, such as `map_table` returns.
+        rows: (m,) row numbers, in any order.
+
+    Returns:
+        A table of m rows, in the order of `rows`.
+    """
     batches, order = table.to_batches(), np.argsort(rows, kind="stable")
     starts = np.cumsum([0, *map(len, batches)])
     cuts = np.searchsorted(rows[order], starts)
@@ -53,47 +73,56 @@ def take_rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
         for batch, start, low, high in zip(batches, starts, cuts, cuts[1:], strict=False)
         if low < high
     ]
-    found = pa.Table.from_batches(parts, table.schema).combine_chunks()
-    return found if np.array_equal(order, np.arange(len(rows))) else found.take(pa.array(np.argsort(order)))
+    selected = pa.Table.from_batches(parts, table.schema).combine_chunks()
+    return selected if np.array_equal(order, np.arange(len(rows))) else selected.take(pa.array(np.argsort(order)))
 
 
-def find_positions(names: pa.Array | pa.ChunkedArray, known: pa.Array) -> np.ndarray:
-    """(m,) int64: where each of `names` first stands in `known`, -1 where it does not; what is held is of `names`."""
+def find_positions(names: ArrowColumn, among: pa.Array) -> IntArray:
+    """Find the position of each name in an array. Memory depends on the number of names, not on the array.
+
+    Args:
+        names: (m,) names.
+        among: (n,) the names to look in.
+
+    Returns:
+        (m,) int64 positions in `among`, the first where a name occurs twice; -1 where it does not occur.
+    """
     names = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
-    wanted = names.cast(known.type).dictionary_encode()
-    place = np.full(len(wanted.dictionary), -1)
-    for start in reversed(range(0, len(known), ROWS_PER_BLOCK)):
-        found = pc.index_in(known[start : start + ROWS_PER_BLOCK], wanted.dictionary)
-        rows = np.flatnonzero(found.is_valid().to_numpy(False))[::-1]
-        place[found.take(pa.array(rows)).to_numpy()] = start + rows
-    return place[wanted.indices.to_numpy()]
+    encoded = names.cast(among.type).dictionary_encode()
+    positions = np.full(len(encoded.dictionary), -1)
+    for start in reversed(range(0, len(among), ROWS_PER_BLOCK)):
+        matches = pc.index_in(among[start : start + ROWS_PER_BLOCK], encoded.dictionary)
+        rows = np.flatnonzero(matches.is_valid().to_numpy(zero_copy_only=False))[::-1]
+        positions[matches.take(pa.array(rows)).to_numpy()] = start + rows
+    found: IntArray = positions[encoded.indices.to_numpy()]
+    return found
 
 
 def encode_names(names: Iterable[str]) -> pa.Array:
-    """Names as the bytes that they are on disk."""
+    """Return names as a column of the bytes that they have on disk."""
     return pa.array([os.fsencode(name) for name in names], _TEXT)
 
 
-def escape_names(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    r"""Names for parquet: bytes that are not UTF-8 as `\xNN`."""
+def escape_names(names: ArrowColumn) -> ArrowColumn:
+    r"""Return names as text for Parquet, with bytes that are not UTF-8 as `\xNN`."""
     try:
         return names.cast(pa.large_string())
     except pa.ArrowInvalid:
         blocks = (names[start : start + ROWS_PER_BLOCK].to_pylist() for start in range(0, len(names), ROWS_PER_BLOCK))
-        told = (
+        texts = (
             name if name is None else name.decode("utf-8", "backslashreplace") for block in blocks for name in block
         )
-        return pa.array(told, pa.large_string())
+        return pa.array(texts, pa.large_string())
 
 
 def write_csv(store: Store, name: str, header: Sequence[str], columns: Sequence[Column]) -> None:
-    """A CSV of whole columns; see `csv_file`."""
+    """Write a CSV file from whole columns; see `open_csv` for the format."""
     with store.create(name) as path, open(path, "wb") as file:
         write_columns(file, header, columns)
 
 
-def write_columns(file: BinaryIO, header: Sequence[str], columns: Sequence[Column]) -> None:
-    """Write a CSV of whole columns to an open file; see `csv_file`."""
+def write_columns(file: IO[bytes], header: Sequence[str], columns: Sequence[Column]) -> None:
+    """Write a CSV from whole columns to an open file; see `open_csv` for the format."""
     columns = [pa.chunked_array(column) if isinstance(column, list) else column for column in columns]
     write = _make_csv_writer(file, header)
     for start in range(0, len(columns[0]), ROWS_PER_BLOCK):
@@ -102,17 +131,25 @@ def write_columns(file: BinaryIO, header: Sequence[str], columns: Sequence[Colum
 
 @contextmanager
 def open_csv(store: Store, name: str, header: Sequence[str]) -> Iterator[Callable[[Sequence[Column]], None]]:
-    r"""A CSV that grows by blocks of columns: what it gives writes one.
+    r"""Write a CSV file block by block.
 
-    RFC 4180, UTF-8 (names that are not keep their bytes), `\n`, quotes only where needed, reals with 6 decimals; see
-    `formulas` for texts that look like one.
-    `pyarrow.csv` quotes every string or none; so the rows are joined by Arrow, whose buffer then is the file.
+    The format is RFC 4180: UTF-8 (names that are not UTF-8 keep their bytes), `\n` as line end, quotes only where
+    needed, floating-point numbers with 6 decimals. Texts that look like a formula are escaped, see `common.formulas`.
+
+    Args:
+        store: The work_dir.
+        name: File to write.
+        header: Names of the columns.
+
+    Yields:
+        A function that writes a block: one column of the same length for each name in the header.
     """
+    # pyarrow.csv quotes either every string or none. So Arrow joins the cells, and its buffer is written as it is.
     with store.create(name) as path, open(path, "wb") as file:
         yield _make_csv_writer(file, header)
 
 
-def _make_csv_writer(file: BinaryIO, header: Sequence[str]) -> Callable[[Sequence[Column]], None]:
+def _make_csv_writer(file: IO[bytes], header: Sequence[str]) -> Callable[[Sequence[Column]], None]:
     file.write(",".join(header).encode() + b"\n")
 
     def write(columns: Sequence[Column]) -> None:
@@ -123,15 +160,15 @@ def _make_csv_writer(file: BinaryIO, header: Sequence[str]) -> Callable[[Sequenc
         if len(cells[0]) == 0:
             return
         rows = pc.binary_join_element_wise(*cells, pa.scalar(b",", _TEXT))
-        ended = pc.binary_join_element_wise(rows, pa.scalar(b"", _TEXT), pa.scalar(b"\n", _TEXT))
-        for chunk in ended.chunks if isinstance(ended, pa.ChunkedArray) else [ended]:
+        lines = pc.binary_join_element_wise(rows, pa.scalar(b"", _TEXT), pa.scalar(b"\n", _TEXT))
+        for chunk in lines.chunks if isinstance(lines, pa.ChunkedArray) else [lines]:
             offsets = np.frombuffer(chunk.buffers()[1], np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
             file.write(memoryview(chunk.buffers()[2])[offsets[0] : offsets[-1]])
 
     return write
 
 
-def _format_cells(column: Column) -> pa.Array | pa.ChunkedArray:
+def _format_cells(column: Column) -> ArrowColumn:
     if isinstance(column, np.ndarray):
         column = pa.array(column)
     if pa.types.is_floating(column.type):
@@ -148,30 +185,41 @@ def _format_cells(column: Column) -> pa.Array | pa.ChunkedArray:
     return column
 
 
-def read_csv(path: str | os.PathLike, header: Sequence[str]) -> pa.Table:
-    """The columns of a CSV as raw bytes; raises `DamagedError` where it has not this header or its rows do not fit."""
+def read_csv(path: AnyPath, header: Sequence[str]) -> pa.Table:
+    """Read a CSV file.
+
+    Args:
+        path: A local file.
+        header: The header that it has to have.
+
+    Returns:
+        Its columns as raw bytes (`large_binary`), without the escapes of `common.formulas`.
+
+    Raises:
+        DamagedError: The header is another one, or a row has another number of cells.
+    """
     return _unescape(_open_arrow_csv(pa.csv.read_csv, path, header, 64 << 20))
 
 
-def iter_csv(path: str | os.PathLike, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """The same, block by block."""
+def iter_csv(path: AnyPath, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Read a CSV file as `read_csv` does, block by block."""
     reader = _open_arrow_csv(pa.csv.open_csv, path, header, 8 << 20)
     with explain_damage(path):
         yield from map(_unescape, reader)
 
 
-def _open_arrow_csv(how: Callable[..., Any], path: str | os.PathLike, header: Sequence[str], block_size: int) -> Any:
+def _open_arrow_csv(open_with: Callable[..., Any], path: AnyPath, header: Sequence[str], block_size: int) -> Any:
     convert = pa.csv.ConvertOptions(
         column_types=dict.fromkeys(header, _TEXT), strings_can_be_null=False, quoted_strings_can_be_null=False
     )
     with explain_damage(path):
-        table = how(
+        table = open_with(
             path,
             parse_options=pa.csv.ParseOptions(newlines_in_values=True),
             convert_options=convert,
             read_options=pa.csv.ReadOptions(block_size=block_size),
         )
-        names = tuple(table.schema.names)  # not decoded until now
+        names = tuple(table.schema.names)  # only this decodes them, and may raise
     if names != tuple(header):
         raise DamagedError(f"{os.fspath(path)} should have the header {','.join(header)}.")
     return table
@@ -186,8 +234,8 @@ def _unescape(rows: _Rows) -> _Rows:
 
 
 @contextmanager
-def explain_damage(path: str | os.PathLike) -> Iterator[None]:
-    """Raise `DamagedError` for content that Arrow refuses; what the disk says of a file is left as it is."""
+def explain_damage(path: AnyPath) -> Iterator[None]:
+    """Turn Arrow's errors about the content of a file into `DamagedError`; other errors of the disk pass."""
     try:
         yield
     except (pa.ArrowException, UnicodeDecodeError) as error:
@@ -198,41 +246,64 @@ def explain_damage(path: str | os.PathLike) -> Iterator[None]:
         raise _make_damaged_error(path, error) from None
 
 
-def _make_damaged_error(path: str | os.PathLike, reason: object) -> DamagedError:
-    first = next(iter(str(reason).splitlines()), "nothing in it can be read")
+def _make_damaged_error(path: AnyPath, reason: object) -> DamagedError:
+    first = next(iter(str(reason).splitlines()), "it cannot be read")
     return DamagedError(f"{os.fspath(path)} is damaged: {first}")
 
 
 def parse_numbers(
-    path: str | os.PathLike, table: pa.Table | pa.RecordBatch, name: str, kind: pa.DataType, *, nullable: bool = False
-) -> Column:
-    """Return a column of a CSV as numbers; raises `DamagedError` for anything else.
+    path: AnyPath, table: pa.Table | pa.RecordBatch, name: str, kind: pa.DataType, *, nullable: bool = False
+) -> ArrowColumn:
+    """Parse a column of a CSV file as numbers.
 
-    nullable: whether an empty cell is a null.
+    Args:
+        path: The file, for messages.
+        table: What `read_csv` or `iter_csv` gave.
+        name: The column.
+        kind: Arrow type of the numbers.
+        nullable: Read an empty cell as null.
+
+    Returns:
+        The column, of type `kind`.
+
+    Raises:
+        DamagedError: A cell is not a number of this type, or not finite.
     """
     text = table[name].cast(_TEXT)
     if nullable:
         text = pc.if_else(pc.equal(text, b""), None, text)
     try:
-        column = text.cast(pa.string()).cast(kind)
+        column: ArrowColumn = text.cast(pa.string()).cast(kind)
     except pa.ArrowException:
-        raise _make_damaged_error(path, f"the column {name} should hold numbers only.") from None
+        raise _make_damaged_error(path, f"the column {name} must contain numbers only.") from None
     if pa.types.is_floating(kind) and pc.all(pc.is_finite(column)).as_py() is False:
-        raise _make_damaged_error(path, f"the column {name} should hold finite numbers only.")
+        raise _make_damaged_error(path, f"the column {name} must contain finite numbers only.")
     return column
 
 
-def parse_rows(path: str | os.PathLike, names: pa.Array | pa.ChunkedArray, known: pa.Array) -> np.ndarray:
-    """`places_of`; raises `DamagedError` where one of the names in a file is not among the known ones."""
-    rows = find_positions(names, known)
+def parse_rows(path: AnyPath, names: ArrowColumn, among: pa.Array) -> IntArray:
+    """Find the names in a file as `find_positions` does.
+
+    Args:
+        path: The file, for messages.
+        names: (m,) names that were read from it.
+        among: (n,) names of all images.
+
+    Returns:
+        (m,) int64 positions in `among`.
+
+    Raises:
+        DamagedError: One of the names does not occur.
+    """
+    rows = find_positions(names, among)
     if (rows < 0).any():
         raise describe_other_run(path)
     return rows
 
 
-def describe_other_run(path: str | os.PathLike) -> DamagedError:
-    """What is wrong with a file whose rows do not fit those of the files beside it."""
-    return DamagedError(f"{os.fspath(path)} is not of the same run as the files beside it: run again.")
+def describe_other_run(path: AnyPath) -> DamagedError:
+    """Return the error for a file whose rows do not match those of the files beside it."""
+    return DamagedError(f"{os.fspath(path)} is from another run than the files beside it; run again.")
 
 
 @dataclass(frozen=True)
@@ -240,9 +311,9 @@ class TableFormat:
     """The columns of a Parquet file.
 
     Attributes:
-        schema: Their types; texts have offsets of 64 bits, since `pa.string` ends at 2 GiB a column.
+        schema: Names and types. Texts are `large_string`, since a column of `pa.string` is limited to 2 GiB.
         never_null: Columns in which every row has a value.
-        optional: Columns that not every run writes, or that an earlier version did not have.
+        optional: Columns that not every run writes, or that earlier versions did not have.
     """
 
     schema: pa.Schema
@@ -250,17 +321,32 @@ class TableFormat:
     optional: frozenset[str] = frozenset()
 
     def select(self, names: Iterable[str]) -> "TableFormat":
-        """Some of the columns."""
+        """Return the format of some of the columns."""
         return TableFormat(pa.schema([self.schema.field(name) for name in names]), self.never_null, self.optional)
 
 
-def read_parquet(path: str | os.PathLike, form: TableFormat) -> pa.Table:
-    """Read a table; raises `DamagedError` where it is not of this format."""
+def read_parquet(path: AnyPath, form: TableFormat) -> pa.Table:
+    """Read a Parquet file.
+
+    Args:
+        path: A local file.
+        form: The format that it has to have. Other columns are ignored.
+
+    Returns:
+        The columns of the format, without the optional ones that the file lacks.
+
+    Raises:
+        DamagedError: The file has another format, or is damaged.
+    """
     return pa.concat_tables(iter_parquet(path, form))
 
 
-def iter_parquet(path: str | os.PathLike, form: TableFormat) -> Iterator[pa.Table]:
-    """Yield the same in parts of at most `ROWS` rows, one without a row at least."""
+def iter_parquet(path: AnyPath, form: TableFormat) -> Iterator[pa.Table]:
+    """Read a Parquet file as `read_parquet` does, in parts.
+
+    Yields:
+        An empty table, then tables of at most `ROWS_PER_BLOCK` rows.
+    """
     with explain_damage(path), pq.ParquetFile(path, pre_buffer=False) as file:
         schema = _select_columns(path, form, file.schema_arrow)
         yield schema.empty_table()
@@ -269,38 +355,39 @@ def iter_parquet(path: str | os.PathLike, form: TableFormat) -> Iterator[pa.Tabl
             table.validate(full=True)
             for name in form.never_null.intersection(schema.names):
                 if table[name].null_count:
-                    raise _make_damaged_error(path, f"the column {name} has rows without a value.")
+                    raise _make_damaged_error(path, f"the column {name} has empty values.")
             yield table
 
 
-def _select_columns(path: str | os.PathLike, form: TableFormat, found: pa.Schema) -> pa.Schema:
-    """The columns that the file has; raises `DamagedError` where one is missing, there twice, or of another kind."""
+def _select_columns(path: AnyPath, form: TableFormat, stored: pa.Schema) -> pa.Schema:
+    """Return the schema of those columns of the format that the file has; raise `DamagedError` if one does not fit."""
     fields = []
     for field in form.schema:
-        places = found.get_all_field_indices(field.name)
-        if not places and field.name in form.optional:
+        indices = stored.get_all_field_indices(field.name)
+        if not indices and field.name in form.optional:
             continue
-        if len(places) != 1 or not _is_of_kind(found.field(places[0]).type, field.type):
-            raise _make_damaged_error(path, f"it should have one column {field.name} of type {field.type}.")
+        if len(indices) != 1 or not _is_of_kind(stored.field(indices[0]).type, field.type):
+            raise _make_damaged_error(path, f"it must have one column {field.name} of type {field.type}.")
         fields.append(field)
     return pa.schema(fields)
 
 
-def _is_of_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
+def _is_of_kind(stored: pa.DataType, expected: pa.DataType) -> bool:
     kinds = (_is_number, _is_text, pa.types.is_boolean)
-    return pa.types.is_null(found) or any(is_kind(found) and is_kind(wanted) for is_kind in kinds)
+    return pa.types.is_null(stored) or any(is_kind(stored) and is_kind(expected) for is_kind in kinds)
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind)  # a cast raises where digits would be lost
+    # Any number will do, since the cast raises if digits would be lost.
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def write_parquet(store: Store, name: str, table: pa.Table) -> None:
-    """A whole table; see `parquet_file`."""
+    """Write a whole table as a Parquet file; see `open_parquet`."""
     with open_parquet(store, name, table.schema) as write:
         for start in range(0, len(table), ROWS_PER_BLOCK):
             write(table.slice(start, ROWS_PER_BLOCK))
@@ -308,21 +395,31 @@ def write_parquet(store: Store, name: str, table: pa.Table) -> None:
 
 @contextmanager
 def open_parquet(store: Store, name: str, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
-    """A parquet file that grows by tables: what it gives writes one, as a row group, of `ROWS` rows but for the last.
+    """Write a Parquet file table by table.
 
-    The same bytes for the same tables: zstd, one writer's version, pages with checksums.
+    The same tables give the same bytes: compressed with zstd, with page checksums, without metadata.
+
+    Args:
+        store: The work_dir.
+        name: File to write.
+        schema: Schema of all tables.
+
+    Yields:
+        A function that writes a table. Each but the last should have `ROWS_PER_BLOCK` rows, which make a row group.
     """
     schema = schema.remove_metadata()
     options = {"compression": "zstd", "write_page_checksum": True, "store_schema": False}
+    empty = True
     with store.create(name) as path, pq.ParquetWriter(path, schema, **options) as writer:
 
         def write(table: pa.Table) -> None:
             nonlocal empty
-            table = table.replace_schema_metadata(None).combine_chunks()  # else its pages end where chunks do
+            table = table.replace_schema_metadata(
+                None
+            ).combine_chunks()  # otherwise the pages would end where chunks end
             writer.write_table(table, ROWS_PER_BLOCK)
             empty = False
 
-        empty = True
         yield write
         if empty:
             writer.write_table(schema.empty_table())

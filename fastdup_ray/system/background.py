@@ -1,7 +1,7 @@
-"""Work beside the main thread, which is never waited for in vain.
+"""Background threads that never keep the process alive.
 
-The threads of a `ThreadPoolExecutor` are waited for when Python ends, and each has a place in the pool until it comes
-back: one that reads from a silent pipe, or a server that sends a byte a second, would keep the process for ever.
+Python waits for the threads of a `ThreadPoolExecutor` when it exits, and each occupies a slot of the pool until it
+returns. A thread that reads from a silent pipe, or from a server that sends one byte a second, would block both.
 """
 
 import threading
@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 JOIN_SECONDS = 1.0
-"""Seconds that a thread gets to see that nobody wants its result any more."""
+"""Seconds that a thread has to notice the event `stop` before it is abandoned."""
 
 
 def start(function: Callable[..., Result], *args: Any) -> Future[Result]:
-    """Run `function(*args)` in a thread of its own, which does not keep the process."""
+    """Run `function(*args)` in a new daemon thread, and return its future."""
     future: Future[Result] = Future()
 
     def work() -> None:
@@ -32,10 +32,13 @@ def start(function: Callable[..., Result], *args: Any) -> Future[Result]:
 
 @contextmanager
 def start_in_background(function: Callable[[threading.Event], Result]) -> Iterator[Future[Result]]:
-    """Run `function(stop)` in a thread while the body runs, and leave it behind where it does not come back.
+    """Run `function(stop)` in a thread while the context lasts, and abandon it if it does not return in time.
 
     Args:
-        function: Returns soon after the event `stop` is set, unless it waits for something.
+        function: A function that returns soon after the event `stop` is set, unless it is blocked.
+
+    Yields:
+        The future of its result.
     """
     stop = threading.Event()
     future = start(function, stop)

@@ -1,4 +1,4 @@
-"""The control groups of this process: what a container, a batch system or systemd lets it have.
+"""The control groups (cgroups) of this process: the limits of a container, a batch system or systemd.
 
 Source: docs.kernel.org/admin-guide/cgroup-v2.html, and cgroup-v1/cgroups.html beside it.
 """
@@ -12,14 +12,25 @@ ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 @dataclass(frozen=True)
 class Cgroup:
-    """folder: its files. version: 1 or 2, which name these files differently."""
+    """A control group.
+
+    Attributes:
+        folder: Folder with its files.
+        version: 1 or 2; the versions name these files differently.
+    """
 
     folder: Path
     version: int
 
 
 def list_cgroups(controller: str, root: Path = ROOT, own: Path = OWN) -> Iterator[Cgroup]:
-    """Those that this process is in, with all above them, where `controller` may have a limit for it."""
+    """List the cgroups that this process is in, and all above them, in which a controller may set a limit.
+
+    Args:
+        controller: Such as `cpu` or `memory`.
+        root: Where the cgroup file systems are mounted.
+        own: File with the cgroups of this process.
+    """
     try:
         lines = [line.split(":", 2) for line in own.read_text(encoding="utf-8", errors="surrogateescape").splitlines()]
     except OSError:

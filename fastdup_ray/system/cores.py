@@ -1,4 +1,4 @@
-"""How many cores there are to work with."""
+"""Number of CPU cores that this process may use."""
 
 import math
 import os
@@ -8,14 +8,14 @@ from fastdup_ray.system.cgroups import Cgroup, list_cgroups
 
 
 def count_cores() -> int:
-    """Those that affinity and the quotas of its groups leave to this process; one at least."""
+    """Return the number of cores that this process may use, by affinity and the quotas of its cgroups; at least 1."""
     most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([most, *_read_quotas(list_cgroups("cpu"))]))
 
 
-def _read_quotas(limiting: Iterator[Cgroup]) -> Iterator[int]:
-    """In whole cores, of which the last may not be had for all of the time."""
-    for group in limiting:
+def _read_quotas(cgroups: Iterator[Cgroup]) -> Iterator[int]:
+    """Yield the CPU quotas in cores, rounded up."""
+    for group in cgroups:
         try:
             if group.version == 2:
                 quota, period = (group.folder / "cpu.max").read_text(encoding="ascii").split()
@@ -25,5 +25,5 @@ def _read_quotas(limiting: Iterator[Cgroup]) -> Iterator[int]:
                 )
             if int(quota) > 0:  # -1 is no limit
                 yield math.ceil(int(quota) / int(period))
-        except (OSError, ValueError):  # "max" is none, either
+        except (OSError, ValueError):  # "max" is no limit, either
             continue

@@ -1,8 +1,8 @@
-"""What ends a command early: Ctrl-C, SIGTERM (which stops jobs and containers), SIGHUP (the terminal is gone).
+"""Signals that end a command: SIGINT (Ctrl-C), SIGTERM (stops jobs and containers), SIGHUP (the terminal is closed).
 
-The first signal raises `KeyboardInterrupt` in the main thread, so that locks, temporary files and Ray are cleaned up on
-the way out. A thread watches over that: code that does not come back to Python (a decoder, a search), and code that
-waits for another thread, never sees an exception.
+The first signal raises `KeyboardInterrupt` in the main thread, so that locks, temporary files and Ray are cleaned up. A
+watcher thread ends the process if this takes too long, or at another signal: code that does not return to Python (a
+decoder, a search), or that waits for another thread, never sees the exception.
 """
 
 import os
@@ -21,17 +21,17 @@ MESSAGE = "Interrupted. Run the same command to resume."
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 GRACE = 8.0
-"""Seconds to clean up in, after which the process ends as it is. Who stops a container waits for 10."""
+"""Seconds for the cleanup, after which the process is ended. Container runtimes wait for 10."""
 
 REPEAT = 1.0
-"""Seconds in which a second signal counts as the first one again: `timeout` sends each twice."""
+"""Seconds in which a second signal is ignored, since `timeout` sends each signal twice."""
 
 
 class Interruption:
-    """The signals of this process.
+    """Handles the signals of this process.
 
     Attributes:
-        seen: Whether one came that asks the process to end.
+        seen: Whether one of `SIGNALS` was received.
     """
 
     def __init__(self) -> None:
@@ -39,12 +39,12 @@ class Interruption:
         self._raised = False
         self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
         self._wakeup = -1
-        self._is_told = threading.Lock()
+        self._is_printed = threading.Lock()
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
 
     def start(self) -> None:
-        """Take over the signals. Those that this process was told to ignore (nohup) stay ignored."""
+        """Install the handlers. Signals that this process ignores (nohup) stay ignored."""
         for number, handler in self._handlers.items():
             if handler is not signal.SIG_IGN:
                 signal.signal(number, self._interrupt)
@@ -52,29 +52,29 @@ class Interruption:
         threading.Thread(target=self._watch, name="interruption", daemon=True).start()
 
     def stop(self) -> None:
-        """Give the signals back."""
+        """Restore the previous handlers."""
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        os.close(self._writer)  # the end of the thread
+        os.close(self._writer)  # ends the watcher thread
 
-    def tell(self) -> None:
-        """Print once that the command was interrupted."""
-        if self._is_told.acquire(blocking=False):
-            with suppress(AttributeError, OSError, ValueError):  # nobody reads standard error any more
+    def print_once(self) -> None:
+        """Print that the command was interrupted, unless it was printed already."""
+        if self._is_printed.acquire(blocking=False):
+            with suppress(AttributeError, OSError, ValueError):  # standard error is closed
                 print(MESSAGE, file=sys.stderr, flush=True)
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         self.seen = True
-        if not self._raised:  # a second exception would break off what the first one cleans up
+        if not self._raised:  # a second exception would interrupt the cleanup
             self._raised = True
             raise KeyboardInterrupt
 
     def _watch(self) -> None:
-        """Wait for a signal, then for the end of the grace or another signal, and end the process.
+        """Wait for a signal, then for the end of the grace period or another signal, and end the process.
 
-        Python writes the number of each signal to the pipe as it arrives, whatever the main thread is busy with, and
-        whoever has put a handler of its own in place, as Ray does.
+        Python writes the number of each signal to the pipe as it arrives, even if the main thread is busy, or a library
+        such as Ray has replaced the handlers.
         """
         with open(self._reader, "rb", buffering=0) as signals:
             while not self.seen:
@@ -89,17 +89,17 @@ class Interruption:
                         return
                     if number[0] in SIGNALS and time.monotonic() > first + REPEAT:
                         break
-        self.tell()
+        self.print_once()
         os._exit(EXIT_CODE)
 
 
 @contextmanager
 def end_on_signals() -> Iterator[None]:
-    """Run a command, which a signal ends in order, or by force where that takes too long.
+    """Let signals end a command cleanly, or by force if the cleanup takes too long.
 
-    What an interrupted command raises, whatever it is, becomes `SystemExit(EXIT_CODE)` after one line on standard
-    error. The watch goes on until the process ends. Elsewhere than in the main thread, where Python cannot take signals
-    over, nothing is changed.
+    Any exception of an interrupted command becomes `SystemExit(EXIT_CODE)`, after one line on standard error. The
+    watcher thread continues until the process ends. Outside the main thread, where Python cannot handle signals,
+    nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -111,7 +111,7 @@ def end_on_signals() -> Iterator[None]:
     except BaseException as error:
         if not interruption.seen and not isinstance(error, KeyboardInterrupt):
             raise
-        interruption.tell()
+        interruption.print_once()
         sys.exit(EXIT_CODE)
     finally:
         if not interruption.seen:

@@ -1,4 +1,4 @@
-"""How much memory there is to take."""
+"""Memory that this process may still use."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from fastdup_ray.system.cgroups import Cgroup, list_cgroups
 
 
 def measure_free_memory() -> int:
-    """Bytes that this process could still take: what the machine has, or what its cgroup leaves."""
+    """Return the bytes of memory that this process can still use, by the machine and by the limits of its cgroups."""
     return min([_read_machine(), *_read_cgroups(list_cgroups("memory"))])
 
 
@@ -24,12 +24,12 @@ _FILES = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "),
     2: ("memory.max", "memory.current", "inactive_file "),
 }
-"""By version: the limit, what is used, and the line of memory.stat that has the cached files of it."""
+"""By cgroup version: the file with the limit, that with the usage, and the line of memory.stat with cached files."""
 
 
-def _read_cgroups(limiting: Iterator[Cgroup]) -> Iterator[int]:
-    """What each that has a limit leaves; cached files can be let go of."""
-    for group in limiting:
+def _read_cgroups(cgroups: Iterator[Cgroup]) -> Iterator[int]:
+    """Yield what each cgroup with a limit leaves. Cached files count as free, since the kernel can evict them."""
+    for group in cgroups:
         limit, used, cached = _FILES[group.version]
         try:
             most = int((group.folder / limit).read_text(encoding="ascii"))

@@ -1,4 +1,4 @@
-"""What the command needs of its process: names in UTF-8, and standard streams that can be written to."""
+"""The process of the command: names in UTF-8, and standard streams that can always be written to."""
 
 import io
 import os
@@ -9,9 +9,9 @@ from typing import Any, TextIO
 
 
 def prepare_process() -> None:
-    """Make the locale, closed standard streams and readers that leave early harmless.
+    """Prepare the process for any locale, for closed standard streams, and for readers that end early.
 
-    May replace this process by one in Python's UTF-8 mode that does the same, so it has to come first.
+    This may restart the process in Python's UTF-8 mode, so call it before anything else.
     """
     _open_missing_descriptors()
     _enter_utf8_mode()
@@ -22,23 +22,23 @@ def prepare_process() -> None:
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether a person looks at a stream, which may be None, closed, or any object with a method `write`."""
+    """Return whether a stream is a terminal. It may be None, closed, or any object with a method `write`."""
     with suppress(AttributeError, ValueError):
         return bool(stream.isatty())
     return False
 
 
 def _open_missing_descriptors() -> None:
-    """Keep 0, 1 and 2 from becoming files of ours, into which libraries would write their messages."""
+    """Open the descriptors 0, 1 and 2 if they are closed: otherwise libraries would write messages into our files."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
 
 
 def _enter_utf8_mode() -> None:
-    """Start again where the locale is another: Arrow, faiss and the nodes of a cluster take names as UTF-8."""
+    """Restart in UTF-8 mode if the locale is not UTF-8: Arrow, faiss and other nodes take names as UTF-8."""
     if sys.getfilesystemencoding() == "utf-8" or "utf8" in sys._xoptions or not sys.executable:
         return
     words = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
@@ -46,37 +46,37 @@ def _enter_utf8_mode() -> None:
 
 
 class _TextStream(io.TextIOWrapper):
-    """A standard stream. Once its reader is gone, what is written to it is lost, and the command goes on.
+    """A standard stream that discards output once its reader is gone, so that the command can continue.
 
     Other errors, such as a full disk, are raised once.
     """
 
     def write(self, text: str) -> int:
-        if text != "":  # click asks with nothing what a stream takes, and passes over the answer
-            with self._given_up_on_errors():
+        if text != "":  # click probes a stream by writing nothing, and ignores the result
+            with self._discard_after_errors():
                 return super().write(text)
         return len(text)
 
     def flush(self) -> None:
-        with self._given_up_on_errors():
+        with self._discard_after_errors():
             super().flush()
 
     @contextmanager
-    def _given_up_on_errors(self) -> Iterator[None]:
+    def _discard_after_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
             super().flush()
             if not isinstance(error, BrokenPipeError):
                 raise
 
 
 def _make_text_stream(before: TextIO | None, descriptor: int) -> _TextStream:
-    """The stream of a descriptor as `before` is, that writes what its encoding lacks as an escape."""
-    unbuffered = getattr(before, "write_through", False)  # of `python -u`, and PYTHONUNBUFFERED
+    """Return a stream like `before`, which writes characters that it cannot encode as escapes."""
+    unbuffered = getattr(before, "write_through", False)  # set by `python -u` and PYTHONUNBUFFERED
     return _TextStream(
         open(descriptor, "wb", buffering=0 if unbuffered else -1, closefd=False),
         encoding=getattr(before, "encoding", "utf-8"),

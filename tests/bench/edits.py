@@ -20,9 +20,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fastdup_ray.training.cells import LONGEST_SIDE, cells
+from fastdup_ray.training.cells import LONGEST_SIDE, iter_cells
 from fastdup_ray.training.edits import EDITS, ORIGINAL_QUALITY, encode
-from fastdup_ray.training.photos import EDITIONS, SCREENSHOTS, WORKING_SIDE, held_out, package, working_copy
+from fastdup_ray.training.photos import (
+    EDITIONS,
+    SCREENSHOTS,
+    WORKING_SIDE,
+    get_package,
+    list_held_out,
+    load_working_copy,
+)
 
 SEED = 7
 COPIES = 2
@@ -34,8 +41,8 @@ CELL_SIDE, MOST_CELLS = 160, 80
 
 def originals(path: Path) -> list[bytes]:
     """The cells of a photograph, or the whole where it has none, as JPEG files."""
-    photograph = working_copy(path, LONGEST_SIDE)
-    parts = list(cells(photograph, CELL_SIDE, MOST_CELLS))
+    photograph = load_working_copy(path, LONGEST_SIDE)
+    parts = list(iter_cells(photograph, CELL_SIDE, MOST_CELLS))
     pictures = parts if len(parts) > 1 else [photograph]
     for picture in pictures:
         picture.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.LANCZOS)
@@ -65,8 +72,8 @@ def main() -> None:
 
     photographs = [
         path
-        for path in held_out(args.photos, args.jobs)
-        if package(path, args.photos) not in SCREENSHOTS and not EDITIONS.search(str(path.relative_to(args.photos)))
+        for path in list_held_out(args.photos, args.jobs)
+        if get_package(path, args.photos) not in SCREENSHOTS and not EDITIONS.search(str(path.relative_to(args.photos)))
     ]
     rng = np.random.default_rng(args.seed)
     with ProcessPoolExecutor(args.jobs) as pool:

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from fastdup_ray.common.records import Limits
-from fastdup_ray.extract.decode import decode_bytes, strict_pillow
+from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.model import BATCH, Model
+from fastdup_ray.extract.pillow_settings import strict_pillow
 from tests.bench import peers
 from tests.bench.measured import measured
 
@@ -51,7 +52,8 @@ def main() -> None:
     parser.add_argument("--ours", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.ours:
-        return extract(args.pictures)
+        extract(args.pictures)
+        return
 
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     files = sorted(args.pictures.rglob("*.jpg"))[: args.n]

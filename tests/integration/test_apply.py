@@ -16,9 +16,10 @@ from fastdup_ray import apply_plan, make_plan, undo
 from fastdup_ray.common import layout
 from fastdup_ray.curation.file_ops import FileIdentity, atomic_move, get_file_mover
 from fastdup_ray.errors import DamagedError, InputError, LockedError, RefusedError, WorkDirError
-from tests.conftest import cloudy, encode, files_below, run_inline
-from tests.integration.helpers import call
-from tests.integration.plans import fill, row, state, write
+from tests.helpers.commands import call
+from tests.helpers.images import cloudy, encode
+from tests.helpers.plans import fill, row, state, write
+from tests.helpers.runs import files_below, run_inline
 
 
 @pytest.fixture
@@ -628,7 +629,7 @@ def test_a_damaged_journal_is_told_and_nothing_moves(photos, plan, quarantine, d
         (["apply", "{plan}", "--to", "x"], 2, "--link and --to belong together"),
         (["apply", "{plan}", "--link", "soft", "--to", "x"], 2, "'soft' is not one of"),
         (["undo", "{tmp}/nowhere"], 1, "No quarantine in"),
-        (["undo", "{tmp}/q", "--only", "[z-a]"], 2, "is no glob"),
+        (["undo", "{tmp}/q", "--only", "[z-a]"], 2, "is not a valid glob"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, code, told, tmp_path, plan, capsys):

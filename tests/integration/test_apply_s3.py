@@ -18,10 +18,11 @@ from fastdup_ray.inputs import bucket as bucket_inputs
 from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.s3 import objects
-from tests.conftest import cloudy, encode, run_inline
-from tests.integration.helpers import call
-from tests.integration.kills import kill_when, start
-from tests.s3_server import Bucket
+from tests.helpers.commands import call
+from tests.helpers.images import cloudy, encode
+from tests.helpers.kills import kill_when, start
+from tests.helpers.runs import run_inline
+from tests.helpers.s3_server import Bucket
 
 
 def everything(bucket: Bucket, place: str) -> dict[str, bytes]:
@@ -163,10 +164,9 @@ def test_later_runs_leave_a_quarantine_out(bucket, plan, tmp_path, monkeypatch):
     # An inventory need not be in the order of the names.
     pages = bucket.client.list_objects_v2(Bucket=name, Prefix=key.partition("/")[0] + "/")["Contents"]
     refs = [objects.make_ref(s3.make_uri(name, facts["Key"]), facts) for facts in pages]
-    monkeypatch.setattr(bucket_inputs.inventory, "list_inventory", lambda uri: (name, reversed(refs)))
-    listed = list(
-        bucket_inputs.walk_inventory("s3://any/manifest.json", str(tmp_path), Patterns([], []), SkippedFiles())
-    )
+    monkeypatch.setattr(bucket_inputs.inventory, "list_inventory", lambda uri, access: (name, reversed(refs)))
+    nothing_left_out = Patterns([], []), SkippedFiles(), s3.DEFAULT_ACCESS
+    listed = list(bucket_inputs.walk_inventory("s3://any/manifest.json", str(tmp_path), *nothing_left_out))
     assert len(listed) == 4
     assert not [ref for ref in listed if layout.QUARANTINE in ref.uri]
     undo(quarantine)
@@ -249,10 +249,10 @@ def test_what_changes_while_it_is_copied_in_parts_stays_and_no_part_is_left(buck
     monkeypatch.setattr(s3_place, "PART", 5 << 20)
     source, copy_part = bucket.put("large.png", os.urandom(11 << 20)), s3_place._copy_part
 
-    def change(ref, start, **part):
+    def change(ref, start, access, **part):
         if start:
             bucket.put("large.png", b"a new picture")
-        return copy_part(ref, start, **part)
+        return copy_part(ref, start, access, **part)
 
     monkeypatch.setattr(s3_place, "_copy_part", change)
     with pytest.raises(RefusedError, match="it changed"):
@@ -282,7 +282,7 @@ def test_what_changes_under_way_stays_as_it_is_now(bucket, quarantine, monkeypat
 @pytest.mark.parametrize("operation", ["copy_object", "delete_object"])
 def test_an_answer_that_was_lost_is_no_reason_to_leave_a_picture(bucket, quarantine, monkeypatch, operation):
     """The request was done, its answer lost, and tried again: the server says that the condition does not hold."""
-    source, client = bucket.put("a.png", b"picture"), s3.get_client()
+    source, client = bucket.put("a.png", b"picture"), s3.get_client(s3.DEFAULT_ACCESS)
     real = getattr(client, operation)
 
     def twice(**request):
@@ -300,7 +300,7 @@ def test_a_copy_that_comes_out_different_takes_nothing_away(bucket, quarantine, 
     target = f"{quarantine}/files/a.png"
     name, key = s3.split(target)
 
-    def another(ref, where, **_):
+    def another(*_, **__):
         bucket.client.put_object(Bucket=name, Key=key, Body=b"picturE")
 
     monkeypatch.setattr(s3_place, "_copy_at_once", another)

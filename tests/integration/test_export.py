@@ -12,8 +12,9 @@ import pytest
 from fastdup_ray import RunResult, export, load_binary_feature, make_plan
 from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import ConfigError, InputError
-from tests.conftest import csv_rows, run_inline, save_cloudy
-from tests.integration.helpers import call
+from tests.helpers.commands import call
+from tests.helpers.images import save_cloudy
+from tests.helpers.runs import csv_rows, run_inline
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_lists_follow_the_plan_and_together_are_all_images(out, capsys):
     suggested = {row.filename for row in make_plan(out, out.parent / "plan.json").rows if row.is_dropped}
     for format in ("drop-list", "keep-list"):
         assert call("export", out, "--format", format) == 0
-        assert "by what the command plan suggests" in capsys.readouterr().out
+        assert "fastdup-ray plan" in capsys.readouterr().out
     dropped, kept = ((out / name).read_text().splitlines() for name in ("drop.txt", "keep.txt"))
     assert set(dropped) == suggested
     assert sorted(dropped + kept) == sorted(names)
@@ -125,7 +126,7 @@ def test_odd_names_come_whole(tmp_path):
     latin = os.fsdecode(os.fsencode(tmp_path / "in") + b"/z\xe9.jpg")
     shutil.copyfile(paths[1], latin)
     run_inline(tmp_path / "in", tmp_path / "out")
-    with pytest.raises(InputError, match="has a line break in its name: give --null"):
+    with pytest.raises(InputError, match="line break .*--null"):
         export(tmp_path / "out", "drop-list")
     assert not (tmp_path / "out" / "drop.txt").exists()
     export(tmp_path / "out", "drop-list", null=True)
@@ -172,8 +173,8 @@ def test_fiftyone_has_labels_as_classifications(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"format": "parquet"}, "format='parquet' is not possible: it should be fiftyone, drop-list, keep-list"),
-        ({"format": "fiftyone", "null": True}, "null is for lists of files"),
+        ({"format": "parquet"}, "Invalid value for format: 'parquet' .*fiftyone, drop-list, keep-list"),
+        ({"format": "fiftyone", "null": True}, "Invalid value for null"),
     ],
 )
 def test_wrong_parameters_are_told(out, arguments, text):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PHOTOS, SAME_BYTES
+from tests.helpers.runs import PHOTOS, SAME_BYTES
 
 ACCENT = "é.jpg".encode()
 NAMES = [ACCENT, b"two\nlines.jpg", b"\xff\xfe.jpg", "日本.jpg".encode(), b"plain.jpg"]
@@ -107,7 +107,7 @@ def test_folders_whose_names_are_not_utf8_are_inputs_but_no_work_dirs(images):
     for name, current in ((b"o\xe9", images.parent), ("out", os.fsdecode(folder))):
         refused = python(*arguments, name, cwd=current, locale={})
         assert refused.returncode == 2
-        assert refused.stderr.startswith(b"fastdup-ray: work_dir=")
+        assert refused.stderr.startswith(b"fastdup-ray: Invalid value for --work-dir: ")
         assert refused.stderr.count(b"\n") == 1
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -24,9 +25,12 @@ from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json, write_json
 from fastdup_ray.storage.tables import encode_names
 from tests.checker import check
-from tests.conftest import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline, save_cloudy, unit_rows
-from tests.integration.helpers import call, run, start, summary_of
-from tests.integration.test_durability import damage, dying_before
+from tests.helpers.commands import call, run, start, summary_of
+from tests.helpers.damage import damage
+from tests.helpers.embeddings import unit_rows
+from tests.helpers.images import save_cloudy
+from tests.helpers.kills import dying_before
+from tests.helpers.runs import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline
 
 pytestmark = pytest.mark.alone
 
@@ -278,8 +282,8 @@ def test_on_ray_a_scoring_leaves_the_bytes_of_inline(indexed, scored, ray_sessio
 def test_the_command_tells_what_came_out_and_verbose_says_more(indexed, scored):
     done = run(WEB, "--work-dir", indexed, "--run-mode", 3, "--executor", "inline", "--verbose")
     assert (done.returncode, "11 entries, 11 to read" in done.stderr) == (0, True), done.stderr
-    assert "10 similar pairs with 16 indexed images above 0.85, 2 exact copies of them" in done.stdout
-    assert "(2 byte for byte, 0 pixel for pixel), 0 outliers" in done.stdout
+    exact, near, outliers, among = (int(number) for number in re.findall(r"\d+", done.stdout.splitlines()[1]))
+    assert (exact, near, outliers, among) == (2, 8, 0, 16)
     assert str(indexed / "test_report/index.html") in done.stdout
     assert "New" in (scored / "test_report/index.html").read_text()
 
@@ -539,9 +543,9 @@ def test_features_that_cannot_be_scored_are_told(indexed, features, tmp_path, wh
     ("parameters", "told"),
     [
         ({"input_dir": ["a", "b"]}, "one features file"),
-        ({"num_images": 3}, "num_images=3"),
-        ({"min_offset": 0}, "min_offset=0"),
-        ({"max_offset": 9}, "max_offset=9"),
+        ({"num_images": 3}, "num_images: 3 "),
+        ({"min_offset": 0}, "min_offset: 0 "),
+        ({"max_offset": 9}, "max_offset: 9 "),
         ({"input_dir": None}, "input_dir is missing"),
     ],
 )
@@ -663,7 +667,7 @@ def test_leakage_against_a_finished_run_leaves_it_as_it_is(reference, indexed, f
     assert fastdup.leakage(indexed, features, executor="inline", report=False) == by_pictures
     assert (indexed / "leakage.csv").read_bytes() == rows
     assert of_indexed(indexed) == content(reference)
-    with pytest.raises(ConfigError, match="has no use"):
+    with pytest.raises(ConfigError, match="Invalid value for work_dir"):
         fastdup.leakage(indexed, WEB, "elsewhere")
     score(WEB, indexed)
     assert not (indexed / "leakage.csv").exists()  # it was of another scoring
@@ -690,8 +694,8 @@ def test_the_command_fails_over_a_number_of_copies(indexed, capsys, limit, code)
     asked = ("leakage", "--train", indexed, "--test", WEB, "--executor", "inline", "--no-report")
     assert call(*asked, "--fail-over", limit) == code
     told = capsys.readouterr()
-    assert "10 of 11 test images (90.91%) stand among 16 training images: 2 exact copies, 8 near copies" in told.out
-    assert ("10 test images stand in the training set" in told.err) == (code == 4)
+    assert re.findall(r"[\d.]+", told.out)[:6] == ["10", "11", "90.91", "16", "2", "8"]
+    assert told.err.startswith("fastdup-ray: 10 test images ") == (code == 4)
     assert (indexed / "leakage.csv").exists()
 
 
@@ -710,7 +714,7 @@ def test_the_command_tells_json_and_nothing_else(indexed, capsys):
         (["--train", "nowhere", "--test", "nowhere"], 1, "'nowhere' does not exist"),
         (["--train", ORIGINALS, "--test", "nowhere", "--executor", "inline"], 1, "'nowhere' does not exist"),
         (["--train", ORIGINALS, "--test", WEB, "--fail-over", "-1"], 2, "--fail-over"),
-        (["--train", ORIGINALS, "--test", WEB, "--threshold", "2"], 2, "threshold='2'"),
+        (["--train", ORIGINALS, "--test", WEB, "--threshold", "2"], 2, "Invalid value for --threshold: 2 "),
         (["--train", ORIGINALS, "--test", WEB, "--run-mode", "1"], 2, "--run-mode"),
     ],
 )
@@ -863,7 +867,7 @@ def test_a_file_is_labelled_for_all_that_comes_from_it(tmp_path):
     [
         ("name,label\na,b\n", "no column 'filename'"),
         ("filename,class\na,b\n", "no column 'label'"),
-        ("filename,label\na,b\na,c\n", "there twice"),
+        ("filename,label\na,b\na,c\n", "listed twice"),
         ("filename,label\na\n", "not as many cells"),
         (None, "Cannot read the file of labels"),
     ],

@@ -33,7 +33,9 @@ from fastdup_ray.inputs.manifest import ENTRIES, Manifest, make_entries_table
 from fastdup_ray.runs import merge_stage, scoring
 from fastdup_ray.storage import Store, download_cache, open_store
 from fastdup_ray.storage.tables import encode_names
-from tests.conftest import SAME_BYTES, outputs, run_inline, save_cloudy, unit_rows
+from tests.helpers.embeddings import unit_rows
+from tests.helpers.images import save_cloudy
+from tests.helpers.runs import SAME_BYTES, outputs, run_inline
 
 D = 8
 SHARDS = 300
@@ -173,7 +175,7 @@ def test_rows_that_are_gone_say_whose_they_are(store):
     store.remove(f"{layout.SHARDS}/x.dat")
     with EmbeddingReader() as reader, pytest.raises(LostEmbeddingsError) as caught:
         reader.read(shard.embeddings, 0, np.empty(shard.embeddings.shape, np.float32))
-    assert caught.value.rows is shard.embeddings
+    assert caught.value.embeddings is shard.embeddings
 
 
 def test_sets_that_alternate_in_the_list_are_each_opened_once(store, monkeypatch):
@@ -186,7 +188,7 @@ def test_sets_that_alternate_in_the_list_are_each_opened_once(store, monkeypatch
     monkeypatch.setattr(
         StoredEmbeddings, "open", lambda rows, open=StoredEmbeddings.open: opened.append(rows) or open(rows)
     )
-    monkeypatch.setitem(iter_embedding_blocks.__globals__, "EMBEDDINGS_PER_BLOCK", 7 * 4 * D)
+    monkeypatch.setitem(iter_embedding_blocks.__globals__, "BYTES_PER_BLOCK", 7 * 4 * D)
     found = lookup_entries(listed(100), open_whole_shards(store, stems), [], LIMITS, list_optional_decoders())
     assert np.concatenate(list(iter_embedding_blocks(found))).tobytes() == expected(100)
     assert len(opened) == 2

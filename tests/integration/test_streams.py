@@ -10,7 +10,7 @@ import pytest
 import fastdup_ray
 from fastdup_ray.runs import progress
 from fastdup_ray.system.process import is_terminal
-from tests.conftest import EVERY_FILE, PHOTOS, files_below
+from tests.helpers.runs import EVERY_FILE, PHOTOS, files_below
 
 PHONE = PHOTOS / "phone"
 
@@ -29,7 +29,7 @@ def test_closed_streams_do_no_harm(closed, tmp_path):
     done = shell(f"exec {closed}; {run}")
     assert done.returncode == 0
     assert files_below(tmp_path / "out") == EVERY_FILE
-    assert ("6 good and 0 bad images" in done.stdout) == ("1>&-" not in closed)
+    assert bool(done.stdout) == ("1>&-" not in closed)
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "1>&- 2>&-"])

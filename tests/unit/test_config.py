@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 import fastdup_ray
 from fastdup_ray import RunConfig
@@ -94,7 +95,7 @@ def test_a_configuration_is_json():
 
 
 def test_a_configuration_does_not_change():
-    with pytest.raises(ValueError):
+    with pytest.raises(ValidationError):
         of().threshold = 0.5
 
 
@@ -181,7 +182,7 @@ def test_a_value_that_is_not_possible_is_one_line_with_name_and_value_and_nothin
 ):
     monkeypatch.chdir(tmp_path)
     line = refusal(**{name: value})
-    assert line.startswith(name)
+    assert line.startswith(f"Invalid value for {name}: ")
     assert repr(value) in line or str(value) in line
 
     assert fastdup_ray.run(**{"input_dir": str(photos), "work_dir": "out"} | {name: value}) == 1
@@ -219,7 +220,7 @@ def test_version_needs_no_input():
 @pytest.mark.parametrize(("low", "high"), [(5, 5), (6, 5), (0, 0)])
 def test_offsets_that_leave_nothing_are_refused(low, high):
     line = refusal(min_offset=low, max_offset=high)
-    assert f"min_offset={low}" in line
+    assert line.startswith(f"Invalid value for min_offset: {low} ")
     assert f"max_offset={high}" in line
 
 
@@ -286,7 +287,7 @@ def test_two_values_for_one_name_are_refused(parameters, name):
 )
 def test_a_mistake_in_turi_param_is_told(text, told):
     line = refusal(turi_param=text)
-    assert line.startswith("turi_param")
+    assert line.startswith("Invalid value for turi_param: ")
     assert told in line
 
 
@@ -345,7 +346,7 @@ def test_words_of_a_command_line_are_read_as_what_they_name(name, word, value):
 
 @pytest.mark.parametrize(("name", "word"), [("threshold", "high"), ("nearest_neighbors_k", "2.5"), ("run_cc", "2")])
 def test_words_that_name_nothing_possible_are_refused(name, word):
-    with pytest.raises(ConfigError, match=rf"^{name}='{re.escape(word)}' is not possible"):
+    with pytest.raises(ConfigError, match=rf"^Invalid value for {name}: {re.escape(word)} "):
         RunConfig.from_text({"input_dir": "photos", name: word})
 
 
@@ -359,12 +360,14 @@ def test_a_bounding_box_has_one_spelling():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("1,1,9,9", "'1' is not of the form name=value"),
-        ("rows=1,cols=1,width=9,height=9,height=8", "height is given twice"),
+        ("1,1,9,9", "'1' (must be of the form name=value)"),
+        ("rows=1,cols=1,width=9,height=9,height=8", "'height' is given twice"),
     ],
 )
 def test_a_bounding_box_of_another_form_is_refused(text, reason):
-    assert refusal(bounding_box=text).startswith(f"bounding_box: {reason}")
+    line = refusal(bounding_box=text)
+    assert line.startswith("Invalid value for bounding_box: ")
+    assert reason in line
 
 
 @pytest.mark.parametrize("nothing", [None, ""])

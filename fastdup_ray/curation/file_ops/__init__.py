@@ -5,12 +5,13 @@ A new kind of place is one file here and one line in `place_of`.
 
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Protocol
 
 from fastdup_ray.curation.file_ops.identity import LINK_KINDS, FileIdentity, Link
 from fastdup_ray.curation.file_ops.local import LocalFileMover
 from fastdup_ray.curation.file_ops.s3 import S3FileMover
-from fastdup_ray.s3 import is_s3
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access, is_s3
 
 __all__ = ["LINK_KINDS", "FileIdentity", "FileMover", "Link", "get_file_mover"]
 
@@ -61,9 +62,10 @@ class FileMover(Protocol):
         """Takes away the folders below `folder`, and itself, in which there is nothing."""
 
 
-_LOCAL, _S3 = LocalFileMover(), S3FileMover()
+_LOCAL = LocalFileMover()
+_make_s3_mover = cache(S3FileMover)
 
 
-def get_file_mover(name: str) -> FileMover:
+def get_file_mover(name: str, access: Access = DEFAULT_ACCESS) -> FileMover:
     """Who can move a file, or what is below a location: one for all of a kind, which remembers what it checked."""
-    return _S3 if is_s3(name) else _LOCAL
+    return _make_s3_mover(access) if is_s3(name) else _LOCAL

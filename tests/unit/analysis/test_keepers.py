@@ -1,0 +1,140 @@
+"""Rules that say which picture of a group is kept, and groups in which every member is close to its keeper."""
+
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, parse_rules
+from fastdup_ray.curation.groups import COMPONENTS, DIRECT, assign_keepers
+from fastdup_ray.errors import ConfigError
+
+NAMES = [b"/photos/b.jpg", b"/photos/originals/c.png", b"/photos/a.jpg", b"s3://bucket/d.jpg"]
+IMAGES = pa.table(
+    {
+        "size": [900, 100, 900, 500],
+        "mtime_or_etag": ["2000000000000000000", "1000000000000000000", "2000000000000000000", "5"],
+        "width": pa.array([640, 320, 640, 640], pa.int32()),
+        "height": pa.array([480, 240, 480, 480], pa.int32()),
+        "reference": [False, False, False, True],
+    }
+)
+
+
+def ranking(rules: str, images: pa.Table = IMAGES) -> Ranking:
+    return Ranking(parse_rules(rules), images, pa.array(NAMES, pa.large_binary()))
+
+
+@pytest.mark.parametrize(
+    ("rules", "order"),
+    [
+        ("resolution", [2, 0, 3, 1]),
+        ("bytes", [2, 0, 3, 1]),
+        ("oldest", [1, 2, 0, 3]),
+        ("reference,bytes", [3, 2, 0, 1]),
+        ("path:originals/*,resolution", [1, 2, 0, 3]),
+        ("path:*.jpg,oldest", [2, 0, 3, 1]),
+        ("path:/photos/?.jpg,oldest", [2, 0, 1, 3]),
+        ("path:s3://bucket/*,oldest", [3, 1, 2, 0]),
+        (DEFAULT_RULES, [3, 2, 0, 1]),
+    ],
+)
+def test_rules_are_asked_in_their_order_and_names_decide_where_all_are_equal(rules, order):
+    assert ranking(rules).order(np.arange(4)).tolist() == order
+
+
+def test_a_run_without_reference_inputs_knows_none():
+    without = IMAGES.drop_columns("reference")
+    assert ranking("reference,bytes", without).order(np.arange(4)).tolist() == [2, 0, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("rules", "members", "kept", "dropped"),
+    [
+        ("resolution", [2, 1], "most pixels: 640 × 480", "has more pixels: 640 × 480 against 320 × 240"),
+        ("bytes", [2, 3], "most bytes: 900", "has more bytes: 900 against 500"),
+        ("oldest", [1, 2], "oldest: 2001-09-09 01:46:40.000", "is older: 2001-09-09 01:46:40.000 against 2033"),
+        ("oldest", [1, 3], "oldest: 2001-09-09", "is older: 2001-09-09 01:46:40.000 against unknown"),
+        ("reference", [3, 0], "a reference picture", "is a reference picture"),
+        ("path:originals/*", [1, 0], "path matches originals/*", "has a path that matches originals/*"),
+        ("resolution,bytes", [2, 0], "first by name", "is first by name"),
+    ],
+)
+def test_the_first_rule_that_tells_two_apart_is_the_reason(rules, members, kept, dropped):
+    found = ranking(rules)
+    assert found.order(np.array(members)).tolist() == members
+    assert found.explain_kept(np.array(members)).text.startswith(kept)
+    assert found.explain_order(*members).text.startswith(dropped)
+    asked = rules.split(",")[0] if kept != "first by name" else "name"
+    assert found.explain_kept(np.array(members)).rule == found.explain_order(*members).rule == asked
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ("", "is empty"),
+        (" , ", "is empty"),
+        ("sharpest", "unknown rule 'sharpest'; known are reference, resolution, bytes, oldest, path:GLOB"),
+        ("path:", "unknown rule"),
+        ("bytes,oldest,bytes", "'bytes' twice"),
+        ("path:a/[z-a]", "is not a valid glob"),
+    ],
+)
+def test_what_is_no_rule_is_named_with_what_there_is(rules, told):
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        parse_rules(rules)
+
+
+# Groups
+
+CHAIN = np.array([[1.0, 0.99, 0.5], [0.99, 1.0, 0.99], [0.5, 0.99, 1.0]])
+
+
+def grouped(similarity: np.ndarray, fixed: list[int], threshold: float, grouping: str) -> dict[int, int]:
+    """Row -> keeper, of images of which row 0 goes before row 1 and so on."""
+    n = len(similarity)
+    images = IMAGES.take([0] * n)
+    names = pa.array([f"{row:03d}".encode() for row in range(n)], pa.large_binary())
+    found = assign_keepers(
+        np.arange(n)[::-1],
+        Ranking(parse_rules("bytes"), images, names),
+        np.isin(np.arange(n), fixed),
+        lambda row, others: similarity[row, others],
+        threshold,
+        grouping,
+    )
+    assert sorted(item.row for item in found) == list(range(n))
+    assert all(item.similarity == similarity[item.row, item.keeper] for item in found if item.row != item.keeper)
+    return {item.row: item.keeper for item in found}
+
+
+def test_the_ends_of_a_chain_are_strangers_and_no_end_is_dropped_for_the_other():
+    assert grouped(CHAIN, [], 0.98, DIRECT) == {0: 0, 1: 0, 2: 2}
+    assert grouped(CHAIN, [], 0.98, COMPONENTS) == {0: 0, 1: 0, 2: 0}
+
+
+def test_a_reference_is_kept_whatever_goes_before_it():
+    assert grouped(CHAIN, [1], 0.98, DIRECT) == {0: 0, 1: 1, 2: 1}
+    assert grouped(CHAIN, [1], 0.98, COMPONENTS) == {0: 0, 1: 1, 2: 0}
+
+
+@given(st.integers(1, 12), st.integers(0, 2**32 - 1), st.floats(0.1, 0.9), st.sampled_from([DIRECT, COMPONENTS]))
+def test_what_is_dropped_has_a_kept_keeper_and_in_direct_groups_one_close_to_it(n, seed, threshold, grouping):
+    rng = np.random.default_rng(seed)
+    half = np.round(rng.random((n, n)), 6)
+    similarity = np.maximum(np.triu(half, 1), np.triu(half, 1).T) + np.eye(n)
+    fixed = np.flatnonzero(rng.random(n) < 0.2).tolist()
+    keeper_of = grouped(similarity, fixed, threshold, grouping)
+    for row, keeper in keeper_of.items():
+        assert keeper_of[keeper] == keeper <= row
+        assert row not in fixed or keeper == row
+        assert grouping == COMPONENTS or similarity[row, keeper] > threshold
+    kept = [row for row, keeper in keeper_of.items() if row == keeper]
+    free = [row for row in kept if row not in fixed]
+    if grouping == COMPONENTS:
+        assert len(free) <= 1
+    else:
+        assert not [(a, b) for a in kept for b in free if a < b and similarity[a, b] > threshold]
