@@ -37,6 +37,7 @@ class RunResult:
         work_dir: Absolute path or URI of the work_dir.
         summary: Content of summary.json.
         files: The file set of the run; of a scoring, that of the new images.
+        access: How the bucket of `work_dir` is accessed.
     """
 
     work_dir: str
