@@ -1,11 +1,16 @@
-"""Numbers as people say them."""
+"""Numbers in a form for people."""
 
 
 def format_bytes(size: int) -> str:
-    """`size` bytes as people say it."""
+    """Return a size in bytes with three digits and a unit, such as `2.76 MB`."""
     if size < 1000:
         return f"{size} bytes"
     number, unit = float(size), 0
     while number >= 999.5:
         number, unit = number / 1000, unit + 1
     return f"{number:.3g} {' kMGTPE'[unit]}B"
+
+
+def format_count(number: int, noun: str) -> str:
+    """Return a number and a noun, such as `1 image` and `1,503 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
+from fastdup_ray.curation.plan_file import ImageFacts
 from fastdup_ray.curation.provenance import SeenImages
 from fastdup_ray.errors import InputError
 from fastdup_ray.features import check_finite, map_features, read_names
@@ -39,9 +41,9 @@ class FinishedRun:
 
     images: pa.Table
     names: pa.Array
-    source: np.ndarray
-    target: np.ndarray
-    features: np.ndarray
+    source: IntArray
+    target: IntArray
+    features: FloatArray
     config: dict[str, Any]
     digest: str
 
@@ -49,11 +51,11 @@ class FinishedRun:
     def seen(self) -> SeenImages:
         return SeenImages(self.digest, self.names, self.images)
 
-    def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+    def facts(self, rows: Sequence[int]) -> list[ImageFacts]:
         """Return what a plan says of images, by which they are known again."""
         return self.seen.facts(rows)
 
-    def is_fully_seen(self) -> np.ndarray:
+    def is_fully_seen(self) -> BoolArray:
         """(n,) bool: whether the embedding of an image can speak for the whole of its file.
 
         It cannot where the file holds more than the model saw, or where that is not known (features of one's own,
@@ -63,22 +65,24 @@ class FinishedRun:
             return np.zeros(self.images.num_rows, bool)
         whole = pc.equal(self.images["unseen"], "")
         drawn = pc.greater_equal(self.images["contrast"], FLAT)
-        return pc.and_(whole, drawn).fill_null(False).to_numpy()
+        fully_seen: BoolArray = pc.and_(whole, drawn).fill_null(fill_value=False).to_numpy()
+        return fully_seen
 
     def name(self, row: int) -> str:
         """Bytes that are not UTF-8 as surrogates."""
         return os.fsdecode(self.names[row].as_py())
 
-    def cosines(self, first: np.ndarray | int, second: np.ndarray) -> np.ndarray:
+    def cosines(self, first: IntArray | int, second: IntArray) -> DoubleArray:
         """(m,) float64, 6 decimals: the cosine of each row of `second` with that of `first`, or with the one."""
         blocks = [slice(start, start + _BLOCK) for start in range(0, len(second), _BLOCK)]
         first = np.broadcast_to(first, second.shape)
         return np.concatenate([np.empty(0), *(self._compute_cosines(first[block], second[block]) for block in blocks)])
 
-    def _compute_cosines(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def _compute_cosines(self, first: IntArray, second: IntArray) -> DoubleArray:
         a, b = (check_finite(self.features[rows]) for rows in (first, second))
         lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-        return np.round(np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths > 0), 6)
+        cosines: DoubleArray = np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths > 0)
+        return np.round(cosines, 6)
 
 
 def read_finished_run(store: Store) -> FinishedRun:
