@@ -70,7 +70,7 @@ def plan(
 @click.option(
     "--link",
     type=click.Choice(LINK_KINDS),
-    help="Move nothing: build a data set of the images that are kept in --to, of links or copies.",
+    help="Move nothing. Instead, build a data set of the kept images in the folder --to, of links or copies.",
 )
 @click.option("--to", metavar="FOLDER", help="With --link: the folder of the data set.")
 @click.option("--work-dir", metavar="WORK_DIR", help="The run that PLAN was made from.  [the folder of PLAN]")

@@ -286,7 +286,7 @@ def test_a_server_keeps_decisions_and_gives_whole_pictures(browser, served, odd)
     browser.js("document.querySelectorAll('.card')[1].focus()")
     browser.keys("x")
     browser.until(lambda: browser.text("#stored").startswith("not kept: "))
-    assert "load the page again" in browser.text("#stored")
+    assert "reload the page" in browser.text("#stored")
     assert read_plan(plan) == edited
     browser.logged("browser")  # it complains of the refusal
 

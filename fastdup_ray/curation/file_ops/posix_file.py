@@ -126,7 +126,7 @@ def check_identity(file: BufferedReader, expected: FileIdentity) -> str:
     except OSError as error:
         raise RefusedError(f"it cannot be read: {error.strerror}") from None
     if expected.sha256 and digest != expected.sha256:
-        raise RefusedError("it changed since the run: same size, different content")
+        raise RefusedError("it changed since the run: different content")
     if get_inode(os.fstat(file.fileno())) != get_inode(before):
         raise RefusedError("it changed while it was being read")
     return digest
