@@ -377,7 +377,7 @@ def test_a_reference_picture_is_not_dropped_whatever_the_page_says(tmp_path):
     with serving(tmp_path / "out") as server:
         answer = put(server, content)
     assert answer.status == 400
-    assert b"a picture of a reference input" in answer.body
+    assert b"an image of a reference input" in answer.body
     assert not (tmp_path / "out/plan.csv").exists()
 
 
@@ -387,9 +387,9 @@ def test_a_reference_picture_is_not_dropped_whatever_the_page_says(tmp_path):
         (lambda content: content.clear(), "format"),
         (lambda content: content["pictures"][1].update(filename="/etc/passwd"), "not an image of this run"),
         (lambda content: content["pictures"][0].update(action="delete"), "keep or drop"),
-        (lambda content: content["pictures"][1].update(keeper="/nowhere.jpg"), "which it does not keep"),
+        (lambda content: content["pictures"][1].update(keeper="/nowhere.jpg"), "does not keep its keeper"),
         (lambda content: content["pictures"].append(content["pictures"][0]), "twice"),
-        (lambda content: content["pictures"][0].pop("rule"), "'rule' is missing"),
+        (lambda content: content["pictures"][0].pop("rule"), 'no "rule"'),
     ],
 )
 def test_a_plan_that_cannot_be_meant_is_refused_in_one_line_and_the_saved_one_stays(server, out, change, told):
