@@ -128,13 +128,13 @@ def _check_folder(folder: str, names: Sequence[str], inputs: str | Sequence[str]
     """Raise `ConfigError` if a data set of these images cannot be built in a folder."""
     if len({get_file_mover(name) for name in [*names, folder]}) > 1:
         raise ConfigError(
-            f"Invalid value for folder: {folder!r} (must be in a bucket if the images are, else a local folder)."
+            f"Cannot build a data set in {folder!r}: it has to be in a bucket if the images are, else a local folder."
         )
     for location in [inputs] if isinstance(inputs, str) else inputs or ():
         if f"{folder}/".startswith(to_absolute(location).rstrip("/") + "/"):
             raise ConfigError(
-                f"Invalid value for folder: {folder!r} is in {location!r}, an input of the run. "
-                "Name a folder outside of it."
+                f"Cannot build a data set in {folder!r}, which is in {location!r}, an input of the run: "
+                "name a folder outside of it."
             )
 
 
