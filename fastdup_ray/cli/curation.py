@@ -8,10 +8,10 @@ from fastdup_ray.analysis.keepers import DEFAULT_RULES
 from fastdup_ray.cli.s3_options import add_s3_options
 from fastdup_ray.common import layout
 from fastdup_ray.common.events import print_lines
-from fastdup_ray.curation.apply import apply_plan
-from fastdup_ray.curation.dataset import build_dataset
+from fastdup_ray.curation.apply import ApplyResult, apply_plan, ignore_line
+from fastdup_ray.curation.dataset import DatasetResult, build_dataset
 from fastdup_ray.curation.file_ops import LINK_KINDS, Link
-from fastdup_ray.curation.groups import DIRECT, GROUPINGS
+from fastdup_ray.curation.groups import DIRECT, GROUPINGS, Grouping
 from fastdup_ray.curation.make_plan import make_plan
 from fastdup_ray.curation.server import serve as serve_report
 from fastdup_ray.curation.suggest import STRICT
@@ -25,98 +25,124 @@ from fastdup_ray.errors import ConfigError
     "--keep",
     default=DEFAULT_RULES,
     metavar="RULE,…",
-    help="Which picture of a group is kept, the most important rule first: reference, resolution, bytes, oldest, "
-    f"path:GLOB; then by name.  [{DEFAULT_RULES}]",
+    help="Rules that choose the image to keep of a group, the most important first: reference, resolution, bytes, "
+    f"oldest, path:GLOB. If none decides, the first name is kept.  [{DEFAULT_RULES}]",
 )
 @click.option(
     "--grouping",
     default=DIRECT,
     metavar="|".join(GROUPINGS),
-    help="direct: what is dropped is a copy of its keeper itself; components: of something that is a copy of it, "
-    f"over any number of steps.  [{DIRECT}]",
+    help="direct: each dropped image duplicates its keeper itself; components: it may do so over any number of steps "
+    f"(a resembles b, b resembles c).  [{DIRECT}]",
 )
 @click.option(
     "--threshold",
     type=float,
     metavar="NUMBER",
-    help=f"Pictures with a cosine above it are copies; 1: byte-identical ones only.  [{STRICT}]",
+    help=f"Images more similar than this are duplicates (0–1); 1: only those with the same bytes.  [{STRICT}]",
 )
 @click.option(
     "--save-path",
     metavar="FILE",
-    help="CSV, or JSON where it ends in .json; - for standard output.  [WORK_DIR/plan.csv]",
+    help="Write the plan here: JSON if the name ends in .json, else CSV; - for standard output.  [WORK_DIR/plan.csv]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a file that is there, such as a plan that somebody edited.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file, such as a plan that you edited.")
 @add_s3_options
-def plan(work_dir: str, **options) -> None:
-    """Suggests which copies to drop, for a finished run.
+def plan(
+    work_dir: str,
+    save_path: str | None,
+    keep: str,
+    grouping: Grouping,
+    threshold: float | None,
+    *,
+    overwrite: bool,
+    **access: bool,
+) -> None:
+    """Suggest which duplicates of a finished run to drop.
 
-    Writes a plan that you can edit: a row for each picture that has a copy, with keep or drop, and why. Nothing else is
-    touched.
+    Writes a plan that you can edit: one row for each image that has a duplicate, with keep or drop, and the reason.
+    Nothing else is changed.
     """
-    made = make_plan(work_dir, **options)
-    print_lines(made.text(), sys.stderr if made.is_stdout else sys.stdout)
-
-
-_quarantine = f"The folder that is moved to.  [{layout.QUARANTINE}, in the current folder]"
+    summary = make_plan(work_dir, save_path, keep, grouping, threshold, overwrite=overwrite, **access)
+    print_lines(summary.text(), sys.stderr if summary.is_stdout else sys.stdout)
 
 
 @click.command("apply")
 @click.argument("plan", metavar="PLAN")
-@click.option("--quarantine", default=layout.QUARANTINE, metavar="FOLDER", help=_quarantine)
-@click.option("--execute", is_flag=True, help="Do it. Not given: look at every file, and say what would be done.")
+@click.option(
+    "--quarantine",
+    default=layout.QUARANTINE,
+    metavar="FOLDER",
+    help=f"Move files here: a folder, or a prefix of a bucket.  [{layout.QUARANTINE}, in the current folder]",
+)
+@click.option("--execute", is_flag=True, help="Move the files (default: dry run).")
 @click.option(
     "--link",
     type=click.Choice(LINK_KINDS),
-    help="Move nothing: build a data set of what is kept in --to, of links or copies.",
+    help="Move nothing. Instead, build a data set of the kept images in the folder --to, of links or copies.",
 )
-@click.option("--to", metavar="FOLDER", help="With --link: the folder to build it in.")
+@click.option("--to", metavar="FOLDER", help="With --link: the folder of the data set.")
 @click.option("--work-dir", metavar="WORK_DIR", help="The run that PLAN was made from.  [the folder of PLAN]")
-@click.option("--any-plan", is_flag=True, help="Take a plan of another run, or of none.")
+@click.option("--any-plan", is_flag=True, help="Accept a plan of another run, or of none.")
 @add_s3_options
-def apply(plan: str, quarantine: str, execute: bool, link: Link | None, to: str | None, **origin) -> None:
-    """Moves what a plan drops to a quarantine folder. Nothing is ever deleted; undo puts all back.
+def apply(
+    plan: str,
+    quarantine: str,
+    link: Link | None,
+    to: str | None,
+    work_dir: str | None,
+    *,
+    execute: bool,
+    any_plan: bool,
+    **access: bool,
+) -> None:
+    """Move the images that a plan drops to a quarantine folder. Nothing is deleted, and undo restores the files.
 
-    \b
-    A plan that another run made is refused. Before each move the picture and its keeper
-    are compared with what the run saw.
-    What has changed, or cannot be moved, stays where it is, and the exit code is 5.
-    It can be interrupted at any moment and called again.
+    Without --execute, every file is checked and nothing is moved. Right before each move, the image and its keeper are
+    compared with what the run saw. Images that changed, or cannot be moved, stay where they are, and the exit code is
+    5. If the command is interrupted, run it again to resume. A plan of another run is refused.
     """
-    if (link is None) != (to is None):
-        raise ConfigError("--link and --to belong together: give both, or neither.")
-    if link is None:
-        done = apply_plan(plan, quarantine, execute, print_lines, **origin)
+    result: ApplyResult | DatasetResult
+    if link is None and to is None:
+        # A dry run lists its files after the total, and not all of them.
+        tell = print_lines if execute else ignore_line
+        result = apply_plan(
+            plan, quarantine, execute=execute, tell=tell, work_dir=work_dir, any_plan=any_plan, **access
+        )
+    elif link is None or to is None:
+        raise ConfigError("--link and --to belong together: give both or neither.")
     else:
-        done = build_dataset(plan, to, link, execute=execute, tell=print_lines, **origin)
-    print_lines(done.text())
-    done.check()
+        result = build_dataset(plan, to, link, work_dir, execute=execute, tell=print_lines, any_plan=any_plan, **access)
+    print_lines(result.text())
+    result.check()
 
 
 @click.command("undo")
 @click.argument("quarantine", default=layout.QUARANTINE, metavar="[FOLDER]")
-@click.option("--only", metavar="GLOB", help="Put back only what matches, such as *.png or holiday/**.")
+@click.option("--only", metavar="GLOB", help="Restore only matching files, such as *.png or holiday/**.")
 @add_s3_options
 def undo(quarantine: str, only: str | None, **access: bool) -> None:
-    """Puts back what apply moved to a quarantine folder, by its journal.
+    """Restore the files that apply moved to a quarantine folder.
 
-    It writes over nothing: where another file is at a picture's place by now, the picture stays in the quarantine, and
-    the exit code is 5. It can be interrupted at any moment and called again.
+    Nothing is overwritten: if another file is in the place of an image by now, the image stays in the quarantine, and
+    the exit code is 5. If the command is interrupted, run it again to resume.
     """
-    undone = undo_moves(quarantine, only, print_lines, **access)
-    print_lines(undone.text())
-    undone.check()
+    result = undo_moves(quarantine, only, print_lines, **access)
+    print_lines(result.text())
+    result.check()
 
 
 @click.command("serve")
 @click.argument("work_dir", metavar="WORK_DIR")
-@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="An address of this machine.  [127.0.0.1]")
-@click.option("--port", default=0, metavar="INTEGER", type=click.IntRange(0, 65535), help="[a free one]")
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="The IP address to listen on.  [127.0.0.1]")
+@click.option(
+    "--port", default=0, metavar="INTEGER", type=click.IntRange(0, 65535), help="The port to listen on.  [a free one]"
+)
 @add_s3_options
 def serve(work_dir: str, host: str, port: int, **access: bool) -> None:
-    """Serves the report of a finished run to a browser on this machine, with whole pictures.
+    """Open the report in a browser, with full-size images.
 
-    Decisions made there are saved in WORK_DIR/plan.csv.
+    Prints the address to open. Decisions made there are saved in WORK_DIR/plan.csv.
     """
     serve_report(work_dir, host, port, **access)
 

@@ -9,3 +9,8 @@ def format_bytes(size: int) -> str:
     while number >= 999.5:
         number, unit = number / 1000, unit + 1
     return f"{number:.3g} {' kMGTPE'[unit]}B"
+
+
+def format_count(number: int, noun: str) -> str:
+    """Return a number and a noun, such as `1 image` and `1,503 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

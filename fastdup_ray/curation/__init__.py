@@ -1,1 +1,1 @@
-"""From looking to acting: which picture of a group is kept, a plan, and ways to carry it out and to take it back."""
+"""Act on a finished run: suggest what to drop, review it, move duplicates to a quarantine, and restore them."""

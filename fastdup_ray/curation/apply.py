@@ -1,4 +1,4 @@
-"""The command `apply`: carries a plan out, by moving what is dropped to a quarantine."""
+"""The command `apply`: carry out a plan by moving the dropped images to a quarantine."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.formatting import format_bytes
+from fastdup_ray.common.formatting import format_bytes, format_count
 from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.file_ops import get_file_mover
@@ -22,12 +22,28 @@ from fastdup_ray.inputs.video import hash_frame
 from fastdup_ray.s3 import Access, make_access
 
 Location = str | os.PathLike[str]
-Tell = Callable[[str], None]
+LineCallback = Callable[[str], None]
+"""Gets a line for each file, as soon as its result is known."""
+
+_EXAMPLES = 5
+"""Moves that a dry run lists."""
+
+
+def ignore_line(line: str) -> None:
+    """Print nothing: the default of a `LineCallback`."""
 
 
 @dataclass
 class ApplyResult:
-    """What a call did, or would do. earlier: pictures that an earlier call moved. refused: names and reasons."""
+    """What `apply_plan` did, or would do.
+
+    Attributes:
+        quarantine: Path or URI of the quarantine.
+        executed: False for a dry run.
+        moved: The moves of this call, of images and of their sidecars.
+        refused: Name and reason of each file that stays where it is.
+        already_moved: Number of images that an earlier call moved.
+    """
 
     quarantine: str
     executed: bool
@@ -36,148 +52,182 @@ class ApplyResult:
     already_moved: int = 0
 
     def text(self) -> str:
-        """What the command prints at the end."""
-        pictures = [move for move in self.moved if not move.with_]
-        size = format_bytes(sum(move.known.size or 0 for move in pictures))
-        beside = (
-            f" and {len(self.moved) - len(pictures):,} files beside them" if len(self.moved) > len(pictures) else ""
-        )
-        lines = [f"{len(pictures):,} pictures{beside} {self._word('went', 'would go')} to {self.quarantine}, {size}."]
+        """Return what the command prints in the end: the total, and what to do next."""
+        lines = [self._describe_total() if self.moved else "Nothing to move."]
         if self.already_moved:
-            lines.append(f"{self.already_moved:,} pictures are there since an earlier call.")
-        if self.executed:
-            lines.append(f"To put all back: fastdup-ray undo {shlex.quote(self.quarantine)}")
-        else:
-            lines.append("Nothing was touched. To do it: the same call with --execute")
+            lines.append(f"Moved earlier: {format_count(self.already_moved, 'image')}.")
+        if not self.executed:
+            lines += self._list_examples()
+            lines += [describe_refusal(name, reason) for name, reason in self.refused]
+        if self.already_moved or (self.moved and self.executed):
+            lines.append(f"Undo with: fastdup-ray undo {shlex.quote(self.quarantine)}")
         return "\n".join(lines)
 
     def check(self) -> None:
-        """Raises `RefusedError` where anything was refused."""
+        """Raise `RefusedError` if a file stays where it is though the plan drops it."""
         if self.refused:
-            stay = self._word("stay", "would stay")
-            raise RefusedError(f"{len(self.refused):,} files {stay} where they are; a line above says why for each.")
+            stayed = "stayed where they are" if self.executed else "would stay where they are"
+            raise RefusedError(f"{format_count(len(self.refused), 'file')} {stayed}; see the reasons above.")
 
-    def _word(self, executed: str, otherwise: str) -> str:
-        return executed if self.executed else otherwise
+    def _describe_total(self) -> str:
+        images = [move for move in self.moved if not move.with_]
+        files = format_count(len(images), "image")
+        if sidecars := len(self.moved) - len(images):
+            files += f" and {format_count(sidecars, 'sidecar')}"
+        size = format_bytes(sum(move.known.size or 0 for move in images))
+        if self.executed:
+            return f"Moved {files} ({size}) to {self.quarantine}."
+        return f"Would move {files} ({size}) to {self.quarantine}. Add --execute to move them."
+
+    def _list_examples(self) -> Iterator[str]:
+        yield from (f"  {_describe_move(move)}" for move in self.moved[:_EXAMPLES])
+        if len(self.moved) > _EXAMPLES:
+            yield f"  … and {len(self.moved) - _EXAMPLES:,} more; the plan lists all images."
 
 
 @accept_paths("plan", "quarantine", "work_dir")
 def apply_plan(
     plan: Location,
     quarantine: Location = layout.QUARANTINE,
+    *,
     execute: bool = False,
-    tell: Tell = lambda line: None,
+    tell: LineCallback = ignore_line,
     work_dir: Location | None = None,
     any_plan: bool = False,
-    *,
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
 ) -> ApplyResult:
-    """Moves what a plan drops to a quarantine, and their sidecars with them; without `execute` it only says so.
+    """Move the images that a plan drops, and their sidecars, to a quarantine.
 
-    Nothing is deleted, nothing is written over. Right before each move the picture and its keeper are compared, to the
-    last byte, with what the run saw; what differs is left alone. A journal of all moves is on the disk before the first
-    of them begins, so that a call can be killed at any moment: the same call goes on, `undo` goes back.
+    Nothing is deleted or overwritten. Right before each move, the image and its keeper are compared with what the run
+    saw, to the last byte; if one differs, the image stays where it is. The journal of all moves is on disk before the
+    first of them. A call may be killed at any moment: the same call resumes it, and `undo` restores the files.
 
     Args:
-        plan: CSV or JSON, a path or a URI.
-        quarantine: the folder or prefix to move to.
-        execute: do it, not only say it.
-        tell: gets a line for each file.
-        work_dir: of the run that the plan was made from; default: the folder of the plan.
-        any_plan: take a plan of another run, or of none; each file is compared with its row all the same.
-        s3_anonymous: send unsigned requests to S3.
-        s3_requester_pays: pay for reads from requester-pays buckets.
+        plan: A CSV or JSON file, a path or a URI.
+        quarantine: The folder or prefix to move files to: empty, new, or made by `apply_plan`.
+        execute: Move the files. By default, only check all files and return what would be done.
+        tell: Gets a line for each file.
+        work_dir: The work_dir of the run that the plan was made from; default: the folder of the plan.
+        any_plan: Accept a plan of another run, or of none. Each file is still compared with its row.
+        s3_anonymous: Send unsigned requests to S3.
+        s3_requester_pays: Pay for reads from requester-pays buckets.
+
+    Returns:
+        What was moved, and what was not, with the reasons.
 
     Raises:
-        InputError: where there is no such plan or run, or the plan is of another run; then nothing moves.
-        LockedError, WorkDirError: where the quarantine is in use, or cannot be one.
+        InputError: If there is no such plan or run, or the plan is of another run; then nothing is moved.
+        LockedError: If another process uses the quarantine.
+        WorkDirError: If the quarantine cannot be written, or is a folder with other content.
     """
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
-    rows, where = read_plan(plan, access), Quarantine(quarantine, access)
+    plan, work_dir = os.fspath(plan), None if work_dir is None else os.fspath(work_dir)
+    rows, target = read_plan(plan, access), Quarantine(quarantine, access)
     if not any_plan:
         check_provenance(rows, plan, store_of_run(plan, work_dir, access))
-    place, applied = get_file_mover(where.location, access), ApplyResult(where.location, execute)
-    where.refuse_foreign()
+    mover, result = get_file_mover(target.location, access), ApplyResult(target.location, execute)
+    target.refuse_foreign()
     if not execute:
-        intended = plan_moves(rows, where)
-        look = _ApplyCall(rows, intended, applied, tell, where)
-        look.run(lambda move: place.check(where.resolve(move.source), move.known))
-        return applied
-    where.prepare()
-    with where.lock():
-        intended = plan_moves(rows, where)
-        if intended.moves:
-            where.write(intended.moves)
-        work = _ApplyCall(rows, intended, applied, tell, where)
-        work.run(lambda move: place.move(where.resolve(move.source), where.resolve(move.target), move.known))
-    return applied
+        dry_run = _ApplyCall(rows, plan_moves(rows, target), result, tell, target)
+        dry_run.run(lambda move: mover.check(target.resolve(move.source), move.known))
+        return result
+    target.prepare()
+    with target.lock():
+        moves = plan_moves(rows, target)
+        if moves.moves:
+            target.write(moves.moves)
+        call = _ApplyCall(rows, moves, result, tell, target)
+        call.run(lambda move: mover.move(target.resolve(move.source), target.resolve(move.target), move.known))
+    return result
 
 
 class _ApplyCall:
-    """One call of `apply`: the moves it was asked for, and their results so far."""
+    """One call of `apply_plan`: makes, or checks, the planned moves, and adds to the result.
+
+    Args:
+        rows: The plan.
+        plan: Its moves.
+        result: Gets the results.
+        tell: Gets a line for each file.
+        quarantine: Where the files go.
+    """
 
     def __init__(
-        self, rows: list[PlanRow], intended: MovePlan, applied: ApplyResult, tell: Tell, quarantine: Quarantine
-    ):
-        self._intended, self._applied, self._tell = intended, applied, tell
-        self._real, self._access = quarantine.resolve, quarantine.access
+        self,
+        rows: list[PlanRow],
+        plan: MovePlan,
+        result: ApplyResult,
+        tell: LineCallback,
+        quarantine: Quarantine,
+    ) -> None:
+        self._plan, self._result, self._tell = plan, result, tell
+        self._resolve, self._access = quarantine.resolve, quarantine.access
         self._kept = {row.filename: row for row in rows if not row.is_dropped}
-        self._gone = set(intended.already_moved)
+        self._moved = set(plan.already_moved)
         self._kept_files = {get_file_mover(name, self._access).get_identity(name): name for name in self._kept}
 
     def run(self, act: Callable[[Move], None]) -> None:
-        self._applied.already_moved = len(self._gone)
-        for name, reason in self._intended.refused:
+        """Call `act` for each move that is allowed; it raises `RefusedError` for a file that has to stay."""
+        self._result.already_moved = len(self._moved)
+        for name, reason in self._plan.refused:
             self._refuse(name, reason)
-        for move in self._intended.moves:
+        for move in self._plan.moves:
             try:
                 with self._check_allowed(move):
                     act(move)
             except RefusedError as error:
                 self._refuse(move.source, str(error))
                 continue
-            self._gone.add(move.source)
-            self._applied.moved.append(move)
-            done = "moved" if self._applied.executed else "would move"
-            why = f"goes with {move.with_[0]}" if move.with_ else f"a copy of {move.keeper}"
-            self._tell(f"{done} {escape_invisible(move.source)} ({escape_invisible(why)})")
+            self._moved.add(move.source)
+            self._result.moved.append(move)
+            self._tell(f"{'moved' if self._result.executed else 'would move'} {_describe_move(move)}")
 
     def _refuse(self, name: str, reason: str) -> None:
-        self._applied.refused.append((name, reason))
-        self._tell(f"left {escape_invisible(name)}: {reason}")
+        self._result.refused.append((name, reason))
+        self._tell(describe_refusal(name, reason))
 
     @contextmanager
     def _check_allowed(self, move: Move) -> Iterator[None]:
-        """Sees that a file may go, and that its keeper stays what it is meanwhile; else raises `RefusedError`."""
-        for picture in move.with_:
-            if picture not in self._gone:
-                raise RefusedError(f"{picture!r} stays, and may need it")
-        with ExitStack() as held:
+        """Check that a file may be moved, and hold its keeper meanwhile; else raise `RefusedError`."""
+        for image in move.with_:
+            if image not in self._moved:
+                raise RefusedError(f"{image!r} stays and may need it")
+        with ExitStack() as stack:
             if not move.with_:
                 self._refuse_kept(move)
                 try:
-                    _hold_keeper(self._kept[move.keeper], held, self._access)
+                    _hold_keeper(self._kept[move.keeper], stack, self._access)
                 except RefusedError as error:
                     raise RefusedError(f"its keeper {move.keeper!r} cannot be relied on: {error}") from None
             yield
 
     def _refuse_kept(self, move: Move) -> None:
-        """A link to a picture that is kept: without it nothing would be free, and the picture may be gone."""
-        identity, of_keeper = (
-            get_file_mover(name, self._access).get_identity(name) for name in (self._real(move.source), move.keeper)
+        """Refuse a second name of a kept image: moving it frees no space, and the image itself may be lost."""
+        identity, keeper_identity = (
+            get_file_mover(name, self._access).get_identity(name) for name in (self._resolve(move.source), move.keeper)
         )
-        same = move.keeper if identity == of_keeper else self._kept_files.get(identity)
+        same = move.keeper if identity == keeper_identity else self._kept_files.get(identity)
         if identity is not None and same is not None:
             raise RefusedError(f"it is the same file as {same!r}, which is kept")
 
 
-def _hold_keeper(keeper: PlanRow, held: ExitStack, access: Access) -> None:
-    """Checks a keeper, and has it stay as it is until the end of `held`."""
+def _describe_move(move: Move) -> str:
+    reason = f"with {move.with_[0]}" if move.with_ else f"duplicate of {move.keeper}"
+    return f"{escape_invisible(move.source)} ({escape_invisible(reason)})"
+
+
+def describe_refusal(name: str, reason: str) -> str:
+    """Return the line for a file that stays where it is."""
+    return f"skipped {escape_invisible(name)}: {reason}"
+
+
+def _hold_keeper(keeper: PlanRow, stack: ExitStack, access: Access) -> None:
+    """Check that a keeper is what the run saw, and keep it from being moved until `stack` ends."""
     if is_standalone_file(keeper.filename, access):
-        held.enter_context(get_file_mover(keeper.filename, access).hold(keeper.filename, make_identity(keeper)))
+        stack.enter_context(get_file_mover(keeper.filename, access).hold(keeper.filename, make_identity(keeper)))
         return
-    try:  # a reference picture in an archive, or a frame of a video: nothing of ours moves those
+    try:  # a reference in an archive, or a frame of a video: no command moves those
         digest = hashlib.sha256(read_entry(stat(keeper.filename, access), access)).hexdigest()
     except BadImageError as error:
         raise RefusedError(error.message) from None
@@ -185,4 +235,4 @@ def _hold_keeper(keeper: PlanRow, held: ExitStack, access: Access) -> None:
     if milliseconds is not None:
         digest = hash_frame(digest, milliseconds)
     if digest != keeper.sha256:
-        raise RefusedError("it changed: other bytes than at the run")
+        raise RefusedError("it changed since the run: different content")

@@ -1,4 +1,4 @@
-"""An HTTP server whose connections are bounded in number and in time: nobody who holds some locks the others out."""
+"""An HTTP server whose connections are limited in number and time, so that no client can lock the others out."""
 
 import errno
 import io
@@ -13,38 +13,38 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 MOST_CONNECTIONS = 64
-"""Open at once; beyond them the one that has waited longest for a request is closed."""
+"""Connections that are open at once. Beyond it, the one that has waited longest for a request is closed."""
 
 BACKLOG = 128
-"""Connections that the kernel keeps until they are accepted."""
+"""Connections that the kernel holds until they are accepted."""
 
 IDLE_SECONDS = 60.0
-"""Between two requests of one connection."""
+"""Time between two requests of a connection."""
 
 HEADER_SECONDS = 10.0
-"""From the first byte of a request to the end of its headers, however slowly they drip in."""
+"""Time from the first byte of a request to the end of its headers, however slowly they arrive."""
 
 HEADER_BYTES = 128 << 10
-"""Of a request line and all headers together; the library bounds each line, and their number."""
+"""Size of the request line and all headers together; the library limits each line, and their number."""
 
 BODY_SECONDS = 60.0
-"""For the rest of a request, and to take the answer."""
+"""Time for the rest of a request, and for sending the response."""
 
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _PAUSE = 0.1
-"""Seconds without accepting, where the process has no descriptor left and no connection to close for one."""
+"""Seconds to wait before accepting again if the process has no descriptor left and no connection to close."""
 
 
 class BoundedServer(ThreadingHTTPServer):
-    """Closes what waits longest, rather than refuse who comes next."""
+    """An HTTP server that closes the connection that has waited longest rather than refuse a new one."""
 
     daemon_threads = True
     request_queue_size = BACKLOG
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._waiting: dict[socket.socket, float] = {}
-        """Connections without a request that was found to be allowed, and since when."""
+        """Connections without an accepted request, and since when (monotonic seconds)."""
         self._open: set[socket.socket] = set()
         self._guard = threading.Lock()
         super().__init__(*args, **kwargs)
@@ -54,7 +54,7 @@ class BoundedServer(ThreadingHTTPServer):
             connection, address = super().get_request()
         except OSError as error:
             if error.errno in _NO_DESCRIPTORS and not self._close_longest_waiting():
-                time.sleep(_PAUSE)  # the connection is still to be accepted: without a pause this loop takes a core
+                time.sleep(_PAUSE)  # the kernel offers the connection again at once: without a pause, this loop spins
             raise
         with self._guard:
             self._open.add(connection)
@@ -64,13 +64,13 @@ class BoundedServer(ThreadingHTTPServer):
             self._close_longest_waiting()
         return connection, address
 
-    def wait_for_request(self, connection: socket.socket) -> None:
-        """From now on the connection may be closed to make room for others."""
+    def mark_waiting(self, connection: socket.socket) -> None:
+        """Note that a connection waits for a request: from now on it may be closed to make room for others."""
         with self._guard:
             self._waiting[connection] = time.monotonic()
 
-    def take_in_hand(self, connection: socket.socket) -> None:
-        """Keep the connection open: its request is allowed, and is being answered."""
+    def mark_accepted(self, connection: socket.socket) -> None:
+        """Note that the request of a connection is allowed: it stays open until it is answered."""
         with self._guard:
             self._waiting.pop(connection, None)
 
@@ -81,67 +81,71 @@ class BoundedServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def _close_longest_waiting(self) -> bool:
-        """Close one connection; its thread then ends by itself. False where all are being answered."""
+        """Close a connection, whose thread then ends by itself. Return False if all are being answered."""
         with self._guard:
             longest = min(self._waiting, key=self._waiting.__getitem__, default=None)
             if longest is None:
                 return False
             self._waiting.pop(longest)
-        with suppress(OSError):  # it has just gone
+        with suppress(OSError):  # it has just been closed
             longest.shutdown(socket.SHUT_RDWR)
         return True
 
 
 class BoundedHandler(BaseHTTPRequestHandler):
-    """Gives each request a deadline as a whole, not each of its bytes."""
+    """A request handler with a deadline for each whole request rather than for each of its bytes."""
 
     server: BoundedServer
 
     def setup(self) -> None:
         super().setup()
         self._reader = _DeadlineReader(self.connection)
-        self.rfile = io.BufferedReader(self._reader)
+        self._buffer = io.BufferedReader(self._reader)
+        self.rfile = self._buffer
 
     def handle_one_request(self) -> None:
-        self.server.wait_for_request(self.connection)
-        self._reader.allow(IDLE_SECONDS)
+        self.server.mark_waiting(self.connection)
+        self._reader.set_limits(IDLE_SECONDS)
         try:
-            first = self.rfile.peek(1)
+            first = self._buffer.peek(1)
             if not first:
                 self.close_connection = True
                 return
-            self._reader.allow(HEADER_SECONDS, HEADER_BYTES)
+            self._reader.set_limits(HEADER_SECONDS, HEADER_BYTES)
             super().handle_one_request()
         except TimeoutError:
             self.close_connection = True
 
     def parse_request(self) -> bool:
-        """Read the headers."""
-        parsed = super().parse_request()
-        self._reader.allow(BODY_SECONDS)
+        """Read the headers, then give the rest of the request its own deadline."""
+        is_valid = super().parse_request()
+        self._reader.set_limits(BODY_SECONDS)
         self.connection.settimeout(BODY_SECONDS)
-        return parsed
+        return is_valid
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads a socket until a deadline, then raises `TimeoutError`; beyond a size, what the parser of headers knows."""
+    """Reads from a socket.
 
-    def __init__(self, connection: socket.socket):
-        self._connection, self._end, self._room = connection, 0.0, math.inf
+    It raises `TimeoutError` after a deadline, and beyond a size `HTTPException`, which the parser of headers handles.
+    """
 
-    def allow(self, seconds: float, size: float = math.inf) -> None:
-        self._end, self._room = time.monotonic() + seconds, size
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection, self._deadline, self._bytes_left = connection, 0.0, math.inf
+
+    def set_limits(self, seconds: float, size: float = math.inf) -> None:
+        self._deadline, self._bytes_left = time.monotonic() + seconds, size
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = self._end - time.monotonic()
-        if left <= 0:
+        seconds = self._deadline - time.monotonic()
+        if seconds <= 0:
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-        if self._room <= 0:
+        if self._bytes_left <= 0:
             raise HTTPException("too large")
-        self._connection.settimeout(left)
+        self._connection.settimeout(seconds)
         count = self._connection.recv_into(buffer)
-        self._room -= count
+        self._bytes_left -= count
         return count

@@ -1,13 +1,13 @@
-"""`apply --link`: builds a clean data set of what a plan keeps, and leaves everything else as it is."""
+"""The command `apply --link`: build a clean data set of the images that a plan keeps, and leave the originals alone."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fastdup_ray.common.names import escape_invisible
+from fastdup_ray.common.formatting import format_count
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.common.records import ImageRef
-from fastdup_ray.curation.apply import Location, Tell
+from fastdup_ray.curation.apply import LineCallback, Location, describe_refusal, ignore_line
 from fastdup_ray.curation.file_ops import FileIdentity, FileMover, Link, get_file_mover
 from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.curation.moves import group_by_folder
@@ -16,37 +16,50 @@ from fastdup_ray.curation.provenance import check_provenance, store_of_run
 from fastdup_ray.curation.sidecars import find_sidecars
 from fastdup_ray.errors import ConfigError, InputError, RefusedError
 from fastdup_ray.inputs import is_standalone_file, stat
-from fastdup_ray.s3 import Access, is_s3, make_access, to_absolute
+from fastdup_ray.s3 import Access, make_access, to_absolute
 from fastdup_ray.storage import open_store
 
 
 @dataclass
 class DatasetResult:
-    """What a data set consists of, or would. parts: kept pictures in archives and videos, which cannot be linked."""
+    """A data set that `build_dataset` built, or would build.
+
+    Attributes:
+        folder: Path or URI of the data set.
+        executed: False for a dry run.
+        images: Number of images in it.
+        sidecars: Number of sidecars in it.
+        dropped: Number of images that the plan drops.
+        parts: Number of kept images in archives and videos, which are left out.
+        refused: Name and reason of each file that is left out.
+    """
 
     folder: str
     executed: bool
-    pictures: int = 0
+    images: int = 0
     sidecars: int = 0
     dropped: int = 0
     parts: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
 
     def text(self) -> str:
-        """What the command prints at the end."""
-        beside = f" and {self.sidecars:,} files beside them" if self.sidecars else ""
-        are = "are" if self.executed else "would be"
-        lines = [f"{self.pictures:,} pictures{beside} {are} in {self.folder}, without {self.dropped:,} that go."]
+        """Return what the command prints in the end: the total, and what to do next."""
+        files = format_count(self.images, "image")
+        if self.sidecars:
+            files += f" and {format_count(self.sidecars, 'sidecar')}"
+        without = f"without {format_count(self.dropped, 'dropped image')}"
+        if self.executed:
+            lines = [f"The data set {self.folder} has {files}, {without}."]
+        else:
+            lines = [f"Would put {files} into {self.folder}, {without}. Add --execute to build it."]
         if self.parts:
-            lines.append(f"{self.parts:,} in archives and videos are left out.")
-        if not self.executed:
-            lines.append("Nothing was written. To do it: the same call with --execute")
+            lines.append(f"Left out: {format_count(self.parts, 'image')} in archives and videos.")
         return "\n".join(lines)
 
     def check(self) -> None:
-        """Raises `RefusedError` where anything was refused."""
+        """Raise `RefusedError` if a file was left out that should be in the data set."""
         if self.refused:
-            raise RefusedError(f"{len(self.refused):,} files are not in it; a line above says why for each.")
+            raise RefusedError(f"{format_count(len(self.refused), 'file')} left out; see the reasons above.")
 
 
 @accept_paths("plan", "folder", "work_dir")
@@ -55,83 +68,120 @@ def build_dataset(
     folder: Location,
     link: Link,
     work_dir: Location | None = None,
-    execute: bool = False,
-    tell: Tell = lambda line: None,
-    any_plan: bool = False,
     *,
+    execute: bool = False,
+    tell: LineCallback = ignore_line,
+    any_plan: bool = False,
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
 ) -> DatasetResult:
-    """Puts all good pictures of a run but those that a plan drops into `folder`, as links or copies, with sidecars.
+    """Link or copy all good images of a run that a plan does not drop, and their sidecars, into a folder.
 
-    The folders are those that the pictures are in, from the one on that all of them share. work_dir: of the run;
-    default: the folder of the plan. any_plan: take a plan of another run, or of none. Nothing is written over; the same
-    call again adds what is missing. Raises `InputError`, `ConfigError`, `WorkDirError`.
+    The folder keeps the structure of the input, from the deepest folder on that all images share. Nothing is
+    overwritten; the same call again adds what is missing.
+
+    Args:
+        plan: A CSV or JSON file, a path or a URI.
+        folder: The folder or prefix to build it in, outside of the inputs.
+        link: `hard`, `copy` or `symlink`; in buckets only `copy`.
+        work_dir: The work_dir of the run that the plan was made from; default: the folder of the plan.
+        execute: Build it. By default, only check all files and return what would be done.
+        tell: Gets a line for each file that is left out.
+        any_plan: Accept a plan of another run, or of none.
+        s3_anonymous: Send unsigned requests to S3.
+        s3_requester_pays: Pay for reads from requester-pays buckets.
+
+    Returns:
+        What is in the data set, and what was left out, with the reasons.
+
+    Raises:
+        InputError: If there is no such plan or run, or the plan is of another run.
+        ConfigError: If the folder is in an input, or in another kind of storage than the images.
+        WorkDirError: If the folder cannot be written.
     """
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    plan, work_dir = os.fspath(plan), None if work_dir is None else os.fspath(work_dir)
     source, rows = store_of_run(plan, work_dir, access), read_plan(plan, access)
     if not any_plan:
         check_provenance(rows, plan, source)
     run = read_finished_run(source)
-    going = {row.filename for row in rows if row.is_dropped}
+    dropped = {row.filename for row in rows if row.is_dropped}
     names = [os.fsdecode(name) for name in run.names.to_pylist()]
-    if strangers := going.difference(names):
-        raise InputError(f"The plan drops {min(strangers)!r}, which the run did not see: name its --work-dir.")
+    if unknown := dropped.difference(names):
+        raise InputError(
+            f"The plan drops {min(unknown)!r}, which the run did not see: name the work_dir of its run with --work-dir."
+        )
     target = open_store(folder, access)
-    built = DatasetResult(target.location, execute, dropped=len(going))
+    result = DatasetResult(target.location, execute, dropped=len(dropped))
     facts = run.images.select(["size", "mtime_or_etag", "sha256"]).to_pylist()
-    known = {
-        name: fact
+    kept = {
+        name: (ImageRef(name, fact["size"], fact["mtime_or_etag"]), FileIdentity(fact["size"], fact["sha256"] or ""))
         for name, fact in zip(names, facts, strict=True)
-        if name not in going and is_standalone_file(name, access)
+        if name not in dropped and is_standalone_file(name, access)
     }
-    built.parts = len(names) - len(going) - len(known)
+    result.parts = len(names) - len(dropped) - len(kept)
     _check_folder(target.location, names, run.config.get("input_dir"))
     if execute:
         target.prepare()
-    building = _DatasetBuilder(built, _find_common_folder(names), link, tell, access)
-    for pictures in group_by_folder(known):
-        building.add_folder(pictures, known)
-    return built
+    builder = _DatasetBuilder(result, _find_common_folder(names), link, tell, access)
+    for images in group_by_folder(kept):
+        builder.add_folder(images, kept)
+    return result
 
 
 def _check_folder(folder: str, names: Sequence[str], inputs: str | Sequence[str] | None) -> None:
-    if len({is_s3(name) for name in [*names, folder]}) > 1:
-        raise ConfigError(f"{folder!r} is not the kind of place that all pictures are in: name one that is.")
+    """Raise `ConfigError` if a data set of these images cannot be built in a folder."""
+    if len({get_file_mover(name) for name in [*names, folder]}) > 1:
+        raise ConfigError(
+            f"Cannot build a data set in {folder!r}: it has to be in a bucket if the images are, else a local folder."
+        )
     for location in [inputs] if isinstance(inputs, str) else inputs or ():
         if f"{folder}/".startswith(to_absolute(location).rstrip("/") + "/"):
-            raise ConfigError(f"{folder!r} is in {location!r}, an input of the run: name a folder outside of it.")
+            raise ConfigError(
+                f"Cannot build a data set in {folder!r}, which is in {location!r}, an input of the run: "
+                "name a folder outside of it."
+            )
 
 
 def _find_common_folder(names: Iterable[str]) -> str:
-    """The folder that all pictures share, without a / at its end."""
-    # commonpath would take // and . out of the keys of objects, where they mean something
+    """Return the deepest folder that contains all images, without a slash at its end."""
+    # commonpath would remove // and . from the keys of objects, where they mean something
     return os.path.commonprefix([os.path.dirname(name) + "/" for name in names]).rpartition("/")[0]  # noqa: RUF071
 
 
 class _DatasetBuilder:
-    def __init__(self, built: DatasetResult, root: str, link: Link, tell: Tell, access: Access):
-        self._built, self._root, self._link, self._tell = built, root, link, tell
+    """Adds images and sidecars to a data set, or checks that it could.
+
+    Args:
+        result: Gets the results.
+        root: The folder whose structure the data set keeps.
+        link: How files are linked.
+        tell: Gets a line for each file that is left out.
+        access: How buckets are accessed.
+    """
+
+    def __init__(self, result: DatasetResult, root: str, link: Link, tell: LineCallback, access: Access) -> None:
+        self._result, self._root, self._link, self._tell = result, root, link, tell
         self._access = access
-        self._place: FileMover = get_file_mover(built.folder, access)
+        self._mover: FileMover = get_file_mover(result.folder, access)
 
-    def add_folder(self, pictures: Sequence[str], known: dict[str, dict]) -> None:
-        """The kept pictures of one folder, and their sidecars."""
-        for name in pictures:
-            self._built.pictures += self._add(name, known[name])
-        for sidecar in find_sidecars(self._place.list_siblings(pictures[0]), pictures):
-            if not known.keys().isdisjoint(sidecar.images):
-                self._built.sidecars += self._add(sidecar.name)
+    def add_folder(self, images: Sequence[str], kept: Mapping[str, tuple[ImageRef, FileIdentity]]) -> None:
+        """Add the kept images of one folder, and their sidecars."""
+        for name in images:
+            self._result.images += self._add(name, kept[name])
+        for sidecar in find_sidecars(self._mover.list_siblings(images[0]), images):
+            if not kept.keys().isdisjoint(sidecar.images):
+                self._result.sidecars += self._add(sidecar.name)
 
-    def _add(self, name: str, fact: dict | None = None) -> bool:
+    def _add(self, name: str, seen: tuple[ImageRef, FileIdentity] | None = None) -> bool:
         try:
-            if fact is not None and stat(name, self._access) != ImageRef(name, fact["size"], fact["mtime_or_etag"]):
-                with self._place.hold(name, FileIdentity(fact["size"], fact["sha256"])):
-                    pass  # it was touched, but has the same bytes
-            if self._built.executed:
-                self._place.link(name, self._built.folder + name.removeprefix(self._root), self._link)
+            if seen is not None and stat(name, self._access) != seen[0]:
+                with self._mover.hold(name, seen[1]):
+                    pass  # it has another mtime, but the same bytes
+            if self._result.executed:
+                self._mover.link(name, self._result.folder + name.removeprefix(self._root), self._link)
         except RefusedError as error:
-            self._built.refused.append((name, str(error)))
-            self._tell(f"left out {escape_invisible(name)}: {error}")
+            self._result.refused.append((name, str(error)))
+            self._tell(describe_refusal(name, str(error)))
             return False
         return True

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pyarrow.compute as pc
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from fastdup_ray.common.facts import StoredConfig
+from fastdup_ray.curation.plan_file import ImageFacts
 from fastdup_ray.curation.provenance import SeenImages
 from fastdup_ray.features import check_finite, map_features, read_names
 from fastdup_ray.outputs.finished_run import RunReader
@@ -58,7 +58,7 @@ class FinishedRun:
         """What the run saw of the images."""
         return SeenImages(self.digest, self.names, self.images)
 
-    def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+    def facts(self, rows: Sequence[int]) -> list[ImageFacts]:
         """Return for each of the images at `rows` what identifies it in a plan."""
         return self.seen.facts(rows)
 

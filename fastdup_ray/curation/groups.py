@@ -1,22 +1,30 @@
-"""Which pictures stand or fall with which: components, and groups in which every member is close to its keeper."""
+"""Which image of a component is the keeper of which others."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
 from fastdup_ray.analysis.keepers import Ranking
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 
 Grouping = Literal["direct", "components"]
-DIRECT, COMPONENTS = "direct", "components"
-GROUPINGS = (DIRECT, COMPONENTS)
+DIRECT: Final = "direct"
+COMPONENTS: Final = "components"
+GROUPINGS: tuple[Grouping, ...] = (DIRECT, COMPONENTS)
 
-SimilarityFunction = Callable[[int, np.ndarray], np.ndarray]
-"""The cosines, (m,) float64, of one row with each of m others; infinite for the same bytes."""
+SimilarityFunction = Callable[[int, IntArray], DoubleArray]
+"""Returns the similarities, (m,) float64, of one image with each of m others; infinite if the bytes are the same."""
 
 
 class KeeperAssignment(NamedTuple):
-    """One member of a component: its row, the row of its keeper, which may be itself, and their likeness."""
+    """An image of a component, and its keeper.
+
+    Attributes:
+        row: Index of the image in features.dat.
+        keeper: Index of its keeper, which may be itself.
+        similarity: Cosine of the two; infinite for the same bytes, and for a keeper itself.
+    """
 
     row: int
     keeper: int
@@ -24,33 +32,42 @@ class KeeperAssignment(NamedTuple):
 
 
 def assign_keepers(
-    members: np.ndarray,
+    members: IntArray,
     ranking: Ranking,
-    fixed: np.ndarray,
-    likeness: SimilarityFunction,
+    fixed: BoolArray,
+    similarity: SimilarityFunction,
     threshold: float,
     grouping: Grouping = DIRECT,
 ) -> list[KeeperAssignment]:
-    """Gives each member of one component a keeper.
+    """Give each image of one component a keeper.
 
-    members: (m,) int64 rows. fixed: (n,) bool, rows that are kept whatever the rules say. threshold: cosine.
+    With `components`, the first image of the ranking is the keeper of all. With `direct`, it is the keeper of the
+    images that are more similar to it than `threshold`; the rest get keepers of their own in the same way. So a chain
+    of near duplicates, whose ends may have nothing in common, falls apart into groups of real duplicates.
 
-    `components`: the first of the ranking is the keeper of all. `direct`: it is the keeper of those whose cosine with
-    it is above `threshold`; what is left has a keeper of its own in the same way. So a chain of near copies, whose ends
-    may be strangers, falls apart into groups of copies.
+    Args:
+        members: (m,) int64, the indices of the images in features.dat.
+        ranking: The order in which images are preferred.
+        fixed: (n,) bool, images that are kept whatever the rules say.
+        similarity: Compares one image with others.
+        threshold: A cosine.
+        grouping: How far a keeper reaches.
+
+    Returns:
+        One item for each member; each keeper is followed by the images that it is the keeper of.
     """
-    left = ranking.order(members)
+    remaining = ranking.order(members)
     assigned = []
-    while len(left):
-        keeper, others = int(left[0]), left[1:]
-        alike = likeness(keeper, others)
-        taken = ~fixed[others]
+    while len(remaining):
+        keeper, others = int(remaining[0]), remaining[1:]
+        similarities = similarity(keeper, others)
+        duplicates = ~fixed[others]
         if grouping == DIRECT:
-            taken &= alike > threshold
+            duplicates &= similarities > threshold
         assigned.append(KeeperAssignment(keeper, keeper, np.inf))
         assigned += [
             KeeperAssignment(row, keeper, value)
-            for row, value in zip(others[taken].tolist(), alike[taken].tolist(), strict=True)
+            for row, value in zip(others[duplicates].tolist(), similarities[duplicates].tolist(), strict=True)
         ]
-        left = others[~taken]
+        remaining = others[~duplicates]
     return assigned

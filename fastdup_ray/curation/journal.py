@@ -1,4 +1,7 @@
-"""What a quarantine holds, and where it comes from: written ahead of all moves, read to go on and to put back."""
+"""A quarantine and its journal of moves.
+
+The journal is written before the first move. `apply` reads it to resume, `undo` to restore the files.
+"""
 
 import json
 import os
@@ -19,20 +22,25 @@ from fastdup_ray.storage import Store, open_store
 _FORMAT = "fastdup-ray journal 2"
 _FORMAT_WITHOUT_ROOTS = "fastdup-ray journal 1"
 _JOURNAL = re.compile(rf"{layout.JOURNALS}/(\d+)\.jsonl")
-"""What a killed call was writing beside them is none."""
+"""Matches journals, but not the temporary files that a killed call left next to them."""
 
 _ABOUT = """\
-Pictures that `fastdup-ray apply` took out of their folders, below files/, each under its whole former path.
-`fastdup-ray undo FOLDER`, with the folder that this file is in, puts them back by what is in journal/.
-Runs of fastdup-ray leave this folder out.
+This folder is a quarantine: `fastdup-ray apply` moved images here, to files/, each under its whole former path.
+`fastdup-ray undo FOLDER`, with the folder that this file is in, moves them back, by the records in journal/.
+Runs of fastdup-ray skip this folder.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A file that is to go to the quarantine. source: its name. target: its name in the quarantine.
+    """The move of one file to the quarantine. The fields are the members of a line of the journal.
 
-    keeper: of a picture, what it is a copy of. with_: of a sidecar, the pictures that it goes with.
+    Attributes:
+        source: Its name.
+        target: Its name in the quarantine.
+        known: What the file is compared with before it is moved.
+        keeper: Of an image, the kept image that it duplicates; of a sidecar, "".
+        with_: Of a sidecar, the images that it belongs to.
     """
 
     source: str
@@ -43,55 +51,73 @@ class Move:
 
 
 class Quarantine:
-    """A folder or a prefix that pictures are moved to."""
+    """A folder, or a prefix of a bucket, that files are moved to.
 
-    def __init__(self, location: str | os.PathLike[str], access: Access = DEFAULT_ACCESS):
+    Attributes:
+        location: Absolute path or URI.
+        access: How buckets are accessed.
+    """
+
+    def __init__(self, location: str | os.PathLike[str], access: Access = DEFAULT_ACCESS) -> None:
         self._store: Store = open_store(os.path.expanduser(location), access)
         self.location, self.access = self._store.location, access
         self._folders: dict[str, str] = {}
-        """Folder -> its real path when it was first asked for, by this call or by the one that moved from it."""
+        """Maps a folder to its real path as it was at first, in this call or in the one that moved files from it."""
 
     def refuse_foreign(self) -> None:
-        """Raises `WorkDirError` where it is a folder of something else."""
+        """Raise `WorkDirError` if the folder has other content and is not a quarantine."""
         if not self.exists() and not self._store.is_empty():
             raise WorkDirError(
-                f"{self.location!r} holds something else, and runs would leave it out from now on: "
-                "name a folder that is empty, or not there yet."
+                f"{self.location!r} is not empty and not a quarantine: name a folder that is empty or does not exist."
             )
 
     def prepare(self) -> None:
-        """Makes it, if need be; raises `WorkDirError`."""
+        """Create the folder if it does not exist; raise `WorkDirError` if it cannot be written."""
         self._store.prepare()
 
     def exists(self) -> bool:
+        """Return whether this is a quarantine that `apply` made."""
         return self._store.exists(layout.QUARANTINE_MARK)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Raises `LockedError` where another process moves to it, or puts back from it."""
-        with ExitStack() as held:
+        """Lock the quarantine while the context lasts.
+
+        Raises:
+            LockedError: If another `apply` or `undo` uses it.
+            WorkDirError: If it cannot be written.
+        """
+        with ExitStack() as stack:
             try:
-                held.enter_context(self._store.lock(layout.LOCK))
+                stack.enter_context(self._store.lock(layout.LOCK))
             except LockedError as error:
                 owner = str(error).partition("(")[2].partition(")")[0]
                 raise LockedError(
-                    f"Another apply or undo is at work in {self.location!r} ({owner}); wait for its end."
+                    f"Another apply or undo is using {self.location!r} ({owner}); wait until it ends."
                 ) from None
             except OSError as error:
                 raise WorkDirError(f"Cannot write to {self.location!r}: {error.strerror}.") from None
             yield
 
     def read_moves(self) -> dict[str, Move]:
-        """Everything that was ever to be moved here, by target, in the order of the last time."""
-        found: dict[str, Move] = {}
+        """Return all moves in the journals by target, each at the position of its latest record.
+
+        Raises:
+            DamagedError: If a journal is not as `write` writes it.
+        """
+        moves: dict[str, Move] = {}
         for name in self._store.names(layout.JOURNALS):
             for move in self._read(name) if _JOURNAL.fullmatch(name) else ():
-                found.pop(move.target, None)
-                found[move.target] = move
-        return found
+                moves.pop(move.target, None)
+                moves[move.target] = move
+        return moves
 
     def write(self, moves: Sequence[Move]) -> None:
-        """Puts a journal of `moves`, whole and on the disk, before the first of them begins."""
+        """Write a journal of `moves`, whole and on disk, before the first of them.
+
+        Raises:
+            WorkDirError: If it cannot be written.
+        """
         earlier = map(_JOURNAL.fullmatch, self._store.names(layout.JOURNALS))
         number = max((int(match[1]) for match in earlier if match), default=0) + 1
         time = datetime.now(UTC).isoformat(timespec="seconds")
@@ -104,7 +130,7 @@ class Quarantine:
                 links = self._find_links(move.source for move in moves)
                 head = {"format": _FORMAT, "time": time, "moves": len(moves), "roots": roots, "links": links}
                 file.write(json.dumps(head) + "\n")
-                # Bytes that are not UTF-8 are escaped surrogates, other than in the JSON of a run: they come back.
+                # Unlike in the JSON of a run, bytes that are not UTF-8 are surrogates here, so that names read back.
                 file.writelines(
                     json.dumps(asdict(move) | {"target": self._relative_target(move.target)}) + "\n" for move in moves
                 )
@@ -114,9 +140,10 @@ class Quarantine:
             ) from None
 
     def resolve(self, name: str) -> str:
-        """The name of a file without links on the way, the same whatever links are put there since it was asked first.
+        """Return the name of a file with the links on its path resolved.
 
-        Below the quarantine there are none, other than on the way to it.
+        A folder is resolved once, so a link that is put there later is not followed. In the quarantine there are no
+        links, only on the path to it.
         """
         if self.contains(name):
             return f"{self._resolve_folder(self.location)}/{self._relative_target(name)}"
@@ -128,43 +155,43 @@ class Quarantine:
         return self._folders[folder]
 
     def _find_links(self, sources: Iterable[str]) -> dict[str, str]:
-        """The real folders of files, where these are others than their names say."""
+        """Map those folders of files that have links on their paths to their real paths."""
         real = {folder: self._resolve_folder(folder) for folder in set(map(os.path.dirname, sources))}
         return {folder: real[folder] for folder in sorted(real) if real[folder] != folder}
 
-    def target_of(self, source: str) -> str:
-        """Where a file goes: its whole path, below the quarantine."""
+    def get_target(self, source: str) -> str:
+        """Return where a file goes: below files/, under its whole path."""
         path = source.replace("://", "/", 1).lstrip("/")
         return f"{self.files}/{path}"
 
     def _is_target_of(self, target: str, source: str) -> bool:
-        """Whether it is `target_of(source)`, or that with a number because the name was taken."""
-        root, suffix = os.path.splitext(self.target_of(source))
+        """Return whether it is `get_target(source)`, or that with a number because the name was taken."""
+        root, suffix = os.path.splitext(self.get_target(source))
         return re.fullmatch(rf"{re.escape(root)}( \(\d+\))?{re.escape(suffix)}", target) is not None
 
     @property
     def files(self) -> str:
-        """The folder of what was moved."""
+        """The folder of the moved files."""
         return f"{self._prefix}{layout.MOVED}"
 
     def contains(self, name: str) -> bool:
-        """Whether `name` is below it."""
+        """Return whether `name` is in the quarantine."""
         return name.startswith(self._prefix)
 
     @property
     def _prefix(self) -> str:
-        """What all names in it begin with."""
+        """What all names in the quarantine begin with."""
         return self.location.rstrip("/") + "/"
 
     def _relative_target(self, target: str) -> str:
-        """A target from the quarantine on, so that the whole folder can be moved elsewhere, and named there."""
+        """Return a target relative to the quarantine, as journals have it: the whole folder may be moved elsewhere."""
         return target.removeprefix(self._prefix)
 
     def _read(self, name: str) -> Iterator[Move]:
-        """The moves of one journal; `DamagedError` for anything that `write` does not write.
+        """Yield the moves of one journal; raise `DamagedError` for anything that `write` does not write.
 
-        Whoever hands somebody a quarantine chooses what its journal says. So a file comes from below files/ only, and
-        goes to the path that its name there has, below a folder that the head names.
+        Whoever hands over a quarantine controls what its journal says. So a file is moved only from below files/, and
+        only to the path that its name there says, below a folder that the head of the journal names.
         """
         try:
             with open(self._store.fetch(name), encoding="ascii") as file:
@@ -173,16 +200,16 @@ class Quarantine:
             if head["moves"] != len(lines):
                 raise ValueError
             moves = [self._parse(line, roots) for line in lines]
-            if "links" in head:  # an earlier version did not say
+            if "links" in head:  # earlier versions did not write them
                 self._remember_folders(head["links"], moves)
             yield from moves
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise DamagedError(
-                f"{name} in {self.location!r} is damaged: put it back from a backup, or take it away."
+                f"{name} in {self.location!r} is damaged: restore it from a backup, or remove it."
             ) from None
 
     def _remember_folders(self, links: dict[str, str], moves: Sequence[Move]) -> None:
-        """Take up where the files were that are here; raises as `_parse`."""
+        """Remember the real paths of the folders that files came from; raise `ValueError` if they are not paths."""
         if not all(isinstance(real, str) and _is_plain(real, absolute=True) for real in links.values()):
             raise ValueError
         mover = get_file_mover(self.location, self.access)
@@ -190,7 +217,7 @@ class Quarantine:
         self._folders |= {folder: links.get(folder, folder) for folder in folders}
 
     def _parse(self, line: dict[str, Any], roots: Sequence[str]) -> Move:
-        """The move of a line; raises `ValueError`, `KeyError`, `TypeError` for a line that means none."""
+        """Return the move of a line; raise `ValueError`, `KeyError` or `TypeError` if it is not one."""
         line = dict(line)
         known, inside, others = FileIdentity(**line.pop("known")), line.pop("target"), tuple(line.pop("with_"))
         move = Move(**line, target=self._prefix + inside, known=known, with_=others)
@@ -209,7 +236,7 @@ class Quarantine:
 
 
 def _find_roots(sources: Iterable[str]) -> list[str]:
-    """The folder that holds all of some files, or those of each bucket."""
+    """Return the deepest folder that contains all files; on S3, one for each bucket."""
     of_bucket: dict[str, list[str]] = {}
     for source in sources:
         bucket = "/".join(source.split("/", 3)[:3]) if is_s3(source) else ""
@@ -222,5 +249,5 @@ def _is_below(name: str, root: str) -> bool:
 
 
 def _is_plain(name: str, *, absolute: bool = False) -> bool:
-    """Whether a path says where it leads: no `..`, no `.`, no empty part."""
+    """Return whether a path has no `..`, no `.` and no empty part."""
     return posixpath.isabs(name) is absolute and posixpath.normpath(name) == name and name.split("/")[0] != ".."

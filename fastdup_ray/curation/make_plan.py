@@ -1,4 +1,4 @@
-"""The command `plan`: reads a finished run, writes a plan, tells what it would do."""
+"""The command `plan`: read a finished run, write a plan, and say what it would do."""
 
 import os
 import shlex
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastdup_ray.analysis.keepers import DEFAULT_RULES
 from fastdup_ray.common import layout
-from fastdup_ray.common.formatting import format_bytes
+from fastdup_ray.common.formatting import format_bytes, format_count
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.curation.groups import DIRECT, Grouping
@@ -19,8 +19,8 @@ from fastdup_ray.storage import open_store
 from fastdup_ray.storage.named_output import NamedOutput
 
 _NOT_COMPARED = (
-    "images look like others and are kept: they are almost blank, or have pages, channels or marks that the model does "
-    "not see (column unseen in images.parquet)."
+    "kept although similar to others, because the embedding does not show all of the file: almost blank, or with more "
+    "pages, channels or detail (see unseen in images.parquet)."
 )
 
 Location = str | os.PathLike[str]
@@ -31,11 +31,11 @@ class PlanSummary:
     """A plan that was written.
 
     Attributes:
-        path: Of its file, or its URI; `-` for standard output.
-        rows: What it says.
+        path: Path or URI of its file; `-` for standard output.
+        rows: Its rows.
         is_stdout: Whether it was written to standard output.
-        not_compared: Images that are kept though they are similar to others; see `suggestion.count_not_compared`.
-        work_dir: Of the run, where the plan is elsewhere; else "".
+        not_compared: Number of images that are kept though they are similar to others; see `count_not_compared`.
+        work_dir: The work_dir of the run if the plan is not in it; else "".
     """
 
     path: str
@@ -45,27 +45,32 @@ class PlanSummary:
     work_dir: str = ""
 
     def text(self) -> str:
-        """What the command prints."""
-        place = "was written to standard output" if self.is_stdout else f"is in {self.path}"
-        kept = f"{self.not_compared:,} {_NOT_COMPARED}\n" if self.not_compared else ""
-        if not self.rows:
-            return f"{kept}No image has a copy that could go. The plan, with no row, {place}"
+        """Return what the command prints: the counts, where the plan is, and what to do next."""
+        lines = [self._describe_groups() if self.rows else "Nothing to drop."]
+        if self.not_compared:
+            lines.append(f"{format_count(self.not_compared, 'image')} {_NOT_COMPARED}")
+        lines.append("The plan was written to standard output." if self.is_stdout else f"Plan: {self.path}")
+        if self.rows:
+            lines.append(self._describe_next_step())
+        return "\n".join(lines)
+
+    def _describe_groups(self) -> str:
         dropped = [row for row in self.rows if row.is_dropped]
         exact = sum(row.reason.startswith("same bytes") for row in dropped)
         size = format_bytes(sum(row.size or 0 for row in dropped))
-        groups = len({row.group for row in self.rows})
-        told = (
-            f"{groups:,} groups, {len(self.rows):,} images: {len(self.rows) - len(dropped):,} to keep, "
-            f"{len(dropped):,} to drop ({exact:,} with the same bytes, {len(dropped) - exact:,} near copies), {size}.\n"
-            f"{kept}Images without a copy are in no group, and kept. The plan {place}\n"
+        groups = format_count(len({row.group for row in self.rows}), "group")
+        return (
+            f"{groups} of {format_count(len(self.rows), 'image')}: {len(self.rows) - len(dropped):,} to keep, "
+            f"{len(dropped):,} to drop ({size}; {exact:,} with the same bytes, {len(dropped) - exact:,} near "
+            "duplicates). All other images are kept."
         )
+
+    def _describe_next_step(self) -> str:
         run = f" --work-dir {shlex.quote(self.work_dir)}" if self.work_dir else ""
         if self.is_stdout:
-            return f"{told}Save it to a file, and give that to fastdup-ray apply{run}; nothing was moved."
-        return (
-            f"{told}Look at it, and change keep and drop as you see fit; nothing was moved. What it would do: "
-            f"fastdup-ray apply {shlex.quote(self.path)}{run}"
-        )
+            return f"Nothing was moved. Save the plan to a file, then preview with: fastdup-ray apply FILE{run}"
+        apply = f"fastdup-ray apply {shlex.quote(self.path)}{run}"
+        return f"Nothing was moved. Review or edit the plan, then preview with: {apply}"
 
 
 @accept_paths("work_dir", "save_path")
@@ -75,22 +80,32 @@ def make_plan(
     keep: str = DEFAULT_RULES,
     grouping: Grouping = DIRECT,
     threshold: float | None = None,
-    overwrite: bool = False,
     *,
+    overwrite: bool = False,
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
 ) -> PlanSummary:
-    """Write the suggestion for the finished run in `work_dir`; see `suggestion.suggest`.
+    """Write a plan that suggests which images of a finished run to drop.
 
     Args:
-        save_path: a file, or `-` for standard output; JSON where its name ends so; default: plan.csv in `work_dir`.
-        overwrite: replace a file that is there, such as a plan that somebody edited. The same plan is left as it is.
-        s3_anonymous: send unsigned requests to S3.
-        s3_requester_pays: pay for reads from requester-pays buckets.
+        work_dir: The work_dir of the run.
+        save_path: A file, JSON if its name ends in .json, else CSV; `-` for standard output; default: plan.csv in
+            `work_dir`.
+        keep: Rules that choose the keeper of a group, the most important first, with commas in between.
+        grouping: `direct`: each dropped image duplicates its keeper itself; `components`: over any number of steps.
+        threshold: Images with a cosine above it are duplicates; 1: only those with the same bytes; default: 0.995, and
+            1 for a run with another model or a bounding box.
+        overwrite: Replace an existing file, such as a plan that was edited. A file with the same plan is left as it is.
+        s3_anonymous: Send unsigned requests to S3.
+        s3_requester_pays: Pay for reads from requester-pays buckets.
+
+    Returns:
+        The plan, and where it is.
 
     Raises:
-        WorkDirError: where something else is there, or the plan cannot be written.
-        InputError, ConfigError: where there is no finished run, or a parameter is wrong.
+        WorkDirError: If the file exists, or cannot be written.
+        InputError: If there is no finished run.
+        ConfigError: If a parameter is wrong.
     """
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
     source = open_store(os.path.expanduser(work_dir), access)
@@ -102,15 +117,21 @@ def make_plan(
     if save_path is None:
         source.prepare()
     with source.lock(layout.LOCK) if save_path is None else nullcontext():
-        if not _has(output, rows, access):
+        if not _has_plan(output, rows, access):
             with output.open() as file:
                 dump_plan(file, rows, as_json=is_json(output.path))
     is_elsewhere = os.path.dirname(output.path) != source.location
-    elsewhere = source.location if is_elsewhere else ""
-    return PlanSummary(output.path, rows, output.is_stdout, count_not_compared(run, threshold), elsewhere)
+    return PlanSummary(
+        output.path,
+        rows,
+        output.is_stdout,
+        count_not_compared(run, threshold),
+        work_dir=source.location if is_elsewhere else "",
+    )
 
 
-def _has(output: NamedOutput, rows: list[PlanRow], access: Access) -> bool:
+def _has_plan(output: NamedOutput, rows: list[PlanRow], access: Access) -> bool:
+    """Return whether a file has this plan already."""
     try:
         return output.is_file() and read_plan(output.path, access) == rows
     except InputError:

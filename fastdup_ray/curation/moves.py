@@ -1,4 +1,4 @@
-"""From a plan to the moves that carry it out: what goes where, what goes with it, what cannot go at all."""
+"""From a plan to the moves that carry it out: where each file goes, which sidecars go along, what cannot be moved."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,13 @@ from fastdup_ray.s3 import is_s3
 
 @dataclass
 class MovePlan:
-    """moves: pictures, then their sidecars. gone: pictures that an earlier call moved. refused: name and reason."""
+    """What a plan asks for.
+
+    Attributes:
+        moves: Those that are left to do: images, then sidecars.
+        already_moved: Images that an earlier call moved.
+        refused: Name and reason of each image that cannot be moved.
+    """
 
     moves: list[Move] = field(default_factory=list)
     already_moved: set[str] = field(default_factory=set)
@@ -24,70 +30,76 @@ class MovePlan:
 
 
 def plan_moves(rows: Sequence[PlanRow], quarantine: Quarantine) -> MovePlan:
-    """What a plan asks for and an earlier call has not done."""
-    place, targets = get_file_mover(quarantine.location, quarantine.access), _Targets(quarantine)
+    """Return the moves that a plan asks for and no earlier call has made.
+
+    Args:
+        rows: A plan that `check_plan` accepts.
+        quarantine: Where the files go.
+    """
+    mover, targets = get_file_mover(quarantine.location, quarantine.access), _Targets(quarantine)
     kept = {row.filename: row for row in rows if not row.is_dropped}
-    intended = MovePlan()
+    plan = MovePlan()
     for row in rows:
         if not row.is_dropped:
             continue
         try:
-            _refuse_impossible(row, kept[row.keeper], quarantine, place)
-            if place.exists(row.filename):
+            _refuse_impossible(row, kept[row.keeper], quarantine, mover)
+            if mover.exists(row.filename):
                 target = targets.choose(row.filename, make_identity(row))
-                intended.moves.append(Move(row.filename, target, make_identity(row), keeper=row.keeper))
-            elif targets.holds(row.filename, make_identity(row)):
-                intended.already_moved.add(row.filename)
+                plan.moves.append(Move(row.filename, target, make_identity(row), keeper=row.keeper))
+            elif targets.contains(row.filename, make_identity(row)):
+                plan.already_moved.add(row.filename)
             else:
                 raise RefusedError("it is gone")
         except RefusedError as error:
-            intended.refused.append((row.filename, str(error)))
-    going = intended.already_moved | {move.source for move in intended.moves}
-    intended.moves += _plan_sidecar_moves(going, [row.filename for row in rows], place, targets, quarantine)
-    return intended
+            plan.refused.append((row.filename, str(error)))
+    leaving = plan.already_moved | {move.source for move in plan.moves}
+    plan.moves += _plan_sidecar_moves(leaving, [row.filename for row in rows], mover, targets, quarantine)
+    return plan
 
 
 def make_identity(row: PlanRow) -> FileIdentity:
-    """By what the image of a row is known again; an ETag says something of objects only."""
+    """Return what the image of a row is compared with. A local file has no ETag, whatever the row says."""
     return FileIdentity(row.size, row.sha256, row.etag if is_s3(row.filename) else "")
 
 
-def _refuse_impossible(row: PlanRow, keeper: PlanRow, quarantine: Quarantine, place: FileMover) -> None:
+def _refuse_impossible(row: PlanRow, keeper: PlanRow, quarantine: Quarantine, mover: FileMover) -> None:
+    """Raise `RefusedError` if the image of a row cannot be moved to the quarantine, whatever is on the disk."""
     if not is_standalone_file(row.filename, quarantine.access):
         raise RefusedError("it is in an archive, or a frame of a video, and cannot be moved")
-    if get_file_mover(row.filename, quarantine.access) is not place:
-        raise RefusedError(
-            f"it cannot be moved to {quarantine.location!r}, another kind of place: name one of its kind"
-        )
+    if get_file_mover(row.filename, quarantine.access) is not mover:
+        other = "a prefix of a bucket" if is_s3(row.filename) else "a local folder"
+        raise RefusedError(f"it cannot be moved to {quarantine.location!r}: use {other} as the quarantine")
     if quarantine.contains(row.filename):
         raise RefusedError("it is in the quarantine itself")
     for each, whose in ((row, "its"), (keeper, "its keeper's")):
         if not each.sha256 and not (each.etag and is_s3(each.filename)):
-            raise RefusedError(f"{whose} digest is not in the plan: nobody could tell whether it changed")
+            raise RefusedError(f"{whose} digest is not in the plan, so a change since the run would go unnoticed")
 
 
 class _Targets:
-    """Names in a quarantine: those that earlier calls gave, and fresh ones that nothing has yet."""
+    """Names in a quarantine: those that earlier calls chose, and new ones that nothing has yet."""
 
-    def __init__(self, quarantine: Quarantine):
-        self._quarantine, self._place = quarantine, get_file_mover(quarantine.location, quarantine.access)
-        # A picture that took the name of one that went before is another, and goes elsewhere.
+    def __init__(self, quarantine: Quarantine) -> None:
+        self._quarantine, self._mover = quarantine, get_file_mover(quarantine.location, quarantine.access)
+        # Another file that has the name of one that was moved before gets a target of its own.
         self._earlier = {(move.source, move.known): move.target for move in quarantine.read_moves().values()}
         self._taken = {target.casefold() for target in self._earlier.values()}
-        """Without regard to case: the disk of a quarantine may have none."""
+        """In lower case, as the file system of a quarantine may ignore case."""
 
-    def holds(self, source: str, known: FileIdentity) -> bool:
-        """Whether what was under this name is in the quarantine."""
-        target = self._earlier.get((source, known))
-        return target is not None and self._place.exists(target)
+    def contains(self, source: str, identity: FileIdentity) -> bool:
+        """Return whether an earlier call moved this file, and it is still in the quarantine."""
+        target = self._earlier.get((source, identity))
+        return target is not None and self._mover.exists(target)
 
-    def choose(self, source: str, known: FileIdentity) -> str:
-        if (source, known) in self._earlier:
-            return self._earlier[source, known]
-        first = self._quarantine.target_of(source)
+    def choose(self, source: str, identity: FileIdentity) -> str:
+        """Return the target of a file: the one of an earlier call, else a new one."""
+        if (source, identity) in self._earlier:
+            return self._earlier[source, identity]
+        first = self._quarantine.get_target(source)
         root, suffix = os.path.splitext(first)
         target, number = first, 1
-        while target.casefold() in self._taken or self._place.exists(target):
+        while target.casefold() in self._taken or self._mover.exists(target):
             number += 1
             target = f"{root} ({number}){suffix}"
         self._taken.add(target.casefold())
@@ -95,30 +107,38 @@ class _Targets:
 
 
 def _plan_sidecar_moves(
-    going: set[str], planned: Sequence[str], place: FileMover, targets: _Targets, quarantine: Quarantine
+    leaving: set[str], planned: Sequence[str], mover: FileMover, targets: _Targets, quarantine: Quarantine
 ) -> Iterator[Move]:
-    """Of pictures that go; those of one that stays stay. planned: all pictures of the plan."""
-    for pictures in group_by_folder(planned):
-        if going.isdisjoint(pictures):
+    """Yield the moves of the sidecars whose images all leave.
+
+    Args:
+        leaving: Images that are moved, or were by an earlier call.
+        planned: All images of the plan.
+        mover: Of the quarantine.
+        targets: Chooses the names in it.
+        quarantine: Where the files go.
+    """
+    for images in group_by_folder(planned):
+        if leaving.isdisjoint(images):
             continue
         try:
-            files = place.list_siblings(pictures[0])
+            files = mover.list_siblings(images[0])
         except RefusedError:
-            continue  # then its pictures cannot be moved either
-        for sidecar in find_sidecars(files, pictures):
-            if going.issuperset(sidecar.images):
-                known = _describe_sidecar(place, quarantine.resolve(sidecar.name))
-                yield Move(sidecar.name, targets.choose(sidecar.name, known), known, with_=sidecar.images)
+            continue  # the images of this folder cannot be moved either
+        for sidecar in find_sidecars(files, images):
+            if leaving.issuperset(sidecar.images):
+                identity = _describe_sidecar(mover, quarantine.resolve(sidecar.name))
+                yield Move(sidecar.name, targets.choose(sidecar.name, identity), identity, with_=sidecar.images)
 
 
-def _describe_sidecar(place: FileMover, sidecar: str) -> FileIdentity:
-    """What is known of a file that no run saw; nothing where it cannot be read, which its move then says."""
+def _describe_sidecar(mover: FileMover, sidecar: str) -> FileIdentity:
+    """Return the identity of a file that no run has read; an empty one if it cannot be read, as its move then says."""
     try:
-        return place.describe(sidecar)
+        return mover.describe(sidecar)
     except RefusedError:
         return FileIdentity()
 
 
 def group_by_folder(names: Iterable[str]) -> Iterator[list[str]]:
-    """The names of each folder, sorted."""
-    return (list(found) for _, found in groupby(sorted(names, key=os.path.split), os.path.dirname))
+    """Yield the names of each folder, sorted."""
+    return (list(group) for _, group in groupby(sorted(names, key=os.path.split), os.path.dirname))

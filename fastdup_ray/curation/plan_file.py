@@ -1,6 +1,6 @@
-"""The plan file: what is kept and what is dropped, why, and by what each picture is known again.
+"""The plan file: which images to keep and to drop, why, and what each file is compared with before it is moved.
 
-As CSV, one row a picture, it is made to be read and edited by people; as JSON, by programs. Both hold the same.
+The CSV, one row for each image, is for people to read and edit; the JSON, for programs. Both hold the same.
 """
 
 import json
@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Final, Literal, TypedDict
 
 import pyarrow as pa
 
@@ -21,28 +21,45 @@ from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.tables import encode_names, write_columns
 
 Action = Literal["keep", "drop"]
-KEEP, DROP = "keep", "drop"
-
-"""Value of `rule` where a person decided."""
+KEEP: Final = "keep"
+DROP: Final = "drop"
 
 _NAMES = ("filename", "keeper")
 _RUN = "run"
-_NEEDED = tuple(name for name in layout.PLAN_HEADER if name != _RUN)
-"""Plans of earlier versions do not say which run they were made from."""
+_REQUIRED = tuple(name for name in layout.PLAN_HEADER if name != _RUN)
+"""Columns that each plan has. Those of earlier versions do not say which run they were made from."""
 
 _HEX = "_hex"
-"""Added to the name of a member of the JSON that holds the bytes, in hex, of a name that is not UTF-8."""
+"""Suffix of the JSON member with the bytes, in hex, of a name that is not UTF-8."""
+
+
+class ImageFacts(TypedDict):
+    """The fields of a `PlanRow` that come from the run rather than from the plan."""
+
+    size: int | None
+    sha256: str
+    etag: str
+    reference: bool
+    run: str
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """What is to become of one picture.
+    """What a plan says about one image. The fields are the columns of the CSV and the members of the JSON.
 
-    filename: absolute path or URI; bytes that are not UTF-8 as surrogates. group: pictures that hang together have one
-    number. keeper: of a dropped picture the kept one that it is a copy of, else "". similarity: their cosine, None for
-    kept ones. rule, reason: why. size: bytes, None where the run did not read the file; sha256: of them, or ""; etag:
-    of an object on S3, else "". reference: of a reference input, never to be touched. run: `SeenImages.digest` of the
-    run that the row was made from; "" where it does not say.
+    Attributes:
+        filename: Absolute path or URI; bytes that are not UTF-8 are surrogates.
+        action: `keep` or `drop`.
+        group: Number of the group; images that belong together have the same one.
+        keeper: For a dropped image, the kept image that it duplicates; else "".
+        similarity: For a dropped image, the cosine with its keeper; else None.
+        rule: The rule that decided, as in `--keep`; `name`, `direct`, or `layout.BY_HAND`.
+        reason: The same in words.
+        size: In bytes; None if the run did not read the file.
+        sha256: Digest of the content, in hex, or "".
+        etag: ETag of an object on S3, or "".
+        reference: Whether the image is of a reference input, which is never moved.
+        run: `SeenImages.digest` of the run that the row was made from; "" if the plan does not say.
     """
 
     filename: str
@@ -64,18 +81,26 @@ class PlanRow:
 
 
 def write_plan(store: Store, name: str, rows: Sequence[PlanRow]) -> None:
-    """Puts the plan whole, as JSON where `name` ends so, else as CSV. Raises `InputError` where it cannot be meant."""
+    """Write a whole plan, as JSON if `name` ends in .json, else as CSV.
+
+    Raises:
+        InputError: If the plan contradicts itself.
+    """
     with store.create(name) as path, open(path, "wb") as file:
         dump_plan(file, rows, as_json=is_json(name))
 
 
 def is_json(name: str) -> bool:
-    """Whether a plan of this name is JSON, not CSV."""
+    """Return whether a plan of this name is JSON rather than CSV."""
     return name.endswith(".json")
 
 
 def dump_plan(file: BinaryIO, rows: Sequence[PlanRow], *, as_json: bool) -> None:
-    """Write the plan to an open file. Raises `InputError` where it cannot be meant."""
+    """Write a plan to an open file.
+
+    Raises:
+        InputError: If the plan contradicts itself; then nothing is written.
+    """
     check_plan(rows)
     if as_json:
         file.write(plan_to_json(rows).encode())
@@ -86,10 +111,8 @@ def dump_plan(file: BinaryIO, rows: Sequence[PlanRow], *, as_json: bool) -> None
         pa.array([row.group for row in rows], pa.int64()),
         encode_names(row.keeper for row in rows),
         pa.array([row.similarity for row in rows], pa.float64()),
-        *(
-            pa.array([escape_non_utf8(text) for text in texts], pa.string())
-            for texts in (zip(*map(_words, rows), strict=True) if rows else ((), ()))
-        ),
+        pa.array([escape_non_utf8(row.rule) for row in rows], pa.string()),
+        pa.array([escape_non_utf8(row.reason) for row in rows], pa.string()),
         pa.array([row.size for row in rows], pa.int64()),
         pa.array([row.sha256 for row in rows], pa.string()),
         pa.array([row.etag for row in rows], pa.string()),
@@ -100,13 +123,21 @@ def dump_plan(file: BinaryIO, rows: Sequence[PlanRow], *, as_json: bool) -> None
 
 
 def read_plan(location: str | os.PathLike[str], access: Access = DEFAULT_ACCESS) -> list[PlanRow]:
-    """The rows of a plan, CSV or JSON, a path or a URI; raises `InputError` with one line for what cannot be meant."""
+    """Return the rows of a plan.
+
+    Args:
+        location: A CSV or JSON file, a path or a URI.
+        access: How buckets are accessed.
+
+    Raises:
+        InputError: If there is no such file, or it is not a valid plan.
+    """
     source = os.path.expanduser(location)
     folder, name = os.path.split(source)
     try:
         path = open_store(folder or os.curdir, access).fetch(name)
         if not is_json(name):
-            named = read_by_name(os.fspath(path), "the plan", "filename", _NEEDED)
+            named = read_by_name(os.fspath(path), "the plan", "filename", _REQUIRED)
             rows = [_parse_cells(name, cells, source) for name, cells in named]
             check_plan(rows)
             return rows
@@ -120,63 +151,76 @@ def read_plan(location: str | os.PathLike[str], access: Access = DEFAULT_ACCESS)
 
 
 def plan_to_json(rows: Iterable[PlanRow]) -> str:
-    r"""The plan as JSON: `{"format": …, "pictures": [{"filename": …, "action": …, …}, …]}`, members as in the CSV.
+    r"""Return a plan as JSON: `{"format": …, "pictures": [{"filename": …, "action": …, …}, …]}`.
 
-    A name that is not UTF-8 has its bytes as `\xNN`, as in all JSON of ours, and all of it in a member more, in hex
-    (`filename_hex`, `keeper_hex`), so that it comes back.
+    The members are the columns of the CSV. In a name that is not UTF-8, invalid bytes are written as `\xNN`, as in all
+    JSON files of a run; one more member (`filename_hex`, `keeper_hex`) has the whole name in hex, to read it back.
     """
-    pictures = [_as_dict(row) for row in rows]
-    return json.dumps({"format": layout.PLAN_JSON_FORMAT, "pictures": pictures}, indent=0, ensure_ascii=False) + "\n"
+    members = [_to_members(row) for row in rows]
+    return json.dumps({"format": layout.PLAN_JSON_FORMAT, "pictures": members}, indent=0, ensure_ascii=False) + "\n"
 
 
 def plan_from_json(text: str, source: str = "the plan") -> list[PlanRow]:
-    """The rows of what `plan_to_json` made, or a page; raises `InputError`. source: what the error names."""
+    """Return the rows of a plan that `plan_to_json`, or the report, wrote.
+
+    Args:
+        text: JSON.
+        source: What errors call the plan.
+
+    Raises:
+        InputError: If it is not a valid plan.
+    """
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source!r} is not JSON: {error}.") from None
     if not isinstance(content, dict) or content.get("format") != layout.PLAN_JSON_FORMAT:
-        raise InputError(f"{source!r} is no plan: its member format should be {layout.PLAN_JSON_FORMAT!r}.")
-    pictures = content.get("pictures")
-    if not isinstance(pictures, list) or not all(isinstance(picture, dict) for picture in pictures):
-        raise InputError(f"{source!r} is no plan: its member pictures should be a list of objects.")
+        raise InputError(f'{source!r} is not a plan: "format" must be "{layout.PLAN_JSON_FORMAT}".')
+    images = content.get("pictures")
+    if not isinstance(images, list) or not all(isinstance(members, dict) for members in images):
+        raise InputError(f'{source!r} is not a plan: "pictures" must be a list of objects.')
     rows = []
-    for place, picture in enumerate(pictures):
-        if missing := [name for name in _NEEDED if name not in picture]:
-            raise InputError(f"{source!r}, picture {place}: {missing[0]!r} is missing.")
-        rows.append(_parse_cells(_parse_name(picture, "filename", source), _cells(picture, source), source))
+    for number, members in enumerate(images):
+        if missing := [name for name in _REQUIRED if name not in members]:
+            raise InputError(f'{source!r} is not a plan: item {number} of "pictures" has no "{missing[0]}".')
+        rows.append(_parse_cells(_parse_name(members, "filename", source), _to_cells(members, source), source))
     check_plan(rows)
     return rows
 
 
 def check_plan(rows: Sequence[PlanRow]) -> None:
-    """`InputError` where a plan contradicts itself: nothing is dropped without a kept picture that it is a copy of."""
+    """Check that each dropped image has a keeper that the plan keeps, and that no name is there twice.
+
+    Raises:
+        InputError: If the plan contradicts itself, drops a reference, or has a name that is not absolute.
+    """
     seen: set[str] = set()
     kept = {row.filename for row in rows if not row.is_dropped}
     for row in rows:
         if row.filename in seen:
-            raise InputError(f"The plan has {row.filename!r} twice; take one of its rows away.")
+            raise InputError(f"The plan has {row.filename!r} twice: remove one of the rows.")
         seen.add(row.filename)
         if "\0" in row.filename or not (os.path.isabs(row.filename) or "://" in row.filename):
-            raise InputError(f"The plan names {row.filename!r}, which is no absolute path and no URI.")
+            raise InputError(f"The plan has {row.filename!r}, which is neither an absolute path nor a URI.")
         if not row.is_dropped:
             continue
         if row.reference:
-            raise InputError(f"The plan drops {row.filename!r}, a picture of a reference input: write keep there.")
+            raise InputError(
+                f"The plan drops {row.filename!r}, an image of a reference input: change its action to keep."
+            )
         if not row.keeper:
-            raise InputError(f"The plan drops {row.filename!r} and names no keeper: name the kept copy, or write keep.")
+            raise InputError(
+                f"The plan drops {row.filename!r} without a keeper: name the image that it duplicates, "
+                "or change its action to keep."
+            )
         if row.keeper not in kept:
             raise InputError(
-                f"The plan drops {row.filename!r} as a copy of {row.keeper!r}, which it does not keep: "
-                "name a keeper that has a row with keep, or write keep here, too."
+                f"The plan drops {row.filename!r} but does not keep its keeper {row.keeper!r}: "
+                "name a keeper that the plan keeps, or change the action to keep."
             )
 
 
-def _words(row: PlanRow) -> tuple[str, str]:
-    return row.rule, row.reason
-
-
-def _as_dict(row: PlanRow) -> dict[str, Any]:
+def _to_members(row: PlanRow) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for name in layout.PLAN_HEADER:
         value = getattr(row, name)
@@ -186,45 +230,44 @@ def _as_dict(row: PlanRow) -> dict[str, Any]:
     return members
 
 
-def _cells(picture: dict[str, Any], source: str) -> dict[str, str]:
-    """A picture of the JSON as the cells of a row of the CSV."""
-    cells = {name: "" if picture.get(name) is None else str(picture[name]) for name in layout.PLAN_HEADER}
-    cells["reference"] = (
-        str(int(picture["reference"])) if isinstance(picture["reference"], bool) else cells["reference"]
-    )
-    return cells | {name: _parse_name(picture, name, source) for name in _NAMES}
+def _to_cells(members: dict[str, Any], source: str) -> dict[str, str]:
+    """Convert the members of one image to the cells of a row of the CSV."""
+    cells = {name: "" if members.get(name) is None else str(members[name]) for name in layout.PLAN_HEADER}
+    if isinstance(members["reference"], bool):
+        cells["reference"] = str(int(members["reference"]))
+    return cells | {name: _parse_name(members, name, source) for name in _NAMES}
 
 
-def _parse_name(picture: dict[str, Any], member: str, source: str) -> str:
-    value, coded = picture[member] or "", picture.get(member + _HEX)
+def _parse_name(members: dict[str, Any], member: str, source: str) -> str:
+    value, coded = members[member] or "", members.get(member + _HEX)
     try:
         return os.fsdecode(bytes.fromhex(coded) if coded else str.encode(value, "utf-8", "surrogateescape"))
     except (ValueError, TypeError):  # UnicodeEncodeError is a ValueError
-        raise InputError(f"{source!r}: {coded or value!r} is no name of a file.") from None
+        raise InputError(f"{source!r} has {coded or value!r}, which cannot be the name of a file.") from None
 
 
 def _parse_cells(name: str, cells: dict[str, str], source: str) -> PlanRow:
-    def checked(column: str, pattern: str, allowed: str) -> str:
+    def check(column: str, pattern: str, allowed: str) -> str:
         text = cells[column].strip().lower()
         if re.fullmatch(pattern, text) is None:
             raise InputError(
-                f"{source!r}: {column}={cells[column]!r} of {name!r} is not possible: it should be {allowed}."
+                f"Invalid value for {column} of {name!r} in {source!r}: {cells[column]!r} (must be {allowed})."
             )
         return text
 
-    size = checked("size", r"\d{0,18}", "a number of bytes")
-    similarity = checked("similarity", r"|-?\d(?:[.,]\d*)?(?:e-\d+)?", "a cosine").replace(",", ".")
+    size = check("size", r"\d{0,18}", "a number of bytes")
+    similarity = check("similarity", r"|-?\d(?:[.,]\d*)?(?:e-\d+)?", "a cosine").replace(",", ".")
     return PlanRow(
         filename=name,
-        action=KEEP if checked("action", f"{KEEP}|{DROP}", f"{KEEP} or {DROP}") == KEEP else DROP,
-        group=int(checked("group", r"\d{0,18}", "a whole number") or 0),
+        action=KEEP if check("action", f"{KEEP}|{DROP}", f"{KEEP} or {DROP}") == KEEP else DROP,
+        group=int(check("group", r"\d{0,18}", "a whole number") or 0),
         keeper=cells["keeper"],
         similarity=float(similarity) if similarity else None,
         rule=cells["rule"],
         reason=cells["reason"],
         size=int(size) if size else None,
-        sha256=checked("sha256", r"|[0-9a-f]{64}", "64 hex digits"),
+        sha256=check("sha256", r"|[0-9a-f]{64}", "64 hex digits"),
         etag=cells["etag"].strip(),
-        reference=checked("reference", r"|0|1", "0 or 1") == "1",
+        reference=check("reference", r"|0|1", "0 or 1") == "1",
         run=cells.get(_RUN, "").strip().lower(),
     )

@@ -1,16 +1,15 @@
-"""Which run a plan was made from, and whether its rows are what that run saw."""
+"""Which run a plan was made from, and whether its rows agree with what that run saw."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.layout import FILE_SETS, INDEXED, SCORED, FileSet
-from fastdup_ray.curation.plan_file import PlanRow
+from fastdup_ray.curation.plan_file import ImageFacts, PlanRow
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.features import map_names
 from fastdup_ray.outputs.formats import IMAGES
@@ -21,27 +20,28 @@ from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.facts import read_summary
 from fastdup_ray.storage.tables import encode_names, find_positions, read_parquet
 
-_FACTS = ("size", "sha256", "mtime_or_etag", "reference")
-_AGAIN = "make it again with fastdup-ray plan, or give --any-plan (in Python any_plan=True)"
+_COLUMNS = ("size", "sha256", "mtime_or_etag", "reference")
+_ANY_PLAN = "--any-plan (in Python any_plan=True)"
+_AGAIN = f"make the plan again with fastdup-ray plan, or accept it with {_ANY_PLAN}"
 
 
 @dataclass(frozen=True)
 class SeenImages:
-    """The n images that a run saw, and by what each is known again.
+    """The n images that a run saw, and the facts that identify their files.
 
     Attributes:
-        digest: Of them all, in hex; another run on the same unchanged images has the same.
+        digest: Of all of them, in hex; another run on the same unchanged images has the same.
         names: (n,) raw bytes.
-        table: Columns of images.parquet, `_FACTS` among them.
+        table: n rows of images.parquet, with at least the columns size, sha256 and mtime_or_etag.
     """
 
     digest: str
     names: pa.Array
     table: pa.Table
 
-    def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Return for each of `rows` the members of its `PlanRow` by which it is known again, and the run."""
-        table = self.table.select([name for name in _FACTS if name in self.table.column_names])
+    def facts(self, rows: Sequence[int]) -> list[ImageFacts]:
+        """Return the facts that a plan stores about images, in the order of the indices `rows`."""
+        table = self.table.select([name for name in _COLUMNS if name in self.table.column_names])
         names = self.names.take(pa.array(rows, pa.int64())).to_pylist()
         return [
             {
@@ -54,24 +54,29 @@ class SeenImages:
             for name, fact in zip(names, table.take(pa.array(rows, pa.int64())).to_pylist(), strict=True)
         ]
 
-    def facts_by_name(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Return the same by name, of those of `names` that it saw."""
-        places = find_positions(encode_names(names), self.names)
-        seen = np.flatnonzero(places >= 0)
-        return dict(zip([names[place] for place in seen], self.facts(places[seen].tolist()), strict=True))
+    def facts_by_name(self, names: Sequence[str]) -> dict[str, ImageFacts]:
+        """Return the same by name, for those of `names` that the run saw."""
+        positions = find_positions(encode_names(names), self.names)
+        seen = np.flatnonzero(positions >= 0)
+        return dict(zip([names[index] for index in seen.tolist()], self.facts(positions[seen].tolist()), strict=True))
 
 
 def store_of_run(plan: str, work_dir: str | None, access: Access) -> Store:
-    """Return the work_dir of the run that `plan` belongs to: the one given, or the folder that the plan is in."""
+    """Return the work_dir of the run that a plan belongs to: the one given, else the folder of the plan."""
     return open_store(work_dir or os.path.dirname(plan) or os.curdir, access)
 
 
 def check_provenance(rows: Sequence[PlanRow], plan: str, store: Store) -> None:
-    """See that all rows of a plan are of the finished run in `store`, or of the last scoring there.
+    """Check that all rows of a plan come from the finished run in a work_dir, or from its last scoring.
+
+    Args:
+        rows: The rows of the plan.
+        plan: Its name, for errors.
+        store: The work_dir.
 
     Raises:
-        InputError: with one line, where a row is of another run, names an image that the run did not see, or says
-            something else of it than the run recorded.
+        InputError: If a row is of another run, names an image that the run did not see, or differs from what the run
+            recorded about it.
     """
     if not rows:
         return
@@ -80,46 +85,46 @@ def check_provenance(rows: Sequence[PlanRow], plan: str, store: Store) -> None:
     seen = _read_seen(store, {row.run for row in rows})
     if seen is None:
         raise InputError(
-            f"{plan!r} was made from another run than the last one in {store.location!r}: name the right one with "
+            f"{plan!r} was made from another run than the last one in {store.location!r}: name its run with "
             f"--work-dir, {_AGAIN}."
         )
     facts = seen.facts_by_name([row.filename for row in rows])
     for row in rows:
         if row.filename not in facts:
             raise InputError(
-                f"{plan!r} names {row.filename!r}, which the run in {store.location!r} did not see: take its row away."
+                f"{plan!r} has {row.filename!r}, which the run in {store.location!r} did not see: remove the row."
             )
         for column, value in facts[row.filename].items():
             if getattr(row, column) != value:
                 raise InputError(
-                    f"{plan!r}: {column}={getattr(row, column)!r} of {row.filename!r} is not what the run in "
-                    f"{store.location!r} recorded ({value!r}): take its row away, or {_AGAIN}."
+                    f"{plan!r} has {column}={getattr(row, column)!r} for {row.filename!r}, but the run in "
+                    f"{store.location!r} recorded {value!r}: remove the row, or {_AGAIN}."
                 )
 
 
 def carry_over(rows: Sequence[PlanRow], seen: SeenImages) -> list[PlanRow]:
-    """Return those rows of a plan of another run that hold for this one, as rows of this one.
+    """Return those rows of a plan of another run that are valid for this one, as rows of this one.
 
-    They are of images that this run saw with the same bytes, and whose keeper it did, too.
+    These are the rows of images that this run saw with the same bytes, and whose keepers it saw so, too.
     """
     facts = seen.facts_by_name([row.filename for row in rows])
-    carried = {row.filename: replace(row, run=seen.digest) for row in rows if row.filename in facts}
-    held = {
+    moved = {row.filename: replace(row, run=seen.digest) for row in rows if row.filename in facts}
+    valid = {
         name: row
-        for name, row in carried.items()
+        for name, row in moved.items()
         if all(getattr(row, column) == value for column, value in facts[name].items())
     }
-    return [row for row in held.values() if not row.is_dropped or row.keeper in held]
+    return [row for row in valid.values() if not row.is_dropped or row.keeper in valid]
 
 
 def _read_seen(store: Store, digests: set[str]) -> SeenImages | None:
-    """Return the images that the run or the scoring in `store` saw, where its digest is the only one of `digests`."""
+    """Return the images that the run or the scoring in `store` saw, if its digest is the only one of `digests`."""
     try:
         summary = read_summary(store)
         features_csv = summary["features_file"] + ".csv"
         fetch_listed(store, features_csv, summary)
-        known = [files for files in FILE_SETS if store.exists(files.name(layout.IMAGES))]
-        files = next((files for files in known if {digest_images(store, files)} == digests), None)
+        finished = [files for files in FILE_SETS if store.exists(files.name(layout.IMAGES))]
+        files = next((files for files in finished if {digest_images(store, files)} == digests), None)
         if files is None:
             return None
         names = [map_names(store, features_csv)]
@@ -129,14 +134,15 @@ def _read_seen(store: Store, digests: set[str]) -> SeenImages | None:
             tables.insert(0, _read_facts(store, SCORED))
     except (FileNotFoundError, KeyError):
         raise InputError(
-            f"No finished run in {store.location!r}: name the one that the plan was made from with --work-dir, or give "
-            "--any-plan (in Python any_plan=True)."
+            f"No finished run in {store.location!r}: name the work_dir of the plan's run with --work-dir, or accept "
+            f"any plan with {_ANY_PLAN}."
         ) from None
-    seen = SeenImages(*digests, pa.concat_arrays(names), pa.concat_tables(tables, promote_options="default"))
+    (digest,) = digests
+    seen = SeenImages(digest, pa.concat_arrays(names), pa.concat_tables(tables, promote_options="default"))
     if len(seen.names) != seen.table.num_rows:
         raise DamagedError(f"The outputs in {store.location!r} are not of one run: run again.")
     return seen
 
 
 def _read_facts(store: Store, files: FileSet) -> pa.Table:
-    return read_parquet(store.fetch(files.name(layout.IMAGES)), IMAGES.select(_FACTS))
+    return read_parquet(store.fetch(files.name(layout.IMAGES)), IMAGES.select(_COLUMNS))

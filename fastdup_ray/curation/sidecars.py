@@ -1,4 +1,4 @@
-"""What stands beside a picture under its name, and goes with it: captions, labels, edits, raw files."""
+"""Sidecars: files that belong to an image by their name, such as captions, labels, edits and raw files."""
 
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -9,27 +9,34 @@ from fastdup_ray.inputs.suffixes import SIDECAR_SUFFIXES, is_image_name, is_vide
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """A file that one or more `pictures`, which may be videos, have beside them."""
+    """A file that belongs to one or more images.
+
+    Attributes:
+        name: Of the file.
+        images: The images, or videos, that it belongs to.
+    """
 
     name: str
     images: tuple[str, ...]
 
 
-def find_sidecars(folder: Sequence[str], listed: Collection[str]) -> Iterator[Sidecar]:
-    """The sidecars in a folder.
+def find_sidecars(files: Sequence[str], listed: Collection[str]) -> Iterator[Sidecar]:
+    """Yield the sidecars in a folder.
 
-    folder: the names of all files that are in it. listed: names of pictures of the run, in it by now or no more, which
-    are pictures whatever their suffix says.
+    `a.xmp` belongs to `a.jpg`, and also to `a.png` and `A.mp4` if they exist; `a.jpg.xmp` belongs to `a.jpg` alone.
 
-    `a.xmp` belongs to `a.jpg`, and to `a.png` and `A.mp4` as well where these are there; `a.jpg.xmp` to `a.jpg` alone.
+    Args:
+        files: The names of all files in the folder.
+        listed: Names of images of the run in that folder, even if they are gone. They count as images, and never as
+            sidecars, whatever their extension.
     """
-    pictures = {name for name in folder if is_image_name(name) or is_video_name(name)} | set(listed)
-    of_stem: dict[str, list[str]] = {}
-    for name in sorted(pictures):
-        of_stem.setdefault(os.path.splitext(name)[0].casefold(), []).append(name)
-    for name in folder:
+    images = {name for name in files if is_image_name(name) or is_video_name(name)} | set(listed)
+    by_stem: dict[str, list[str]] = {}
+    for name in sorted(images):
+        by_stem.setdefault(os.path.splitext(name)[0].casefold(), []).append(name)
+    for name in files:
         stem, suffix = os.path.splitext(name)
-        if suffix.lower() in SIDECAR_SUFFIXES and name not in pictures:
-            owners = [stem] if stem in pictures else of_stem.get(stem.casefold(), [])
+        if suffix.lower() in SIDECAR_SUFFIXES and name not in images:
+            owners = [stem] if stem in images else by_stem.get(stem.casefold(), [])
             if owners:
                 yield Sidecar(name, tuple(owners))

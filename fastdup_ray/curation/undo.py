@@ -1,11 +1,12 @@
-"""The command `undo`: puts back what is in a quarantine."""
+"""The command `undo`: restore the files in a quarantine."""
 
 from dataclasses import dataclass, field
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.formatting import format_count
 from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.common.paths import accept_paths
-from fastdup_ray.curation.apply import Location, Tell
+from fastdup_ray.curation.apply import LineCallback, Location, describe_refusal, ignore_line
 from fastdup_ray.curation.file_ops import get_file_mover
 from fastdup_ray.curation.journal import Move, Quarantine
 from fastdup_ray.errors import InputError, RefusedError
@@ -15,7 +16,14 @@ from fastdup_ray.s3 import make_access
 
 @dataclass
 class UndoResult:
-    """What a call put back, and what it could not. lost: neither in the quarantine nor at their place."""
+    """What `undo` did.
+
+    Attributes:
+        quarantine: Path or URI of the quarantine.
+        restored: The moves that were undone.
+        refused: Name and reason of each file that stays in the quarantine.
+        lost: Names of files that are neither in the quarantine nor where they came from.
+    """
 
     quarantine: str
     restored: list[Move] = field(default_factory=list)
@@ -23,23 +31,21 @@ class UndoResult:
     lost: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        """What the command prints at the end."""
-        lines = [f"{len(self.restored):,} files are back at their places, from {self.quarantine}."]
+        """Return what the command prints in the end."""
+        lines = [f"Restored {format_count(len(self.restored), 'file')}."]
         if not self.restored and not self.refused:
-            lines = [f"Nothing is left in {self.quarantine} to put back."]
+            lines = [f"Nothing to restore in {self.quarantine}."]
         if self.lost:
-            lines.append(
-                f"{len(self.lost):,} are neither there nor at their places (gone, above): "
-                "somebody took them away since."
-            )
+            files = format_count(len(self.lost), "file")
+            lines.append(f"{files} missing (listed above): removed from the quarantine by something else.")
         return "\n".join(lines)
 
     def check(self) -> None:
-        """Raises `RefusedError` where anything was refused."""
+        """Raise `RefusedError` if a file stays in the quarantine."""
         if self.refused:
             raise RefusedError(
-                f"{len(self.refused):,} files stay in the quarantine; a line above says why for each. "
-                "Make room for them and call again, or take them from there yourself."
+                f"{format_count(len(self.refused), 'file')} stayed in the quarantine; see the reasons above. "
+                "Make room for them and run the same command again, or take them from the quarantine yourself."
             )
 
 
@@ -47,39 +53,54 @@ class UndoResult:
 def undo(
     quarantine: Location = layout.QUARANTINE,
     only: str | None = None,
-    tell: Tell = lambda line: None,
+    tell: LineCallback = ignore_line,
     *,
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
 ) -> UndoResult:
-    """Puts all that `apply` moved back to its place, by the journal, never over another file.
+    """Move all files in a quarantine back to where `apply_plan` found them, and never over another file.
 
-    It can be killed at any moment: the same call goes on. only: a glob of names, as in `--include`; all others stay.
-    tell: gets a line for each file. Raises `InputError`, `LockedError`.
+    A call may be killed at any moment: the same call resumes it.
+
+    Args:
+        quarantine: A folder or prefix that `apply_plan` moved files to.
+        only: A glob, as in `--include`, of the names to restore; default: all.
+        tell: Gets a line for each file.
+        s3_anonymous: Send unsigned requests to S3.
+        s3_requester_pays: Pay for reads from requester-pays buckets.
+
+    Returns:
+        What was restored, and what was not, with the reasons.
+
+    Raises:
+        InputError: If there is no quarantine.
+        ConfigError: If `only` is not a glob.
+        LockedError: If another process uses the quarantine.
+        DamagedError: If its journal is damaged; then nothing is moved.
     """
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
-    where, wanted = Quarantine(quarantine, access), Patterns([only] if only else [], [])
-    if not where.exists():
-        raise InputError(f"No quarantine in {where.location!r}: name the folder that apply moved to.")
-    place, undone = get_file_mover(where.location, access), UndoResult(where.location)
-    with where.lock():
-        moves = list(where.read_moves().values())
+    source, patterns = Quarantine(quarantine, access), Patterns([only] if only else [], [])
+    if not source.exists():
+        raise InputError(f"No quarantine in {source.location!r}: name the folder that apply moved files to.")
+    mover, result = get_file_mover(source.location, access), UndoResult(source.location)
+    with source.lock():
+        moves = list(source.read_moves().values())
         for move in reversed(moves):
-            if not wanted.keep(move.source):
+            if not patterns.keep(move.source):
                 continue
-            if not place.exists(move.target):
-                if not place.exists(move.source):
-                    undone.lost.append(move.source)
-                    tell(f"gone {escape_invisible(move.source)}")
+            if not mover.exists(move.target):
+                if not mover.exists(move.source):
+                    result.lost.append(move.source)
+                    tell(f"missing {escape_invisible(move.source)}")
                 continue
             try:
-                known = place.describe_copy(move.target, move.known)
-                place.move(where.resolve(move.target), where.resolve(move.source), known)
+                expected = mover.describe_copy(move.target, move.known)
+                mover.move(source.resolve(move.target), source.resolve(move.source), expected)
             except RefusedError as error:
-                undone.refused.append((move.source, str(error)))
-                tell(f"left {escape_invisible(move.target)}: {error}")
+                result.refused.append((move.source, str(error)))
+                tell(describe_refusal(move.target, str(error)))
                 continue
-            undone.restored.append(move)
-            tell(f"back {escape_invisible(move.source)}")
-        place.remove_empty(where.files)
-    return undone
+            result.restored.append(move)
+            tell(f"restored {escape_invisible(move.source)}")
+        mover.remove_empty(source.files)
+    return result

@@ -287,7 +287,7 @@ def test_a_server_keeps_decisions_and_gives_whole_pictures(browser, served, odd)
     browser.js("document.querySelectorAll('.card')[1].focus()")
     browser.keys("x")
     browser.until(lambda: browser.text("#save-state").startswith("Not saved: "))
-    assert "load the page again" in browser.text("#save-state")
+    assert "reload the page" in browser.text("#save-state")
     assert read_plan(plan) == edited
     browser.logged("browser")  # it complains of the refusal
 

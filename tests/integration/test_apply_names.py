@@ -74,7 +74,7 @@ def test_a_file_does_not_go_to_where_it_is_by_another_way(photos, tmp_path, moun
         pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
     try:
         assert target.samefile(source)
-        with pytest.raises(RefusedError, match="exists already"):
+        with pytest.raises(RefusedError, match="already exists"):
             get_file_mover(str(source)).move(str(source), str(target), FileIdentity())
         assert source.exists()
     finally:
@@ -110,7 +110,7 @@ def test_a_picture_that_takes_the_name_of_one_that_went_goes_beside_it_and_both_
     assert set(state(quarantine / "files").values()) == {first, second}
     assert apply_plan(plan, quarantine, execute=True).already_moved == 1
     undone = undo(quarantine)
-    assert "exists already" in undone.refused[0][1]
+    assert "already exists" in undone.refused[0][1]
     assert gone.read_bytes() == second
     gone.unlink()
     undo(quarantine)
@@ -158,7 +158,7 @@ def test_a_folder_of_something_else_is_no_quarantine(photos, plan, tmp_path, cap
     for words in (["--execute"], []):
         for folder in (photos, tmp_path):
             assert call("apply", plan, "--quarantine", folder, *words) == 1
-            assert "holds something else" in capsys.readouterr().err
+            assert "is not empty and not a quarantine" in capsys.readouterr().err
     assert state(tmp_path) == before
 
 

@@ -65,7 +65,7 @@ def test_from_a_bucket_to_its_quarantine_and_back(bucket, pictures, plan, quaran
     assert plan == f"{bucket.work_dir}/plan.csv"
     assert all(row.etag and row.sha256 for row in read_plan(plan))
     assert call("apply", plan, "--quarantine", quarantine) == 0
-    assert "2 pictures and 2 files beside them would go" in capsys.readouterr().out
+    assert "Would move 2 images and 2 sidecars" in capsys.readouterr().out
     assert everything(bucket, bucket.pictures) == pictures
     assert not everything(bucket, quarantine)
     assert call("apply", plan, "--quarantine", quarantine, "--execute") == 0

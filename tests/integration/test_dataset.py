@@ -41,10 +41,10 @@ def test_all_but_what_is_dropped_is_in_the_data_set(photos, plan, tmp_path, kind
     before = state(photos)
     clean = tmp_path / "clean"
     assert call("apply", plan, "--link", kind, "--to", clean) == 0
-    assert "3 pictures and 2 files beside them would be in" in capsys.readouterr().out
+    assert "Would put 3 images and 2 sidecars into" in capsys.readouterr().out
     assert not clean.exists()
     assert call("apply", plan, "--link", kind, "--to", clean, "--execute") == 0
-    assert "3 pictures and 2 files beside them are in" in capsys.readouterr().out
+    assert "has 3 images and 2 sidecars" in capsys.readouterr().out
     assert state(clean) == {name: before[name] for name in KEPT}
     assert state(photos) == before
     one = clean / "a/1.png"
@@ -61,7 +61,7 @@ def test_the_same_call_again_adds_what_is_missing_and_writes_over_nothing(photos
     (clean / "b/2.png").unlink()
     (clean / "b/2.png").write_bytes(b"my own")
     built = build_dataset(plan, clean, kind, execute=True)
-    assert [(Path(name).name, "exists already" in reason) for name, reason in built.refused] == [("2.png", True)]
+    assert [(Path(name).name, "already exists" in reason) for name, reason in built.refused] == [("2.png", True)]
     assert state(clean) == whole | {"b/2.png": b"my own"}
 
 
@@ -70,7 +70,7 @@ def test_what_changed_since_the_run_is_left_out_and_what_was_only_touched_is_not
     (photos / "a/1.png").write_bytes(b"x" * (photos / "a/1.png").stat().st_size)
     built = build_dataset(plan, tmp_path / "clean", "hard", execute=True)
     assert [(Path(name).name, reason) for name, reason in built.refused] == [
-        ("1.png", "it changed: other bytes than at the run")
+        ("1.png", "it changed since the run: different content")
     ]
     assert "b/2.png" in files_below(tmp_path / "clean")
 
@@ -86,7 +86,7 @@ def test_the_plan_may_be_elsewhere_than_the_run_but_not_of_another(photos, plan,
     elsewhere = shutil.copy(plan, tmp_path / "my plan.csv")
     with pytest.raises(InputError, match="No finished run"):
         build_dataset(elsewhere, tmp_path / "clean", "hard")
-    assert build_dataset(elsewhere, tmp_path / "clean", "hard", work_dir=plan.parent).pictures == 3
+    assert build_dataset(elsewhere, tmp_path / "clean", "hard", work_dir=plan.parent).images == 3
     run_inline(PHOTOS / "phone", tmp_path / "other")
     with pytest.raises(InputError, match="another run"):
         build_dataset(elsewhere, tmp_path / "clean", "hard", work_dir=tmp_path / "other")
@@ -98,8 +98,8 @@ def test_links_between_file_systems_are_refused_with_what_to_do(plan):
         pytest.skip("no other file system here")
     try:
         built = build_dataset(plan, clean, "hard", execute=True)
-        assert built.pictures == 0
+        assert built.images == 0
         assert "use --link copy or symlink" in built.refused[0][1]
-        assert build_dataset(plan, clean, "copy", execute=True).pictures == 3
+        assert build_dataset(plan, clean, "copy", execute=True).images == 3
     finally:
         shutil.rmtree(clean, ignore_errors=True)

@@ -185,7 +185,7 @@ def test_a_copy_is_not_written_through_a_link_that_was_put_in_its_way(
         plant()
     try:
         with open(path, "rb") as file:
-            atomic_move.copy_verified(file, str(path), str(target), describe(path)[1])
+            atomic_move.copy_verified(file, str(target), describe(path)[1])
     except RefusedError:
         assert late
     assert victim.read_bytes() == theirs
@@ -204,5 +204,5 @@ def learn_temporary(path: Path, target: Path, monkeypatch) -> list[Path]:
 
     with monkeypatch.context() as patch, open(path, "rb") as file, pytest.raises(OSError, match="not now"):
         patch.setattr(atomic_move, "_rename_new", refuse)
-        atomic_move.copy_verified(file, str(path), str(target), describe(path)[1])
+        atomic_move.copy_verified(file, str(target), describe(path)[1])
     return names

@@ -332,7 +332,7 @@ def test_what_another_saved_meanwhile_is_not_written_over(server, out):
     assert put(server, fewer, If_Match=tag).status == 204
     stale = put(server, rows, If_Match=tag)
     assert stale.status == 412
-    assert b"load the page again" in stale.body
+    assert b"reload the page" in stale.body
     assert read_plan(out / "plan.csv") == fewer
     tag = tag_of(server)
     (out / "plan.csv").write_text("my notes")
@@ -379,7 +379,7 @@ def test_a_reference_picture_is_not_dropped_whatever_the_page_says(tmp_path):
     with serving(tmp_path / "out") as server:
         answer = put(server, content)
     assert answer.status == 400
-    assert b"a picture of a reference input" in answer.body
+    assert b"an image of a reference input" in answer.body
     assert not (tmp_path / "out/plan.csv").exists()
 
 
@@ -387,11 +387,11 @@ def test_a_reference_picture_is_not_dropped_whatever_the_page_says(tmp_path):
     ("change", "told"),
     [
         (lambda content: content.clear(), "format"),
-        (lambda content: content["pictures"][1].update(filename="/etc/passwd"), "no picture of this run"),
+        (lambda content: content["pictures"][1].update(filename="/etc/passwd"), "not an image of this run"),
         (lambda content: content["pictures"][0].update(action="delete"), "keep or drop"),
-        (lambda content: content["pictures"][1].update(keeper="/nowhere.jpg"), "which it does not keep"),
+        (lambda content: content["pictures"][1].update(keeper="/nowhere.jpg"), "does not keep its keeper"),
         (lambda content: content["pictures"].append(content["pictures"][0]), "twice"),
-        (lambda content: content["pictures"][0].pop("rule"), "'rule' is missing"),
+        (lambda content: content["pictures"][0].pop("rule"), 'no "rule"'),
     ],
 )
 def test_a_plan_that_cannot_be_meant_is_refused_in_one_line_and_the_saved_one_stays(server, out, change, told):
@@ -440,7 +440,7 @@ def test_without_the_token_there_is_nothing(server, out):
         for what in ("", "plan", "picture/0"):
             answer = ask(server, f"/{wrong}/{what}")
             assert refused(server, answer), wrong
-            assert answer.body == b"There is nothing here.", wrong
+            assert answer.body == b"Not found.", wrong
             assert refused(server, ask(server, f"/{wrong}/plan", "PUT", b"{}", Content_Type="application/json"))
     for path in ("/", "/plan", "/picture/0", "/index.html", "/favicon.ico", f"/?token={token}", f"/{token}"):
         assert refused(server, ask(server, path)), path
@@ -712,10 +712,10 @@ def test_the_token_is_long_and_another_each_time(out):
 @pytest.mark.parametrize(
     ("options", "code", "told"),
     [
-        (["--host", "0.0.0.0"], 2, "name the one address"),
-        (["--host", "::"], 2, "name the one address"),
-        (["--host", "localhost"], 2, "it should be an IP address"),
-        (["--host", "203.0.113.1"], 2, "Cannot listen at 203.0.113.1"),
+        (["--host", "0.0.0.0"], 2, "must be one address"),
+        (["--host", "::"], 2, "must be one address"),
+        (["--host", "localhost"], 2, "must be an IP address"),
+        (["--host", "203.0.113.1"], 2, "Cannot listen on 203.0.113.1"),
         (["--port", "70000"], 2, "70000"),
     ],
 )
@@ -729,7 +729,7 @@ def test_what_has_no_report_is_not_served(tmp_path, out, capsys):
     assert "No finished run" in capsys.readouterr().err
     (out / layout.REPORT).unlink()
     assert call("serve", out) == 1
-    assert "run again, without --no-report" in capsys.readouterr().err
+    assert "run again without --no-report" in capsys.readouterr().err
 
 
 def start(work_dir: Path, *options: str) -> tuple[subprocess.Popen, str, str]:
@@ -747,7 +747,7 @@ def start(work_dir: Path, *options: str) -> tuple[subprocess.Popen, str, str]:
 def test_the_command_tells_its_address_and_ends_with_ctrl_c(out):
     process, told, url = start(out)
     try:
-        assert "Only this machine" in told
+        assert "Reachable from this machine only" in told
         assert f"saved in {out}/plan.csv" in told
         assert "Warning" not in told
         host, port, token = re.fullmatch(r"http://(127\.0\.0\.1):(\d+)/([\w-]{43})/", url).groups()
@@ -758,7 +758,7 @@ def test_the_command_tells_its_address_and_ends_with_ctrl_c(out):
         process.send_signal(signal.SIGINT)
         rest, err = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert "Ended." in rest
+    assert "Stopped." in rest
     assert err == ""
 
 
@@ -851,5 +851,5 @@ def test_pictures_and_decisions_in_buckets(bucket: Bucket, capsys):
         bucket.put("a/1.png", encode(cloudy(1), "PNG"))
     assert read_plan(f"{bucket.work_dir}/plan.csv") == rows
     assert call("apply", f"{bucket.work_dir}/plan.csv", "--quarantine", f"{bucket.work_dir}-q", "--execute") == 0
-    assert "1 pictures went" in capsys.readouterr().out
+    assert "Moved 1 image " in capsys.readouterr().out
     undo(f"{bucket.work_dir}-q")

@@ -1,6 +1,6 @@
-"""Where pictures are moved from and to: look, check, move.
+"""Check and move files, in local folders and in buckets, behind one interface.
 
-A new kind of place is one file here and one line in `place_of`.
+To support another kind of storage, add a module with a `FileMover`, and a line in `get_file_mover`.
 """
 
 from collections.abc import Hashable, Sequence
@@ -17,49 +17,58 @@ __all__ = ["LINK_KINDS", "FileIdentity", "FileMover", "Link", "get_file_mover"]
 
 
 class FileMover(Protocol):
-    """A kind of place. Names are absolute paths, or URIs. What cannot be done is a `RefusedError` with the reason."""
+    """Moves files of one kind of storage.
+
+    Names are absolute paths or URIs. If a file cannot be handled, a method raises `RefusedError` with a reason that
+    continues the sentence "it stays, because …".
+    """
 
     def exists(self, name: str) -> bool:
-        """Whether anything stands under this name, be it a link to nothing."""
+        """Return whether there is anything under this name, even a broken link."""
 
     def list_siblings(self, name: str) -> Sequence[str]:
-        """The names of all files in the folder of `name`, sorted."""
+        """Return the names of all files in the folder of `name`, sorted."""
 
     def get_identity(self, name: str) -> Hashable:
-        """The same for two names that mean one file, by whatever links; None where nothing is."""
+        """Return a value that is equal for all names of one file, through whatever links; None if there is no file."""
 
     def resolve(self, folder: str) -> str:
-        """The name of a folder without links, as they are now."""
+        """Return the name of a folder with all links resolved as they are now."""
 
     def describe(self, name: str) -> FileIdentity:
-        """By what a file is known again, as it is now. name: one without links on the way."""
+        """Return the identity of a file as it is now. `name` has no links on its path."""
 
-    def describe_copy(self, copy: str, known: FileIdentity) -> FileIdentity:
-        """By what the copy of a file that was `known` is known again in the quarantine."""
+    def describe_copy(self, copy: str, expected: FileIdentity) -> FileIdentity:
+        """Return what the copy in the quarantine of a file that was `expected` is compared with."""
 
-    def check(self, name: str, known: FileIdentity) -> None:
-        """Sees that a file could be moved, and is the one that is `known`, to its last byte.
+    def check(self, name: str, expected: FileIdentity) -> None:
+        """Read a file and raise `RefusedError` unless it is `expected` and could be moved.
 
-        name: one without links on the way.
+        Args:
+            name: A name without links on its path.
+            expected: What the run saw.
         """
 
-    def hold(self, name: str, known: FileIdentity) -> AbstractContextManager[None]:
-        """Sees that a file is the one that is `known`; while the context lasts, no other process can `move` it."""
+    def hold(self, name: str, expected: FileIdentity) -> AbstractContextManager[None]:
+        """Check that a file is `expected`, and let no other process `move` it while the context lasts."""
 
-    def move(self, source: str, target: str, known: FileIdentity) -> None:
-        """Moves a file that is `known`; never over another one.
+    def move(self, source: str, target: str, expected: FileIdentity) -> None:
+        """Move a file if it is `expected`, and never over another file.
 
-        Names have no links on the way: a folder that has become one is not followed.
+        The file is whole under at least one of the names at any moment, and under `target` alone in the end. If
+        `target` has the same content already, an earlier call was interrupted, and `source` is removed.
 
-        At any moment the file stands whole under one of the names at least, and in the end under `target` alone. Where
-        `target` has the same bytes already, an earlier call was interrupted, and `source` is taken away.
+        Args:
+            source: A name without links on its path; a folder that became a link since is not followed.
+            target: The new name, likewise.
+            expected: What the run saw.
         """
 
     def link(self, source: str, target: str, kind: Link) -> None:
-        """Puts `source` under the name `target` as well, never over another file; nothing to do where it was before."""
+        """Give a file the second name `target`, never over another file. If it has that name already, do nothing."""
 
     def remove_empty(self, folder: str) -> None:
-        """Takes away the folders below `folder`, and itself, in which there is nothing."""
+        """Remove all empty folders below `folder`, and `folder` itself if it is empty then."""
 
 
 _LOCAL = LocalFileMover()
@@ -67,5 +76,8 @@ _make_s3_mover = cache(S3FileMover)
 
 
 def get_file_mover(name: str, access: Access = DEFAULT_ACCESS) -> FileMover:
-    """Who can move a file, or what is below a location: one for all of a kind, which remembers what it checked."""
+    """Return the mover of a file, or of what is below a folder: one object for each kind of storage.
+
+    A mover remembers which keepers it has compared.
+    """
     return _make_s3_mover(access) if is_s3(name) else _LOCAL

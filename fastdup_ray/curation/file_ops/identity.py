@@ -1,16 +1,25 @@
-"""What all places are asked with."""
+"""Types that the movers of local files and of objects on S3 share."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Link = Literal["hard", "copy", "symlink"]
-LINK_KINDS = ("hard", "copy", "symlink")
-"""Ways to have a file under a second name."""
+"""How a file gets a second name: a hard link, a copy, or a symbolic link."""
+
+LINK_KINDS: tuple[Link, ...] = get_args(Link)
 
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """By what a file is known again. size: bytes, None where it is not known. sha256, etag: or ""."""
+    """What a file is compared with before it is moved. A field that is not known is not compared.
+
+    The journal stores these fields under their names.
+
+    Attributes:
+        size: In bytes; None if not known.
+        sha256: Digest of the content, in hex; "" if not known.
+        etag: ETag of an object on S3; "" if not known, and for local files.
+    """
 
     size: int | None = None
     sha256: str = ""

@@ -1,4 +1,4 @@
-"""Pictures in local folders."""
+"""Move files in local folders."""
 
 import errno
 import fcntl
@@ -25,10 +25,11 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LocalFileMover:
-    """See `fastdup_ray.curation.file_ops.Place`."""
+    """The `FileMover` of local files; see there for what the methods promise."""
 
     def __init__(self) -> None:
         self._checked: dict[str, tuple[Identity, FileIdentity]] = {}
+        """Keepers that `hold` has compared, and with what: they are read again only if they change."""
 
     def exists(self, name: str) -> bool:
         return os.path.lexists(name)
@@ -49,47 +50,46 @@ class LocalFileMover:
     def resolve(self, folder: str) -> str:
         with suppress(OSError):
             return os.path.realpath(folder)
-        return folder  # it was swapped for a link at this moment: while it is one, nothing moves from it
+        return folder  # it was replaced by a link just now: as long as it is one, nothing is moved from it
 
     def describe(self, name: str) -> FileIdentity:
-        with _explain_path_errors(), pin_name(name) as fixed_name, open_file(fixed_name) as file:
+        with _explain_path_errors(), pin_name(name) as pinned, open_file(pinned) as file:
             size = os.fstat(file.fileno()).st_size
             return FileIdentity(size, check_identity(file, FileIdentity(size)))
 
-    def describe_copy(self, copy: str, known: FileIdentity) -> FileIdentity:
-        return known
+    def describe_copy(self, copy: str, expected: FileIdentity) -> FileIdentity:  # noqa: ARG002 - only S3 looks at it
+        return expected
 
-    def check(self, name: str, known: FileIdentity) -> None:
-        with _explain_path_errors(), pin_name(name) as fixed_name, open_file(fixed_name) as file:
-            check_identity(file, known)
-            if not os.access(os.path.dirname(fixed_name), os.W_OK | os.X_OK):
-                raise RefusedError("it cannot be moved: its folder cannot be written")
+    def check(self, name: str, expected: FileIdentity) -> None:
+        with _explain_path_errors(), pin_name(name) as pinned, open_file(pinned) as file:
+            check_identity(file, expected)
+            if not os.access(os.path.dirname(pinned), os.W_OK | os.X_OK):
+                raise RefusedError("it cannot be moved: its folder is not writable")
 
     @contextmanager
-    def hold(self, name: str, known: FileIdentity) -> Iterator[None]:
-        """A picture that was checked before is read again only where its inode has changed since."""
+    def hold(self, name: str, expected: FileIdentity) -> Iterator[None]:
         with open_file(name, follow_links=True) as file:
             lock_file(file, fcntl.LOCK_SH)
             identity = get_inode(os.fstat(file.fileno()))
-            if self._checked.get(name) != (identity, known):
-                check_identity(file, known)
-                self._checked[name] = identity, known
+            if self._checked.get(name) != (identity, expected):
+                check_identity(file, expected)
+                self._checked[name] = identity, expected
             yield
 
-    def move(self, source: str, target: str, known: FileIdentity) -> None:
-        with _explain_path_errors(), pin_name(source) as at, open_file(at) as file:
+    def move(self, source: str, target: str, expected: FileIdentity) -> None:
+        with _explain_path_errors(), pin_name(source) as old, open_file(old) as file:
             lock_file(file, fcntl.LOCK_EX)
-            digest = check_identity(file, known)
-            if not is_at(file, at):
-                raise RefusedError("another file took its name while it was checked")
-            with _explain_move_errors(target), pin_name(target, make=True) as to:
+            digest = check_identity(file, expected)
+            if not is_at(file, old):
+                raise RefusedError("another file took its name while it was being checked")
+            with _explain_move_errors(target), pin_name(target, make=True) as new:
                 try:
-                    move_to_new_name(file, at, to, digest)
+                    move_to_new_name(file, old, new, digest)
                 except FileExistsError:
-                    if not is_finished(file, at, to, digest):
+                    if not is_finished(file, old, new, digest):
                         raise
-                    remove_source(file, at)
-                for name in (to, at):
+                    remove_source(file, old)
+                for name in (new, old):
                     sync_folder(os.path.dirname(name))
 
     def link(self, source: str, target: str, kind: Link) -> None:
@@ -97,12 +97,12 @@ class LocalFileMover:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             try:
                 if kind == "hard":
-                    os.link(os.path.realpath(source), target)  # a link to a link may lead nowhere from there
+                    os.link(os.path.realpath(source), target)  # a second name of a relative link would lead nowhere
                 elif kind == "symlink":
                     os.symlink(source, target)
                 else:
                     with open_file(source, follow_links=True) as file:
-                        copy_verified(file, source, target, check_identity(file, FileIdentity()))
+                        copy_verified(file, target, check_identity(file, FileIdentity()))
             except FileExistsError:
                 if not _is_linked(source, target, kind):
                     raise
@@ -119,7 +119,7 @@ class LocalFileMover:
 
 @contextmanager
 def _explain_path_errors() -> Iterator[None]:
-    """What the folders on the way to a file say, as the reason why it stays."""
+    """Turn errors of the folders on a path into the reason why the file stays."""
     try:
         yield
     except FileNotFoundError:
@@ -130,19 +130,19 @@ def _explain_path_errors() -> Iterator[None]:
 
 @contextmanager
 def _explain_move_errors(target: str) -> Iterator[None]:
-    """A full disk ends it all: whatever came next would fail as well."""
+    """Turn errors of a move into the reason why the file stays. A full disk ends the command: all moves would fail."""
     try:
         yield
     except FileExistsError:
-        raise RefusedError(f"{target!r} exists already, and is another file") from None
+        raise RefusedError(f"{target!r} already exists and is another file") from None
     except OSError as error:
         if error.errno in _DISK_FULL:
-            raise WorkDirError(f"{error.strerror}: {target!r} cannot be written.") from None
-        raise RefusedError(f"{target!r} cannot be made of it: {error.strerror}") from None
+            raise WorkDirError(f"Cannot write {target!r}: {error.strerror}.") from None
+        raise RefusedError(f"cannot write {target!r}: {error.strerror}") from None
 
 
 def _is_linked(source: str, target: str, kind: Link) -> bool:
-    """Whether an earlier call has made this link, or copy, of `source`."""
+    """Return whether `target` is such a link to `source`, or copy of it, because an earlier call made it."""
     with suppress(OSError):
         if kind == "symlink":
             return os.readlink(target) == source

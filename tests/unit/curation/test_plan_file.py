@@ -117,14 +117,14 @@ def test_a_person_turns_keep_and_drop_round(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([KEPT, replace(GONE, reference=True)], "'/p/gone.jpg', a picture of a reference input: write keep"),
-        ([KEPT, replace(GONE, keeper="")], "'/p/gone.jpg' and names no keeper"),
-        ([GONE], "which it does not keep"),
-        ([replace(GONE, keeper=GONE.filename)], "which it does not keep"),
-        ([KEPT, GONE, replace(GONE, filename="/p/b.jpg", keeper="/p/gone.jpg")], "which it does not keep"),
+        ([KEPT, replace(GONE, reference=True)], "'/p/gone.jpg', an image of a reference input"),
+        ([KEPT, replace(GONE, keeper="")], "'/p/gone.jpg' without a keeper"),
+        ([GONE], "does not keep its keeper"),
+        ([replace(GONE, keeper=GONE.filename)], "does not keep its keeper"),
+        ([KEPT, GONE, replace(GONE, filename="/p/b.jpg", keeper="/p/gone.jpg")], "does not keep its keeper"),
         ([KEPT, KEPT], "'/p/kept.jpg' twice"),
-        ([replace(KEPT, filename="kept.jpg")], "no absolute path"),
-        ([replace(KEPT, filename="/p/\0.jpg")], "no absolute path"),
+        ([replace(KEPT, filename="kept.jpg")], "neither an absolute path nor a URI"),
+        ([replace(KEPT, filename="/p/\0.jpg")], "neither an absolute path nor a URI"),
     ],
 )
 def test_a_plan_that_cannot_be_meant_is_refused_before_it_is_written_and_when_it_is_read(rows, told, tmp_path):
@@ -140,15 +140,15 @@ def test_a_plan_that_cannot_be_meant_is_refused_before_it_is_written_and_when_it
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        (",drop,", ",delete,", "action='delete' of '/p/gone.jpg' is not possible: it should be keep or drop"),
-        (",10,", ",ten,", "size='ten'"),
-        (",10,", ",-1,", "size='-1'"),
-        (SHA, SHA[:-1], "sha256="),
-        ("0.998711", "very", "similarity='very'"),
+        (",drop,", ",delete,", "action of '/p/gone.jpg' in"),
+        (",10,", ",ten,", "size of"),
+        (",10,", ",-1,", "size of"),
+        (SHA, SHA[:-1], "sha256 of"),
+        ("0.998711", "very", "similarity of"),
         ("filename,", "name,", "has no column 'filename'"),
         (",reference", "", "has no column 'reference'"),
-        (",drop,0,", ",drop,first,", "group='first'"),
-        ("/p/gone.jpg,", "/p/kept.jpg,", "is listed twice"),
+        (",drop,0,", ",drop,first,", "group of"),
+        ("/p/gone.jpg,", "/p/kept.jpg,", "is there twice"),
         (",drop,", ",drop,drop,", "not as many cells"),
     ],
 )
@@ -164,11 +164,11 @@ def test_a_cell_that_cannot_be_meant_is_named(old, new, told, tmp_path):
     [
         ("", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
-        ("[]", "its member format should be"),
-        ('{"format": "other", "pictures": []}', "its member format should be"),
+        ("[]", '"format" must be'),
+        ('{"format": "other", "pictures": []}', '"format" must be'),
         ('{"format": "fastdup-ray plan 1"}', "a list of objects"),
         ('{"format": "fastdup-ray plan 1", "pictures": [1]}', "a list of objects"),
-        ('{"format": "fastdup-ray plan 1", "pictures": [{}]}', "picture 0: 'filename' is missing"),
+        ('{"format": "fastdup-ray plan 1", "pictures": [{}]}', 'item 0 of "pictures" has no "filename"'),
     ],
 )
 def test_json_that_is_no_plan_is_refused(text, told, tmp_path):
