@@ -23,9 +23,9 @@ from pathlib import Path
 from fastdup_ray import s3
 from fastdup_ray.inputs import prefetch
 from fastdup_ray.s3 import listing
-from tests.conftest import SAME_BYTES
-from tests.integration.helpers import command, summary_of
-from tests.s3_server import OPEN, Bucket, S3Server
+from tests.helpers.commands import command, summary_of
+from tests.helpers.runs import SAME_BYTES
+from tests.helpers.s3_server import OPEN, Bucket, S3Server
 
 ADDED, CHANGED, DELETED = 200, 100, 100
 THROTTLED = 2_000

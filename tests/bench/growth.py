@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.bench import peers, rows
 from tests.bench.__main__ import RESULTS, machine
 from tests.bench.measured import Cost, measured
-from tests.integration.helpers import summary_of
+from tests.helpers.commands import summary_of
 
 
 def grown(n: int, options: Sequence[str]) -> dict[str, float | str]:

@@ -16,7 +16,7 @@ import obstore
 
 from fastdup_ray import RunConfig, s3
 from fastdup_ray.inputs import list_images
-from tests.s3_server import OPEN, S3Server
+from tests.helpers.s3_server import OPEN, S3Server
 
 AT_ONCE = 32
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from ray.cluster_utils import Cluster
 
 from fastdup_ray.common import layout
-from tests.integration.helpers import start, summary_of
+from tests.helpers.commands import start, summary_of
 
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 

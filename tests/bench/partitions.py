@@ -26,7 +26,7 @@ import pyarrow.csv as pc
 from ray.cluster_utils import Cluster
 
 from tests.bench.rows import planted_found, write
-from tests.integration.helpers import command, summary_of
+from tests.helpers.commands import command, summary_of
 
 THRESHOLD = 0.85
 EVERY = 0.5

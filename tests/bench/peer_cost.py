@@ -51,7 +51,8 @@ def main() -> None:
     parser.add_argument("--ours", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.ours:
-        return extract(args.pictures)
+        extract(args.pictures)
+        return
 
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     files = sorted(args.pictures.rglob("*.jpg"))[: args.n]

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.integration.helpers import command, summary_of
+from tests.helpers.commands import command, summary_of
 
 
 def measured(pictures: Path, work_dir: Path, executor: str, *options: object) -> dict[str, float]:

@@ -17,8 +17,8 @@ from fastdup_ray.report.page import write_report
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import read_json
 from tests.browser.chromium import Browser
-from tests.conftest import PHOTOS
-from tests.pages import write_finished
+from tests.helpers.pages import write_finished
+from tests.helpers.runs import PHOTOS
 
 SIZES = (2, 2, 2, 3, 4)
 """Pictures of the groups, in turn."""

@@ -7,7 +7,7 @@ import pytest
 
 from fastdup_ray.storage import Store
 from tests.browser.chromium import REQUIRED, Browser
-from tests.browser.odd import make_odd, write_odd_report
+from tests.helpers.odd_report import make_odd, write_odd_report
 
 
 @pytest.fixture(scope="session")

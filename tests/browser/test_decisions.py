@@ -18,8 +18,9 @@ from fastdup_ray.outputs.run_digest import digest_images
 from fastdup_ray.report.page import write_report
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json
-from tests.conftest import run_inline, save_cloudy
-from tests.integration.helpers import call
+from tests.helpers.commands import call
+from tests.helpers.images import save_cloudy
+from tests.helpers.runs import run_inline
 
 pytestmark = pytest.mark.alone
 

@@ -11,7 +11,7 @@ from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.report.page import write_report
 from fastdup_ray.storage.checked_json import read_json
 from tests.bench.report_page import make_groups
-from tests.browser.odd import NAMES, write_odd_report
+from tests.helpers.odd_report import NAMES, write_odd_report
 
 pytestmark = pytest.mark.alone
 

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from tests.browser.chromium import Browser
-from tests.conftest import PHOTOS, run_inline
+from tests.helpers.runs import PHOTOS, run_inline
 
 PICTURE = PHOTOS.with_name("report.png")
 WIDTH, HEIGHT = 1400, 1480

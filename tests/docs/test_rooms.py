@@ -5,17 +5,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.docs.pages import DOCS, ROOT
 
 PACKAGE = ROOT / "fastdup_ray"
+UNIT = ROOT / "tests" / "unit"
 DOORS = {"__init__", "__main__"}
 """Modules of the root that lead into all rooms."""
 
 OF_A_WORK_DIR = {"shards/", "report/"}
-
-pytestmark = pytest.mark.skipif(not (PACKAGE / "common").is_dir(), reason="the rooms are not yet moved into")
 
 
 def floors() -> dict[str, int]:
@@ -57,6 +54,31 @@ def test_no_import_runs_upwards():
         if other != room and floor[other] >= floor[room]
     ]
     assert not upwards
+
+
+def modules_of(path: Path) -> Iterator[str]:
+    """Yield what a module imports, each name with the module it comes from."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_no_unit_test_imports_a_whole_run():
+    whole = ("fastdup_ray.runs.pipeline", "fastdup_ray.api", "fastdup_ray.cli", "tests.helpers.runs.run_inline")
+    found = {path.name: name for path in UNIT.rglob("*.py") for name in modules_of(path) if name.startswith(whole)}
+    assert not found
+
+
+def test_no_test_imports_another_test():
+    tests = [*(ROOT / "tests").rglob("*.py")]
+    assert not [path.name for path in tests for name in modules_of(path) if re.match(r"tests\..*\btest_", name)]
+
+
+def test_unit_tests_stand_in_the_rooms_of_the_package():
+    rooms = {path.parent.name for path in UNIT.glob("*/test_*.py")}
+    assert rooms <= set(floors())
 
 
 def test_paths_that_the_page_names_exist():

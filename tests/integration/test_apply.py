@@ -16,9 +16,10 @@ from fastdup_ray import apply_plan, make_plan, undo
 from fastdup_ray.common import layout
 from fastdup_ray.curation.file_ops import FileIdentity, atomic_move, get_file_mover
 from fastdup_ray.errors import DamagedError, InputError, LockedError, RefusedError, WorkDirError
-from tests.conftest import cloudy, encode, files_below, run_inline
-from tests.integration.helpers import call
-from tests.integration.plans import fill, row, state, write
+from tests.helpers.commands import call
+from tests.helpers.images import cloudy, encode
+from tests.helpers.plans import fill, row, state, write
+from tests.helpers.runs import files_below, run_inline
 
 
 @pytest.fixture

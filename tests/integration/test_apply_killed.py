@@ -13,8 +13,8 @@ import pytest
 
 from fastdup_ray import apply_plan, undo
 from fastdup_ray.curation.file_ops import atomic_move
-from tests.integration.kills import kill_when, start
-from tests.integration.plans import contents, fill, row, state, write
+from tests.helpers.kills import kill_when, start
+from tests.helpers.plans import contents, fill, row, state, write
 
 KILLS = 20
 

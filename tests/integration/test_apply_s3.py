@@ -18,10 +18,11 @@ from fastdup_ray.inputs import bucket as bucket_inputs
 from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.s3 import objects
-from tests.conftest import cloudy, encode, run_inline
-from tests.integration.helpers import call
-from tests.integration.kills import kill_when, start
-from tests.s3_server import Bucket
+from tests.helpers.commands import call
+from tests.helpers.images import cloudy, encode
+from tests.helpers.kills import kill_when, start
+from tests.helpers.runs import run_inline
+from tests.helpers.s3_server import Bucket
 
 
 def everything(bucket: Bucket, place: str) -> dict[str, bytes]:

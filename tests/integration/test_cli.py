@@ -13,8 +13,9 @@ import pytest
 
 from fastdup_ray import RunConfig, __version__
 from tests.checker import check
-from tests.conftest import EVERY_FILE, PHOTOS, files_below, run_inline, save_cloudy
-from tests.integration.helpers import call, run
+from tests.helpers.commands import call, run
+from tests.helpers.images import save_cloudy
+from tests.helpers.runs import EVERY_FILE, PHOTOS, files_below, run_inline
 
 pytestmark = pytest.mark.alone
 

@@ -22,8 +22,9 @@ from fastdup_ray.errors import FastdupError
 from fastdup_ray.report.galleries import create_components_gallery, create_duplicates_gallery, create_outliers_gallery
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import hash_file, read_json, write_json
-from tests.conftest import cloudy, encode, run_inline
-from tests.integration.helpers import call
+from tests.helpers.commands import call
+from tests.helpers.images import cloudy, encode
+from tests.helpers.runs import run_inline
 
 Damage = Callable[[Path], object]
 

@@ -8,9 +8,10 @@ import pytest
 
 from fastdup_ray import build_dataset, make_plan
 from fastdup_ray.errors import ConfigError, InputError
-from tests.conftest import PHOTOS, cloudy, encode, files_below, run_inline
-from tests.integration.helpers import call
-from tests.integration.plans import state
+from tests.helpers.commands import call
+from tests.helpers.images import cloudy, encode
+from tests.helpers.plans import state
+from tests.helpers.runs import PHOTOS, files_below, run_inline
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -16,8 +17,11 @@ import fastdup_ray as fastdup
 from fastdup_ray.common import layout
 from fastdup_ray.errors import ConfigError, DamagedError, InputError, LockedError, WorkDirError
 from fastdup_ray.storage import open_store
-from tests.conftest import PHOTOS, SAME_BYTES, files_below, run_inline, save_cloudy
-from tests.integration.helpers import assert_same_files, run, start, summary_of
+from tests.helpers.commands import assert_same_files, run, start, summary_of
+from tests.helpers.damage import damage
+from tests.helpers.images import save_cloudy
+from tests.helpers.kills import dying_before
+from tests.helpers.runs import PHOTOS, SAME_BYTES, files_below, run_inline
 
 dedupe = partial(run_inline, report=False)
 
@@ -201,15 +205,6 @@ def test_mode_2_without_features_says_so(tmp_path, capsys):
 # Damage
 
 
-def damage(path: Path, how: str) -> None:
-    data = bytearray(path.read_bytes())
-    if how == "cut":
-        del data[len(data) // 2 :]
-    else:
-        data[len(data) // 2] ^= 0x10
-    path.write_bytes(data)
-
-
 @pytest.mark.parametrize("how", ["cut", "flip"])
 @pytest.mark.parametrize("name", [*SAME_BYTES, "config.json", "summary.json"])
 def test_no_damaged_file_changes_what_the_next_run_leaves(finished, reference, name, how):
@@ -255,23 +250,6 @@ def test_a_damaged_shard_of_a_run_that_died_is_read_again_and_only_that(tmp_path
 
 
 # Dying at each place
-
-
-def dying_before(tmp_path: Path, name: str) -> str:
-    """A folder for PYTHONPATH that makes the process kill itself before it puts `name` (or before it merges)."""
-    folder = tmp_path / "dying"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(
-        "import os, signal\n"
-        "from pathlib import Path\n"
-        "replace = os.replace\n"
-        "def dying(source, target):\n"
-        f"    if str(target).endswith({name!r}) or {name!r} == 'merge' and Path(target).name == 'features.dat':\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    replace(source, target)\n"
-        "os.replace = dying\n"
-    )
-    return str(folder)
 
 
 PUT_IN_ORDER = [
@@ -419,3 +397,20 @@ def test_files_that_vanish_or_change_after_the_listing_are_bad_and_the_run_goes_
     bad = (tmp_path / "out/features.bad.csv").read_text()
     assert "cat.jpg,MISSING," in bad
     assert "dogs.jpg,CHANGED," in bad
+
+
+def test_a_run_writes_through_links_and_names_what_is_in_its_way(tmp_path):
+    save_cloudy(tmp_path / "in", 2)
+    run_inline(tmp_path / "in", tmp_path / "out")
+    before = (tmp_path / "out/similarity.csv").read_bytes()
+    (tmp_path / "out/similarity.csv").rename(tmp_path / "elsewhere.csv")
+    (tmp_path / "out/similarity.csv").symlink_to(tmp_path / "elsewhere.csv")
+    (tmp_path / "elsewhere.csv").write_text("of another run")
+    run_inline(tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out/similarity.csv").is_symlink()
+    assert (tmp_path / "elsewhere.csv").read_bytes() == before
+    (tmp_path / "out/outliers.csv").unlink()
+    os.mkfifo(tmp_path / "out/outliers.csv")
+    with pytest.raises(WorkDirError, match=r"outliers\.csv"):
+        run_inline(tmp_path / "in", tmp_path / "out")
+    assert stat.S_ISFIFO((tmp_path / "out/outliers.csv").lstat().st_mode)

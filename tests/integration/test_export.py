@@ -12,8 +12,9 @@ import pytest
 from fastdup_ray import RunResult, export, load_binary_feature, make_plan
 from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import ConfigError, InputError
-from tests.conftest import csv_rows, run_inline, save_cloudy
-from tests.integration.helpers import call
+from tests.helpers.commands import call
+from tests.helpers.images import save_cloudy
+from tests.helpers.runs import csv_rows, run_inline
 
 
 @pytest.fixture

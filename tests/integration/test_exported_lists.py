@@ -10,8 +10,9 @@ import pytest
 
 from fastdup_ray import export, load_binary_feature
 from fastdup_ray.errors import InputError
-from tests.conftest import cloudy, encode, run_inline
-from tests.videos import make_clip
+from tests.helpers.images import cloudy, encode
+from tests.helpers.runs import run_inline
+from tests.helpers.videos import make_clip
 
 ODD = (
     *(" leads", "trails ", "\ttab", "tab\t", "nbsp\u00a0", "\u3000wide", "vertical\x0b", "form\x0c", "\x85next"),

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from fastdup_ray import make_pages
-from tests.conftest import PHOTOS, files_below, outputs, run_inline, save_cloudy
-from tests.integration.helpers import call
+from tests.helpers.commands import call
+from tests.helpers.images import save_cloudy
+from tests.helpers.runs import PHOTOS, files_below, outputs, run_inline
 
 PAGES = ["report/index.html", "duplicates.html", "outliers.html", "components.html"]
 

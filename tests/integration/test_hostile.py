@@ -18,8 +18,9 @@ import pytest
 from PIL import Image, ImageFile, features
 
 from tests.checker import check
-from tests.conftest import PHOTOS, csv_rows, encode, run_inline, save_cloudy
-from tests.integration.helpers import run, start, summary_of, workers
+from tests.helpers.commands import run, start, summary_of, workers
+from tests.helpers.images import encode, save_cloudy
+from tests.helpers.runs import PHOTOS, csv_rows, run_inline
 
 pytestmark = pytest.mark.alone
 

@@ -13,11 +13,11 @@ from fastdup_ray.common import layout
 from fastdup_ray.errors import ConfigError, WorkDirError
 from fastdup_ray.extract.transforms import TRANSFORMS, select_transforms
 from fastdup_ray.neighbors import index_selection
-from tests.conftest import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline
-from tests.integration.helpers import call, run, summary_of
-from tests.integration.test_durability import dying_before
-from tests.unit.test_model import save_model
-from tests.videos import make_clip
+from tests.helpers.commands import call, run, summary_of
+from tests.helpers.kills import dying_before
+from tests.helpers.models import save_model
+from tests.helpers.runs import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline
+from tests.helpers.videos import make_clip
 
 pytestmark = pytest.mark.alone
 

@@ -13,7 +13,7 @@ import pytest
 from fastdup_ray import apply_plan, undo
 from fastdup_ray.curation.file_ops import FileIdentity, atomic_move, get_file_mover
 from fastdup_ray.errors import RefusedError
-from tests.integration.plans import contents, fill, row, state, write
+from tests.helpers.plans import contents, fill, row, state, write
 
 pytestmark = pytest.mark.alone
 
@@ -202,7 +202,7 @@ def learn_temporary(path: Path, target: Path, monkeypatch) -> list[Path]:
         names.append(Path(source))
         raise OSError(errno.EIO, "not now")
 
-    with monkeypatch.context() as patch, open(path, "rb") as file, pytest.raises(OSError):
+    with monkeypatch.context() as patch, open(path, "rb") as file, pytest.raises(OSError, match="not now"):
         patch.setattr(atomic_move, "_rename_new", refuse)
         atomic_move.copy_verified(file, str(target), describe(path)[1])
     return names

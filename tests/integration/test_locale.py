@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PHOTOS, SAME_BYTES
+from tests.helpers.runs import PHOTOS, SAME_BYTES
 
 ACCENT = "é.jpg".encode()
 NAMES = [ACCENT, b"two\nlines.jpg", b"\xff\xfe.jpg", "日本.jpg".encode(), b"plain.jpg"]

@@ -7,7 +7,8 @@ import pytest
 
 from fastdup_ray import RunResult, make_plan
 from fastdup_ray.errors import DamagedError
-from tests.conftest import run_inline, save_cloudy
+from tests.helpers.images import save_cloudy
+from tests.helpers.runs import run_inline
 
 TABLES = {
     "images.parquet": lambda run: run.images,

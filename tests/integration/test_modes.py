@@ -24,9 +24,12 @@ from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json, write_json
 from fastdup_ray.storage.tables import encode_names
 from tests.checker import check
-from tests.conftest import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline, save_cloudy, unit_rows
-from tests.integration.helpers import call, run, start, summary_of
-from tests.integration.test_durability import damage, dying_before
+from tests.helpers.commands import call, run, start, summary_of
+from tests.helpers.damage import damage
+from tests.helpers.embeddings import unit_rows
+from tests.helpers.images import save_cloudy
+from tests.helpers.kills import dying_before
+from tests.helpers.runs import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline
 
 pytestmark = pytest.mark.alone
 

@@ -21,8 +21,9 @@ from fastdup_ray import (
 from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import WorkDirError
 from fastdup_ray.evaluation import evaluate
-from tests.conftest import PHOTOS, csv_rows, files_below, unit_rows
-from tests.integration.helpers import call
+from tests.helpers.commands import call
+from tests.helpers.embeddings import unit_rows
+from tests.helpers.runs import PHOTOS, csv_rows, files_below
 
 PAGES = ["report/index.html", "duplicates.html", "outliers.html", "components.html"]
 GALLERIES = {

@@ -24,10 +24,11 @@ from fastdup_ray.extract.model import make_fingerprint
 from fastdup_ray.inputs import list_images
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.storage import open_store
-from tests.clusters import Head, Hosts
-from tests.conftest import PHOTOS, outputs, save_cloudy
-from tests.integration.helpers import assert_same_files, command, run, start, workers
-from tests.s3_server import Bucket, S3Server
+from tests.helpers.clusters import Head, Hosts
+from tests.helpers.commands import assert_same_files, command, run, start, workers
+from tests.helpers.images import save_cloudy
+from tests.helpers.runs import PHOTOS, outputs
+from tests.helpers.s3_server import Bucket, S3Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 

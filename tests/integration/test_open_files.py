@@ -33,7 +33,9 @@ from fastdup_ray.inputs.manifest import ENTRIES, Manifest, make_entries_table
 from fastdup_ray.runs import scoring, steps
 from fastdup_ray.storage import Store, download_cache, open_store
 from fastdup_ray.storage.tables import encode_names
-from tests.conftest import SAME_BYTES, outputs, run_inline, save_cloudy, unit_rows
+from tests.helpers.embeddings import unit_rows
+from tests.helpers.images import save_cloudy
+from tests.helpers.runs import SAME_BYTES, outputs, run_inline
 
 D = 8
 SHARDS = 300

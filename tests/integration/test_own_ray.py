@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.clusters import with_commands
+from tests.helpers.clusters import with_commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 

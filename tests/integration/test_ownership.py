@@ -6,7 +6,8 @@ import pytest
 
 from fastdup_ray import leakage
 from fastdup_ray.errors import WorkDirError
-from tests.conftest import files_below, run_inline, save_cloudy
+from tests.helpers.images import save_cloudy
+from tests.helpers.runs import files_below, run_inline
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from watchdog.observers import Observer
 
 from fastdup_ray.common import layout
 from tests.bench.rows import write
-from tests.conftest import PHOTOS, SAME_BYTES
-from tests.integration.helpers import run, summary_of, workers
+from tests.helpers.commands import run, summary_of, workers
+from tests.helpers.runs import PHOTOS, SAME_BYTES
 
 N = 9_000
 CAPACITY = 1_500

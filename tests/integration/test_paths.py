@@ -14,7 +14,7 @@ from fastdup_ray import FastdupError, RunConfig, RunResult
 from fastdup_ray.evaluation import evaluate
 from fastdup_ray.features import load_binary_feature, save_binary_feature
 from fastdup_ray.runs.estimate import estimate_run
-from tests.conftest import PHOTOS, run_inline
+from tests.helpers.runs import PHOTOS, run_inline
 
 PHONE = PHOTOS / "phone"
 INLINE = {"executor": "inline", "report": False}

@@ -17,10 +17,11 @@ from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import ConfigError, InputError, WorkDirError
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import hash_file, read_json, write_json
-from tests.conftest import PHOTOS, cloudy, encode, files_below, run_inline, save_cloudy
-from tests.deep_files import save_tiff
-from tests.integration.helpers import call
-from tests.videos import make_clip
+from tests.helpers.commands import call
+from tests.helpers.deep_files import save_tiff
+from tests.helpers.images import cloudy, encode, save_cloudy
+from tests.helpers.runs import PHOTOS, files_below, run_inline
+from tests.helpers.videos import make_clip
 
 
 @pytest.fixture

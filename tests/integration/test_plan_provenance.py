@@ -20,9 +20,11 @@ from fastdup_ray.errors import InputError
 from fastdup_ray.outputs.run_digest import digest_images
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.tables import encode_names
-from tests.conftest import Bucket, cloudy, encode, files_below, run_inline
-from tests.integration.helpers import call
-from tests.integration.plans import fill, row, state, write
+from tests.conftest import Bucket
+from tests.helpers.commands import call
+from tests.helpers.images import cloudy, encode
+from tests.helpers.plans import fill, row, state, write
+from tests.helpers.runs import files_below, run_inline
 
 
 @pytest.fixture

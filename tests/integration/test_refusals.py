@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from fastdup_ray.common import layout
-from tests import refusals
-from tests.conftest import csv_rows, outputs, run_inline, save_cloudy
+from tests.helpers import refusals
+from tests.helpers.images import save_cloudy
+from tests.helpers.runs import csv_rows, outputs, run_inline
 
 NEW_CALLS = "openat2,userfaultfd,renameat2,io_uring_setup"
 """What sandboxes refuse that are older than these calls."""

@@ -16,16 +16,8 @@ import fastdup_ray as fastdup
 from fastdup_ray import RunConfig
 from fastdup_ray.errors import ConfigError
 from tests.checker import check
-from tests.conftest import (
-    EVERY_FILE,
-    PHOTOS,
-    cloudy,
-    csv_rows,
-    files_below,
-    outputs,
-    run_inline,
-    save_cloudy,
-)
+from tests.helpers.images import cloudy, save_cloudy
+from tests.helpers.runs import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline
 
 pytestmark = pytest.mark.alone
 

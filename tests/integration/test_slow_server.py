@@ -12,7 +12,8 @@ from threading import Thread
 import pytest
 
 from fastdup_ray.common import layout
-from tests.conftest import cloudy, csv_rows, encode
+from tests.helpers.images import cloudy, encode
+from tests.helpers.runs import csv_rows
 
 pytestmark = pytest.mark.alone
 

@@ -10,7 +10,7 @@ import pytest
 import fastdup_ray
 from fastdup_ray.runs import progress
 from fastdup_ray.system.process import is_terminal
-from tests.conftest import EVERY_FILE, PHOTOS, files_below
+from tests.helpers.runs import EVERY_FILE, PHOTOS, files_below
 
 PHONE = PHOTOS / "phone"
 

@@ -14,8 +14,8 @@ from watchdog.observers import Observer
 
 from fastdup_ray import RunConfig, deduplicate
 from fastdup_ray.runs import features_stage
-from tests.conftest import save_cloudy
-from tests.integration.helpers import assert_same_files, run, start, summary_of, workers
+from tests.helpers.commands import assert_same_files, run, start, summary_of, workers
+from tests.helpers.images import save_cloudy
 
 N = 320
 SHARD = 16

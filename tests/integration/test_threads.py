@@ -14,7 +14,8 @@ from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract.decode import decode_bytes, strict_pillow
 from fastdup_ray.extract.worker_threads import run_jobs
-from tests.conftest import PHOTOS, cloudy, encode, outputs, run_inline
+from tests.helpers.images import cloudy, encode
+from tests.helpers.runs import PHOTOS, outputs, run_inline
 
 pytestmark = pytest.mark.alone
 

@@ -10,8 +10,8 @@ import pytest
 
 from fastdup_ray import apply_plan, undo
 from fastdup_ray.errors import DamagedError, RefusedError
-from tests.integration.helpers import call
-from tests.integration.plans import fill, row, state, write
+from tests.helpers.commands import call
+from tests.helpers.plans import fill, row, state, write
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 import fastdup_ray
 from fastdup_ray import RunConfig
@@ -94,7 +95,7 @@ def test_a_configuration_is_json():
 
 
 def test_a_configuration_does_not_change():
-    with pytest.raises(ValueError):
+    with pytest.raises(ValidationError):
         of().threshold = 0.5
 
 

@@ -1,0 +1,62 @@
+"""What the integration tests share: the command in a process of its own, and comparing what it leaves."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from fastdup_ray.cli.main import main
+from tests.helpers.runs import SAME_BYTES
+
+
+def call(*arguments: object) -> int:
+    """The exit code of the command in this process."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-c", "from fastdup_ray.cli.main import main; main()", "run", *map(str, arguments)]
+
+
+def start(*arguments: object, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+
+
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    with start(*arguments, **environment) as process:
+        out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def assert_same_files(work_dir: Path, reference: Path) -> None:
+    for name in SAME_BYTES:
+        assert (work_dir / name).read_bytes() == (reference / name).read_bytes(), name
+
+
+def summary_of(work_dir: Path) -> dict:
+    return json.loads((work_dir / "summary.json").read_text())
+
+
+def workers(title: str) -> list[psutil.Process]:
+    """The processes of Ray's workers whose title says that they are `title`."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any(title in word for word in process.info["cmdline"] or []) and process.info["cmdline"][0].startswith(
+            "ray::"
+        ):
+            found.append(process)
+    return found

@@ -1,0 +1,3 @@
+"""A password that no message may quote."""
+
+SECRET = "hunter2"

@@ -1,0 +1,308 @@
+"""What the report is made of, without a browser: its data, its bounds, and that it is a file that asks for nothing."""
+
+import base64
+import hashlib
+import json
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastdup_ray.common import layout
+from fastdup_ray.common.formulas import FORMULA
+from fastdup_ray.outputs.run_digest import digest_images
+from fastdup_ray.report import image_table, page, page_data, readers
+from fastdup_ray.report.group_table import GroupTable, choose_groups
+from fastdup_ray.report.histogram import make_histogram
+from fastdup_ray.report.page import write_report
+from fastdup_ray.report.readers import drop_reversed, read_pair_list, read_pairs
+from fastdup_ray.report.rendering import escape_json
+from fastdup_ray.storage import open_store
+from fastdup_ray.storage.checked_json import read_json
+from fastdup_ray.storage.tables import encode_names, read_csv
+from tests.helpers.odd_report import BAD, COMPONENT, NAMES, make_odd, write_odd_report
+from tests.helpers.pages import Made, group_rows, write_finished, write_pairs
+
+SCRIPT = Path(page.__file__).parent / "script"
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    return make_odd(tmp_path_factory.mktemp("odd"))
+
+
+@pytest.fixture(scope="module")
+def made(odd):
+    return Made(write_odd_report(odd[0]))
+
+
+def again(store, **options):
+    write_report(store, read_json(store, layout.SUMMARY), **options)
+    return Made(store.fetch(layout.REPORT))
+
+
+def test_the_page_is_one_file_that_allows_its_own_style_and_script_only(made):
+    style = re.search(r"<style>(.*?)</style>", made.source, re.DOTALL)[1]
+    script = re.search(r'<script type="module">(.*?)</script>', made.source, re.DOTALL)[1]
+    digest = {name: hash_of(text) for name, text in (("style", style), ("script", script))}
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', made.source)[1].replace("&#39;", "'")
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest['style']}'; "
+        f"script-src 'sha256-{digest['script']}'; base-uri 'none'; form-action 'none'"
+    )
+    assert "url(" not in style
+    assert "@import" not in style
+    assert not re.search(r"^(import|export)\b", script, re.MULTILINE)
+    assert not re.search(r"innerHTML|insertAdjacent|document\.write|\beval\b|new Function", script)
+    assert made.source.count("<script") == 3
+    links = re.findall(r'(?:href|src)="([^"]*)"', made.source.replace(script, ""))
+    assert all(link.startswith(("data:", "#")) for link in links)
+
+
+def hash_of(text):
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def test_modules_are_whole_and_their_names_are_their_own():
+    """They become one script: each after those that it imports, and no name twice."""
+    assert sorted(page.MODULES) == sorted(path.name for path in SCRIPT.glob("*.js"))
+    names = []
+    for place, name in enumerate(page.MODULES):
+        text = (SCRIPT / name).read_text(encoding="utf-8")
+        assert set(re.findall(r'from "\./(.*?)"', text)) <= set(page.MODULES[:place]), name
+        names += re.findall(r"^(?:export )?(?:async )?(?:const|let|function|class) (\w+)", text, re.MULTILINE)
+        assert len(text.splitlines()) <= 300, name
+    assert len(names) == len(set(names))
+
+
+def test_json_in_a_script_ends_no_script():
+    content = ["</script><!--<script>", "a & b", "\u2028\u2029", 'quo"te\\']
+    text = escape_json(content)
+    assert not re.search("[<>&\u2028\u2029]", text)
+    assert json.loads(text) == content
+
+
+def test_names_come_whole_and_what_is_not_utf_8_with_its_bytes(made, odd):
+    _, paths = odd
+    for row, path in enumerate(paths):
+        name = made.data["pictures"]["folders"][made.of(row, "folder")] + made.of(row, "base")
+        if "latin" in path:
+            assert name.endswith(r"latin-\xe9,.jpg")
+            assert bytes.fromhex(made.of(row, "hex")).endswith(b"latin-\xe9,.jpg")
+        else:
+            assert name == path
+            assert made.of(row, "hex") == ""
+
+
+def test_a_group_has_its_keeper_its_reason_and_its_strangers(made, odd):
+    store, _ = odd
+    features = np.fromfile(store.fetch(layout.FEATURES), "<f4").reshape(len(NAMES), -1).astype(float)
+    groups = made.lists["groups"]["items"]
+    assert [sorted(made.rows(group)) for group in groups] == [[0, 1, 2, 3], [4, 5, 6], [9, 10, 11], [7, 8]]
+    for group in groups:
+        rows = made.rows(group)
+        cosines = features[rows] @ features[rows].T
+        assert group["lowest"] == pytest.approx(cosines.min(), abs=2e-6)
+        assert group["similarity"] == pytest.approx([1.0, *cosines[0, 1:]], abs=2e-6)
+        a, b = group["strangers"]
+        assert cosines[a, b] == pytest.approx(cosines.min(), abs=2e-6)
+        assert group["similarity"][1:] == sorted(group["similarity"][1:], reverse=True)
+        sizes = [made.of(row, "size") for row in rows]
+        assert group["reclaim"] == sum(sizes[1:])
+    assert made.rows(groups[0])[0] == 3
+    assert groups[0]["reason"] == "most pixels: 90 × 49"
+    assert made.rows(groups[3])[0] == 8
+    assert groups[3]["reason"] == "a reference picture"
+    assert made.of(8, "fixed") == "a reference picture, always kept"
+    assert groups[0]["exact"] == 1
+    assert groups[1]["exact"] == 1
+    assert groups[2]["exact"] == 0
+
+
+def test_exact_copies_share_a_thumbnail_and_say_which_kind(made):
+    copies = made.lists["exact"]["items"]
+    assert [sorted(made.rows(item)) for item in copies] == [[0, 1], [4, 6]]
+    assert [item["kind"][1] for item in copies] == ["bytes", "pixels"]
+    assert made.of(0, "thumb") == made.of(1, "thumb") >= 0
+    assert made.of(NAMES.index("gone.jpg"), "problem") == "the file does not exist"
+    assert made.lists["bad"]["items"] == [list(row) for row in BAD]
+
+
+def test_bytes_to_reclaim_are_those_of_files_that_can_go(tmp_path):
+    """Neither of references nor of what is inside of a video."""
+    paths = [str(tmp_path / name) for name in ("a.jpg", "b.jpg", "clip.mp4#t=1.000", "clip.mp4#t=2.000", "c", "d", "e")]
+    store = write_finished(
+        tmp_path / "out",
+        paths,
+        component=[0, 0, 1, 1, 2, 2, 2],
+        size=[10, 30, 500, 500, 7, 90, 90],
+        reference=[False] * 5 + [True, True],
+    )
+    made = again(store)
+    assert {group["id"]: group["reclaim"] for group in made.lists["groups"]["items"]} == {0: 10, 1: 0, 2: 7}
+    assert made.of(3, "fixed") == "inside an archive or a video"
+    assert "<dd>17 bytes</dd>" in made.source
+
+
+def test_no_thumbnails_no_pictures(odd, tmp_path):
+    store, _ = odd
+    made = again(store, thumbnails=False)
+    assert made.thumbnails == []
+    assert "data:image" not in made.source
+    assert set(made.data["pictures"]["problem"]) == {"thumbnails were left out of this page"}
+    again(store)
+
+
+def test_what_has_no_room_is_told(odd, monkeypatch):
+    """Bounds of numbers and of bytes: the page says how much there is, and where all of it stands."""
+    store, _ = odd
+    for name, limit in (("GROUPS", 2), ("PAIRS", 3), ("OUTLIERS", 1), ("BAD", 1), ("EXACT", 1), ("CHANGES", 1)):
+        monkeypatch.setattr(page_data, name, limit)
+    monkeypatch.setattr(image_table, "MAX_THUMBNAILS", 3)
+    made = again(store)
+    shown = {name: (len(found["items"]), found["total"]) for name, found in made.lists.items() if name != "extremes"}
+    assert shown == {
+        **{"groups": (2, 4), "exact": (1, 2), "pairs": (3, 6), "outliers": (1, 2)},
+        **{"bad": (1, 2), "changes": (4, 6)},
+    }
+    assert made.lists["groups"]["file"] == "connected_components.csv"
+    assert made.lists["pairs"]["file"] == "similarity.csv"
+    assert made.lists["bad"]["file"] == "features.bad.csv"
+    assert len(made.thumbnails) == 3
+    assert "no thumbnail on this page" in made.data["pictures"]["problem"]
+
+
+def test_the_page_stays_within_its_bytes(odd, monkeypatch):
+    store, _ = odd
+    monkeypatch.setattr(page_data, "LARGEST", 9_000)
+    made = again(store)
+    assert 0 < len(made.thumbnails) < 11
+    assert len(json.dumps([made.data["pictures"], made.data["lists"]])) + sum(map(len, made.thumbnails)) < 10_000
+
+
+def test_a_large_group_has_its_ends_and_says_how_many_are_left_out(tmp_path, monkeypatch):
+    n = 400
+    monkeypatch.setattr(page_data, "ALL_MEMBERS", 100)
+    paths = [str(tmp_path / f"{row}.jpg") for row in range(n)]
+    store = write_finished(tmp_path / "out", paths, component=[0] * n, features=group_rows([0] * n, 1.5))
+    made = again(store, thumbnails=False)
+    (group,) = made.lists["groups"]["items"]
+    assert group["count"] == n
+    assert 50 <= len(group["members"]) <= 60
+    features = np.fromfile(store.fetch(layout.FEATURES), "<f4").reshape(n, -1).astype(float)
+    assert group["lowest"] == pytest.approx((features @ features.T).min(), abs=2e-6)
+    assert group["similarity"][-1] == pytest.approx((features @ features[made.rows(group)[0]]).min(), abs=2e-6)
+
+
+def test_of_many_groups_the_telling_ones_are_on_the_page():
+    class Ranked:
+        rank = np.arange(3_000)
+
+    number = np.repeat(np.arange(1_000), 3)
+    number[:20] = 0  # the largest
+    weights = np.ones(3_000, np.int64)
+    weights[number == 500] = 1_000_000  # the most bytes
+    groups = GroupTable(np.arange(len(number)), number, Ranked(), weights, np.zeros((3_000, 2), np.float32))
+    weakest = np.linspace(1, 0.99, len(groups))
+    weakest[groups.id == 700] = 0.1  # the worst chain
+    chosen = set(groups.id[choose_groups(groups, weakest, 30)])
+    assert {0, 500, 700} <= chosen
+    assert len(chosen) == 30
+    assert len(choose_groups(groups, weakest, 5_000)) == len(groups)
+
+
+def test_the_plan_that_the_script_writes_is_that_of_the_command(made, odd):
+    assert made.data["plan"] == {
+        "format": layout.PLAN_JSON_FORMAT,
+        "columns": list(layout.PLAN_HEADER),
+        "by_hand": layout.BY_HAND,
+        "file": layout.PLAN_CSV,
+        "texts": ["etag", "reason", "rule"],
+        "formula": FORMULA,
+        "run": digest_images(odd[0]),
+        "work_dir": odd[0].location,
+    }
+
+
+def test_it_is_made_of_little(tmp_path):
+    """No pairs, outliers, bad files or groups, and a summary with next to nothing."""
+    store = write_finished(tmp_path / "out", [str(tmp_path / "a.jpg")], component=[0])
+    store.remove(layout.COMPONENTS)
+    store.remove(layout.EXACT_COPIES_CSV)
+    write_report(store, {"d": 16})
+    made = Made(store.fetch(layout.REPORT))
+    assert "groups" not in made.lists
+    assert made.lists["pairs"]["items"] == []
+    assert "Histogram" not in made.source
+
+
+def test_other_metrics_have_no_cosine_thresholds(odd):
+    store, _ = odd
+    config = store.fetch(layout.CONFIG)
+    before = config.read_text()
+    config.write_text(json.dumps(json.loads(before) | {"distance": "squared_euclidean"}))
+    try:
+        made = again(store)
+    finally:
+        config.write_text(before)
+    assert "6 pairs by squared euclidean distance" in made.source
+    assert 'class="mark"' not in made.source
+    assert made.data["cosine"] is False
+    assert made.data["measure"] == "squared euclidean distance"
+
+
+def test_the_histogram_counts_every_pair():
+    histogram = make_histogram(np.array([0.86, 0.9, 1.0]), np.array([1, 2, 1]), {"threshold": 0.85})
+    assert (histogram.low, histogram.high, histogram.most) == (0.85, 1.0, 2)
+    assert [bar.height for bar in histogram.bars] == [50, 100, 50]
+    assert histogram.marks[0].x == 0
+    assert histogram.marks[0].text == "threshold 0.85"
+    assert len(make_histogram(np.array([1.0]), np.array([2]), {}).bars) == 1
+
+
+def test_component_numbers_are_not_mixed_up(odd, made):
+    for group in made.lists["groups"]["items"]:
+        assert {COMPONENT[row] for row in made.rows(group)} == {group["id"]}
+
+
+def test_a_picture_that_is_no_file_of_the_run_is_in_no_group(odd, tmp_path):
+    """similarity.csv of a hand may name others; the page shows what it can of them."""
+    store = write_finished(tmp_path / "out", [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")], component=[0, 0])
+    from fastdup_ray.storage.tables import encode_names
+
+    names = encode_names([str(tmp_path / "a.jpg"), str(tmp_path / "stranger.jpg")])
+    write_pairs(store, layout.SIMILARITY_CSV, names, [(0, 1, 0.9)])
+    made = again(store)
+    (pair,) = made.lists["pairs"]["items"]
+    assert made.data["pictures"]["base"][pair[1]] == "stranger.jpg"
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.sampled_from([0.9, 0.95, 1.0]))),
+    block=st.sampled_from([1, 7, 1000]),
+    limit=st.integers(0, 5),
+)
+def test_a_list_read_part_by_part_is_told_as_a_whole_one(rows, block, limit):
+    """(a, b) and (b, a) have one value, as the cosines of the same two rows have."""
+    value = {frozenset(row[:2]): row[2] for row in rows}
+    rows = sorted({(a, b, value[frozenset((a, b))]) for a, b, _ in rows}, key=lambda row: (-row[2], row))
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        store = open_store(folder)
+        write_pairs(store, "list.csv", encode_names(["é,", '"', "c", "\n", "e", "f"]), rows)
+        path = store.fetch("list.csv")
+        names, whole = read_pairs(path)
+        whole = drop_reversed(whole)
+        table = read_csv(path, layout.PAIRS_HEADER)
+        blocks = [batch for start in range(0, len(rows), block) for batch in table.slice(start, block).to_batches()]
+        patch.setattr(readers, "iter_csv", lambda *_: iter(blocks))
+        listed = read_pair_list(path, layout.PAIRS_HEADER, limit, each_once=True)
+        all_rows = read_pair_list(path, layout.PAIRS_HEADER, limit, each_once=False)
+    assert (listed.total, all_rows.total) == (len(whole), len(rows))
+    ends = (names.take(pa.array(end)).to_pylist()[:limit] for end in (whole.source, whole.target))
+    assert [listed.first[end].to_pylist() for end in ("from", "to")] == list(ends)
+    assert sorted(np.repeat(listed.values, listed.counts)) == sorted(whole.value)
