@@ -85,8 +85,8 @@ def make_empty_index(name: str, d: int, metric: str) -> faiss.Index:
             raise ConfigError(f"faiss_mode={name!r} is not possible with rows of {d} numbers: it asks for more.")
     if metric == MANHATTAN and not all(isinstance(layer, _MANHATTAN) for layer in iter_layers(index)):
         raise ConfigError(
-            f"distance='manhattan' is not possible with faiss_mode={name!r}: "
-            "take Flat or HNSW32, or brute_force or ball_tree of nn_provider='turi'."
+            f"Invalid value for distance: 'manhattan' (not supported by faiss_mode={name!r}). "
+            "Use Flat or HNSW32, or nn_provider='turi' with brute_force or ball_tree."
         )
     return index
 

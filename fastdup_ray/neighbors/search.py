@@ -4,9 +4,9 @@ import numpy as np
 
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.errors import DamagedError
-from fastdup_ray.neighbors import NeighborIndex
 from fastdup_ray.neighbors.checkpoint import SearchCheckpoint
 from fastdup_ray.neighbors.metrics import COSINE, DECIMALS, compute_values, is_distance, to_score
+from fastdup_ray.neighbors.protocol import NeighborIndex
 
 BLOCK = 8_192
 """Queries at a time."""

@@ -22,9 +22,8 @@ from fastdup_ray.inputs import SkippedFiles, check_inputs
 from fastdup_ray.inputs.labels import check_labels
 from fastdup_ray.inputs.manifest import KEY, Manifest
 from fastdup_ray.neighbors import check_search
-from fastdup_ray.neighbors.cost import check_fits
-from fastdup_ray.neighbors.index_selection import estimate_memory, is_partitioned
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
+from fastdup_ray.neighbors.search_plan import SearchPlan, plan_search
 from fastdup_ray.outputs.bad_list import describe_few_bad
 from fastdup_ray.outputs.changes import set_earlier_aside
 from fastdup_ray.outputs.stored_config import read_config
@@ -226,9 +225,8 @@ class _Run:
         if part is None and self.files is INDEXED:
             refuse_other_images(config, self.store, manifest)
         if config.run_mode == 0:  # videos and archives may come to more rows than entries
-            check_fits(config, len(manifest), facts["d"], executor.max_step_memory())
-            check_transforms(config, self.store, len(manifest))
-            executor.reserve(estimate_memory(config, len(manifest), facts["d"]))
+            plan = self._plan_search(executor, len(manifest), facts["d"])
+            executor.reserve(plan.reserved_bytes)
         with self._time_stage("features", executor):
             made = make_features(config, self.store, executor, FeatureRequest(manifest, facts, self.files, part))
         self._cost |= {"read": made.read, "cpu_seconds": made.cpu_seconds}
@@ -246,12 +244,10 @@ class _Run:
     ) -> dict[str, Any]:
         """turned: facts of the features of turns, where these are to be looked for."""
         config, features_file = self.config, self._features_file
-        check_fits(config, summary["counts"]["images"], summary["d"], executor.max_step_memory())
-        check_transforms(config, self.store, summary["counts"]["images"])
-        gpu = config.compute == "gpu"
-        executor.reserve(estimate_memory(config, summary["counts"]["images"], summary["d"]), gpu=gpu)
+        plan = self._plan_search(executor, summary["counts"]["images"], summary["d"])
+        executor.reserve(plan.reserved_bytes, gpu=config.compute == "gpu")
         with self._time_stage("neighbors", executor):
-            neighbors = self._find_neighbors(executor, summary["counts"]["images"], summary["d"])
+            neighbors = self._find_neighbors(executor, plan)
         _log_search(neighbors)
         if turned is not None:
             with self._time_stage("invariant", executor):
@@ -259,11 +255,19 @@ class _Run:
                 summary["invariant"] = executor.call("index", write_transforms, *args)
         return self._finish(executor, write_outputs, config, features_file, neighbors, summary)
 
-    def _find_neighbors(self, executor: Executor, n: int, d: int) -> StoredNeighbors:
+    def _plan_search(self, executor: Executor, n: int, d: int) -> SearchPlan:
+        """Plan the search of n embeddings of d numbers, and refuse one that no process has the memory for."""
+        memory = executor.max_step_memory()
+        plan = plan_search(self.config, n, d, memory)
+        plan.check_fits(memory)
+        check_transforms(self.config, self.store, plan)
+        return plan
+
+    def _find_neighbors(self, executor: Executor, plan: SearchPlan) -> StoredNeighbors:
         store, config = self.store, self.config
-        if is_partitioned(config, n):
-            return search_partitioned(executor, store, config, self._features_file, n, d)
-        return executor.call("index", search_neighbors, store, config, self._features_file, d)
+        if plan.partitioned:
+            return search_partitioned(executor, store, config, self._features_file, plan.n, plan.d)
+        return executor.call("index", search_neighbors, store, config, self._features_file, plan.d)
 
     def _search_and_write_scores(self, executor: Executor, summary: dict[str, Any]) -> dict[str, Any]:
         store, config = self.store, self.config

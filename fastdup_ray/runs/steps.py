@@ -40,6 +40,7 @@ from fastdup_ray.neighbors import NeighborIndex, make_index
 from fastdup_ray.neighbors.checkpoint import SearchCheckpoint, get_features_digest
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, store_neighbors
 from fastdup_ray.neighbors.search import SPARE, check_unit_length, find_neighbors_within
+from fastdup_ray.neighbors.search_plan import plan_search
 from fastdup_ray.outputs.changes import write_changes
 from fastdup_ray.outputs.images import Images, map_images
 from fastdup_ray.outputs.results import write_results
@@ -47,6 +48,7 @@ from fastdup_ray.report.page import write_report
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest, hash_file, write_json
 from fastdup_ray.storage.facts import read_summary
+from fastdup_ray.system.memory import measure_free_memory
 from fastdup_ray.version import __version__
 
 log = logging.getLogger(__name__)
@@ -185,7 +187,8 @@ def _check_own(store: Store) -> None:
 def search_neighbors(store: Store, config: RunConfig, features_file: str, d: int) -> StoredNeighbors:
     """Builds faiss.index over the features and finds each row's neighbours; goes on with what a killed one has left."""
     rows = check_unit_length(map_features(store, features_file, d))
-    index = make_index(config, len(rows), d, config.cores)
+    plan = plan_search(config, len(rows), d, measure_free_memory())
+    index = make_index(config, plan, config.cores)
     kept = _make_checkpoint(store, config, features_file, index) if len(rows) > SearchCheckpoint.block else None
     if kept and kept.has_index():
         index.restore(rows, store.fetch(layout.FAISS_INDEX))
@@ -197,7 +200,7 @@ def search_neighbors(store: Store, config: RunConfig, features_file: str, d: int
             kept.save_index()
     if config.compute == "gpu":
         index.to_gpu(config.nearest_neighbors_k + SPARE)
-    return store_neighbors(store, find_neighbors_within(index, rows, config.nearest_neighbors_k, kept))
+    return store_neighbors(store, find_neighbors_within(index, rows, config.nearest_neighbors_k, kept), plan=plan)
 
 
 def _make_checkpoint(store: Store, config: RunConfig, features_file: str, index: NeighborIndex) -> SearchCheckpoint:

@@ -19,10 +19,10 @@ from fastdup_ray.errors import ConfigError, WorkDirError
 from fastdup_ray.extract.transforms import select_transforms
 from fastdup_ray.features import map_features, map_names
 from fastdup_ray.neighbors import make_index
-from fastdup_ray.neighbors.index_selection import is_partitioned
 from fastdup_ray.neighbors.metrics import to_score
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.neighbors.search import SPARE, check_unit_length, find_neighbors_of
+from fastdup_ray.neighbors.search_plan import SearchPlan
 from fastdup_ray.runs.steps import write_summary
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import write_csv
@@ -40,7 +40,7 @@ class _TransformPairs(NamedTuple):
         return _TransformPairs(*(column[wanted] for column in self))
 
 
-def check_transforms(config: RunConfig, store: Store, n: int) -> None:
+def check_transforms(config: RunConfig, store: Store, plan: SearchPlan) -> None:
     """Raises `ConfigError` where the turns of n pictures would be looked for, and there is no index to do it with;
     `WorkDirError` where features of somebody's own would be replaced.
     """
@@ -52,9 +52,9 @@ def check_transforms(config: RunConfig, store: Store, n: int) -> None:
             f"{store.location!r} has a {TRANSFORMED.name(layout.FEATURES)} of your own, which invariant would replace; "
             "move it elsewhere."
         )
-    if is_partitioned(config, n):
+    if plan.partitioned:
         raise ConfigError(
-            f"invariant={','.join(config.invariant)} needs an index, and {n:,} pictures are searched in partitions: "
+            f"invariant={','.join(config.invariant)} needs an index, and {plan.n:,} images are searched in partitions: "
             "name one, such as faiss_mode='HNSW32'."
         )
 
@@ -73,7 +73,7 @@ def write_transforms(
     own = pc.fill_null(pc.index_in(sources, names), -1).to_numpy(zero_copy_only=False)
     rows = check_unit_length(map_features(store, layout.FEATURES, d))
     turned = map_features(store, TRANSFORMED.name(layout.FEATURES), d * len(turns))
-    index = make_index(config, len(rows), d, config.cores)
+    index = make_index(config, neighbors.get_plan(), config.cores)
     index.restore(rows, store.fetch(layout.FAISS_INDEX))
     if config.compute == "gpu":
         index.to_gpu(config.nearest_neighbors_k + 1 + SPARE)

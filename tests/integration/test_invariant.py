@@ -181,7 +181,7 @@ def test_what_is_no_square_is_not_turned(folder, tmp_path):
 
 def test_partitions_have_no_index_to_look_in(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(index_selection, "INT8_UP_TO", 10)
-    with pytest.raises(ConfigError, match="pictures are searched in partitions: name one"):
+    with pytest.raises(ConfigError, match="images are searched in partitions: name one"):
         run_inline(folder, tmp_path / "out", invariant="flip", report=False)
     named = run_inline(folder, tmp_path / "out", invariant="flip", faiss_mode="HNSW32", report=False)
     assert named.summary["invariant"]["distinct_pairs"] > 0

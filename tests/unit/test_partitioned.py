@@ -14,16 +14,9 @@ from fastdup_ray.executors.inline import InlineExecutor
 from fastdup_ray.executors.placement import Node, TaskSlots, place_tasks
 from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors import check_search
-from fastdup_ray.neighbors.cost import check_fits, estimate_search
+from fastdup_ray.neighbors.cost import estimate_search
 from fastdup_ray.neighbors.flat_file import write_flat
-from fastdup_ray.neighbors.index_selection import (
-    GPU_UP_TO,
-    INT8_UP_TO,
-    PARTITIONED,
-    choose_index,
-    estimate_memory,
-    is_partitioned,
-)
+from fastdup_ray.neighbors.index_selection import GPU_UP_TO, INT8_UP_TO, PARTITIONED
 from fastdup_ray.neighbors.partitioned import cell_knn, files, tasks
 from fastdup_ray.neighbors.partitioned.cell_knn import choose_group_size, search_within
 from fastdup_ray.neighbors.partitioned.files import Cell, Piece, read_cell
@@ -42,6 +35,7 @@ from fastdup_ray.neighbors.partitioned.partition_layout import (
     get_fixed_bytes,
     make_layout,
 )
+from fastdup_ray.neighbors.search_plan import plan_search
 from fastdup_ray.runs.partitioned_search import search_layout
 from fastdup_ray.storage import open_store
 from tests.bench.rows import blocks
@@ -492,9 +486,9 @@ def test_a_flat_file_is_the_one_that_faiss_writes(metric, n, tmp_path):
 )
 def test_many_rows_are_searched_in_partitions(n, parameters, taken):
     config = RunConfig.of(input_dir="photos", **parameters)
-    assert is_partitioned(config, n) == taken
-    assert (choose_index(config, n, 576, memory=1 << 50).name == PARTITIONED) == taken
-    assert (estimate_memory(config, n, 576) == 0) == taken
+    plan = plan_search(config, n, 576, memory=1 << 50)
+    assert plan.partitioned == (plan.index == PARTITIONED) == taken
+    assert (plan.reserved_bytes == 0) == taken
 
 
 def test_partitions_are_not_for_manhattan():
@@ -534,14 +528,14 @@ def test_tasks_that_fit_nowhere_are_refused_with_what_would():
 @pytest.mark.parametrize(
     ("n", "parameters", "gigabytes", "told"),
     [
-        (10**8, {}, 2, r"A worker of the search of 100,000,000 images takes 4\.\d GB.*partition_memory to 2048"),
-        (10**8, {"faiss_mode": "Flat"}, 100, r"'Flat' of 100,000,000 images takes 230\.4 GB.*faiss_mode='partitioned'"),
+        (10**8, {}, 2, r"a worker of the search of 100,000,000 images takes 4\.\d GB.*partition_memory to 2048"),
+        (10**8, {"faiss_mode": "Flat"}, 100, r"'Flat' with 100,000,000 images takes 230\.4 GB.*'partitioned'"),
         (10**8, {"distance": "manhattan"}, 100, "Not enough memory for an index of 100,000,000 images"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_would(n, parameters, gigabytes, told):
     with pytest.raises(ConfigError, match=told) as caught:
-        check_fits(RunConfig.of(input_dir="photos", **parameters), n, 576, gigabytes << 30)
+        plan_search(RunConfig.of(input_dir="photos", **parameters), n, 576, gigabytes << 30).check_fits(gigabytes << 30)
     assert "\n" not in str(caught.value)
 
 
@@ -549,7 +543,7 @@ def test_what_does_not_fit_is_refused_with_what_would(n, parameters, gigabytes, 
 def test_what_fits_is_not_refused_and_has_a_price(n):
     config = RunConfig.of(input_dir="photos")
     cost = estimate_search(config, n, 576, 8 << 30)
-    assert cost.index == choose_index(config, n, 576, memory=8 << 30).name
+    assert cost.index == plan_search(config, n, 576, memory=8 << 30).index
     assert 0 < cost.worker_bytes <= 8 << 30
     assert cost.index in cost.text()
     assert "core hours" in cost.text()
