@@ -208,7 +208,7 @@ def test_a_file_that_is_no_whole_index_is_told(content, tmp_path):
     path = tmp_path / "faiss.index"
     built(unit_rows(10, 8)).save(path)
     path.write_bytes(path.read_bytes()[:-50] if content is None else content)
-    with pytest.raises(DamagedError, match="no whole faiss index") as caught:
+    with pytest.raises(DamagedError, match="not a complete faiss index") as caught:
         load_index(path, RunConfig.of(input_dir="photos"), threads=1)
     assert "\n" not in str(caught.value)
 
@@ -445,14 +445,14 @@ def test_a_string_that_makes_no_index_is_told_before_any_work(name, told):
     config = RunConfig.of(input_dir="photos", faiss_mode=name)
     with pytest.raises(ConfigError) as caught:
         check_search(config, 32)
-    assert str(caught.value).startswith(f"faiss_mode={name!r} is not possible with rows of 32 numbers: ")
+    assert str(caught.value).startswith(f"Invalid value for faiss_mode: {name!r} with embeddings of 32 numbers (")
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "needed"), [("IVF256,Flat", 256), ("PQ8", 256), ("PQ8x4", 16), ("PCA30,Flat", 30)])
 def test_too_few_rows_to_learn_from_are_told_how_many_are_needed(name, needed):
-    with pytest.raises(ConfigError, match=f"needs at least {needed} images to be built, and here are 10: take Flat"):
+    with pytest.raises(ConfigError, match=f"needs at least {needed} images, and there are 10"):
         built(unit_rows(10, 32), name)
 
 

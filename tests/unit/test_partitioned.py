@@ -192,7 +192,7 @@ def test_rows_of_zeros_and_such_that_are_no_numbers(tmp_path, clusters):
     rows[::2] = 0
     assert (searched(tmp_path, rows).distance[::2] == 0).all()
     rows[7, 3] = np.nan
-    with pytest.raises(DamagedError, match="not of finite numbers"):
+    with pytest.raises(DamagedError, match="that are not finite"):
         searched(tmp_path, rows)
 
 
