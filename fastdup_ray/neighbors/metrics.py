@@ -14,7 +14,7 @@ To add a metric, write a function over (m, d) and (m, k, d) arrays and add it to
 
 import numpy as np
 
-from fastdup_ray.common.arrays import AnyArray, DoubleArray, FloatArray, IntArray
+from fastdup_ray.common.arrays import AnyArray, DoubleArray, FloatArray
 
 COSINE = "cosine"
 """The one metric where more is closer."""
@@ -47,7 +47,7 @@ def from_cosine(cosine: float, metric: str) -> float:
     return values[metric]
 
 
-def compute_values(queries: FloatArray, embeddings: FloatArray, others: IntArray, metric: str) -> DoubleArray:
+def compute_values(queries: FloatArray, embeddings: FloatArray, others: AnyArray, metric: str) -> DoubleArray:
     """Compute the exact values of a metric between queries and chosen embeddings.
 
     The values that an index returns depend on how it blocks its work; these do not.
@@ -55,7 +55,7 @@ def compute_values(queries: FloatArray, embeddings: FloatArray, others: IntArray
     Args:
         queries: (m, d) float32.
         embeddings: (n, d) float32.
-        others: (m, k) int64, for each query the indices of the embeddings to compare it with; -1 for none.
+        others: (m, k) integers, for each query the indices of the embeddings to compare it with; -1 for none.
         metric: Name of the metric.
 
     Returns:

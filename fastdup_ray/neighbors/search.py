@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
+from fastdup_ray.common.arrays import AnyArray, BoolArray, DoubleArray, FloatArray, IntArray
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.neighbors.checkpoint import SearchCheckpoint
@@ -140,19 +140,19 @@ def _mask_self(candidates: IntArray, own: IntArray) -> IntArray:
 
 
 def select_closest(
-    queries: FloatArray, embeddings: FloatArray, candidates: IntArray, metric: str, k: int
-) -> tuple[DoubleArray, IntArray]:
+    queries: FloatArray, embeddings: FloatArray, candidates: AnyArray, metric: str, k: int
+) -> tuple[DoubleArray, AnyArray]:
     """Select the k closest of the candidates by their exact distances; ties by index.
 
     Args:
         queries: (m, d) float32.
         embeddings: (n, d) float32.
-        candidates: (m, c) int64, indices of embeddings; -1 for none.
+        candidates: (m, c) integers, indices of embeddings; -1 for none.
         metric: Name of the metric.
         k: Number to select.
 
     Returns:
-        Distances and indices, both (m, k), the closest first.
+        Distances, float64, and indices, of the dtype of the candidates, both (m, k), the closest first.
     """
     values = compute_values(queries, embeddings, candidates, metric)
     order = np.lexsort((candidates, -to_score(values, metric)), axis=-1)[:, :k]

@@ -28,7 +28,7 @@ from fastdup_ray.neighbors.partitioned.kmeans import (
     group_by_label,
 )
 from fastdup_ray.neighbors.partitioned.partition_layout import (
-    PROCESS,
+    PROCESS_BYTES,
     PartitionLayout,
     compute_capacity,
     get_bytes_per_embedding,
@@ -248,7 +248,7 @@ def test_there_are_more_cells_and_blocks_than_descriptors(tmp_path, clusters, fe
 
 
 def test_a_cell_takes_the_memory_that_the_plan_counts_with(clusters):
-    """Allocated, over what the process has before; the libraries that it loads are in `PROCESS` as well."""
+    """Allocated, over what the process has before; the libraries that it loads are in `PROCESS_BYTES` as well."""
     rows = np.concatenate([rows for rows, _ in blocks(40_000, seed=1)])
     counted, peak = [], []
     for m in (20_000, 40_000):
@@ -256,7 +256,9 @@ def test_a_cell_takes_the_memory_that_the_plan_counts_with(clusters):
         search_within(rows[:m], 2, "cosine", threads=1)
         peak.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        counted.append(get_fixed_bytes(m, 576, 2) - PROCESS + m * (get_bytes_per_embedding(576, 2, "cosine") - 4 * 576))
+        counted.append(
+            get_fixed_bytes(m, 576, 2) - PROCESS_BYTES + m * (get_bytes_per_embedding(576, 2, "cosine") - 4 * 576)
+        )
     assert peak[0] < counted[0] + (64 << 20)
     assert peak[1] - peak[0] < counted[1] - counted[0] + (4 << 20)
 
@@ -272,7 +274,7 @@ def test_the_capacity_is_what_fits_into_the_bound(gigabytes, d, k):
 
 
 def test_a_bound_that_holds_next_to_nothing_is_told():
-    with pytest.raises(ConfigError, match="partition_memory=1024") as caught:
+    with pytest.raises(ConfigError, match="partition_memory: 1024") as caught:
         make_layout(
             RunConfig.of(work_dir="o", run_mode=2, partition_memory=1024, nearest_neighbors_k=5_000),
             10**6,
@@ -291,7 +293,7 @@ def test_the_number_of_threads_changes_nothing(threads, tmp_path, clusters):
     assert one.distance.tobytes() == other.distance.tobytes()
 
 
-STEPS = ("learn_centres", "divide_piece", "search_cell", "merge_block")
+STEPS = ("learn_centers", "divide_piece", "search_cell", "merge_block")
 
 
 @pytest.mark.parametrize("step", STEPS)
