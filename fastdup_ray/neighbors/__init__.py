@@ -1,95 +1,88 @@
-"""Nearest neighbours of rows of length 1.
+"""Nearest neighbors of embeddings of unit length.
 
-A new provider is one class of the protocol `NeighborIndex`, and one line in `make_index`.
+`search_plan.plan_search` decides which index is used, `make_index` makes it, and `search` finds the neighbors with it.
+To add an index, write a class that follows `NeighborIndex` and add it to `make_index`.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
 
 from fastdup_ray.config import AUTO, RunConfig
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.neighbors.exact_and_lsh import BallTree, Lsh
 from fastdup_ray.neighbors.faiss_factory import check_parameters, list_parameters
 from fastdup_ray.neighbors.faiss_index import FaissIndex
-from fastdup_ray.neighbors.index_selection import PARTITIONED, choose_ef_search, choose_index
+from fastdup_ray.neighbors.index_selection import PARTITIONED, choose_ef_search
 from fastdup_ray.neighbors.int8_bruteforce import Int8Index
 from fastdup_ray.neighbors.metrics import MANHATTAN
+from fastdup_ray.neighbors.protocol import NeighborIndex
+from fastdup_ray.neighbors.search_plan import SearchPlan
 
-
-class NeighborIndex(Protocol):
-    """xb, xq: (nb, d), (nq, d) float32 of length 1; D: (nq, k) values of its own; I: (nq, k) rows of xb, -1 for none.
-
-    n, d: rows that it holds, and their length. exact: whether it finds the true nearest by `metric`. why: it was taken.
-    unused: names in faiss_param that it does not have.
-    """
-
-    name: str
-    why: str
-    metric: str
-    n: int
-    d: int
-    exact: bool
-    unused: Sequence[str]
-
-    def add(self, xb: np.ndarray) -> None:
-        """All rows at once: an HNSW graph of several calls finds less."""
-
-    def restore(self, xb: np.ndarray, path: Path) -> None:
-        """The same, where `save` has left at `path` what an equal index became by it."""
-
-    def candidates(self, k: int) -> int:
-        """How many to ask for, so that the k nearest are among them."""
-
-    def search(self, xq: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]: ...
-
-    def save(self, path: Path) -> None: ...
-
-    def to_gpu(self, k: int) -> None:
-        """Looks for `k` neighbours on the GPU from now on, if it can; `why` tells."""
+__all__ = ["NeighborIndex", "check_search", "load_index", "make_index"]
 
 
 def check_search(config: RunConfig, d: int | None = None) -> None:
-    """Raises `ConfigError` where metric, provider, faiss_mode and faiss_param do not go together.
+    """Check that distance, nn_provider, faiss_mode and faiss_param go together.
 
-    d: the length of the rows, where it is known yet.
+    Args:
+        config: The parameters of the run.
+        d: Length of an embedding, or None if it is not known yet.
+
+    Raises:
+        ConfigError: If they do not.
     """
     mode = config.faiss_mode
     if config.nn_provider == "turi":
         if config.nnmodel == "lsh" and config.distance == MANHATTAN:
             raise ConfigError(
-                "distance='manhattan' is not possible with nnmodel='lsh': take brute_force or ball_tree, "
-                "or Flat or HNSW32 of nn_provider='faiss'."
+                "Invalid value for distance: 'manhattan' (not supported by nnmodel='lsh'). Use brute_force or "
+                "ball_tree, or nn_provider='faiss' with Flat or HNSW32."
             )
         check_parameters(config.faiss_param)
     elif mode == PARTITIONED and config.distance == MANHATTAN:
-        raise ConfigError(f"distance='manhattan' is not possible with faiss_mode='{PARTITIONED}': take Flat or HNSW32.")
+        raise ConfigError(
+            f"Invalid value for distance: 'manhattan' (not supported by faiss_mode='{PARTITIONED}'). "
+            "Use Flat or HNSW32."
+        )
     elif d is None or mode in (None, AUTO, PARTITIONED):
         check_parameters(config.faiss_param)
     else:
         check_parameters(config.faiss_param, f"{mode} has", list_parameters(mode, d, config.distance))
 
 
-def make_index(config: RunConfig, n: int, d: int, threads: int) -> NeighborIndex:
-    """The index, still empty, for n rows of d numbers; raises `ConfigError`."""
-    check_search(config, d)
-    choice = choose_index(config, n, d)
-    if choice.name == BallTree.name:
-        return BallTree(d, threads, config.distance, choice.why)
-    if choice.name == Lsh.name:
-        return Lsh(d, threads, config.distance, choice.why)
+def make_index(config: RunConfig, plan: SearchPlan, threads: int) -> NeighborIndex:
+    """Return the index of a plan, still empty.
+
+    Args:
+        config: The parameters of the run.
+        plan: How to search; not one that is partitioned.
+        threads: Threads that build and search the index.
+
+    Raises:
+        ConfigError: If the parameters do not go together.
+    """
+    check_search(config, plan.d)
+    if plan.index == BallTree.name:
+        return BallTree(plan.d, threads, config.distance, plan.why)
+    if plan.index == Lsh.name:
+        return Lsh(plan.d, threads, config.distance, plan.why)
     parameters = check_parameters(config.faiss_param) if config.nn_provider == "faiss" else {}
-    if choice.name == Int8Index.name:
-        return Int8Index(d, threads, config.distance, choice.why, unused=list(parameters))
-    ef = choose_ef_search(config.nearest_neighbors_k)
-    return FaissIndex(choice.name, d, parameters, threads, config.distance, choice.why, ef)
+    if plan.index == Int8Index.name:
+        return Int8Index(plan.d, threads, config.distance, plan.why, unused=list(parameters))
+    ef_search = choose_ef_search(config.nearest_neighbors_k)
+    return FaissIndex(plan.index, plan.d, parameters, threads, config.distance, plan.why, ef_search)
 
 
 def load_index(path: Path, config: RunConfig, threads: int) -> NeighborIndex:
-    """The index of an earlier run, with the search parameters of this one; raises `DamagedError` for any other file.
+    """Load the index of an earlier run, with the search parameters of this one.
 
-    It is searched whatever provider and faiss_mode this run names.
+    It is searched whatever `nn_provider` and `faiss_mode` this run names.
+
+    Args:
+        path: A file that faiss has written.
+        config: The parameters of the run.
+        threads: Threads that search the index.
+
+    Raises:
+        DamagedError: If the file is not a faiss index.
     """
     return FaissIndex.load(path, check_parameters(config.faiss_param), threads, config.distance)

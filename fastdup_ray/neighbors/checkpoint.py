@@ -1,4 +1,4 @@
-"""A search by one index that goes on where it was killed: with the index once it was built, and what was found."""
+"""Checkpoints of a search with one index: a killed search resumes with the index and the blocks that it has stored."""
 
 import hashlib
 import json
@@ -8,42 +8,46 @@ from zipfile import BadZipFile
 import numpy as np
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import DoubleArray, IntArray
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file, read_json, write_json
 
 
 class SearchCheckpoint:
-    """What is left of a search in a work_dir.
+    """The stored part of a search, below `shards/search` of a work_dir.
 
-    of: whatever the results depend on; what is left of another search is taken away.
+    Args:
+        store: The work_dir.
+        key: Everything that the results depend on. Checkpoints with another key are removed.
     """
 
     block = 1 << 18
-    """Rows of which what was found is one file. A search of so few takes minutes at most, and needs no keeping."""
+    """Queries in one block. A search of fewer takes minutes at most, and needs no checkpoint."""
 
-    def __init__(self, store: Store, of: dict[str, Any]):
-        words = json.dumps(of, sort_keys=True)
-        name = hashlib.sha256(words.encode()).hexdigest()[:16]
+    def __init__(self, store: Store, key: dict[str, Any]) -> None:
+        text = json.dumps(key, sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._store, self._folder = store, f"{layout.SEARCH}/{name}"
         for other in {path.split("/")[2] for path in store.names(layout.SEARCH)} - {name}:
             store.remove(f"{layout.SEARCH}/{other}")
 
     def has_index(self) -> bool:
-        """Whether faiss.index is the one that this search has built."""
-        if not (self._store.exists(self._seal_name) and self._store.exists(layout.FAISS_INDEX)):
+        """Return whether faiss.index is the index that this search has built."""
+        if not (self._store.exists(self._index_record) and self._store.exists(layout.FAISS_INDEX)):
             return False
         try:
-            built = read_json(self._store, self._seal_name)["sha256"]
+            recorded = read_json(self._store, self._index_record)["sha256"]
         except DamagedError:
             return False
-        return built == hash_file(self._store.fetch(layout.FAISS_INDEX))
+        return bool(recorded == hash_file(self._store.fetch(layout.FAISS_INDEX)))
 
     def save_index(self) -> None:
-        write_json(self._store, self._seal_name, {"sha256": hash_file(self._store.fetch(layout.FAISS_INDEX))})
+        """Record that faiss.index is the index of this search."""
+        write_json(self._store, self._index_record, {"sha256": hash_file(self._store.fetch(layout.FAISS_INDEX))})
 
-    def load_block(self, start: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Values and indices, both (m, k), of the block from row `start` on; None where it is to be searched."""
+    def load_block(self, start: int) -> tuple[DoubleArray, IntArray] | None:
+        """Return distances and indices, both (m, k), of the block that starts at query `start`; None if not stored."""
         name = self._block_name(start)
         if not self._store.exists(name):
             return None
@@ -53,12 +57,13 @@ class SearchCheckpoint:
         except (BadZipFile, ValueError, EOFError):  # a zip has a checksum of each array
             return None
 
-    def save_block(self, start: int, distance: np.ndarray, indices: np.ndarray) -> None:
+    def save_block(self, start: int, distance: DoubleArray, indices: IntArray) -> None:
+        """Store the distances and indices, both (m, k), of the block that starts at query `start`."""
         with self._store.create(self._block_name(start)) as path, open(path, "wb") as file:
             np.savez(file, distance=distance, indices=indices)
 
     @property
-    def _seal_name(self) -> str:
+    def _index_record(self) -> str:
         return f"{self._folder}/index.json"
 
     def _block_name(self, start: int) -> str:
@@ -66,8 +71,8 @@ class SearchCheckpoint:
 
 
 def get_features_digest(store: Store, features: str) -> str:
-    """The sha256 of a features file, as the step that took or made it has checked or computed it; else computed."""
-    for described in (layout.MERGED, layout.SUMMARY):
-        if store.exists(described) and (known := read_json(store, described)["sha256"].get(features)):
-            return known
+    """Return the sha256 of a features file: as the step that wrote or checked it has recorded it, else computed."""
+    for record in (layout.MERGED, layout.SUMMARY):
+        if store.exists(record) and (digest := read_json(store, record)["sha256"].get(features)):
+            return str(digest)
     return hash_file(store.fetch(features))

@@ -1,39 +1,43 @@
-"""What a search takes, told before anything is read: memory, time, money; and a refusal that names what would fit."""
+"""What a search costs: memory, core time and dollars, estimated from the number of embeddings alone."""
 
 from dataclasses import dataclass
 
-from fastdup_ray.config import AUTO, RunConfig
-from fastdup_ray.errors import ConfigError
-from fastdup_ray.neighbors.index_selection import (
-    HNSW,
-    PARTITIONED,
-    choose_index,
-    estimate_index_bytes,
-    format_gigabytes,
-)
+from fastdup_ray.config import RunConfig
+from fastdup_ray.neighbors.index_selection import HNSW, format_bytes
 from fastdup_ray.neighbors.partitioned.partition_layout import make_layout
+from fastdup_ray.neighbors.search_plan import plan_search
 
 CORE_HOUR = 0.0504
 """Dollars for a core and its 4 GB for an hour: m7i.4xlarge, us-east-1, on demand, November 2026."""
 
-PRODUCTS = 50e9
-"""Additions and multiplications of single precision a second and core, with the picking of the best (AVX2, Zen 3)."""
+MULTIPLY_ADDS_PER_SECOND = 50e9
+"""Multiply-adds of single precision for each second and core, including the selection of the best (AVX2, Zen 3)."""
 
-HNSW_ROW = 1.4e-3
-"""Core seconds for each row of 576 numbers: 287 s for 200,000."""
+HNSW_SECONDS = 1.4e-3
+"""Core seconds for each embedding of 576 numbers (measured: 287 s for 200,000)."""
 
-ROWS = 200_000
-WHOLE_ROW, WHOLE_GROWS = 0.35e-3, 0.65
-CELL_ROW, CELL_GROWS = 0.19e-3, 0.3
-"""Core seconds for each row where so many are one cell, or are in a cell among many, where there are fewer rounds; and
-by which power of the cell's rows that grows (rows of 576, AVX-512). Seen: 70 s for 200,000 in one cell, where rounds
-ended otherwise 921 s for a million; 0.128e-3 s a row in cells of 154,000, 0.182e-3 in cells of 500,000, in 8 rounds,
-where photographs take 9 to 12. An older, busy processor takes three times as long."""
+REFERENCE_ROWS = 200_000
+ONE_CELL_SECONDS, ONE_CELL_EXPONENT = 0.35e-3, 0.65
+CELL_SECONDS, CELL_EXPONENT = 0.19e-3, 0.3
+"""Core seconds for each embedding of 576 numbers in a cell of `REFERENCE_ROWS`, and the power of the cell's size that
+they grow with: first for a search in one cell, then for a cell among many, which needs fewer rounds.
+
+Measured with AVX-512: 70 s for 200,000 in one cell, 921 s for a million; 0.128e-3 s for each embedding in cells of
+154,000 and 0.182e-3 s in cells of 500,000, in 8 rounds, where photos need 9 to 12. An older, busy processor takes three
+times as long.
+"""
 
 
 @dataclass(frozen=True)
 class SearchCost:
-    """index: how it is searched. workers: that can be at it together, of so many bytes each. core_seconds: in all."""
+    """Estimated cost of a search.
+
+    Attributes:
+        index: Name of the index, or `partitioned`.
+        workers: Workers that can run at the same time.
+        worker_bytes: Memory of each worker.
+        core_seconds: Core time of all workers together.
+    """
 
     index: str
     workers: int
@@ -42,46 +46,40 @@ class SearchCost:
 
     @property
     def dollars(self) -> float:
+        """Price of the core time."""
         return self.core_seconds / 3600 * CORE_HOUR
 
     def text(self) -> str:
-        each = f"{self.workers:,} workers" if self.workers > 1 else "one worker"
+        """Return the cost as one line for people."""
+        workers = f"{self.workers:,} workers" if self.workers > 1 else "one worker"
         return (
-            f"Search: {self.index}, {each} of {format_gigabytes(self.worker_bytes)} at most, "
+            f"Search: {self.index}, {workers} of {format_bytes(self.worker_bytes)} at most, "
             f"about {self.core_seconds / 3600:,.2f} core hours (${self.dollars:,.2f})."
         )
 
 
 def estimate_search(config: RunConfig, n: int, d: int, memory: int) -> SearchCost:
-    """For n rows of d numbers, where a process can have `memory` bytes; raises `ConfigError` where it does not fit."""
-    check_fits(config, n, d, memory)
-    name, width = choose_index(config, n, d, memory).name, d / 576
-    if name == PARTITIONED:
-        plan = make_layout(config, n, d)
-        if n <= plan.capacity:
-            return SearchCost(name, 1, plan.estimate_memory(n), n * WHOLE_ROW * width * (n / ROWS) ** WHOLE_GROWS)
-        cells, rows = plan.count_cells(n), n * plan.copies
-        seconds = rows * CELL_ROW * width * (rows / cells / ROWS) ** CELL_GROWS
-        return SearchCost(name, cells, plan.estimate_memory(plan.capacity), seconds)
-    size = estimate_index_bytes(name, n, d, config.distance)
-    seconds = n * HNSW_ROW * width if name == HNSW else 2 * d * n * n / PRODUCTS
-    return SearchCost(name, 1, size, seconds)
+    """Estimate the cost of searching n embeddings.
 
+    Args:
+        config: The parameters of the run.
+        n: Number of embeddings.
+        d: Length of an embedding.
+        memory: Bytes that a process can have.
 
-def check_fits(config: RunConfig, n: int, d: int, memory: int) -> None:
-    """Raises `ConfigError` where a process with `memory` bytes cannot search n rows of d numbers; it says what can."""
-    name = choose_index(config, n, d, memory).name
-    if name == PARTITIONED:
-        plan = make_layout(config, n, d)
-        needed = plan.estimate_memory(min(n, plan.capacity))
-        what, advice = f"A worker of the search of {n:,} images", f"set partition_memory to {memory >> 20} (MiB)"
-    elif config.nn_provider == "faiss" and config.faiss_mode not in (None, AUTO):
-        needed = estimate_index_bytes(name, n, d, config.distance)
-        what, advice = f"faiss_mode={name!r} of {n:,} images", f"take faiss_mode={PARTITIONED!r}, or leave it out"
-    else:
-        return
-    if needed > memory:
-        raise ConfigError(
-            f"{what} takes {format_gigabytes(needed)}, and no process can have more than {format_gigabytes(memory)}: "
-            f"{advice}."
-        )
+    Raises:
+        ConfigError: If the search does not fit into `memory`.
+    """
+    plan = plan_search(config, n, d, memory)
+    plan.check_fits(memory)
+    width = d / 576
+    if not plan.partitioned:
+        seconds = n * HNSW_SECONDS * width if plan.index == HNSW else 2 * d * n * n / MULTIPLY_ADDS_PER_SECOND
+        return SearchCost(plan.index, 1, plan.process_bytes, seconds)
+    layout = make_layout(config, n, d)
+    if n <= layout.capacity:
+        seconds = n * ONE_CELL_SECONDS * width * (n / REFERENCE_ROWS) ** ONE_CELL_EXPONENT
+        return SearchCost(plan.index, 1, plan.process_bytes, seconds)
+    cells, rows = layout.count_cells(n), n * layout.copies
+    seconds = rows * CELL_SECONDS * width * (rows / cells / REFERENCE_ROWS) ** CELL_EXPONENT
+    return SearchCost(plan.index, cells, plan.process_bytes, seconds)

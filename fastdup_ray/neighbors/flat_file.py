@@ -1,4 +1,4 @@
-"""A faiss index `Flat` of any number of rows, written in little memory."""
+"""Write a faiss index `Flat` of any number of embeddings in little memory."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,20 +6,28 @@ from pathlib import Path
 import faiss
 import numpy as np
 
+from fastdup_ray.common.arrays import FloatArray
 from fastdup_ray.neighbors.faiss_factory import FAISS_METRIC
 
 
-def write_flat(path: Path, n: int, d: int, metric: str, blocks: Iterable[np.ndarray]) -> None:
-    """The file that faiss writes of an `IndexFlat` of n rows, which come in blocks, (b, d) float32 each.
+def write_flat(path: Path, n: int, d: int, metric: str, blocks: Iterable[FloatArray]) -> None:
+    """Write the file that faiss writes of an `IndexFlat`.
 
-    Source: faiss/impl/index_write.cpp: the header (d, n, two numbers that are not used, ...), how many numbers of 4
-    bytes follow, and these.
+    The format is that of faiss/impl/index_write.cpp: a header (d, n, two unused numbers, ...), the count of the 4-byte
+    numbers that follow, and these numbers.
+
+    Args:
+        path: File to write.
+        n: Number of embeddings.
+        d: Length of an embedding.
+        metric: Metric of the index.
+        blocks: The embeddings in order, (b, d) float32 each.
     """
-    none = faiss.serialize_index(faiss.index_factory(d, "Flat", FAISS_METRIC[metric])).tobytes()
-    head = bytearray(none)
-    head[8:16] = np.int64(n).tobytes()
-    head[-8:] = np.uint64(n * d).tobytes()
+    empty = faiss.serialize_index(faiss.index_factory(d, "Flat", FAISS_METRIC[metric])).tobytes()
+    header = bytearray(empty)
+    header[8:16] = np.int64(n).tobytes()
+    header[-8:] = np.uint64(n * d).tobytes()
     with open(path, "wb") as file:
-        file.write(head)
+        file.write(header)
         for block in blocks:
-            file.write(np.ascontiguousarray(block, "<f4"))
+            file.write(np.ascontiguousarray(block, "<f4").data)

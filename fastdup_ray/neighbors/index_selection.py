@@ -1,4 +1,7 @@
-"""Which index a run uses, and why: as asked, else by the number of rows, k, and memory."""
+"""Which index is used, and why: the one that the user names, else by the number of images, k and memory.
+
+Call `search_plan.plan_search`, which decides with the functions of this module.
+"""
 
 from dataclasses import dataclass
 
@@ -11,51 +14,64 @@ from fastdup_ray.neighbors.faiss_factory import iter_layers, make_empty_index, m
 from fastdup_ray.neighbors.faiss_index import EF_SEARCH, TRAINING_EMBEDDINGS, TRAINING_EMBEDDINGS_PER_LIST
 from fastdup_ray.neighbors.int8_bruteforce import Int8Index
 from fastdup_ray.neighbors.metrics import COSINE, MANHATTAN
-from fastdup_ray.system.memory import measure_free_memory
 
 FLAT, HNSW = "Flat", "HNSW32"
 
 PARTITIONED = "partitioned"
-"""No index: see `neighbors.partitioned`."""
+"""Search in cells, without an index: see `neighbors.partitioned`."""
 
 FEW = 5_000
-"""Rows up to which the exact search takes no time to speak of."""
+"""Embeddings up to which an exact search takes no noticeable time."""
 
 INT8_UP_TO = 100_000
-"""Rows up to which the search in 8 bits is taken, beyond which it is partitioned (200,000 clustered rows of 576, with
-VNNI: 127 s of CPU and recall 1.0; partitioned 63 s and 0.9965; HNSW32, on an older processor, 287 s and 0.97)."""
+"""Embeddings up to which the 8-bit search is used; more are searched in cells. Measured for 200,000 clustered
+embeddings of 576 numbers, with VNNI: 8 bits 127 s of CPU and recall 1.0; cells 63 s and 0.9965; HNSW32, on an older
+processor, 287 s and 0.97."""
 
 GPU_UP_TO = 2_000_000
-"""Rows up to which a GPU searches exactly (an H100 compares 200,000 x 576 with each other in a second; they take
-4.6 GB, which GPUs have)."""
+"""Embeddings up to which a GPU searches exactly: an H100 compares 200,000 x 576 with each other in a second, and two
+million take 4.6 GB, which GPUs have."""
 
 INT8_K = 100
-"""Neighbours up to which that holds."""
+"""Largest k for which the 8-bit search and the partitioned search are chosen."""
 
 FLAT_UP_TO = 50_000
-"""Rows up to which, where 8 bits cannot do it, the exact index is as fast as HNSW32 (50,000 x 576: 15 s and 12 s)."""
+"""Embeddings up to which, if 8 bits are not possible, the exact index is as fast as HNSW32 (50,000 x 576: 15 s and
+12 s)."""
 
 USABLE_SHARE = 0.8
-"""Part of the memory that is free which an index may take; the rest is for the search and for the outputs."""
+"""Part of the free memory that an index may take; the rest is for the search and the outputs."""
 
 
 @dataclass(frozen=True)
 class IndexChoice:
-    """name: of the index. why: for people."""
+    """An index and the reason for it.
+
+    Attributes:
+        name: Name of the index.
+        why: The reason, for people.
+    """
 
     name: str
     why: str
 
 
 def choose_ef_search(k: int) -> int:
-    """Candidates that HNSW keeps: twice the neighbours asked for, where that is more than usual."""
+    """Return efSearch of HNSW: twice the number of neighbors, if that is more than usual."""
     return max(EF_SEARCH, 2 * (k + 1))
 
 
-def choose_index(config: RunConfig, n: int, d: int, memory: int | None = None) -> IndexChoice:
-    """The index for n rows of d numbers. memory: bytes that are free, default: of this machine or its cgroup.
+def choose_index(config: RunConfig, n: int, d: int, memory: int) -> IndexChoice:
+    """Choose the index for n embeddings of d numbers.
 
-    Raises `ConfigError` where none fits.
+    Args:
+        config: The parameters of the run.
+        n: Number of embeddings.
+        d: Length of an embedding.
+        memory: Bytes that are free for the process that searches.
+
+    Raises:
+        ConfigError: If none fits.
     """
     if config.nn_provider == "turi":
         name = FLAT if config.nnmodel == "brute_force" else config.nnmodel
@@ -64,25 +80,24 @@ def choose_index(config: RunConfig, n: int, d: int, memory: int | None = None) -
         return IndexChoice(config.faiss_mode, f"faiss_mode={config.faiss_mode}")
     if is_partitioned(config, n):
         return IndexChoice(PARTITIONED, f"more than {_get_one_index_limit(config):,} images")
-    memory = measure_free_memory() if memory is None else memory
     usable = int(USABLE_SHARE * memory)
     k = min(config.nearest_neighbors_k, n)
     flat_up_to = FLAT_UP_TO * choose_ef_search(k) // EF_SEARCH
-    if config.compute == "gpu":  # which searches exactly in no time
+    if config.compute == "gpu":  # an exact search on it takes seconds
         flat_up_to = max(flat_up_to, GPU_UP_TO)
     lists = _choose_lists(n)
     compressed = f"IVF{lists},SQ8"
     needs = {name: estimate_index_bytes(name, n, d) for name in (FLAT, HNSW, compressed)}
-    in_eight_bits = config.distance != MANHATTAN and k <= INT8_K and FEW < n <= INT8_UP_TO
-    if config.compute == "cpu" and in_eight_bits and estimate_index_bytes(Int8Index.name, n, d) <= usable:
-        why = f"{FEW:,} to {INT8_UP_TO:,} images: all against all in whole numbers, ranked anew by the rows"
+    int8_possible = config.distance != MANHATTAN and k <= INT8_K and FEW < n <= INT8_UP_TO
+    if config.compute == "cpu" and int8_possible and estimate_index_bytes(Int8Index.name, n, d) <= usable:
+        why = f"{FEW:,} to {INT8_UP_TO:,} images: all against all in 8-bit integers, then ranked by exact values"
         return IndexChoice(Int8Index.name, why)
     if n <= flat_up_to and needs[FLAT] <= usable:
         return IndexChoice(FLAT, "exact, and no slower than others for so few images")
-    size = {name: format_gigabytes(need) for name, need in needs.items()}
-    room = f"of {format_gigabytes(memory)} of free memory"
+    size = {name: format_bytes(need) for name, need in needs.items()}
+    room = f"of {format_bytes(memory)} of free memory"
     if needs[HNSW] <= usable:
-        return IndexChoice(HNSW, f"{n:,} images are many, and it takes {size[HNSW]} {room}")
+        return IndexChoice(HNSW, f"{n:,} images are too many for an exact search; it takes {size[HNSW]} {room}")
     if config.distance == MANHATTAN:
         raise ConfigError(
             f"Not enough memory for an index of {n:,} images: distance='manhattan' needs {FLAT} ({size[FLAT]}) or "
@@ -96,17 +111,20 @@ def choose_index(config: RunConfig, n: int, d: int, memory: int | None = None) -
     raise ConfigError(
         f"Not enough memory for an index of {n:,} images: {compressed} takes {size[compressed]} {room}, "
         f"{USABLE_SHARE:.0%} of it usable. Use faiss_mode='{smallest}', which takes "
-        f"{format_gigabytes(estimate_index_bytes(smallest, n, d))} and finds fewer neighbors, or a machine (on Ray: a "
-        f"node) with {format_gigabytes(int(needs[compressed] / USABLE_SHARE))} free."
+        f"{format_bytes(estimate_index_bytes(smallest, n, d))} and finds fewer neighbors, or a machine (on Ray: a "
+        f"node) with {format_bytes(int(needs[compressed] / USABLE_SHARE))} free."
     )
 
 
 def is_partitioned(config: RunConfig, n: int) -> bool:
-    """Whether n rows are searched in partitions: as asked, or as they are many. It does not depend on the memory."""
+    """Return whether n embeddings are searched in cells, because the user says so or because of their number.
+
+    This does not depend on the memory.
+    """
     if config.nn_provider != "faiss" or config.faiss_mode not in (None, AUTO):
         return config.nn_provider == "faiss" and config.faiss_mode == PARTITIONED
-    ranked_as_the_cosine = config.distance != MANHATTAN
-    return ranked_as_the_cosine and config.nearest_neighbors_k <= INT8_K and n > _get_one_index_limit(config)
+    ranks_like_cosine = config.distance != MANHATTAN
+    return ranks_like_cosine and config.nearest_neighbors_k <= INT8_K and n > _get_one_index_limit(config)
 
 
 def _get_one_index_limit(config: RunConfig) -> int:
@@ -114,35 +132,37 @@ def _get_one_index_limit(config: RunConfig) -> int:
 
 
 def _choose_lists(n: int) -> int:
-    """For IVF, a power of two near to 4 √n, as faiss advises."""
+    """Return the number of lists of an IVF index: a power of two near 4 √n, as faiss advises."""
     return 1 << max(0, round(4 * n**0.5 or 1).bit_length() - 1)
 
 
 def estimate_index_bytes(name: str, n: int, d: int, metric: str = COSINE) -> int:
-    """What the index `name` of n rows of d numbers takes, with the rows that it learns from."""
-    if name in _FLAT_STORED:
-        return _FLAT_STORED[name] * d * n
+    """Estimate the memory of an index.
+
+    Args:
+        name: Name of the index: a faiss factory string, or another name that `choose_index` gives.
+        n: Number of embeddings.
+        d: Length of an embedding.
+        metric: Metric of the index.
+
+    Returns:
+        Bytes of the index, and of the sample that it is trained on.
+
+    Raises:
+        ConfigError: If faiss cannot make such an index.
+    """
+    if name in _BYTES_PER_NUMBER:
+        return _BYTES_PER_NUMBER[name] * d * n
     index = make_empty_index(name, d, metric)
     lists = max((layer.nlist for layer in iter_layers(index) if isinstance(layer, faiss.IndexIVF)), default=0)
-    learned = 0 if index.is_trained else min(n, max(TRAINING_EMBEDDINGS, TRAINING_EMBEDDINGS_PER_LIST * lists))
-    return n * measure_embedding_bytes(index) + 4 * d * (lists + learned)
+    trained = 0 if index.is_trained else min(n, max(TRAINING_EMBEDDINGS, TRAINING_EMBEDDINGS_PER_LIST * lists))
+    return n * measure_embedding_bytes(index) + 4 * d * (lists + trained)
 
 
-_FLAT_STORED = {Int8Index.name: 5, PARTITIONED: 4, BallTree.name: 8, Lsh.name: 4}
-"""Bytes for each number of a row: the rows, and 8 bits of each; what is stored of them; a tree of doubles; the rows."""
+_BYTES_PER_NUMBER = {Int8Index.name: 5, PARTITIONED: 4, BallTree.name: 8, Lsh.name: 4}
+"""For each number of an embedding: float32 and int8; the float32 of the stored index; a tree of float64; float32."""
 
 
-def estimate_memory(config: RunConfig, n: int, d: int) -> int:
-    """Bytes that the node needs on which n rows of d numbers are indexed and searched, as `choose` counts them.
-
-    Where the best index is told by memory alone, this is for the best: who has less will be given another.
-    """
-    name = choose_index(config, n, d, memory=1 << 62).name
-    if name == PARTITIONED:  # its workers reserve for themselves
-        return 0
-    turned = 4 * n * d if config.invariant else 0  # the queries: one turn of each image
-    return int((estimate_index_bytes(name, n, d, config.distance) + turned) / USABLE_SHARE)
-
-
-def format_gigabytes(size: int) -> str:
+def format_bytes(size: int) -> str:
+    """Return a size for people, such as `2.6 GB`."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"

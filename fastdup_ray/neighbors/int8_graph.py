@@ -1,4 +1,4 @@
-"""Makes eight_bit.onnx anew: python -m fastdup_ray.neighbors.int8_graph (needs the package onnx)."""
+"""Build eight_bit.onnx: `python -m fastdup_ray.neighbors.int8_graph` (needs the package onnx)."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from fastdup_ray.neighbors.int8_bruteforce import GRAPH, ZERO
 
 
 def build_graph() -> ModelProto:
+    """Return the graph that `int8_bruteforce.GRAPH` describes."""
     value = helper.make_tensor_value_info
     nodes = [
         helper.make_node("MatMulInteger", ["a", "b", "zero"], ["products"]),
@@ -18,8 +19,8 @@ def build_graph() -> ModelProto:
     inputs.append(value("k", TensorProto.INT64, [1]))
     outputs = [value("values", TensorProto.INT32, ["m", "found"]), value("columns", TensorProto.INT64, ["m", "found"])]
     zero = numpy_helper.from_array(np.array(ZERO, np.uint8), "zero")
-    made = helper.make_graph(nodes, "eight_bit", inputs, outputs, [zero])
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], producer_name="fastdup_ray")
+    graph = helper.make_graph(nodes, "eight_bit", inputs, outputs, [zero])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="fastdup_ray")
     model.ir_version = 8
     checker.check_model(model)
     return model

@@ -1,43 +1,74 @@
-"""Neighbours in files, so that who goes on with them need not hold them: three arrays below shards/."""
+"""Neighbors in files below `shards/`, so that a step can read them without holding all of them in memory."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import AnyArray
 from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.neighbors.metrics import is_distance
+from fastdup_ray.neighbors.search_plan import SearchPlan
 from fastdup_ray.storage import Store
 
 
 @dataclass(frozen=True, slots=True)
 class StoredNeighbors:
-    """What is told of neighbours that lie in a work_dir: see `records.Neighbors`."""
+    """Neighbors that are stored in a work_dir: see `records.Neighbors`.
+
+    Attributes:
+        summary: What was searched, how, and the measured recall.
+        metric: Metric of the distances.
+        files: The set of files that they are of.
+        plan: How they were searched; None if without an index of this run.
+    """
 
     summary: SearchSummary
     metric: str
     files: FileSet
+    plan: SearchPlan | None = None
 
     def open(self, store: Store) -> Neighbors:
-        """The arrays are mapped; raises `FileNotFoundError`."""
+        """Map the arrays from their files.
+
+        Raises:
+            FileNotFoundError: If they are not in the work_dir.
+        """
         indices, distance = (_map_array(store, self.files, name) for name in ("indices", "distance"))
         similarity = _map_array(store, self.files, "similarity") if is_distance(self.metric) else distance
         return Neighbors(similarity, indices, self.summary, distance, self.metric)
 
+    def get_plan(self) -> SearchPlan:
+        """Return the plan of the index that was searched.
+
+        Raises:
+            ValueError: If there is none: the search was partitioned, or used a stored index.
+        """
+        if self.plan is None:
+            raise ValueError("These neighbors were not searched with an index of this run.")
+        return self.plan
+
 
 @contextmanager
 def create_neighbors(store: Store, n: int, k: int, metric: str, files: FileSet = INDEXED) -> Iterator[Neighbors]:
-    """Mapped arrays to fill, without a summary; they are put into the work_dir on a clean exit.
+    """Create mapped arrays to fill, without a summary; they are put into the work_dir on a clean exit.
 
-    For `cosine`, `similarity` and `distance` are one array.
+    Args:
+        store: The work_dir.
+        n: Number of images.
+        k: Neighbors of each.
+        metric: Metric of the distances. For `cosine`, `similarity` and `distance` are one array.
+        files: The set of files to write to.
     """
     with ExitStack() as stack:
 
-        def create(name: str, dtype: type) -> np.ndarray:
+        def create(name: str, dtype: npt.DTypeLike) -> "np.memmap[Any, np.dtype[Any]]":
             path = stack.enter_context(store.create(_array_name(files, name)))
             return np.lib.format.open_memmap(path, "w+", dtype, (n, k))
 
@@ -48,19 +79,29 @@ def create_neighbors(store: Store, n: int, k: int, metric: str, files: FileSet =
             array.flush()
 
 
-def store_neighbors(store: Store, neighbors: Neighbors, files: FileSet = INDEXED) -> StoredNeighbors:
-    """Copies them into the work_dir, part by part."""
+def store_neighbors(
+    store: Store, neighbors: Neighbors, files: FileSet = INDEXED, plan: SearchPlan | None = None
+) -> StoredNeighbors:
+    """Copy neighbors into the work_dir, block by block.
+
+    Args:
+        store: The work_dir.
+        neighbors: What to copy.
+        files: The set of files to write to.
+        plan: How they were searched.
+    """
     with create_neighbors(store, len(neighbors), neighbors.k, neighbors.metric, files) as new:
-        for part in neighbors.blocks():
-            new.indices[part], new.distance[part] = neighbors.indices[part], neighbors.distance[part]
+        for block in neighbors.blocks():
+            new.indices[block], new.distance[block] = neighbors.indices[block], neighbors.distance[block]
             if new.similarity is not new.distance:
-                new.similarity[part] = neighbors.similarity[part]
-    return StoredNeighbors(neighbors.summary, neighbors.metric, files)
+                new.similarity[block] = neighbors.similarity[block]
+    return StoredNeighbors(neighbors.summary, neighbors.metric, files, plan)
 
 
 def _array_name(files: FileSet, name: str) -> str:
     return files.name(f"{layout.NEIGHBORS}/{name}.npy")
 
 
-def _map_array(store: Store, files: FileSet, name: str) -> np.ndarray:
-    return np.load(store.fetch(_array_name(files, name)), mmap_mode="r")
+def _map_array(store: Store, files: FileSet, name: str) -> AnyArray:
+    array: AnyArray = np.load(store.fetch(_array_name(files, name)), mmap_mode="r")
+    return array

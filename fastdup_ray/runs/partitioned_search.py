@@ -101,7 +101,7 @@ class _PartitionedSearch:
         plan, store = self.plan, self._store
         memory = plan.estimate_memory(plan.block)
         if not store.exists(format_centers_name(plan, cell.name)):
-            self._map(tasks.learn_centres, [(cell,)], memory)
+            self._map(tasks.learn_centers, [(cell,)], memory)
         stems = [format_embeddings_stem(plan, cell.name, number) for number in range(len(cell.pieces))]
         missing = [number for number, stem in enumerate(stems) if read_group_counts(store, stem) is None]
         self._map(tasks.divide_piece, [(cell, number) for number in missing], memory)

@@ -21,8 +21,8 @@ from fastdup_ray.extract.transforms import select_transforms
 from fastdup_ray.features import find_missing, open_complete
 from fastdup_ray.inputs import SkippedFiles, check_inputs
 from fastdup_ray.inputs.manifest import KEY, Manifest
-from fastdup_ray.neighbors.index_selection import estimate_memory, is_partitioned
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
+from fastdup_ray.neighbors.search_plan import SearchPlan
 from fastdup_ray.outputs.bad_list import describe_few_bad
 from fastdup_ray.outputs.changes import set_earlier_aside
 from fastdup_ray.outputs.stored_config import read_config
@@ -34,15 +34,15 @@ from fastdup_ray.runs.outputs_stage import write_outputs, write_summary_only
 from fastdup_ray.runs.partitioned_search import search_partitioned
 from fastdup_ray.runs.preflight import (
     Preflight,
-    check_manifest,
     check_scoring,
-    check_search_fits,
     check_work_dir,
     list_manifest,
     make_list_facts,
     make_model_facts,
     make_transformed_facts,
+    plan_feasible_search,
     preflight,
+    refuse_other_images,
     resolve_range,
 )
 from fastdup_ray.runs.scoring import import_query_features, search_indexed, write_scored_outputs
@@ -213,10 +213,11 @@ class _Run:
         part: the range of the list that the manifest is, if it gets files of its own.
         """
         config, facts = self.config, facts | self._model
-        if part is None:
-            check_manifest(config, self.store, manifest, facts["d"], executor.max_step_memory, self.files)
-        if config.run_mode == 0:
-            executor.reserve(estimate_memory(config, len(manifest), facts["d"]))
+        if part is None and self.files is INDEXED:
+            refuse_other_images(config, self.store, manifest)
+        if config.run_mode == 0:  # there may be more images than entries, but hardly fewer
+            plan = plan_feasible_search(config, self.store, len(manifest), facts["d"], executor.max_step_memory())
+            executor.reserve(plan.reserved_bytes)
         with self._time_stage("features", executor):
             outcome = make_features(config, self.store, executor, FeatureRequest(manifest, facts, self.files, part))
         self._cost |= {"read": outcome.read, "cpu_seconds": outcome.cpu_seconds}
@@ -241,10 +242,10 @@ class _Run:
     ) -> RunSummary:
         """Search the features and write the outputs; transformed: facts of the features of transforms, if any."""
         config, features_file, n, d = self.config, self._features_file, summary["counts"]["images"], summary["d"]
-        check_search_fits(config, self.store, n, d, executor.max_step_memory)
-        executor.reserve(estimate_memory(config, n, d), gpu=config.compute == "gpu")
+        plan = plan_feasible_search(config, self.store, n, d, executor.max_step_memory())
+        executor.reserve(plan.reserved_bytes, gpu=config.compute == "gpu")
         with self._time_stage("neighbors", executor):
-            neighbors = self._find_neighbors(executor, n, d)
+            neighbors = self._find_neighbors(executor, plan)
         _log_search(neighbors)
         if transformed is not None:
             with self._time_stage("invariant", executor):
@@ -252,11 +253,11 @@ class _Run:
                 summary["invariant"] = executor.call("index", write_transforms, *args)
         return self._finish(executor, write_outputs, config, features_file, neighbors, summary)
 
-    def _find_neighbors(self, executor: Executor, n: int, d: int) -> StoredNeighbors:
+    def _find_neighbors(self, executor: Executor, plan: SearchPlan) -> StoredNeighbors:
         store, config = self.store, self.config
-        if is_partitioned(config, n):
-            return search_partitioned(executor, store, config, self._features_file, n, d)
-        return executor.call("index", search_neighbors, store, config, self._features_file, d)
+        if plan.partitioned:
+            return search_partitioned(executor, store, config, self._features_file, plan.n, plan.d)
+        return executor.call("index", search_neighbors, store, config, self._features_file, plan.d)
 
     def _search_and_write_scores(self, executor: Executor, summary: RunSummary) -> RunSummary:
         store, config = self.store, self.config

@@ -6,13 +6,13 @@ In the order of a run:
 2. `check_scoring`: in modes 3 and 4, the indexed set of the work_dir.
 3. `check_work_dir`: that the run replaces or removes no file that no run wrote; under the lock.
 4. `list_manifest` and `resolve_range`: that the list has entries, and the range is within it.
-5. `check_manifest`: that the list has images of the earlier run, and can be searched; before the first image is read.
-6. `check_search_fits`: that the images can be searched, now that their number is known; before the search.
+5. `refuse_other_images`: that the list has images of the earlier run; before the first image is read.
+6. `plan_feasible_search`: that so many images can be searched; before the first is read, and again before the search.
 
 Digests of stored features and indexes are checked where these are used: `merge_stage`, `indexed_set`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import takewhile
 from threading import Event
@@ -31,8 +31,7 @@ from fastdup_ray.inputs import SkippedFiles, check_inputs, describe_skipped, lis
 from fastdup_ray.inputs.labels import check_labels
 from fastdup_ray.inputs.manifest import MANIFEST, Manifest
 from fastdup_ray.neighbors import check_search
-from fastdup_ray.neighbors.cost import check_fits
-from fastdup_ray.neighbors.index_selection import is_partitioned
+from fastdup_ray.neighbors.search_plan import SearchPlan, plan_search
 from fastdup_ray.outputs.summary import FILES_AFTER_FEATURES
 from fastdup_ray.runs.indexed_set import check_comparable, read_indexed_facts
 from fastdup_ray.s3 import Access
@@ -202,31 +201,12 @@ def resolve_range(config: RunConfig, manifest: Manifest) -> tuple[int, int]:
     return config.min_offset or 0, config.max_offset or n
 
 
-def check_manifest(
-    config: RunConfig, store: Store, manifest: Manifest, d: int, max_memory: Callable[[], int], files: FileSet
-) -> None:
-    """Check the listed entries before the first of them is read.
-
-    Args:
-        config: Of the run.
-        store: The work_dir.
-        manifest: The entries that the work_dir will be about.
-        d: Numbers of an embedding.
-        max_memory: Returns the bytes that one step can have at most.
-        files: The file set that the run writes.
+def refuse_other_images(config: RunConfig, store: Store, manifest: Manifest) -> None:
+    """Check that a run replaces outputs only of a run that has at least one image in common with it.
 
     Raises:
         WorkDirError: The work_dir is about other images, or has features of the user.
-        ConfigError: So many images cannot be searched in the way that was asked for.
     """
-    if files is INDEXED:
-        _refuse_other_images(config, store, manifest)
-    if config.run_mode == 0:  # there may be more images than entries, but hardly fewer
-        check_search_fits(config, store, len(manifest), d, max_memory)
-
-
-def _refuse_other_images(config: RunConfig, store: Store, manifest: Manifest) -> None:
-    # Outputs are replaced only by those of a run that has at least one image in common with the earlier one.
     if config.overwrite:
         return
     if not store.exists(layout.MANIFEST):
@@ -247,28 +227,37 @@ def _refuse_other_images(config: RunConfig, store: Store, manifest: Manifest) ->
         )
 
 
-def check_search_fits(config: RunConfig, store: Store, n: int, d: int, max_memory: Callable[[], int]) -> None:
-    """Check that n embeddings of d numbers can be searched in the way that was asked for.
+def plan_feasible_search(config: RunConfig, store: Store, n: int, d: int, max_memory: int) -> SearchPlan:
+    """Plan the search of n embeddings of d numbers, and refuse one that cannot be made.
+
+    Args:
+        config: Of the run.
+        store: The work_dir.
+        n: Embeddings.
+        d: Numbers of an embedding.
+        max_memory: Bytes that one step can have at most.
 
     Raises:
-        ConfigError: They need more memory than any process can have; or `invariant` has no index to search.
+        ConfigError: No process has the memory for it; or `invariant` has no index to search.
         WorkDirError: `invariant` would replace features of the user.
     """
-    check_fits(config, n, d, max_memory())
+    plan = plan_search(config, n, d, max_memory)
+    plan.check_fits(max_memory)
     if config.invariant:
-        _check_transforms(config, store, n)
+        _check_transforms(config, store, plan)
+    return plan
 
 
-def _check_transforms(config: RunConfig, store: Store, n: int) -> None:
+def _check_transforms(config: RunConfig, store: Store, plan: SearchPlan) -> None:
     ours = any(store.exists(TRANSFORMED.name(name)) for name in (layout.SUMMARY, layout.MERGED))
     if store.exists(TRANSFORMED.name(layout.FEATURES)) and not ours:
         raise WorkDirError(
             f"{store.location!r} has a {TRANSFORMED.name(layout.FEATURES)} of your own, which invariant would replace; "
             "move it elsewhere."
         )
-    if is_partitioned(config, n):
+    if plan.partitioned:
         raise ConfigError(
-            f"invariant={','.join(config.invariant)} needs an index, and {n:,} images are searched in partitions: "
+            f"invariant={','.join(config.invariant)} needs an index, and {plan.n:,} images are searched in partitions: "
             "name an index, such as faiss_mode='HNSW32'."
         )
 

@@ -10,7 +10,9 @@ from fastdup_ray.neighbors import NeighborIndex, make_index
 from fastdup_ray.neighbors.checkpoint import SearchCheckpoint, get_features_digest
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, store_neighbors
 from fastdup_ray.neighbors.search import SPARE, check_unit_length, find_neighbors_within
+from fastdup_ray.neighbors.search_plan import plan_search
 from fastdup_ray.storage import Store
+from fastdup_ray.system.memory import measure_free_memory
 from fastdup_ray.version import __version__
 
 
@@ -31,7 +33,8 @@ def search_neighbors(store: Store, config: RunConfig, features_file: str, d: int
     """
     embeddings = check_unit_length(map_features(store, features_file, d))
     n = len(embeddings)
-    index = make_index(config, n, d, config.cores)
+    plan = plan_search(config, n, d, measure_free_memory())
+    index = make_index(config, plan, config.cores)
     checkpoint = _make_checkpoint(store, config, features_file, index) if n > SearchCheckpoint.block else None
     if checkpoint and checkpoint.has_index():
         index.restore(embeddings, store.fetch(layout.FAISS_INDEX))
@@ -43,7 +46,8 @@ def search_neighbors(store: Store, config: RunConfig, features_file: str, d: int
             checkpoint.save_index()
     if config.compute == "gpu":
         index.to_gpu(config.nearest_neighbors_k + SPARE)
-    return store_neighbors(store, find_neighbors_within(index, embeddings, config.nearest_neighbors_k, checkpoint))
+    neighbors = find_neighbors_within(index, embeddings, config.nearest_neighbors_k, checkpoint)
+    return store_neighbors(store, neighbors, plan=plan)
 
 
 def _make_checkpoint(store: Store, config: RunConfig, features_file: str, index: NeighborIndex) -> SearchCheckpoint:

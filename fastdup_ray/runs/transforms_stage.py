@@ -65,7 +65,7 @@ def write_transforms(
     own = pc.fill_null(pc.index_in(sources, names), -1).to_numpy(zero_copy_only=False)
     embeddings = check_unit_length(map_features(store, layout.FEATURES, d))
     transformed = map_features(store, TRANSFORMED.name(layout.FEATURES), d * len(transforms))
-    index = make_index(config, len(embeddings), d, config.cores)
+    index = make_index(config, neighbors.get_plan(), config.cores)
     index.restore(embeddings, store.fetch(layout.FAISS_INDEX))
     if config.compute == "gpu":
         index.to_gpu(config.nearest_neighbors_k + 1 + SPARE)

@@ -1,13 +1,16 @@
-"""The files of a partitioned search, each whole or not there: rows by cell, what was found in a cell, what was merged.
+"""The files of a partitioned search: embeddings by cell, the neighbors found in each cell, and the merged neighbors.
 
-All stand below `plan.folder`. Who reads a part of one reads nothing else of it, from a bucket as from a disk.
+All are below `PartitionLayout.folder`, and each is complete or missing. A step reads only the part of a file that it
+needs, from a bucket as well as from a disk.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from fastdup_ray.common.arrays import AnyArray, FloatArray, IntArray
 from fastdup_ray.neighbors.metrics import is_distance
 from fastdup_ray.neighbors.partitioned.partition_layout import PartitionLayout
 from fastdup_ray.neighbors.search import check_unit_length
@@ -17,15 +20,21 @@ from fastdup_ray.storage.checked_json import read_json, write_json
 _ID = np.dtype("<i8")
 
 READ = 1 << 14
-"""Rows that are read at once: they are in memory twice meanwhile."""
+"""Embeddings that are read at a time: they are in memory twice meanwhile."""
 
 ROOT = "all"
-"""The cell that has all rows, as they stand in the features."""
+"""Name of the cell that has all embeddings, as they are in the features file."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """`count` rows from row `start` on of the file of rows `stem`, or of the features where that is None."""
+    """Consecutive embeddings of a file.
+
+    Attributes:
+        stem: Name of the file without its suffix; None for the features file.
+        start: Index of the first embedding in it.
+        count: Number of embeddings.
+    """
 
     stem: str | None
     start: int
@@ -34,17 +43,23 @@ class Piece:
 
 @dataclass(frozen=True)
 class Cell:
-    """Rows that are searched together, in pieces; their numbers in the features rise from each to the next."""
+    """Embeddings that are searched together.
+
+    Attributes:
+        name: Name of the cell; a cell that another one was divided into has that one's name, a dot and a number.
+        pieces: Where the embeddings are. Their indices in the features file ascend.
+    """
 
     name: str
     pieces: tuple[Piece, ...]
 
     @property
     def rows(self) -> int:
+        """Number of embeddings."""
         return sum(piece.count for piece in self.pieces)
 
     def part(self, start: int, stop: int) -> "Cell":
-        """Its rows from the one at `start` to that before `stop`."""
+        """Return the cell with its embeddings from `start` to `stop` - 1 only."""
         pieces, first = [], 0
         for piece in self.pieces:
             low, high = max(start - first, 0), min(stop - first, piece.count)
@@ -54,113 +69,151 @@ class Cell:
         return Cell(self.name, tuple(pieces))
 
 
-def make_root_cell(plan: PartitionLayout) -> Cell:
-    """All rows, in a piece for each block of the plan."""
-    starts = range(0, plan.n, plan.block)
-    return Cell(ROOT, tuple(Piece(None, start, min(plan.block, plan.n - start)) for start in starts))
+def make_root_cell(partitioning: PartitionLayout) -> Cell:
+    """Return the cell of all embeddings, with a piece for each block of the features."""
+    n, block = partitioning.n, partitioning.block
+    return Cell(ROOT, tuple(Piece(None, start, min(block, n - start)) for start in range(0, n, block)))
 
 
-def neighbor_dtype(k: int, metric: str) -> np.dtype:
-    """A row's number, its k neighbours' numbers and values, and the cosines to them where those are distances."""
+def neighbor_dtype(k: int, metric: str) -> "np.dtype[Any]":
+    """Return the dtype of a stored embedding's neighbors.
+
+    Its fields are `row`, the index of the embedding; `index`, those of its k neighbors, -1 for none; `distance`; and
+    `similarity` if that is not the distance itself.
+    """
     fields = [("row", "<i8"), ("index", "<i8", (k,)), ("distance", "<f8", (k,))]
     return np.dtype([*fields, ("similarity", "<f8", (k,))] if is_distance(metric) else fields)
 
 
-def make_empty_neighbors(shape: int | tuple[int, ...], plan: PartitionLayout) -> np.ndarray:
-    """`found_dtype` without any neighbours."""
-    found = np.zeros(shape, neighbor_dtype(plan.k, plan.metric))
-    for name in found.dtype.names[1:]:
-        found[name] = -1 if name == "index" else np.nan
-    return found
+def make_empty_neighbors(shape: int | tuple[int, ...], partitioning: PartitionLayout) -> AnyArray:
+    """Return an array of `neighbor_dtype` without any neighbors."""
+    neighbors = np.zeros(shape, neighbor_dtype(partitioning.k, partitioning.metric))
+    for name in list_columns(neighbors):
+        neighbors[name] = -1 if name == "index" else np.nan
+    return neighbors
 
 
-# Rows of a cell
+def list_columns(neighbors: AnyArray) -> tuple[str, ...]:
+    """Return the fields of an array of `neighbor_dtype` that have a value for each neighbor."""
+    return (neighbors.dtype.names or ())[1:]
 
 
-def read_cell(store: Store, plan: PartitionLayout, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
-    """(m, d) float32 rows of length 1, and (m,) int64 numbers of them in the features."""
-    rows, numbers = np.empty((cell.rows, plan.d), "<f4"), np.empty(cell.rows, _ID)
+# Embeddings of a cell
+
+
+def read_cell(store: Store, partitioning: PartitionLayout, cell: Cell) -> tuple[FloatArray, IntArray]:
+    """Return the embeddings of a cell, (m, d) float32 of unit length, and their indices in the features file, (m,)."""
+    embeddings, indices = np.empty((cell.rows, partitioning.d), "<f4"), np.empty(cell.rows, _ID)
     first = 0
     for piece in cell.pieces:
         for start in range(0, piece.count, READ):
             part = Piece(piece.stem, piece.start + start, min(READ, piece.count - start))
             own = slice(first, first + part.count)
-            rows[own], numbers[own] = _read_piece(store, plan, part)
+            embeddings[own], indices[own] = _read_piece(store, partitioning, part)
             first = own.stop
-    return rows, numbers
+    return embeddings, indices
 
 
-def _read_piece(store: Store, plan: PartitionLayout, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
-    width, name = 4 * plan.d, plan.features if piece.stem is None else piece.stem + ".dat"
-    rows = np.frombuffer(store.read(name, piece.start * width, piece.count * width), "<f4").reshape(-1, plan.d)
+def _read_piece(store: Store, partitioning: PartitionLayout, piece: Piece) -> tuple[FloatArray, IntArray]:
+    width, name = 4 * partitioning.d, partitioning.features if piece.stem is None else piece.stem + ".dat"
+    content = store.read(name, piece.start * width, piece.count * width)
+    embeddings = np.frombuffer(content, "<f4").reshape(-1, partitioning.d)
     if piece.stem is None:
-        return check_unit_length(rows), np.arange(piece.start, piece.start + piece.count)
-    numbers = store.read(piece.stem + ".ids", piece.start * _ID.itemsize, piece.count * _ID.itemsize)
-    return rows, np.frombuffer(numbers, _ID)
+        return check_unit_length(embeddings), np.arange(piece.start, piece.start + piece.count)
+    indices = store.read(piece.stem + ".ids", piece.start * _ID.itemsize, piece.count * _ID.itemsize)
+    return embeddings, np.frombuffer(indices, _ID)
 
 
 def write_groups(
-    store: Store, plan: PartitionLayout, stem: str, rows: np.ndarray, numbers: np.ndarray, groups: Sequence[np.ndarray]
+    store: Store, stem: str, embeddings: FloatArray, indices: IntArray, groups: Sequence[IntArray]
 ) -> None:
-    """Rows and numbers of one group after the other (places in both); how many each has is written last."""
+    """Write embeddings group by group, for the cells that they are divided into.
+
+    The file of counts is written last; without it the others do not count.
+
+    Args:
+        store: The work_dir.
+        stem: Name of the files without their suffix, as `format_embeddings_stem` gives it.
+        embeddings: (m, d) float32.
+        indices: (m,) int64, their indices in the features file.
+        groups: For each group, positions in both.
+    """
     with store.create(stem + ".dat") as path, open(path, "wb") as file:
         for group in groups:
-            file.write(np.ascontiguousarray(rows[group]))
+            file.write(np.ascontiguousarray(embeddings[group]).data)
     with store.create(stem + ".ids") as path, open(path, "wb") as file:
         for group in groups:
-            file.write(np.ascontiguousarray(numbers[group]))
-    write_json(store, stem.replace("/rows/", "/counts/") + ".json", {"counts": [len(group) for group in groups]})
+            file.write(np.ascontiguousarray(indices[group]).data)
+    write_json(store, _format_counts_name(stem), {"counts": [len(group) for group in groups]})
 
 
 def read_group_counts(store: Store, stem: str) -> list[int] | None:
-    """Rows of each group that `write_groups` wrote; None where it did not, to the end."""
-    name = stem.replace("/rows/", "/counts/") + ".json"
+    """Return the size of each group that `write_groups` has written; None if it did not finish."""
+    name = _format_counts_name(stem)
     return read_json(store, name)["counts"] if store.exists(name) else None
 
 
-def format_embeddings_stem(plan: PartitionLayout, cell: str, number: int) -> str:
-    """Of the rows of the `number`-th piece of a cell, put into the cells that come of it."""
-    return f"{plan.folder}/rows/{cell}/{number:06d}"
+def _format_counts_name(stem: str) -> str:
+    return stem.replace("/rows/", "/counts/") + ".json"
 
 
-def format_centers_name(plan: PartitionLayout, cell: str) -> str:
-    return f"{plan.folder}/centres/{cell}.npz"
+def format_embeddings_stem(partitioning: PartitionLayout, cell: str, number: int) -> str:
+    """Return the stem of the files with the embeddings of a cell's piece `number`, divided among smaller cells."""
+    return f"{partitioning.folder}/rows/{cell}/{number:06d}"
 
 
-# What was found
+def format_centers_name(partitioning: PartitionLayout, cell: str) -> str:
+    """Return the name of the file with the centers that a cell is divided by."""
+    return f"{partitioning.folder}/centres/{cell}.npz"
 
 
-def format_neighbors_name(plan: PartitionLayout, cell: str) -> str:
-    return f"{plan.folder}/found/{cell}.dat"
+# Neighbors
 
 
-def write_cell_neighbors(store: Store, plan: PartitionLayout, cell: str, found: np.ndarray) -> None:
-    """found: `found_dtype`, by number. Before it stands where each block of the features starts in it."""
-    edges = np.minimum(np.arange(plan.blocks + 1) * plan.block, plan.n)
-    with store.create(format_neighbors_name(plan, cell)) as path, open(path, "wb") as file:
-        file.write(np.searchsorted(found["row"], edges).astype(_ID))
-        file.write(found)
+def format_neighbors_name(partitioning: PartitionLayout, cell: str) -> str:
+    """Return the name of the file with the neighbors found in a cell."""
+    return f"{partitioning.folder}/found/{cell}.dat"
 
 
-def read_cell_neighbors(store: Store, plan: PartitionLayout, cell: str, block: int) -> np.ndarray:
-    """What was found in a cell for the rows of a block of the features."""
-    name, dtype = format_neighbors_name(plan, cell), neighbor_dtype(plan.k, plan.metric)
+def write_cell_neighbors(store: Store, partitioning: PartitionLayout, cell: str, neighbors: AnyArray) -> None:
+    """Write the neighbors found in a cell.
+
+    The file starts with (blocks + 1) int64: where each block of the features starts in the array that follows.
+
+    Args:
+        store: The work_dir.
+        partitioning: The layout of the search.
+        cell: Name of the cell.
+        neighbors: An array of `neighbor_dtype`, sorted by `row`.
+    """
+    edges = np.minimum(np.arange(partitioning.blocks + 1) * partitioning.block, partitioning.n)
+    with store.create(format_neighbors_name(partitioning, cell)) as path, open(path, "wb") as file:
+        file.write(np.searchsorted(neighbors["row"], edges).astype(_ID).data)
+        file.write(neighbors.data)
+
+
+def read_cell_neighbors(store: Store, partitioning: PartitionLayout, cell: str, block: int) -> AnyArray:
+    """Return the neighbors found in a cell for the embeddings of one block of the features."""
+    name, dtype = format_neighbors_name(partitioning, cell), neighbor_dtype(partitioning.k, partitioning.metric)
     start, stop = np.frombuffer(store.read(name, block * _ID.itemsize, 2 * _ID.itemsize), _ID)
-    first = (plan.blocks + 1) * _ID.itemsize
-    part = store.read(name, first + int(start) * dtype.itemsize, int(stop - start) * dtype.itemsize)
-    return np.frombuffer(part, dtype)
+    first = (partitioning.blocks + 1) * _ID.itemsize
+    content = store.read(name, first + int(start) * dtype.itemsize, int(stop - start) * dtype.itemsize)
+    return np.frombuffer(content, dtype)
 
 
-def format_merged_name(plan: PartitionLayout, block: int) -> str:
-    return f"{plan.folder}/merged/{block:06d}.dat"
+def format_merged_name(partitioning: PartitionLayout, block: int) -> str:
+    """Return the name of the file with the merged neighbors of one block of the features."""
+    return f"{partitioning.folder}/merged/{block:06d}.dat"
 
 
-def write_merged(store: Store, plan: PartitionLayout, block: int, merged: np.ndarray) -> None:
-    with store.create(format_merged_name(plan, block)) as path, open(path, "wb") as file:
-        file.write(merged)
+def write_merged(store: Store, partitioning: PartitionLayout, block: int, merged: AnyArray) -> None:
+    """Write the merged neighbors of one block of the features, an array of `neighbor_dtype`."""
+    with store.create(format_merged_name(partitioning, block)) as path, open(path, "wb") as file:
+        file.write(merged.data)
 
 
-def read_merged(store: Store, plan: PartitionLayout) -> Iterator[np.ndarray]:
-    """Block by block, `found_dtype`."""
-    dtype = neighbor_dtype(plan.k, plan.metric)
-    return (np.fromfile(store.fetch(format_merged_name(plan, block)), dtype) for block in range(plan.blocks))
+def read_merged(store: Store, partitioning: PartitionLayout) -> Iterator[AnyArray]:
+    """Yield the merged neighbors, block by block, as arrays of `neighbor_dtype`."""
+    dtype = neighbor_dtype(partitioning.k, partitioning.metric)
+    for block in range(partitioning.blocks):
+        yield np.fromfile(store.fetch(format_merged_name(partitioning, block)), dtype)

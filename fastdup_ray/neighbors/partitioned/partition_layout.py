@@ -1,4 +1,4 @@
-"""What a partitioned search does, told before it starts: how many cells, and how much memory each worker takes."""
+"""The layout of a partitioned search, known before it starts: how many cells, and how much memory each worker takes."""
 
 import hashlib
 import json
@@ -12,31 +12,39 @@ from fastdup_ray.neighbors.partitioned.cell_knn import PART, choose_group_size
 from fastdup_ray.neighbors.search import SPARE
 
 BLOCK = 65_536
-"""Rows at most that one task reads, puts into cells, or merges."""
+"""Most embeddings that one task reads, divides among cells, or merges."""
 
-FULL = 0.7
-"""Part of what fits into a worker's memory that a cell has on average: cells of k-means are not alike."""
+FILL_FACTOR = 0.7
+"""Average size of a cell divided by what fits into a worker's memory: cells of k-means differ in size."""
 
-MORE_ON_BORDERS = 2
-"""Times as many copies as on average of a row that stands between cells. Of the pairs above 0.85 among 79,000 rows of
-photographs and their copies, 13 cells divide 1.8 % where each row has its 2 nearest, and 0.7 % so; 63 cells 3.8 % and
-1.5 %."""
+BORDER_FACTOR = 2
+"""Most copies of an embedding on the border between cells, divided by the average number of copies. Of the pairs above
+0.85 among 79,000 embeddings of photos and their copies, 13 cells separate 1.8 % if each embedding is in its 2 nearest
+cells, and 0.7 % with this factor; 63 cells 3.8 % and 1.5 %."""
 
-PROCESS = 600 << 20
-"""Bytes of a worker before it does anything, with the libraries that it needs, and of what it takes for blocks."""
+PROCESS_BYTES = 600 << 20
+"""Memory of a worker before it does anything, with the libraries that it needs, and of its blocks."""
 
 LEAST_CAPACITY = 10_000
-"""Rows of a cell; smaller ones would be too many."""
+"""Least capacity of a cell; with less there would be too many cells."""
 
 FORMAT = 2
-"""Of the files below shards/; raised when they change."""
+"""Version of the files below shards/; raised when they change."""
 
 
 @dataclass(frozen=True)
 class PartitionLayout:
-    """features: their file, of n rows of d numbers. digest: of that file. k: neighbours of each row, at most n - 1.
+    """How the embeddings of a features file are split into cells.
 
-    copies: cells that each row is put into, on average. capacity: rows of a cell at most.
+    Attributes:
+        features: Name of the features file.
+        digest: The sha256 of that file.
+        n: Number of embeddings.
+        d: Length of an embedding.
+        k: Neighbors of each embedding, at most n - 1.
+        metric: Metric that the neighbors are ranked by.
+        copies: Cells that each embedding is put into, on average.
+        capacity: Most embeddings of a cell.
     """
 
     features: str
@@ -50,62 +58,74 @@ class PartitionLayout:
 
     @property
     def block(self) -> int:
-        """Rows of a range of the features; each has a task of its own to be put into cells, and to be merged."""
+        """Number of embeddings in one block of the features. One task divides, or merges, one block."""
         return max(1, min(BLOCK, self.capacity // 2))
 
     @property
     def blocks(self) -> int:
+        """Number of blocks of the features."""
         return -(-self.n // self.block)
 
     @property
     def most_copies(self) -> int:
-        """Cells that a row is put into which stands between many; one that stands well within a cell has fewer."""
-        return MORE_ON_BORDERS * self.copies if self.copies > 1 else 1
+        """Most cells that an embedding is put into; only one on the border of many cells is in so many."""
+        return BORDER_FACTOR * self.copies if self.copies > 1 else 1
 
     @property
     def folder(self) -> str:
-        """Below which all files of this search stand; those of another one have another folder."""
-        words = json.dumps([FORMAT, asdict(self)], sort_keys=True)
-        return f"{layout.PARTITIONS}/{hashlib.sha256(words.encode()).hexdigest()[:16]}"
+        """Folder of all files of this search; another search has another folder."""
+        key = json.dumps([FORMAT, asdict(self)], sort_keys=True)
+        return f"{layout.PARTITIONS}/{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
-    def count_cells(self, rows: int) -> int:
-        """Into how many cells so many rows are divided, which are too many for one."""
-        return max(self.copies + 1, -int(-self.copies * rows // (FULL * self.capacity)))
+    def count_cells(self, size: int) -> int:
+        """Return into how many cells so many embeddings are divided, if they are too many for one."""
+        return max(self.copies + 1, -int(-self.copies * size // (FILL_FACTOR * self.capacity)))
 
-    def estimate_memory(self, rows: int) -> int:
-        """Bytes that a worker takes for a cell of so many rows."""
-        return get_fixed_bytes(rows, self.d, self.k) + rows * get_bytes_per_embedding(self.d, self.k, self.metric)
+    def estimate_memory(self, size: int) -> int:
+        """Return the bytes that a worker takes for a cell of so many embeddings."""
+        return get_fixed_bytes(size, self.d, self.k) + size * get_bytes_per_embedding(self.d, self.k, self.metric)
 
 
 def get_bytes_per_embedding(d: int, k: int, metric: str) -> int:
-    """Of each row of a cell: itself and its number, its group, candidates, and what is found for it."""
-    found = k * (24 if is_distance(metric) else 16)
-    return 4 * d + 8 + 24 + 8 * (k + SPARE) + 2 * found
+    """Return the memory for each embedding of a cell: itself, its index, group, candidates and neighbors."""
+    neighbors = k * (24 if is_distance(metric) else 16)
+    return 4 * d + 8 + 24 + 8 * (k + SPARE) + 2 * neighbors
 
 
-def get_fixed_bytes(rows: int, d: int, k: int) -> int:
-    """Of a worker, whatever it has: the process, and the blocks of products with centres or within a group."""
-    centres = -(-rows // choose_group_size(rows, k))
-    return PROCESS + 24 * 4 * d * centres + 16 * PART * max(centres, choose_group_size(rows, k))
+def get_fixed_bytes(size: int, d: int, k: int) -> int:
+    """Return the memory of a worker besides that: the process, and the products with centers and within a group."""
+    centers = -(-size // choose_group_size(size, k))
+    return PROCESS_BYTES + 24 * 4 * d * centers + 16 * PART * max(centers, choose_group_size(size, k))
 
 
 def compute_capacity(memory: int, d: int, k: int, metric: str) -> int:
-    """Rows of a cell that a worker with so many bytes can search; 0 where none."""
-    rows = max(0, (memory - PROCESS) // get_bytes_per_embedding(d, k, metric))
-    while rows and get_fixed_bytes(rows, d, k) + rows * get_bytes_per_embedding(d, k, metric) > memory:
-        rows = int(0.98 * rows)
-    return rows
+    """Return how many embeddings a worker with so many bytes can search; 0 if none."""
+    size = max(0, (memory - PROCESS_BYTES) // get_bytes_per_embedding(d, k, metric))
+    while size and get_fixed_bytes(size, d, k) + size * get_bytes_per_embedding(d, k, metric) > memory:
+        size = int(0.98 * size)
+    return size
 
 
 def make_layout(
     config: RunConfig, n: int, d: int, features: str = layout.FEATURES, digest: str = ""
 ) -> PartitionLayout:
-    """Raises `ConfigError` where a worker's memory does not suffice for any search."""
+    """Return the layout for n embeddings of d numbers.
+
+    Args:
+        config: The parameters of the run.
+        n: Number of embeddings.
+        d: Length of an embedding.
+        features: Name of the features file.
+        digest: The sha256 of that file.
+
+    Raises:
+        ConfigError: If `partition_memory` is too small for any search.
+    """
     k, memory = min(config.nearest_neighbors_k, n - 1), config.partition_memory << 20
     capacity = compute_capacity(memory, d, k, config.distance)
     if capacity < min(n, LEAST_CAPACITY):
         raise ConfigError(
-            f"partition_memory={config.partition_memory} is not possible: it holds {capacity:,} rows of {d} numbers "
-            f"with {k} neighbours; give enough MiB for {LEAST_CAPACITY:,}."
+            f"Invalid value for partition_memory: {config.partition_memory} (holds {capacity:,} embeddings of {d} "
+            f"numbers with {k} neighbors). Give enough MiB for {LEAST_CAPACITY:,}."
         )
     return PartitionLayout(features, digest, n, d, k, config.distance, config.partition_copies, capacity)

@@ -32,6 +32,7 @@ from fastdup_ray.neighbors.int8_bruteforce import Int8Index
 from fastdup_ray.neighbors.int8_graph import build_graph
 from fastdup_ray.neighbors.metrics import compute_values, is_distance
 from fastdup_ray.neighbors.search import find_neighbors_of, find_neighbors_within
+from fastdup_ray.neighbors.search_plan import plan_search
 from fastdup_ray.system.cgroups import list_cgroups
 from fastdup_ray.system.memory import _read_cgroups, measure_free_memory
 from tests.helpers.embeddings import normalized, unit_rows
@@ -208,7 +209,7 @@ def test_a_file_that_is_no_whole_index_is_told(content, tmp_path):
     path = tmp_path / "faiss.index"
     built(unit_rows(10, 8)).save(path)
     path.write_bytes(path.read_bytes()[:-50] if content is None else content)
-    with pytest.raises(DamagedError, match="no whole faiss index") as caught:
+    with pytest.raises(DamagedError, match="not a complete faiss index") as caught:
         load_index(path, RunConfig.of(input_dir="photos"), threads=1)
     assert "\n" not in str(caught.value)
 
@@ -445,14 +446,14 @@ def test_a_string_that_makes_no_index_is_told_before_any_work(name, told):
     config = RunConfig.of(input_dir="photos", faiss_mode=name)
     with pytest.raises(ConfigError) as caught:
         check_search(config, 32)
-    assert str(caught.value).startswith(f"faiss_mode={name!r} is not possible with rows of 32 numbers: ")
+    assert str(caught.value).startswith(f"Invalid value for faiss_mode: {name!r} with embeddings of 32 numbers (")
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "needed"), [("IVF256,Flat", 256), ("PQ8", 256), ("PQ8x4", 16), ("PCA30,Flat", 30)])
 def test_too_few_rows_to_learn_from_are_told_how_many_are_needed(name, needed):
-    with pytest.raises(ConfigError, match=f"needs at least {needed} images to be built, and here are 10: take Flat"):
+    with pytest.raises(ConfigError, match=f"needs at least {needed} images, and there are 10"):
         built(unit_rows(10, 32), name)
 
 
@@ -463,7 +464,7 @@ METRICS = ["cosine", "euclidean", "squared_euclidean", "manhattan"]
 
 def of_provider(rows: np.ndarray, k: int, **parameters) -> Neighbors:
     config = RunConfig.of(input_dir="photos", nearest_neighbors_k=k, **parameters)
-    index = make_index(config, *rows.shape, threads=2)
+    index = make_index(config, plan_search(config, *rows.shape, MUCH), threads=2)
     index.add(rows)
     return find_neighbors_within(index, rows, k)
 
@@ -496,7 +497,7 @@ def test_brute_force_flat_and_ball_tree_agree_row_by_row(metric, clusters):
 )
 def test_a_provider_finds_neighbours_by_a_metric_or_says_which_can(parameters, metric, clusters):
     if metric == "manhattan" and parameters != {"faiss_mode": "HNSW32"}:
-        with pytest.raises(ConfigError, match=r"distance='manhattan' is not possible with .* take .*Flat or HNSW32"):
+        with pytest.raises(ConfigError, match=r"distance: 'manhattan' .* Use "):
             check_search(RunConfig.of(input_dir="photos", distance=metric, **parameters), 576)
         return
     found = of_provider(clusters, 3, distance=metric, **parameters)
@@ -528,7 +529,7 @@ def test_turi_stores_an_exact_index_that_finds_the_same(nnmodel, metric, tmp_pat
         return
     config = RunConfig.of(input_dir="photos", nn_provider="turi", nnmodel=nnmodel, distance=metric)
     rows, path = clusters[:200], tmp_path / "index"
-    index = make_index(config, *rows.shape, threads=1)
+    index = make_index(config, plan_search(config, *rows.shape, MUCH), threads=1)
     index.add(rows)
     index.save(path)
     loaded = load_index(path, config, 1)
@@ -652,7 +653,7 @@ def test_manhattan_has_nothing_smaller_than_the_rows():
 def test_the_choice_says_why():
     config = RunConfig.of(input_dir="photos")
     assert "exact" in choose_index(config, 10, 576, MUCH).why
-    assert "ranked anew" in choose_index(config, FEW + 1, 576, MUCH).why
+    assert "8-bit" in choose_index(config, FEW + 1, 576, MUCH).why
     config = RunConfig.of(input_dir="photos", nearest_neighbors_k=MANY)
     assert "2.6 GB of 9.0 GB" in choose_index(config, 1_000_000, 576, 9 * 10**9).why
     assert "HNSW32 would take 2.6 GB of 3.0 GB" in choose_index(config, 1_000_000, 576, 3 * 10**9).why
@@ -688,7 +689,7 @@ def test_an_index_that_is_asked_for_is_taken(mode, n):
 @pytest.mark.parametrize("n", [1, FLAT_UP_TO + 1])
 def test_turi_is_exact_and_faiss_parameters_do_not_touch_it(n):
     config = RunConfig.of(input_dir="photos", nn_provider="turi", faiss_mode="HNSW32", faiss_param="efSearch=9")
-    index = make_index(config, n, 8, 1)
+    index = make_index(config, plan_search(config, n, 8, MUCH), 1)
     assert (index.name, index.exact, list(index.unused)) == ("Flat", True, [])
 
 
@@ -732,7 +733,8 @@ def test_eight_bits_find_the_neighbours_of_real_pictures(real_features):
 @pytest.mark.parametrize("mode", ["HNSW32", "IVF64,Flat", "IVF256,Flat", "IVF1024,Flat", "IVF256,SQ8"])
 def test_the_defaults_find_98_of_100_neighbours_among_20_000_of_real_pictures(mode, real_features):
     rows, others = real_features[:20_000], real_features[20_000:]
-    index = make_index(RunConfig.of(input_dir="photos", faiss_mode=mode), *rows.shape, threads=2)
+    config = RunConfig.of(input_dir="photos", faiss_mode=mode)
+    index = make_index(config, plan_search(config, *rows.shape, MUCH), threads=2)
     index.add(rows)
     for k in (2, 10):
         assert find_neighbors_of(index, rows, others, k).summary["recall"] >= 0.98

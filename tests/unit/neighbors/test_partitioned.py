@@ -14,16 +14,9 @@ from fastdup_ray.executors.inline import InlineExecutor
 from fastdup_ray.executors.placement import Node, TaskSlots, place_tasks
 from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors import check_search
-from fastdup_ray.neighbors.cost import check_fits, estimate_search
+from fastdup_ray.neighbors.cost import estimate_search
 from fastdup_ray.neighbors.flat_file import write_flat
-from fastdup_ray.neighbors.index_selection import (
-    GPU_UP_TO,
-    INT8_UP_TO,
-    PARTITIONED,
-    choose_index,
-    estimate_memory,
-    is_partitioned,
-)
+from fastdup_ray.neighbors.index_selection import GPU_UP_TO, INT8_UP_TO, PARTITIONED
 from fastdup_ray.neighbors.partitioned import cell_knn, files, tasks
 from fastdup_ray.neighbors.partitioned.cell_knn import choose_group_size, search_within
 from fastdup_ray.neighbors.partitioned.files import Cell, Piece, read_cell
@@ -35,13 +28,14 @@ from fastdup_ray.neighbors.partitioned.kmeans import (
     group_by_label,
 )
 from fastdup_ray.neighbors.partitioned.partition_layout import (
-    PROCESS,
+    PROCESS_BYTES,
     PartitionLayout,
     compute_capacity,
     get_bytes_per_embedding,
     get_fixed_bytes,
     make_layout,
 )
+from fastdup_ray.neighbors.search_plan import plan_search
 from fastdup_ray.runs.partitioned_search import search_layout
 from fastdup_ray.storage import open_store
 from tests.bench.rows import blocks
@@ -198,7 +192,7 @@ def test_rows_of_zeros_and_such_that_are_no_numbers(tmp_path, clusters):
     rows[::2] = 0
     assert (searched(tmp_path, rows).distance[::2] == 0).all()
     rows[7, 3] = np.nan
-    with pytest.raises(DamagedError, match="not of finite numbers"):
+    with pytest.raises(DamagedError, match="that are not finite"):
         searched(tmp_path, rows)
 
 
@@ -254,7 +248,7 @@ def test_there_are_more_cells_and_blocks_than_descriptors(tmp_path, clusters, fe
 
 
 def test_a_cell_takes_the_memory_that_the_plan_counts_with(clusters):
-    """Allocated, over what the process has before; the libraries that it loads are in `PROCESS` as well."""
+    """Allocated, over what the process has before; the libraries that it loads are in `PROCESS_BYTES` as well."""
     rows = np.concatenate([rows for rows, _ in blocks(40_000, seed=1)])
     counted, peak = [], []
     for m in (20_000, 40_000):
@@ -262,7 +256,9 @@ def test_a_cell_takes_the_memory_that_the_plan_counts_with(clusters):
         search_within(rows[:m], 2, "cosine", threads=1)
         peak.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        counted.append(get_fixed_bytes(m, 576, 2) - PROCESS + m * (get_bytes_per_embedding(576, 2, "cosine") - 4 * 576))
+        counted.append(
+            get_fixed_bytes(m, 576, 2) - PROCESS_BYTES + m * (get_bytes_per_embedding(576, 2, "cosine") - 4 * 576)
+        )
     assert peak[0] < counted[0] + (64 << 20)
     assert peak[1] - peak[0] < counted[1] - counted[0] + (4 << 20)
 
@@ -278,7 +274,7 @@ def test_the_capacity_is_what_fits_into_the_bound(gigabytes, d, k):
 
 
 def test_a_bound_that_holds_next_to_nothing_is_told():
-    with pytest.raises(ConfigError, match="partition_memory=1024") as caught:
+    with pytest.raises(ConfigError, match="partition_memory: 1024") as caught:
         make_layout(
             RunConfig.of(work_dir="o", run_mode=2, partition_memory=1024, nearest_neighbors_k=5_000),
             10**6,
@@ -297,7 +293,7 @@ def test_the_number_of_threads_changes_nothing(threads, tmp_path, clusters):
     assert one.distance.tobytes() == other.distance.tobytes()
 
 
-STEPS = ("learn_centres", "divide_piece", "search_cell", "merge_block")
+STEPS = ("learn_centers", "divide_piece", "search_cell", "merge_block")
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -492,9 +488,9 @@ def test_a_flat_file_is_the_one_that_faiss_writes(metric, n, tmp_path):
 )
 def test_many_rows_are_searched_in_partitions(n, parameters, taken):
     config = RunConfig.of(input_dir="photos", **parameters)
-    assert is_partitioned(config, n) == taken
-    assert (choose_index(config, n, 576, memory=1 << 50).name == PARTITIONED) == taken
-    assert (estimate_memory(config, n, 576) == 0) == taken
+    plan = plan_search(config, n, 576, memory=1 << 50)
+    assert plan.partitioned == (plan.index == PARTITIONED) == taken
+    assert (plan.reserved_bytes == 0) == taken
 
 
 def test_partitions_are_not_for_manhattan():
@@ -534,14 +530,14 @@ def test_tasks_that_fit_nowhere_are_refused_with_what_would():
 @pytest.mark.parametrize(
     ("n", "parameters", "gigabytes", "told"),
     [
-        (10**8, {}, 2, r"A worker of the search of 100,000,000 images takes 4\.\d GB.*partition_memory to 2048"),
-        (10**8, {"faiss_mode": "Flat"}, 100, r"'Flat' of 100,000,000 images takes 230\.4 GB.*faiss_mode='partitioned'"),
+        (10**8, {}, 2, r"a worker of the search of 100,000,000 images takes 4\.\d GB.*partition_memory to 2048"),
+        (10**8, {"faiss_mode": "Flat"}, 100, r"'Flat' with 100,000,000 images takes 230\.4 GB.*'partitioned'"),
         (10**8, {"distance": "manhattan"}, 100, "Not enough memory for an index of 100,000,000 images"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_would(n, parameters, gigabytes, told):
     with pytest.raises(ConfigError, match=told) as caught:
-        check_fits(RunConfig.of(input_dir="photos", **parameters), n, 576, gigabytes << 30)
+        plan_search(RunConfig.of(input_dir="photos", **parameters), n, 576, gigabytes << 30).check_fits(gigabytes << 30)
     assert "\n" not in str(caught.value)
 
 
@@ -549,7 +545,7 @@ def test_what_does_not_fit_is_refused_with_what_would(n, parameters, gigabytes, 
 def test_what_fits_is_not_refused_and_has_a_price(n):
     config = RunConfig.of(input_dir="photos")
     cost = estimate_search(config, n, 576, 8 << 30)
-    assert cost.index == choose_index(config, n, 576, memory=8 << 30).name
+    assert cost.index == plan_search(config, n, 576, memory=8 << 30).index
     assert 0 < cost.worker_bytes <= 8 << 30
     assert cost.index in cost.text()
     assert "core hours" in cost.text()
