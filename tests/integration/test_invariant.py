@@ -173,7 +173,7 @@ def test_what_is_not_possible(parameters, line):
 
 def test_what_is_no_square_is_not_turned(folder, tmp_path):
     model = save_model(tmp_path / "m.onnx", shape=("n", 96, 64, 3))
-    with pytest.raises(ConfigError, match="invariant: rotate .*64 x 96"):
+    with pytest.raises(ConfigError, match=r"invariant: rotate .*64 x 96"):
         run_inline(folder, tmp_path / "out", model_path=model, invariant="rotate", report=False)
     flipped = run_inline(folder, tmp_path / "out", model_path=model, invariant="flip", report=False)
     assert flipped.summary["invariant"]["turns"] == select_transforms(["flip"])
