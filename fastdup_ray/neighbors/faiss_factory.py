@@ -52,10 +52,10 @@ def check_parameters(text: str, subject: str = "it has", names: Sequence[str] = 
         name = _ALIASES.get(given, given)
         if re.sub(rf"^({_QUANTIZER_PREFIX})+", "", name) not in _NAMES:
             choices = ", ".join(names) or "no parameters"
-            raise ConfigError(f"faiss_param: faiss has no parameter {name!r}; {subject} {choices}.")
+            raise ConfigError(f"Invalid value for faiss_param: faiss has no parameter {name!r}; {subject} {choices}.")
         if not value.isascii() or not value.isdigit() or len(value) > 9 or not 1 <= int(value) <= LARGEST:
             raise ConfigError(
-                f"faiss_param: invalid value {given}={value} (must be a whole number from 1 to {LARGEST:,})."
+                f"Invalid value for faiss_param: {given}={value} (must be a whole number from 1 to {LARGEST:,})."
             )
         if parameters.setdefault(name, int(value)) != int(value):
             raise ConfigError(f"faiss_param: {name} is given twice: {parameters[name]} and {value}. Give it once.")

