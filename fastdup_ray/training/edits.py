@@ -245,8 +245,6 @@ EDITS: dict[str, Edit] = {
 }
 """All edits by name. The names are in the truth.csv of benchmarks and in the model card."""
 
-MILD = ("reencode", "webp", "resize_down", "resize_up", "crop_small", "sharpen")
-
 
 @cache
 def _make_text_mask() -> Image.Image:
