@@ -132,7 +132,7 @@ def test_metadata_and_objects_in_many_parts_survive(bucket, quarantine):
 def test_pictures_and_quarantine_have_to_be_of_one_kind(bucket, pictures, plan, tmp_path):
     applied = apply_plan(plan, tmp_path / "q", execute=True)
     assert len(applied.refused) == 2
-    assert "another kind of place" in applied.refused[0][1]
+    assert "as the quarantine" in applied.refused[0][1]
     assert everything(bucket, bucket.pictures) == pictures
 
 
@@ -174,7 +174,7 @@ def test_later_runs_leave_a_quarantine_out(bucket, plan, tmp_path, monkeypatch):
 
 def test_a_clean_data_set_of_copies(bucket, pictures, plan, quarantine):
     built = build_dataset(plan, bucket.work_dir + "-clean", "copy", execute=True)
-    assert (built.pictures, built.sidecars, built.refused) == (3, 1, [])
+    assert (built.images, built.sidecars, built.refused) == (3, 1, [])
     assert everything(bucket, bucket.work_dir + "-clean") == {
         name: pictures[name] for name in pictures if name not in GONE | {"a/other.txt"}
     }
@@ -311,7 +311,7 @@ def test_a_copy_that_comes_out_different_takes_nothing_away(bucket, quarantine, 
 
 def test_a_prefix_of_something_else_is_no_quarantine(bucket, pictures, plan, capsys):
     assert call("apply", plan, "--quarantine", bucket.pictures, "--execute") == 1
-    assert "holds something else" in capsys.readouterr().err
+    assert "not a quarantine" in capsys.readouterr().err
     assert everything(bucket, bucket.pictures) == pictures
 
 
@@ -337,7 +337,7 @@ def test_kill_9_of_apply_and_of_undo_at_random_moments_loses_nothing(bucket, qua
     for moment in range(KILLS):
         draw = random.Random(moment)
         for words, left, again in (
-            (apply_words, PAIRS, partial(apply_plan, plan, quarantine, True)),
+            (apply_words, PAIRS, partial(apply_plan, plan, quarantine, execute=True)),
             (["undo", quarantine], 2 * PAIRS, partial(undo, quarantine)),
         ):
             number, pause = draw.randrange(PAIRS), draw.uniform(0, 0.03)

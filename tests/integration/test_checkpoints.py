@@ -8,7 +8,7 @@ from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors import search
 from fastdup_ray.neighbors.checkpoint import SearchCheckpoint
 from fastdup_ray.neighbors.faiss_index import FaissIndex
-from fastdup_ray.runs import steps
+from fastdup_ray.runs import search_stage
 from tests.helpers.embeddings import unit_rows
 from tests.helpers.runs import run_inline
 
@@ -55,7 +55,7 @@ def test_another_question_takes_nothing_of_a_killed_search(other, tmp_path, monk
         save_binary_feature(tmp_path / name, [f"{i:05d}.jpg" for i in range(len(rows))], rows)
     arguments = {"run_mode": 2, "faiss_mode": "HNSW32", "report": False, "nearest_neighbors_k": 3}
     with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
-        killed.setattr(steps, "store_neighbors", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        killed.setattr(search_stage, "store_neighbors", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         run_inline(None, tmp_path / "out", **arguments)
     assert list((tmp_path / "out" / "shards" / "search").rglob("*.npz"))
     searched = []
