@@ -217,7 +217,7 @@ def test_a_file_that_is_no_whole_index_is_told(content, tmp_path):
 @pytest.mark.parametrize("shape", [(9, 8), (10, 16)])
 def test_an_index_of_other_rows_is_refused(shape):
     index, rows = built(unit_rows(10, 8)), unit_rows(*shape)
-    with pytest.raises(DamagedError, match="10.* of 8|8.* 10"):
+    with pytest.raises(DamagedError, match=r"10.* of 8|8.* 10"):
         find_neighbors_of(index, rows, rows, 1)
 
 
