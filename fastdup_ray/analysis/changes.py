@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fastdup_ray.common.arrays import IntArray
+
 ALONE = -1
 
 
@@ -68,7 +70,8 @@ def find_changes(before: RunSnapshot, after: RunSnapshot) -> Changes:
     becomes = _find_positions(before.names, after.names)
     same = np.flatnonzero(was >= 0)
     other = after.contents.take(pa.array(same)), before.contents.take(pa.array(was[same]))
-    changed = same[pc.fill_null(pc.not_equal(*other), True).to_numpy(zero_copy_only=False)]
+    differs = pc.fill_null(pc.not_equal(*other), fill_value=True).to_numpy(zero_copy_only=False)
+    changed = same[differs]
     return Changes(
         np.flatnonzero(was < 0),
         changed,
@@ -80,7 +83,8 @@ def find_changes(before: RunSnapshot, after: RunSnapshot) -> Changes:
 
 def _find_positions(names: pa.Array, known: pa.Array) -> np.ndarray:
     """(n,) where each of `names` stands in `known`, -1 where it does not."""
-    return pc.index_in(names, known).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    positions: IntArray = pc.index_in(names, known).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return positions
 
 
 def _find_new_pairs(before: RunSnapshot, after: RunSnapshot, becomes: np.ndarray, changed: np.ndarray) -> np.ndarray:
@@ -95,7 +99,8 @@ def _find_new_pairs(before: RunSnapshot, after: RunSnapshot, becomes: np.ndarray
 
 def _encode_pairs(pairs: np.ndarray, n: int) -> np.ndarray:
     """A number for each pair, whichever of the two comes first."""
-    return pairs.min(axis=1, initial=n) * n + pairs.max(axis=1, initial=0)
+    codes: IntArray = pairs.min(axis=1, initial=n) * n + pairs.max(axis=1, initial=0)
+    return codes
 
 
 def _compare_groups(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastdup_ray.analysis.edges import Edges
+from fastdup_ray.common.arrays import IntArray
 
 NETWORKX_UP_TO = 100_000
 """Edges up to which networkx is used; a thousand take it 7 ms and 0.6 MB; past them scipy goes on."""
@@ -21,14 +22,16 @@ MAX_ROUNDS = 1_000
 
 
 class ComponentBlock(NamedTuple):
-    """Some images, (b,): component; pagerank (mean 1 over all) and degree, None where they were not asked for; count of
-    images in the component; the least similarity of its edges, NaN where it has none.
+    """Some images, (b,) each.
+
+    component; pagerank (mean 1 over all) and degree, None where they were not asked for; count of images in the
+    component; the least similarity of its edges, NaN where it has none.
     """
 
     component: np.ndarray
     pagerank: np.ndarray | None
     degree: np.ndarray | None
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # hides tuple.count, which nothing calls
     low: np.ndarray
 
 
@@ -91,7 +94,7 @@ class Components:
 class _Graph:
     """The l images with edges, and the edges between their places. images: (l,) int64 rows, rising."""
 
-    def __init__(self, edges: Edges, n: int):
+    def __init__(self, edges: Edges, n: int) -> None:
         has_edge = np.zeros(n, bool)
         for low, high, _ in edges.blocks():
             has_edge[low] = has_edge[high] = True
@@ -119,7 +122,7 @@ def find_components(edges: Edges, n: int, *, pagerank: bool, degree: bool) -> Co
     """The components of n images."""
     graph = _Graph(edges, n)
     solve = _search_by_networkx if len(edges) <= NETWORKX_UP_TO else _search_by_scipy
-    labels, ranks = solve(graph, pagerank)
+    labels, ranks = solve(graph, pagerank=pagerank)
     group, first = _number_by_first_image(labels)
     later = np.delete(graph.images, first)
     # What images without an edge give to all alike, as in networkx, makes the ranks of the others larger.
@@ -128,7 +131,7 @@ def find_components(edges: Edges, n: int, *, pagerank: bool, degree: bool) -> Co
         n,
         graph.images,
         group,
-        ranks * larger if pagerank else None,
+        None if ranks is None else ranks * larger,
         _count_degrees(graph) if degree else None,
         (1 - DAMPING) * larger,
         later,
@@ -159,7 +162,7 @@ def _count_degrees(graph: _Graph) -> np.ndarray:
     return degrees
 
 
-def _search_by_networkx(graph: _Graph, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
+def _search_by_networkx(graph: _Graph, *, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
     import networkx as nx
 
     known = nx.Graph()
@@ -174,7 +177,7 @@ def _search_by_networkx(graph: _Graph, pagerank: bool) -> tuple[np.ndarray, np.n
     return labels, len(graph) * np.fromiter(ranks.values(), float, len(graph))
 
 
-def _search_by_scipy(graph: _Graph, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
+def _search_by_scipy(graph: _Graph, *, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
     """Union-find over blocks of edges; within a block scipy finds what hangs together."""
     parent = np.arange(len(graph))
     for low, high, _ in graph.blocks():
@@ -198,7 +201,7 @@ def _join_trees(parent: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
 
 def _find_roots(parent: np.ndarray, images: np.ndarray) -> np.ndarray:
     while True:
-        above = parent[images]
+        above: IntArray = parent[images]
         if np.array_equal(above, images):
             return above
         images = above
@@ -225,6 +228,6 @@ def _number_by_first_image(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same partition, numbered by the first image of each part; and these first images."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    number = np.empty(len(first), np.int64)
+    number: IntArray = np.empty(len(first), np.int64)
     number[order] = np.arange(len(first))
     return number[inverse], first[order]

@@ -29,9 +29,8 @@ class Edges:
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Low, high and similarity of some at a time."""
         for start in range(0, len(self), EDGES_PER_BLOCK):
-            yield tuple(
-                np.asarray(array[start : start + EDGES_PER_BLOCK]) for array in (self.low, self.high, self.similarity)
-            )
+            part = slice(start, start + EDGES_PER_BLOCK)
+            yield np.asarray(self.low[part]), np.asarray(self.high[part]), np.asarray(self.similarity[part])
 
 
 def encode_digests(sha256: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.analysis.pairs import rank_names
+from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs.globs import Patterns
 
@@ -48,11 +49,13 @@ class Rule:
 
 
 def _read_numbers(column: pa.ChunkedArray) -> np.ndarray:
-    return column.cast(pa.int64()).fill_null(0).to_numpy()
+    numbers: IntArray = column.cast(pa.int64()).fill_null(0).to_numpy()
+    return numbers
 
 
 def _read_pixels(images: pa.Table, _: pa.Array) -> np.ndarray:
-    return -_read_numbers(images["width"]) * _read_numbers(images["height"])
+    pixels: IntArray = -_read_numbers(images["width"]) * _read_numbers(images["height"])
+    return pixels
 
 
 def _read_bytes(images: pa.Table, _: pa.Array) -> np.ndarray:
@@ -63,12 +66,13 @@ def _read_mtimes(images: pa.Table, names: pa.Array) -> np.ndarray:
     """Nanoseconds since 1970 of the last change; URIs have none, and neither have pictures in archives."""
     tokens = images["mtime_or_etag"].cast(pa.large_string()).combine_chunks()
     known = pc.and_(pc.match_substring_regex(tokens, r"^-?\d{1,18}$|^[1-8]\d{18}$"), pc.invert(_find_uris(names)))
-    return (
+    mtimes: IntArray = (
         pc.if_else(known, tokens, pa.scalar(str(_UNKNOWN), pa.large_string()))
         .cast(pa.int64())
         .fill_null(_UNKNOWN)
         .to_numpy()
     )
+    return mtimes
 
 
 def _find_uris(names: pa.Array) -> pa.Array:
@@ -83,7 +87,8 @@ def find_references(images: pa.Table) -> np.ndarray:
     """(n,) bool: which images are of a reference input, and never to be touched."""
     if "reference" not in images.column_names:
         return np.zeros(images.num_rows, bool)
-    return images["reference"].fill_null(False).to_numpy()
+    references: BoolArray = pc.fill_null(images["reference"], fill_value=False).to_numpy()
+    return references
 
 
 def _format_pixels(images: pa.Table, row: int, _: int) -> str:
@@ -151,7 +156,7 @@ class Ranking:
     images: the table of images.parquet. names: (n,) raw names. rank: (n,) int64, 0 goes before all others.
     """
 
-    def __init__(self, rules: Sequence[Rule], images: pa.Table, names: pa.Array | pa.ChunkedArray):
+    def __init__(self, rules: Sequence[Rule], images: pa.Table, names: pa.Array | pa.ChunkedArray) -> None:
         names = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
         self._images, self._rules = images, [*rules, _RULES_BY_NAME]
         self._keys = [rule.key(images, names.cast(_NAMES)) for rule in self._rules]

@@ -44,7 +44,9 @@ def find_cosines(neighbors: Neighbors, source: np.ndarray, target: np.ndarray) -
 
 @dataclass(frozen=True)
 class NameOrder:
-    """The images by the bytes of their names. rank: (n,) int64, the place of each; row: (n,) int64, the image at each
+    """The images by the bytes of their names.
+
+    rank: (n,) int64, the place of each; row: (n,) int64, the image at each
     place; both None where the images are in this order already, as a folder's are.
     """
 

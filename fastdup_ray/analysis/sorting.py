@@ -44,7 +44,7 @@ def _sort_runs(blocks: Iterable[np.ndarray], scratch: Scratch) -> list[np.ndarra
             filled, block = filled + len(taken), block[len(taken) :]
             if filled == NUMBERS_PER_RUN:
                 buffer.sort()
-                file.write(buffer)
+                file.write(buffer.data)
                 filled = 0
     buffer[:filled].sort()
     whole = write_and_map([], np.int64, file)
@@ -57,7 +57,7 @@ def _sort_runs(blocks: Iterable[np.ndarray], scratch: Scratch) -> list[np.ndarra
 def write_and_map(blocks: Iterable[np.ndarray], dtype: type, file: IO[bytes]) -> np.ndarray:
     """The blocks one after the other, in a file from which the array is mapped."""
     for block in blocks:
-        file.write(np.ascontiguousarray(block, dtype))
+        file.write(np.ascontiguousarray(block, dtype).data)
     file.flush()
     return np.memmap(file, dtype, "r") if file.tell() else np.empty(0, dtype)
 
