@@ -267,7 +267,7 @@ def _compute_pagerank(graph: _Graph) -> AnyArray:
 
 
 def _number_by_first_image(labels: AnyArray) -> tuple[AnyArray, AnyArray]:
-    """Number the parts of a partition by their first images; return the new labels and the positions of those images."""
+    """Renumber labels in the order of their first images; return (l,) labels, and (g,) positions of the first images."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     order = np.argsort(first)
     number: IntArray = np.empty(len(first), np.int64)
