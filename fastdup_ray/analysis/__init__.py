@@ -1,1 +1,1 @@
-"""What the neighbours say of the images: pairs, outliers, components. Plain functions over arrays."""
+"""Analysis of the neighbors: pairs, outliers, components, keepers. Functions over arrays, without files."""

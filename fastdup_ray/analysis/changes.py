@@ -1,4 +1,4 @@
-"""What is new since an earlier run: pictures, pairs, and groups that came, grew, shrank or went."""
+"""Changes between two runs: images, pairs, and groups that are new, grew, shrank or are gone."""
 
 from dataclasses import dataclass
 
@@ -6,53 +6,73 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fastdup_ray.common.arrays import DoubleArray, IntArray
+
 ALONE = -1
+"""Component of an image that is in no group."""
 
 
 @dataclass(frozen=True)
 class RunSnapshot:
-    """What a run found, of n images.
+    """The result of a run over n images.
 
-    names: (n,) raw bytes. contents: (n,) text that is another one where a picture's content is. pairs: (m, 2) int64
-    images. values: (m,) float64 of the pairs. component: (n,) int64, `ALONE` for an image in no group of two or more.
+    Attributes:
+        names: (n,) large_binary, names as raw bytes.
+        contents: (n,) large_string tokens that differ where the contents of images differ.
+        pairs: (m, 2) int64 indices of images.
+        values: (m,) float64 similarities or distances of the pairs.
+        component: (n,) int64, `ALONE` for an image in no group of two or more.
     """
 
     names: pa.Array
     contents: pa.Array
-    pairs: np.ndarray
-    values: np.ndarray
-    component: np.ndarray
+    pairs: IntArray
+    values: DoubleArray
+    component: IntArray
 
     @classmethod
     def empty(cls) -> "RunSnapshot":
+        """Return the snapshot of a run without images."""
         none = np.empty(0, np.int64)
         return cls(
-            pa.array([], pa.large_binary()), pa.array([], pa.large_string()), none.reshape(0, 2), none * 1.0, none
+            pa.array([], pa.large_binary()), pa.array([], pa.large_string()), none.reshape(0, 2), np.empty(0), none
         )
 
 
 @dataclass(frozen=True)
 class Group:
-    """component: in the run that it stands in. members: (k,) images of that run."""
+    """Images of one group.
+
+    Attributes:
+        component: Number of the component.
+        members: (k,) int64 indices of images.
+    """
 
     component: int
-    members: np.ndarray
+    members: IntArray
 
 
 @dataclass(frozen=True)
 class Changes:
-    """From the run before to the run after.
+    """The differences between an earlier run, *before*, and a later one, *after*.
 
-    added, changed: (a,), (c,) images of the run after; removed: (r,) of the run before. pairs: (p,) places in
-    `after.pairs`, each pair once, of those that were not there or of which a picture has changed. new: all members.
-    grew: of groups that were there, those who joined; shrank: those who left (images of the run before, component of
-    the run after). gone: all former members.
+    Attributes:
+        added: (a,) int64 indices in the run after, of images that the run before does not have.
+        changed: (c,) int64 indices in the run after, of images whose content changed.
+        removed: (r,) int64 indices in the run before, of images that the run after does not have.
+        pairs: (p,) int64 ascending indices into `after.pairs`, of pairs that are new or have a changed image. Each
+            pair is there once, whatever its direction.
+        new: Groups that continue no earlier one, with all members.
+        grew: Groups that continue an earlier one, with the images that joined.
+        shrank: Groups that continue an earlier one, with the images that left: indices in the run before, but the
+            component of the run after.
+        gone: Groups of the run before that none continues, with all members.
     """
 
-    added: np.ndarray
-    changed: np.ndarray
-    removed: np.ndarray
-    pairs: np.ndarray
+    added: IntArray
+    changed: IntArray
+    removed: IntArray
+    pairs: IntArray
     new: list[Group]
     grew: list[Group]
     shrank: list[Group]
@@ -60,32 +80,41 @@ class Changes:
 
 
 def find_changes(before: RunSnapshot, after: RunSnapshot) -> Changes:
-    """What became of the images, pairs and groups of the run before; images are told by their names.
+    """Compare two runs, and match their images by name.
 
-    A group goes on in the later group that has most of its members, and that has more of them than of any other's.
+    Groups are matched greedily, one to one, by the number of images that they share.
+
+    Args:
+        before: The earlier run.
+        after: The later run.
+
+    Returns:
+        What is new, changed or gone.
     """
-    was = _find_positions(after.names, before.names)  # of each image after, that before
-    becomes = _find_positions(before.names, after.names)
-    same = np.flatnonzero(was >= 0)
-    other = after.contents.take(pa.array(same)), before.contents.take(pa.array(was[same]))
-    changed = same[pc.fill_null(pc.not_equal(*other), True).to_numpy(zero_copy_only=False)]
+    earlier = _find_positions(after.names, before.names)  # of each image after, its index in the run before
+    later = _find_positions(before.names, after.names)  # the opposite: indices in the run after
+    same = np.flatnonzero(earlier >= 0)
+    contents = after.contents.take(pa.array(same)), before.contents.take(pa.array(earlier[same]))
+    differs = pc.fill_null(pc.not_equal(*contents), fill_value=True).to_numpy(zero_copy_only=False)
+    changed = same[differs]
     return Changes(
-        np.flatnonzero(was < 0),
+        np.flatnonzero(earlier < 0),
         changed,
-        np.flatnonzero(becomes < 0),
-        _find_new_pairs(before, after, becomes, changed),
-        *_compare_groups(before, after, was, becomes),
+        np.flatnonzero(later < 0),
+        _find_new_pairs(before, after, later, changed),
+        *_compare_groups(before, after, earlier, later),
     )
 
 
-def _find_positions(names: pa.Array, known: pa.Array) -> np.ndarray:
-    """(n,) where each of `names` stands in `known`, -1 where it does not."""
-    return pc.index_in(names, known).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+def _find_positions(names: pa.Array, known: pa.Array) -> IntArray:
+    """Return (n,) int64, the index of each name in `known`; -1 where it is missing."""
+    positions: IntArray = pc.index_in(names, known).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return positions
 
 
-def _find_new_pairs(before: RunSnapshot, after: RunSnapshot, becomes: np.ndarray, changed: np.ndarray) -> np.ndarray:
+def _find_new_pairs(before: RunSnapshot, after: RunSnapshot, later: IntArray, changed: IntArray) -> IntArray:
     n = len(after.names)
-    ends = becomes[before.pairs]
+    ends = later[before.pairs]
     known = _encode_pairs(ends[(ends >= 0).all(axis=1)], n)
     codes = _encode_pairs(after.pairs, n)
     is_new = ~np.isin(codes, known) | np.isin(after.pairs, changed).any(axis=1)
@@ -93,49 +122,51 @@ def _find_new_pairs(before: RunSnapshot, after: RunSnapshot, becomes: np.ndarray
     return np.sort(first[is_new[first]])
 
 
-def _encode_pairs(pairs: np.ndarray, n: int) -> np.ndarray:
-    """A number for each pair, whichever of the two comes first."""
-    return pairs.min(axis=1, initial=n) * n + pairs.max(axis=1, initial=0)
+def _encode_pairs(pairs: IntArray, n: int) -> IntArray:
+    """Return (m,) int64, one number per pair, the same for both directions."""
+    codes: IntArray = pairs.min(axis=1, initial=n) * n + pairs.max(axis=1, initial=0)
+    return codes
 
 
 def _compare_groups(
-    before: RunSnapshot, after: RunSnapshot, was: np.ndarray, becomes: np.ndarray
+    before: RunSnapshot, after: RunSnapshot, earlier: IntArray, later: IntArray
 ) -> tuple[list[Group], list[Group], list[Group], list[Group]]:
     older, newer = _list_members(before.component), _list_members(after.component)
-    goes_on = _find_continuations(before, after, was)
+    continued = _find_continuations(before, after, earlier)
     new, grew, shrank = [], [], []
     for component, members in newer.items():
-        if component not in goes_on:
+        if component not in continued:
             new.append(Group(component, members))
             continue
-        former = older[goes_on[component]]
-        joined = members[~np.isin(was[members], former)]
-        left = former[~np.isin(becomes[former], members)]
+        former = older[continued[component]]
+        joined = members[~np.isin(earlier[members], former)]
+        left = former[~np.isin(later[former], members)]
         grew += [Group(component, joined)] if len(joined) else []
         shrank += [Group(component, left)] if len(left) else []
-    going_on = set(goes_on.values())
-    gone = [Group(component, members) for component, members in older.items() if component not in going_on]
+    continued_groups = set(continued.values())
+    gone = [Group(component, members) for component, members in older.items() if component not in continued_groups]
     return new, grew, shrank, gone
 
 
-def _list_members(component: np.ndarray) -> dict[int, np.ndarray]:
+def _list_members(component: IntArray) -> dict[int, IntArray]:
+    """Return the images of each group by its component."""
     grouped = np.flatnonzero(component != ALONE)
     order = grouped[np.argsort(component[grouped], kind="stable")]
     ids, starts = np.unique(component[order], return_index=True)
     return dict(zip(ids.tolist(), np.split(order, starts[1:]), strict=True)) if len(ids) else {}
 
 
-def _find_continuations(before: RunSnapshot, after: RunSnapshot, was: np.ndarray) -> dict[int, int]:
-    """Component after -> the component before that goes on in it."""
-    both = np.flatnonzero((was >= 0) & (after.component != ALONE))
-    both = both[before.component[was[both]] != ALONE]
-    shared = np.stack([after.component[both], before.component[was[both]]], axis=1)
+def _find_continuations(before: RunSnapshot, after: RunSnapshot, earlier: IntArray) -> dict[int, int]:
+    """Return the component of the run before that each component of the run after continues."""
+    both = np.flatnonzero((earlier >= 0) & (after.component != ALONE))
+    both = both[before.component[earlier[both]] != ALONE]
+    shared = np.stack([after.component[both], before.component[earlier[both]]], axis=1)
     shared, count = np.unique(shared.reshape(-1, 2), axis=0, return_counts=True)
-    goes_on: dict[int, int] = {}
+    continued: dict[int, int] = {}
     taken: set[int] = set()
     for row in np.argsort(-count, kind="stable"):
         newer, older = shared[row].tolist()
-        if newer not in goes_on and older not in taken:
-            goes_on[newer] = older
+        if newer not in continued and older not in taken:
+            continued[newer] = older
             taken.add(older)
-    return goes_on
+    return continued

@@ -1,6 +1,6 @@
-"""The graph of similar images: connected components, pagerank, degree.
+"""Connected components, PageRank and degrees of the graph of similar images.
 
-Most images have no edge: five bytes are held of each of those, a few numbers of the others. Edges are looked at block
+Most images have no edge. Those take five bytes of memory each, and only the others take more. Edges are processed block
 by block.
 """
 
@@ -11,63 +11,84 @@ from typing import NamedTuple
 import numpy as np
 
 from fastdup_ray.analysis.edges import Edges
+from fastdup_ray.common.arrays import AnyArray, DoubleArray, IntArray
 
 NETWORKX_UP_TO = 100_000
-"""Edges up to which networkx is used; a thousand take it 7 ms and 0.6 MB; past them scipy goes on."""
+"""Largest number of edges for networkx, which takes 7 ms and 0.6 MB per thousand; more are processed with scipy."""
 
 DAMPING = 0.85
+"""Damping factor of PageRank."""
+
 TOLERANCE = 1e-12
+"""Mean change of a rank per image below which the power iteration stops."""
+
 MAX_ROUNDS = 1_000
+"""Largest number of rounds of the power iteration."""
 
 
 class ComponentBlock(NamedTuple):
-    """Some images, (b,): component; pagerank (mean 1 over all) and degree, None where they were not asked for; count of
-    images in the component; the least similarity of its edges, NaN where it has none.
+    """Columns of a block of images.
+
+    Attributes:
+        component: (b,) int64 number of the component.
+        pagerank: (b,) float64, with mean 1 over all images; None if it was not requested.
+        degree: (b,) int64 number of edges; None if it was not requested.
+        count: (b,) int64 number of images in the component.
+        low: (b,) float64 lowest similarity of the edges of the component; NaN where it has none.
     """
 
-    component: np.ndarray
-    pagerank: np.ndarray | None
-    degree: np.ndarray | None
-    count: np.ndarray
-    low: np.ndarray
+    component: IntArray
+    pagerank: DoubleArray | None
+    degree: IntArray | None
+    count: IntArray  # type: ignore[assignment]  # hides tuple.count, which nothing calls
+    low: DoubleArray
 
 
 @dataclass(frozen=True)
 class Components:
-    """n images, of which l have an edge; these are in g components of two or more.
+    """The components of n images, of which l have an edge. These are in g components of two or more images.
 
-    images, group: (l,) int64, those with an edge, rising, and of each the place of its component among the g. pagerank,
-    degree: (l,), None where they were not asked for. pagerank_alone: of each image without an edge. later: (l - g,) the
-    images that are not the first of their component, rising.
+    Components, also those of one image, are numbered from 0 in the order of their first images.
 
-    number, count, mean, low, high: (g,) by first image: the component's number, its images, and the similarities of its
-    edges. Components have the numbers 0, 1, 2 … by their first images, those of one image among them.
+    Attributes:
+        n: Number of images.
+        images: (l,) int64 ascending indices of the images with an edge.
+        group: (l,) int64, for each of `images`, the index of its component among the g.
+        pagerank: (l,) float64, with mean 1 over all n images; None if it was not requested.
+        degree: (l,) int64; None if it was not requested.
+        pagerank_alone: PageRank of each image without an edge.
+        later: (l - g,) int64 ascending indices of the images that are not the first of their component.
+        number: (g,) int64 number of each component, ascending.
+        count: (g,) int64 number of its images.
+        mean: (g,) float64 mean similarity of its edges.
+        low: (g,) float64 lowest similarity of its edges.
+        high: (g,) float64 highest similarity of its edges.
     """
 
     n: int
-    images: np.ndarray
-    group: np.ndarray
-    pagerank: np.ndarray | None
-    degree: np.ndarray | None
+    images: IntArray
+    group: IntArray
+    pagerank: DoubleArray | None
+    degree: IntArray | None
     pagerank_alone: float
-    later: np.ndarray
-    number: np.ndarray
-    count: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    later: IntArray
+    number: IntArray
+    count: IntArray
+    mean: DoubleArray
+    low: DoubleArray
+    high: DoubleArray
 
     def __len__(self) -> int:
-        """All components, those of one image among them."""
+        """Return the number of components, including those of one image."""
         return self.n - len(self.images) + len(self.count)
 
     def block(self, start: int, stop: int) -> ComponentBlock:
-        """What is known of the images from `start` to `stop - 1`."""
+        """Return the columns of the images from `start` to `stop - 1`."""
         part = slice(*np.searchsorted(self.images, [start, stop]))
         linked, group = self.images[part] - start, self.group[part]
 
-        def spread(values: np.ndarray, otherwise: float) -> np.ndarray:
-            column = np.full(stop - start, otherwise, values.dtype)
+        def spread(values: AnyArray, default: float) -> AnyArray:
+            column = np.full(stop - start, default, values.dtype)
             column[linked] = values
             return column
 
@@ -79,9 +100,17 @@ class Components:
             spread(self.low[group], np.nan),
         )
 
-    def component_of(self, rows: np.ndarray) -> np.ndarray:
-        """(m,) the components of some images."""
-        component = rows - np.searchsorted(self.later, rows)  # right for first images, and so for those alone
+    def component_of(self, rows: AnyArray) -> AnyArray:
+        """Return the numbers of the components of some images.
+
+        Args:
+            rows: (m,) int64 indices of images.
+
+        Returns:
+            (m,) int64.
+        """
+        # Correct for the first image of each component, and so for all images without an edge.
+        component = rows - np.searchsorted(self.later, rows)
         place = np.searchsorted(self.images, rows)
         linked = place < np.searchsorted(self.images, rows, "right")
         component[linked] = self.number[self.group[place[linked]]]
@@ -89,9 +118,13 @@ class Components:
 
 
 class _Graph:
-    """The l images with edges, and the edges between their places. images: (l,) int64 rows, rising."""
+    """The images with an edge, and the edges in terms of their positions.
 
-    def __init__(self, edges: Edges, n: int):
+    Attributes:
+        images: (l,) int64 ascending indices of the images.
+    """
+
+    def __init__(self, edges: Edges, n: int) -> None:
         has_edge = np.zeros(n, bool)
         for low, high, _ in edges.blocks():
             has_edge[low] = has_edge[high] = True
@@ -101,12 +134,13 @@ class _Graph:
     def __len__(self) -> int:
         return len(self.images)
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def blocks(self) -> Iterator[tuple[AnyArray, AnyArray, DoubleArray]]:
+        """Yield (low, high, similarity) of a block of edges, with positions in `images`."""
         for low, high, similarity in self._edges.blocks():
             yield self._place[low], self._place[high], similarity
 
-    def ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of all edges at once."""
+    def ends(self) -> tuple[AnyArray, AnyArray]:
+        """Return the positions (low, high) of all edges at once."""
         low, high = np.empty((2, len(self._edges)), self._place.dtype)
         start = 0
         for one, other, _ in self.blocks():
@@ -116,19 +150,29 @@ class _Graph:
 
 
 def find_components(edges: Edges, n: int, *, pagerank: bool, degree: bool) -> Components:
-    """The components of n images."""
+    """Find the components of a graph.
+
+    Args:
+        edges: The edges.
+        n: Number of images.
+        pagerank: Whether to compute the PageRank too.
+        degree: Whether to count the edges of each image too.
+
+    Returns:
+        The components.
+    """
     graph = _Graph(edges, n)
     solve = _search_by_networkx if len(edges) <= NETWORKX_UP_TO else _search_by_scipy
-    labels, ranks = solve(graph, pagerank)
+    labels, ranks = solve(graph, pagerank=pagerank)
     group, first = _number_by_first_image(labels)
     later = np.delete(graph.images, first)
-    # What images without an edge give to all alike, as in networkx, makes the ranks of the others larger.
+    # As in networkx, images without an edge spread their rank evenly over all images, which scales every rank up.
     larger = n / (n - DAMPING * (n - len(graph)))
     return Components(
         n,
         graph.images,
         group,
-        ranks * larger if pagerank else None,
+        None if ranks is None else ranks * larger,
         _count_degrees(graph) if degree else None,
         (1 - DAMPING) * larger,
         later,
@@ -138,8 +182,8 @@ def find_components(edges: Edges, n: int, *, pagerank: bool, degree: bool) -> Co
     )
 
 
-def _summarize_similarities(graph: _Graph, group: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The mean, the least and the largest of each component's edges."""
+def _summarize_similarities(graph: _Graph, group: AnyArray, groups: int) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """Return the mean, lowest and highest similarity of the edges of each component, (g,) each."""
     number, total = np.zeros(groups, np.int64), np.zeros(groups)
     low, high = np.full(groups, np.inf), np.full(groups, -np.inf)
     for one, _, similarity in graph.blocks():
@@ -151,7 +195,7 @@ def _summarize_similarities(graph: _Graph, group: np.ndarray, groups: int) -> tu
     return total / number, low, high
 
 
-def _count_degrees(graph: _Graph) -> np.ndarray:
+def _count_degrees(graph: _Graph) -> AnyArray:
     degrees = np.zeros(len(graph), np.int64)
     for low, high, _ in graph.blocks():
         np.add.at(degrees, low, 1)
@@ -159,31 +203,31 @@ def _count_degrees(graph: _Graph) -> np.ndarray:
     return degrees
 
 
-def _search_by_networkx(graph: _Graph, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
+def _search_by_networkx(graph: _Graph, *, pagerank: bool) -> tuple[AnyArray, AnyArray | None]:
     import networkx as nx
 
-    known = nx.Graph()
-    known.add_nodes_from(range(len(graph)))
-    known.add_edges_from(zip(*(ends.tolist() for ends in graph.ends()), strict=True))
+    nx_graph = nx.Graph()
+    nx_graph.add_nodes_from(range(len(graph)))
+    nx_graph.add_edges_from(zip(*(ends.tolist() for ends in graph.ends()), strict=True))
     labels = np.empty(len(graph), np.int64)
-    for label, members in enumerate(nx.connected_components(known)):
+    for label, members in enumerate(nx.connected_components(nx_graph)):
         labels[list(members)] = label
     if not pagerank:
         return labels, None
-    ranks = nx.pagerank(known, DAMPING, max_iter=MAX_ROUNDS, tol=TOLERANCE / max(1, len(graph)))
+    ranks = nx.pagerank(nx_graph, DAMPING, max_iter=MAX_ROUNDS, tol=TOLERANCE / max(1, len(graph)))
     return labels, len(graph) * np.fromiter(ranks.values(), float, len(graph))
 
 
-def _search_by_scipy(graph: _Graph, pagerank: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Union-find over blocks of edges; within a block scipy finds what hangs together."""
+def _search_by_scipy(graph: _Graph, *, pagerank: bool) -> tuple[AnyArray, AnyArray | None]:
+    """Run union-find over blocks of edges, with the components of each block from scipy."""
     parent = np.arange(len(graph))
     for low, high, _ in graph.blocks():
         _join_trees(parent, low, high)
     return _find_roots(parent, parent), _compute_pagerank(graph) if pagerank else None
 
 
-def _join_trees(parent: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-    """Puts the trees between which the edges lie under the least of their roots."""
+def _join_trees(parent: AnyArray, low: AnyArray, high: AnyArray) -> None:
+    """Join the trees that the edges connect, under the lowest of their roots."""
     import scipy.sparse as sp
     from scipy.sparse.csgraph import connected_components
 
@@ -196,16 +240,17 @@ def _join_trees(parent: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
     parent[ends] = parent[roots[place]]
 
 
-def _find_roots(parent: np.ndarray, images: np.ndarray) -> np.ndarray:
+def _find_roots(parent: AnyArray, images: AnyArray) -> AnyArray:
+    """Return the root of the tree of each image."""
     while True:
-        above = parent[images]
+        above: IntArray = parent[images]
         if np.array_equal(above, images):
             return above
         images = above
 
 
-def _compute_pagerank(graph: _Graph) -> np.ndarray:
-    """Power iteration, scaled to mean 1; each image has an edge."""
+def _compute_pagerank(graph: _Graph) -> AnyArray:
+    """Return (l,) PageRank with mean 1, by power iteration. Each image has an edge."""
     import scipy.sparse as sp
 
     low, high = graph.ends()
@@ -221,10 +266,10 @@ def _compute_pagerank(graph: _Graph) -> np.ndarray:
     return rank
 
 
-def _number_by_first_image(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same partition, numbered by the first image of each part; and these first images."""
+def _number_by_first_image(labels: AnyArray) -> tuple[AnyArray, AnyArray]:
+    """Renumber labels in the order of their first images; return (l,) labels, and (g,) positions of the first images."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    number = np.empty(len(first), np.int64)
+    number: IntArray = np.empty(len(first), np.int64)
     number[order] = np.arange(len(first))
     return number[inverse], first[order]

@@ -1,4 +1,4 @@
-"""The edges of the graph of similar images: sorted, each once, as many as there are."""
+"""Edges of the graph of similar images, sorted and without repeats. They may be more than fit in memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,42 +9,63 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.pairs import find_cosines, select_similar
 from fastdup_ray.analysis.sorting import Scratch, sort_blocks, write_and_map
+from fastdup_ray.common.arrays import DoubleArray, IntArray
 from fastdup_ray.common.records import NEIGHBORS_PER_BLOCK, Neighbors, Pairs
 
 EDGES_PER_BLOCK = NEIGHBORS_PER_BLOCK
-"""Edges that are looked at at a time."""
+"""Edges that are processed at a time."""
 
 
 @dataclass(frozen=True)
 class Edges:
-    """Undirected, each once, sorted: low < high, (m,) int64 images; similarity: (m,) float64."""
+    """Undirected edges, each once, sorted by `low`, then by `high`. The arrays may be mapped from files.
 
-    low: np.ndarray
-    high: np.ndarray
-    similarity: np.ndarray
+    Attributes:
+        low: (m,) int64, the image of each edge with the lower index.
+        high: (m,) int64, the image with the higher index.
+        similarity: (m,) float64.
+    """
+
+    low: IntArray
+    high: IntArray
+    similarity: DoubleArray
 
     def __len__(self) -> int:
         return len(self.low)
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Low, high and similarity of some at a time."""
+    def blocks(self) -> Iterator[tuple[IntArray, IntArray, DoubleArray]]:
+        """Yield (low, high, similarity) of at most `EDGES_PER_BLOCK` edges at a time."""
         for start in range(0, len(self), EDGES_PER_BLOCK):
-            yield tuple(
-                np.asarray(array[start : start + EDGES_PER_BLOCK]) for array in (self.low, self.high, self.similarity)
-            )
+            part = slice(start, start + EDGES_PER_BLOCK)
+            yield np.asarray(self.low[part]), np.asarray(self.high[part]), np.asarray(self.similarity[part])
 
 
-def encode_digests(sha256: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(n,) int64: equal numbers for byte-identical files; a number of its own where the digest is not known."""
+def encode_digests(sha256: pa.Array | pa.ChunkedArray) -> IntArray:
+    """Return numbers that are equal for byte-identical files.
+
+    Args:
+        sha256: (n,) digests in hex, null where unknown.
+
+    Returns:
+        (n,) int64; a number of its own where the digest is unknown.
+    """
     codes = pc.dictionary_encode(pa.chunked_array(sha256).cast(pa.large_string()).combine_chunks()).indices
     own = np.arange(len(codes)) + len(codes)
-    return np.where(pc.is_null(codes).to_numpy(zero_copy_only=False), own, codes.fill_null(0).to_numpy())
+    numbers: IntArray = np.where(pc.is_null(codes).to_numpy(zero_copy_only=False), own, codes.fill_null(0).to_numpy())
+    return numbers
 
 
-def build_edges(pairs: Pairs, digests: np.ndarray) -> Edges:
-    """Edges of similar pairs, and of byte-identical files whether they found each other as neighbours or not.
+def build_edges(pairs: Pairs, digests: IntArray) -> Edges:
+    """Build the edges of similar pairs and of byte-identical files.
 
-    digests: (n,) integers, equal for images with the same bytes. Each file is joined to the first of its like.
+    Byte-identical files get an edge even where they are not neighbors of each other: each has one to the first of them.
+
+    Args:
+        pairs: Similar images; the values are similarities. An edge takes the largest value of its pairs.
+        digests: (n,) int64, equal for byte-identical files, as `encode_digests` returns them.
+
+    Returns:
+        The edges, in memory.
     """
     _, first, group = np.unique(digests, return_index=True, return_inverse=True)
     copies = np.flatnonzero(first[group] != np.arange(len(digests)))
@@ -61,11 +82,18 @@ def build_edges(pairs: Pairs, digests: np.ndarray) -> Edges:
 
 
 def build_edges_from_neighbors(
-    neighbors: Neighbors, threshold: float, first_of_bytes: np.ndarray, scratch: Scratch
+    neighbors: Neighbors, threshold: float, first_of_bytes: IntArray, scratch: Scratch
 ) -> Edges:
-    """The same of all neighbours with a cosine strictly above `threshold`, whatever their number is.
+    """Build the edges of similar neighbors and of byte-identical files, in limited memory.
 
-    first_of_bytes: (n,) int64, the first image with the same bytes, itself or -1 where there is none.
+    Args:
+        neighbors: The neighbors of n images.
+        threshold: Neighbors with a similarity strictly above it have an edge.
+        first_of_bytes: (n,) int64, the first image with the same bytes; itself or -1 where there is no earlier one.
+        scratch: Opens a temporary file.
+
+    Returns:
+        The edges, mapped from temporary files.
     """
     low, high, similarity = scratch(), scratch(), scratch()
     for block in _drop_repeats(sort_blocks(_encode_edges(neighbors, threshold, first_of_bytes), scratch)):
@@ -79,8 +107,8 @@ def build_edges_from_neighbors(
     )
 
 
-def _encode_edges(neighbors: Neighbors, threshold: float, first_of_bytes: np.ndarray) -> Iterator[np.ndarray]:
-    """A number for each edge, once or twice, by which they are sorted: by low, then by high."""
+def _encode_edges(neighbors: Neighbors, threshold: float, first_of_bytes: IntArray) -> Iterator[IntArray]:
+    """Yield one number per edge, `low * n + high`; an edge may occur several times."""
     n = len(neighbors)
     for pairs in select_similar(neighbors, threshold):
         yield np.minimum(pairs.source, pairs.target) * n + np.maximum(pairs.source, pairs.target)
@@ -90,8 +118,8 @@ def _encode_edges(neighbors: Neighbors, threshold: float, first_of_bytes: np.nda
         yield first[copies] * n + start + copies
 
 
-def _drop_repeats(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """blocks: of rising numbers."""
+def _drop_repeats(blocks: Iterator[IntArray]) -> Iterator[IntArray]:
+    """Yield ascending numbers without repeats."""
     last = -1
     for block in blocks:
         yield block[np.diff(block, prepend=last) > 0]

@@ -1,4 +1,4 @@
-"""Which picture of a group is kept: rules in an order, and the reason in words."""
+"""Choice of the keeper of a group: rules in order of importance, and the reasons in words."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -11,22 +11,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.analysis.pairs import rank_names
+from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs.globs import Patterns
 
 DEFAULT_RULES = "reference,resolution,bytes,oldest"
-"""What may not be touched goes first; then the most detail, the least compression, and what was there before."""
+"""Reference images come first, since they are never removed; then most detail, least compression, oldest file."""
 
 PATH = "path:"
+"""Prefix of a rule with a glob."""
+
 NAME = "name"
-"""The rule that decides where all others see no difference: the first by the bytes of the name."""
+"""The rule that breaks all ties: the first by the bytes of the name."""
 
 _UNKNOWN = np.iinfo(np.int64).max
 _NAMES = pa.large_binary()
 
 
 class Reason(NamedTuple):
-    """rule: as in `--keep`, or `name`. text: a few words for people, such as `most pixels: 4000 × 3000`."""
+    """Why an image is preferred.
+
+    Attributes:
+        rule: The rule as in `--keep`, or `name`.
+        text: A short text for people, such as `most pixels: 4000 × 3000`.
+    """
 
     rule: str
     text: str
@@ -34,56 +42,71 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """best, better: what it says of a picture that goes before all others, or before one.
+    """A rule that orders images.
 
-    key: (n,) int64 of the table of images and the raw names; the least goes first. shown: what it is of one row, whose
-    key is given, in words, or "".
+    Attributes:
+        name: The rule as in `--keep`.
+        best: Reason for the first image of a group, such as `most pixels`.
+        better: Reason for one image against another, such as `has more pixels`.
+        key: Computes (n,) integer sort keys, the lowest first, from the table of images and the raw names.
+        shown: Formats the value of one image from the table, its row and its key; "" if there is nothing to show.
     """
 
     name: str
     best: str
     better: str
-    key: Callable[[pa.Table, pa.Array], np.ndarray]
+    key: Callable[[pa.Table, pa.Array], IntArray]
     shown: Callable[[pa.Table, int, int], str]
 
 
-def _read_numbers(column: pa.ChunkedArray) -> np.ndarray:
-    return column.cast(pa.int64()).fill_null(0).to_numpy()
+def _read_numbers(column: pa.ChunkedArray) -> IntArray:
+    numbers: IntArray = column.cast(pa.int64()).fill_null(0).to_numpy()
+    return numbers
 
 
-def _read_pixels(images: pa.Table, _: pa.Array) -> np.ndarray:
-    return -_read_numbers(images["width"]) * _read_numbers(images["height"])
+def _read_pixels(images: pa.Table, _: pa.Array) -> IntArray:
+    pixels: IntArray = -_read_numbers(images["width"]) * _read_numbers(images["height"])
+    return pixels
 
 
-def _read_bytes(images: pa.Table, _: pa.Array) -> np.ndarray:
+def _read_bytes(images: pa.Table, _: pa.Array) -> IntArray:
     return -_read_numbers(images["size"])
 
 
-def _read_mtimes(images: pa.Table, names: pa.Array) -> np.ndarray:
-    """Nanoseconds since 1970 of the last change; URIs have none, and neither have pictures in archives."""
+def _read_mtimes(images: pa.Table, names: pa.Array) -> IntArray:
+    """Return mtimes in nanoseconds since 1970; URIs and members of archives have none, and come last."""
     tokens = images["mtime_or_etag"].cast(pa.large_string()).combine_chunks()
     known = pc.and_(pc.match_substring_regex(tokens, r"^-?\d{1,18}$|^[1-8]\d{18}$"), pc.invert(_find_uris(names)))
-    return (
+    mtimes: IntArray = (
         pc.if_else(known, tokens, pa.scalar(str(_UNKNOWN), pa.large_string()))
         .cast(pa.int64())
         .fill_null(_UNKNOWN)
         .to_numpy()
     )
+    return mtimes
 
 
 def _find_uris(names: pa.Array) -> pa.Array:
     return pc.match_substring(names, "://")
 
 
-def _read_references(images: pa.Table, _: pa.Array) -> np.ndarray:
+def _read_references(images: pa.Table, _: pa.Array) -> IntArray:
     return np.where(find_references(images), 0, 1)
 
 
-def find_references(images: pa.Table) -> np.ndarray:
-    """(n,) bool: which images are of a reference input, and never to be touched."""
+def find_references(images: pa.Table) -> BoolArray:
+    """Find the images of reference inputs, which are never removed.
+
+    Args:
+        images: The table of images.parquet, n rows.
+
+    Returns:
+        (n,) bool.
+    """
     if "reference" not in images.column_names:
         return np.zeros(images.num_rows, bool)
-    return images["reference"].fill_null(False).to_numpy()
+    references: BoolArray = pc.fill_null(images["reference"], fill_value=False).to_numpy()
+    return references
 
 
 def _format_pixels(images: pa.Table, row: int, _: int) -> str:
@@ -117,11 +140,21 @@ _RULES_BY_NAME = Rule(NAME, "first by name", "is first by name", lambda _, names
 
 
 def parse_rules(text: str) -> list[Rule]:
-    """Rules with commas between, the first the most important; raises `ConfigError` that lists what there is."""
+    """Parse the value of `--keep`.
+
+    Args:
+        text: Rules separated by commas, the most important first.
+
+    Returns:
+        The rules in the same order.
+
+    Raises:
+        ConfigError: A rule is unknown or repeated, or there is none. The message lists the rules.
+    """
     rules = [_parse_rule(word.strip()) for word in text.split(",") if word.strip()]
     if not rules:
         raise ConfigError(f"keep={text!r} is empty; known rules are {_list_rules()}.")
-    if repeated := [rule.name for place, rule in enumerate(rules) if rule in rules[:place]]:
+    if repeated := [rule.name for index, rule in enumerate(rules) if rule in rules[:index]]:
         raise ConfigError(f"keep={text!r} has {repeated[0]!r} twice; give it once.")
     return rules
 
@@ -136,22 +169,28 @@ def _parse_rule(word: str) -> Rule:
     glob = word.removeprefix(PATH)
     if glob in ("", word):
         raise ConfigError(f"keep: unknown rule {word!r}; known are {_list_rules()}.")
-    # Names are absolute here: what does not begin with / may begin at any folder.
+    # Names are absolute paths, so that a relative glob has to match from any folder on.
     patterns = Patterns([glob if glob.startswith(("/", "**/")) or "/" not in glob else f"**/{glob}"], [])
 
-    def misses(_: pa.Table, names: pa.Array) -> np.ndarray:
+    def misses(_: pa.Table, names: pa.Array) -> IntArray:
         return np.array([not patterns.keep(os.fsdecode(name)) for name in names.to_pylist()], int)
 
     return Rule(word, f"path matches {glob}", f"has a path that matches {glob}", misses, _format_nothing)
 
 
 class Ranking:
-    """The order in which n images are kept, by rules; where all are equal, by the bytes of the names.
+    """The order of preference of n images, by rules, then by the bytes of the names.
 
-    images: the table of images.parquet. names: (n,) raw names. rank: (n,) int64, 0 goes before all others.
+    Args:
+        rules: The rules, the most important first.
+        images: The table of images.parquet, n rows.
+        names: (n,) names as raw bytes.
+
+    Attributes:
+        rank: (n,) int64 position of each image in the order; 0 is preferred to all others.
     """
 
-    def __init__(self, rules: Sequence[Rule], images: pa.Table, names: pa.Array | pa.ChunkedArray):
+    def __init__(self, rules: Sequence[Rule], images: pa.Table, names: pa.Array | pa.ChunkedArray) -> None:
         names = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
         self._images, self._rules = images, [*rules, _RULES_BY_NAME]
         self._keys = [rule.key(images, names.cast(_NAMES)) for rule in self._rules]
@@ -159,26 +198,42 @@ class Ranking:
         self.rank = np.empty(len(order), np.int64)
         self.rank[order] = np.arange(len(order))
 
-    def order(self, members: np.ndarray) -> np.ndarray:
-        """Rows, (m,) int64, in the order in which they are kept: the first is the keeper of the group."""
+    def order(self, members: IntArray) -> IntArray:
+        """Sort images by preference.
+
+        Args:
+            members: (m,) int64 indices of images.
+
+        Returns:
+            (m,) int64, the same indices; the first is the keeper.
+        """
         return members[np.argsort(self.rank[members])]
 
-    def explain_kept(self, members: np.ndarray) -> Reason:
-        """Why the first of `members`, as `ordered` gives them, goes before the second."""
+    def explain_kept(self, members: IntArray) -> Reason:
+        """Return why the keeper of a group is preferred to the second image.
+
+        Args:
+            members: (m,) int64 indices of at least two images, as `order` returns them.
+        """
         first, second = members[:2].tolist()
-        place = self._find_deciding_rule(first, second)
-        best, shown = self._rules[place].best, self._describe_value(place, first)
-        return Reason(self._rules[place].name, f"{best}: {shown}" if shown else best)
+        index = self._find_deciding_rule(first, second)
+        best, shown = self._rules[index].best, self._describe_value(index, first)
+        return Reason(self._rules[index].name, f"{best}: {shown}" if shown else best)
 
     def explain_order(self, keeper: int, other: int) -> Reason:
-        """Why `keeper` goes before `other`."""
-        place = self._find_deciding_rule(keeper, other)
-        first, second = (self._describe_value(place, row) for row in (keeper, other))
-        better = self._rules[place].better
-        return Reason(self._rules[place].name, f"{better}: {first} against {second}" if first else better)
+        """Return why an image is preferred to another.
+
+        Args:
+            keeper: Index of the preferred image.
+            other: Index of the other image.
+        """
+        index = self._find_deciding_rule(keeper, other)
+        first, second = (self._describe_value(index, row) for row in (keeper, other))
+        better = self._rules[index].better
+        return Reason(self._rules[index].name, f"{better}: {first} against {second}" if first else better)
 
     def _find_deciding_rule(self, first: int, second: int) -> int:
-        return next(place for place, key in enumerate(self._keys) if key[first] != key[second])
+        return next(index for index, key in enumerate(self._keys) if key[first] != key[second])
 
-    def _describe_value(self, place: int, row: int) -> str:
-        return self._rules[place].shown(self._images, row, int(self._keys[place][row]))
+    def _describe_value(self, index: int, row: int) -> str:
+        return self._rules[index].shown(self._images, row, int(self._keys[index][row]))

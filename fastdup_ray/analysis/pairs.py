@@ -1,4 +1,4 @@
-"""Which neighbours are pairs, which images are outliers, and in which order they are told."""
+"""Selection and order of pairs and outliers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -9,14 +9,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.analysis.sorting import Scratch, sort_blocks
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.records import NEIGHBORS_PER_BLOCK, Neighbors, Pairs
 from fastdup_ray.neighbors.metrics import DECIMALS, is_distance
 
 
 def select_similar(neighbors: Neighbors, threshold: float) -> Iterator[Pairs]:
-    """Each image with each of its neighbours whose cosine is strictly above `threshold`, in the order of the images.
+    """Select the pairs of similar images.
 
-    The values are cosines whatever the metric is; block by block.
+    Args:
+        neighbors: The neighbors of the images.
+        threshold: Lowest similarity, exclusive.
+
+    Yields:
+        Pairs of images and their neighbors, in the order of the images, a block at a time. The values are similarities,
+        whatever the metric is.
     """
     for part in neighbors.blocks():
         cosine = neighbors.similarity[part]
@@ -25,47 +32,75 @@ def select_similar(neighbors: Neighbors, threshold: float) -> Iterator[Pairs]:
 
 
 def count_distinct(neighbors: Neighbors, pairs: Pairs, threshold: float) -> int:
-    """How many pairs there are, (a,b) and (b,a) counted once, where all of them have cosines above `threshold`."""
+    """Count pairs, (a, b) and (b, a) once.
+
+    Args:
+        neighbors: The neighbors of the images.
+        pairs: Pairs of a block, as `select_similar` yields them.
+        threshold: The threshold that they were selected with.
+
+    Returns:
+        The number of pairs without those whose reverse has the lower image as its source.
+    """
     back = pairs.source > pairs.target
     mutual = find_cosines(neighbors, pairs.target[back], pairs.source[back]) > threshold
     return len(pairs) - int(mutual.sum())
 
 
-def find_cosines(neighbors: Neighbors, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(m,) float64: the cosine that each target has as a neighbour of its source, minus infinity where it is none."""
-    found = np.empty(len(source))
+def find_cosines(neighbors: Neighbors, source: IntArray, target: IntArray) -> DoubleArray:
+    """Look up the similarities of images in the lists of neighbors of others.
+
+    Args:
+        neighbors: The neighbors of the images.
+        source: (m,) int64 indices of the images whose lists are searched.
+        target: (m,) int64 indices of the images to find in them.
+
+    Returns:
+        (m,) float64; minus infinity where the target is not a neighbor of the source.
+    """
+    cosines = np.empty(len(source))
     step = max(1, NEIGHBORS_PER_BLOCK // max(1, neighbors.k))
     for start in range(0, len(source), step):
         rows = source[start : start + step]
-        is_it = neighbors.indices[rows] == target[start : start + step, None]
-        found[start : start + step] = np.where(is_it, neighbors.similarity[rows], -np.inf).max(axis=1, initial=-np.inf)
-    return found
+        is_target = neighbors.indices[rows] == target[start : start + step, None]
+        cosines[start : start + step] = np.where(is_target, neighbors.similarity[rows], -np.inf).max(
+            axis=1, initial=-np.inf
+        )
+    return cosines
 
 
 @dataclass(frozen=True)
 class NameOrder:
-    """The images by the bytes of their names. rank: (n,) int64, the place of each; row: (n,) int64, the image at each
-    place; both None where the images are in this order already, as a folder's are.
+    """The order of images by the bytes of their names.
+
+    Both attributes are None if the images are in this order already, as those of a folder are.
+
+    Attributes:
+        rank: (n,) int64 position of each image in the order.
+        row: (n,) int64 index of the image at each position.
     """
 
-    rank: np.ndarray | None = None
-    row: np.ndarray | None = None
+    rank: IntArray | None = None
+    row: IntArray | None = None
 
     @classmethod
     def from_names(cls, names: pa.Array) -> "NameOrder":
-        if _sort_names(names):
+        """Return the order of (n,) names, as raw bytes."""
+        if _are_sorted(names):
             return cls()
         row = pc.sort_indices(names).to_numpy().astype(np.int64)
         return cls(_invert(row), row)
 
-    def ranks_of(self, rows: np.ndarray) -> np.ndarray:
+    def ranks_of(self, rows: IntArray) -> IntArray:
+        """Return the positions of images, of the same shape."""
         return rows if self.rank is None else self.rank[rows]
 
-    def rows_at(self, ranks: np.ndarray) -> np.ndarray:
+    def rows_at(self, ranks: IntArray) -> IntArray:
+        """Return the images at positions, of the same shape."""
         return ranks if self.row is None else self.row[ranks]
 
 
-def _sort_names(names: pa.Array) -> bool:
+def _are_sorted(names: pa.Array) -> bool:
     return all(
         pc.all(pc.less_equal(names[start : stop - 1], names[start + 1 : stop])).as_py() is not False
         for start in range(0, len(names), NEIGHBORS_PER_BLOCK)
@@ -73,23 +108,28 @@ def _sort_names(names: pa.Array) -> bool:
     )
 
 
-def _invert(order: np.ndarray) -> np.ndarray:
+def _invert(order: IntArray) -> IntArray:
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
     return ranks
 
 
-def rank_names(names: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(n,) int64: the place of each name when sorted by its bytes."""
+def rank_names(names: pa.Array | pa.ChunkedArray) -> IntArray:
+    """Return (n,) int64, the position of each name when they are sorted by their bytes."""
     return _invert(pc.sort_indices(names).to_numpy())
 
 
-def sort_pairs(
-    pairs: Pairs, ranks: np.ndarray, target_ranks: np.ndarray | None = None, *, closest_first: bool
-) -> Pairs:
-    """By closeness, then by the bytes of the names; ranks: as `name_ranks` gives them.
+def sort_pairs(pairs: Pairs, ranks: IntArray, target_ranks: IntArray | None = None, *, closest_first: bool) -> Pairs:
+    """Sort pairs by value, then by the bytes of the names of the source and the target.
 
-    target_ranks: where the targets are other images than the sources.
+    Args:
+        pairs: The pairs.
+        ranks: (n,) int64 positions of the names, as `rank_names` returns them.
+        target_ranks: The same for the targets, if those are other images than the sources.
+        closest_first: Whether the closest pairs come first.
+
+    Returns:
+        The pairs in that order.
     """
     target_ranks = ranks if target_ranks is None else target_ranks
     value = pairs.value if closest_first == pairs.less_is_closer else -pairs.value
@@ -100,9 +140,17 @@ def sort_pairs(
 def iter_sorted_pairs(
     neighbors: Neighbors, threshold: float, sources: NameOrder, targets: NameOrder, scratch: Scratch
 ) -> Iterator[Pairs]:
-    """The pairs whose cosine is strictly above `threshold`, the closest first, then by the bytes of the names.
+    """Sort all pairs of similar images in limited memory, the closest first, then by the bytes of the names.
 
-    Block by block; the values are those of the metric.
+    Args:
+        neighbors: The neighbors of the images.
+        threshold: Lowest similarity, exclusive.
+        sources: The images.
+        targets: The images that the neighbors are from.
+        scratch: Opens a temporary file.
+
+    Returns:
+        The pairs, a block at a time, with the values of the metric.
     """
     return _iter_sorted(neighbors, lambda cosine: cosine > threshold, sources, targets, scratch, closest_first=True)
 
@@ -110,7 +158,18 @@ def iter_sorted_pairs(
 def iter_sorted_outliers(
     neighbors: Neighbors, lower_threshold: float, sources: NameOrder, targets: NameOrder, scratch: Scratch
 ) -> Iterator[Pairs]:
-    """Each image whose closest neighbour has a cosine below `lower_threshold`, with it, the least close first."""
+    """Sort outliers in limited memory, the least similar first, then by the bytes of the names.
+
+    Args:
+        neighbors: The neighbors of the images.
+        lower_threshold: Similarity to the nearest neighbor below which an image is an outlier.
+        sources: The images.
+        targets: The images that the neighbors are from.
+        scratch: Opens a temporary file.
+
+    Returns:
+        Each outlier with its nearest neighbor, a block at a time, with the values of the metric.
+    """
     first = replace(
         neighbors,
         similarity=neighbors.similarity[:, :1],
@@ -122,25 +181,25 @@ def iter_sorted_outliers(
 
 def _iter_sorted(
     neighbors: Neighbors,
-    wanted: Callable[[np.ndarray], np.ndarray],
+    select: Callable[[DoubleArray], BoolArray],
     sources: NameOrder,
     targets: NameOrder,
     scratch: Scratch,
     *,
     closest_first: bool,
 ) -> Iterator[Pairs]:
-    """While pairs are sorted, each is one number: its value in millionths, its source's rank, its place in the row.
+    """Sort pairs as one number each, made of value in millionths, rank of the source, and position of the neighbor.
 
-    wanted: of the cosines of a part those whose pairs are meant.
+    `select` returns a mask of the pairs to sort from the similarities of a block.
     """
     n, k, less_is_closer = len(neighbors), neighbors.k, is_distance(neighbors.metric)
     sign = 1 if closest_first == less_is_closer else -1
 
-    def parts() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Sources, places and signed millionths."""
+    def parts() -> Iterator[tuple[IntArray, IntArray, IntArray]]:
+        """Yield the sources, positions and signed millionths of the pairs of a block."""
         for part in neighbors.blocks():
             rows = _sort_neighbors(neighbors, part, targets, sign)
-            row, place = np.nonzero(wanted(rows.cosine))
+            row, place = np.nonzero(select(rows.cosine))
             yield row + part.start, place, rows.millionths[row, place].astype(np.int64)
 
     ends = [(int(code.min()), int(code.max())) for _, _, code in parts() if len(code)]
@@ -148,7 +207,7 @@ def _iter_sorted(
         return
     least, most = min(low for low, _ in ends), max(high for _, high in ends)
     if (most - least + 1) * n * k > np.iinfo(np.int64).max:
-        raise OverflowError(f"{n:,} rows with {k} neighbours each are more than can be numbered with 63 bits.")
+        raise OverflowError(f"{n:,} images with {k} neighbors each cannot be sorted: the keys need more than 63 bits.")
     keys = (((code - least) * n + sources.ranks_of(source)) * k + place for source, place, code in parts())
     step = max(1, NEIGHBORS_PER_BLOCK // k)
     for block in sort_blocks(keys, scratch):
@@ -164,15 +223,22 @@ def _iter_sorted(
 
 
 class _SortedNeighbors(NamedTuple):
-    """Some rows of the neighbours, (b, k) each, sorted by their signed values, then by the bytes of the names."""
+    """The neighbors of b images, (b, k) each, sorted by signed value, then by the bytes of the names.
 
-    target: np.ndarray
-    value: np.ndarray
-    cosine: np.ndarray
-    millionths: np.ndarray
+    Attributes:
+        target: Indices of the neighbors.
+        value: Values of the metric.
+        cosine: Similarities.
+        millionths: Signed values times one million, as whole numbers.
+    """
+
+    target: IntArray
+    value: DoubleArray
+    cosine: DoubleArray
+    millionths: DoubleArray
 
 
-def _sort_neighbors(neighbors: Neighbors, which: slice | np.ndarray, targets: NameOrder, sign: int) -> _SortedNeighbors:
+def _sort_neighbors(neighbors: Neighbors, which: slice | IntArray, targets: NameOrder, sign: int) -> _SortedNeighbors:
     target, value, cosine = (
         np.asarray(array[which]) for array in (neighbors.indices, neighbors.distance, neighbors.similarity)
     )

@@ -1,29 +1,39 @@
-"""Sorting more numbers than there is memory for."""
+"""External sort of int64 numbers, and arrays mapped from temporary files."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
 import numpy as np
 
+from fastdup_ray.common.arrays import AnyArray, IntArray
+
 NUMBERS_PER_RUN = 1 << 25
 """Numbers that are sorted in memory at a time: 256 MB."""
 
 NUMBERS_PER_BLOCK = 1 << 17
-"""Numbers that are given at a time."""
+"""Numbers that are returned at a time."""
 
 Scratch = Callable[[], IO[bytes]]
-"""Gives an empty file that is gone when it is closed."""
+"""Opens an empty temporary file, which is removed when it is closed."""
 
 
-def sort_blocks(blocks: Iterable[np.ndarray], scratch: Scratch) -> Iterator[np.ndarray]:
-    """All numbers of the blocks, (b,) int64 each, from the least on, in parts of `PART` but for the last.
+def sort_blocks(blocks: Iterable[IntArray], scratch: Scratch) -> Iterator[IntArray]:
+    """Sort numbers in limited memory.
 
-    Up to `RUN` of them are sorted in memory; more are written to one file in sorted runs, which are then merged range
-    by range: between two neighbors of the sample lie less than `PART` numbers of each run.
+    Up to `NUMBERS_PER_RUN` numbers are sorted in memory. More are written to one file as sorted runs. The runs are then
+    merged one range of values at a time; the ranges come from a sample of the runs that has every
+    `NUMBERS_PER_BLOCK`-th number of each.
+
+    Args:
+        blocks: The numbers, (b,) int64 each.
+        scratch: Opens a temporary file.
+
+    Returns:
+        All numbers, ascending, in blocks of `NUMBERS_PER_BLOCK`; the last block may be smaller.
     """
     runs = _sort_runs(blocks, scratch)
     if len(runs) == 1:
-        merged: Iterable[np.ndarray] = runs
+        merged: Iterable[IntArray] = runs
     else:
         sample = np.unique(np.concatenate([one[NUMBERS_PER_BLOCK - 1 :: NUMBERS_PER_BLOCK] for one in runs]))
         cuts = [np.concatenate([[0], np.searchsorted(one, sample, "right"), [len(one)]]) for one in runs]
@@ -34,8 +44,8 @@ def sort_blocks(blocks: Iterable[np.ndarray], scratch: Scratch) -> Iterator[np.n
     return _rechunk(merged)
 
 
-def _sort_runs(blocks: Iterable[np.ndarray], scratch: Scratch) -> list[np.ndarray]:
-    """Sorted runs of `RUN` numbers, in one file however many they are, and a last one in memory."""
+def _sort_runs(blocks: Iterable[IntArray], scratch: Scratch) -> list[IntArray]:
+    """Return sorted runs of `NUMBERS_PER_RUN` numbers, all mapped from one file, and the last one in memory."""
     buffer, filled, file = np.empty(NUMBERS_PER_RUN, np.int64), 0, scratch()
     for block in blocks:
         while len(block):
@@ -44,7 +54,7 @@ def _sort_runs(blocks: Iterable[np.ndarray], scratch: Scratch) -> list[np.ndarra
             filled, block = filled + len(taken), block[len(taken) :]
             if filled == NUMBERS_PER_RUN:
                 buffer.sort()
-                file.write(buffer)
+                file.write(buffer.data)
                 filled = 0
     buffer[:filled].sort()
     whole = write_and_map([], np.int64, file)
@@ -54,17 +64,26 @@ def _sort_runs(blocks: Iterable[np.ndarray], scratch: Scratch) -> list[np.ndarra
     ]
 
 
-def write_and_map(blocks: Iterable[np.ndarray], dtype: type, file: IO[bytes]) -> np.ndarray:
-    """The blocks one after the other, in a file from which the array is mapped."""
+def write_and_map(blocks: Iterable[AnyArray], dtype: type, file: IO[bytes]) -> AnyArray:
+    """Write blocks to a file, and map the whole file as an array.
+
+    Args:
+        blocks: Arrays to append to the file.
+        dtype: Type of the numbers in the file.
+        file: An open file, which may already have numbers of that type.
+
+    Returns:
+        (n,) numbers of the file; it is mapped read-only, and empty if the file is.
+    """
     for block in blocks:
-        file.write(np.ascontiguousarray(block, dtype))
+        file.write(np.ascontiguousarray(block, dtype).data)
     file.flush()
     return np.memmap(file, dtype, "r") if file.tell() else np.empty(0, dtype)
 
 
-def _rechunk(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same numbers, `PART` at a time."""
-    left: list[np.ndarray] = []
+def _rechunk(blocks: Iterable[IntArray]) -> Iterator[IntArray]:
+    """Yield the same numbers, `NUMBERS_PER_BLOCK` at a time."""
+    left: list[IntArray] = []
     for block in blocks:
         left.append(block)
         if sum(map(len, left)) >= NUMBERS_PER_BLOCK:

@@ -252,7 +252,7 @@ def test_components_are_numbered_by_their_first_image():
 
 
 def test_the_numbers_of_components_do_not_hang_on_who_finds_them(monkeypatch):
-    monkeypatch.setattr(components, "_search_by_networkx", lambda *_: (np.array([7, 2, 7, 2]), None))
+    monkeypatch.setattr(components, "_search_by_networkx", lambda *_, **__: (np.array([7, 2, 7, 2]), None))
     found = graph(5, (0, 2, 0.97), (1, 4, 0.97), pagerank=False)
     assert found.component.tolist() == [0, 1, 0, 2, 1]
     assert found.count.tolist() == [2, 2, 2, 1, 2]
