@@ -106,18 +106,18 @@ def find_changes(before: RunSnapshot, after: RunSnapshot) -> Changes:
     )
 
 
-def _find_positions(names: pa.Array, known: pa.Array) -> IntArray:
-    """Return (n,) int64, the index of each name in `known`; -1 where it is missing."""
-    positions: IntArray = pc.index_in(names, known).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+def _find_positions(names: pa.Array, others: pa.Array) -> IntArray:
+    """Return (n,) int64, the index of each name in `others`; -1 where it is missing."""
+    positions: IntArray = pc.index_in(names, others).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     return positions
 
 
 def _find_new_pairs(before: RunSnapshot, after: RunSnapshot, later: IntArray, changed: IntArray) -> IntArray:
     n = len(after.names)
     ends = later[before.pairs]
-    known = _encode_pairs(ends[(ends >= 0).all(axis=1)], n)
+    earlier_codes = _encode_pairs(ends[(ends >= 0).all(axis=1)], n)
     codes = _encode_pairs(after.pairs, n)
-    is_new = ~np.isin(codes, known) | np.isin(after.pairs, changed).any(axis=1)
+    is_new = ~np.isin(codes, earlier_codes) | np.isin(after.pairs, changed).any(axis=1)
     _, first = np.unique(codes, return_index=True)
     return np.sort(first[is_new[first]])
 
@@ -163,10 +163,10 @@ def _find_continuations(before: RunSnapshot, after: RunSnapshot, earlier: IntArr
     shared = np.stack([after.component[both], before.component[earlier[both]]], axis=1)
     shared, count = np.unique(shared.reshape(-1, 2), axis=0, return_counts=True)
     continued: dict[int, int] = {}
-    taken: set[int] = set()
+    matched: set[int] = set()
     for row in np.argsort(-count, kind="stable"):
         newer, older = shared[row].tolist()
-        if newer not in continued and older not in taken:
+        if newer not in continued and older not in matched:
             continued[newer] = older
-            taken.add(older)
+            matched.add(older)
     return continued

@@ -111,9 +111,9 @@ class Components:
         """
         # Correct for the first image of each component, and so for all images without an edge.
         component = rows - np.searchsorted(self.later, rows)
-        place = np.searchsorted(self.images, rows)
-        linked = place < np.searchsorted(self.images, rows, "right")
-        component[linked] = self.number[self.group[place[linked]]]
+        position = np.searchsorted(self.images, rows)
+        linked = position < np.searchsorted(self.images, rows, "right")
+        component[linked] = self.number[self.group[position[linked]]]
         return component
 
 
@@ -129,7 +129,7 @@ class _Graph:
         for low, high, _ in edges.blocks():
             has_edge[low] = has_edge[high] = True
         self.images, self._edges = np.flatnonzero(has_edge), edges
-        self._place = np.cumsum(has_edge, dtype=np.int32 if n < 1 << 31 else np.int64) - 1
+        self._positions = np.cumsum(has_edge, dtype=np.int32 if n < 1 << 31 else np.int64) - 1
 
     def __len__(self) -> int:
         return len(self.images)
@@ -137,11 +137,11 @@ class _Graph:
     def blocks(self) -> Iterator[tuple[AnyArray, AnyArray, DoubleArray]]:
         """Yield (low, high, similarity) of a block of edges, with positions in `images`."""
         for low, high, similarity in self._edges.blocks():
-            yield self._place[low], self._place[high], similarity
+            yield self._positions[low], self._positions[high], similarity
 
     def ends(self) -> tuple[AnyArray, AnyArray]:
         """Return the positions (low, high) of all edges at once."""
-        low, high = np.empty((2, len(self._edges)), self._place.dtype)
+        low, high = np.empty((2, len(self._edges)), self._positions.dtype)
         start = 0
         for one, other, _ in self.blocks():
             low[start : start + len(one)], high[start : start + len(one)] = one, other
@@ -232,12 +232,12 @@ def _join_trees(parent: AnyArray, low: AnyArray, high: AnyArray) -> None:
     from scipy.sparse.csgraph import connected_components
 
     ends = np.concatenate([low, high])
-    roots, place = np.unique(_find_roots(parent, ends), return_inverse=True)
-    between = sp.coo_array((np.ones(len(low), np.int8), np.split(place, 2)), shape=(len(roots), len(roots)))
+    roots, position = np.unique(_find_roots(parent, ends), return_inverse=True)
+    between = sp.coo_array((np.ones(len(low), np.int8), np.split(position, 2)), shape=(len(roots), len(roots)))
     _, label = connected_components(between, directed=False)
     least = roots[np.unique(label, return_index=True)[1]]
     parent[roots] = least[label]
-    parent[ends] = parent[roots[place]]
+    parent[ends] = parent[roots[position]]
 
 
 def _find_roots(parent: AnyArray, images: AnyArray) -> AnyArray:
@@ -267,7 +267,7 @@ def _compute_pagerank(graph: _Graph) -> AnyArray:
 
 
 def _number_by_first_image(labels: AnyArray) -> tuple[AnyArray, AnyArray]:
-    """Renumber labels in the order of their first images; return (l,) labels, and (g,) positions of the first images."""
+    """Renumber labels in the order of their first images; return (l,) labels and (g,) positions of the first images."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     order = np.argsort(first)
     number: IntArray = np.empty(len(first), np.int64)

@@ -101,7 +101,7 @@ def build_edges_from_neighbors(
         value = np.maximum(find_cosines(neighbors, *ends), find_cosines(neighbors, *ends[::-1]))
         value[first_of_bytes[ends[1]] == ends[0]] = 1.0
         for file, column in zip((low, high, similarity), (*ends, value), strict=True):
-            file.write(column)
+            file.write(column.data)
     return Edges(
         *(write_and_map([], dtype, file) for dtype, file in ((np.int64, low), (np.int64, high), (float, similarity)))
     )

@@ -76,9 +76,9 @@ def _read_bytes(images: pa.Table, _: pa.Array) -> IntArray:
 def _read_mtimes(images: pa.Table, names: pa.Array) -> IntArray:
     """Return mtimes in nanoseconds since 1970; URIs and members of archives have none, and come last."""
     tokens = images["mtime_or_etag"].cast(pa.large_string()).combine_chunks()
-    known = pc.and_(pc.match_substring_regex(tokens, r"^-?\d{1,18}$|^[1-8]\d{18}$"), pc.invert(_find_uris(names)))
+    has_mtime = pc.and_(pc.match_substring_regex(tokens, r"^-?\d{1,18}$|^[1-8]\d{18}$"), pc.invert(_find_uris(names)))
     mtimes: IntArray = (
-        pc.if_else(known, tokens, pa.scalar(str(_UNKNOWN), pa.large_string()))
+        pc.if_else(has_mtime, tokens, pa.scalar(str(_UNKNOWN), pa.large_string()))
         .cast(pa.int64())
         .fill_null(_UNKNOWN)
         .to_numpy()

@@ -27,8 +27,8 @@ def select_similar(neighbors: Neighbors, threshold: float) -> Iterator[Pairs]:
     """
     for part in neighbors.blocks():
         cosine = neighbors.similarity[part]
-        source, place = np.nonzero(cosine > threshold)
-        yield Pairs(source + part.start, neighbors.indices[part][source, place], cosine[source, place])
+        source, position = np.nonzero(cosine > threshold)
+        yield Pairs(source + part.start, neighbors.indices[part][source, position], cosine[source, position])
 
 
 def count_distinct(neighbors: Neighbors, pairs: Pairs, threshold: float) -> int:
@@ -40,7 +40,7 @@ def count_distinct(neighbors: Neighbors, pairs: Pairs, threshold: float) -> int:
         threshold: The threshold that they were selected with.
 
     Returns:
-        The number of pairs without those whose reverse has the lower image as its source.
+        The number of pairs, without those of a higher to a lower index whose reverse is above the threshold too.
     """
     back = pairs.source > pairs.target
     mutual = find_cosines(neighbors, pairs.target[back], pairs.source[back]) > threshold
@@ -199,8 +199,8 @@ def _iter_sorted(
         """Yield the sources, positions and signed millionths of the pairs of a block."""
         for part in neighbors.blocks():
             rows = _sort_neighbors(neighbors, part, targets, sign)
-            row, place = np.nonzero(select(rows.cosine))
-            yield row + part.start, place, rows.millionths[row, place].astype(np.int64)
+            row, position = np.nonzero(select(rows.cosine))
+            yield row + part.start, position, rows.millionths[row, position].astype(np.int64)
 
     ends = [(int(code.min()), int(code.max())) for _, _, code in parts() if len(code)]
     if not ends:
@@ -208,16 +208,16 @@ def _iter_sorted(
     least, most = min(low for low, _ in ends), max(high for _, high in ends)
     if (most - least + 1) * n * k > np.iinfo(np.int64).max:
         raise OverflowError(f"{n:,} images with {k} neighbors each cannot be sorted: the keys need more than 63 bits.")
-    keys = (((code - least) * n + sources.ranks_of(source)) * k + place for source, place, code in parts())
+    keys = (((code - least) * n + sources.ranks_of(source)) * k + position for source, position, code in parts())
     step = max(1, NEIGHBORS_PER_BLOCK // k)
     for block in sort_blocks(keys, scratch):
-        rest, place = np.divmod(block, k)
+        rest, position = np.divmod(block, k)
         source = sources.rows_at(rest % n)
         target, value = np.empty(len(block), np.int64), np.empty(len(block))
         for start in range(0, len(block), step):
             part = slice(start, start + step)
             rows = _sort_neighbors(neighbors, source[part], targets, sign)
-            at = np.arange(len(rows.target)), place[part]
+            at = np.arange(len(rows.target)), position[part]
             target[part], value[part] = rows.target[at], rows.value[at]
         yield Pairs(source, target, value, less_is_closer)
 
@@ -239,13 +239,18 @@ class _SortedNeighbors(NamedTuple):
 
 
 def _sort_neighbors(neighbors: Neighbors, which: slice | IntArray, targets: NameOrder, sign: int) -> _SortedNeighbors:
-    target, value, cosine = (
-        np.asarray(array[which]) for array in (neighbors.indices, neighbors.distance, neighbors.similarity)
-    )
+    target = np.asarray(neighbors.indices[which])
+    value = np.asarray(neighbors.distance[which])
+    cosine = np.asarray(neighbors.similarity[which])
     rows = _SortedNeighbors(target, value, cosine, np.rint(sign * value * 10**DECIMALS))
     ranks, code = targets.ranks_of(target), rows.millionths
     tied = (code[:, :-1] == code[:, 1:]) & (ranks[:, :-1] > ranks[:, 1:])
     if (tied | (code[:, :-1] > code[:, 1:])).any():
         order = np.lexsort((ranks, code), axis=-1)
-        rows = _SortedNeighbors(*(np.take_along_axis(column, order, axis=1) for column in rows))
+        rows = _SortedNeighbors(
+            np.take_along_axis(target, order, axis=1),
+            np.take_along_axis(value, order, axis=1),
+            np.take_along_axis(cosine, order, axis=1),
+            np.take_along_axis(code, order, axis=1),
+        )
     return rows

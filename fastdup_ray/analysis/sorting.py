@@ -35,11 +35,11 @@ def sort_blocks(blocks: Iterable[IntArray], scratch: Scratch) -> Iterator[IntArr
     if len(runs) == 1:
         merged: Iterable[IntArray] = runs
     else:
-        sample = np.unique(np.concatenate([one[NUMBERS_PER_BLOCK - 1 :: NUMBERS_PER_BLOCK] for one in runs]))
-        cuts = [np.concatenate([[0], np.searchsorted(one, sample, "right"), [len(one)]]) for one in runs]
+        sample = np.unique(np.concatenate([run[NUMBERS_PER_BLOCK - 1 :: NUMBERS_PER_BLOCK] for run in runs]))
+        cuts = [np.concatenate([[0], np.searchsorted(run, sample, "right"), [len(run)]]) for run in runs]
         merged = (
-            np.sort(np.concatenate([one[cut[place] : cut[place + 1]] for one, cut in zip(runs, cuts, strict=True)]))
-            for place in range(len(sample) + 1)
+            np.sort(np.concatenate([run[cut[index] : cut[index + 1]] for run, cut in zip(runs, cuts, strict=True)]))
+            for index in range(len(sample) + 1)
         )
     return _rechunk(merged)
 
@@ -49,9 +49,9 @@ def _sort_runs(blocks: Iterable[IntArray], scratch: Scratch) -> list[IntArray]:
     buffer, filled, file = np.empty(NUMBERS_PER_RUN, np.int64), 0, scratch()
     for block in blocks:
         while len(block):
-            taken = block[: NUMBERS_PER_RUN - filled]
-            buffer[filled : filled + len(taken)] = taken
-            filled, block = filled + len(taken), block[len(taken) :]
+            head = block[: NUMBERS_PER_RUN - filled]
+            buffer[filled : filled + len(head)] = head
+            filled, block = filled + len(head), block[len(head) :]
             if filled == NUMBERS_PER_RUN:
                 buffer.sort()
                 file.write(buffer.data)
