@@ -14,7 +14,7 @@ IMAGE_SUFFIXES = frozenset(
 """Image formats in common use that Pillow, or pillow-heif, decodes.
 
 Left out, although Pillow supports them: programs and drawings (.eps .ps .pdf .wmf .emf); scientific data, most of which
-are not pictures (.fit .fits .grib .bufr .h5 .hdf .spi); suffixes that mostly mean something else (.bw: BigWig, .msp:
+are not images (.fit .fits .grib .bufr .h5 .hdf .spi); suffixes that mostly mean something else (.bw: BigWig, .msp:
 Windows Installer, .vst: Visio and audio plugins, .im, .iim); brushes, textures and animations of a few old programs
 (.gbr .pxr .ftc .ftu .fli .flc); formats that it writes and cannot read (.palm).
 """
