@@ -735,7 +735,7 @@ def test_leakage_takes_only_what_means_something_for_both_sets():
 def test_the_help_tells_the_exit_code(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     assert call("leakage", "--help") == 0
-    assert "code 4" in capsys.readouterr().out
+    assert "Exit with 4" in capsys.readouterr().out
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------
