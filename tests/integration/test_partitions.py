@@ -170,4 +170,4 @@ def test_a_driver_that_is_killed_leaves_the_finished_cells_to_the_next(cells, ou
 def test_the_recall_of_look_alikes_is_told(tmp_path):
     words = PHOTOS, "--work-dir", tmp_path / "out", "--executor", "inline", "--faiss-mode", "partitioned", "--verbose"
     assert re.search(r"partitioned, recall 1 \(1 ", run(*words).stdout)
-    assert "of look-alikes 1" in (tmp_path / "out" / layout.REPORT).read_text()
+    assert "for near duplicates 100 %" in (tmp_path / "out" / layout.REPORT).read_text()
