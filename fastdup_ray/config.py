@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from fastdup_ray.common.names import is_utf8, to_utf8
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.parameters import (
+from fastdup_ray.parameter_types import (
     TURI_NAMES,
     BoxText,
     Count,

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from fastdup_ray.config import RunConfig
-from fastdup_ray.parameters import TURI_NAMES
+from fastdup_ray.parameter_types import TURI_NAMES
 
 _SCHEMA = RunConfig.model_json_schema()["properties"]
 

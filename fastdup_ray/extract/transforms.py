@@ -6,7 +6,7 @@ import numpy as np
 
 from fastdup_ray.common.arrays import ByteArray, FloatArray
 from fastdup_ray.extract.embedding_buffer import Embedder
-from fastdup_ray.parameters import Invariance
+from fastdup_ray.parameter_types import Invariance
 
 TRANSFORMS: dict[str, Callable[[ByteArray], ByteArray]] = {
     "flip_left_right": lambda pixels: pixels[:, :, ::-1],

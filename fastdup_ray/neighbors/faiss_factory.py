@@ -8,7 +8,7 @@ import faiss
 
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.neighbors.metrics import COSINE, MANHATTAN
-from fastdup_ray.parameters import parse_pairs
+from fastdup_ray.parameter_types import parse_pairs
 
 FAISS_METRIC = {
     COSINE: faiss.METRIC_INNER_PRODUCT,

@@ -7,7 +7,7 @@ import numpy as np
 
 from fastdup_ray import s3
 from fastdup_ray.config import RunConfig
-from fastdup_ray.extract.decoders import list_optional_decoders
+from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.features import find_missing, open_earlier_sets
 from fastdup_ray.inputs import check_inputs, find_frame, list_images
 from fastdup_ray.inputs.manifest import Manifest

@@ -11,7 +11,7 @@ from fastdup_ray.common.records import ShardReceipt
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors import Executor
-from fastdup_ray.extract.decoders import list_optional_decoders
+from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.features import find_missing, open_earlier_sets
 from fastdup_ray.inputs.manifest import Manifest

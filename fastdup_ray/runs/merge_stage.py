@@ -13,7 +13,7 @@ from fastdup_ray.common.facts import Counts, FeatureFacts, RunSummary, begin_sum
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError, InputError
-from fastdup_ray.extract.decoders import list_optional_decoders
+from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.features import (
     FeatureSet,
     LostEmbeddingsError,

@@ -16,7 +16,7 @@ from fastdup_ray.common.layout import INDEXED, SCORED, TRANSFORMED
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError, InputError, WorkDirError
 from fastdup_ray.executors import Executor, make_executor
-from fastdup_ray.extract.decoders import list_optional_decoders
+from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.extract.transforms import select_transforms
 from fastdup_ray.features import find_missing, open_complete
 from fastdup_ray.inputs import SkippedFiles, check_inputs

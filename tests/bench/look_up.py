@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common.records import Limits
-from fastdup_ray.extract.decoders import list_optional_decoders
+from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.features import FeatureSet, StoredEmbeddings, find_missing, lookup_entries
 from fastdup_ray.inputs.manifest import ENTRIES, Manifest
 from fastdup_ray.storage import open_store

@@ -16,7 +16,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.layout import INDEXED, SCORED
 from fastdup_ray.common.records import Entry, ImageRef, Limits
 from fastdup_ray.errors import DamagedError
-from fastdup_ray.extract.decoders import list_optional_decoders
+from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.features import (
     LostEmbeddingsError,
     StoredEmbeddings,

@@ -54,7 +54,7 @@ def of(**parameters) -> RunConfig:
 
 
 def refusal(**parameters) -> str:
-    """The one line that says what is wrong with `parameters`."""
+    """The one line that says what is wrong with `parameter_types`."""
     with pytest.raises(ConfigError) as caught:
         of(**parameters)
     line = str(caught.value)

@@ -12,7 +12,7 @@ import pytest
 from fastdup_ray import load_binary, load_binary_feature, load_binary_features, save_binary_feature
 from fastdup_ray.common.records import Entry, ImageRef, Limits
 from fastdup_ray.errors import DamagedError, ErrorCode
-from fastdup_ray.extract.decoders import list_optional_decoders
+from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.extract.video import describe_decoder
 from fastdup_ray.features import (
     FeatureSet,
