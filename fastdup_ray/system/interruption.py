@@ -81,6 +81,7 @@ class Interruption:
                 if not (number := signals.read(1)):
                     return
                 self.seen = number[0] in SIGNALS
+            signal.alarm(0)  # while Ray starts, its handler runs first, and asks to be aborted in 3 seconds
             first = time.monotonic()
             while (left := first + GRACE - time.monotonic()) > 0:
                 if select.select([signals], [], [], left)[0]:
@@ -89,6 +90,7 @@ class Interruption:
                         return
                     if number[0] in SIGNALS and time.monotonic() > first + REPEAT:
                         break
+                    signal.alarm(0)
         self.print_once()
         os._exit(EXIT_CODE)
 

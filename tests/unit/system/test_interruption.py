@@ -132,6 +132,13 @@ def test_a_list_from_a_pipe_without_a_writer_does_not_keep_the_command(tmp_path:
 
 
 @pytest.mark.slow
+def test_the_cleanup_may_take_longer_than_the_handler_of_ray_allows():
+    ray = "import os; os.environ['RAY_ADDRESS'] = 'local'; import ray; ray.init(num_cpus=1, include_dashboard=False)"
+    with at_work(CLEANING.replace("ready()", f"{ray}; ready()").replace("0.5", "4.0")) as process:
+        assert end(process, signal.SIGTERM)[0].endswith("clean\n")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [2.0, 5.0])
 def test_a_run_is_interrupted_while_ray_starts_or_works(tmp_path: Path, seconds, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "local")
