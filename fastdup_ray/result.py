@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.facts import Counts, RunSummary
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.paths import accept_paths
@@ -93,32 +93,32 @@ class RunResult:
     @property
     def outliers(self) -> pa.Table:
         """outliers.csv: from, to, distance, the farthest first."""
-        return self._csv(self.files.name(layout.OUTLIERS_CSV), layout.PAIRS_HEADER)
+        return self._csv(self.files.name(layout.OUTLIERS_CSV), csv_columns.PAIRS_HEADER)
 
     @property
     def exact_copies(self) -> pa.Table:
         """exact_copies.csv: filename, copy_of, kind (bytes or pixels)."""
-        return self._csv(self.files.name(layout.EXACT_COPIES_CSV), layout.EXACT_COPIES_HEADER)
+        return self._csv(self.files.name(layout.EXACT_COPIES_CSV), csv_columns.EXACT_COPIES_HEADER)
 
     @property
     def bad(self) -> pa.Table:
         """features.bad.csv: filename, error_code, message."""
-        return self._csv(self.files.name(layout.BAD_CSV), layout.BAD_HEADER)
+        return self._csv(self.files.name(layout.BAD_CSV), csv_columns.BAD_HEADER)
 
     @property
     def changes(self) -> pa.Table:
         """changes.csv: change, component_id, from, to, distance; written with `incremental`."""
-        return self._csv(layout.CHANGES_CSV, layout.CHANGES_HEADER)
+        return self._csv(layout.CHANGES_CSV, csv_columns.CHANGES_HEADER)
 
     @property
     def invariant(self) -> pa.Table:
         """similarity_invariant.csv: from, to, distance, turn; written with `invariant`."""
-        return self._csv(layout.INVARIANT_CSV, layout.INVARIANT_HEADER)
+        return self._csv(layout.INVARIANT_CSV, csv_columns.INVARIANT_HEADER)
 
     @property
     def label_conflicts(self) -> pa.Table:
         """label_conflicts.csv: from, to, distance, label_from, label_to; written with `labels`."""
-        return self._csv(self.files.name(layout.LABEL_CONFLICTS_CSV), layout.LABEL_CONFLICTS_HEADER)
+        return self._csv(self.files.name(layout.LABEL_CONFLICTS_CSV), csv_columns.LABEL_CONFLICTS_HEADER)
 
     @property
     def report(self) -> Path:

@@ -153,13 +153,14 @@ def parse_rules(text: str) -> list[Rule]:
     """
     rules = [_parse_rule(word.strip()) for word in text.split(",") if word.strip()]
     if not rules:
-        raise ConfigError(f"keep={text!r} is empty; known rules are {_list_rules()}.")
+        raise ConfigError(f"keep={text!r} is empty; known rules are {list_rules()}.")
     if repeated := [rule.name for index, rule in enumerate(rules) if rule in rules[:index]]:
         raise ConfigError(f"keep={text!r} has {repeated[0]!r} twice; give it once.")
     return rules
 
 
-def _list_rules() -> str:
+def list_rules() -> str:
+    """Return the names of all rules, for people."""
     return ", ".join((*_RULES, f"{PATH}GLOB"))
 
 
@@ -168,7 +169,7 @@ def _parse_rule(word: str) -> Rule:
         return _RULES[word]
     glob = word.removeprefix(PATH)
     if glob in ("", word):
-        raise ConfigError(f"keep: unknown rule {word!r}; known are {_list_rules()}.")
+        raise ConfigError(f"keep: unknown rule {word!r}; known are {list_rules()}.")
     # Names are absolute paths, so that a relative glob has to match from any folder on.
     patterns = Patterns([glob if glob.startswith(("/", "**/")) or "/" not in glob else f"**/{glob}"], [])
 

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from fastdup_ray.analysis.keepers import DEFAULT_RULES
+from fastdup_ray.analysis.keepers import DEFAULT_RULES, list_rules
 from fastdup_ray.cli.s3_options import add_s3_options
 from fastdup_ray.common import layout
 from fastdup_ray.common.events import print_lines
@@ -25,8 +25,8 @@ from fastdup_ray.errors import ConfigError
     "--keep",
     default=DEFAULT_RULES,
     metavar="RULE,…",
-    help="Rules that choose the image to keep of a group, the most important first: reference, resolution, bytes, "
-    f"oldest, path:GLOB. If none decides, the first name is kept.  [{DEFAULT_RULES}]",
+    help=f"Rules that choose the image to keep of a group, the most important first: {list_rules()}. "
+    f"If none decides, the first name is kept.  [{DEFAULT_RULES}]",
 )
 @click.option(
     "--grouping",

@@ -1,8 +1,8 @@
 """Escapes for texts in CSV files that a spreadsheet would run as a formula, such as the label `=1+1`.
 
-Labels, reasons and messages (`layout.TEXT_COLUMNS`) that begin like a formula are written with a leading apostrophe, as
-OWASP recommends (https://owasp.org/www-community/attacks/CSV_Injection), and read without it. File names are written
-unchanged.
+Labels, reasons and messages (`csv_columns.TEXT_COLUMNS`) that begin like a formula are written with a leading
+apostrophe, as OWASP recommends (https://owasp.org/www-community/attacks/CSV_Injection), and read without it. File names
+are written unchanged.
 """
 
 import re

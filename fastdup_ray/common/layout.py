@@ -99,26 +99,7 @@ TRANSFORMED = FileSet("turned_")
 LOCK = ".fastdup_ray.lock"
 """Record of the lock on the work_dir."""
 
-FEATURES_HEADER = ("index", "filename")
-BAD_HEADER = ("filename", "error_code", "message")
-PAIRS_HEADER = ("from", "to", "distance")
-INVARIANT_HEADER = (*PAIRS_HEADER, "turn")
-EXACT_COPIES_HEADER = ("filename", "copy_of", "kind")
-LABEL_CONFLICTS_HEADER = (*PAIRS_HEADER, "label_from", "label_to")
-CHANGES_HEADER = ("change", "component_id", "from", "to", "distance")
-LEAKAGE_HEADER = ("test", "train", "similarity", "copy")
-PLAN_HEADER = (
-    *("filename", "action", "group", "keeper", "similarity", "rule", "reason"),
-    *("size", "sha256", "etag", "reference", "run"),
-)
 PLAN_JSON_FORMAT = "fastdup-ray plan 1"
-BY_HAND = "user"
-"""Value of the column `rule` for decisions that a person made."""
-
-COMPONENTS_INFO_HEADER = ("component_id", "count", "mean", "min", "max")
-TEXT_COLUMNS = frozenset(["message", "label", "label_from", "label_to", "rule", "reason", "etag"])
-"""Columns of CSV files with text, other than names, that comes from elsewhere; see `common.formulas`."""
-COMPONENTS_HEADER = ("__id", "component_id", "pagerank", "degree", "count", "min_distance")
 
 DUPLICATES_HTML = "duplicates.html"
 OUTLIERS_HTML = "outliers.html"

@@ -13,9 +13,9 @@ from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.curation.moves import group_by_folder
 from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.curation.provenance import check_provenance, store_of_run
-from fastdup_ray.curation.sidecars import find_sidecars
 from fastdup_ray.errors import ConfigError, InputError, RefusedError
 from fastdup_ray.inputs import is_standalone_file, stat
+from fastdup_ray.inputs.sidecars import find_sidecars
 from fastdup_ray.s3 import Access, make_access, to_absolute
 from fastdup_ray.storage import open_store
 

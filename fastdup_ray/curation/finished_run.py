@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.curation.plan_file import ImageFacts
@@ -104,7 +104,7 @@ def read_finished_run(store: Store) -> FinishedRun:
     names = read_names(run.fetch(run.features_file + ".csv")).combine_chunks()
     images = run.read_parquet(layout.IMAGES, IMAGES)
     path = run.fetch(layout.SIMILARITY_CSV)
-    pairs = read_csv(path, layout.PAIRS_HEADER)
+    pairs = read_csv(path, csv_columns.PAIRS_HEADER)
     run.fetch(run.features_file)
     features = map_features(store, run.features_file, run.summary["d"])
     run.fetch(layout.CONFIG)

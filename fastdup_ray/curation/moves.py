@@ -8,9 +8,9 @@ from itertools import groupby
 from fastdup_ray.curation.file_ops import FileIdentity, FileMover, get_file_mover
 from fastdup_ray.curation.journal import Move, Quarantine
 from fastdup_ray.curation.plan_file import PlanRow
-from fastdup_ray.curation.sidecars import find_sidecars
 from fastdup_ray.errors import RefusedError
 from fastdup_ray.inputs import is_standalone_file
+from fastdup_ray.inputs.sidecars import find_sidecars
 from fastdup_ray.s3 import is_s3
 
 

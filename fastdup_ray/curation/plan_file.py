@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final, Literal, TypedDict
 
 import pyarrow as pa
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.names import escape_non_utf8, is_utf8
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs.labels import read_by_name
@@ -26,7 +26,7 @@ DROP: Final = "drop"
 
 _NAMES = ("filename", "keeper")
 _RUN = "run"
-_REQUIRED = tuple(name for name in layout.PLAN_HEADER if name != _RUN)
+_REQUIRED = tuple(name for name in csv_columns.PLAN_HEADER if name != _RUN)
 """Columns that each plan has. Those of earlier versions do not say which run they were made from."""
 
 _HEX = "_hex"
@@ -53,7 +53,7 @@ class PlanRow:
         group: Number of the group; images that belong together have the same one.
         keeper: For a dropped image, the kept image that it duplicates; else "".
         similarity: For a dropped image, the cosine with its keeper; else None.
-        rule: The rule that decided, as in `--keep`; `name`, `direct`, or `layout.BY_HAND`.
+        rule: The rule that decided, as in `--keep`; `name`, `direct`, or `csv_columns.BY_HAND`.
         reason: The same in words.
         size: In bytes; None if the run did not read the file.
         sha256: Digest of the content, in hex, or "".
@@ -119,7 +119,7 @@ def dump_plan(file: BinaryIO, rows: Sequence[PlanRow], *, as_json: bool) -> None
         pa.array([int(row.reference) for row in rows], pa.int64()),
         pa.array([row.run for row in rows], pa.string()),
     ]
-    write_columns(file, layout.PLAN_HEADER, columns)
+    write_columns(file, csv_columns.PLAN_HEADER, columns)
 
 
 def read_plan(location: str | os.PathLike[str], access: Access = DEFAULT_ACCESS) -> list[PlanRow]:
@@ -222,7 +222,7 @@ def check_plan(rows: Sequence[PlanRow]) -> None:
 
 def _to_members(row: PlanRow) -> dict[str, Any]:
     members: dict[str, Any] = {}
-    for name in layout.PLAN_HEADER:
+    for name in csv_columns.PLAN_HEADER:
         value = getattr(row, name)
         members[name] = escape_non_utf8(value) if isinstance(value, str) else value
         if name in _NAMES and not is_utf8(value):
@@ -232,7 +232,7 @@ def _to_members(row: PlanRow) -> dict[str, Any]:
 
 def _to_cells(members: dict[str, Any], source: str) -> dict[str, str]:
     """Convert the members of one image to the cells of a row of the CSV."""
-    cells = {name: "" if members.get(name) is None else str(members[name]) for name in layout.PLAN_HEADER}
+    cells = {name: "" if members.get(name) is None else str(members[name]) for name in csv_columns.PLAN_HEADER}
     if isinstance(members["reference"], bool):
         cells["reference"] = str(int(members["reference"]))
     return cells | {name: _parse_name(members, name, source) for name in _NAMES}

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from fastdup_ray.doctor import examine
+from fastdup_ray.doctor.checks import examine
 
 
 @click.command("doctor")

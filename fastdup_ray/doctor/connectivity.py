@@ -1,6 +1,6 @@
 """Checks of what is reached over the network: Ray and S3."""
 
-from fastdup_ray.doctor import Finding, State
+from fastdup_ray.doctor.findings import Finding, State
 from fastdup_ray.errors import FastdupError
 
 TIMEOUT = 2

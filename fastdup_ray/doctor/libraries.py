@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from packaging.requirements import Requirement
 
-from fastdup_ray.doctor import Finding, State
+from fastdup_ray.doctor.findings import Finding, State
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.version import __version__
 

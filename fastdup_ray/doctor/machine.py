@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from fastdup_ray.doctor import Finding, State
+from fastdup_ray.doctor.findings import Finding, State
 from fastdup_ray.s3 import is_s3
 
 LEAST_MEMORY = 1 << 30

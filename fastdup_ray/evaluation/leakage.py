@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.analysis.pairs import rank_names, sort_pairs
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.layout import INDEXED, SCORED
 from fastdup_ray.common.paths import accept_paths
@@ -164,7 +164,7 @@ def _read_scoring(store: Store, threshold: float) -> Leakage:
     kind = pc.if_else(pa.array(exact), "exact", "near")
     ends = images.names.take(pa.array(pairs.source)), indexed.names.take(pa.array(pairs.target))
     with store.lock(layout.LOCK):
-        write_csv(store, layout.LEAKAGE_CSV, layout.LEAKAGE_HEADER, [*ends, pairs.value, kind])
+        write_csv(store, layout.LEAKAGE_CSV, csv_columns.LEAKAGE_HEADER, [*ends, pairs.value, kind])
     of_exact, of_all = np.unique(pairs.source[exact]), np.unique(pairs.source)
     return Leakage(
         store.location,
@@ -180,7 +180,7 @@ def _read_scoring(store: Store, threshold: float) -> Leakage:
 def _read_pairs(store: Store, images: Images, indexed: Images) -> Pairs:
     """Read similarity.csv of a scoring, with names as indices in both sets."""
     path = store.fetch(layout.SIMILARITY_CSV)
-    table = read_csv(path, layout.PAIRS_HEADER)
+    table = read_csv(path, csv_columns.PAIRS_HEADER)
     source, target = (parse_rows(path, table[name], side.names) for name, side in (("from", images), ("to", indexed)))
     similarity: DoubleArray = np.asarray(parse_numbers(path, table, "distance", pa.float64()))
     return Pairs(source, target, similarity)

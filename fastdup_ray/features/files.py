@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import AnyArray, DoubleArray, FloatArray, IntArray
 from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.layout import INDEXED, FileSet
@@ -216,7 +216,7 @@ def write_embedding_blocks(file: IO[bytes], blocks: Iterable[AnyArray]) -> str:
 
 def write_names(store: Store, name: str, names: Names) -> None:
     """Write the CSV file with the names of embeddings: `index,filename`."""
-    write_csv(store, name, layout.FEATURES_HEADER, [np.arange(len(names)), names])
+    write_csv(store, name, csv_columns.FEATURES_HEADER, [np.arange(len(names)), names])
 
 
 def read_names(path: Path) -> pa.ChunkedArray:
@@ -228,7 +228,7 @@ def read_names(path: Path) -> pa.ChunkedArray:
     Raises:
         DamagedError: It has another header, or its indices do not count from 0.
     """
-    table = read_csv(path, layout.FEATURES_HEADER)
+    table = read_csv(path, csv_columns.FEATURES_HEADER)
     _check_count(path, table["index"], 0)
     return table["filename"].cast(pa.large_binary())
 
@@ -255,7 +255,7 @@ def map_names(store: Store, name: str) -> pa.LargeBinaryArray:
     path, data = store.fetch(name), store.scratch()
     offsets, n, size = store.scratch(), 0, 0
     offsets.write(np.zeros(1, np.int64).data)
-    for block in iter_csv(path, layout.FEATURES_HEADER):
+    for block in iter_csv(path, csv_columns.FEATURES_HEADER):
         _check_count(path, block["index"], n)
         names = block["filename"].cast(pa.large_binary())
         ends = np.frombuffer(names.buffers()[1], np.int64)[names.offset : names.offset + len(names) + 1]
@@ -269,7 +269,7 @@ def write_bad(store: Store, name: str, uris: Names, entries: pa.Table) -> None:
     """Write the CSV file with the bad entries: `filename,error_code,message`."""
     bad = pc.is_valid(entries["error_code"])
     table = entries.filter(bad)
-    write_csv(store, name, layout.BAD_HEADER, [uris.filter(bad), table["error_code"], table["error_message"]])
+    write_csv(store, name, csv_columns.BAD_HEADER, [uris.filter(bad), table["error_code"], table["error_message"]])
 
 
 def name_embeddings(uris: Names, entries: pa.Table) -> Names:
@@ -419,6 +419,6 @@ def save_binary_feature(
     embeddings, names = (NamedOutput(os.path.join(store.location, name), overwrite=overwrite) for name in both)
     with embeddings.open() as file, names.open() as names_file:  # both are written before the first is replaced
         write_embedding_blocks(file, [features])
-        write_columns(names_file, layout.FEATURES_HEADER, [np.arange(len(filenames)), encode_names(filenames)])
+        write_columns(names_file, csv_columns.FEATURES_HEADER, [np.arange(len(filenames)), encode_names(filenames)])
     for name in described:
         store.remove(name)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import FloatArray, IntArray
 from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.layout import INDEXED, FileSet
@@ -183,7 +183,7 @@ def combine_shards(store: Store, stems: list[str], sets: list[FeatureSet]) -> tu
 def _read_uris(store: Store, stems: list[str], entries: pa.Table) -> Names:
     """Read the names of entries from the CSV files, which keep bytes that JSON cannot hold."""
     good = [read_names(store.fetch(stem + ".dat.csv")) for stem in stems]
-    bad = [read_csv(store.fetch(stem + ".bad.csv"), layout.BAD_HEADER)["filename"] for stem in stems]
+    bad = [read_csv(store.fetch(stem + ".bad.csv"), csv_columns.BAD_HEADER)["filename"] for stem in stems]
     names = pa.chunked_array(
         [chunk for column in (*good, *bad) for chunk in column.cast(pa.large_binary()).chunks], pa.large_binary()
     )

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns
 from fastdup_ray.common.formulas import unescape_formula
 from fastdup_ray.common.names import escape_non_utf8, from_utf8
 from fastdup_ray.common.regular_file import open_regular_text
@@ -77,7 +77,8 @@ def read_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Itera
         needed: other columns that it must have.
 
     Yields:
-        The absolute path or URI of each line, and its cells by column. Cells of `layout.TEXT_COLUMNS` are unescaped.
+        The absolute path or URI of each line, and its cells by column. Cells of `csv_columns.TEXT_COLUMNS` are
+        unescaped.
 
     Raises:
         InputError: where it cannot be read, lacks a column, or has a name twice.
@@ -104,7 +105,7 @@ def read_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Itera
                 yield (
                     name,
                     {
-                        column: unescape_formula(cell) if column in layout.TEXT_COLUMNS else cell
+                        column: unescape_formula(cell) if column in csv_columns.TEXT_COLUMNS else cell
                         for column, cell in row.items()
                     },
                 )

@@ -5,7 +5,11 @@ import re
 import threading
 from collections.abc import Mapping
 
-from fastdup_ray.inputs.suffixes import may_be_missed
+from fastdup_ray.inputs.sidecars import SIDECAR_SUFFIXES
+from fastdup_ray.inputs.suffixes import RAW_SUFFIXES
+
+_NEVER_MISSED = SIDECAR_SUFFIXES - RAW_SUFFIXES | {".csv", ".tsv", ".html", ".htm", ".ini", ".db", ".lrv"}
+"""Text and data beside images, and files of the system (`Thumbs.db`, `desktop.ini`): nobody expects images in them."""
 
 _MAX_SUFFIXES = 1000
 """Suffixes that are counted separately: the names of a billion objects may all end differently."""
@@ -26,9 +30,9 @@ class SkippedFiles:
 
     def add(self, name: str) -> None:
         """Count a skipped file, unless nobody would expect it to be read, such as a text file."""
-        if not may_be_missed(name):
-            return
         suffix = os.path.splitext(name)[1].lower()
+        if suffix in _NEVER_MISSED:
+            return
         with self._lock:
             if not _SUFFIX.fullmatch(suffix) or (suffix not in self._counts and len(self._counts) >= _MAX_SUFFIXES):
                 suffix = NO_SUFFIX

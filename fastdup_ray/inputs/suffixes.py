@@ -37,19 +37,10 @@ RAW_SUFFIXES = frozenset(
 )
 """Raw files of cameras, which cannot be read."""
 
-SIDECAR_SUFFIXES = RAW_SUFFIXES | {
-    *(".aae", ".caption", ".captions", ".dop", ".json", ".npy", ".npz", ".pp3", ".tags", ".thm"),
-    *(".txt", ".xml", ".xmp", ".yaml", ".yml"),
-}
-"""Files that belong to an image of the same name: captions, labels, arrays, edits, and the raw file of the camera."""
-
 ARCHIVE_SUFFIXES = (
     *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".zip"),
     *(".cbt", ".cbz"),  # comics: a tar, or zip, of pages
 )
-
-_NEVER_MISSED = SIDECAR_SUFFIXES - RAW_SUFFIXES | {".csv", ".tsv", ".html", ".htm", ".ini", ".db", ".lrv"}
-"""Text and data beside images, and files of the system (`Thumbs.db`, `desktop.ini`): nobody expects images in them."""
 
 _SYSTEM_FOLDERS = frozenset(
     [
@@ -77,11 +68,6 @@ def is_archive_name(name: str) -> bool:
 def is_readable_name(name: str) -> bool:
     """Return whether a file of this name in a folder or bucket is read."""
     return is_image_name(name) or is_video_name(name) or is_archive_name(name)
-
-
-def may_be_missed(name: str) -> bool:
-    """Return whether people may expect that a file of this name, which is skipped, is read."""
-    return _get_suffix(name) not in _NEVER_MISSED
 
 
 def is_excluded_folder(folder: str) -> bool:

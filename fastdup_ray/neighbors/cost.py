@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from fastdup_ray.config import RunConfig
-from fastdup_ray.neighbors.index_selection import HNSW, format_bytes
 from fastdup_ray.neighbors.partitioned.partition_layout import make_layout
-from fastdup_ray.neighbors.search_plan import plan_search
+from fastdup_ray.neighbors.search_plan import HNSW, format_bytes, plan_search
 
 CORE_HOUR = 0.0504
 """Dollars for a core and its 4 GB for an hour: m7i.4xlarge, us-east-1, on demand, November 2026."""

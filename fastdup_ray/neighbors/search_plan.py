@@ -7,16 +7,43 @@ runs, and builds the index of that plan. The index alone depends on the memory, 
 
 from dataclasses import dataclass
 
+import faiss
+
 from fastdup_ray.config import AUTO, RunConfig
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.neighbors.index_selection import (
-    PARTITIONED,
-    USABLE_SHARE,
-    choose_index,
-    estimate_index_bytes,
-    format_bytes,
-)
+from fastdup_ray.neighbors.exact_and_lsh import BallTree, Lsh
+from fastdup_ray.neighbors.faiss_factory import iter_layers, make_empty_index, measure_embedding_bytes
+from fastdup_ray.neighbors.faiss_index import EF_SEARCH, TRAINING_EMBEDDINGS, TRAINING_EMBEDDINGS_PER_LIST
+from fastdup_ray.neighbors.int8_bruteforce import Int8Index
+from fastdup_ray.neighbors.metrics import COSINE, MANHATTAN
 from fastdup_ray.neighbors.partitioned.partition_layout import make_layout
+
+FLAT, HNSW = "Flat", "HNSW32"
+
+PARTITIONED = "partitioned"
+"""Search in cells, without an index: see `neighbors.partitioned`."""
+
+FEW = 5_000
+"""Embeddings up to which an exact search takes no noticeable time."""
+
+INT8_UP_TO = 100_000
+"""Embeddings up to which the 8-bit search is used; more are searched in cells. Measured for 200,000 clustered
+embeddings of 576 numbers, with VNNI: 8 bits 127 s of CPU and recall 1.0; cells 63 s and 0.9965; HNSW32, on an older
+processor, 287 s and 0.97."""
+
+GPU_UP_TO = 2_000_000
+"""Embeddings up to which a GPU searches exactly: an H100 compares 200,000 x 576 with each other in a second, and two
+million take 4.6 GB, which GPUs have."""
+
+INT8_K = 100
+"""Largest k for which the 8-bit search and the partitioned search are chosen."""
+
+FLAT_UP_TO = 50_000
+"""Embeddings up to which, if 8 bits are not possible, the exact index is as fast as HNSW32 (50,000 x 576: 15 s and
+12 s)."""
+
+USABLE_SHARE = 0.8
+"""Part of the free memory that an index may take; the rest is for the search and the outputs."""
 
 _UNLIMITED = 1 << 62
 
@@ -100,3 +127,128 @@ def plan_search(config: RunConfig, n: int, d: int, memory: int) -> SearchPlan:
     reserved = int((best_size + transformed) / USABLE_SHARE)
     requested = config.nn_provider == "faiss" and config.faiss_mode not in (None, AUTO)
     return SearchPlan(choice.name, choice.why, n, d, size, reserved, requested)
+
+
+@dataclass(frozen=True)
+class IndexChoice:
+    """An index and the reason for it.
+
+    Attributes:
+        name: Name of the index.
+        why: The reason, for people.
+    """
+
+    name: str
+    why: str
+
+
+def choose_ef_search(k: int) -> int:
+    """Return efSearch of HNSW: twice the number of neighbors, if that is more than usual."""
+    return max(EF_SEARCH, 2 * (k + 1))
+
+
+def choose_index(config: RunConfig, n: int, d: int, memory: int) -> IndexChoice:
+    """Choose the index for n embeddings of d numbers.
+
+    Args:
+        config: The parameters of the run.
+        n: Number of embeddings.
+        d: Length of an embedding.
+        memory: Bytes that are free for the process that searches.
+
+    Raises:
+        ConfigError: If none fits.
+    """
+    if config.nn_provider == "turi":
+        name = FLAT if config.nnmodel == "brute_force" else config.nnmodel
+        return IndexChoice(name, f"nnmodel={config.nnmodel}")
+    if config.faiss_mode not in (None, AUTO):
+        return IndexChoice(config.faiss_mode, f"faiss_mode={config.faiss_mode}")
+    if is_partitioned(config, n):
+        return IndexChoice(PARTITIONED, f"more than {_get_one_index_limit(config):,} images")
+    usable = int(USABLE_SHARE * memory)
+    k = min(config.nearest_neighbors_k, n)
+    flat_up_to = FLAT_UP_TO * choose_ef_search(k) // EF_SEARCH
+    if config.compute == "gpu":  # an exact search on it takes seconds
+        flat_up_to = max(flat_up_to, GPU_UP_TO)
+    lists = _choose_lists(n)
+    compressed = f"IVF{lists},SQ8"
+    needs = {name: estimate_index_bytes(name, n, d) for name in (FLAT, HNSW, compressed)}
+    int8_possible = config.distance != MANHATTAN and k <= INT8_K and FEW < n <= INT8_UP_TO
+    if config.compute == "cpu" and int8_possible and estimate_index_bytes(Int8Index.name, n, d) <= usable:
+        why = f"{FEW:,} to {INT8_UP_TO:,} images: all against all in 8-bit integers, then ranked by exact values"
+        return IndexChoice(Int8Index.name, why)
+    if n <= flat_up_to and needs[FLAT] <= usable:
+        return IndexChoice(FLAT, "exact, and no slower than others for so few images")
+    size = {name: format_bytes(need) for name, need in needs.items()}
+    room = f"of {format_bytes(memory)} of free memory"
+    if needs[HNSW] <= usable:
+        return IndexChoice(HNSW, f"{n:,} images are too many for an exact search; it takes {size[HNSW]} {room}")
+    if config.distance == MANHATTAN:
+        raise ConfigError(
+            f"Not enough memory for an index of {n:,} images: distance='manhattan' needs {FLAT} ({size[FLAT]}) or "
+            f"{HNSW} ({size[HNSW]}) {room}, {USABLE_SHARE:.0%} of it usable. "
+            "Use distance='euclidean', or a larger machine."
+        )
+    if needs[compressed] <= usable:
+        return IndexChoice(compressed, f"{HNSW} would take {size[HNSW]} {room}; this takes {size[compressed]}")
+    code = max(m for m in range(1, d // 6 + 1) if d % m == 0) if d >= 6 else 1
+    smallest = f"IVF{lists},PQ{code}"
+    raise ConfigError(
+        f"Not enough memory for an index of {n:,} images: {compressed} takes {size[compressed]} {room}, "
+        f"{USABLE_SHARE:.0%} of it usable. Use faiss_mode='{smallest}', which takes "
+        f"{format_bytes(estimate_index_bytes(smallest, n, d))} and finds fewer neighbors, or a machine (on Ray: a "
+        f"node) with {format_bytes(int(needs[compressed] / USABLE_SHARE))} free."
+    )
+
+
+def is_partitioned(config: RunConfig, n: int) -> bool:
+    """Return whether n embeddings are searched in cells, because the user says so or because of their number.
+
+    This does not depend on the memory.
+    """
+    if config.nn_provider != "faiss" or config.faiss_mode not in (None, AUTO):
+        return config.nn_provider == "faiss" and config.faiss_mode == PARTITIONED
+    ranks_like_cosine = config.distance != MANHATTAN
+    return ranks_like_cosine and config.nearest_neighbors_k <= INT8_K and n > _get_one_index_limit(config)
+
+
+def _get_one_index_limit(config: RunConfig) -> int:
+    return GPU_UP_TO if config.compute == "gpu" else INT8_UP_TO
+
+
+def _choose_lists(n: int) -> int:
+    """Return the number of lists of an IVF index: a power of two near 4 √n, as faiss advises."""
+    return 1 << max(0, round(4 * n**0.5 or 1).bit_length() - 1)
+
+
+def estimate_index_bytes(name: str, n: int, d: int, metric: str = COSINE) -> int:
+    """Estimate the memory of an index.
+
+    Args:
+        name: Name of the index: a faiss factory string, or another name that `choose_index` gives.
+        n: Number of embeddings.
+        d: Length of an embedding.
+        metric: Metric of the index.
+
+    Returns:
+        Bytes of the index, and of the sample that it is trained on.
+
+    Raises:
+        ConfigError: If faiss cannot make such an index.
+    """
+    if name in _BYTES_PER_NUMBER:
+        return _BYTES_PER_NUMBER[name] * d * n
+    index = make_empty_index(name, d, metric)
+    lists = max((layer.nlist for layer in iter_layers(index) if isinstance(layer, faiss.IndexIVF)), default=0)
+    trained = 0 if index.is_trained else min(n, max(TRAINING_EMBEDDINGS, TRAINING_EMBEDDINGS_PER_LIST * lists))
+    return n * measure_embedding_bytes(index) + 4 * d * (lists + trained)
+
+
+_BYTES_PER_NUMBER = {Int8Index.name: 5, PARTITIONED: 4, BallTree.name: 8, Lsh.name: 4}
+"""For each number of an embedding: float32 and int8; the float32 of the stored index; a tree of float64; float32."""
+
+
+def format_bytes(size: int) -> str:
+    """Return a size for people, such as `2.6 GB`."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.1f} MB"

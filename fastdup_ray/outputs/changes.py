@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.analysis.changes import ALONE, Changes, RunSnapshot, find_changes
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import DoubleArray
 from fastdup_ray.common.facts import ChangeCounts
 from fastdup_ray.errors import DamagedError
@@ -54,7 +54,7 @@ def write_changes(store: Store) -> ChangeCounts:
     after = _read_snapshot(store, {name: name for name in _COMPARED if store.exists(name)})
     changes = find_changes(before, after)
     parts = list(_iter_tables(before, after, changes))
-    write_csv(store, layout.CHANGES_CSV, layout.CHANGES_HEADER, pa.concat_tables(parts).columns)
+    write_csv(store, layout.CHANGES_CSV, csv_columns.CHANGES_HEADER, pa.concat_tables(parts).columns)
     return {
         "images_added": len(changes.added),
         "images_changed": len(changes.changed),
@@ -69,18 +69,18 @@ def write_changes(store: Store) -> ChangeCounts:
 
 def _read_snapshot(store: Store, files: dict[str, str]) -> RunSnapshot:
     """Read the outputs of a run; files: usual name -> present name."""
-    names = read_csv(store.fetch(files[layout.FEATURES_CSV]), layout.FEATURES_HEADER)["filename"]
+    names = read_csv(store.fetch(files[layout.FEATURES_CSV]), csv_columns.FEATURES_HEADER)["filename"]
     names = names.cast(pa.large_binary()).combine_chunks()
     images = read_parquet(store.fetch(files[layout.IMAGES]), IMAGES.select(["sha256", "mtime_or_etag"]))
     contents = pc.coalesce(images["sha256"], images["mtime_or_etag"]).combine_chunks()
     path = store.fetch(files[layout.SIMILARITY_CSV])
-    pairs = read_csv(path, layout.PAIRS_HEADER)
+    pairs = read_csv(path, csv_columns.PAIRS_HEADER)
     ends = [parse_rows(path, pairs[side], names) for side in ("from", "to")]
     values = parse_numbers(path, pairs, "distance", pa.float64()).to_numpy()
     component = np.full(len(names), ALONE, np.int64)
     if _GROUPS in files:
         path = store.fetch(files[_GROUPS])
-        rows = read_csv(path, layout.COMPONENTS_HEADER)
+        rows = read_csv(path, csv_columns.COMPONENTS_HEADER)
         ids, count = (parse_numbers(path, rows, name, pa.int64()).to_numpy() for name in ("component_id", "count"))
         component = np.where(count > 1, ids, ALONE)
     return RunSnapshot(names, contents, np.stack(ends, axis=1).astype(np.int64).reshape(-1, 2), values, component)
@@ -124,4 +124,4 @@ def _make_table(
         pa.nulls(n, pa.large_binary()) if second is None else second,
         pa.nulls(n, pa.float64()) if values is None else pa.array(values, pa.float64()),
     )
-    return pa.table(list(columns), layout.CHANGES_HEADER)
+    return pa.table(list(columns), csv_columns.CHANGES_HEADER)

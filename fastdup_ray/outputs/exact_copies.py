@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.analysis.pairs import select_similar
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.common.facts import Counts
 from fastdup_ray.common.layout import FileSet
@@ -208,7 +208,7 @@ def write_exact_copies(store: Store, images: Images, among: Images, copies: Exac
     """
     kinds = pc.if_else(pa.array(copies.same_bytes), BYTES, PIXELS)
     ends = [images.names.take(pa.array(copies.copy)), among.names.take(pa.array(copies.of))]
-    write_csv(store, files.name(layout.EXACT_COPIES_CSV), layout.EXACT_COPIES_HEADER, [*ends, kinds])
+    write_csv(store, files.name(layout.EXACT_COPIES_CSV), csv_columns.EXACT_COPIES_HEADER, [*ends, kinds])
 
 
 def read_exact_copies(store: Store, files: FileSet, names: pa.Array, among: pa.Array) -> ExactCopies:
@@ -227,6 +227,6 @@ def read_exact_copies(store: Store, files: FileSet, names: pa.Array, among: pa.A
         none = np.empty(0, np.int64)
         return ExactCopies(none, none, none.astype(bool))
     path = store.fetch(files.name(layout.EXACT_COPIES_CSV))
-    table = read_csv(path, layout.EXACT_COPIES_HEADER)
+    table = read_csv(path, csv_columns.EXACT_COPIES_HEADER)
     copy, of = (parse_rows(path, table[name], side) for name, side in (("filename", names), ("copy_of", among)))
     return ExactCopies(copy, of, pc.equal(table["kind"].cast(pa.binary()), BYTES.encode()).to_numpy())

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns
 from fastdup_ray.inputs.manifest import ENTRIES, STATISTICS
 from fastdup_ray.storage.tables import TableFormat
 
@@ -24,14 +24,14 @@ IMAGES = TableFormat(
 )
 
 PAIRS = TableFormat(
-    pa.schema(zip(layout.PAIRS_HEADER, (pa.large_string(), pa.large_string(), pa.float64()), strict=True)),
-    never_null=frozenset(layout.PAIRS_HEADER),
+    pa.schema(zip(csv_columns.PAIRS_HEADER, (pa.large_string(), pa.large_string(), pa.float64()), strict=True)),
+    never_null=frozenset(csv_columns.PAIRS_HEADER),
 )
 
 COMPONENTS = TableFormat(
     pa.schema(
         zip(
-            layout.COMPONENTS_HEADER,
+            csv_columns.COMPONENTS_HEADER,
             (pa.int64(), pa.int64(), pa.float64(), pa.int64(), pa.int64(), pa.float64()),
             strict=True,
         )

@@ -16,7 +16,7 @@ from fastdup_ray.analysis.pairs import (
     iter_sorted_pairs,
     select_similar,
 )
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import DoubleArray
 from fastdup_ray.common.facts import Counts
 from fastdup_ray.common.layout import FileSet
@@ -92,7 +92,7 @@ def _write_tables(
     pairs = iter_sorted_pairs(neighbors, config.threshold, *orders, store.scratch)
     counts = _write_pairs(store, sources, targets, neighbors, config.threshold, pairs, files)
     outliers = 0
-    with open_csv(store, files.name(layout.OUTLIERS_CSV), layout.PAIRS_HEADER) as write:
+    with open_csv(store, files.name(layout.OUTLIERS_CSV), csv_columns.PAIRS_HEADER) as write:
         for some in iter_sorted_outliers(neighbors, config.lower_threshold, *orders, store.scratch):
             write([*_name_pairs(sources, targets, some), some.value])
             outliers += len(some)
@@ -133,11 +133,11 @@ def _write_pairs(
         return count_distinct(neighbors, some, threshold) if within else len(some)
 
     with ExitStack() as stack:
-        csv = stack.enter_context(open_csv(store, layout.SIMILARITY_CSV, layout.PAIRS_HEADER))
+        csv = stack.enter_context(open_csv(store, layout.SIMILARITY_CSV, csv_columns.PAIRS_HEADER))
         parquet = stack.enter_context(open_parquet(store, layout.SIMILARITY, PAIRS.schema))
         conflicts = None
         if source_labels is not None and target_labels is not None:
-            conflicts = stack.enter_context(open_csv(store, conflicts_csv, layout.LABEL_CONFLICTS_HEADER))
+            conflicts = stack.enter_context(open_csv(store, conflicts_csv, csv_columns.LABEL_CONFLICTS_HEADER))
         for some in pairs:
             ends = _name_pairs(sources, targets, some)
             csv([*ends, some.value])
@@ -161,7 +161,7 @@ def _name_pairs(sources: Images, targets: Images, pairs: Pairs) -> list[pa.Array
 
 def _write_components(store: Store, components: Components) -> None:
     with (
-        open_csv(store, layout.COMPONENTS_CSV, layout.COMPONENTS_HEADER) as csv,
+        open_csv(store, layout.COMPONENTS_CSV, csv_columns.COMPONENTS_HEADER) as csv,
         open_parquet(store, layout.COMPONENTS, COMPONENTS.schema) as parquet,
     ):
         for start in range(0, components.n, ROWS_PER_BLOCK):
@@ -185,7 +185,7 @@ def _write_components(store: Store, components: Components) -> None:
 def _write_components_info(store: Store, components: Components) -> None:
     """Write the largest first, then by number; components of one image, without similarities, come last."""
     largest = np.argsort(-components.count, kind="stable")
-    with open_csv(store, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS_INFO_HEADER) as write:
+    with open_csv(store, layout.COMPONENTS_INFO_CSV, csv_columns.COMPONENTS_INFO_HEADER) as write:
         for start in range(0, len(largest), ROWS_PER_BLOCK):
             part = largest[start : start + ROWS_PER_BLOCK]
             similarities = (

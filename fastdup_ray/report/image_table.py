@@ -14,7 +14,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.common.names import escape_non_utf8, is_utf8
-from fastdup_ray.extract.thumbnails import Thumbnail, ThumbnailLoader
+from fastdup_ray.extract.thumbnails import Thumbnail, ThumbnailLoader, choose_side
 from fastdup_ray.inputs import is_standalone_file
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.s3 import DEFAULT_ACCESS, Access
@@ -33,9 +33,6 @@ FACTS = ("size", "mtime_or_etag", "sha256", "width", "height", "format", "label"
 
 MAX_THUMBNAILS = 6_000
 """Thumbnails of a page."""
-
-THUMBNAIL_SIZES = {480: 16_500, 400: 13_500, 320: 10_200, 256: 7_600, 200: 5_300, 160: 3_700}
-"""Pixels of the longer side -> characters of such a thumbnail in base64 (mean of 135 photographs)."""
 
 NO_ROOM = "no room for more thumbnails"
 LEFT_OUT = "thumbnails were left out of this page"
@@ -118,10 +115,7 @@ class ImageTable:
         Returns:
             The thumbnail of each image, by its index.
         """
-        side = next(
-            (side for side, size in THUMBNAIL_SIZES.items() if size * len(self._requested) <= room),
-            min(THUMBNAIL_SIZES),
-        )
+        side = choose_side(len(self._requested), room)
         thumbnails: dict[int, Thumbnail] = {}
         with ThumbnailLoader(self._names, self._facts, max_pixels, side, self._access) as loader:
             loader.request(self._requested)

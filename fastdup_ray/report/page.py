@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.facts import Counts, RunSummary, StoredConfig
 from fastdup_ray.common.formatting import format_bytes
 from fastdup_ray.common.formulas import FORMULA
@@ -24,7 +24,7 @@ from fastdup_ray.storage import Store
 STYLES = ("base.css", "page.css")
 MODULES = (
     *("data.js", "format.js", "dom.js", "csv.js", "plan.js", "decisions.js", "persistence.js", "images.js"),
-    *("cards.js", "viewer.js", "lists.js", "slider.js", "decision_bar.js", "page.js"),
+    *("cards.js", "viewer.js", "tabs.js", "slider.js", "decision_bar.js", "page.js"),
 )
 """Scripts, each after those that it imports."""
 
@@ -99,10 +99,10 @@ def render_report(store: Store, summary: RunSummary, files: FileSet = INDEXED, *
     contents = make_page_data(store, summary, files, thumbnails=thumbnails)
     plan = {
         "format": layout.PLAN_JSON_FORMAT,
-        "columns": layout.PLAN_HEADER,
-        "texts": sorted(layout.TEXT_COLUMNS.intersection(layout.PLAN_HEADER)),
+        "columns": csv_columns.PLAN_HEADER,
+        "texts": sorted(csv_columns.TEXT_COLUMNS.intersection(csv_columns.PLAN_HEADER)),
         "formula": FORMULA,
-        "by_hand": layout.BY_HAND,
+        "by_hand": csv_columns.BY_HAND,
         "file": layout.PLAN_CSV,
         "run": digest_images(store, files),
         "work_dir": shlex.quote(store.location),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.facts import ChangeCounts, RunSummary
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
@@ -176,12 +176,12 @@ class _PageDataBuilder:
             indexed = RunReader(store, read_summary(store)).map_names()
             indexed_and_own = pa.concat_arrays([own, indexed]).unique()
         self._similarity_file = store.fetch(run.locate(layout.SIMILARITY_CSV))
-        self.pairs = read_pair_list(self._similarity_file, layout.PAIRS_HEADER, MAX_PAIRS, each_once=within)
+        self.pairs = read_pair_list(self._similarity_file, csv_columns.PAIRS_HEADER, MAX_PAIRS, each_once=within)
         outliers = store.fetch(files.name(layout.OUTLIERS_CSV))
-        self.outliers = read_pair_list(outliers, layout.PAIRS_HEADER, MAX_OUTLIERS, each_once=False)
+        self.outliers = read_pair_list(outliers, csv_columns.PAIRS_HEADER, MAX_OUTLIERS, each_once=False)
         self.conflicts: PairList | None = None
         if store.exists(conflicts := files.name(layout.LABEL_CONFLICTS_CSV)):
-            header = layout.LABEL_CONFLICTS_HEADER
+            header = csv_columns.LABEL_CONFLICTS_HEADER
             self.conflicts = read_pair_list(store.fetch(conflicts), header, MAX_CONFLICTS, each_once=True)
         self.names = _add_unknown_names(indexed_and_own, [self.pairs, self.outliers, *filter(None, [self.conflicts])])
         self.copies = read_exact_copies(store, files, indexed_and_own, indexed_and_own)
@@ -252,7 +252,7 @@ class _PageDataBuilder:
 
     def list_changes(self, counts: ChangeCounts) -> dict[str, Any]:
         """Return the first rows of each kind in changes.csv: its cells, and the numbers of the two images or -1."""
-        table = read_csv(self._store.fetch(layout.CHANGES_CSV), layout.CHANGES_HEADER)
+        table = read_csv(self._store.fetch(layout.CHANGES_CSV), csv_columns.CHANGES_HEADER)
         kinds = table["change"].combine_chunks().dictionary_encode()
         codes = kinds.indices.to_numpy()
         first = [np.flatnonzero(codes == code)[:MAX_CHANGES_OF_KIND] for code in range(len(kinds.dictionary))]
@@ -325,7 +325,7 @@ def _list_bad_files(store: Store, files: FileSet) -> dict[str, Any]:
     """Names, codes and reasons; nothing for features of the user's own, which have no such list."""
     if not store.exists(files.name(layout.BAD_CSV)):
         return {"total": 0, "codes": [], "items": []}
-    table = read_csv(store.fetch(files.name(layout.BAD_CSV)), layout.BAD_HEADER)
+    table = read_csv(store.fetch(files.name(layout.BAD_CSV)), csv_columns.BAD_HEADER)
     counted = table["error_code"].value_counts().to_pylist()
     codes = [(escape_non_utf8(fsdecode(code["values"])), code["counts"]) for code in counted]
     codes.sort(key=lambda code: -code[1])

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
@@ -109,7 +109,7 @@ def read_pairs(path: Path, names: pa.Array = NO_NAMES) -> tuple[pa.Array, Pairs]
         FileNotFoundError: where there is no such file.
         DamagedError: where it is not a list of pairs.
     """
-    return _parse_pairs(path, read_csv(path, layout.PAIRS_HEADER), names)
+    return _parse_pairs(path, read_csv(path, csv_columns.PAIRS_HEADER), names)
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def read_contents(store: Store, files: FileSet, names: pa.Array) -> IntArray:
     """
     representatives = names
     if store.exists(files.name(layout.EXACT_COPIES_CSV)):
-        table = read_csv(store.fetch(files.name(layout.EXACT_COPIES_CSV)), layout.EXACT_COPIES_HEADER)
+        table = read_csv(store.fetch(files.name(layout.EXACT_COPIES_CSV)), csv_columns.EXACT_COPIES_HEADER)
         copy, of = (table[column].cast(_NAMES).combine_chunks() for column in ("filename", "copy_of"))
         for _ in range(2):  # the original of the same bytes may itself have the same pixels as another image
             representatives = pc.coalesce(of.take(pc.index_in(representatives, copy)), representatives)

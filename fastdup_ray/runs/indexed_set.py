@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from fastdup_ray.common import layout
 from fastdup_ray.common.facts import FeatureFacts, RunSummary, SearchSummary
 from fastdup_ray.errors import DamagedError, InputError
-from fastdup_ray.neighbors.index_selection import USABLE_SHARE, estimate_index_bytes
+from fastdup_ray.neighbors.search_plan import USABLE_SHARE, estimate_index_bytes
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest, hash_file
 from fastdup_ray.storage.facts import read_summary

@@ -16,7 +16,6 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.executors import Executor
 from fastdup_ray.neighbors.checkpoint import get_features_digest
 from fastdup_ray.neighbors.faiss_factory import check_parameters
-from fastdup_ray.neighbors.index_selection import PARTITIONED
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.neighbors.partitioned import tasks
 from fastdup_ray.neighbors.partitioned.files import (
@@ -31,6 +30,7 @@ from fastdup_ray.neighbors.partitioned.files import (
     read_group_counts,
 )
 from fastdup_ray.neighbors.partitioned.partition_layout import PartitionLayout, make_layout
+from fastdup_ray.neighbors.search_plan import PARTITIONED
 from fastdup_ray.storage import Store
 
 

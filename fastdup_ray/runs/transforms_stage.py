@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.analysis.pairs import find_cosines, rank_names
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.facts import RunSummary, TransformSummary
 from fastdup_ray.common.layout import INDEXED, TRANSFORMED
@@ -80,7 +80,7 @@ def write_transforms(
     pairs = _select_closest(_concatenate(parts), neighbors.metric, sources, names)
     ends = sources.take(pa.array(pairs.source)), names.take(pa.array(pairs.target))
     columns = [*ends, pairs.value, pa.array(transforms).take(pa.array(pairs.transform))]
-    write_csv(store, layout.INVARIANT_CSV, layout.INVARIANT_HEADER, columns)
+    write_csv(store, layout.INVARIANT_CSV, csv_columns.INVARIANT_HEADER, columns)
     distinct = np.unique(np.sort(np.stack([own[pairs.source], pairs.target]), axis=0), axis=1).shape[1]
     return {"turns": transforms, "pairs": len(pairs.value), "distinct_pairs": distinct, "recall": recall}
 

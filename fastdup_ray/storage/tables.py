@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns
 from fastdup_ray.common.arrays import AnyArray, IntArray
 from fastdup_ray.common.formulas import escape_formulas, unescape_formulas
 from fastdup_ray.errors import DamagedError
@@ -154,7 +154,7 @@ def _make_csv_writer(file: IO[bytes], header: Sequence[str]) -> Callable[[Sequen
 
     def write(columns: Sequence[Column]) -> None:
         cells = [
-            _format_cells(escape_formulas(column) if name in layout.TEXT_COLUMNS else column)
+            _format_cells(escape_formulas(column) if name in csv_columns.TEXT_COLUMNS else column)
             for name, column in zip(header, columns, strict=True)
         ]
         if len(cells[0]) == 0:
@@ -227,9 +227,9 @@ def _open_arrow_csv(open_with: Callable[..., Any], path: AnyPath, header: Sequen
 
 def _unescape(rows: _Rows) -> _Rows:
     names = rows.schema.names
-    if layout.TEXT_COLUMNS.isdisjoint(names):
+    if csv_columns.TEXT_COLUMNS.isdisjoint(names):
         return rows
-    columns = [unescape_formulas(rows[name]) if name in layout.TEXT_COLUMNS else rows[name] for name in names]
+    columns = [unescape_formulas(rows[name]) if name in csv_columns.TEXT_COLUMNS else rows[name] for name in names]
     return type(rows).from_arrays(columns, names)
 
 

@@ -10,7 +10,7 @@ import pytest
 from selenium.webdriver import Keys
 
 from fastdup_ray import make_plan
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.curation.plan_file import PlanRow, read_plan, write_plan
 from fastdup_ray.curation.report_service import ReportService
 from fastdup_ray.curation.server import ReportServer
@@ -118,7 +118,7 @@ def test_rows_of_other_pictures_stay_in_the_plan(opened, odd, tmp_path):
         {"filename": "/elsewhere/too.jpg", "action": "drop", "keeper": "/elsewhere/kept.jpg", "similarity": 1, **cells},
     ]
     with open(tmp_path / "plan.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, layout.PLAN_HEADER)
+        writer = csv.DictWriter(file, csv_columns.PLAN_HEADER)
         writer.writeheader()
         writer.writerows(rows)
     read_back(opened, tmp_path / "plan.csv")
@@ -158,7 +158,7 @@ def test_reasons_that_look_like_formulas_are_escaped_in_the_csv_and_come_back(op
 
 def test_a_plan_of_an_earlier_version_becomes_one_of_this_run(opened, odd, tmp_path):
     _, paths = odd
-    header = [name for name in layout.PLAN_HEADER if name != "run"]
+    header = [name for name in csv_columns.PLAN_HEADER if name != "run"]
     with open(tmp_path / "plan.csv", "w", newline="") as file:
         csv.writer(file).writerows([header, [paths[4], "keep", 0, "", "", "user", "", 5, "", "", 0]])
     read_back(opened, tmp_path / "plan.csv")

@@ -9,14 +9,14 @@ import fastdup_ray
 from fastdup_ray import errors
 from fastdup_ray.analysis.keepers import DEFAULT_RULES
 from fastdup_ray.cli.curation import plan
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.records import Unseen
 from fastdup_ray.config import RunConfig
 from fastdup_ray.curation.file_ops import LINK_KINDS
 from fastdup_ray.errors import ErrorCode
 from fastdup_ray.export import FORMATS
 from fastdup_ray.extract.transforms import TRANSFORMS
-from fastdup_ray.inputs import suffixes
+from fastdup_ray.inputs import sidecars, suffixes
 from fastdup_ray.inputs.list_format import COLUMNS
 from fastdup_ray.inputs.manifest import ENTRIES
 
@@ -48,13 +48,13 @@ def test_every_output_is_described():
     assert names <= code_in(text_of("outputs.md"))
 
 
-@pytest.mark.parametrize("header", [name for name in vars(layout) if name.endswith("_HEADER")])
+@pytest.mark.parametrize("header", [name for name in vars(csv_columns) if name.endswith("_HEADER")])
 def test_columns_are_those_of_the_code(header):
-    assert ",".join(getattr(layout, header)) in code_in(text_of("outputs.md"))
+    assert ",".join(getattr(csv_columns, header)) in code_in(text_of("outputs.md"))
 
 
 def test_the_columns_of_a_plan_are_described():
-    assert first_cells(text_of("curation.md", "The plan file")) == set(layout.PLAN_HEADER)
+    assert first_cells(text_of("curation.md", "The plan file")) == set(csv_columns.PLAN_HEADER)
 
 
 def test_the_columns_of_the_manifest_are_described():
@@ -92,7 +92,7 @@ def test_columns_of_lists_are_those_of_the_code():
 
 def test_extensions_of_sidecars_are_those_of_the_code():
     (sentence,) = re.findall(r"Sidecars are files with these extensions: (.*?), and", text_of("curation.md"), re.DOTALL)
-    assert code_in(sentence) == suffixes.SIDECAR_SUFFIXES - suffixes.RAW_SUFFIXES
+    assert code_in(sentence) == sidecars.SIDECAR_SUFFIXES - suffixes.RAW_SUFFIXES
 
 
 def test_choices_are_those_of_the_code():

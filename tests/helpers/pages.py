@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.outputs.summary import write_summary
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.tables import encode_names, escape_names, write_csv, write_parquet
@@ -29,7 +29,7 @@ def changed(row: int) -> int:
 
 def write_pairs(store: Store, name: str, names: pa.Array, rows: Rows) -> None:
     columns = [names.take(pa.array([row[end] for row in rows], pa.int64())) for end in (0, 1)]
-    write_csv(store, name, layout.PAIRS_HEADER, [*columns, np.array([row[2] for row in rows], np.float64)])
+    write_csv(store, name, csv_columns.PAIRS_HEADER, [*columns, np.array([row[2] for row in rows], np.float64)])
 
 
 def group_rows(component: Sequence[int], spread: float = 0.1, seed: int = 0) -> np.ndarray:
@@ -60,13 +60,15 @@ def write_finished(
     features = group_rows(component) if features is None else features
     with store.create(layout.FEATURES) as path:
         features.astype("<f4").tofile(path)
-    write_csv(store, layout.FEATURES_CSV, layout.FEATURES_HEADER, [np.arange(n), names])
+    write_csv(store, layout.FEATURES_CSV, csv_columns.FEATURES_HEADER, [np.arange(n), names])
     write_pairs(store, layout.SIMILARITY_CSV, names, pairs)
     write_pairs(store, layout.OUTLIERS_CSV, names, outliers)
-    write_csv(store, layout.BAD_CSV, layout.BAD_HEADER, [encode_names(row[place] for row in bad) for place in range(3)])
+    write_csv(
+        store, layout.BAD_CSV, csv_columns.BAD_HEADER, [encode_names(row[place] for row in bad) for place in range(3)]
+    )
     kinds = pa.array([kind for _, _, kind in copies], pa.string())
     ends = [names.take(pa.array([row[end] for row in copies], pa.int64())) for end in (0, 1)]
-    write_csv(store, layout.EXACT_COPIES_CSV, layout.EXACT_COPIES_HEADER, [*ends, kinds])
+    write_csv(store, layout.EXACT_COPIES_CSV, csv_columns.EXACT_COPIES_HEADER, [*ends, kinds])
     contents = [Path(path).read_bytes() if Path(path).exists() else path.encode("utf-8", "replace") for path in paths]
     facts = {
         "size": [len(content) for content in contents],
@@ -81,7 +83,9 @@ def write_finished(
     count = np.bincount(component)[np.asarray(component)]
     least = pa.array(np.where(count > 1, 0.97, np.nan), from_pandas=True)
     nothing = pa.nulls(n, pa.float64())
-    table = pa.table([np.arange(n), np.asarray(component), nothing, nothing, count, least], layout.COMPONENTS_HEADER)
+    table = pa.table(
+        [np.arange(n), np.asarray(component), nothing, nothing, count, least], csv_columns.COMPONENTS_HEADER
+    )
     write_parquet(store, layout.COMPONENTS, table)
     if changes is not None:
         cells = list(zip(*changes, strict=True)) if changes else [[]] * 5
@@ -90,7 +94,7 @@ def write_finished(
             encode_names(cell or "" for cell in column) if kind is None else pa.array(column, kind)
             for column, kind in zip(cells, kinds, strict=True)
         ]
-        write_csv(store, layout.CHANGES_CSV, layout.CHANGES_HEADER, arrays)
+        write_csv(store, layout.CHANGES_CSV, csv_columns.CHANGES_HEADER, arrays)
     with store.create(layout.CONFIG) as path:
         path.write_text(json.dumps(CONFIG | (config or {})))
     counts = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.curation.plan_file import PlanRow, write_plan
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.run_digest import digest_images
@@ -41,7 +41,7 @@ def write(folder: Path, rows: Iterable[PlanRow], name: str = "plan.csv") -> Path
 def write_run(store: Store, rows: Sequence[PlanRow]) -> None:
     """As much of a finished run as `apply` looks at."""
     names = encode_names(row.filename for row in rows)
-    write_csv(store, layout.FEATURES_CSV, layout.FEATURES_HEADER, [np.arange(len(rows)), names])
+    write_csv(store, layout.FEATURES_CSV, csv_columns.FEATURES_HEADER, [np.arange(len(rows)), names])
     facts = {
         "size": pa.array([row.size for row in rows], pa.int64()),
         "mtime_or_etag": pa.array([row.etag or "1" for row in rows], pa.string()),

@@ -5,8 +5,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from fastdup_ray.doctor import State, examine, libraries
+from fastdup_ray.doctor import libraries
+from fastdup_ray.doctor.checks import examine
 from fastdup_ray.doctor.connectivity import check_ray, check_s3
+from fastdup_ray.doctor.findings import State
 from fastdup_ray.extract import model
 from tests.helpers.commands import call
 from tests.helpers.s3_server import OPEN, SECRET

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from fastdup_ray import RunConfig, load_binary_feature
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns
 from fastdup_ray.errors import ConfigError, WorkDirError
 from fastdup_ray.extract.transforms import TRANSFORMS, select_transforms
-from fastdup_ray.neighbors import index_selection
+from fastdup_ray.neighbors import search_plan
 from tests.helpers.commands import call, run, summary_of
 from tests.helpers.kills import dying_before
 from tests.helpers.models import save_model
@@ -68,7 +68,7 @@ def test_every_turned_copy_is_found_with_its_turn(pictures, finished):
     expected = {(name, turned(name), turn) for name, turn in pictures.items()}
     expected |= {(turned(name), name, BACK[turn]) for name, turn in pictures.items()}
     expected = {row for row in expected if row[:2] not in plain}
-    assert rows[0] == list(layout.INVARIANT_HEADER)
+    assert rows[0] == list(csv_columns.INVARIANT_HEADER)
     assert {(one, other, turn) for one, other, _, turn in rows[1:]} == expected
     assert {turn for *_, turn in expected} >= {*TRANSFORMS} - {"flip_left_right"}  # which the model finds by itself
     values = [float(value) for *_, value, _ in rows[1:]]
@@ -180,7 +180,7 @@ def test_what_is_no_square_is_not_turned(folder, tmp_path):
 
 
 def test_partitions_have_no_index_to_look_in(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(index_selection, "INT8_UP_TO", 10)
+    monkeypatch.setattr(search_plan, "INT8_UP_TO", 10)
     with pytest.raises(ConfigError, match="searched in partitions"):
         run_inline(folder, tmp_path / "out", invariant="flip", report=False)
     named = run_inline(folder, tmp_path / "out", invariant="flip", faiss_mode="HNSW32", report=False)

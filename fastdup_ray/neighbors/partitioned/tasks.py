@@ -15,7 +15,6 @@ from fastdup_ray.common.arrays import DoubleArray, FloatArray, IntArray
 from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.neighbors.flat_file import write_flat
-from fastdup_ray.neighbors.index_selection import USABLE_SHARE
 from fastdup_ray.neighbors.metrics import COSINE, DECIMALS, compute_values, from_cosine, is_distance, to_score
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, create_neighbors
 from fastdup_ray.neighbors.partitioned.cell_knn import LOOK_ALIKE_FROM, UNRELATED_BELOW, search_within
@@ -44,6 +43,7 @@ from fastdup_ray.neighbors.partitioned.kmeans import (
 )
 from fastdup_ray.neighbors.partitioned.partition_layout import PartitionLayout
 from fastdup_ray.neighbors.search import BLOCK, SAMPLE, SPARE, select_closest
+from fastdup_ray.neighbors.search_plan import USABLE_SHARE
 from fastdup_ray.storage import Store
 from fastdup_ray.system.memory import measure_free_memory
 

@@ -4,13 +4,13 @@ import { createDecisionBar, undoLast } from "./decision_bar.js";
 import { Decisions } from "./decisions.js";
 import { announce, createButton, createElement, isTyping } from "./dom.js";
 import { formatBytes, formatCount, formatNumber, formatValue } from "./format.js";
-import { createBadTable, getDecidableCards, makeLists } from "./lists.js";
+import { createBadTable, getDecidableCards, makeTabs } from "./tabs.js";
 import { createSlider } from "./slider.js";
 import { Viewer } from "./viewer.js";
 
 const PAGE_SIZE = 25; // cards
 
-const lists = makeLists();
+const lists = makeTabs();
 const decisions = new Decisions(getDecidableCards(lists));
 const state = { list: null, order: "", query: "", page: 0, low: -Infinity, high: Infinity, undecided: false };
 let shown = []; // [item, its position in the list], filtered and sorted

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastdup_ray import RunConfig
+from fastdup_ray.common.csv_columns import FEATURES_HEADER
 from fastdup_ray.common.events import print_lines
-from fastdup_ray.common.layout import FEATURES_HEADER
 from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.inputs import list_images
 from fastdup_ray.storage import open_store

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns
 from fastdup_ray.curation.plan_file import PlanRow, check_plan, plan_from_json, plan_to_json, read_plan, write_plan
 from fastdup_ray.errors import InputError
 from fastdup_ray.storage import open_store
@@ -69,12 +69,12 @@ def test_names_of_any_bytes_survive_the_json(name):
 def test_the_csv_has_a_row_a_picture_and_the_json_the_same_members(tmp_path):
     with open(written(tmp_path, [KEPT, GONE], "plan.csv"), newline="") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == layout.PLAN_HEADER
+    assert tuple(rows[0]) == csv_columns.PLAN_HEADER
     assert rows[1]["action"] == "drop"
     assert rows[1]["similarity"] == "0.998711"
     assert rows[0]["similarity"] == ""
     pictures = json.loads(written(tmp_path, [KEPT, GONE], "plan.json").read_text())["pictures"]
-    assert tuple(pictures[0]) == layout.PLAN_HEADER
+    assert tuple(pictures[0]) == csv_columns.PLAN_HEADER
     assert pictures[1]["keeper"] == KEPT.filename
     assert pictures[0]["similarity"] is None
 
@@ -83,7 +83,7 @@ def test_what_a_spreadsheet_makes_of_the_file_is_read(tmp_path):
     path = written(tmp_path, [KEPT, GONE, OTHER], "plan.csv")
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    order = [*reversed(layout.PLAN_HEADER), "my notes"]
+    order = [*reversed(csv_columns.PLAN_HEADER), "my notes"]
     with open(path, "w", newline="", encoding="utf-8-sig") as file:
         sheet = csv.DictWriter(file, order, quoting=csv.QUOTE_ALL, lineterminator="\r\n", restval="?")
         sheet.writeheader()
@@ -96,7 +96,7 @@ def test_a_spreadsheet_whose_decimal_point_is_a_comma_writes_semicolons(tmp_path
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
     with open(path, "w", newline="", encoding="utf-8-sig") as file:
-        sheet = csv.DictWriter(file, layout.PLAN_HEADER, delimiter=";", lineterminator="\r\n")
+        sheet = csv.DictWriter(file, csv_columns.PLAN_HEADER, delimiter=";", lineterminator="\r\n")
         sheet.writeheader()
         sheet.writerows(row | {"similarity": row["similarity"].replace(".", ",")} for row in rows)
     assert read_plan(path) == [KEPT, replace(GONE, filename="/p/a;b, c.jpg"), OTHER]

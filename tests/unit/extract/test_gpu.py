@@ -15,7 +15,7 @@ from fastdup_ray.extract.model import BATCH, SIDE, Model, _read_embedded
 from fastdup_ray.neighbors.faiss_factory import make_empty_index, measure_embedding_bytes
 from fastdup_ray.neighbors.faiss_gpu import explain_cpu_search
 from fastdup_ray.neighbors.faiss_index import FaissIndex
-from fastdup_ray.neighbors.index_selection import estimate_index_bytes
+from fastdup_ray.neighbors.search_plan import estimate_index_bytes
 from fastdup_ray.system.gpu import list_gpus, measure_free_gpu_memory
 from tests.helpers.embeddings import unit_rows
 from tests.helpers.gpu import needs_gpu

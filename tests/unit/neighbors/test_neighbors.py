@@ -18,7 +18,11 @@ from fastdup_ray.extract.model import BATCH, SIDE, Model
 from fastdup_ray.neighbors import check_search, load_index, make_index
 from fastdup_ray.neighbors.faiss_factory import check_parameters, list_parameters
 from fastdup_ray.neighbors.faiss_index import FaissIndex, choose_nprobe
-from fastdup_ray.neighbors.index_selection import (
+from fastdup_ray.neighbors.int8_bruteforce import Int8Index
+from fastdup_ray.neighbors.int8_graph import build_graph
+from fastdup_ray.neighbors.metrics import compute_values, is_distance
+from fastdup_ray.neighbors.search import find_neighbors_of, find_neighbors_within
+from fastdup_ray.neighbors.search_plan import (
     FEW,
     FLAT_UP_TO,
     GPU_UP_TO,
@@ -27,12 +31,8 @@ from fastdup_ray.neighbors.index_selection import (
     PARTITIONED,
     choose_ef_search,
     choose_index,
+    plan_search,
 )
-from fastdup_ray.neighbors.int8_bruteforce import Int8Index
-from fastdup_ray.neighbors.int8_graph import build_graph
-from fastdup_ray.neighbors.metrics import compute_values, is_distance
-from fastdup_ray.neighbors.search import find_neighbors_of, find_neighbors_within
-from fastdup_ray.neighbors.search_plan import plan_search
 from fastdup_ray.system.cgroups import list_cgroups
 from fastdup_ray.system.memory import _read_cgroups, measure_free_memory
 from tests.helpers.embeddings import normalized, unit_rows

@@ -16,7 +16,6 @@ from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors import check_search
 from fastdup_ray.neighbors.cost import estimate_search
 from fastdup_ray.neighbors.flat_file import write_flat
-from fastdup_ray.neighbors.index_selection import GPU_UP_TO, INT8_UP_TO, PARTITIONED
 from fastdup_ray.neighbors.partitioned import cell_knn, files, tasks
 from fastdup_ray.neighbors.partitioned.cell_knn import choose_group_size, search_within
 from fastdup_ray.neighbors.partitioned.files import Cell, Piece, read_cell
@@ -35,7 +34,7 @@ from fastdup_ray.neighbors.partitioned.partition_layout import (
     get_fixed_bytes,
     make_layout,
 )
-from fastdup_ray.neighbors.search_plan import plan_search
+from fastdup_ray.neighbors.search_plan import GPU_UP_TO, INT8_UP_TO, PARTITIONED, plan_search
 from fastdup_ray.runs.partitioned_search import search_layout
 from fastdup_ray.storage import open_store
 from tests.bench.rows import blocks

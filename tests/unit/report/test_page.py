@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastdup_ray.common import layout
+from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.formulas import FORMULA
 from fastdup_ray.outputs.run_digest import digest_images
 from fastdup_ray.report import image_table, page, page_data, readers
@@ -222,8 +222,8 @@ def test_of_many_groups_the_telling_ones_are_on_the_page():
 def test_the_plan_that_the_script_writes_is_that_of_the_command(made, odd):
     assert made.data["plan"] == {
         "format": layout.PLAN_JSON_FORMAT,
-        "columns": list(layout.PLAN_HEADER),
-        "by_hand": layout.BY_HAND,
+        "columns": list(csv_columns.PLAN_HEADER),
+        "by_hand": csv_columns.BY_HAND,
         "file": layout.PLAN_CSV,
         "texts": ["etag", "reason", "rule"],
         "formula": FORMULA,
@@ -300,11 +300,11 @@ def test_a_list_read_part_by_part_is_told_as_a_whole_one(rows, block, limit):
         path = store.fetch("list.csv")
         names, whole = read_pairs(path)
         whole = drop_reversed(whole)
-        table = read_csv(path, layout.PAIRS_HEADER)
+        table = read_csv(path, csv_columns.PAIRS_HEADER)
         blocks = [batch for start in range(0, len(rows), block) for batch in table.slice(start, block).to_batches()]
         patch.setattr(readers, "iter_csv", lambda *_: iter(blocks))
-        listed = read_pair_list(path, layout.PAIRS_HEADER, limit, each_once=True)
-        all_rows = read_pair_list(path, layout.PAIRS_HEADER, limit, each_once=False)
+        listed = read_pair_list(path, csv_columns.PAIRS_HEADER, limit, each_once=True)
+        all_rows = read_pair_list(path, csv_columns.PAIRS_HEADER, limit, each_once=False)
     assert (listed.total, all_rows.total) == (len(whole), len(rows))
     ends = (names.take(pa.array(end)).to_pylist()[:limit] for end in (whole.source, whole.target))
     assert [listed.first[end].to_pylist() for end in ("from", "to")] == list(ends)

@@ -1,4 +1,4 @@
-// The lists of the page: the title, items, orders and texts of each.
+// The tabs of the page, each with a list: the title, items, orders and texts of each.
 import { getReclaim, makePairCard, ROW_HEIGHT } from "./cards.js";
 import { data, getImage } from "./data.js";
 import { createElement, isolateText } from "./dom.js";
@@ -43,7 +43,7 @@ const CHANGES = {
  * searched), note, shown (which items, if not all), none (the text if there are none); for cards also getTitle,
  * decidable, and getValue (what the slider filters by); else createItem, or asTable.
  */
-export function makeLists() {
+export function makeTabs() {
   const { lists, scored } = data;
   const all = [];
   const add = (id, title, list) =>

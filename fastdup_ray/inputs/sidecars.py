@@ -4,7 +4,13 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from fastdup_ray.inputs.suffixes import SIDECAR_SUFFIXES, is_image_name, is_video_name
+from fastdup_ray.inputs.suffixes import RAW_SUFFIXES, is_image_name, is_video_name
+
+SIDECAR_SUFFIXES = RAW_SUFFIXES | {
+    *(".aae", ".caption", ".captions", ".dop", ".json", ".npy", ".npz", ".pp3", ".tags", ".thm"),
+    *(".txt", ".xml", ".xmp", ".yaml", ".yml"),
+}
+"""Files that belong to an image of the same name: captions, labels, arrays, edits, and the raw file of the camera."""
 
 
 @dataclass(frozen=True, slots=True)

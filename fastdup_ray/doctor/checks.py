@@ -1,0 +1,31 @@
+"""All checks of `doctor`. A new one is a function that returns a finding or yields several, and a line here."""
+
+from collections.abc import Iterator
+
+from fastdup_ray.doctor import connectivity, libraries, machine
+from fastdup_ray.doctor.findings import Diagnosis, Finding
+
+
+def examine(*, gpu: bool = False, uri: str | None = None, work_dir: str = ".") -> Diagnosis:
+    """Run all checks.
+
+    Args:
+        gpu: Whether a GPU is needed.
+        uri: An s3:// URI to list; None to leave out S3.
+        work_dir: Where outputs are to be written.
+    """
+
+    def check_all() -> Iterator[Finding]:
+        yield from libraries.check_versions()
+        yield from libraries.check_twins()
+        yield from libraries.check_pillow()
+        yield libraries.check_model()
+        yield machine.check_gpu(needed=gpu)
+        yield machine.check_cores()
+        yield machine.check_memory()
+        yield machine.check_disk(work_dir)
+        yield connectivity.check_ray()
+        if uri is not None:
+            yield connectivity.check_s3(uri)
+
+    return Diagnosis(tuple(check_all()))
