@@ -5,8 +5,6 @@ import sys
 
 import click
 
-from fastdup_ray.doctor.checks import examine
-
 
 @click.command("doctor")
 @click.option("--gpu", is_flag=True, help="Require a GPU.")
@@ -21,6 +19,8 @@ def doctor(*, gpu: bool, uri: str | None, work_dir: str, as_json: bool) -> None:
     Prints a line for each check: ok, note (a run works without it) or broken (a run needs it). Exit code 1 if something
     is broken.
     """
+    from fastdup_ray.doctor.checks import examine  # imports what only this command needs
+
     diagnosis = examine(gpu=gpu, uri=uri, work_dir=work_dir)
     print(json.dumps(diagnosis.as_dict(), indent=1) if as_json else diagnosis.text())
     sys.exit(0 if diagnosis.ok else 1)

@@ -18,7 +18,7 @@ _Counts = dict[str, _Count]
 class _Stored(BaseModel):
     """Declares only what is read again. Its defaults are never used: they make a key optional."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, defer_build=True)
 
 
 class _Search(_Stored):
