@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import resource
+import signal
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,6 +21,10 @@ from tests.helpers.s3_server import Bucket, S3Server, is_installed
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait for work by spinning slow the others down
 os.environ.pop("RAY_ADDRESS", None)  # a cluster that the user happens to point at is none of the tests' business
+
+for number in (signal.SIGINT, signal.SIGHUP):  # ignored under nohup and in the background of a script, and inherited
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 settings.register_profile("tests", max_examples=50, deadline=None)  # a slow machine is no failure
 settings.load_profile("tests")

@@ -21,6 +21,9 @@ from botocore.config import Config
 OPEN, WORK, PUBLIC, SECRET = "open", "work", "public", "secret"
 """Buckets: of pictures, for all users; of outputs; for everybody, unsigned; for the owner alone."""
 
+FIRST_OF_CLIENTS = 32_768
+"""The first of net.ipv4.ip_local_port_range."""
+
 _WEED = shutil.which("weed", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]))
 """pytest may be started without its environment's folder of commands on the path."""
 
@@ -165,10 +168,14 @@ def _keys(user: str) -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Each of them is free, and so is the one 10,000 above, where SeaweedFS has its gRPC."""
+    """Each of them is free, and so is the one 10,000 above, where SeaweedFS has its gRPC.
+
+    All are below those that Linux gives to clients, one of which might take a port before the server does.
+    """
     found: list[int] = []
-    for port in range(20_000 + os.getpid() % 5_000 + 1_500 * random.randrange(10), 55_000, 7):
-        if all(map(_is_free, (port, port + 10_000))):
+    for _ in range(1000):
+        port = random.randrange(10_240, FIRST_OF_CLIENTS - 10_000)
+        if port not in found and all(map(_is_free, (port, port + 10_000))):
             found.append(port)
         if len(found) == count:
             return found
@@ -177,4 +184,9 @@ def free_ports(count: int) -> list[int]:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are closed take no port
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True

@@ -55,7 +55,6 @@ def at_work(body: str, grace: float = 8.0, before: str = "") -> Iterator[subproc
     script = f"""
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, and some schedulers, have it ignored
 {before}
 from fastdup_ray.system import interruption
 interruption.GRACE = {grace}
