@@ -1,7 +1,7 @@
 """`RunConfig`: the one definition of every parameter.
 
 The keywords in Python, the flags of the command line and their help, `config.json` and the page of the parameters are
-made from it. `parameters.py` has the types of its fields.
+made from it. `parameter_types.py` has the types of its fields.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""Selection and order of pairs and outliers."""
+"""Selection and order of pairs."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -152,34 +152,10 @@ def iter_sorted_pairs(
     Returns:
         The pairs, a block at a time, with the values of the metric.
     """
-    return _iter_sorted(neighbors, lambda cosine: cosine > threshold, sources, targets, scratch, closest_first=True)
+    return iter_sorted(neighbors, lambda cosine: cosine > threshold, sources, targets, scratch, closest_first=True)
 
 
-def iter_sorted_outliers(
-    neighbors: Neighbors, lower_threshold: float, sources: NameOrder, targets: NameOrder, scratch: Scratch
-) -> Iterator[Pairs]:
-    """Sort outliers in limited memory, the least similar first, then by the bytes of the names.
-
-    Args:
-        neighbors: The neighbors of the images.
-        lower_threshold: Similarity to the nearest neighbor below which an image is an outlier.
-        sources: The images.
-        targets: The images that the neighbors are from.
-        scratch: Opens a temporary file.
-
-    Returns:
-        Each outlier with its nearest neighbor, a block at a time, with the values of the metric.
-    """
-    first = replace(
-        neighbors,
-        similarity=neighbors.similarity[:, :1],
-        indices=neighbors.indices[:, :1],
-        distance=neighbors.distance[:, :1],
-    )
-    return _iter_sorted(first, lambda cosine: cosine < lower_threshold, sources, targets, scratch, closest_first=False)
-
-
-def _iter_sorted(
+def iter_sorted(
     neighbors: Neighbors,
     select: Callable[[DoubleArray], BoolArray],
     sources: NameOrder,

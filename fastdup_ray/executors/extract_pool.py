@@ -14,8 +14,8 @@ from ray.exceptions import ActorUnschedulableError, RayError, RayTaskError
 
 from fastdup_ray.common.records import Shard, ShardReceipt
 from fastdup_ray.errors import BadImageError, ErrorCode, FastdupError, WorkerError
-from fastdup_ray.executors.placement import Placement, make_no_gpu_error
 from fastdup_ray.executors.ray_results import end_actor, find_cause, get_last_line, is_node_lost, wait_any
+from fastdup_ray.executors.worker_counts import Placement, make_no_gpu_error
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec, write_quarantined
 from fastdup_ray.extract.worker_threads import Watchdog
 

@@ -13,7 +13,6 @@ from fastdup_ray.errors import ConfigError
 from fastdup_ray.executors import Result, StepTarget, metrics
 from fastdup_ray.executors.extract_pool import ExtractPool
 from fastdup_ray.executors.index_actor import IndexActor, call_with_retries, run_step
-from fastdup_ray.executors.placement import Placement, TaskSlots, place_extractors, place_index, place_tasks
 from fastdup_ray.executors.ray_cluster import (
     can_autoscale,
     check_resources,
@@ -22,6 +21,7 @@ from fastdup_ray.executors.ray_cluster import (
     refuse_unshared,
 )
 from fastdup_ray.executors.tasks import map_tasks
+from fastdup_ray.executors.worker_counts import Placement, TaskSlots, place_extractors, place_index, place_tasks
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.storage import Store
 

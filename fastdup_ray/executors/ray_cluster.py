@@ -18,8 +18,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fastdup_ray.errors import WorkDirError, WorkerError
 from fastdup_ray.executors.own_ray import cluster_environment, own_environment
-from fastdup_ray.executors.placement import Node
 from fastdup_ray.executors.ray_results import get_last_line, get_result, refuse_ended
+from fastdup_ray.executors.worker_counts import Node
 from fastdup_ray.storage import Store
 
 log = logging.getLogger(__name__)

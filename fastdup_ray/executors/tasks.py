@@ -12,8 +12,8 @@ import ray
 from fastdup_ray.errors import ConfigError, WorkerError
 from fastdup_ray.executors import Result
 from fastdup_ray.executors.index_actor import MAX_ATTEMPTS, run_step
-from fastdup_ray.executors.placement import TaskSlots
 from fastdup_ray.executors.ray_results import NodeLostError, NoRoomError, get_result, wait_any
+from fastdup_ray.executors.worker_counts import TaskSlots
 
 log = logging.getLogger(__name__)
 

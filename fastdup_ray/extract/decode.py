@@ -12,9 +12,8 @@ from fastdup_ray.common.arrays import ByteArray
 from fastdup_ray.common.records import Box, Limits, Statistics, Unseen
 from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.extract import tones
+from fastdup_ray.extract.decoder_versions import get_decoder
 from fastdup_ray.extract.deep_color import has_16_bit_colors, show_used_bits
-from fastdup_ray.extract.heif import FORMAT as HEIF_FORMAT
-from fastdup_ray.extract.heif import register_heif
 from fastdup_ray.extract.open_image import explain_error, open_image
 from fastdup_ray.extract.resize import crop_box, resize
 from fastdup_ray.extract.size_limits import check_size
@@ -123,9 +122,8 @@ def decode_image(
         color = color.transpose(_TO_UPRIGHT[orientation])
     width, height = stored[::-1] if orientation in _SIDEWAYS else stored
     small, lost = resize(color, size, limits.box, (width, height), trim=trim)
-    decoder = register_heif() if image_format == HEIF_FORMAT else None
     pixels, statistics = np.asarray(small), compute_statistics(small)
-    return DecodedImage(pixels, width, height, image_format, statistics, unseen | lost, decoder)
+    return DecodedImage(pixels, width, height, image_format, statistics, unseen | lost, get_decoder(image_format))
 
 
 def _draft_jpeg(image: Image.Image, size: tuple[int, int], box: Box | None) -> None:

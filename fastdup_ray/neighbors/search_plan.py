@@ -16,27 +16,20 @@ from fastdup_ray.neighbors.faiss_factory import iter_layers, make_empty_index, m
 from fastdup_ray.neighbors.faiss_index import EF_SEARCH, TRAINING_EMBEDDINGS, TRAINING_EMBEDDINGS_PER_LIST
 from fastdup_ray.neighbors.int8_bruteforce import Int8Index
 from fastdup_ray.neighbors.metrics import COSINE, MANHATTAN
-from fastdup_ray.neighbors.partitioned.partition_layout import make_layout
+from fastdup_ray.neighbors.partitioned.partition_layout import (
+    INT8_K,
+    PARTITIONED,
+    PARTITIONED_ABOVE,
+    PARTITIONED_ABOVE_ON_GPU,
+    get_one_index_limit,
+    is_partitioned,
+    make_layout,
+)
 
 FLAT, HNSW = "Flat", "HNSW32"
 
-PARTITIONED = "partitioned"
-"""Search in cells, without an index: see `neighbors.partitioned`."""
-
 FEW = 5_000
 """Embeddings up to which an exact search takes no noticeable time."""
-
-INT8_UP_TO = 100_000
-"""Embeddings up to which the 8-bit search is used; more are searched in cells. Measured for 200,000 clustered
-embeddings of 576 numbers, with VNNI: 8 bits 127 s of CPU and recall 1.0; cells 63 s and 0.9965; HNSW32, on an older
-processor, 287 s and 0.97."""
-
-GPU_UP_TO = 2_000_000
-"""Embeddings up to which a GPU searches exactly: an H100 compares 200,000 x 576 with each other in a second, and two
-million take 4.6 GB, which GPUs have."""
-
-INT8_K = 100
-"""Largest k for which the 8-bit search and the partitioned search are chosen."""
 
 FLAT_UP_TO = 50_000
 """Embeddings up to which, if 8 bits are not possible, the exact index is as fast as HNSW32 (50,000 x 576: 15 s and
@@ -165,18 +158,18 @@ def choose_index(config: RunConfig, n: int, d: int, memory: int) -> IndexChoice:
     if config.faiss_mode not in (None, AUTO):
         return IndexChoice(config.faiss_mode, f"faiss_mode={config.faiss_mode}")
     if is_partitioned(config, n):
-        return IndexChoice(PARTITIONED, f"more than {_get_one_index_limit(config):,} images")
+        return IndexChoice(PARTITIONED, f"more than {get_one_index_limit(config):,} images")
     usable = int(USABLE_SHARE * memory)
     k = min(config.nearest_neighbors_k, n)
     flat_up_to = FLAT_UP_TO * choose_ef_search(k) // EF_SEARCH
     if config.compute == "gpu":  # an exact search on it takes seconds
-        flat_up_to = max(flat_up_to, GPU_UP_TO)
+        flat_up_to = max(flat_up_to, PARTITIONED_ABOVE_ON_GPU)
     lists = _choose_lists(n)
     compressed = f"IVF{lists},SQ8"
     needs = {name: estimate_index_bytes(name, n, d) for name in (FLAT, HNSW, compressed)}
-    int8_possible = config.distance != MANHATTAN and k <= INT8_K and FEW < n <= INT8_UP_TO
+    int8_possible = config.distance != MANHATTAN and k <= INT8_K and FEW < n <= PARTITIONED_ABOVE
     if config.compute == "cpu" and int8_possible and estimate_index_bytes(Int8Index.name, n, d) <= usable:
-        why = f"{FEW:,} to {INT8_UP_TO:,} images: all against all in 8-bit integers, then ranked by exact values"
+        why = f"{FEW:,} to {PARTITIONED_ABOVE:,} images: all against all in 8-bit integers, then ranked by exact values"
         return IndexChoice(Int8Index.name, why)
     if n <= flat_up_to and needs[FLAT] <= usable:
         return IndexChoice(FLAT, "exact, and no slower than others for so few images")
@@ -200,21 +193,6 @@ def choose_index(config: RunConfig, n: int, d: int, memory: int) -> IndexChoice:
         f"{format_bytes(estimate_index_bytes(smallest, n, d))} and finds fewer neighbors, or a machine (on Ray: a "
         f"node) with {format_bytes(int(needs[compressed] / USABLE_SHARE))} free."
     )
-
-
-def is_partitioned(config: RunConfig, n: int) -> bool:
-    """Return whether n embeddings are searched in cells, because the user says so or because of their number.
-
-    This does not depend on the memory.
-    """
-    if config.nn_provider != "faiss" or config.faiss_mode not in (None, AUTO):
-        return config.nn_provider == "faiss" and config.faiss_mode == PARTITIONED
-    ranks_like_cosine = config.distance != MANHATTAN
-    return ranks_like_cosine and config.nearest_neighbors_k <= INT8_K and n > _get_one_index_limit(config)
-
-
-def _get_one_index_limit(config: RunConfig) -> int:
-    return GPU_UP_TO if config.compute == "gpu" else INT8_UP_TO
 
 
 def _choose_lists(n: int) -> int:

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.components import Components, find_components
 from fastdup_ray.analysis.edges import build_edges_from_neighbors
+from fastdup_ray.analysis.outliers import iter_sorted_outliers
 from fastdup_ray.analysis.pairs import (
     NameOrder,
     count_distinct,
-    iter_sorted_outliers,
     iter_sorted_pairs,
     select_similar,
 )

@@ -29,8 +29,7 @@ from fastdup_ray.neighbors.partitioned.files import (
     make_root_cell,
     read_group_counts,
 )
-from fastdup_ray.neighbors.partitioned.partition_layout import PartitionLayout, make_layout
-from fastdup_ray.neighbors.search_plan import PARTITIONED
+from fastdup_ray.neighbors.partitioned.partition_layout import PARTITIONED, PartitionLayout, make_layout
 from fastdup_ray.storage import Store
 
 

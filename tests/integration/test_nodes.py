@@ -17,8 +17,8 @@ from fastdup_ray import RunConfig
 from fastdup_ray.common.records import ShardReceipt
 from fastdup_ray.executors.extract_pool import ExtractPool
 from fastdup_ray.executors.index_actor import IndexActor
-from fastdup_ray.executors.placement import place_extractors
 from fastdup_ray.executors.ray_cluster import can_autoscale, list_present_nodes
+from fastdup_ray.executors.worker_counts import place_extractors
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.extract.model import make_fingerprint
 from fastdup_ray.inputs import list_images

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from fastdup_ray.analysis import components, edges, pairs, sorting
 from fastdup_ray.analysis.components import ComponentBlock, Components, find_components
 from fastdup_ray.analysis.edges import build_edges, build_edges_from_neighbors
+from fastdup_ray.analysis.outliers import iter_sorted_outliers
 from fastdup_ray.analysis.pairs import (
     NameOrder,
     count_distinct,
-    iter_sorted_outliers,
     iter_sorted_pairs,
     rank_names,
     select_similar,

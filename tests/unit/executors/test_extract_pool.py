@@ -16,8 +16,8 @@ from fastdup_ray.common.records import ImageRef, Shard
 from fastdup_ray.errors import ConfigError, WorkerError
 from fastdup_ray.executors import index_actor
 from fastdup_ray.executors.extract_pool import MAX_STARTS, ExtractPool, _Attempt, _Worker
-from fastdup_ray.executors.placement import Placement
 from fastdup_ray.executors.ray_results import NodeLostError, is_node_lost
+from fastdup_ray.executors.worker_counts import Placement
 from fastdup_ray.extract.extractor import ExtractSpec
 
 UNAVAILABLE = ActorUnavailableError("RpcError: Socket closed", None)

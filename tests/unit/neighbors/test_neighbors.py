@@ -21,18 +21,14 @@ from fastdup_ray.neighbors.faiss_index import FaissIndex, choose_nprobe
 from fastdup_ray.neighbors.int8_bruteforce import Int8Index
 from fastdup_ray.neighbors.int8_graph import build_graph
 from fastdup_ray.neighbors.metrics import compute_values, is_distance
-from fastdup_ray.neighbors.search import find_neighbors_of, find_neighbors_within
-from fastdup_ray.neighbors.search_plan import (
-    FEW,
-    FLAT_UP_TO,
-    GPU_UP_TO,
+from fastdup_ray.neighbors.partitioned.partition_layout import (
     INT8_K,
-    INT8_UP_TO,
     PARTITIONED,
-    choose_ef_search,
-    choose_index,
-    plan_search,
+    PARTITIONED_ABOVE,
+    PARTITIONED_ABOVE_ON_GPU,
 )
+from fastdup_ray.neighbors.search import find_neighbors_of, find_neighbors_within
+from fastdup_ray.neighbors.search_plan import FEW, FLAT_UP_TO, choose_ef_search, choose_index, plan_search
 from fastdup_ray.system.cgroups import list_cgroups
 from fastdup_ray.system.memory import _read_cgroups, measure_free_memory
 from tests.helpers.embeddings import normalized, unit_rows
@@ -609,7 +605,12 @@ def chosen(n: int, memory: int = MUCH, **parameters) -> str:
 @pytest.mark.parametrize("mode", [{}, {"faiss_mode": "auto"}])
 @pytest.mark.parametrize(
     ("n", "name"),
-    [(FEW, "Flat"), (FEW + 1, Int8Index.name), (INT8_UP_TO, Int8Index.name), (INT8_UP_TO + 1, PARTITIONED)],
+    [
+        (FEW, "Flat"),
+        (FEW + 1, Int8Index.name),
+        (PARTITIONED_ABOVE, Int8Index.name),
+        (PARTITIONED_ABOVE + 1, PARTITIONED),
+    ],
 )
 def test_few_rows_are_searched_exactly_more_in_eight_bits_and_many_in_partitions(n, name, mode):
     assert chosen(n, **mode) == name
@@ -621,12 +622,12 @@ def test_manhattan_is_not_for_eight_bits(n, name):
 
 
 def test_a_gpu_searches_exactly():
-    assert chosen(GPU_UP_TO, compute="gpu") == "Flat"
+    assert chosen(PARTITIONED_ABOVE_ON_GPU, compute="gpu") == "Flat"
 
 
 def test_many_neighbours_make_the_exact_search_worth_while():
-    assert chosen(INT8_UP_TO, nearest_neighbors_k=INT8_K) == Int8Index.name
-    assert chosen(INT8_UP_TO, nearest_neighbors_k=1000) == "Flat"
+    assert chosen(PARTITIONED_ABOVE, nearest_neighbors_k=INT8_K) == Int8Index.name
+    assert chosen(PARTITIONED_ABOVE, nearest_neighbors_k=1000) == "Flat"
     assert choose_ef_search(1000) > 2000
 
 

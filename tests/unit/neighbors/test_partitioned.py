@@ -11,7 +11,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.executors.inline import InlineExecutor
-from fastdup_ray.executors.placement import Node, TaskSlots, place_tasks
+from fastdup_ray.executors.worker_counts import Node, TaskSlots, place_tasks
 from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors import check_search
 from fastdup_ray.neighbors.cost import estimate_search
@@ -27,6 +27,9 @@ from fastdup_ray.neighbors.partitioned.kmeans import (
     group_by_label,
 )
 from fastdup_ray.neighbors.partitioned.partition_layout import (
+    PARTITIONED,
+    PARTITIONED_ABOVE,
+    PARTITIONED_ABOVE_ON_GPU,
     PROCESS_BYTES,
     PartitionLayout,
     compute_capacity,
@@ -34,7 +37,7 @@ from fastdup_ray.neighbors.partitioned.partition_layout import (
     get_fixed_bytes,
     make_layout,
 )
-from fastdup_ray.neighbors.search_plan import GPU_UP_TO, INT8_UP_TO, PARTITIONED, plan_search
+from fastdup_ray.neighbors.search_plan import plan_search
 from fastdup_ray.runs.partitioned_search import search_layout
 from fastdup_ray.storage import open_store
 from tests.bench.rows import blocks
@@ -473,15 +476,15 @@ def test_a_flat_file_is_the_one_that_faiss_writes(metric, n, tmp_path):
 @pytest.mark.parametrize(
     ("n", "parameters", "taken"),
     [
-        (INT8_UP_TO, {}, False),
-        (INT8_UP_TO + 1, {}, True),
-        (INT8_UP_TO + 1, {"faiss_mode": "auto"}, True),
-        (INT8_UP_TO + 1, {"faiss_mode": "Flat"}, False),
-        (INT8_UP_TO + 1, {"distance": "manhattan"}, False),
-        (INT8_UP_TO + 1, {"nearest_neighbors_k": 101}, False),
-        (INT8_UP_TO + 1, {"nn_provider": "turi"}, False),
-        (GPU_UP_TO, {"compute": "gpu"}, False),
-        (GPU_UP_TO + 1, {"compute": "gpu"}, True),
+        (PARTITIONED_ABOVE, {}, False),
+        (PARTITIONED_ABOVE + 1, {}, True),
+        (PARTITIONED_ABOVE + 1, {"faiss_mode": "auto"}, True),
+        (PARTITIONED_ABOVE + 1, {"faiss_mode": "Flat"}, False),
+        (PARTITIONED_ABOVE + 1, {"distance": "manhattan"}, False),
+        (PARTITIONED_ABOVE + 1, {"nearest_neighbors_k": 101}, False),
+        (PARTITIONED_ABOVE + 1, {"nn_provider": "turi"}, False),
+        (PARTITIONED_ABOVE_ON_GPU, {"compute": "gpu"}, False),
+        (PARTITIONED_ABOVE_ON_GPU + 1, {"compute": "gpu"}, True),
         (10, {"faiss_mode": "partitioned"}, True),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 
 from fastdup_ray import RunConfig
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.executors.placement import LEAST_WAITING, Node, Placement, place_extractors, place_index
+from fastdup_ray.executors.worker_counts import LEAST_WAITING, Node, Placement, place_extractors, place_index
 
 
 def config(**parameters) -> RunConfig:

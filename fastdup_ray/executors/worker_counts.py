@@ -1,4 +1,4 @@
-"""Placement: how many workers run, and what each gets, as pure functions of what the nodes have."""
+"""How many workers run, and what each gets, as pure functions of what the nodes have."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
