@@ -170,11 +170,12 @@ def _keys(user: str) -> dict[str, str]:
 def free_ports(count: int) -> list[int]:
     """Each of them is free, and so is the one 10,000 above, where SeaweedFS has its gRPC.
 
-    All are below those that Linux gives to clients, one of which might take a port before the server does.
+    All are below those that Linux gives to clients, one of which might take a port before the server does, and above
+    those of Ray's workers (--max-worker-port).
     """
     found: list[int] = []
     for _ in range(1000):
-        port = random.randrange(10_240, FIRST_OF_CLIENTS - 10_000)
+        port = random.randrange(20_000, FIRST_OF_CLIENTS - 10_000)
         if port not in found and all(map(_is_free, (port, port + 10_000))):
             found.append(port)
         if len(found) == count:
