@@ -16,7 +16,7 @@ from fastdup_ray.curation.provenance import SeenImages
 from fastdup_ray.features import check_finite, map_features, read_names
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import IMAGES
-from fastdup_ray.outputs.run_digest import digest_images
+from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import describe_other_run, parse_rows, read_csv

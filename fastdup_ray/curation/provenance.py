@@ -13,7 +13,7 @@ from fastdup_ray.curation.plan_file import ImageFacts, PlanRow
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.features import map_names
 from fastdup_ray.outputs.formats import IMAGES
-from fastdup_ray.outputs.run_digest import digest_images
+from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.s3 import Access, is_s3
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.checked_json import fetch_listed

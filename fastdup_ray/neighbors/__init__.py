@@ -13,7 +13,7 @@ from fastdup_ray.neighbors.faiss_factory import check_parameters, list_parameter
 from fastdup_ray.neighbors.faiss_index import FaissIndex
 from fastdup_ray.neighbors.int8_bruteforce import Int8Index
 from fastdup_ray.neighbors.metrics import MANHATTAN
-from fastdup_ray.neighbors.partitioned.partition_layout import PARTITIONED
+from fastdup_ray.neighbors.partition_threshold import PARTITIONED
 from fastdup_ray.neighbors.protocol import NeighborIndex
 from fastdup_ray.neighbors.search_plan import SearchPlan, choose_ef_search
 

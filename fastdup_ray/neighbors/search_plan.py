@@ -16,15 +16,15 @@ from fastdup_ray.neighbors.faiss_factory import iter_layers, make_empty_index, m
 from fastdup_ray.neighbors.faiss_index import EF_SEARCH, TRAINING_EMBEDDINGS, TRAINING_EMBEDDINGS_PER_LIST
 from fastdup_ray.neighbors.int8_bruteforce import Int8Index
 from fastdup_ray.neighbors.metrics import COSINE, MANHATTAN
-from fastdup_ray.neighbors.partitioned.partition_layout import (
+from fastdup_ray.neighbors.partition_threshold import (
     INT8_K,
     PARTITIONED,
     PARTITIONED_ABOVE,
     PARTITIONED_ABOVE_ON_GPU,
     get_one_index_limit,
     is_partitioned,
-    make_layout,
 )
+from fastdup_ray.neighbors.partitioned.partition_layout import make_layout
 
 FLAT, HNSW = "Flat", "HNSW32"
 

@@ -13,7 +13,7 @@ from fastdup_ray.common.formatting import format_bytes
 from fastdup_ray.common.formulas import FORMULA
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.names import INVISIBLE
-from fastdup_ray.outputs.run_digest import digest_images
+from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.histogram import Histogram, make_histogram
 from fastdup_ray.report.page_data import PageData, make_page_data
@@ -109,7 +109,7 @@ def render_report(store: Store, summary: RunSummary, files: FileSet = INDEXED, *
     }
     variables = _make_variables(contents, read_config(store, files), summary, files)
     variables["data"] |= {"plan": plan}
-    return render("page.html", STYLES, MODULES, **variables)
+    return render("page_frame.html", STYLES, MODULES, **variables)
 
 
 def _make_variables(contents: PageData, config: StoredConfig, summary: RunSummary, files: FileSet) -> dict[str, Any]:

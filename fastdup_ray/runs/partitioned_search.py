@@ -17,6 +17,7 @@ from fastdup_ray.executors import Executor
 from fastdup_ray.neighbors.checkpoint import get_features_digest
 from fastdup_ray.neighbors.faiss_factory import check_parameters
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
+from fastdup_ray.neighbors.partition_threshold import PARTITIONED
 from fastdup_ray.neighbors.partitioned import tasks
 from fastdup_ray.neighbors.partitioned.files import (
     ROOT,
@@ -29,7 +30,7 @@ from fastdup_ray.neighbors.partitioned.files import (
     make_root_cell,
     read_group_counts,
 )
-from fastdup_ray.neighbors.partitioned.partition_layout import PARTITIONED, PartitionLayout, make_layout
+from fastdup_ray.neighbors.partitioned.partition_layout import PartitionLayout, make_layout
 from fastdup_ray.storage import Store
 
 

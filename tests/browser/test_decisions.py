@@ -14,7 +14,7 @@ from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.curation.plan_file import PlanRow, read_plan, write_plan
 from fastdup_ray.curation.report_service import ReportService
 from fastdup_ray.curation.server import ReportServer
-from fastdup_ray.outputs.run_digest import digest_images
+from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.report.page import write_report
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json

@@ -13,7 +13,7 @@ import pyarrow as pa
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.curation.plan_file import PlanRow, write_plan
 from fastdup_ray.outputs.formats import IMAGES
-from fastdup_ray.outputs.run_digest import digest_images
+from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.checked_json import hash_file, write_json
 from fastdup_ray.storage.tables import encode_names, escape_names, write_csv, write_parquet

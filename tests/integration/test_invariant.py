@@ -12,7 +12,7 @@ from fastdup_ray import RunConfig, load_binary_feature
 from fastdup_ray.common import csv_columns
 from fastdup_ray.errors import ConfigError, WorkDirError
 from fastdup_ray.extract.transforms import TRANSFORMS, select_transforms
-from fastdup_ray.neighbors.partitioned import partition_layout
+from fastdup_ray.neighbors import partition_threshold
 from tests.helpers.commands import call, run, summary_of
 from tests.helpers.kills import dying_before
 from tests.helpers.models import save_model
@@ -180,7 +180,7 @@ def test_what_is_no_square_is_not_turned(folder, tmp_path):
 
 
 def test_partitions_have_no_index_to_look_in(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(partition_layout, "PARTITIONED_ABOVE", 10)
+    monkeypatch.setattr(partition_threshold, "PARTITIONED_ABOVE", 10)
     with pytest.raises(ConfigError, match="searched in partitions"):
         run_inline(folder, tmp_path / "out", invariant="flip", report=False)
     named = run_inline(folder, tmp_path / "out", invariant="flip", faiss_mode="HNSW32", report=False)

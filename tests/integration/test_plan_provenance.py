@@ -17,7 +17,7 @@ from fastdup_ray.curation.plan_file import PlanRow, plan_to_json, read_plan, wri
 from fastdup_ray.curation.provenance import SeenImages, carry_over, check_provenance
 from fastdup_ray.curation.report_service import ReportService
 from fastdup_ray.errors import InputError
-from fastdup_ray.outputs.run_digest import digest_images
+from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.tables import encode_names
 from tests.conftest import Bucket

@@ -21,12 +21,7 @@ from fastdup_ray.neighbors.faiss_index import FaissIndex, choose_nprobe
 from fastdup_ray.neighbors.int8_bruteforce import Int8Index
 from fastdup_ray.neighbors.int8_graph import build_graph
 from fastdup_ray.neighbors.metrics import compute_values, is_distance
-from fastdup_ray.neighbors.partitioned.partition_layout import (
-    INT8_K,
-    PARTITIONED,
-    PARTITIONED_ABOVE,
-    PARTITIONED_ABOVE_ON_GPU,
-)
+from fastdup_ray.neighbors.partition_threshold import INT8_K, PARTITIONED, PARTITIONED_ABOVE, PARTITIONED_ABOVE_ON_GPU
 from fastdup_ray.neighbors.search import find_neighbors_of, find_neighbors_within
 from fastdup_ray.neighbors.search_plan import FEW, FLAT_UP_TO, choose_ef_search, choose_index, plan_search
 from fastdup_ray.system.cgroups import list_cgroups

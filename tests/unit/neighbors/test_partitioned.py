@@ -16,6 +16,7 @@ from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors import check_search
 from fastdup_ray.neighbors.cost import estimate_search
 from fastdup_ray.neighbors.flat_file import write_flat
+from fastdup_ray.neighbors.partition_threshold import PARTITIONED, PARTITIONED_ABOVE, PARTITIONED_ABOVE_ON_GPU
 from fastdup_ray.neighbors.partitioned import cell_knn, files, tasks
 from fastdup_ray.neighbors.partitioned.cell_knn import choose_group_size, search_within
 from fastdup_ray.neighbors.partitioned.files import Cell, Piece, read_cell
@@ -27,9 +28,6 @@ from fastdup_ray.neighbors.partitioned.kmeans import (
     group_by_label,
 )
 from fastdup_ray.neighbors.partitioned.partition_layout import (
-    PARTITIONED,
-    PARTITIONED_ABOVE,
-    PARTITIONED_ABOVE_ON_GPU,
     PROCESS_BYTES,
     PartitionLayout,
     compute_capacity,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.formulas import FORMULA
-from fastdup_ray.outputs.run_digest import digest_images
+from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.report import image_table, page, page_data, readers
 from fastdup_ray.report.group_table import GroupTable, choose_groups
 from fastdup_ray.report.histogram import make_histogram

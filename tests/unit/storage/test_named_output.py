@@ -307,9 +307,9 @@ def test_an_object_that_exists_stays_unless_it_may_be_overwritten(bucket):
     write(uri, overwrite=True)
     write(bucket.uri("lists/new.txt"))
     assert _read(bucket, "lists/keep.txt") == _read(bucket, "lists/new.txt") == b"new"
-    page = bucket.put("page.html", MARK)
+    page = bucket.put("page_frame.html", MARK)
     write(page, mark=MARK)
-    assert _read(bucket, "page.html") == b"new"
+    assert _read(bucket, "page_frame.html") == b"new"
 
 
 def _read(bucket, name: str) -> bytes:
