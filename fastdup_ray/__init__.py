@@ -36,6 +36,7 @@ _load, __dir__, __all__ = lazy_loader.attach(
             "generate_duplicates_gallery",
         ],
         "result": ["RunResult"],
+        "verify.compare": ["Comparison", "compare"],
     },
 )
 __all__ += ["__version__"]

@@ -28,6 +28,8 @@ from fastdup_ray.report.galleries import generate_duplicates_gallery as generate
 from fastdup_ray.report.regenerate import make_pages as make_pages
 from fastdup_ray.result import RunResult as RunResult
 from fastdup_ray.runs.pipeline import deduplicate as deduplicate
+from fastdup_ray.verify.compare import Comparison as Comparison
+from fastdup_ray.verify.compare import compare as compare
 
 StrPath = str | os.PathLike[str]
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from fastdup_ray.api import run_and_print
+from fastdup_ray.cli.compare import compare
 from fastdup_ray.cli.curation import COMMANDS
 from fastdup_ray.cli.flags import make_flag, name_flags
 from fastdup_ray.cli.s3_options import add_s3_options
@@ -176,7 +177,7 @@ cli.add_command(
     )
 )
 
-for command in (*COMMANDS, doctor):
+for command in (compare, *COMMANDS, doctor):
     cli.add_command(command)
 
 

@@ -117,13 +117,22 @@ def decode_image(
         _draft_jpeg(image, size, limits.box)
     image.load()
     color, unseen = to_color(image, data)
-    orientation = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT)
-    if orientation in _TO_UPRIGHT:
-        color = color.transpose(_TO_UPRIGHT[orientation])
+    color = turn_upright(color, orientation := get_orientation(image))
     width, height = stored[::-1] if orientation in _SIDEWAYS else stored
     small, lost = resize(color, size, limits.box, (width, height), trim=trim)
     pixels, statistics = np.asarray(small), compute_statistics(small)
     return DecodedImage(pixels, width, height, image_format, statistics, unseen | lost, get_decoder(image_format))
+
+
+def get_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an image, from 1 (upright) to 8."""
+    orientation: int = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT)
+    return orientation
+
+
+def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn an image that is stored in an EXIF orientation; return it as it is if the orientation is not known."""
+    return image.transpose(_TO_UPRIGHT[orientation]) if orientation in _TO_UPRIGHT else image
 
 
 def _draft_jpeg(image: Image.Image, size: tuple[int, int], box: Box | None) -> None:
@@ -131,7 +140,7 @@ def _draft_jpeg(image: Image.Image, size: tuple[int, int], box: Box | None) -> N
     wanted = size
     if box is not None:
         width, height = image.size
-        sideways = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT) in _SIDEWAYS
+        sideways = get_orientation(image) in _SIDEWAYS
         left, top, right, bottom = crop_box(box, (height, width) if sideways else (width, height))
         across, down = (bottom - top, right - left) if sideways else (right - left, bottom - top)
         wanted = math.ceil(size[0] * width / across), math.ceil(size[1] * height / down)

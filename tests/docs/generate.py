@@ -16,6 +16,7 @@ from tests.docs.pages import DOCS, PROGRAM, ROOT
 NOTE = "<!-- Made by `python -m tests.docs.generate` from the code: do not edit. -->"
 
 EXAMPLES = {
+    "compare": "fastdup-ray compare invoice.png scanned.jpg\nfastdup-ray compare a.jpg b.jpg --json",
     "apply": "fastdup-ray apply out/plan.csv --execute",
     "doctor": "fastdup-ray doctor --gpu --s3 s3://bucket/photos",
     "evaluate": "fastdup-ray evaluate out truth.csv --plot curves.svg",

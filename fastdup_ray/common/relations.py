@@ -1,0 +1,33 @@
+"""What two images are to each other, as seen at full detail."""
+
+from enum import StrEnum
+
+
+class Relation(StrEnum):
+    """The relation of two images.
+
+    Attributes:
+        SAME: One image: encoded again, resized, converted, or with colors or tones changed as a whole.
+        CROPPED: One is a part of the other, or both are parts of one image.
+        PADDED: One has bars or a frame around the other.
+        EMBEDDED: One is in the other: on a slide, in a collage, on a page.
+        TURNED: One is rotated.
+        MIRRORED: One is mirrored.
+        ALTERED: Something was put in or taken out: a text, a sticker, a number.
+        DIFFERENT: Not of one image.
+        UNSURE: Cannot be told: too little to see, or more in the file than is compared.
+    """
+
+    SAME = "same"
+    CROPPED = "cropped"
+    PADDED = "padded"
+    EMBEDDED = "embedded"
+    TURNED = "turned"
+    MIRRORED = "mirrored"
+    ALTERED = "altered"
+    DIFFERENT = "different"
+    UNSURE = "unsure"
+
+
+CONFIRMED = frozenset(Relation) - {Relation.DIFFERENT, Relation.UNSURE}
+"""Relations of two images that show the same, at least in part."""

@@ -1,0 +1,1 @@
+"""A second look: two images at full detail, and what their relation is."""

@@ -1,0 +1,80 @@
+"""From the bytes of a file to everything that is compared of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from fastdup_ray.common.records import Unseen
+from fastdup_ray.extract.decode import get_orientation, to_color, turn_upright
+from fastdup_ray.extract.open_image import open_image
+from fastdup_ray.extract.transparency import BLACK, WHITE, flatten_alpha
+from fastdup_ray.verify.detail_image import DETAIL, DetailImage
+from fastdup_ray.verify.filters import fit_size, resize_bytes
+
+MAX_PAGES = 16
+"""Pages or frames of a file that are compared. Of two files with more, nothing is said."""
+
+NOT_SHOWN = frozenset([Unseen.VIDEO, Unseen.CHANNELS, Unseen.VALUES])
+"""Contents that no decoded page shows."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """What is compared of a file.
+
+    Attributes:
+        pages: One for each page or frame; two, on white and on black, where parts are transparent.
+        complete: Whether they show everything that the file holds.
+        size: Width and height of the first page in pixels, upright.
+    """
+
+    pages: tuple[DetailImage, ...]
+    complete: bool
+    size: tuple[int, int]
+
+
+def load_views(data: bytes) -> Views:
+    """Decode a file. Call it inside `strict_pillow`.
+
+    Args:
+        data: The bytes of the file.
+
+    Raises:
+        Exception: Whatever Pillow raises on a broken file.
+    """
+    with open_image(data) as image:
+        if image.format in ("JPEG", "MPO"):
+            image.draft(None, (DETAIL, DETAIL))
+        image.load()
+        color, unseen = to_color(image, data)
+        first = turn_upright(color, get_orientation(image))
+        pages = list(_iter_grounds(first))
+        complete = not unseen & NOT_SHOWN
+        if Unseen.FRAMES in unseen:
+            others = _load_pages(image)
+            complete = complete and others is not None
+            pages += others or []
+        return Views(tuple(pages), complete, first.size)
+
+
+def _iter_grounds(color: Image.Image) -> Iterator[DetailImage]:
+    for level in (WHITE, BLACK) if color.mode == "RGBa" else (None,):
+        yield DetailImage(resize_bytes(np.asarray(flatten_alpha(color, level)), fit_size(color.size, DETAIL)))
+
+
+def _load_pages(image: Image.Image) -> list[DetailImage] | None:
+    """Return the pages after the first; None if not all can be compared."""
+    count = getattr(image, "n_frames", 1)
+    if not 1 < count <= MAX_PAGES:
+        return None
+    pages: list[DetailImage] = []
+    try:
+        for number in range(1, count):
+            image.seek(number)
+            image.load()
+            pages += _iter_grounds(to_color(image.copy())[0])
+    except Exception:  # plugins raise anything at all on broken files
+        return None
+    return pages

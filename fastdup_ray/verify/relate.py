@@ -1,0 +1,226 @@
+"""Say what the relation of two images is, with evidence."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray
+from fastdup_ray.common.relations import Relation
+from fastdup_ray.verify.alignment import (
+    QUARTER_TURNS,
+    align_by_keypoints,
+    find_mask,
+    find_quarter_turn,
+    lay,
+    refine,
+)
+from fastdup_ray.verify.detail_image import DETAIL, DetailImage
+from fastdup_ray.verify.difference import Difference, measure_difference
+from fastdup_ray.verify.filters import fit_size, grow, measure_edges, resize_bytes, shrink
+from fastdup_ray.verify.load import Views
+
+PART_DETAIL = 768
+"""Longest side, in pixels, at which images are compared of which one is a part of the other, or turned."""
+
+AGREES = 0.75
+"""Agreement above which two aligned images show the same."""
+
+SLACK = 1.25
+"""Largest difference of two images that are the same, in times what is tolerated at its place."""
+
+MAX_LOSS = 0.28
+"""Usual difference, in parts of the contrast, that saving an image again explains. Blurring or noise change more."""
+
+AGREES_IN_PARTS = 0.5
+"""Agreement above which two images that keypoints have aligned show the same; the rest of it may be altered."""
+
+ALIKE = 0.8
+"""Correlation of thumbnails above which two images are compared as a whole."""
+
+SEEN = 0.004
+"""Part of an image with something to see, below which nothing can be told."""
+
+RIM = 3
+"""Pixels at the border of a part that are not compared."""
+
+WELL_ALIGNED = 0.95
+"""Agreement above which an alignment cannot be improved."""
+
+WHOLE = 0.97
+"""Part of an image that counts as all of it."""
+
+LEAST_OVERLAP = 0.08
+"""Part of the smaller image that both have to have in common."""
+
+STRAIGHT = 1.5
+"""Degrees up to which an image is not turned."""
+
+UNIFORM = 6.0
+"""Standard deviation of the gray levels of a bar."""
+
+FRAME, FRAME_LEVELS = 1.6, 4.0
+"""How much stronger edges are at the border of an image that was put into another one: factor, and gray levels."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The relation of two images.
+
+    Attributes:
+        relation: What they are to each other.
+        cover_from: Part of the first image that the second one shows, from 0 to 1.
+        cover_to: Part of the second image that the first one shows.
+        difference: Part of what both show that differs.
+        box: left, top, right and bottom of the largest difference, from 0 to 1 of the first image.
+        matrix: (2, 3) float64; takes places of the second image, from 0 to 1 of its width and height, to the first.
+        agreement: How much of what both show is alike, from 0 to 1.
+        inliers: Keypoints that agree; 0 if whole images were compared.
+    """
+
+    relation: Relation
+    cover_from: float = 0.0
+    cover_to: float = 0.0
+    difference: float = 0.0
+    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    matrix: DoubleArray | None = None
+    agreement: float = 0.0
+    inliers: int = 0
+
+
+def relate_files(first: Views, second: Views) -> Verdict:
+    """Return the relation of two files, page by page.
+
+    Two files are `SAME` only if each page of one is the same as that of the other, transparent parts on white and on
+    black, and if the pages are all that they hold.
+    """
+    verdict = relate_images(first.pages[0], second.pages[0])
+    if verdict.relation is not Relation.SAME:
+        return verdict
+    if not (first.complete and second.complete):
+        return replace(verdict, relation=Relation.UNSURE)
+    if len(first.pages) != len(second.pages):
+        return replace(verdict, relation=Relation.ALTERED)
+    for pair in zip(first.pages[1:], second.pages[1:], strict=True):
+        other = relate_images(*pair)
+        if other.relation is not Relation.SAME:
+            return replace(other, relation=Relation.UNSURE if other.relation is Relation.UNSURE else Relation.ALTERED)
+    return verdict
+
+
+def relate_images(first: DetailImage, second: DetailImage) -> Verdict:
+    """Return the relation of two images.
+
+    Whole images are compared first, as they are, mirrored or in quarter turns, as most duplicates are. If they do not
+    agree, keypoints say how one lies in the other.
+    """
+    flat = [image.is_flat for image in (first, second)]
+    if any(flat):
+        return Verdict(Relation.UNSURE if all(flat) else Relation.DIFFERENT)
+    turn, correlation = find_quarter_turn(first, second)
+    whole = _compare_whole(first, second, turn) if correlation > ALIKE else None
+    if whole is not None and whole.relation in (Relation.SAME, Relation.MIRRORED, Relation.TURNED):
+        return whole
+    parts = _compare_parts(first, second)
+    if whole is None or parts is None:
+        return whole or parts or Verdict(Relation.DIFFERENT)
+    if whole.relation is Relation.ALTERED:  # or shifted a little
+        return parts if parts.relation is not Relation.DIFFERENT and parts.difference < whole.difference else whole
+    return whole if parts.relation is Relation.DIFFERENT else parts
+
+
+def _compare_whole(first: DetailImage, second: DetailImage, turn: str) -> Verdict:
+    matrix = QUARTER_TURNS[turn]
+    found = _measure(first, second, matrix, DETAIL, is_part=False)
+    verdict = Verdict(Relation.DIFFERENT, 1.0, 1.0, found.share, found.box, matrix, found.agreement)
+    if found.seen < SEEN:
+        return replace(verdict, relation=Relation.UNSURE)
+    if found.agreement < AGREES:
+        return verdict
+    if found.strength > SLACK or found.loss > MAX_LOSS:
+        return replace(verdict, relation=Relation.ALTERED)
+    if turn in ("mirrored", "flipped", "transposed", "transversed"):
+        return replace(verdict, relation=Relation.MIRRORED)
+    return replace(verdict, relation=Relation.TURNED if turn else Relation.SAME)
+
+
+def _compare_parts(first: DetailImage, second: DetailImage) -> Verdict | None:
+    alignment = align_by_keypoints(first, second)
+    if alignment is None:
+        return None
+    found = _measure(first, second, alignment.matrix, PART_DETAIL, is_part=True)
+    if found.agreement < WELL_ALIGNED:  # gray levels may say more than a few keypoints, or be led astray by a sticker
+        refined = refine(alignment, first, second)
+        other = _measure(first, second, refined.matrix, PART_DETAIL, is_part=True)
+        alignment, found = (refined, other) if other.agreement > found.agreement else (alignment, found)
+    matrix = alignment.matrix
+    cover_to = float(find_mask(_invert(matrix), (200, 200)).mean())
+    cover_from = float(find_mask(matrix, (200, 200)).mean())
+    if max(cover_from, cover_to) < LEAST_OVERLAP:
+        return None
+    verdict = Verdict(
+        Relation.DIFFERENT, cover_from, cover_to, found.share, found.box, matrix, found.agreement, alignment.inliers
+    )
+    if found.agreement < AGREES_IN_PARTS or found.seen < SEEN:
+        return verdict
+    if found.share > 0.002:
+        return replace(verdict, relation=Relation.ALTERED)
+    degrees = abs(math.degrees(math.atan2(*_get_rotation(first, second, matrix))))
+    if degrees > STRAIGHT:
+        return replace(verdict, relation=Relation.TURNED)
+    if min(cover_from, cover_to) >= WHOLE and found.strength > SLACK:
+        return replace(verdict, relation=Relation.ALTERED)
+    if max(cover_from, cover_to) < WHOLE or min(cover_from, cover_to) >= WHOLE:
+        return replace(verdict, relation=Relation.CROPPED)
+    outer, inner_matrix = (first, matrix) if cover_from < cover_to else (second, _invert(matrix))
+    return replace(verdict, relation=_classify_surroundings(outer, inner_matrix))
+
+
+def _measure(first: DetailImage, second: DetailImage, matrix: DoubleArray, side: int, *, is_part: bool) -> Difference:
+    """Compare two images in the frame of the first, with no more pixels than either has.
+
+    Where one is a part of the other, the last pixels at its border are left out: they have some of what is beside it.
+    """
+    height, width = first.pixels.shape[:2]
+    other_height, other_width = second.pixels.shape[:2]
+    enlarged = math.sqrt(abs(np.linalg.det(matrix[:, :2])) * (width * height) / (other_width * other_height))
+    size = fit_size((width, height), min(side, max(8, round(max(width, height) / max(1.0, enlarged)))))
+    own = resize_bytes(first.pixels, size).astype(np.float32)
+    laid = lay(second.pixels.astype(np.float32), matrix, size)
+    mask = find_mask(matrix, size)
+    if is_part:
+        mask = shrink(np.pad(mask, 1), RIM)[1:-1, 1:-1]
+    return measure_difference(own, laid, mask)
+
+
+def _classify_surroundings(outer: DetailImage, matrix: DoubleArray) -> Relation:
+    """Return what an image is that shows another one and more: padded, embedding it, or what it was cropped from."""
+    gray = outer.gray
+    inside = find_mask(matrix, (gray.shape[1], gray.shape[0]))
+    around = ~grow(inside, 2)
+    if around.any() and gray[around].std() < UNIFORM:
+        return Relation.PADDED
+    return Relation.EMBEDDED if _has_frame(gray, inside) else Relation.CROPPED
+
+
+def _has_frame(gray: ByteArray, inside: BoolArray) -> bool:
+    """Return whether the content ends at the border of a part, rather than continues beyond it."""
+    ring = grow(inside, 2) & ~shrink(inside, 2)
+    near = grow(inside, 8) & ~shrink(inside, 8) & ~ring
+    edges = measure_edges(gray)
+    return bool(ring.any() and near.any() and edges[ring].mean() > FRAME * edges[near].mean() + FRAME_LEVELS)
+
+
+def _invert(matrix: DoubleArray) -> DoubleArray:
+    inverse: DoubleArray = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
+    return inverse
+
+
+def _get_rotation(first: DetailImage, second: DetailImage, matrix: DoubleArray) -> tuple[float, float]:
+    """Return sine and cosine, times a scale, of the angle by which the second image is turned."""
+    height, width = first.pixels.shape[:2]
+    other_width = second.pixels.shape[1]
+    other_height = second.pixels.shape[0]
+    across = matrix[0, 0] * width / other_width, matrix[1, 0] * height / other_width
+    down = matrix[0, 1] * width / other_height, matrix[1, 1] * height / other_height
+    return across[1] - down[0], across[0] + down[1]

@@ -1,0 +1,133 @@
+"""What two images are to each other: real photographs, edited as people do, and pages that differ in little."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from fastdup_ray.common.relations import Relation
+from fastdup_ray.training.edits import EDITS
+from fastdup_ray.verify.detail_image import DetailImage
+from fastdup_ray.verify.load import load_views
+from fastdup_ray.verify.relate import Verdict, relate_files, relate_images
+from tests.helpers.images import encode
+
+SAVED_AGAIN = ("copy", "png", "progressive", "reencode", "avif", "resize_down", "resize_up", "stretch")
+TONED = ("brightness", "contrast", "gamma", "grey")
+EXPECTED = (
+    dict.fromkeys((*SAVED_AGAIN, *TONED), Relation.SAME)
+    | dict.fromkeys(("crop_small", "crop_medium", "crop_strong"), Relation.CROPPED)
+    | dict.fromkeys(("border", "letterbox"), Relation.PADDED)
+    | dict.fromkeys(("turn", "turn_strong"), Relation.TURNED)
+    | dict.fromkeys(("watermark", "sticker", "text_bar"), Relation.ALTERED)
+    | {"screenshot": Relation.EMBEDDED, "mirror": Relation.MIRRORED}
+)
+INVOICE = [f"Item {number}: {137 * number % 1000:>5}.{17 * number % 100:02} EUR, delivered" for number in range(34)]
+
+
+def relate(first: Image.Image, second: Image.Image) -> Verdict:
+    return relate_images(*(DetailImage(np.asarray(image.convert("RGB"))) for image in (first, second)))
+
+
+def page(lines: list[str]) -> Image.Image:
+    image = Image.new("RGB", (620, 877), "white")
+    draw = ImageDraw.Draw(image)
+    for number, line in enumerate(lines):
+        draw.text((50, 50 + 22 * number), line, fill="black", font=ImageFont.load_default(14))
+    return image
+
+
+@pytest.mark.parametrize("edit", EXPECTED)
+def test_each_edit_has_its_relation(edit, photo):
+    photo.thumbnail((512, 512))
+    data = EDITS[edit](photo, np.random.default_rng(len(edit)))
+    with Image.open(io.BytesIO(data)) as edited:
+        assert relate(photo, edited).relation is EXPECTED[edit]
+        assert relate(edited, photo).relation is EXPECTED[edit]
+
+
+@pytest.mark.parametrize("method", [Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270])
+def test_quarter_turns_are_found(method, photo):
+    photo.thumbnail((512, 512))
+    assert relate(photo, photo.transpose(method)).relation is Relation.TURNED
+
+
+def test_the_parts_that_both_show_are_measured(photo):
+    photo.thumbnail((512, 512))
+    width, height = photo.size
+    part = photo.crop((width // 4, 0, width, height // 2))
+    verdict = relate(photo, part)
+    assert verdict.relation is Relation.CROPPED
+    assert verdict.cover_from == pytest.approx(0.375, abs=0.02)
+    assert verdict.cover_to == pytest.approx(1, abs=0.02)
+    np.testing.assert_allclose(verdict.matrix, [[0.75, 0, 0.25], [0, 0.5, 0]], atol=0.01)
+
+
+def test_other_images_are_different(photo, photos):
+    for other in ("dogs.jpg", "hubble.jpg", "horse.png"):
+        with Image.open(photos / "originals" / other) as image:
+            assert relate(photo, image).relation is Relation.DIFFERENT
+
+
+@pytest.mark.parametrize("quality", [60, 90])
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_a_page_is_the_same_however_it_is_saved(quality, scale):
+    original = page(INVOICE)
+    smaller = original.resize((int(620 * scale), int(877 * scale)), Image.Resampling.LANCZOS)
+    with Image.open(io.BytesIO(encode(smaller, "JPEG", quality=quality))) as saved:
+        assert relate(original, saved).relation is Relation.SAME
+
+
+@pytest.mark.parametrize("line", [0, 11, 33])
+@pytest.mark.parametrize("change", [("1", "7"), ("delivered", "returned"), ("EUR", "USD")], ids=" ".join)
+def test_a_page_with_another_word_or_digit_is_altered(line, change):
+    original, lines = list(INVOICE), list(INVOICE)
+    original[line] = original[line].replace("Item", "Item 1")
+    lines[line] = original[line].replace(*change, 1)
+    with Image.open(io.BytesIO(encode(page(lines), "JPEG", quality=75))) as saved:
+        verdict = relate(page(original), saved)
+    assert verdict.relation is Relation.ALTERED
+    _, top, _, bottom = verdict.box
+    assert top * 877 - 20 <= 50 + 22 * line + 7 <= bottom * 877 + 20
+
+
+def test_swapped_colors_and_inverted_tones_are_not_the_same():
+    flags = []
+    for left in ((0, 60, 160), (0, 140, 70)):
+        flag = Image.new("RGB", (300, 200), "white")
+        flag.paste(left, (0, 0, 100, 200))
+        flag.paste((200, 30, 40), (200, 0, 300, 200))
+        flags.append(flag)
+    assert relate(*flags).relation is not Relation.SAME
+    dark = Image.fromarray(255 - np.asarray(page(INVOICE)))
+    assert relate(page(INVOICE), dark).relation is not Relation.SAME
+
+
+def test_almost_nothing_to_see_is_not_judged():
+    blank = Image.new("RGB", (400, 300), "white")
+    assert relate(blank, blank).relation is Relation.UNSURE
+
+
+def test_pages_after_the_first_are_compared():
+    first, second, third = page(INVOICE), page(INVOICE[::-1]), page(INVOICE[5:])
+    document = load_views(encode(first, "TIFF", save_all=True, append_images=[second]))
+    again = load_views(encode(first, "TIFF", save_all=True, append_images=[second], compression="tiff_deflate"))
+    other = load_views(encode(first, "TIFF", save_all=True, append_images=[third]))
+    alone = load_views(encode(first, "TIFF"))
+    assert relate_files(document, again).relation is Relation.SAME
+    assert relate_files(document, other).relation is Relation.ALTERED
+    assert relate_files(document, alone).relation is Relation.ALTERED
+
+
+def test_transparent_images_are_compared_on_two_grounds():
+    def logo(text: str) -> bytes:
+        image = Image.new("RGBA", (320, 120), (255, 255, 255, 0))
+        draw = ImageDraw.Draw(image)
+        draw.rectangle((10, 90, 300, 110), fill=(30, 60, 120, 255))
+        draw.text((20, 20), text, fill=(255, 255, 255, 255), font=ImageFont.load_default(40))
+        return encode(image, "PNG")
+
+    acme, again, other = (load_views(logo(text)) for text in ("ACME", "ACME", "NORTH"))
+    assert relate_files(acme, again).relation is Relation.SAME
+    assert relate_files(acme, other).relation is not Relation.SAME
