@@ -26,11 +26,11 @@ class Alignment:
     Attributes:
         matrix: (2, 3) float64; takes places of the second image to places of the first, both from 0 to 1 of width and
             height.
-        inliers: Matches of keypoints that agree; 0 for the whole image.
+        inliers: Matches of keypoints that agree.
     """
 
     matrix: DoubleArray
-    inliers: int = 0
+    inliers: int
 
 
 QUARTER_TURNS: dict[str, DoubleArray] = {
@@ -66,7 +66,7 @@ def lay(image: FloatArray, matrix: DoubleArray, size: tuple[int, int]) -> FloatA
         size: Width and height of the frame.
 
     Returns:
-        The part of the image that lies in the frame; 0 elsewhere.
+        (height, width) or (height, width, channels) of the frame. Where the image has nothing, its border is repeated.
     """
     height, width = image.shape[:2]
     a = np.vstack([matrix, [0, 0, 1]])

@@ -41,8 +41,8 @@ class Comparison:
         cover_first: Part of the first image that the second one shows, from 0 to 1.
         cover_second: Part of the second image that the first one shows.
         difference: Part of what both show that differs by more than compression and resampling explain.
-        box: left, top, right and bottom of the largest difference, from 0 to 1 of the first image; None if there is
-            none.
+        box: left, top, right and bottom of the largest difference, from 0 to 1 of the first image; None if nothing
+            differs by that much.
         matrix: Six numbers, row by row: the affine map from places of the second image, from 0 to 1 of its width and
             height, to places of the first; None if the images have nothing in common.
     """
@@ -131,12 +131,12 @@ def _decode(uri: str, data: bytes) -> Views:
 
 
 def _describe(verdict: Verdict) -> Comparison:
-    has_difference = verdict.difference > 0
+    has_difference = verdict.difference > 0 and verdict.relation is not Relation.SAME
     return Comparison(
         relation=verdict.relation,
         cover_first=round(verdict.cover_from, 4),
         cover_second=round(verdict.cover_to, 4),
-        difference=round(verdict.difference, 6),
+        difference=round(verdict.difference, 6) if has_difference else 0.0,
         box=tuple(round(edge, 4) for edge in verdict.box) if has_difference else None,  # type: ignore[arg-type]  # four
         matrix=None if verdict.matrix is None else tuple(round(float(number), 6) for number in verdict.matrix.ravel()),
     )

@@ -41,6 +41,9 @@ ALIKE = 0.8
 SEEN = 0.004
 """Part of an image with something to see, below which nothing can be told."""
 
+NEXT_TO_NOTHING = 0.002
+"""Part of what both show that may differ if they are aligned by keypoints, which is less exact."""
+
 RIM = 3
 """Pixels at the border of a part that are not compared."""
 
@@ -163,7 +166,7 @@ def _compare_parts(first: DetailImage, second: DetailImage) -> Verdict | None:
     )
     if found.agreement < AGREES_IN_PARTS or found.seen < SEEN:
         return verdict
-    if found.share > 0.002:
+    if found.share > NEXT_TO_NOTHING:
         return replace(verdict, relation=Relation.ALTERED)
     degrees = abs(math.degrees(math.atan2(*_get_rotation(first, second, matrix))))
     if degrees > STRAIGHT:
