@@ -51,6 +51,9 @@ ALIKE = 0.5
 """Difference, in parts of the contrast of a place, up to which both images show the same there: a correlation of
 0.87."""
 
+GOOD_FIT = 0.08
+"""What a change of tones may miss, in parts of the contrast, to be taken without trying others."""
+
 TONE_SIDE = 128
 """Longest side, in pixels, at which tones and colors are compared."""
 
@@ -130,13 +133,19 @@ def _match_tones(first: FloatArray, second: FloatArray, mask: BoolArray) -> tupl
     size = fit_size((mask.shape[1], mask.shape[0]), TONE_SIDE)
     small, other = (resize_floats(image, size) for image in (first, second))
     weight = resize_floats(mask.astype(np.float32), size)
-    fits = [
-        (*_fit_twice(*pair, weight, kind), order)
-        for order, pair in enumerate(((small, other), (other, small)))
-        for kind in KINDS
-    ]
-    _, match, order = min(fits, key=lambda fit: fit[0])
-    return (match.apply(first), second) if order == 0 else (match.apply(second), first)
+    inside = weight > 0
+    pairs = [((small, other), (first, second)), ((other, small), (second, first))]
+    if small[inside].std() < other[inside].std():  # the one with more contrast has what the other has
+        pairs.reverse()
+    best, least = (first, second), np.inf
+    for (source, target), whole in pairs:
+        for kind in KINDS:
+            missed, match = _fit_twice(source, target, weight, kind)
+            if missed < least:
+                best, least = (match.apply(whole[0]), whole[1]), missed
+            if least < GOOD_FIT:
+                return best
+    return best
 
 
 def _fit_twice(source: FloatArray, target: FloatArray, weight: FloatArray, kind: Kind) -> tuple[float, ToneMatch]:

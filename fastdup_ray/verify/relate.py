@@ -190,9 +190,9 @@ def _measure(first: DetailImage, second: DetailImage, matrix: DoubleArray, side:
     size = fit_size((width, height), min(side, max(8, round(max(width, height) / max(1.0, enlarged)))))
     own = resize_bytes(first.pixels, size).astype(np.float32)
     laid = lay(second.pixels.astype(np.float32), matrix, size)
-    mask = find_mask(matrix, size)
+    mask = np.ones(own.shape[:2], bool)
     if is_part:
-        mask = shrink(np.pad(mask, 1), RIM)[1:-1, 1:-1]
+        mask = shrink(np.pad(find_mask(matrix, size), 1), RIM)[1:-1, 1:-1]
     return measure_difference(own, laid, mask)
 
 

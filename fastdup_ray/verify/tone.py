@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 from fastdup_ray.common.arrays import FloatArray
 from fastdup_ray.verify.filters import to_luma_and_color, to_rgb
@@ -93,8 +94,6 @@ def _bend(levels: FloatArray, curve: FloatArray) -> FloatArray:
 
 def _fit_curve(source: FloatArray, target: FloatArray, weight: FloatArray) -> FloatArray:
     """Return (BINS,) levels of `target` for levels of `source`, which never fall."""
-    from sklearn.isotonic import isotonic_regression
-
     step = np.clip((source * ((BINS - 1) / 255) + 0.5).astype(np.int64), 0, BINS - 1)
     count = np.bincount(step, weight, BINS)
     shift = np.bincount(step, weight * (target - source), BINS)
@@ -102,6 +101,6 @@ def _fit_curve(source: FloatArray, target: FloatArray, weight: FloatArray) -> Fl
     places = np.linspace(0, 255, BINS)
     if not known.any():
         return places.astype(np.float32)
-    levels = isotonic_regression(places[known] + shift[known] / count[known], sample_weight=count[known])
+    levels = isotonic_regression(places[known] + shift[known] / count[known], weights=count[known]).x
     curve: FloatArray = np.interp(places, places[known], levels).astype(np.float32)
     return curve
