@@ -127,7 +127,7 @@ class Bucket:
     def __init__(self, server: S3Server, prefix: str):
         self.server, self._prefix = server, prefix
         self.pictures, self.work_dir = f"s3://{OPEN}/{prefix}", f"s3://{WORK}/{prefix}"
-        self.client = server.client()
+        self.client = server.client(retries={"mode": "standard", "total_max_attempts": 10})
 
     def uri(self, name: str) -> str:
         return f"{self.pictures}/{name}"
