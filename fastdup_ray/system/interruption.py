@@ -5,6 +5,7 @@ watcher thread ends the process if this takes too long, or at another signal: co
 decoder, a search), or that waits for another thread, never sees the exception.
 """
 
+import atexit
 import os
 import select
 import signal
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 EXIT_CODE = 130
 MESSAGE = "Interrupted. Run the same command to resume."
@@ -93,6 +95,18 @@ class Interruption:
                     signal.alarm(0)
         self.print_once()
         os._exit(EXIT_CODE)
+
+
+def leave() -> NoReturn:
+    """End this process after an interruption, once everything is cleaned up.
+
+    The interpreter is not torn down: threads of Ray that were interrupted as they started crash in it now and then.
+    """
+    atexit._run_exitfuncs()  # there is no public way
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # it is closed
+            stream.flush()
+    os._exit(EXIT_CODE)
 
 
 @contextmanager
