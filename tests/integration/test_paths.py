@@ -98,6 +98,7 @@ CALLS: dict[str, Callable[[Callable[[Path], Any], Path], Any]] = {
     "export": lambda kind, out: fastdup_ray.export(kind(out), "keep-list", kind(out.parent / "keep"), kind(_plan(out))),
     "leakage": lambda kind, out: fastdup_ray.leakage(kind(out), kind(PHONE), executor="inline"),
     "leakage work_dir": lambda kind, out: fastdup_ray.leakage(PHONE, PHONE, kind(out.parent / "new"), **INLINE),
+    "compare": lambda kind, _: fastdup_ray.compare(kind(PHONE / "IMG_0001.jpg"), PHONE / "IMG_0002.jpg"),
     "evaluate": lambda kind, out: evaluate(kind(out), kind(_truth(out)), kind(out.parent / "plot.svg")),
     "evaluate work_dir": lambda kind, out: evaluate(
         PHONE, _truth(out), work_dir=kind(out.parent / "new"), executor="inline"
@@ -126,7 +127,7 @@ def out(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_no_public_function_is_left_out():
     told = " ".join(CALLS).replace(".", " ").split()
-    types = {"ApplyResult", "DatasetResult", "FastdupError", "Leakage", "UndoResult", "__version__"}
+    types = {"ApplyResult", "Comparison", "DatasetResult", "FastdupError", "Leakage", "UndoResult", "__version__"}
     assert set(fastdup_ray.__all__) - types <= set(told)
 
 
