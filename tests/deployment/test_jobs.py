@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.helpers.clusters import COMMANDS, Head, with_commands
-from tests.helpers.commands import run
+from tests.helpers.commands import parse_counts, run
 from tests.helpers.images import save_cloudy
 from tests.helpers.runs import PHOTOS, SAME_BYTES
 from tests.helpers.s3_server import Bucket
@@ -220,6 +220,5 @@ def test_a_job_is_stopped_with_its_submitter_and_goes_on_later(head, bucket, tmp
     assert not [p for p in psutil.process_iter(["cmdline"]) if "_ExtractActor" in " ".join(p.info["cmdline"] or [])]
     again = submit(head, *job)
     assert again.returncode == 0, again.stderr
-    read = int(again.stdout.partition("images (")[2].partition(" read in this run")[0])
-    assert 0 < read < 160
+    assert 0 < parse_counts(again.stdout)[0] < 160
     assert same(bucket, reference, pictures)
