@@ -67,6 +67,7 @@ def run(
     incremental: bool = False,
     estimate: bool = False,
     log_format: Literal["text", "json"] = "text",
+    verify: Literal["off", "candidates", "all"] | None = None,
     executor: Literal["ray", "inline"] = "ray",
     shard_size: int | None = None,
     num_actors: int | None = None,

@@ -28,6 +28,7 @@ from fastdup_ray.parameter_types import (
     RunMode,
     Switch,
     UnitInterval,
+    Verify,
     format_error,
     merge_turi_param,
     parse_box,
@@ -155,6 +156,14 @@ class RunConfig(BaseModel):
         "text"
     )
 
+    verify: Annotated[
+        Verify | None,
+        Field(
+            description="Compare similar images again in full detail, and say how they are related: candidates; all "
+            "(low similarities, too); off. Not given: candidates in modes 0 and 2, with the embedded model and without "
+            "a bounding box, up to a million images."
+        ),
+    ] = None
     executor: Annotated[Literal["ray", "inline"], Field(description="Run on Ray, or inside this process.")] = "ray"
     shard_size: Annotated[
         int | None, Field(ge=1, description="Images per shard; not given: chosen by the number of images.")

@@ -143,6 +143,7 @@ FaissMode = Annotated[str, Field(min_length=1), AfterValidator(_parse_faiss_mode
 NNModel = Annotated[Literal["brute_force", "ball_tree", "lsh"], BeforeValidator(_parse_nnmodel)]
 BoxText = Annotated[str, AfterValidator(_normalize_box)]
 Invariance = Literal["flip", "rotate"]
+Verify = Literal["off", "candidates", "all"]
 Invariances = Annotated[list[Invariance], BeforeValidator(_split_commas)]
 Globs = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_parse_globs)]
 

@@ -79,11 +79,19 @@ class RunResult:
 
     @property
     def similarity(self) -> pa.Table:
-        """similarity.parquet: from, to, distance.
+        """similarity.parquet: from, to, distance; after the stage `verify` relation, cover_from, cover_to, difference.
 
         A scoring replaces the file, but not this property of the run before it.
         """
         return self._run.read_parquet(layout.SIMILARITY, PAIRS)
+
+    @property
+    def verified_pairs(self) -> pa.Table:
+        """verified_pairs.csv: pairs that are not above the threshold and show the same; not written without `verify`.
+
+        Columns: from, to, distance, relation, cover_from, cover_to, difference.
+        """
+        return self._csv(layout.VERIFIED_CSV, csv_columns.VERIFIED_HEADER)
 
     @property
     def components(self) -> pa.Table:

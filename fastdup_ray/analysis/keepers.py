@@ -130,7 +130,7 @@ def _format_nothing(*_: object) -> str:
 _RULES = {
     rule.name: rule
     for rule in (
-        Rule("reference", "a reference picture", "is a reference picture", _read_references, _format_nothing),
+        Rule("reference", "a reference image", "is a reference image", _read_references, _format_nothing),
         Rule("resolution", "most pixels", "has more pixels", _read_pixels, _format_pixels),
         Rule("bytes", "most bytes", "has more bytes", _read_bytes, _format_bytes),
         Rule("oldest", "oldest", "is older", _read_mtimes, _format_time),

@@ -14,7 +14,7 @@ from fastdup_ray.common.events import print_lines
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence as JSON.")
 @add_s3_options
 def compare(first: str, second: str, *, as_json: bool, **access: bool) -> None:
-    """Say what two images are to each other, at full detail.
+    """Say what two images are to each other, in full detail.
 
     same, cropped, padded, embedded, turned, mirrored, altered, different or unsure: with the part of each that the
     other one shows, and where most of it differs.

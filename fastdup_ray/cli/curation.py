@@ -4,17 +4,17 @@ import sys
 
 import click
 
+from fastdup_ray.analysis.keeper_assignment import DIRECT, GROUPINGS, Grouping
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, list_rules
 from fastdup_ray.cli.s3_options import add_s3_options
 from fastdup_ray.common import layout
 from fastdup_ray.common.events import print_lines
 from fastdup_ray.curation.apply import ApplyResult, apply_plan, ignore_line
 from fastdup_ray.curation.dataset import DatasetResult, build_dataset
+from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, DROPPABLE, STRICT
 from fastdup_ray.curation.file_ops import LINK_KINDS, Link
-from fastdup_ray.curation.groups import DIRECT, GROUPINGS, Grouping
 from fastdup_ray.curation.make_plan import make_plan
 from fastdup_ray.curation.server import serve as serve_report
-from fastdup_ray.curation.suggest import STRICT
 from fastdup_ray.curation.undo import undo as undo_moves
 from fastdup_ray.errors import ConfigError
 
@@ -39,7 +39,15 @@ from fastdup_ray.errors import ConfigError
     "--threshold",
     type=float,
     metavar="NUMBER",
-    help=f"Images more similar than this are duplicates (0–1); 1: only those with the same bytes.  [{STRICT}]",
+    help="Drop only images more similar than this to their keeper (0–1); 1: only those with the same bytes.  "
+    f"[none after a run with verified pairs, else {STRICT}]",
+)
+@click.option(
+    "--drop",
+    default=DEFAULT_DROP,
+    metavar="RELATION,…",
+    help=f"Near duplicates to drop, by their verified relation to the keeper: {', '.join(sorted(DROPPABLE))}.  "
+    f"[{DEFAULT_DROP}]",
 )
 @click.option(
     "--save-path",
@@ -54,6 +62,7 @@ def plan(
     keep: str,
     grouping: Grouping,
     threshold: float | None,
+    drop: str,
     *,
     overwrite: bool,
     **access: bool,
@@ -63,7 +72,7 @@ def plan(
     Writes a plan that you can edit: one row for each image that has a duplicate, with keep or drop, and the reason.
     Nothing else is changed.
     """
-    summary = make_plan(work_dir, save_path, keep, grouping, threshold, overwrite=overwrite, **access)
+    summary = make_plan(work_dir, save_path, keep, grouping, threshold, drop=drop, overwrite=overwrite, **access)
     print_lines(summary.text(), sys.stderr if summary.is_stdout else sys.stdout)
 
 

@@ -91,13 +91,14 @@ cli.add_command(
 @click.argument("truth", metavar="TRUTH.csv")
 @click.option("--plot", metavar="FILE.svg", help="Draw the curves; - for standard output.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.svg if it exists.")
-@click.option("--work-dir", metavar="TEXT", help="Keep the embeddings of a folder here.  [a temporary folder]")
+@click.option("--work-dir", metavar="TEXT", help="Keep the run on a folder here.  [a temporary folder]")
 @click.option("--executor", metavar="ray|inline", help=RunConfig.model_fields["executor"].description)
 @add_s3_options
 def _evaluate(location: str, truth: str, **options: Any) -> None:
     """Measure precision and recall against known duplicates.
 
-    Takes a finished run or a folder of images. TRUTH.csv has the columns path (absolute, or relative to its own
+    Takes a finished run, or a folder of images, on which a run is made first. Measures the similarities and, if the run
+    has verified pairs, their relations. TRUTH.csv has the columns path (absolute, or relative to its own
     folder), group (duplicates have the same one) and, if you like, edit (how a copy was edited; empty for originals).
     """
     plot = options["plot"]

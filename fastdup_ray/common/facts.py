@@ -158,6 +158,7 @@ class RunSummary(FeatureFacts, RunCost, total=False):
         features_file: Name of the features file. Missing after mode 1, when it is features.dat.
         changes: With `incremental`, see `ChangeCounts`.
         invariant: With `invariant`, see `TransformSummary`.
+        verified: Pairs of each relation, with `verify`.
         model: Facts of the model. Written by earlier versions.
         warnings: Lines for the report. Written by earlier versions.
     """
@@ -168,6 +169,7 @@ class RunSummary(FeatureFacts, RunCost, total=False):
     features_file: str
     changes: ChangeCounts
     invariant: TransformSummary
+    verified: dict[str, int]
     model: dict[str, Any]
     warnings: list[str]
 
@@ -190,5 +192,6 @@ class StoredConfig(TypedDict, total=False):
     nearest_neighbors_k: int
     max_pixels: int
     thumbnails: bool
+    verify: str
     s3_anonymous: bool
     s3_requester_pays: bool

@@ -22,6 +22,12 @@ CONFIG = "config.json"
 SUMMARY = "summary.json"
 REPORT = "report/index.html"
 
+VERIFIED = "verified_pairs.parquet"
+"""What pairs of images are to each other in full detail."""
+
+VERIFIED_CSV = "verified_pairs.csv"
+"""Of these, the pairs below the threshold that show the same."""
+
 EXACT_COPIES_CSV = "exact_copies.csv"
 """Each image with the same bytes or pixels as an earlier one, and the first such image. After a scoring,
 test_exact_copies.csv has the new images that are exact duplicates of indexed ones."""
@@ -64,6 +70,9 @@ PARTITIONS = f"{SHARDS}/partitions"
 
 SEARCH = f"{SHARDS}/search"
 """Results so far of a search with one index."""
+
+VERIFY = f"{SHARDS}/verify"
+"""Pieces of the pairs that are looked at in full detail, and their answers."""
 
 NEIGHBORS = f"{SHARDS}/neighbors"
 """Results of the search, until the run is finished."""
@@ -111,7 +120,7 @@ _OUTPUTS = frozenset(
         *(FEATURES, FEATURES_CSV, BAD_CSV, BAD_CSV_TWIN, SIMILARITY_CSV, OUTLIERS_CSV, FAISS_INDEX),
         *(COMPONENTS_INFO_CSV, COMPONENTS_CSV, MANIFEST, IMAGES, SIMILARITY, COMPONENTS, CONFIG, SUMMARY, REPORT),
         *(EXACT_COPIES_CSV, LABEL_CONFLICTS_CSV, CHANGES_CSV, INVARIANT_CSV, LEAKAGE_CSV),
-        *(TRAIN_SIMILARITY_CSV, TRAIN_SIMILARITY),
+        *(TRAIN_SIMILARITY_CSV, TRAIN_SIMILARITY, VERIFIED, VERIFIED_CSV),
         *(PLAN_CSV, DUPLICATES_HTML, OUTLIERS_HTML, COMPONENTS_HTML, "fiftyone.json", "keep.txt", "drop.txt"),
     ]
 )
@@ -127,7 +136,8 @@ def is_output(name: str) -> bool:
 
 
 _IN_SHARDS = {
-    path.split("/")[1] for path in (EARLIER, MERGED, MERGED_MANIFEST, PARTITIONS, SEARCH, NEIGHBORS, earlier_name(""))
+    path.split("/")[1]
+    for path in (EARLIER, MERGED, MERGED_MANIFEST, PARTITIONS, SEARCH, VERIFY, NEIGHBORS, earlier_name(""))
 }
 
 

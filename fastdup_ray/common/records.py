@@ -230,6 +230,13 @@ class Neighbors:
         """Number of neighbors per image."""
         return int(self.indices.shape[1])
 
+    def nearest(self, k: int) -> "Neighbors":
+        """Return the k nearest neighbors of each image, or all if there are no more."""
+        if k >= self.k:
+            return self
+        columns = {name: getattr(self, name)[:, :k] for name in ("similarity", "indices", "distance")}
+        return replace(self, **columns, summary={**self.summary, "k": k})
+
     def blocks(self) -> Iterator[slice]:
         """Return slices of images with at most `NEIGHBORS_PER_BLOCK` neighbors each, so that memory is limited."""
         step = max(1, NEIGHBORS_PER_BLOCK // max(1, self.k))

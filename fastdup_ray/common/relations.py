@@ -1,4 +1,4 @@
-"""What two images are to each other, as seen at full detail."""
+"""What two images are to each other, as seen in full detail."""
 
 from enum import StrEnum
 
@@ -31,3 +31,13 @@ class Relation(StrEnum):
 
 CONFIRMED = frozenset(Relation) - {Relation.DIFFERENT, Relation.UNSURE}
 """Relations of two images that show the same, at least in part."""
+
+DUPLICATE_OF = {
+    Relation.SAME: "same image as",
+    Relation.CROPPED: "cropped from the same image as",
+    Relation.PADDED: "padded copy of",
+    Relation.EMBEDDED: "embedded copy of",
+    Relation.TURNED: "rotated copy of",
+    Relation.MIRRORED: "mirrored copy of",
+}
+"""How the reason of a plan begins for an image that is dropped because of its relation to the keeper."""

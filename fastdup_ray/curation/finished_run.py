@@ -8,12 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs, find_first_of_bytes
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from fastdup_ray.common.facts import StoredConfig
+from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.curation.plan_file import ImageFacts
 from fastdup_ray.curation.provenance import SeenImages
 from fastdup_ray.features import check_finite, map_features, read_names
+from fastdup_ray.outputs.exact_copies import read_exact_copies
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.run_identity import digest_images
@@ -42,6 +45,7 @@ class FinishedRun:
         config: Content of config.json.
         digest: See `SeenImages`.
         access: How buckets are accessed.
+        verified: What the run saw of its pairs in full detail; None if it has not looked.
     """
 
     images: pa.Table
@@ -52,6 +56,7 @@ class FinishedRun:
     config: StoredConfig
     digest: str
     access: Access = DEFAULT_ACCESS
+    verified: VerifiedPairs | None = None
 
     @property
     def seen(self) -> SeenImages:
@@ -111,4 +116,9 @@ def read_finished_run(store: Store) -> FinishedRun:
     if not len(names) == images.num_rows == len(features):
         raise describe_other_run(store.fetch(layout.IMAGES))
     source, target = (parse_rows(path, pairs[name], names) for name in ("from", "to"))
-    return FinishedRun(images, names, source, target, features, run.config, digest_images(store), store.access)
+    verified = None
+    if run.config.get("verify") not in (None, "off"):
+        table, contents = run.read_parquet(layout.VERIFIED, VERIFIED), read_exact_copies(store, INDEXED, names, names)
+        verified = VerifiedPairs(table, find_first_of_bytes(images["sha256"]), contents.contents(len(names)))
+    digest = digest_images(store)
+    return FinishedRun(images, names, source, target, features, run.config, digest, store.access, verified)

@@ -3,11 +3,12 @@
 import os
 from contextlib import nullcontext
 
+from fastdup_ray.analysis.keeper_assignment import DIRECT, Grouping
 from fastdup_ray.analysis.keepers import DEFAULT_RULES
 from fastdup_ray.common import layout
 from fastdup_ray.common.paths import accept_paths
+from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP
 from fastdup_ray.curation.finished_run import read_finished_run
-from fastdup_ray.curation.groups import DIRECT, Grouping
 from fastdup_ray.curation.plan_file import PlanRow, dump_plan, is_json, read_plan
 from fastdup_ray.curation.plan_summary import PlanSummary
 from fastdup_ray.curation.suggest import count_not_compared, suggest
@@ -27,6 +28,7 @@ def make_plan(
     grouping: Grouping = DIRECT,
     threshold: float | None = None,
     *,
+    drop: str = DEFAULT_DROP,
     overwrite: bool = False,
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
@@ -39,8 +41,10 @@ def make_plan(
             `work_dir`.
         keep: Rules that choose the keeper of a group, the most important first, with commas in between.
         grouping: `direct`: each dropped image duplicates its keeper itself; `components`: over any number of steps.
-        threshold: Images with a cosine above it are duplicates; 1: only those with the same bytes; default: 0.995, and
-            1 for a run with another model or a bounding box.
+        threshold: Drop only images with a cosine above it to their keeper; 1: only those with the same bytes; default:
+            none after a run with verified pairs, else 0.995, and 1 for another model or a bounding box.
+        drop: Near duplicates to drop, by their verified relation to the keeper, with commas in between: same, cropped,
+            padded, embedded, turned, mirrored. A run without verified pairs takes only `same`.
         overwrite: Replace an existing file, such as a plan that was edited. A file with the same plan is left as it is.
         s3_anonymous: Send unsigned requests to S3.
         s3_requester_pays: Pay for reads from requester-pays buckets.
@@ -59,7 +63,7 @@ def make_plan(
         os.path.join(source.location, layout.PLAN_CSV) if save_path is None else save_path, access, overwrite=overwrite
     )
     run = read_finished_run(source)
-    rows = suggest(run, keep, grouping, threshold)
+    rows = suggest(run, keep, grouping, threshold, drop)
     if save_path is None:
         source.prepare()
     with source.lock(layout.LOCK) if save_path is None else nullcontext():

@@ -1,4 +1,4 @@
-"""Measure precision and recall against known duplicates."""
+"""Measure precision and recall of similarities and of relations against known duplicates."""
 
 import os
 import sys
@@ -10,20 +10,24 @@ from typing import Any
 
 import numpy as np
 
+from fastdup_ray.analysis.verified_pairs import VerifiedPairs
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import FloatArray, IntArray
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.config import RunConfig
+from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.errors import ConfigError, InputError
 from fastdup_ray.evaluation.curve import Curve
 from fastdup_ray.evaluation.pairs import ORIGINAL, UNKNOWN, count_pairs, find_bin
 from fastdup_ray.evaluation.plot import draw_svg
+from fastdup_ray.evaluation.relations import RelationEvaluation, evaluate_relations
 from fastdup_ray.evaluation.truth import Label, read_truth
 from fastdup_ray.features import read_features
 from fastdup_ray.neighbors.search import check_unit_length
+from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.runs.pipeline import deduplicate
 from fastdup_ray.s3 import Access, make_access
-from fastdup_ray.storage import open_file
+from fastdup_ray.storage import Store, open_file
 from fastdup_ray.storage.named_output import NamedOutput
 
 THRESHOLDS = (0.80, 0.85, 0.90, 0.95, 0.98)
@@ -37,7 +41,7 @@ Location = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well the similarities separate duplicates from other pairs.
+    """How well the similarities, and the relations, separate duplicates from other pairs.
 
     Attributes:
         curve: Precision and recall over all pairs.
@@ -46,6 +50,7 @@ class Evaluation:
         without_embedding: Number of labels without an embedding.
         recalls: For each kind of edit the number of pairs of an edited image and an original of its group, and the
             recall of these pairs at each of `THRESHOLDS`.
+        relations: The same for the relations of verified pairs; None if the run has none.
     """
 
     curve: Curve
@@ -53,6 +58,7 @@ class Evaluation:
     unlabelled: int
     without_embedding: int
     recalls: dict[str, tuple[int, list[float]]]
+    relations: RelationEvaluation | None = None
 
     def text(self) -> str:
         """Return what the command prints."""
@@ -83,6 +89,8 @@ class Evaluation:
             yield f"\n{'recall by edit':24}{'copies':>10}{head}"
             for kind, (count, recalls) in self.recalls.items():
                 yield f"{kind:24}{count:10,}" + "".join(f"{recall:8.3f}" for recall in recalls)
+        if self.relations is not None:
+            yield from self.relations.lines()
 
 
 @accept_paths("location", "truth", "plot", "work_dir")
@@ -97,14 +105,14 @@ def evaluate(
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
 ) -> Evaluation:
-    """Measure precision and recall of the similarities of images against known duplicates.
+    """Measure precision and recall of similarities, and of the relations of verified pairs, against known duplicates.
 
     Args:
-        location: A work_dir, a features file, or a folder of images, which goes through run mode 1 first.
+        location: A work_dir, a features file, or a folder of images, on which a run is made first.
         truth: A CSV with the columns path, group and, optionally, edit; see `read_truth`.
         plot: An SVG file to write the curves to, or `-` for standard output.
-        work_dir: Where the embeddings of a folder are kept; default: a temporary folder.
-        executor: Where a folder is embedded, as in `run`.
+        work_dir: Where the run on a folder is kept; default: a temporary folder.
+        executor: Where the run on a folder works, as in `run`.
         overwrite: Replace `plot` if it exists.
         s3_anonymous: Send unsigned requests to S3.
         s3_requester_pays: Pay for reads from requester-pays buckets.
@@ -119,8 +127,8 @@ def evaluate(
     labels = read_truth(os.fspath(truth))
     progress = redirect_stdout(sys.stderr) if drawing is not None and drawing.is_stdout else nullcontext()
     location, work_dir = os.fspath(location), None if work_dir is None else os.fspath(work_dir)
-    with progress, _compute_embeddings(location, work_dir, executor, access) as (names, embeddings):
-        evaluation = evaluate_embeddings(names, embeddings, labels)
+    with progress, _open_embeddings(location, work_dir, executor, access) as (names, embeddings, verified):
+        evaluation = evaluate_embeddings(names, embeddings, labels, verified)
     if drawing is not None:
         title = f"micro average precision {evaluation.curve.average_precision:.4f}"
         with drawing.open() as file:
@@ -136,13 +144,16 @@ def _open_plot(plot: str, access: Access, *, overwrite: bool) -> NamedOutput:
     return output
 
 
-def evaluate_embeddings(names: list[str], embeddings: FloatArray, labels: dict[str, Label]) -> Evaluation:
-    """Measure precision and recall of embeddings.
+def evaluate_embeddings(
+    names: list[str], embeddings: FloatArray, labels: dict[str, Label], verified: VerifiedPairs | None = None
+) -> Evaluation:
+    """Measure precision and recall of embeddings, and of verified pairs.
 
     Args:
         names: n paths or URIs.
         embeddings: (n, d) float32.
         labels: The labels of images by path or URI. Images without a label are left out.
+        verified: The verified pairs of these n images, if there are any.
 
     Raises:
         InputError: If no image has a label, or no two have the same group.
@@ -155,11 +166,8 @@ def evaluate_embeddings(names: list[str], embeddings: FloatArray, labels: dict[s
         )
     used = [labels[names[index]] for index in labeled]
     kinds = sorted({label.edit for label in used if label.edit is not None and not label.is_original})
-    counts = count_pairs(
-        check_unit_length(embeddings[labeled]),
-        _number_groups(used),
-        np.array([_number_kind(label, kinds) for label in used]),
-    )
+    groups, edits = _number_groups(used), np.array([_number_kind(label, kinds) for label in used])
+    counts = count_pairs(check_unit_length(embeddings[labeled]), groups, edits)
     if not counts.same.any():
         raise InputError("The truth file has no two images of one group that both have embeddings: nothing to measure.")
     limits = find_bin(np.array(THRESHOLDS))
@@ -168,12 +176,16 @@ def evaluate_embeddings(names: list[str], embeddings: FloatArray, labels: dict[s
         copies = counts.bins[counts.kinds == number]
         if len(copies):
             recalls[kind] = (len(copies), (copies[:, None] > limits).mean(0).tolist())
+    relations = None
+    if verified is not None:
+        relations = evaluate_relations(verified, np.array(labeled), groups, edits, kinds)
     return Evaluation(
         Curve(counts.same, counts.other),
         images=len(labeled),
         unlabelled=len(names) - len(labeled),
         without_embedding=len(labels) - len(labeled),
         recalls=recalls,
+        relations=relations,
     )
 
 
@@ -190,9 +202,10 @@ def _number_kind(label: Label, kinds: list[str]) -> int:
 
 
 @contextmanager
-def _compute_embeddings(
+def _open_embeddings(
     location: str, work_dir: str | None, executor: str | None, access: Access
-) -> Iterator[tuple[list[str], FloatArray]]:
+) -> Iterator[tuple[list[str], FloatArray, VerifiedPairs | None]]:
+    """Yield the names, embeddings and verified pairs of a run, or of what else is stored, after a run if needed."""
     store, file = open_file(location, layout.FEATURES, access)
     if store.is_file(file):
         if work_dir is not None:
@@ -202,12 +215,22 @@ def _compute_embeddings(
     with tempfile.TemporaryDirectory(prefix="fastdup_ray-") as temporary:
         engine: dict[str, Any] = {} if executor is None else {"executor": executor}
         engine |= {"s3_anonymous": bool(access.anonymous), "s3_requester_pays": access.requester_pays}
-        result = deduplicate(RunConfig.of(input_dir=location, work_dir=work_dir or temporary, run_mode=1, **engine))
+        result = deduplicate(RunConfig.of(input_dir=location, work_dir=work_dir or temporary, report=False, **engine))
         yield _read_stored(result.work_dir, access)
 
 
-def _read_stored(location: str, access: Access) -> tuple[list[str], FloatArray]:
+def _read_stored(location: str, access: Access) -> tuple[list[str], FloatArray, VerifiedPairs | None]:
     try:
-        return read_features(location, access)
+        names, embeddings = read_features(location, access)
     except FileNotFoundError as error:
         raise InputError(str(error)) from None
+    return names, embeddings, _read_verified(*open_file(location, layout.FEATURES, access))
+
+
+def _read_verified(store: Store, features_file: str) -> VerifiedPairs | None:
+    """Return the verified pairs of the run on these features; None if it has none, or there was no such run."""
+    try:
+        run = RunReader.open(store, needed=[layout.VERIFIED])
+    except InputError:
+        return None
+    return read_finished_run(store).verified if run.features_file == features_file else None

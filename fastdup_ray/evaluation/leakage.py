@@ -135,7 +135,7 @@ def leakage(
     check_inputs(scoring)
     refuse_foreign_outputs(open_store(scoring.work_dir, access), [layout.LEAKAGE_CSV], overwrite=scoring.overwrite)
     if not _is_finished(train, access):
-        indexing = RunConfig.of(input_dir=train, **output, **parameters)
+        indexing = RunConfig.of(input_dir=train, **{"verify": "off"} | output | parameters)
         if not is_indexed(indexing):
             deduplicate(indexing)
     return _read_scoring(open_store(deduplicate(scoring).work_dir, access), threshold)

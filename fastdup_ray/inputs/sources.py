@@ -1,6 +1,10 @@
 """Where the bytes of an entry come from: a module for each kind of source.
 
-A new scheme is one module here with the functions of `Source`, and one line in `get_source`.
+A new scheme starts with a module that has the functions of `Source`, and a line in `get_source`. That is not all: S3 is
+the only remote source and the only remote store so far, and everything else that treats remote names differently asks
+`is_s3`. A new scheme also needs a listing (`inputs/__init__.py`), has to be accepted by `config.py` and `list_file.py`,
+and has to be known to archives, read-ahead, the estimate and `curation`, which compares and moves files. The table
+"Where to change what" in docs/architecture.md names the places.
 """
 
 import os

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from fastdup_ray.analysis.verified_pairs import EVIDENCE, VERIFIED
 from fastdup_ray.common import csv_columns
 from fastdup_ray.inputs.manifest import ENTRIES, STATISTICS
 from fastdup_ray.storage.tables import TableFormat
@@ -24,8 +25,14 @@ IMAGES = TableFormat(
 )
 
 PAIRS = TableFormat(
-    pa.schema(zip(csv_columns.PAIRS_HEADER, (pa.large_string(), pa.large_string(), pa.float64()), strict=True)),
+    pa.schema(
+        [
+            *zip(csv_columns.PAIRS_HEADER, (pa.large_string(), pa.large_string(), pa.float64()), strict=True),
+            *(VERIFIED.schema.field(name) for name in EVIDENCE),
+        ]
+    ),
     never_null=frozenset(csv_columns.PAIRS_HEADER),
+    optional=frozenset(EVIDENCE),
 )
 
 COMPONENTS = TableFormat(

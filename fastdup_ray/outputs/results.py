@@ -14,37 +14,46 @@ from fastdup_ray.analysis.pairs import (
     NameOrder,
     count_distinct,
     iter_sorted_pairs,
+    rank_names,
     select_similar,
 )
+from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs
 from fastdup_ray.common import csv_columns, layout
-from fastdup_ray.common.arrays import DoubleArray
+from fastdup_ray.common.arrays import DoubleArray, FloatArray
 from fastdup_ray.common.facts import Counts
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import Neighbors, Pairs
 from fastdup_ray.config import RunConfig
+from fastdup_ray.neighbors.metrics import compute_values
 from fastdup_ray.outputs.exact_copies import ExactCopies, find_exact_copies, write_exact_copies
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, OF_ENTRIES, PAIRS
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import ROWS_PER_BLOCK, escape_names, open_csv, open_parquet
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, escape_names, open_csv, open_parquet, read_parquet, write_csv
 
 COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS)
 
 
-def write_results(store: Store, config: RunConfig, images: Images, neighbors: Neighbors) -> Counts:
+def write_results(
+    store: Store, config: RunConfig, images: Images, features: FloatArray, neighbors: Neighbors
+) -> Counts:
     """Write pairs, outliers, exact duplicates and components.
 
     Args:
         store: The work_dir.
         config: Of the run.
         images: The n images.
-        neighbors: Of all of them.
+        features: Their (n, d) embeddings.
+        neighbors: Of all of them; more than `nearest_neighbors_k` of each, if pairs were looked at.
 
     Returns:
         The counts for summary.json.
     """
-    counts = _write_tables(store, config, images, images, neighbors, layout.INDEXED)
+    neighbors = neighbors.nearest(config.nearest_neighbors_k)
     copies = find_exact_copies(images, images, neighbors, config.cores, config.max_pixels, store.access)
+    verified = _read_verified(store, config, images, copies)
+    _write_verified_csv(store, config, images, features, neighbors.metric, verified)
+    counts = _write_tables(store, config, images, images, neighbors, layout.INDEXED, verified)
     write_exact_copies(store, images, images, copies, layout.INDEXED)
     counts |= copies.counts
     if config.run_cc:
@@ -83,14 +92,20 @@ def write_scored_results(
 
 
 def _write_tables(
-    store: Store, config: RunConfig, sources: Images, targets: Images, neighbors: Neighbors, files: FileSet
+    store: Store,
+    config: RunConfig,
+    sources: Images,
+    targets: Images,
+    neighbors: Neighbors,
+    files: FileSet,
+    verified: VerifiedPairs | None = None,
 ) -> Counts:
     """Write the images, their pairs and their outliers; return their numbers."""
     _write_images(store, sources, files)
     order = NameOrder.from_names(sources.names)
     orders = order, order if sources is targets else NameOrder.from_names(targets.names)
     pairs = iter_sorted_pairs(neighbors, config.threshold, *orders, store.scratch)
-    counts = _write_pairs(store, sources, targets, neighbors, config.threshold, pairs, files)
+    counts = _write_pairs(store, sources, targets, neighbors, config.threshold, pairs, files, verified)
     outliers = 0
     with open_csv(store, files.name(layout.OUTLIERS_CSV), csv_columns.PAIRS_HEADER) as write:
         for some in iter_sorted_outliers(neighbors, config.lower_threshold, *orders, store.scratch):
@@ -120,6 +135,7 @@ def _write_pairs(
     threshold: float,
     pairs: Iterator[Pairs],
     files: FileSet,
+    verified: VerifiedPairs | None,
 ) -> Counts:
     """Write similarity.csv, its twin, and the pairs with different labels in the same order; return their numbers."""
     conflicts_csv = files.name(layout.LABEL_CONFLICTS_CSV)
@@ -134,14 +150,16 @@ def _write_pairs(
 
     with ExitStack() as stack:
         csv = stack.enter_context(open_csv(store, layout.SIMILARITY_CSV, csv_columns.PAIRS_HEADER))
-        parquet = stack.enter_context(open_parquet(store, layout.SIMILARITY, PAIRS.schema))
+        schema = PAIRS.schema if verified else PAIRS.select(csv_columns.PAIRS_HEADER).schema
+        parquet = stack.enter_context(open_parquet(store, layout.SIMILARITY, schema))
         conflicts = None
         if source_labels is not None and target_labels is not None:
             conflicts = stack.enter_context(open_csv(store, conflicts_csv, csv_columns.LABEL_CONFLICTS_HEADER))
         for some in pairs:
             ends = _name_pairs(sources, targets, some)
             csv([*ends, some.value])
-            parquet(pa.table([*map(escape_names, ends), some.value], PAIRS.schema))
+            evidence = verified.look_up(some.source, some.target).columns if verified else []
+            parquet(pa.table([*map(escape_names, ends), some.value, *evidence], schema))
             counts["pairs"] += len(some)
             counts["distinct_pairs"] += count_once(some)
             if conflicts and source_labels is not None and target_labels is not None:
@@ -152,6 +170,33 @@ def _write_pairs(
     if conflicts is None:
         store.remove(conflicts_csv)
     return counts
+
+
+def _read_verified(store: Store, config: RunConfig, images: Images, copies: ExactCopies) -> VerifiedPairs | None:
+    if config.verify in (None, "off"):
+        store.remove(layout.VERIFIED)
+        store.remove(layout.VERIFIED_CSV)
+        return None
+    table = read_parquet(store.fetch(layout.VERIFIED), VERIFIED)
+    return VerifiedPairs(table, images.first_of_bytes, copies.contents(len(images)))
+
+
+def _write_verified_csv(
+    store: Store, config: RunConfig, images: Images, features: FloatArray, metric: str, verified: VerifiedPairs | None
+) -> None:
+    """Write the pairs that similarity.csv does not have, the most similar first."""
+    if verified is None:
+        return
+    source, target, similarity = verified.select_confirmed(config.threshold)
+    ranks = rank_names(images.names)
+    source, target = (np.where(ranks[source] < ranks[target], *ends) for ends in ((source, target), (target, source)))
+    order = np.lexsort((ranks[target], ranks[source], -similarity))
+    source, target = source[order], target[order]
+    distance = compute_values(features[source], features, target[:, None], metric)[:, 0]
+    pairs = Pairs(source, target, distance)
+    evidence = verified.look_up(pairs.source, pairs.target).columns
+    columns = [*_name_pairs(images, images, pairs), pairs.value, *evidence]
+    write_csv(store, layout.VERIFIED_CSV, csv_columns.VERIFIED_HEADER, columns)
 
 
 def _name_pairs(sources: Images, targets: Images, pairs: Pairs) -> list[pa.Array]:

@@ -21,6 +21,8 @@ DIGESTED = (
     layout.SIMILARITY,
     layout.COMPONENTS,
     layout.EXACT_COPIES_CSV,
+    layout.VERIFIED,
+    layout.VERIFIED_CSV,
     layout.CHANGES_CSV,
     layout.INVARIANT_CSV,
     layout.LABEL_CONFLICTS_CSV,

@@ -1,26 +1,34 @@
-"""Groups of a run: the components of two or more images, and the sets of exact duplicates."""
+"""Groups of a run: components of two or more images, sets of exact duplicates, and what is suggested to be dropped."""
 
+from collections.abc import Collection
 from functools import cached_property
 from os import fsdecode
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from fastdup_ray.analysis.edges import encode_digests
+from fastdup_ray.analysis.keeper_assignment import Likeness, assign_keepers, find_duplicate_groups
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, find_references, parse_rules
+from fastdup_ray.analysis.verified_pairs import VerifiedPairs
 from fastdup_ray.common import layout
-from fastdup_ray.common.arrays import DoubleArray, IntArray
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
+from fastdup_ray.common.records import Pairs
+from fastdup_ray.common.relations import CONFIRMED, Relation
 from fastdup_ray.features import map_features
+from fastdup_ray.inputs import is_standalone_file
 from fastdup_ray.outputs.exact_copies import ExactCopies
 from fastdup_ray.outputs.formats import COMPONENTS
 from fastdup_ray.report.group_table import GroupTable
-from fastdup_ray.report.image_table import explain_fixed
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import describe_other_run, iter_parquet, take_rows
 
 
 class DuplicateGroups:
-    """The images of a run that are in a component of two or more, or in a set of exact duplicates.
+    """The images of a run that are in a component of two or more, in a set of exact duplicates, or in a confirmed pair.
 
     Only these are ranked and held in memory; a large run has many more images that duplicate nothing.
 
@@ -31,15 +39,24 @@ class DuplicateGroups:
         copies: The exact duplicates of the run.
         features_file: The file with the (n, d) float32 embeddings.
         d: Numbers of an embedding.
+        verified: What the run saw of its pairs in full detail; None if it has not looked.
 
     Raises:
         DamagedError: where the file does not have n embeddings.
     """
 
     def __init__(
-        self, store: Store, names: pa.Array, facts: pa.Table, copies: ExactCopies, features_file: str, d: int
+        self,
+        store: Store,
+        names: pa.Array,
+        facts: pa.Table,
+        copies: ExactCopies,
+        features_file: str,
+        d: int,
+        verified: VerifiedPairs | None,
     ) -> None:
         self._store, self._names, self._facts, self._copies = store, names, facts, copies
+        self._verified = verified
         self._features = map_features(store, features_file, d)
         if len(self._features) != len(names):
             raise describe_other_run(store.fetch(features_file))
@@ -54,13 +71,56 @@ class DuplicateGroups:
 
     def by_component(self) -> tuple[GroupTable, DoubleArray]:
         """Return the c components of two or more images, and the lowest similarity of the edges of each, (c,)."""
-        indices, component, lowest = self._component_members
-        number = -1 - np.arange(len(self._member_indices))  # an image in no such component gets a number of its own
-        number[np.searchsorted(self._member_indices, indices)] = component
-        return self._make_groups(number), lowest[np.unique(component, return_index=True)[1]]
+        _, component, lowest = self._component_members
+        return self._make_groups(self._component_numbers), lowest[np.unique(component, return_index=True)[1]]
+
+    def by_confirmed_pair(self) -> tuple[GroupTable, IntArray]:
+        """Return the groups that appear or grow where confirmed pairs of any similarity count as links, too.
+
+        Returns:
+            These groups, and the ids of the components that they replace.
+        """
+        pairs = self._find_positions(CONFIRMED)
+        _, node = np.unique(self._component_numbers, return_inverse=True)
+        links = np.ones(len(pairs), np.int8), (node[pairs.source], node[pairs.target])
+        n = max(1, len(node))  # a graph needs a node
+        joined = connected_components(coo_array(links, shape=(n, n)), directed=False)[1]
+        is_new = (np.bincount(joined) > 1)[joined[node]]
+        alone = -1 - np.arange(len(node))
+        replaced = np.unique(self._component_numbers[is_new & (self._component_numbers >= 0)])
+        return self._make_groups(np.where(is_new, joined[node], alone)), replaced
+
+    def find_keepers(self) -> dict[int, int] | None:
+        """Return the images that `plan` drops by default, each with its keeper; None without verified pairs."""
+        if self._verified is None:
+            return None
+        dropped = np.flatnonzero(self._keepers >= 0)
+        return dict(zip(self._member_indices[dropped].tolist(), self._keepers[dropped].tolist(), strict=True))
+
+    @property
+    def total_reclaim(self) -> int:
+        """Bytes of all images that `plan` drops by default."""
+        return int(self._weights.sum())
 
     def _make_groups(self, number: IntArray) -> GroupTable:
-        return GroupTable(self._member_indices, number, *self._ranking, self._features)
+        ranking, weights, keeps_first = self._ranking, self._weights, self._verified is None
+        return GroupTable(self._member_indices, number, ranking, weights, self._features, keeps_first=keeps_first)
+
+    def _find_positions(self, relations: Collection[Relation]) -> Pairs:
+        """Return the pairs with one of some relations, by the positions of the images among the m members."""
+        if self._verified is None:
+            return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+        pairs = self._verified.list_links(relations)
+        source, target = (np.searchsorted(self._member_indices, end) for end in (pairs.source, pairs.target))
+        return Pairs(source, target, pairs.value)
+
+    @cached_property
+    def _component_numbers(self) -> IntArray:
+        """(m,) the component of each member; a negative number of its own for an image in none of two or more."""
+        number = -1 - np.arange(len(self._member_indices))
+        indices, component, _ = self._component_members
+        number[np.searchsorted(self._member_indices, indices)] = component
+        return number
 
     @cached_property
     def _component_members(self) -> tuple[IntArray, IntArray, DoubleArray]:
@@ -82,17 +142,64 @@ class DuplicateGroups:
     @cached_property
     def _member_indices(self) -> IntArray:
         """(m,) int64, ascending: the images in any group."""
-        return np.unique(np.concatenate([self._component_members[0], self._copies.copy, self._copies.of]))
+        parts = [self._component_members[0], self._copies.copy, self._copies.of]
+        if self._verified is not None:
+            confirmed = self._verified.select(CONFIRMED)
+            parts += [confirmed["from"].to_numpy(), confirmed["to"].to_numpy()]
+        return np.unique(np.concatenate(parts))
 
     @cached_property
-    def _ranking(self) -> tuple[Ranking, IntArray]:
-        """The order in which the m members are kept, and the bytes that dropping each would free, (m,) int64."""
-        images = take_rows(self._facts, self._member_indices)
-        names = self._names.take(pa.array(self._member_indices))
-        weights = images["size"].fill_null(0).to_numpy().astype(np.int64)
-        weights[find_references(images)] = 0
+    def _member_facts(self) -> pa.Table:
+        return take_rows(self._facts, self._member_indices)
+
+    @cached_property
+    def _member_names(self) -> pa.Array:
+        return self._names.take(pa.array(self._member_indices))
+
+    @cached_property
+    def _ranking(self) -> Ranking:
+        """The order in which the m members are kept."""
+        return Ranking(parse_rules(DEFAULT_RULES), self._member_facts, self._member_names)
+
+    @cached_property
+    def _references(self) -> BoolArray:
+        return find_references(self._member_facts)
+
+    @cached_property
+    def _is_standalone(self) -> BoolArray:
+        """(m,) whether a member is a file of its own, which can be moved."""
+        names = self._member_names
+        standalone = np.ones(len(names), bool)
         inside = pc.or_(pc.match_substring(names, "!/"), pc.match_substring(names, "#t="))
         for position in np.flatnonzero(inside.to_numpy(zero_copy_only=False)):
-            if explain_fixed(fsdecode(names[position].as_py()), self._store.access, is_reference=False):
-                weights[position] = 0
-        return Ranking(parse_rules(DEFAULT_RULES), images, names), weights
+            standalone[position] = is_standalone_file(fsdecode(names[position].as_py()), self._store.access)
+        return standalone
+
+    @cached_property
+    def _weights(self) -> IntArray:
+        """(m,) int64, the bytes that dropping each member would free; 0 if `plan` would not drop it."""
+        weights: IntArray = self._member_facts["size"].fill_null(0).to_numpy().astype(np.int64)
+        weights[self._references | ~self._is_standalone] = 0
+        if self._verified is not None:
+            weights[self._keepers < 0] = 0
+        return weights
+
+    @cached_property
+    def _keepers(self) -> IntArray:
+        """(m,) int64, the index of the image for which `plan` drops a member by default; -1 if it does not."""
+        keepers = np.full(len(self._member_indices), -1)
+        eligible = self._references | self._is_standalone
+        digests = encode_digests(self._member_facts["sha256"])
+        for group in find_duplicate_groups(self._find_positions([Relation.SAME]), digests, eligible):
+            for item in assign_keepers(group, self._ranking, self._references, self._compare):
+                if item.row != item.keeper:
+                    keepers[item.row] = self._member_indices[item.keeper]
+        return keepers
+
+    def _compare(self, position: int, others: IntArray) -> Likeness:
+        """Compare the member at a position with others, as a plan does."""
+        if self._verified is None:
+            raise ValueError("no verified pairs")
+        indices = self._member_indices
+        same = self._verified.have_relation(np.full(len(others), indices[position]), indices[others], [Relation.SAME])
+        return Likeness(same.astype(float), same, ~same)

@@ -27,7 +27,7 @@ class Group:
         lowest: The similarity of the two least similar members, of at most `MAX_COMPARED`.
         least_similar: The indices of these two.
         reason: Why the first is the keeper.
-        reclaim: Bytes of all others.
+        reclaim: Bytes of those that may be dropped.
     """
 
     id: int
@@ -48,15 +48,23 @@ class GroupTable:
         ranking: The order in which the m images are kept.
         weights: (m,) int64, the bytes that dropping each would free.
         features: (n, d) float32 embeddings of all n images.
+        keeps_first: Whether the first image of each group is never dropped, whatever its weight.
 
     Attributes:
         id: (c,) int64, ascending: the number of each group.
         count: (c,) int64, its images.
-        reclaim: (c,) int64, the weights of all its images but the keeper.
+        reclaim: (c,) int64, the weights of all its images that may be dropped.
     """
 
     def __init__(
-        self, indices: IntArray, number: IntArray, ranking: Ranking, weights: IntArray, features: FloatArray
+        self,
+        indices: IntArray,
+        number: IntArray,
+        ranking: Ranking,
+        weights: IntArray,
+        features: FloatArray,
+        *,
+        keeps_first: bool = True,
     ) -> None:
         self._indices, self._ranking, self._features = indices, ranking, features
         order = np.lexsort((ranking.rank, number))
@@ -65,7 +73,8 @@ class GroupTable:
         several = count > 1
         self._order, self._first = order, first[several]
         self.id, self.count = ids[several], count[several]
-        self.reclaim = (np.add.reduceat(weights, first) - weights[first])[several] if len(order) else self.id
+        kept = weights[first] if keeps_first else 0
+        self.reclaim = (np.add.reduceat(weights, first) - kept)[several] if len(order) else self.id
 
     def __len__(self) -> int:
         return len(self.id)

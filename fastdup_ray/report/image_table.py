@@ -16,6 +16,7 @@ from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.common.names import escape_non_utf8, is_utf8
 from fastdup_ray.extract.thumbnails import Thumbnail, ThumbnailLoader, choose_side
 from fastdup_ray.inputs import is_standalone_file
+from fastdup_ray.outputs.exact_copies import BYTES, PIXELS
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store
@@ -82,17 +83,24 @@ class ImageTable:
     Args:
         names: (n,) raw names of all images.
         facts: (n,) rows of `map_facts`.
-        same: (n,) the index of the image whose thumbnail each one uses: exact duplicates share one.
+        contents: (n,) the index of the image that each one equals; its thumbnail stands for all of them.
         access: How buckets are accessed.
     """
 
-    def __init__(self, names: pa.Array, facts: pa.Table, same: IntArray, access: Access = DEFAULT_ACCESS) -> None:
-        self._names, self._facts, self._same, self._access = names, facts, same, access
+    def __init__(self, names: pa.Array, facts: pa.Table, contents: IntArray, access: Access = DEFAULT_ACCESS) -> None:
+        self._names, self._facts, self.contents, self._access = names, facts, contents, access
         self._numbers: dict[int, int] = {}
         self._requested: dict[int, None] = {}
 
     def __len__(self) -> int:
         return len(self._numbers)
+
+    def find_kind(self, first: int, second: int) -> str:
+        """Return how two images are exact duplicates: "bytes", "pixels", or "" if they are not."""
+        one, other = (self._facts["sha256"][index] for index in (first, second))
+        if one.is_valid and one == other:
+            return BYTES
+        return PIXELS if self.contents[first] == self.contents[second] else ""
 
     def number(self, index: int) -> int:
         """Return the number of an image on the page; a new image gets the next one."""
@@ -103,7 +111,7 @@ class ImageTable:
         for index in indices:
             if len(self._requested) >= MAX_THUMBNAILS:
                 return
-            self._requested.setdefault(int(self._same[index]))
+            self._requested.setdefault(int(self.contents[index]))
 
     def make_thumbnails(self, max_pixels: int, room: int) -> dict[int, Thumbnail]:
         """Make the requested thumbnails, as large as their number allows.
@@ -163,7 +171,7 @@ class ImageTable:
             index: position
             for position, index in enumerate(index for index in thumbnails if thumbnails[index].data_uri)
         }
-        same = [int(self._same[index]) for index in self._numbers]
+        same = [int(self.contents[index]) for index in self._numbers]
         problems = [thumbnails[index].problem if index in thumbnails else reason for index in same]
         return {"thumb": [positions.get(index, -1) for index in same], "problem": problems}
 

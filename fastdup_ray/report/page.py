@@ -23,8 +23,9 @@ from fastdup_ray.storage import Store
 
 STYLES = ("base.css", "page.css")
 MODULES = (
-    *("data.js", "format.js", "dom.js", "csv.js", "plan.js", "decisions.js", "persistence.js", "images.js"),
-    *("cards.js", "viewer.js", "tabs.js", "slider.js", "decision_bar.js", "page.js"),
+    *("data.js", "format.js", "dom.js", "csv.js", "affine.js", "verdicts.js", "suggestions.js", "plan.js"),
+    *("decisions.js", "persistence.js", "images.js", "cards.js", "stage.js", "viewer.js", "confirmed.js", "tabs.js"),
+    *("slider.js", "relation_filter.js", "decision_bar.js", "page.js"),
 )
 """Scripts, each after those that it imports."""
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import fsdecode
 from typing import Any
 
@@ -10,17 +10,18 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import csv_columns, layout
-from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.facts import ChangeCounts, RunSummary
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.extract.thumbnails import MAX_PIXELS, Thumbnail
-from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, read_exact_copies
+from fastdup_ray.outputs.exact_copies import read_exact_copies
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.report.duplicate_groups import DuplicateGroups
-from fastdup_ray.report.group_table import Group, GroupTable, choose_groups
+from fastdup_ray.report.group_cards import GroupCards
+from fastdup_ray.report.group_table import choose_groups
 from fastdup_ray.report.image_table import LEFT_OUT, NO_ROOM, ImageTable, map_facts
+from fastdup_ray.report.pair_evidence import PairEvidence, has_verified_pairs, read_verified_pairs
 from fastdup_ray.report.readers import (
     PairList,
     describe_measure,
@@ -33,6 +34,7 @@ from fastdup_ray.storage.facts import read_summary
 from fastdup_ray.storage.tables import escape_names, find_positions, read_csv, read_parquet
 
 MAX_GROUPS = 2_000
+MAX_CONFIRMED_GROUPS = 1_000
 MAX_EXACT_SETS = 1_000
 MAX_PAIRS = 500
 MAX_OUTLIERS = 200
@@ -42,15 +44,6 @@ MAX_CHANGES_OF_KIND = 200
 MAX_BAD_FILES = 5_000
 MAX_EXTREMES = 12
 """Images at one end of a statistic."""
-
-MEMBERS, MAX_MEMBERS = (500, 200, 60, 30, 12, 8), 20_000
-"""Images of a group: the largest of these limits with which all groups together have at most `MAX_MEMBERS`."""
-
-LEAST_SIMILAR_SHOWN = 4
-"""Images of a group with too many that are taken from its end: those least similar to the keeper."""
-
-IMAGES_ON_CARD = 6
-"""Images of a group that are visible at first."""
 
 EXTREMES = (("Darkest", "brightness", 1), ("Brightest", "brightness", -1), ("Most blurred", "blur", 1))
 """Title, column of images.parquet, and 1 where the lowest value comes first."""
@@ -80,7 +73,7 @@ class PageData:
         thumbnails: Data URIs.
         pairs: The pairs above the threshold, each once.
         labels: (n,) the label of each image, None without labels.
-        reclaim: Bytes of all images of groups but their keepers, None without groups.
+        reclaim: Bytes of what is suggested to be dropped, None if nothing can be: without groups and verified pairs.
         reclaim_exact: Bytes of all exact duplicates.
     """
 
@@ -107,7 +100,7 @@ def make_page_data(store: Store, summary: RunSummary, files: FileSet, *, thumbna
     """
     builder = _PageDataBuilder(store, summary, files)
     lists: dict[str, Any] = {}
-    groups = exact = None
+    groups = exact = cards = None
     if files is INDEXED:
         duplicate_groups = DuplicateGroups(
             store,
@@ -116,16 +109,24 @@ def make_page_data(store: Store, summary: RunSummary, files: FileSet, *, thumbna
             builder.copies,
             RunReader(store, summary).features_file,
             summary["d"],
+            builder.verified,
         )
+        cards = GroupCards(builder.images, builder.evidence, duplicate_groups.find_keepers())
         exact = duplicate_groups.by_content(builder.contents)
         exact_shown = choose_groups(exact, np.zeros(len(exact)), MAX_EXACT_SETS)
         if store.exists(layout.COMPONENTS):  # not with run_cc=0
             groups, lowest = duplicate_groups.by_component()
-            lists["groups"] = builder.list_groups(groups, choose_groups(groups, lowest, MAX_GROUPS))
-        lists["exact"] = builder.list_groups(exact, exact_shown)
+            lists["groups"] = cards.make_list(groups, choose_groups(groups, lowest, MAX_GROUPS))
+            if builder.verified is not None:
+                joined, replaced = duplicate_groups.by_confirmed_pair()
+                positions = choose_groups(joined, np.zeros(len(joined)), MAX_CONFIRMED_GROUPS)
+                lists["groups"]["confirmed"] = cards.make_list(joined, positions) | {"replaced": replaced.tolist()}
+        lists["exact"] = cards.make_list(exact, exact_shown)
     else:
         lists["leakage"] = builder.list_leaks()
     lists["pairs"] = builder.list_pairs(builder.pairs)
+    if builder.confirmed is not None:
+        lists["pairs"]["confirmed"] = builder.list_pairs(builder.confirmed) | {"file": layout.VERIFIED_CSV}
     lists["outliers"] = builder.list_pairs(builder.outliers)
     lists["bad"] = _list_bad_files(store, files)
     if files is INDEXED and store.exists(layout.CHANGES_CSV):
@@ -137,11 +138,13 @@ def make_page_data(store: Store, summary: RunSummary, files: FileSet, *, thumbna
     for name, file in _FILES.items():
         if name in lists:
             lists[name]["file"] = file if name == "pairs" else files.name(file)
-    builder.request_other_members()
+    if cards is not None:
+        cards.request_other_members()
+    verified = builder.evidence.make_columns(builder.images.number) if builder.evidence else None
     columns = builder.images.columns()
     images: dict[int, Thumbnail] = {}
     if thumbnails:
-        room = MAX_CHARACTERS - len(json.dumps([columns, lists], ensure_ascii=False).encode())
+        room = MAX_CHARACTERS - len(json.dumps([columns, lists, verified], ensure_ascii=False).encode())
         images = builder.images.make_thumbnails(builder.config.get("max_pixels", MAX_PIXELS), room)
     data = {
         "scored": files is SCORED,
@@ -150,10 +153,13 @@ def make_page_data(store: Store, summary: RunSummary, files: FileSet, *, thumbna
         "run": f"{store.location}/{files.name(layout.REPORT)}",
         "pictures": columns | builder.images.locate_thumbnails(images, NO_ROOM if thumbnails else LEFT_OUT),
         "lists": lists,
+        "verified": verified,
     }
     uris = [thumbnail.data_uri for thumbnail in images.values() if thumbnail.data_uri]
     labels = builder.facts["label"].slice(0, builder.n) if builder.conflicts is not None else None
     reclaim = groups.total_reclaim if groups else None
+    if builder.verified is not None:
+        reclaim = duplicate_groups.total_reclaim
     return PageData(data, uris, builder.pairs, labels, reclaim, exact.total_reclaim if exact else 0)
 
 
@@ -166,6 +172,8 @@ class _PageDataBuilder:
         facts: `image_table.FACTS` of the names.
         contents: Equal for exact duplicates.
         images: Those that the page shows.
+        verified: What the run saw of its pairs in full detail; None if it has not looked.
+        evidence: The verdicts that the page shows; None if it has not looked.
     """
 
     def __init__(self, store: Store, summary: RunSummary, files: FileSet) -> None:
@@ -183,12 +191,21 @@ class _PageDataBuilder:
         if store.exists(conflicts := files.name(layout.LABEL_CONFLICTS_CSV)):
             header = csv_columns.LABEL_CONFLICTS_HEADER
             self.conflicts = read_pair_list(store.fetch(conflicts), header, MAX_CONFLICTS, each_once=True)
-        self.names = _add_unknown_names(indexed_and_own, [self.pairs, self.outliers, *filter(None, [self.conflicts])])
+        self.confirmed: PairList | None = None
+        if within and has_verified_pairs(run.config):
+            path = store.fetch(layout.VERIFIED_CSV)
+            confirmed = read_pair_list(path, csv_columns.VERIFIED_HEADER, MAX_PAIRS, each_once=False)
+            self.confirmed = replace(confirmed, first=confirmed.first.select(csv_columns.PAIRS_HEADER))
+        lists = [self.pairs, self.outliers, *filter(None, [self.conflicts, self.confirmed])]
+        self.names = _add_unknown_names(indexed_and_own, lists)
         self.copies = read_exact_copies(store, files, indexed_and_own, indexed_and_own)
         self.n, self.facts = len(own), map_facts(store, files, self.names)
         self.contents = self.copies.contents(len(self.names))
         self.images = ImageTable(self.names, self.facts, self.contents, store.access)
-        self._members_shown: list[list[int]] = []
+        digests = self.facts["sha256"].slice(0, self.n)
+        contents = self.contents[: self.n]
+        self.verified = read_verified_pairs(store, run.config, digests, contents) if within else None
+        self.evidence = None if self.verified is None else PairEvidence(self.verified)
 
     def list_pairs(self, pairs: PairList) -> dict[str, Any]:
         """Return the first pairs, each as two images, value, kind, and any further columns of the file."""
@@ -202,14 +219,9 @@ class _PageDataBuilder:
 
     def _make_pair(self, first: int, second: int, value: float | None) -> list[Any]:
         self.images.request((first, second))
-        return [self.images.number(first), self.images.number(second), value, self._find_kind(first, second)]
-
-    def _find_kind(self, first: int, second: int) -> str:
-        """How two images are exact duplicates: "bytes", "pixels", or "" if they are not."""
-        one, other = (self.facts["sha256"][index] for index in (first, second))
-        if one.is_valid and one == other:
-            return BYTES
-        return PIXELS if self.contents[first] == self.contents[second] else ""
+        if self.evidence is not None and max(first, second) < self.n:
+            self.evidence.request(first, second)
+        return [self.images.number(first), self.images.number(second), value, self.images.find_kind(first, second)]
 
     def list_leaks(self) -> dict[str, Any]:
         """Return the new images that duplicate an indexed one, each with its exact duplicate or its nearest neighbor.
@@ -222,7 +234,7 @@ class _PageDataBuilder:
         ends = zip(pairs.source[copied].tolist(), pairs.target[copied].tolist(), strict=True)
         value = dict(zip(ends, pairs.value[copied].tolist(), strict=True))
         exact = [(a, b, value.get((a, b))) for a, b in zip(copies.copy.tolist(), copies.of.tolist(), strict=True)]
-        exact.sort(key=lambda pair: self._find_kind(*pair[:2]))
+        exact.sort(key=lambda pair: self.images.find_kind(*pair[:2]))
         first = np.sort(np.unique(pairs.source, return_index=True)[1])
         first = first[~copied[first]]
         near = list(
@@ -265,42 +277,6 @@ class _PageDataBuilder:
             items.append([*(escape_non_utf8(fsdecode(cell)) for cell in cells.values()), *numbers])
         return {"total": table.num_rows, "counts": counts, "items": items}
 
-    def list_groups(self, groups: GroupTable, positions: list[int]) -> dict[str, Any]:
-        """Return the groups at some positions.
-
-        Thumbnails of the keepers, the images closest to them and the two least similar ones are requested first.
-        """
-        counts = groups.count[positions]
-        limit = next((limit for limit in MEMBERS if np.minimum(counts, limit).sum() <= MAX_MEMBERS), min(MEMBERS))
-        items = []
-        for group in groups.select(positions):
-            shown = _choose_members(group, limit)
-            self.images.request([*group.members[:2].tolist(), *group.least_similar])
-            self._members_shown.append(group.members[shown].tolist())
-            items.append(self._make_card(group, shown))
-        return {"total": len(groups), "items": items}
-
-    def request_other_members(self) -> None:
-        """Request thumbnails of all other images of groups, first of those that are visible at first."""
-        for part in (slice(0, IMAGES_ON_CARD), slice(IMAGES_ON_CARD, None)):
-            for members in self._members_shown:
-                self.images.request(members[part])
-
-    def _make_card(self, group: Group, shown: IntArray) -> dict[str, Any]:
-        members = group.members[shown].tolist()
-        return {
-            "id": group.id,
-            "count": len(group.members),
-            "exact": len(group.members) - len(np.unique(self.contents[group.members])),
-            "members": [self.images.number(index) for index in members],
-            "similarity": group.similarity[shown].tolist(),
-            "kind": ["", *(self._find_kind(index, members[0]) for index in members[1:])],
-            "lowest": group.lowest,
-            "least_similar": [members.index(index) for index in group.least_similar],
-            "reason": group.reason,
-            "reclaim": group.reclaim,
-        }
-
 
 def _add_unknown_names(names: pa.Array, lists: list[PairList]) -> pa.Array:
     """`names`, followed by those in the lists that are not among them."""
@@ -309,16 +285,6 @@ def _add_unknown_names(names: pa.Array, lists: list[PairList]) -> pa.Array:
     )
     unknown = listed.filter(pa.array(find_positions(listed, names) < 0)).unique()
     return pa.concat_arrays([names, unknown]) if len(unknown) else names
-
-
-def _choose_members(group: Group, limit: int) -> IntArray:
-    """Positions of the members to show: the most and the least similar to the keeper, and the two least similar."""
-    m = len(group.members)
-    if m <= limit:
-        return np.arange(m)
-    least_similar = np.flatnonzero(np.isin(group.members, group.least_similar))
-    last = min(LEAST_SIMILAR_SHOWN, limit // 4)
-    return np.unique(np.concatenate([np.arange(limit - last - 2), np.arange(m - last, m), least_similar]))
 
 
 def _list_bad_files(store: Store, files: FileSet) -> dict[str, Any]:

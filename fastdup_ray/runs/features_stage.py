@@ -17,7 +17,7 @@ from fastdup_ray.features import find_missing, open_earlier_sets
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.runs.merge_stage import merge_features
 from fastdup_ray.runs.preflight import choose_shard_size
-from fastdup_ray.runs.progress import report_progress
+from fastdup_ray.runs.progress import report_extraction
 from fastdup_ray.storage import Store
 
 MAX_ROUNDS = 3
@@ -110,4 +110,4 @@ def _extract(
         request.transforms,
     )
     shards = request.manifest.shards(offsets, config.shard_size or choose_shard_size(len(offsets), actors))
-    yield from report_progress(executor.extract(spec, shards), len(offsets), config.log_format)
+    yield from report_extraction(executor.extract(spec, shards), len(offsets), config.log_format)

@@ -4,9 +4,10 @@ import os
 import time
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.facts import RunSummary
+from fastdup_ray.common.facts import RunSummary, SearchSummary
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.config import RunConfig
+from fastdup_ray.features import map_features
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.outputs.changes import write_changes
 from fastdup_ray.outputs.images import load_images
@@ -34,8 +35,10 @@ def write_outputs(
     """
     start = time.monotonic()
     images = load_images(store, features_file, INDEXED, config)
-    counts = summary["counts"] | write_results(store, config, images, neighbors.open(store))
-    summary = {**summary, "counts": counts, "neighbors": neighbors.summary, "features_file": features_file}
+    features = map_features(store, features_file, summary["d"])
+    counts = summary["counts"] | write_results(store, config, images, features, neighbors.open(store))
+    search: SearchSummary = {**neighbors.summary, "k": min(neighbors.summary["k"], config.nearest_neighbors_k)}
+    summary = {**summary, "counts": counts, "neighbors": search, "features_file": features_file}
     if config.incremental:
         summary["changes"] = write_changes(store)
     else:

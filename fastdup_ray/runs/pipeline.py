@@ -48,6 +48,7 @@ from fastdup_ray.runs.preflight import (
 from fastdup_ray.runs.scoring import import_query_features, search_indexed, write_scored_outputs
 from fastdup_ray.runs.search_stage import search_neighbors
 from fastdup_ray.runs.transforms_stage import write_transforms
+from fastdup_ray.runs.verify_stage import choose_verify, verify_neighbors, widen_search
 from fastdup_ray.storage import open_store
 from fastdup_ray.system.background import start_in_background
 from fastdup_ray.version import __version__
@@ -241,20 +242,25 @@ class _Run:
         self, executor: Executor, summary: RunSummary, transformed: RunSummary | None = None
     ) -> RunSummary:
         """Search the features and write the outputs; transformed: facts of the features of transforms, if any."""
-        config, features_file, n, d = self.config, self._features_file, summary["counts"]["images"], summary["d"]
-        plan = plan_feasible_search(config, self.store, n, d, executor.max_step_memory())
+        features_file, n, d = self._features_file, summary["counts"]["images"], summary["d"]
+        config = choose_verify(self.config, n)
+        wide = widen_search(config)
+        plan = plan_feasible_search(wide, self.store, n, d, executor.max_step_memory())
         executor.reserve(plan.reserved_bytes, gpu=config.compute == "gpu")
         with self._time_stage("neighbors", executor):
-            neighbors = self._find_neighbors(executor, plan)
+            neighbors = self._find_neighbors(executor, wide, plan)
         _log_search(neighbors)
+        if config.verify != "off":
+            with self._time_stage("verify", executor):
+                summary["verified"] = verify_neighbors(executor, self.store, config, features_file, d, neighbors)
         if transformed is not None:
             with self._time_stage("invariant", executor):
                 args = self.store, config, neighbors, d, transformed
                 summary["invariant"] = executor.call("index", write_transforms, *args)
         return self._finish(executor, write_outputs, config, features_file, neighbors, summary)
 
-    def _find_neighbors(self, executor: Executor, plan: SearchPlan) -> StoredNeighbors:
-        store, config = self.store, self.config
+    def _find_neighbors(self, executor: Executor, config: RunConfig, plan: SearchPlan) -> StoredNeighbors:
+        store = self.store
         if plan.partitioned:
             return search_partitioned(executor, store, config, self._features_file, plan.n, plan.d)
         return executor.call("index", search_neighbors, store, config, self._features_file, plan.d)

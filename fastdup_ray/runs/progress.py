@@ -1,10 +1,12 @@
-"""Progress of the extraction: a bar on a terminal, a widget in a notebook, else a plain line every ten seconds."""
+"""Progress of a stage: a bar on a terminal, a widget in a notebook, else a plain line every ten seconds."""
 
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from tqdm.auto import tqdm
 
@@ -15,7 +17,12 @@ from fastdup_ray.system.process import is_terminal
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def report_progress(receipts: Iterable[ShardReceipt], total: int, log_format: str) -> Iterator[ShardReceipt]:
+Item = TypeVar("Item")
+Measure = Callable[[Item], tuple[int, int]]
+"""Returns how many units an item has, and how many of them are bad."""
+
+
+def report_extraction(receipts: Iterable[ShardReceipt], total: int, log_format: str) -> Iterator[ShardReceipt]:
     """Yield `receipts`, and report them as they come.
 
     Args:
@@ -23,11 +30,41 @@ def report_progress(receipts: Iterable[ShardReceipt], total: int, log_format: st
         total: Number of entries to read.
         log_format: "json" for lines of JSON; else a bar or plain lines.
     """
+    return _report(receipts, _Work("features", "images", total), _count_images, log_format)
+
+
+def report_verification(counts: Iterable[int], total: int, log_format: str) -> Iterator[int]:
+    """Yield numbers of compared pairs, and report them as they come.
+
+    Args:
+        counts: Of the pieces, in any order.
+        total: Number of pairs to compare.
+        log_format: See `report_extraction`.
+    """
+    return _report(counts, _Work("verify", "pairs", total), _count_pairs, log_format)
+
+
+@dataclass(frozen=True)
+class _Work:
+    stage: str
+    unit: str
+    total: int
+
+
+def _count_images(receipt: ShardReceipt) -> tuple[int, int]:
+    return receipt.good + receipt.bad, receipt.bad
+
+
+def _count_pairs(count: int) -> tuple[int, int]:
+    return count, 0
+
+
+def _report(items: Iterable[Item], work: _Work, measure: Measure[Item], log_format: str) -> Iterator[Item]:
     if log_format == "json":
-        return _log_lines(receipts, total, partial(log_event, "progress"))
+        return _log_lines(items, work, measure, partial(log_event, "progress"))
     if is_terminal(sys.stderr) or (sys.stderr is not None and _is_notebook()):
-        return _show_bar(receipts, total)
-    return _log_lines(receipts, total, _print_line)
+        return _show_bar(items, work, measure)
+    return _log_lines(items, work, measure, partial(_print_line, unit=work.unit))
 
 
 def _is_notebook() -> bool:
@@ -36,32 +73,47 @@ def _is_notebook() -> bool:
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
-def _show_bar(receipts: Iterable[ShardReceipt], total: int) -> Iterator[ShardReceipt]:
-    with tqdm(total=total, unit=" images", desc="features", dynamic_ncols=True) as bar:
-        bad = 0
-        for receipt in receipts:
-            bad += receipt.bad
-            bar.set_postfix(bad=bad, refresh=False)
-            bar.update(receipt.good + receipt.bad)
-            yield receipt
+def _show_bar(items: Iterable[Item], work: _Work, measure: Measure[Item]) -> Iterator[Item]:
+    with tqdm(total=work.total, unit=f" {work.unit}", desc=work.stage, dynamic_ncols=True) as bar:
+        all_bad = 0
+        for item in items:
+            count, bad = measure(item)
+            all_bad += bad
+            if all_bad:
+                bar.set_postfix(bad=all_bad, refresh=False)
+            bar.update(count)
+            yield item
 
 
-def _log_lines(receipts: Iterable[ShardReceipt], total: int, write: Callable[..., None]) -> Iterator[ShardReceipt]:
+def _log_lines(
+    items: Iterable[Item], work: _Work, measure: Measure[Item], write: Callable[..., None]
+) -> Iterator[Item]:
     start = last = time.monotonic()
-    done = bad = 0
-    for receipt in receipts:
-        done += receipt.good + receipt.bad
-        bad += receipt.bad
+    done = all_bad = 0
+    for item in items:
+        count, bad = measure(item)
+        done, all_bad = done + count, all_bad + bad
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
             rate = done / (now - start)
-            write(done=done, total=total, bad=bad, per_second=round(rate, 1), seconds_left=round((total - done) / rate))
-        yield receipt
+            left = round((work.total - done) / rate)
+            write(
+                stage=work.stage,
+                done=done,
+                total=work.total,
+                bad=all_bad,
+                per_second=round(rate, 1),
+                seconds_left=left,
+            )
+        yield item
 
 
-def _print_line(done: int, total: int, bad: int, per_second: float, seconds_left: int) -> None:
+def _print_line(
+    *, stage: str, done: int, total: int, bad: int, per_second: float, seconds_left: int, unit: str
+) -> None:
+    some_bad = f" {bad:,} bad," if bad else ""
     left = tqdm.format_interval(seconds_left)
-    line = f"features: {done:,} of {total:,} images, {bad:,} bad, {per_second:,.0f} images/s, {left} left"
+    line = f"{stage}: {done:,} of {total:,} {unit},{some_bad} {per_second:,.0f} {unit}/s, {left} left"
     with suppress(OSError, ValueError):  # the stream was closed: no reason to end the run
         print(line, flush=True)

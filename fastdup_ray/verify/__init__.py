@@ -1,1 +1,1 @@
-"""A second look: two images at full detail, and what their relation is."""
+"""A second look: two images in full detail, and what their relation is."""

@@ -1,13 +1,14 @@
 """Find how one image lies in another: mirrored or in quarter turns as a whole, or anyhow by keypoints."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray
-from fastdup_ray.verify.detail_image import SMALL, DetailImage
-from fastdup_ray.verify.filters import fit_size, resize_floats
+from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
+from fastdup_ray.verify.detail_image import DetailImage, Keypoints
+from fastdup_ray.verify.filters import fit_size, resize_bytes, shrink
 
 RATIO = 0.85
 """Lowe's ratio: the best match has to be nearer than this part of the second best (D. Lowe, 2004, section 7.1)."""
@@ -15,8 +16,32 @@ RATIO = 0.85
 FEWEST_INLIERS = 8
 """Matches that have to agree on an alignment."""
 
-TOLERANCE = 3.0
-"""Pixels by which a match may miss its place."""
+TOLERANCE, CLOSE = 3.0, 1.0
+"""Pixels by which a match may miss its place; and a point that was followed."""
+
+CONFIDENCE = 0.995
+"""Of RANSAC."""
+
+POINTS, POINT_DISTANCE, FOLLOWED = 200, 8, 15
+"""Points that are followed to improve an alignment: how many, and how far apart and how wide, in pixels."""
+
+MOST_ENLARGED, MOST_STRETCHED = 10.0, 1.8
+"""Factors by which an image is enlarged at most, and by which it is at most enlarged more in one direction."""
+
+FAR = 0.05
+"""What an alignment is moved by at most, in parts of the image."""
+
+IN_DOUBT = 0.01
+"""By how much a turned image has to fit better than the image as it is."""
+
+REDUCE = 0.7
+"""Scale below which an image is reduced before it is laid on another one."""
+
+COVER_SIDE = 200
+"""Pixels of the side of the square on which covers are measured."""
+
+FIXED_POINT = 16
+"""Steps of a pixel at which polygons are drawn."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +73,27 @@ QUARTER_TURNS: dict[str, DoubleArray] = {
 
 def find_quarter_turn(first: DetailImage, second: DetailImage) -> tuple[str, float]:
     """Return which of `QUARTER_TURNS` fits best by thumbnails, and their correlation."""
-    best, value = "", -1.0
-    for name, matrix in QUARTER_TURNS.items():
-        turned = lay(second.small, matrix, (SMALL, SMALL))
-        correlation = float((turned * first.small).sum())
-        if correlation > value + (0.01 if best == "" else 0.0):  # as it is, if in doubt
-            best, value = name, correlation
-    return best, value
+    names = list(QUARTER_TURNS)
+    correlations = _turn_small(second) @ first.small.reshape(-1)
+    best = int(correlations.argmax())
+    if correlations[best] <= correlations[0] + IN_DOUBT:
+        best = 0
+    return names[best], float(correlations[best])
 
 
-def lay(image: FloatArray, matrix: DoubleArray, size: tuple[int, int]) -> FloatArray:
+def _turn_small(image: DetailImage) -> FloatArray:
+    """Return (8, SMALL * SMALL) float32, the thumbnail in each of `QUARTER_TURNS`."""
+    small = image.small
+    across = small[:, ::-1]
+    turned = (small, across, across[::-1], small[::-1], small.T[:, ::-1], small.T[::-1], small.T, across[::-1].T)
+    return np.stack([each.reshape(-1) for each in turned])
+
+
+def lay(image: ByteArray, matrix: DoubleArray, size: tuple[int, int]) -> ByteArray:
     """Resample an image into the frame of another one.
 
     Args:
-        image: (height, width) or (height, width, channels) float32.
+        image: (height, width) or (height, width, channels) uint8.
         matrix: See `Alignment`.
         size: Width and height of the frame.
 
@@ -69,86 +101,144 @@ def lay(image: FloatArray, matrix: DoubleArray, size: tuple[int, int]) -> FloatA
         (height, width) or (height, width, channels) of the frame. Where the image has nothing, its border is repeated.
     """
     height, width = image.shape[:2]
-    a = np.vstack([matrix, [0, 0, 1]])
-    # Pixel centers are at half numbers: (x + 0.5) / width is from 0 to 1.
-    from_pixels = np.array([[1 / width, 0, 0.5 / width], [0, 1 / height, 0.5 / height], [0, 0, 1]])
-    to_pixels = np.array([[size[0], 0, -0.5], [0, size[1], -0.5], [0, 0, 1]])
-    pixels = (to_pixels @ a @ from_pixels)[:2]
-    scale = np.sqrt(abs(np.linalg.det(pixels[:, :2])))
-    if scale < 0.7:  # average, rather than skip, the pixels that become one
+    if np.array_equal(matrix, QUARTER_TURNS[""]):
+        return resize_bytes(image, size) if width >= size[0] and height >= size[1] else _enlarge(image, size)
+    pixels = _to_pixels(matrix, (width, height), size)
+    scale = math.sqrt(abs(np.linalg.det(pixels[:, :2])))
+    if scale < REDUCE:  # average, rather than skip, the pixels that become one
         smaller = fit_size((width, height), max(2, round(max(height, width) * scale)))
         if smaller != (width, height):
-            return lay(resize_floats(image, smaller), matrix, size)
+            return lay(resize_bytes(image, smaller), matrix, size)
     laid = cv2.warpAffine(image, pixels, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return laid.astype(np.float32)
+    return np.asarray(laid, np.uint8)
+
+
+def _enlarge(image: ByteArray, size: tuple[int, int]) -> ByteArray:
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _to_pixels(matrix: DoubleArray, source: tuple[int, int], target: tuple[int, int]) -> DoubleArray:
+    """Return the (2, 3) map between pixels of images of these widths and heights."""
+    # Pixel centers are at half numbers: (x + 0.5) / width is from 0 to 1.
+    from_pixels = np.array([[1 / source[0], 0, 0.5 / source[0]], [0, 1 / source[1], 0.5 / source[1]], [0, 0, 1]])
+    to_pixels = np.array([[target[0], 0, -0.5], [0, target[1], -0.5], [0, 0, 1]])
+    pixels: DoubleArray = (to_pixels @ _square(matrix) @ from_pixels)[:2]
+    return pixels
+
+
+def invert(matrix: DoubleArray) -> DoubleArray:
+    """Return the map in the other direction."""
+    return np.asarray(np.linalg.inv(_square(matrix))[:2], np.float64)
+
+
+def _square(matrix: DoubleArray) -> DoubleArray:
+    return np.vstack([matrix, [0, 0, 1]])
 
 
 def find_mask(matrix: DoubleArray, size: tuple[int, int]) -> BoolArray:
     """Return (height, width) bool: which pixels of a frame lie in an image that is laid on it."""
-    y, x = np.mgrid[0 : size[1], 0 : size[0]]
-    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
-    u, v = (x + 0.5) / size[0], (y + 0.5) / size[1]
-    px = inverse[0, 0] * u + inverse[0, 1] * v + inverse[0, 2]
-    py = inverse[1, 0] * u + inverse[1, 1] * v + inverse[1, 2]
-    inside: BoolArray = (np.abs(px - 0.5) <= 0.5 + 1e-9) & (np.abs(py - 0.5) <= 0.5 + 1e-9)
-    return inside
+    corners: DoubleArray = np.array([[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]], float) @ matrix.T * size - 0.5
+    mask = np.zeros((size[1], size[0]), np.uint8)
+    fixed = np.rint(corners * FIXED_POINT).clip(-(2**30), 2**30).astype(np.int32)
+    cv2.fillConvexPoly(mask, fixed, 1, shift=FIXED_POINT.bit_length() - 1)
+    return mask.astype(bool)
+
+
+def measure_covers(matrix: DoubleArray) -> tuple[float, float]:
+    """Return which part of the first image the second one covers, and which part of the second the first one."""
+    first, second = (float(find_mask(way, (COVER_SIDE, COVER_SIDE)).mean()) for way in (matrix, invert(matrix)))
+    return first, second
 
 
 def align_by_keypoints(first: DetailImage, second: DetailImage) -> Alignment | None:
-    """Align two images by an affine map of their keypoints; None if too few agree."""
-    places, descriptors = first.keypoints
-    other_places, other_descriptors = second.keypoints
-    if min(len(places), len(other_places)) < FEWEST_INLIERS:
+    """Align two images by an affine map of their keypoints; None if too few agree.
+
+    Binary keypoints are tried first, as they are found in a fifth of the time.
+    """
+    return _align(first, second, first.corners, second.corners) or _align(first, second, first.blobs, second.blobs)
+
+
+def _align(first: DetailImage, second: DetailImage, own: Keypoints, others: Keypoints) -> Alignment | None:
+    places, other_places = match_keypoints(own, others)
+    if len(places) < FEWEST_INLIERS:
         return None
-    similarity = other_descriptors @ descriptors.T
-    best = similarity.argmax(axis=1)
-    rows = np.arange(len(best))
-    top = similarity[rows, best].copy()
-    mutual = similarity.argmax(axis=0)[best] == rows
-    similarity[rows, best] = -1
-    second_best = similarity.max(axis=1)
-    distance, next_distance = np.sqrt(np.maximum(2 - 2 * top, 0)), np.sqrt(np.maximum(2 - 2 * second_best, 0))
-    good = mutual & (distance < RATIO * next_distance)
-    if good.sum() < FEWEST_INLIERS:
-        return None
-    height, width = first.gray.shape
-    other_height, other_width = second.gray.shape
-    target = places[best[good]] * np.array([width, height], np.float32)
-    source = other_places[good] * np.array([other_width, other_height], np.float32)
-    matrix, inliers = cv2.estimateAffine2D(
-        source, target, method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE, maxIters=2000, confidence=0.995
-    )
-    if matrix is None or int(inliers.sum()) < FEWEST_INLIERS:
+    (height, width), (other_height, other_width) = first.gray.shape, second.gray.shape
+    size, other_size = (np.array(sides, np.float32) for sides in ((width, height), (other_width, other_height)))
+    matrix, inliers = _estimate_map(other_places * other_size, places * size, TOLERANCE)
+    if matrix is None:
         return None
     stretch = np.linalg.svd(matrix[:, :2], compute_uv=False)
-    if stretch[1] < 0.1 or stretch[0] > 10 or stretch[0] > 1.8 * stretch[1]:
+    if stretch[1] < 1 / MOST_ENLARGED or stretch[0] > MOST_ENLARGED or stretch[0] > MOST_STRETCHED * stretch[1]:
         return None
-    to_unit = np.diag([1 / width, 1 / height, 1.0])
-    from_unit = np.diag([other_width, other_height, 1.0])
-    unit = to_unit @ np.vstack([matrix, [0, 0, 1]]) @ from_unit
-    return Alignment(unit[:2], int(inliers.sum()))
+    unit = np.diag([1 / size[0], 1 / size[1], 1.0]) @ _square(matrix) @ np.diag([*other_size, 1.0])
+    return Alignment(unit[:2], inliers)
+
+
+def _estimate_map(source: FloatArray, target: FloatArray, tolerance: float) -> tuple[DoubleArray | None, int]:
+    """Return the (2, 3) affine map that takes most of the (m, 2) points to others, and how many; None if too few."""
+    matrix, inliers = cv2.estimateAffine2D(
+        source, target, method=cv2.RANSAC, ransacReprojThreshold=tolerance, maxIters=2000, confidence=CONFIDENCE
+    )
+    count = 0 if inliers is None else int(inliers.sum())
+    return (None if matrix is None or count < FEWEST_INLIERS else np.asarray(matrix, np.float64)), count
+
+
+def match_keypoints(own: Keypoints, others: Keypoints) -> tuple[FloatArray, FloatArray]:
+    """Return (m, 2) places in both images of keypoints that look alike, each once."""
+    none = np.empty((0, 2), np.float32)
+    if min(len(own.places), len(others.places)) < FEWEST_INLIERS:
+        return none, none
+    pairs = cv2.BFMatcher.create(own.norm).knnMatch(others.descriptors, own.descriptors, 2)
+    good = [
+        (best.distance, best.trainIdx, best.queryIdx)
+        for best, next_best in pairs
+        if best.distance < RATIO * next_best.distance
+    ]
+    nearest = {target: source for _, target, source in sorted(good, reverse=True)}  # the last one is the nearest
+    rows = np.array(list(nearest.items()), np.int64).reshape(-1, 2)
+    return own.places[rows[:, 0]], others.places[rows[:, 1]]
 
 
 def refine(alignment: Alignment, first: DetailImage, second: DetailImage) -> Alignment:
-    """Improve an alignment by the gray levels themselves; keep it if that fails.
+    """Improve an alignment by following its points from one image to the other; keep it if too few can be followed.
 
-    Source: G. Evangelidis and E. Psarakis, Parametric Image Alignment Using Enhanced Correlation Coefficient
-    Maximization, 2008.
+    Source: B. Lucas and T. Kanade, An Iterative Image Registration Technique with an Application to Stereo Vision,
+    1981; J.-Y. Bouguet, Pyramidal Implementation of the Lucas Kanade Feature Tracker, 2001.
     """
-    height, width = first.gray.shape
-    other_height, other_width = second.gray.shape
-    to_unit = np.array([[1 / width, 0, 0.5 / width], [0, 1 / height, 0.5 / height], [0, 0, 1]])
-    other_to_unit = np.array(
-        [[1 / other_width, 0, 0.5 / other_width], [0, 1 / other_height, 0.5 / other_height], [0, 0, 1]]
-    )
-    unit = np.vstack([alignment.matrix, [0, 0, 1]])
-    inverse = np.linalg.inv(unit)  # ECC takes places of the first image to places of the second
-    warp = (np.linalg.inv(other_to_unit) @ inverse @ to_unit)[:2].astype(np.float32)
-    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
-    try:
-        _, warp = cv2.findTransformECC(first.gray, second.gray, warp, cv2.MOTION_AFFINE, criteria)
-    except cv2.error:
+    gray = first.gray
+    size = (gray.shape[1], gray.shape[0])
+    laid = lay(second.gray, alignment.matrix, size)
+    inside = shrink(find_mask(alignment.matrix, size), FOLLOWED // 2)
+    found = cv2.goodFeaturesToTrack(gray, POINTS, 0.01, POINT_DISTANCE, mask=inside.astype(np.uint8))
+    if found is None or len(found) < FEWEST_INLIERS:
         return alignment
-    refined = np.linalg.inv(other_to_unit @ np.vstack([warp.astype(float), [0, 0, 1]]) @ np.linalg.inv(to_unit))
-    moved = np.abs(refined[:2] - alignment.matrix).max()
-    return Alignment(refined[:2], alignment.inliers) if moved < 0.05 else alignment
+    points = np.asarray(found, np.float32)
+    followed, status, _ = cv2.calcOpticalFlowPyrLK(
+        gray, laid, points, points.copy(), winSize=(FOLLOWED, FOLLOWED), maxLevel=2, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
+    )
+    seen = np.asarray(status).reshape(-1) == 1
+    if seen.sum() < FEWEST_INLIERS:
+        return alignment
+    step, _ = _estimate_map(np.asarray(followed, np.float32)[seen], points[seen], CLOSE)
+    if step is None:
+        return alignment
+    refined = (_square(_to_unit(step, size)) @ _square(alignment.matrix))[:2]
+    return Alignment(refined, alignment.inliers) if np.abs(refined - alignment.matrix).max() < FAR else alignment
+
+
+def correlate(alignment: Alignment, first: DetailImage, second: DetailImage) -> float:
+    """Return the correlation of the gray levels of two aligned images, where both have some."""
+    size = (first.gray.shape[1], first.gray.shape[0])
+    mask = find_mask(alignment.matrix, size)
+    if not mask.any():
+        return 0.0
+    own, other = (gray[mask].astype(np.float32) for gray in (first.gray, lay(second.gray, alignment.matrix, size)))
+    own, other = own - own.mean(), other - other.mean()
+    return float(own @ other) / max(float(np.linalg.norm(own)) * float(np.linalg.norm(other)), 1e-6)
+
+
+def _to_unit(matrix: DoubleArray, size: tuple[int, int]) -> DoubleArray:
+    """Return the map of places from 0 to 1 for one of pixels, within one frame."""
+    to_pixels = np.array([[size[0], 0, -0.5], [0, size[1], -0.5], [0, 0, 1]])
+    unit: DoubleArray = (np.linalg.inv(to_pixels) @ _square(matrix) @ to_pixels)[:2]
+    return unit

@@ -88,7 +88,7 @@ def compare(
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
 ) -> Comparison:
-    """Compare two image files at full detail.
+    """Compare two image files in full detail.
 
     Args:
         first: Path or URI of an image.

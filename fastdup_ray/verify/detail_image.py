@@ -1,11 +1,13 @@
 """One image, and what is derived from it once for all its comparisons."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
 import numpy as np
 
-from fastdup_ray.common.arrays import ByteArray, FloatArray
+from fastdup_ray.common.arrays import AnyArray, ByteArray, FloatArray
 from fastdup_ray.verify.filters import fit_size, resize_bytes, resize_floats, to_gray
 
 DETAIL = 1600
@@ -14,8 +16,14 @@ DETAIL = 1600
 SIDE = 384
 """Longest side, in pixels, at which keypoints are found."""
 
+BLOB_SIDE = 256
+"""Longest side, in pixels, at which blobs are found: it takes five times as long as corners."""
+
 KEYPOINTS = 600
 """Keypoints of an image."""
+
+FAST_LEVELS = 8
+"""Gray levels by which a corner differs from what is around it."""
 
 SMALL = 48
 """Side of the thumbnails by which quarter turns are found."""
@@ -23,6 +31,21 @@ SMALL = 48
 
 FLAT = 2.0
 """Standard deviation of the gray levels below which an image is of one color."""
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Keypoints of an image.
+
+    Attributes:
+        places: (m, 2) float32, from 0 to 1 of width and height.
+        descriptors: (m, d) uint8 or float32.
+        norm: The distance of OpenCV that compares descriptors.
+    """
+
+    places: FloatArray
+    descriptors: AnyArray
+    norm: int
 
 
 class DetailImage:
@@ -54,12 +77,23 @@ class DetailImage:
         return small / max(float(np.linalg.norm(small)), 1e-6)
 
     @cached_property
-    def keypoints(self) -> tuple[FloatArray, FloatArray]:
-        """(m, 2) places from 0 to 1 of width and height, and their (m, 128) RootSIFT descriptors."""
-        points, descriptors = cv2.SIFT.create(KEYPOINTS, contrastThreshold=0.02).detectAndCompute(self.gray, None)
-        if not points:
-            return np.empty((0, 2), np.float32), np.empty((0, 128), np.float32)
-        height, width = self.gray.shape
-        places = np.array([point.pt for point in points], np.float32) / (width, height)
-        rooted = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))
-        return places.astype(np.float32), rooted.astype(np.float32)
+    def corners(self) -> Keypoints:
+        """Corners with binary descriptors (ORB: E. Rublee et al., 2011)."""
+        found, descriptors = cv2.ORB.create(KEYPOINTS, fastThreshold=FAST_LEVELS).detectAndCompute(self.gray, None)
+        return Keypoints(_list_places(found, self.gray), np.asarray(descriptors), cv2.NORM_HAMMING)
+
+    @cached_property
+    def blobs(self) -> Keypoints:
+        """Blobs with RootSIFT descriptors (D. Lowe, 2004; R. Arandjelović and A. Zisserman, 2012)."""
+        gray = resize_bytes(self.gray, fit_size(self.gray.shape[::-1], BLOB_SIDE))
+        found, descriptors = cv2.SIFT.create(KEYPOINTS, contrastThreshold=0.02).detectAndCompute(gray, None)
+        if descriptors is not None:
+            descriptors = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))
+        return Keypoints(_list_places(found, gray), np.asarray(descriptors), cv2.NORM_L2)
+
+
+def _list_places(found: Sequence[cv2.KeyPoint], gray: ByteArray) -> FloatArray:
+    height, width = gray.shape
+    places = np.array([point.pt for point in found], np.float32).reshape(-1, 2)
+    places /= np.array([width, height], np.float32)
+    return places

@@ -4,22 +4,27 @@ Compression and resampling change an image everywhere, the more the busier it is
 that the busyness of its place does not explain.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import cv2
 import numpy as np
 
-from fastdup_ray.common.arrays import BoolArray, FloatArray
+from fastdup_ray.common.arrays import BoolArray, ByteArray, FloatArray
 from fastdup_ray.verify.filters import (
     blur,
-    fit_size,
+    halve,
+    interpolate,
     measure_deviation,
     measure_rms,
-    resize_floats,
     shrink,
+    split_channels,
+    subtract,
+    to_gray,
     to_luma_and_color,
 )
-from fastdup_ray.verify.tone import KINDS, LITTLE, TRUSTED, Kind, ToneMatch, fit_tone
+from fastdup_ray.verify.tone import match_tones
 
 BLUR = 0.8
 """Standard deviation in pixels of the blur before a comparison. It removes what resampling filters differ in."""
@@ -41,8 +46,26 @@ usual in this pair of images, within limits."""
 COLOR_NOISE, COLOR_LOSS = 12.0, 0.3
 """The same for Cr and Cb, in larger windows, and whatever is usual."""
 
-COLORS = (1, 2)
-"""Channels of Cr and Cb."""
+COMPRESSED, EXACT = 0.05, 0.5
+"""Usual difference, in parts of the contrast, of images that were compressed or resampled. If less is usual, less
+is tolerated, down to this part of it; but colors, which are often stored at half the size, differ anyhow."""
+
+SMALL_EXACT = 0.6
+"""Part of all this that is tolerated in small images."""
+
+TEXTURE, UNRELATED, UNRELATED_SHARE = 2.5, 0.85, 0.02
+"""Two textures, with at least this standard deviation, are unrelated if they differ by more than this part of what two
+independent ones would: compression weakens a texture, but makes no other one. So much of the area may have unrelated
+ones."""
+
+ERASED = 0.25
+"""Part of its contrast below which something to see is erased by a change of tones, such as gray text on white."""
+
+NEXT_TO_END = 0.05
+"""Part of an image that has tones next to white, or black, if a change of tones may end there."""
+
+STEP = 3
+"""Pixels from one window to the next."""
 
 BUSY = 6.0
 """Standard deviation of the gray levels in a window above which there is something to see in it."""
@@ -51,11 +74,9 @@ ALIKE = 0.5
 """Difference, in parts of the contrast of a place, up to which both images show the same there: a correlation of
 0.87."""
 
-GOOD_FIT = 0.08
-"""What a change of tones may miss, in parts of the contrast, to be taken without trying others."""
 
-TONE_SIDE = 128
-"""Longest side, in pixels, at which tones and colors are compared."""
+SLACK = 1.25
+"""Largest difference of two images that are the same, in times what is tolerated at its place."""
 
 
 @dataclass(frozen=True)
@@ -79,43 +100,62 @@ class Difference:
     seen: float
 
 
-def measure_difference(first: FloatArray, second: FloatArray, mask: BoolArray) -> Difference:
+def measure_difference(first: ByteArray, second: ByteArray, mask: BoolArray | None = None) -> Difference:
     """Compare two aligned images, as they are and, if they differ, in the same tones.
 
     Args:
-        first: (height, width, 3) float32 RGB, from 0 to 255.
+        first: (height, width, 3) uint8 RGB.
         second: The same.
-        mask: (height, width), pixels that both have.
+        mask: (height, width), pixels that both have; None: all.
 
     Returns:
         What differs within the mask.
     """
-    window = WINDOW if min(mask.shape) >= SMALL else SMALL_WINDOW
-    inside = shrink(mask, window)
+    height, width = first.shape[:2]
+    window = WINDOW if min(height, width) >= SMALL else SMALL_WINDOW
+    mask = np.ones((height, width), bool) if mask is None else mask
+    inside = shrink(mask, window)[STEP // 2 :: STEP, STEP // 2 :: STEP]
     if not inside.any():
         return Difference(0.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0)
     first, second = (blur(image, BLUR) for image in (first, second))
-    as_they_are = _compare_windows(first, second, inside, window)
-    if as_they_are.share == 0 or min(mask.shape) < SMALL:
+    as_they_are = _compare_windows(to_luma_and_color(first), to_luma_and_color(second), inside, window)
+    if as_they_are.share == 0 or min(height, width) < SMALL:
         return as_they_are
-    return _compare_windows(*_match_tones(first, second, mask), inside, window)
+    match = match_tones(first, second, mask)
+    in_the_same_tones = _compare_windows(match.changed, match.fixed, inside, window, match.before)
+    return min(as_they_are, in_the_same_tones, key=attrgetter("share"))
 
 
-def _compare_windows(first: FloatArray, second: FloatArray, inside: BoolArray, window: int) -> Difference:
-    first, second = to_luma_and_color(first), to_luma_and_color(second)
-    residual = first - second
-    luma = measure_rms(residual[..., 0], window)
-    busyness = np.maximum(*(measure_deviation(image[..., 0], window) for image in (first, second)))
-    wide = 2 * window + 1  # colors are stored at half the size
-    color = np.hypot(*(measure_rms(residual[..., channel], wide) for channel in COLORS))
-    colorful = np.minimum(
-        *(np.hypot(*(measure_deviation(image[..., channel], wide) for channel in COLORS)) for image in (first, second))
-    )
+def _compare_windows(
+    first: ByteArray, second: ByteArray, inside: BoolArray, window: int, before: ByteArray | None = None
+) -> Difference:
+    """Compare luma, Cr and Cb in a window around each `STEP`-th pixel.
+
+    Args:
+        first: (height, width, 3) luma, Cr and Cb.
+        second: The same.
+        inside: Which windows count.
+        window: Their side.
+        before: The first image before its tones were changed.
+    """
+    own, other = (split_channels(image) for image in (first, second))
+    luma = measure_rms(subtract(own[0], other[0]), window, STEP)
+    deviation, other_deviation = (measure_deviation(image[0], window, STEP) for image in (own, other))
+    busyness = np.maximum(deviation, other_deviation)
     busy = inside & (busyness > BUSY)
     lost = luma[busy] / busyness[busy]
     usual = float(np.median(lost)) if len(lost) else 0.0
     loss = min(max(TIMES_USUAL * usual, LEAST_LOSS), MOST_LOSS)
-    excess = np.maximum(luma / (NOISE + loss * busyness), color / (COLOR_NOISE + COLOR_LOSS * colorful))
+    tolerance = (NOISE + loss * busyness) * min(max(usual / COMPRESSED, EXACT), 1.0)
+    excess = np.asarray(luma / tolerance, np.float32)
+    excess = np.maximum(excess, _compare_colors(own, other, window, luma.shape))
+    if min(first.shape[:2]) < SMALL:
+        excess /= SMALL_EXACT
+    had = deviation if before is None else measure_deviation(to_gray(before), window, STEP)
+    inexplicable = _find_unrelated(luma, had, deviation, other_deviation, inside)
+    if before is not None:
+        inexplicable |= (had > 2 * BUSY) & (deviation < ERASED * had) & ~_find_clipped(own[0], other[0])
+    excess = np.where(inexplicable, np.maximum(excess, 2 * SLACK), excess)
     excess = np.where(inside, excess, 0)
     differs = excess > 1
     return Difference(
@@ -128,36 +168,45 @@ def _compare_windows(first: FloatArray, second: FloatArray, inside: BoolArray, w
     )
 
 
-def _match_tones(first: FloatArray, second: FloatArray, mask: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Return one image in the tones of the other, and the other; whichever way, and kind of change, fits best."""
-    size = fit_size((mask.shape[1], mask.shape[0]), TONE_SIDE)
-    small, other = (resize_floats(image, size) for image in (first, second))
-    weight = resize_floats(mask.astype(np.float32), size)
-    inside = weight > 0
-    pairs = [((small, other), (first, second)), ((other, small), (second, first))]
-    if small[inside].std() < other[inside].std():  # the one with more contrast has what the other has
-        pairs.reverse()
-    best, least = (first, second), np.inf
-    for (source, target), whole in pairs:
-        for kind in KINDS:
-            missed, match = _fit_twice(source, target, weight, kind)
-            if missed < least:
-                best, least = (match.apply(whole[0]), whole[1]), missed
-            if least < GOOD_FIT:
-                return best
-    return best
+def _find_unrelated(
+    luma: FloatArray, had: FloatArray, deviation: FloatArray, other: FloatArray, inside: BoolArray
+) -> BoolArray:
+    """Return which windows have textures that are not of one image, if these are not just a few.
+
+    Args:
+        luma: Differences, root mean square.
+        had: Standard deviations of the first image before its tones were changed.
+        deviation: The same now.
+        other: The same of the second image.
+        inside: Which windows count.
+    """
+    unrelated = inside & (np.minimum(had, other) > TEXTURE) & (luma > UNRELATED * np.hypot(deviation, other))
+    return unrelated & bool(unrelated.sum() > UNRELATED_SHARE * inside.sum())
 
 
-def _fit_twice(source: FloatArray, target: FloatArray, weight: FloatArray, kind: Kind) -> tuple[float, ToneMatch]:
-    """Fit a change of tones with all pixels, then without what differs most; return what it misses, and the change."""
-    match = fit_tone(source, target, weight, kind)
-    missed = np.abs(match.apply(source) - target).sum(axis=2)
-    limit = np.quantile(missed[weight > 0], TRUSTED)
-    trusted = np.where(missed > limit, LITTLE * weight, weight)
-    match = fit_tone(source, target, trusted, kind)
-    missed = np.abs(match.apply(source) - target).sum(axis=2)
-    contrast = max(1.0, float(target[weight > 0].std()))
-    return float(np.minimum(missed, np.quantile(missed[weight > 0], 0.9))[weight > 0].mean()) / contrast, match
+def _find_clipped(luma: ByteArray, other: ByteArray) -> BoolArray:
+    """Return at which windows a change of tones ends in white or black, as brightness does.
+
+    Only if the other image has tones next to white, or black: else nothing shows that its tones go on beyond it.
+    """
+    level = luma[STEP // 2 :: STEP, STEP // 2 :: STEP]
+    near_white, near_black = ((other > 200) & (other < 250)).mean(), ((other > 5) & (other < 55)).mean()
+    clipped: BoolArray = (level >= 250) & (near_white > NEXT_TO_END) | (level <= 5) & (near_black > NEXT_TO_END)
+    return clipped
+
+
+def _compare_colors(
+    own: Sequence[ByteArray], other: Sequence[ByteArray], window: int, shape: tuple[int, ...]
+) -> FloatArray:
+    """Return (height, width) differences of Cr and Cb, in parts of what is tolerated; at half the size."""
+    own, other = ([halve(channel) for channel in channels[1:]] for channels in (own, other))
+    step = max(1, STEP // 2)
+    color = np.hypot(*(measure_rms(subtract(*pair), window, step) for pair in zip(own, other, strict=True)))
+    colorful = np.minimum(
+        *(np.hypot(*(measure_deviation(channel, window, step) for channel in image)) for image in (own, other))
+    )
+    excess = np.asarray(color / (COLOR_NOISE + COLOR_LOSS * colorful), np.float32)
+    return interpolate(excess, (shape[1], shape[0]))
 
 
 def _find_box(differs: BoolArray, excess: FloatArray) -> tuple[float, float, float, float]:

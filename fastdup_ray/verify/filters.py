@@ -1,9 +1,23 @@
 """Filters of OpenCV, with the types of this project."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import cv2
 import numpy as np
 
 from fastdup_ray.common.arrays import BoolArray, ByteArray, FloatArray
+
+
+@contextmanager
+def single_threaded_opencv() -> Iterator[None]:
+    """Have OpenCV use the calling thread alone; it has no setting for a single call."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def to_gray(pixels: ByteArray) -> ByteArray:
@@ -11,17 +25,9 @@ def to_gray(pixels: ByteArray) -> ByteArray:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def to_luma_and_color(pixels: FloatArray) -> FloatArray:
-    """Return (height, width, 3) luma, Cr and Cb of RGB pixels; all from 0 to 255, with 128 for no color."""
-    # For float32, OpenCV takes levels from 0 to 1, and 0.5 for no color.
-    converted = cv2.cvtColor(pixels * np.float32(1 / 255), cv2.COLOR_RGB2YCrCb)
-    return np.asarray(converted * np.float32(255), np.float32)
-
-
-def to_rgb(luma_and_color: FloatArray) -> FloatArray:
-    """Return the RGB pixels of which `to_luma_and_color` returns this, clipped to 0 to 255."""
-    rgb = cv2.cvtColor(luma_and_color * np.float32(1 / 255), cv2.COLOR_YCrCb2RGB)
-    return np.asarray(np.clip(rgb, 0, 1) * np.float32(255), np.float32)
+def to_luma_and_color(pixels: ByteArray) -> ByteArray:
+    """Return (height, width, 3) luma, Cr and Cb of RGB pixels; 128 is no color."""
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb), np.uint8)
 
 
 def fit_size(size: tuple[int, int], side: int) -> tuple[int, int]:
@@ -37,29 +43,63 @@ def resize_bytes(pixels: ByteArray, size: tuple[int, int]) -> ByteArray:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def halve(channel: ByteArray) -> ByteArray:
+    """Reduce a (height, width) channel to half the size; the last row and column of odd numbers are left out."""
+    height, width = channel.shape
+    if min(height, width) < 2:
+        return channel
+    return resize_bytes(channel[: height // 2 * 2, : width // 2 * 2], (width // 2, height // 2))
+
+
+def sample_pixels(pixels: ByteArray, size: tuple[int, int]) -> ByteArray:
+    """Return an image of this width and height that has some of the pixels, as they are."""
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
 def resize_floats(values: FloatArray, size: tuple[int, int]) -> FloatArray:
     """Resize as `resize_bytes` does."""
     return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def blur(values: FloatArray, deviation: float) -> FloatArray:
+def interpolate(values: FloatArray, size: tuple[int, int]) -> FloatArray:
+    """Return values for another width and height."""
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def blur(pixels: ByteArray, deviation: float) -> ByteArray:
     """Blur with a Gaussian of this standard deviation, in pixels."""
-    return np.asarray(cv2.GaussianBlur(values, (0, 0), deviation), np.float32)
+    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), deviation), np.uint8)
 
 
-def average(values: FloatArray, window: int) -> FloatArray:
-    """Return the mean of the window around each pixel."""
-    return np.asarray(cv2.blur(values, (window, window), borderType=cv2.BORDER_REFLECT), np.float32)
+def look_up(pixels: ByteArray, table: ByteArray) -> ByteArray:
+    """Replace each level by that of a (256,) table, or of a (256, 3) table with a column for each channel."""
+    return np.asarray(cv2.LUT(pixels, table if table.ndim == 1 else table[None]), np.uint8)
 
 
-def measure_rms(values: FloatArray, window: int) -> FloatArray:
-    """Return the root mean square of the window around each pixel."""
-    return np.sqrt(np.maximum(average(np.square(values), window), 0))  # running sums may end below 0
+def split_channels(pixels: ByteArray) -> list[ByteArray]:
+    """Return each of the channels, contiguous."""
+    return [np.asarray(channel, np.uint8) for channel in cv2.split(pixels)]
 
 
-def measure_deviation(values: FloatArray, window: int) -> FloatArray:
-    """Return the standard deviation within the window around each pixel."""
-    return np.sqrt(np.maximum(average(np.square(values), window) - np.square(average(values, window)), 0))
+def subtract(first: ByteArray, second: ByteArray) -> ByteArray:
+    """Return the absolute differences."""
+    return np.asarray(cv2.absdiff(first, second), np.uint8)
+
+
+def measure_rms(values: ByteArray, window: int, step: int) -> FloatArray:
+    """Return the root mean square in the window around every `step`-th pixel."""
+    return np.sqrt(_sample(cv2.sqrBoxFilter(values, cv2.CV_32F, (window, window), borderType=cv2.BORDER_REFLECT), step))
+
+
+def measure_deviation(values: ByteArray, window: int, step: int) -> FloatArray:
+    """Return the standard deviation in the window around every `step`-th pixel."""
+    square = cv2.sqrBoxFilter(values, cv2.CV_32F, (window, window), borderType=cv2.BORDER_REFLECT)
+    mean = cv2.boxFilter(values, cv2.CV_32F, (window, window), borderType=cv2.BORDER_REFLECT)
+    return np.sqrt(np.maximum(_sample(square, step) - np.square(_sample(mean, step)), 0))
+
+
+def _sample(values: "cv2.typing.MatLike", step: int) -> FloatArray:
+    return np.asarray(values, np.float32)[step // 2 :: step, step // 2 :: step]
 
 
 def measure_edges(gray: ByteArray) -> FloatArray:

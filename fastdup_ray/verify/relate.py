@@ -10,24 +10,30 @@ from fastdup_ray.common.relations import Relation
 from fastdup_ray.verify.alignment import (
     QUARTER_TURNS,
     align_by_keypoints,
+    correlate,
     find_mask,
     find_quarter_turn,
+    invert,
     lay,
+    measure_covers,
     refine,
 )
 from fastdup_ray.verify.detail_image import DETAIL, DetailImage
-from fastdup_ray.verify.difference import Difference, measure_difference
+from fastdup_ray.verify.difference import SLACK, SMALL, Difference, measure_difference
 from fastdup_ray.verify.filters import fit_size, grow, measure_edges, resize_bytes, shrink
 from fastdup_ray.verify.load import Views
+
+OVERVIEW = 256
+"""Longest side, in pixels, at which images are compared first."""
+
+CERTAIN, LEAST_AGREEMENT = 2.0, 0.45
+"""Largest difference at this size above which, and agreement below which, they are not compared any further."""
 
 PART_DETAIL = 768
 """Longest side, in pixels, at which images are compared of which one is a part of the other, or turned."""
 
 AGREES = 0.75
 """Agreement above which two aligned images show the same."""
-
-SLACK = 1.25
-"""Largest difference of two images that are the same, in times what is tolerated at its place."""
 
 MAX_LOSS = 0.28
 """Usual difference, in parts of the contrast, that saving an image again explains. Blurring or noise change more."""
@@ -47,8 +53,11 @@ NEXT_TO_NOTHING = 0.002
 RIM = 3
 """Pixels at the border of a part that are not compared."""
 
-WELL_ALIGNED = 0.95
-"""Agreement above which an alignment cannot be improved."""
+WELL_ALIGNED = 0.9
+"""Agreement above which two whole images are not shifted by a few pixels."""
+
+CERTAIN_INLIERS, CORRELATES = 30, 0.4
+"""An alignment by fewer keypoints, and with a lower correlation of gray levels, is taken for chance."""
 
 WHOLE = 0.97
 """Part of an image that counts as all of it."""
@@ -117,12 +126,16 @@ def relate_images(first: DetailImage, second: DetailImage) -> Verdict:
     Whole images are compared first, as they are, mirrored or in quarter turns, as most duplicates are. If they do not
     agree, keypoints say how one lies in the other.
     """
+    if np.array_equal(first.pixels, second.pixels):
+        return Verdict(Relation.SAME, 1.0, 1.0, matrix=QUARTER_TURNS[""], agreement=1.0)
     flat = [image.is_flat for image in (first, second)]
     if any(flat):
         return Verdict(Relation.UNSURE if all(flat) else Relation.DIFFERENT)
     turn, correlation = find_quarter_turn(first, second)
     whole = _compare_whole(first, second, turn) if correlation > ALIKE else None
     if whole is not None and whole.relation in (Relation.SAME, Relation.MIRRORED, Relation.TURNED):
+        return whole
+    if whole is not None and whole.relation is Relation.ALTERED and whole.agreement > WELL_ALIGNED:
         return whole
     parts = _compare_parts(first, second)
     if whole is None or parts is None:
@@ -151,16 +164,14 @@ def _compare_parts(first: DetailImage, second: DetailImage) -> Verdict | None:
     alignment = align_by_keypoints(first, second)
     if alignment is None:
         return None
-    found = _measure(first, second, alignment.matrix, PART_DETAIL, is_part=True)
-    if found.agreement < WELL_ALIGNED:  # gray levels may say more than a few keypoints, or be led astray by a sticker
-        refined = refine(alignment, first, second)
-        other = _measure(first, second, refined.matrix, PART_DETAIL, is_part=True)
-        alignment, found = (refined, other) if other.agreement > found.agreement else (alignment, found)
+    alignment = refine(alignment, first, second)
     matrix = alignment.matrix
-    cover_to = float(find_mask(_invert(matrix), (200, 200)).mean())
-    cover_from = float(find_mask(matrix, (200, 200)).mean())
+    cover_from, cover_to = measure_covers(matrix)
     if max(cover_from, cover_to) < LEAST_OVERLAP:
         return None
+    if alignment.inliers < CERTAIN_INLIERS and correlate(alignment, first, second) < CORRELATES:
+        return None
+    found = _measure(first, second, matrix, PART_DETAIL, is_part=True)
     verdict = Verdict(
         Relation.DIFFERENT, cover_from, cover_to, found.share, found.box, matrix, found.agreement, alignment.inliers
     )
@@ -175,25 +186,40 @@ def _compare_parts(first: DetailImage, second: DetailImage) -> Verdict | None:
         return replace(verdict, relation=Relation.ALTERED)
     if max(cover_from, cover_to) < WHOLE or min(cover_from, cover_to) >= WHOLE:
         return replace(verdict, relation=Relation.CROPPED)
-    outer, inner_matrix = (first, matrix) if cover_from < cover_to else (second, _invert(matrix))
+    outer, inner_matrix = (first, matrix) if cover_from < cover_to else (second, invert(matrix))
     return replace(verdict, relation=_classify_surroundings(outer, inner_matrix))
 
 
 def _measure(first: DetailImage, second: DetailImage, matrix: DoubleArray, side: int, *, is_part: bool) -> Difference:
     """Compare two images in the frame of the first, with no more pixels than either has.
 
-    Where one is a part of the other, the last pixels at its border are left out: they have some of what is beside it.
+    Large ones are compared in an overview first: what differs there needs no closer look.
     """
+    size = _choose_size(first, second, matrix, side)
+    overview = fit_size(size, OVERVIEW)
+    if max(size) > 2 * OVERVIEW and min(overview) >= SMALL:
+        found = _measure_at(first, second, matrix, overview, is_part=is_part)
+        if found.strength > CERTAIN or found.agreement < LEAST_AGREEMENT:
+            return found
+    return _measure_at(first, second, matrix, size, is_part=is_part)
+
+
+def _choose_size(first: DetailImage, second: DetailImage, matrix: DoubleArray, side: int) -> tuple[int, int]:
     height, width = first.pixels.shape[:2]
     other_height, other_width = second.pixels.shape[:2]
     enlarged = math.sqrt(abs(np.linalg.det(matrix[:, :2])) * (width * height) / (other_width * other_height))
-    size = fit_size((width, height), min(side, max(8, round(max(width, height) / max(1.0, enlarged)))))
-    own = resize_bytes(first.pixels, size).astype(np.float32)
-    laid = lay(second.pixels.astype(np.float32), matrix, size)
-    mask = np.ones(own.shape[:2], bool)
-    if is_part:
-        mask = shrink(np.pad(find_mask(matrix, size), 1), RIM)[1:-1, 1:-1]
-    return measure_difference(own, laid, mask)
+    return fit_size((width, height), min(side, max(8, round(max(width, height) / max(1.0, enlarged)))))
+
+
+def _measure_at(
+    first: DetailImage, second: DetailImage, matrix: DoubleArray, size: tuple[int, int], *, is_part: bool
+) -> Difference:
+    """Compare two images at one size.
+
+    Where one is a part of the other, the last pixels at its border are left out: they have some of what is beside it.
+    """
+    mask = shrink(np.pad(find_mask(matrix, size), 1), RIM)[1:-1, 1:-1] if is_part else None
+    return measure_difference(resize_bytes(first.pixels, size), lay(second.pixels, matrix, size), mask)
 
 
 def _classify_surroundings(outer: DetailImage, matrix: DoubleArray) -> Relation:
@@ -212,11 +238,6 @@ def _has_frame(gray: ByteArray, inside: BoolArray) -> bool:
     near = grow(inside, 8) & ~shrink(inside, 8) & ~ring
     edges = measure_edges(gray)
     return bool(ring.any() and near.any() and edges[ring].mean() > FRAME * edges[near].mean() + FRAME_LEVELS)
-
-
-def _invert(matrix: DoubleArray) -> DoubleArray:
-    inverse: DoubleArray = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
-    return inverse
 
 
 def _get_rotation(first: DetailImage, second: DetailImage, matrix: DoubleArray) -> tuple[float, float]:

@@ -6,11 +6,24 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from fastdup_ray.common.arrays import FloatArray
-from fastdup_ray.verify.filters import to_luma_and_color, to_rgb
+from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
+from fastdup_ray.verify.filters import (
+    fit_size,
+    look_up,
+    resize_floats,
+    sample_pixels,
+    subtract,
+    to_luma_and_color,
+)
 
 BINS = 64
 """Steps of a tone curve, over 256 gray levels."""
+
+PLACES = np.linspace(0, 255, BINS, dtype=np.float32)
+"""Levels at which a tone curve is given; in between it is straight."""
+
+NEAREST = np.rint(np.arange(256) * ((BINS - 1) / 255)).astype(np.int64)
+"""The step of each level."""
 
 MAX_SATURATION = 2.0
 """Largest factor by which colors are strengthened."""
@@ -20,6 +33,13 @@ MAX_CAST = 24.0
 
 TRUSTED = 0.7
 """Part of an image, the least different one, from which tones and colors are learned."""
+
+GOOD_FIT = 0.04
+"""What a change of tones may miss, in parts of the contrast, to be taken without trying others."""
+
+SIDE = 128
+"""Pixels, of the longer side, by which tones and colors are compared: some of the image, as means of several pixels
+would not have its tones."""
 
 LITTLE = np.float32(0.02)
 """Weight of the rest, which decides only where levels are met nowhere else."""
@@ -38,7 +58,7 @@ class ToneMatch:
 
     Attributes:
         kind: See `KINDS`.
-        curve: (BINS,) levels, never falling, for those from 0 to 255.
+        curve: (BINS,) levels, never falling, for those at `PLACES`.
         saturation: Factor of Cr and Cb.
         cast: (2,) shift of Cr and Cb.
     """
@@ -48,59 +68,113 @@ class ToneMatch:
     saturation: float
     cast: FloatArray
 
-    def apply(self, pixels: FloatArray) -> FloatArray:
-        """Return (height, width, 3) float32 pixels with these changes; both RGB."""
+    def apply(self, pixels: ByteArray) -> ByteArray:
+        """Return (height, width, 3) uint8 luma, Cr and Cb of RGB pixels with these changes."""
+        levels = np.arange(256, dtype=np.float32)
+        curve = _to_levels(np.interp(levels, PLACES, self.curve))
+        color = [_to_levels((levels - 128) * np.float32(self.saturation) + 128 + cast) for cast in self.cast]
         if self.kind == "channels":
-            changed = to_luma_and_color(_bend(pixels, self.curve))
-        else:
-            changed = to_luma_and_color(pixels)
-            changed[..., 0] = _bend(changed[..., 0], self.curve)
-        changed[..., 1:] = (changed[..., 1:] - 128) * np.float32(self.saturation) + 128 + self.cast
-        return to_rgb(changed)
+            pixels, curve = look_up(pixels, curve), _to_levels(levels)
+        return look_up(to_luma_and_color(pixels), np.stack([curve, *color], axis=1))
 
 
-def fit_tone(source: FloatArray, target: FloatArray, weight: FloatArray, kind: Kind) -> ToneMatch:
+@dataclass(frozen=True)
+class MatchedTones:
+    """Two images in the same tones.
+
+    Attributes:
+        before: (height, width, 3) uint8 RGB, the image that was changed.
+        changed: (height, width, 3) uint8 luma, Cr and Cb of it.
+        fixed: The same of the other image.
+    """
+
+    before: ByteArray
+    changed: ByteArray
+    fixed: ByteArray
+
+
+def match_tones(first: ByteArray, second: ByteArray, mask: BoolArray) -> MatchedTones:
+    """Bring one image to the tones of the other, whichever way and with whichever kind of change fits best.
+
+    Args:
+        first: (height, width, 3) uint8 RGB.
+        second: The same, aligned with the first.
+        mask: (height, width), pixels that both have.
+    """
+    size = fit_size((mask.shape[1], mask.shape[0]), SIDE)
+    weight = resize_floats(mask.astype(np.float32), size)
+    ways = [(image, sample_pixels(image, size)) for image in (first, second)]
+    if ways[0][1][weight > 0].std() < ways[1][1][weight > 0].std():  # the one with more contrast has what the other has
+        ways.reverse()
+    best, least, kind = ways, np.inf, KINDS[0]
+    for way in (ways, ways[::-1]):
+        for each in KINDS:  # a quarter of the pixels tells which one fits
+            (_, source), (_, target) = way
+            missed, _ = _fit_twice(source[::2, ::2], target[::2, ::2], weight[::2, ::2], each)
+            if missed < least:
+                best, least, kind = way, missed, each
+        if least < GOOD_FIT:
+            break
+    (changed, source), (fixed, target) = best
+    _, match = _fit_twice(source, target, weight, kind)
+    return MatchedTones(changed, match.apply(changed), to_luma_and_color(fixed))
+
+
+def _fit_twice(source: ByteArray, target: ByteArray, weight: FloatArray, kind: Kind) -> tuple[float, ToneMatch]:
+    """Fit a change of tones with all pixels, then without what differs most; return what it misses, and the change."""
+    source, target = np.ascontiguousarray(source), np.ascontiguousarray(target)
+    wanted = to_luma_and_color(target)
+    inside = weight > 0
+    match = fit_tone(source, target, weight, kind)
+    differences = _sum_differences(match.apply(source), wanted)
+    trusted = np.where(differences > np.quantile(differences[inside], TRUSTED), LITTLE * weight, weight)
+    match = fit_tone(source, target, trusted, kind)
+    contrast = max(1.0, float(wanted[..., 0][inside].std()))
+    return float(_sum_differences(match.apply(source), wanted)[inside].mean()) / contrast, match
+
+
+def _sum_differences(first: ByteArray, second: ByteArray) -> FloatArray:
+    total: FloatArray = subtract(first, second).sum(axis=2, dtype=np.float32)
+    return total
+
+
+def fit_tone(source: ByteArray, target: ByteArray, weight: FloatArray, kind: Kind) -> ToneMatch:
     """Fit a change that brings the colors and tones of an image near those of another one.
 
     Args:
-        source: (height, width, 3) float32 RGB, from 0 to 255.
+        source: (height, width, 3) uint8 RGB.
         target: The same, aligned with `source`.
-        weight: (height, width), how much to go by each pixel.
+        weight: (height, width) float32, how much to go by each pixel.
         kind: See `KINDS`.
     """
     own, wanted = to_luma_and_color(source), to_luma_and_color(target)
     if kind == "channels":
         curve = _fit_curve(source.reshape(-1), target.reshape(-1), np.repeat(weight.reshape(-1), 3))
-        own = to_luma_and_color(_bend(source, curve))
+        own = to_luma_and_color(look_up(source, _to_levels(np.interp(np.arange(256), PLACES, curve))))
     else:
         curve = _fit_curve(own[..., 0].reshape(-1), wanted[..., 0].reshape(-1), weight.reshape(-1))
-    shares = (weight / np.float32(max(float(weight.sum()), 1e-6)))[..., None]
-    color, wanted_color = own[..., 1:], wanted[..., 1:]
-    mean, wanted_mean = (shares * color).sum(axis=(0, 1)), (shares * wanted_color).sum(axis=(0, 1))
-    spread = float((shares * (color - mean) ** 2).sum())
-    product = float((shares * (color - mean) * (wanted_color - wanted_mean)).sum())
+    shares = (weight / np.float32(max(float(weight.sum()), 1e-6))).reshape(-1)
+    color, wanted_color = (image[..., 1:].reshape(-1, 2).astype(np.float32) for image in (own, wanted))
+    mean, wanted_mean = shares @ color, shares @ wanted_color
+    spread = float((shares @ np.square(color - mean)).sum())
+    product = float((shares @ ((color - mean) * (wanted_color - wanted_mean))).sum())
     factor = min(max(product / spread, 0.0), MAX_SATURATION) if spread > 0.25 else 1.0
     cast = np.clip(wanted_mean - 128 - factor * (mean - 128), -MAX_CAST, MAX_CAST)
     return ToneMatch(kind, curve, factor, cast.astype(np.float32))
 
 
-def _bend(levels: FloatArray, curve: FloatArray) -> FloatArray:
-    place = np.clip(levels, 0, 255) * np.float32((BINS - 1) / 255)
-    step = np.minimum(place.astype(np.int32), BINS - 2)
-    slope = np.diff(curve)
-    bent: FloatArray = (curve[step] + (place - step) * slope[step]).astype(np.float32)
-    return bent
+def _to_levels(values: FloatArray | DoubleArray) -> ByteArray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _fit_curve(source: FloatArray, target: FloatArray, weight: FloatArray) -> FloatArray:
-    """Return (BINS,) levels of `target` for levels of `source`, which never fall."""
-    step = np.clip((source * ((BINS - 1) / 255) + 0.5).astype(np.int64), 0, BINS - 1)
+def _fit_curve(source: ByteArray, target: ByteArray, weight: FloatArray) -> FloatArray:
+    """Return (BINS,) levels of `target` for those of `source` at `PLACES`, which never fall."""
+    step = NEAREST[source]
     count = np.bincount(step, weight, BINS)
-    shift = np.bincount(step, weight * (target - source), BINS)
+    shift = np.bincount(step, weight * (target.astype(np.float32) - source), BINS)
     known = count > 0
-    places = np.linspace(0, 255, BINS)
     if not known.any():
-        return places.astype(np.float32)
-    levels = isotonic_regression(places[known] + shift[known] / count[known], weights=count[known]).x
-    curve: FloatArray = np.interp(places, places[known], levels).astype(np.float32)
+        return PLACES
+    levels = isotonic_regression(PLACES[known] + shift[known] / count[known], weights=count[known]).x
+    curve: FloatArray = np.interp(PLACES, PLACES[known], levels).astype(np.float32)
     return curve

@@ -11,6 +11,7 @@ from .changed import check_changes
 from .checks import CHECKS
 from .run import Run
 from .scored import SCORED_CHECKS, Scored
+from .verified import check_verified
 
 __all__ = ["check"]
 
@@ -20,7 +21,7 @@ def check(work_dir: str | os.PathLike, input_dir: str | os.PathLike | None = Non
     run = Run(work_dir, input_dir)
     problems: list[str] = []
     seen: set[str] = set()
-    todo = [(examine, run, "") for examine in (*CHECKS, check_changes)]
+    todo = [(examine, run, "") for examine in (*CHECKS, check_changes, check_verified)]
     if (run.path / "test_summary.json").exists():
         scored = Scored(work_dir)
         todo += [(examine, scored, "scoring: ") for examine in SCORED_CHECKS]

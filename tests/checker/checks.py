@@ -341,7 +341,7 @@ def check_parquet(run: Run) -> Iterator[str]:
         expected = run.digests if column == "sha256" else [run.manifest[column][i] for i in entry]
         if images[column] != expected:
             yield f"images.parquet: {column} is not that of manifest.parquet"
-    similar = run.parquet("similarity.parquet", PAIRS)
+    similar = run.parquet("similarity.parquet", run.pair_columns)
     if list(zip(similar["from"], similar["to"], strict=True)) != [tuple(map(printable, p)) for p in run.similar.names]:
         yield "similarity.parquet: names are not those of similarity.csv"
     elif not np.allclose(np.array(similar["distance"], np.float64), run.similar.value, rtol=0, atol=ROUNDING):

@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from scipy.spatial.distance import cdist
 
 PAIRS = ("from", "to", "distance")
+EVIDENCE = ("relation", "cover_from", "cover_to", "difference")
+"""Columns that are added to pairs which were compared in full detail."""
 EXACT_COPIES = ("filename", "copy_of", "kind")
 COMPONENTS = ("__id", "component_id", "pagerank", "degree", "count", "min_distance")
 COMPONENTS_INFO = ("component_id", "count", "mean", "min", "max")
@@ -136,6 +138,14 @@ class Run:
     @cached_property
     def similar(self) -> Pairs:
         return self.pairs("similarity.csv")
+
+    @property
+    def is_verified(self) -> bool:
+        return self.config.get("verify") in ("candidates", "all")
+
+    @property
+    def pair_columns(self) -> tuple[str, ...]:
+        return (*PAIRS, *EVIDENCE) if self.is_verified else PAIRS
 
     @cached_property
     def outliers(self) -> Pairs:

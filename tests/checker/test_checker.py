@@ -141,6 +141,45 @@ def incremental(work_dir: Path) -> Path:
     return work_dir
 
 
+@pytest.fixture
+def verified(work_dir: Path) -> Path:
+    """As if pairs had been compared in full detail: one of them, of a.jpg and d.jpg, is below the threshold."""
+    configure(verify="candidates")(work_dir)
+    names = [f"{work_dir.parent}/photos/{name}" for name in ("a.jpg", "b, copy.jpg", "c.jpg", 'd"\n.jpg')]
+    digest = pq.read_table(work_dir / "images.parquet")["sha256"].to_pylist()
+    rows = []
+    for first, second, relation in ((0, 2, "cropped"), (0, 3, "padded"), (3, 4, "same")):
+        a, b = sorted((first, second), key=lambda row: digest[row])
+        evidence = {"relation": relation, "cover_from": 0.5, "cover_to": 0.5, "difference": 0.25}
+        places = dict.fromkeys(("left", "top", "right", "bottom", "m00", "m01", "m02", "m10", "m11", "m12"), 0.5)
+        ends = {"from": a, "to": b, "similarity": float(features()[a] @ features()[b])}
+        rows.append(ends | evidence | places | {"contents": f"{digest[a][:32]} {digest[b][:32]}"})
+    pq.write_table(
+        pa.Table.from_pylist(sorted(rows, key=lambda row: (row["from"], row["to"]))),
+        work_dir / "verified_pairs.parquet",
+    )
+    header = "from,to,distance,relation,cover_from,cover_to,difference"
+    told = [(names[0], names[3], "0.500000", "padded", "0.500000", "0.500000", "0.250000")]
+    write_csv(work_dir / "verified_pairs.csv", header, told)
+    known = {(0, 2): "cropped", (1, 2): "cropped", (3, 4): "same"}
+    pairs = [(0, 1), (1, 0), (0, 2), (1, 2), (2, 0), (2, 1), (3, 4), (4, 3)]
+    relations = [known.get((min(pair), max(pair)), "same") for pair in pairs]
+    same = [{*pair} == {0, 1} for pair in pairs]
+    columns = {
+        "relation": relations,
+        **{f"cover_{end}": [1.0 if equal else 0.5 for equal in same] for end in ("from", "to")},
+        "difference": [0.0 if equal else 0.25 for equal in same],
+    }
+    table = pq.read_table(work_dir / "similarity.parquet")
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values))
+    pq.write_table(table, work_dir / "similarity.parquet")
+    summary = json.loads((work_dir / "summary.json").read_text())
+    counts = {"verified": {"cropped": 1, "padded": 1, "same": 1}}
+    (work_dir / "summary.json").write_text(json.dumps(summary | counts))
+    return work_dir
+
+
 def replace(name: str, old: str, new: str):
     """A damage: in file `name`, the first `old` becomes `new`."""
 
@@ -352,6 +391,33 @@ def test_consistent_changes_have_no_problem(incremental: Path):
 def test_a_fault_in_the_changes_is_named(incremental: Path, damage, expected: str):
     damage(incremental)
     assert expected in "\n".join(check(incremental))
+
+
+def test_consistent_verified_pairs_have_no_problem(verified: Path):
+    assert check(verified) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (configure(), "in spite of verify=off"),
+        (lambda out: (out / "verified_pairs.csv").unlink(), "verified_pairs.csv"),
+        (change_column("verified_pairs.parquet", "relation", 0, "alike"), "unknown relations"),
+        (change_column("verified_pairs.parquet", "relation", 0, "unsure"), "verified_pairs.parquet has {"),
+        (change_column("verified_pairs.parquet", "similarity", 0, 0.7), "similarities are not those of the rows"),
+        (change_column("verified_pairs.parquet", "cover_to", 0, 1.5), "cover_to not from 0 to 1"),
+        (change_column("verified_pairs.parquet", "from", 0, 1), "not the first with its bytes"),
+        (change_column("verified_pairs.parquet", "contents", 0, "x y"), "contents are not the beginnings"),
+        (change_column("similarity.parquet", "relation", 2, "same"), "relations are not those of verified_pairs"),
+        (change_column("similarity.parquet", "relation", 2, None), "similarity.parquet: not compared"),
+        (change_lines("verified_pairs.csv", lambda lines: lines[:1]), "not the 1 confirmed pairs"),
+        (replace("verified_pairs.csv", "padded", "cropped"), "the relation of (0, 3)"),
+        (replace("verified_pairs.csv", "0.500000,padded", "0.600000,padded"), "distances are not those of the rows"),
+    ],
+)
+def test_a_fault_in_the_verified_pairs_is_named(verified: Path, damage, expected: str):
+    damage(verified)
+    assert expected in "\n".join(check(verified))
 
 
 def test_a_picture_of_the_input_that_was_forgotten(work_dir: Path):

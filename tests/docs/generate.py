@@ -23,7 +23,7 @@ EXAMPLES = {
     "export": "fastdup-ray export out --format drop-list --null",
     "gallery": "fastdup-ray gallery out --num-images 50",
     "leakage": "fastdup-ray leakage --train train/ --test test/ --work-dir out --fail-over 0",
-    "plan": "fastdup-ray plan out --keep 'path:originals/*,resolution,oldest'",
+    "plan": "fastdup-ray plan out --keep 'path:originals/*,resolution'\nfastdup-ray plan out --drop same,cropped",
     "run": "fastdup-ray run photos/ --work-dir out --threshold 0.9 --nearest-neighbors-k 5",
     "serve": "fastdup-ray serve out --port 8000",
     "undo": "fastdup-ray undo fastdup_quarantine --only '*.png'",

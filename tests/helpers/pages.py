@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fastdup_ray.analysis.verified_pairs import BOX, EVIDENCE, MATRIX, VERIFIED
 from fastdup_ray.common import csv_columns, layout
+from fastdup_ray.common.relations import CONFIRMED
+from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.summary import write_summary
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.tables import encode_names, escape_names, write_csv, write_parquet
+from fastdup_ray.storage.checked_json import read_json
+from fastdup_ray.storage.tables import encode_names, escape_names, read_parquet, write_csv, write_parquet
 from tests.helpers.embeddings import normalized
 
 D = 16
@@ -119,6 +123,31 @@ def write_finished(
     }
     write_summary(store, told | (summary or {}))
     return store
+
+
+def write_verified(store: Store, rows: Sequence[dict[str, Any]]) -> None:
+    """Let a run of `write_finished` have looked at pairs: from, to and relation of each, and what differs from this."""
+    usual = {"similarity": 0.9, "cover_from": 1.0, "cover_to": 1.0, "difference": 0.0} | dict.fromkeys(BOX, 0.0)
+    usual |= dict(zip(MATRIX, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), strict=True))
+    table = pa.Table.from_pylist(
+        [usual | {"contents": f"{place}"} | row for place, row in enumerate(rows)], VERIFIED.schema
+    )
+    table = table.sort_by([("from", "ascending"), ("to", "ascending")])
+    write_parquet(store, layout.VERIFIED, table)
+    names = encode_names(read_parquet(store.fetch(layout.IMAGES), IMAGES)["filename"].to_pylist())
+    config = json.loads(store.fetch(layout.CONFIG).read_text())
+    shown = [
+        row for row in table.to_pylist() if row["similarity"] <= config["threshold"] and row["relation"] in CONFIRMED
+    ]
+    shown.sort(key=lambda row: -row["similarity"])
+    ends = [names.take(pa.array([row[end] for row in shown], pa.int64())) for end in ("from", "to")]
+    columns = [
+        pa.array([row[name] for row in shown], VERIFIED.schema.field(name).type) for name in ("similarity", *EVIDENCE)
+    ]
+    write_csv(store, layout.VERIFIED_CSV, csv_columns.VERIFIED_HEADER, [*ends, *columns])
+    with store.create(layout.CONFIG) as path:
+        path.write_text(json.dumps(config | {"verify": "candidates"}))
+    write_summary(store, read_json(store, layout.SUMMARY))
 
 
 class Made:

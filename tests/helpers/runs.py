@@ -28,6 +28,8 @@ SAME_BYTES = (
     "similarity.parquet",
     "components.parquet",
     "exact_copies.csv",
+    "verified_pairs.parquet",
+    "verified_pairs.csv",
 )
 """Outputs that depend on the pictures and the question alone, never on how the work was done."""
 

@@ -5,16 +5,19 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from fastdup_ray import save_binary_feature
+from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs
 from fastdup_ray.cli.main import main
 from fastdup_ray.errors import FastdupError
 from fastdup_ray.evaluation import evaluate, evaluate_embeddings
 from fastdup_ray.evaluation import pairs as pairs_module
+from fastdup_ray.evaluation.relations import NOT_COMPARED, PairTotals
 from fastdup_ray.evaluation.truth import Label, read_truth
 from tests.helpers.embeddings import unit_rows
-from tests.helpers.runs import PHOTOS, csv_rows
+from tests.helpers.runs import PHOTOS, csv_rows, run_inline
 
 ANGLES = {"a": 0, "a-crop": 20, "b": 30, "b-grey": 35, "b-crop": 60, "c": 190}
 """Degrees of rows on a circle. Pairs by cosine: 5° b-grey, 10° a-crop b, 15° a-crop b-grey, 20° a-crop, 25° b-grey
@@ -84,6 +87,53 @@ def test_a_picture_without_a_group_is_like_no_other():
     assert evaluation.recalls == {}
 
 
+LABELED = {
+    "a": Label("a", ""),
+    "a-crop": Label("a", "crop"),
+    "a-copy": Label("a", "copy"),
+    "b": Label("b", ""),
+    "b-grey": Label("b", "grey"),
+    "c": Label("c", ""),
+    "c-crop": Label("c", "crop"),
+}
+"""Of the duplicates, of which there are 5, a and its copy have the same bytes; one more image has no label."""
+
+
+def make_verified() -> VerifiedPairs:
+    pairs = [(0, 1, "cropped"), (0, 3, "same"), (1, 3, "different"), (3, 4, "same"), (0, 7, "same")]
+    rows = [
+        dict.fromkeys(VERIFIED.schema.names, 0.5)
+        | {"from": source, "to": target, "relation": relation, "contents": f"{source} {target}"}
+        for source, target, relation in sorted(pairs)
+    ]
+    first = np.array([0, 1, 0, 3, 4, 5, 6, 7])
+    return VerifiedPairs(pa.Table.from_pylist(rows, VERIFIED.schema), first, first)
+
+
+def test_relations_are_measured_over_all_images_with_their_bytes():
+    names = [*LABELED, "not labeled"]
+    relations = evaluate_embeddings(names, unit_rows(len(names), 8), LABELED, make_verified()).relations
+    assert relations.duplicates == 5
+    assert relations.relations == {
+        "same": PairTotals(4, 2),  # a a-copy, b b-grey, and strangers: a b, a-copy b
+        "cropped": PairTotals(2, 2),
+        "different": PairTotals(1, 0),
+    }
+    assert relations.direct == {"same": PairTotals(4, 2), "any confirmed": PairTotals(6, 4)}
+    assert relations.joined == {"same": PairTotals(6, 2), "any confirmed": PairTotals(10, 4)}
+    assert relations.direct["same"].precision == 2 / 4
+    assert relations.recall(relations.direct["any confirmed"]) == 4 / 5
+    assert relations.edits == {
+        "copy": {"same": 1},
+        "crop": {"cropped": 1, NOT_COMPARED: 1},
+        "grey": {"same": 1},
+    }
+
+
+def test_what_was_not_verified_has_no_relations(stored):
+    assert evaluate(stored / "out", stored / "truth.csv").relations is None
+
+
 def test_the_command_prints_and_draws(stored, capsys):
     plot = stored / "curves.svg"
     main(["evaluate", str(stored / "out"), str(stored / "truth.csv"), "--plot", str(plot)])
@@ -97,16 +147,34 @@ def test_the_command_prints_and_draws(stored, capsys):
     assert all(0 <= float(number) <= 320 for line in lines for number in line.get("points").replace(",", " ").split())
 
 
-def test_a_folder_of_pictures_goes_through_the_model(tmp_path, capsys):
-    truth = tmp_path / "truth.csv"
+@pytest.fixture
+def truth_file(tmp_path) -> Path:
+    """The truth about the photos."""
+    path = tmp_path / "truth.csv"
     (header, *lines) = csv_rows(PHOTOS.with_suffix(".csv"))
-    with open(truth, "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, *([str(PHOTOS / path), *rest] for path, *rest in lines)])
-    main(["evaluate", str(PHOTOS), str(truth), "--executor", "inline", "--work-dir", str(tmp_path / "out")])
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *([str(PHOTOS / name), *rest] for name, *rest in lines)])
+    return path
+
+
+def test_a_folder_of_pictures_goes_through_a_run(truth_file, tmp_path, capsys):
+    main(["evaluate", str(PHOTOS), str(truth_file), "--executor", "inline", "--work-dir", str(tmp_path / "out")])
     first = capsys.readouterr().out
     assert "5 images of the truth file" in first
-    main(["evaluate", str(tmp_path / "out"), str(truth)])
+    assert "same, joined" in first
+    assert not (tmp_path / "out" / "report").exists()
+    main(["evaluate", str(tmp_path / "out"), str(truth_file)])
     assert capsys.readouterr().out == first
+    main(["evaluate", str(tmp_path / "out" / "features.dat"), str(truth_file)])
+    assert capsys.readouterr().out == first
+
+
+def test_relations_are_those_of_the_last_run(truth_file, tmp_path):
+    out = tmp_path / "out"
+    for parameters, has_relations in (({}, True), ({"verify": "off"}, False), ({}, True), ({"run_mode": 1}, False)):
+        run_inline(PHOTOS, out, report=False, **parameters)
+        evaluation = evaluate(out, truth_file)
+        assert (evaluation.relations is not None) == has_relations
 
 
 def test_relative_paths_start_at_the_truth_file_and_others_stay(tmp_path, monkeypatch):

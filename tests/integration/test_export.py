@@ -39,7 +39,7 @@ def test_every_table_is_arrow_and_has_what_the_csv_has(out, table, file):
     found = getattr(RunResult.open(out.as_posix()), table)
     header, *rows = csv_rows(out / file)
     assert isinstance(found, pa.Table)
-    assert found.column_names == header
+    assert found.column_names[: len(header)] == header
     assert found.num_rows == len(rows) > 0
     frame = found.to_pandas()
     for name, column in zip(header, zip(*rows, strict=True), strict=True):

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fastdup_ray import load_binary_feature, make_plan
+from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import ConfigError, InputError, WorkDirError
 from fastdup_ray.storage import open_store
@@ -35,12 +36,14 @@ def test_every_dropped_picture_is_close_to_its_keeper_and_of_its_group(out, trut
     names, features = load_binary_feature(str(out / "features.dat"))
     place = {name: row for row, name in enumerate(names)}
     dropped = [row for row in rows if row.is_dropped]
-    assert dropped
+    source, target = (np.array([place[getattr(row, end)] for row in dropped]) for end in ("filename", "keeper"))
+    verified = read_finished_run(open_store(out)).verified
+    assert set(verified.look_up(source, target)["relation"].to_pylist()) == {"same"}
     for row in dropped:
         cosine = float(features[place[row.filename]] @ features[place[row.keeper]])
         same = Path(row.filename).read_bytes() == Path(row.keeper).read_bytes()
         assert row.similarity == pytest.approx(1.0 if same else cosine, abs=2e-6)
-        assert same or row.similarity > (threshold or 0.995)
+        assert same or threshold is None or row.similarity > threshold
         assert ("same bytes" in row.reason) == same
         assert truth[row.filename].group == truth[row.keeper].group
         assert row.size == os.path.getsize(row.filename)
@@ -150,7 +153,9 @@ def test_keepers_follow_the_rules_given(tmp_path):
     ("options", "code", "told"),
     [
         (["--keep", "sharpest"], 2, "unknown rule 'sharpest'"),
-        (["--threshold", "0.5"], 2, "--threshold 0.5"),
+        (["--threshold", "1.5"], 2, "threshold: 1.5"),
+        (["--drop", "altered"], 2, "drop: 'altered'"),
+        (["--drop", "same,resized"], 2, "drop: 'resized'"),
         (["--threshold", "nan"], 2, "threshold: nan"),
         (["--threshold", "much"], 2, "not a valid float"),
         (["--grouping", "loose"], 2, "direct or components"),
@@ -162,6 +167,14 @@ def test_a_mistake_is_one_line_and_leaves_nothing(options, code, told, out, caps
     assert call("plan", out, *options) == code
     assert told in capsys.readouterr().err
     assert files_below(out) == before
+
+
+def test_a_run_without_verified_pairs_is_planned_by_its_stored_pairs_alone(tmp_path, capsys):
+    run_inline(PHOTOS / "phone", tmp_path / "out", verify="off")
+    for options, told in ((("--threshold", "0.5"), "--threshold 0.5"), (("--drop", "cropped"), "no verified pairs")):
+        assert call("plan", tmp_path / "out", *options) == 2
+        assert told in capsys.readouterr().err
+    assert not (tmp_path / "out" / "plan.csv").exists()
 
 
 def test_a_folder_without_a_finished_run_is_one_line_and_stays_as_it_is(tmp_path):
@@ -218,22 +231,25 @@ def draw_strips(folder: Path) -> None:
 
 @pytest.mark.parametrize("draw", [draw_cover, draw_blanks, draw_channels, draw_strips])
 @pytest.mark.parametrize("grouping", ["direct", "components"])
-def test_images_whose_embedding_does_not_show_all_are_dropped_by_their_bytes_alone(draw, grouping, tmp_path):
+@pytest.mark.parametrize("verify", ["off", "candidates"])
+def test_images_whose_embedding_does_not_show_all_are_dropped_by_their_bytes_alone(draw, grouping, verify, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     draw(photos)
     first = min(photos.iterdir())
     shutil.copy(first, photos / f"zz copy{first.suffix}")
-    result = run_inline(photos, tmp_path / "out", nearest_neighbors_k=4)
+    result = run_inline(photos, tmp_path / "out", nearest_neighbors_k=4, verify=verify)
     pairs = result.similarity.to_pylist()
     assert any(pair["distance"] > 0.9 for pair in pairs if "zz copy" not in pair["from"] + pair["to"])  # a temptation
-    plan = make_plan(tmp_path / "out", grouping=grouping, threshold=0.9)
-    assert plan.not_compared >= 2
+    plan = make_plan(tmp_path / "out", grouping=grouping, threshold=0.9 if verify == "off" else None)
+    assert plan.not_compared >= 2 or verify != "off"
     dropped = [(Path(row.filename).name, Path(row.keeper).name) for row in plan.rows if row.is_dropped]
     assert dropped == [(f"zz copy{first.suffix}", first.name)]
 
 
-def test_outputs_of_which_is_not_known_what_was_seen_plan_by_bytes_alone(out):
+def test_outputs_of_which_is_not_known_what_was_seen_plan_by_bytes_alone(tmp_path):
+    out = tmp_path / "out"
+    run_inline(PHOTOS, out, verify="off")
     table = pq.read_table(out / "images.parquet")
     pq.write_table(table.drop_columns(["unseen"]), out / "images.parquet")
     store = open_store(out)

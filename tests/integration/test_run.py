@@ -158,7 +158,7 @@ def test_a_result_reads_its_outputs(finished, photos, tmp_path):
     result = run_inline(photos, tmp_path / "out")
     assert result.counts == summary_of(finished)["counts"]
     assert result.images.num_rows == result.counts["images"]
-    assert result.similarity.column_names == ["from", "to", "distance"]
+    assert result.similarity.column_names[:3] == ["from", "to", "distance"]
     assert result.components.num_rows == result.counts["images"]
     assert result.report.name == "index.html"
 

@@ -865,7 +865,8 @@ def test_the_scheduled_job_ends_with_a_code_and_a_json_line_for_each_step(bucket
     done = _job(*place)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0
-    assert [line["step"] for line in lines if "step" in line] == ["list", "reuse", "features", "neighbors", "done"]
+    steps = [line["step"] for line in lines if "step" in line]
+    assert steps == ["list", "reuse", "features", "neighbors", "verify", "done"]
     assert lines[-1]["changes"]["images_added"] == 3
     bucket.put("again.jpg", picture(0))
     done = _job(*place, "--fail-over", "0")

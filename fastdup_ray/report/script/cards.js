@@ -11,16 +11,28 @@ import {
   formatValue,
 } from "./format.js";
 import { createCaption, createFigure, createImage } from "./images.js";
+import { countSuggestedDrops, explainSuggestion } from "./suggestions.js";
+import { createRelationBadge, getRelation, hasVerdicts } from "./verdicts.js";
 
 export const ROW_HEIGHT = 152; // pixels of a thumbnail in a row
 const PAIR_HEIGHT = 240; // pixels of a thumbnail on a card with two
 const IMAGES_AT_FIRST = 6;
+/** The text of the button that accepts the suggestions for a group. */
+export const ACCEPT = hasVerdicts ? "Accept suggestion" : "Keep first, drop rest";
+
 const LOOSE_BELOW = 0.9; // a group with a lower similarity may have images that differ
 
 /** A pair as a card. row: [first, second, value, kind of exact duplicate, label, label]. */
 export function makePairCard(row, titles) {
   const [first, second, value, kind, ...labels] = row;
   return { isPair: true, members: [first, second], value, similarity: [1, value], kind: ["", kind], titles, labels };
+}
+
+/** The relations of the images of a card: of a pair to each other, of a group to its first image. */
+export function getRelations(card) {
+  const [first, ...others] = card.members;
+  card.relations ??= new Set(others.map((member) => getRelation(member, first)));
+  return card.relations;
 }
 
 /** Bytes that can be reclaimed on a card. */
@@ -89,13 +101,18 @@ function createFacts(card) {
   const createFact = (text, name = "fact") => createElement("span", { class: name }, text);
   if (card.isPair) {
     const exact = EXACT_KINDS[card.kind[1]];
-    return [createFact(`${data.measure} ${formatValue(card.value)}`), exact && createFact(exact, "badge")];
+    return [
+      createFact(`${data.measure} ${formatValue(card.value)}`),
+      exact && createFact(exact, "badge"),
+      createRelationBadge(...card.members),
+    ];
   }
   return [
     createFact(formatCount(card.count, "image")),
     card.exact > 0 && createFact(formatCount(card.exact, "exact duplicate")),
     createFact(`lowest similarity ${formatValue(card.lowest)}`, card.lowest < LOOSE_BELOW ? "fact weak" : "fact"),
     card.reclaim > 0 && createFact(`${formatBytes(card.reclaim)} reclaimable`),
+    hasVerdicts && createFact(`${formatNumber(countSuggestedDrops(card))} suggested to drop`),
   ];
 }
 
@@ -103,7 +120,7 @@ function createActions(card, decisions, open, decidable) {
   return createElement(
     "div",
     { class: "actions" },
-    decidable && !card.isPair && createButton("Keep first, drop rest", () => decisions.accept([card]), {}, "a"),
+    decidable && !card.isPair && createButton(ACCEPT, () => decisions.accept([card]), {}, "a"),
     decidable && createButton("Not duplicates", () => decisions.markNotDuplicates(card), {}, "x"),
     createButton("Compare", () => open(card, 1), { class: "strong" }, "Enter"),
   );
@@ -148,13 +165,20 @@ function createRole(card, position) {
       label && createText("badge", isolateText(escapeInvisible(label))),
     ];
   }
+  const suggestion = hasVerdicts && explainSuggestion(card, position);
   if (position === 0) {
-    return [createText("role keeper", createElement("b", {}, "Keeper"), ` · ${escapeInvisible(card.reason)}`)];
+    const title = createElement("b", {}, suggestion ? "First of this group" : "Keeper");
+    return [
+      createText(suggestion ? "role" : "role keeper", title, ` · ${escapeInvisible(card.reason)}`),
+      suggestion && createText("facts suggestion", suggestion),
+    ];
   }
   const exact = EXACT_KINDS[card.kind[position]];
   const differs = card.least_similar.includes(position) && card.members.length > 2 && card.lowest < LOOSE_BELOW;
   return [
     createText("facts role", exact ? exact : `${formatPercent(card.similarity[position])} similar to keeper`),
+    createRelationBadge(card.members[position], card.members[0]),
+    suggestion && createText("facts suggestion", suggestion),
     differs && createText("facts weak", "least similar in this group"),
   ];
 }

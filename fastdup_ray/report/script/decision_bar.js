@@ -3,18 +3,20 @@ import { data } from "./data.js";
 import { announce, createButton, createElement } from "./dom.js";
 import { escapeInvisible, formatBytes, formatCount, formatNumber } from "./format.js";
 import { persistDecisions } from "./persistence.js";
+import { hasVerdicts } from "./verdicts.js";
 
 const SHORTCUTS = [
   ["n, p", "next, previous group"],
   ["1 … 9", "drop the first … ninth image of the group, or clear that decision"],
   ["k, d", "keep, drop the focused image, or the right one while comparing"],
-  ["a", "keep the first image, drop the rest"],
+  ["a", hasVerdicts ? "accept the suggestion" : "keep the first image, drop the rest"],
   ["x", "not duplicates: keep all"],
   ["u", "clear the decisions on the group"],
   ["z", "undo the last decision"],
   ["Enter", "compare the images of the group"],
   ["← →", "while comparing: another image on the right"],
   ["s, b, f", "while comparing: side by side, blink, difference"],
+  ["t", "while comparing: align the images, or not"],
   ["l", "while comparing: the two least similar images"],
   ["[ and ]", "previous, next page of the list"],
   ["/", "search by name"],

@@ -1,5 +1,6 @@
 // Decisions: keep or drop, one for each image, whatever number of lists it is in.
 import { findNumber, getImage } from "./data.js";
+import { explainSuggestion, getSuggestedKeeper } from "./suggestions.js";
 import { DROP, KEEP, formatPlanCsv, formatPlanJson, getKey, makeRow, parsePlan } from "./plan.js";
 
 const NOT_DUPLICATES = "not duplicates";
@@ -67,13 +68,17 @@ export class Decisions extends EventTarget {
     return "";
   }
 
-  /** Accept the suggestions of cards: keep the suggested keeper and what cannot be dropped, drop the rest. */
+  /** Accept the suggestions of cards: drop what is suggested to be dropped, keep the rest. */
   accept(cards) {
     this.#change(() => {
       for (const card of cards) {
         card.members.forEach((member, position) => {
-          const keep = position === 0 || getImage(member).fixed || this.#isKeptElsewhere(card, member);
-          this.#decisions.set(member, { action: keep ? KEEP : DROP, card, reason: position === 0 ? card.reason : "" });
+          const keeper = getSuggestedKeeper(card, position);
+          const isOrphan = !card.members.includes(keeper) && this.getAction(keeper) === DROP;
+          const keep = keeper < 0 || isOrphan || this.#isKeptElsewhere(card, member);
+          const kept = card.keepers && !card.keepers.includes(member) ? explainSuggestion(card, position) : "";
+          const reason = position === 0 ? card.reason : kept;
+          this.#decisions.set(member, { action: keep ? KEEP : DROP, card, reason: keep ? reason : "" });
         });
       }
     });
@@ -172,6 +177,8 @@ export class Decisions extends EventTarget {
       const isKept = keeperNumber === undefined ? this.#isOtherKept(keeper.key) : this.getAction(keeperNumber) !== DROP;
       if (isKept) return keeper;
     }
+    const suggested = card.keepers?.[card.members.indexOf(number)] ?? -1;
+    if (suggested >= 0 && this.getAction(suggested) !== DROP) return getImage(suggested);
     for (const { members } of [card, ...(this.#cards.get(number) ?? [])]) {
       const others = members.filter((member) => member !== number && this.getAction(member) !== DROP).map(getImage);
       const { sha256 } = getImage(number);

@@ -1,18 +1,30 @@
 // The page: tabs, search, order, slider, pages of cards, and shortcuts.
 import { createCard, decideImage } from "./cards.js";
+import { createConfirmedSwitch, includeConfirmed } from "./confirmed.js";
 import { createDecisionBar, undoLast } from "./decision_bar.js";
 import { Decisions } from "./decisions.js";
 import { announce, createButton, createElement, isTyping } from "./dom.js";
 import { formatBytes, formatCount, formatNumber, formatValue } from "./format.js";
+import { createRelationFilter } from "./relation_filter.js";
 import { createBadTable, getDecidableCards, makeTabs } from "./tabs.js";
 import { createSlider } from "./slider.js";
+import { hasVerdicts } from "./verdicts.js";
 import { Viewer } from "./viewer.js";
 
 const PAGE_SIZE = 25; // cards
 
 const lists = makeTabs();
 const decisions = new Decisions(getDecidableCards(lists));
-const state = { list: null, order: "", query: "", page: 0, low: -Infinity, high: Infinity, undecided: false };
+const state = {
+  list: null,
+  order: "",
+  page: 0,
+  query: "",
+  undecided: false,
+  relation: "",
+  low: -Infinity,
+  high: Infinity,
+};
 let shown = []; // [item, its position in the list], filtered and sorted
 
 const main = document.getElementById("main");
@@ -29,6 +41,14 @@ const search = createElement("input", {
 });
 const order = createElement("select", { id: "order", "aria-label": "Order" });
 const undecided = createElement("input", { type: "checkbox", id: "undecided" });
+const relation = createRelationFilter((chosen) => filter({ relation: chosen }));
+const confirmed = createConfirmedSwitch(lists, (included) => {
+  includeConfirmed(lists, included);
+  for (const list of lists) showTotal(list);
+  fillHighlights(document.getElementById("highlights"));
+  relation.update(state.list);
+  filter({});
+});
 const acceptAll = createButton("Accept suggestions for all shown", acceptShown, { id: "accept-all" });
 const tabs = lists.map((list) =>
   createElement(
@@ -52,6 +72,7 @@ main.append(
     search,
     createElement("label", {}, "Order ", order),
     createElement("label", { class: "undecided" }, undecided, " undecided only"),
+    relation,
     acceptAll,
     matchCount,
   ),
@@ -76,6 +97,7 @@ function open(list, by = Object.keys(list.orders)[0], { focusFirst = false } = {
   order.value = by;
   order.parentElement.hidden = Object.keys(list.orders).length < 2;
   undecided.parentElement.hidden = !list.decidable;
+  relation.update(list);
   history.replaceState(null, "", `#${list.id}`);
   render();
   if (focusFirst) {
@@ -87,6 +109,7 @@ function open(list, by = Object.keys(list.orders)[0], { focusFirst = false } = {
 function matchesFilters(list, [item]) {
   if (state.query && !list.getTexts(item).some((text) => text.toLowerCase().includes(state.query))) return false;
   if (state.undecided && list.decidable && decisions.isDecided(item)) return false;
+  if (state.relation && list.getRelations && !list.getRelations(item).has(state.relation)) return false;
   if (!list.getValue) return true;
   const value = list.getValue(item);
   if (value === null) return state.low === -Infinity && state.high === Infinity;
@@ -108,7 +131,7 @@ function render() {
   );
   if (!list.total) panel.append(createElement("p", { class: "empty" }, list.none));
   else if (!shown.length)
-    panel.append(createElement("p", { class: "empty" }, "Nothing matches the search and the slider."));
+    panel.append(createElement("p", { class: "empty" }, "Nothing matches the search and the filters."));
   matchCount.textContent =
     shown.length < list.items.length ? `${formatNumber(shown.length)} of ${formatNumber(list.items.length)}` : "";
   note.textContent = [list.total && list.note, describeMissing(list)].filter(Boolean).join(" ");
@@ -119,6 +142,17 @@ function render() {
     createElement("span", {}, `Page ${formatNumber(state.page + 1)} of ${formatNumber(pages)}`),
     createButton("Next", () => turnPage(1), { disabled: state.page === pages - 1 }, "]"),
   );
+}
+
+/** Change what is shown of the list, from its first page on. */
+function filter(change) {
+  Object.assign(state, change, { page: 0 });
+  render();
+}
+
+function showTotal(list) {
+  const count = document.querySelector(`#tab-${list.id} .count`);
+  if (count) count.textContent = formatNumber(list.total);
 }
 
 /** Which items of a list are not on the page, and which file has them. */
@@ -150,7 +184,8 @@ function turnPage(by) {
 
 function acceptShown() {
   decisions.accept(shown.map(([card]) => card));
-  announce(`Accepted ${formatCount(shown.length, "suggestion")}: keep the first image of each set, drop the rest.`);
+  const what = hasVerdicts ? "" : ": keep the first image of each set, drop the rest";
+  announce(`Accepted ${formatCount(shown.length, "suggestion")}${what}.`);
 }
 
 /** Move between tabs with the arrow keys (WAI-ARIA pattern for tabs). */
@@ -170,6 +205,7 @@ function fillHighlights(box) {
   const find = (id) => lists.find((list) => list.id === id);
   const best = (list, by) => list?.items.length && [...list.items].sort(list.orders[by][1])[0];
   const groups = find("groups");
+  box.replaceChildren();
   const add = (title, fact, list, by) => {
     const link = createButton("", () => open(list, by, { focusFirst: true }));
     link.append(createElement("span", {}, title), createElement("b", {}, fact));
@@ -240,27 +276,14 @@ function handleKey(event) {
 }
 
 document.addEventListener("keydown", handleKey);
-search.addEventListener("input", () => {
-  Object.assign(state, { query: search.value.trim().toLowerCase(), page: 0 });
-  render();
-});
-order.addEventListener("change", () => {
-  Object.assign(state, { order: order.value, page: 0 });
-  render();
-});
-undecided.addEventListener("change", () => {
-  Object.assign(state, { undecided: undecided.checked, page: 0 });
-  render();
-});
+search.addEventListener("input", () => filter({ query: search.value.trim().toLowerCase() }));
+order.addEventListener("change", () => filter({ order: order.value }));
+undecided.addEventListener("change", () => filter({ undecided: undecided.checked }));
 decisions.addEventListener("change", () => panel.querySelectorAll(".card").forEach((card) => card.update?.()));
 
 const range = document.getElementById("range");
-if (range) {
-  createSlider(range, (limits) => {
-    Object.assign(state, limits, { page: 0 });
-    render();
-  });
-}
+if (range) createSlider(range, filter);
+if (confirmed) (range?.parentElement ?? search.parentElement).append(confirmed);
 fillHighlights(document.getElementById("highlights"));
 open(lists.find((list) => `#${list.id}` === location.hash) ?? lists[0]);
 document.documentElement.dataset.ready = Math.round(performance.now()); // milliseconds until the page can be used

@@ -2,6 +2,7 @@
 import { formatCsv, parseCsv } from "./csv.js";
 import { data, getImage } from "./data.js";
 import { EXACT_KINDS } from "./format.js";
+import { getRelation } from "./verdicts.js";
 
 const OPTIONAL = "run"; // plans of earlier versions do not have this column
 const formula = new RegExp(`^(?=${data.plan.formula})`); // what a spreadsheet would run as a formula, see formulas.py
@@ -58,7 +59,8 @@ function describeDuplicate(image, keeper, card) {
   if (image.sha256 && image.sha256 === keeper.sha256) return `${EXACT_KINDS.bytes} as`;
   const position = card.members.indexOf(image.number);
   const kind = card.members[0] === keeper.number && card.kind?.[position];
-  return kind ? `${EXACT_KINDS[kind]} as` : "near duplicate of";
+  if (kind) return `${EXACT_KINDS[kind]} as`;
+  return data.verified?.duplicate_of[getRelation(image.number, keeper.number)] ?? "near duplicate of";
 }
 
 /** The similarity of two images, or null: a page has only those to the suggested keeper of a card. */

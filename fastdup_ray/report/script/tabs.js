@@ -1,9 +1,11 @@
 // The tabs of the page, each with a list: the title, items, orders and texts of each.
-import { getReclaim, makePairCard, ROW_HEIGHT } from "./cards.js";
+import { getReclaim, getRelations, makePairCard, ROW_HEIGHT } from "./cards.js";
+import { addConfirmedGroups, addConfirmedPairs } from "./confirmed.js";
 import { data, getImage } from "./data.js";
 import { createElement, isolateText } from "./dom.js";
 import { escapeInvisible, formatCount, formatNumber, formatValue } from "./format.js";
 import { createCaption, createFigure, createImage } from "./images.js";
+import { hasVerdicts } from "./verdicts.js";
 
 const descending = (key) => (a, b) => key(b) - key(a);
 const ascending = (key) => (a, b) => key(a) - key(b);
@@ -27,6 +29,10 @@ const makePairOrders = (first, last) => ({
   name: ["name", byText(getFirstName)],
 });
 
+const CHAINS = 'Groups can chain together images that differ: check "lowest similarity".';
+const SUGGESTIONS =
+  "A badge has the relation to the keeper. Only what is the same as an image that is kept is suggested to be dropped.";
+
 const CHANGES = {
   image_added: "New image",
   image_changed: "Changed image",
@@ -41,7 +47,8 @@ const CHANGES = {
 /**
  * The lists that this page has. Each has: id, title, total, file (with the full list), items, orders, getTexts (what is
  * searched), note, shown (which items, if not all), none (the text if there are none); for cards also getTitle,
- * decidable, and getValue (what the slider filters by); else createItem, or asTable.
+ * decidable, getRelations, and getValue (what the slider filters by); else createItem, or asTable. With confirmed pairs
+ * also what `addConfirmedGroups` returns.
  */
 export function makeTabs() {
   const { lists, scored } = data;
@@ -60,13 +67,17 @@ export function makeTabs() {
     "groups",
     "Groups",
     lists.groups && {
-      items: lists.groups.items,
+      ...addConfirmedGroups(
+        lists.groups,
+        `Images linked by similarity above ${linkedAbove}. ${hasVerdicts ? SUGGESTIONS : CHAINS}`,
+        `Images linked by similarity above ${linkedAbove}, or by confirmed pairs. ${SUGGESTIONS}`,
+      ),
       orders: GROUP_ORDERS,
       getValue: data.cosine ? (card) => card.lowest : null,
       decidable: true,
       getTitle: numberedAs("Group"),
+      getRelations,
       shown: "the largest, those with the most reclaimable bytes, and the loosest",
-      note: `Images linked by similarity above ${linkedAbove}. Groups can chain together images that differ: check "lowest similarity".`,
       none: `No groups: no two images are more similar than ${linkedAbove}.`,
     },
   );
@@ -78,6 +89,7 @@ export function makeTabs() {
       orders: GROUP_ORDERS,
       decidable: true,
       getTitle: numberedAs("Set"),
+      getRelations,
       shown: "the largest",
       note: "Files with the same bytes, or different files with the same pixels.",
       none: "No exact duplicates.",
@@ -98,20 +110,25 @@ export function makeTabs() {
     },
   );
   add("pairs", "Pairs", {
-    items: makeCards(lists.pairs.items, titles),
+    ...addConfirmedPairs(
+      lists.pairs,
+      scored
+        ? "New images, each with its nearest indexed neighbors above the threshold."
+        : "Images with their nearest neighbors above the threshold. Each pair is listed once.",
+      (rows) => makeCards(rows, titles),
+    ),
     orders: bySimilarity,
     getValue: getPairValue,
     decidable: true,
     getTitle: numberedAs("Pair"),
+    getRelations,
     shown: "the most similar",
-    note: scored
-      ? "New images, each with its nearest indexed neighbors above the threshold."
-      : "Images with their nearest neighbors above the threshold. Each pair is listed once.",
     none: "No pairs: no two images are more similar than the threshold.",
   });
   add("outliers", "Outliers", {
     items: makeCards(lists.outliers.items, ["outlier", "nearest neighbor"]),
     orders: makePairOrders("most unusual first", "reverse order"),
+    getRelations,
     getTitle: numberedAs("Outlier"),
     shown: "the most unusual",
     note: "Images whose nearest neighbor is less similar than lower_threshold, next to that neighbor.",
@@ -124,6 +141,7 @@ export function makeTabs() {
       items: makeCards(lists.conflicts.items, titles),
       orders: bySimilarity,
       getValue: getPairValue,
+      getRelations,
       getTitle: numberedAs("Pair"),
       shown: "the most similar",
       note: "Pairs above the threshold with different labels.",
@@ -169,7 +187,8 @@ export function makeTabs() {
 
 /** The cards that decisions are made on. */
 export function getDecidableCards(lists) {
-  return lists.filter((list) => ["groups", "exact"].includes(list.id)).flatMap((list) => list.items);
+  const groups = lists.filter((list) => ["groups", "exact"].includes(list.id));
+  return [...new Set(groups.flatMap((list) => [...list.items, ...(list.confirmed?.items ?? [])]))];
 }
 
 function describeLeaks({ total, exact, of }) {

@@ -1,9 +1,12 @@
 // Two images of a card in a large view: side by side, blinking, or as their difference.
-import { decideImage } from "./cards.js";
+import { UNCHANGED } from "./affine.js";
+import { ACCEPT, decideImage } from "./cards.js";
 import { data, getImage } from "./data.js";
 import { announce, createButton, createElement, isTyping, isolateText } from "./dom.js";
 import { EXACT_KINDS, escapeInvisible, formatBytes, formatPercent, formatPixels, formatValue } from "./format.js";
-import { createImage, getAspectRatio } from "./images.js";
+import { createImage } from "./images.js";
+import { fillStage } from "./stage.js";
+import { createRelationBadge, describeVerdict, findVerdict, hasVerdicts } from "./verdicts.js";
 
 const BLINK_INTERVAL = 700; // milliseconds
 const MODES = { side: ["Side by side", "s"], blink: ["Blink", "b"], difference: ["Difference", "f"] };
@@ -14,12 +17,20 @@ const HINTS = {
   difference: "Black where the images are equal. Differences are shown four times as bright.",
 };
 
+const HINTS_ALIGNED = {
+  side: "Both images at their places in one frame.",
+  blink: "Both images in one frame, each at its place. Click to swap them.",
+  difference: `Only what both images show, each at its place. ${HINTS.difference}`,
+};
+const HINT_OF_BOX = "The place of the largest difference is outlined.";
+
 /** The dialog. getNext(card, by): the next or the previous card, or null. */
 export class Viewer {
   #card = null;
   #right = 1;
   #left = 0;
   #mode = "side";
+  #aligned = true;
   #timer = 0;
 
   constructor(decisions, getNext) {
@@ -32,6 +43,8 @@ export class Viewer {
       choice.dataset.mode = mode;
       return choice;
     });
+    this.align = createButton("Align", () => this.#toggleAligned(), { class: "align", hidden: !hasVerdicts }, "t");
+    this.badge = createElement("span", { class: "relations" });
     this.stage = createElement("div", { class: "stage" });
     this.hint = createElement("p", { class: "note hint" });
     this.facts = createElement("table", { class: "compared" });
@@ -44,7 +57,9 @@ export class Viewer {
         "header",
         { class: "bar" },
         this.title,
+        this.badge,
         this.state,
+        this.align,
         createElement("div", { class: "modes", role: "group", "aria-label": "How to compare" }, ...this.modes),
         createButton("Close", () => this.dialog.close(), {}, "Esc"),
       ),
@@ -79,17 +94,35 @@ export class Viewer {
     this.focusBefore?.focus?.();
   }
 
-  #show({ card = this.#card, left = this.#left, right = this.#right, mode = this.#mode }) {
-    const same = card === this.#card && left === this.#left && right === this.#right && mode === this.#mode;
-    [this.#card, this.#left, this.#right, this.#mode] = [card, left, right, mode];
+  #toggleAligned() {
+    if (!this.align.disabled) this.#show({ aligned: !this.#aligned });
+  }
+
+  #show(change) {
+    const before = [this.#card, this.#left, this.#right, this.#mode, this.#aligned];
+    const { card, left, right, mode, aligned } = {
+      ...{ card: this.#card, left: this.#left, right: this.#right, mode: this.#mode, aligned: this.#aligned },
+      ...change,
+    };
+    const after = [card, left, right, mode, aligned];
+    const same = after.every((value, index) => value === before[index]);
+    [this.#card, this.#left, this.#right, this.#mode, this.#aligned] = after;
     const pair = [left, right].map((position) => card.members[position]);
     this.title.textContent = `${this.getTitle(card)} · image ${right + 1} of ${card.members.length}`;
     const [first, second] = pair.map((member) => this.decisions.getAction(member) || "undecided");
     const decided = pair.some((member) => this.decisions.getAction(member));
     this.state.textContent = decided ? `left: ${first}, right: ${second}` : "";
-    this.hint.textContent = HINTS[mode];
+    const verdict = findVerdict(...pair);
+    const canAlign = Boolean(verdict?.matrix) && verdict.matrix.some((value, index) => value !== UNCHANGED[index]);
+    const isAligned = canAlign && aligned;
+    this.align.disabled = !canAlign;
+    this.align.setAttribute("aria-pressed", String(isAligned));
+    this.badge.replaceChildren(...[createRelationBadge(pair[1], pair[0])].filter(Boolean));
+    this.hint.textContent = [(isAligned ? HINTS_ALIGNED : HINTS)[mode], verdict?.box && HINT_OF_BOX]
+      .filter(Boolean)
+      .join(" ");
     for (const choice of this.modes) choice.setAttribute("aria-pressed", String(choice.dataset.mode === mode));
-    if (!same || !this.stage.children.length) this.#fillStage(pair);
+    if (!same || !this.stage.children.length) this.#fillStage(pair, verdict, isAligned);
     this.facts.replaceChildren(...this.#createRows(pair));
     this.film.replaceChildren(
       ...(card.members.length > 2 ? card.members.map((_, position) => this.#createFrame(position)) : []),
@@ -97,14 +130,11 @@ export class Viewer {
     this.choices.replaceChildren(...this.#createButtons(pair));
   }
 
-  #fillStage(pair) {
+  #fillStage(pair, verdict, aligned) {
     clearInterval(this.#timer);
-    const images = pair.map((member) => createImage(member, { fullSize: true }));
-    this.stage.dataset.mode = this.#mode;
-    this.stage.style.setProperty("--ratio", getAspectRatio(pair[0]));
-    const swap = () => images[1].classList.toggle("away");
     const blinks = this.#mode === "blink";
-    this.stage.replaceChildren(createElement("div", { class: "layers", onclick: blinks ? swap : null }, ...images));
+    const swap = () => images[1].classList.toggle("away");
+    const images = fillStage(this.stage, pair, { mode: this.#mode, verdict, aligned, onclick: blinks ? swap : null });
     if (!blinks) return;
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches) this.#timer = setInterval(swap, BLINK_INTERVAL);
   }
@@ -125,6 +155,7 @@ export class Viewer {
       ["Format", ...images.map((image) => image.format || "unknown")],
       ["Modified", ...images.map((image) => image.date || "unknown")],
       [card.isPair ? data.measure : "Similarity to keeper", ...similarities],
+      ...(hasVerdicts ? [["Relation", ...this.#describeRelation(pair)]] : []),
       ...(images.some((image) => image.label)
         ? [["Label", ...images.map((image) => escapeInvisible(image.label))]]
         : []),
@@ -134,6 +165,13 @@ export class Viewer {
       const cells = [first, second].map((text) => createElement("td", { class: differs }, isolateText(text)));
       return createElement("tr", {}, createElement("th", { scope: "row" }, head), ...cells);
     });
+  }
+
+  /** What each image is to the other one, with the evidence. */
+  #describeRelation([left, right]) {
+    return [findVerdict(left, right), findVerdict(right, left)].map((verdict) =>
+      verdict ? `${verdict.relation}: ${describeVerdict(verdict)}` : "not compared",
+    );
   }
 
   #createFrame(position) {
@@ -180,7 +218,7 @@ export class Viewer {
         createChoice(pair[1], "keep", "Keep right", "k"),
         createChoice(pair[1], "drop", "Drop right", "d"),
       ),
-      !card.isPair && createButton("Keep first, drop rest", () => decisions.accept([card]), {}, "a"),
+      !card.isPair && createButton(ACCEPT, () => decisions.accept([card]), {}, "a"),
       createButton("Not duplicates", () => decisions.markNotDuplicates(card), {}, "x"),
       !card.isPair && card.members.length > 2 && createButton("Least similar", () => this.#showLeastSimilar(), {}, "l"),
       ...navigation,
@@ -214,6 +252,7 @@ export class Viewer {
     const keys = {
       ArrowLeft: () => this.#turn(-1),
       ArrowRight: () => this.#turn(1),
+      t: () => this.#toggleAligned(),
       p: () => this.#go(-1),
       n: () => this.#go(1),
       l: () => this.#card.least_similar && this.#showLeastSimilar(),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastdup_ray.analysis.keeper_assignment import COMPONENTS, DIRECT, Likeness, assign_keepers
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, parse_rules
-from fastdup_ray.curation.groups import COMPONENTS, DIRECT, assign_keepers
 from fastdup_ray.errors import ConfigError
 
 NAMES = [b"/photos/b.jpg", b"/photos/originals/c.png", b"/photos/a.jpg", b"s3://bucket/d.jpg"]
@@ -58,7 +58,7 @@ def test_a_run_without_reference_inputs_knows_none():
         ("bytes", [2, 3], "most bytes: 900", "has more bytes: 900 against 500"),
         ("oldest", [1, 2], "oldest: 2001-09-09 01:46:40.000", "is older: 2001-09-09 01:46:40.000 against 2033"),
         ("oldest", [1, 3], "oldest: 2001-09-09", "is older: 2001-09-09 01:46:40.000 against unknown"),
-        ("reference", [3, 0], "a reference picture", "is a reference picture"),
+        ("reference", [3, 0], "a reference image", "is a reference image"),
         ("path:originals/*", [1, 0], "path matches originals/*", "has a path that matches originals/*"),
         ("resolution,bytes", [2, 0], "first by name", "is first by name"),
     ],
@@ -93,17 +93,22 @@ def test_what_is_no_rule_is_named_with_what_there_is(rules, told):
 CHAIN = np.array([[1.0, 0.99, 0.5], [0.99, 1.0, 0.99], [0.5, 0.99, 1.0]])
 
 
-def grouped(similarity: np.ndarray, fixed: list[int], threshold: float, grouping: str) -> dict[int, int]:
+def grouped(
+    similarity: np.ndarray, fixed: list[int], threshold: float, grouping: str, known_others: tuple[int, ...] = ()
+) -> dict[int, int]:
     """Row -> keeper, of images of which row 0 goes before row 1 and so on."""
     n = len(similarity)
     images = IMAGES.take([0] * n)
     names = pa.array([f"{row:03d}".encode() for row in range(n)], pa.large_binary())
+
+    def compare(row: int, others: np.ndarray) -> Likeness:
+        return Likeness(similarity[row, others], similarity[row, others] > threshold, np.isin(others, known_others))
+
     found = assign_keepers(
         np.arange(n)[::-1],
         Ranking(parse_rules("bytes"), images, names),
         np.isin(np.arange(n), fixed),
-        lambda row, others: similarity[row, others],
-        threshold,
+        compare,
         grouping,
     )
     assert sorted(item.row for item in found) == list(range(n))
@@ -114,6 +119,10 @@ def grouped(similarity: np.ndarray, fixed: list[int], threshold: float, grouping
 def test_the_ends_of_a_chain_are_strangers_and_no_end_is_dropped_for_the_other():
     assert grouped(CHAIN, [], 0.98, DIRECT) == {0: 0, 1: 0, 2: 2}
     assert grouped(CHAIN, [], 0.98, COMPONENTS) == {0: 0, 1: 0, 2: 0}
+
+
+def test_an_image_that_is_known_to_be_another_is_no_duplicate_at_the_end_of_a_chain_either():
+    assert grouped(CHAIN, [], 0.98, COMPONENTS, known_others=(2,)) == {0: 0, 1: 0, 2: 2}
 
 
 def test_a_reference_is_kept_whatever_goes_before_it():

@@ -17,7 +17,7 @@ from fastdup_ray.storage import open_store
 SHA = "ab" * 32
 KEPT = PlanRow("/p/kept.jpg", "keep", 0, "", None, "bytes", "most bytes: 9,000", 9000, SHA, "", False)
 GONE = PlanRow("/p/gone.jpg", "drop", 0, "/p/kept.jpg", 0.998711, "bytes", "near copy", 10, SHA, "", False)
-OTHER = PlanRow("s3://bucket/x.jpg", "keep", 1, "", None, "reference", "a reference picture", None, "", "5-x", True)
+OTHER = PlanRow("s3://bucket/x.jpg", "keep", 1, "", None, "reference", "a reference image", None, "", "5-x", True)
 
 HOSTILE = [
     "/p/new\nline.jpg",

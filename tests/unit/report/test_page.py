@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.formulas import FORMULA
 from fastdup_ray.outputs.run_identity import digest_images
-from fastdup_ray.report import image_table, page, page_data, readers
+from fastdup_ray.report import group_cards, image_table, page, page_data, readers
 from fastdup_ray.report.group_table import GroupTable, choose_groups
 from fastdup_ray.report.histogram import make_histogram
 from fastdup_ray.report.page import write_report
@@ -190,7 +190,7 @@ def test_the_page_stays_within_its_bytes(odd, monkeypatch):
 
 def test_a_large_group_has_its_ends_and_says_how_many_are_left_out(tmp_path, monkeypatch):
     n = 400
-    monkeypatch.setattr(page_data, "MAX_MEMBERS", 100)
+    monkeypatch.setattr(group_cards, "MAX_MEMBERS", 100)
     paths = [str(tmp_path / f"{row}.jpg") for row in range(n)]
     store = write_finished(tmp_path / "out", paths, component=[0] * n, features=group_rows([0] * n, 1.5))
     made = again(store, thumbnails=False)

@@ -104,9 +104,42 @@ def test_swapped_colors_and_inverted_tones_are_not_the_same():
     assert relate(page(INVOICE), dark).relation is not Relation.SAME
 
 
+def test_what_a_change_of_tones_would_erase_is_an_alteration():
+    stamped = page(INVOICE)
+    ImageDraw.Draw(stamped).text((300, 830), "COPY", fill=(170, 170, 170), font=ImageFont.load_default(26))
+    assert relate(page(INVOICE), stamped).relation is Relation.ALTERED
+    stairs, smooth = (Image.new("L", (100, 100), 255) for _ in range(2))
+    for image, level in ((stairs, 0), (smooth, 180)):
+        for step in range(8):
+            left, top = 88 - 11 * step, 11 * step
+            image.paste(level, (left, top, left + 11, top + 11))
+            image.paste(0, (left + 11, top, 100, top + 11))
+    assert relate(stairs, smooth).relation is not Relation.SAME
+
+
+def test_textures_that_have_nothing_in_common_are_not_the_same():
+    """Two plots of noise, with the same labels."""
+    plots = []
+    for seed in (1, 2):
+        plot = page(INVOICE[:8])
+        noise = np.random.default_rng(seed).normal(130, 14, (400, 400)).clip(0, 255).astype(np.uint8)
+        plot.paste(Image.fromarray(noise), (100, 300))
+        plots.append(plot)
+    assert relate(*plots).relation is not Relation.SAME
+
+
+def test_small_flags_that_differ_in_their_arms_are_not_the_same():
+    flags = [Image.new("RGB", (16, 11), (0, 0, 110)) for _ in range(2)]
+    for flag, color in zip(flags, ((200, 200, 220), (90, 110, 60)), strict=True):
+        flag.paste((200, 60, 70), (0, 0, 8, 5))
+        flag.paste(color, (10, 4, 14, 8))
+    assert relate(*flags).relation is not Relation.SAME
+
+
 def test_almost_nothing_to_see_is_not_judged():
     blank = Image.new("RGB", (400, 300), "white")
-    assert relate(blank, blank).relation is Relation.UNSURE
+    assert relate(blank, Image.new("RGB", (400, 300), (254, 254, 254))).relation is Relation.UNSURE
+    assert relate(blank, blank.copy()).relation is Relation.SAME
 
 
 def test_pages_after_the_first_are_compared():

@@ -1,0 +1,152 @@
+"""Pairs that were looked at in full detail, and what came of it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fastdup_ray.analysis.edges import encode_digests
+from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, IntArray
+from fastdup_ray.common.records import Pairs
+from fastdup_ray.common.relations import CONFIRMED, Relation
+from fastdup_ray.storage.tables import TableFormat
+
+MATRIX = ("m00", "m01", "m02", "m10", "m11", "m12")
+BOX = ("left", "top", "right", "bottom")
+
+VERIFIED = TableFormat(
+    pa.schema(
+        [
+            ("from", pa.int64()),
+            ("to", pa.int64()),
+            ("similarity", pa.float64()),
+            ("relation", pa.large_string()),
+            *((name, pa.float64()) for name in ("cover_from", "cover_to", "difference", *BOX, *MATRIX)),
+            ("contents", pa.large_string()),
+        ]
+    ),
+    never_null=frozenset(["from", "to", "similarity", "relation", "contents"]),
+)
+"""Columns of verified_pairs.parquet.
+
+from, to: indices of images, first the one with the lower digest, so that a verdict does not depend on names. contents:
+the recipe of the verdict and the beginnings of both digests, by which a later run finds it again. See `relate.Verdict`
+for the others.
+"""
+
+_RELATIONS = tuple(Relation)
+
+EVIDENCE = ("relation", "cover_from", "cover_to", "difference")
+"""Columns that outputs for people and other tools take over."""
+
+
+@dataclass(frozen=True)
+class VerifiedPairs:
+    """The verdicts of a run on pairs of contents, by the images that have them.
+
+    Attributes:
+        table: Table of `VERIFIED`, ascending by from and to; each of the first image with its bytes.
+        first: (n,) int64, the first image with the same bytes; -1 where the bytes are not known.
+        contents: (n,) int64, the image that stands for all with the same bytes or pixels.
+    """
+
+    table: pa.Table
+    first: IntArray
+    contents: IntArray
+
+    def look_up(self, source: IntArray, target: IntArray) -> pa.Table:
+        """Return the `EVIDENCE` of m directed pairs, null where a pair was not looked at.
+
+        Images with the same bytes or pixels are the same.
+        """
+        row, backwards = self.find_rows(source, target)
+        swapped = pa.array(backwards)
+        evidence = self.table.select(EVIDENCE).take(pa.array(row, mask=row < 0))
+        equal = self.contents[source] == self.contents[target]
+        covers = evidence["cover_from"].combine_chunks(), evidence["cover_to"].combine_chunks()
+        columns = {
+            "relation": pc.if_else(pa.array(equal), Relation.SAME.value, evidence["relation"].combine_chunks()),
+            "cover_from": pc.if_else(pa.array(equal), 1.0, pc.if_else(swapped, covers[1], covers[0])),
+            "cover_to": pc.if_else(pa.array(equal), 1.0, pc.if_else(swapped, covers[0], covers[1])),
+            "difference": pc.if_else(pa.array(equal), 0.0, evidence["difference"].combine_chunks()),
+        }
+        return pa.table([columns[name].cast(VERIFIED.schema.field(name).type) for name in EVIDENCE], EVIDENCE)
+
+    def select_confirmed(self, threshold: float) -> tuple[IntArray, IntArray, DoubleArray]:
+        """Return from, to and similarity of the pairs that show the same, though they are not above the threshold."""
+        some = self.select(CONFIRMED)
+        some = some.filter(pc.less_equal(some["similarity"], threshold))
+        return some["from"].to_numpy(), some["to"].to_numpy(), some["similarity"].to_numpy()
+
+    def select(self, relations: Collection[Relation]) -> pa.Table:
+        """Return the rows of `table` with one of some relations."""
+        return self.table.filter(pc.is_in(self.table["relation"], value_set=_make_values(relations)))
+
+    def list_links(self, relations: Collection[Relation]) -> Pairs:
+        """Return the pairs with one of some relations, and their similarities; `SAME` is that of equal contents."""
+        table = self.select(relations)
+        source, target, value = (table[name].to_numpy() for name in ("from", "to", "similarity"))
+        if Relation.SAME in relations:
+            repeats = np.flatnonzero(self.contents != np.arange(len(self.contents)))
+            source, target = np.append(source, repeats), np.append(target, self.contents[repeats])
+            value = np.append(value, np.ones(len(repeats)))
+        return Pairs(source, target, value)
+
+    def have_relation(self, source: IntArray, target: IntArray, relations: Collection[Relation]) -> BoolArray:
+        """Return (m,) bool: whether the relation of a pair is one of some; `SAME` is that of equal contents."""
+        have: BoolArray = np.isin(self._find_codes(source, target), [_RELATIONS.index(wanted) for wanted in relations])
+        return have
+
+    def get_relation(self, first: int, second: int) -> Relation | None:
+        """Return the relation of two images, None if they were not compared; `SAME` is that of equal contents."""
+        (code,) = self._find_codes(np.array([first]), np.array([second])).tolist()
+        return _RELATIONS[code] if code >= 0 else None
+
+    def find_rows(self, source: IntArray, target: IntArray) -> tuple[IntArray, BoolArray]:
+        """Return the rows of m pairs in `table`, -1 where there is none, and whether they are not in that order."""
+        a, b = self.first[source], self.first[target]
+        row, back = self._find(a, b), self._find(b, a)
+        return np.maximum(row, back), row < 0
+
+    def _find_codes(self, source: IntArray, target: IntArray) -> IntArray:
+        """Return the positions in `_RELATIONS` of the relations of m pairs, -1 where there is none."""
+        row, _ = self.find_rows(source, target)
+        code = np.full(len(row), -1)
+        code[row >= 0] = self._codes[row[row >= 0]]
+        code[self.contents[source] == self.contents[target]] = _RELATIONS.index(Relation.SAME)
+        return code
+
+    @cached_property
+    def _codes(self) -> ByteArray:
+        """(r,) the position in `_RELATIONS` of the relation of each row."""
+        values = pa.array(_RELATIONS, pa.large_string())
+        codes: ByteArray = pc.index_in(self.table["relation"], value_set=values).to_numpy().astype(np.uint8)
+        return codes
+
+    @cached_property
+    def _keys(self) -> IntArray:
+        keys: IntArray = self.table["from"].to_numpy() * len(self.first) + self.table["to"].to_numpy()
+        return keys
+
+    def _find(self, source: IntArray, target: IntArray) -> IntArray:
+        """Return the rows of pairs in this order, -1 where there is none."""
+        if not len(self._keys):
+            return np.full(len(source), -1)
+        wanted = source * len(self.first) + target
+        row = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
+        found: BoolArray = (self._keys[row] == wanted) & (source >= 0) & (target >= 0)
+        rows: IntArray = np.where(found, row, -1)
+        return rows
+
+
+def find_first_of_bytes(sha256: pa.ChunkedArray) -> IntArray:
+    """Return (n,) index of the first image with the same bytes, -1 where they are not known."""
+    _, first, content = np.unique(encode_digests(sha256), return_index=True, return_inverse=True)
+    return np.where(sha256.is_valid().to_numpy(), first[content], -1)
+
+
+def _make_values(relations: Collection[Relation]) -> pa.Array:
+    return pa.array(sorted(relations), pa.large_string())

@@ -1,0 +1,133 @@
+"""Which pairs of a finished run are duplicates: by a look in full detail, or by similarity where there was none."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from fastdup_ray.analysis.edges import encode_digests
+from fastdup_ray.analysis.keeper_assignment import Likeness
+from fastdup_ray.analysis.verified_pairs import VerifiedPairs
+from fastdup_ray.common.arrays import IntArray
+from fastdup_ray.common.facts import StoredConfig
+from fastdup_ray.common.records import Pairs
+from fastdup_ray.common.relations import CONFIRMED, DUPLICATE_OF, Relation
+from fastdup_ray.curation.finished_run import FinishedRun
+from fastdup_ray.errors import ConfigError
+
+STRICT = 0.995
+"""The default threshold of a plan of a run without a second look; docs/benchmarks.md has the precision above it."""
+
+EXACT = 1.0
+"""A threshold that no cosine exceeds: only files with the same bytes are duplicates."""
+
+DEFAULT_DROP = Relation.SAME.value
+"""What a plan drops if nothing is said."""
+
+DROPPABLE = frozenset(CONFIRMED) - {Relation.ALTERED}
+"""Relations of images that a plan may drop if it is asked to."""
+
+
+class DuplicateRule(Protocol):
+    """Decides which pairs are duplicates."""
+
+    def list_pairs(self) -> Pairs:
+        """Return the pairs of duplicates that the run has found, besides files with the same bytes."""
+
+    def compare(self, row: int, others: IntArray) -> Likeness:
+        """Compare the image with an index with m others."""
+
+    def explain(self, keeper: int, row: int) -> str:
+        """Return how the reason of a dropped image with other bytes begins, such as `near copy of`."""
+
+
+class SimilarityRule:
+    """Two images are duplicates if their similarity is high, and their embeddings show all of their files."""
+
+    def __init__(self, run: FinishedRun, threshold: float | None) -> None:
+        self._run = run
+        self._digests, self._comparable = encode_digests(run.images["sha256"]), run.is_fully_seen()
+        self._threshold = default_threshold(run.config) if threshold is None else threshold
+
+    def list_pairs(self) -> Pairs:
+        run = self._run
+        cosines = run.cosines(run.source, run.target)
+        linked = (cosines > self._threshold) & self._comparable[run.source] & self._comparable[run.target]
+        return Pairs(run.source[linked], run.target[linked], cosines[linked])
+
+    def compare(self, row: int, others: IntArray) -> Likeness:
+        similarity = np.where(self._digests[others] == self._digests[row], np.inf, self._run.cosines(row, others))
+        is_duplicate = (similarity > self._threshold) & self._comparable[others] & self._comparable[row]
+        return Likeness(similarity, is_duplicate | np.isinf(similarity), np.zeros(len(others), bool))
+
+    def explain(self, keeper: int, row: int) -> str:  # noqa: ARG002 - the same for all
+        return "near copy of"
+
+
+class VerifiedRule:
+    """Two images are duplicates if the run has looked at both, and their relation is one that is to be dropped."""
+
+    def __init__(
+        self, run: FinishedRun, verified: VerifiedPairs, threshold: float | None, relations: Sequence[Relation]
+    ) -> None:
+        self._run, self._verified, self._relations = run, verified, relations
+        self._digests = encode_digests(run.images["sha256"])
+        self._threshold = -np.inf if threshold is None else threshold
+
+    def list_pairs(self) -> Pairs:
+        pairs = self._verified.list_links(self._relations)
+        cosines = self._run.cosines(pairs.source, pairs.target)
+        return replace(pairs, value=cosines).select(cosines > self._threshold)
+
+    def compare(self, row: int, others: IntArray) -> Likeness:
+        rows = np.full(len(others), row)
+        similarity = np.where(self._digests[others] == self._digests[row], np.inf, self._run.cosines(row, others))
+        has_same_bytes, is_similar = np.isinf(similarity), similarity > self._threshold
+        is_related = self._verified.have_relation(rows, others, self._relations)
+        is_other = self._verified.have_relation(rows, others, frozenset(Relation) - {*self._relations})
+        is_duplicate = has_same_bytes | (is_related & is_similar)
+        return Likeness(similarity, is_duplicate, ~has_same_bytes & (is_other | ~is_similar))
+
+    def explain(self, keeper: int, row: int) -> str:
+        relation = self._verified.get_relation(row, keeper)
+        return "connected by duplicates with" if relation is None else DUPLICATE_OF[relation]
+
+
+def make_rule(run: FinishedRun, threshold: float | None, drop: str) -> DuplicateRule:
+    """Return the rule for a run.
+
+    Args:
+        run: A finished run.
+        threshold: Similarity that duplicates have to exceed; None: any, if the run has looked twice, else
+            `default_threshold`.
+        drop: Relations whose images may be dropped, with commas in between.
+
+    Raises:
+        ConfigError: If one of the relations is unknown, or the run has not looked twice.
+    """
+    relations = _parse_relations(drop)
+    if run.verified is not None:
+        return VerifiedRule(run, run.verified, threshold, relations)
+    if relations != [Relation.SAME]:
+        reason = "the run has no verified pairs; run again with verify=candidates"
+        raise ConfigError(f"Invalid value for drop: {drop!r} ({reason}).")
+    return SimilarityRule(run, threshold)
+
+
+def default_threshold(config: StoredConfig) -> float:
+    """Return the threshold of a plan for a run with these parameters, without a second look.
+
+    It is `STRICT` for the embedded model on whole images. With other models, or parts of images, a cosine says too
+    little, and it is `EXACT`.
+    """
+    return EXACT if not config or config.get("model_path") or config.get("bounding_box") else STRICT
+
+
+def _parse_relations(text: str) -> list[Relation]:
+    known = {relation.value: relation for relation in DROPPABLE}
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if word not in known:
+            raise ConfigError(f"Invalid value for drop: {word!r} (must be one or more of {', '.join(sorted(known))}).")
+    return [known[word] for word in dict.fromkeys(words)]

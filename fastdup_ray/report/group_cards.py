@@ -1,0 +1,98 @@
+"""The groups of a page, as cards."""
+
+from typing import Any
+
+import numpy as np
+
+from fastdup_ray.common.arrays import IntArray
+from fastdup_ray.report.group_table import Group, GroupTable
+from fastdup_ray.report.image_table import ImageTable
+from fastdup_ray.report.pair_evidence import PairEvidence
+
+MEMBERS, MAX_MEMBERS = (500, 200, 60, 30, 12, 8), 20_000
+"""Images of a group: the largest of these limits with which all groups together have at most `MAX_MEMBERS`."""
+
+LEAST_SIMILAR_SHOWN = 4
+"""Images of a group with too many that are taken from its end: those least similar to the keeper."""
+
+IMAGES_ON_CARD = 6
+"""Images of a group that are visible at first."""
+
+
+class GroupCards:
+    """Makes cards of groups, and requests the thumbnails and verdicts that they need.
+
+    Args:
+        images: The images of the page.
+        evidence: The verdicts of the page; None if the run has not looked at its pairs.
+        keepers: The images that are suggested to be dropped, each with its keeper; None if the run has not looked.
+    """
+
+    def __init__(self, images: ImageTable, evidence: PairEvidence | None, keepers: dict[int, int] | None) -> None:
+        self._images, self._evidence, self._keepers = images, evidence, keepers
+        self._members_shown: list[list[int]] = []
+
+    def make_list(self, groups: GroupTable, positions: list[int]) -> dict[str, Any]:
+        """Return the groups at some positions.
+
+        Thumbnails of the keepers, the images closest to them and the two least similar ones are requested first.
+        """
+        counts = groups.count[positions]
+        limit = next((limit for limit in MEMBERS if np.minimum(counts, limit).sum() <= MAX_MEMBERS), min(MEMBERS))
+        items = []
+        for group in groups.select(positions):
+            shown = _choose_members(group, limit)
+            self._images.request([*group.members[:2].tolist(), *group.least_similar])
+            self._members_shown.append(group.members[shown].tolist())
+            items.append(self._make_card(group, shown))
+        return {"total": len(groups), "items": items}
+
+    def request_other_members(self) -> None:
+        """Request thumbnails of all other images of groups, first of those that are visible at first."""
+        for part in (slice(0, IMAGES_ON_CARD), slice(IMAGES_ON_CARD, None)):
+            for members in self._members_shown:
+                self._images.request(members[part])
+
+    def _make_card(self, group: Group, shown: IntArray) -> dict[str, Any]:
+        members = group.members[shown].tolist()
+        least_similar = [members.index(index) for index in group.least_similar]
+        for member in members:
+            self._request_verdicts(member, [members[0], group.least_similar[0]])
+        return self._make_suggestions(members) | {
+            "id": group.id,
+            "count": len(group.members),
+            "exact": len(group.members) - len(np.unique(self._images.contents[group.members])),
+            "members": [self._images.number(index) for index in members],
+            "similarity": group.similarity[shown].tolist(),
+            "kind": ["", *(self._images.find_kind(index, members[0]) for index in members[1:])],
+            "lowest": group.lowest,
+            "least_similar": least_similar,
+            "reason": group.reason,
+            "reclaim": group.reclaim,
+        }
+
+    def _make_suggestions(self, members: list[int]) -> dict[str, list[int]]:
+        """Return `keepers`, the number of the image for which each member is suggested to be dropped, or -1."""
+        if self._keepers is None:
+            return {}
+        keepers = [self._keepers.get(member, -1) for member in members]
+        for member, keeper in zip(members, keepers, strict=True):
+            if keeper >= 0:
+                self._images.request([keeper])
+                self._request_verdicts(member, [keeper])
+        return {"keepers": [self._images.number(keeper) if keeper >= 0 else -1 for keeper in keepers]}
+
+    def _request_verdicts(self, member: int, others: list[int]) -> None:
+        if self._evidence is not None:
+            for other in others:
+                self._evidence.request(other, member)
+
+
+def _choose_members(group: Group, limit: int) -> IntArray:
+    """Positions of the members to show: the most and the least similar to the keeper, and the two least similar."""
+    m = len(group.members)
+    if m <= limit:
+        return np.arange(m)
+    least_similar = np.flatnonzero(np.isin(group.members, group.least_similar))
+    last = min(LEAST_SIMILAR_SHOWN, limit // 4)
+    return np.unique(np.concatenate([np.arange(limit - last - 2), np.arange(m - last, m), least_similar]))
