@@ -243,6 +243,11 @@ def get_embedded_sha256() -> str:
     return _get_model_sha256()
 
 
+def shows_whole_images(fingerprint: Fingerprint) -> bool:
+    """Return whether embeddings are those of the embedded model for whole images, not for a bounding box of them."""
+    return fingerprint["model"] == _get_model_sha256() and "bounding_box" not in fingerprint
+
+
 def _read_embedded() -> bytes:
     data = _EMBEDDED.joinpath("model.onnx").read_bytes()
     if hashlib.sha256(data).hexdigest() != _get_model_sha256():

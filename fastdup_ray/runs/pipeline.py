@@ -243,7 +243,7 @@ class _Run:
     ) -> RunSummary:
         """Search the features and write the outputs; transformed: facts of the features of transforms, if any."""
         features_file, n, d = self._features_file, summary["counts"]["images"], summary["d"]
-        config = choose_verify(self.config, n)
+        config = choose_verify(self.config, summary)
         wide = widen_search(config)
         plan = plan_feasible_search(wide, self.store, n, d, executor.max_step_memory())
         executor.reserve(plan.reserved_bytes, gpu=config.compute == "gpu")

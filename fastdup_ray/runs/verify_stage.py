@@ -9,11 +9,13 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.verified_pairs import VERIFIED
 from fastdup_ray.common import layout
+from fastdup_ray.common.facts import RunSummary
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.common.relations import Relation
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError, InputError, MissingFileError
 from fastdup_ray.executors import Executor
+from fastdup_ray.extract.model import shows_whole_images
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.images import Images, load_images
@@ -72,15 +74,20 @@ class Pieces:
         return [_name_reused(self.folder), *(name_answer(self.folder, number) for number in range(self.count))]
 
 
-def choose_verify(config: RunConfig, n: int) -> RunConfig:
-    """Return the parameters of a run of n images with a value for `verify`.
+def choose_verify(config: RunConfig, features: RunSummary) -> RunConfig:
+    """Return the parameters of a run with a value for `verify`.
 
     If none is given, similar images are compared where it costs little beside the extraction, and where a similarity
-    tells which ones: in a whole run with the embedded model on whole images.
+    tells which ones: with embeddings that a run made of whole images with the embedded model.
+
+    Args:
+        config: Of the run.
+        features: Facts of its features, with their counts.
     """
     if config.verify is not None:
         return config
-    is_cheap = config.run_mode in (0, 2) and not config.model_path and not config.bounding_box and n <= MOST_BY_DEFAULT
+    fingerprint, n = features.get("fingerprint"), features["counts"]["images"]
+    is_cheap = fingerprint is not None and shows_whole_images(fingerprint) and n <= MOST_BY_DEFAULT
     return config.model_copy(update={"verify": "candidates" if is_cheap else "off"})
 
 

@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -15,7 +16,7 @@ from tests.helpers.related import draw_page
 from tests.helpers.runs import PHOTOS
 
 
-def run(folder: Path, work_dir: Path, **parameters: object) -> fastdup.RunResult:
+def run(folder: Path | None, work_dir: Path, **parameters: object) -> fastdup.RunResult:
     defaults = {"executor": "inline", "verify": "all", "report": False}
     return fastdup.deduplicate(fastdup.RunConfig.of(input_dir=folder, work_dir=work_dir, **defaults | parameters))
 
@@ -140,3 +141,11 @@ def describe(number: int) -> PngInfo:
     info = PngInfo()
     info.add_text("Comment", f"copy {number}")
     return info
+
+
+def test_pairs_are_compared_by_default_where_the_embedded_model_has_seen_whole_images(tmp_path: Path):
+    assert "verified" in run(PHOTOS, tmp_path / "out", verify=None).summary
+    assert "verified" in run(None, tmp_path / "out", verify=None, run_mode=2).summary
+    assert "verified" not in run(PHOTOS, tmp_path / "boxes", verify=None, bounding_box="rows=0,cols=0,width=40,height=40").summary
+    fastdup.save_binary_feature(tmp_path / "own", ["a", "b", "c"], np.eye(3, dtype=np.float32))
+    assert "verified" not in run(None, tmp_path / "own", verify=None, run_mode=2).summary
