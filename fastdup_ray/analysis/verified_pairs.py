@@ -1,4 +1,4 @@
-"""Pairs that were looked at in full detail, and what came of it."""
+"""Verified pairs: images that were compared in full detail, and their relations."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class VerifiedPairs:
     contents: IntArray
 
     def look_up(self, source: IntArray, target: IntArray) -> pa.Table:
-        """Return the `EVIDENCE` of m directed pairs, null where a pair was not looked at.
+        """Return the `EVIDENCE` of m directed pairs, null where a pair was not verified.
 
         Images with the same bytes or pixels are the same.
         """

@@ -23,10 +23,10 @@ SUMMARY = "summary.json"
 REPORT = "report/index.html"
 
 VERIFIED = "verified_pairs.parquet"
-"""What pairs of images are to each other in full detail."""
+"""The verified pairs: how images are related, and the evidence."""
 
 VERIFIED_CSV = "verified_pairs.csv"
-"""Of these, the pairs below the threshold that show the same."""
+"""Of these, the pairs that are not above the threshold and show the same."""
 
 EXACT_COPIES_CSV = "exact_copies.csv"
 """Each image with the same bytes or pixels as an earlier one, and the first such image. After a scoring,
@@ -72,7 +72,7 @@ SEARCH = f"{SHARDS}/search"
 """Results so far of a search with one index."""
 
 VERIFY = f"{SHARDS}/verify"
-"""Pieces of the pairs that are looked at in full detail, and their answers."""
+"""Pieces of the pairs to verify, and their answers."""
 
 NEIGHBORS = f"{SHARDS}/neighbors"
 """Results of the search, until the run is finished."""

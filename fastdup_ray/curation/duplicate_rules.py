@@ -1,4 +1,4 @@
-"""Which pairs of a finished run are duplicates: by a look in full detail, or by similarity where there was none."""
+"""Which pairs of a finished run are duplicates: by their relation or, in a run without verified pairs, by similarity."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.errors import ConfigError
 
 STRICT = 0.995
-"""The default threshold of a plan of a run without a second look; docs/benchmarks.md has the precision above it."""
+"""The default threshold of a plan of a run without verified pairs; docs/benchmarks.md has the precision above it."""
 
 EXACT = 1.0
 """A threshold that no cosine exceeds: only files with the same bytes are duplicates."""
@@ -66,7 +66,7 @@ class SimilarityRule:
 
 
 class VerifiedRule:
-    """Two images are duplicates if the run has looked at both, and their relation is one that is to be dropped."""
+    """Two images are duplicates if the run verified that they have one of the relations to drop."""
 
     def __init__(
         self, run: FinishedRun, verified: VerifiedPairs, threshold: float | None, relations: Sequence[Relation]
@@ -99,12 +99,12 @@ def make_rule(run: FinishedRun, threshold: float | None, drop: str) -> Duplicate
 
     Args:
         run: A finished run.
-        threshold: Similarity that duplicates have to exceed; None: any, if the run has looked twice, else
+        threshold: Similarity that duplicates have to exceed; None: any, if the run verified pairs, else
             `default_threshold`.
         drop: Relations whose images may be dropped, with commas in between.
 
     Raises:
-        ConfigError: If one of the relations is unknown, or the run has not looked twice.
+        ConfigError: If one of the relations is unknown, or the run has no verified pairs.
     """
     relations = _parse_relations(drop)
     if run.verified is not None:
@@ -116,7 +116,7 @@ def make_rule(run: FinishedRun, threshold: float | None, drop: str) -> Duplicate
 
 
 def default_threshold(config: StoredConfig) -> float:
-    """Return the threshold of a plan for a run with these parameters, without a second look.
+    """Return the threshold of a plan for a run with these parameters and without verified pairs.
 
     It is `STRICT` for the embedded model on whole images. With other models, or parts of images, a cosine says too
     little, and it is `EXACT`.

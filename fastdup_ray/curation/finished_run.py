@@ -45,7 +45,7 @@ class FinishedRun:
         config: Content of config.json.
         digest: See `SeenImages`.
         access: How buckets are accessed.
-        verified: What the run saw of its pairs in full detail; None if it has not looked.
+        verified: The verified pairs of the run; None if it has none.
     """
 
     images: pa.Table

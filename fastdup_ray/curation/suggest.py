@@ -32,7 +32,7 @@ def suggest(
 ) -> list[PlanRow]:
     """Return a plan of all images that have a duplicate.
 
-    If the run has looked at its pairs in full detail, two images are duplicates if their relation is in `drop`. Else
+    If the run verified pairs, two images are duplicates if their relation is in `drop`. Else
     they are if their similarity exceeds the threshold, and images whose embedding does not show the whole file (see
     `FinishedRun.is_fully_seen`) only if their bytes are the same. Images of reference inputs are always kept. Images in
     archives and frames of videos, which cannot be moved, are left out unless they are references.

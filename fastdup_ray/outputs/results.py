@@ -44,7 +44,7 @@ def write_results(
         config: Of the run.
         images: The n images.
         features: Their (n, d) embeddings.
-        neighbors: Of all of them; more than `nearest_neighbors_k` of each, if pairs were looked at.
+        neighbors: Of all of them; more than `nearest_neighbors_k` of each, if pairs were verified.
 
     Returns:
         The counts for summary.json.

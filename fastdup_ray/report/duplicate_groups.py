@@ -39,7 +39,7 @@ class DuplicateGroups:
         copies: The exact duplicates of the run.
         features_file: The file with the (n, d) float32 embeddings.
         d: Numbers of an embedding.
-        verified: What the run saw of its pairs in full detail; None if it has not looked.
+        verified: The verified pairs of the run; None if it has none.
 
     Raises:
         DamagedError: where the file does not have n embeddings.

@@ -24,7 +24,7 @@ class GroupCards:
 
     Args:
         images: The images of the page.
-        evidence: The verdicts of the page; None if the run has not looked at its pairs.
+        evidence: The verdicts of the page; None if the run did not verify pairs.
         keepers: The images that are suggested to be dropped, each with its keeper; None if the run has not looked.
     """
 

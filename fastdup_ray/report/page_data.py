@@ -172,7 +172,7 @@ class _PageDataBuilder:
         facts: `image_table.FACTS` of the names.
         contents: Equal for exact duplicates.
         images: Those that the page shows.
-        verified: What the run saw of its pairs in full detail; None if it has not looked.
+        verified: The verified pairs of the run; None if it has none.
         evidence: The verdicts that the page shows; None if it has not looked.
     """
 

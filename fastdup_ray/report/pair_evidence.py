@@ -1,4 +1,4 @@
-"""What the run saw of the pairs that a page shows, in full detail."""
+"""Verdicts on the pairs that a page shows."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,14 +23,14 @@ DECIMALS = 5
 
 
 def has_verified_pairs(config: StoredConfig) -> bool:
-    """Return whether a run has looked at its pairs; those of earlier versions have not."""
+    """Return whether a run verified pairs; those of earlier versions did not."""
     return config.get("verify") not in (None, "off")
 
 
 def read_verified_pairs(
     store: Store, config: StoredConfig, sha256: pa.ChunkedArray, contents: IntArray
 ) -> VerifiedPairs | None:
-    """Return the verdicts of a run; None if it has not looked at its pairs.
+    """Return the verdicts of a run; None if it did not verify pairs.
 
     Args:
         store: The work_dir.

@@ -1,1 +1,1 @@
-"""A second look: two images in full detail, and what their relation is."""
+"""Verification: compare two images in full detail, and say how they are related."""

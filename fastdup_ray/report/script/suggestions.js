@@ -1,4 +1,4 @@
-// What is suggested for the images of a card: what the command `plan` drops, if the run has looked at its pairs.
+// What is suggested for the images of a card: what the command `plan` drops, if the run verified pairs.
 import { getImage } from "./data.js";
 import { escapeInvisible } from "./format.js";
 import { getRelation } from "./verdicts.js";

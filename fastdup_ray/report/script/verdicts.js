@@ -1,9 +1,9 @@
-// What the run saw of two images in full detail: their relation, and the evidence for it.
+// The verdict on two images: their relation, and the evidence for it.
 import { invertMap, mapBox, UNCHANGED } from "./affine.js";
 import { data, getImage } from "./data.js";
 import { createElement } from "./dom.js";
 
-/** Whether the run has looked at its pairs. */
+/** Whether the run verified pairs. */
 export const hasVerdicts = Boolean(data.verified);
 
 export const NOT_COMPARED = "not compared";
