@@ -1,4 +1,4 @@
-"""Which pairs of a finished run are duplicates: by their relation or, in a run without verified pairs, by similarity."""
+"""Which pairs of a finished run are duplicates: by their relation or, if no pairs were verified, by similarity."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from os import fsdecode
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,6 +33,7 @@ RECIPE = 1
 """Part of the key of stored verdicts. Increase it with any change to this package that changes one."""
 
 PAIRS_PER_PIECE = 512
+"""Some seconds of work."""
 
 TASKS = pa.schema(
     [
@@ -53,7 +55,8 @@ CACHE_BYTES = 256 << 20
 
 def make_recipe(max_pixels: int) -> str:
     """Return what verdicts depend on besides the bytes of both files, in a few letters."""
-    return hashlib.sha256(json.dumps([RECIPE, make_decoder_fingerprint(), max_pixels]).encode()).hexdigest()[:8]
+    parts = [RECIPE, cv2.__version__, make_decoder_fingerprint(), max_pixels]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
 def name_piece(folder: str, number: int) -> str:
