@@ -11,7 +11,7 @@ from operator import attrgetter
 import cv2
 import numpy as np
 
-from fastdup_ray.common.arrays import BoolArray, ByteArray, FloatArray
+from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 from fastdup_ray.verify.filters import (
     blur,
     halve,
@@ -42,6 +42,11 @@ NOISE = 8.0
 LEAST_LOSS, MOST_LOSS, TIMES_USUAL = 0.1, 0.35, 2.5
 """What they explain beyond it, in parts of the standard deviation of the gray levels in a window: so many times what is
 usual in this pair of images, within limits."""
+
+BUSYNESS_BINS, MOST_OTHERS, TIMES_OTHERS, LEAST_NOISE = 5, 0.95, 1.3, 3.0
+"""Windows are put into so many bins by how busy they are. None may differ by more than so many times as most of its bin
+do, plus so many gray levels: on a page that was made smaller, another digit differs by no more than compression can
+explain, but by twice as much as the other digits do."""
 
 COLOR_NOISE, COLOR_LOSS = 12.0, 0.3
 """The same for Cr and Cb, in larger windows, and whatever is usual."""
@@ -147,10 +152,12 @@ def _compare_windows(
     usual = float(np.median(lost)) if len(lost) else 0.0
     loss = min(max(TIMES_USUAL * usual, LEAST_LOSS), MOST_LOSS)
     tolerance = (NOISE + loss * busyness) * min(max(usual / COMPRESSED, EXACT), 1.0)
+    if min(first.shape[:2]) < SMALL:
+        tolerance *= SMALL_EXACT
+    else:
+        tolerance = np.minimum(tolerance, _find_usual(luma, busyness, inside) * TIMES_OTHERS + LEAST_NOISE)
     excess = np.asarray(luma / tolerance, np.float32)
     excess = np.maximum(excess, _compare_colors(own, other, window, luma.shape))
-    if min(first.shape[:2]) < SMALL:
-        excess /= SMALL_EXACT
     had = deviation if before is None else measure_deviation(to_gray(before), window, STEP)
     inexplicable = _find_unrelated(luma, had, deviation, other_deviation, inside)
     if before is not None:
@@ -166,6 +173,16 @@ def _compare_windows(
         loss=usual,
         seen=float(busy.sum()) / float(inside.sum()),
     )
+
+
+def _find_usual(luma: FloatArray, busyness: FloatArray, inside: BoolArray) -> DoubleArray:
+    """Return for each window by how much most windows that are as busy differ."""
+    values, places = luma[inside], busyness[inside]
+    limits = np.unique(np.quantile(places, np.linspace(0, 1, BUSYNESS_BINS + 1)))
+    bins = np.searchsorted(limits[1:-1], places, side="right")
+    most = np.array([np.quantile(values[bins == number], MOST_OTHERS) for number in np.unique(bins)])
+    usual: DoubleArray = np.interp(busyness, [places[bins == number].mean() for number in np.unique(bins)], most)
+    return usual
 
 
 def _find_unrelated(
