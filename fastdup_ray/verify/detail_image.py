@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from fastdup_ray.common.arrays import AnyArray, ByteArray, FloatArray
-from fastdup_ray.verify.filters import fit_size, resize_bytes, resize_floats, to_gray
+from fastdup_ray.verify.filters import enlarge, fit_size, resize_bytes, resize_floats, to_gray
 
 DETAIL = 1600
 """Longest side, in pixels, at which images are compared."""
@@ -18,6 +18,9 @@ SIDE = 384
 
 BLOB_SIDE = 256
 """Longest side, in pixels, at which blobs are found: it takes five times as long as corners."""
+
+LEAST_ENLARGED, MOST_ENLARGED = 1.2, 2.0
+"""Factors by which small images are enlarged: descriptors of corners are of 31 pixels, and none is at the border."""
 
 KEYPOINTS = 600
 """Keypoints of an image."""
@@ -60,9 +63,11 @@ class DetailImage:
 
     @cached_property
     def gray(self) -> ByteArray:
-        """Gray levels at most `SIDE` wide and high."""
+        """Gray levels, `SIDE` wide or high; of a small image less, as it is enlarged to no more than twice its size."""
         height, width = self.pixels.shape[:2]
-        return to_gray(resize_bytes(self.pixels, fit_size((width, height), SIDE)))
+        gray = to_gray(resize_bytes(self.pixels, fit_size((width, height), SIDE)))
+        scale = min(MOST_ENLARGED, SIDE / max(gray.shape))
+        return gray if scale < LEAST_ENLARGED else enlarge(gray, scale)
 
     @cached_property
     def is_flat(self) -> bool:

@@ -43,6 +43,11 @@ def resize_bytes(pixels: ByteArray, size: tuple[int, int]) -> ByteArray:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def enlarge(pixels: ByteArray, scale: float) -> ByteArray:
+    """Enlarge an image by a factor."""
+    return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
 def halve(channel: ByteArray) -> ByteArray:
     """Reduce a (height, width) channel to half the size; the last row and column of odd numbers are left out."""
     height, width = channel.shape

@@ -9,6 +9,7 @@ from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray
 from fastdup_ray.common.relations import Relation
 from fastdup_ray.verify.alignment import (
     QUARTER_TURNS,
+    Alignment,
     align_by_keypoints,
     correlate,
     find_mask,
@@ -18,6 +19,7 @@ from fastdup_ray.verify.alignment import (
     measure_covers,
     refine,
 )
+from fastdup_ray.verify.dense_alignment import align_by_margins, align_by_sliding
 from fastdup_ray.verify.detail_image import DETAIL, DetailImage
 from fastdup_ray.verify.difference import SLACK, SMALL, Difference, measure_difference
 from fastdup_ray.verify.filters import fit_size, grow, measure_edges, resize_bytes, shrink
@@ -41,7 +43,7 @@ MAX_LOSS = 0.28
 AGREES_IN_PARTS = 0.5
 """Agreement above which two images that keypoints have aligned show the same; the rest of it may be altered."""
 
-ALIKE = 0.8
+ALIKE = 0.6
 """Correlation of thumbnails above which two images are compared as a whole."""
 
 SEEN = 0.004
@@ -138,11 +140,13 @@ def relate_images(first: DetailImage, second: DetailImage) -> Verdict:
     if whole is not None and whole.relation is Relation.ALTERED and whole.agreement > WELL_ALIGNED:
         return whole
     parts = _compare_parts(first, second)
-    if whole is None or parts is None:
-        return whole or parts or Verdict(Relation.DIFFERENT)
-    if whole.relation is Relation.ALTERED:  # or shifted a little
-        return parts if parts.relation is not Relation.DIFFERENT and parts.difference < whole.difference else whole
-    return whole if parts.relation is Relation.DIFFERENT else parts
+    if parts is not None and parts.relation is not Relation.DIFFERENT:
+        if whole is None or whole.relation is Relation.DIFFERENT or parts.difference < whole.difference:
+            return parts
+        return whole
+    if whole is not None and whole.relation is Relation.DIFFERENT and whole.agreement > AGREES_IN_PARTS:
+        return replace(whole, relation=Relation.ALTERED)
+    return whole or parts or Verdict(Relation.DIFFERENT)
 
 
 def _compare_whole(first: DetailImage, second: DetailImage, turn: str) -> Verdict:
@@ -161,9 +165,18 @@ def _compare_whole(first: DetailImage, second: DetailImage, turn: str) -> Verdic
 
 
 def _compare_parts(first: DetailImage, second: DetailImage) -> Verdict | None:
-    alignment = align_by_keypoints(first, second)
-    if alignment is None:
-        return None
+    """Align the images in one way after the other, until they show the same; None if none fits."""
+    best = None
+    for align in (align_by_keypoints, align_by_margins, align_by_sliding):
+        alignment = align(first, second)
+        verdict = None if alignment is None else _compare_aligned(first, second, alignment)
+        best = best or verdict
+        if verdict is not None and verdict.relation is not Relation.DIFFERENT:
+            return verdict
+    return best
+
+
+def _compare_aligned(first: DetailImage, second: DetailImage, alignment: Alignment) -> Verdict | None:
     alignment = refine(alignment, first, second)
     matrix = alignment.matrix
     cover_from, cover_to = measure_covers(matrix)
