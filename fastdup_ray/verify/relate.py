@@ -58,8 +58,9 @@ RIM = 3
 WELL_ALIGNED = 0.9
 """Agreement above which two whole images are not shifted by a few pixels."""
 
-CERTAIN_INLIERS, CORRELATES = 30, 0.4
-"""An alignment by fewer keypoints, and with a lower correlation of gray levels, is taken for chance."""
+CERTAIN_INLIERS, CORRELATES, CORRELATES_WELL = 30, 0.4, 0.8
+"""An alignment by fewer keypoints, and with a lower correlation of gray levels, is taken for chance; the last value is
+for one without keypoints."""
 
 WHOLE = 0.97
 """Part of an image that counts as all of it."""
@@ -182,7 +183,8 @@ def _compare_aligned(first: DetailImage, second: DetailImage, alignment: Alignme
     cover_from, cover_to = measure_covers(matrix)
     if max(cover_from, cover_to) < LEAST_OVERLAP:
         return None
-    if alignment.inliers < CERTAIN_INLIERS and correlate(alignment, first, second) < CORRELATES:
+    least = CORRELATES if alignment.inliers else CORRELATES_WELL
+    if alignment.inliers < CERTAIN_INLIERS and correlate(alignment, first, second) < least:
         return None
     found = _measure(first, second, matrix, PART_DETAIL, is_part=True)
     verdict = Verdict(
