@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from fastdup_ray.common.relations import Relation
 from fastdup_ray.training.edits import EDITS
@@ -62,6 +62,22 @@ def test_the_parts_that_both_show_are_measured(photo):
     assert verdict.cover_from == pytest.approx(0.375, abs=0.02)
     assert verdict.cover_to == pytest.approx(1, abs=0.02)
     np.testing.assert_allclose(verdict.matrix, [[0.75, 0, 0.25], [0, 0.5, 0]], atol=0.01)
+
+
+def blur_shapes() -> Image.Image:
+    """An image without corners."""
+    image = Image.new("RGB", (300, 200), (40, 90, 150))
+    ImageDraw.Draw(image).ellipse((140, 60, 380, 320), fill=(240, 180, 40))
+    return image.filter(ImageFilter.GaussianBlur(9))
+
+
+def test_images_without_keypoints_are_aligned_by_margins_and_by_sliding():
+    image = blur_shapes()
+    assert relate(image, ImageOps.expand(image, 14, "white")).relation is Relation.PADDED
+    assert relate(ImageOps.expand(image, (0, 30), "black"), image).relation is Relation.PADDED
+    part = image.crop((30, 20, 290, 190))
+    for pair in ((image, part), (part, image)):
+        assert relate(*pair).relation is Relation.CROPPED
 
 
 def test_other_images_are_different(photo, photos):
