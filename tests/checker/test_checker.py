@@ -153,7 +153,7 @@ def verified(work_dir: Path) -> Path:
         evidence = {"relation": relation, "cover_from": 0.5, "cover_to": 0.5, "difference": 0.25}
         places = dict.fromkeys(("left", "top", "right", "bottom", "m00", "m01", "m02", "m10", "m11", "m12"), 0.5)
         ends = {"from": a, "to": b, "similarity": float(features()[a] @ features()[b])}
-        rows.append(ends | evidence | places | {"contents": f"{digest[a][:32]} {digest[b][:32]}"})
+        rows.append(ends | evidence | places | {"contents": f"recipe {digest[a][:32]} {digest[b][:32]}"})
     pq.write_table(
         pa.Table.from_pylist(sorted(rows, key=lambda row: (row["from"], row["to"]))),
         work_dir / "verified_pairs.parquet",

@@ -7,14 +7,14 @@ from itertools import pairwise
 import numpy as np
 
 from .checks import DISTANCE, ROUNDING, some
-from .run import EVIDENCE, PAIRS, Run, raw
+from .run import EVIDENCE, EXACT_COPIES, PAIRS, Run, raw
 
 TABLE, LIST = "verified_pairs.parquet", "verified_pairs.csv"
 NUMBERS = ("cover_from", "cover_to", "difference", "left", "top", "right", "bottom")
 COLUMNS = ("from", "to", "similarity", "relation", *NUMBERS, "m00", "m01", "m02", "m10", "m11", "m12", "contents")
 CONFIRMED = {"same", "cropped", "padded", "embedded", "turned", "mirrored", "altered"}
 RELATIONS = CONFIRMED | {"different", "unsure"}
-LEAST = {"candidates": 0.6, "all": 0.3}
+LEAST = {"candidates": 0.7, "all": 0.3}
 """Similarity above which all pairs of similarity.csv are compared."""
 
 
@@ -45,8 +45,10 @@ def _check_ends(run: Run, table: dict[str, list]) -> Iterator[str]:
     later = [row for pair in ends for row in pair if first[run.digests[row]] != row]
     yield from some(TABLE, "not the first with its bytes", later)
     contents = [" ".join(run.digests[row][:32] for row in pair) for pair in ends]
-    if table["contents"] != contents:
+    if [text.partition(" ")[2] for text in table["contents"]] != contents:
         yield f"{TABLE}: contents are not the beginnings of both digests"
+    if len({text.partition(" ")[0] for text in table["contents"]}) > 1:
+        yield f"{TABLE}: verdicts of several recipes"
     yield from some(TABLE, "the higher digest first", [text for text in contents if text[:32] > text[33:]])
 
 
@@ -65,8 +67,12 @@ def _check_similarity(run: Run, evidence: dict[tuple[int, int], tuple]) -> Itera
     first = {digest: row for row, digest in reversed(list(enumerate(run.digests))) if digest}
     pairs = list(zip(*(ends.tolist() for ends in (run.similar.source, run.similar.target)), strict=True))
     contents = [tuple(first.get(run.digests[row], -1) for row in pair) for pair in pairs]
+    equals = _read_equal(run)
     expected = [
-        ("same", 1.0, 1.0, 0.0) if a == b >= 0 else evidence.get((a, b), (None,) * len(EVIDENCE)) for a, b in contents
+        ("same", 1.0, 1.0, 0.0)
+        if equals.get(source, source) == equals.get(target, target)
+        else evidence.get(content, (None,) * len(EVIDENCE))
+        for (source, target), content in zip(pairs, contents, strict=True)
     ]
     similar = run.parquet("similarity.parquet", run.pair_columns)
     told = list(zip(*(similar[name] for name in EVIDENCE), strict=True))
@@ -81,6 +87,16 @@ def _check_similarity(run: Run, evidence: dict[tuple[int, int], tuple]) -> Itera
     ]
     if None not in run.digests:
         yield from some("similarity.parquet", "not compared", names)
+
+
+def _read_equal(run: Run) -> dict[int, int]:
+    """The image that each exact duplicate equals, byte for byte or pixel for pixel, over any number of steps."""
+    equals = {run.row_of[row[0]]: run.row_of[row[1]] for row in run.csv("exact_copies.csv", EXACT_COPIES)}
+    for row, other in equals.items():
+        while other in equals:
+            other = equals[other]
+        equals[row] = other
+    return equals
 
 
 def _check_list(run: Run, table: dict[str, list], evidence: dict[tuple[int, int], tuple]) -> Iterator[str]:
