@@ -50,7 +50,7 @@ class VerifiedPairs:
     Attributes:
         table: Table of `VERIFIED`, ascending by from and to; each of the first image with its bytes.
         first: (n,) int64, the first image with the same bytes; -1 where the bytes are not known.
-        contents: (n,) int64, the image that stands for all with the same bytes or pixels.
+        contents: (n,) int64, the first image with the same bytes or pixels.
     """
 
     table: pa.Table

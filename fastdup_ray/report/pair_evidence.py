@@ -36,7 +36,7 @@ def read_verified_pairs(
         store: The work_dir.
         config: Of the run.
         sha256: (n,) digests of its images.
-        contents: (n,) int64, the image that stands for all with the same bytes or pixels.
+        contents: (n,) int64, the first image with the same bytes or pixels.
     """
     if not has_verified_pairs(config):
         return None

@@ -22,7 +22,7 @@ from fastdup_ray.storage.tables import take_rows
 
 @dataclass(frozen=True)
 class Candidates:
-    """m pairs of images with different bytes; of images with the same bytes the first stands for all.
+    """m pairs of images with different bytes; of images with the same bytes, only the first is listed.
 
     Attributes:
         source: (m,) int64 index of the image with the lower digest, so that a verdict does not depend on names.

@@ -34,8 +34,8 @@ from fastdup_ray.verify.pieces import (
 )
 
 LEAST_SIMILARITY: dict[Verify | None, float] = {"candidates": 0.7, "all": 0.3}
-"""Similarity below which no pair is compared, by the value of `verify`. Of pairs below 0.3 none was confirmed, and few
-below 0.7, other than strong crops and pages with the image on them."""
+"""Similarity below which no pair is compared, by the value of `verify`. Most copies that are saved again or resized are
+above 0.7; strong crops, and pages with the image on them, are often as low as 0.3."""
 
 NEIGHBORS = 10
 """Neighbors of each image that are compared, whatever `nearest_neighbors_k` writes. A perfect comparison of two would

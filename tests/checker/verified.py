@@ -1,4 +1,4 @@
-"""The same of the verified pairs: what was compared in full detail, and where it is told."""
+"""Check the verified pairs: the pairs that were compared, and the outputs that show them."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -108,6 +108,14 @@ def test_a_page_with_another_word_or_digit_is_altered(line, change):
     assert top * 877 - 20 <= 50 + 22 * line + 7 <= bottom * 877 + 20
 
 
+def test_another_digit_on_a_page_that_was_made_smaller_is_an_alteration():
+    changed = [line.replace("137", "187") if line.startswith("Item 1:") else line for line in INVOICE]
+    assert changed != INVOICE
+    smaller = page(changed).resize((434, 614), Image.Resampling.LANCZOS)
+    with Image.open(io.BytesIO(encode(smaller, "JPEG", quality=85))) as saved:
+        assert relate(page(INVOICE), saved).relation is Relation.ALTERED
+
+
 def test_swapped_colors_and_inverted_tones_are_not_the_same():
     flags = []
     for left in ((0, 60, 160), (0, 140, 70)):
