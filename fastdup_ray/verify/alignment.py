@@ -16,6 +16,9 @@ RATIO = 0.85
 FEWEST_INLIERS = 8
 """Matches that have to agree on an alignment."""
 
+ENOUGH_CORNERS = 128
+"""Corners of both images from which on blobs show nothing that corners do not."""
+
 TOLERANCE, CLOSE = 3.0, 1.0
 """Pixels by which a match may miss its place; and a point that was followed."""
 
@@ -153,9 +156,12 @@ def measure_covers(matrix: DoubleArray) -> tuple[float, float]:
 def align_by_keypoints(first: DetailImage, second: DetailImage) -> Alignment | None:
     """Align two images by an affine map of their keypoints; None if too few agree.
 
-    Binary keypoints are tried first, as they are found in a fifth of the time.
+    Corners are found in a fifth of the time of blobs, which are for images with few of them.
     """
-    return _align(first, second, first.corners, second.corners) or _align(first, second, first.blobs, second.blobs)
+    by_corners = _align(first, second, first.corners, second.corners)
+    if by_corners is not None or min(len(image.corners.places) for image in (first, second)) >= ENOUGH_CORNERS:
+        return by_corners
+    return _align(first, second, first.blobs, second.blobs)
 
 
 def _align(first: DetailImage, second: DetailImage, own: Keypoints, others: Keypoints) -> Alignment | None:

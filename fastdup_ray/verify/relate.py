@@ -21,7 +21,7 @@ from fastdup_ray.verify.alignment import (
 )
 from fastdup_ray.verify.dense_alignment import align_by_margins, align_by_sliding
 from fastdup_ray.verify.detail_image import DETAIL, DetailImage
-from fastdup_ray.verify.difference import SLACK, SMALL, Difference, measure_difference
+from fastdup_ray.verify.difference import NEXT_TO_NOTHING, SLACK, SMALL, Difference, measure_difference
 from fastdup_ray.verify.filters import fit_size, grow, measure_edges, resize_bytes, shrink
 from fastdup_ray.verify.load import Views
 
@@ -49,9 +49,6 @@ ALIKE = 0.6
 SEEN = 0.004
 """Part of an image with something to see, below which nothing can be told."""
 
-NEXT_TO_NOTHING = 0.002
-"""Part of what both show that may differ if they are aligned by keypoints, which is less exact."""
-
 RIM = 3
 """Pixels at the border of a part that are not compared."""
 
@@ -61,6 +58,9 @@ WELL_ALIGNED = 0.9
 CERTAIN_INLIERS, CORRELATES, CORRELATES_WELL = 30, 0.4, 0.8
 """An alignment by fewer keypoints, and with a lower correlation of gray levels, is taken for chance; the last value is
 for one without keypoints."""
+
+CORRELATES_AT_ALL, CORRELATES_ROUGHLY = 0.2, 0.35
+"""Correlations below which an alignment is not worth improving: one by many keypoints, and any other."""
 
 WHOLE = 0.97
 """Part of an image that counts as all of it."""
@@ -178,13 +178,16 @@ def _compare_parts(first: DetailImage, second: DetailImage) -> Verdict | None:
 
 
 def _compare_aligned(first: DetailImage, second: DetailImage, alignment: Alignment) -> Verdict | None:
+    is_certain = alignment.inliers >= CERTAIN_INLIERS
+    if correlate(alignment, first, second) < (CORRELATES_AT_ALL if is_certain else CORRELATES_ROUGHLY):
+        return None
     alignment = refine(alignment, first, second)
     matrix = alignment.matrix
     cover_from, cover_to = measure_covers(matrix)
     if max(cover_from, cover_to) < LEAST_OVERLAP:
         return None
     least = CORRELATES if alignment.inliers else CORRELATES_WELL
-    if alignment.inliers < CERTAIN_INLIERS and correlate(alignment, first, second) < least:
+    if not is_certain and correlate(alignment, first, second) < least:
         return None
     found = _measure(first, second, matrix, PART_DETAIL, is_part=True)
     verdict = Verdict(

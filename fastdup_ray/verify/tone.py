@@ -110,27 +110,31 @@ def match_tones(first: ByteArray, second: ByteArray, mask: BoolArray) -> Matched
     for way in (ways, ways[::-1]):
         for each in KINDS:  # a quarter of the pixels tells which one fits
             (_, source), (_, target) = way
-            missed, _ = _fit_twice(source[::2, ::2], target[::2, ::2], weight[::2, ::2], each)
+            missed = _fit_once(source[::2, ::2], target[::2, ::2], weight[::2, ::2], each)
             if missed < least:
                 best, least, kind = way, missed, each
         if least < GOOD_FIT:
             break
     (changed, source), (fixed, target) = best
-    _, match = _fit_twice(source, target, weight, kind)
+    match = _fit_twice(source, target, weight, kind)
     return MatchedTones(changed, match.apply(changed), to_luma_and_color(fixed))
 
 
-def _fit_twice(source: ByteArray, target: ByteArray, weight: FloatArray, kind: Kind) -> tuple[float, ToneMatch]:
-    """Fit a change of tones with all pixels, then without what differs most; return what it misses, and the change."""
+def _fit_once(source: ByteArray, target: ByteArray, weight: FloatArray, kind: Kind) -> float:
+    """Return what a change of tones misses, in parts of the contrast."""
     source, target = np.ascontiguousarray(source), np.ascontiguousarray(target)
-    wanted = to_luma_and_color(target)
-    inside = weight > 0
-    match = fit_tone(source, target, weight, kind)
-    differences = _sum_differences(match.apply(source), wanted)
-    trusted = np.where(differences > np.quantile(differences[inside], TRUSTED), LITTLE * weight, weight)
-    match = fit_tone(source, target, trusted, kind)
+    wanted, inside = to_luma_and_color(target), weight > 0
     contrast = max(1.0, float(wanted[..., 0][inside].std()))
-    return float(_sum_differences(match.apply(source), wanted)[inside].mean()) / contrast, match
+    differences = _sum_differences(fit_tone(source, target, weight, kind).apply(source), wanted)
+    return float(differences[inside].mean()) / contrast
+
+
+def _fit_twice(source: ByteArray, target: ByteArray, weight: FloatArray, kind: Kind) -> ToneMatch:
+    """Fit a change of tones with all pixels, then without what differs most."""
+    match = fit_tone(source, target, weight, kind)
+    differences = _sum_differences(match.apply(source), to_luma_and_color(target))
+    trusted = np.where(differences > np.quantile(differences[weight > 0], TRUSTED), LITTLE * weight, weight)
+    return fit_tone(source, target, trusted, kind)
 
 
 def _sum_differences(first: ByteArray, second: ByteArray) -> FloatArray:
