@@ -234,11 +234,16 @@ def refine(alignment: Alignment, first: DetailImage, second: DetailImage) -> Ali
 
 def correlate(alignment: Alignment, first: DetailImage, second: DetailImage) -> float:
     """Return the correlation of the gray levels of two aligned images, where both have some."""
-    size = (first.gray.shape[1], first.gray.shape[0])
-    mask = find_mask(alignment.matrix, size)
+    return correlate_at(alignment.matrix, first.gray, second.gray)
+
+
+def correlate_at(matrix: DoubleArray, gray: ByteArray, other_gray: ByteArray) -> float:
+    """Return the correlation of (height, width) gray levels with others that are laid on them."""
+    size = (gray.shape[1], gray.shape[0])
+    mask = find_mask(matrix, size)
     if not mask.any():
         return 0.0
-    own, other = (gray[mask].astype(np.float32) for gray in (first.gray, lay(second.gray, alignment.matrix, size)))
+    own, other = (levels[mask].astype(np.float32) for levels in (gray, lay(other_gray, matrix, size)))
     own, other = own - own.mean(), other - other.mean()
     return float(own @ other) / max(float(np.linalg.norm(own)) * float(np.linalg.norm(other)), 1e-6)
 

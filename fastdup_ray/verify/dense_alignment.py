@@ -4,10 +4,9 @@ import cv2
 import numpy as np
 
 from fastdup_ray.common.arrays import ByteArray
-from fastdup_ray.extract.margins import find_content_box
 from fastdup_ray.verify.alignment import Alignment
 from fastdup_ray.verify.detail_image import DetailImage
-from fastdup_ray.verify.filters import fit_size, resize_bytes, to_gray
+from fastdup_ray.verify.filters import resize_bytes, to_gray
 
 SIDE = 192
 """Longest side, in pixels, at which images are aligned."""
@@ -24,7 +23,7 @@ FLAT = 4.0
 
 def align_by_margins(first: DetailImage, second: DetailImage) -> Alignment | None:
     """Lay what the margins of one image enclose on that of the other; None if neither has margins."""
-    (left, top, right, bottom), other = (_find_content(image) for image in (first, second))
+    (left, top, right, bottom), other = first.content_box, second.content_box
     if (left, top, right, bottom) == other == (0.0, 0.0, 1.0, 1.0):
         return None
     across, down = (right - left) / (other[2] - other[0]), (bottom - top) / (other[3] - other[1])
@@ -51,14 +50,6 @@ def align_by_sliding(first: DetailImage, second: DetailImage) -> Alignment | Non
         left, top = place[0] / others.shape[1], place[1] / others.shape[0]
         return Alignment(np.array([[across, 0, -across * left], [0, down, -down * top]]), 0)
     return None
-
-
-def _find_content(image: DetailImage) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of what the margins enclose, from 0 to 1."""
-    pixels = resize_bytes(image.pixels, fit_size((image.pixels.shape[1], image.pixels.shape[0]), 2 * SIDE))
-    height, width = pixels.shape[:2]
-    left, top, right, bottom = find_content_box(pixels)
-    return left / width, top / height, right / width, bottom / height
 
 
 def _reduce(image: DetailImage, scale: float) -> ByteArray:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from fastdup_ray.common.arrays import AnyArray, ByteArray, FloatArray
+from fastdup_ray.extract.margins import find_content_box
 from fastdup_ray.verify.filters import enlarge, fit_size, resize_bytes, resize_floats, to_gray
 
 DETAIL = 1600
@@ -80,6 +81,14 @@ class DetailImage:
         small = resize_floats(self.gray.astype(np.float32), (SMALL, SMALL))
         small -= small.mean()
         return small / max(float(np.linalg.norm(small)), 1e-6)
+
+    @cached_property
+    def content_box(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of what the margins enclose, from 0 to 1 of width and height."""
+        pixels = resize_bytes(self.pixels, fit_size((self.pixels.shape[1], self.pixels.shape[0]), SIDE))
+        height, width = pixels.shape[:2]
+        left, top, right, bottom = find_content_box(pixels)
+        return left / width, top / height, right / width, bottom / height
 
     @cached_property
     def corners(self) -> Keypoints:

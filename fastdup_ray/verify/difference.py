@@ -5,7 +5,7 @@ that the busyness of its place does not explain.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 import cv2
@@ -24,7 +24,7 @@ from fastdup_ray.verify.filters import (
     to_gray,
     to_luma_and_color,
 )
-from fastdup_ray.verify.tone import match_tones
+from fastdup_ray.verify.tone import ToneMatch, match_tones
 
 BLUR = 0.8
 """Standard deviation in pixels of the blur before a comparison. It removes what resampling filters differ in."""
@@ -42,6 +42,9 @@ NOISE = 8.0
 LEAST_LOSS, MOST_LOSS, TIMES_USUAL = 0.1, 0.35, 2.5
 """What they explain beyond it, in parts of the standard deviation of the gray levels in a window: so many times what is
 usual in this pair of images, within limits."""
+
+MANY = 2000
+"""Windows of an image above which a quarter of them tells what is usual."""
 
 BUSYNESS_BINS, MOST_OTHERS, TIMES_OTHERS, LEAST_NOISE = 5, 0.95, 1.3, 3.0
 """Windows are put into so many bins by how busy they are. None may differ by more than so many times as most of its bin
@@ -101,6 +104,7 @@ class Difference:
         agreement: Part of the places with something to see at which both show the same, from 0 to 1.
         loss: Usual difference of the places with something to see, in parts of their contrast.
         seen: Part of the compared area with something to see.
+        tones: The tones in which they were compared; None: as they are.
     """
 
     share: float
@@ -109,15 +113,19 @@ class Difference:
     agreement: float
     loss: float
     seen: float
+    tones: ToneMatch | None = None
 
 
-def measure_difference(first: ByteArray, second: ByteArray, mask: BoolArray | None = None) -> Difference:
-    """Compare two aligned images, as they are and, if they differ, in the same tones.
+def measure_difference(
+    first: ByteArray, second: ByteArray, mask: BoolArray | None = None, tones: ToneMatch | None = None
+) -> Difference:
+    """Compare two aligned images in some tones and, if they differ, in those that fit best.
 
     Args:
         first: (height, width, 3) uint8 RGB.
         second: The same.
         mask: (height, width), pixels that both have; None: all.
+        tones: The tones to try first; None: as they are.
 
     Returns:
         What differs within the mask.
@@ -129,12 +137,23 @@ def measure_difference(first: ByteArray, second: ByteArray, mask: BoolArray | No
     if not inside.any():
         return Difference(0.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0)
     first, second = (blur(image, BLUR) for image in (first, second))
-    as_they_are = _compare_windows(to_luma_and_color(first), to_luma_and_color(second), inside, window)
-    if min(height, width) < SMALL or _have_same_tones(as_they_are):
-        return as_they_are
-    match = match_tones(first, second, mask)
-    in_the_same_tones = _compare_windows(match.changed, match.fixed, inside, window, match.before)
-    return min(as_they_are, in_the_same_tones, key=attrgetter("share"))
+    found = _compare_in_tones(first, second, inside, window, tones)
+    if min(height, width) < SMALL or _have_same_tones(found):
+        return found
+    fitting = match_tones(first, second, mask)
+    if fitting is None:
+        return found
+    return min(found, _compare_in_tones(first, second, inside, window, fitting), key=attrgetter("share"))
+
+
+def _compare_in_tones(
+    first: ByteArray, second: ByteArray, inside: BoolArray, window: int, tones: ToneMatch | None
+) -> Difference:
+    if tones is None:
+        return _compare_windows(to_luma_and_color(first), to_luma_and_color(second), inside, window)
+    changed, fixed = (first, second) if tones.changes_first else (second, first)
+    found = _compare_windows(tones.apply(changed), to_luma_and_color(fixed), inside, window, changed)
+    return replace(found, tones=tones)
 
 
 def _have_same_tones(found: Difference) -> bool:
@@ -189,7 +208,9 @@ def _compare_windows(
 
 def _find_usual(luma: FloatArray, busyness: FloatArray, inside: BoolArray) -> DoubleArray:
     """Return for each window by how much most windows that are as busy differ."""
-    values, places = luma[inside], busyness[inside]
+    step = 2 if inside.sum() > MANY else 1
+    some = inside[::step, ::step]
+    values, places = luma[::step, ::step][some], busyness[::step, ::step][some]
     limits = np.unique(np.quantile(places, np.linspace(0, 1, BUSYNESS_BINS + 1)))
     bins = np.searchsorted(limits[1:-1], places, side="right")
     members = [bins == number for number in np.flatnonzero(np.bincount(bins))]
@@ -230,7 +251,7 @@ def _compare_colors(
 ) -> FloatArray:
     """Return (height, width) differences of Cr and Cb, in parts of what is tolerated; at half the size."""
     own, other = ([halve(channel) for channel in channels[1:]] for channels in (own, other))
-    step = max(1, STEP // 2)
+    step = (STEP + 1) // 2
     color = np.hypot(*(measure_rms(subtract(*pair), window, step) for pair in zip(own, other, strict=True)))
     colorful = np.minimum(
         *(np.hypot(*(measure_deviation(channel, window, step) for channel in image)) for image in (own, other))

@@ -25,6 +25,11 @@ def to_gray(pixels: ByteArray) -> ByteArray:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
+def equalize(gray: ByteArray) -> ByteArray:
+    """Return the ranks of (height, width) gray levels, from 0 to 255: levels with a flat histogram."""
+    return np.asarray(cv2.equalizeHist(gray), np.uint8)
+
+
 def to_luma_and_color(pixels: ByteArray) -> ByteArray:
     """Return (height, width, 3) luma, Cr and Cb of RGB pixels; 128 is no color."""
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb), np.uint8)

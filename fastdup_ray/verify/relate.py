@@ -24,12 +24,15 @@ from fastdup_ray.verify.detail_image import DETAIL, DetailImage
 from fastdup_ray.verify.difference import NEXT_TO_NOTHING, SLACK, SMALL, Difference, measure_difference
 from fastdup_ray.verify.filters import fit_size, grow, measure_edges, resize_bytes, shrink
 from fastdup_ray.verify.load import Views
+from fastdup_ray.verify.rotation_search import align_by_rotation
+from fastdup_ray.verify.tone import ToneMatch
 
-OVERVIEW = 256
-"""Longest side, in pixels, at which images are compared first."""
+OVERVIEW, MUCH_LARGER = 192, 1.4
+"""Longest side, in pixels, at which images are compared first, if they are larger by more than this factor."""
 
-CERTAIN, LEAST_AGREEMENT = 2.0, 0.45
-"""Largest difference at this size above which, and agreement below which, they are not compared any further."""
+CERTAIN, AGREES_FROM_AFAR, LEAST_AGREEMENT = 2.0, 0.65, 0.45
+"""They are not compared any further if at this size the largest difference is above the first value though they agree
+by more than the second, or if they agree by less than the third."""
 
 PART_DETAIL = 768
 """Longest side, in pixels, at which images are compared of which one is a part of the other, or turned."""
@@ -48,6 +51,10 @@ ALIKE = 0.6
 
 SEEN = 0.004
 """Part of an image with something to see, below which nothing can be told."""
+
+SMOOTH, CORRELATES_SMOOTHLY = 8.0, 0.98
+"""Images without details, such as a sky, are compared by their gray levels alone, if these have more than this standard
+deviation: whole images have to be equal as they are, and parts to have this correlation."""
 
 RIM = 3
 """Pixels at the border of a part that are not compared."""
@@ -155,7 +162,10 @@ def _compare_whole(first: DetailImage, second: DetailImage, turn: str) -> Verdic
     found = _measure(first, second, matrix, DETAIL, is_part=False)
     verdict = Verdict(Relation.DIFFERENT, 1.0, 1.0, found.share, found.box, matrix, found.agreement)
     if found.seen < SEEN:
-        return replace(verdict, relation=Relation.UNSURE)
+        is_equal = found.tones is None and found.strength < 1 and first.gray.std() > SMOOTH
+        if not is_equal:
+            return replace(verdict, relation=Relation.UNSURE)
+        verdict, found = replace(verdict, agreement=1.0), replace(found, agreement=1.0)
     if found.agreement < AGREES:
         return verdict
     if found.strength > SLACK or found.loss > MAX_LOSS:
@@ -168,7 +178,7 @@ def _compare_whole(first: DetailImage, second: DetailImage, turn: str) -> Verdic
 def _compare_parts(first: DetailImage, second: DetailImage) -> Verdict | None:
     """Align the images in one way after the other, until they show the same; None if none fits."""
     best = None
-    for align in (align_by_keypoints, align_by_margins, align_by_sliding):
+    for align in (align_by_keypoints, align_by_rotation, align_by_margins, align_by_sliding):
         alignment = align(first, second)
         verdict = None if alignment is None else _compare_aligned(first, second, alignment)
         best = best or verdict
@@ -193,7 +203,10 @@ def _compare_aligned(first: DetailImage, second: DetailImage, alignment: Alignme
     verdict = Verdict(
         Relation.DIFFERENT, cover_from, cover_to, found.share, found.box, matrix, found.agreement, alignment.inliers
     )
-    if found.agreement < AGREES_IN_PARTS or found.seen < SEEN:
+    is_smooth = found.seen < SEEN and first.gray.std() > SMOOTH
+    if is_smooth and correlate(alignment, first, second) < CORRELATES_SMOOTHLY:
+        return verdict
+    if not is_smooth and (found.agreement < AGREES_IN_PARTS or found.seen < SEEN):
         return verdict
     if found.share > NEXT_TO_NOTHING:
         return replace(verdict, relation=Relation.ALTERED)
@@ -211,15 +224,17 @@ def _compare_aligned(first: DetailImage, second: DetailImage, alignment: Alignme
 def _measure(first: DetailImage, second: DetailImage, matrix: DoubleArray, side: int, *, is_part: bool) -> Difference:
     """Compare two images in the frame of the first, with no more pixels than either has.
 
-    Large ones are compared in an overview first: what differs there needs no closer look.
+    They are compared in an overview first: what differs there needs no closer look.
     """
     size = _choose_size(first, second, matrix, side)
-    overview = fit_size(size, OVERVIEW)
-    if max(size) > 2 * OVERVIEW and min(overview) >= SMALL:
+    overview, tones = fit_size(size, OVERVIEW), None
+    if max(size) > MUCH_LARGER * OVERVIEW and min(overview) >= SMALL:
         found = _measure_at(first, second, matrix, overview, is_part=is_part)
-        if found.strength > CERTAIN or found.agreement < LEAST_AGREEMENT:
+        is_altered = found.strength > CERTAIN and found.agreement > AGREES_FROM_AFAR
+        if is_altered or found.agreement < LEAST_AGREEMENT:
             return found
-    return _measure_at(first, second, matrix, size, is_part=is_part)
+        tones = found.tones
+    return _measure_at(first, second, matrix, size, is_part=is_part, tones=tones)
 
 
 def _choose_size(first: DetailImage, second: DetailImage, matrix: DoubleArray, side: int) -> tuple[int, int]:
@@ -230,14 +245,20 @@ def _choose_size(first: DetailImage, second: DetailImage, matrix: DoubleArray, s
 
 
 def _measure_at(
-    first: DetailImage, second: DetailImage, matrix: DoubleArray, size: tuple[int, int], *, is_part: bool
+    first: DetailImage,
+    second: DetailImage,
+    matrix: DoubleArray,
+    size: tuple[int, int],
+    *,
+    is_part: bool,
+    tones: ToneMatch | None = None,
 ) -> Difference:
     """Compare two images at one size.
 
     Where one is a part of the other, the last pixels at its border are left out: they have some of what is beside it.
     """
     mask = shrink(np.pad(find_mask(matrix, size), 1), RIM)[1:-1, 1:-1] if is_part else None
-    return measure_difference(resize_bytes(first.pixels, size), lay(second.pixels, matrix, size), mask)
+    return measure_difference(resize_bytes(first.pixels, size), lay(second.pixels, matrix, size), mask, tones)
 
 
 def _classify_surroundings(outer: DetailImage, matrix: DoubleArray) -> Relation:

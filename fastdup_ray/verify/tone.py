@@ -1,6 +1,6 @@
 """Colors and tones of one image as another one would have them, if they were changed as a whole."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -8,11 +8,13 @@ from scipy.optimize import isotonic_regression
 
 from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 from fastdup_ray.verify.filters import (
+    equalize,
     fit_size,
     look_up,
     resize_floats,
     sample_pixels,
     subtract,
+    to_gray,
     to_luma_and_color,
 )
 
@@ -41,6 +43,10 @@ SIDE = 128
 """Pixels, of the longer side, by which tones and colors are compared: some of the image, as means of several pixels
 would not have its tones."""
 
+RELATED = 0.65
+"""Correlation of ranks below which no change of tones makes two images agree: it made 2 of 242 agree by more than a
+half."""
+
 LITTLE = np.float32(0.02)
 """Weight of the rest, which decides only where levels are met nowhere else."""
 
@@ -61,12 +67,14 @@ class ToneMatch:
         curve: (BINS,) levels, never falling, for those at `PLACES`.
         saturation: Factor of Cr and Cb.
         cast: (2,) shift of Cr and Cb.
+        changes_first: Whether it is for the first of two images, rather than for the second.
     """
 
     kind: Kind
     curve: FloatArray
     saturation: float
     cast: FloatArray
+    changes_first: bool = True
 
     def apply(self, pixels: ByteArray) -> ByteArray:
         """Return (height, width, 3) uint8 luma, Cr and Cb of RGB pixels with these changes."""
@@ -78,46 +86,42 @@ class ToneMatch:
         return look_up(to_luma_and_color(pixels), np.stack([curve, *color], axis=1))
 
 
-@dataclass(frozen=True)
-class MatchedTones:
-    """Two images in the same tones.
-
-    Attributes:
-        before: (height, width, 3) uint8 RGB, the image that was changed.
-        changed: (height, width, 3) uint8 luma, Cr and Cb of it.
-        fixed: The same of the other image.
-    """
-
-    before: ByteArray
-    changed: ByteArray
-    fixed: ByteArray
-
-
-def match_tones(first: ByteArray, second: ByteArray, mask: BoolArray) -> MatchedTones:
-    """Bring one image to the tones of the other, whichever way and with whichever kind of change fits best.
+def match_tones(first: ByteArray, second: ByteArray, mask: BoolArray) -> ToneMatch | None:
+    """Return the change that brings one image nearest to the tones of the other, whichever way and of whichever kind.
 
     Args:
         first: (height, width, 3) uint8 RGB.
         second: The same, aligned with the first.
         mask: (height, width), pixels that both have.
+
+    Returns:
+        The change; None if the images are so different that none helps.
     """
     size = fit_size((mask.shape[1], mask.shape[0]), SIDE)
     weight = resize_floats(mask.astype(np.float32), size)
-    ways = [(image, sample_pixels(image, size)) for image in (first, second)]
-    if ways[0][1][weight > 0].std() < ways[1][1][weight > 0].std():  # the one with more contrast has what the other has
+    ways = [(sample_pixels(first, size), True), (sample_pixels(second, size), False)]
+    if _correlate_ranks(ways[0][0], ways[1][0], weight > 0) < RELATED:
+        return None
+    if ways[0][0][weight > 0].std() < ways[1][0][weight > 0].std():  # the one with more contrast has what the other has
         ways.reverse()
     best, least, kind = ways, np.inf, KINDS[0]
     for way in (ways, ways[::-1]):
         for each in KINDS:  # a quarter of the pixels tells which one fits
-            (_, source), (_, target) = way
+            (source, _), (target, _) = way
             missed = _fit_once(source[::2, ::2], target[::2, ::2], weight[::2, ::2], each)
             if missed < least:
                 best, least, kind = way, missed, each
         if least < GOOD_FIT:
             break
-    (changed, source), (fixed, target) = best
-    match = _fit_twice(source, target, weight, kind)
-    return MatchedTones(changed, match.apply(changed), to_luma_and_color(fixed))
+    (source, changes_first), (target, _) = best
+    return replace(_fit_twice(source, target, weight, kind), changes_first=changes_first)
+
+
+def _correlate_ranks(first: ByteArray, second: ByteArray, mask: BoolArray) -> float:
+    """Return the correlation of the ranks of gray levels, which no change of tones changes."""
+    ranks = [equalize(to_gray(image))[mask].astype(np.float32) for image in (first, second)]
+    own, other = (levels - levels.mean() for levels in ranks)
+    return float(own @ other) / max(float(np.linalg.norm(own)) * float(np.linalg.norm(other)), 1e-6)
 
 
 def _fit_once(source: ByteArray, target: ByteArray, weight: FloatArray, kind: Kind) -> float:
