@@ -43,9 +43,6 @@ LEAST_LOSS, MOST_LOSS, TIMES_USUAL = 0.1, 0.35, 2.5
 """What they explain beyond it, in parts of the standard deviation of the gray levels in a window: so many times what is
 usual in this pair of images, within limits."""
 
-MANY = 2000
-"""Windows of an image above which a quarter of them tells what is usual."""
-
 BUSYNESS_BINS, MOST_OTHERS, TIMES_OTHERS, LEAST_NOISE = 5, 0.95, 1.3, 3.0
 """Windows are put into so many bins by how busy they are. None may differ by more than so many times as most of its bin
 do, plus so many gray levels: on a page that was made smaller, another digit differs by no more than compression can
@@ -208,9 +205,7 @@ def _compare_windows(
 
 def _find_usual(luma: FloatArray, busyness: FloatArray, inside: BoolArray) -> DoubleArray:
     """Return for each window by how much most windows that are as busy differ."""
-    step = 2 if inside.sum() > MANY else 1
-    some = inside[::step, ::step]
-    values, places = luma[::step, ::step][some], busyness[::step, ::step][some]
+    values, places = luma[inside], busyness[inside]
     limits = np.unique(np.quantile(places, np.linspace(0, 1, BUSYNESS_BINS + 1)))
     bins = np.searchsorted(limits[1:-1], places, side="right")
     members = [bins == number for number in np.flatnonzero(np.bincount(bins))]

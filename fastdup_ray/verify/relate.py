@@ -178,7 +178,7 @@ def _compare_whole(first: DetailImage, second: DetailImage, turn: str) -> Verdic
 def _compare_parts(first: DetailImage, second: DetailImage) -> Verdict | None:
     """Align the images in one way after the other, until they show the same; None if none fits."""
     best = None
-    for align in (align_by_keypoints, align_by_rotation, align_by_margins, align_by_sliding):
+    for align in (align_by_keypoints, align_by_margins, align_by_sliding, align_by_rotation):
         alignment = align(first, second)
         verdict = None if alignment is None else _compare_aligned(first, second, alignment)
         best = best or verdict

@@ -99,6 +99,8 @@ def match_tones(first: ByteArray, second: ByteArray, mask: BoolArray) -> ToneMat
     """
     size = fit_size((mask.shape[1], mask.shape[0]), SIDE)
     weight = resize_floats(mask.astype(np.float32), size)
+    if not weight[::2, ::2].any():
+        return None
     ways = [(sample_pixels(first, size), True), (sample_pixels(second, size), False)]
     if _correlate_ranks(ways[0][0], ways[1][0], weight > 0) < RELATED:
         return None
