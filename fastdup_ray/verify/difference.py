@@ -80,6 +80,9 @@ ALIKE = 0.5
 0.87."""
 
 
+COMMON_SHARE = 0.7
+"""Part of an image without details that has to be equal to say what both have in common."""
+
 SLACK = 1.25
 """Largest difference of two images that are the same, in times what is tolerated at its place."""
 
@@ -101,6 +104,8 @@ class Difference:
         agreement: Part of the places with something to see at which both show the same, from 0 to 1.
         loss: Usual difference of the places with something to see, in parts of their contrast.
         seen: Part of the compared area with something to see.
+        common: Range of the gray levels, without the highest and the lowest quarter, that both have in common where
+            there are no details, if that is most of them, such as a sky around a sticker; else 0.
         tones: The tones in which they were compared; None: as they are.
     """
 
@@ -110,6 +115,7 @@ class Difference:
     agreement: float
     loss: float
     seen: float
+    common: float = 0.0
     tones: ToneMatch | None = None
 
 
@@ -200,7 +206,17 @@ def _compare_windows(
         agreement=float((lost < ALIKE).mean()) if len(lost) else 0.0,
         loss=usual,
         seen=float(busy.sum()) / float(inside.sum()),
+        common=_measure_common(own[0], inside & ~differs & (busyness <= BUSY)) if differs.any() else 0.0,
     )
+
+
+def _measure_common(luma: ByteArray, equal: BoolArray) -> float:
+    """Return the range of the middle half of the gray levels of windows without details; 0 if these are just a part."""
+    levels = luma[STEP // 2 :: STEP, STEP // 2 :: STEP][equal]
+    if levels.size <= COMMON_SHARE * equal.size:
+        return 0.0
+    low, high = np.quantile(levels, (0.25, 0.75))
+    return float(high - low)
 
 
 def _find_usual(luma: FloatArray, busyness: FloatArray, inside: BoolArray) -> DoubleArray:

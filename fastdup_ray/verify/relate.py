@@ -167,7 +167,7 @@ def _compare_whole(first: DetailImage, second: DetailImage, turn: str) -> Verdic
             return replace(verdict, relation=Relation.UNSURE)
         verdict, found = replace(verdict, agreement=1.0), replace(found, agreement=1.0)
     if found.agreement < AGREES:
-        return verdict
+        return replace(verdict, relation=Relation.ALTERED) if found.common > SMOOTH else verdict
     if found.strength > SLACK or found.loss > MAX_LOSS:
         return replace(verdict, relation=Relation.ALTERED)
     if turn in ("mirrored", "flipped", "transposed", "transversed"):
