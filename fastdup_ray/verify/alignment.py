@@ -8,7 +8,7 @@ import numpy as np
 
 from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 from fastdup_ray.verify.detail_image import DetailImage, Keypoints
-from fastdup_ray.verify.filters import fit_size, resize_bytes, shrink
+from fastdup_ray.verify.filters import fit_size, leave_rim, resize_bytes, shrink
 
 RATIO = 0.85
 """Lowe's ratio: the best match has to be nearer than this part of the second best (D. Lowe, 2004, section 7.1)."""
@@ -237,10 +237,18 @@ def correlate(alignment: Alignment, first: DetailImage, second: DetailImage) -> 
     return correlate_at(alignment.matrix, first.gray, second.gray)
 
 
-def correlate_at(matrix: DoubleArray, gray: ByteArray, other_gray: ByteArray) -> float:
-    """Return the correlation of (height, width) gray levels with others that are laid on them."""
+def correlate_at(matrix: DoubleArray, gray: ByteArray, other_gray: ByteArray, rim: int = 0) -> float:
+    """Return the correlation of (height, width) gray levels with others that are laid on them.
+
+    Args:
+        matrix: See `Alignment`.
+        gray: (height, width) uint8.
+        other_gray: The same, of the image that is laid on it.
+        rim: Pixels at the border of what both show that are left out.
+    """
     size = (gray.shape[1], gray.shape[0])
     mask = find_mask(matrix, size)
+    mask = leave_rim(mask, rim) if rim else mask
     if not mask.any():
         return 0.0
     own, other = (levels[mask].astype(np.float32) for levels in (gray, lay(other_gray, matrix, size)))

@@ -127,3 +127,8 @@ def grow(mask: BoolArray, pixels: int) -> BoolArray:
 def shrink(mask: BoolArray, pixels: int) -> BoolArray:
     """Reduce a mask by so many pixels on each side, though not at the border of the frame."""
     return ~grow(~mask, pixels)
+
+
+def leave_rim(mask: BoolArray, pixels: int) -> BoolArray:
+    """Reduce a mask by so many pixels on each side, at the border of the frame, too."""
+    return shrink(np.pad(mask, 1), pixels)[1:-1, 1:-1]

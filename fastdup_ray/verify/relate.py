@@ -22,7 +22,7 @@ from fastdup_ray.verify.alignment import (
 from fastdup_ray.verify.dense_alignment import align_by_margins, align_by_sliding
 from fastdup_ray.verify.detail_image import DETAIL, DetailImage
 from fastdup_ray.verify.difference import NEXT_TO_NOTHING, SLACK, SMALL, Difference, measure_difference
-from fastdup_ray.verify.filters import fit_size, grow, measure_edges, resize_bytes, shrink
+from fastdup_ray.verify.filters import fit_size, grow, leave_rim, measure_edges, resize_bytes, shrink
 from fastdup_ray.verify.load import Views
 from fastdup_ray.verify.rotation_search import align_by_rotation
 from fastdup_ray.verify.tone import ToneMatch
@@ -68,6 +68,10 @@ for one without keypoints."""
 
 CORRELATES_AT_ALL, CORRELATES_ROUGHLY = 0.2, 0.35
 """Correlations below which an alignment is not worth improving: one by many keypoints, and any other."""
+
+MOST_ALTERED = 0.25
+"""Part of what both show that differs at most where something was put in or taken out; of 106 altered images of a
+benchmark none differed by more, of 8 pairs of others that were taken for altered 6 did."""
 
 WHOLE = 0.97
 """Part of an image that counts as all of it."""
@@ -152,7 +156,8 @@ def relate_images(first: DetailImage, second: DetailImage) -> Verdict:
         if whole is None or whole.relation is Relation.DIFFERENT or parts.difference < whole.difference:
             return parts
         return whole
-    if whole is not None and whole.relation is Relation.DIFFERENT and whole.agreement > AGREES_IN_PARTS:
+    may_be_altered = whole is not None and whole.agreement > AGREES_IN_PARTS and whole.difference <= MOST_ALTERED
+    if whole is not None and whole.relation is Relation.DIFFERENT and may_be_altered:
         return replace(whole, relation=Relation.ALTERED)
     return whole or parts or Verdict(Relation.DIFFERENT)
 
@@ -181,9 +186,12 @@ def _compare_parts(first: DetailImage, second: DetailImage) -> Verdict | None:
     for align in (align_by_keypoints, align_by_margins, align_by_sliding, align_by_rotation):
         alignment = align(first, second)
         verdict = None if alignment is None else _compare_aligned(first, second, alignment)
-        best = best or verdict
-        if verdict is not None and verdict.relation is not Relation.DIFFERENT:
+        if verdict is None:
+            continue
+        if verdict.relation not in (Relation.DIFFERENT, Relation.ALTERED) or verdict.inliers >= CERTAIN_INLIERS:
             return verdict
+        if best is None or best.relation is Relation.DIFFERENT:
+            best = verdict
     return best
 
 
@@ -207,6 +215,8 @@ def _compare_aligned(first: DetailImage, second: DetailImage, alignment: Alignme
     if is_smooth and correlate(alignment, first, second) < CORRELATES_SMOOTHLY:
         return verdict
     if not is_smooth and (found.agreement < AGREES_IN_PARTS or found.seen < SEEN):
+        return verdict
+    if found.share > MOST_ALTERED:
         return verdict
     if found.share > NEXT_TO_NOTHING:
         return replace(verdict, relation=Relation.ALTERED)
@@ -257,7 +267,7 @@ def _measure_at(
 
     Where one is a part of the other, the last pixels at its border are left out: they have some of what is beside it.
     """
-    mask = shrink(np.pad(find_mask(matrix, size), 1), RIM)[1:-1, 1:-1] if is_part else None
+    mask = leave_rim(find_mask(matrix, size), RIM) if is_part else None
     return measure_difference(resize_bytes(first.pixels, size), lay(second.pixels, matrix, size), mask, tones)
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from fastdup_ray.common.arrays import ByteArray, DoubleArray
+from fastdup_ray.common.arrays import DoubleArray
 from fastdup_ray.verify.alignment import ENOUGH_CORNERS, Alignment, correlate_at
 from fastdup_ray.verify.detail_image import DetailImage
 from fastdup_ray.verify.filters import fit_size, resize_bytes
@@ -12,10 +12,16 @@ from fastdup_ray.verify.filters import fit_size, resize_bytes
 COARSE_SIDE, FINE_SIDE = 64, 160
 """Longest sides, in pixels, of the thumbnails on which angles are tried first, and then again next to the best."""
 
-MOST_DEGREES, COARSE_STEP, FINE_STEP = 20.0, 2.0, 0.5
+MOST_DEGREES, COARSE_STEP = 20.0, 2.0
 """Degrees up to which images are turned, and from one try to the next."""
 
-FITS, FITS_BETTER = 0.8, 0.01
+FINE_STEPS, FINE_TRIES = (0.5, 0.1), 4
+"""Degrees from one try to the next next to the best, and how many there are to each side."""
+
+RIM = 2
+"""Pixels of a thumbnail at the border of what both show, where the color of new corners is mixed in."""
+
+FITS, FITS_BETTER = 0.8, 0.004
 """Correlation above which a turned image fits, and by how much it has to fit better than one that is not turned."""
 
 
@@ -27,48 +33,39 @@ def align_by_rotation(first: DetailImage, second: DetailImage) -> Alignment | No
     """
     if min(len(image.corners.places) for image in (first, second)) >= ENOUGH_CORNERS:
         return None
-    own, other = (_reduce_gray(image, COARSE_SIDE) for image in (first, second))
-    size, other_size = ((image.pixels.shape[1], image.pixels.shape[0]) for image in (first, second))
     half = round(MOST_DEGREES / COARSE_STEP)
-    fit, best, straight = FITS, None, -1.0
-    for step in range(-half, half + 1):
-        angle = math.radians(step * COARSE_STEP)
-        for enlarged in _list_scales(size, other_size, angle):
-            value = correlate_at(_turn(size, other_size, angle, enlarged), own, other)
-            if step == 0:
-                straight = max(straight, value)
-            if value > fit:
-                fit, best = value, (angle, enlarged)
-    if best is None or fit < straight + FITS_BETTER:
+    fit, angle, matrix = _find_best(first, second, COARSE_SIDE, 0.0, COARSE_STEP, half)
+    straight, _, _ = _find_best(first, second, COARSE_SIDE, 0.0, COARSE_STEP, 0)
+    if fit < FITS or fit < straight + FITS_BETTER:
         return None
-    return Alignment(_search_near(first, second, *best), 0)
+    for step in FINE_STEPS:
+        _, angle, matrix = _find_best(first, second, FINE_SIDE, angle, step, FINE_TRIES)
+    return Alignment(matrix, 0)
 
 
-def _search_near(first: DetailImage, second: DetailImage, angle: float, enlarged: float) -> DoubleArray:
-    """Return the map of the best angle next to one, by larger thumbnails."""
-    own, other = (_reduce_gray(image, FINE_SIDE) for image in (first, second))
+def _find_best(
+    first: DetailImage, second: DetailImage, side: int, middle: float, step: float, tries: int
+) -> tuple[float, float, DoubleArray]:
+    """Return the highest correlation of thumbnails at so many steps to each side of an angle, its angle and its map."""
+    own, other = (resize_bytes(image.gray, fit_size(image.gray.shape[::-1], side)) for image in (first, second))
     size, other_size = ((image.pixels.shape[1], image.pixels.shape[0]) for image in (first, second))
-    reach = round(COARSE_STEP / FINE_STEP)
-    angles = [angle + math.radians(step * FINE_STEP) for step in range(-reach, reach + 1)]
-    matrices = [_turn(size, other_size, each, enlarged) for each in angles]
-    return max(matrices, key=lambda matrix: correlate_at(matrix, own, other))
+    best, best_angle, best_matrix = -1.0, middle, _turn(size, other_size, 0.0, 1.0)
+    for count in range(-tries, tries + 1):
+        angle = middle + count * step
+        for enlarged in _list_scales(size, other_size, math.radians(angle)):
+            matrix = _turn(size, other_size, math.radians(angle), enlarged)
+            fit = correlate_at(matrix, own, other, RIM)
+            if fit > best:
+                best, best_angle, best_matrix = fit, angle, matrix
+    return best, best_angle, best_matrix
 
 
-def _reduce_gray(image: DetailImage, side: int) -> ByteArray:
-    return resize_bytes(image.gray, fit_size(image.gray.shape[::-1], side))
-
-
-def _list_scales(size: tuple[int, int], other: tuple[int, int], angle: float) -> set[float]:
+def _list_scales(size: tuple[int, int], other: tuple[int, int], angle: float) -> list[float]:
     """Return by how much the second image may have to be enlarged, in pixels of the first for one of its own."""
-    extended, reduced = _extend(size, angle), _reduce(size, angle)
-    other_extended, other_reduced = _extend(other, angle), _reduce(other, angle)
-    return {
-        size[0] / other[0],
-        extended / other[0],
-        size[0] / other_extended,
-        reduced / other[0],
-        size[0] / other_reduced,
-    }
+    if angle == 0:
+        return [size[0] / other[0]]
+    own = [size[0], _extend(size, angle), _reduce(size, angle)]
+    return [each / other[0] for each in own] + [size[0] / each(other, angle) for each in (_extend, _reduce)]
 
 
 def _extend(size: tuple[int, int], angle: float) -> float:

@@ -80,6 +80,33 @@ def test_images_without_keypoints_are_aligned_by_margins_and_by_sliding():
         assert relate(*pair).relation is Relation.CROPPED
 
 
+@pytest.mark.parametrize("degrees", [-13, 4, 9])
+@pytest.mark.parametrize("expand", [False, True])
+def test_images_without_keypoints_are_rotated(degrees, expand):
+    image = blur_shapes()
+    turned = image.rotate(degrees, Image.Resampling.BILINEAR, expand=expand, fillcolor="black")
+    for pair in ((image, turned), (turned, image)):
+        assert relate(*pair).relation is Relation.TURNED
+
+
+def draw_sky() -> Image.Image:
+    """An image without details."""
+    levels = np.linspace(90, 220, 200)[:, None] + 12 * np.sin(np.linspace(0, 5, 300))
+    return Image.fromarray(np.stack([levels * 0.7, levels * 0.85, levels], axis=2).astype(np.uint8))
+
+
+def test_images_without_details_are_the_same_only_if_nothing_differs():
+    sky = draw_sky()
+    with Image.open(io.BytesIO(encode(sky, "JPEG", quality=80))) as saved:
+        assert relate(sky, saved).relation is Relation.SAME
+    assert relate(sky, Image.eval(sky, lambda level: level + 20)).relation is not Relation.SAME
+    birds, sticker = sky.copy(), sky.copy()
+    ImageDraw.Draw(birds).text((150, 60), "v  v", fill=(80, 90, 110))
+    assert relate(sky, birds).relation is not Relation.SAME
+    ImageDraw.Draw(sticker).ellipse((60, 60, 110, 110), fill=(240, 40, 40), outline="white")
+    assert relate(sky, sticker).relation is Relation.ALTERED
+
+
 def test_other_images_are_different(photo, photos):
     for other in ("dogs.jpg", "hubble.jpg", "horse.png"):
         with Image.open(photos / "originals" / other) as image:
