@@ -315,7 +315,7 @@ def test_a_prefix_of_something_else_is_no_quarantine(bucket, pictures, plan, cap
     assert everything(bucket, bucket.pictures) == pictures
 
 
-KILLS, PAIRS = 10, 12
+KILLS, PAIRS = 6, 12
 
 
 @pytest.mark.slow

@@ -741,10 +741,10 @@ def test_a_run_killed_between_two_puts_goes_on_to_the_same_bytes(bucket, tmp_pat
     again = ["run", bucket.pictures, "--work-dir", bucket.work_dir, "--executor", "inline", "--shard-size", "4"]
     again += ["--incremental"]
     killed = 0
-    for puts in (3, 5, 8, 12, 14, 16, 18, 20, 23, 26, 29):
+    for puts in (3, 8, 14, 18, 23, 29):
         process = _process(DIE, str(puts), *again)
         killed += process.wait() == -signal.SIGKILL
-    assert killed >= 8
+    assert killed >= 4
     assert call(*again) == 0
     remote = bucket.outputs()
     assert {name: remote[name] for name in SAME_BYTES} == outputs(tmp_path / "out")

@@ -699,13 +699,13 @@ def test_a_part_of_the_lists_is_looked_into(lists, nprobe):
 
 @pytest.fixture(scope="module")
 def real_features() -> np.ndarray:
-    """(21,000, 576): what the embedded model makes of seeded cuts of the photos, turned, mirrored and recoloured.
+    """(10,500, 576): what the embedded model makes of seeded cuts of the photos, turned, mirrored and recoloured.
 
     Many overlap, and so have near neighbours, as the pictures of a real collection have.
     """
     rng = np.random.default_rng(4)
     photos = [Image.open(path).convert("RGB") for path in sorted((PHOTOS / "originals").iterdir())]
-    batches = [[cut(photos[rng.integers(len(photos))], rng) for _ in range(BATCH)] for _ in range(21_000 // BATCH)]
+    batches = [[cut(photos[rng.integers(len(photos))], rng) for _ in range(BATCH)] for _ in range(10_500 // BATCH)]
     with ThreadPoolExecutor(2) as threads:
         return np.concatenate(list(threads.map(Model().embed, map(np.stack, batches))))
 
@@ -727,8 +727,8 @@ def test_eight_bits_find_the_neighbours_of_real_pictures(real_features):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["HNSW32", "IVF64,Flat", "IVF256,Flat", "IVF1024,Flat", "IVF256,SQ8"])
-def test_the_defaults_find_98_of_100_neighbours_among_20_000_of_real_pictures(mode, real_features):
-    rows, others = real_features[:20_000], real_features[20_000:]
+def test_the_defaults_find_98_of_100_neighbours_among_10_000_of_real_pictures(mode, real_features):
+    rows, others = real_features[:10_000], real_features[10_000:]
     config = RunConfig.of(input_dir="photos", faiss_mode=mode)
     index = make_index(config, plan_search(config, *rows.shape, MUCH), threads=2)
     index.add(rows)
