@@ -52,7 +52,8 @@ def test_pages_that_differ_in_one_digit_are_altered_and_stay(invoices: Path, tmp
         ("a.png", "small-a.jpg"): "same",
         ("b.png", "small-a.jpg"): "altered",
     }
-    assert dropped(tmp_path / "out") == {"small-a.jpg"}
+    for grouping in ("direct", "components"):
+        assert dropped(tmp_path / "out", grouping=grouping) == {"small-a.jpg"}
 
 
 def test_crops_are_dropped_only_when_asked(photo: Image.Image, tmp_path: Path):
@@ -95,6 +96,14 @@ def test_a_pair_of_the_same_contents_is_not_looked_at_again(invoices: Path, tmp_
     assert not looked_at
     assert (tmp_path / "out" / layout.VERIFIED).read_bytes() != first
     assert relations(tmp_path / "out")["0.png", "a.png"] == "altered"
+
+
+def test_without_reuse_each_pair_is_compared_again(invoices: Path, tmp_path: Path, monkeypatch):
+    run(invoices, tmp_path / "out")
+    relate, compared = pieces.relate_files, []
+    monkeypatch.setattr(pieces, "relate_files", lambda *files: compared.append(files) or relate(*files))
+    run(invoices, tmp_path / "out", reuse=False)
+    assert len(compared) == pq.read_metadata(tmp_path / "out" / layout.VERIFIED).num_rows > 0
 
 
 def test_a_stage_that_was_killed_goes_on_with_what_is_missing(tmp_path: Path, monkeypatch):
