@@ -3,20 +3,20 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fastdup_ray.analysis.dates import format_date, read_dates
 from fastdup_ray.analysis.pairs import rank_names
 from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs.globs import Patterns
 
 DEFAULT_RULES = "reference,resolution,bytes,oldest"
-"""Reference images come first, since they are never removed; then most detail, least compression, oldest file."""
+"""Reference images come first, since they are never removed; then most detail, least compression, oldest date."""
 
 PATH = "path:"
 """Prefix of a rule with a glob."""
@@ -24,7 +24,9 @@ PATH = "path:"
 NAME = "name"
 """The rule that breaks all ties: the first by the bytes of the name."""
 
-_UNKNOWN = np.iinfo(np.int64).max
+SAME_TIME = 2_000
+"""Milliseconds: dates closer to each other are equal, since FAT and zip files round them to two seconds."""
+
 _NAMES = pa.large_binary()
 
 
@@ -50,6 +52,7 @@ class Rule:
         better: Reason for one image against another, such as `has more pixels`.
         key: Computes (n,) integer sort keys, the lowest first, from the table of images and the raw names.
         shown: Formats the value of one image from the table, its row and its key; "" if there is nothing to show.
+        tie: Keys that differ by less are equal.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Rule:
     better: str
     key: Callable[[pa.Table, pa.Array], IntArray]
     shown: Callable[[pa.Table, int, int], str]
+    tie: int = 1
 
 
 def _read_numbers(column: pa.ChunkedArray) -> IntArray:
@@ -71,23 +75,6 @@ def _read_pixels(images: pa.Table, _: pa.Array) -> IntArray:
 
 def _read_bytes(images: pa.Table, _: pa.Array) -> IntArray:
     return -_read_numbers(images["size"])
-
-
-def _read_mtimes(images: pa.Table, names: pa.Array) -> IntArray:
-    """Return mtimes in nanoseconds since 1970; URIs and members of archives have none, and come last."""
-    tokens = images["mtime_or_etag"].cast(pa.large_string()).combine_chunks()
-    has_mtime = pc.and_(pc.match_substring_regex(tokens, r"^-?\d{1,18}$|^[1-8]\d{18}$"), pc.invert(_find_uris(names)))
-    mtimes: IntArray = (
-        pc.if_else(has_mtime, tokens, pa.scalar(str(_UNKNOWN), pa.large_string()))
-        .cast(pa.int64())
-        .fill_null(_UNKNOWN)
-        .to_numpy()
-    )
-    return mtimes
-
-
-def _find_uris(names: pa.Array) -> pa.Array:
-    return pc.match_substring(names, "://")
 
 
 def _read_references(images: pa.Table, _: pa.Array) -> IntArray:
@@ -117,10 +104,8 @@ def _format_bytes(_: pa.Table, __: int, key: int) -> str:
     return f"{-key:,}"
 
 
-def _format_time(_: pa.Table, __: int, key: int) -> str:
-    if key == _UNKNOWN:
-        return "unknown"
-    return datetime.fromtimestamp(key / 1e9, UTC).isoformat(" ", "milliseconds").removesuffix("+00:00")
+def _format_date(_: pa.Table, __: int, key: int) -> str:
+    return format_date(key) or "unknown"
 
 
 def _format_nothing(*_: object) -> str:
@@ -133,7 +118,7 @@ _RULES = {
         Rule("reference", "a reference image", "is a reference image", _read_references, _format_nothing),
         Rule("resolution", "most pixels", "has more pixels", _read_pixels, _format_pixels),
         Rule("bytes", "most bytes", "has more bytes", _read_bytes, _format_bytes),
-        Rule("oldest", "oldest", "is older", _read_mtimes, _format_time),
+        Rule("oldest", "oldest", "is older", read_dates, _format_date, SAME_TIME),
     )
 }
 _RULES_BY_NAME = Rule(NAME, "first by name", "is first by name", lambda _, names: rank_names(names), _format_nothing)
@@ -186,21 +171,15 @@ class Ranking:
         rules: The rules, the most important first.
         images: The table of images.parquet, n rows.
         names: (n,) names as raw bytes.
-
-    Attributes:
-        rank: (n,) int64 position of each image in the order; 0 is preferred to all others.
     """
 
     def __init__(self, rules: Sequence[Rule], images: pa.Table, names: pa.Array | pa.ChunkedArray) -> None:
         names = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
         self._images, self._rules = images, [*rules, _RULES_BY_NAME]
         self._keys = [rule.key(images, names.cast(_NAMES)) for rule in self._rules]
-        order = np.lexsort(self._keys[::-1])
-        self.rank = np.empty(len(order), np.int64)
-        self.rank[order] = np.arange(len(order))
 
     def order(self, members: IntArray) -> IntArray:
-        """Sort images by preference.
+        """Sort the images of one group by preference.
 
         Args:
             members: (m,) int64 indices of images.
@@ -208,7 +187,22 @@ class Ranking:
         Returns:
             (m,) int64, the same indices; the first is the keeper.
         """
-        return members[np.argsort(self.rank[members])]
+        return self.order_groups(members, np.zeros(len(members), np.int64))
+
+    def order_groups(self, members: IntArray, group: IntArray) -> IntArray:
+        """Sort images by group, and by preference within each.
+
+        Args:
+            members: (m,) int64 indices of images.
+            group: (m,) int64 number of the group of each.
+
+        Returns:
+            (m,) int64, the same indices.
+        """
+        place = group
+        for rule, key in zip(self._rules, self._keys, strict=True):
+            place = _refine(place, key[members], rule.tie)
+        return members[np.argsort(place)]
 
     def explain_kept(self, members: IntArray) -> Reason:
         """Return why the keeper of a group is preferred to the second image.
@@ -234,7 +228,38 @@ class Ranking:
         return Reason(self._rules[index].name, f"{better}: {first} against {second}" if first else better)
 
     def _find_deciding_rule(self, first: int, second: int) -> int:
-        return next(index for index, key in enumerate(self._keys) if key[first] != key[second])
+        """Return the position of the rule by which the first image is preferred to the second."""
+        ahead = [int(key[second]) - int(key[first]) for key in self._keys]
+        decisive = next(index for index, rule in enumerate(self._rules) if abs(ahead[index]) >= rule.tie)
+        # A third image may have parted the two by a rule that says nothing of them alone.
+        return decisive if ahead[decisive] > 0 else next(index for index, value in enumerate(ahead) if value > 0)
 
     def _describe_value(self, index: int, row: int) -> str:
         return self._rules[index].shown(self._images, row, int(self._keys[index][row]))
+
+
+def _refine(place: IntArray, key: IntArray, tie: int) -> IntArray:
+    """Order images that have the same place by a key.
+
+    Args:
+        place: (m,) int64, equal for images that no rule has told apart so far.
+        key: (m,) int64.
+        tie: A key is equal to the lowest one of its place if it is larger by less than this; and so on, from the lowest
+            one of the rest.
+
+    Returns:
+        (m,) int64 places, in the order of place and key.
+    """
+    order = np.lexsort((key, place))
+    place, key = place[order], key[order]
+    is_first = np.ones(len(key), bool)
+    is_first[1:] = (place[1:] != place[:-1]) | (key[1:] - key[:-1] >= tie)
+    while len(key):
+        lowest = key[np.maximum.accumulate(np.where(is_first, np.arange(len(key)), 0))]
+        is_apart = key - lowest >= tie
+        if not is_apart.any():
+            break
+        is_first[1:] |= is_apart[1:] & ~is_apart[:-1]
+    refined = np.empty(len(key), np.int64)
+    refined[order] = np.cumsum(is_first)
+    return refined

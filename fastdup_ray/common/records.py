@@ -149,6 +149,7 @@ class Entry:
         blur: See `Statistics`.
         unique_colors: See `Statistics`.
         unseen: Values of `Unseen`, separated by commas; "" if the embedding covers everything.
+        taken: When the photo was taken, such as `2019-05-04 12:30:00`, by the clock of the camera.
     """
 
     uri: str
@@ -168,6 +169,7 @@ class Entry:
     blur: float | None = None
     unique_colors: int | None = None
     unseen: str | None = None
+    taken: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

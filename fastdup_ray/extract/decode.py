@@ -12,6 +12,7 @@ from fastdup_ray.common.arrays import ByteArray
 from fastdup_ray.common.records import Box, Limits, Statistics, Unseen
 from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.extract import tones
+from fastdup_ray.extract.date_taken import read_date_taken
 from fastdup_ray.extract.decoder_versions import get_decoder
 from fastdup_ray.extract.deep_color import has_16_bit_colors, show_used_bits
 from fastdup_ray.extract.open_image import explain_error, open_image
@@ -53,6 +54,7 @@ class DecodedImage:
         statistics: Statistics of `pixels`.
         unseen: What the file holds and `pixels` does not show.
         decoder: Name and version of a decoder other than Pillow's own; None for Pillow.
+        taken: See `date_taken.read_date_taken`.
     """
 
     pixels: ByteArray
@@ -62,6 +64,7 @@ class DecodedImage:
     statistics: Statistics
     unseen: frozenset[Unseen] = frozenset()
     decoder: str | None = None
+    taken: str | None = None
 
 
 def decode_bytes(data: bytes, size: tuple[int, int], limits: Limits, *, trim: bool = False) -> DecodedImage:
@@ -121,7 +124,8 @@ def decode_image(
     width, height = stored[::-1] if orientation in _SIDEWAYS else stored
     small, lost = resize(color, size, limits.box, (width, height), trim=trim)
     pixels, statistics = np.asarray(small), compute_statistics(small)
-    return DecodedImage(pixels, width, height, image_format, statistics, unseen | lost, get_decoder(image_format))
+    decoder, taken = get_decoder(image_format), read_date_taken(image)
+    return DecodedImage(pixels, width, height, image_format, statistics, unseen | lost, decoder, taken)
 
 
 def get_orientation(image: Image.Image) -> int:

@@ -34,6 +34,7 @@ def make_good_entry(
         rows=rows,
         fps=fps,
         decoder=decoder,
+        taken=image.taken,
     )
 
 

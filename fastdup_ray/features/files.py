@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -94,13 +94,18 @@ def open_shard(store: Store, stem: str) -> FeatureSet:
     """
     try:
         facts = read_facts(store, stem + ".json")
-        entries = pa.table(facts.pop("entries"), ENTRIES)
+        entries = _make_entries(facts.pop("entries"))
         for suffix in facts["sha256"].keys() - {".dat"}:
             check_digest(store, stem + suffix, facts["sha256"][suffix])
         embeddings = _check_embeddings(store, stem + ".dat", facts["sha256"][".dat"], facts["d"], entries)
         return FeatureSet(embeddings, entries, facts)
     except (KeyError, TypeError, AttributeError, OverflowError, pa.ArrowException):
         raise DamagedError(f"{stem}.json was not written by this version of fastdup_ray.") from None
+
+
+def _make_entries(columns: dict[str, list[Any]]) -> pa.Table:
+    """Return the entries of a shard; an earlier version had no column `taken`."""
+    return pa.table({"taken": [None] * len(columns["uri"]), **columns}, ENTRIES)
 
 
 def open_complete(store: Store, files: FileSet = INDEXED) -> FeatureSet | None:

@@ -38,13 +38,14 @@ ENTRIES = pa.schema(
         ("blur", pa.float64()),
         ("unique_colors", pa.int32()),
         ("unseen", _TEXT),
+        ("taken", _TEXT),
     ]
 )
 """The result of each entry: the columns of manifest.parquet and of a feature shard's JSON.
 
 first_row: the first embedding of the entry in the features file that the table describes, from 0. rows: the number of
 its embeddings; a bad entry has none, but an error code. fps: frames per second that were taken of a video. decoder:
-what decoded it, if not Pillow alone. unseen: see `records.Entry`.
+what decoded it, if not Pillow alone. unseen, taken: see `records.Entry`.
 """
 
 STATISTICS = ("brightness", "contrast", "blur", "unique_colors")
@@ -53,7 +54,7 @@ STATISTICS = ("brightness", "contrast", "blur", "unique_colors")
 MANIFEST = TableFormat(
     ENTRIES,
     never_null=frozenset(["uri", "size", "mtime_or_etag", "rows"]),
-    optional=frozenset(["fps", "decoder", *STATISTICS, "unseen"]),
+    optional=frozenset(["fps", "decoder", *STATISTICS, "unseen", "taken"]),
 )
 """The format of manifest.parquet, also of earlier versions."""
 

@@ -7,7 +7,7 @@ from fastdup_ray.common import csv_columns
 from fastdup_ray.inputs.manifest import ENTRIES, STATISTICS
 from fastdup_ray.storage.tables import TableFormat
 
-OF_ENTRIES = ("size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS, "unseen")
+OF_ENTRIES = ("size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS, "unseen", "taken")
 """Columns that images.parquet takes over from manifest.parquet."""
 
 IMAGES = TableFormat(
@@ -21,7 +21,7 @@ IMAGES = TableFormat(
         ]
     ),
     never_null=frozenset(["filename"]),
-    optional=frozenset([*STATISTICS, "unseen", "label", "reference"]),
+    optional=frozenset([*STATISTICS, "unseen", "taken", "label", "reference"]),
 )
 
 PAIRS = TableFormat(

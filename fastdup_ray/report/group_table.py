@@ -67,7 +67,7 @@ class GroupTable:
         keeps_first: bool = True,
     ) -> None:
         self._indices, self._ranking, self._features = indices, ranking, features
-        order = np.lexsort((ranking.rank, number))
+        order = ranking.order_groups(np.arange(len(number)), number)
         ids, first, count = np.unique(number[order], return_index=True, return_counts=True)
         weights = weights[order]
         several = count > 1

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fastdup_ray.analysis.dates import UNKNOWN, format_date, read_dates
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import INDEXED, FileSet
@@ -29,11 +29,13 @@ from fastdup_ray.storage.tables import (
     take_rows,
 )
 
-FACTS = ("size", "mtime_or_etag", "sha256", "width", "height", "format", "label", "reference")
+FACTS = ("size", "mtime_or_etag", "sha256", "width", "height", "format", "taken", "label", "reference")
 """Columns of images.parquet that a page shows or a plan needs."""
 
 MAX_THUMBNAILS = 6_000
 """Thumbnails of a page."""
+
+_MINUTE = len("2019-05-04 12:30")
 
 NO_ROOM = "no room for more thumbnails"
 LEFT_OUT = "thumbnails were left out of this page"
@@ -138,11 +140,13 @@ class ImageTable:
     def columns(self) -> dict[str, list[Any]]:
         """Return the facts of the numbered images, as a list for each column.
 
-        A name is `folders[folder] + base`: `folders` has each folder once, with the slash at its end.
+        A name is `folders[folder] + base`: `folders` has each folder once, with the slash at its end. `time` is what
+        the rule `oldest` goes by, in milliseconds since 1970.
         """
         indices = list(self._numbers)
         names = [os.fsdecode(name) for name in self._names.take(pa.array(indices, pa.int64())).to_pylist()]
-        facts = take_rows(self._facts, np.array(indices, np.int64)).to_pylist()
+        table = take_rows(self._facts, np.array(indices, np.int64))
+        facts, dates = table.to_pylist(), read_dates(table, self._names.take(pa.array(indices, pa.int64()))).tolist()
         folders: dict[str, int] = {}
         columns: dict[str, list[Any]] = {"row": indices, "folder": [], "base": []}
         for name in names:
@@ -151,6 +155,8 @@ class ImageTable:
             columns["base"].append(escape_non_utf8(name[cut:]))
         for column, describe in _COLUMNS.items():
             columns[column] = [describe(fact, name) for fact, name in zip(facts, names, strict=True)]
+        columns["date"] = [format_date(date)[:_MINUTE] for date in dates]
+        columns["time"] = [None if date == UNKNOWN else date for date in dates]
         columns["fixed"] = [
             explain_fixed(name, self._access, is_reference=bool(fact.get("reference")))
             for fact, name in zip(facts, names, strict=True)
@@ -176,14 +182,6 @@ class ImageTable:
         return {"thumb": [positions.get(index, -1) for index in same], "problem": problems}
 
 
-def _format_date(facts: dict[str, Any], name: str) -> str:
-    """The modification time of a file in UTC, to the minute; "" for objects in a bucket, which have an ETag."""
-    token = (facts["mtime_or_etag"] or "").partition(":")[0]  # that of a member begins with the mtime of its archive
-    if "://" in name or not token.isdigit() or len(token) > 19:
-        return ""
-    return datetime.fromtimestamp(int(token) / 1e9, UTC).isoformat(" ", "minutes").removesuffix("+00:00")
-
-
 def _format_hex(_: dict[str, Any], name: str) -> str:
     """The bytes of a name that is not UTF-8, else ""."""
     return "" if is_utf8(name) else os.fsencode(name).hex()
@@ -195,7 +193,6 @@ _COLUMNS: dict[str, Callable[[dict[str, Any], str], Any]] = {
     "width": lambda facts, _: facts["width"],
     "height": lambda facts, _: facts["height"],
     "format": lambda facts, _: facts["format"] or "",
-    "date": _format_date,
     "sha256": lambda facts, _: facts["sha256"] or "",
     "etag": lambda facts, name: (facts["mtime_or_etag"] or "") if "://" in name else "",
     "label": lambda facts, _: facts.get("label") or "",

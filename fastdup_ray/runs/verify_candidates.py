@@ -77,12 +77,14 @@ def select_keepers(
     same = verified.filter(pc.equal(verified["relation"], Relation.SAME.value))
     group = _find_groups(same["from"].to_numpy(), same["to"].to_numpy(), len(images))
     members = np.flatnonzero(np.bincount(group, minlength=len(images))[group] > 2)
-    rank, first = Ranking(parse_rules(DEFAULT_RULES), _add_references(images), images.names).rank, images.first_of_bytes
-    best = np.full(len(images), len(images))
-    np.minimum.at(best, first[first >= 0], rank[first >= 0])  # of the images with the same bytes
-    order = members[np.lexsort((best[members], group[members]))]
+    first = images.first_of_bytes
+    rows = np.flatnonzero(first >= 0)
+    rows = rows[np.isin(first[rows], members)]  # also those with the bytes of a member
+    table, names = take_rows(_add_references(images), rows), images.names.take(pa.array(rows))
+    order = Ranking(parse_rules(DEFAULT_RULES), table, names).order_groups(np.arange(len(rows)), group[first[rows]])
+    ordered = first[rows[order]]
     keeper = np.full(len(images), -1)
-    keeper[group[order][::-1]] = order[::-1]  # the last one that is written is the first of its group
+    keeper[group[ordered][::-1]] = ordered[::-1]  # the last one that is written is the first of its group
     source, target = keeper[group[members]], members
     known = verified["from"].to_numpy(), verified["to"].to_numpy()
     n = len(images)

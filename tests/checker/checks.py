@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -28,7 +29,8 @@ STATISTICS = {
     "unique_colors": (1, float("inf")),
 }
 """Column -> the least and the most that it can be."""
-IMAGES = ("index", "filename", "size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS, "unseen")
+IMAGES = ("index", "filename", "size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS)
+IMAGES += ("unseen", "taken")
 UNSEEN = {"frames", "video", "channels", "transparency", "values", "aspect_ratio", "margin"}
 CODES = {
     *("ZERO_SIZE", "NOT_AN_IMAGE", "TRUNCATED", "CORRUPT", "TOO_LARGE", "TOO_SMALL", "UNREADABLE", "MISSING"),
@@ -131,9 +133,19 @@ def check_manifest(run: Run) -> Iterator[str]:
     wrong = [uris[i] for i in np.flatnonzero(good) if not set(filter(None, (unseen[i] or "").split(","))) <= UNSEEN]
     yield from some(file, "impossible unseen", wrong)
     yield from some(file, "bad with unseen", [uris[i] for i in np.flatnonzero(~good) if unseen[i] is not None])
+    taken = {uri: date for uri, date in zip(uris, entries["taken"], strict=True) if date is not None}
+    yield from some(file, "impossible taken", [uri for uri, date in taken.items() if not is_date(date)])
+    yield from some(file, "bad with taken", [uris[i] for i in np.flatnonzero(~good) if uris[i] in taken])
     told = [(u, c, m) for u, c, m in zip(uris, codes, entries["error_message"], strict=True) if c]
     if sorted(told) != sorted((printable(name), code, printable(message)) for name, code, message in run.bad):
         yield f"{file}: its {len(told)} bad entries are not the {len(run.bad)} of features.bad.csv"
+
+
+def is_date(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).isoformat(" ") == text
+    except ValueError:
+        return False
 
 
 def check_sha256(run: Run) -> Iterator[str]:

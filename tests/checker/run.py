@@ -25,7 +25,7 @@ COMPONENTS_INFO = ("component_id", "count", "mean", "min", "max")
 MANIFEST = (
     *("uri", "size", "mtime_or_etag", "sha256", "width", "height", "format"),
     *("first_row", "rows", "fps", "decoder", "error_code", "error_message"),
-    *("brightness", "contrast", "blur", "unique_colors", "unseen"),
+    *("brightness", "contrast", "blur", "unique_colors", "unseen", "taken"),
 )
 
 TEXTS = ("message", "label_from", "label_to")

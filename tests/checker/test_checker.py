@@ -44,7 +44,7 @@ def features() -> np.ndarray:
     return rows.astype("<f4")
 
 
-STATISTICS = "brightness contrast blur unique_colors unseen"
+STATISTICS = "brightness contrast blur unique_colors unseen taken"
 
 
 def write_csv(path: Path, header: str, rows: list) -> None:
@@ -96,6 +96,7 @@ def write_work_dir(out: Path, photos: Path) -> None:
     shared |= {"size": [4, 4, 1, 1, 1, 1, 0], "format": ["JPEG"] * 6 + [None]}
     shared |= {"brightness": [99.5] * 6 + [None], "contrast": [10.0] * 6 + [None], "blur": [0.25] * 6 + [None]}
     shared |= {"unique_colors": [12] * 6 + [None], "unseen": ["", "frames", "channels,margin", *[""] * 3, None]}
+    shared |= {"taken": ["2019-05-04 12:30:00", *[None] * 6]}
     manifest = shared | {"uri": [printable(name) for name in [*names, bad]], "first_row": [*range(6), None]}
     manifest |= {"rows": [1] * 6 + [0], "error_code": [None] * 6 + ["ZERO_SIZE"]}
     manifest |= {"error_message": [None] * 6 + ["The file is empty."], "decoder": pa.nulls(7, pa.string())}
@@ -344,6 +345,8 @@ INFO = "components_info.csv"
         (change_column("manifest.parquet", "contrast", 6, 1.0), "bad with contrast"),
         (change_column("manifest.parquet", "unseen", 2, "much"), "impossible unseen"),
         (change_column("manifest.parquet", "unseen", 6, ""), "bad with unseen"),
+        (change_column("manifest.parquet", "taken", 0, "2019:05:04 12:30:00"), "impossible taken"),
+        (change_column("manifest.parquet", "taken", 6, "2019-05-04 12:30:00"), "bad with taken"),
         (change_column("similarity.parquet", "to", 1, "x"), "similarity.parquet: names"),
         (change_column("similarity.parquet", "distance", 1, 0.99), "similarity.parquet: distances"),
         (change_column("components.parquet", "degree", 1, 7), "components.parquet: degree"),

@@ -24,8 +24,9 @@ const images = new Array(columns.base.length);
 
 /**
  * An image by its number on the page: number, row (its index in features.dat), folder, base, name (folder and base),
- * key (unique), hex (the bytes of a name that is not UTF-8), size, width, height, format, date, sha256, etag, label,
- * reference, fixed (why it cannot be dropped), thumb (index of its thumbnail, or -1), problem (why it has none).
+ * key (unique), hex (the bytes of a name that is not UTF-8), size, width, height, format, date, time (what the rule
+ * `oldest` goes by: milliseconds since 1970, or null), sha256, etag, label, reference, fixed (why it cannot be dropped),
+ * thumb (index of its thumbnail, or -1), problem (why it has none).
  */
 export function getImage(number) {
   if (!images[number]) {

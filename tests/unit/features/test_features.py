@@ -27,7 +27,7 @@ from fastdup_ray.features import (
 from fastdup_ray.features.stored_embeddings import EmbeddingReader, StoredEmbeddings
 from fastdup_ray.inputs.manifest import Manifest, make_entries_table
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.checked_json import hash_file
+from fastdup_ray.storage.checked_json import hash_file, read_json, write_json
 from fastdup_ray.storage.tables import encode_names
 from tests.helpers.embeddings import unit_rows
 from tests.helpers.runs import csv_rows
@@ -87,6 +87,14 @@ def test_a_shard_is_read_back_as_it_was_written(store):
     assert np.array_equal(rows_of(shard), rows)
     assert shard.entries.equals(make_entries_table(ENTRIES))
     assert shard.entries["first_row"].to_pylist() == [0, None, 1, 2]
+
+
+def test_a_shard_of_a_version_without_dates_is_read(store, tmp_path):
+    put(store, ENTRIES)
+    described = read_json(store, f"{STEM}.json")
+    del described["entries"]["taken"]
+    write_json(store, f"{STEM}.json", described)
+    assert open_shard(store, STEM).entries.equals(make_entries_table(ENTRIES))
 
 
 def test_a_shard_has_four_files_and_leaves_nothing_else(store, tmp_path):
