@@ -187,7 +187,7 @@ class Ranking:
         Returns:
             (m,) int64, the same indices; the first is the keeper.
         """
-        return self.order_groups(members, np.zeros(len(members), np.int64))
+        return members[self.order_groups(members, np.zeros(len(members), np.int64))]
 
     def order_groups(self, members: IntArray, group: IntArray) -> IntArray:
         """Sort images by group, and by preference within each.
@@ -197,12 +197,12 @@ class Ranking:
             group: (m,) int64 number of the group of each.
 
         Returns:
-            (m,) int64, the same indices.
+            (m,) int64 positions in `members`.
         """
         place = group
         for rule, key in zip(self._rules, self._keys, strict=True):
             place = _refine(place, key[members], rule.tie)
-        return members[np.argsort(place)]
+        return np.argsort(place)
 
     def explain_kept(self, members: IntArray) -> Reason:
         """Return why the keeper of a group is preferred to the second image.

@@ -1,15 +1,13 @@
 """Which pairs of a finished run are duplicates: by their relation or, if no pairs were verified, by similarity."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
-from fastdup_ray.analysis.edges import encode_digests
 from fastdup_ray.analysis.keeper_assignment import Likeness
 from fastdup_ray.analysis.verified_pairs import VerifiedPairs
-from fastdup_ray.common.arrays import IntArray
+from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.common.relations import CONFIRMED, DUPLICATE_OF, Relation
@@ -35,8 +33,8 @@ class DuplicateRule(Protocol):
     def list_pairs(self) -> Pairs:
         """Return the pairs of duplicates that the run has found, besides files with the same bytes."""
 
-    def compare(self, row: int, others: IntArray) -> Likeness:
-        """Compare the image with an index with m others."""
+    def compare(self, first: IntArray, second: IntArray) -> Likeness:
+        """Compare m images with m others."""
 
     def explain(self, keeper: int, row: int) -> str:
         """Return how the reason of a dropped image with other bytes begins, such as `near copy of`."""
@@ -46,8 +44,7 @@ class SimilarityRule:
     """Two images are duplicates if their similarity is high, and their embeddings show all of their files."""
 
     def __init__(self, run: FinishedRun, threshold: float | None) -> None:
-        self._run = run
-        self._digests, self._comparable = encode_digests(run.images["sha256"]), run.is_fully_seen()
+        self._run, self._comparable = run, run.is_fully_seen()
         self._threshold = default_threshold(run.config) if threshold is None else threshold
 
     def list_pairs(self) -> Pairs:
@@ -56,10 +53,11 @@ class SimilarityRule:
         linked = (cosines > self._threshold) & self._comparable[run.source] & self._comparable[run.target]
         return Pairs(run.source[linked], run.target[linked], cosines[linked])
 
-    def compare(self, row: int, others: IntArray) -> Likeness:
-        similarity = np.where(self._digests[others] == self._digests[row], np.inf, self._run.cosines(row, others))
-        is_duplicate = (similarity > self._threshold) & self._comparable[others] & self._comparable[row]
-        return Likeness(similarity, is_duplicate | np.isinf(similarity), np.zeros(len(others), bool))
+    def compare(self, first: IntArray, second: IntArray) -> Likeness:
+        run = self._run
+        is_similar = run.cosines(first, second) > self._threshold
+        is_near = is_similar & self._comparable[first] & self._comparable[second]
+        return Likeness(is_near | (run.digests[first] == run.digests[second]), np.zeros(len(first), bool))
 
     def explain(self, keeper: int, row: int) -> str:  # noqa: ARG002 - the same for all
         return "near copy of"
@@ -71,23 +69,24 @@ class VerifiedRule:
     def __init__(
         self, run: FinishedRun, verified: VerifiedPairs, threshold: float | None, relations: Sequence[Relation]
     ) -> None:
-        self._run, self._verified, self._relations = run, verified, relations
-        self._digests = encode_digests(run.images["sha256"])
-        self._threshold = -np.inf if threshold is None else threshold
+        self._run, self._verified, self._relations, self._threshold = run, verified, relations, threshold
 
     def list_pairs(self) -> Pairs:
         pairs = self._verified.list_links(self._relations)
-        cosines = self._run.cosines(pairs.source, pairs.target)
-        return replace(pairs, value=cosines).select(cosines > self._threshold)
+        return pairs.select(self._are_similar(pairs.source, pairs.target))
 
-    def compare(self, row: int, others: IntArray) -> Likeness:
-        rows = np.full(len(others), row)
-        similarity = np.where(self._digests[others] == self._digests[row], np.inf, self._run.cosines(row, others))
-        has_same_bytes, is_similar = np.isinf(similarity), similarity > self._threshold
-        is_related = self._verified.have_relation(rows, others, self._relations)
-        is_other = self._verified.have_relation(rows, others, frozenset(Relation) - {*self._relations})
-        is_duplicate = has_same_bytes | (is_related & is_similar)
-        return Likeness(similarity, is_duplicate, ~has_same_bytes & (is_other | ~is_similar))
+    def compare(self, first: IntArray, second: IntArray) -> Likeness:
+        have_same_bytes = self._run.digests[first] == self._run.digests[second]
+        are_similar = self._are_similar(first, second)
+        are_related = self._verified.have_relation(first, second, self._relations)
+        are_other = self._verified.have_relation(first, second, frozenset(Relation) - {*self._relations})
+        return Likeness(have_same_bytes | (are_related & are_similar), ~have_same_bytes & (are_other | ~are_similar))
+
+    def _are_similar(self, first: IntArray, second: IntArray) -> BoolArray:
+        if self._threshold is None:
+            return np.ones(len(first), bool)
+        similar: BoolArray = self._run.cosines(first, second) > self._threshold
+        return similar
 
     def explain(self, keeper: int, row: int) -> str:
         relation = self._verified.get_relation(row, keeper)

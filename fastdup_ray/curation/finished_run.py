@@ -3,11 +3,13 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fastdup_ray.analysis.edges import encode_digests
 from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs, find_first_of_bytes
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
@@ -18,7 +20,7 @@ from fastdup_ray.curation.provenance import SeenImages
 from fastdup_ray.features import check_finite, map_features, read_names
 from fastdup_ray.outputs.exact_copies import read_exact_copies
 from fastdup_ray.outputs.finished_run import RunReader
-from fastdup_ray.outputs.formats import IMAGES
+from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
 from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store
@@ -46,6 +48,7 @@ class FinishedRun:
         digest: See `SeenImages`.
         access: How buckets are accessed.
         verified: The verified pairs of the run; None if it has none.
+        component: (n,) int64 `component_id` of each image; None with run_cc=0.
     """
 
     images: pa.Table
@@ -57,6 +60,12 @@ class FinishedRun:
     digest: str
     access: Access = DEFAULT_ACCESS
     verified: VerifiedPairs | None = None
+    component: IntArray | None = None
+
+    @cached_property
+    def digests(self) -> IntArray:
+        """(n,) int64, below 2n: equal for images with the same bytes."""
+        return encode_digests(self.images["sha256"])
 
     @property
     def seen(self) -> SeenImages:
@@ -85,10 +94,9 @@ class FinishedRun:
         raw: bytes = self.names[row].as_py()
         return os.fsdecode(raw)
 
-    def cosines(self, first: IntArray | int, second: IntArray) -> DoubleArray:
-        """Return (m,) float64 cosines, 6 decimals, of the images `second` with `first`, which is one image or m."""
+    def cosines(self, first: IntArray, second: IntArray) -> DoubleArray:
+        """Return (m,) float64 cosines, 6 decimals, of m images with m others."""
         blocks = [slice(start, start + _BLOCK) for start in range(0, len(second), _BLOCK)]
-        first = np.broadcast_to(first, second.shape)
         return np.concatenate([np.empty(0), *(self._compute_cosines(first[block], second[block]) for block in blocks)])
 
     def _compute_cosines(self, first: IntArray, second: IntArray) -> DoubleArray:
@@ -120,5 +128,8 @@ def read_finished_run(store: Store) -> FinishedRun:
     if run.config.get("verify") not in (None, "off"):
         table, contents = run.read_parquet(layout.VERIFIED, VERIFIED), read_exact_copies(store, INDEXED, names, names)
         verified = VerifiedPairs(table, find_first_of_bytes(images["sha256"]), contents.contents(len(names)))
+    component = None
+    if layout.COMPONENTS in run.summary["sha256"]:
+        component = run.read_parquet(layout.COMPONENTS, COMPONENTS.select(["component_id"]))["component_id"].to_numpy()
     digest = digest_images(store)
-    return FinishedRun(images, names, source, target, features, run.config, digest, store.access, verified)
+    return FinishedRun(images, names, source, target, features, run.config, digest, store.access, verified, component)

@@ -24,6 +24,9 @@ Action = Literal["keep", "drop"]
 KEEP: Final = "keep"
 DROP: Final = "drop"
 
+KEPT_BY_HAND = "kept by hand"
+"""Reason of an image that a person decided to keep."""
+
 _NAMES = ("filename", "keeper")
 _RUN = "run"
 _REQUIRED = tuple(name for name in csv_columns.PLAN_HEADER if name != _RUN)
@@ -50,7 +53,7 @@ class PlanRow:
     Attributes:
         filename: Absolute path or URI; bytes that are not UTF-8 are surrogates.
         action: `keep` or `drop`.
-        group: Number of the group; images that belong together have the same one.
+        group: Number of the group: the lowest `component_id` of its images.
         keeper: For a dropped image, the kept image that it duplicates; else "".
         similarity: For a dropped image, the cosine with its keeper; else None.
         rule: The rule that decided, as in `--keep`; `name`, `direct`, or `csv_columns.BY_HAND`.
@@ -255,11 +258,14 @@ def _parse_cells(name: str, cells: dict[str, str], source: str) -> PlanRow:
             )
         return text
 
+    action: Action = KEEP if check("action", f"{KEEP}|{DROP}", f"{KEEP} or {DROP}") == KEEP else DROP
+    if action == KEEP and cells["keeper"]:  # a dropped image that somebody has decided to keep
+        cells = {**cells, "keeper": "", "similarity": "", "rule": csv_columns.BY_HAND, "reason": KEPT_BY_HAND}
     size = check("size", r"\d{0,18}", "a number of bytes")
     similarity = check("similarity", r"|-?\d(?:[.,]\d*)?(?:e-\d+)?", "a cosine").replace(",", ".")
     return PlanRow(
         filename=name,
-        action=KEEP if check("action", f"{KEEP}|{DROP}", f"{KEEP} or {DROP}") == KEEP else DROP,
+        action=action,
         group=int(check("group", r"\d{0,18}", "a whole number") or 0),
         keeper=cells["keeper"],
         similarity=float(similarity) if similarity else None,

@@ -1,26 +1,51 @@
 """From a finished run to a plan: suggest which images to drop."""
 
-import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
-from fastdup_ray.analysis.edges import encode_digests
 from fastdup_ray.analysis.keeper_assignment import (
     DIRECT,
     GROUPINGS,
     Grouping,
-    KeeperAssignment,
+    KeeperAssignments,
+    Likeness,
     assign_keepers,
     find_duplicate_groups,
 )
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, Reason, find_references, parse_rules
 from fastdup_ray.common.arrays import BoolArray, IntArray
+from fastdup_ray.common.records import Pairs
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, DuplicateRule, default_threshold, make_rule
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.plan_file import DROP, KEEP, PlanRow
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.inputs import is_standalone_file
+from fastdup_ray.inputs import find_standalone
+from fastdup_ray.storage.tables import take_rows
+
+
+@dataclass(frozen=True)
+class KeeperChoice:
+    """The keepers of the c images of a run that may have a duplicate.
+
+    Attributes:
+        rows: (c,) int64 ascending indices of these images in features.dat.
+        ranking: The order in which they are preferred.
+        fixed: (c,) bool, whether an image is of a reference input.
+        assigned: Their keepers, by position in `rows`.
+    """
+
+    rows: IntArray
+    ranking: Ranking
+    fixed: BoolArray
+    assigned: KeeperAssignments
+
+    @property
+    def dropped(self) -> IntArray:
+        """(d,) int64 indices in features.dat of the images to drop."""
+        return self.rows[self.assigned.row[self.assigned.is_dropped]]
 
 
 def suggest(
@@ -45,18 +70,44 @@ def suggest(
         drop: Relations whose images may be dropped, with commas in between.
 
     Returns:
-        One row for each image: the groups in the order of their first image, in each group its keepers first.
+        One row for each image: the groups in the order of their numbers, each keeper before its duplicates.
 
     Raises:
         ConfigError: If a parameter is wrong, or the run did not store pairs of so low a similarity.
     """
     _check_parameters(run, grouping, threshold)
     rule = make_rule(run, threshold, drop)
-    fixed, ranking = find_references(run.images), Ranking(parse_rules(keep), run.images, run.names)
-    groups = [
-        assign_keepers(members, ranking, fixed, rule.compare, grouping) for members in _find_groups(run, rule, fixed)
-    ]
-    return list(_make_plan_rows(run, rule, groups, ranking, fixed))
+    return list(_make_plan_rows(run, rule, choose_keepers(run, rule, keep, grouping)))
+
+
+def choose_keepers(
+    run: FinishedRun, rule: DuplicateRule, keep: str = DEFAULT_RULES, grouping: Grouping = DIRECT
+) -> KeeperChoice:
+    """Choose the keepers of all images that have a duplicate.
+
+    Args:
+        run: A finished run.
+        rule: Decides which images are duplicates.
+        keep: As in `suggest`.
+        grouping: As in `suggest`.
+
+    Raises:
+        ConfigError: If `keep` is wrong.
+    """
+    rules, pairs = parse_rules(keep), rule.list_pairs()
+    _, code, count = np.unique(run.digests, return_inverse=True, return_counts=True)
+    rows = np.unique(np.concatenate([pairs.source, pairs.target, np.flatnonzero(count[code] > 1)]))
+    table, names = take_rows(run.images, rows), run.names.take(pa.array(rows))
+    fixed, ranking = find_references(table), Ranking(rules, table, names)
+    eligible = fixed | find_standalone(names, run.access)
+    links = Pairs(np.searchsorted(rows, pairs.source), np.searchsorted(rows, pairs.target), pairs.value)
+    digests = np.unique(code[rows], return_inverse=True)[1]
+
+    def compare(first: IntArray, second: IntArray) -> Likeness:
+        return rule.compare(rows[first], rows[second])
+
+    groups = find_duplicate_groups(links, digests, eligible)
+    return KeeperChoice(rows, ranking, fixed, assign_keepers(*groups, ranking, fixed, compare, grouping))
 
 
 def count_not_compared(run: FinishedRun, threshold: float | None = None) -> int:
@@ -71,7 +122,7 @@ def count_not_compared(run: FinishedRun, threshold: float | None = None) -> int:
     if run.verified is not None:
         return 0
     threshold = default_threshold(run.config) if threshold is None else threshold
-    comparable, digests = run.is_fully_seen(), encode_digests(run.images["sha256"])
+    comparable, digests = run.is_fully_seen(), run.digests
     similar = run.cosines(run.source, run.target) > threshold
     similar &= digests[run.source] != digests[run.target]
     ends = np.unique(np.concatenate([run.source[similar], run.target[similar]]))
@@ -93,48 +144,53 @@ def _check_parameters(run: FinishedRun, grouping: str, threshold: float | None) 
         )
 
 
-def _find_groups(run: FinishedRun, rule: DuplicateRule, fixed: BoolArray) -> Iterator[IntArray]:
-    eligible = fixed | np.array(
-        [is_standalone_file(os.fsdecode(name), run.access) for name in run.names.to_pylist()], bool
-    )
-    return find_duplicate_groups(rule.list_pairs(), encode_digests(run.images["sha256"]), eligible)
+def _make_plan_rows(run: FinishedRun, rule: DuplicateRule, choice: KeeperChoice) -> Iterator[PlanRow]:
+    """Yield the rows of a plan, by the numbers of their groups; each keeper comes before its duplicates."""
+    position, keeper_position, _ = choice.assigned
+    number = _number_groups(run, choice)
+    rows, keepers = choice.rows[position], choice.rows[keeper_position]
+    same_bytes = run.digests[rows] == run.digests[keepers]
+    similarity = np.where(same_bytes, 1.0, np.minimum(run.cosines(keepers, rows), 1.0))
+    order = np.argsort(number, kind="stable").tolist()
+    for place, own_facts in zip(order, run.facts(rows[order].tolist()), strict=True):
+        row, keeper = int(rows[place]), int(keepers[place])
+        is_keeper = row == keeper
+        if is_keeper:
+            own = position[place : place + 2]
+            is_needed = len(own) > 1 and keeper_position[place + 1] == position[place]
+            reason = _explain_kept(choice, own if is_needed else own[:1])
+        else:
+            better = choice.ranking.explain_order(int(keeper_position[place]), int(position[place]))
+            likeness = "same bytes as" if same_bytes[place] else rule.explain(keeper, row)
+            reason = Reason(better.rule, f"{likeness} its keeper, which {better.text}")
+        yield PlanRow(
+            filename=run.name(row),
+            action=KEEP if is_keeper else DROP,
+            group=int(number[place]),
+            keeper="" if is_keeper else run.name(keeper),
+            similarity=None if is_keeper else float(similarity[place]),
+            rule=reason.rule,
+            reason=reason.text,
+            **own_facts,
+        )
 
 
-def _make_plan_rows(
-    run: FinishedRun, rule: DuplicateRule, groups: list[list[KeeperAssignment]], ranking: Ranking, fixed: BoolArray
-) -> Iterator[PlanRow]:
-    facts = iter(run.facts([item.row for group in groups for item in group]))
-    for number, group in enumerate(groups):
-        for (row, keeper, similarity), own_facts in zip(group, facts, strict=False):
-            is_keeper = row == keeper
-            if is_keeper:
-                own = np.array([item.row for item in group if item.keeper == row], np.int64)
-                reason = _explain_kept(ranking, own, is_reference=bool(fixed[row]))
-            else:
-                reason = _explain_dropped(ranking, rule, keeper, row, same_bytes=similarity == np.inf)
-            yield PlanRow(
-                filename=run.name(row),
-                action=KEEP if is_keeper else DROP,
-                group=number,
-                keeper="" if is_keeper else run.name(keeper),
-                similarity=None if is_keeper else min(similarity, 1.0),
-                rule=reason.rule,
-                reason=reason.text,
-                **own_facts,
-            )
+def _number_groups(run: FinishedRun, choice: KeeperChoice) -> IntArray:
+    """Return (m,) the number of the group of each assigned image: the lowest `component_id` in it, if there is one."""
+    position, _, group = choice.assigned
+    group = np.unique(group, return_inverse=True)[1]
+    if run.component is None:
+        return group
+    component = run.component[choice.rows[position]]
+    lowest = np.full(len(group), np.iinfo(np.int64).max)
+    np.minimum.at(lowest, group, component)
+    return lowest[group]
 
 
-def _explain_kept(ranking: Ranking, own: IntArray, *, is_reference: bool) -> Reason:
-    """Return why an image is kept. `own` has the index of the keeper and then of its duplicates."""
+def _explain_kept(choice: KeeperChoice, own: IntArray) -> Reason:
+    """Return why an image is kept. `own` has the position of the keeper and then of its first duplicate, if any."""
     if len(own) > 1:
-        return ranking.explain_kept(own)
-    if is_reference:
+        return choice.ranking.explain_kept(own)
+    if choice.fixed[own[0]]:
         return Reason("reference", "a reference image")
     return Reason(DIRECT, "no duplicate of an image that is kept")
-
-
-def _explain_dropped(ranking: Ranking, rule: DuplicateRule, keeper: int, row: int, *, same_bytes: bool) -> Reason:
-    decisive, better = ranking.explain_order(keeper, row)
-    return Reason(
-        decisive, f"{'same bytes as' if same_bytes else rule.explain(keeper, row)} its keeper, which {better}"
-    )

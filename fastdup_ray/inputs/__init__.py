@@ -11,7 +11,15 @@ from fastdup_ray.errors import InputError
 from fastdup_ray.inputs import archive, bucket, folder, inventory, list_file
 from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.skipped import SkippedFiles, describe_skipped
-from fastdup_ray.inputs.sources import find_frame, get_source, is_standalone_file, open_entry, read_entry, stat
+from fastdup_ray.inputs.sources import (
+    find_frame,
+    find_standalone,
+    get_source,
+    is_standalone_file,
+    open_entry,
+    read_entry,
+    stat,
+)
 from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
 from fastdup_ray.s3 import Access, is_s3, listing, objects
 
@@ -20,6 +28,7 @@ __all__ = [
     "check_inputs",
     "describe_skipped",
     "find_frame",
+    "find_standalone",
     "get_source",
     "is_standalone_file",
     "list_images",

@@ -11,8 +11,14 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from os import fsdecode
 from typing import BinaryIO, Protocol
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fastdup_ray.common.arrays import BoolArray
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.inputs import archive, local
 from fastdup_ray.inputs.suffixes import is_archive_name
@@ -58,6 +64,15 @@ def find_frame(uri: str, access: Access = DEFAULT_ACCESS) -> tuple[str, int | No
 def is_standalone_file(uri: str, access: Access = DEFAULT_ACCESS) -> bool:
     """Return whether an image is a file of its own, rather than a member of an archive or a frame of a video."""
     return split_frame(uri) is None and ("!/" not in uri or archive.split_member(uri, access) is None)
+
+
+def find_standalone(names: pa.Array | pa.ChunkedArray, access: Access = DEFAULT_ACCESS) -> BoolArray:
+    """Return (n,) bool: whether each of n raw names is that of a standalone file, see `is_standalone_file`."""
+    inside = pc.or_(pc.match_substring(names, "!/"), pc.match_substring(names, "#t="))
+    standalone = np.ones(len(names), bool)
+    for row in np.flatnonzero(np.asarray(inside)).tolist():
+        standalone[row] = is_standalone_file(fsdecode(names[row].as_py()), access)
+    return standalone
 
 
 def stat(uri: str, access: Access = DEFAULT_ACCESS) -> ImageRef:

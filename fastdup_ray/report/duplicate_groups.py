@@ -2,11 +2,9 @@
 
 from collections.abc import Collection
 from functools import cached_property
-from os import fsdecode
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -19,7 +17,7 @@ from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.common.relations import CONFIRMED, Relation
 from fastdup_ray.features import map_features
-from fastdup_ray.inputs import is_standalone_file
+from fastdup_ray.inputs import find_standalone
 from fastdup_ray.outputs.exact_copies import ExactCopies
 from fastdup_ray.outputs.formats import COMPONENTS
 from fastdup_ray.report.group_table import GroupTable
@@ -168,12 +166,7 @@ class DuplicateGroups:
     @cached_property
     def _is_standalone(self) -> BoolArray:
         """(m,) whether a member is a file of its own, which can be moved."""
-        names = self._member_names
-        standalone = np.ones(len(names), bool)
-        inside = pc.or_(pc.match_substring(names, "!/"), pc.match_substring(names, "#t="))
-        for position in np.flatnonzero(inside.to_numpy(zero_copy_only=False)):
-            standalone[position] = is_standalone_file(fsdecode(names[position].as_py()), self._store.access)
-        return standalone
+        return find_standalone(self._member_names, self._store.access)
 
     @cached_property
     def _weights(self) -> IntArray:
@@ -190,16 +183,16 @@ class DuplicateGroups:
         keepers = np.full(len(self._member_indices), -1)
         eligible = self._references | self._is_standalone
         digests = encode_digests(self._member_facts["sha256"])
-        for group in find_duplicate_groups(self._find_positions([Relation.SAME]), digests, eligible):
-            for item in assign_keepers(group, self._ranking, self._references, self._compare):
-                if item.row != item.keeper:
-                    keepers[item.row] = self._member_indices[item.keeper]
+        groups = find_duplicate_groups(self._find_positions([Relation.SAME]), digests, eligible)
+        assigned = assign_keepers(*groups, self._ranking, self._references, self._compare)
+        dropped = assigned.is_dropped
+        keepers[assigned.row[dropped]] = self._member_indices[assigned.keeper[dropped]]
         return keepers
 
-    def _compare(self, position: int, others: IntArray) -> Likeness:
-        """Compare the member at a position with others, as a plan does."""
+    def _compare(self, first: IntArray, second: IntArray) -> Likeness:
+        """Compare members by their positions, as a plan does."""
         if self._verified is None:
             raise ValueError("no verified pairs")
         indices = self._member_indices
-        same = self._verified.have_relation(np.full(len(others), indices[position]), indices[others], [Relation.SAME])
-        return Likeness(same.astype(float), same, ~same)
+        same = self._verified.have_relation(indices[first], indices[second], [Relation.SAME])
+        return Likeness(same, ~same)

@@ -17,7 +17,7 @@ from fastdup_ray.common.names import escape_non_utf8, is_utf8
 from fastdup_ray.extract.thumbnails import Thumbnail, ThumbnailLoader, choose_side
 from fastdup_ray.inputs import is_standalone_file
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS
-from fastdup_ray.outputs.formats import IMAGES
+from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
 from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import (
@@ -72,6 +72,21 @@ def _map_images(store: Store, files: FileSet) -> pa.Table:
     return map_table(chain([first], blocks), first.schema, store.scratch())
 
 
+def read_group_numbers(store: Store, files: FileSet, rows: IntArray) -> list[int | None]:
+    """Return the `component_id` of images; None where there is none: in a scoring, or with run_cc=0.
+
+    Args:
+        store: The work_dir.
+        files: The set of files that the page is about.
+        rows: (m,) int64 indices as in `map_facts`.
+    """
+    if files is not INDEXED or not store.exists(layout.COMPONENTS):
+        return [None] * len(rows)
+    ids = read_parquet(store.fetch(layout.COMPONENTS), COMPONENTS.select(["component_id"]))["component_id"]
+    numbers: list[int | None] = ids.take(pa.array(rows, mask=rows >= len(ids))).to_pylist()
+    return numbers
+
+
 def explain_fixed(name: str, access: Access, *, is_reference: bool) -> str:
     """Return why an image cannot be dropped, as a text for people; "" if it can."""
     if is_reference:
@@ -96,6 +111,11 @@ class ImageTable:
 
     def __len__(self) -> int:
         return len(self._numbers)
+
+    @property
+    def rows(self) -> IntArray:
+        """The indices of the numbered images, in the order of their numbers."""
+        return np.array(list(self._numbers), np.int64)
 
     def find_kind(self, first: int, second: int) -> str:
         """Return how two images are exact duplicates: "bytes", "pixels", or "" if they are not."""

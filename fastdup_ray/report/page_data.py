@@ -20,7 +20,7 @@ from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.report.duplicate_groups import DuplicateGroups
 from fastdup_ray.report.group_cards import GroupCards
 from fastdup_ray.report.group_table import choose_groups
-from fastdup_ray.report.image_table import LEFT_OUT, NO_ROOM, ImageTable, map_facts
+from fastdup_ray.report.image_table import LEFT_OUT, NO_ROOM, ImageTable, map_facts, read_group_numbers
 from fastdup_ray.report.pair_evidence import PairEvidence, has_verified_pairs, read_verified_pairs
 from fastdup_ray.report.readers import (
     PairList,
@@ -141,7 +141,7 @@ def make_page_data(store: Store, summary: RunSummary, files: FileSet, *, thumbna
     if cards is not None:
         cards.request_other_members()
     verified = builder.evidence.make_columns(builder.images.number) if builder.evidence else None
-    columns = builder.images.columns()
+    columns = builder.images.columns() | {"group": read_group_numbers(store, files, builder.images.rows)}
     images: dict[int, Thumbnail] = {}
     if thumbnails:
         room = MAX_CHARACTERS - len(json.dumps([columns, lists, verified], ensure_ascii=False).encode())

@@ -49,12 +49,14 @@ class Component:
     """A component of m images, m > 1.
 
     Attributes:
+        id: Its `component_id`.
         members: (m,) int64 indices, exact duplicates next to each other.
         exact: (m,) whether another member is an exact duplicate of it.
         closest: (m,) the value of each member's closest pair inside the component, NaN where no pair is stored.
         low: The lowest similarity of its edges.
     """
 
+    id: int
     members: IntArray
     exact: BoolArray
     closest: DoubleArray
@@ -264,14 +266,14 @@ class Components:
         members = members[np.argsort(self._component[members], kind="stable")]
         starts = np.flatnonzero(np.diff(self._component[members])) + 1
         by_id = {self._component[part[0]]: part for part in np.split(members, starts) if len(part)}
-        return [self._make_component(by_id[id_]) for id_ in ids]
+        return [self._make_component(int(id_), by_id[id_]) for id_ in ids]
 
-    def _make_component(self, members: IntArray) -> Component:
+    def _make_component(self, id_: int, members: IntArray) -> Component:
         codes = self._contents[members]
         _, first, code, count = np.unique(codes, return_index=True, return_inverse=True, return_counts=True)
         order = np.argsort(first[code], kind="stable")
         members = members[order]
-        return Component(members, count[code[order]] > 1, self._closest[members], float(self._low[members[0]]))
+        return Component(id_, members, count[code[order]] > 1, self._closest[members], float(self._low[members[0]]))
 
 
 def _find_closest_inside(pairs: Pairs, component: IntArray) -> DoubleArray:

@@ -1,11 +1,13 @@
 """Decisions in a browser: keys, the plan file that comes of them, and back. The plan is read by its own reader."""
 
 import csv
+import json
 import os
 import shutil
 import threading
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from selenium.webdriver import Keys
 
@@ -104,6 +106,29 @@ def test_the_plan_of_the_command_is_read_changed_and_saved(opened, odd):
     assert {name: row.action for name, row in rows.items() if name != changed.filename} == {
         row.filename: row.action for row in plan.rows if row is not changed
     }
+
+
+def test_an_image_that_was_kept_in_a_spreadsheet_loses_the_reason_to_drop_it(opened, odd):
+    store, _ = odd
+    plan = make_plan(store.location, f"{store.location}/edited.json", threshold=0.9, overwrite=True)
+    place, changed = next((place, row) for place, row in enumerate(plan.rows) if row.is_dropped)
+    path = Path(plan.path)
+    content = json.loads(path.read_text())
+    content["pictures"][place]["action"] = "keep"
+    path.write_text(json.dumps(content))
+    read_back(opened, path)
+    rows = {row.filename: row for row in read_plan(opened.download("plan.json"))}
+    assert (rows[changed.filename].rule, rows[changed.filename].keeper) == ("user", "")
+    assert rows[changed.filename].reason != changed.reason
+
+
+def test_the_page_numbers_groups_as_the_other_outputs_do(opened, odd):
+    store, paths = odd
+    component = pq.read_table(store.fetch(layout.COMPONENTS))["component_id"].to_pylist()
+    opened.keys("n", "a", "n", "x")
+    rows = read_plan(opened.download("plan.json"))
+    assert len({row.group for row in rows}) == 2
+    assert [row.group for row in rows] == [component[paths.index(row.filename)] for row in rows]
 
 
 def test_rows_of_other_pictures_stay_in_the_plan(opened, odd, tmp_path):

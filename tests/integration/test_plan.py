@@ -61,6 +61,28 @@ def test_the_plan_is_written_to_the_work_dir_and_reads_as_it_was_told(out, capsy
     assert rows == make_plan(out, out.parent / "plan.json").rows == read_plan(out.parent / "plan.json")
 
 
+def test_a_group_has_its_number_in_connected_components(out):
+    table = pq.read_table(out / "components.parquet")
+    names, _ = load_binary_feature(str(out / "features.dat"))
+    component = dict(zip(names, table["component_id"].to_pylist(), strict=True))
+    rows = make_plan(out).rows
+    numbers = [row.group for row in rows]
+    assert numbers == sorted(numbers)
+    for number in set(numbers):
+        assert min(component[row.filename] for row in rows if row.group == number) == number
+
+
+def test_groups_of_a_run_without_components_are_counted(tmp_path):
+    for seed in range(3):
+        save_cloudy(tmp_path / f"photos/{seed}", seed + 1)
+    run_inline(tmp_path / "photos", tmp_path / "out", run_cc=0)
+    rows = make_plan(tmp_path / "out").rows
+    assert [(row.group, Path(row.filename).name) for row in rows] == [
+        *[(0, "0000.jpg")] * 3,
+        *[(1, "0001.jpg")] * 2,
+    ]
+
+
 def test_a_plan_that_was_edited_is_not_replaced_unless_asked(out):
     make_plan(out)
     make_plan(out)  # the same again is no loss

@@ -26,7 +26,7 @@ const images = new Array(columns.base.length);
  * An image by its number on the page: number, row (its index in features.dat), folder, base, name (folder and base),
  * key (unique), hex (the bytes of a name that is not UTF-8), size, width, height, format, date, time (what the rule
  * `oldest` goes by: milliseconds since 1970, or null), sha256, etag, label, reference, fixed (why it cannot be dropped),
- * thumb (index of its thumbnail, or -1), problem (why it has none).
+ * group (its component_id, or null), thumb (index of its thumbnail, or -1), problem (why it has none).
  */
 export function getImage(number) {
   if (!images[number]) {
@@ -40,6 +40,12 @@ export function getImage(number) {
     images[number] = image;
   }
   return images[number];
+}
+
+/** The number that a group of images has in all outputs: the lowest component_id in it; null without components. */
+export function getGroupNumber(members) {
+  const numbers = members.map((number) => getImage(number).group).filter((number) => number !== null);
+  return numbers.length ? Math.min(...numbers) : null;
 }
 
 let numbers = null;

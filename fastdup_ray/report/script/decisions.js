@@ -1,5 +1,5 @@
 // Decisions: keep or drop, one for each image, whatever number of lists it is in.
-import { findNumber, getImage } from "./data.js";
+import { findNumber, getGroupNumber, getImage } from "./data.js";
 import { explainSuggestion, getSuggestedKeeper } from "./suggestions.js";
 import { DROP, KEEP, formatPlanCsv, formatPlanJson, getKey, makeRow, parsePlan } from "./plan.js";
 
@@ -133,7 +133,7 @@ export class Decisions extends EventTarget {
     const firstGroup = 1 + this.#others.reduce((last, row) => Math.max(last, Number(row.group) || 0), -1);
     const groups = new Map();
     const getGroup = (card) => {
-      if (!groups.has(card)) groups.set(card, firstGroup + groups.size);
+      if (!groups.has(card)) groups.set(card, getGroupNumber(card.members) ?? firstGroup + groups.size);
       return groups.get(card);
     };
     const keep = (number, card, decision) => rows.set(getImage(number).key, makeRow(number, getGroup(card), decision));

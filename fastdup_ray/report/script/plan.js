@@ -11,6 +11,9 @@ const escapedFormula = new RegExp(`^'(?=${data.plan.formula})`);
 export const KEEP = "keep";
 export const DROP = "drop";
 
+const NO_KEEPER = { keeper: "", keeper_hex: undefined, similarity: null };
+const KEPT_BY_HAND = { ...NO_KEEPER, rule: data.plan.by_hand, reason: "kept by hand" };
+
 /** The unique key of the image that a column of a row names. */
 export function getKey(row, column) {
   return row[`${column}_hex`] || row[column];
@@ -130,5 +133,7 @@ function checkRow(row) {
   if (typeof row.filename !== "string" || ![KEEP, DROP].includes(action)) {
     throw new Error(`Not a plan: the action of ${JSON.stringify(row.filename ?? null)} must be ${KEEP} or ${DROP}.`);
   }
-  return { ...row, action };
+  // a dropped image that somebody has decided to keep
+  const isKeptByHand = action === KEEP && row.keeper;
+  return { ...row, action, ...(isKeptByHand && KEPT_BY_HAND) };
 }

@@ -154,19 +154,23 @@ def grouped(
     images = IMAGES.take([0] * n)
     names = pa.array([f"{row:03d}".encode() for row in range(n)], pa.large_binary())
 
-    def compare(row: int, others: np.ndarray) -> Likeness:
-        return Likeness(similarity[row, others], similarity[row, others] > threshold, np.isin(others, known_others))
+    def compare(first: np.ndarray, second: np.ndarray) -> Likeness:
+        return Likeness(similarity[first, second] > threshold, np.isin(second, known_others))
 
     found = assign_keepers(
         np.arange(n)[::-1],
+        np.zeros(n, np.int64),
         Ranking(parse_rules("bytes"), images, names),
         np.isin(np.arange(n), fixed),
         compare,
         grouping,
     )
-    assert sorted(item.row for item in found) == list(range(n))
-    assert all(item.similarity == similarity[item.row, item.keeper] for item in found if item.row != item.keeper)
-    return {item.row: item.keeper for item in found}
+    assert sorted(found.row.tolist()) == list(range(n))
+    last = -1
+    for row, keeper in zip(found.row.tolist(), found.keeper.tolist(), strict=True):
+        last = row if row == keeper else last
+        assert keeper == last
+    return dict(zip(found.row.tolist(), found.keeper.tolist(), strict=True))
 
 
 def test_the_ends_of_a_chain_are_strangers_and_no_end_is_dropped_for_the_other():

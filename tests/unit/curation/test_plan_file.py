@@ -114,6 +114,16 @@ def test_a_person_turns_keep_and_drop_round(tmp_path):
     assert [row.action for row in read_plan(path)] == ["keep", "keep"]
 
 
+@pytest.mark.parametrize("name", ["plan.csv", "plan.json"])
+def test_an_image_that_a_person_keeps_loses_the_reason_to_drop_it(name, tmp_path):
+    path = written(tmp_path, [KEPT, GONE], name)
+    path.write_text(path.read_text().replace("drop", "keep"))
+    kept, changed = read_plan(path)
+    assert kept == KEPT
+    assert (changed.action, changed.keeper, changed.similarity, changed.rule) == ("keep", "", None, "user")
+    assert changed.reason != GONE.reason
+
+
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
