@@ -13,6 +13,7 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError
 from fastdup_ray.inputs import describe_skipped
 from fastdup_ray.outputs.bad_list import describe_few_bad
+from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 from fastdup_ray.result import RunResult
 from fastdup_ray.runs.estimate import estimate_run
 from fastdup_ray.runs.pipeline import deduplicate
@@ -87,7 +88,7 @@ def _describe_result(result: RunResult, config: RunConfig) -> Iterator[str]:
         yield f"Embeddings: {result.work_dir}"
         yield f"Next: fastdup-ray run --work-dir {shlex.quote(config.work_dir)} --run-mode 2"
         return
-    yield _describe_duplicates(result)
+    yield from _describe_duplicates(result)
     if config.verbose:
         yield from _describe_search(result, config)
     summary, counts = result.summary, result.counts
@@ -117,14 +118,14 @@ def _describe_input(result: RunResult, config: RunConfig) -> Iterator[str]:
         yield f"{skipped}."
 
 
-def _describe_duplicates(result: RunResult) -> str:
-    counts = result.counts
-    parts = [_count(counts["exact_copies"], "exact duplicate")]
-    if "near_copies" in counts:  # needs the components
-        parts.append(_count(counts["near_copies"], "near duplicate"))
-    parts.append(_count(counts["outliers"], "outlier"))
-    among = f" (compared with {counts['indexed']:,} indexed images)" if "indexed" in counts else ""
-    return " · ".join(parts) + among
+def _describe_duplicates(result: RunResult) -> Iterator[str]:
+    counts, outliers = result.counts, _count(result.counts["outliers"], "outlier")
+    if duplicates := DuplicateCounts.of(counts):
+        yield duplicates.text()
+        yield f"{outliers}."
+        return
+    parts = [_count(counts["exact_copies"], "exact duplicate"), _count(counts["near_copies"], "near duplicate")]
+    yield f"{' · '.join([*parts, outliers])} (compared with {counts['indexed']:,} indexed images)"
 
 
 def _describe_search(result: RunResult, config: RunConfig) -> Iterator[str]:

@@ -64,8 +64,9 @@ class RunResult:
 
     @property
     def counts(self) -> Counts:
-        """Numbers of images: entries, images, bad, outliers, exact_copies, near_copies and more.
+        """Numbers of images: entries, images, bad, duplicates, safe_to_drop, to_review, outliers and more.
 
+        `outputs.duplicate_counts.DuplicateCounts` says what the three in the middle are. Of a scoring there are none.
         `pairs` are the rows of similarity.csv, `distinct_pairs` count (a, b) and (b, a) once, and `components` are the
         groups of two images or more. Of a scoring, `exact_copies` are duplicates of indexed images, of which there are
         `indexed`.

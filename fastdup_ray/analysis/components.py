@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastdup_ray.analysis.edges import Edges
+from fastdup_ray.analysis.union_find import find_roots, join_trees
 from fastdup_ray.common.arrays import AnyArray, DoubleArray, IntArray
 
 NETWORKX_UP_TO = 100_000
@@ -162,7 +163,7 @@ def find_components(edges: Edges, n: int, *, pagerank: bool, degree: bool) -> Co
         The components.
     """
     graph = _Graph(edges, n)
-    solve = _search_by_networkx if len(edges) <= NETWORKX_UP_TO else _search_by_scipy
+    solve = _search_by_networkx if pagerank and len(edges) <= NETWORKX_UP_TO else _search_by_scipy
     labels, ranks = solve(graph, pagerank=pagerank)
     group, first = _number_by_first_image(labels)
     later = np.delete(graph.images, first)
@@ -222,31 +223,8 @@ def _search_by_scipy(graph: _Graph, *, pagerank: bool) -> tuple[AnyArray, AnyArr
     """Run union-find over blocks of edges, with the components of each block from scipy."""
     parent = np.arange(len(graph))
     for low, high, _ in graph.blocks():
-        _join_trees(parent, low, high)
-    return _find_roots(parent, parent), _compute_pagerank(graph) if pagerank else None
-
-
-def _join_trees(parent: AnyArray, low: AnyArray, high: AnyArray) -> None:
-    """Join the trees that the edges connect, under the lowest of their roots."""
-    import scipy.sparse as sp
-    from scipy.sparse.csgraph import connected_components
-
-    ends = np.concatenate([low, high])
-    roots, position = np.unique(_find_roots(parent, ends), return_inverse=True)
-    between = sp.coo_array((np.ones(len(low), np.int8), np.split(position, 2)), shape=(len(roots), len(roots)))
-    _, label = connected_components(between, directed=False)
-    least = roots[np.unique(label, return_index=True)[1]]
-    parent[roots] = least[label]
-    parent[ends] = parent[roots[position]]
-
-
-def _find_roots(parent: AnyArray, images: AnyArray) -> AnyArray:
-    """Return the root of the tree of each image."""
-    while True:
-        above: IntArray = parent[images]
-        if np.array_equal(above, images):
-            return above
-        images = above
+        join_trees(parent, low, high)
+    return find_roots(parent, parent), _compute_pagerank(graph) if pagerank else None
 
 
 def _compute_pagerank(graph: _Graph) -> AnyArray:

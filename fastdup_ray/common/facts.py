@@ -57,6 +57,10 @@ class Counts(TypedDict, total=False):
         same_pixels: Of these, with equal pixels only.
         components: Groups of two images or more.
         near_copies: Images that are not needed if one of each group is kept, beside the exact duplicates.
+        duplicates: See `outputs.duplicate_counts`, also for the next three.
+        safe_to_drop: Of these, the ones that `plan` drops by default.
+        safe_bytes: Bytes of their files.
+        to_review: Duplicates that are not safe to drop.
     """
 
     entries: int
@@ -73,6 +77,10 @@ class Counts(TypedDict, total=False):
     same_pixels: int
     components: int
     near_copies: int
+    duplicates: int
+    safe_to_drop: int
+    safe_bytes: int
+    to_review: int
 
 
 class ChangeCounts(TypedDict, total=False):

@@ -49,15 +49,17 @@ class SimilarityRule:
 
     def list_pairs(self) -> Pairs:
         run = self._run
-        cosines = run.cosines(run.source, run.target)
-        linked = (cosines > self._threshold) & self._comparable[run.source] & self._comparable[run.target]
-        return Pairs(run.source[linked], run.target[linked], cosines[linked])
+        wanted = self._comparable[run.source] & self._comparable[run.target]
+        source, target = run.source[wanted], run.target[wanted]
+        pairs = Pairs(source, target, run.cosines(source, target))
+        return pairs.select(pairs.value > self._threshold)
 
     def compare(self, first: IntArray, second: IntArray) -> Likeness:
-        run = self._run
-        is_similar = run.cosines(first, second) > self._threshold
-        is_near = is_similar & self._comparable[first] & self._comparable[second]
-        return Likeness(is_near | (run.digests[first] == run.digests[second]), np.zeros(len(first), bool))
+        digests = self._run.digests
+        is_duplicate: BoolArray = digests[first] == digests[second]
+        unknown = np.flatnonzero(~is_duplicate & self._comparable[first] & self._comparable[second])
+        is_duplicate[unknown] = self._run.cosines(first[unknown], second[unknown]) > self._threshold
+        return Likeness(is_duplicate, np.zeros(len(first), bool))
 
     def explain(self, keeper: int, row: int) -> str:  # noqa: ARG002 - the same for all
         return "near copy of"

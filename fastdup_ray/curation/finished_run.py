@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +42,7 @@ class FinishedRun:
         names: (n,) raw bytes.
         source: (m,) int64 index of the first image of each pair in similarity.csv.
         target: (m,) int64 index of the second one.
+        digests: (n,) int64, equal for images with the same bytes.
         features: (n, d) float32, mapped from the file.
         config: Content of config.json.
         digest: See `SeenImages`.
@@ -55,17 +55,13 @@ class FinishedRun:
     names: pa.Array
     source: IntArray
     target: IntArray
+    digests: IntArray
     features: FloatArray
     config: StoredConfig
     digest: str
     access: Access = DEFAULT_ACCESS
     verified: VerifiedPairs | None = None
     component: IntArray | None = None
-
-    @cached_property
-    def digests(self) -> IntArray:
-        """(n,) int64, below 2n: equal for images with the same bytes."""
-        return encode_digests(self.images["sha256"])
 
     @property
     def seen(self) -> SeenImages:
@@ -131,5 +127,16 @@ def read_finished_run(store: Store) -> FinishedRun:
     component = None
     if layout.COMPONENTS in run.summary["sha256"]:
         component = run.read_parquet(layout.COMPONENTS, COMPONENTS.select(["component_id"]))["component_id"].to_numpy()
-    digest = digest_images(store)
-    return FinishedRun(images, names, source, target, features, run.config, digest, store.access, verified, component)
+    return FinishedRun(
+        images,
+        names,
+        source,
+        target,
+        encode_digests(images["sha256"]),
+        features,
+        run.config,
+        digest_images(store),
+        store.access,
+        verified,
+        component,
+    )

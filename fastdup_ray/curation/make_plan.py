@@ -1,6 +1,8 @@
 """The command `plan`: read a finished run, and write a plan."""
 
 import os
+import shlex
+from collections.abc import Iterator
 from contextlib import nullcontext
 
 from fastdup_ray.analysis.keeper_assignment import DIRECT, Grouping
@@ -13,8 +15,10 @@ from fastdup_ray.curation.plan_file import PlanRow, dump_plan, is_json, read_pla
 from fastdup_ray.curation.plan_summary import PlanSummary
 from fastdup_ray.curation.suggest import count_not_compared, suggest
 from fastdup_ray.errors import InputError
+from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import open_store
+from fastdup_ray.storage.facts import read_summary
 from fastdup_ray.storage.named_output import NamedOutput
 
 Location = str | os.PathLike[str]
@@ -70,14 +74,27 @@ def make_plan(
         if not _has_plan(output, rows, access):
             with output.open() as file:
                 dump_plan(file, rows, as_json=is_json(output.path))
-    is_elsewhere = os.path.dirname(output.path) != source.location
     return PlanSummary(
         output.path,
         rows,
+        source.location,
+        DuplicateCounts.of(read_summary(source)["counts"]),
+        tuple(_list_options(keep, grouping, threshold, drop)),
         output.is_stdout,
         count_not_compared(run, threshold),
-        work_dir=source.location if is_elsewhere else "",
     )
+
+
+def _list_options(keep: str, grouping: Grouping, threshold: float | None, drop: str) -> Iterator[str]:
+    """Yield the parameters that are not at their defaults, as flags."""
+    if keep != DEFAULT_RULES:
+        yield f"--keep {shlex.quote(keep)}"
+    if grouping != DIRECT:
+        yield f"--grouping {grouping}"
+    if threshold is not None:
+        yield f"--threshold {threshold:g}"
+    if drop != DEFAULT_DROP:
+        yield f"--drop {shlex.quote(drop)}"
 
 
 def _has_plan(output: NamedOutput, rows: list[PlanRow], access: Access) -> bool:

@@ -1,10 +1,12 @@
 """What `plan` says of the plan that it has written, and how its output ends."""
 
+import os
 import shlex
 from dataclasses import dataclass
 
 from fastdup_ray.common.formatting import format_bytes, format_count
 from fastdup_ray.curation.plan_file import PlanRow
+from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 
 _NOT_COMPARED = (
     "kept although similar to others, because the embedding does not show all of the file: almost blank, or with more "
@@ -19,20 +21,34 @@ class PlanSummary:
     Attributes:
         path: Path or URI of its file; `-` for standard output.
         rows: Its rows.
+        work_dir: The work_dir of the run.
+        found: What the run has said of its duplicates; None if it did not count them.
+        options: Parameters of the plan that were given, as flags, such as `--drop same,cropped`.
         is_stdout: Whether it was written to standard output.
         not_compared: Number of images that are kept though they are similar to others; see `count_not_compared`.
-        work_dir: The work_dir of the run if the plan is not in it; else "".
     """
 
     path: str
     rows: list[PlanRow]
+    work_dir: str
+    found: DuplicateCounts | None = None
+    options: tuple[str, ...] = ()
     is_stdout: bool = False
     not_compared: int = 0
-    work_dir: str = ""
+
+    @property
+    def dropped(self) -> int:
+        """Number of images to drop."""
+        return sum(row.is_dropped for row in self.rows)
+
+    @property
+    def dropped_bytes(self) -> int:
+        """Bytes of their files."""
+        return sum(row.size or 0 for row in self.rows if row.is_dropped)
 
     def text(self) -> str:
         """Return what the command prints: the counts, where the plan is, and what to do next."""
-        lines = [self._describe_groups() if self.rows else "Nothing to drop."]
+        lines = [self._describe_duplicates()]
         if self.not_compared:
             lines.append(f"{format_count(self.not_compared, 'image')} {_NOT_COMPARED}")
         lines.append("The plan was written to standard output." if self.is_stdout else f"Plan: {self.path}")
@@ -40,19 +56,23 @@ class PlanSummary:
             lines.append(self._describe_next_step())
         return "\n".join(lines)
 
-    def _describe_groups(self) -> str:
-        dropped = [row for row in self.rows if row.is_dropped]
-        exact = sum(row.reason.startswith("same bytes") for row in dropped)
-        size = format_bytes(sum(row.size or 0 for row in dropped))
-        groups = format_count(len({row.group for row in self.rows}), "group")
-        return (
-            f"{groups} of {format_count(len(self.rows), 'image')}: {len(self.rows) - len(dropped):,} to keep, "
-            f"{len(dropped):,} to drop ({size}; {exact:,} with the same bytes, {len(dropped) - exact:,} near "
-            "duplicates). All other images are kept."
-        )
+    def _describe_duplicates(self) -> str:
+        """Return what the run has said, and how many images this plan drops if it is another number."""
+        found = self.found
+        own = f"This plan drops {format_count(self.dropped, 'image')} ({format_bytes(self.dropped_bytes)})"
+        if found is None:
+            return f"{own}." if self.dropped else "Nothing to drop."
+        answer = found.text()
+        if found.to_review:
+            answer = f"{answer.removesuffix('.')}: fastdup-ray serve {shlex.quote(self.work_dir)}"
+        if (self.dropped, self.dropped_bytes) == (found.safe_to_drop, found.safe_bytes):
+            return answer if self.dropped else f"{answer}\nNothing to drop."
+        reason = f", as asked by {' '.join(self.options)}" if self.options else ""
+        return f"{answer}\n{own}{reason}."
 
     def _describe_next_step(self) -> str:
-        run = f" --work-dir {shlex.quote(self.work_dir)}" if self.work_dir else ""
+        is_elsewhere = self.is_stdout or os.path.dirname(self.path) != self.work_dir
+        run = f" --work-dir {shlex.quote(self.work_dir)}" if is_elsewhere else ""
         if self.is_stdout:
             return f"Nothing was moved. Save the plan to a file, then preview with: fastdup-ray apply FILE{run}"
         apply = f"fastdup-ray apply {shlex.quote(self.path)}{run}"

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.analysis.components import Components, find_components
-from fastdup_ray.analysis.edges import build_edges_from_neighbors
+from fastdup_ray.analysis.edges import Edges, build_edges_from_neighbors
 from fastdup_ray.analysis.outliers import iter_sorted_outliers
 from fastdup_ray.analysis.pairs import (
     NameOrder,
@@ -19,7 +20,7 @@ from fastdup_ray.analysis.pairs import (
 )
 from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs
 from fastdup_ray.common import csv_columns, layout
-from fastdup_ray.common.arrays import DoubleArray, FloatArray
+from fastdup_ray.common.arrays import DoubleArray, FloatArray, IntArray
 from fastdup_ray.common.facts import Counts
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import Neighbors, Pairs
@@ -34,9 +35,26 @@ from fastdup_ray.storage.tables import ROWS_PER_BLOCK, escape_names, open_csv, o
 COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS)
 
 
+@dataclass(frozen=True)
+class Results:
+    """What `write_results` found, besides what it wrote.
+
+    Attributes:
+        counts: For summary.json.
+        contents: (n,) int64, the first image with the same bytes or pixels.
+        verified: The verified pairs; None if there are none.
+        edges: Of images that are more similar than `ccthreshold`, or have the same bytes.
+    """
+
+    counts: Counts
+    contents: IntArray
+    verified: VerifiedPairs | None
+    edges: Edges
+
+
 def write_results(
     store: Store, config: RunConfig, images: Images, features: FloatArray, neighbors: Neighbors
-) -> Counts:
+) -> Results:
     """Write pairs, outliers, exact duplicates and components.
 
     Args:
@@ -44,27 +62,24 @@ def write_results(
         config: Of the run.
         images: The n images.
         features: Their (n, d) embeddings.
-        neighbors: Of all of them; more than `nearest_neighbors_k` of each, if pairs were verified.
-
-    Returns:
-        The counts for summary.json.
+        neighbors: Of all of them, `nearest_neighbors_k` of each.
     """
-    neighbors = neighbors.nearest(config.nearest_neighbors_k)
     copies = find_exact_copies(images, images, neighbors, config.cores, config.max_pixels, store.access)
     verified = _read_verified(store, config, images, copies)
     _write_verified_csv(store, config, images, features, neighbors.metric, verified)
     counts = _write_tables(store, config, images, images, neighbors, layout.INDEXED, verified)
     write_exact_copies(store, images, images, copies, layout.INDEXED)
     counts |= copies.counts
+    edges = build_edges_from_neighbors(neighbors, config.ccthreshold, images.first_of_bytes, store.scratch)
     if config.run_cc:
-        edges = build_edges_from_neighbors(neighbors, config.ccthreshold, images.first_of_bytes, store.scratch)
         components = find_components(edges, len(images), pagerank=config.run_pagerank, degree=config.run_degree)
         _write_components(store, components)
         _write_components_info(store, components)
-        return counts | {"components": len(components.count), "near_copies": _count_near_copies(components, copies)}
-    for name in COMPONENT_FILES:
-        store.remove(name)
-    return counts
+        counts |= {"components": len(components.count), "near_copies": _count_near_copies(components, copies)}
+    else:
+        for name in COMPONENT_FILES:
+            store.remove(name)
+    return Results(counts, copies.contents(len(images)), verified, edges)
 
 
 def write_scored_results(

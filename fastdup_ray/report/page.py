@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from fastdup_ray.common.formatting import format_bytes
 from fastdup_ray.common.formulas import FORMULA
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.names import INVISIBLE
+from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.histogram import Histogram, make_histogram
@@ -116,7 +117,7 @@ def render_report(store: Store, summary: RunSummary, files: FileSet = INDEXED, *
 def _make_variables(contents: PageData, config: StoredConfig, summary: RunSummary, files: FileSet) -> dict[str, Any]:
     """The variables of the template."""
     counts, scored = summary.get("counts", Counts()), files is SCORED
-    parameters = config.copy()
+    parameters, duplicates = config.copy(), DuplicateCounts.of(counts)
     if scored:
         parameters.pop("ccthreshold", None)
     return {
@@ -131,7 +132,13 @@ def _make_variables(contents: PageData, config: StoredConfig, summary: RunSummar
         "measure": describe_measure(config),
         "tables": list(_make_tables(config, summary, contents.labels)),
         "version": summary.get("version", ""),
-        "data": contents.data | {"invisible": INVISIBLE, "ccthreshold": parameters.get("ccthreshold")},
+        "data": contents.data
+        | {
+            "invisible": INVISIBLE,
+            "ccthreshold": parameters.get("ccthreshold"),
+            "duplicates": duplicates and {**asdict(duplicates), "to_review": duplicates.to_review},
+            "answer": duplicates.text() if duplicates else "",
+        },
         "thumbnails": contents.thumbnails,
     }
 

@@ -7,6 +7,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.facts import RunSummary, SearchSummary
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.config import RunConfig
+from fastdup_ray.curation.count_duplicates import count_duplicates
 from fastdup_ray.features import map_features
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.outputs.changes import write_changes
@@ -36,7 +37,11 @@ def write_outputs(
     start = time.monotonic()
     images = load_images(store, features_file, INDEXED, config)
     features = map_features(store, features_file, summary["d"])
-    counts = summary["counts"] | write_results(store, config, images, features, neighbors.open(store))
+    found = neighbors.open(store).nearest(config.nearest_neighbors_k)
+    results = write_results(store, config, images, features, found)
+    write_config(store, config)
+    duplicates = count_duplicates(store, images, features, found, results)
+    counts = summary["counts"] | results.counts | duplicates.to_counts()
     search: SearchSummary = {**neighbors.summary, "k": min(neighbors.summary["k"], config.nearest_neighbors_k)}
     summary = {**summary, "counts": counts, "neighbors": search, "features_file": features_file}
     if config.incremental:
@@ -45,7 +50,6 @@ def write_outputs(
         store.remove(layout.CHANGES_CSV)
     if not config.invariant:
         remove_transforms(store)
-    write_config(store, config)
     if config.report:
         write_report(store, summary, thumbnails=config.thumbnails)
     else:

@@ -147,7 +147,7 @@ def measure(work_dir: Path, n: int, **parameters: bool) -> None:
 
     config = RunConfig.of(work_dir=str(work_dir), run_mode=2, thumbnails=False, **parameters)
     summary = {"counts": {}, "seconds": {}, "d": D, "n": n}
-    neighbors = StoredNeighbors({"index": "none"}, COSINE, layout.INDEXED)
+    neighbors = StoredNeighbors({"index": "none", "k": K}, COSINE, layout.INDEXED)
     with patch.object(LocalStore, "create", watched):
         write_outputs(open_store(str(work_dir)), config, layout.FEATURES, neighbors, summary)
 
