@@ -18,6 +18,9 @@ from fastdup_ray.inputs.globs import Patterns
 DEFAULT_RULES = "reference,resolution,bytes,oldest"
 """Reference images come first, since they are never removed; then most detail, least compression, oldest date."""
 
+RANKED = ("size", "mtime_or_etag", "taken", "width", "height", "reference")
+"""Columns of images.parquet that the rules go by; not every run has all of them."""
+
 PATH = "path:"
 """Prefix of a rule with a glob."""
 

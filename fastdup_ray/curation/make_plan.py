@@ -8,13 +8,14 @@ from contextlib import nullcontext
 from fastdup_ray.analysis.keeper_assignment import DIRECT, Grouping
 from fastdup_ray.analysis.keepers import DEFAULT_RULES
 from fastdup_ray.common import layout
+from fastdup_ray.common.formatting import format_bytes, format_count
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP
 from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.curation.plan_file import PlanRow, dump_plan, is_json, read_plan
 from fastdup_ray.curation.plan_summary import PlanSummary
 from fastdup_ray.curation.suggest import count_not_compared, suggest
-from fastdup_ray.errors import InputError
+from fastdup_ray.errors import InputError, WorkDirError
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import open_store
@@ -71,7 +72,10 @@ def make_plan(
     if save_path is None:
         source.prepare()
     with source.lock(layout.LOCK) if save_path is None else nullcontext():
-        if not _has_plan(output, rows, access):
+        earlier = _read_earlier(output, access)
+        if earlier is not None and earlier != rows and not overwrite:
+            raise _make_exists_error(output.path, earlier)
+        if earlier != rows:
             with output.open() as file:
                 dump_plan(file, rows, as_json=is_json(output.path))
     return PlanSummary(
@@ -97,9 +101,18 @@ def _list_options(keep: str, grouping: Grouping, threshold: float | None, drop: 
         yield f"--drop {shlex.quote(drop)}"
 
 
-def _has_plan(output: NamedOutput, rows: list[PlanRow], access: Access) -> bool:
-    """Return whether a file has this plan already."""
+def _read_earlier(output: NamedOutput, access: Access) -> list[PlanRow] | None:
+    """Return the plan that a file has already; None if it has none."""
     try:
-        return output.is_file() and read_plan(output.path, access) == rows
+        return read_plan(output.path, access) if output.is_file() else None
     except InputError:
-        return False
+        return None
+
+
+def _make_exists_error(path: str, earlier: list[PlanRow]) -> WorkDirError:
+    dropped = [row for row in earlier if row.is_dropped]
+    size = format_bytes(sum(row.size or 0 for row in dropped))
+    return WorkDirError(
+        f"{path!r} exists and drops {format_count(len(dropped), 'image')} ({size}): it was edited, or made with other "
+        "options or from another run. Name another file, or replace it with --overwrite (in Python overwrite=True)."
+    )

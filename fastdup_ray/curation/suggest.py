@@ -15,7 +15,7 @@ from fastdup_ray.analysis.keeper_assignment import (
     assign_keepers,
     find_duplicate_groups,
 )
-from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, Reason, find_references, parse_rules
+from fastdup_ray.analysis.keepers import DEFAULT_RULES, RANKED, Ranking, Reason, find_references, parse_rules
 from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, DuplicateRule, default_threshold, make_rule
@@ -97,7 +97,8 @@ def choose_keepers(
     rules, pairs = parse_rules(keep), rule.list_pairs()
     _, code, count = np.unique(run.digests, return_inverse=True, return_counts=True)
     rows = np.unique(np.concatenate([pairs.source, pairs.target, np.flatnonzero(count[code] > 1)]))
-    table, names = take_rows(run.images, rows), run.names.take(pa.array(rows))
+    columns = [name for name in RANKED if name in run.images.column_names]
+    table, names = take_rows(run.images.select(columns), rows), run.names.take(pa.array(rows))
     fixed, ranking = find_references(table), Ranking(rules, table, names)
     eligible = fixed | find_standalone(names, run.access)
     links = Pairs(np.searchsorted(rows, pairs.source), np.searchsorted(rows, pairs.target), pairs.value)

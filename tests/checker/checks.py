@@ -36,6 +36,7 @@ CODES = {
     *("ZERO_SIZE", "NOT_AN_IMAGE", "TRUNCATED", "CORRUPT", "TOO_LARGE", "TOO_SMALL", "UNREADABLE", "MISSING"),
     *("CHANGED", "READ_FAILED", "BOUNDING_BOX_OUTSIDE", "TIMEOUT", "OUT_OF_MEMORY", "CRASHED", "UNSUPPORTED"),
 }
+DUPLICATE_COUNTS = ("duplicates", "safe_to_drop", "safe_bytes", "to_review")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 UNIT = 1e-5
@@ -375,9 +376,19 @@ def check_summary(run: Run) -> Iterator[str]:
         told = run.summary.get("counts", {}).get(name)
         if told != count:
             yield f"summary.json: counts.{name} is {told}, the files have {count}"
+    yield from check_duplicate_counts(run.n, run.summary.get("counts", {}))
     neighbors = run.summary.get("neighbors", {})
     if not neighbors.get("index") or not neighbors.get("why") or not 0 <= neighbors.get("recall", -1) <= 1:
         yield f"summary.json: neighbors does not say which index was used, why, and what it found: {neighbors}"
+
+
+def check_duplicate_counts(n: int, counts: dict) -> Iterator[str]:
+    duplicates, safe, size, rest = (counts.get(name, -1) for name in DUPLICATE_COUNTS)
+    if not (0 <= safe <= duplicates < n and duplicates == safe + rest and (size == 0 or 0 < safe <= size)):
+        told = {name: counts.get(name) for name in DUPLICATE_COUNTS}
+        yield f"summary.json: these counts contradict each other: {told}"
+    if duplicates < counts.get("exact_copies", 0):
+        yield f"summary.json: counts.duplicates is {duplicates}, less than the exact copies"
 
 
 def check_exact_copies(run: Run) -> Iterator[str]:

@@ -114,6 +114,7 @@ def write_work_dir(out: Path, photos: Path) -> None:
     (out / "config.json").write_text(json.dumps(CONFIG))
     counts = {"images": 6, "bad": 1, "pairs": 8, "outliers": 1, "components": 1}
     counts |= {"exact_copies": 1, "same_bytes": 1, "same_pixels": 0}
+    counts |= {"duplicates": 2, "safe_to_drop": 1, "safe_bytes": 4, "to_review": 1}
     neighbors = {"index": "Flat", "why": "faiss_mode=Flat", "metric": "cosine", "k": 2, "recall": 1.0}
     (out / "summary.json").write_text(json.dumps({"counts": counts, "neighbors": neighbors}))
     (out / "report").mkdir()
@@ -351,6 +352,8 @@ INFO = "components_info.csv"
         (change_column("similarity.parquet", "distance", 1, 0.99), "similarity.parquet: distances"),
         (change_column("components.parquet", "degree", 1, 7), "components.parquet: degree"),
         (replace("summary.json", '"bad": 1', '"bad": 2'), "counts.bad is 2"),
+        (replace("summary.json", '"to_review": 1', '"to_review": 0'), "contradict each other"),
+        (replace("summary.json", '"duplicates": 2', '"duplicates": 0'), "less than the exact copies"),
         (replace("summary.json", '"pairs"', '"edges"'), "counts.pairs is None"),
         (replace("exact_copies.csv", ",bytes", ",pixels"), "not the 1 files with the bytes"),
         (replace("exact_copies.csv", ",bytes", ",looks"), "unknown kinds"),
