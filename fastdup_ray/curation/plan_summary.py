@@ -9,8 +9,8 @@ from fastdup_ray.curation.plan_file import PlanRow
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 
 _NOT_COMPARED = (
-    "kept although similar to others, because the embedding does not show all of the file: almost blank, or with more "
-    "pages, channels or detail (see unseen in images.parquet)."
+    "Some images are kept whatever their similarity, because their embedding does not show all of the file: almost "
+    "blank, or with more pages, channels or detail (see unseen in images.parquet)."
 )
 
 
@@ -50,7 +50,7 @@ class PlanSummary:
         """Return what the command prints: the counts, where the plan is, and what to do next."""
         lines = [self._describe_duplicates()]
         if self.not_compared:
-            lines.append(f"{format_count(self.not_compared, 'image')} {_NOT_COMPARED}")
+            lines.append(_NOT_COMPARED)
         lines.append("The plan was written to standard output." if self.is_stdout else f"Plan: {self.path}")
         if self.rows:
             lines.append(self._describe_next_step())
