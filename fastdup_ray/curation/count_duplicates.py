@@ -60,11 +60,8 @@ def _make_run(
         pairs = list(select_similar(neighbors, least))
         source = np.concatenate([source, *(some.source for some in pairs)])
         target = np.concatenate([target, *(some.target for some in pairs)])
-    first, own = images.first_of_bytes, len(images) + np.arange(len(images))
-    digests = np.where(first < 0, own, first)
-    return FinishedRun(
-        table, images.names, source, target, digests, features, config, "", store.access, results.verified
-    )
+    first = np.where(images.first_of_bytes < 0, np.arange(len(images)), images.first_of_bytes)
+    return FinishedRun(table, images.names, source, target, first, features, config, "", store.access, results.verified)
 
 
 def _iter_links(choice: KeeperChoice, results: Results) -> Iterator[tuple[IntArray, IntArray]]:

@@ -55,8 +55,8 @@ class SimilarityRule:
         return pairs.select(pairs.value > self._threshold)
 
     def compare(self, first: IntArray, second: IntArray) -> Likeness:
-        digests = self._run.digests
-        is_duplicate: BoolArray = digests[first] == digests[second]
+        first_of_bytes = self._run.first_of_bytes
+        is_duplicate: BoolArray = first_of_bytes[first] == first_of_bytes[second]
         unknown = np.flatnonzero(~is_duplicate & self._comparable[first] & self._comparable[second])
         is_duplicate[unknown] = self._run.cosines(first[unknown], second[unknown]) > self._threshold
         return Likeness(is_duplicate, np.zeros(len(first), bool))
@@ -78,7 +78,7 @@ class VerifiedRule:
         return pairs.select(self._are_similar(pairs.source, pairs.target))
 
     def compare(self, first: IntArray, second: IntArray) -> Likeness:
-        have_same_bytes = self._run.digests[first] == self._run.digests[second]
+        have_same_bytes = self._run.first_of_bytes[first] == self._run.first_of_bytes[second]
         are_similar = self._are_similar(first, second)
         are_related = self._verified.have_relation(first, second, self._relations)
         are_other = self._verified.have_relation(first, second, frozenset(Relation) - {*self._relations})

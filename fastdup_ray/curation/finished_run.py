@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.analysis.edges import encode_digests
 from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs, find_first_of_bytes
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
@@ -42,7 +41,7 @@ class FinishedRun:
         names: (n,) raw bytes.
         source: (m,) int64 index of the first image of each pair in similarity.csv.
         target: (m,) int64 index of the second one.
-        digests: (n,) int64, equal for images with the same bytes.
+        first_of_bytes: (n,) int64, the first image with the same bytes; itself where they are not known.
         features: (n, d) float32, mapped from the file.
         config: Content of config.json.
         digest: See `SeenImages`.
@@ -55,7 +54,7 @@ class FinishedRun:
     names: pa.Array
     source: IntArray
     target: IntArray
-    digests: IntArray
+    first_of_bytes: IntArray
     features: FloatArray
     config: StoredConfig
     digest: str
@@ -120,10 +119,10 @@ def read_finished_run(store: Store) -> FinishedRun:
     if not len(names) == images.num_rows == len(features):
         raise describe_other_run(store.fetch(layout.IMAGES))
     source, target = (parse_rows(path, pairs[name], names) for name in ("from", "to"))
-    verified = None
+    first, verified = find_first_of_bytes(images["sha256"]), None
     if run.config.get("verify") not in (None, "off"):
         table, contents = run.read_parquet(layout.VERIFIED, VERIFIED), read_exact_copies(store, INDEXED, names, names)
-        verified = VerifiedPairs(table, find_first_of_bytes(images["sha256"]), contents.contents(len(names)))
+        verified = VerifiedPairs(table, first, contents.contents(len(names)))
     component = None
     if layout.COMPONENTS in run.summary["sha256"]:
         component = run.read_parquet(layout.COMPONENTS, COMPONENTS.select(["component_id"]))["component_id"].to_numpy()
@@ -132,7 +131,7 @@ def read_finished_run(store: Store) -> FinishedRun:
         names,
         source,
         target,
-        encode_digests(images["sha256"]),
+        np.where(first < 0, np.arange(len(first)), first),
         features,
         run.config,
         digest_images(store),

@@ -94,15 +94,15 @@ def choose_keepers(
     Raises:
         ConfigError: If `keep` is wrong.
     """
-    rules, pairs = parse_rules(keep), rule.list_pairs()
-    _, code, count = np.unique(run.digests, return_inverse=True, return_counts=True)
-    rows = np.unique(np.concatenate([pairs.source, pairs.target, np.flatnonzero(count[code] > 1)]))
+    rules, pairs, first = parse_rules(keep), rule.list_pairs(), run.first_of_bytes
+    repeats = np.flatnonzero(first != np.arange(len(first)))
+    rows = np.unique(np.concatenate([pairs.source, pairs.target, repeats, first[repeats]]))
     columns = [name for name in RANKED if name in run.images.column_names]
     table, names = take_rows(run.images.select(columns), rows), run.names.take(pa.array(rows))
     fixed, ranking = find_references(table), Ranking(rules, table, names)
     eligible = fixed | find_standalone(names, run.access)
     links = Pairs(np.searchsorted(rows, pairs.source), np.searchsorted(rows, pairs.target), pairs.value)
-    digests = np.unique(code[rows], return_inverse=True)[1]
+    digests = np.unique(first[rows], return_inverse=True)[1]
 
     def compare(first: IntArray, second: IntArray) -> Likeness:
         return rule.compare(rows[first], rows[second])
@@ -123,9 +123,9 @@ def count_not_compared(run: FinishedRun, threshold: float | None = None) -> int:
     if run.verified is not None:
         return 0
     threshold = default_threshold(run.config) if threshold is None else threshold
-    comparable, digests = run.is_fully_seen(), run.digests
+    comparable, first = run.is_fully_seen(), run.first_of_bytes
     similar = run.cosines(run.source, run.target) > threshold
-    similar &= digests[run.source] != digests[run.target]
+    similar &= first[run.source] != first[run.target]
     ends = np.unique(np.concatenate([run.source[similar], run.target[similar]]))
     return int((~comparable[ends]).sum())
 
@@ -150,7 +150,7 @@ def _make_plan_rows(run: FinishedRun, rule: DuplicateRule, choice: KeeperChoice)
     position, keeper_position, _ = choice.assigned
     number = _number_groups(run, choice)
     rows, keepers = choice.rows[position], choice.rows[keeper_position]
-    same_bytes = run.digests[rows] == run.digests[keepers]
+    same_bytes = run.first_of_bytes[rows] == run.first_of_bytes[keepers]
     similarity = np.where(same_bytes, 1.0, np.minimum(run.cosines(keepers, rows), 1.0))
     order = np.argsort(number, kind="stable").tolist()
     for place, own_facts in zip(order, run.facts(rows[order].tolist()), strict=True):
