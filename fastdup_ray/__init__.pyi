@@ -68,7 +68,7 @@ def run(
     estimate: bool = False,
     log_format: Literal["text", "json"] = "text",
     verify: Literal["off", "candidates", "all"] | None = None,
-    executor: Literal["ray", "inline"] = "ray",
+    executor: Literal["auto", "local", "ray", "inline"] = "auto",
     shard_size: int | None = None,
     num_actors: int | None = None,
     include: Sequence[str] = [],

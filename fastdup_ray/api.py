@@ -16,7 +16,7 @@ from fastdup_ray.outputs.bad_list import describe_few_bad
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 from fastdup_ray.result import RunResult
 from fastdup_ray.runs.estimate import estimate_run
-from fastdup_ray.runs.pipeline import deduplicate
+from fastdup_ray.runs.pipeline import open_result
 from fastdup_ray.storage import open_store
 from fastdup_ray.version import __version__
 
@@ -67,18 +67,22 @@ def _print_estimate(config: RunConfig) -> None:
 
 def _deduplicate_and_print(config: RunConfig) -> RunResult:
     try:
-        result = deduplicate(config)
+        with open_result(config) as result:
+            _print_result(result, config)
     except FastdupError as error:
         if config.log_format == "json":
             log_event("failed", error=str(error), exit_code=error.exit_code)
         raise
+    return result
+
+
+def _print_result(result: RunResult, config: RunConfig) -> None:
     if config.log_format == "json":
         names = [name for name in ("counts", "changes", "read", "skipped") if name in result.summary]
         facts: dict[str, Any] = {name: result.summary[name] for name in names}
         log_event("done", work_dir=result.work_dir, **facts)
     else:
         print_lines("\n".join(_describe_result(result, config)))
-    return result
 
 
 def _describe_result(result: RunResult, config: RunConfig) -> Iterator[str]:

@@ -164,7 +164,14 @@ class RunConfig(BaseModel):
             "a bounding box, up to a million images."
         ),
     ] = None
-    executor: Annotated[Literal["ray", "inline"], Field(description="Run on Ray, or inside this process.")] = "ray"
+    executor: Annotated[
+        Literal["auto", "local", "ray", "inline"],
+        Field(
+            description="Where the run works. local: on this machine without Ray, with images decoded in child "
+            "processes; ray; inline: all in this process; auto: ray on clusters, on GPUs and for more than 10,000 "
+            "images, else local."
+        ),
+    ] = "auto"
     shard_size: Annotated[
         int | None, Field(ge=1, description="Images per shard; not given: chosen by the number of images.")
     ] = None

@@ -92,7 +92,7 @@ cli.add_command(
 @click.option("--plot", metavar="FILE.svg", help="Draw the curves; - for standard output.")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.svg if it exists.")
 @click.option("--work-dir", metavar="TEXT", help="Keep the run on a folder here.  [a temporary folder]")
-@click.option("--executor", metavar="ray|inline", help=RunConfig.model_fields["executor"].description)
+@click.option("--executor", metavar="auto|local|ray|inline", help=RunConfig.model_fields["executor"].description)
 @add_s3_options
 def _evaluate(location: str, truth: str, **options: Any) -> None:
     """Measure precision and recall against known duplicates.

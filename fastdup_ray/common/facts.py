@@ -149,11 +149,13 @@ class RunCost(TypedDict, total=False):
         read: Entries that were read.
         seconds: Wall time of each stage.
         cpu_seconds: CPU time of the extractors.
+        executor: Where the run worked: `local`, `ray` or `inline`.
     """
 
     read: int
     seconds: dict[str, float]
     cpu_seconds: float
+    executor: str
 
 
 class RunSummary(FeatureFacts, RunCost, total=False):

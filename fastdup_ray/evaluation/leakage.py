@@ -20,8 +20,9 @@ from fastdup_ray.inputs import check_inputs
 from fastdup_ray.outputs.exact_copies import ExactCopies, read_exact_copies
 from fastdup_ray.outputs.images import Images, load_images
 from fastdup_ray.runs.indexed_set import read_indexed_facts
-from fastdup_ray.runs.pipeline import deduplicate, is_indexed
+from fastdup_ray.runs.pipeline import deduplicate
 from fastdup_ray.runs.preflight import refuse_foreign_outputs
+from fastdup_ray.runs.stored_index import is_indexed
 from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.storage.tables import parse_numbers, parse_rows, read_csv, write_csv

@@ -1,4 +1,4 @@
-"""Executors: they decide where the stages of a run work, on Ray or in this process.
+"""Executors: they decide where the stages of a run work, on Ray or on this machine.
 
 `Executor` is a context manager with eight members. Three do work: `extract` reads shards of the list, `call` runs one
 step, `map` runs one step over many items. `reserve` and `max_step_memory` are about the memory of steps, `actors` and
@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, Self, TypeVar
 
 from fastdup_ray.common.records import Shard, ShardReceipt
 from fastdup_ray.config import RunConfig
+from fastdup_ray.executors.choice import ExecutorChoice
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.storage import Store
 
@@ -84,12 +85,16 @@ class Executor(Protocol):
         """Report to monitoring that a stage of the run has ended."""
 
 
-def make_executor(config: RunConfig, store: Store) -> Executor:
-    """Return the executor that `config.executor` names, for work on a work_dir."""
-    if config.executor == "inline":
+def make_executor(config: RunConfig, store: Store, choice: ExecutorChoice) -> Executor:
+    """Return an executor for work on a work_dir."""
+    if choice.executor == "inline":
         from fastdup_ray.executors.inline import InlineExecutor
 
         return InlineExecutor(config.cores)
+    if choice.executor == "local":
+        from fastdup_ray.executors.local import LocalExecutor
+
+        return LocalExecutor(config)
     from fastdup_ray.executors.own_ray import import_ray
 
     import_ray()  # before anything else imports it

@@ -1,4 +1,4 @@
-"""The executor without Ray: one step after the other in this process, for tests, debugging and small sets."""
+"""The executor for tests and debugging: everything in this process, one step after the other."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
@@ -10,17 +10,22 @@ from fastdup_ray.system.memory import measure_free_memory
 
 
 class InlineExecutor:
-    """An `Executor` in this process.
+    """An `Executor` in this process. An image that crashes its decoder ends the process.
 
     Attributes:
         actors: Always 1.
-        threads: Threads of the extractor and of each step.
+        threads: Threads of the extractor.
     """
 
     actors = 1
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
+    def __init__(self, cores: int) -> None:
+        """Make an executor.
+
+        Args:
+            cores: Threads of each step.
+        """
+        self.threads = self._cores = cores
 
     def __enter__(self) -> Self:
         return self
@@ -46,7 +51,7 @@ class InlineExecutor:
         items: Sequence[tuple[Any, ...]],
         memory: int,  # noqa: ARG002 - it has what this process has
     ) -> Iterator[Result]:
-        return (step(*item, self.threads) for item in items)
+        return (step(*item, self._cores) for item in items)
 
     def record_stage(self, stage: str, seconds: float) -> None:
         pass

@@ -1,8 +1,10 @@
 """Merge stage: put feature shards together, or adopt stored features, as plain functions over a work_dir."""
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,7 @@ from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
+from fastdup_ray.extract.model import DIMENSIONS
 from fastdup_ray.features import (
     FeatureSet,
     LostEmbeddingsError,
@@ -31,6 +34,7 @@ from fastdup_ray.features import (
 )
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.outputs.summary import was_scored
+from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest
 from fastdup_ray.storage.facts import read_summary
@@ -120,6 +124,24 @@ def adopt_features(store: Store, features_file: str) -> RunSummary:
     except (DamagedError, FileNotFoundError) as error:
         raise DamagedError(f"{error} Extract the features again (run_mode=1), or put the file back.") from None
     return begin_summary(select_reusable_facts(described.facts)) | {"counts": count_entries(described.entries)}
+
+
+def estimate_stored(store: Store, features_file: str) -> int:
+    """Return about how many embeddings modes 2 and 4 start from, by the sizes of their files.
+
+    Args:
+        store: The work_dir.
+        features_file: Name of the features file; without it, the ranges of mode 1 count.
+
+    Returns:
+        The number; `sys.maxsize` in a bucket, since a run on a bucket is worth a Ray.
+    """
+    if is_s3(store.location):
+        return sys.maxsize
+    is_range = not store.exists(features_file)
+    folder = Path(store.location)
+    paths = folder.glob("features-*.dat") if is_range else [folder / features_file]
+    return sum(path.stat().st_size for path in paths) // (DIMENSIONS * np.dtype(np.float32).itemsize)
 
 
 def select_reusable_facts(facts: FeatureFacts) -> FeatureFacts:

@@ -2,10 +2,9 @@
 
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from fastdup_ray import s3
@@ -16,20 +15,18 @@ from fastdup_ray.common.layout import INDEXED, SCORED, TRANSFORMED
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError, InputError, WorkDirError
 from fastdup_ray.executors import Executor, make_executor
-from fastdup_ray.extract.decoder_versions import list_optional_decoders
+from fastdup_ray.executors.choice import ExecutorChoice, choose_executor
 from fastdup_ray.extract.transforms import select_transforms
-from fastdup_ray.features import find_missing, open_complete
-from fastdup_ray.inputs import SkippedFiles, check_inputs
-from fastdup_ray.inputs.manifest import KEY, Manifest
+from fastdup_ray.inputs import SkippedFiles
+from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.neighbors.search_plan import SearchPlan
 from fastdup_ray.outputs.bad_list import describe_few_bad
 from fastdup_ray.outputs.changes import set_earlier_aside
-from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.result import RunResult
 from fastdup_ray.runs.features_stage import FeatureRequest, make_features
-from fastdup_ray.runs.indexed_set import check_indexed, measure_index_bytes, read_indexed_facts
-from fastdup_ray.runs.merge_stage import adopt_features
+from fastdup_ray.runs.indexed_set import check_indexed, measure_index_bytes
+from fastdup_ray.runs.merge_stage import adopt_features, estimate_stored
 from fastdup_ray.runs.outputs_stage import write_outputs, write_summary_only
 from fastdup_ray.runs.partitioned_search import search_partitioned
 from fastdup_ray.runs.preflight import (
@@ -38,25 +35,23 @@ from fastdup_ray.runs.preflight import (
     check_work_dir,
     list_manifest,
     make_list_facts,
-    make_model_facts,
     make_transformed_facts,
     plan_feasible_search,
     preflight,
     refuse_other_images,
     resolve_range,
 )
+from fastdup_ray.runs.progress import show_stage
 from fastdup_ray.runs.scoring import import_query_features, search_indexed, write_scored_outputs
 from fastdup_ray.runs.search_stage import search_neighbors
+from fastdup_ray.runs.stages import Stages
 from fastdup_ray.runs.transforms_stage import write_transforms
 from fastdup_ray.runs.verify_stage import choose_verify, verify_neighbors, widen_search
-from fastdup_ray.storage import open_store
+from fastdup_ray.storage import Store, open_file
 from fastdup_ray.system.background import start_in_background
 from fastdup_ray.version import __version__
 
 log = logging.getLogger(__name__)
-
-INDEX_PARAMETERS = ("nn_provider", "nnmodel", "faiss_mode", "faiss_param", "distance")
-"""Parameters that the index depends on."""
 
 LISTING_FIRST = 0.3
 """Seconds that a listing gets before Ray is started beside it, so that an empty folder is reported at once."""
@@ -68,143 +63,156 @@ def deduplicate(config: RunConfig) -> RunResult:
     Raises:
         FastdupError: Of the kind that says what is wrong; its text is one line for the user.
     """
-    run = _Run(config, preflight(config))
-    try:
-        summary = run.run_mode()
-    except FastdupError:
-        raise
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error  # Arrow puts words of its own around it
-        raise WorkDirError(
-            f"Writing to {run.store.location!r} failed: {reason}. Fix that and run the same command to resume."
-        ) from error
-    return RunResult(run.store.location, summary, run.files, config.s3_access)
+    with open_result(config) as result:
+        return result
 
 
-def is_indexed(config: RunConfig) -> bool:
-    """Return whether the work_dir already has the index of these inputs, by this model, that mode 0 would make."""
-    check_inputs(config)
-    store = open_store(config.work_dir, config.s3_access)
-    try:
-        facts = read_indexed_facts(store)
-        check_indexed(store)
-        earlier = open_complete(store)
-        stored: Mapping[str, object] = read_config(store)
-    except (FastdupError, OSError):
-        return False
-    if earlier is None or not config.reuse or facts["fingerprint"] != make_model_facts(config)["fingerprint"]:
-        return False
-    manifest = list_manifest(config)
-    if not earlier.entries.select(KEY).equals(manifest.keys()):
-        return False
-    same_index = all(stored.get(name) == getattr(config, name) for name in INDEX_PARAMETERS)
-    return same_index and len(find_missing(manifest, [earlier], config.limits, list_optional_decoders())) == 0
+@contextmanager
+def open_result(config: RunConfig) -> Iterator[RunResult]:
+    """Run `config` and yield the result; then stop what the run has started, such as Ray, which takes a second.
+
+    Raises:
+        FastdupError: See `deduplicate`.
+    """
+    with ExitStack() as stack:
+        stages = Stages(config)
+        run = _Run(config, preflight(config), stages)
+        try:
+            summary = stack.enter_context(run.run_mode())
+        except FastdupError:
+            raise
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else error  # Arrow puts words of its own around it
+            raise WorkDirError(
+                f"Writing to {run.store.location!r} failed: {reason}. Fix that and run the same command to resume."
+            ) from error
+        yield RunResult(run.store.location, summary, run.files, config.s3_access)
 
 
 class _Run:
     """One call: its configuration, its work_dir, and what it took so far."""
 
-    def __init__(self, config: RunConfig, checked: Preflight) -> None:
+    def __init__(self, config: RunConfig, checked: Preflight, stages: Stages) -> None:
         self.config = config
         self.store, self.files = checked.store, checked.files
         self._features_file, self._model = checked.features_file, checked.model
         self._skipped = SkippedFiles()
-        self._cost: RunCost = {"read": 0, "seconds": {}, "cpu_seconds": 0.0}
+        self._ending = ExitStack()
+        self._stages = stages
+        self._cost: RunCost = {"read": 0, "seconds": stages.seconds, "cpu_seconds": 0.0}
 
-    def run_mode(self) -> RunSummary:
-        """Run the mode that was asked for; return the summary."""
+    @contextmanager
+    def run_mode(self) -> Iterator[RunSummary]:
+        """Run the mode that was asked for, and yield the summary; then stop what was started, and release the lock."""
         config, store, files = self.config, self.store, self.files
         if files is SCORED:
             check_scoring(store, self._model)
         store.prepare()
-        if config.run_mode == 1 and (config.min_offset, config.max_offset) != (None, None):
-            with store.lock(layout.LOCK, shared=True):
-                return self._run_range()
-        with store.lock(layout.LOCK):
-            check_work_dir(config, store, files)
-            store.remove_leftovers()
-            if config.incremental and files is INDEXED and config.run_mode != 1:
-                set_earlier_aside(store)
-            modes = (
-                self._run_everything,
-                self._run_features,
-                self._run_from_features,
-                self._run_score_images,
-                self._run_score_features,
-            )
-            summary = modes[config.run_mode]()
-            for finished in {files, TRANSFORMED}:
-                store.remove(finished.name(layout.SHARDS))
-        if summary["counts"]["images"] == 0:
-            reasons = "; ".join(describe_few_bad(store, files, summary["counts"]["bad"]))
-            reasons = reasons or f"{files.name(layout.BAD_CSV)} in {store.location!r} has the reasons"
-            raise InputError(f"No good image among {summary['counts']['entries']:,}: {reasons}.")
+        is_range = config.run_mode == 1 and (config.min_offset, config.max_offset) != (None, None)
+        with store.lock(layout.LOCK, shared=is_range), self._ending:
+            summary = self._run_range() if is_range else self._run_whole()
+            if summary["counts"]["images"] == 0 and not is_range:
+                reasons = "; ".join(describe_few_bad(store, files, summary["counts"]["bad"]))
+                reasons = reasons or f"{files.name(layout.BAD_CSV)} in {store.location!r} has the reasons"
+                raise InputError(f"No good image among {summary['counts']['entries']:,}: {reasons}.")
+            yield summary
+
+    def _run_whole(self) -> RunSummary:
+        config, store, files = self.config, self.store, self.files
+        check_work_dir(config, store, files)
+        store.remove_leftovers()
+        if config.incremental and files is INDEXED and config.run_mode != 1:
+            set_earlier_aside(store)
+        modes = (
+            self._run_everything,
+            self._run_features,
+            self._run_from_features,
+            self._run_score_images,
+            self._run_score_features,
+        )
+        summary = modes[config.run_mode]()
+        for finished in {files, TRANSFORMED}:
+            store.remove(finished.name(layout.SHARDS))
         return summary
 
     # The modes
 
     def _run_everything(self) -> RunSummary:
-        with self._start() as (whole, executor):
-            manifest = whole.window(*resolve_range(self.config, whole))
-            summary = self._make_features(manifest, executor, make_list_facts(manifest))
-            if summary["counts"]["images"] == 0:
-                return executor.call("final", write_summary_only, self.store, self.config, summary)
-            transformed = self._make_transformed(manifest, executor) if self.config.invariant else None
-            return self._search_and_write(executor, summary, transformed)
+        whole, executor = self._start()
+        manifest = whole.window(*resolve_range(self.config, whole))
+        summary = self._make_features(manifest, executor, make_list_facts(manifest))
+        if summary["counts"]["images"] == 0:
+            return executor.call("final", write_summary_only, self.store, self.config, summary)
+        transformed = self._make_transformed(manifest, executor) if self.config.invariant else None
+        return self._search_and_write(executor, summary, transformed)
 
     def _run_features(self) -> RunSummary:
-        with self._start() as (manifest, executor):
-            summary = self._make_features(manifest, executor, make_list_facts(manifest))
-            return executor.call("final", write_summary_only, self.store, self.config, summary)
+        manifest, executor = self._start()
+        summary = self._make_features(manifest, executor, make_list_facts(manifest))
+        return executor.call("final", write_summary_only, self.store, self.config, summary)
 
     def _run_range(self) -> RunSummary:
-        with self._start() as (whole, executor):
-            start, stop = resolve_range(self.config, whole)
-            with self.store.lock(f".{layout.format_range_stem(start, stop)}.lock"):
-                summary = self._make_features(
-                    whole.window(start, stop), executor, make_list_facts(whole), (start, stop)
-                )
-                for name in list(self.store.names(layout.SHARDS)):
-                    low, high = layout.parse_range(name) or (-1, -1)
-                    if start <= low and high <= stop:
-                        self.store.remove(name)
+        whole, executor = self._start()
+        start, stop = resolve_range(self.config, whole)
+        with self.store.lock(f".{layout.format_range_stem(start, stop)}.lock"):
+            summary = self._make_features(whole.window(start, stop), executor, make_list_facts(whole), (start, stop))
+            for name in list(self.store.names(layout.SHARDS)):
+                low, high = layout.parse_range(name) or (-1, -1)
+                if start <= low and high <= stop:
+                    self.store.remove(name)
         self.store.remove_if_empty(layout.SHARDS)
         return summary
 
     def _run_from_features(self) -> RunSummary:
-        with make_executor(self.config, self.store) as executor:
-            with self._time_stage("features", executor):
-                facts = executor.call("index", adopt_features, self.store, self._features_file)
-            summary: RunSummary = {"version": __version__, **facts, **self._cost}
-            return self._search_and_write(executor, summary) if summary["counts"]["images"] else summary
+        executor = self._start_executor(self._choose(self.store, self._features_file))
+        with self._stages.time("features"):
+            facts = executor.call("index", adopt_features, self.store, self._features_file)
+        summary: RunSummary = {"version": __version__, **facts, **self._cost}
+        return self._search_and_write(executor, summary) if summary["counts"]["images"] else summary
 
     def _run_score_images(self) -> RunSummary:
-        with self._start() as (whole, executor):
-            manifest = whole.window(*resolve_range(self.config, whole))
-            executor.call("index", check_indexed, self.store)
-            return self._search_and_write_scores(
-                executor, self._make_features(manifest, executor, make_list_facts(manifest))
-            )
+        whole, executor = self._start()
+        manifest = whole.window(*resolve_range(self.config, whole))
+        executor.call("index", check_indexed, self.store)
+        return self._search_and_write_scores(
+            executor, self._make_features(manifest, executor, make_list_facts(manifest))
+        )
 
     def _run_score_features(self) -> RunSummary:
-        with make_executor(self.config, self.store) as executor:
-            executor.call("index", check_indexed, self.store)
-            with self._time_stage("features", executor):
-                facts = executor.call("index", import_query_features, self.store, s3.to_absolute(self.config.inputs[0]))
-            return self._search_and_write_scores(executor, {"version": __version__, **facts, **self._cost})
+        location = s3.to_absolute(self.config.inputs[0])
+        executor = self._start_executor(self._choose(*open_file(location, layout.FEATURES, self.config.s3_access)))
+        executor.call("index", check_indexed, self.store)
+        with self._stages.time("features"):
+            facts = executor.call("index", import_query_features, self.store, location)
+        return self._search_and_write_scores(executor, {"version": __version__, **facts, **self._cost})
 
     # Their parts
 
-    @contextmanager
-    def _start(self) -> Iterator[tuple[Manifest, Executor]]:
-        """Yield the whole list and the executor. Ray takes seconds to start: it does while the input is listed."""
+    def _start(self) -> tuple[Manifest, Executor]:
+        """Return the whole list and the executor. Ray takes seconds to start: it does while the input is listed."""
         with start_in_background(lambda stop: list_manifest(self.config, self._skipped, stop)) as listing:
             if listing in wait([listing], LISTING_FIRST).done:
                 listing.result()
-            with make_executor(self.config, self.store) as executor:
-                with self._time_stage("list", executor):
-                    manifest = listing.result()
-                yield manifest, executor
+
+            def list_all() -> Manifest:
+                with self._stages.time("list"):
+                    return listing.result()
+
+            executor = self._start_executor(choose_executor(self.config, lambda: len(list_all())))
+            return listing.result() if "list" in self._stages.seconds else list_all(), executor
+
+    def _choose(self, store: Store, features_file: str) -> ExecutorChoice:
+        """Choose the executor of a run that starts from stored embeddings."""
+        return choose_executor(self.config, lambda: estimate_stored(store, features_file))
+
+    def _start_executor(self, choice: ExecutorChoice) -> Executor:
+        """Start the executor, which ends with the run."""
+        log_event("executor", f"{choice.executor}: {choice.why}", executor=choice.executor, why=choice.why)
+        self._cost["executor"] = choice.executor
+        with show_stage("Starting Ray", self.config) if choice.executor == "ray" else nullcontext():
+            executor = self._ending.enter_context(make_executor(self.config, self.store, choice))
+        self._stages.end_start(executor)
+        return executor
 
     def _make_features(
         self, manifest: Manifest, executor: Executor, facts: FeatureFacts, part: tuple[int, int] | None = None
@@ -219,7 +227,7 @@ class _Run:
         if config.run_mode == 0:  # there may be more images than entries, but hardly fewer
             plan = plan_feasible_search(config, self.store, len(manifest), facts["d"], executor.max_step_memory())
             executor.reserve(plan.reserved_bytes)
-        with self._time_stage("features", executor):
+        with self._stages.time("features"):
             outcome = make_features(config, self.store, executor, FeatureRequest(manifest, facts, self.files, part))
         self._cost |= {"read": outcome.read, "cpu_seconds": outcome.cpu_seconds}
         return begin_summary(facts) | {
@@ -228,13 +236,14 @@ class _Run:
             "read": self._cost["read"],
             "seconds": self._cost["seconds"],
             "cpu_seconds": self._cost["cpu_seconds"],
+            "executor": self._cost["executor"],
         }
 
     def _make_transformed(self, manifest: Manifest, executor: Executor) -> RunSummary:
         """Write the features of the transforms of the manifest's images; return their facts and counts."""
         facts = make_list_facts(manifest) | make_transformed_facts(self.config, self._model)
         request = FeatureRequest(manifest, facts, TRANSFORMED, transforms=select_transforms(self.config.invariant))
-        with self._time_stage("turned", executor):
+        with self._stages.time("turned"):
             outcome = make_features(self.config, self.store, executor, request)
         return begin_summary(facts) | {"counts": outcome.counts}
 
@@ -247,14 +256,14 @@ class _Run:
         wide = widen_search(config)
         plan = plan_feasible_search(wide, self.store, n, d, executor.max_step_memory())
         executor.reserve(plan.reserved_bytes, gpu=config.compute == "gpu")
-        with self._time_stage("neighbors", executor):
+        with self._stages.time("neighbors"):
             neighbors = self._find_neighbors(executor, wide, plan)
         _log_search(neighbors)
         if config.verify != "off":
-            with self._time_stage("verify", executor):
+            with self._stages.time("verify"):
                 summary["verified"] = verify_neighbors(executor, self.store, config, features_file, d, neighbors)
         if transformed is not None:
-            with self._time_stage("invariant", executor):
+            with self._stages.time("invariant"):
                 args = self.store, config, neighbors, d, transformed
                 summary["invariant"] = executor.call("index", write_transforms, *args)
         return self._finish(executor, write_outputs, config, features_file, neighbors, summary)
@@ -268,26 +277,15 @@ class _Run:
     def _search_and_write_scores(self, executor: Executor, summary: RunSummary) -> RunSummary:
         store, config = self.store, self.config
         executor.reserve(measure_index_bytes(store), gpu=config.compute == "gpu")
-        with self._time_stage("neighbors", executor):
+        with self._stages.time("neighbors"):
             neighbors = executor.call("index", search_indexed, store, config, summary["d"])
         _log_search(neighbors)
         return self._finish(executor, write_scored_outputs, config, neighbors, summary)
 
     def _finish(self, executor: Executor, step: Callable[..., RunSummary], *args: Any) -> RunSummary:
         """Run the final task; return the summary that it has written."""
-        summary = executor.call("final", step, self.store, *args)
-        executor.record_stage("outputs", summary["seconds"]["outputs"])
-        return summary
-
-    @contextmanager
-    def _time_stage(self, stage: str, executor: Executor) -> Iterator[None]:
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            seconds = self._cost["seconds"][stage] = round(time.monotonic() - start, 3)
-            log_event(stage, f"{seconds:.1f} s", seconds=seconds)
-            executor.record_stage(stage, seconds)
+        with self._stages.time("outputs"):
+            return executor.call("final", step, self.store, *args)
 
 
 def _log_search(neighbors: StoredNeighbors) -> None:

@@ -275,8 +275,9 @@ def make_list_facts(manifest: Manifest) -> FeatureFacts:
 def make_model_facts(config: RunConfig) -> FeatureFacts:
     """Return `fingerprint` and `d` of the embeddings that a run extracts; raise `ConfigError` for a bad model."""
     gpu, sha256, d = config.compute == "gpu", None, DIMENSIONS
-    if config.model_path or (gpu and config.executor == "inline"):
-        model = Model(config.model_path, gpu=gpu and config.executor == "inline")
+    gpu_here = gpu and config.executor in ("local", "inline")
+    if config.model_path or gpu_here:
+        model = Model(config.model_path, gpu=gpu_here)
         sha256, d = model.sha256, model.dimensions
         if "rotate" in config.invariant and model.size[0] != model.size[1]:
             size = " x ".join(map(str, model.size))

@@ -1,21 +1,26 @@
-"""Progress of a stage: a bar on a terminal, a widget in a notebook, else a plain line every ten seconds."""
+"""Progress of a stage: a bar or a line on a terminal, a widget in a notebook, else a plain line every ten seconds."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
 from fastdup_ray.common.events import log_event
 from fastdup_ray.common.records import ShardReceipt
+from fastdup_ray.config import RunConfig
 from fastdup_ray.system.process import is_terminal
 
 SECONDS_BETWEEN_LINES = 10.0
 
+REFRESH_SECONDS = 0.4
+"""Seconds between two updates of what is shown, so that its clock is seen to run. A stage that ends sooner shows no
+line."""
 
 Item = TypeVar("Item")
 Measure = Callable[[Item], tuple[int, int]]
@@ -59,12 +64,52 @@ def _count_pairs(count: int) -> tuple[int, int]:
     return count, 0
 
 
+@contextmanager
+def show_stage(text: str, config: RunConfig) -> Iterator[None]:
+    """Show what a run is doing, and for how long, while the context lasts: on a terminal and in a notebook.
+
+    Elsewhere nothing is shown, and neither with `verbose` or JSON, which tell when each stage has ended.
+
+    Args:
+        text: What the run is doing, such as "Listing the input".
+        config: Of the run.
+    """
+    if config.log_format == "json" or config.verbose or not _is_watched():
+        yield
+        return
+    with tqdm(desc=text, bar_format="{desc} … {elapsed}", leave=False, delay=REFRESH_SECONDS) as line, _ticking(line):
+        yield
+
+
+@contextmanager
+def _ticking(shown: "tqdm[Any]") -> Iterator[None]:
+    """Update what is shown while the context lasts."""
+    ended = threading.Event()
+
+    def tick() -> None:
+        while not ended.wait(REFRESH_SECONDS):
+            shown.refresh()
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def _report(items: Iterable[Item], work: _Work, measure: Measure[Item], log_format: str) -> Iterator[Item]:
     if log_format == "json":
         return _log_lines(items, work, measure, partial(log_event, "progress"))
-    if is_terminal(sys.stderr) or (sys.stderr is not None and _is_notebook()):
+    if _is_watched():
         return _show_bar(items, work, measure)
     return _log_lines(items, work, measure, partial(_print_line, unit=work.unit))
+
+
+def _is_watched() -> bool:
+    """Return whether somebody sees a line that changes."""
+    return is_terminal(sys.stderr) or (sys.stderr is not None and _is_notebook())
 
 
 def _is_notebook() -> bool:
@@ -74,7 +119,7 @@ def _is_notebook() -> bool:
 
 
 def _show_bar(items: Iterable[Item], work: _Work, measure: Measure[Item]) -> Iterator[Item]:
-    with tqdm(total=work.total, unit=f" {work.unit}", desc=work.stage, dynamic_ncols=True) as bar:
+    with tqdm(total=work.total, unit=f" {work.unit}", desc=work.stage, dynamic_ncols=True) as bar, _ticking(bar):
         all_bad = 0
         for item in items:
             count, bad = measure(item)

@@ -217,7 +217,7 @@ def test_a_job_is_stopped_with_its_submitter_and_goes_on_later(head, bucket, tmp
     left = bucket.outputs()
     assert "summary.json" not in left
     assert not [name for name in left if "lock" in name]
-    assert not [p for p in psutil.process_iter(["cmdline"]) if "_ExtractActor" in " ".join(p.info["cmdline"] or [])]
+    assert not [p for p in psutil.process_iter(["cmdline"]) if "ExtractActor" in " ".join(p.info["cmdline"] or [])]
     again = submit(head, *job)
     assert again.returncode == 0, again.stderr
     assert 0 < parse_counts(again.stdout)[0] < 160

@@ -324,15 +324,16 @@ Image.register_open("HOLDER", Holder, lambda prefix: prefix.startswith(b"HOLDER!
 
 
 @pytest.mark.slow
-def test_a_decoder_that_holds_pythons_lock_for_ever_costs_its_own_picture_only(tmp_path):
+@pytest.mark.parametrize("executor", ["ray", "local"])
+def test_a_decoder_that_holds_pythons_lock_for_ever_costs_its_own_picture_only(tmp_path, executor):
     (tmp_path / "plugin").mkdir()
     (tmp_path / "plugin/sitecustomize.py").write_text(HOLDER)
     folder = tmp_path / "in"
     save_cloudy(folder, 6)
     (folder / "0003 holder.jpg").write_bytes(b"HOLDER!!")
     options = ("--image-timeout", 1, "--num-threads", 1, "--shard-size", 1, "--no-report")
-    environment = {"PYTHONPATH": str(tmp_path / "plugin"), "RAY_ADDRESS": "local"}
-    done = run(folder, "--work-dir", tmp_path / "out", *options, **environment)
+    environment = {"PYTHONPATH": str(tmp_path / "plugin")}
+    done = run(folder, "--work-dir", tmp_path / "out", *options, "--executor", executor, **environment)
     assert done.returncode == 0, done.stderr
     assert bad_of(tmp_path / "out") == {"0003 holder.jpg": "CRASHED"}
     assert summary_of(tmp_path / "out")["counts"]["images"] == 6
@@ -350,7 +351,7 @@ class Peak(threading.Thread):
 
     def run(self):
         while not self._over.wait(0.1):
-            for process in workers("_ExtractActor"):
+            for process in workers("ExtractActor"):
                 try:
                     status = Path(f"/proc/{process.pid}/status").read_text()
                 except OSError:

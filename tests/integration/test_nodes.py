@@ -94,7 +94,7 @@ def test_nodes_that_go_in_mid_run_are_no_event(bucket, cluster, pictures, tmp_pa
     spots = [cluster.add_node(**NODE) for _ in range(2)]
     process = start(*arguments, "--work-dir", bucket.work_dir, RAY_ADDRESS=cluster.address)
     wait_for(lambda: shards_are_there(bucket, 2), process)
-    raylets = {worker.ppid() for worker in workers("_ExtractActor")}
+    raylets = {worker.ppid() for worker in workers("ExtractActor")}
     assert len(raylets) == 3  # one actor on each node
     for spot in spots:
         cluster.remove_node(spot, allow_graceful=False)
@@ -148,7 +148,7 @@ def test_a_cluster_grows_from_nothing_as_the_waiting_actors_ask(bucket, growing,
     reference = undisturbed(arguments, bucket, tmp_path / "reference")
     environment = growing.environment | {"RAY_ADDRESS": growing.address}
     process = start(*arguments, "--work-dir", bucket.work_dir, **environment)
-    wait_for(lambda: len({worker.ppid() for worker in workers("_ExtractActor")}) == 2, process, 240)
+    wait_for(lambda: len({worker.ppid() for worker in workers("ExtractActor")}) == 2, process, 240)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert "waiting for its autoscaler" in err
@@ -189,7 +189,7 @@ def test_gpu_actors_and_their_threads_are_on_the_nodes_with_gpus(cluster, tmp_pa
     good = next(receipts).good
     wait(lambda: "GPU" not in ray.available_resources(), 60)
     assert ray.available_resources()["CPU"] == 1  # the head's
-    assert len({worker.ppid() for worker in workers("_ExtractActor")}) == len(with_gpu)
+    assert len({worker.ppid() for worker in workers("ExtractActor")}) == len(with_gpu)
     assert [member.cores for member in crew._workers] == [2, 2]
     assert good + sum(receipt.good for receipt in receipts) == 40
 
@@ -306,7 +306,7 @@ def test_a_link_that_is_cut_in_mid_run_is_no_event(hosts, pictures, tmp_path):
             text=True,
         )
         wait_for(lambda: shards_are_there(bucket, 2), process)
-        assert len({worker.ppid() for worker in workers("_ExtractActor")}) == 2
+        assert len({worker.ppid() for worker in workers("ExtractActor")}) == 2
         hosts.cut(hosts.worker)
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err

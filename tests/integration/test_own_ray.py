@@ -27,17 +27,19 @@ HOLD_TWO = """
 import json, os, sys
 from fastdup_ray import RunConfig
 from fastdup_ray.executors import make_executor
+from fastdup_ray.executors.choice import ExecutorChoice
 
 def environment():
     return dict(os.environ)
 
 before = environment()
+config, ray = RunConfig.of(input_dir=sys.argv[1], num_threads=1), ExecutorChoice("ray", "")
 of_ray = {"PYTHONBREAKPOINT", "RAY_CLIENT_MODE"}  # it leaves them behind
 for _ in range(2):
-    with make_executor(RunConfig.of(input_dir=sys.argv[1], work_dir=sys.argv[1], num_threads=1), sys.argv[1]) as ours:
+    with make_executor(config, sys.argv[1], ray) as ours:
         inside = ours.call("index", environment)
-        import ray
-        print(json.dumps([ray.get_runtime_context().gcs_address, inside]), flush=True)
+        from ray import get_runtime_context
+        print(json.dumps([get_runtime_context().gcs_address, inside]), flush=True)
         sys.stdin.readline()
     assert {name for name, _ in before.items() ^ environment().items()} <= of_ray
 """

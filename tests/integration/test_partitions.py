@@ -120,7 +120,7 @@ class Found(FileSystemEventHandler):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_on_ray_the_bytes_are_those_of_the_inline_executor(threads, out, inline):
-    assert ended(start(out, "--num-threads", threads, RAY_ADDRESS="local")) == 0
+    assert ended(start(out, "--num-threads", threads, "--executor", "ray", RAY_ADDRESS="local")) == 0
     assert_same(out, inline)
     assert summary_of(out)["neighbors"]["cells"] > 10
 

@@ -204,7 +204,7 @@ def test_a_ray_that_was_running_goes_on_running(photos, tmp_path, ray_driver):
 @pytest.mark.slow
 def test_one_core_is_enough_for_ray(photos, tmp_path):
     """With a Ray of its own: that of the other tests has two."""
-    asked = f"{str(photos / 'phone')!r}, {str(tmp_path / 'out')!r}, num_threads=1, report=False"
+    asked = f"{str(photos / 'phone')!r}, {str(tmp_path / 'out')!r}, num_threads=1, report=False, executor='ray'"
     run_apart(f"sys.exit(run({asked}))", RAY_ADDRESS="local")
 
 

@@ -508,7 +508,7 @@ def test_a_work_dir_in_a_bucket_has_the_bytes_of_a_local_one(bucket, tmp_path):
 def test_ray_gives_the_same_bytes_in_a_bucket(bucket, tmp_path):
     put_pictures(bucket, 20)
     run_inline(bucket.pictures, tmp_path / "out")
-    done = run(bucket.pictures, "--work-dir", bucket.work_dir, "--shard-size", 6)
+    done = run(bucket.pictures, "--work-dir", bucket.work_dir, "--shard-size", 6, "--executor", "ray")
     assert done.returncode == 0, done.stderr
     remote = bucket.outputs()
     assert {name: remote[name] for name in SAME_BYTES} == outputs(tmp_path / "out")

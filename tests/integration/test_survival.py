@@ -76,11 +76,11 @@ class Reads(FileSystemEventHandler):
 def kill(victim: str, driver: psutil.Process) -> bool:
     """kill -9; whether there was anything to kill."""
     victims = {
-        "extract actor": lambda: workers("_ExtractActor")[:1],
+        "extract actor": lambda: workers("ExtractActor")[:1],
         "index actor": lambda: workers("_IndexActor"),
         "final task": lambda: workers("write_outputs"),
         "driver": lambda: [driver],
-        "everything": lambda: [driver, *workers("_ExtractActor"), *workers("_IndexActor"), *workers("write_outputs")],
+        "everything": lambda: [driver, *workers("ExtractActor"), *workers("_IndexActor"), *workers("write_outputs")],
     }[victim]()
     for process in victims:
         try:
@@ -142,7 +142,7 @@ def is_alive(process: psutil.Process) -> bool:
 def test_a_run_whose_own_ray_dies_says_so_at_once_and_goes_on_from_there(arguments, undisturbed, tmp_path):
     """Left to itself Ray would end the process after a minute, and say nothing of how to go on."""
     out = tmp_path / "out"
-    process = start(*arguments, "--work-dir", out, "--num-threads", ACTORS, RAY_ADDRESS="local")
+    process = start(*arguments, "--work-dir", out, "--num-threads", ACTORS, "--executor", "ray", RAY_ADDRESS="local")
     while len(list(out.glob("shards/features-*.json"))) < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
@@ -165,7 +165,7 @@ def test_the_actors_of_a_failed_run_end_with_it_and_not_with_its_error(arguments
 
     def fail(receipts, *_):
         yield next(receipts)
-        actors.extend(workers("_ExtractActor"))
+        actors.extend(workers("ExtractActor"))
         raise RuntimeError("in the middle")
 
     monkeypatch.setattr(features_stage, "report_extraction", fail)
@@ -211,13 +211,14 @@ def harmful(tmp_path_factory):
     return folder
 
 
-def test_pictures_that_kill_hang_or_hog_end_in_the_bad_list_and_all_others_are_good(harmful, tmp_path):
+@pytest.mark.parametrize("executor", ["ray", "local"])
+def test_pictures_that_kill_hang_or_hog_end_in_the_bad_list_and_all_others_are_good(harmful, executor, tmp_path):
     (tmp_path / "plugin").mkdir()
     (tmp_path / "plugin/sitecustomize.py").write_text(PLUGIN)
     out = tmp_path / "out"
     environment = {"PYTHONPATH": str(tmp_path / "plugin"), "RAY_ADDRESS": "local"}
-    options = ("--image-timeout", 8, "--actor-memory", 512, "--num-threads", 2, "--shard-size", 32)
-    done = run(harmful, "--work-dir", out, "--no-report", *options, **environment)
+    options = ("--image-timeout", 4, "--actor-memory", 512, "--num-threads", 2, "--shard-size", 32)
+    done = run(harmful, "--work-dir", out, "--no-report", "--executor", executor, *options, **environment)
     assert done.returncode == 0, done.stderr
     bad = [line.split(",") for line in (out / "features.bad.csv").read_text().splitlines()[1:]]
     assert {os.path.basename(name): code for name, code, *_ in bad} == {
@@ -240,19 +241,20 @@ def test_a_picture_too_large_for_the_actors_memory_is_bad(tmp_path, ray_session)
     assert "huge.png,OUT_OF_MEMORY," in (out / "features.bad.csv").read_text()
 
 
-def test_workers_that_cannot_start_end_the_run_with_one_line_and_blame_no_picture(arguments, tmp_path):
+@pytest.mark.parametrize(("executor", "child"), [("ray", "default_worker"), ("local", "run_child")])
+def test_workers_that_cannot_start_end_the_run_with_one_line_and_blame_no_picture(arguments, executor, child, tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/sitecustomize.py").write_text(
         "import os, sys\n"
         "class Broken:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'onnxruntime' and 'default_worker' in ' '.join(sys.orig_argv):\n"
+        f"        if name == 'onnxruntime' and {child!r} in ' '.join(sys.orig_argv):\n"
         "            os._exit(1)\n"
         "sys.meta_path.insert(0, Broken())\n"
     )
     out = tmp_path / "out"
     environment = {"PYTHONPATH": str(tmp_path / "broken"), "RAY_ADDRESS": "local"}
-    done = run(*arguments, "--work-dir", out, "--num-threads", 2, **environment)
+    done = run(*arguments, "--work-dir", out, "--num-threads", 2, "--executor", executor, **environment)
     assert done.returncode == 1
     assert "die as they start" in done.stderr
     assert "Traceback" not in done.stderr

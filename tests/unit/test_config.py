@@ -42,7 +42,7 @@ FURTHER = {
     "run_pagerank": True,
     "run_degree": True,
     "labels": None,
-    "executor": "ray",
+    "executor": "auto",
     "report": True,
     "reuse": True,
     "overwrite": False,

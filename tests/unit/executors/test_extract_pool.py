@@ -15,7 +15,8 @@ from ray.exceptions import (
 from fastdup_ray.common.records import ImageRef, Shard
 from fastdup_ray.errors import ConfigError, WorkerError
 from fastdup_ray.executors import index_actor
-from fastdup_ray.executors.extract_pool import MAX_STARTS, ExtractPool, _Attempt, _Worker
+from fastdup_ray.executors.attempts import MAX_STARTS, Attempt
+from fastdup_ray.executors.extract_pool import ExtractPool, _Worker
 from fastdup_ray.executors.ray_results import NodeLostError, is_node_lost
 from fastdup_ray.executors.worker_counts import Placement
 from fastdup_ray.extract.extractor import ExtractSpec
@@ -41,7 +42,7 @@ class Member:
     """A crew with one member, who has one shard at work."""
 
     crew: ExtractPool
-    attempt: _Attempt
+    attempt: Attempt
 
     def dies(self, error) -> int:
         """How many receipts come of it; it gets its shard again."""
@@ -55,7 +56,7 @@ class Member:
 def member(monkeypatch) -> Member:
     monkeypatch.setattr(ray, "kill", lambda actor: None)
     refs = [ImageRef(f"{n}.jpg", 1, "") for n in range(4)]
-    return Member(ExtractPool(None, lambda: Placement(1, 1)), _Attempt(Shard(0, 4, range(4), refs)))
+    return Member(ExtractPool(None, lambda: Placement(1, 1)), Attempt(Shard(0, 4, range(4), refs)))
 
 
 def test_nodes_may_go_as_often_as_they_like(member):

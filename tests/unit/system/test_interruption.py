@@ -146,6 +146,7 @@ def test_a_run_is_interrupted_while_ray_starts_or_works(tmp_path: Path, seconds,
     for seed in range(40):
         cloudy(seed).save(tmp_path / f"images/{seed}.jpg")
     command = ["-m", "fastdup_ray", "run", tmp_path / "images", "--work-dir", tmp_path / "out", "--shard-size", 1]
+    command += ["--executor", "ray"]
     with started(*command) as process:
         time.sleep(seconds)
         if process.poll() is None:
