@@ -1,7 +1,9 @@
 """The executor for one machine without Ray: steps run in this process, images are decoded in child processes."""
 
+import threading
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
+from importlib import import_module
 from typing import Self
 
 from fastdup_ray.common.records import Shard, ShardReceipt
@@ -10,6 +12,9 @@ from fastdup_ray.executors.inline import InlineExecutor
 from fastdup_ray.executors.process_pool import ProcessPool
 from fastdup_ray.executors.worker_counts import Node, place_extractors
 from fastdup_ray.extract.extractor import ExtractSpec
+
+LATE = ("scipy.optimize", "scipy.sparse.csgraph", "networkx", "jinja2")
+"""Modules that steps import when they need them. That takes half a second, so it is done while child processes work."""
 
 
 class LocalExecutor(InlineExecutor):
@@ -22,6 +27,7 @@ class LocalExecutor(InlineExecutor):
 
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config.cores)
+        self._late = LATE if config.run_mode != 1 else ()
         gpus = int(config.compute == "gpu")  # a single process has it
         placement = place_extractors(config, [Node(config.cores, gpus)])
         self.actors, self.threads = placement.actors, placement.cores
@@ -34,5 +40,25 @@ class LocalExecutor(InlineExecutor):
         self._to_close.close()
 
     def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
-        receipts: Generator[ShardReceipt, None, None] = ProcessPool(spec, self.actors).run(shards)
-        return self._to_close.enter_context(closing(receipts))
+        return self._to_close.enter_context(closing(self._extract(spec, shards)))
+
+    def _extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Generator[ShardReceipt, None, None]:
+        with _import_beside(self._late), closing(ProcessPool(spec, self.actors).run(shards)) as receipts:
+            yield from receipts
+
+
+@contextmanager
+def _import_beside(modules: Iterable[str]) -> Iterator[None]:
+    """Import modules in a thread that ends with the context, since two threads may not import parts of one package."""
+
+    def work() -> None:
+        with suppress(ImportError):  # the step that needs it says so
+            for module in modules:
+                import_module(module)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()

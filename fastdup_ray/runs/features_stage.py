@@ -17,7 +17,7 @@ from fastdup_ray.features import find_missing, open_earlier_sets
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.runs.merge_stage import merge_features
 from fastdup_ray.runs.preflight import choose_shard_size
-from fastdup_ray.runs.progress import report_extraction
+from fastdup_ray.runs.progress import report_extraction, show_stage
 from fastdup_ray.storage import Store
 
 MAX_ROUNDS = 3
@@ -72,7 +72,8 @@ def make_features(config: RunConfig, store: Store, executor: Executor, request: 
     """
     manifest, facts = request.manifest, request.facts
     earlier = open_earlier_sets(store, facts["fingerprint"]) if config.reuse else []
-    missing: IntArray = find_missing(manifest, earlier, config.limits, list_optional_decoders())
+    with show_stage("Looking for embeddings to reuse", config):
+        missing: IntArray = find_missing(manifest, earlier, config.limits, list_optional_decoders())
     text = f"{len(manifest):,} entries, {len(missing):,} to read"
     log_event("reuse", text, entries=len(manifest), to_read=len(missing))
     receipts: list[ShardReceipt] = []
@@ -80,7 +81,8 @@ def make_features(config: RunConfig, store: Store, executor: Executor, request: 
         receipts += _extract(config, store, executor, request, missing)
         fresh = [receipt.stem for receipt in receipts]
         args = store, config, manifest, fresh, facts, request.part, request.files
-        merged = executor.call("index", merge_features, *args)
+        with show_stage("Merging the embeddings", config):
+            merged = executor.call("index", merge_features, *args)
         if merged.counts:
             read = sum(receipt.good + receipt.bad for receipt in receipts)
             return FeatureOutcome(merged.counts, read, round(sum(receipt.cpu_seconds for receipt in receipts), 3))

@@ -15,7 +15,6 @@ from fastdup_ray.outputs.images import load_images
 from fastdup_ray.outputs.results import write_results
 from fastdup_ray.outputs.stored_config import write_config
 from fastdup_ray.outputs.summary import FILES_AFTER_FEATURES, remove_transforms, write_summary
-from fastdup_ray.report.page import write_report
 from fastdup_ray.storage import Store
 
 
@@ -51,6 +50,8 @@ def write_outputs(
     if not config.invariant:
         remove_transforms(store)
     if config.report:
+        from fastdup_ray.report.page import write_report  # late: it takes a third of a second to import
+
         write_report(store, summary, thumbnails=config.thumbnails)
     else:
         store.remove(layout.REPORT)

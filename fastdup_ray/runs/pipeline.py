@@ -41,7 +41,7 @@ from fastdup_ray.runs.preflight import (
     refuse_other_images,
     resolve_range,
 )
-from fastdup_ray.runs.progress import show_stage
+from fastdup_ray.runs.progress import show_duration, show_stage
 from fastdup_ray.runs.scoring import import_query_features, search_indexed, write_scored_outputs
 from fastdup_ray.runs.search_stage import search_neighbors
 from fastdup_ray.runs.stages import Stages
@@ -115,6 +115,7 @@ class _Run:
                 reasons = "; ".join(describe_few_bad(store, files, summary["counts"]["bad"]))
                 reasons = reasons or f"{files.name(layout.BAD_CSV)} in {store.location!r} has the reasons"
                 raise InputError(f"No good image among {summary['counts']['entries']:,}: {reasons}.")
+            show_duration(sum(self._stages.seconds.values()), config)
             yield summary
 
     def _run_whole(self) -> RunSummary:

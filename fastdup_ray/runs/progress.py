@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tqdm.auto import tqdm
 
-from fastdup_ray.common.events import log_event
+from fastdup_ray.common.events import log_event, print_lines
+from fastdup_ray.common.formatting import format_seconds
 from fastdup_ray.common.records import ShardReceipt
 from fastdup_ray.config import RunConfig
 from fastdup_ray.system.process import is_terminal
@@ -35,7 +36,7 @@ def report_extraction(receipts: Iterable[ShardReceipt], total: int, log_format: 
         total: Number of entries to read.
         log_format: "json" for lines of JSON; else a bar or plain lines.
     """
-    return _report(receipts, _Work("features", "images", total), _count_images, log_format)
+    return _report(receipts, _Work("features", "Reading images", "images", total), _count_images, log_format)
 
 
 def report_verification(counts: Iterable[int], total: int, log_format: str) -> Iterator[int]:
@@ -46,12 +47,13 @@ def report_verification(counts: Iterable[int], total: int, log_format: str) -> I
         total: Number of pairs to compare.
         log_format: See `report_extraction`.
     """
-    return _report(counts, _Work("verify", "pairs", total), _count_pairs, log_format)
+    return _report(counts, _Work("verify", "Comparing pairs", "pairs", total), _count_pairs, log_format)
 
 
 @dataclass(frozen=True)
 class _Work:
     stage: str
+    title: str
     unit: str
     total: int
 
@@ -77,18 +79,27 @@ def show_stage(text: str, config: RunConfig) -> Iterator[None]:
     if config.log_format == "json" or config.verbose or not _is_watched():
         yield
         return
-    with tqdm(desc=text, bar_format="{desc} … {elapsed}", leave=False, delay=REFRESH_SECONDS) as line, _ticking(line):
-        yield
+    shape = "{desc} … {elapsed}"
+    with tqdm(desc=text, bar_format=shape, leave=False, delay=REFRESH_SECONDS, mininterval=0) as line:
+        with _ticking(lambda: line.update(0)):  # a line that was only refreshed would not be cleared
+            yield
+
+
+def show_duration(seconds: float, config: RunConfig) -> None:
+    """Show how long a run took, where `show_stage` shows what it does."""
+    if config.log_format != "json" and _is_watched():
+        print_lines(f"Done in {format_seconds(seconds)}.", sys.stderr)
 
 
 @contextmanager
-def _ticking(shown: "tqdm[Any]") -> Iterator[None]:
-    """Update what is shown while the context lasts."""
+def _ticking(show: Callable[[], object]) -> Iterator[None]:
+    """Call `show` every now and then while the context lasts."""
     ended = threading.Event()
 
     def tick() -> None:
-        while not ended.wait(REFRESH_SECONDS):
-            shown.refresh()
+        with suppress(OSError, ValueError):  # the stream was closed
+            while not ended.wait(REFRESH_SECONDS):
+                show()
 
     thread = threading.Thread(target=tick, daemon=True)
     thread.start()
@@ -119,7 +130,10 @@ def _is_notebook() -> bool:
 
 
 def _show_bar(items: Iterable[Item], work: _Work, measure: Measure[Item]) -> Iterator[Item]:
-    with tqdm(total=work.total, unit=f" {work.unit}", desc=work.stage, dynamic_ncols=True) as bar, _ticking(bar):
+    with (
+        tqdm(total=work.total, unit=f" {work.unit}", desc=work.title, dynamic_ncols=True) as bar,
+        _ticking(bar.refresh),
+    ):
         all_bad = 0
         for item in items:
             count, bad = measure(item)

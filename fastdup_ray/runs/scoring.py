@@ -36,7 +36,6 @@ from fastdup_ray.outputs.images import load_images
 from fastdup_ray.outputs.results import write_scored_results
 from fastdup_ray.outputs.stored_config import write_config
 from fastdup_ray.outputs.summary import write_summary
-from fastdup_ray.report.page import write_report
 from fastdup_ray.runs.indexed_set import add_advice, check_comparable, find_train_similarity, read_indexed_facts
 from fastdup_ray.runs.merge_stage import count_entries, describe_own_features, select_reusable_facts
 from fastdup_ray.storage import Store, open_file
@@ -147,6 +146,8 @@ def write_scored_outputs(
     summary = {**summary, "counts": counts, "neighbors": neighbors.summary}
     write_config(store, config, SCORED)
     if config.report:
+        from fastdup_ray.report.page import write_report  # late: it takes a third of a second to import
+
         write_report(store, summary, SCORED, thumbnails=config.thumbnails)
     else:
         store.remove(os.path.dirname(SCORED.name(layout.REPORT)))

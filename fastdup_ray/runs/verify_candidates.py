@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from fastdup_ray.analysis.edges import build_edges_from_neighbors
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, parse_rules
@@ -106,6 +104,9 @@ def _find_groups(source: IntArray, target: IntArray, n: int) -> IntArray:
     """Return (n,) number of the component of each image."""
     if not len(source):
         return np.arange(n)
+    from scipy.sparse import coo_array  # late: it takes a fifth of a second to import
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(source), np.int8), (source, target)), shape=(n, n))
     _, group = connected_components(graph, directed=False)
     return np.asarray(group, np.int64)

@@ -20,7 +20,7 @@ from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.images import Images, load_images
 from fastdup_ray.parameter_types import Verify
-from fastdup_ray.runs.progress import report_verification
+from fastdup_ray.runs.progress import report_verification, show_stage
 from fastdup_ray.runs.verify_candidates import Candidates, order_by_group, select_keepers, select_neighbors
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import open_parquet, read_parquet, take_rows
@@ -45,6 +45,9 @@ MOST_BY_DEFAULT = 1_000_000
 """Images of a run up to which pairs are compared if nothing is said: one step holds all candidates."""
 
 WORKER_BYTES = 1 << 30
+
+CHOOSING = "Choosing pairs to compare"
+"""What a terminal shows meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -117,16 +120,21 @@ def verify_neighbors(
     Returns:
         The number of pairs of each relation.
     """
-    similar = executor.call("index", cut_neighbors, store, config, features_file, neighbors)
+    with show_stage(CHOOSING, config):
+        similar = executor.call("index", cut_neighbors, store, config, features_file, neighbors)
     _verify_pieces(executor, store, config, similar)
-    members = executor.call("index", cut_keepers, store, config, features_file, d, similar)
+    with show_stage(CHOOSING, config):
+        members = executor.call("index", cut_keepers, store, config, features_file, d, similar)
     _verify_pieces(executor, store, config, members)
-    return executor.call("index", gather_answers, store, [similar, members])
+    with show_stage("Gathering the verified pairs", config):
+        return executor.call("index", gather_answers, store, [similar, members])
 
 
 def _verify_pieces(executor: Executor, store: Store, config: RunConfig, pieces: Pieces) -> None:
     missing = [n for n in range(pieces.count) if not store.exists(name_answer(pieces.folder, n))]
     work = [(store, pieces.folder, number, config.max_pixels) for number in missing]
+    if not missing:
+        return
     total = sum(pieces.count_pairs(number) for number in missing)
     for _ in report_verification(executor.map(verify_piece, work, WORKER_BYTES), total, config.log_format):
         pass

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import isotonic_regression
 
 from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 from fastdup_ray.verify.filters import (
@@ -185,6 +184,8 @@ def _fit_curve(source: ByteArray, target: ByteArray, weight: FloatArray) -> Floa
     known = count > 0
     if not known.any():
         return PLACES
+    from scipy.optimize import isotonic_regression  # late: it takes a fifth of a second to import
+
     levels = isotonic_regression(PLACES[known] + shift[known] / count[known], weights=count[known]).x
     curve: FloatArray = np.interp(PLACES, PLACES[known], levels).astype(np.float32)
     return curve
