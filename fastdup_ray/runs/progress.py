@@ -79,10 +79,9 @@ def show_stage(text: str, config: RunConfig) -> Iterator[None]:
     if config.log_format == "json" or config.verbose or not _is_watched():
         yield
         return
-    shape = "{desc} … {elapsed}"
-    with tqdm(desc=text, bar_format=shape, leave=False, delay=REFRESH_SECONDS, mininterval=0) as line:
-        with _ticking(lambda: line.update(0)):  # a line that was only refreshed would not be cleared
-            yield
+    line = tqdm(desc=text, bar_format="{desc} … {elapsed}", leave=False, delay=REFRESH_SECONDS, mininterval=0)
+    with line, _ticking(lambda: line.update(0)):  # a line that was only refreshed would not be cleared
+        yield
 
 
 def show_duration(seconds: float, config: RunConfig) -> None:
@@ -130,10 +129,8 @@ def _is_notebook() -> bool:
 
 
 def _show_bar(items: Iterable[Item], work: _Work, measure: Measure[Item]) -> Iterator[Item]:
-    with (
-        tqdm(total=work.total, unit=f" {work.unit}", desc=work.title, dynamic_ncols=True) as bar,
-        _ticking(bar.refresh),
-    ):
+    bar = tqdm(total=work.total, unit=f" {work.unit}", desc=work.title, dynamic_ncols=True)
+    with bar, _ticking(bar.refresh):
         all_bad = 0
         for item in items:
             count, bad = measure(item)

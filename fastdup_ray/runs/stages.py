@@ -13,7 +13,7 @@ LINES = {
     "list": "Listing the input",
     "neighbors": "Searching for neighbors",
     "invariant": "Searching for mirrored and rotated duplicates",
-    "outputs": "Writing the results and the report",
+    "outputs": "Writing the results",
 }
 """What a terminal shows during a stage; the others show bars, and lines for their parts."""
 
