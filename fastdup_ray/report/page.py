@@ -1,6 +1,7 @@
 """report/index.html: one self-contained page to review the results of a run."""
 
 import shlex
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -75,14 +76,22 @@ def write_report(
     files: FileSet = INDEXED,
     *,
     thumbnails: bool = True,
+    began: float | None = None,
 ) -> None:
     """Write report/index.html into a work_dir. The parameters are those of `render_report`."""
-    html = render_report(store, summary, files, thumbnails=thumbnails)
+    html = render_report(store, summary, files, thumbnails=thumbnails, began=began)
     with store.create(files.name(layout.REPORT)) as path:
         path.write_text(html, encoding="utf-8")
 
 
-def render_report(store: Store, summary: RunSummary, files: FileSet = INDEXED, *, thumbnails: bool = True) -> str:
+def render_report(
+    store: Store,
+    summary: RunSummary,
+    files: FileSet = INDEXED,
+    *,
+    thumbnails: bool = True,
+    began: float | None = None,
+) -> str:
     """Render the report of a finished run. An image that is gone by now becomes a placeholder.
 
     Args:
@@ -90,6 +99,7 @@ def render_report(store: Store, summary: RunSummary, files: FileSet = INDEXED, *
         summary: What summary.json has, or will have.
         files: Which set of files the report is about.
         thumbnails: Whether it shows images.
+        began: When the stage that writes the report began, by `time.monotonic`; None if `summary` has its duration.
 
     Returns:
         The HTML of the page.
@@ -99,6 +109,9 @@ def render_report(store: Store, summary: RunSummary, files: FileSet = INDEXED, *
         FileNotFoundError: where an output is missing.
     """
     contents = make_page_data(store, summary, files, thumbnails=thumbnails)
+    if began is not None:
+        outputs = {"outputs": round(time.monotonic() - began, 3)}
+        summary = {**summary, "seconds": summary.get("seconds", {}) | outputs}
     plan = {
         "format": layout.PLAN_JSON_FORMAT,
         "columns": csv_columns.PLAN_HEADER,

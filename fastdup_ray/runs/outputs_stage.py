@@ -52,7 +52,7 @@ def write_outputs(
     if config.report:
         from fastdup_ray.report.page import write_report  # late: it takes a third of a second to import
 
-        write_report(store, summary, thumbnails=config.thumbnails)
+        write_report(store, summary, thumbnails=config.thumbnails, began=start)
     else:
         store.remove(layout.REPORT)
     summary["seconds"] = summary["seconds"] | {"outputs": round(time.monotonic() - start, 3)}

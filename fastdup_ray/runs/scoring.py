@@ -148,7 +148,7 @@ def write_scored_outputs(
     if config.report:
         from fastdup_ray.report.page import write_report  # late: it takes a third of a second to import
 
-        write_report(store, summary, SCORED, thumbnails=config.thumbnails)
+        write_report(store, summary, SCORED, thumbnails=config.thumbnails, began=start)
     else:
         store.remove(os.path.dirname(SCORED.name(layout.REPORT)))
     summary["seconds"] = summary["seconds"] | {"outputs": round(time.monotonic() - start, 3)}

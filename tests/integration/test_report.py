@@ -1,5 +1,8 @@
 """Reports of whole runs."""
 
+import re
+
+from tests.helpers.commands import summary_of
 from tests.helpers.images import save_cloudy
 from tests.helpers.pages import Made
 from tests.helpers.runs import run_inline
@@ -41,3 +44,13 @@ def test_labels_that_differ_and_what_changed(tmp_path):
     assert "group_grew" in kinds
     assert made.lists["changes"]["counts"]["images_added"] == 1
     assert made.of(0, "label") == "a"
+
+
+def test_its_seconds_are_those_of_the_whole_run(finished):
+    """All but the last moments, in which the page itself is written."""
+    html = (finished / "report/index.html").read_text(encoding="utf-8")
+    told = float(re.search(r"([\d.,]+) seconds", html)[1].replace(",", ""))
+    seconds = summary_of(finished)["seconds"]
+    before = sum(seconds.values()) - seconds["outputs"]
+    assert before + seconds["outputs"] / 4 < told + 0.05
+    assert told - 0.05 < sum(seconds.values())
