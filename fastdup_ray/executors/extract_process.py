@@ -40,7 +40,8 @@ class ExtractProcess:
         self.is_ready = False
         self.at_work: Attempt | None = None
         with theirs:
-            command = _COMMAND.format(path=sys.path, module=__name__, descriptor=theirs.fileno())
+            path = [folder for folder in sys.path if isinstance(folder, str)]
+            command = _COMMAND.format(path=path, module=__name__, descriptor=theirs.fileno())
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
             null = subprocess.DEVNULL
             self._process = subprocess.Popen(

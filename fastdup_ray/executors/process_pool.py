@@ -87,17 +87,14 @@ class ProcessPool:
 
     def _handle_death(self, process: ExtractProcess, error: EOFError | MemoryError) -> Iterator[ShardReceipt]:
         self._processes.remove(process)
-        reason = process.end() if isinstance(error, EOFError) else "out of memory"
-        if isinstance(error, MemoryError):
-            process.end()
-        attempt = process.at_work
+        reason, attempt = process.end(), process.at_work
+        out_of_memory = isinstance(error, MemoryError)
         if attempt is None:
             self._never_ready += 1
             if self._never_ready >= MAX_STARTS:
                 raise WorkerError(f"Extract processes die as they start: {reason}.")
             return
-        log.warning("An extract process died (%s); it is replaced.", reason)
+        log.warning("An extract process died (%s); it is replaced.", "out of memory" if out_of_memory else reason)
         self._queue.appendleft(attempt)
         if count_death(self._queue, attempt):
-            explained = explain_deaths(out_of_memory=isinstance(error, MemoryError))
-            yield write_quarantined(self._spec, attempt.shard, explained)
+            yield write_quarantined(self._spec, attempt.shard, explain_deaths(out_of_memory=out_of_memory))

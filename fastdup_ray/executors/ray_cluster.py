@@ -56,7 +56,7 @@ def connect_or_start(threads: int, *, verbose: bool) -> Iterator[None]:
                 )
             else:
                 _init(
-                    "Ray does not start here ({}); look at `fastdup-ray doctor`.",
+                    "Ray does not start here ({}); look at `fastdup-ray doctor`, or run without Ray (executor=local).",
                     address="local",
                     num_cpus=threads,
                     include_dashboard=False,
@@ -192,7 +192,7 @@ def check_resources(*, memory: bool) -> None:
         return
     raise WorkerError(
         f"No node of this Ray has {lacking} to assign: start it with some (ray start {flag}=…, or the same keyword of "
-        "ray.init), add a node that has, or run without Ray (executor=inline)."
+        "ray.init), add a node that has, or run without Ray (executor=local)."
     )
 
 

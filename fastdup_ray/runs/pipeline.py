@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 from fastdup_ray import s3
@@ -47,7 +48,7 @@ from fastdup_ray.runs.search_stage import search_neighbors
 from fastdup_ray.runs.stages import Stages
 from fastdup_ray.runs.transforms_stage import write_transforms
 from fastdup_ray.runs.verify_stage import choose_verify, verify_neighbors, widen_search
-from fastdup_ray.storage import Store, open_file
+from fastdup_ray.storage import open_file
 from fastdup_ray.system.background import start_in_background
 from fastdup_ray.version import __version__
 
@@ -165,8 +166,9 @@ class _Run:
         return summary
 
     def _run_from_features(self) -> RunSummary:
-        executor = self._start_executor(self._choose(self.store, self._features_file))
-        with self._stages.time("features"):
+        count = partial(estimate_stored, self.store, self._features_file)
+        executor = self._start_executor(choose_executor(self.config, count))
+        with self._stages.time("features"), show_stage("Reading the embeddings", self.config):
             facts = executor.call("index", adopt_features, self.store, self._features_file)
         summary: RunSummary = {"version": __version__, **facts, **self._cost}
         return self._search_and_write(executor, summary) if summary["counts"]["images"] else summary
@@ -181,9 +183,10 @@ class _Run:
 
     def _run_score_features(self) -> RunSummary:
         location = s3.to_absolute(self.config.inputs[0])
-        executor = self._start_executor(self._choose(*open_file(location, layout.FEATURES, self.config.s3_access)))
+        count = partial(estimate_stored, *open_file(location, layout.FEATURES, self.config.s3_access))
+        executor = self._start_executor(choose_executor(self.config, count))
         executor.call("index", check_indexed, self.store)
-        with self._stages.time("features"):
+        with self._stages.time("features"), show_stage("Reading the embeddings", self.config):
             facts = executor.call("index", import_query_features, self.store, location)
         return self._search_and_write_scores(executor, {"version": __version__, **facts, **self._cost})
 
@@ -201,10 +204,6 @@ class _Run:
 
             executor = self._start_executor(choose_executor(self.config, lambda: len(list_all())))
             return listing.result() if "list" in self._stages.seconds else list_all(), executor
-
-    def _choose(self, store: Store, features_file: str) -> ExecutorChoice:
-        """Choose the executor of a run that starts from stored embeddings."""
-        return choose_executor(self.config, lambda: estimate_stored(store, features_file))
 
     def _start_executor(self, choice: ExecutorChoice) -> Executor:
         """Start the executor, which ends with the run."""
