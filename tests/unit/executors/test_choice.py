@@ -45,3 +45,7 @@ def test_the_ray_of_this_process_is_used(is_initialized, executor, monkeypatch):
 def test_what_is_asked_for_is_taken_without_a_look_at_the_images(executor):
     config = RunConfig.of(input_dir="photos", executor=executor)
     assert choose_executor(config, lambda: pytest.fail("counted")).executor == executor
+
+
+def test_the_help_names_the_number_of_images():
+    assert f"{MOST_LOCAL:,} images" in RunConfig.model_fields["executor"].description
