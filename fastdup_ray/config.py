@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from fastdup_ray.common.formatting import format_value
 from fastdup_ray.common.names import is_utf8, to_utf8
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import ConfigError
@@ -32,6 +33,7 @@ from fastdup_ray.parameter_types import (
     format_error,
     merge_turi_param,
     parse_box,
+    to_number,
 )
 from fastdup_ray.s3 import Access, is_s3, make_access, refuse_secrets, to_absolute
 from fastdup_ray.system.cores import count_cores
@@ -229,11 +231,14 @@ class RunConfig(BaseModel):
 
     @classmethod
     def _validate(cls, parameters: dict[str, Any], *, from_text: bool) -> Self:
-        merged = merge_turi_param(parameters, cls.model_fields, from_text=from_text)
+        given = parameters if from_text else {name: to_number(value) for name, value in parameters.items()}
+        merged = merge_turi_param(given, cls.model_fields, from_text=from_text)
         try:
             config = cls.model_validate(merged, strict=not from_text)
         except ValidationError as error:
-            raise ConfigError(format_error(error.errors()[0], cls.model_fields, from_text=from_text)) from None
+            raise ConfigError(
+                format_error(error.errors()[0], cls.model_fields, parameters, from_text=from_text)
+            ) from None
         _check_combinations(config)
         return config
 
@@ -276,7 +281,7 @@ def _check_combinations(config: RunConfig) -> None:
         )
     if config.reference and mode in (3, 4):
         reason = f"run_mode={mode} takes none: the indexed images are the originals"
-        raise ConfigError(f"Invalid value for reference: {config.reference!r} ({reason}).")
+        raise ConfigError(f"Invalid value for reference: {format_value(config.reference)} ({reason}).")
     if mode == 4 and config.inputs:
         _check_mode_4(config)
     for location in (config.work_dir, *config.inputs):
@@ -288,7 +293,9 @@ def _check_combinations(config: RunConfig) -> None:
 
 def _check_mode_4(config: RunConfig) -> None:
     if len(config.inputs) > 1:
-        raise ConfigError(f"Invalid value for input_dir: {config.input_dir!r} (run_mode=4 takes one features file).")
+        raise ConfigError(
+            f"Invalid value for input_dir: {format_value(config.input_dir)} (run_mode=4 takes one features file)."
+        )
     given = {"num_images": config.num_images > 0}
     given |= {name: getattr(config, name) is not None for name in ("min_offset", "max_offset")}
     for name in filter(given.get, given):

@@ -3,12 +3,16 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from fastdup_ray.common.formatting import format_value
+from fastdup_ray.common.path_lists import list_paths
 from fastdup_ray.common.paths import to_path_text
 from fastdup_ray.common.records import MIN_SIDE, Box
 from fastdup_ray.errors import ConfigError
@@ -41,16 +45,33 @@ _REASONS = {
 # Parsers
 
 
-def _parse_input(value: Any) -> str | list[str] | None:
-    return [to_path_text(item) for item in value] if isinstance(value, (list, tuple)) else to_path_text(value)
+def to_number(value: Any) -> Any:
+    """Return a number of any kind as int or float, whole ones as int; all else as it is.
+
+    `1e6` is a million, and so are scalars of NumPy, torch and `decimal`.
+    """
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, int) or not isinstance(value, (Real, Decimal)):
+        return value
+    number = float(value)
+    return int(number) if number.is_integer() else number
 
 
-def _parse_inputs(value: Any) -> Any:
-    return value if isinstance(value, (list, tuple)) else [value]
+def _parse_input_dir(value: Any) -> str | list[str]:
+    paths = list_paths(value)
+    if not paths:
+        raise ValueError("has no paths")
+    return paths
+
+
+def _parse_inputs(value: Any) -> list[str]:
+    paths = list_paths(value)
+    return [paths] if isinstance(paths, str) else paths
 
 
 def _parse_globs(value: Any) -> Any:
-    return [value] if isinstance(value, str) else list(value) if isinstance(value, tuple) else value
+    return [value] if isinstance(value, str) else list(value) if isinstance(value, (tuple, set, frozenset)) else value
 
 
 def _split_commas(value: Any) -> Any:
@@ -132,8 +153,8 @@ def parse_box(text: str) -> Box:
 Location = Annotated[str, PlainValidator(to_path_text, json_schema_input_type=str)]
 """A path or URI. A str of pydantic's own cannot hold the bytes of a name that are not UTF-8."""
 
-InputDir = Annotated[str | list[str], PlainValidator(_parse_input, json_schema_input_type=str | list[str])]
-Inputs = Annotated[list[Location], BeforeValidator(_parse_inputs)]
+InputDir = Annotated[str | list[str], PlainValidator(_parse_input_dir, json_schema_input_type=str | list[str])]
+Inputs = Annotated[list[str], PlainValidator(_parse_inputs, json_schema_input_type=list[str])]
 Switch = Annotated[bool, BeforeValidator(_parse_switch)]
 UnitInterval = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Offset = Annotated[Annotated[int, Field(ge=-1), AfterValidator(_parse_offset)] | None, Field(default=None)]
@@ -182,26 +203,30 @@ def merge_turi_param(
     return merged
 
 
-def format_error(error: ErrorDetails, fields: Mapping[str, FieldInfo], *, from_text: bool) -> str:
+def format_error(
+    error: ErrorDetails, fields: Mapping[str, FieldInfo], given: Mapping[str, Any], *, from_text: bool
+) -> str:
     """Return one line that says what is wrong with a parameter.
 
     Args:
         error: An error of pydantic.
         fields: The fields of `RunConfig`.
+        given: The parameters as the caller wrote them.
         from_text: Whether the values come from a command line, where numbers are texts, too.
     """
     name = str(error["loc"][0]) if error["loc"] else "?"
     if error["type"] == "extra_forbidden":
         similar = difflib.get_close_matches(name, fields, n=1)
-        hint = f"Did you mean {similar[0]}?" if similar else f"The parameters are {', '.join(fields)}."
+        hint = f"Did you mean {similar[0]}?" if similar else "See help(fastdup_ray.run) for the parameters."
         return f"Unknown parameter {name!r}. {hint}"
-    value = _format_value(error["input"], from_text=from_text)
+    whole = given.get(name, error["input"]) if len(error["loc"]) == 1 else error["input"]
+    value = _format_value(whole, from_text=from_text)
     return f"Invalid value for {name}: {value} ({_format_reason(error, fields[name])})."
 
 
 def _format_value(value: Any, *, from_text: bool) -> str:
     """Return a value as it was written; a text is quoted unless it is a single word of a command line."""
-    return value if from_text and isinstance(value, str) and re.fullmatch(r"[\w.+-]+", value) else repr(value)
+    return value if from_text and isinstance(value, str) and re.fullmatch(r"[\w.+-]+", value) else format_value(value)
 
 
 def _format_reason(error: ErrorDetails, field: FieldInfo) -> str:

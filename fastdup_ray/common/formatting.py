@@ -1,4 +1,18 @@
-"""Numbers in a form for people."""
+"""Numbers and values in a form for people."""
+
+import os
+import reprlib
+from collections.abc import Sequence, Sized
+from contextlib import suppress
+
+_PLAIN = (str, bytes, int, float, complex, list, tuple, dict, set, frozenset, os.PathLike, type(None))
+
+_SHOWN = 5
+"""Names of many that a message has."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxfrozenset = _SHORT.maxdict = 4
+_SHORT.maxstring = _SHORT.maxother = 200
 
 
 def format_bytes(size: int) -> str:
@@ -25,3 +39,17 @@ def format_seconds(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {whole} s" if minutes else f"{whole} s"
+
+
+def format_names(names: Sequence[str]) -> str:
+    """Return names in quotation marks with commas in between, of many the first few and the number of the others."""
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more
+
+
+def format_value(value: object) -> str:
+    """Return a value as Python writes it, in one short line: of long lists the beginning, of arrays and tables none."""
+    if isinstance(value, Sized) and not isinstance(value, _PLAIN):
+        with suppress(TypeError):  # an array without axes
+            return f"{type(value).__name__} of {len(value):,}"
+    return " ".join(_SHORT.repr(value).split("\n"))

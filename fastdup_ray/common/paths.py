@@ -5,12 +5,16 @@ import inspect
 import os
 import re
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
+from fastdup_ray.common.formatting import format_value
 from fastdup_ray.errors import ConfigError
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+StrPath: TypeAlias = str | os.PathLike[str]
+"""A path or URI."""
 
 _MERGED_URI = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)")
 """A URI after `pathlib` merged its slashes."""
@@ -34,7 +38,7 @@ def to_path_text(value: Any) -> str:
         raise ValueError("must not contain a NUL character")
     if text is not value and _MERGED_URI.match(text):
         raise ValueError("a URI must be given as str, since pathlib removes a slash from it")
-    return os.path.expanduser(text)
+    return os.path.expanduser(str(text))  # the texts of NumPy are a class of their own
 
 
 def accept_paths(*names: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
@@ -68,4 +72,4 @@ def _check_path(name: str, value: Any) -> str:
     try:
         return to_path_text(value)
     except ValueError as error:
-        raise ConfigError(f"Invalid value for {name}: {value!r} ({error}).") from None
+        raise ConfigError(f"Invalid value for {name}: {format_value(value)} ({error}).") from None

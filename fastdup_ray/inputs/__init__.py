@@ -3,7 +3,7 @@
 import importlib.util
 import os
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import groupby, islice
 
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.config import RunConfig
@@ -20,8 +20,8 @@ from fastdup_ray.inputs.sources import (
     read_entry,
     stat,
 )
-from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
-from fastdup_ray.s3 import Access, is_s3, listing, objects
+from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_video_name
+from fastdup_ray.s3 import Access, is_s3, listing, objects, to_absolute
 
 __all__ = [
     "SkippedFiles",
@@ -52,7 +52,7 @@ def list_images(config: RunConfig, skipped: SkippedFiles | None = None) -> Itera
         InputError: where an input cannot be listed, or has nothing but videos and PyAV is not installed.
     """
     patterns, skipped = Patterns(config.include, config.exclude), skipped or SkippedFiles()
-    all_refs = (ref for location in config.inputs for ref in _list_one(location, config, patterns, skipped))
+    all_refs = _list_all(config, patterns, skipped)
     refs: Iterator[ImageRef] = _drop_repeats(all_refs)
     if config.num_images > 0:
         refs = islice(refs, config.num_images)
@@ -67,8 +67,10 @@ def check_inputs(config: RunConfig) -> None:
         ConfigError: where a pattern is not valid.
     """
     Patterns(config.include, config.exclude)
-    access = config.s3_access
-    for location in config.inputs:
+    access, inputs = config.s3_access, config.inputs
+    for location in inputs:
+        if _is_image_of_many(location, len(inputs)):
+            continue  # if it does not exist, it is a bad image
         if is_s3(location):
             if not objects.is_file(location, access):
                 listing.check_listing(location, access)
@@ -77,6 +79,22 @@ def check_inputs(config: RunConfig) -> None:
     for location in config.reference:
         if list_file.is_pipe(location):
             raise InputError(f"Reference {location!r} is a pipe, which can be read only once: save the list as a file.")
+
+
+def _is_image_of_many(location: str, count: int) -> bool:
+    """Return whether one of several inputs is an image by its name: it is not opened to see what it holds."""
+    return count > 1 and is_image_name(location) and (is_s3(location) or not os.path.isdir(location))
+
+
+def _list_all(config: RunConfig, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
+    inputs = config.inputs
+    for are_images, locations in groupby(inputs, lambda location: _is_image_of_many(location, len(inputs))):
+        if are_images:
+            names = filter(patterns.keep, map(to_absolute, locations))
+            yield from list_file.stat_names(names, skipped, config.s3_access)
+        else:
+            for location in locations:
+                yield from _list_one(location, config, patterns, skipped)
 
 
 def _list_one(location: str, config: RunConfig, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:

@@ -7,7 +7,7 @@ import re
 import shutil
 import stat as stat_module
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -58,14 +58,7 @@ class ListFile:
             skipped: counts the files in archives that are left out because of their suffix.
         """
         with ThreadPoolExecutor(LISTING_THREADS) as pool:
-            names = self._names(pool)
-            while batch := list(islice(names, _AT_ONCE)):
-                refs = pool.map(self._stat_object, batch) if any(map(is_s3, batch)) else [None] * len(batch)
-                for name, ref in zip(batch, refs, strict=True):
-                    if is_archive_name(name):
-                        yield from archive.list_members(name, skipped, self._access)
-                    else:
-                        yield ref or stat(name, self._access)
+            yield from _stat_all(self._names(pool), skipped, self._access, pool)
 
     def names(self) -> Iterator[str]:
         """Yield the absolute paths and URIs in the list.
@@ -95,9 +88,6 @@ class ListFile:
                 yield from pool.map(resolve, batch) if any(map(_takes_request, batch)) else map(resolve, batch)
         finally:
             text.detach()
-
-    def _stat_object(self, name: str) -> ImageRef | None:
-        return stat(name, self._access) if is_s3(name) and not is_archive_name(name) else None
 
     def _rows(self, text: io.TextIOWrapper, form: ListFormat) -> Iterator[str]:
         if form.delimiter is not None:
@@ -132,6 +122,33 @@ class ListFile:
             yield from (os.fsdecode(name) for name in whole if name)
         if rest:
             yield os.fsdecode(rest)
+
+
+def stat_names(names: Iterable[str], skipped: SkippedFiles, access: Access) -> Iterator[ImageRef]:
+    """Yield the entries of absolute paths and URIs in order, as those of a list; objects are looked up many at a time.
+
+    Args:
+        names: the paths and URIs.
+        skipped: counts the files in archives that are left out because of their suffix.
+        access: how buckets are accessed.
+    """
+    with ThreadPoolExecutor(LISTING_THREADS) as pool:
+        yield from _stat_all(iter(names), skipped, access, pool)
+
+
+def _stat_all(
+    names: Iterator[str], skipped: SkippedFiles, access: Access, pool: ThreadPoolExecutor
+) -> Iterator[ImageRef]:
+    def stat_object(name: str) -> ImageRef | None:
+        return stat(name, access) if is_s3(name) and not is_archive_name(name) else None
+
+    while batch := list(islice(names, _AT_ONCE)):
+        refs = pool.map(stat_object, batch) if any(map(is_s3, batch)) else [None] * len(batch)
+        for name, ref in zip(batch, refs, strict=True):
+            if is_archive_name(name):
+                yield from archive.list_members(name, skipped, access)
+            else:
+                yield ref or stat(name, access)
 
 
 @contextmanager

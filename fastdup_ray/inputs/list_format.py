@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
 
+from fastdup_ray.common.path_lists import COLUMNS, normalize_column
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_video_name
 
@@ -24,13 +25,6 @@ _SAMPLE = 20
 """Rows whose names are looked up to distinguish a table from a list of names with commas in them."""
 
 _DELIMITERS = ",;\t|"
-
-COLUMNS = (
-    *("filename", "filepath", "fullpath", "path", "sourcefile"),
-    *("imagepath", "imgpath", "imagefilename", "imagefile", "imgfile", "imagename", "image", "img", "file"),
-    *("uri", "imageuri", "s3uri", "url", "imageurl", "location", "src"),
-)
-"""Names of a column of paths, the most likely first; case, blanks and punctuation are ignored (`File Name`)."""
 
 _BOMS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -244,7 +238,7 @@ def _sample_rows(text: str, delimiter: str, after: int) -> tuple[int, list[list[
 
 def _find_column_by_name(rows: Sequence[list[str]], exists: Exists) -> int | None:
     """The column that the header names; of several, the first with a name that exists."""
-    header = [re.sub(r"[\W_]+", "", cell).casefold() for cell in rows[0]]
+    header = [normalize_column(cell) for cell in rows[0]]
     named = [header.index(name) for name in COLUMNS if name in header]
     existing = (column for column in named if len(named) > 1 and any(_read_cells(rows[1:], column, exists)))
     return next(existing, named[0] if named else None)

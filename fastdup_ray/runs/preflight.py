@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.facts import FeatureFacts
+from fastdup_ray.common.formatting import format_names
 from fastdup_ray.common.layout import INDEXED, SCORED, TRANSFORMED, FileSet
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.config import RunConfig
@@ -163,7 +164,7 @@ def list_manifest(config: RunConfig, skipped: SkippedFiles | None = None, stop: 
     """
     skipped, stop = skipped or SkippedFiles(), stop or Event()
     manifest = Manifest.from_refs(takewhile(lambda _: not stop.is_set(), list_images(config, skipped)))
-    inputs = ", ".join(map(repr, config.inputs))
+    inputs = format_names(config.inputs)
     if len(manifest) == 0:
         left_out = describe_skipped(skipped.counts())
         raise InputError(

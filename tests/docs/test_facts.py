@@ -10,6 +10,7 @@ from fastdup_ray import errors
 from fastdup_ray.analysis.keepers import DEFAULT_RULES
 from fastdup_ray.cli.curation import plan
 from fastdup_ray.common import csv_columns, layout
+from fastdup_ray.common.path_lists import COLUMNS
 from fastdup_ray.common.records import Unseen
 from fastdup_ray.config import RunConfig
 from fastdup_ray.curation.file_ops import LINK_KINDS
@@ -17,7 +18,6 @@ from fastdup_ray.errors import ErrorCode
 from fastdup_ray.export import FORMATS
 from fastdup_ray.extract.transforms import TRANSFORMS
 from fastdup_ray.inputs import sidecars, suffixes
-from fastdup_ray.inputs.list_format import COLUMNS
 from fastdup_ray.inputs.manifest import ENTRIES
 
 DOCS = Path(fastdup_ray.__file__).parent / "docs"

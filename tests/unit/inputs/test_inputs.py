@@ -282,6 +282,29 @@ def test_several_inputs_follow_one_another_without_repeats(folder, tmp_path):
     assert listed(inputs) == [str(tmp_path / "single.jpg"), f"{folder}/b.jpg", "/other.jpg", f"{folder}/a.jpg"]
 
 
+def test_of_several_inputs_one_with_the_suffix_of_a_picture_is_not_opened_and_may_be_missing(folder, monkeypatch):
+    make(folder, "a.jpg", "album.png/x.jpg")
+    inputs = [folder / "a.jpg", folder / "gone.jpg", folder / "album.png"]
+    monkeypatch.setattr(list_file, "open_list", None)
+    check_inputs(RunConfig.of(input_dir=inputs))
+    assert listed(inputs) == [str(folder / name) for name in ("a.jpg", "gone.jpg", "album.png/x.jpg")]
+    assert listed(inputs, exclude="gone*") == [str(folder / name) for name in ("a.jpg", "album.png/x.jpg")]
+
+
+@pytest.mark.parametrize("inputs", ["gone.jpg", ["gone.jpg"], ["gone", "a.jpg"]])
+def test_a_single_picture_or_a_folder_that_does_not_exist_is_refused(folder, inputs, monkeypatch):
+    make(folder, "a.jpg")
+    monkeypatch.chdir(folder)
+    with pytest.raises(InputError, match="'gone"):
+        check_inputs(RunConfig.of(input_dir=inputs))
+
+
+def test_many_paths_are_listed_quickly(tmp_path):
+    inputs = [tmp_path / f"{number}.jpg" for number in range(20_000)]
+    with deadline(10):
+        assert len(listed(inputs)) == len(inputs)
+
+
 @pytest.mark.parametrize(("num_images", "expected"), [(-1, 4), (0, 4), (1, 1), (3, 3), (4, 4), (9, 4)])
 def test_num_images_takes_the_first_entries_of_the_list(folder, num_images, expected):
     names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]

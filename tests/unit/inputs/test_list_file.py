@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastdup_ray import RunConfig
+from fastdup_ray.common.path_lists import COLUMNS
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs import check_inputs, list_images
-from fastdup_ray.inputs.list_format import COLUMNS, HEAD
+from fastdup_ray.inputs.list_format import HEAD
 from fastdup_ray.runs.preflight import list_manifest as listed_or_refused
 from tests.helpers.images import cloudy, encode
 from tests.helpers.runs import deadline
