@@ -3,7 +3,8 @@
 Example:
     import fastdup_ray as fastdup
 
-    fastdup.run("photos/", work_dir="out", threshold=0.85)
+    result = fastdup.deduplicate("photos/", work_dir="out")
+    result.duplicates.to_pandas()
 """
 
 import warnings
@@ -21,13 +22,12 @@ _load, __dir__, __all__ = lazy_loader.attach(
         "curation.dataset": ["DatasetResult", "build_dataset"],
         "curation.make_plan": ["make_plan"],
         "curation.undo": ["UndoResult", "undo"],
-        "api": ["run"],
+        "api": ["deduplicate", "run"],
         "config": ["RunConfig"],
         "errors": ["FastdupError"],
         "evaluation.leakage": ["Leakage", "leakage"],
         "export": ["export"],
         "features": ["load_binary", "load_binary_feature", "load_binary_features", "save_binary_feature"],
-        "runs.pipeline": ["deduplicate"],
         "report.regenerate": ["make_pages"],
         "report.galleries": [
             "create_components_gallery",

@@ -2,9 +2,10 @@
 """The public names of `fastdup_ray`, for editors and type checkers; see `__init__.py`."""
 
 import os
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, overload
 
+from fastdup_ray.common.path_lists import DataFrame
 from fastdup_ray.config import RunConfig as RunConfig
 from fastdup_ray.curation.apply import ApplyResult as ApplyResult
 from fastdup_ray.curation.apply import apply_plan as apply_plan
@@ -27,7 +28,6 @@ from fastdup_ray.report.galleries import create_outliers_gallery as create_outli
 from fastdup_ray.report.galleries import generate_duplicates_gallery as generate_duplicates_gallery
 from fastdup_ray.report.regenerate import make_pages as make_pages
 from fastdup_ray.result import RunResult as RunResult
-from fastdup_ray.runs.pipeline import deduplicate as deduplicate
 from fastdup_ray.verify.compare import Comparison as Comparison
 from fastdup_ray.verify.compare import compare as compare
 
@@ -36,7 +36,7 @@ StrPath = str | os.PathLike[str]
 __version__: str
 
 def run(
-    input_dir: StrPath | Sequence[StrPath] | None = None,
+    input_dir: StrPath | Iterable[StrPath] | DataFrame | None = None,
     work_dir: StrPath = "fastdup_out",
     compute: Literal["cpu", "gpu"] = "cpu",
     verbose: bool = False,
@@ -62,8 +62,8 @@ def run(
     run_pagerank: bool = True,
     run_degree: bool = True,
     labels: StrPath | None = None,
-    reference: Sequence[StrPath] = [],
-    invariant: Sequence[str] = [],
+    reference: StrPath | Iterable[StrPath] | DataFrame = [],
+    invariant: Iterable[str] = [],
     incremental: bool = False,
     estimate: bool = False,
     log_format: Literal["text", "json"] = "text",
@@ -71,8 +71,8 @@ def run(
     executor: Literal["auto", "local", "ray", "inline"] = "auto",
     shard_size: int | None = None,
     num_actors: int | None = None,
-    include: Sequence[str] = [],
-    exclude: Sequence[str] = [],
+    include: Iterable[str] = [],
+    exclude: Iterable[str] = [],
     min_size: int = 2,
     max_pixels: int = 178956970,
     video_fps: float = 1.0,
@@ -88,3 +88,57 @@ def run(
     reuse: bool = True,
     overwrite: bool = False,
 ) -> int: ...
+@overload
+def deduplicate(config: RunConfig, /) -> RunResult: ...
+@overload
+def deduplicate(
+    input_dir: StrPath | Iterable[StrPath] | DataFrame | None = None,
+    work_dir: StrPath = "fastdup_out",
+    compute: Literal["cpu", "gpu"] = "cpu",
+    verbose: bool = False,
+    num_threads: int = -1,
+    num_images: int = -1,
+    turi_param: str = "",
+    distance: Literal["cosine", "euclidean", "squared_euclidean", "manhattan"] = "cosine",
+    threshold: float = 0.85,
+    lower_threshold: float = 0.3,
+    model_path: StrPath | None = None,
+    nearest_neighbors_k: int = 2,
+    run_mode: int = 0,
+    nn_provider: Literal["faiss", "turi"] = "faiss",
+    min_offset: int | None = None,
+    max_offset: int | None = None,
+    faiss_mode: str | None = None,
+    faiss_param: str = "",
+    bounding_box: str | None = None,
+    nnmodel: Literal["brute_force", "ball_tree", "lsh"] = "brute_force",
+    ccthreshold: float = 0.96,
+    run_cc: bool = True,
+    run_pagerank: bool = True,
+    run_degree: bool = True,
+    labels: StrPath | None = None,
+    reference: StrPath | Iterable[StrPath] | DataFrame = [],
+    invariant: Iterable[str] = [],
+    incremental: bool = False,
+    log_format: Literal["text", "json"] = "text",
+    verify: Literal["off", "candidates", "all"] | None = None,
+    executor: Literal["ray", "inline"] = "ray",
+    shard_size: int | None = None,
+    num_actors: int | None = None,
+    include: Iterable[str] = [],
+    exclude: Iterable[str] = [],
+    min_size: int = 2,
+    max_pixels: int = 178956970,
+    video_fps: float = 1.0,
+    max_frames: int = 100000,
+    image_timeout: float = 60.0,
+    actor_memory: int = 4096,
+    partition_copies: int = 2,
+    partition_memory: int = 4096,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
+    report: bool = True,
+    thumbnails: bool = True,
+    reuse: bool = True,
+    overwrite: bool = False,
+) -> RunResult: ...

@@ -1,41 +1,61 @@
-"""`run`, as the specification has it: run, print the result, return an exit code."""
+"""`run`, as the specification has it: run, print the result, return an exit code; `deduplicate` returns the result."""
 
 import inspect
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.events import log_event, log_to_console, print_lines
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import FastdupError
+from fastdup_ray.errors import ConfigError, FastdupError
 from fastdup_ray.inputs import describe_skipped
 from fastdup_ray.outputs.bad_list import describe_few_bad
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 from fastdup_ray.result import RunResult
 from fastdup_ray.runs.estimate import estimate_run
-from fastdup_ray.runs.pipeline import open_result
+from fastdup_ray.runs.pipeline import open_run, run_pipeline
+from fastdup_ray.signature import describe_parameters, make_signature, name_arguments
 from fastdup_ray.storage import open_store
 from fastdup_ray.version import __version__
 
 
-def run(input_dir: Any = None, work_dir: Any = "fastdup_out", **parameters: Any) -> int:
+def run(*arguments: Any, **keywords: Any) -> int:
     """Find the duplicates among images, and print a summary.
 
-    Takes the fields of `RunConfig` as keywords. `deduplicate(RunConfig.of(...))` takes the same, raises errors and
-    returns the results.
+    `deduplicate` takes the same parameters, raises errors and returns the results.
 
     Returns:
         0, or 1 after printing what went wrong to standard error.
     """
     try:
-        run_and_print(RunConfig.of(input_dir=input_dir, work_dir=work_dir, **parameters))
+        run_and_print(RunConfig.of(**name_arguments(_RUN, arguments, keywords)))
     except FastdupError as error:
         print_lines(f"fastdup_ray: {error}", sys.stderr)
         return 1
     return 0
+
+
+def deduplicate(*arguments: Any, **keywords: Any) -> RunResult:
+    """Find the duplicates among images, and return the results.
+
+    Takes the parameters of a run, or a `RunConfig` as the only argument.
+
+    Returns:
+        The results, as tables that are read when they are asked for.
+
+    Raises:
+        FastdupError: Of the kind that says what is wrong; its text is one line for the user.
+    """
+    if arguments and isinstance(arguments[0], RunConfig):
+        if len(arguments) > 1 or keywords:
+            raise ConfigError("deduplicate takes a RunConfig or parameters, not both.")
+        return RunResult.of(run_pipeline(arguments[0]))
+    for name in _PRINTING.intersection(keywords):
+        raise ConfigError(f"deduplicate does not take {name}, which prints something and runs nothing: use run.")
+    return RunResult.of(run_pipeline(RunConfig.of(**name_arguments(_DEDUPLICATE, arguments, keywords))))
 
 
 def run_and_print(config: RunConfig) -> RunResult | None:
@@ -67,7 +87,8 @@ def _print_estimate(config: RunConfig) -> None:
 
 def _deduplicate_and_print(config: RunConfig) -> RunResult:
     try:
-        with open_result(config) as result:
+        with open_run(config) as run:
+            result = RunResult.of(run)
             _print_result(result, config)
     except FastdupError as error:
         if config.log_format == "json":
@@ -163,16 +184,18 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-# `help(run)` and editors show the fields of RunConfig.
-_fields = RunConfig.model_fields
-run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # mypy does not know it of a function
-    [
-        inspect.Parameter(
-            name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=field.default, annotation=field.annotation
-        )
-        for name, field in _fields.items()
-    ],
-    return_annotation=int,
-)
-_lines = [f"        {name}: {field.description} Default: {field.default!r}." for name, field in _fields.items()]
-run.__doc__ = (run.__doc__ or "").replace("    Returns:", "\n".join(["    Args:", *_lines, "", "    Returns:"]))
+_PRINTING = frozenset(["version", "estimate"])
+"""Parameters with which `run` prints something and runs nothing."""
+
+_RUN, _DEDUPLICATE = make_signature(int), make_signature(RunResult, without=_PRINTING)
+
+
+def _show_parameters(function: Callable[..., Any], signature: inspect.Signature) -> None:
+    """Have `help` and editors show the parameters of a run."""
+    function.__signature__ = signature  # type: ignore[attr-defined]  # mypy does not know it of a function
+    head, returns, rest = (function.__doc__ or "").partition("    Returns:")
+    function.__doc__ = f"{head}{describe_parameters(signature)}\n\n{returns}{rest}"
+
+
+_show_parameters(run, _RUN)
+_show_parameters(deduplicate, _DEDUPLICATE)

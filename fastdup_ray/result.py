@@ -59,8 +59,12 @@ class RunResult:
             InputError: No run or scoring has finished there.
             DamagedError: summary.json is damaged.
         """
-        run = RunReader.open(open_store(work_dir, access), SCORED if scored else INDEXED)
-        return cls(run.store.location, run.summary, run.files, access)
+        return cls.of(RunReader.open(open_store(work_dir, access), SCORED if scored else INDEXED))
+
+    @classmethod
+    def of(cls, run: RunReader) -> Self:
+        """Return the result of a run that is open already."""
+        return cls(run.store.location, run.summary, run.files, run.store.access)
 
     @property
     def counts(self) -> Counts:

@@ -25,7 +25,7 @@ from fastdup_ray.evaluation.truth import Label, read_truth
 from fastdup_ray.features import read_features
 from fastdup_ray.neighbors.search import check_unit_length
 from fastdup_ray.outputs.finished_run import RunReader
-from fastdup_ray.runs.pipeline import deduplicate
+from fastdup_ray.runs.pipeline import run_pipeline
 from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import Store, open_file
 from fastdup_ray.storage.named_output import NamedOutput
@@ -215,8 +215,8 @@ def _open_embeddings(
     with tempfile.TemporaryDirectory(prefix="fastdup_ray-") as temporary:
         engine: dict[str, Any] = {} if executor is None else {"executor": executor}
         engine |= {"s3_anonymous": bool(access.anonymous), "s3_requester_pays": access.requester_pays}
-        result = deduplicate(RunConfig.of(input_dir=location, work_dir=work_dir or temporary, report=False, **engine))
-        yield _read_stored(result.work_dir, access)
+        run = run_pipeline(RunConfig.of(input_dir=location, work_dir=work_dir or temporary, report=False, **engine))
+        yield _read_stored(run.store.location, access)
 
 
 def _read_stored(location: str, access: Access) -> tuple[list[str], FloatArray, VerifiedPairs | None]:

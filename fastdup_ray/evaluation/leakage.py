@@ -20,7 +20,7 @@ from fastdup_ray.inputs import check_inputs
 from fastdup_ray.outputs.exact_copies import ExactCopies, read_exact_copies
 from fastdup_ray.outputs.images import Images, load_images
 from fastdup_ray.runs.indexed_set import read_indexed_facts
-from fastdup_ray.runs.pipeline import deduplicate
+from fastdup_ray.runs.pipeline import run_pipeline
 from fastdup_ray.runs.preflight import refuse_foreign_outputs
 from fastdup_ray.runs.stored_index import is_indexed
 from fastdup_ray.s3 import Access, make_access
@@ -138,8 +138,8 @@ def leakage(
     if not _is_finished(train, access):
         indexing = RunConfig.of(input_dir=train, **{"verify": "off"} | output | parameters)
         if not is_indexed(indexing):
-            deduplicate(indexing)
-    return _read_scoring(open_store(deduplicate(scoring).work_dir, access), threshold)
+            run_pipeline(indexing)
+    return _read_scoring(run_pipeline(scoring).store, threshold)
 
 
 def _is_finished(location: str, access: Access) -> bool:

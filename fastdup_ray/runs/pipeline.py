@@ -24,7 +24,7 @@ from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.neighbors.search_plan import SearchPlan
 from fastdup_ray.outputs.bad_list import describe_few_bad
 from fastdup_ray.outputs.changes import set_earlier_aside
-from fastdup_ray.result import RunResult
+from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.runs.features_stage import FeatureRequest, make_features
 from fastdup_ray.runs.indexed_set import check_indexed, measure_index_bytes
 from fastdup_ray.runs.merge_stage import adopt_features, estimate_stored
@@ -58,22 +58,22 @@ LISTING_FIRST = 0.3
 """Seconds that a listing gets before Ray is started beside it, so that an empty folder is reported at once."""
 
 
-def deduplicate(config: RunConfig) -> RunResult:
-    """Run `config` and return the result.
+def run_pipeline(config: RunConfig) -> RunReader:
+    """Run `config` and return the finished run, or scoring.
 
     Raises:
         FastdupError: Of the kind that says what is wrong; its text is one line for the user.
     """
-    with open_result(config) as result:
-        return result
+    with open_run(config) as run:
+        return run
 
 
 @contextmanager
-def open_result(config: RunConfig) -> Iterator[RunResult]:
-    """Run `config` and yield the result; then stop what the run has started, such as Ray, which takes a second.
+def open_run(config: RunConfig) -> Iterator[RunReader]:
+    """Run `config` and yield the finished run; then stop what the run has started, such as Ray, which takes a second.
 
     Raises:
-        FastdupError: See `deduplicate`.
+        FastdupError: See `run_pipeline`.
     """
     with ExitStack() as stack:
         stages = Stages(config)
@@ -87,7 +87,7 @@ def open_result(config: RunConfig) -> Iterator[RunResult]:
             raise WorkDirError(
                 f"Writing to {run.store.location!r} failed: {reason}. Fix that and run the same command to resume."
             ) from error
-        yield RunResult(run.store.location, summary, run.files, config.s3_access)
+        yield RunReader(run.store, summary, run.files)
 
 
 class _Run:

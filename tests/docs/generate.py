@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import click
@@ -135,22 +135,14 @@ def _joined(parts: Iterable[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-PATHS = {
-    "input_dir": "StrPath | Sequence[StrPath] | None",
-    "work_dir": "StrPath",
-    "model_path": "StrPath | None",
-    "labels": "StrPath | None",
-    "reference": "Sequence[StrPath]",
-}
-"""Parameters that take more than the type that `RunConfig` keeps of them."""
-
 STUB = '''# Made by `python -m tests.docs.generate` from the code: do not edit.
 """The public names of `fastdup_ray`, for editors and type checkers; see `__init__.py`."""
 
 import os
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, overload
 
+from fastdup_ray.common.path_lists import DataFrame
 {imports}
 
 StrPath = str | os.PathLike[str]
@@ -158,44 +150,45 @@ StrPath = str | os.PathLike[str]
 __version__: str
 
 def run(
-{parameters}
+{run}
 ) -> int: ...
+@overload
+def deduplicate(config: RunConfig, /) -> RunResult: ...
+@overload
+def deduplicate(
+{deduplicate}
+) -> RunResult: ...
 '''
 
 
 def make_stub() -> str:
-    """Return the stub of the package: its public names, and the parameters of `run`."""
+    """Return the stub of the package: its public names, and the parameters of `run` and `deduplicate`."""
+    functions = {name: getattr(fastdup_ray, name) for name in ("run", "deduplicate")}
     modules = {name: getattr(fastdup_ray, name).__module__ for name in fastdup_ray.__all__ if name[0] != "_"}
     imports = [
         f"from {module} import {name} as {name}"
         for name, module in sorted(modules.items(), key=lambda pair: (pair[1], pair[0]))
-        if name != "run"
+        if name not in functions
     ]
-    schema = RunConfig.model_json_schema()["properties"]
-    parameters = [
-        f"    {name}: {PATHS.get(name) or _annotation(schema[name])} = {_source(schema[name]['default'])},"
-        for name in RunConfig.model_fields
-    ]
-    return STUB.format(imports="\n".join(imports), parameters="\n".join(parameters))
+    parameters = {name: _stub_parameters(function) for name, function in functions.items()}
+    return STUB.format(imports="\n".join(imports), **parameters)
 
 
-def _annotation(schema: dict[str, Any]) -> str:
-    names = {"boolean": "bool", "integer": "int", "number": "float", "string": "str", "null": "None"}
-    kinds = schema.get("anyOf", [schema])
-    return " | ".join(_literal(kind) or names.get(kind["type"]) or "Sequence[str]" for kind in kinds)
+def _stub_parameters(function: Callable[..., Any]) -> str:
+    parameters = inspect.signature(function).parameters.values()
+    return "\n".join(f"    {it.name}: {_annotation(it.annotation)} = {_source(it.default)}," for it in parameters)
+
+
+def _annotation(kind: Any) -> str:
+    """Return a type as the stub has it, where names are imported and a path has a short name."""
+    modules = r"\b(?:typing|collections\.abc|fastdup_ray\.common\.path_lists)\."
+    text = re.sub(r"^Optional\[(.*)\]$", r"\1 | None", re.sub(modules, "", inspect.formatannotation(kind)))
+    return text.replace("'", '"').replace("str | os.PathLike[str]", "StrPath")
 
 
 def _source(value: Any) -> str:
     """Return a constant as ruff formats it."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-
-def _literal(schema: dict[str, Any]) -> str:
-    values = schema.get("enum") or schema.get("items", {}).get("enum")
-    if not values:
-        return ""
-    literal = f"Literal[{', '.join(map(_source, values))}]"
-    return f"Sequence[{literal}]" if schema["type"] == "array" else literal
 
 
 FILES = {

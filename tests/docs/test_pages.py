@@ -31,30 +31,44 @@ def test_generated_files_are_those_of_the_code(path):
         pytest.fail(f"{path.name} is not what the code says; run: python -m tests.docs.generate", pytrace=False)
 
 
-def test_the_stub_has_the_parameters_of_run():
+@pytest.mark.parametrize("name", ["run", "deduplicate"])
+def test_the_stub_has_the_parameters_of_the_functions(name):
     nodes = ast.parse(STUB_FILE.read_text(encoding="utf-8")).body
-    (run,) = (node for node in nodes if isinstance(node, ast.FunctionDef))
-    real = inspect.signature(fastdup_ray.run).parameters
-    assert [argument.arg for argument in run.args.args] == list(real)
-    defaults = [ast.literal_eval(default) for default in run.args.defaults]
+    *_, function = (node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == name)
+    real = inspect.signature(getattr(fastdup_ray, name)).parameters
+    assert [argument.arg for argument in function.args.args] == list(real)
+    defaults = [ast.literal_eval(default) for default in function.args.defaults]
     assert defaults == [parameter.default for parameter in real.values()]
 
 
-def test_a_users_script_type_checks(tmp_path):
+SCRIPT = """
+from pathlib import Path
+import fastdup_ray as fastdup
+code: int = fastdup.run("x", work_dir=Path("y"), threshold=0.9)
+result: fastdup.RunResult = fastdup.deduplicate(fastdup.RunConfig.of(input_dir="x", work_dir="y"))
+result = fastdup.deduplicate(Path("x").rglob("*.jpg"), work_dir="y", invariant="flip", reference=Path("z"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("", ""),
+        ('fastdup.run("x", treshold=0.9)', "treshold"),
+        ('fastdup.deduplicate("x", treshold=0.9)', "deduplicate"),
+        ('fastdup.deduplicate("x", estimate=True)', "deduplicate"),
+        ('fastdup.run(5, compute="tpu")', "compute"),
+    ],
+)
+def test_a_users_script_type_checks(line, told, tmp_path_factory):
     api = pytest.importorskip("mypy.api")
-    (tmp_path / "script.py").write_text(
-        "from pathlib import Path\n"
-        "import fastdup_ray as fastdup\n"
-        'code: int = fastdup.run("x", work_dir=Path("y"), threshold=0.9)\n'
-        'result: fastdup.RunResult = fastdup.deduplicate(fastdup.RunConfig.of(input_dir="x", work_dir="y"))\n'
-    )
-    (tmp_path / "wrong.py").write_text('import fastdup_ray\nfastdup_ray.run("x", treshold=0.9)\n')
-    options = ["--follow-imports=silent", "--ignore-missing-imports", "--cache-dir", str(tmp_path / "cache")]
-    report, _, code = api.run([*options, str(tmp_path / "script.py")])
-    assert code == 0, report
-    report, _, code = api.run([*options, str(tmp_path / "wrong.py")])
-    assert code == 1
-    assert "treshold" in report
+    folder = tmp_path_factory.getbasetemp() / "mypy"
+    folder.mkdir(exist_ok=True)
+    (folder / "script.py").write_text(f"{SCRIPT}{line}\n")
+    options = ["--follow-imports=silent", "--ignore-missing-imports", "--cache-dir", str(folder / "cache")]
+    report, _, code = api.run([*options, str(folder / "script.py")])
+    assert code == bool(told), report
+    assert told in report
 
 
 @each_page

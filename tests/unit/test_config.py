@@ -83,15 +83,34 @@ def test_every_parameter_has_a_description():
     assert not [name for name, field in RunConfig.model_fields.items() if not field.description]
 
 
-def test_the_signature_of_run_is_the_configuration():
-    parameters = inspect.signature(fastdup_ray.run).parameters
-    assert {name: parameter.default for name, parameter in parameters.items()} == {
-        name: field.default for name, field in RunConfig.model_fields.items()
+@pytest.mark.parametrize(("name", "without"), [("run", set()), ("deduplicate", {"version", "estimate"})])
+def test_the_signature_is_the_configuration_in_plain_types(name, without):
+    signature = inspect.signature(getattr(fastdup_ray, name))
+    assert {name: parameter.default for name, parameter in signature.parameters.items()} == {
+        name: field.default for name, field in RunConfig.model_fields.items() if name not in without
     }
+    assert not re.search(r"Annotated|Field|Validator|\blist\[", str(signature))
 
 
-def test_the_docstring_of_run_names_every_parameter():
-    assert not [name for name in RunConfig.model_fields if f"        {name}: " not in fastdup_ray.run.__doc__]
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("threshold", "float"),
+        ("run_cc", "bool"),
+        ("min_offset", "int | None"),
+        ("work_dir", "str | os.PathLike[str]"),
+        ("distance", "Literal['cosine', 'euclidean', 'squared_euclidean', 'manhattan']"),
+        ("include", "collections.abc.Iterable[str]"),
+    ],
+)
+def test_a_parameter_has_the_type_that_a_caller_would_write(name, plain):
+    annotation = inspect.signature(fastdup_ray.run).parameters[name].annotation
+    assert inspect.formatannotation(annotation) == plain
+
+
+@pytest.mark.parametrize("function", [fastdup_ray.run, fastdup_ray.deduplicate])
+def test_the_docstring_names_every_parameter(function):
+    assert not [name for name in inspect.signature(function).parameters if f"        {name}: " not in function.__doc__]
 
 
 def test_a_configuration_is_json():
