@@ -56,7 +56,7 @@ def create_duplicates_gallery(
     The images have to be where they were at the time of the run; one that is gone becomes a placeholder.
 
     Args:
-        similarity_file: similarity.csv of a run or a scoring. Or give `work_dir` instead.
+        similarity_file: similarity.csv of a run or a scoring, or the work_dir of a run.
         save_path: The folder to write to, created if needed. Default: the folder of the CSV file.
         num_images: Pairs to show; (a, b) and (b, a) count once.
         descending: False: start with the least similar pairs of the file.
@@ -104,7 +104,7 @@ def create_outliers_gallery(
     Two outliers that are each other's nearest neighbors are shown once.
 
     Args:
-        outliers_file: outliers.csv of a run, or test_outliers.csv of a scoring. Or give `work_dir` instead.
+        outliers_file: outliers.csv of a run, test_outliers.csv of a scoring, or the work_dir of a run.
         save_path: The folder to write to, created if needed. Default: the folder of the CSV file.
         num_images: Outliers to show.
         descending: False: start with the least unusual.
@@ -205,12 +205,13 @@ class _GalleryItems:
 def _find_source(
     parameter: str, file: Location | None, work_dir: Location | None, name: str, access: Access
 ) -> tuple[Store, str]:
-    """The folder of the file to read, and its name there."""
+    """Return the folder of the file to read, and its name there; a work_dir may be given in place of the file."""
     if file is not None:
-        folder, name = os.path.split(os.path.expanduser(file))
-        return open_store(folder or os.curdir, access), name
+        folder, base = os.path.split(file)
+        store = open_store(file, access)
+        return (store, name) if store.exists(name) else (open_store(folder or os.curdir, access), base)
     if work_dir is not None:
-        return open_store(os.path.expanduser(work_dir), access), name
+        return open_store(work_dir, access), name
     raise ConfigError(f"{parameter} is missing: give the work_dir of a finished run, or the path of its {name}.")
 
 
