@@ -1,9 +1,13 @@
-"""The result of a run: its outputs as Arrow tables."""
+"""The result of a run: its outputs as Arrow tables, in words, and by search."""
 
+import html
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +16,7 @@ from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.facts import Counts, RunSummary
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.paths import accept_paths
+from fastdup_ray.errors import InputError
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, PAIRS
 from fastdup_ray.s3 import DEFAULT_ACCESS, Access
@@ -21,11 +26,26 @@ from fastdup_ray.storage.tables import describe_other_run, escape_names, parse_n
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fastdup_ray.image_search import ImageSearch, Query
+
 _NUMBERS = {"distance": pa.float64(), "component_id": pa.int64()}
 """Columns of CSV files that hold numbers; all others hold text."""
 
 
-@dataclass(frozen=True)
+_COUNTS = {
+    "entries": "files",
+    "images": "images",
+    "indexed": "indexed images",
+    "exact_copies": "exact duplicates",
+    "near_copies": "near duplicates",
+    "components": "groups",
+    "outliers": "outliers",
+    "bad": "unreadable",
+}
+"""Counts that a result shows, and their names."""
+
+
+@dataclass(frozen=True, repr=False)
 class RunResult:
     r"""The outputs of a run, read when they are asked for.
 
@@ -76,6 +96,44 @@ class RunResult:
         `indexed`.
         """
         return self.summary["counts"]
+
+    @cached_property
+    def duplicates(self) -> pa.Table:
+        """The images that are not needed if one image of each group is kept, one row for each.
+
+        Columns: filename; keeper, the image that it repeats; kind: `bytes` or `pixels` for exact duplicates, else the
+        relation if the two were compared in full detail, else `similar`; similarity; group (component_id);
+        safe_to_drop: whether `plan` suggests to drop it; size in bytes.
+
+        Raises:
+            InputError: It is a scoring, or a run without a search.
+        """
+        # These imports take half a second, which only this property needs.
+        from fastdup_ray.curation.duplicates import list_duplicates
+        from fastdup_ray.curation.finished_run import read_finished_run
+        from fastdup_ray.curation.suggest import suggest
+        from fastdup_ray.outputs.exact_copies import read_exact_copies
+
+        if self.files != INDEXED:
+            raise InputError("A scoring has no groups of duplicates: see exact_copies and similarity instead.")
+        store = self._run.store
+        run = read_finished_run(store)
+        component = None
+        if layout.COMPONENTS in self.summary["sha256"]:
+            component = self.components["component_id"].to_numpy()
+        copies = read_exact_copies(store, INDEXED, run.names, run.names)
+        return list_duplicates(run, suggest(run), copies, component)
+
+    @property
+    def groups(self) -> pa.Table:
+        """The groups of `duplicates`, the largest first.
+
+        Columns: group (component_id), images, safe_to_drop (number of images), reclaimable_bytes (of these),
+        lowest_similarity (of a duplicate and its keeper).
+        """
+        from fastdup_ray.curation.duplicates import list_groups
+
+        return list_groups(self.duplicates)
 
     @property
     def images(self) -> pa.Table:
@@ -138,13 +196,35 @@ class RunResult:
         """Path of the HTML report."""
         return self._run.store.fetch(self.files.name(layout.REPORT))
 
+    def search(self, image: "Query", k: int = 10, *, verify: bool = False) -> pa.Table:
+        """Find the images of the run that are most similar to one image, exactly. Nothing in the work_dir changes.
+
+        The first call loads the model and the embeddings, the next ones take a fraction of a second.
+
+        Args:
+            image: Its path or URI, the bytes of its file, a PIL image, or pixels: (height, width) or
+                (height, width, 3) uint8.
+            k: Number of images; of a smaller run, all are returned.
+            verify: Also compare each of them with the image in full detail.
+
+        Returns:
+            filename and similarity, the most similar first; with `verify` also relation, null for files that cannot be
+            read any more.
+
+        Raises:
+            InputError: The image cannot be read, or the embeddings were not made by a run.
+            ConfigError: A parameter is wrong.
+            DamagedError: A file is not the one that the run wrote.
+        """
+        return self._search.search(image, k, verify=verify)
+
     def to_arrow(self) -> pa.Table:
         """Return one row for each image: images.parquet, exact duplicates (copy_of, copy_kind), and its component."""
         table, copies = self.images, self.exact_copies
         row = pc.index_in(table["filename"].cast(pa.large_string()), copies["filename"].combine_chunks())
         table = table.append_column("copy_of", copies["copy_of"].take(row))
         table = table.append_column("copy_kind", copies["kind"].take(row))
-        if self.files is INDEXED and layout.COMPONENTS in self.summary["sha256"]:
+        if self.files == INDEXED and layout.COMPONENTS in self.summary["sha256"]:
             components = self.components.drop_columns(["__id"])
             if len(components) != len(table):
                 raise describe_other_run(os.path.join(self.work_dir, layout.COMPONENTS))
@@ -156,6 +236,46 @@ class RunResult:
         """Return `to_arrow()` as a data frame; needs pandas."""
         return self.to_arrow().to_pandas()
 
+    def __repr__(self) -> str:
+        """Return a small table: the counts, and where the report is."""
+        rows = [*((name, f"{count:,}") for name, count in self._shown_counts()), *self._shown_report()]
+        width = max((len(name) for name, _ in rows), default=0)
+        return "\n".join([f"RunResult: {self._shorten(self.work_dir)}", *(f"  {n:<{width}}  {v}" for n, v in rows)])
+
+    def _repr_html_(self) -> str:
+        """Return the same for a notebook, with a link to the report."""
+        cells = [f"<tr><td>{name}</td><td>{count:,}</td></tr>" for name, count in self._shown_counts()]
+        link = "".join(
+            f'<p><a href="{_make_link(path)}">{html.escape(path)}</a></p>' for _, path in self._shown_report()
+        )
+        title = html.escape(f"RunResult: {self._shorten(self.work_dir)}")
+        return f"<table><caption>{title}</caption>{''.join(cells)}</table>{link}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone: tables and indexes that were loaded are left out of a pickle."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    def _shown_counts(self) -> Iterator[tuple[str, int]]:
+        counts: dict[str, Any] = {**self.counts}
+        return ((words, counts[name]) for name, words in _COUNTS.items() if name in counts)
+
+    def _shown_report(self) -> Iterator[tuple[str, str]]:
+        """Yield the path of the report, if there is one on this machine."""
+        path = os.path.join(self.work_dir, self.files.name(layout.REPORT))
+        if os.path.exists(path):
+            yield "report", self._shorten(path)
+
+    @staticmethod
+    def _shorten(path: str) -> str:
+        """Return a path relative to the current folder, if it is below it."""
+        return os.path.relpath(path) if path.startswith(os.path.join(os.getcwd(), "")) else path
+
+    @cached_property
+    def _search(self) -> "ImageSearch":
+        from fastdup_ray.image_search import ImageSearch
+
+        return ImageSearch(self._run)
+
     @property
     def _run(self) -> RunReader:
         return RunReader(open_store(self.work_dir, self.access), self.summary, self.files)
@@ -164,6 +284,11 @@ class RunResult:
         path = self._run.fetch(name)
         table = read_csv(path, header)
         return pa.table({column: _column(path, table, column) for column in header})
+
+
+def _make_link(path: str) -> str:
+    """Return the URL of a local file, as seen from a notebook in the current folder."""
+    return Path(path).as_uri() if os.path.isabs(path) else quote(path)
 
 
 def _column(path: Path, table: pa.Table, name: str) -> pa.ChunkedArray:

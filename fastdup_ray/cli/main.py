@@ -14,6 +14,7 @@ from fastdup_ray.cli.compare import compare
 from fastdup_ray.cli.curation import COMMANDS
 from fastdup_ray.cli.flags import make_flag, name_flags
 from fastdup_ray.cli.s3_options import add_s3_options
+from fastdup_ray.cli.search import search
 from fastdup_ray.common.events import log_to_console, print_lines
 from fastdup_ray.config import RunConfig
 from fastdup_ray.doctor.cli import doctor
@@ -178,7 +179,7 @@ cli.add_command(
     )
 )
 
-for command in (compare, *COMMANDS, doctor):
+for command in (compare, search, *COMMANDS, doctor):
     cli.add_command(command)
 
 

@@ -31,6 +31,7 @@ from fastdup_ray.features.files import (
     write_names,
     write_shard,
 )
+from fastdup_ray.features.fingerprints import find_difference
 from fastdup_ray.features.merge import (
     combine_ranges,
     combine_shards,
@@ -52,6 +53,7 @@ __all__ = [
     "combine_ranges",
     "combine_shards",
     "expand_entries",
+    "find_difference",
     "find_missing",
     "infer_dimensions",
     "iter_embedding_blocks",

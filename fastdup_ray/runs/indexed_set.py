@@ -6,15 +6,13 @@ from contextlib import contextmanager
 from fastdup_ray.common import layout
 from fastdup_ray.common.facts import FeatureFacts, RunSummary, SearchSummary
 from fastdup_ray.errors import DamagedError, InputError
+from fastdup_ray.features import find_difference
 from fastdup_ray.neighbors.search_plan import USABLE_SHARE, estimate_index_bytes
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest, hash_file
 from fastdup_ray.storage.facts import read_summary
 
 RUN_AGAIN = "Run run_mode=0 on the indexed images again, or run_mode=2 on their features."
-
-MAY_DIFFER = ("onnxruntime", "cpu", "compute")
-"""Parts of a fingerprint that change embeddings by rounding only, so that an index can be searched on any machine."""
 
 
 def read_indexed_facts(store: Store) -> RunSummary:
@@ -55,12 +53,11 @@ def check_comparable(indexed: FeatureFacts, facts: FeatureFacts) -> None:
     ours, theirs = facts.get("fingerprint"), indexed.get("fingerprint")
     if ours is None or theirs is None:
         return  # features of the user's own: only the user knows how they were made
-    for name in sorted({*ours, *theirs} - {*MAY_DIFFER}):
-        if ours.get(name) != theirs.get(name):
-            raise InputError(
-                f"The new features were made with another {name.replace('_', ' ')} ({ours.get(name)}) than the indexed "
-                f"ones ({theirs.get(name)}); make one of them again with that of the other."
-            )
+    if name := find_difference(ours, theirs):
+        raise InputError(
+            f"The new features were made with another {name.replace('_', ' ')} ({ours.get(name)}) than the indexed "
+            f"ones ({theirs.get(name)}); make one of them again with that of the other."
+        )
 
 
 def check_indexed(store: Store) -> None:

@@ -25,6 +25,7 @@ EXAMPLES = {
     "leakage": "fastdup-ray leakage --train train/ --test test/ --work-dir out --fail-over 0",
     "plan": "fastdup-ray plan out --keep 'path:originals/*,resolution'\nfastdup-ray plan out --drop same,cropped",
     "run": "fastdup-ray run photos/ --work-dir out --threshold 0.9 --nearest-neighbors-k 5",
+    "search": "fastdup-ray search out image.jpg -k 5\nfastdup-ray search out image.jpg --verify --json",
     "serve": "fastdup-ray serve out --port 8000",
     "undo": "fastdup-ray undo fastdup_quarantine --only '*.png'",
 }
@@ -91,8 +92,9 @@ def make_parameters_page() -> str:
         [
             NOTE,
             "# Parameters",
-            "The parameters of a run. They are the keywords of `fastdup_ray.run` and `RunConfig.of`, the names in "
-            f"`config.json`, and the flags of [`{PROGRAM} run`](cli.md#{PROGRAM}-run): `work_dir` is `--work-dir`, "
+            "The parameters of a run. They are the keywords of `fastdup_ray.deduplicate`, `fastdup_ray.run` and "
+            "`RunConfig.of`, the names in `config.json`, and "
+            f" the flags of [`{PROGRAM} run`](cli.md#{PROGRAM}-run): `work_dir` is `--work-dir`, "
             "`report=False` is `--no-report`.",
             "An unknown name, a wrong type or a value out of range is refused before anything is written.",
             "\n".join(["| name | type | default | meaning |", "|---|---|---|---|", *rows]),

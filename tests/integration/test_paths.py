@@ -75,14 +75,18 @@ CALLS: dict[str, Callable[[Callable[[Path], Any], Path], Any]] = {
     "deduplicate": lambda kind, out: fastdup_ray.deduplicate(
         RunConfig.of(input_dir=[kind(PHONE)], work_dir=kind(out), labels=kind(_labels(out)), **INLINE)
     ),
+    "deduplicate input_dir": lambda kind, out: fastdup_ray.deduplicate(kind(PHONE), out, verify="off", **INLINE),
+    "deduplicate work_dir": lambda kind, out: fastdup_ray.deduplicate(PHONE, kind(out), verify="off", **INLINE),
     "estimate": lambda kind, out: estimate_run(RunConfig.of(input_dir=kind(PHONE), work_dir=kind(out))),
     "RunResult.open": lambda kind, out: RunResult.open(kind(out)).images,
+    "RunResult.search": lambda kind, out: RunResult.open(out).search(kind(PHONE / "IMG_0001.jpg")),
     "load_binary_feature": lambda kind, out: load_binary_feature(kind(out / "features.dat")),
     "load_binary": lambda kind, out: fastdup_ray.load_binary(kind(out)),
     "load_binary_features": lambda kind, out: fastdup_ray.load_binary_features(kind(out)),
     "save_binary_feature": lambda kind, out: save_binary_feature(kind(out.parent / "own"), ["a"], np.ones((1, 4))),
     "create_duplicates_gallery": lambda kind, out: fastdup_ray.create_duplicates_gallery(kind(out / "similarity.csv")),
     "generate_duplicates_gallery": lambda kind, out: fastdup_ray.generate_duplicates_gallery(work_dir=kind(out)),
+    "gallery work_dir": lambda kind, out: fastdup_ray.create_outliers_gallery(kind(out)),
     "create_outliers_gallery": lambda kind, out: fastdup_ray.create_outliers_gallery(kind(out / "outliers.csv")),
     "create_components_gallery": lambda kind, out: fastdup_ray.create_components_gallery(kind(out)),
     "gallery save_path": lambda kind, out: fastdup_ray.create_components_gallery(out, kind(out.parent / "pages")),

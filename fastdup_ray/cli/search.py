@@ -1,0 +1,34 @@
+"""The command `search`."""
+
+import json
+
+import click
+
+from fastdup_ray.cli.s3_options import add_s3_options
+from fastdup_ray.common.events import print_lines
+
+
+@click.command("search")
+@click.argument("work_dir", metavar="WORK_DIR")
+@click.argument("image", metavar="IMAGE")
+@click.option("-k", "k", type=click.IntRange(min=1), default=10, metavar="N", help="Images to show.  [10]")
+@click.option("--verify", is_flag=True, help="Also compare each of them with IMAGE in full detail.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@add_s3_options
+def search(work_dir: str, image: str, *, k: int, verify: bool, as_json: bool, **access: bool) -> None:
+    """Find the images of a finished run that are most similar to IMAGE.
+
+    Prints the similarity and the name of each, the most similar first; with --verify also how the two are related. The
+    search is exact, and changes nothing in WORK_DIR.
+    """
+    from fastdup_ray.result import RunResult  # imports what only this command needs
+    from fastdup_ray.s3 import make_access
+
+    s3 = make_access(anonymous=access["s3_anonymous"], requester_pays=access["s3_requester_pays"])
+    rows = RunResult.open(work_dir, access=s3).search(image, k, verify=verify).to_pylist()
+    if as_json:
+        print_lines(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        relation = f"{row['relation'] or 'unreadable':<10}  " if verify else ""
+        print_lines(f"{row['similarity']:.4f}  {relation}{row['filename']}")

@@ -1,0 +1,177 @@
+"""Look one image up among the images of a finished run: exactly, whatever index the run has, and changing nothing."""
+
+import io
+import os
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image
+
+from fastdup_ray.common.arrays import FloatArray
+from fastdup_ray.common.formatting import format_value
+from fastdup_ray.common.paths import StrPath, to_path_text
+from fastdup_ray.common.records import Limits
+from fastdup_ray.config import RunConfig
+from fastdup_ray.errors import BadImageError, ConfigError, DamagedError, FastdupError, InputError
+from fastdup_ray.extract.decode import decode_bytes
+from fastdup_ray.extract.model import Model, make_fingerprint
+from fastdup_ray.extract.open_image import explain_error
+from fastdup_ray.extract.pillow_settings import strict_pillow
+from fastdup_ray.features import find_difference, map_features
+from fastdup_ray.inputs import find_frame, read_entry, stat
+from fastdup_ray.neighbors.metrics import COSINE
+from fastdup_ray.neighbors.search import SPARE, select_closest
+from fastdup_ray.outputs.finished_run import RunReader
+from fastdup_ray.parameter_types import parse_box
+from fastdup_ray.s3 import Access, to_absolute
+from fastdup_ray.storage.tables import escape_names
+from fastdup_ray.verify.load import Views, load_views
+from fastdup_ray.verify.relate import relate_files
+
+Query: TypeAlias = StrPath | bytes | Image.Image | npt.NDArray[np.uint8]
+"""An image: its path or URI, the bytes of its file, a PIL image, or pixels as (height, width[, 3 or 4]) uint8."""
+
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+
+
+class ImageSearch:
+    """Looks images up in a finished run. Keeps the model and the embeddings, mapped from their file.
+
+    Args:
+        run: A finished run.
+
+    Raises:
+        InputError: Its embeddings were not made by a run, or cannot be made again in the same way.
+        DamagedError: The features file is not the one that the run wrote.
+    """
+
+    def __init__(self, run: RunReader) -> None:
+        self._access = run.store.access
+        theirs = run.summary.get("fingerprint")
+        if theirs is None:
+            raise InputError(f"No search in {run.store.location!r}: its embeddings were not made by a run.")
+        box, max_pixels = run.config.get("bounding_box"), RunConfig.model_fields["max_pixels"].default
+        self._limits = Limits(run.config.get("max_pixels", max_pixels), box=parse_box(box) if box else None)
+        self._model = Model(run.config.get("model_path"))
+        ours = make_fingerprint(self._model.sha256, self._limits.box)
+        if name := find_difference(ours, theirs):
+            raise InputError(
+                f"No search in {run.store.location!r}: its embeddings were made with another {name.replace('_', ' ')} "
+                f"({theirs.get(name)}) than today's ({ours.get(name)}); run again first."
+            )
+        run.fetch(run.features_file)
+        self._features = map_features(run.store, run.features_file, run.summary["d"])
+        self._names = run.map_names()
+        if len(self._names) != len(self._features):
+            raise DamagedError(f"The files of {run.store.location!r} are of different runs. Run again.")
+
+    def search(self, image: Query, k: int = 10, *, verify: bool = False) -> pa.Table:
+        """Find the images that are most similar to one.
+
+        Args:
+            image: See `Query`.
+            k: Number of images; of a smaller run, all are returned.
+            verify: Also compare each of them with the image in full detail.
+
+        Returns:
+            filename and similarity, the most similar first; with `verify` also relation, null for files that cannot be
+            read any more.
+
+        Raises:
+            InputError: The image cannot be read.
+            ConfigError: `k` is no whole number of at least 1.
+        """
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+            raise ConfigError(f"Invalid value for k: {format_value(k)} (must be a whole number of at least 1).")
+        name, data = read_image(image, self._access)
+        similarity, rows = self._find_closest(self._embed(name, data), int(k))
+        names = self._names.take(pa.array(rows))
+        table = pa.table({"filename": escape_names(names), "similarity": similarity})
+        if verify:
+            relations = self._relate(name, data, [os.fsdecode(other) for other in names.to_pylist()])
+            table = table.append_column("relation", pa.array(relations, pa.large_string()))
+        return table
+
+    def _embed(self, name: str, data: bytes) -> FloatArray:
+        """Return the (1, d) embedding of a file."""
+        try:
+            with strict_pillow(self._limits.max_pixels):
+                decoded = decode_bytes(data, self._model.size, self._limits, trim=self._model.trims)
+        except BadImageError as error:
+            raise InputError(f"Cannot read {name}: {error.message} ({error.code}).") from None
+        embedding = self._model.embed(decoded.pixels[None])
+        if not np.isfinite(embedding).all():
+            raise InputError(f"Cannot search for {name}: the model has no embedding of it.")
+        return embedding
+
+    def _find_closest(self, query: FloatArray, k: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Return the similarities and the rows of the k closest embeddings."""
+        scores = self._features @ query[0]
+        count = min(k + SPARE, len(scores))
+        candidates = np.argpartition(-scores, count - 1)[None, :count]
+        similarity, rows = select_closest(query, self._features, candidates, COSINE, k)
+        return similarity[0], rows[0]
+
+    def _relate(self, name: str, data: bytes, others: list[str]) -> list[str | None]:
+        """Return the relation of a file with others; None for those that cannot be read."""
+        with strict_pillow(self._limits.max_pixels):
+            own = _load(name, data)
+            views = (self._load_stored(other) for other in others)
+            return [None if other is None else relate_files(own, other).relation.value for other in views]
+
+    def _load_stored(self, name: str) -> Views | None:
+        try:
+            return _load(*read_image(name, self._access))
+        except FastdupError:
+            return None
+
+
+def read_image(image: Query, access: Access) -> tuple[str, bytes]:
+    """Return what messages call an image, and the bytes of its file or, if it has none, of a PNG of it.
+
+    Raises:
+        InputError: It cannot be read.
+        ConfigError: It is no image.
+    """
+    if isinstance(image, bytes):
+        return "these bytes", image
+    if isinstance(image, np.ndarray):
+        return "this array", _encode(_to_pil(image))
+    if isinstance(image, Image.Image):
+        return "this image", _encode(image)
+    try:
+        uri = to_absolute(to_path_text(image))
+    except ValueError as error:
+        raise ConfigError(f"Invalid value for image: {format_value(image)} ({error}).") from None
+    if find_frame(uri, access)[1] is not None:
+        raise InputError(f"Cannot read {uri!r}: it is a frame of a video; save it as an image.")
+    try:
+        return repr(uri), read_entry(stat(uri, access), access)
+    except BadImageError as error:
+        raise InputError(f"Cannot read {uri!r}: {error.message}.") from None
+
+
+def _to_pil(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    is_image = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    if pixels.dtype != np.uint8 or not is_image or 0 in pixels.shape:
+        shape = f"{pixels.dtype} of shape {pixels.shape}"
+        raise ConfigError(f"Invalid value for image: {shape} (must be uint8, (height, width) or (height, width, 3)).")
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _encode(image: Image.Image) -> bytes:
+    """Return a PNG with the pixels of an image and its EXIF orientation."""
+    file = io.BytesIO()
+    pixels = image if image.mode in _PNG_MODES else image.convert("RGB")
+    pixels.save(file, "PNG", compress_level=1, exif=image.getexif())
+    return file.getvalue()
+
+
+def _load(name: str, data: bytes) -> Views:
+    try:
+        return load_views(data)
+    except Exception as error:  # plugins raise anything at all on broken files
+        reason = error if isinstance(error, BadImageError) else explain_error(error, data)
+        raise InputError(f"Cannot read {name}: {reason.message}.") from None
