@@ -11,38 +11,45 @@ NOTEBOOK = FOLDER / "results.ipynb"
 
 CELLS = (
     """# What a run hands back
-De-duplicates the pictures beside this notebook, and looks at the results as tables.""",
-    """from pathlib import Path
+Finds the duplicates among the images beside this notebook, and looks at the results as tables.""",
+    """import os
+from pathlib import Path
 from tempfile import mkdtemp
 
 import fastdup_ray as fastdup
 
-work_dir = mkdtemp()
-config = fastdup.RunConfig.of(input_dir="photos", work_dir=work_dir, executor="inline")
-result = fastdup.deduplicate(config)
-result.counts""",
-    """One row an image: its size, its statistics, what it is a copy of, and its group. `to_arrow()` is the same without
-pandas.""",
+photos = Path("photos").resolve()
+os.chdir(mkdtemp())  # all that this notebook writes goes there
+result = fastdup.deduplicate(photos, work_dir="out", executor="inline")
+result""",
+    """One row for each duplicate: the image that it repeats, and how. `plan` suggests to drop those that are safe to
+drop; the others need an eye.""",
+    """def shorten(table, *columns):
+    frame = table.to_pandas()
+    for column in columns:
+        frame[column] = frame[column].map(lambda path: Path(path).name)
+    return frame
+
+shorten(result.duplicates, "filename", "keeper").drop(columns="similarity")""",
+    "Their groups, the largest first:",
+    """result.groups.to_pandas().drop(columns="lowest_similarity")""",
+    """Any image can be looked up in a finished run. `verify=True` compares what is found in full detail.""",
+    """shorten(result.search(photos / "phone" / "IMG_0005.jpg", k=3, verify=True), "filename").round(1)""",
+    """One row for each image: its size, its statistics, what it is a duplicate of, and its group. `to_arrow()` is the
+same without pandas.""",
     """images = result.to_pandas()
 images["name"] = images["filename"].map(lambda path: Path(path).name)
 images[["name", "width", "height", "format", "blur", "copy_kind", "component_id", "count"]].head()""",
-    "The groups of copies, the largest first:",
-    """groups = images[images["count"] > 1].groupby("component_id")
-names = groups["name"].agg(", ".join).rename("pictures")
-sizes = groups["size"].agg(lambda size: size.sum() - size.max()).rename("bytes to reclaim")
-names.to_frame().join(sizes).sort_values("bytes to reclaim", ascending=False)""",
     "What could not be used, and why:",
-    """bad = result.bad.to_pandas()
-bad["filename"] = bad["filename"].map(lambda path: Path(path).name)
-bad""",
+    """shorten(result.bad, "filename")""",
     """Every table is an Arrow table, for polars, duckdb and the like: `similarity`, `outliers`, `components`,
 `exact_copies`, `bad`, `images`.""",
     "result.similarity.schema",
-    "What is left without the copies, as a list that another run takes; and the same in FiftyOne's format.",
-    """keep, samples = (fastdup.export(work_dir, format) for format in ("keep-list", "fiftyone"))
-f"{keep.count} of {result.counts['images']} pictures to keep, {samples.count} samples\"""",
+    "What is left without the duplicates, as a list that another run takes; and the same in FiftyOne's format.",
+    """keep, samples = (fastdup.export("out", format) for format in ("keep-list", "fiftyone"))
+f"{keep.count} of {result.counts['images']} images to keep, {samples.count} samples\"""",
     "A finished run is opened again at any time:",
-    """fastdup.RunResult.open(work_dir).counts == result.counts""",
+    """fastdup.RunResult.open("out").counts == result.counts""",
 )
 
 

@@ -94,7 +94,7 @@ def make_parameters_page() -> str:
             "# Parameters",
             "The parameters of a run. They are the keywords of `fastdup_ray.deduplicate`, `fastdup_ray.run` and "
             "`RunConfig.of`, the names in `config.json`, and "
-            f" the flags of [`{PROGRAM} run`](cli.md#{PROGRAM}-run): `work_dir` is `--work-dir`, "
+            f"the flags of [`{PROGRAM} run`](cli.md#{PROGRAM}-run): `work_dir` is `--work-dir`, "
             "`report=False` is `--no-report`.",
             "An unknown name, a wrong type or a value out of range is refused before anything is written.",
             "\n".join(["| name | type | default | meaning |", "|---|---|---|---|", *rows]),
