@@ -19,6 +19,7 @@ from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import InputError
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, PAIRS
+from fastdup_ray.outputs.shown_counts import iter_shown_counts
 from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.tables import describe_other_run, escape_names, parse_numbers, read_csv
@@ -30,19 +31,6 @@ if TYPE_CHECKING:
 
 _NUMBERS = {"distance": pa.float64(), "component_id": pa.int64()}
 """Columns of CSV files that hold numbers; all others hold text."""
-
-
-_COUNTS = {
-    "entries": "files",
-    "images": "images",
-    "indexed": "indexed images",
-    "exact_copies": "exact duplicates",
-    "near_copies": "near duplicates",
-    "components": "groups",
-    "outliers": "outliers",
-    "bad": "unreadable",
-}
-"""Counts that a result shows, and their names."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,7 +87,7 @@ class RunResult:
 
     @cached_property
     def duplicates(self) -> pa.Table:
-        """The images that are not needed if one image of each group is kept, one row for each.
+        """The images that are not needed if one image of each group of duplicates is kept, one row for each.
 
         Columns: filename; keeper, the image that it repeats; kind: `bytes` or `pixels` for exact duplicates, else the
         relation if the two were compared in full detail, else `similar`; similarity; group (component_id);
@@ -238,13 +226,13 @@ class RunResult:
 
     def __repr__(self) -> str:
         """Return a small table: the counts, and where the report is."""
-        rows = [*((name, f"{count:,}") for name, count in self._shown_counts()), *self._shown_report()]
+        rows = [*((name, f"{count:,}") for name, count in iter_shown_counts(self.counts)), *self._shown_report()]
         width = max((len(name) for name, _ in rows), default=0)
         return "\n".join([f"RunResult: {self._shorten(self.work_dir)}", *(f"  {n:<{width}}  {v}" for n, v in rows)])
 
     def _repr_html_(self) -> str:
         """Return the same for a notebook, with a link to the report."""
-        cells = [f"<tr><td>{name}</td><td>{count:,}</td></tr>" for name, count in self._shown_counts()]
+        cells = [f"<tr><td>{name}</td><td>{count:,}</td></tr>" for name, count in iter_shown_counts(self.counts)]
         link = "".join(
             f'<p><a href="{_make_link(path)}">{html.escape(path)}</a></p>' for _, path in self._shown_report()
         )
@@ -254,10 +242,6 @@ class RunResult:
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields alone: tables and indexes that were loaded are left out of a pickle."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
-
-    def _shown_counts(self) -> Iterator[tuple[str, int]]:
-        counts: dict[str, Any] = {**self.counts}
-        return ((words, counts[name]) for name, words in _COUNTS.items() if name in counts)
 
     def _shown_report(self) -> Iterator[tuple[str, str]]:
         """Yield the path of the report, if there is one on this machine."""

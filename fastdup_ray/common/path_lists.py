@@ -50,7 +50,7 @@ def list_paths(value: object) -> str | list[str]:
     if isinstance(value, (str, os.PathLike, bytes, Mapping)):
         return to_path_text(value)
     names = getattr(value, "column_names", None) or getattr(value, "columns", None)
-    items: Any = value if names is None else value[find_column(list(names))]  # type: ignore[index]
+    items: Any = value if names is None else _read_column(value, find_column(list(names)))
     if hasattr(items, "to_pylist"):  # pyarrow
         items = items.to_pylist()
     if not isinstance(items, Iterable) or getattr(items, "shape", None) == ():
@@ -73,6 +73,13 @@ def find_column(names: Sequence[object]) -> object:
     more = ", …" if len(names) > _SHOWN else ""
     shown = ", ".join(map(str, names[:_SHOWN])) + more
     raise ValueError(f"must have a column filename; it has {shown or 'no columns'}")
+
+
+def _read_column(table: Any, name: object) -> Any:
+    try:
+        return table[name]
+    except TypeError:  # a query that polars has not run yet
+        raise ValueError(f"is no table, though it has a column {name}: read it first, as with collect()") from None
 
 
 def normalize_column(name: str) -> str:

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, parse_rules
 from fastdup_ray.analysis.verified_pairs import find_first_of_bytes
 from fastdup_ray.common.arrays import IntArray
+from fastdup_ray.common.relations import CONFIRMED, Relation
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.plan_file import PlanRow
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, ExactCopies
@@ -45,7 +48,11 @@ GROUPS = pa.schema(
 def list_duplicates(
     run: FinishedRun, plan: Sequence[PlanRow], copies: ExactCopies, component: IntArray | None
 ) -> pa.Table:
-    """Return the images that are not needed if one image of each group is kept.
+    """Return the images that are not needed if one image of each group of duplicates is kept.
+
+    Images are in one group, over any number of steps, if they are exact duplicates, if the plan drops one because of
+    the other, if their verified relation is any but `different`, or if they were not compared and are more similar
+    than `ccthreshold`.
 
     Args:
         run: A finished run.
@@ -55,36 +62,30 @@ def list_duplicates(
 
     Returns:
         One row of `DUPLICATES` for each, by group. The images that the plan drops are safe to drop, and have its
-        keepers. In a component, the image that the default rules prefer is the keeper of all that the plan keeps.
+        keepers. Of the others in a group, the default rules choose the one that stays.
     """
     n = len(run.names)
-    keeper, group = np.full(n, -1), np.full(n, -1)
-    safe, safe_keeper, plan_group = _locate_dropped(run, plan)
-    keeper[safe] = safe_keeper
-    if component is not None:
-        ranking = Ranking(parse_rules(DEFAULT_RULES), run.images, run.names)
-        for members in _split(np.flatnonzero((np.bincount(component)[component] > 1) & (keeper < 0)), component):
-            first, *others = ranking.order(members)
-            keeper[others] = first
-        group = component.copy()
-        group[safe] = _find_lowest(np.minimum(component[safe], component[safe_keeper]), plan_group)
-    for copy, of in zip(copies.copy.tolist(), copies.of.tolist(), strict=True):
-        if keeper[copy] < 0 and keeper[of] != copy:
-            keeper[copy] = of
+    safe, safe_keepers = _locate_dropped(run, plan)
+    links = _list_links(run, copies, safe, safe_keepers)
+    _, group = connected_components(coo_array((np.ones(links.shape[1], bool), links), (n, n)), directed=False)
+    keeper = np.full(n, -1)
+    keeper[safe] = safe_keepers
+    in_group = np.bincount(group, minlength=1)[group] > 1
+    _choose_keepers(run, keeper, group, links, np.flatnonzero(in_group & (keeper < 0)))
+    number = np.full(n, np.iinfo(np.int64).max)
+    np.minimum.at(number, group, group if component is None else component)
     rows = np.flatnonzero(keeper >= 0)
-    rows = rows[np.argsort(group[rows], kind="stable")]
-    return pa.table(
-        [
-            escape_names(run.names.take(pa.array(rows))),
-            escape_names(run.names.take(pa.array(keeper[rows]))),
-            _find_kinds(run, copies, rows, keeper[rows]),
-            run.cosines(rows, keeper[rows]),
-            pa.array(group[rows], mask=group[rows] < 0),
-            np.isin(rows, safe),
-            run.images["size"].take(pa.array(rows)),
-        ],
-        DUPLICATES,
-    )
+    rows = rows[np.argsort(number[group[rows]], kind="stable")]
+    columns = [
+        escape_names(run.names.take(pa.array(rows))),
+        escape_names(run.names.take(pa.array(keeper[rows]))),
+        _find_kinds(run, copies, rows, keeper[rows]),
+        run.cosines(rows, keeper[rows]),
+        number[group[rows]],
+        np.isin(rows, safe),
+        run.images["size"].take(pa.array(rows)),
+    ]
+    return pa.table(columns, DUPLICATES)
 
 
 def list_groups(duplicates: pa.Table) -> pa.Table:
@@ -96,7 +97,7 @@ def list_groups(duplicates: pa.Table) -> pa.Table:
     Returns:
         One row of `GROUPS` for each, the largest first.
     """
-    duplicates = duplicates.filter(duplicates["group"].is_valid()).combine_chunks()
+    duplicates = duplicates.combine_chunks()
     group, number = np.unique(duplicates["group"].to_numpy(), return_inverse=True)
     is_safe, size = duplicates["safe_to_drop"].to_numpy(), pc.fill_null(duplicates["size"], 0).to_numpy()
     is_kept = pc.invert(pc.is_in(duplicates["keeper"], duplicates["filename"])).to_numpy()
@@ -114,27 +115,50 @@ def list_groups(duplicates: pa.Table) -> pa.Table:
     return pa.table(columns, GROUPS).sort_by([("images", "descending"), ("group", "ascending")])
 
 
-def _locate_dropped(run: FinishedRun, plan: Sequence[PlanRow]) -> tuple[IntArray, IntArray, IntArray]:
-    """Return the indices of the images that a plan drops, those of their keepers, and their groups in the plan."""
+def _locate_dropped(run: FinishedRun, plan: Sequence[PlanRow]) -> tuple[IntArray, IntArray]:
+    """Return the indices of the images that a plan drops, and those of their keepers."""
     dropped = [row for row in plan if row.is_dropped]
     ends = ([row.filename for row in dropped], [row.keeper for row in dropped])
     rows, keepers = (find_positions(encode_names(names), run.names) for names in ends)
-    return rows, keepers, np.array([row.group for row in dropped], np.int64)
+    return rows, keepers
 
 
-def _split(rows: IntArray, component: IntArray) -> list[IntArray]:
-    """Return the images at `rows` by component."""
-    rows = rows[np.argsort(component[rows], kind="stable")]
-    parts = np.split(rows, np.flatnonzero(np.diff(component[rows])) + 1)
-    return parts if len(rows) else []
+def _list_links(run: FinishedRun, copies: ExactCopies, safe: IntArray, keepers: IntArray) -> IntArray:
+    """Return (2, m) pairs of images that are in one group."""
+    similar = run.cosines(run.source, run.target) > run.config.get("ccthreshold", 1.0)
+    near = np.stack([run.source, run.target])[:, similar]
+    parts = [np.stack([copies.copy, copies.of]), np.stack([safe, keepers])]
+    if run.verified is not None:
+        pairs = run.verified.list_links(CONFIRMED | {Relation.UNSURE})
+        parts.append(np.stack([pairs.source, pairs.target]))
+        near = near[:, ~run.verified.have_relation(near[0], near[1], [Relation.DIFFERENT])]
+    return np.concatenate([*parts, near], axis=1)
 
 
-def _find_lowest(values: IntArray, group: IntArray) -> IntArray:
-    """Return for each value the lowest of its group."""
-    _, number = np.unique(group, return_inverse=True)
-    lowest = np.full(len(values), np.iinfo(np.int64).max)
-    np.minimum.at(lowest, number, values)
-    return lowest[number]
+def _choose_keepers(run: FinishedRun, keeper: IntArray, group: IntArray, links: IntArray, kept: IntArray) -> None:
+    """Set the keepers of the images that no plan drops: the first image of each group stays, and keeps -1.
+
+    The keeper of another one is the first image that it is linked with, if that is preferred to it, else the first of
+    its group.
+    """
+    ranking = Ranking(parse_rules(DEFAULT_RULES), run.images, run.names)
+    kept = kept[np.argsort(group[kept], kind="stable")]
+    ordered = np.concatenate([kept[:0], *map(ranking.order, np.split(kept, _find_changes(group[kept])))])
+    places = np.arange(len(ordered))
+    starts = np.append(0, _find_changes(group[ordered]))
+    first = starts[np.searchsorted(starts, places, "right") - 1]
+    place = np.full(len(keeper), -1)
+    place[ordered] = places
+    source, target = place[links[:, (place[links] >= 0).all(axis=0)]]
+    linked = np.full(len(ordered), len(ordered))
+    np.minimum.at(linked, np.maximum(source, target), np.minimum(source, target))
+    best = np.where(linked < places, linked, first)
+    keeper[ordered] = np.where(best == places, -1, ordered[best])
+
+
+def _find_changes(numbers: IntArray) -> IntArray:
+    """Return where sorted numbers change."""
+    return np.flatnonzero(np.diff(numbers)) + 1
 
 
 def _find_kinds(run: FinishedRun, copies: ExactCopies, rows: IntArray, keepers: IntArray) -> pa.Array:

@@ -93,6 +93,9 @@ def test_a_notebook_gets_a_table_with_a_link(result, monkeypatch, tmp_path):
     assert f'href="{result.report.as_uri()}"' in result._repr_html_()
     monkeypatch.chdir(Path(result.work_dir).parent)
     assert 'href="out/report/index.html"' in result._repr_html_()
+    counted = replace(result, summary={"counts": {"duplicates": 17, "near_copies": 10, "to_review": 4}})
+    assert "17" in counted._repr_html_()
+    assert "10" not in counted._repr_html_()
     odd = replace(result, work_dir=str(tmp_path / "<b>&"))
     assert "<b>" not in odd._repr_html_()
 
@@ -135,11 +138,25 @@ def test_duplicates_need_neither_components_nor_verified_pairs(parameters, tmp_p
     result = fastdup.deduplicate(folder, tmp_path / "out", **{"executor": "inline", "report": False} | parameters)
     duplicates = result.duplicates.to_pylist()
     assert {"bytes"} <= {row["kind"] for row in duplicates}
-    if "run_cc" in parameters:
-        assert {row["group"] for row in duplicates} == {None}
-        assert len(result.groups) == 0
-    else:
-        assert result.groups["images"].to_pylist() == [3]
+    assert result.groups["images"].to_pylist() == [3]
+    assert {row["group"] for row in duplicates} == {*result.groups["group"].to_pylist()}
+
+
+def test_pictures_joined_over_several_steps_are_one_group_and_each_repeats_what_it_is_linked_with(tmp_path):
+    folder, image = tmp_path / "images", Image.open(PHOTOS / "originals" / "coffee.jpg")
+    folder.mkdir()
+    width, height = image.size
+    for name, part in {"a": (0, 0, 1, 1), "b": (0, 0, 0.8, 1), "c": (0.2, 0, 1, 1)}.items():
+        box = (part[0] * width, part[1] * height, part[2] * width, part[3] * height)
+        image.crop(tuple(map(int, box))).save(folder / f"{name}.png")
+    result = fastdup.deduplicate(folder, tmp_path / "out", executor="inline", report=False, verify="all")
+    duplicates = result.duplicates.to_pylist()
+    assert [Path(row["filename"]).stem for row in duplicates] == ["b", "c"]
+    assert {(Path(row["keeper"]).stem, row["kind"], row["safe_to_drop"]) for row in duplicates} == {
+        ("a", "cropped", False)
+    }
+    (group,) = result.groups.to_pylist()
+    assert (group["images"], group["safe_to_drop"], group["reclaimable_bytes"]) == (3, 0, 0)
 
 
 def test_a_run_without_duplicates_has_empty_tables(tmp_path):

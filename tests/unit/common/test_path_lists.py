@@ -84,6 +84,14 @@ def test_a_frame_without_a_column_of_paths_is_told_its_columns():
         list_paths(pd.DataFrame({"width": [1], "height": [1]}))
 
 
+def test_a_query_that_was_not_run_is_told():
+    class LazyFrame:
+        columns = ("filename",)
+
+    with pytest.raises(ValueError, match="collect"):
+        list_paths(LazyFrame())
+
+
 def test_the_most_likely_column_comes_first():
     for first, second in pairwise(COLUMNS):
         assert list_paths(pd.DataFrame({second: ["no"], first: ["yes"]})) == ["yes"]
