@@ -26,7 +26,7 @@ import pytest
 import fastdup_ray as fastdup
 from fastdup_ray import RunConfig, deduplicate, s3
 from fastdup_ray.errors import ConfigError, InputError, LockedError, WorkDirError
-from fastdup_ray.inputs import list_images
+from fastdup_ray.inputs import list_file, list_images
 from fastdup_ray.runs.estimate import estimate_run
 from fastdup_ray.s3 import listing, upload
 from fastdup_ray.s3 import objects as s3_inputs
@@ -213,6 +213,12 @@ def test_a_list_names_objects_be_it_a_file_or_an_object(bucket, tmp_path, place)
     result = run_inline(source, bucket.work_dir)
     assert result.images["filename"].to_pylist() == list(reversed(uris))
     assert bad_of(result) == {bucket.uri("gone.jpg"): "MISSING"}
+
+
+def test_objects_may_be_named_one_by_one(bucket, monkeypatch):
+    uris = put_pictures(bucket, 5)
+    monkeypatch.setattr(list_file, "open_list", None)  # none is opened to see what it is
+    assert listed([*reversed(uris), bucket.uri("gone.jpg")]) == [*reversed(uris), bucket.uri("gone.jpg")]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
@@ -494,6 +500,22 @@ def test_a_work_dir_in_a_bucket_has_every_file_and_nothing_else(bucket):
     assert result.work_dir == bucket.work_dir
     assert result.similarity.num_rows == result.counts["pairs"]
     assert b"<html" in result.report.read_bytes()
+
+
+def test_a_result_in_a_bucket_is_shown_and_searched_and_nothing_is_written(bucket):
+    first, *_ = put_pictures(bucket, 3)
+    run_inline(bucket.pictures, bucket.work_dir)
+    result = fastdup.RunResult.open(bucket.work_dir)
+    before = bucket.outputs()
+    assert bucket.work_dir in repr(result)
+    assert result.duplicates.num_rows == 0
+    for image in (first, picture(0)):
+        assert result.search(image, 1, verify=True).to_pylist() == [
+            {"filename": first, "similarity": 1.0, "relation": "same"}
+        ]
+    with pytest.raises(InputError, match="gone"):
+        result.search(bucket.uri("gone.jpg"))
+    assert bucket.outputs() == before
 
 
 def test_a_work_dir_in_a_bucket_has_the_bytes_of_a_local_one(bucket, tmp_path):
