@@ -51,14 +51,14 @@ class ImageSearch:
         self._access = run.store.access
         theirs = run.summary.get("fingerprint")
         if theirs is None:
-            raise InputError(f"No search in {run.store.location!r}: its embeddings were not made by a run.")
+            raise InputError(f"Cannot search {run.store.location!r}: its embeddings were not made by a run.")
         box, max_pixels = run.config.get("bounding_box"), RunConfig.model_fields["max_pixels"].default
         self._limits = Limits(run.config.get("max_pixels", max_pixels), box=parse_box(box) if box else None)
         self._model = Model(run.config.get("model_path"))
         ours = make_fingerprint(self._model.sha256, self._limits.box)
         if name := find_difference(ours, theirs):
             raise InputError(
-                f"No search in {run.store.location!r}: its embeddings were made with another {name.replace('_', ' ')} "
+                f"Cannot search {run.store.location!r}: its embeddings were made with another {name.replace('_', ' ')} "
                 f"({theirs.get(name)}) than today's ({ours.get(name)}); run again first."
             )
         run.fetch(run.features_file)
@@ -164,8 +164,11 @@ def _to_pil(pixels: npt.NDArray[np.uint8]) -> Image.Image:
 def _encode(image: Image.Image) -> bytes:
     """Return a PNG with the pixels of an image and its EXIF orientation."""
     file = io.BytesIO()
-    pixels = image if image.mode in _PNG_MODES else image.convert("RGB")
-    pixels.save(file, "PNG", compress_level=1, exif=image.getexif())
+    try:
+        pixels = image if image.mode in _PNG_MODES else image.convert("RGB")
+        pixels.save(file, "PNG", compress_level=1, exif=image.getexif())
+    except Exception as error:  # it may be decoded only now, and plugins raise anything at all on broken files
+        raise InputError(f"Cannot read this image: {str(error) or type(error).__name__}.") from None
     return file.getvalue()
 
 

@@ -199,6 +199,16 @@ def test_a_picture_of_any_form_finds_itself_and_its_copies(result, image, truth)
     assert found[3]["similarity"] < 0.85
 
 
+def test_a_picture_that_lies_on_its_side_is_turned(result, tmp_path):
+    with Image.open(CAT) as image:
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "side.png", exif=exif)
+    with Image.open(tmp_path / "side.png") as image:
+        found = [result.search(query, 1)["similarity"][0].as_py() for query in (image, tmp_path / "side.png")]
+    assert min(found) > 0.98
+
+
 def test_a_search_is_exact(result, finished):
     features = fastdup.load_binary(finished)[1]
     names = fastdup.load_binary(finished)[0]
@@ -253,6 +263,8 @@ def test_a_later_search_takes_a_fraction_of_a_second(result):
         (np.zeros((4, 4)), ConfigError),
         (np.zeros((0, 4, 3), np.uint8), ConfigError),
         (np.zeros((4, 4, 5), np.uint8), ConfigError),
+        (Image.open(PHOTOS / "broken" / "half.jpg"), InputError),
+        (Image.new("RGB", (0, 0)), InputError),
         (None, ConfigError),
         ([CAT], ConfigError),
     ],
