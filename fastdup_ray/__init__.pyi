@@ -122,7 +122,7 @@ def deduplicate(
     incremental: bool = False,
     log_format: Literal["text", "json"] = "text",
     verify: Literal["off", "candidates", "all"] | None = None,
-    executor: Literal["ray", "inline"] = "ray",
+    executor: Literal["auto", "local", "ray", "inline"] = "auto",
     shard_size: int | None = None,
     num_actors: int | None = None,
     include: Iterable[str] = [],
