@@ -1,15 +1,16 @@
 """The groups of a page, as cards."""
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from fastdup_ray.common.arrays import IntArray
-from fastdup_ray.report.group_table import Group, GroupTable
+from fastdup_ray.report.group_table import MAX_BETWEEN, Group, GroupTable
 from fastdup_ray.report.image_table import ImageTable
 from fastdup_ray.report.pair_evidence import PairEvidence
 
-MEMBERS, MAX_MEMBERS = (500, 200, 60, 30, 12, 8), 20_000
+MEMBERS, MAX_MEMBERS = (500, 200, 60, 30, 12, 8), 60_000
 """Images of a group: the largest of these limits with which all groups together have at most `MAX_MEMBERS`."""
 
 LEAST_SIMILAR_SHOWN = 4
@@ -65,6 +66,7 @@ class GroupCards:
             "members": [self._images.number(index) for index in members],
             "similarity": group.similarity[shown].tolist(),
             "kind": ["", *(self._images.find_kind(index, members[0]) for index in members[1:])],
+            "between": _list_upper(group, shown),
             "lowest": group.lowest,
             "least_similar": least_similar,
             "reason": group.reason,
@@ -80,12 +82,33 @@ class GroupCards:
             if keeper >= 0:
                 self._images.request([keeper])
                 self._request_verdicts(member, [keeper])
+        self._request_verdicts_among(members, keepers)
         return {"keepers": [self._images.number(keeper) if keeper >= 0 else -1 for keeper in keepers]}
+
+    def _request_verdicts_among(self, members: list[int], keepers: list[int]) -> None:
+        """Request the verdicts on all images that are suggested to be one: another of them may become their keeper."""
+        by_keeper: dict[int, list[int]] = {}
+        for member, keeper in zip(members, keepers, strict=True):
+            if keeper >= 0:
+                by_keeper.setdefault(keeper, []).append(member)
+        for dropped in by_keeper.values():
+            for first, second in combinations(dropped[:MAX_BETWEEN], 2):
+                self._request_verdicts(first, [second])
 
     def _request_verdicts(self, member: int, others: list[int]) -> None:
         if self._evidence is not None:
             for other in others:
                 self._evidence.request(other, member)
+
+
+def _list_upper(group: Group, shown: IntArray) -> list[float]:
+    """The similarities of the first images to each other, but not to the first one, which `similarity` has.
+
+    In the order (1, 2), (1, 3), …, (2, 3), …; of as many images as are both shown first and compared.
+    """
+    count = min(len(group.between), int((shown == np.arange(len(shown))).sum()))
+    upper: list[float] = group.between[1:count, 1:count][np.triu_indices(max(0, count - 1), 1)].tolist()
+    return upper
 
 
 def _choose_members(group: Group, limit: int) -> IntArray:

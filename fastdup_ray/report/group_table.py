@@ -12,6 +12,9 @@ from fastdup_ray.features import check_finite
 MAX_COMPARED = 2_000
 """Members of a group that are compared with each other: those least similar to the keeper."""
 
+MAX_BETWEEN = 8
+"""First members of a group whose similarities to each other are kept."""
+
 MEMBERS_PER_BLOCK = 16_384
 """Members that are compared with the keeper at a time: 75 MB of embeddings."""
 
@@ -26,6 +29,7 @@ class Group:
         similarity: (m,) float32 similarity of each to the keeper.
         lowest: The similarity of the two least similar members, of at most `MAX_COMPARED`.
         least_similar: The indices of these two.
+        between: (b, b) float32 similarities of the first b members to each other, b <= `MAX_BETWEEN`.
         reason: Why the first is the keeper.
         reclaim: Bytes of those that may be dropped.
     """
@@ -35,6 +39,7 @@ class Group:
     similarity: FloatArray
     lowest: float
     least_similar: tuple[int, int]
+    between: FloatArray
     reason: str
     reclaim: int
 
@@ -102,7 +107,9 @@ class GroupTable:
         cosines = embeddings @ embeddings.T
         a, b = np.unravel_index(np.argmin(cosines), cosines.shape)
         least_similar = (int(members[compared[a]]), int(members[compared[b]]))
-        return Group(id_, members, similarity, round(float(cosines[a, b]), 6), least_similar, reason, reclaim)
+        first = self._read_normalized(members[:MAX_BETWEEN])
+        between = np.round(first @ first.T, 6)
+        return Group(id_, members, similarity, round(float(cosines[a, b]), 6), least_similar, between, reason, reclaim)
 
     def _compare_with_keeper(self, members: IntArray) -> FloatArray:
         """The cosine of each member with the first, to 6 decimals."""

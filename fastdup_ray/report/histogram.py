@@ -8,7 +8,7 @@ import numpy as np
 from fastdup_ray.common.arrays import DoubleArray, IntArray
 
 BINS = 60
-MIN_HEIGHT = 1.5
+MIN_HEIGHT = 10
 """Percent of the height that a bar has at least, so that a single pair is visible beside a million."""
 
 

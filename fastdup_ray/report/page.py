@@ -3,20 +3,19 @@
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.facts import Counts, RunSummary, StoredConfig
-from fastdup_ray.common.formatting import format_bytes
 from fastdup_ray.common.formulas import FORMULA
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.names import INVISIBLE
-from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
+from fastdup_ray.config import RunConfig
 from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.outputs.stored_config import read_config
+from fastdup_ray.report.answer import Answer, answer_run, answer_scoring
 from fastdup_ray.report.histogram import Histogram, make_histogram
 from fastdup_ray.report.page_data import PageData, make_page_data
 from fastdup_ray.report.readers import PairList, describe_measure, is_cosine
@@ -25,23 +24,13 @@ from fastdup_ray.storage import Store
 
 STYLES = ("base.css", "page.css")
 MODULES = (
-    *("data.js", "format.js", "dom.js", "csv.js", "affine.js", "verdicts.js", "suggestions.js", "plan.js"),
-    *("decisions.js", "persistence.js", "images.js", "cards.js", "stage.js", "viewer.js", "confirmed.js", "tabs.js"),
-    *("slider.js", "relation_filter.js", "decision_bar.js", "page.js"),
+    *("data.js", "format.js", "dom.js", "csv.js", "affine.js", "verdicts.js", "keeper_rules.js", "suggestions.js"),
+    *("plan.js", "decisions.js", "persistence.js", "clipboard.js", "images.js", "cards.js", "stage.js", "zoom.js"),
+    *("difference.js", "comparison.js", "viewer.js", "confirmed.js", "bad_table.js", "changes.js", "image_tiles.js"),
+    *("tabs.js", "tiles.js", "slider.js", "relation_filter.js", "filter_bar.js", "keeper_picker.js", "menu.js"),
+    *("shortcuts.js", "decision_bar.js", "keys.js", "page.js"),
 )
 """Scripts, each after those that it imports."""
-
-COUNTS = {
-    "images": "images",
-    "indexed": "indexed images",
-    "bad": "bad files",
-    "exact_copies": "exact duplicates",
-    "near_copies": "near duplicates",
-    "components": "groups",
-    "outliers": "outliers",
-    "label_conflicts": "label conflicts",
-}
-"""Name in the summary's counts -> title of its tile."""
 
 MAX_LABELS = 50
 """Labels whose number of images is shown."""
@@ -51,23 +40,6 @@ MAX_VALUES = 10
 
 MAIN_PARAMETERS = ("threshold", "ccthreshold", "lower_threshold", "nearest_neighbors_k", "distance")
 """Parameters that decide what is on the page."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A number at the top of the page.
-
-    Attributes:
-        title: What is counted.
-        number: The count, or a size.
-        detail: What it consists of.
-        alarm: Whether it is highlighted.
-    """
-
-    title: str
-    number: str
-    detail: str = ""
-    alarm: bool = False
 
 
 def write_report(
@@ -130,14 +102,14 @@ def render_report(
 def _make_variables(contents: PageData, config: StoredConfig, summary: RunSummary, files: FileSet) -> dict[str, Any]:
     """The variables of the template."""
     counts, scored = summary.get("counts", Counts()), files is SCORED
-    parameters, duplicates = config.copy(), DuplicateCounts.of(counts)
+    parameters = config.copy()
     if scored:
         parameters.pop("ccthreshold", None)
     return {
         "heading": "Duplicate report: new images" if scored else "Duplicate report",
         "images": counts.get("images", 0),
         "input": _format_value(config.get("input_dir")),
-        "tiles": list(_make_tiles(counts, contents)),
+        "answer": _answer(contents, counts, files),
         "sentence": " · ".join(_list_main_facts(parameters, summary)),
         "warnings": summary.get("warnings", []),
         "histogram": _make_histogram(contents.pairs, parameters) if contents.pairs.total else None,
@@ -149,26 +121,18 @@ def _make_variables(contents: PageData, config: StoredConfig, summary: RunSummar
         | {
             "invisible": INVISIBLE,
             "ccthreshold": parameters.get("ccthreshold"),
-            "duplicates": duplicates and {**asdict(duplicates), "to_review": duplicates.to_review},
-            "answer": duplicates.text() if duplicates else "",
+            "lower_threshold": parameters.get("lower_threshold"),
+            "counts": counts,
+            "reclaim": contents.reclaim_exact if contents.reclaim is None else contents.reclaim,
         },
         "thumbnails": contents.thumbnails,
     }
 
 
-def _make_tiles(counts: Counts, contents: PageData) -> Iterator[Tile]:
-    numbers: Mapping[str, object] = counts
-    for name, title in COUNTS.items():
-        if name in counts:
-            detail = ""
-            if name == "exact_copies" and "same_bytes" in counts:
-                detail = f"{counts['same_bytes']:,} with the same bytes, {counts['same_pixels']:,} with the same pixels"
-            yield Tile(title, f"{numbers[name]:,}", detail, alarm=name == "bad" and counts["bad"] > 0)
-    if contents.reclaim is not None:
-        detail = f"{format_bytes(contents.reclaim_exact)} of it in exact duplicates"
-        yield Tile("reclaimable", format_bytes(contents.reclaim), detail)
-    elif contents.reclaim_exact:
-        yield Tile("reclaimable", format_bytes(contents.reclaim_exact), "in exact duplicates")
+def _answer(contents: PageData, counts: Counts, files: FileSet) -> Answer:
+    if files is SCORED:
+        return answer_scoring(counts, contents.data["lists"]["leakage"]["total"])
+    return answer_run(counts)
 
 
 def _list_main_facts(config: Mapping[str, object], summary: RunSummary) -> Iterator[str]:
@@ -205,8 +169,11 @@ def _make_histogram(pairs: PairList, config: StoredConfig) -> Histogram:
 def _make_tables(
     config: StoredConfig, summary: RunSummary, labels: pa.ChunkedArray | None
 ) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Captions and rows of the tables in the fold."""
-    yield "Parameters", [(name, _format_value(value)) for name, value in config.items()]
+    """Captions and rows of the tables in the fold: first of the parameters that were changed, then of the others."""
+    for caption, changed in (("Changed parameters", True), ("Other parameters", False)):
+        rows = [(name, _format_value(value)) for name, value in config.items() if _is_changed(name, value) == changed]
+        if rows:
+            yield caption, rows
     parts: dict[str, Mapping[str, object] | None] = {
         "Seconds": summary.get("seconds"),
         "Neighbors": summary.get("neighbors"),
@@ -220,6 +187,12 @@ def _make_tables(
         yield "Images by label", [(label, f"{count:,}") for label, count in _count_labels(labels)]
 
 
+def _is_changed(name: str, value: object) -> bool:
+    """Whether a parameter has another value than its default."""
+    field = RunConfig.model_fields.get(name)
+    return field is None or value != field.get_default(call_default_factory=True)
+
+
 def _count_labels(labels: pa.ChunkedArray) -> list[tuple[str, int]]:
     """Labels and their numbers of images, the most common first; then those of all other labels, and of none."""
     counts = {row["values"]: row["counts"] for row in labels.value_counts().to_pylist()}
@@ -231,7 +204,7 @@ def _count_labels(labels: pa.ChunkedArray) -> list[tuple[str, int]]:
 
 
 def _format_value(value: Any) -> str:
-    if value is None or value == "":
+    if value is None or value == "" or value == []:
         return "not given"
     if isinstance(value, list | tuple):
         more = f" and {len(value) - MAX_VALUES:,} more" if len(value) > MAX_VALUES else ""

@@ -1,7 +1,6 @@
 """The data of a report, as its scripts read it: images by their number on the page, and the lists that show them."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from os import fsdecode
 from typing import Any
@@ -16,10 +15,11 @@ from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.extract.thumbnails import MAX_PIXELS, Thumbnail
 from fastdup_ray.outputs.exact_copies import read_exact_copies
 from fastdup_ray.outputs.finished_run import RunReader
-from fastdup_ray.outputs.formats import IMAGES
+from fastdup_ray.report.bad_files import list_bad_files
 from fastdup_ray.report.duplicate_groups import DuplicateGroups
 from fastdup_ray.report.group_cards import GroupCards
 from fastdup_ray.report.group_table import choose_groups
+from fastdup_ray.report.image_issues import list_issues
 from fastdup_ray.report.image_table import LEFT_OUT, NO_ROOM, ImageTable, map_facts, read_group_numbers
 from fastdup_ray.report.pair_evidence import PairEvidence, has_verified_pairs, read_verified_pairs
 from fastdup_ray.report.readers import (
@@ -31,23 +31,16 @@ from fastdup_ray.report.readers import (
 )
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import escape_names, find_positions, read_csv, read_parquet
+from fastdup_ray.storage.tables import escape_names, find_positions, read_csv
 
-MAX_GROUPS = 2_000
-MAX_CONFIRMED_GROUPS = 1_000
-MAX_EXACT_SETS = 1_000
-MAX_PAIRS = 500
-MAX_OUTLIERS = 200
+MAX_GROUPS = 20_000
+MAX_CONFIRMED_GROUPS = 5_000
+MAX_EXACT_SETS = 20_000
+MAX_PAIRS = 2_000
+MAX_OUTLIERS = 300
 MAX_LEAKS = 500
 MAX_CONFLICTS = 200
 MAX_CHANGES_OF_KIND = 200
-MAX_BAD_FILES = 5_000
-MAX_EXTREMES = 12
-"""Images at one end of a statistic."""
-
-EXTREMES = (("Darkest", "brightness", 1), ("Brightest", "brightness", -1), ("Most blurred", "blur", 1))
-"""Title, column of images.parquet, and 1 where the lowest value comes first."""
-
 _FILES = {
     "groups": layout.COMPONENTS_CSV,
     "exact": layout.EXACT_COPIES_CSV,
@@ -57,6 +50,7 @@ _FILES = {
     "bad": layout.BAD_CSV,
     "changes": layout.CHANGES_CSV,
     "conflicts": layout.LABEL_CONFLICTS_CSV,
+    "issues": layout.IMAGES,
 }
 """List -> the file that has all of it."""
 
@@ -128,13 +122,13 @@ def make_page_data(store: Store, summary: RunSummary, files: FileSet, *, thumbna
     if builder.confirmed is not None:
         lists["pairs"]["confirmed"] = builder.list_pairs(builder.confirmed) | {"file": layout.VERIFIED_CSV}
     lists["outliers"] = builder.list_pairs(builder.outliers)
-    lists["bad"] = _list_bad_files(store, files)
+    lists["bad"] = list_bad_files(store, files)
     if files is INDEXED and store.exists(layout.CHANGES_CSV):
         lists["changes"] = builder.list_changes(summary.get("changes", ChangeCounts()))
     if builder.conflicts is not None:
         lists["conflicts"] = builder.list_pairs(builder.conflicts)
-    if extremes := list(builder.iter_extremes()):
-        lists["extremes"] = extremes
+    if issues := list_issues(store, files, builder.images):
+        lists["issues"] = {"total": sum(issue["total"] for issue in issues), "kinds": issues}
     for name, file in _FILES.items():
         if name in lists:
             lists[name]["file"] = file if name == "pairs" else files.name(file)
@@ -243,25 +237,6 @@ class _PageDataBuilder:
         items = [self._make_pair(*pair) for pair in (exact + near)[:MAX_LEAKS]]
         return {"total": len(exact) + len(first), "exact": len(exact), "of": self.n, "items": items}
 
-    def iter_extremes(self) -> Iterator[dict[str, Any]]:
-        """Yield the images at each end of `EXTREMES`; nothing where images.parquet has no such column."""
-        path = self._store.fetch(self._files.name(layout.IMAGES))
-        for title, column, direction in EXTREMES:
-            table = read_parquet(path, IMAGES.select([column]))
-            if column not in table.column_names:
-                continue
-            statistic = table[column]
-            indices = np.flatnonzero(statistic.is_valid().to_numpy())
-            if len(indices):
-                values = statistic.to_numpy()[indices]
-                first = np.argsort(direction * values, kind="stable")[:MAX_EXTREMES]
-                self.images.request(indices[first].tolist())
-                items = [
-                    [self.images.number(index), round(value, 1)]
-                    for index, value in zip(indices[first].tolist(), values[first].tolist(), strict=True)
-                ]
-                yield {"title": title, "column": column, "items": items}
-
     def list_changes(self, counts: ChangeCounts) -> dict[str, Any]:
         """Return the first rows of each kind in changes.csv: its cells, and the numbers of the two images or -1."""
         table = read_csv(self._store.fetch(layout.CHANGES_CSV), csv_columns.CHANGES_HEADER)
@@ -285,16 +260,3 @@ def _add_unknown_names(names: pa.Array, lists: list[PairList]) -> pa.Array:
     )
     unknown = listed.filter(pa.array(find_positions(listed, names) < 0)).unique()
     return pa.concat_arrays([names, unknown]) if len(unknown) else names
-
-
-def _list_bad_files(store: Store, files: FileSet) -> dict[str, Any]:
-    """Names, codes and reasons; nothing for features of the user's own, which have no such list."""
-    if not store.exists(files.name(layout.BAD_CSV)):
-        return {"total": 0, "codes": [], "items": []}
-    table = read_csv(store.fetch(files.name(layout.BAD_CSV)), csv_columns.BAD_HEADER)
-    counted = table["error_code"].value_counts().to_pylist()
-    codes = [(escape_non_utf8(fsdecode(code["values"])), code["counts"]) for code in counted]
-    codes.sort(key=lambda code: -code[1])
-    rows = table.slice(0, MAX_BAD_FILES).to_pylist()
-    items = [[escape_non_utf8(fsdecode(cell)) for cell in row.values()] for row in rows]
-    return {"total": table.num_rows, "codes": codes, "items": items}

@@ -121,7 +121,7 @@ class Browser:
         """What a button saves, whole."""
         for left in self.downloads.iterdir():
             left.unlink()
-        self.click(words, "#decision-bar")
+        self.act(words)
 
         def whole() -> Path | None:
             files = list(self.downloads.iterdir())  # a name is reserved, empty, before the content comes to stand there
@@ -130,6 +130,14 @@ class Browser:
             )
 
         return self.until(whole)
+
+    def act(self, words: str) -> None:
+        """Presses a button of the bar at the bottom, or of its menu."""
+        if words in self.texts("#decision-bar button"):
+            self.click(words, "#decision-bar")
+        else:
+            self.click("More actions", "#decision-bar")
+            self.click(words, ".menu-list")
 
     def requests(self) -> list[str]:
         """The addresses of all that was asked for since the page was opened."""

@@ -78,6 +78,7 @@ def make_odd(folder: Path) -> tuple[Store, list[str]]:
         label=[f"<u>{row}" for row in range(len(paths))],
         reference=[row == 8 for row in range(len(paths))],
         brightness=np.linspace(10, 200, len(paths)),
+        contrast=np.linspace(20, 60, len(paths)),
         blur=np.linspace(5, 500, len(paths)),
     )
     return store, paths

@@ -11,11 +11,12 @@ import {
   formatValue,
 } from "./format.js";
 import { createCaption, createFigure, createImage } from "./images.js";
-import { countSuggestedDrops, explainSuggestion } from "./suggestions.js";
+import { explainKeeper, isRuleOfRun, isSuggestedKeeper } from "./keeper_rules.js";
+import { countSuggestedDrops, explainSuggestion, sumSuggestedBytes } from "./suggestions.js";
 import { createRelationBadge, getRelation, hasVerdicts } from "./verdicts.js";
 
 export const ROW_HEIGHT = 152; // pixels of a thumbnail in a row
-const PAIR_HEIGHT = 240; // pixels of a thumbnail on a card with two
+const PAIR_HEIGHT = 210; // pixels of a thumbnail on a card with two
 const IMAGES_AT_FIRST = 6;
 /** The text of the button that accepts the suggestions for a group. */
 export const ACCEPT = hasVerdicts ? "Accept suggestion" : "Keep first, drop rest";
@@ -37,7 +38,8 @@ export function getRelations(card) {
 
 /** Bytes that can be reclaimed on a card. */
 export function getReclaim(card) {
-  return card.reclaim ?? Math.min(...card.members.map((member) => getImage(member).size ?? 0));
+  if (!card.isPair) return isRuleOfRun() ? card.reclaim : sumSuggestedBytes(card);
+  return Math.min(...card.members.map((member) => getImage(member).size ?? 0));
 }
 
 /** Create the element of a card. Its function `update` shows the current decisions. */
@@ -57,7 +59,8 @@ export function createCard(card, { title, decisions, open, decidable }) {
   const first = card.members.length > IMAGES_AT_FIRST + 1 ? card.members.slice(0, IMAGES_AT_FIRST) : card.members;
   show(first);
   const label = `${title}, ${describeCard(card)}`;
-  const element = createElement("article", { class: "card", tabindex: "0", "aria-label": label });
+  const size = card.members.length === 2 ? "card two" : "card";
+  const element = createElement("article", { class: size, tabindex: "0", "aria-label": label });
   element.append(createElement("header", {}, heading, createActions(card, decisions, open, decidable)), strip);
   if (first.length < card.members.length) {
     const rest = card.members.length - first.length;
@@ -97,6 +100,7 @@ function describeCard(card) {
   return `${formatCount(card.count, "image")}, lowest similarity ${formatValue(card.lowest)}`;
 }
 
+/** What a card says beside its title; what would be the same on most cards is left out. */
 function createFacts(card) {
   const createFact = (text, name = "fact") => createElement("span", { class: name }, text);
   if (card.isPair) {
@@ -107,22 +111,29 @@ function createFacts(card) {
       createRelationBadge(...card.members),
     ];
   }
+  const [isLarge, isExact] = [card.count > 2, card.exact === card.count - 1];
+  const reclaim = getReclaim(card);
   return [
-    createFact(formatCount(card.count, "image")),
-    card.exact > 0 && createFact(formatCount(card.exact, "exact duplicate")),
-    createFact(`lowest similarity ${formatValue(card.lowest)}`, card.lowest < LOOSE_BELOW ? "fact weak" : "fact"),
-    card.reclaim > 0 && createFact(`${formatBytes(card.reclaim)} reclaimable`),
+    isLarge && createFact(formatCount(card.count, "image")),
+    isLarge && card.exact > 0 && createFact(formatCount(card.exact, "exact duplicate")),
+    (isLarge || card.lowest < LOOSE_BELOW) &&
+      !isExact &&
+      createFact(`lowest similarity ${formatValue(card.lowest)}`, card.lowest < LOOSE_BELOW ? "fact weak" : "fact"),
+    reclaim > 0 && createFact(`${formatBytes(reclaim)} reclaimable`),
     hasVerdicts && createFact(`${formatNumber(countSuggestedDrops(card))} suggested to drop`),
   ];
 }
 
 function createActions(card, decisions, open, decidable) {
+  const accept = () => announce(acceptSuggestion(decisions, card));
+  const markDistinct = () => announce(decisions.markNotDuplicates(card));
+  const isStrong = countSuggestedDrops(card) > 0;
   return createElement(
     "div",
     { class: "actions" },
-    decidable && !card.isPair && createButton(ACCEPT, () => decisions.accept([card]), {}, "a"),
-    decidable && createButton("Not duplicates", () => decisions.markNotDuplicates(card), {}, "x"),
-    createButton("Compare", () => open(card, 1), { class: "strong" }, "Enter"),
+    decidable && !card.isPair && createButton(ACCEPT, accept, { class: isStrong ? "strong" : null }, "a"),
+    decidable && createButton("Not duplicates", markDistinct, {}, "x"),
+    createButton("Compare", () => open(card, 1), { class: "compare" }, "Enter"),
   );
 }
 
@@ -134,7 +145,7 @@ function createMemberFigure(card, member, height, { decisions, open, decidable }
   preview.append(createImage(member, { alt: false }));
   const choices = ["keep", "drop"].map((action) => {
     const text = action === "keep" ? "Keep" : "Drop";
-    return createButton(text, () => decideImage(decisions, card, member, action), {
+    return createButton(text, () => toggleDecision(decisions, card, member, action), {
       class: action,
       "aria-label": `${text} ${name}`,
       disabled: action === "drop" && Boolean(fixed),
@@ -142,7 +153,7 @@ function createMemberFigure(card, member, height, { decisions, open, decidable }
     });
   });
   const more = [...createRole(card, position), decidable && createElement("div", { class: "choices" }, ...choices)];
-  const figure = createFigure(member, height, { class: "image" }, preview, createCaption(member, ...more));
+  const figure = createFigure(member, height, { class: "image" }, preview, createCaption(member, card.members, ...more));
   figure.dataset.member = member;
   figure.update = () => {
     const action = decisions.getAction(member);
@@ -165,28 +176,42 @@ function createRole(card, position) {
       label && createText("badge", isolateText(escapeInvisible(label))),
     ];
   }
-  const suggestion = hasVerdicts && explainSuggestion(card, position);
-  if (position === 0) {
+  const isKeeper = isRuleOfRun() ? position === 0 : isSuggestedKeeper(card, position);
+  const suggestion = hasVerdicts && !(isKeeper && position) && explainSuggestion(card, position);
+  if (isKeeper) {
+    const reason = escapeInvisible(explainKeeper(card, position));
     const title = createElement("b", {}, suggestion ? "First of this group" : "Keeper");
     return [
-      createText(suggestion ? "role" : "role keeper", title, ` · ${escapeInvisible(card.reason)}`),
+      createText(suggestion ? "role" : "role keeper", title, ` · ${reason}`),
+      position > 0 && createRelationBadge(card.members[position], card.members[0]),
       suggestion && createText("facts suggestion", suggestion),
     ];
   }
   const exact = EXACT_KINDS[card.kind[position]];
   const differs = card.least_similar.includes(position) && card.members.length > 2 && card.lowest < LOOSE_BELOW;
+  const other = isRuleOfRun() ? "keeper" : "the first image";
   return [
-    createText("facts role", exact ? exact : `${formatPercent(card.similarity[position])} similar to keeper`),
+    position > 0 &&
+      createText("facts role", exact ? exact : `${formatPercent(card.similarity[position])} similar to ${other}`),
     createRelationBadge(card.members[position], card.members[0]),
     suggestion && createText("facts suggestion", suggestion),
     differs && createText("facts weak", "least similar in this group"),
   ];
 }
 
-const DECIDED = { keep: "Keep", drop: "Drop", "": "No decision on" };
-
-/** Keep or drop an image of a card, and announce the result. */
+/** Keep or drop an image of a card, and say so. */
 export function decideImage(decisions, card, member, action) {
-  const refusal = decisions.decide(card, member, action);
-  announce(refusal || `${DECIDED[decisions.getAction(member)]} ${escapeInvisible(getImage(member).base)}.`);
+  announce(decisions.decide(card, member, action));
+}
+
+/** Keep or drop an image, or clear that decision if it has been made. */
+export function toggleDecision(decisions, card, member, action) {
+  if (decisions.getAction(member) === action) announce(decisions.clear([member]));
+  else decideImage(decisions, card, member, action);
+}
+
+/** Accept the suggestions for one card. Returns what was done. */
+export function acceptSuggestion(decisions, card) {
+  const dropped = decisions.accept([card]);
+  return `Accepted: ${dropped ? formatCount(dropped, "image") : "nothing"} to drop.`;
 }

@@ -1,7 +1,9 @@
 // Decisions: keep or drop, one for each image, whatever number of lists it is in.
 import { findNumber, getGroupNumber, getImage } from "./data.js";
-import { explainSuggestion, getSuggestedKeeper } from "./suggestions.js";
+import { explainKeeper, getSuggestedKeeper, isSuggestedKeeper } from "./keeper_rules.js";
+import { escapeInvisible, formatCount } from "./format.js";
 import { DROP, KEEP, formatPlanCsv, formatPlanJson, getKey, makeRow, parsePlan } from "./plan.js";
+import { explainSuggestion } from "./suggestions.js";
 
 const NOT_DUPLICATES = "not duplicates";
 const MAX_UNDO = 100;
@@ -52,36 +54,45 @@ export class Decisions extends EventTarget {
     };
   }
 
-  /** Keep or drop one image of a card; the same action again clears the decision. Returns why it is refused, or "". */
+  /** Keep or drop one image of a card. Returns what was done, or why it is refused. */
   decide(card, member, action) {
-    if (this.getAction(member) === action) {
-      this.#change(() => this.#decisions.delete(member));
-      return "";
-    }
+    const { base, fixed } = getImage(member);
+    const name = escapeInvisible(base);
     if (action === DROP) {
-      const { fixed } = getImage(member);
       if (fixed) return `This image cannot be dropped: it is ${fixed}.`;
       const keepsOther = card.members.some((other) => other !== member && this.getAction(other) !== DROP);
       if (!keepsOther) return "Keep at least one image in each group.";
     }
-    this.#change(() => this.#decisions.set(member, { action, card }));
-    return "";
+    const title = `${action === DROP ? "drop" : "keep"} ${name}`;
+    this.#change(title, () => this.#decisions.set(member, { action, card }));
+    return `Decided to ${title}.`;
   }
 
-  /** Accept the suggestions of cards: drop what is suggested to be dropped, keep the rest. */
+  /** Clear the decisions on some images of a card. Returns what was done. */
+  clear(members) {
+    const decided = members.filter((member) => this.#decisions.has(member));
+    if (!decided.length) return "No decision to clear.";
+    const title = `clear ${formatCount(decided.length, "decision")}`;
+    this.#change(title, () => decided.forEach((member) => this.#decisions.delete(member)));
+    return `Cleared ${formatCount(decided.length, "decision")}.`;
+  }
+
+  /** Accept the suggestions of cards: drop what is suggested to be dropped, keep the rest. Returns how many are dropped. */
   accept(cards) {
-    this.#change(() => {
+    this.#change(`accept ${formatCount(cards.length, "suggestion")}`, () => {
       for (const card of cards) {
         card.members.forEach((member, position) => {
           const keeper = getSuggestedKeeper(card, position);
           const isOrphan = !card.members.includes(keeper) && this.getAction(keeper) === DROP;
           const keep = keeper < 0 || isOrphan || this.#isKeptElsewhere(card, member);
-          const kept = card.keepers && !card.keepers.includes(member) ? explainSuggestion(card, position) : "";
-          const reason = position === 0 ? card.reason : kept;
+          const kept = card.keepers && !isSuggestedKeeper(card, position) ? explainSuggestion(card, position) : "";
+          const reason = explainKeeper(card, position) || kept;
           this.#decisions.set(member, { action: keep ? KEEP : DROP, card, reason: keep ? reason : "" });
         });
       }
     });
+    const members = new Set(cards.flatMap((card) => card.members));
+    return [...members].filter((member) => this.getAction(member) === DROP).length;
   }
 
   /** Whether the user kept an image on another card; a suggestion does not overrule that. */
@@ -90,36 +101,41 @@ export class Decisions extends EventTarget {
     return decision?.action === KEEP && decision.card !== card && decision.reason !== NOT_DUPLICATES;
   }
 
-  /** Keep all images of a card. */
+  /** Keep all images of a card. Returns what was done. */
   markNotDuplicates(card) {
-    this.#change(() => {
+    this.#change("mark as not duplicates", () => {
       for (const member of card.members) this.#decisions.set(member, { action: KEEP, card, reason: NOT_DUPLICATES });
     });
-  }
-
-  /** Clear the decisions on a card. */
-  clear(card) {
-    this.#change(() => card.members.forEach((member) => this.#decisions.delete(member)));
+    return `Marked as not duplicates: ${formatCount(card.members.length, "image")} to keep.`;
   }
 
   clearAll() {
-    this.#change(() => {
+    this.#change("clear all decisions", () => {
       this.#decisions.clear();
       this.#others = [];
     });
   }
 
-  /** Undo the last change. Returns whether there was one. */
-  undo() {
-    const last = this.#history.pop();
-    if (!last) return false;
-    [this.#decisions, this.#others] = last;
-    this.dispatchEvent(new Event("change"));
-    return true;
+  /** Make what was done so far final. */
+  forgetHistory() {
+    this.#history = [];
   }
 
-  #change(apply) {
-    this.#history.push([new Map(this.#decisions), [...this.#others]]);
+  get canUndo() {
+    return this.#history.length > 0;
+  }
+
+  /** Undo the last change. Returns what was undone. */
+  undo() {
+    if (!this.canUndo) return "Nothing to undo.";
+    const { title, before } = this.#history.pop();
+    [this.#decisions, this.#others] = before;
+    this.dispatchEvent(new Event("change"));
+    return `Undone: ${title}.`;
+  }
+
+  #change(title, apply) {
+    this.#history.push({ title, before: [new Map(this.#decisions), [...this.#others]] });
     if (this.#history.length > MAX_UNDO) this.#history.shift();
     apply();
     this.dispatchEvent(new Event("change"));
@@ -147,7 +163,8 @@ export class Decisions extends EventTarget {
       }
       const keeperNumber = findNumber(keeper.key);
       if (keeperNumber !== undefined && !this.#decisions.has(keeperNumber)) {
-        keep(keeperNumber, card, { action: KEEP, reason: card.members[0] === keeperNumber ? card.reason : "" });
+        const reason = explainKeeper(card, card.members.indexOf(keeperNumber));
+        keep(keeperNumber, card, { action: KEEP, reason });
       }
       rows.set(getImage(number).key, makeRow(number, getGroup(card), decision, keeper, card));
     }
@@ -177,7 +194,8 @@ export class Decisions extends EventTarget {
       const isKept = keeperNumber === undefined ? this.#isOtherKept(keeper.key) : this.getAction(keeperNumber) !== DROP;
       if (isKept) return keeper;
     }
-    const suggested = card.keepers?.[card.members.indexOf(number)] ?? -1;
+    const position = card.members.indexOf(number);
+    const suggested = card.keepers && position >= 0 ? getSuggestedKeeper(card, position) : -1;
     if (suggested >= 0 && this.getAction(suggested) !== DROP) return getImage(suggested);
     for (const { members } of [card, ...(this.#cards.get(number) ?? [])]) {
       const others = members.filter((member) => member !== number && this.getAction(member) !== DROP).map(getImage);
@@ -210,7 +228,7 @@ export class Decisions extends EventTarget {
         decisions.set(number, { action, rule, reason, keeper, similarity });
       }
     }
-    this.#change(() => {
+    this.#change("load a plan", () => {
       this.#decisions = decisions;
       this.#others = others;
     });

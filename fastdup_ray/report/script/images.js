@@ -1,7 +1,8 @@
 // An image on the page: its thumbnail and its caption.
+import { copyText } from "./clipboard.js";
 import { commonFolder, getImage, getThumbnail, server } from "./data.js";
-import { createElement, isolateText } from "./dom.js";
-import { escapeInvisible, formatBytes, formatPixels } from "./format.js";
+import { createButton, createElement, createIcon, isolateText } from "./dom.js";
+import { escapeInvisible, formatBytes, formatDate, formatPixels } from "./format.js";
 
 const MIN_WIDTH = 160; // pixels, so that a caption has room
 const MIN_RATIO = 0.4;
@@ -13,13 +14,14 @@ const HTTP_CONFLICT = 409; // the server's answer for a file that changed since 
 /** Create an img element, or a box that says why there is none. fullSize: in full size if there is a server. */
 export function createImage(number, { fullSize = false, alt = true } = {}) {
   const image = getImage(number);
-  const fromServer = fullSize && server;
+  const fromServer = server && (fullSize || image.thumb < 0);
   if (image.thumb < 0 && !fromServer) return createPlaceholder(image, `no preview: ${image.problem}`);
   const small = image.thumb < 0 ? "data:," : getThumbnail(image.thumb);
   const element = createElement("img", {
     src: fromServer ? server.imageUrl + image.row : small,
     alt: alt ? escapeInvisible(image.base) : "",
     decoding: "async",
+    loading: fromServer && !fullSize ? "lazy" : null,
     draggable: "false",
   });
   if (fromServer) element.addEventListener("error", () => replaceFailed(element, image, small), { once: true });
@@ -36,6 +38,7 @@ async function replaceFailed(element, image, small) {
   // An error event does not have the status of the answer.
   const answer = await fetch(element.src, { method: "HEAD" }).catch(() => null);
   if (answer?.status === HTTP_CONFLICT) element.replaceWith(createPlaceholder(image, "changed since the run"));
+  else if (image.thumb < 0) element.replaceWith(createPlaceholder(image, `no preview: ${image.problem}`));
   else element.src = small;
 }
 
@@ -50,20 +53,71 @@ function shortenFolder(folder) {
   return escapeInvisible(commonFolder.length > 1 && folder !== commonFolder ? rest : folder);
 }
 
-/** Name, folder, pixels, bytes, format, date and label, followed by more elements. */
-export function createCaption(number, ...more) {
+const COPY_ICON = "M5.5 5.5v-3h8v8h-3 M2.5 5.5h8v8h-8z"; // two sheets
+const NAME_END = 11; // characters of a long name that are always visible
+const LONG_NAME = 18; // characters
+
+/** A name that loses its middle where it has no room. */
+function createName(number) {
+  const { base, name } = getImage(number);
+  const characters = Array.from(escapeInvisible(base));
+  const cut = characters.length > LONG_NAME ? characters.length - NAME_END : 0;
+  return isolateText("", { class: "name", title: escapeInvisible(name) }, [
+    cut > 0 && createElement("span", { class: "head" }, characters.slice(0, cut).join("")),
+    createElement("span", { class: "tail" }, characters.slice(cut).join("")),
+  ]);
+}
+
+/** The facts of an image in words: pixels, bytes, format, date. */
+const FACTS = {
+  pixels: formatPixels,
+  bytes: (image) => formatBytes(image.size),
+  format: (image) => image.format,
+  date: (image) => formatDate(image.date),
+};
+
+/** Whether images of a card differ in a fact, their folder or their label. */
+function differ(members, describe) {
+  return members.some((member) => describe(getImage(member)) !== describe(getImage(members[0])));
+}
+
+/**
+ * Name, folder, pixels, bytes, format, date and label, followed by more elements. The caption of the first of some
+ * `members` has all of that; the captions of the others have what is not the same for all.
+ */
+export function createCaption(number, members, ...more) {
   const image = getImage(number);
-  const facts = [formatPixels(image), formatBytes(image.size), image.format].filter(Boolean).join(" · ");
+  const isShown = (describe) => number === members[0] || differ(members, describe);
+  const facts = Object.values(FACTS)
+    .filter(isShown)
+    .map((describe) => describe(image))
+    .filter(Boolean);
   return createElement(
     "figcaption",
     {},
-    isolateText(escapeInvisible(image.base), { class: "name", title: escapeInvisible(image.name) }),
-    isolateText(shortenFolder(image.folder), { class: "folder", title: escapeInvisible(image.folder) }),
-    createElement("span", { class: "facts" }, facts),
-    image.date && createElement("span", { class: "facts" }, image.date),
+    createTitle(number),
+    isShown(({ folder }) => folder) &&
+      isolateText(shortenFolder(image.folder), { class: "folder", title: escapeInvisible(image.folder) }),
+    createElement("span", { class: "facts" }, ...facts.flatMap(createFact)),
     image.label && createElement("span", { class: "badge" }, isolateText(escapeInvisible(image.label))),
     ...more,
   );
+}
+
+/** A fact that is not broken into two lines. */
+function createFact(text, position) {
+  return [position > 0 && " · ", createElement("span", {}, text)];
+}
+
+/** The name of an image, and a button that copies its path. */
+export function createTitle(number) {
+  const { base, name } = getImage(number);
+  const copy = createButton(createIcon(COPY_ICON), () => copyText(name), {
+    class: "copy",
+    "aria-label": `Copy the path of ${escapeInvisible(base)}`,
+    title: `Copy ${escapeInvisible(name)}`,
+  });
+  return createElement("span", { class: "title" }, createName(number), copy);
 }
 
 /** Create a figure as wide as its image. */

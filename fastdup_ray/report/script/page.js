@@ -1,30 +1,26 @@
-// The page: tabs, search, order, slider, pages of cards, and shortcuts.
-import { createCard, decideImage } from "./cards.js";
+// The page: tabs, filters, pages of cards, and what is done to all that are shown.
+import { createCard } from "./cards.js";
 import { createConfirmedSwitch, includeConfirmed } from "./confirmed.js";
-import { createDecisionBar, undoLast } from "./decision_bar.js";
+import { formatCsv } from "./csv.js";
+import { getImage } from "./data.js";
+import { createDecisionBar } from "./decision_bar.js";
 import { Decisions } from "./decisions.js";
-import { announce, createButton, createElement, isTyping } from "./dom.js";
-import { formatBytes, formatCount, formatNumber, formatValue } from "./format.js";
-import { createRelationFilter } from "./relation_filter.js";
-import { createBadTable, getDecidableCards, makeTabs } from "./tabs.js";
-import { createSlider } from "./slider.js";
-import { hasVerdicts } from "./verdicts.js";
+import { announce, createButton, createElement, download } from "./dom.js";
+import { FilterBar } from "./filter_bar.js";
+import { formatBytes, formatCount, formatNumber } from "./format.js";
+import { createKeeperPicker } from "./keeper_picker.js";
+import { listenToKeys } from "./keys.js";
+import { createShortcutsDialog } from "./shortcuts.js";
+import { getDecidableCards, makeTabs } from "./tabs.js";
+import { fillTiles } from "./tiles.js";
 import { Viewer } from "./viewer.js";
 
-const PAGE_SIZE = 25; // cards
+const PAGE_SIZE = 24; // cards
 
 const lists = makeTabs();
-const decisions = new Decisions(getDecidableCards(lists));
-const state = {
-  list: null,
-  order: "",
-  page: 0,
-  query: "",
-  undecided: false,
-  relation: "",
-  low: -Infinity,
-  high: Infinity,
-};
+const decidableCards = getDecidableCards(lists);
+const decisions = new Decisions(decidableCards);
+const state = { list: null, order: "", page: 0 };
 let shown = []; // [item, its position in the list], filtered and sorted
 
 const main = document.getElementById("main");
@@ -32,57 +28,49 @@ const panel = createElement("div", { id: "list", role: "tabpanel", tabindex: "-1
 const matchCount = createElement("p", { class: "match-count", role: "status" });
 const note = createElement("p", { class: "note" });
 const pager = createElement("nav", { class: "pager bar", "aria-label": "Pages" });
-const search = createElement("input", {
-  type: "search",
-  id: "search",
-  placeholder: "Name or folder",
-  "aria-label": "Search by name",
-  "aria-keyshortcuts": "/",
+const filters = new FilterBar(decisions, () => {
+  state.order = filters.order.value;
+  state.page = 0;
+  render();
 });
-const order = createElement("select", { id: "order", "aria-label": "Order" });
-const undecided = createElement("input", { type: "checkbox", id: "undecided" });
-const relation = createRelationFilter((chosen) => filter({ relation: chosen }));
 const confirmed = createConfirmedSwitch(lists, (included) => {
   includeConfirmed(lists, included);
   for (const list of lists) showTotal(list);
-  fillHighlights(document.getElementById("highlights"));
-  relation.update(state.list);
-  filter({});
+  fillTiles(tiles, lists, openAndFocus);
+  show();
 });
+const keeperPicker = createKeeperPicker(() => show());
 const acceptAll = createButton("Accept suggestions for all shown", acceptShown, { id: "accept-all" });
+const listAll = createButton("Download list", downloadShown, { id: "download-list" });
 const tabs = lists.map((list) =>
   createElement(
     "button",
     { type: "button", role: "tab", id: `tab-${list.id}`, "aria-controls": "list", onclick: () => open(list) },
     list.title,
-    list.id !== "extremes" && createElement("span", { class: "count" }, formatNumber(list.total)),
+    createElement("span", { class: "count" }, formatNumber(list.total)),
   ),
 );
-const shortcuts = createDecisionBar(decisions);
+const tiles = document.getElementById("tiles");
+const shortcuts = createShortcutsDialog();
 const viewer = new Viewer(decisions, (card, by) => {
   const at = shown.findIndex(([item]) => item === card) + by;
   return shown[at]?.[0] ?? null;
 });
 
 main.append(
-  createElement("div", { role: "tablist", class: "tabs", "aria-label": "Lists", onkeydown: moveBetweenTabs }, ...tabs),
   createElement(
     "div",
-    { class: "bar tools", role: "search" },
-    search,
-    createElement("label", {}, "Order ", order),
-    createElement("label", { class: "undecided" }, undecided, " undecided only"),
-    relation,
-    acceptAll,
-    matchCount,
+    { class: "sticky" },
+    createElement("div", { role: "tablist", class: "tabs", "aria-label": "Lists", onkeydown: moveBetweenTabs }, ...tabs),
+    filters.element,
   ),
-  note,
+  createElement("div", { class: "bar actions-on-list" }, note, matchCount, confirmed, keeperPicker, acceptAll, listAll),
   panel,
   pager,
 );
 
-/** Show a list in one of its orders, and focus its first card if asked to. */
-function open(list, by = Object.keys(list.orders)[0], { focusFirst = false } = {}) {
+/** Show a list in one of its orders. */
+function open(list, by = Object.keys(list.orders)[0]) {
   Object.assign(state, { list, order: by, page: 0 });
   for (const tab of tabs) {
     const selected = tab.id === `tab-${list.id}`;
@@ -91,34 +79,28 @@ function open(list, by = Object.keys(list.orders)[0], { focusFirst = false } = {
     if (selected) tab.parentElement.scrollLeft = tab.offsetLeft - tab.offsetWidth; // where all do not fit
   }
   panel.setAttribute("aria-labelledby", `tab-${list.id}`);
-  order.replaceChildren(
-    ...Object.entries(list.orders).map(([name, [text]]) => createElement("option", { value: name }, text)),
-  );
-  order.value = by;
-  order.parentElement.hidden = Object.keys(list.orders).length < 2;
-  undecided.parentElement.hidden = !list.decidable;
-  relation.update(list);
+  panel.classList.toggle("grid", Boolean(list.isGrid));
   history.replaceState(null, "", `#${list.id}`);
-  render();
-  if (focusFirst) {
-    panel.firstElementChild?.focus();
-    main.scrollIntoView();
-  }
+  show();
 }
 
-function matchesFilters(list, [item]) {
-  if (state.query && !list.getTexts(item).some((text) => text.toLowerCase().includes(state.query))) return false;
-  if (state.undecided && list.decidable && decisions.isDecided(item)) return false;
-  if (state.relation && list.getRelations && !list.getRelations(item).has(state.relation)) return false;
-  if (!list.getValue) return true;
-  const value = list.getValue(item);
-  if (value === null) return state.low === -Infinity && state.high === Infinity;
-  return state.low <= value && value <= state.high;
+/** Show a list, and focus its first card. */
+function openAndFocus(list, by) {
+  open(list, by);
+  main.scrollIntoView();
+  panel.firstElementChild?.focus({ preventScroll: true });
+}
+
+/** Show the list with filters that fit it. */
+function show() {
+  filters.show(state.list, state.order);
+  render();
 }
 
 function render() {
   const { list } = state;
-  shown = list.items.map((item, position) => [item, position]).filter((entry) => matchesFilters(list, entry));
+  filters.update();
+  shown = list.items.map((item, position) => [item, position]).filter(([item]) => filters.matches(list, item));
   if (state.order === "reverse") shown.reverse();
   const compare = list.orders[state.order][1];
   shown.sort((a, b) => compare(a[0], b[0]));
@@ -127,15 +109,16 @@ function render() {
   state.page = Math.min(state.page, pages - 1);
   const onPage = shown.slice(state.page * size, (state.page + 1) * size);
   panel.replaceChildren(
-    ...(list.asTable && onPage.length ? [createBadTable(onPage.map(([row]) => row))] : onPage.map(createItem)),
+    ...(list.createTable && onPage.length ? [list.createTable(onPage.map(([row]) => row))] : onPage.map(createItem)),
   );
-  if (!list.total) panel.append(createElement("p", { class: "empty" }, list.none));
-  else if (!shown.length)
-    panel.append(createElement("p", { class: "empty" }, "Nothing matches the search and the filters."));
+  if (!onPage.length) panel.append(createEmptyState(list));
   matchCount.textContent =
-    shown.length < list.items.length ? `${formatNumber(shown.length)} of ${formatNumber(list.items.length)}` : "";
-  note.textContent = [list.total && list.note, describeMissing(list)].filter(Boolean).join(" ");
-  acceptAll.hidden = list.id !== "exact" || !shown.length;
+    shown.length < list.items.length ? `${formatNumber(shown.length)} of ${formatNumber(list.items.length)} shown` : "";
+  note.textContent = [list.note, list.describe?.(filters.kind.value), describeMissing(list)].filter(Boolean).join(" ");
+  acceptAll.hidden = !canAcceptAll(list) || !shown.length;
+  keeperPicker.hidden = !canAcceptAll(list);
+  if (confirmed) confirmed.hidden = !list.confirmed;
+  listAll.hidden = !list.kinds || !shown.length;
   pager.hidden = pages < 2;
   pager.replaceChildren(
     createButton("Previous", () => turnPage(-1), { disabled: state.page === 0 }, "["),
@@ -144,30 +127,28 @@ function render() {
   );
 }
 
-/** Change what is shown of the list, from its first page on. */
-function filter(change) {
-  Object.assign(state, change, { page: 0 });
-  render();
+function createEmptyState(list) {
+  if (!filters.isActive) return createElement("p", { class: "empty" }, list.none);
+  const clear = createButton("Clear filters", () => filters.reset());
+  return createElement("p", { class: "empty" }, `No ${list.title.toLowerCase()} match. `, clear);
 }
 
 function showTotal(list) {
-  const count = document.querySelector(`#tab-${list.id} .count`);
-  if (count) count.textContent = formatNumber(list.total);
+  document.querySelector(`#tab-${list.id} .count`).textContent = formatNumber(list.total);
 }
 
 /** Which items of a list are not on the page, and which file has them. */
 function describeMissing(list) {
-  if (list.createItem) return list.file ? `The full list is in ${list.file}.` : "";
   if (list.total <= list.items.length) return "";
   const counts = `${formatNumber(list.items.length)} of ${formatNumber(list.total)}`;
-  return `Showing ${counts}: ${list.shown}. The full list is in ${list.file}.`;
+  return `Showing ${counts}${list.shown ? `: ${list.shown}` : ""}.${list.file ? ` The full list is in ${list.file}.` : ""}`;
 }
 
 function createItem([item, position]) {
   const { list } = state;
-  if (list.createItem) return list.createItem(item);
+  const compare = (card, at) => viewer.open(card, at, getTitle, list.decidable);
+  if (list.createItem) return list.createItem(item, compare);
   const { decidable } = list;
-  const compare = (card, position) => viewer.open(card, position, getTitle, decidable);
   return createCard(item, { title: list.getTitle(item, position), decisions, open: compare, decidable });
 }
 
@@ -176,16 +157,47 @@ function getTitle(card) {
 }
 
 function turnPage(by) {
-  state.page += by;
+  const page = state.page + by;
+  if (pager.hidden || page < 0 || pager.children[by > 0 ? 2 : 0].disabled) return;
+  state.page = page;
   render();
   main.scrollIntoView();
   panel.firstElementChild?.focus({ preventScroll: true });
 }
 
+/** Whether the list has groups, for which there are suggestions. */
+function canAcceptAll(list) {
+  return list.id === "groups" || list.id === "exact";
+}
+
+/** Accept the suggestions for all groups that the filters let through, except where the user has decided before. */
 function acceptShown() {
-  decisions.accept(shown.map(([card]) => card));
-  const what = hasVerdicts ? "" : ": keep the first image of each set, drop the rest";
-  announce(`Accepted ${formatCount(shown.length, "suggestion")}${what}.`);
+  const undecided = shown.map(([card]) => card).filter((card) => !decisions.isDecided(card));
+  if (!undecided.length) {
+    announce("All groups that are shown are decided.");
+    return;
+  }
+  const before = decisions.totals;
+  decisions.accept(undecided);
+  const after = decisions.totals;
+  const left = shown.length - undecided.length;
+  announce(
+    `Accepted the suggestions for ${formatCount(undecided.length, "group")}: ` +
+      `${formatCount(after.dropped - before.dropped, "image")} to drop (${formatBytes(after.bytes - before.bytes)}).` +
+      (left ? ` ${formatCount(left, "group")} decided before: not changed.` : "") +
+      " Press z to undo.",
+  );
+}
+
+/** Download the paths of the images that are shown, with what is odd about each. */
+function downloadShown() {
+  const rows = shown.map(([{ member, title, fact }]) => {
+    const { name, hex } = getImage(member);
+    return [{ text: hex ? "" : name, hex }, ...[title, fact].map((text) => ({ text, hex: "" }))];
+  });
+  const header = ["filename", "issue", "value"].map((text) => ({ text, hex: "" }));
+  download("image_issues.csv", "text/csv", formatCsv([header, ...rows]));
+  announce(`Saved image_issues.csv with ${formatCount(rows.length, "row")}.`);
 }
 
 /** Move between tabs with the arrow keys (WAI-ARIA pattern for tabs). */
@@ -199,91 +211,24 @@ function moveBetweenTabs(event) {
   event.preventDefault();
 }
 
-// Links to the groups that matter most
-
-function fillHighlights(box) {
-  const find = (id) => lists.find((list) => list.id === id);
-  const best = (list, by) => list?.items.length && [...list.items].sort(list.orders[by][1])[0];
-  const groups = find("groups");
-  box.replaceChildren();
-  const add = (title, fact, list, by) => {
-    const link = createButton("", () => open(list, by, { focusFirst: true }));
-    link.append(createElement("span", {}, title), createElement("b", {}, fact));
-    box.append(createElement("li", {}, link));
-  };
-  if (best(groups, "size")) {
-    add("Largest group", formatCount(best(groups, "size").count, "image"), groups, "size");
-    add("Loosest group", `similarity ${formatValue(best(groups, "loosest").lowest)}`, groups, "loosest");
-    add("Most reclaimable", formatBytes(best(groups, "bytes").reclaim), groups, "bytes");
-  }
-  const addList = (id, singular, by) => {
-    const list = find(id);
-    if (list?.total) add(list.title, formatCount(list.total, singular), list, by);
-  };
-  addList("exact", "set", "bytes");
-  addList("leakage", "image", "file");
-  addList("bad", "file", "name");
-  addList("changes", "row", "file");
-}
-
-// Shortcuts
-
-function moveFocus(by) {
-  const cards = [...panel.querySelectorAll(".card")];
-  const at = cards.indexOf(document.activeElement?.closest(".card"));
-  const next = cards[at < 0 ? 0 : at + by];
-  if (next) {
-    next.focus();
-    next.scrollIntoView({ block: "nearest" });
-  } else if (at >= 0 && state.list.items.length) {
-    const edge = by > 0 ? pager.lastElementChild : pager.firstElementChild;
-    if (!pager.hidden && !edge.disabled) turnPage(by);
-  }
-}
-
-function handleKey(event) {
-  if (viewer.isOpen || shortcuts.open || isTyping(event)) return;
-  const card = document.activeElement?.closest(".card")?.card;
-  const keys = {
-    n: () => moveFocus(1),
-    p: () => moveFocus(-1),
-    "/": () => search.focus(),
+listenToKeys(panel, decisions, {
+  actions: {
+    "/": () => filters.search.focus(),
     "?": () => shortcuts.showModal(),
-    "[": () => !pager.hidden && state.page > 0 && turnPage(-1),
-    "]": () => !pager.hidden && !pager.lastElementChild.disabled && turnPage(1),
-    z: () => undoLast(decisions),
-  };
-  if (card && document.activeElement.matches(".card")) {
-    keys.Enter = () => viewer.open(card, 1, getTitle, state.list.decidable);
-  }
-  if (card && state.list.decidable) {
-    const focused = document.activeElement.closest("[data-member]");
-    if (!card.isPair) keys.a = () => decisions.accept([card]);
-    keys.x = () => decisions.markNotDuplicates(card);
-    keys.u = () => decisions.clear(card);
-    for (const [name, action] of [
-      ["k", "keep"],
-      ["d", "drop"],
-    ]) {
-      if (focused) keys[name] = () => decideImage(decisions, card, Number(focused.dataset.member), action);
-    }
-    const member = card.members[Number(event.key) - 1];
-    if (member !== undefined) keys[event.key] = () => decideImage(decisions, card, member, "drop");
-  }
-  if (!keys[event.key]) return;
-  event.preventDefault();
-  keys[event.key]();
-}
-
-document.addEventListener("keydown", handleKey);
-search.addEventListener("input", () => filter({ query: search.value.trim().toLowerCase() }));
-order.addEventListener("change", () => filter({ order: order.value }));
-undecided.addEventListener("change", () => filter({ undecided: undecided.checked }));
+    "[": () => turnPage(-1),
+    "]": () => turnPage(1),
+    z: () => announce(decisions.undo()),
+  },
+  open: (card, position) => viewer.open(card, position, getTitle, state.list.decidable),
+  turnPage,
+  isBlocked: () => viewer.isOpen || shortcuts.open || !lists.length,
+  isDecidable: () => state.list.decidable,
+});
 decisions.addEventListener("change", () => panel.querySelectorAll(".card").forEach((card) => card.update?.()));
 
-const range = document.getElementById("range");
-if (range) createSlider(range, filter);
-if (confirmed) (range?.parentElement ?? search.parentElement).append(confirmed);
-fillHighlights(document.getElementById("highlights"));
-open(lists.find((list) => `#${list.id}` === location.hash) ?? lists[0]);
+if (lists.some((list) => list.decidable)) createDecisionBar(decisions, () => shortcuts.showModal());
+else document.getElementById("decision-bar").append(createElement("p", { id: "message", role: "status" }));
+fillTiles(tiles, lists, openAndFocus);
+if (lists.length) open(lists.find((list) => `#${list.id}` === location.hash) ?? lists[0]);
+else main.replaceChildren();
 document.documentElement.dataset.ready = Math.round(performance.now()); // milliseconds until the page can be used

@@ -13,7 +13,7 @@ const browserStorage = {
   async save(text) {
     localStorage.setItem(STORAGE_KEY, text);
   },
-  savedText: "Saved in this browser. Save a plan file to apply the decisions.",
+  savedText: "Saved in this browser ✓",
 };
 
 // The ETag of the plan on the server, even if that is empty. A plan replaces only the one with this tag.
@@ -38,7 +38,7 @@ const serverStorage = {
       body: text,
     });
   },
-  savedText: `Saved in ${data.plan.file} of the run.`,
+  savedText: `Saved in ${data.plan.file} ✓`,
 };
 
 const storage = server ? serverStorage : browserStorage;
@@ -51,10 +51,11 @@ export async function persistDecisions(decisions, showState) {
   try {
     const plan = await storage.load();
     if (plan) decisions.read(plan);
+    decisions.forgetHistory();
   } catch (error) {
     // A plan that could not be read must not be overwritten, so nothing is saved from here on.
     showState(`Not saved: ${error.message}`);
-    announce("Decisions are not saved here: save a plan file before you leave this page.");
+    announce("Decisions are not saved here: download the plan before you leave this page.");
     return;
   }
   let timer = 0;

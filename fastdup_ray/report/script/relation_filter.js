@@ -3,7 +3,7 @@ import { createElement } from "./dom.js";
 import { formatNumber } from "./format.js";
 import { hasVerdicts, RELATIONS } from "./verdicts.js";
 
-/** A choice of relations. onchange gets the relation, or "" for any. Its function `update` counts those of a list. */
+/** A choice of relations. onchange gets the relation, or "" for any. Its function `update` counts those of a list; `select`: its field. */
 export function createRelationFilter(onchange) {
   const select = createElement("select", {
     id: "relation",
@@ -11,6 +11,7 @@ export function createRelationFilter(onchange) {
     onchange: () => onchange(select.value),
   });
   const label = createElement("label", { hidden: true }, "Relation ", select);
+  label.select = select;
   label.update = (list) => {
     label.hidden = !hasVerdicts || !list.getRelations;
     if (label.hidden) return;

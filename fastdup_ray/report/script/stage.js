@@ -8,19 +8,25 @@ const WHOLE = [0, 0, 1, 1];
 
 /**
  * Fill the stage. pair: the numbers of the left and the right image. verdict: of the left one on the right one, or null.
- * aligned: whether the right image is laid where it belongs in the left one. onclick: of the images.
+ * aligned: whether the right image is laid where it belongs in the left one. onclick: of the images. Returns the layers
+ * {image, map, clip} and the ratio of the sheet; map: takes places of the image to the sheet; clip: the corners of what
+ * is shown of it, or null for all.
  */
 export function fillStage(stage, pair, { mode, verdict, aligned, onclick = null }) {
   stage.dataset.mode = mode;
   const images = pair.map((number) => createImage(number, { fullSize: true }));
-  const layers = [UNCHANGED, aligned ? verdict.matrix : UNCHANGED];
   const frame = aligned ? findFrame(verdict.matrix, mode) : WHOLE;
   const view = fitBox(frame);
   const ratio =
     (aligned ? getShape(pair[0]) : getAspectRatio(pair[0])) * ((frame[2] - frame[0]) / (frame[3] - frame[1]));
+  const isClipped = mode === "difference" && aligned;
+  const layers = images.map((image, position) => ({
+    image,
+    map: aligned ? composeMaps(view, position ? verdict.matrix : UNCHANGED) : UNCHANGED,
+    clip: isClipped ? mapCorners(position ? invertMap(verdict.matrix) : verdict.matrix) : null,
+  }));
   const boxes = findBoxes(verdict, aligned).map((box) => box && mapBox(view, box));
-  if (aligned) images.forEach((image, position) => placeImage(image, composeMaps(view, layers[position]), ratio));
-  if (mode === "difference" && aligned) clipToOther(images, verdict.matrix);
+  if (aligned) layers.forEach((layer) => placeLayer(layer, ratio));
   if (mode === "side") {
     const ratios = aligned ? [ratio, ratio] : pair.map(getShape);
     const cells = images.map((image, position) => createSheet(ratios[position], [image], boxes[position]));
@@ -28,7 +34,7 @@ export function fillStage(stage, pair, { mode, verdict, aligned, onclick = null 
   } else {
     stage.replaceChildren(createSheet(ratio, images, boxes[0], onclick));
   }
-  return images;
+  return { layers, ratio };
 }
 
 /** The part of the plane to show, in the left image: all of both images, or what they share. */
@@ -53,23 +59,17 @@ function getShape(number) {
   return width && height ? width / height : getAspectRatio(number);
 }
 
-/** Move an image that fills its sheet. map: of the sheet, whose sides go from 0 to 1. ratio: of the sheet. */
-function placeImage(image, [a, b, c, d, e, f], ratio) {
+/** Move an image that fills its sheet, and clip it. ratio: of the sheet. */
+function placeLayer({ image, map: [a, b, c, d, e, f], clip }, ratio) {
   image.style.transformOrigin = "0 0";
   image.style.transform = `translate(${100 * c}%, ${100 * f}%) matrix(${a}, ${d / ratio}, ${b * ratio}, ${e}, 0, 0)`;
-}
-
-/** Show of each image only what the other one shows, too. */
-function clipToOther(images, matrix) {
-  [matrix, invertMap(matrix)].forEach((map, position) => {
-    const points = mapCorners(map).map(([x, y]) => `${100 * x}% ${100 * y}%`);
-    images[position].style.clipPath = `polygon(${points.join(", ")})`;
-  });
+  if (clip) image.style.clipPath = `polygon(${clip.map(([x, y]) => `${100 * x}% ${100 * y}%`).join(", ")})`;
 }
 
 function createSheet(ratio, images, box, onclick) {
   const layers = createElement("div", { class: "layers", onclick }, ...images);
-  const sheet = createElement("div", { class: "sheet" }, layers, box && createOutline(box));
+  const view = createElement("div", { class: "view" }, layers, box && createOutline(box));
+  const sheet = createElement("div", { class: "sheet" }, view);
   sheet.style.setProperty("--ratio", ratio);
   return createElement("div", { class: "cell" }, sheet);
 }

@@ -1,16 +1,19 @@
-// What is suggested for the images of a card: what the command `plan` drops, if the run verified pairs.
+// What is suggested for the images of a card, in words: by default what the command `plan` drops.
 import { getImage } from "./data.js";
 import { escapeInvisible } from "./format.js";
+import { getSuggestedKeeper } from "./keeper_rules.js";
 import { getRelation } from "./verdicts.js";
-
-/** The number of the image for which the one at a position is suggested to be dropped; -1 if it is not. */
-export function getSuggestedKeeper(card, position) {
-  if (card.keepers) return card.keepers[position];
-  return position > 0 && !getImage(card.members[position]).fixed ? card.members[0] : -1;
-}
 
 export function countSuggestedDrops(card) {
   return card.members.filter((_, position) => getSuggestedKeeper(card, position) >= 0).length;
+}
+
+/** Bytes of the images that are suggested to be dropped. */
+export function sumSuggestedBytes(card) {
+  const sizes = card.members.map((member, position) =>
+    getSuggestedKeeper(card, position) < 0 ? 0 : (getImage(member).size ?? 0),
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 /** Why an image is suggested to be dropped or not, where the badge with its relation to the first does not say it. */

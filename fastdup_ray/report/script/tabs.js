@@ -1,10 +1,11 @@
 // The tabs of the page, each with a list: the title, items, orders and texts of each.
-import { getReclaim, getRelations, makePairCard, ROW_HEIGHT } from "./cards.js";
+import { createBadTable, describeBadFiles } from "./bad_table.js";
+import { getReclaim, getRelations, makePairCard } from "./cards.js";
+import { createChange, describeChanges, makeChanges } from "./changes.js";
 import { addConfirmedGroups, addConfirmedPairs } from "./confirmed.js";
 import { data, getImage } from "./data.js";
-import { createElement, isolateText } from "./dom.js";
-import { escapeInvisible, formatCount, formatNumber, formatValue } from "./format.js";
-import { createCaption, createFigure, createImage } from "./images.js";
+import { formatCount, formatNumber } from "./format.js";
+import { createIssueTile, createOutlierTile, describeIssue, listIssues } from "./image_tiles.js";
 import { hasVerdicts } from "./verdicts.js";
 
 const descending = (key) => (a, b) => key(b) - key(a);
@@ -33,22 +34,12 @@ const CHAINS = 'Groups can chain together images that differ: check "lowest simi
 const SUGGESTIONS =
   "A badge has the relation to the keeper. Only what is the same as an image that is kept is suggested to be dropped.";
 
-const CHANGES = {
-  image_added: "New image",
-  image_changed: "Changed image",
-  image_removed: "Removed image",
-  new_pair: "New pair",
-  group_new: "New group",
-  group_grew: "Group grew",
-  group_shrank: "Group shrank",
-  group_gone: "Group gone",
-};
-
 /**
  * The lists that this page has. Each has: id, title, total, file (with the full list), items, orders, getTexts (what is
  * searched), note, shown (which items, if not all), none (the text if there are none); for cards also getTitle,
- * decidable, getRelations, and getValue (what the slider filters by); else createItem, or asTable. With confirmed pairs
- * also what `addConfirmedGroups` returns.
+ * decidable, getRelations, and getValue (what the slider filters by); else createItem, or createTable; for a grid of small
+ * images isGrid. kinds and describe: the kinds of items that are filtered by, and what is said of one. With confirmed
+ * pairs also what `addConfirmedGroups` returns.
  */
 export function makeTabs() {
   const { lists, scored } = data;
@@ -130,8 +121,11 @@ export function makeTabs() {
     orders: makePairOrders("most unusual first", "reverse order"),
     getRelations,
     getTitle: numberedAs("Outlier"),
+    isGrid: true,
+    pageSize: 60,
+    createItem: createOutlierTile,
     shown: "the most unusual",
-    note: "Images whose nearest neighbor is less similar than lower_threshold, next to that neighbor.",
+    note: `Images whose nearest neighbor is less similar than ${data.lower_threshold ?? "lower_threshold"}. Point at an image to see its nearest neighbor.`,
     none: "No outliers: the nearest neighbor of each image is at least as similar as lower_threshold.",
   });
   add(
@@ -152,10 +146,10 @@ export function makeTabs() {
     items: lists.bad.items,
     orders: { name: ["name", byText((row) => row[0])], code: ["reason", byText((row) => row[1] + row[0])] },
     getTexts: (row) => row,
-    asTable: true,
+    createTable: createBadTable,
     pageSize: 100,
     shown: "the first",
-    note: lists.bad.codes.map(([code, count]) => `${formatNumber(count)} ${code}`).join(", "),
+    note: `${describeBadFiles()}.`,
     none: "No bad files.",
   });
   add(
@@ -171,18 +165,24 @@ export function makeTabs() {
     },
   );
   add(
-    "extremes",
-    "Dark, bright, blurred",
-    lists.extremes && {
-      items: lists.extremes,
-      total: lists.extremes.length,
-      orders: { file: ["kind", inFileOrder] },
-      getTexts: (item) => item.items.map(([member]) => getImage(member).name),
-      createItem: createExtreme,
-      note: "The images with the lowest and the highest brightness (from 0 to 255), and the most blurred ones. A lower value of blur means a more blurred image.",
+    "issues",
+    "Image issues",
+    lists.issues && {
+      items: listIssues(),
+      orders: { file: ["worst first", inFileOrder], name: ["name", byText(({ member }) => getImage(member).name)] },
+      kinds: lists.issues.kinds
+        .filter(({ total }) => total)
+        .map(({ id, title, total }) => [id, `${title} (${formatNumber(total)})`]),
+      getTexts: ({ member }) => [getImage(member).name],
+      isGrid: true,
+      pageSize: 60,
+      createItem: createIssueTile,
+      shown: "the worst of each kind",
+      describe: describeIssue,
+      none: "No dark, bright, blurred, blank or odd images.",
     },
   );
-  return all;
+  return all.filter((list) => list.total || list.confirmed);
 }
 
 /** The cards that decisions are made on. */
@@ -195,74 +195,4 @@ function describeLeaks({ total, exact, of }) {
   const all = `${formatNumber(total)} of ${formatCount(of, "new image")}`;
   const near = formatNumber(total - exact);
   return `${all} duplicate an indexed image: ${formatNumber(exact)} exact, ${near} near duplicates.`;
-}
-
-function describeChanges(counts) {
-  const texts = Object.entries(counts ?? {}).map(
-    ([name, count]) => `${name.replaceAll("_", " ")}: ${formatNumber(count)}`,
-  );
-  return texts.length ? `Since the last finished run: ${texts.join(", ")}.` : "";
-}
-
-/** Items from rows of changes.csv; the rows of one group become one item. */
-function makeChanges(rows) {
-  const items = [];
-  for (const [change, component, from, to, distance, first, second] of rows) {
-    const last = items.at(-1);
-    const images = [[from, first], ...(to ? [[to, second]] : [])];
-    if (change.startsWith("group") && last?.change === change && last.component === component) {
-      last.images.push(...images);
-    } else items.push({ change, component, distance, images });
-  }
-  for (const item of items) item.names = item.images.map(([name]) => name);
-  return items;
-}
-
-function createChange(item) {
-  const count = item.images.length > 2 ? `, ${formatCount(item.images.length, "image")}` : "";
-  const value = item.distance ? `, ${data.measure} ${formatValue(Number(item.distance))}` : "";
-  const elements = item.images.map(([name, member]) =>
-    member >= 0
-      ? createFigure(member, ROW_HEIGHT, { class: "image" }, createImage(member), createCaption(member))
-      : createElement("p", {}, isolateText(escapeInvisible(name))),
-  );
-  return createPlainCard(`${CHANGES[item.change] ?? item.change}${count}${value}`, elements);
-}
-
-function createExtreme(item) {
-  const elements = item.items.map(([member, value]) => {
-    const fact = createElement("span", { class: "facts role" }, `${item.column} ${value.toFixed(1)}`);
-    return createFigure(member, ROW_HEIGHT, { class: "image" }, createImage(member), createCaption(member, fact));
-  });
-  return createPlainCard(item.title, elements);
-}
-
-function createPlainCard(title, elements) {
-  return createElement(
-    "article",
-    { class: "card", tabindex: "0", "aria-label": title },
-    createElement("header", {}, createElement("h3", {}, title)),
-    createElement("div", { class: "strip" }, ...elements),
-  );
-}
-
-/** Create the table of bad files. */
-export function createBadTable(rows) {
-  const headings = ["File", "Code", "Reason"].map((text) => createElement("th", { scope: "col" }, text));
-  const body = rows.map(([name, code, message]) => {
-    const cut = name.lastIndexOf("/") + 1;
-    const file = [
-      isolateText(escapeInvisible(name.slice(cut)), { class: "name" }),
-      isolateText(escapeInvisible(name.slice(0, cut)), { class: "folder" }),
-    ];
-    return createElement(
-      "tr",
-      {},
-      createElement("td", {}, ...file),
-      createElement("td", {}, createElement("code", {}, code)),
-      createElement("td", {}, escapeInvisible(message)),
-    );
-  });
-  const head = createElement("thead", {}, createElement("tr", {}, ...headings));
-  return createElement("table", { class: "bad" }, head, createElement("tbody", {}, ...body));
 }

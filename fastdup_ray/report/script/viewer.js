@@ -1,20 +1,23 @@
 // Two images of a card in a large view: side by side, blinking, or as their difference.
 import { UNCHANGED } from "./affine.js";
-import { ACCEPT, decideImage } from "./cards.js";
-import { data, getImage } from "./data.js";
-import { announce, createButton, createElement, isTyping, isolateText } from "./dom.js";
-import { EXACT_KINDS, escapeInvisible, formatBytes, formatPercent, formatPixels, formatValue } from "./format.js";
+import { ACCEPT, acceptSuggestion, decideImage, toggleDecision } from "./cards.js";
+import { createComparison, describeSimilarity } from "./comparison.js";
+import { getImage } from "./data.js";
+import { Amplifier } from "./difference.js";
+import { announce, createButton, createElement, isTyping } from "./dom.js";
+import { escapeInvisible, formatPixels } from "./format.js";
 import { createImage } from "./images.js";
 import { fillStage } from "./stage.js";
-import { createRelationBadge, describeVerdict, findVerdict, hasVerdicts } from "./verdicts.js";
+import { createRelationBadge, findVerdict, hasVerdicts } from "./verdicts.js";
+import { Zoom } from "./zoom.js";
 
 const BLINK_INTERVAL = 700; // milliseconds
 const MODES = { side: ["Side by side", "s"], blink: ["Blink", "b"], difference: ["Difference", "f"] };
 
 const HINTS = {
   side: "",
-  blink: "Both images in the same place, stretched to the shape of the left one. Click to swap them.",
-  difference: "Black where the images are equal. Differences are shown four times as bright.",
+  blink: "Both images in the same place. Click to swap them.",
+  difference: "Black where the images are equal.",
 };
 
 const HINTS_ALIGNED = {
@@ -45,9 +48,14 @@ export class Viewer {
     });
     this.align = createButton("Align", () => this.#toggleAligned(), { class: "align", hidden: !hasVerdicts }, "t");
     this.badge = createElement("span", { class: "relations" });
+    this.similarity = createElement("span", { class: "fact" });
     this.stage = createElement("div", { class: "stage" });
+    this.whole = createButton("", () => this.zoom.reset(), { class: "whole", "aria-label": "Whole image" });
+    this.zoom = new Zoom(this.stage, (scale) => (this.whole.textContent = `${Math.round(100 * scale)} %`));
+    this.amplifier = new Amplifier(() => this.dialog.open && this.#showHints());
+    this.message = createElement("p", { class: "message", role: "status" });
     this.hint = createElement("p", { class: "note hint" });
-    this.facts = createElement("table", { class: "compared" });
+    this.facts = createElement("div", { class: "comparison" });
     this.film = createElement("div", { class: "film", role: "group", "aria-label": "Images of this group" });
     this.choices = createElement("div", { class: "bar" });
     this.dialog = createElement(
@@ -57,16 +65,25 @@ export class Viewer {
         "header",
         { class: "bar" },
         this.title,
+        this.similarity,
         this.badge,
         this.state,
+        createElement(
+          "div",
+          { class: "modes zoom", role: "group", "aria-label": "Zoom" },
+          createButton("−", () => this.zoom.zoomOut(), { "aria-label": "Zoom out", "aria-keyshortcuts": "-" }),
+          this.whole,
+          createButton("+", () => this.zoom.zoomIn(), { "aria-label": "Zoom in", "aria-keyshortcuts": "+" }),
+        ),
         this.align,
         createElement("div", { class: "modes", role: "group", "aria-label": "How to compare" }, ...this.modes),
         createButton("Close", () => this.dialog.close(), {}, "Esc"),
       ),
       this.stage,
-      this.hint,
+      createElement("div", { class: "bar hints" }, this.amplifier.element, this.hint),
       this.film,
       this.facts,
+      this.message,
       this.choices,
     );
     this.dialog.addEventListener("keydown", (event) => this.#handleKey(event));
@@ -91,6 +108,7 @@ export class Viewer {
   #handleClose() {
     clearInterval(this.#timer);
     this.stage.replaceChildren();
+    this.zoom.reset();
     this.focusBefore?.focus?.();
   }
 
@@ -118,12 +136,18 @@ export class Viewer {
     this.align.disabled = !canAlign;
     this.align.setAttribute("aria-pressed", String(isAligned));
     this.badge.replaceChildren(...[createRelationBadge(pair[1], pair[0])].filter(Boolean));
-    this.hint.textContent = [(isAligned ? HINTS_ALIGNED : HINTS)[mode], verdict?.box && HINT_OF_BOX]
-      .filter(Boolean)
-      .join(" ");
+    this.similarity.textContent = describeSimilarity(card, left, right);
+    this.hints = [
+      (isAligned ? HINTS_ALIGNED : HINTS)[mode],
+      verdict?.box && HINT_OF_BOX,
+      !isAligned && mode !== "side" && describeSizes(pair),
+    ];
+    this.amplifier.element.hidden = mode !== "difference";
+    if (![0, 1, 2].every((at) => before[at] === after[at])) this.zoom.reset();
     for (const choice of this.modes) choice.setAttribute("aria-pressed", String(choice.dataset.mode === mode));
     if (!same || !this.stage.children.length) this.#fillStage(pair, verdict, isAligned);
-    this.facts.replaceChildren(...this.#createRows(pair));
+    this.#showHints();
+    this.facts.replaceChildren(...createComparison(card, [left, right]).filter(Boolean));
     this.film.replaceChildren(
       ...(card.members.length > 2 ? card.members.map((_, position) => this.#createFrame(position)) : []),
     );
@@ -133,45 +157,20 @@ export class Viewer {
   #fillStage(pair, verdict, aligned) {
     clearInterval(this.#timer);
     const blinks = this.#mode === "blink";
-    const swap = () => images[1].classList.toggle("away");
-    const images = fillStage(this.stage, pair, { mode: this.#mode, verdict, aligned, onclick: blinks ? swap : null });
+    const swap = () => layers[1].image.classList.toggle("away");
+    const onclick = blinks ? swap : null;
+    const { layers, ratio } = fillStage(this.stage, pair, { mode: this.#mode, verdict, aligned, onclick });
+    this.zoom.apply();
+    if (this.#mode === "difference") this.amplifier.measure(layers, ratio);
     if (!blinks) return;
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches) this.#timer = setInterval(swap, BLINK_INTERVAL);
   }
 
-  #createRows(pair) {
-    const [card, images] = [this.#card, pair.map(getImage)];
-    const similarities = [this.#left, this.#right].map((position) => {
-      if (card.isPair) return formatValue(card.value);
-      if (position === 0) return `keeper (${escapeInvisible(card.reason)})`;
-      const exact = EXACT_KINDS[card.kind[position]];
-      return `${formatPercent(card.similarity[position])}${exact ? `, ${exact}` : ""}`;
-    });
-    const rows = [
-      ["Name", ...images.map((image) => escapeInvisible(image.base))],
-      ["Folder", ...images.map((image) => escapeInvisible(image.folder))],
-      ["Pixels", ...images.map(formatPixels)],
-      ["Size", ...images.map((image) => formatBytes(image.size))],
-      ["Format", ...images.map((image) => image.format || "unknown")],
-      ["Modified", ...images.map((image) => image.date || "unknown")],
-      [card.isPair ? data.measure : "Similarity to keeper", ...similarities],
-      ...(hasVerdicts ? [["Relation", ...this.#describeRelation(pair)]] : []),
-      ...(images.some((image) => image.label)
-        ? [["Label", ...images.map((image) => escapeInvisible(image.label))]]
-        : []),
-    ];
-    return rows.map(([head, first, second]) => {
-      const differs = first !== second ? "differs" : null;
-      const cells = [first, second].map((text) => createElement("td", { class: differs }, isolateText(text)));
-      return createElement("tr", {}, createElement("th", { scope: "row" }, head), ...cells);
-    });
-  }
-
-  /** What each image is to the other one, with the evidence. */
-  #describeRelation([left, right]) {
-    return [findVerdict(left, right), findVerdict(right, left)].map((verdict) =>
-      verdict ? `${verdict.relation}: ${describeVerdict(verdict)}` : "not compared",
-    );
+  /** Show the hints, and differences as bright as they say. */
+  #showHints() {
+    const layers = this.#mode === "difference" && this.stage.querySelector(".layers");
+    const brightness = layers && this.amplifier.apply(layers);
+    this.hint.textContent = [...this.hints, brightness].filter(Boolean).join(" ");
   }
 
   #createFrame(position) {
@@ -194,11 +193,12 @@ export class Viewer {
       createButton(`Next ${noun}`, () => this.#go(1), {}, "n"),
     ];
     if (!this.decidable) return navigation;
-    const createChoice = (member, action, text, key) =>
+    const createChoice = (member, action, text, key, shortcut) =>
       createButton(
         text,
-        () => decideImage(decisions, card, member, action),
+        () => toggleDecision(decisions, card, member, action),
         {
+          "aria-keyshortcuts": shortcut,
           class: action,
           "aria-pressed": String(decisions.getAction(member) === action),
           disabled: action === "drop" && Boolean(getImage(member).fixed),
@@ -209,20 +209,28 @@ export class Viewer {
       createElement(
         "div",
         { class: "choices", role: "group", "aria-label": "Left image" },
-        createChoice(pair[0], "keep", "Keep left"),
-        createChoice(pair[0], "drop", "Drop left"),
+        createChoice(pair[0], "keep", "Keep left", "Shift k", "Shift+K"),
+        createChoice(pair[0], "drop", "Drop left", "Shift d", "Shift+D"),
       ),
       createElement(
         "div",
         { class: "choices", role: "group", "aria-label": "Right image" },
-        createChoice(pair[1], "keep", "Keep right", "k"),
-        createChoice(pair[1], "drop", "Drop right", "d"),
+        createChoice(pair[1], "keep", "Keep right", "k", "k"),
+        createChoice(pair[1], "drop", "Drop right", "d", "d"),
       ),
-      !card.isPair && createButton(ACCEPT, () => decisions.accept([card]), {}, "a"),
-      createButton("Not duplicates", () => decisions.markNotDuplicates(card), {}, "x"),
+      !card.isPair && createButton(ACCEPT, () => this.#accept(), { class: "strong" }, "a"),
+      createButton("Not duplicates", () => this.#markDistinct(), {}, "x"),
       !card.isPair && card.members.length > 2 && createButton("Least similar", () => this.#showLeastSimilar(), {}, "l"),
       ...navigation,
     ].filter(Boolean);
+  }
+
+  #accept() {
+    if (!this.#card.isPair) announce(acceptSuggestion(this.decisions, this.#card));
+  }
+
+  #markDistinct() {
+    announce(this.decisions.markNotDuplicates(this.#card));
   }
 
   #showLeastSimilar() {
@@ -248,10 +256,15 @@ export class Viewer {
 
   #handleKey(event) {
     if (isTyping(event)) return;
-    const right = this.#card.members[this.#right];
+    const [left, right] = [this.#left, this.#right].map((position) => this.#card.members[position]);
+    const decide = (action) => decideImage(this.decisions, this.#card, event.shiftKey ? left : right, action);
     const keys = {
-      ArrowLeft: () => this.#turn(-1),
-      ArrowRight: () => this.#turn(1),
+      arrowleft: () => this.#turn(-1),
+      arrowright: () => this.#turn(1),
+      "+": () => this.zoom.zoomIn(),
+      "=": () => this.zoom.zoomIn(),
+      "-": () => this.zoom.zoomOut(),
+      0: () => this.zoom.reset(),
       t: () => this.#toggleAligned(),
       p: () => this.#go(-1),
       n: () => this.#go(1),
@@ -260,17 +273,24 @@ export class Viewer {
     };
     if (this.decidable) {
       Object.assign(keys, {
-        k: () => decideImage(this.decisions, this.#card, right, "keep"),
-        d: () => decideImage(this.decisions, this.#card, right, "drop"),
-        a: () => !this.#card.isPair && this.decisions.accept([this.#card]),
-        x: () => this.decisions.markNotDuplicates(this.#card),
-        u: () => this.decisions.clear(this.#card),
-        z: () => this.decisions.undo(),
+        k: () => decide("keep"),
+        d: () => decide("drop"),
+        a: () => this.#accept(),
+        x: () => this.#markDistinct(),
+        u: () => announce(this.decisions.clear(this.#card.members)),
+        z: () => announce(this.decisions.undo()),
       });
     }
-    if (!keys[event.key]) return;
+    const key = keys[event.key.toLowerCase()];
+    if (!key) return;
     event.preventDefault();
     event.stopPropagation();
-    keys[event.key]();
+    key();
   }
+}
+
+/** That the right image is stretched, if it is. */
+function describeSizes(pair) {
+  const [left, right] = pair.map((number) => formatPixels(getImage(number)));
+  return left === right ? "" : `The sizes differ (${left} and ${right}): the right image is scaled to the left one.`;
 }

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.formulas import FORMULA
 from fastdup_ray.outputs.run_identity import digest_images
-from fastdup_ray.report import group_cards, image_table, page, page_data, readers
+from fastdup_ray.report import bad_files, group_cards, image_issues, image_table, page, page_data, readers
 from fastdup_ray.report.group_table import GroupTable, choose_groups
 from fastdup_ray.report.histogram import make_histogram
 from fastdup_ray.report.page import write_report
@@ -125,6 +125,22 @@ def test_a_group_has_its_keeper_its_reason_and_its_strangers(made, odd):
     assert groups[2]["exact"] == 0
 
 
+def test_a_group_has_the_similarities_of_its_first_images_to_each_other(made, odd):
+    features = np.fromfile(odd[0].fetch(layout.FEATURES), "<f4").reshape(len(NAMES), -1).astype(float)
+    for group in made.lists["groups"]["items"]:
+        rows = made.rows(group)[1:]
+        cosines = (features[rows] @ features[rows].T)[np.triu_indices(len(rows), 1)]
+        assert group["between"] == pytest.approx(cosines.tolist(), abs=2e-6)
+
+
+def test_the_fold_has_what_was_changed_first(made):
+    captions = re.findall(r"<caption>(.*?)</caption>", made.source)
+    assert captions[:2] == ["Changed parameters", "Other parameters"]
+    changed = made.source.split("<caption>Other parameters")[0]
+    assert ">input_dir<" in changed
+    assert ">threshold<" not in changed  # it has its default
+
+
 def test_exact_copies_share_a_thumbnail_and_say_which_kind(made):
     copies = made.lists["exact"]["items"]
     assert [sorted(made.rows(item)) for item in copies] == [[0, 1], [4, 6]]
@@ -147,7 +163,7 @@ def test_bytes_to_reclaim_are_those_of_files_that_can_go(tmp_path):
     made = again(store)
     assert {group["id"]: group["reclaim"] for group in made.lists["groups"]["items"]} == {0: 10, 1: 0, 2: 7}
     assert made.of(3, "fixed") == image_table.explain_fixed(paths[3], DEFAULT_ACCESS, is_reference=False) != ""
-    assert "<dd>17 bytes</dd>" in made.source
+    assert made.data["reclaim"] == 17
 
 
 def test_no_thumbnails_no_pictures(odd, tmp_path):
@@ -164,11 +180,16 @@ def test_what_has_no_room_is_told(odd, monkeypatch):
     store, _ = odd
     for name, limit in (("MAX_GROUPS", 2), ("MAX_EXACT_SETS", 1), ("MAX_PAIRS", 3), ("MAX_OUTLIERS", 1)):
         monkeypatch.setattr(page_data, name, limit)
-    monkeypatch.setattr(page_data, "MAX_BAD_FILES", 1)
+    monkeypatch.setattr(bad_files, "MAX_BAD_FILES", 1)
     monkeypatch.setattr(page_data, "MAX_CHANGES_OF_KIND", 1)
     monkeypatch.setattr(image_table, "MAX_THUMBNAILS", 3)
+    monkeypatch.setattr(image_issues, "MAX_SHOWN", 1)
     made = again(store)
-    shown = {name: (len(found["items"]), found["total"]) for name, found in made.lists.items() if name != "extremes"}
+    assert {kind["id"]: (len(kind["items"]), kind["total"]) for kind in made.lists["issues"]["kinds"]}["blurred"] == (
+        1,
+        2,
+    )
+    shown = {name: (len(found["items"]), found["total"]) for name, found in made.lists.items() if name != "issues"}
     assert shown == {
         **{"groups": (2, 4), "exact": (1, 2), "pairs": (3, 6), "outliers": (1, 2)},
         **{"bad": (1, 2), "changes": (4, 6)},
