@@ -37,7 +37,7 @@ MAX_THUMBNAILS = 6_000
 
 _MINUTE = len("2019-05-04 12:30")
 
-NO_ROOM = "no room for more thumbnails"
+NO_ROOM = "too many for one file; fastdup-ray serve shows it"
 LEFT_OUT = "thumbnails were left out of this page"
 
 

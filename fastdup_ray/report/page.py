@@ -25,10 +25,10 @@ from fastdup_ray.storage import Store
 STYLES = ("base.css", "page.css")
 MODULES = (
     *("data.js", "format.js", "dom.js", "csv.js", "affine.js", "verdicts.js", "keeper_rules.js", "suggestions.js"),
-    *("plan.js", "decisions.js", "persistence.js", "clipboard.js", "images.js", "cards.js", "stage.js", "zoom.js"),
-    *("difference.js", "comparison.js", "viewer.js", "confirmed.js", "bad_table.js", "changes.js", "image_tiles.js"),
-    *("tabs.js", "tiles.js", "slider.js", "relation_filter.js", "filter_bar.js", "keeper_picker.js", "menu.js"),
-    *("shortcuts.js", "decision_bar.js", "keys.js", "page.js"),
+    *("plan.js", "decisions.js", "plan_storage.js", "persistence.js", "clipboard.js", "images.js", "cards.js"),
+    *("stage.js", "zoom.js", "difference.js", "comparison.js", "viewer.js", "confirmed.js", "bad_table.js"),
+    *("changes.js", "image_tiles.js", "tabs.js", "tiles.js", "slider.js", "relation_filter.js", "filter_bar.js"),
+    *("keeper_picker.js", "menu.js", "shortcuts.js", "decision_bar.js", "keys.js", "page.js"),
 )
 """Scripts, each after those that it imports."""
 

@@ -1,20 +1,10 @@
 // Where decisions are saved: in this browser, or on the server that shows the page.
 import { data, server } from "./data.js";
 import { announce } from "./dom.js";
+import { browserStorage } from "./plan_storage.js";
 
 const STORAGE_KEY = `fastdup-ray plan of ${data.run}`;
 const SAVE_DELAY = 400; // milliseconds after the last change
-
-const browserStorage = {
-  async load() {
-    const text = localStorage.getItem(STORAGE_KEY);
-    return text === null ? null : new TextEncoder().encode(text);
-  },
-  async save(text) {
-    localStorage.setItem(STORAGE_KEY, text);
-  },
-  savedText: "Saved in this browser ✓",
-};
 
 // The ETag of the plan on the server, even if that is empty. A plan replaces only the one with this tag.
 let etag;
@@ -41,7 +31,13 @@ const serverStorage = {
   savedText: `Saved in ${data.plan.file} ✓`,
 };
 
-const storage = server ? serverStorage : browserStorage;
+const ofBrowser = {
+  load: () => browserStorage.load(STORAGE_KEY),
+  save: (text) => browserStorage.save(STORAGE_KEY, text),
+  savedText: "Saved in this browser ✓",
+};
+
+const storage = server ? serverStorage : ofBrowser;
 if (server) {
   document.getElementById("privacy").textContent = "Images and decisions are exchanged with this address only.";
 }

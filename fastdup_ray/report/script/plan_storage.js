@@ -1,0 +1,44 @@
+// A plan in the storage of this browser: in localStorage or, if it is too large for that, in IndexedDB.
+
+const DATABASE = "fastdup-ray";
+const STORE = "plans";
+
+export const browserStorage = {
+  async load(key) {
+    const text = localStorage.getItem(key) ?? (await loadLarge(key));
+    return text ? new TextEncoder().encode(text) : null;
+  },
+  async save(key, text) {
+    try {
+      localStorage.setItem(key, text);
+    } catch (error) {
+      if (error.name !== "QuotaExceededError") throw error;
+      localStorage.removeItem(key);
+      await useDatabase("readwrite", (store) => store.put(text, key));
+    }
+  },
+};
+
+/** A plan from IndexedDB; nothing where the browser does not allow that, since then it has none. */
+function loadLarge(key) {
+  return useDatabase("readonly", (store) => store.get(key)).catch(() => null);
+}
+
+/** Do something with the object store. Returns the result of the request that `act` makes. */
+async function useDatabase(mode, act) {
+  const opening = indexedDB.open(DATABASE, 1);
+  opening.onupgradeneeded = () => opening.result.createObjectStore(STORE);
+  const database = await settle(opening);
+  try {
+    return await settle(act(database.transaction(STORE, mode).objectStore(STORE)));
+  } finally {
+    database.close();
+  }
+}
+
+function settle(request) {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
