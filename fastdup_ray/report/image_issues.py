@@ -14,7 +14,7 @@ from fastdup_ray.report.image_table import ImageTable
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import read_parquet
 
-MAX_SHOWN = 120
+MAX_SHOWN = 100
 """Images with one issue that a page shows: those that are furthest from the threshold."""
 
 DARK, BRIGHT = 90, 230

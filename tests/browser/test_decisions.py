@@ -22,6 +22,7 @@ from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json
 from tests.helpers.commands import call
 from tests.helpers.images import save_cloudy
+from tests.helpers.odd_report import write_odd_report
 from tests.helpers.runs import run_inline
 
 pytestmark = pytest.mark.alone
@@ -315,6 +316,20 @@ def test_a_server_keeps_decisions_and_gives_whole_pictures(browser, served, odd)
     assert "reload the page" in browser.text("#save-state")
     assert read_plan(plan) == edited
     browser.logged("browser")  # it complains of the refusal
+
+
+def test_a_server_shows_images_that_the_page_has_no_room_for(browser, served, odd):
+    write_odd_report(odd[0], thumbnails=False)
+    try:
+        browser.open(served.url)
+        width = "return document.querySelector('.card img')?.naturalWidth"
+        browser.until(lambda: browser.js(width) == 90)
+        gone = browser.all(".card")[2]
+        browser.js("arguments[0].scrollIntoView()", gone)
+        browser.until(lambda: "no preview" in gone.text)
+    finally:
+        write_odd_report(odd[0])
+    browser.logged("browser")  # it complains of the file that is gone
 
 
 def test_files_that_were_replaced_are_told_and_not_shown(browser, served, odd):

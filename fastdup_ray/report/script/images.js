@@ -54,8 +54,8 @@ function shortenFolder(folder) {
 }
 
 const COPY_ICON = "M5.5 5.5v-3h8v8h-3 M2.5 5.5h8v8h-8z"; // two sheets
-const NAME_END = 11; // characters of a long name that are always visible
-const LONG_NAME = 18; // characters
+const NAME_END = 10; // characters of a long name that are always visible
+const LONG_NAME = 16; // characters
 
 /** A name that loses its middle where it has no room. */
 function createName(number) {

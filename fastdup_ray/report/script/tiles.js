@@ -32,4 +32,5 @@ export function fillTiles(box, lists, open) {
   addCount("outliers", "outliers", "file");
   addCount("conflicts", "label conflicts", "file");
   addCount("bad", "bad files", "name");
+  addCount("changes", "changes since the last run", "file");
 }
