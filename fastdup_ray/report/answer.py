@@ -23,13 +23,14 @@ def answer_run(counts: Counts) -> Answer:
     """Return the answer of a run."""
     images = counts.get("images", 0)
     duplicates = DuplicateCounts.of(counts)
-    number = counts.get("exact_copies", 0) + counts.get("near_copies", 0) if duplicates is None else 0
-    if number:  # an earlier version counted no more than these
-        return Answer(f"{number:,} of {_count(images, 'image')} {'is a duplicate' if number == 1 else 'are duplicates'}.")
-    if duplicates is None or not duplicates.duplicates:
-        return Answer("No duplicates found.", f"Compared {_count(images, 'image')}.")
-    lead, _, detail = duplicates.text().partition(". ")
-    return Answer(f"{lead}.", detail)
+    if duplicates is None:  # of an earlier version
+        number = counts.get("exact_copies", 0) + counts.get("near_copies", 0)
+        if number:
+            return Answer(f"{_count(number, 'duplicate')} in {_count(images, 'image')}.")
+    elif duplicates.duplicates:
+        lead, _, detail = duplicates.text().partition(". ")
+        return Answer(f"{lead}.", detail)
+    return Answer("No duplicates found.", f"Compared {_count(images, 'image')}.")
 
 
 def answer_scoring(counts: Counts, leaked: int) -> Answer:

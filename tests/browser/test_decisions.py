@@ -118,7 +118,7 @@ def test_an_image_that_was_kept_in_a_spreadsheet_loses_the_reason_to_drop_it(ope
     content["pictures"][place]["action"] = "keep"
     path.write_text(json.dumps(content))
     read_back(opened, path)
-    rows = {row.filename: row for row in read_plan(opened.download("plan.json"))}
+    rows = {row.filename: row for row in read_plan(opened.download("Download plan.json"))}
     assert (rows[changed.filename].rule, rows[changed.filename].keeper) == ("user", "")
     assert rows[changed.filename].reason != changed.reason
 
@@ -127,7 +127,7 @@ def test_the_page_numbers_groups_as_the_other_outputs_do(opened, odd):
     store, paths = odd
     component = pq.read_table(store.fetch(layout.COMPONENTS))["component_id"].to_pylist()
     opened.keys("n", "a", "n", "x")
-    rows = read_plan(opened.download("plan.json"))
+    rows = read_plan(opened.download("Download plan.json"))
     assert len({row.group for row in rows}) == 2
     assert [row.group for row in rows] == [component[paths.index(row.filename)] for row in rows]
 

@@ -18,6 +18,7 @@ import { createRelationBadge, getRelation, hasVerdicts } from "./verdicts.js";
 export const ROW_HEIGHT = 152; // pixels of a thumbnail in a row
 const PAIR_HEIGHT = 210; // pixels of a thumbnail on a card with two
 const IMAGES_AT_FIRST = 6;
+const ALL_IN_SIGHT = 3; // images of a group that nobody has to count
 /** The text of the button that accepts the suggestions for a group. */
 export const ACCEPT = hasVerdicts ? "Accept suggestion" : "Keep first, drop rest";
 
@@ -59,7 +60,7 @@ export function createCard(card, { title, decisions, open, decidable }) {
   const first = card.members.length > IMAGES_AT_FIRST + 1 ? card.members.slice(0, IMAGES_AT_FIRST) : card.members;
   show(first);
   const label = `${title}, ${describeCard(card)}`;
-  const size = card.members.length === 2 ? "card two" : "card";
+  const size = { 2: "card two", 3: "card three" }[card.members.length] ?? "card";
   const element = createElement("article", { class: size, tabindex: "0", "aria-label": label });
   element.append(createElement("header", {}, heading, createActions(card, decisions, open, decidable)), strip);
   if (first.length < card.members.length) {
@@ -111,16 +112,17 @@ function createFacts(card) {
       createRelationBadge(...card.members),
     ];
   }
-  const [isLarge, isExact] = [card.count > 2, card.exact === card.count - 1];
-  const reclaim = getReclaim(card);
+  const isExact = card.exact === card.count - 1;
+  const isLoose = card.lowest < LOOSE_BELOW;
+  const [reclaim, drops] = [getReclaim(card), countSuggestedDrops(card)];
   return [
-    isLarge && createFact(formatCount(card.count, "image")),
-    isLarge && card.exact > 0 && createFact(formatCount(card.exact, "exact duplicate")),
-    (isLarge || card.lowest < LOOSE_BELOW) &&
+    card.count > ALL_IN_SIGHT && createFact(formatCount(card.count, "image")),
+    card.count > 2 && card.exact > 0 && createFact(formatCount(card.exact, "exact duplicate")),
+    (card.count > 2 || isLoose) &&
       !isExact &&
-      createFact(`lowest similarity ${formatValue(card.lowest)}`, card.lowest < LOOSE_BELOW ? "fact weak" : "fact"),
-    reclaim > 0 && createFact(`${formatBytes(reclaim)} reclaimable`),
-    hasVerdicts && createFact(`${formatNumber(countSuggestedDrops(card))} suggested to drop`),
+      createFact(`lowest similarity ${formatValue(card.lowest)}`, isLoose ? "fact weak" : "fact"),
+    hasVerdicts && createFact(`${formatNumber(drops)} suggested to drop${drops ? ` (${formatBytes(reclaim)})` : ""}`),
+    !hasVerdicts && reclaim > 0 && createFact(`${formatBytes(reclaim)} reclaimable`),
   ];
 }
 

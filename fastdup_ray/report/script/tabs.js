@@ -3,7 +3,7 @@ import { createBadTable, describeBadFiles } from "./bad_table.js";
 import { getReclaim, getRelations, makePairCard } from "./cards.js";
 import { createChange, describeChanges, makeChanges } from "./changes.js";
 import { addConfirmedGroups, addConfirmedPairs } from "./confirmed.js";
-import { data, getImage } from "./data.js";
+import { data, getGroupNumber, getImage } from "./data.js";
 import { formatCount, formatNumber } from "./format.js";
 import { createIssueTile, createOutlierTile, describeIssue, listIssues } from "./image_tiles.js";
 import { hasVerdicts } from "./verdicts.js";
@@ -49,6 +49,7 @@ export function makeTabs() {
     all.push({ id, items: [], total: lists[id].total, file: lists[id].file, title, getTexts: getNames, ...list });
   const makeCards = (rows, titles) => rows.map((row) => makePairCard(row, titles));
   const numberedAs = (name) => (card, position) => `${name} ${formatNumber(position + 1)}`;
+  const getGroupTitle = (card, position) => `Group ${formatNumber(getGroupNumber(card.members) ?? position + 1)}`;
   const getPairValue = (card) => card.value;
   const bySimilarity = makePairOrders("most similar first", "least similar first");
   const titles = scored ? ["new", "indexed"] : [];
@@ -66,7 +67,7 @@ export function makeTabs() {
       orders: GROUP_ORDERS,
       getValue: data.cosine ? (card) => card.lowest : null,
       decidable: true,
-      getTitle: numberedAs("Group"),
+      getTitle: getGroupTitle,
       getRelations,
       shown: "the largest, those with the most reclaimable bytes, and the loosest",
       none: `No groups: no two images are more similar than ${linkedAbove}.`,
@@ -79,7 +80,7 @@ export function makeTabs() {
       items: lists.exact.items,
       orders: GROUP_ORDERS,
       decidable: true,
-      getTitle: numberedAs("Set"),
+      getTitle: getGroupTitle,
       getRelations,
       shown: "the largest",
       note: "Files with the same bytes, or different files with the same pixels.",

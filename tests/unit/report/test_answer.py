@@ -20,7 +20,7 @@ from fastdup_ray.report.answer import Answer, answer_run, answer_scoring
             {"images": 1, "duplicates": 0, "safe_to_drop": 0, "safe_bytes": 0},
             ("No duplicates found.", "Compared 1 image."),
         ),
-        ({"images": 9, "exact_copies": 1, "near_copies": 2}, ("3 of 9 images are duplicates.",)),
+        ({"images": 9, "exact_copies": 1, "near_copies": 2}, ("3 duplicates in 9 images.",)),
         ({"images": 9}, ("No duplicates found.", "Compared 9 images.")),
     ],
 )
