@@ -122,7 +122,6 @@ def _make_variables(contents: PageData, config: StoredConfig, summary: RunSummar
             "invisible": INVISIBLE,
             "ccthreshold": parameters.get("ccthreshold"),
             "lower_threshold": parameters.get("lower_threshold"),
-            "counts": counts,
             "reclaim": contents.reclaim_exact if contents.reclaim is None else contents.reclaim,
         },
         "thumbnails": contents.thumbnails,

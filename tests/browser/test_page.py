@@ -34,7 +34,7 @@ def test_the_head_tells_what_came_out(opened):
     assert opened.text("#input") == "/in<put>"
     tiles = dict(text.split("\n")[::-1] for text in opened.texts(".tiles button"))
     assert tiles["bad files"] == "2"
-    assert tiles["exact duplicates"] == "2"
+    assert tiles["sets of exact duplicates"] == "2"
     assert tiles["groups, the largest first"] == "4"
     assert tiles["outliers"] == "2"
     assert tiles["reclaimable"].endswith("kB")

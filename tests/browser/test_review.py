@@ -120,6 +120,18 @@ def test_all_suggestions_that_are_shown_are_accepted_and_undone(opened):
     assert list_states(opened) == ["not duplicates", "", "", ""]
 
 
+def test_groups_without_a_suggestion_stay_undecided(browser, tmp_path):
+    paths = [str(tmp_path / f"{row}.jpg") for row in range(4)]
+    store = write_finished(tmp_path / "out", paths, component=[0, 0, 1, 1], size=[9, 8, 7, 6])
+    write_verified(store, [{"from": 0, "to": 1, "relation": "same"}, {"from": 2, "to": 3, "relation": "altered"}])
+    browser.open(write_page(store))
+    browser.click("Accept suggestions for all shown")
+    assert sorted(list_states(browser)) == ["", "1 to drop"]
+    assert "1 group without a suggestion: still undecided." in browser.text("#message")
+    browser.click("Accept suggestions for all shown")
+    assert browser.text("#message").startswith("There is no suggestion to accept.")
+
+
 def test_only_what_the_filters_show_is_accepted(opened):
     opened.one("#search").send_keys("comma")
     opened.click("Accept suggestions for all shown")

@@ -11,6 +11,7 @@ import { formatBytes, formatCount, formatNumber } from "./format.js";
 import { createKeeperPicker } from "./keeper_picker.js";
 import { listenToKeys } from "./keys.js";
 import { createShortcutsDialog } from "./shortcuts.js";
+import { countSuggestedDrops } from "./suggestions.js";
 import { getDecidableCards, makeTabs } from "./tabs.js";
 import { fillTiles } from "./tiles.js";
 import { Viewer } from "./viewer.js";
@@ -170,22 +171,27 @@ function canAcceptAll(list) {
   return list.id === "groups" || list.id === "exact";
 }
 
-/** Accept the suggestions for all groups that the filters let through, except where the user has decided before. */
+/** Accept the suggestions for all groups that the filters let through, if they have any and are undecided. */
 function acceptShown() {
-  const undecided = shown.map(([card]) => card).filter((card) => !decisions.isDecided(card));
-  if (!undecided.length) {
-    announce("All groups that are shown are decided.");
-    return;
-  }
+  const cards = shown.map(([card]) => card);
+  const undecided = cards.filter((card) => !decisions.isDecided(card));
+  const accepted = undecided.filter((card) => countSuggestedDrops(card));
+  const [decided, without] = [cards.length - undecided.length, undecided.length - accepted.length];
   const before = decisions.totals;
-  decisions.accept(undecided);
-  const after = decisions.totals;
-  const left = shown.length - undecided.length;
+  if (accepted.length) decisions.accept(accepted);
+  const { dropped, bytes } = decisions.totals;
   announce(
-    `Accepted the suggestions for ${formatCount(undecided.length, "group")}: ` +
-      `${formatCount(after.dropped - before.dropped, "image")} to drop (${formatBytes(after.bytes - before.bytes)}).` +
-      (left ? ` ${formatCount(left, "group")} decided before: not changed.` : "") +
-      " Press z to undo.",
+    [
+      accepted.length
+        ? `Accepted the suggestions for ${formatCount(accepted.length, "group")}: ` +
+          `${formatCount(dropped - before.dropped, "image")} to drop (${formatBytes(bytes - before.bytes)}).`
+        : "There is no suggestion to accept.",
+      decided && `${formatCount(decided, "group")} decided before: not changed.`,
+      without && `${formatCount(without, "group")} without a suggestion: still undecided.`,
+      accepted.length && "Press z to undo.",
+    ]
+      .filter(Boolean)
+      .join(" "),
   );
 }
 

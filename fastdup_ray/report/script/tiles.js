@@ -27,8 +27,7 @@ export function fillTiles(box, lists, open) {
   if (data.reclaim && reclaimable?.items.length) {
     addTile(formatBytes(data.reclaim), "reclaimable", reclaimable, "bytes");
   }
-  const exact = find("exact");
-  if (exact?.total) addTile(formatNumber(data.counts.exact_copies ?? exact.total), "exact duplicates", exact, "bytes");
+  addCount("exact", "sets of exact duplicates", "bytes");
   addCount("outliers", "outliers", "file");
   addCount("conflicts", "label conflicts", "file");
   addCount("bad", "bad files", "name");
