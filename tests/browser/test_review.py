@@ -228,8 +228,10 @@ def test_an_outlier_shows_its_nearest_image_when_it_has_the_focus(opened):
     opened.keys("n")
     assert len(opened.all(".nearest")) == 1
     assert "nearest neighbor" in opened.js("return document.activeElement.getAttribute('aria-label')")
+    opened.keys(Keys.ARROW_RIGHT)
+    assert len(opened.all(".nearest")) == 1
     opened.keys(Keys.ENTER)
-    assert opened.text("#viewer-title") == "Outlier 1 · image 2 of 2"
+    assert opened.text("#viewer-title") == "Outlier 2 · image 2 of 2"
     opened.keys(Keys.ESCAPE)
 
 

@@ -20,7 +20,9 @@ export function listenToKeys(panel, decisions, { actions, open, turnPage, isBloc
 
   function getCardKeys(element, key) {
     const { card } = element;
-    const keys = { ArrowRight: () => moveCursor(element, 1), ArrowLeft: () => moveCursor(element, -1) };
+    const move = (by) =>
+      element.matches(".tile") ? moveFocus(panel, element, by, turnPage) : moveCursor(element, by);
+    const keys = { ArrowRight: () => move(1), ArrowLeft: () => move(-1) };
     if (document.activeElement === element && card.members) keys.Enter = () => open(card, 1);
     if (!isDecidable()) return keys;
     const cursor = document.activeElement.closest("[data-member]");
