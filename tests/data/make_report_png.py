@@ -8,7 +8,7 @@ from tests.browser.chromium import Browser
 from tests.helpers.runs import PHOTOS, run_inline
 
 SCREENSHOT = PHOTOS.with_name("report.png")
-WIDTH, HEIGHT = 1400, 1480
+WIDTH, HEIGHT = 1400, 1180
 
 
 def take(path: Path = SCREENSHOT) -> None:

@@ -41,11 +41,6 @@ export function formatPixels(image) {
   return image.width ? `${image.width} × ${image.height}` : "size unknown";
 }
 
-/** A date to the minute. */
-export function formatDate(date) {
-  return date.slice(0, "2026-01-01 00:00".length);
-}
-
 /** A text with escapes for invisible characters, and for those that change the direction of writing. */
 export function escapeInvisible(text) {
   return text.replace(invisible, (character) => {

@@ -2,7 +2,7 @@
 import { copyText } from "./clipboard.js";
 import { commonFolder, getImage, getThumbnail, server } from "./data.js";
 import { createButton, createElement, createIcon, isolateText } from "./dom.js";
-import { escapeInvisible, formatBytes, formatDate, formatPixels } from "./format.js";
+import { escapeInvisible, formatBytes, formatPixels } from "./format.js";
 
 const MIN_WIDTH = 160; // pixels, so that a caption has room
 const MIN_RATIO = 0.4;
@@ -73,7 +73,7 @@ const FACTS = {
   pixels: formatPixels,
   bytes: (image) => formatBytes(image.size),
   format: (image) => image.format,
-  date: (image) => formatDate(image.date),
+  date: (image) => image.date,
 };
 
 /** Whether images of a card differ in a fact, their folder or their label. */
