@@ -298,7 +298,12 @@ def test_no_limit_hides_groups(browser, tmp_path):
 
 
 def test_decisions_without_room_in_the_local_storage_are_saved_elsewhere(opened, page):
-    opened.js("Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }")
+    opened.js("""
+        const real = Storage.prototype.setItem;
+        Storage.prototype.setItem = function (key, text) {
+            if (text.length > 100) throw new DOMException("full", "QuotaExceededError");
+            real.call(this, key, text);
+        };""")
     opened.keys("n", "a")
     opened.until(lambda: opened.text("#save-state") == "Saved in this browser ✓")
     opened.driver.get("about:blank")

@@ -2,10 +2,12 @@
 
 const DATABASE = "fastdup-ray";
 const STORE = "plans";
+const ELSEWHERE = "in IndexedDB"; // instead of a plan in localStorage
 
 export const browserStorage = {
   async load(key) {
-    const text = localStorage.getItem(key) ?? (await loadLarge(key));
+    const stored = localStorage.getItem(key);
+    const text = stored === ELSEWHERE ? await useDatabase("readonly", (store) => store.get(key)) : stored;
     return text ? new TextEncoder().encode(text) : null;
   },
   async save(key, text) {
@@ -13,16 +15,11 @@ export const browserStorage = {
       localStorage.setItem(key, text);
     } catch (error) {
       if (error.name !== "QuotaExceededError") throw error;
-      localStorage.removeItem(key);
       await useDatabase("readwrite", (store) => store.put(text, key));
+      localStorage.setItem(key, ELSEWHERE);
     }
   },
 };
-
-/** A plan from IndexedDB; nothing where the browser does not allow that, since then it has none. */
-function loadLarge(key) {
-  return useDatabase("readonly", (store) => store.get(key)).catch(() => null);
-}
 
 /** Do something with the object store. Returns the result of the request that `act` makes. */
 async function useDatabase(mode, act) {
