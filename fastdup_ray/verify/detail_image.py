@@ -26,6 +26,9 @@ LEAST_ENLARGED, MOST_ENLARGED = 1.2, 2.0
 KEYPOINTS = 600
 """Keypoints of an image."""
 
+BORDER = 31
+"""Pixels at the border of an image without corners, as a descriptor is of that many."""
+
 FAST_LEVELS = 8
 """Gray levels by which a corner differs from what is around it."""
 
@@ -93,7 +96,10 @@ class DetailImage:
     @cached_property
     def corners(self) -> Keypoints:
         """Corners with binary descriptors (ORB: E. Rublee et al., 2011)."""
-        found, descriptors = cv2.ORB.create(KEYPOINTS, fastThreshold=FAST_LEVELS).detectAndCompute(self.gray, None)
+        if min(self.gray.shape) <= 2 * BORDER:
+            return Keypoints(np.empty((0, 2), np.float32), np.empty((0, 32), np.uint8), cv2.NORM_HAMMING)
+        orb = cv2.ORB.create(KEYPOINTS, edgeThreshold=BORDER, fastThreshold=FAST_LEVELS)
+        found, descriptors = orb.detectAndCompute(self.gray, None)
         return Keypoints(_list_places(found, self.gray), np.asarray(descriptors), cv2.NORM_HAMMING)
 
     @cached_property

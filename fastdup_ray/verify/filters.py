@@ -109,7 +109,8 @@ def measure_deviation(values: ByteArray, window: int, step: int) -> FloatArray:
 
 
 def _sample(values: "cv2.typing.MatLike", step: int) -> FloatArray:
-    return np.asarray(values, np.float32)[step // 2 :: step, step // 2 :: step]
+    rows, columns = (min(step // 2, side - 1) for side in values.shape[:2])
+    return np.asarray(values, np.float32)[rows::step, columns::step]
 
 
 def measure_edges(gray: ByteArray) -> FloatArray:

@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -96,6 +97,16 @@ def test_a_pair_of_the_same_contents_is_not_looked_at_again(invoices: Path, tmp_
     assert not looked_at
     assert (tmp_path / "out" / layout.VERIFIED).read_bytes() != first
     assert relations(tmp_path / "out")["0.png", "a.png"] == "altered"
+
+
+def test_a_pair_that_opencv_cannot_compare_stops_no_run(invoices: Path, tmp_path: Path, monkeypatch):
+    def fail(*files: object) -> None:
+        cv2.resize(np.empty((0, 0), np.uint8), (1, 1))
+
+    monkeypatch.setattr(pieces, "relate_files", fail)
+    run(invoices, tmp_path / "out")
+    assert set(relations(tmp_path / "out").values()) == {"unsure"}
+    assert not dropped(tmp_path / "out")
 
 
 def test_without_reuse_each_pair_is_compared_again(invoices: Path, tmp_path: Path, monkeypatch):

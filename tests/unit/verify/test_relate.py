@@ -187,6 +187,17 @@ def test_small_flags_that_differ_in_their_arms_are_not_the_same():
     assert relate(*flags).relation is not Relation.SAME
 
 
+@pytest.mark.parametrize("size", [(2, 2), (2, 900), (900, 3), (7, 7), (40, 2), (1600, 16), (64, 64)])
+@pytest.mark.parametrize("other", [(2, 2), (3, 700), (800, 5), (9, 40), (300, 200)])
+def test_images_of_any_size_are_compared(size, other):
+    rng = np.random.default_rng(5)
+    noise = [Image.fromarray(rng.integers(0, 256, (*each, 3), np.uint8)) for each in (size, other)]
+    ramps = [Image.linear_gradient("L").resize(each) for each in (size, other)]
+    for pair in (noise, ramps):
+        assert isinstance(relate(*pair), Verdict)
+        assert relate(pair[0], pair[0]).relation in (Relation.SAME, Relation.UNSURE)
+
+
 def test_almost_nothing_to_see_is_not_judged():
     blank = Image.new("RGB", (400, 300), "white")
     assert relate(blank, Image.new("RGB", (400, 300), (254, 254, 254))).relation is Relation.UNSURE
