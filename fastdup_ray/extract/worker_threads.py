@@ -109,7 +109,7 @@ class AbandonableThread(threading.Thread):
         self.item: Any = None
         self._since: float | None = None
         self._stopped = False
-        self._context = copy_context()
+        self._variables = copy_context()  # Thread has a `_context` of its own since Python 3.14
 
     def start_item(self, item: object) -> None:
         """Start the time limit of the next item, or of the same one again.
@@ -139,7 +139,7 @@ class AbandonableThread(threading.Thread):
         while not self._stopped and (job := self.jobs.get()) is not None:
             self.job = job
             try:
-                result = self._context.run(self._work, self, job)
+                result = self._variables.run(self._work, self, job)
             except BaseException as error:
                 result = error
             self._results.put((self, job, result))
