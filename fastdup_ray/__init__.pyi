@@ -66,7 +66,7 @@ def run(
     invariant: Iterable[str] = [],
     incremental: bool = False,
     estimate: bool = False,
-    log_format: Literal["text", "json"] = "text",
+    log_format: Literal["text", "json", "quiet"] = "text",
     verify: Literal["off", "candidates", "all"] | None = None,
     executor: Literal["auto", "local", "ray", "inline"] = "auto",
     shard_size: int | None = None,

@@ -102,6 +102,8 @@ def _print_result(result: RunResult, config: RunConfig) -> None:
         names = [name for name in ("counts", "changes", "read", "skipped") if name in result.summary]
         facts: dict[str, Any] = {name: result.summary[name] for name in names}
         log_event("done", work_dir=result.work_dir, **facts)
+    elif config.log_format == "quiet":
+        print_lines(_get_page(result, config) or result.work_dir)
     else:
         print_lines("\n".join(_describe_result(result, config)))
 
@@ -169,8 +171,8 @@ def _describe_search(result: RunResult, config: RunConfig) -> Iterator[str]:
 
 def _describe_next(result: RunResult, config: RunConfig) -> Iterator[str]:
     """Yield where the results are, and the command to go on with."""
-    if config.report:
-        yield f"Report: {os.path.join(result.work_dir, result.files.name(layout.REPORT))}"
+    if page := _get_page(result, config):
+        yield f"Report: {page}"
     else:
         yield f"Results: {result.work_dir}"
     if "indexed" not in result.counts:
@@ -178,6 +180,12 @@ def _describe_next(result: RunResult, config: RunConfig) -> Iterator[str]:
         # After mode 2 on a features file, config.work_dir is that file.
         work_dir = result.work_dir if config.run_mode == 2 else config.work_dir
         yield f"Next: fastdup-ray {command} {shlex.quote(work_dir)}"
+
+
+def _get_page(result: RunResult, config: RunConfig) -> str:
+    """Return the path of the report; "" if the run wrote none."""
+    has_page = config.report and config.run_mode != 1
+    return os.path.join(result.work_dir, result.files.name(layout.REPORT)) if has_page else ""
 
 
 def _count(number: int, noun: str) -> str:

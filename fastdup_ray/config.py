@@ -154,9 +154,12 @@ class RunConfig(BaseModel):
     estimate: Annotated[
         Switch, Field(description="Print how many objects, requests, bytes and dollars a run would take, and exit.")
     ] = False
-    log_format: Annotated[Literal["text", "json"], Field(description="Text for people, or one JSON line per step.")] = (
-        "text"
-    )
+    log_format: Annotated[
+        Literal["text", "json", "quiet"],
+        Field(
+            description="Text for people, one JSON line per step, or quiet: only errors, and the path of the report."
+        ),
+    ] = "text"
 
     verify: Annotated[
         Verify | None,
@@ -274,6 +277,8 @@ def _check_combinations(config: RunConfig) -> None:
         raise ConfigError("input_dir is missing: name a folder, an image or a list file.")
     if Path(config.work_dir).is_file() and mode != 2:
         raise ConfigError(f"Invalid value for work_dir: {config.work_dir!r} (is a file; name a folder).")
+    if config.log_format == "quiet" and config.verbose:
+        raise ConfigError("log_format='quiet' and verbose=1 exclude each other.")
     if config.invariant and mode != 0:
         value = ",".join(config.invariant)
         raise ConfigError(

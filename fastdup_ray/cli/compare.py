@@ -4,13 +4,20 @@ import json
 
 import click
 
+from fastdup_ray.cli.command import Command
+from fastdup_ray.cli.completion import complete_path
 from fastdup_ray.cli.s3_options import add_s3_options
 from fastdup_ray.common.events import print_lines
 
+EXAMPLES = """
+fastdup-ray compare invoice.png scanned.jpg
+fastdup-ray compare a.jpg b.jpg --json
+"""
 
-@click.command("compare")
-@click.argument("first", metavar="FIRST")
-@click.argument("second", metavar="SECOND")
+
+@click.command("compare", cls=Command, examples=EXAMPLES)
+@click.argument("first", metavar="FIRST", shell_complete=complete_path)
+@click.argument("second", metavar="SECOND", shell_complete=complete_path)
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence as JSON.")
 @add_s3_options
 def compare(first: str, second: str, *, as_json: bool, **access: bool) -> None:

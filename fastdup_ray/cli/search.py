@@ -4,13 +4,21 @@ import json
 
 import click
 
+from fastdup_ray.cli.command import Command
+from fastdup_ray.cli.completion import complete_folder, complete_path
 from fastdup_ray.cli.s3_options import add_s3_options
 from fastdup_ray.common.events import print_lines
 
 
-@click.command("search")
-@click.argument("work_dir", metavar="WORK_DIR")
-@click.argument("image", metavar="IMAGE")
+EXAMPLES = """
+fastdup-ray search out image.jpg -k 5
+fastdup-ray search out image.jpg --verify --json
+"""
+
+
+@click.command("search", cls=Command, examples=EXAMPLES)
+@click.argument("work_dir", metavar="WORK_DIR", shell_complete=complete_folder)
+@click.argument("image", metavar="IMAGE", shell_complete=complete_path)
 @click.option("-k", "k", type=click.IntRange(min=1), default=10, metavar="N", help="Images to show.  [10]")
 @click.option("--verify", is_flag=True, help="Also compare each of them with IMAGE in full detail.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")

@@ -24,7 +24,7 @@ def log_event(step: str, text: str = "", **facts: Any) -> None:
     log.info("%s: %s", step, text or facts, extra={"facts": {"step": step} | facts})
 
 
-def print_lines(text: str, stream: TextIO | None = None) -> None:
+def print_lines(text: str, stream: TextIO | None = None, *, label: str = "") -> None:
     """Print lines so that a finished run does not fail because of its output.
 
     Invisible characters, which file names may have, and characters that the stream cannot encode are printed as
@@ -34,8 +34,9 @@ def print_lines(text: str, stream: TextIO | None = None) -> None:
     Args:
         text: One or more lines.
         stream: Where to print to; standard output if not given.
+        label: Printed before the text as it is, since it may be colored.
     """
-    text = "\n".join(map(escape_invisible, text.split("\n")))
+    text = label + "\n".join(map(escape_invisible, text.split("\n")))
     stream = sys.stdout if stream is None else stream
     if stream is None:  # standard output was closed at startup
         return

@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.errors import ErrorCode
+
+if TYPE_CHECKING:  # the command line shows its help without NumPy
+    from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +220,10 @@ class Neighbors:
         metric: Name of the metric, as in the parameter `distance`.
     """
 
-    similarity: DoubleArray
-    indices: IntArray
+    similarity: "DoubleArray"
+    indices: "IntArray"
     summary: SearchSummary
-    distance: DoubleArray
+    distance: "DoubleArray"
     metric: str
 
     def __len__(self) -> int:
@@ -256,15 +258,15 @@ class Pairs:
         less_is_closer: Whether the values are distances.
     """
 
-    source: IntArray
-    target: IntArray
-    value: DoubleArray
+    source: "IntArray"
+    target: "IntArray"
+    value: "DoubleArray"
     less_is_closer: bool = False
 
     def __len__(self) -> int:
         return len(self.value)
 
-    def select(self, which: BoolArray | IntArray) -> "Pairs":
+    def select(self, which: "BoolArray | IntArray") -> "Pairs":
         """Return some of the pairs.
 
         Args:

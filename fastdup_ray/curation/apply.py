@@ -26,7 +26,7 @@ LineCallback = Callable[[str], None]
 """Gets a line for each file, as soon as its result is known."""
 
 _EXAMPLES = 5
-"""Moves that a dry run lists."""
+"""Moves that a dry run lists by default."""
 
 
 def ignore_line(line: str) -> None:
@@ -51,13 +51,17 @@ class ApplyResult:
     refused: list[tuple[str, str]] = field(default_factory=list)
     already_moved: int = 0
 
-    def text(self) -> str:
-        """Return what the command prints in the end: the total, and what to do next."""
+    def text(self, *, verbose: bool = False) -> str:
+        """Return what the command prints in the end: the total, and what to do next.
+
+        Args:
+            verbose: List all moves of a dry run, not only examples.
+        """
         lines = [self._describe_total() if self.moved else "Nothing to move."]
         if self.already_moved:
             lines.append(f"Moved earlier: {format_count(self.already_moved, 'image')}.")
         if not self.executed:
-            lines += self._list_examples()
+            lines += self._list_moves(None if verbose else _EXAMPLES)
             lines += [describe_refusal(name, reason) for name, reason in self.refused]
         if self.already_moved or (self.moved and self.executed):
             lines.append(f"Undo with: fastdup-ray undo {shlex.quote(self.quarantine)}")
@@ -79,10 +83,11 @@ class ApplyResult:
             return f"Moved {files} ({size}) to {self.quarantine}."
         return f"Would move {files} ({size}) to {self.quarantine}. Add --execute to move them."
 
-    def _list_examples(self) -> Iterator[str]:
-        yield from (f"  {_describe_move(move)}" for move in self.moved[:_EXAMPLES])
-        if len(self.moved) > _EXAMPLES:
-            yield f"  … and {len(self.moved) - _EXAMPLES:,} more; the plan lists all images."
+    def _list_moves(self, limit: int | None) -> Iterator[str]:
+        listed = self.moved[:limit]
+        yield from (f"  {_describe_move(move)}" for move in listed)
+        if len(self.moved) > len(listed):
+            yield f"  … and {len(self.moved) - len(listed):,} more: --verbose lists all."
 
 
 @accept_paths("plan", "quarantine", "work_dir")

@@ -12,6 +12,7 @@ import secrets
 import shlex
 import socket
 import sys
+import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -243,6 +244,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     *,
+    open_page: bool = False,
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
 ) -> None:
@@ -252,6 +254,7 @@ def serve(
         work_dir: The work_dir of the run.
         host: The IP address to listen on.
         port: The port to listen on; 0: a free one.
+        open_page: Open the page in a browser of this machine.
         s3_anonymous: Send unsigned requests to S3.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
@@ -274,6 +277,8 @@ def serve(
             decisions = format_count(left_out, "decision")
             print(f"Warning: left out {decisions} of an earlier run, because the images changed since.")
         print("Press Ctrl-C to stop.", flush=True)
+        if open_page and not webbrowser.open(server.url):
+            print("No browser could be opened: open the address above yourself.", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -29,11 +29,13 @@ class Finding:
         name: What was checked.
         state: The result.
         text: What was found, and what to do if it is broken.
+        fix: Commands of the shell that mend it, if there are any.
     """
 
     name: str
     state: State
     text: str
+    fix: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", redact(self.text))
@@ -59,6 +61,9 @@ class Diagnosis:
         return {"ok": self.ok, "findings": [asdict(finding) for finding in self.findings]}
 
     def text(self) -> str:
-        """Return what the command prints."""
+        """Return what the command prints: a line for each finding, and then the commands that mend what is broken."""
         width = max(len(finding.name) for finding in self.findings)
-        return "\n".join(f"{finding.state:<7} {finding.name:<{width}}  {finding.text}" for finding in self.findings)
+        lines = [f"{finding.state:<7} {finding.name:<{width}}  {finding.text}" for finding in self.findings]
+        if fixes := [command for finding in self.findings for command in finding.fix]:
+            lines += ["", "To mend it:", *(f"  {command}" for command in dict.fromkeys(fixes))]
+        return "\n".join(lines)

@@ -3,21 +3,19 @@
 import importlib
 import platform
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 
-from packaging.requirements import Requirement
-
 from fastdup_ray.doctor.findings import Finding, State
+from fastdup_ray.doctor.packages import (
+    TWINS,
+    find_twins,
+    find_version,
+    fix_twins,
+    get_package_name,
+    list_requirements,
+)
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.version import __version__
-
-TWINS = {
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
-    "faiss": ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu11"),
-    "PIL": ("pillow", "pillow-simd"),
-}
-"""The packages that provide each module. pip installs them side by side, and they overwrite parts of each other."""
 
 OPTIONAL = {"av": "videos", "pillow_heif": "HEIC"}
 """Optional modules, and what they read."""
@@ -29,59 +27,57 @@ CODECS = {"webp": "WebP", "avif": "AVIF", "jpg_2000": "JPEG 2000", "libtiff": "c
 def check_versions() -> Iterator[Finding]:
     """Yield the versions of fastdup-ray and its dependencies, and which optional formats can be read."""
     yield Finding("fastdup-ray", State.OK, f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
-    if unmet := list(_list_unmet()):
-        yield Finding("packages", State.BROKEN, f"{', '.join(unmet)}: pip install --upgrade 'fastdup-ray[cpu]'")
-    else:
-        versions = " ".join(f"{name} {version(name)}" for name in ("ray", "numpy", "pyarrow", "boto3"))
-        yield Finding("packages", State.OK, f"complete; {versions}")
+    yield _check_requirements()
     readable = {name: find_spec(module) is not None for module, name in OPTIONAL.items()}
     text = ", ".join(f"{name} {'can' if can else 'cannot'} be read" for name, can in readable.items())
     yield Finding("optional", State.OK if all(readable.values()) else State.NOTE, text)
 
 
-def _list_unmet() -> Iterator[str]:
-    """Yield what is wrong with the dependencies that the package's metadata names, without those of extras."""
-    if not _is_installed("fastdup-ray"):
-        yield "fastdup-ray is not installed, but runs from a folder"
-        return
-    for text in requires("fastdup-ray") or ():
-        requirement = Requirement(text)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            try:
-                installed = version(requirement.name)
-            except PackageNotFoundError:
-                yield f"{requirement.name} is missing"
-            else:
-                if not requirement.specifier.contains(installed, prereleases=True):
-                    yield f"{requirement.name} {installed} is not {requirement.specifier}"
+def _check_requirements() -> Finding:
+    """Check the packages that the metadata of fastdup-ray names, without those of extras."""
+    if find_version("fastdup-ray") is None:
+        return Finding("packages", State.BROKEN, "fastdup-ray is not installed, but runs from a folder")
+    unmet = {text: reason for text in list_requirements() if (reason := _describe_unmet(text))}
+    if unmet:
+        wanted = " ".join(f"'{text}'" for text in unmet)
+        return Finding("packages", State.BROKEN, ", ".join(unmet.values()), (f"pip install {wanted}",))
+    versions = " ".join(f"{name} {find_version(name)}" for name in ("ray", "numpy", "pyarrow", "boto3"))
+    return Finding("packages", State.OK, f"complete; {versions}")
+
+
+def _describe_unmet(requirement: str) -> str:
+    """Return what is wrong with a requirement; "" if it is met, also by a twin."""
+    name = get_package_name(requirement)
+    installed = find_version(name)
+    if installed is None:
+        has_twin = any(name in packages and find_twins(module) for module, packages in TWINS.items())
+        return "" if has_twin else f"{name} is missing"
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # it is a requirement itself, so that this is reported
+        return ""
+    specifier = Requirement(requirement).specifier
+    return "" if specifier.contains(installed, prereleases=True) else f"{name} {installed} is not {specifier}"
 
 
 def check_twins() -> Iterator[Finding]:
     """Yield for each module of `TWINS` whether exactly one package provides it, and whether it can be imported."""
     for module, packages in TWINS.items():
-        installed = {name: version(name) for name in packages if _is_installed(name)}
+        installed = find_twins(module)
         names = " and ".join(f"{name} {number}" for name, number in installed.items())
         if len(installed) > 1:
-            advice = f"pip uninstall {' '.join(installed)}, then install one of them"
-            yield Finding(module, State.BROKEN, f"{names} overwrite each other: {advice}")
+            yield Finding(module, State.BROKEN, f"{names} overwrite each other", fix_twins(module))
         else:
-            yield _check_import(module, names, packages)
+            yield _check_import(module, names, packages[0])
 
 
-def _is_installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
-def _check_import(module: str, installed: str, packages: tuple[str, ...]) -> Finding:
+def _check_import(module: str, installed: str, default: str) -> Finding:
     try:
         importlib.import_module(module)
     except Exception as error:  # a shared library that is missing, or built for another CPU or CUDA
-        reason = f"{installed or f'{packages[0]} is missing'}: {' '.join(str(error).split())}"
-        return Finding(module, State.BROKEN, f"{reason}; pip install 'fastdup-ray[cpu]'")
+        reason = f"{installed or f'{default} is missing'}: {' '.join(str(error).split())}"
+        package = get_package_name(installed) if installed else default
+        return Finding(module, State.BROKEN, reason, (f"pip install --force-reinstall --no-deps {package}",))
     return Finding(module, State.OK, installed or "from no package that pip knows")
 
 

@@ -16,6 +16,7 @@ from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, LeakageError
+from fastdup_ray.evaluation.leakage_parameters import FIXED_PARAMETERS, THRESHOLD
 from fastdup_ray.inputs import check_inputs
 from fastdup_ray.outputs.exact_copies import ExactCopies, read_exact_copies
 from fastdup_ray.outputs.images import Images, load_images
@@ -26,21 +27,6 @@ from fastdup_ray.runs.stored_index import is_indexed
 from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.storage.tables import parse_numbers, parse_rows, read_csv, write_csv
-
-THRESHOLD = 0.9
-"""The default of `threshold`."""
-
-FIXED_PARAMETERS = (
-    "input_dir",
-    "run_mode",
-    "version",
-    "num_images",
-    "min_offset",
-    "max_offset",
-    "distance",
-    "invariant",
-)
-"""Parameters of a run that `leakage` does not take; all others apply to both sets."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def report_extraction(receipts: Iterable[ShardReceipt], total: int, log_format: 
     Args:
         receipts: Of the shards, in any order.
         total: Number of entries to read.
-        log_format: "json" for lines of JSON; else a bar or plain lines.
+        log_format: "json" for lines of JSON, "quiet" for nothing; else a bar or plain lines.
     """
     return _report(receipts, _Work("features", "Reading images", "images", total), _count_images, log_format)
 
@@ -110,6 +110,8 @@ def _ticking(show: Callable[[], object]) -> Iterator[None]:
 
 
 def _report(items: Iterable[Item], work: _Work, measure: Measure[Item], log_format: str) -> Iterator[Item]:
+    if log_format == "quiet":
+        return iter(items)
     if log_format == "json":
         return _log_lines(items, work, measure, partial(log_event, "progress"))
     if _is_watched():

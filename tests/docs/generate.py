@@ -9,57 +9,52 @@ from typing import Any
 import click
 
 import fastdup_ray
-from fastdup_ray.cli.main import cli
+from fastdup_ray.cli.command import OTHER_OPTIONS, Command
+from fastdup_ray.cli.group import cli
 from fastdup_ray.config import RunConfig
 from tests.docs.pages import DOCS, PROGRAM, ROOT
 
 NOTE = "<!-- Made by `python -m tests.docs.generate` from the code: do not edit. -->"
 
-EXAMPLES = {
-    "compare": "fastdup-ray compare invoice.png scanned.jpg\nfastdup-ray compare a.jpg b.jpg --json",
-    "apply": "fastdup-ray apply out/plan.csv --execute",
-    "doctor": "fastdup-ray doctor --gpu --s3 s3://bucket/photos",
-    "evaluate": "fastdup-ray evaluate out truth.csv --plot curves.svg",
-    "export": "fastdup-ray export out --format drop-list --null",
-    "gallery": "fastdup-ray gallery out --num-images 50",
-    "leakage": "fastdup-ray leakage --train train/ --test test/ --work-dir out --fail-over 0",
-    "plan": "fastdup-ray plan out --keep 'path:originals/*,resolution'\nfastdup-ray plan out --drop same,cropped",
-    "run": "fastdup-ray run photos/ --work-dir out --threshold 0.9 --nearest-neighbors-k 5",
-    "search": "fastdup-ray search out image.jpg -k 5\nfastdup-ray search out image.jpg --verify --json",
-    "serve": "fastdup-ray serve out --port 8000",
-    "undo": "fastdup-ray undo fastdup_quarantine --only '*.png'",
-}
-
 
 def make_cli_page() -> str:
     """Return the page of the command line: every command with its help, an example and its options."""
     context = click.Context(cli, info_name=PROGRAM)
-    commands = {name: command for name in cli.list_commands(context) if (command := cli.get_command(context, name))}
-    run_options = _options(commands["run"])
+    commands = {name: command for name in cli.list_commands(context) if (command := _get_command(name, context))}
+    run_options = {line for lines in _options(commands["run"]).values() for line in lines}
     contents = [f"- [{name}](#{PROGRAM}-{name}): {_first_sentence(command)}" for name, command in commands.items()]
-    parts = [NOTE, "# Command line", *_help(cli), "\n".join(contents)]
+    parts = [NOTE, "# Command line", *_help(cli), "\n".join(contents), *_paragraphs(cli.epilog or "")]
     for name, command in commands.items():
-        options = _options(command)
-        shared = [] if name == "run" else [flags for flags, line in options.items() if run_options.get(flags) == line]
+        shared: list[str] = []
         parts += [
             f"## {PROGRAM} {name}",
             f"`{PROGRAM} {name} {' '.join(command.collect_usage_pieces(context))}`",
             *_help(command),
-            f"```\n{EXAMPLES[name]}\n```",
-            "\n".join(line for flags, line in options.items() if flags not in shared),
-            f"It also takes these options of [run](#{PROGRAM}-run): {', '.join(shared)}." if shared else "",
+            f"```\n{command.examples}\n```",
         ]
+        for heading, lines in _options(command).items():
+            own = [line for line in lines if name == "run" or line not in run_options]
+            shared += [f"`{re.split('[` ]', line)[2]}`" for line in lines if line not in own]
+            parts += [f"**{heading}**" if own and heading != OTHER_OPTIONS else "", "\n".join(own)]
+        parts.append(f"It also takes these options of [run](#{PROGRAM}-run): {', '.join(shared)}." if shared else "")
     return _joined(parts)
 
 
-def _options(command: click.Command) -> dict[str, str]:
-    """Map the flags of each option to its line of the page."""
-    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
-    return {f"`{'/'.join((*option.opts, *option.secondary_opts))}`": _option_line(option) for option in options}
+def _get_command(name: str, context: click.Context) -> Command:
+    command = cli.get_command(context, name)
+    assert isinstance(command, Command)
+    return command
+
+
+def _options(command: Command) -> dict[str, list[str]]:
+    """Map each heading to the lines of its options."""
+    return {
+        heading: [_option_line(option) for option in options] for heading, options in command.group_options().items()
+    }
 
 
 def _option_line(option: click.Option) -> str:
-    names = "/".join((*option.opts, *option.secondary_opts))
+    names = "/".join((*sorted(option.opts, key=len), *option.secondary_opts))
     metavar = "" if option.is_flag else " " + (option.metavar or _metavar(option.type))
     # The commands write a default behind the text, in brackets.
     text = re.sub(r"(?:^|  )\[(.*)\]$", r" Default: \1.", _prose(option.help))
@@ -71,8 +66,12 @@ def _metavar(kind: click.ParamType) -> str:
 
 
 def _help(command: click.Command) -> Iterator[str]:
-    r"""Yield the paragraphs of a help text; those that click prints as they are (`\b`) become blocks."""
-    for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
+    yield from _paragraphs(inspect.cleandoc(command.help or ""))
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    r"""Yield the paragraphs of a text; those that click prints as they are (`\b`) become blocks."""
+    for paragraph in text.split("\n\n"):
         block = paragraph.removeprefix("\b\n")
         yield f"```text\n{block}\n```" if block != paragraph else _prose(" ".join(paragraph.split()))
 

@@ -8,7 +8,7 @@ import pytest
 import fastdup_ray
 from fastdup_ray import errors
 from fastdup_ray.analysis.keepers import DEFAULT_RULES
-from fastdup_ray.cli.curation import plan
+from fastdup_ray.cli.plan import plan
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.path_lists import COLUMNS
 from fastdup_ray.common.records import Unseen

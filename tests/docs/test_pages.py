@@ -12,7 +12,7 @@ from hatchling.metadata.core import ProjectMetadata
 from hatchling.plugin.manager import PluginManager
 
 import fastdup_ray
-from fastdup_ray.cli.main import cli
+from fastdup_ray.cli.group import cli
 from fastdup_ray.config import RunConfig
 from tests.docs.generate import FILES
 from tests.docs.pages import PROGRAM, ROOT, all_pages, anchors, blocks, commands, links

@@ -25,7 +25,7 @@ PHONE = PHOTOS / "phone"
 @pytest.fixture
 def help_text(capsys, monkeypatch) -> str:
     monkeypatch.setenv("COLUMNS", "200")
-    assert call("run", "--help") == 0
+    assert call("run", "--help-all") == 0
     return capsys.readouterr().out
 
 

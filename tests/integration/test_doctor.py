@@ -1,16 +1,20 @@
 """The doctor finds what is there, and what is broken."""
 
 import json
+import re
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from fastdup_ray.doctor import libraries
+from fastdup_ray.doctor import libraries, packages
 from fastdup_ray.doctor.checks import examine
 from fastdup_ray.doctor.connectivity import check_ray, check_s3
 from fastdup_ray.doctor.findings import State
 from fastdup_ray.extract import model
 from tests.helpers.commands import call
+from tests.helpers.runs import PHOTOS
 from tests.helpers.s3_server import OPEN, SECRET
 
 
@@ -25,6 +29,7 @@ def test_here_all_is_well(capsys):
     assert any(version("ray") in line for line in lines)
     assert any(f"faiss-cpu {version('faiss-cpu')}" in line for line in lines)
     assert len(lines) <= 24  # one screen
+    assert not any("To mend it" in line for line in lines)
 
 
 def test_json_says_the_same(capsys):
@@ -36,10 +41,68 @@ def test_json_says_the_same(capsys):
 
 def test_both_twins_are_broken(monkeypatch, capsys):
     known = {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.26.0"}
-    monkeypatch.setattr(libraries, "version", lambda name: known.get(name) or version(name))
+    monkeypatch.setattr(packages, "version", lambda name: known.get(name) or version(name))
     assert call("doctor") == 1
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("broken"))
-    assert "pip uninstall onnxruntime onnxruntime-gpu" in line
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert any(line.startswith("broken  onnxruntime") for line in lines)
+    assert lines[-2:] == [
+        "pip uninstall -y onnxruntime onnxruntime-gpu",
+        "pip install --no-deps onnxruntime-gpu==1.26.0",
+    ]
+
+
+def test_a_twin_of_a_required_package_is_enough(monkeypatch):
+    known = {"onnxruntime": None, "onnxruntime-gpu": "1.26.0"}
+
+    def find(name: str) -> str:
+        if name in known and known[name] is None:
+            raise PackageNotFoundError(name)
+        return known.get(name) or version(name)
+
+    monkeypatch.setattr(packages, "version", find)
+    assert {finding("packages").state, finding("onnxruntime").state} == {State.OK}
+
+
+def test_a_run_with_both_twins_warns_once(monkeypatch, tmp_path, capsys):
+    known = {"faiss-cpu": "1.15.1", "faiss-gpu": "1.15.1"}
+    monkeypatch.setattr(packages, "version", lambda name: known.get(name) or version(name))
+    assert call("run", PHOTOS / "phone", "-o", tmp_path / "out", "--executor", "inline", "--no-report") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "faiss-cpu 1.15.1 and faiss-gpu 1.15.1" in line
+    assert "fastdup-ray doctor" in line
+
+
+@pytest.mark.parametrize("command", [["--version"], ["--help"], ["doctor", "--help"], ["doctor", "--json"]])
+def test_help_version_and_doctor_need_no_package(command):
+    """Not those that a run needs; only click and lazy-loader, which the command itself is made of."""
+    done = call_without(NEEDED_BY_RUNS, *command)
+    assert "Traceback" not in done.stderr
+    assert done.stdout
+    if command[0] == "doctor" and "--json" in command:
+        states = {found["name"]: found["state"] for found in json.loads(done.stdout)["findings"]}
+        assert {states[name] for name in ("onnxruntime", "faiss", "PIL", "ray")} == {"broken"}
+    else:
+        assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("module", "package"), [("PIL", "pillow"), ("faiss", "faiss-cpu"), ("onnxruntime", "onnxruntime"), ("ray", "ray")]
+)
+def test_a_missing_package_is_one_line_that_says_what_to_install(module, package, tmp_path):
+    executor = "ray" if module == "ray" else "inline"
+    done = call_without([module], "run", PHOTOS / "phone", "-o", tmp_path / "out", "--executor", executor)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert re.search(rf"pip install '{package}\W", done.stderr)
+
+
+NEEDED_BY_RUNS = ("PIL", "faiss", "onnxruntime", "ray", "numpy", "pyarrow", "pydantic", "boto3", "cv2", "packaging")
+
+
+def call_without(modules, *arguments: object) -> subprocess.CompletedProcess:
+    """Run the command in a process that cannot import some modules."""
+    code = f"import sys; sys.modules |= dict.fromkeys({list(modules)!r}); from fastdup_ray.__main__ import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
 
 
 def test_a_library_that_does_not_load_is_broken(monkeypatch):
@@ -52,7 +115,7 @@ def test_a_library_that_does_not_load_is_broken(monkeypatch):
     [("no-such-package>=1", "no-such-package is missing"), ("ray>=1000", "is not >=1000")],
 )
 def test_an_unmet_requirement_is_broken(monkeypatch, requirement, words):
-    monkeypatch.setattr(libraries, "requires", lambda name: [requirement, "absent; extra == 'model'"])
+    monkeypatch.setattr(packages, "requires", lambda name: [requirement, "absent; extra == 'model'"])
     found = finding("packages")
     assert found.state is State.BROKEN
     assert words in found.text
@@ -63,9 +126,9 @@ def test_a_package_that_is_not_installed_is_told(monkeypatch):
     def none(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(libraries, "version", none)
-    packages = next(finding for finding in libraries.check_versions() if finding.name == "packages")
-    assert packages.state is State.BROKEN
+    monkeypatch.setattr(packages, "version", none)
+    found = next(finding for finding in libraries.check_versions() if finding.name == "packages")
+    assert found.state is State.BROKEN
 
 
 def test_a_damaged_model_is_broken(monkeypatch):

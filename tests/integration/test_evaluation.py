@@ -12,8 +12,8 @@ from fastdup_ray import save_binary_feature
 from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs
 from fastdup_ray.cli.main import main
 from fastdup_ray.errors import FastdupError
-from fastdup_ray.evaluation import evaluate, evaluate_embeddings
 from fastdup_ray.evaluation import pairs as pairs_module
+from fastdup_ray.evaluation.evaluate import evaluate, evaluate_embeddings
 from fastdup_ray.evaluation.relations import NOT_COMPARED, PairTotals
 from fastdup_ray.evaluation.truth import Label, read_truth
 from tests.helpers.embeddings import unit_rows

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fastdup_ray.cli.flags import name_flags
-from fastdup_ray.cli.main import cli
+from fastdup_ray.cli.flag_names import name_flags
+from fastdup_ray.cli.run import run
 
 
 @pytest.mark.parametrize(
@@ -29,4 +29,4 @@ from fastdup_ray.cli.main import cli
     ],
 )
 def test_a_message_names_flags(message, shown):
-    assert name_flags(message, cli) == shown
+    assert name_flags(message, run) == shown

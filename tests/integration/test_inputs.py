@@ -38,7 +38,7 @@ def test_a_picture_of_both_inputs_is_a_reference_and_stands_first(tmp_path):
 def test_the_command_takes_patterns_several_times(tmp_path):
     from click.testing import CliRunner
 
-    from fastdup_ray.cli.main import cli
+    from fastdup_ray.cli.group import cli
 
     folder = tmp_path / "in"
     save_cloudy(folder, 3)

@@ -20,7 +20,7 @@ from fastdup_ray import (
 )
 from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.errors import WorkDirError
-from fastdup_ray.evaluation import evaluate
+from fastdup_ray.evaluation.evaluate import evaluate
 from tests.helpers.commands import call
 from tests.helpers.embeddings import unit_rows
 from tests.helpers.runs import PHOTOS, csv_rows, files_below

@@ -11,7 +11,7 @@ import pytest
 
 import fastdup_ray
 from fastdup_ray import FastdupError, RunConfig, RunResult
-from fastdup_ray.evaluation import evaluate
+from fastdup_ray.evaluation.evaluate import evaluate
 from fastdup_ray.features import load_binary_feature, save_binary_feature
 from fastdup_ray.runs.estimate import estimate_run
 from tests.helpers.runs import PHOTOS, run_inline

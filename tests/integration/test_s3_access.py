@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastdup_ray import RunConfig, export, make_plan, s3
-from fastdup_ray.cli.main import cli
+from fastdup_ray.cli.group import cli
 from fastdup_ray.curation.report_service import ReportService
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.inputs import list_images
