@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from fastdup_ray.doctor.findings import Finding, State
 from fastdup_ray.doctor.packages import (
     TWINS,
+    find_requirement,
     find_twins,
     find_version,
     fix_twins,
@@ -76,9 +77,14 @@ def _check_import(module: str, installed: str, default: str) -> Finding:
         importlib.import_module(module)
     except Exception as error:  # a shared library that is missing, or built for another CPU or CUDA
         reason = f"{installed or f'{default} is missing'}: {' '.join(str(error).split())}"
-        package = get_package_name(installed) if installed else default
-        return Finding(module, State.BROKEN, reason, (f"pip install --force-reinstall --no-deps {package}",))
+        return Finding(module, State.BROKEN, reason, _fix_import(installed, default))
     return Finding(module, State.OK, installed or "from no package that pip knows")
+
+
+def _fix_import(installed: str, default: str) -> tuple[str, ...]:
+    if installed:
+        return (f"pip install --force-reinstall --no-deps {get_package_name(installed)}",)
+    return () if find_requirement(default) else (f"pip install {default}",)  # a requirement is mended with all others
 
 
 def check_pillow() -> Iterator[Finding]:

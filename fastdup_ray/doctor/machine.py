@@ -33,7 +33,8 @@ def check_gpu(*, needed: bool) -> Finding:
     if not missing:
         return Finding("gpu", State.OK, ", ".join(gpus))
     if needed:
-        return Finding("gpu", State.BROKEN, f"{'; '.join(missing)}: install fastdup-ray[gpu] on a machine with a GPU")
+        fix = () if cuda else ("pip install 'fastdup-ray[gpu]'",)
+        return Finding("gpu", State.BROKEN, f"{'; '.join(missing)}", fix)
     return Finding("gpu", State.OK if len(missing) == 2 else State.NOTE, f"{'; '.join(missing)}: --compute cpu only")
 
 

@@ -45,6 +45,11 @@ def list_requirements() -> list[str]:
         return []
 
 
+def find_requirement(package: str) -> str | None:
+    """Return what fastdup-ray requires of a package, such as `pillow>=12.3`; None if it does not name it."""
+    return next((text for text in list_requirements() if get_package_name(text) == package), None)
+
+
 def get_package_name(requirement: str) -> str:
     """Return the name in a requirement, without version, extras and markers."""
     match = re.match(r"[\w.-]+", requirement)
@@ -77,6 +82,6 @@ def describe_import_error(error: ImportError) -> str:
         return ""
     package = _PROVIDERS.get(module, module)
     if isinstance(error, ModuleNotFoundError):
-        wanted = next((text for text in list_requirements() if get_package_name(text) == package), package)
+        wanted = find_requirement(package) or package
         return f"The package {package} is missing. Install it with: pip install '{wanted}'"
     return f"The package {package} does not work here: {' '.join(str(error).split())}. See: fastdup-ray doctor"

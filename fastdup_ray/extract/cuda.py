@@ -48,8 +48,8 @@ def check_gpu(available: Sequence[str], visible: str | None) -> None:
     """
     if PROVIDER not in available:
         raise ConfigError(
-            "Invalid value for compute: 'gpu' (this onnxruntime has no CUDA). Install fastdup-ray[gpu] instead of "
-            "[cpu], or use compute='cpu'."
+            "Invalid value for compute: 'gpu' (this onnxruntime has no CUDA). Use compute='cpu', or install "
+            "fastdup-ray[gpu] and run fastdup-ray doctor."
         )
     if visible in ("", "-1"):
         raise ConfigError(

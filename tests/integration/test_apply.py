@@ -71,6 +71,9 @@ def test_a_dry_run_lists_five_examples_and_every_file_that_would_stay(tmp_path, 
     assert [line.split()[0] for line in lines[1:6]] == [str(path) for path in others[:5]]
     assert "2 more" in lines[6]
     assert [line.startswith(f"skipped {path}") for line, path in zip(lines[7:], others[-2:], strict=True)] == [True] * 2
+    assert call("apply", plan, "--quarantine", quarantine, "--verbose") == 5
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:8]] == [str(path) for path in others[:7]]
 
 
 def test_what_is_dropped_moves_to_the_quarantine_and_undo_brings_it_back(photos, plan, quarantine, capsys):

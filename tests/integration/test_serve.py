@@ -16,6 +16,7 @@ import sys
 import tarfile
 import threading
 import time
+import webbrowser
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -853,3 +854,18 @@ def test_pictures_and_decisions_in_buckets(bucket: Bucket, capsys):
     assert call("apply", f"{bucket.work_dir}/plan.csv", "--quarantine", f"{bucket.work_dir}-q", "--execute") == 0
     assert "Moved 1 image " in capsys.readouterr().out
     undo(f"{bucket.work_dir}-q")
+
+
+@pytest.mark.parametrize(("flags", "opens"), [(["--open"], True), (["--no-open"], False), ([], False)])
+def test_the_page_is_opened_if_asked_for_but_not_by_default_without_a_terminal(flags, opens, out, monkeypatch, capsys):
+    opened: list[str] = []
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or True)
+    monkeypatch.setattr(ReportServer, "serve_forever", stop)
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert call("serve", out, *flags) == 0
+    address = capsys.readouterr().out.splitlines()[0].removeprefix("Report: ")
+    assert opened == ([address] if opens else [])
