@@ -42,6 +42,10 @@ AUTO = "auto"
 """The `faiss_mode` that chooses an index by the number of images, k, memory and GPU."""
 
 
+INPUT_KINDS = "a folder, image, video, archive, or list of paths"
+"""What an input can be, for messages."""
+
+
 def _check_work_dir(value: str) -> str:
     """Refuse a path that is not UTF-8: Arrow and faiss take a path as UTF-8, whatever the locale is."""
     path = to_absolute(value)
@@ -274,7 +278,7 @@ def _check_combinations(config: RunConfig) -> None:
     if low is not None and high is not None and low >= high:
         raise ConfigError(f"Invalid value for min_offset: {low} (must be less than max_offset={high}).")
     if not config.input_dir and mode != 2 and not config.version:
-        raise ConfigError("input_dir is missing: name a folder, an image or a list file.")
+        raise ConfigError(f"input_dir is missing: name {INPUT_KINDS}.")
     if Path(config.work_dir).is_file() and mode != 2:
         raise ConfigError(f"Invalid value for work_dir: {config.work_dir!r} (is a file; name a folder).")
     if config.log_format == "quiet" and config.verbose:

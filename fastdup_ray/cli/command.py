@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from fastdup_ray.cli.flag_names import name_flags
-from fastdup_ray.errors import ConfigError
+from fastdup_ray.errors import FastdupError
 
 OTHER_OPTIONS = "Options"
 """The heading of options that are in no group."""
@@ -97,11 +97,24 @@ class Command(click.Command):
                 formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a `ConfigError` names parameters as they were written, as flags."""
+        """Run the command; errors name parameters as they are written here, as flags."""
         try:
             return super().invoke(ctx)
-        except ConfigError as error:
-            raise ConfigError(name_flags(str(error), self)) from error
+        except FastdupError as error:
+            raise CommandError(name_flags(str(error), self), error.exit_code) from error
+
+
+class CommandError(FastdupError):
+    """An error of a command in the words of the command line.
+
+    Args:
+        message: See `FastdupError`.
+        exit_code: Exit code of the command.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 _ALL = "fastdup_ray.help_all"

@@ -4,8 +4,13 @@ import re
 
 import click
 
-_WORD = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?P<name>\b[a-z0-9_]+\b)(?P<equals>=?)""")
-"""A quoted value, which is left alone, or a word that may be the name of a parameter."""
+_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+
+_WORD = re.compile(rf"{_QUOTED}|\b(?P<name>[a-z0-9_]+)\b(?P<given>=(?P<value>{_QUOTED}|[^\s,;:()]*[^\s,;:().])?)?")
+"""A quoted value, which is left alone, or a word that may be the name of a parameter, perhaps with its value."""
+
+_SIMPLE = re.compile(r"""(['"])([\w.+-]+)\1""")
+"""A quoted value that the shell takes without quotation marks."""
 
 _INVALID = "Invalid value for "
 
@@ -14,27 +19,45 @@ _WORK_DIR = "work_dir"
 
 
 def name_flags(message: str, command: click.Command) -> str:
-    """Return a message of a `ConfigError` with flags for the names of the parameters of a command.
+    """Return the message of an error with flags for the names of the parameters of a command.
 
-    A name counts as that of a parameter after "Invalid value for", before "=", and if it has an underscore. Quoted
-    values stay as they are.
+    A name counts as that of a parameter after "Invalid value for", before "=", and if it has an underscore. Other
+    quoted values stay as they are.
 
     Example:
         `Invalid value for min_offset: 5 (must be less than max_offset=5).` becomes
-        `Invalid value for --min-offset: 5 (must be less than --max-offset=5).`
+        `Invalid value for --min-offset: 5 (must be less than --max-offset 5).`, and `replace it with overwrite=True`
+        becomes `replace it with --overwrite`.
     """
-    flags = {param.name: _get_flag(param) for param in command.params}
+    params = {param.name: param for param in command.params}
 
     def replace(match: re.Match[str]) -> str:
-        name = match["name"]
-        is_parameter = (
-            match["equals"]
-            or match.string[: match.start()] == _INVALID
-            or ("_" in (name or _WORK_DIR) and name != _WORK_DIR)
-        )
-        return f"{flags[name]}{match['equals']}" if name in flags and is_parameter else match[0]
+        name = match["name"] or ""
+        is_named = match.string[: match.start()] == _INVALID or ("_" in name and name != _WORK_DIR)
+        if not match["given"] and not is_named:
+            return match[0]
+        param = params.get(name) or _find_option_of_run(name)
+        if param is None:
+            return match[0]
+        return _write_value(param, match["value"] or "") if match["given"] else _get_flag(param)
 
     return _WORD.sub(replace, message)
+
+
+def _find_option_of_run(name: str) -> click.Option | None:
+    """Return the option of a parameter of a run, which other commands refer to; None if there is no such parameter."""
+    from fastdup_ray.cli.flags import make_flag
+    from fastdup_ray.config import RunConfig
+
+    return make_flag(name) if name in RunConfig.model_fields else None
+
+
+def _write_value(param: click.Parameter, value: str) -> str:
+    flag = _get_flag(param)
+    if isinstance(param, click.Option) and param.is_flag:
+        return flag if value in ("True", "1") or not param.secondary_opts else param.secondary_opts[0]
+    simple = _SIMPLE.fullmatch(value)
+    return f"{flag} {simple[2] if simple else value}"
 
 
 def _get_flag(param: click.Parameter) -> str:

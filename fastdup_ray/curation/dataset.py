@@ -108,9 +108,7 @@ def build_dataset(
     dropped = {row.filename for row in rows if row.is_dropped}
     names = [os.fsdecode(name) for name in run.names.to_pylist()]
     if unknown := dropped.difference(names):
-        raise InputError(
-            f"The plan drops {min(unknown)!r}, which the run did not see: name the work_dir of its run with --work-dir."
-        )
+        raise InputError(f"The plan drops {min(unknown)!r}, which the run did not see: name its run with work_dir=….")
     target = open_store(folder, access)
     result = DatasetResult(target.location, execute, dropped=len(dropped))
     facts = run.images.select(["size", "mtime_or_etag", "sha256"]).to_pylist()

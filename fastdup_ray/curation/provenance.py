@@ -21,7 +21,7 @@ from fastdup_ray.storage.facts import read_summary
 from fastdup_ray.storage.tables import encode_names, find_positions, read_parquet
 
 _COLUMNS = ("size", "sha256", "mtime_or_etag", "reference")
-_ANY_PLAN = "--any-plan (in Python any_plan=True)"
+_ANY_PLAN = "any_plan=True"
 _AGAIN = f"make the plan again with fastdup-ray plan, or accept it with {_ANY_PLAN}"
 
 
@@ -86,7 +86,7 @@ def check_provenance(rows: Sequence[PlanRow], plan: str, store: Store) -> None:
     if seen is None:
         raise InputError(
             f"{plan!r} was made from another run than the last one in {store.location!r}: name its run with "
-            f"--work-dir, {_AGAIN}."
+            f"work_dir=…, {_AGAIN}."
         )
     facts = seen.facts_by_name([row.filename for row in rows])
     for row in rows:
@@ -97,7 +97,7 @@ def check_provenance(rows: Sequence[PlanRow], plan: str, store: Store) -> None:
         for column, value in facts[row.filename].items():
             if getattr(row, column) != value:
                 raise InputError(
-                    f"{plan!r} has {column}={getattr(row, column)!r} for {row.filename!r}, but the run in "
+                    f"{plan!r} has the {column} {getattr(row, column)!r} for {row.filename!r}, but the run in "
                     f"{store.location!r} recorded {value!r}: remove the row, or {_AGAIN}."
                 )
 
@@ -134,7 +134,7 @@ def _read_seen(store: Store, digests: set[str]) -> SeenImages | None:
             tables.insert(0, _read_facts(store, SCORED))
     except (FileNotFoundError, KeyError):
         raise InputError(
-            f"No finished run in {store.location!r}: name the work_dir of the plan's run with --work-dir, or accept "
+            f"No finished run in {store.location!r}: name the plan's run with work_dir=…, or accept "
             f"any plan with {_ANY_PLAN}."
         ) from None
     (digest,) = digests

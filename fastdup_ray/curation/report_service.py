@@ -95,7 +95,7 @@ class ReportService:
         self._store, self._access = open_store(os.path.expanduser(work_dir), access), access
         self._run = read_finished_run(self._store)
         if not self._store.exists(layout.REPORT):
-            raise InputError(f"No {layout.REPORT} in {self._store.location!r}: run again without --no-report.")
+            raise InputError(f"No {layout.REPORT} in {self._store.location!r}: run again with report=True.")
         self._indices = {self._run.name(index): index for index in range(len(self._run.names))}
         self.max_pixels: int = self._run.config.get("max_pixels", MAX_PIXELS)
         self.has_plan = False

@@ -141,7 +141,7 @@ def _check_parameters(run: FinishedRun, grouping: str, threshold: float | None) 
     if threshold < stored and run.verified is None:
         raise ConfigError(
             f"Invalid value for threshold: {threshold:g} (the run stored only pairs above {stored:g}). "
-            f"Run again with --threshold {threshold:g}; no image is read twice."
+            f"Run again with threshold={threshold:g}; no image is read twice."
         )
 
 

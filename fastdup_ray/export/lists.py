@@ -26,7 +26,7 @@ def _write_names(file: BinaryIO, names: Iterable[bytes], end: bytes) -> int:
     count = 0
     for name in names:
         if end == b"\n" and (b"\n" in name or name.endswith(b"\r")):
-            raise InputError(f"{os.fsdecode(name)!r} has a line break in its name: use --null (in Python null=True).")
+            raise InputError(f"{os.fsdecode(name)!r} has a line break in its name: use null=True.")
         file.write(name + end)
         count += 1
     return count

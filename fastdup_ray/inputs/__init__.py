@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 
 from fastdup_ray.common.records import ImageRef
-from fastdup_ray.config import RunConfig
+from fastdup_ray.config import INPUT_KINDS, RunConfig
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs import archive, bucket, folder, inventory, list_file
 from fastdup_ray.inputs.globs import Patterns
@@ -75,7 +75,7 @@ def check_inputs(config: RunConfig) -> None:
             if not objects.is_file(location, access):
                 listing.check_listing(location, access)
         elif not os.path.exists(location) and not stat(os.path.abspath(location), access).mtime_or_etag:
-            raise InputError(f"Input {location!r} does not exist; name a folder, an image or a list file.")
+            raise InputError(f"Input {location!r} does not exist; name {INPUT_KINDS}.")
     for location in config.reference:
         if list_file.is_pipe(location):
             raise InputError(f"Reference {location!r} is a pipe, which can be read only once: save the list as a file.")

@@ -32,6 +32,9 @@ from fastdup_ray.s3.listing import LISTING_THREADS
 _AT_ONCE = 4096
 """Names that are looked up at once, if each takes a request."""
 
+_SAMPLE = 20
+"""Names that are looked up in a text with the suffix of an image."""
+
 _CHUNK = 1 << 20
 """Bytes that are read at a time from a list whose names end with a NUL."""
 
@@ -189,11 +192,20 @@ def _is_list(path: str, file: BinaryIO, access: Access) -> bool:
         with Image.open(file):
             return False
     except UnidentifiedImageError:
-        return True
+        return not is_image_name(path) or _names_files(path, file, access)
     except Exception:
         return False  # Pillow recognized an image, and failed to read it
     finally:
         file.seek(0)
+
+
+def _names_files(path: str, file: BinaryIO, access: Access) -> bool:
+    """Return whether a text, if read as a list, begins with names of which one exists, or is that of an image."""
+    try:
+        names = list(islice(ListFile(path, file, access).names(), _SAMPLE))
+    except InputError:
+        return False
+    return any(is_image_name(name) or stat(name, access).mtime_or_etag for name in names)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest, hash_file
 from fastdup_ray.storage.facts import read_summary
 
-RUN_AGAIN = "Run run_mode=0 on the indexed images again, or run_mode=2 on their features."
+RUN_AGAIN = "Run again with run_mode=0 on the indexed images, or with run_mode=2 on their features."
 
 
 def read_indexed_facts(store: Store) -> RunSummary:

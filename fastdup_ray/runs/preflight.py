@@ -24,7 +24,7 @@ from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.formatting import format_names
 from fastdup_ray.common.layout import INDEXED, SCORED, TRANSFORMED, FileSet
 from fastdup_ray.common.records import ImageRef
-from fastdup_ray.config import RunConfig
+from fastdup_ray.config import INPUT_KINDS, RunConfig
 from fastdup_ray.errors import BadImageError, ConfigError, DamagedError, InputError, WorkDirError
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, make_fingerprint
 from fastdup_ray.extract.transforms import select_transforms
@@ -135,7 +135,7 @@ def refuse_foreign_outputs(store: Store, names: Iterable[str] = OUTPUTS, *, over
     if foreign := next((name for name in names if store.exists(name)), None):
         raise WorkDirError(
             f"{store.location!r} has a {foreign} that no run wrote; "
-            "name another work_dir, or replace it with --overwrite (overwrite=True)."
+            "name another work_dir, or replace it with overwrite=True."
         )
 
 
@@ -167,9 +167,7 @@ def list_manifest(config: RunConfig, skipped: SkippedFiles | None = None, stop: 
     inputs = format_names(config.inputs)
     if len(manifest) == 0:
         left_out = describe_skipped(skipped.counts())
-        raise InputError(
-            f"No images in {inputs}" + (f": {left_out}." if left_out else "; name a folder or a list that has some.")
-        )
+        raise InputError(f"No images in {inputs}" + (f": {left_out}." if left_out else f"; name {INPUT_KINDS}."))
     if manifest.is_all_missing():
         (first,) = manifest.refs([0])
         raise InputError(
@@ -214,17 +212,20 @@ def refuse_other_images(config: RunConfig, store: Store, manifest: Manifest) -> 
         if store.exists(layout.FEATURES) and not store.exists(layout.MERGED):
             raise WorkDirError(
                 f"{store.location!r} has a {layout.FEATURES} of your own; "
-                "name another work_dir, or replace it with --overwrite (overwrite=True)."
+                "name another work_dir, or replace it with overwrite=True."
             )
         return
     try:
-        earlier = read_parquet(store.fetch(layout.MANIFEST), MANIFEST.select(["uri"]))["uri"]
+        table = read_parquet(store.fetch(layout.MANIFEST), MANIFEST.select(["uri", "rows"]))
     except (DamagedError, OSError):
+        return
+    earlier = table.filter(pc.greater(table["rows"], 0))["uri"]
+    if not len(earlier):  # it found no good image: there is nothing to lose
         return
     if not pc.any(pc.is_in(manifest.keys()["uri"], earlier)).as_py():
         raise WorkDirError(
             f"{store.location!r} has the results of other images (such as {earlier[0].as_py()!r}); "
-            "name another work_dir, or replace them with --overwrite (overwrite=True)."
+            "name another work_dir, or replace them with overwrite=True."
         )
 
 

@@ -135,9 +135,7 @@ class NamedOutput:
         raise self._make_exists_error()
 
     def _make_exists_error(self) -> WorkDirError:
-        return WorkDirError(
-            f"{self._name!r} exists; name another file, or replace it with --overwrite (in Python overwrite=True)."
-        )
+        return WorkDirError(f"{self._name!r} exists; name another file, or replace it with overwrite=True.")
 
     def _is_stream(self) -> bool:
         if self.is_stdout or _parse_descriptor(self._name) is not None:

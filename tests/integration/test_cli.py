@@ -138,6 +138,35 @@ def test_pictures_that_are_all_bad_end_with_1(tmp_path, capsys):
     told = failure(capsys, 1, "run", PHOTOS / "broken", "--work-dir", tmp_path / "out", "--executor", "inline")
     for name in ("empty.jpg", "half.jpg", "letter.jpg", "pixel.png", "scratched.png"):
         assert f"{PHOTOS}/broken/{name}: " in told
+    # Nothing was found there, so other images need no --overwrite.
+    assert call("run", PHONE, "--work-dir", tmp_path / "out", "--executor", "inline", "--no-report") == 0
+
+
+@pytest.mark.parametrize("text", ["broken", "<html>not found</html>", "{}"])
+def test_a_text_with_the_name_of_an_image_is_a_bad_image_rather_than_a_list(text, tmp_path, capsys):
+    (tmp_path / "one.jpg").write_text(text)
+    told = failure(capsys, 1, "run", tmp_path / "one.jpg", "--work-dir", tmp_path / "out", "--executor", "inline")
+    assert f"{tmp_path}/one.jpg: not an image" in told
+
+
+def test_a_list_comes_from_standard_input(tmp_path):
+    words = [sys.executable, "-c", COMMAND, "run", "-", "-q", "-o", tmp_path / "out", "--executor", "inline"]
+    paths = "\n".join(str(path) for path in sorted(PHONE.iterdir())[:2])
+    done = subprocess.run([*map(str, words)], input=paths, capture_output=True, text=True)
+    assert done.stdout == f"{tmp_path}/out/report/index.html\n"
+    assert done.stderr == ""
+
+
+def test_quiet_prints_the_work_dir_if_there_is_no_report(tmp_path, capsys):
+    assert call("run", PHONE, "-qo", tmp_path / "out", "--executor", "inline", "--no-report") == 0
+    assert capsys.readouterr().out == f"{tmp_path}/out\n"
+
+
+def test_an_error_names_flags_in_the_words_of_the_shell(tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "similarity.csv").write_text("mine")
+    told = failure(capsys, 1, "run", PHONE, "-o", tmp_path / "out", "--executor", "inline")
+    assert "replace it with --overwrite." in told
 
 
 def test_the_command_is_installed():

@@ -95,7 +95,7 @@ def test_a_list_of_one_is_found_again(tmp_path, name):
 @pytest.mark.parametrize("name", BREAKS)
 def test_line_breaks_need_null(tmp_path, name):
     run_inline(save_list(tmp_path / "list", save(tmp_path / "in", [name])), tmp_path / "out", report=False)
-    with pytest.raises(InputError, match="--null") as error:
+    with pytest.raises(InputError, match="null=True") as error:
         export(tmp_path / "out", "keep-list", tmp_path / "keep")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "keep").exists()

@@ -91,7 +91,7 @@ def test_a_plan_that_was_edited_is_not_replaced_unless_asked(out):
     edited = plan.read_text().replace(",drop,", ",keep,", 1)
     plan.write_text(edited)
     kept = sum(row.is_dropped for row in read_plan(plan))
-    with pytest.raises(WorkDirError, match=rf"drops {kept} images .*--overwrite"):
+    with pytest.raises(WorkDirError, match=rf"drops {kept} images .*overwrite=True"):
         make_plan(out)
     assert plan.read_text() == edited
     make_plan(out, overwrite=True)

@@ -730,7 +730,7 @@ def test_what_has_no_report_is_not_served(tmp_path, out, capsys):
     assert "No finished run" in capsys.readouterr().err
     (out / layout.REPORT).unlink()
     assert call("serve", out) == 1
-    assert "run again without --no-report" in capsys.readouterr().err
+    assert "run again with --report" in capsys.readouterr().err
 
 
 def start(work_dir: Path, *options: str) -> tuple[subprocess.Popen, str, str]:

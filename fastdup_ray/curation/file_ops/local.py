@@ -108,7 +108,7 @@ class LocalFileMover:
                     raise
             except OSError as error:
                 if error.errno == errno.EXDEV:
-                    raise RefusedError("it is on another file system: use --link copy or symlink") from None
+                    raise RefusedError("it is on another file system: choose copy or symlink") from None
                 raise
 
     def remove_empty(self, folder: str) -> None:

@@ -82,7 +82,7 @@ class S3FileMover:
 
     def link(self, source: str, target: str, kind: Link) -> None:
         if kind != "copy":
-            raise RefusedError("buckets have no links: use --link copy")
+            raise RefusedError("buckets have no links: choose copy")
         source_ref = _check_object(source, FileIdentity(), self._access)
         _copy(source_ref, target, FileIdentity(), self._access)
 

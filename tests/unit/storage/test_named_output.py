@@ -46,7 +46,7 @@ def test_what_exists_stays_unless_it_may_be_overwritten(tmp_path):
     path.chmod(0o604)
     before = path.stat()
     for refused in (NamedOutput(path).check, NamedOutput(path).open):
-        with pytest.raises(WorkDirError, match="--overwrite") as error:
+        with pytest.raises(WorkDirError, match="overwrite=True") as error:
             refused()
         assert "\n" not in str(error.value)
         assert str(path) in str(error.value)
