@@ -114,5 +114,5 @@ def _make_exists_error(path: str, earlier: list[PlanRow]) -> WorkDirError:
     size = format_bytes(sum(row.size or 0 for row in dropped))
     return WorkDirError(
         f"{path!r} exists and drops {format_count(len(dropped), 'image')} ({size}): it was edited, or made with other "
-        "options or from another run. Name another file, or replace it with --overwrite (in Python overwrite=True)."
+        "options or from another run. Name another file, or replace it with overwrite=True."
     )

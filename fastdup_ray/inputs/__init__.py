@@ -88,22 +88,25 @@ def _is_image_of_many(location: str, count: int) -> bool:
 
 def _list_all(config: RunConfig, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
     inputs = config.inputs
+    seen: folder.Inodes = set()  # a folder may be reached again by a link, or as a part of another input
     for are_images, locations in groupby(inputs, lambda location: _is_image_of_many(location, len(inputs))):
         if are_images:
             names = filter(patterns.keep, map(to_absolute, locations))
             yield from list_file.stat_names(names, skipped, config.s3_access)
         else:
             for location in locations:
-                yield from _list_one(location, config, patterns, skipped)
+                yield from _list_one(location, config, patterns, skipped, seen)
 
 
-def _list_one(location: str, config: RunConfig, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
+def _list_one(
+    location: str, config: RunConfig, patterns: Patterns, skipped: SkippedFiles, seen: folder.Inodes
+) -> Iterator[ImageRef]:
     work_dir, access, remote = config.work_dir, config.s3_access, is_s3(location)
     uri = location if remote else os.path.abspath(location)
     if remote and not objects.is_file(uri, access):
         yield from bucket.walk(uri, work_dir, patterns, skipped, access)
     elif not remote and os.path.isdir(location):
-        yield from folder.walk(location, work_dir, patterns, skipped)
+        yield from folder.walk(location, work_dir, patterns, skipped, seen)
     elif is_archive_name(uri):
         yield from (ref for ref in archive.list_members(uri, skipped, access) if patterns.keep(ref.uri))
     elif inventory.is_inventory(uri, access):

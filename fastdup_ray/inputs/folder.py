@@ -16,7 +16,13 @@ from fastdup_ray.s3 import DEFAULT_ACCESS
 log = logging.getLogger(__name__)
 
 
-def walk(folder: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
+Inodes = set[tuple[int, int]]
+"""Device and inode of files."""
+
+
+def walk(
+    folder: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles, seen: Inodes | None = None
+) -> Iterator[ImageRef]:
     """List the files with a known suffix below a folder, sorted by the bytes of their paths.
 
     Hidden files and folders, folders that systems keep for themselves, and quarantines are left out. Links are
@@ -28,13 +34,14 @@ def walk(folder: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles) 
         work_dir: left out; if it is `folder` itself, only what runs write there is left out.
         patterns: which paths to take, relative to `folder`.
         skipped: counts the files that are left out because of their suffix.
+        seen: the files of folders that were listed before, which are left out; those of this one are added.
 
     Yields:
         The entries; an archive is replaced by its members, in its own order.
     """
     root = os.path.abspath(folder)
     root_length = len(os.path.join(root, ""))
-    seen: set[tuple[int, int]] = set()
+    seen = set() if seen is None else seen
     for path in _FolderWalk(root, work_dir, patterns, skipped).paths():
         try:
             status = os.stat(path)

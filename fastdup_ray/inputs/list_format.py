@@ -65,7 +65,7 @@ _PICKLE = re.compile(rb"\x80[\x02-\x05](?:\x95.{8}|[}\](cX])", re.DOTALL)
 _JSON = re.compile(r'\s*(?:\{\s*["}]|\[\s*(?:["\[{\]]|-?\d+(?:\.\d+)?\s*[,\]]))')
 _MARKUP = re.compile(r"\s*<(?:\?xml|!doctype|html|svg|plist)\b", re.IGNORECASE)
 
-_SUPPORTED = "only folders, images, videos, archives and lists are supported"
+_SUPPORTED = "only folders, images, videos, archives and lists (a path per line, or a CSV with paths) are supported"
 
 Exists: TypeAlias = Callable[[str], bool]
 """Returns whether a row, or a cell of it, is the name of something that exists."""
@@ -202,6 +202,9 @@ def _detect_table(path: str, text: str, exists: Exists) -> tuple[str, int, int, 
         if rows and (column := _find_column_by_name(rows, exists)) is not None:
             return None if exists(lines[0]) else (delimiter, column, skip + 1, len(rows[0]))
     tables = [table for table in tables if _is_even(table[2])]
+    blanks = _sample_rows(text, " ", 0)
+    if not declared and _is_labeled(blanks[1]):
+        tables.append((" ", *blanks))
     if not (tables or _detect_other_text(text)) or any(exists(line) for line in lines[:_SAMPLE]):
         return None
     for delimiter, skip, rows in tables:
@@ -254,6 +257,11 @@ def _read_cells(rows: Sequence[list[str]], column: int, exists: Exists) -> Itera
 
 def _is_even(rows: Sequence[list[str]]) -> bool:
     return bool(rows) and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1
+
+
+def _is_labeled(rows: Sequence[list[str]]) -> bool:
+    """Whether each row has the name of an image, a blank, and words that are no such names: `cat.jpg 7`."""
+    return _is_even(rows) and all(is_image_name(row[0]) and not any(map(is_image_name, row[1:])) for row in rows)
 
 
 def _may_be_name(cell: str, exists: Exists) -> bool:

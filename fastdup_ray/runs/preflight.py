@@ -23,19 +23,18 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.formatting import format_names
 from fastdup_ray.common.layout import INDEXED, SCORED, TRANSFORMED, FileSet
-from fastdup_ray.common.records import ImageRef
 from fastdup_ray.config import INPUT_KINDS, RunConfig
-from fastdup_ray.errors import BadImageError, ConfigError, DamagedError, InputError, WorkDirError
+from fastdup_ray.errors import ConfigError, DamagedError, InputError, WorkDirError
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, make_fingerprint
 from fastdup_ray.extract.transforms import select_transforms
-from fastdup_ray.inputs import SkippedFiles, check_inputs, describe_skipped, list_images, open_entry
+from fastdup_ray.inputs import SkippedFiles, check_inputs, describe_skipped, list_images
 from fastdup_ray.inputs.labels import check_labels
 from fastdup_ray.inputs.manifest import MANIFEST, Manifest
+from fastdup_ray.inputs.missing import describe_missing
 from fastdup_ray.neighbors import check_search
 from fastdup_ray.neighbors.search_plan import SearchPlan, plan_search
 from fastdup_ray.outputs.summary import FILES_AFTER_FEATURES
 from fastdup_ray.runs.indexed_set import check_comparable, read_indexed_facts
-from fastdup_ray.s3 import Access
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.storage.checked_json import read_json
 from fastdup_ray.storage.tables import read_parquet
@@ -170,20 +169,8 @@ def list_manifest(config: RunConfig, skipped: SkippedFiles | None = None, stop: 
         raise InputError(f"No images in {inputs}" + (f": {left_out}." if left_out else f"; name {INPUT_KINDS}."))
     if manifest.is_all_missing():
         (first,) = manifest.refs([0])
-        raise InputError(
-            f"None of the {len(manifest):,} files in {inputs} can be read, such as {first.uri!r} "
-            f"({_explain_missing(first, config.s3_access)}); "
-            "relative paths in a list start at the current folder."
-        )
+        raise InputError(describe_missing(first, len(manifest), config.inputs, inputs, config.s3_access))
     return manifest
-
-
-def _explain_missing(ref: ImageRef, access: Access) -> str:
-    try:
-        with open_entry(ref, access):
-            return "it has just appeared"
-    except BadImageError as error:
-        return error.message
 
 
 def resolve_range(config: RunConfig, manifest: Manifest) -> tuple[int, int]:

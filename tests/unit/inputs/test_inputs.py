@@ -125,6 +125,13 @@ def test_a_folder_with_several_names_is_listed_once_under_the_first(folder):
     assert below(folder) == ["a/x.jpg"]
 
 
+def test_a_file_in_several_inputs_is_listed_once_under_the_first(folder, tmp_path):
+    make(folder, "a/x.jpg", "y.jpg")
+    (tmp_path / "link").symlink_to(folder)
+    config = RunConfig.of(input_dir=[folder / "a", tmp_path / "link", folder], work_dir=tmp_path / "out")
+    assert [ref.uri for ref in list_images(config)] == [str(folder / "a" / "x.jpg"), str(tmp_path / "link" / "y.jpg")]
+
+
 @pytest.mark.parametrize("link", ["a-", "a b", "a!", "A", "a."])
 def test_the_first_name_is_the_first_by_the_bytes_of_the_whole_path(folder, link):
     make(folder, "a/x.jpg", "a/sub/y.jpg")

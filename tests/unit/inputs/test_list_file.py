@@ -165,6 +165,14 @@ def test_a_list_of_names_with_commas_is_no_table(images):
     assert names(write(images, "filename\n" + "\n".join(rows)), images) == rows
 
 
+def test_labels_behind_a_blank_are_no_part_of_the_names(images):
+    """As in the lists of ImageNet."""
+    assert names(write(images, "1.jpg 7\ndrei.png 12\n"), images) == ["1.jpg", "drei.png"]
+    make(images, ("1.jpg 7",))
+    assert names(write(images, "1.jpg 7\ndrei.png 7\n"), images) == ["1.jpg 7", "drei.png 7"]
+    assert names(write(images, "image 1.jpg\nimage 2.jpg\n"), images) == ["image 1.jpg", "image 2.jpg"]
+
+
 def test_a_file_with_the_name_of_a_header_is_that_file(images):
     make(images, ("image",))
     assert names(write(images, "image\n1.jpg\n"), images) == ["image", "1.jpg"]
@@ -369,6 +377,13 @@ def test_a_list_none_of_whose_files_exist_is_told(images):
     assert str(images / "elsewhere" / "0.jpg") in str(caught.value)
     assert "current folder" in str(caught.value)
     assert len(listed_or_refused(RunConfig.of(input_dir=write(images, "\n".join([*rows, "1.jpg"]))))) == 51
+
+
+def test_a_list_whose_paths_start_at_its_own_folder_says_where_to_run(images):
+    path = write(images, "".join(f"{images.name}/{name}\n" for name in PLAIN))
+    with pytest.raises(InputError, match="run the command in") as caught:
+        listed_or_refused(RunConfig.of(input_dir=path))
+    assert repr(str(path.parent)) in str(caught.value)
 
 
 def test_a_uri_that_cannot_be_read_is_told(images):

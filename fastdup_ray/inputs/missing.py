@@ -1,0 +1,37 @@
+"""What is said of a list of which no file exists."""
+
+import os
+from collections.abc import Sequence
+
+from fastdup_ray.common.records import ImageRef
+from fastdup_ray.errors import BadImageError
+from fastdup_ray.inputs.sources import open_entry
+from fastdup_ray.s3 import Access, is_s3
+
+
+def describe_missing(first: ImageRef, count: int, inputs: Sequence[str], shown: str, access: Access) -> str:
+    """Return a line that says that no file of a list can be read, and where its relative paths would be right.
+
+    Args:
+        first: The first entry.
+        count: Number of entries.
+        inputs: The inputs that have them.
+        shown: How the inputs are called in the message.
+        access: How buckets are accessed.
+    """
+    what = f"None of the {count:,} files in {shown} can be read, such as"
+    if count == 1:
+        what = f"The only file in {shown} cannot be read:"
+    line = f"{what} {first.uri!r} ({_explain(first, access)}); relative paths in a list start at the current folder"
+    relative = os.path.relpath(first.uri)
+    folders = [os.path.dirname(os.path.abspath(location)) for location in inputs if not is_s3(location)]
+    right = next((folder for folder in folders if os.path.exists(os.path.join(folder, relative))), None)
+    return f"{line}: run the command in {right!r}." if right and not is_s3(first.uri) else f"{line}."
+
+
+def _explain(ref: ImageRef, access: Access) -> str:
+    try:
+        with open_entry(ref, access):
+            return "it has just appeared"
+    except BadImageError as error:
+        return error.message
