@@ -2,10 +2,12 @@
 
 import difflib
 import importlib
+import sys
 
 import click
 
 from fastdup_ray.cli.command import Context
+from fastdup_ray.errors import ConfigError
 from fastdup_ray.version import __version__
 
 PROGRAM = "fastdup-ray"
@@ -83,7 +85,12 @@ class LazyGroup(click.Group):
     help="Find duplicate, near-duplicate, outlier and broken images.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     epilog=_EPILOG,
+    invoke_without_command=True,
 )
 @click.version_option(__version__, "-V", "--version", message="%(version)s")
-def cli() -> None:
-    """Collect the commands."""
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Show the help if no command is given."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True, color=context.color)
+        sys.exit(ConfigError.exit_code)

@@ -105,6 +105,13 @@ def test_help_shows_a_dozen_options_and_help_all_shows_all(name, capsys):
     assert "\nOptions:\n  --help-all" in everything  # every other option has a heading
 
 
+def test_without_a_command_the_help_is_shown(capsys):
+    assert call("--help") == 0
+    text = capsys.readouterr().out
+    assert call() == 2
+    assert capsys.readouterr() == ("", text)
+
+
 @pytest.mark.parametrize(
     ("wrong", "similar"), [(["rnu"], "'run'"), (["plam", "out"], "'plan'"), (["undo", "--onyl", "x"], "--only")]
 )
