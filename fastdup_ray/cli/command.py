@@ -1,10 +1,11 @@
 """What all commands have in common: options in groups, examples, colors, and messages that name flags."""
 
-import os
+import sys
 from typing import Any
 
 import click
 
+from fastdup_ray.cli.colors import shows_colors
 from fastdup_ray.cli.flag_names import name_flags
 from fastdup_ray.errors import FastdupError
 
@@ -23,13 +24,13 @@ class Formatter(click.HelpFormatter):
 
 
 class Context(click.Context):
-    """A context whose help is in color on a terminal, unless NO_COLOR is set."""
+    """A context whose help is in color where colors are shown."""
 
     formatter_class = Formatter
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        if os.environ.get("NO_COLOR"):
+        if not shows_colors(sys.stdout):
             self.color = False
 
 

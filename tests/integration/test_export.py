@@ -126,7 +126,7 @@ def test_odd_names_come_whole(tmp_path):
     latin = os.fsdecode(os.fsencode(tmp_path / "in") + b"/z\xe9.jpg")
     shutil.copyfile(paths[1], latin)
     run_inline(tmp_path / "in", tmp_path / "out")
-    with pytest.raises(InputError, match=r"line break .*--null"):
+    with pytest.raises(InputError, match=r"line break .*null=True"):
         export(tmp_path / "out", "drop-list")
     assert not (tmp_path / "out" / "drop.txt").exists()
     export(tmp_path / "out", "drop-list", null=True)
