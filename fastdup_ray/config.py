@@ -161,7 +161,8 @@ class RunConfig(BaseModel):
     log_format: Annotated[
         Literal["text", "json", "quiet"],
         Field(
-            description="Text for people, one JSON line per step, or quiet: only errors, and the path of the report."
+            description="Text for people, one JSON line per step, or quiet: only warnings, errors and the path of the "
+            "report."
         ),
     ] = "text"
 

@@ -63,7 +63,7 @@ def make_flag(name: str) -> click.Option:
 
 def make_quiet_flag() -> click.Option:
     """Return the option `-q`."""
-    return click.Option(["-q", "--quiet"], is_flag=True, help="Print only errors, and the path of the report.")
+    return click.Option(["-q", "--quiet"], is_flag=True, help="Print only warnings, errors and the path of the report.")
 
 
 def parse_flags(inputs: str | list[str] | None, *, quiet: bool, **flags: Any) -> RunConfig:

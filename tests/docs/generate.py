@@ -17,13 +17,16 @@ from tests.docs.pages import DOCS, PROGRAM, ROOT
 NOTE = "<!-- Made by `python -m tests.docs.generate` from the code: do not edit. -->"
 
 
+COMPLETION = "Commands, options, choices and paths are [completed with Tab](install.md#shell-completion)."
+
+
 def make_cli_page() -> str:
     """Return the page of the command line: every command with its help, an example and its options."""
     context = click.Context(cli, info_name=PROGRAM)
     commands = {name: command for name in cli.list_commands(context) if (command := _get_command(name, context))}
     run_options = {line for lines in _options(commands["run"]).values() for line in lines}
     contents = [f"- [{name}](#{PROGRAM}-{name}): {_first_sentence(command)}" for name, command in commands.items()]
-    parts = [NOTE, "# Command line", *_help(cli), "\n".join(contents), *_paragraphs(cli.epilog or "")]
+    parts = [NOTE, "# Command line", *_help(cli), "\n".join(contents), *_paragraphs(cli.epilog or ""), COMPLETION]
     for name, command in commands.items():
         shared: list[str] = []
         parts += [
