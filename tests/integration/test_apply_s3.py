@@ -181,7 +181,7 @@ def test_a_clean_data_set_of_copies(bucket, pictures, plan, quarantine):
     assert build_dataset(plan, bucket.work_dir + "-clean", "copy", execute=True).refused == []
     refused = build_dataset(plan, bucket.work_dir + "-links", "hard", execute=True).refused
     assert len(refused) == 4
-    assert "use --link copy" in refused[0][1]
+    assert "choose copy" in refused[0][1]
     assert everything(bucket, bucket.pictures) == pictures
 
 

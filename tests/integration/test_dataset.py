@@ -99,7 +99,7 @@ def test_links_between_file_systems_are_refused_with_what_to_do(plan):
     try:
         built = build_dataset(plan, clean, "hard", execute=True)
         assert built.images == 0
-        assert "use --link copy or symlink" in built.refused[0][1]
+        assert "choose copy or symlink" in built.refused[0][1]
         assert build_dataset(plan, clean, "copy", execute=True).images == 3
     finally:
         shutil.rmtree(clean, ignore_errors=True)
