@@ -18,8 +18,8 @@ from fastdup_ray.doctor.packages import (
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.version import __version__
 
-OPTIONAL = {"av": "videos", "pillow_heif": "HEIC"}
-"""Optional modules, and what they read."""
+OPTIONAL = {"av": ("videos", "video"), "pillow_heif": ("HEIC", "heic")}
+"""Optional modules, what they read, and the extras that install them."""
 
 CODECS = {"webp": "WebP", "avif": "AVIF", "jpg_2000": "JPEG 2000", "libtiff": "compressed TIFF"}
 """Features of Pillow, and the formats that need them."""
@@ -29,9 +29,12 @@ def check_versions() -> Iterator[Finding]:
     """Yield the versions of fastdup-ray and its dependencies, and which optional formats can be read."""
     yield Finding("fastdup-ray", State.OK, f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
     yield _check_requirements()
-    readable = {name: find_spec(module) is not None for module, name in OPTIONAL.items()}
-    text = ", ".join(f"{name} {'can' if can else 'cannot'} be read" for name, can in readable.items())
-    yield Finding("optional", State.OK if all(readable.values()) else State.NOTE, text)
+    missing = {module for module in OPTIONAL if find_spec(module) is None}
+    text = ", ".join(
+        f"{name} cannot be read (extra {extra})" if module in missing else f"{name} can be read"
+        for module, (name, extra) in OPTIONAL.items()
+    )
+    yield Finding("optional", State.NOTE if missing else State.OK, text)
 
 
 def _check_requirements() -> Finding:

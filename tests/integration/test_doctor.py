@@ -39,6 +39,14 @@ def test_json_says_the_same(capsys):
     assert {found["name"] for found in told["findings"]} == {found.name for found in examine().findings}
 
 
+def test_formats_that_cannot_be_read_name_the_extra(monkeypatch):
+    monkeypatch.setattr(libraries, "find_spec", lambda _: None)
+    found = next(finding for finding in libraries.check_versions() if finding.name == "optional")
+    assert found.state is State.NOTE
+    assert "extra video" in found.text
+    assert "extra heic" in found.text
+
+
 def test_both_twins_are_broken(monkeypatch, capsys):
     known = {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.26.0"}
     monkeypatch.setattr(packages, "version", lambda name: known.get(name) or version(name))
