@@ -1,5 +1,7 @@
 """No command prints a secret."""
 
+import importlib
+
 import pytest
 
 from tests.helpers.commands import call
@@ -35,7 +37,7 @@ def test_a_fault_of_ours_is_printed_without_the_addresses_in_it(monkeypatch, cap
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("http://user:hunter2@host does not answer")
 
-    monkeypatch.setattr("fastdup_ray.cli.main.export", fail)
+    monkeypatch.setattr(importlib.import_module("fastdup_ray.export"), "export", fail)
     assert call("export", "out", "--format", "fiftyone") == 1
     told = capsys.readouterr().err
     assert "RuntimeError: http://***@host does not answer" in told

@@ -128,4 +128,4 @@ def test_the_command_is_a_module_too(module, tmp_path):
     assert module_run("run", tmp_path / "nowhere").returncode == 1
     usage = module_run("walk")
     assert usage.returncode == 2
-    assert usage.stderr.startswith("Usage: fastdup-ray ")
+    assert usage.stderr.startswith("fastdup-ray: No such command 'walk'.")
