@@ -9,7 +9,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.helpers.kills", "fastdup_ray.cli.main", "fastdup_ray.storage.s3", "boto3"])
+_COMMANDS = [f"fastdup_ray.{room}.{name}" for room in ("cli", "curation") for name in ("apply", "undo")]
+_CONTEXT.set_forkserver_preload(
+    ["tests.helpers.kills", *_COMMANDS, "fastdup_ray.curation.dataset", "fastdup_ray.storage.s3", "boto3"]
+)
 
 
 def start(arguments: list[object], environment: Mapping[str, str] | None = None) -> BaseProcess:
