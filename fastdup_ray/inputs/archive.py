@@ -289,14 +289,19 @@ def _make_bomb_error(limit: int) -> BadImageError:
 
 
 class _BoundedFile(io.RawIOBase):
-    """A file of which only the first `limit` bytes can be read, at most `MAX_HEADER` of them at once."""
+    """A file of which only the first `limit` bytes can be read, and about `MAX_HEADER` of them between two seeks.
+
+    tarfile seeks before each header. It reads a header at once, or, from Python 3.14 on, in pieces.
+    """
 
     def __init__(self, file: _Stream, limit: int) -> None:
         self._file, self._limit = file, limit
+        self._header = 0
 
     def read(self, size: int = -1) -> bytes:
-        if size > MAX_HEADER:
-            raise BadImageError(ErrorCode.CORRUPT, f"the archive is broken: a header of {size:,} bytes")
+        self._header += max(size, 0)
+        if size > MAX_HEADER or self._header > 2 * MAX_HEADER:
+            raise BadImageError(ErrorCode.CORRUPT, f"the archive is broken: a header of {self._header:,} bytes or more")
         data = self._file.read(size)
         self._check()
         return data
@@ -304,6 +309,7 @@ class _BoundedFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_SET and offset > self._limit:
             self._check(offset)
+        self._header = 0
         place = self._file.seek(offset, whence)
         self._check()
         return place
