@@ -72,7 +72,10 @@ class Command(click.Command):
 
     def group_options(self) -> dict[str, list[click.Option]]:
         """Return the options under their headings, in the order in which they are shown."""
-        headings = {name: heading for heading, names in self._groups.items() for name in names}
+        headings: dict[str, str] = {}
+        for heading, names in self._groups.items():
+            for name in names:
+                headings.setdefault(name, heading)
         order = {name: place for place, name in enumerate(headings)}
         grouped: dict[str, list[click.Option]] = {heading: [] for heading in (*self._groups, OTHER_OPTIONS)}
         for param in sorted(self.params, key=lambda param: order.get(param.name or "", len(order))):

@@ -34,7 +34,7 @@ GROUPS = FRONT | {
         *("num_images", "min_offset", "max_offset", "min_size", "max_pixels", "bounding_box", "labels"),
         *("video_fps", "max_frames", "s3_anonymous", "s3_requester_pays"),
     ),
-    "More about the output": ("report", "thumbnails", "estimate", "fail_over", "as_json", "log_format", "version"),
+    "More about the output": ("report", "thumbnails", "estimate", "fail_over", "log_format", "version"),
     "Outliers and groups": ("lower_threshold", "ccthreshold", "run_cc", "run_pagerank", "run_degree"),
     "Model and search": (
         *("model_path", "distance", "faiss_mode", "faiss_param", "nn_provider", "nnmodel", "turi_param"),

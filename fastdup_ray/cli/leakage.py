@@ -68,6 +68,6 @@ leakage = Command(
     help="Find test images that also appear in the training set, as exact or near duplicates.\n\n"
     "Writes leakage.csv to the work_dir.",
     examples=EXAMPLES,
-    groups={"Sets to compare": ("train", "test"), **GROUPS},
-    front=("Sets to compare", *FRONT),
+    groups={"Comparison": ("train", "test", "as_json", "fail_over"), **GROUPS},
+    front=("Comparison", *FRONT),
 )
