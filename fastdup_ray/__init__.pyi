@@ -120,7 +120,7 @@ def deduplicate(
     reference: StrPath | Iterable[StrPath] | DataFrame = [],
     invariant: Iterable[str] = [],
     incremental: bool = False,
-    log_format: Literal["text", "json"] = "text",
+    log_format: Literal["text", "json", "quiet"] = "text",
     verify: Literal["off", "candidates", "all"] | None = None,
     executor: Literal["auto", "local", "ray", "inline"] = "auto",
     shard_size: int | None = None,

@@ -9,7 +9,6 @@ from fastdup_ray.cli.completion import complete_folder, complete_path
 from fastdup_ray.cli.s3_options import add_s3_options
 from fastdup_ray.common.events import print_lines
 
-
 EXAMPLES = """
 fastdup-ray search out image.jpg -k 5
 fastdup-ray search out image.jpg --verify --json

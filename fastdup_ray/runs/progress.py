@@ -70,13 +70,13 @@ def _count_pairs(count: int) -> tuple[int, int]:
 def show_stage(text: str, config: RunConfig) -> Iterator[None]:
     """Show what a run is doing, and for how long, while the context lasts: on a terminal and in a notebook.
 
-    Elsewhere nothing is shown, and neither with `verbose` or JSON, which tell when each stage has ended.
+    Elsewhere nothing is shown, and neither with `verbose` or JSON, which tell when each stage has ended, or "quiet".
 
     Args:
         text: What the run is doing, such as "Listing the input".
         config: Of the run.
     """
-    if config.log_format == "json" or config.verbose or not _is_watched():
+    if config.log_format != "text" or config.verbose or not _is_watched():
         yield
         return
     line = tqdm(desc=text, bar_format="{desc} … {elapsed}", leave=False, delay=REFRESH_SECONDS, mininterval=0)
@@ -86,7 +86,7 @@ def show_stage(text: str, config: RunConfig) -> Iterator[None]:
 
 def show_duration(seconds: float, config: RunConfig) -> None:
     """Show how long a run took, where `show_stage` shows what it does."""
-    if config.log_format != "json" and _is_watched():
+    if config.log_format == "text" and _is_watched():
         print_lines(f"Done in {format_seconds(seconds)}.", sys.stderr)
 
 
