@@ -100,11 +100,6 @@ class VerifiedPairs:
         have: BoolArray = np.isin(self._find_codes(source, target), [_RELATIONS.index(wanted) for wanted in relations])
         return have
 
-    def get_relation(self, first: int, second: int) -> Relation | None:
-        """Return the relation of two images, None if they were not compared; `SAME` is that of equal contents."""
-        (code,) = self._find_codes(np.array([first]), np.array([second])).tolist()
-        return _RELATIONS[code] if code >= 0 else None
-
     def find_rows(self, source: IntArray, target: IntArray) -> tuple[IntArray, BoolArray]:
         """Return the rows of m pairs in `table`, -1 where there is none, and whether they are not in that order."""
         a, b = self.first[source], self.first[target]

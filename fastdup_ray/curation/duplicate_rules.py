@@ -1,12 +1,13 @@
 """Which pairs of a finished run are duplicates: by their relation or, if no pairs were verified, by similarity."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from fastdup_ray.analysis.keeper_assignment import Likeness
-from fastdup_ray.analysis.verified_pairs import VerifiedPairs
+from fastdup_ray.analysis.verified_pairs import EVIDENCE, VerifiedPairs
 from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.records import Pairs
@@ -27,6 +28,19 @@ DROPPABLE = frozenset(CONFIRMED) - {Relation.ALTERED}
 """Relations of images that a plan may drop if it is asked to."""
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """Why an image is dropped for its keeper.
+
+    Attributes:
+        likeness: What it is to its keeper, such as `near copy of`.
+        evidence: What a comparison in full detail has shown; empty if there was none.
+    """
+
+    likeness: str
+    evidence: str = ""
+
+
 class DuplicateRule(Protocol):
     """Decides which pairs are duplicates."""
 
@@ -36,8 +50,8 @@ class DuplicateRule(Protocol):
     def compare(self, first: IntArray, second: IntArray) -> Likeness:
         """Compare m images with m others."""
 
-    def explain(self, keeper: int, row: int) -> str:
-        """Return how the reason of a dropped image with other bytes begins, such as `near copy of`."""
+    def explain(self, keepers: IntArray, rows: IntArray) -> list[Explanation]:
+        """Explain why m images with other bytes are dropped for their keepers."""
 
 
 class SimilarityRule:
@@ -61,8 +75,8 @@ class SimilarityRule:
         is_duplicate[unknown] = self._run.cosines(first[unknown], second[unknown]) > self._threshold
         return Likeness(is_duplicate, np.zeros(len(first), bool))
 
-    def explain(self, keeper: int, row: int) -> str:  # noqa: ARG002 - the same for all
-        return "near copy of"
+    def explain(self, keepers: IntArray, rows: IntArray) -> list[Explanation]:  # noqa: ARG002 - the same for all
+        return [Explanation("near copy of")] * len(rows)
 
 
 class VerifiedRule:
@@ -90,9 +104,25 @@ class VerifiedRule:
         similar: BoolArray = self._run.cosines(first, second) > self._threshold
         return similar
 
-    def explain(self, keeper: int, row: int) -> str:
-        relation = self._verified.get_relation(row, keeper)
-        return "connected by duplicates with" if relation is None else DUPLICATE_OF[relation]
+    def explain(self, keepers: IntArray, rows: IntArray) -> list[Explanation]:
+        evidence = self._verified.look_up(keepers, rows)
+        return [_explain(*values) for values in zip(*(evidence[name].to_pylist() for name in EVIDENCE), strict=True)]
+
+
+def _explain(
+    relation: str | None, cover_keeper: float | None, cover: float | None, difference: float | None
+) -> Explanation:
+    """Put the `EVIDENCE` of a keeper and an image into words."""
+    if relation is None or difference is None or cover is None or cover_keeper is None:
+        return Explanation("connected by duplicates with")
+    likeness = DUPLICATE_OF[Relation(relation)]
+    if relation == Relation.SAME:
+        if not difference:
+            return Explanation(likeness, "nothing differs beyond compression")
+        return Explanation(likeness, f"{difference:.2%} of the area differs, within compression".replace("%", " %"))
+    return Explanation(
+        likeness, f"the keeper shows {cover:.0%} of it, and it {cover_keeper:.0%} of the keeper".replace("%", " %")
+    )
 
 
 def make_rule(run: FinishedRun, threshold: float | None, drop: str) -> DuplicateRule:

@@ -18,12 +18,14 @@ from fastdup_ray.analysis.keeper_assignment import (
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, RANKED, Ranking, Reason, find_references, parse_rules
 from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.common.records import Pairs
-from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, DuplicateRule, default_threshold, make_rule
+from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, DuplicateRule, Explanation, default_threshold, make_rule
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.plan_file import DROP, KEEP, PlanRow
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs import find_standalone
 from fastdup_ray.storage.tables import take_rows
+
+_SAME_BYTES = Explanation("same bytes as")
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,8 @@ def _make_plan_rows(run: FinishedRun, rule: DuplicateRule, choice: KeeperChoice)
     number = _number_groups(run, choice)
     rows, keepers = choice.rows[position], choice.rows[keeper_position]
     same_bytes = run.first_of_bytes[rows] == run.first_of_bytes[keepers]
+    other = ~same_bytes & (rows != keepers)
+    explanations = dict(zip(np.flatnonzero(other).tolist(), rule.explain(keepers[other], rows[other]), strict=True))
     similarity = np.where(same_bytes, 1.0, np.minimum(run.cosines(keepers, rows), 1.0))
     order = np.argsort(number, kind="stable").tolist()
     for place, own_facts in zip(order, run.facts(rows[order].tolist()), strict=True):
@@ -162,8 +166,9 @@ def _make_plan_rows(run: FinishedRun, rule: DuplicateRule, choice: KeeperChoice)
             reason = _explain_kept(choice, own if is_needed else own[:1])
         else:
             better = choice.ranking.explain_order(int(keeper_position[place]), int(position[place]))
-            likeness = "same bytes as" if same_bytes[place] else rule.explain(keeper, row)
-            reason = Reason(better.rule, f"{likeness} its keeper, which {better.text}")
+            explanation = explanations.get(place, _SAME_BYTES)
+            evidence = f"; {explanation.evidence}" if explanation.evidence else ""
+            reason = Reason(better.rule, f"{explanation.likeness} its keeper, which {better.text}{evidence}")
         yield PlanRow(
             filename=run.name(row),
             action=KEEP if is_keeper else DROP,

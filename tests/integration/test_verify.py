@@ -68,6 +68,18 @@ def test_crops_are_dropped_only_when_asked(photo: Image.Image, tmp_path: Path):
     assert dropped(tmp_path / "out", drop="same,cropped") == {"part.png"}
 
 
+def test_the_reason_of_a_plan_has_the_evidence(invoices: Path, photo: Image.Image, tmp_path: Path):
+    photo.save(invoices / "whole.png")
+    photo.crop((0, 0, photo.width, photo.height * 4 // 5)).save(invoices / "part.png")
+    run(invoices, tmp_path / "out")
+    plan = fastdup.make_plan(tmp_path / "out", drop="same,cropped")
+    reasons = {Path(row.filename).name: row.reason for row in plan.rows if row.is_dropped}
+    assert reasons.keys() == {"small-a.jpg", "part.png"}
+    assert reasons["small-a.jpg"].startswith("same image as its keeper, which has more pixels")
+    assert "compression" in reasons["small-a.jpg"]
+    assert "the keeper shows 100 % of it, and it 80 % of the keeper" in reasons["part.png"]
+
+
 def test_the_relation_is_in_the_tables(tmp_path: Path):
     result = run(PHOTOS, tmp_path, threshold=0.9)
     pairs = pq.read_table(tmp_path / layout.SIMILARITY)

@@ -40,7 +40,6 @@ def test_the_first_of_bytes_stands_for_all():
 )
 def test_relations_of_two_images(verified: VerifiedPairs, first: int, second: int, relation: Relation | None):
     ends = np.array([first]), np.array([second])
-    assert verified.get_relation(first, second) is relation
     assert verified.look_up(*ends)["relation"].to_pylist() == [relation]
     for wanted in Relation:
         assert verified.have_relation(*ends, [wanted]).tolist() == [wanted is relation]
