@@ -100,6 +100,14 @@ def test_a_notebook_gets_a_table_with_a_link(result, monkeypatch, tmp_path):
     assert "<b>" not in odd._repr_html_()
 
 
+def test_the_tables_have_the_numbers_that_a_run_counts(result):
+    duplicates = result.duplicates
+    assert len(duplicates) == result.counts["duplicates"]
+    safe = duplicates.filter(duplicates["safe_to_drop"])
+    assert (len(safe), sum(safe["size"].to_pylist())) == (result.counts["safe_to_drop"], result.counts["safe_bytes"])
+    assert result.counts["to_review"] == len(duplicates) - len(safe)
+
+
 def test_duplicates_agree_with_the_plan(result, tmp_path):
     plan = fastdup.make_plan(result.work_dir, tmp_path / "plan.csv").rows
     dropped = {(row.filename, row.keeper, row.similarity) for row in plan if row.is_dropped}

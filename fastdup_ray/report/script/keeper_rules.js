@@ -8,17 +8,15 @@ const SAME_MOMENT = 2000; // milliseconds: dates that differ by less are a tie
 const countPixels = ({ width, height }) => (width ?? 0) * (height ?? 0);
 const getTime = ({ time }) => time ?? Infinity;
 
-const byReference = (a, b) => Number(b.reference) - Number(a.reference);
-const byPixels = (a, b) => countPixels(b) - countPixels(a);
-const byBytes = (a, b) => (b.size ?? 0) - (a.size ?? 0);
-const byName = (a, b) => (a.key < b.key ? -1 : 1);
-const byAge = (a, b) => {
-  const [first, second] = [getTime(a), getTime(b)];
-  return first === second || Math.abs(first - second) < SAME_MOMENT ? 0 : first - second;
-};
+// Orders: the image with the lowest value comes first; values that are larger by less than `tie` are equal to it.
+const byReference = { value: (image) => -Number(image.reference), tie: 0 };
+const byFolder = { value: (image) => -Number(isInFolder(image)), tie: 0 };
+const byPixels = { value: (image) => -countPixels(image), tie: 0 };
+const byBytes = { value: (image) => -(image.size ?? 0), tie: 0 };
+const byAge = { value: getTime, tie: SAME_MOMENT };
 
 /**
- * The rules. Each has: title, orders (comparisons of images, the most important first), and explain (why an image is
+ * The rules. Each has: title, orders (the most important first), and explain (why an image is
  * kept). The first one is that of the run.
  */
 export const KEEPER_RULES = {
@@ -76,7 +74,7 @@ function assignByRun(card) {
 /** As the command `plan` does: the first image in the order of the rule is kept, and its duplicates go; and so on. */
 function assignByRule(card) {
   const keepers = new Map();
-  let rest = card.members.map(getImage).sort(compareImages);
+  let rest = orderImages(card.members.map(getImage), listOrders(card));
   if (hasVerdicts) rest = rest.filter((image) => image.reference || !image.fixed);
   while (rest.length) {
     const [keeper, ...others] = rest;
@@ -87,14 +85,27 @@ function assignByRule(card) {
   return card.members.map((member) => keepers.get(member) ?? -1);
 }
 
-function compareImages(a, b) {
-  const byFolder = (one, other) => Number(isInFolder(other)) - Number(isInFolder(one));
-  const orders = [byReference, ...(chosen === "folder" ? [byFolder] : []), ...KEEPER_RULES[chosen].orders, byName];
-  for (const order of orders) {
-    const difference = order(a, b);
-    if (difference) return difference;
+function listOrders(card) {
+  const sorted = card.members.map(getImage).sort((a, b) => (a.key < b.key ? -1 : 1));
+  const places = new Map(sorted.map((image, place) => [image, place]));
+  const byName = { value: (image) => places.get(image), tie: 0 };
+  return [byReference, ...(chosen === "folder" ? [byFolder] : []), ...KEEPER_RULES[chosen].orders, byName];
+}
+
+/** Order images by the first order, those that it does not tell apart by the next one, and so on. */
+function orderImages(images, [order, ...others]) {
+  if (!order || images.length < 2) return images;
+  const sorted = images.map((image) => [order.value(image), image]).sort(([a], [b]) => (a === b ? 0 : a - b));
+  const ties = [];
+  let lowest;
+  for (const [value, image] of sorted) {
+    if (!ties.length || (value !== lowest && value - lowest >= order.tie)) {
+      ties.push([]);
+      lowest = value;
+    }
+    ties.at(-1).push(image);
   }
-  return 0;
+  return ties.flatMap((tied) => orderImages(tied, others));
 }
 
 function isInFolder(image) {
