@@ -184,8 +184,22 @@ def _fit_curve(source: ByteArray, target: ByteArray, weight: FloatArray) -> Floa
     known = count > 0
     if not known.any():
         return PLACES
-    from scipy.optimize import isotonic_regression  # late: it takes a fifth of a second to import
-
-    levels = isotonic_regression(PLACES[known] + shift[known] / count[known], weights=count[known]).x
+    levels = _make_rising(PLACES[known] + shift[known] / count[known], count[known])
     curve: FloatArray = np.interp(PLACES, PLACES[known], levels).astype(np.float32)
     return curve
+
+
+def _make_rising(values: DoubleArray, weights: DoubleArray) -> DoubleArray:
+    """Return the nearest values, by weighted least squares, that never fall: the pool adjacent violators algorithm.
+
+    scipy.optimize has it, too, but takes longer to import than to compare hundreds of images.
+    """
+    blocks: list[tuple[float, float, int]] = []  # mean, weight and number of values that are pooled
+    for mean, weight in zip(values.tolist(), weights.tolist(), strict=True):
+        count = 1
+        while blocks and blocks[-1][0] >= mean:
+            other, other_weight, other_count = blocks.pop()
+            total = weight + other_weight
+            mean, weight, count = (mean * weight + other * other_weight) / total, total, count + other_count
+        blocks.append((mean, weight, count))
+    return np.repeat([mean for mean, _, _ in blocks], [count for _, _, count in blocks])

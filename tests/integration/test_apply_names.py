@@ -39,7 +39,9 @@ def test_a_reference_that_an_input_leads_to_by_a_link_is_not_touched(tmp_path, q
         (theirs / f"{name}.png").write_bytes(encode(cloudy(1), "PNG"))
     (mine / "other.png").write_bytes(encode(cloudy(2), "PNG"))
     (mine / "linked").symlink_to(theirs)
-    run_inline(mine, tmp_path / "out", reference=[str(theirs)])
+    names = ["other.png", "linked/x.png", "linked/y.png"]
+    (tmp_path / "list.txt").write_text("".join(f"{mine / name}\n" for name in names))
+    run_inline(tmp_path / "list.txt", tmp_path / "out", reference=[str(theirs)])
     plan = make_plan(tmp_path / "out")
     assert [Path(row.filename).name for row in plan.rows if row.is_dropped] == ["x.png", "y.png"]
     before = state(theirs)

@@ -888,7 +888,7 @@ def test_the_scheduled_job_ends_with_a_code_and_a_json_line_for_each_step(bucket
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0
     steps = [line["step"] for line in lines if "step" in line]
-    assert steps == ["list", "reuse", "features", "neighbors", "verify", "done"]
+    assert steps == ["executor", "start", "list", "reuse", "features", "neighbors", "verify", "outputs", "done"]
     assert lines[-1]["changes"]["images_added"] == 3
     bucket.put("again.jpg", picture(0))
     done = _job(*place, "--fail-over", "0")
