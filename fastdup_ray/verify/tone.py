@@ -179,7 +179,7 @@ def _to_levels(values: FloatArray | DoubleArray) -> ByteArray:
 def _fit_curve(source: ByteArray, target: ByteArray, weight: FloatArray) -> FloatArray:
     """Return (BINS,) levels of `target` for those of `source` at `PLACES`, which never fall."""
     step = NEAREST[source]
-    count = np.bincount(step, weight, BINS)
+    count = np.asarray(np.bincount(step, weight, BINS), np.float64)
     shift = np.bincount(step, weight * (target.astype(np.float32) - source), BINS)
     known = count > 0
     if not known.any():
