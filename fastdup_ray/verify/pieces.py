@@ -6,7 +6,6 @@ its pairs stand together.
 
 import hashlib
 import json
-import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,8 +28,6 @@ from fastdup_ray.storage.tables import open_parquet
 from fastdup_ray.verify.filters import single_threaded_opencv
 from fastdup_ray.verify.load import Views, load_views
 from fastdup_ray.verify.relate import Verdict, relate_files
-
-log = logging.getLogger(__name__)
 
 RECIPE = 2
 """Part of the key of stored verdicts. Increase it with any change to this package that changes one."""
@@ -102,12 +99,7 @@ def _verify(pairs: pa.Table, store: Store) -> Iterator[dict[str, Any]]:
             files.load(ImageRef(fsdecode(pair[f"uri_{end}"]), pair[f"size_{end}"], pair[f"token_{end}"]))
             for end in ("from", "to")
         )
-        verdict = Verdict(Relation.UNSURE)
-        if first is not None and second is not None:
-            try:
-                verdict = relate_files(first, second)
-            except cv2.error as error:  # one pair never stops a run
-                log.warning("%r and %r cannot be compared: %s", pair["uri_from"], pair["uri_to"], error.err)
+        verdict = Verdict(Relation.UNSURE) if first is None or second is None else relate_files(first, second)
         yield {name: pair[name] for name in ("from", "to", "similarity", "contents")} | _describe(verdict)
 
 

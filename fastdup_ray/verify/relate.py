@@ -1,8 +1,10 @@
 """Say what the relation of two images is, with evidence."""
 
+import logging
 import math
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray
@@ -26,6 +28,8 @@ from fastdup_ray.verify.filters import fit_size, grow, leave_rim, measure_edges,
 from fastdup_ray.verify.load import Views
 from fastdup_ray.verify.rotation_search import align_by_rotation
 from fastdup_ray.verify.tone import ToneMatch
+
+log = logging.getLogger(__name__)
 
 OVERVIEW, MUCH_LARGER = 192, 1.4
 """Longest side, in pixels, at which images are compared first, if they are larger by more than this factor."""
@@ -118,8 +122,18 @@ def relate_files(first: Views, second: Views) -> Verdict:
     """Return the relation of two files, page by page.
 
     Two files are `SAME` only if each page of one is the same as that of the other, transparent parts on white and on
-    black, and if the pages are all that they hold.
+    black, and if the pages are all that they hold. They are `UNSURE` if OpenCV cannot compare them.
     """
+    try:
+        return _relate_pages(first, second)
+    except cv2.error as error:  # one pair never stops a run
+        log.warning(
+            "Two images of %d x %d and %d x %d pixels cannot be compared: %s", *first.size, *second.size, error.err
+        )
+        return Verdict(Relation.UNSURE)
+
+
+def _relate_pages(first: Views, second: Views) -> Verdict:
     verdict = relate_images(first.pages[0], second.pages[0])
     if verdict.relation is not Relation.SAME:
         return verdict
