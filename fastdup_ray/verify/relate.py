@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray
+from fastdup_ray.common.arrays import DoubleArray
 from fastdup_ray.common.relations import Relation
 from fastdup_ray.verify.alignment import (
     QUARTER_TURNS,
@@ -24,9 +24,10 @@ from fastdup_ray.verify.alignment import (
 from fastdup_ray.verify.dense_alignment import align_by_margins, align_by_sliding
 from fastdup_ray.verify.detail_image import DETAIL, DetailImage
 from fastdup_ray.verify.difference import NEXT_TO_NOTHING, SLACK, SMALL, Difference, measure_difference
-from fastdup_ray.verify.filters import fit_size, grow, leave_rim, measure_edges, resize_bytes, shrink
+from fastdup_ray.verify.filters import fit_size, leave_rim, resize_bytes
 from fastdup_ray.verify.load import Views
 from fastdup_ray.verify.rotation_search import align_by_rotation
+from fastdup_ray.verify.surroundings import classify_surroundings
 from fastdup_ray.verify.tone import ToneMatch
 
 log = logging.getLogger(__name__)
@@ -85,12 +86,6 @@ LEAST_OVERLAP = 0.08
 
 STRAIGHT = 1.5
 """Degrees up to which an image is not turned."""
-
-UNIFORM = 6.0
-"""Standard deviation of the gray levels of a bar."""
-
-FRAME, FRAME_LEVELS = 1.6, 4.0
-"""How much stronger edges are at the border of an image that was put into another one: factor, and gray levels."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +237,7 @@ def _compare_aligned(first: DetailImage, second: DetailImage, alignment: Alignme
     if max(cover_from, cover_to) < WHOLE or min(cover_from, cover_to) >= WHOLE:
         return replace(verdict, relation=Relation.CROPPED)
     outer, inner_matrix = (first, matrix) if cover_from < cover_to else (second, invert(matrix))
-    return replace(verdict, relation=_classify_surroundings(outer, inner_matrix))
+    return replace(verdict, relation=classify_surroundings(outer, inner_matrix))
 
 
 def _measure(first: DetailImage, second: DetailImage, matrix: DoubleArray, side: int, *, is_part: bool) -> Difference:
@@ -283,24 +278,6 @@ def _measure_at(
     """
     mask = leave_rim(find_mask(matrix, size), RIM) if is_part else None
     return measure_difference(resize_bytes(first.pixels, size), lay(second.pixels, matrix, size), mask, tones)
-
-
-def _classify_surroundings(outer: DetailImage, matrix: DoubleArray) -> Relation:
-    """Return what an image is that shows another one and more: padded, embedding it, or what it was cropped from."""
-    gray = outer.gray
-    inside = find_mask(matrix, (gray.shape[1], gray.shape[0]))
-    around = ~grow(inside, 2)
-    if around.any() and gray[around].std() < UNIFORM:
-        return Relation.PADDED
-    return Relation.EMBEDDED if _has_frame(gray, inside) else Relation.CROPPED
-
-
-def _has_frame(gray: ByteArray, inside: BoolArray) -> bool:
-    """Return whether the content ends at the border of a part, rather than continues beyond it."""
-    ring = grow(inside, 2) & ~shrink(inside, 2)
-    near = grow(inside, 8) & ~shrink(inside, 8) & ~ring
-    edges = measure_edges(gray)
-    return bool(ring.any() and near.any() and edges[ring].mean() > FRAME * edges[near].mean() + FRAME_LEVELS)
 
 
 def _get_rotation(first: DetailImage, second: DetailImage, matrix: DoubleArray) -> tuple[float, float]:
