@@ -17,8 +17,6 @@ from tests.helpers.commands import call, parse_counts, run
 from tests.helpers.images import save_cloudy
 from tests.helpers.runs import EVERY_FILE, PHOTOS, files_below, run_inline
 
-pytestmark = pytest.mark.alone
-
 PHONE = PHOTOS / "phone"
 
 

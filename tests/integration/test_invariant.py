@@ -19,8 +19,6 @@ from tests.helpers.models import save_model
 from tests.helpers.runs import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline
 from tests.helpers.videos import make_clip
 
-pytestmark = pytest.mark.alone
-
 BACK = {turn: turn for turn in TRANSFORMS} | {"rotate_90": "rotate_270", "rotate_270": "rotate_90"}
 """What undoes a turn."""
 

@@ -32,8 +32,6 @@ from tests.helpers.images import save_cloudy
 from tests.helpers.kills import dying_before
 from tests.helpers.runs import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline
 
-pytestmark = pytest.mark.alone
-
 ORIGINALS, WEB, PHONE = PHOTOS / "originals", PHOTOS / "web", PHOTOS / "phone"
 GREY = str(WEB / "figs-gray.jpg")
 """Of all edits in WEB the only one whose cosine to its original (0.82) is not above the default threshold."""

@@ -20,8 +20,6 @@ from tests.helpers.commands import parse_counts
 from tests.helpers.images import cloudy, save_cloudy
 from tests.helpers.runs import EVERY_FILE, PHOTOS, csv_rows, files_below, outputs, run_inline
 
-pytestmark = pytest.mark.alone
-
 COMPONENT_FILES = {"components_info.csv", "connected_components.csv", "components.parquet"}
 
 
@@ -202,6 +200,7 @@ def test_a_ray_that_was_running_goes_on_running(photos, tmp_path, ray_driver):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_one_core_is_enough_for_ray(photos, tmp_path):
     """With a Ray of its own: that of the other tests has two."""
     asked = f"{str(photos / 'phone')!r}, {str(tmp_path / 'out')!r}, num_threads=1, report=False, executor='ray'"
@@ -371,7 +370,7 @@ def failure(capsys, *args, **parameters) -> str:
     return told.err
 
 
-@pytest.mark.parametrize("executor", ["inline", "ray"])
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.alone)])
 def test_an_empty_folder_is_told_and_leaves_nothing(tmp_path, capsys, executor):
     (tmp_path / "empty").mkdir()
     line = failure(capsys, tmp_path / "empty", tmp_path / "out", executor=executor)

@@ -41,8 +41,6 @@ from tests.helpers.images import cloudy, encode
 from tests.helpers.runs import deadline, files_below, run_inline
 from tests.helpers.videos import make_clip
 
-pytestmark = pytest.mark.alone
-
 
 class Answer(NamedTuple):
     status: int
@@ -591,6 +589,7 @@ def connect(server: ReportServer, count: int, data: bytes = b"") -> list[socket.
     return connections
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "data",
     [b"", b"GET /", b"PUT /x/plan HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n"],
@@ -616,6 +615,7 @@ def is_open(connection: socket.socket) -> bool:
         return False
 
 
+@pytest.mark.alone
 def test_a_request_that_drips_in_is_given_up(server, monkeypatch):
     monkeypatch.setattr(connections, "HEADER_SECONDS", 0.5)
     (connection,) = connect(server, 1)
@@ -626,6 +626,7 @@ def test_a_request_that_drips_in_is_given_up(server, monkeypatch):
     connection.close()
 
 
+@pytest.mark.alone
 def test_a_body_that_drips_in_is_given_up(server, out, monkeypatch):
     monkeypatch.setattr(connections, "BODY_SECONDS", 0.5)
     head = f"PUT /{server.token}/plan HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -661,6 +662,7 @@ def test_of_requests_in_one_packet_none_is_answered_after_one_that_was_refused(s
     assert not (out / "plan.csv").exists()
 
 
+@pytest.mark.alone
 def test_a_connection_without_a_request_is_given_up(server, monkeypatch):
     monkeypatch.setattr(connections, "IDLE_SECONDS", 0.5)
     (connection,) = connect(server, 1)
@@ -669,6 +671,7 @@ def test_a_connection_without_a_request_is_given_up(server, monkeypatch):
     connection.close()
 
 
+@pytest.mark.alone
 def test_without_descriptors_the_server_waits_instead_of_spinning(server):
     asker = socket.socket()
     taken = []
@@ -808,6 +811,7 @@ told().catch(error => "failed: " + error).then(text => { document.body.append(te
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_page_in_a_browser_gets_and_puts_the_plan_and_shows_whole_pictures(out, tmp_path):
     chromium = shutil.which("chromium")
     if chromium is None:
