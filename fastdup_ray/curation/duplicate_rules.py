@@ -118,7 +118,7 @@ def _explain(
     likeness = DUPLICATE_OF[Relation(relation)]
     if relation == Relation.SAME:
         if not difference:
-            return Explanation(likeness, "nothing differs beyond compression")
+            return Explanation(likeness, "nothing differs but size, compression and overall tone")
         return Explanation(likeness, f"{difference:.2%} of the area differs, within compression".replace("%", " %"))
     return Explanation(
         likeness, f"the keeper shows {cover:.0%} of it, and it {cover_keeper:.0%} of the keeper".replace("%", " %")

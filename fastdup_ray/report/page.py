@@ -122,6 +122,7 @@ def _make_variables(contents: PageData, config: StoredConfig, summary: RunSummar
             "invisible": INVISIBLE,
             "ccthreshold": parameters.get("ccthreshold"),
             "lower_threshold": parameters.get("lower_threshold"),
+            "safe_to_drop": counts.get("safe_to_drop"),
             "reclaim": contents.reclaim_exact if contents.reclaim is None else contents.reclaim,
         },
         "thumbnails": contents.thumbnails,

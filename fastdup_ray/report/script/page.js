@@ -2,7 +2,7 @@
 import { createCard } from "./cards.js";
 import { createConfirmedSwitch, includeConfirmed } from "./confirmed.js";
 import { formatCsv } from "./csv.js";
-import { getImage } from "./data.js";
+import { data, getImage } from "./data.js";
 import { createDecisionBar } from "./decision_bar.js";
 import { Decisions } from "./decisions.js";
 import { announce, createButton, createElement, download } from "./dom.js";
@@ -188,11 +188,20 @@ function acceptShown() {
         : "There is no suggestion to accept.",
       decided && `${formatCount(decided, "group")} decided before: not changed.`,
       without && `${formatCount(without, "group")} without a suggestion: still undecided.`,
+      describeHiddenDrops(),
       accepted.length && "Press z to undo.",
     ]
       .filter(Boolean)
       .join(" "),
   );
+}
+
+/** What is safe to drop besides, in groups that only confirmed pairs below the threshold make; "" if nothing is. */
+function describeHiddenDrops() {
+  const hidden = (data.safe_to_drop ?? 0) - decisions.totals.dropped;
+  const isIncluded = !state.list.confirmed || confirmed.querySelector("input").checked;
+  if (hidden <= 0 || isIncluded || filters.isActive) return "";
+  return `Up to ${formatNumber(hidden)} more are safe to drop: tick "Include confirmed pairs below the threshold".`;
 }
 
 /** Download the paths of the images that are shown, with what is odd about each. */

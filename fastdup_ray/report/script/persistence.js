@@ -54,6 +54,7 @@ export async function persistDecisions(decisions, showState) {
     announce("Decisions are not saved here: download the plan before you leave this page.");
     return;
   }
+  const { kept, dropped } = decisions.totals;
   let timer = 0;
   let saving = Promise.resolve();
   const save = () => {
@@ -73,5 +74,5 @@ export async function persistDecisions(decisions, showState) {
     timer = setTimeout(save, SAVE_DELAY);
   });
   addEventListener("pagehide", () => timer && save());
-  showState(storage.savedText);
+  showState(kept || dropped ? storage.savedText : "");
 }
