@@ -359,3 +359,18 @@ def test_an_image_may_repeat_one_that_is_in_no_group(browser, tmp_path):
     rows = {Path(row.filename).stem: row for row in read_plan(browser.download("Download plan.json"))}
     assert {name: row.action for name, row in rows.items()} == {"larger": "keep", "first": "drop", "other": "keep"}
     assert rows["first"].keeper == paths[0]
+
+
+def test_accepting_all_says_what_is_safe_besides_the_groups_that_are_shown(browser, tmp_path):
+    save_related(tmp_path / "photos")
+    result = run_inline(tmp_path / "photos", tmp_path / "out", threshold=0.85, ccthreshold=0.999, verify="all")
+    browser.open(result.report)
+    browser.one("#accept-all").click()
+    dropped = len(browser.all("figure[data-action=drop]"))
+    hidden = result.counts["safe_to_drop"] - dropped
+    assert hidden > 0
+    assert f"Not shown: up to {hidden} image" in browser.text("#message")
+    browser.one("#confirmed").click()
+    browser.one("#accept-all").click()
+    assert "Not shown" not in browser.text("#message")
+    assert len(browser.all("figure[data-action=drop]")) == result.counts["safe_to_drop"]
