@@ -293,7 +293,7 @@ def test_a_server_keeps_decisions_and_gives_whole_pictures(browser, served, odd)
     store, paths = odd
     plan = f"{store.location}/{layout.PLAN_CSV}"
     browser.open(served.url)
-    browser.until(lambda: browser.text("#save-state") == "Saved in plan.csv ✓")
+    browser.until(lambda: browser.text("#save-state") == "Decisions are saved in plan.csv.")
     browser.keys("n", "a")
     browser.until(lambda: store.exists(layout.PLAN_CSV))
     assert {row.filename for row in read_plan(plan) if row.is_dropped} == {*paths[:3]}

@@ -28,13 +28,13 @@ const serverStorage = {
       body: text,
     });
   },
-  savedText: `Saved in ${data.plan.file} ✓`,
+  place: data.plan.file,
 };
 
 const ofBrowser = {
   load: () => browserStorage.load(STORAGE_KEY),
   save: (text) => browserStorage.save(STORAGE_KEY, text),
-  savedText: "Saved in this browser ✓",
+  place: "this browser",
 };
 
 const storage = server ? serverStorage : ofBrowser;
@@ -54,6 +54,7 @@ export async function persistDecisions(decisions, showState) {
     announce("Decisions are not saved here: download the plan before you leave this page.");
     return;
   }
+  const savedText = `Saved in ${storage.place} ✓`;
   const { kept, dropped } = decisions.totals;
   let timer = 0;
   let saving = Promise.resolve();
@@ -62,7 +63,7 @@ export async function persistDecisions(decisions, showState) {
     saving = saving.then(async () => {
       try {
         await storage.save(decisions.toJson());
-        showState(storage.savedText);
+        showState(savedText);
       } catch (error) {
         showState(`Not saved: ${error.message}`);
       }
@@ -74,5 +75,5 @@ export async function persistDecisions(decisions, showState) {
     timer = setTimeout(save, SAVE_DELAY);
   });
   addEventListener("pagehide", () => timer && save());
-  showState(kept || dropped ? storage.savedText : "");
+  showState(kept || dropped ? savedText : `Decisions are saved in ${storage.place}.`);
 }
