@@ -209,7 +209,7 @@ def refuse_other_images(config: RunConfig, store: Store, manifest: Manifest) -> 
     earlier = table.filter(pc.greater(table["rows"], 0))["uri"]
     if not len(earlier):  # it found no good image: there is nothing to lose
         return
-    if not pc.any(pc.is_in(manifest.keys()["uri"], earlier)).as_py():
+    if not pc.any(pc.is_in(manifest.keys()["uri"], table["uri"])).as_py():
         raise WorkDirError(
             f"{store.location!r} has the results of other images (such as {earlier[0].as_py()!r}); "
             "name another work_dir, or replace them with overwrite=True."

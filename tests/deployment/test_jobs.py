@@ -188,7 +188,7 @@ def test_a_wrong_entry_point_is_told_with_those_that_there_are(head):
     assert "'find_duplicate' is not one of 'find_duplicates', 'rededupe_s3'" in done.stderr
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGTERM])
 def test_a_job_is_stopped_with_its_submitter_and_goes_on_later(head, bucket, tmp_path, stop):
     pictures = tmp_path / "pictures"
     save_cloudy(pictures, 160, size=(1600, 1200))

@@ -178,8 +178,7 @@ def run_apart(code: str, **environment: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shard_size", [7, 1000])
-@pytest.mark.parametrize("num_actors", [1, 3])
+@pytest.mark.parametrize(("shard_size", "num_actors"), [(7, 3), (1000, 1)])
 def test_ray_leaves_the_bytes_of_inline(shard_size, num_actors, finished, photos, tmp_path, ray_session):
     """With three actors on two cores, too."""
     work_dir = tmp_path / "out"

@@ -20,7 +20,7 @@ from tests.helpers.images import save_cloudy
 N = 320
 SHARD = 16
 ACTORS = 2
-KILLS = 20
+KILLS = 10
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
