@@ -13,7 +13,7 @@ from fastdup_ray.executors.process_pool import ProcessPool
 from fastdup_ray.executors.worker_counts import Node, place_extractors
 from fastdup_ray.extract.extractor import ExtractSpec
 
-LATE = ("scipy.sparse.csgraph", "networkx", "jinja2", "faiss", "fastdup_ray.report.page")
+LATE = ("scipy.sparse.csgraph", "networkx", "jinja2")
 """Modules that steps import when they need them. That takes half a second, so it is done while child processes work."""
 
 
