@@ -70,7 +70,7 @@ def parse_flags(inputs: str | list[str] | None, *, quiet: bool, **flags: Any) ->
     """Return the parameters of a run from the values of its options, those that were given.
 
     Raises:
-        ConfigError: If a value is not possible.
+        ConfigError: If a value is invalid.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     if quiet:

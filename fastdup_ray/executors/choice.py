@@ -9,8 +9,8 @@ from typing import Literal
 from fastdup_ray.config import RunConfig
 
 MOST_LOCAL = 10_000
-"""Images up to which a run does without Ray. Both read about as many images per second, with a process for each core,
-but Ray takes seconds to start."""
+"""Images up to which a run does without Ray. Both read images with a process for each core, but Ray takes seconds to
+start. The number is a judgment, not a measurement."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The extract actor: an extractor in a process of its own, on Ray or as a child of this process."""
+"""The extract actor: an extractor in a separate process, on Ray or as a child of this one."""
 
 import resource
 from pathlib import Path

@@ -14,7 +14,8 @@ from fastdup_ray.executors.worker_counts import Node, place_extractors
 from fastdup_ray.extract.extractor import ExtractSpec
 
 LATE = ("scipy.sparse.csgraph", "networkx", "jinja2")
-"""Modules that steps import when they need them. That takes half a second, so it is done while child processes work."""
+"""Modules that steps import when they need them; they are imported while child processes work. More of them made a run
+slower."""
 
 
 class LocalExecutor(InlineExecutor):

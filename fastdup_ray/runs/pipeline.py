@@ -83,7 +83,7 @@ def open_run(config: RunConfig) -> Iterator[RunReader]:
         except FastdupError:
             raise
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else error  # Arrow puts words of its own around it
+            reason = os.strerror(error.errno) if error.errno else error  # without the text that Arrow adds
             raise WorkDirError(
                 f"Writing to {run.store.location!r} failed: {reason}. Fix that and run the same command to resume."
             ) from error

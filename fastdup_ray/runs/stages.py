@@ -19,7 +19,7 @@ LINES = {
 
 
 class Stages:
-    """Times the stages of a run, and tells of them.
+    """Times the stages of a run and logs their durations.
 
     Attributes:
         seconds: Wall time of each stage that has ended. Their sum is the time since the run began.

@@ -61,7 +61,7 @@ def _find_best(
 
 
 def _list_scales(size: tuple[int, int], other: tuple[int, int], angle: float) -> list[float]:
-    """Return by how much the second image may have to be enlarged, in pixels of the first for one of its own."""
+    """Return the scales to try: pixels of the first image per pixel of the second."""
     if angle == 0:
         return [size[0] / other[0]]
     own = [size[0], _extend(size, angle), _reduce(size, angle)]
