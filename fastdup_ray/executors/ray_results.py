@@ -87,6 +87,10 @@ def find_cause(error: RayTaskError) -> BaseException:
 
 
 def get_last_line(error: Exception) -> str:
-    """Return the last line of an error's text, without credentials."""
+    """Return the last line of an error's text that says why, without credentials."""
     lines = (line.strip() for line in reversed(redact(str(error)).splitlines()))
-    return next(filter(None, lines), type(error).__name__)
+    return next((line for line in lines if line and not line.startswith(_NO_CAUSE)), type(error).__name__)
+
+
+_NO_CAUSE = "The actor never ran"
+"""What Ray adds below the cause of the death of an actor that had not started."""
