@@ -11,12 +11,18 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.dates import format_date, read_dates
 from fastdup_ray.analysis.pairs import rank_names
+from fastdup_ray.analysis.verified_pairs import VerifiedPairs
 from fastdup_ray.common.arrays import BoolArray, IntArray
+from fastdup_ray.common.relations import DESCRIBED, Loss
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs.globs import Patterns
 
-DEFAULT_RULES = "reference,resolution,bytes,oldest"
-"""Reference images come first, since they are never removed; then most detail, least compression, oldest date."""
+DEFAULT_RULES = "reference,quality,resolution,bytes,oldest"
+"""Reference images come first, since they are never removed; then the least edited, most detail, least compression,
+oldest date."""
+
+LOST = "lost"
+"""Column with what an image has lost beside another one, which the rule `quality` goes by; see `add_losses`."""
 
 RANKED = ("size", "mtime_or_etag", "taken", "width", "height", "reference")
 """Columns of images.parquet that the rules go by; not every run has all of them."""
@@ -80,6 +86,24 @@ def _read_bytes(images: pa.Table, _: pa.Array) -> IntArray:
     return -_read_numbers(images["size"])
 
 
+def _read_losses(images: pa.Table, _: pa.Array) -> IntArray:
+    if LOST not in images.column_names:
+        return np.zeros(images.num_rows, np.int64)
+    has_lost: BoolArray = images[LOST].is_valid().to_numpy()
+    return has_lost.astype(np.int64)
+
+
+def add_losses(images: pa.Table, rows: IntArray, verified: VerifiedPairs | None) -> pa.Table:
+    """Add what each image has lost, if the run verified pairs.
+
+    Args:
+        images: A table with m rows.
+        rows: (m,) int64, their indices.
+        verified: The verified pairs.
+    """
+    return images if verified is None else images.append_column(LOST, verified.find_losses(rows))
+
+
 def _read_references(images: pa.Table, _: pa.Array) -> IntArray:
     return np.where(find_references(images), 0, 1)
 
@@ -97,6 +121,11 @@ def find_references(images: pa.Table) -> BoolArray:
         return np.zeros(images.num_rows, bool)
     references: BoolArray = pc.fill_null(images["reference"], fill_value=False).to_numpy()
     return references
+
+
+def _format_loss(images: pa.Table, row: int, _: int) -> str:
+    loss = images[LOST][row].as_py() if LOST in images.column_names else None
+    return "nothing lost" if loss is None else DESCRIBED[Loss(loss)]
 
 
 def _format_pixels(images: pa.Table, row: int, _: int) -> str:
@@ -119,6 +148,7 @@ _RULES = {
     rule.name: rule
     for rule in (
         Rule("reference", "a reference image", "is a reference image", _read_references, _format_nothing),
+        Rule("quality", "least edited", "is less edited", _read_losses, _format_loss),
         Rule("resolution", "most pixels", "has more pixels", _read_pixels, _format_pixels),
         Rule("bytes", "most bytes", "has more bytes", _read_bytes, _format_bytes),
         Rule("oldest", "oldest", "is older", read_dates, _format_date, SAME_TIME),

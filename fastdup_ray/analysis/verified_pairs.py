@@ -16,6 +16,7 @@ from fastdup_ray.storage.tables import TableFormat
 
 MATRIX = ("m00", "m01", "m02", "m10", "m11", "m12")
 BOX = ("left", "top", "right", "bottom")
+LOSSES = ("lost_from", "lost_to")
 
 VERIFIED = TableFormat(
     pa.schema(
@@ -26,9 +27,11 @@ VERIFIED = TableFormat(
             ("relation", pa.large_string()),
             *((name, pa.float64()) for name in ("cover_from", "cover_to", "difference", *BOX, *MATRIX)),
             ("contents", pa.large_string()),
+            *((name, pa.large_string()) for name in LOSSES),
         ]
     ),
     never_null=frozenset(["from", "to", "similarity", "relation", "contents"]),
+    optional=frozenset(LOSSES),
 )
 """Columns of verified_pairs.parquet.
 
@@ -74,6 +77,16 @@ class VerifiedPairs:
             "difference": pc.if_else(pa.array(equal), 0.0, evidence["difference"].combine_chunks()),
         }
         return pa.table([columns[name].cast(VERIFIED.schema.field(name).type) for name in EVIDENCE], EVIDENCE)
+
+    def find_losses(self, rows: IntArray) -> pa.Array:
+        """Return (m,) text: the `Loss` of each of some images beside an image that is the same, null for none."""
+        losses = np.full(len(self.first), None, object)
+        if set(LOSSES).issubset(self.table.column_names):
+            for end, name in zip(("from", "to"), LOSSES, strict=True):
+                lost = self.table.select([end, name]).filter(self.table[name].is_valid())
+                losses[lost[end].to_numpy()] = lost[name].to_pylist()
+        first = self.first[rows]
+        return pa.array(losses[first], pa.large_string(), mask=first < 0)
 
     def select_confirmed(self, threshold: float) -> tuple[IntArray, IntArray, DoubleArray]:
         """Return from, to and similarity of the pairs that show the same, though they are not above the threshold."""

@@ -17,8 +17,8 @@ fastdup-ray plan out --drop same,cropped
 """
 
 # Texts, since their modules take half a second to import; tests compare them.
-KEEP = "reference,resolution,bytes,oldest"
-RULES = ("reference", "resolution", "bytes", "oldest", "path:GLOB")
+KEEP = "reference,quality,resolution,bytes,oldest"
+RULES = ("reference", "quality", "resolution", "bytes", "oldest", "path:GLOB")
 GROUPINGS = ("direct", "components")
 THRESHOLD = 0.995
 DROP = "same"

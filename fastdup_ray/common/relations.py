@@ -41,3 +41,21 @@ DUPLICATE_OF = {
     Relation.MIRRORED: "mirrored copy of",
 }
 """How the reason of a plan begins for an image that is dropped because of its relation to the keeper."""
+
+
+class Loss(StrEnum):
+    """What a copy has lost, beside another image of the same picture.
+
+    Attributes:
+        COLORS: It is gray, or of one hue.
+        TONES: It has fewer gray levels, or levels in steps: posterized, clipped, far less contrast.
+        NOISE: It has noise that the other one has not.
+    """
+
+    COLORS = "colors"
+    TONES = "tones"
+    NOISE = "noise"
+
+
+DESCRIBED = {Loss.COLORS: "colors lost", Loss.TONES: "tones lost", Loss.NOISE: "noise added"}
+"""Losses for people."""

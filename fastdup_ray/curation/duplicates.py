@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, parse_rules
+from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, parse_rules
 from fastdup_ray.analysis.verified_pairs import find_first_of_bytes
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.relations import CONFIRMED, Relation
@@ -141,7 +141,8 @@ def _choose_keepers(run: FinishedRun, keeper: IntArray, group: IntArray, links: 
     The keeper of another one is the first image that it is linked with, if that is preferred to it, else the first of
     its group.
     """
-    ranking = Ranking(parse_rules(DEFAULT_RULES), run.images, run.names)
+    images = add_losses(run.images, np.arange(len(run.names)), run.verified)
+    ranking = Ranking(parse_rules(DEFAULT_RULES), images, run.names)
     kept = kept[np.argsort(group[kept], kind="stable")]
     ordered = np.concatenate([kept[:0], *map(ranking.order, np.split(kept, _find_changes(group[kept])))])
     places = np.arange(len(ordered))

@@ -15,7 +15,15 @@ from fastdup_ray.analysis.keeper_assignment import (
     assign_keepers,
     find_duplicate_groups,
 )
-from fastdup_ray.analysis.keepers import DEFAULT_RULES, RANKED, Ranking, Reason, find_references, parse_rules
+from fastdup_ray.analysis.keepers import (
+    DEFAULT_RULES,
+    RANKED,
+    Ranking,
+    Reason,
+    add_losses,
+    find_references,
+    parse_rules,
+)
 from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, DuplicateRule, Explanation, default_threshold, make_rule
@@ -101,6 +109,7 @@ def choose_keepers(
     rows = np.unique(np.concatenate([pairs.source, pairs.target, repeats, first[repeats]]))
     columns = [name for name in RANKED if name in run.images.column_names]
     table, names = take_rows(run.images.select(columns), rows), run.names.take(pa.array(rows))
+    table = add_losses(table, rows, run.verified)
     fixed, ranking = find_references(table), Ranking(rules, table, names)
     eligible = fixed | find_standalone(names, run.access)
     links = Pairs(np.searchsorted(rows, pairs.source), np.searchsorted(rows, pairs.target), pairs.value)

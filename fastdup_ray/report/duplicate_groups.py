@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from fastdup_ray.analysis.edges import encode_digests
 from fastdup_ray.analysis.keeper_assignment import Likeness, assign_keepers, find_duplicate_groups
-from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, find_references, parse_rules
+from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, find_references, parse_rules
 from fastdup_ray.analysis.verified_pairs import VerifiedPairs
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
@@ -148,7 +148,7 @@ class DuplicateGroups:
 
     @cached_property
     def _member_facts(self) -> pa.Table:
-        return take_rows(self._facts, self._member_indices)
+        return add_losses(take_rows(self._facts, self._member_indices), self._member_indices, self._verified)
 
     @cached_property
     def _member_names(self) -> pa.Array:

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.analysis.edges import build_edges_from_neighbors
-from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, parse_rules
+from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, parse_rules
+from fastdup_ray.analysis.verified_pairs import VerifiedPairs
 from fastdup_ray.common.arrays import DoubleArray, IntArray
 from fastdup_ray.common.relations import Relation
 from fastdup_ray.features import map_features
@@ -69,7 +70,7 @@ def select_keepers(
         images: Its n images.
         features_file: Name of the features file.
         d: Width of an embedding.
-        verified: The verdicts so far, with the columns from, to and relation.
+        verified: The verdicts so far, a table of `VERIFIED`.
         recipe: See `Candidates`.
     """
     same = verified.filter(pc.equal(verified["relation"], Relation.SAME.value))
@@ -79,6 +80,7 @@ def select_keepers(
     rows = np.flatnonzero(first >= 0)
     rows = rows[np.isin(first[rows], members)]  # also those with the bytes of a member
     table, names = take_rows(_add_references(images), rows), images.names.take(pa.array(rows))
+    table = add_losses(table, rows, VerifiedPairs(verified, first, first))
     order = Ranking(parse_rules(DEFAULT_RULES), table, names).order_groups(np.arange(len(rows)), group[first[rows]])
     ordered = first[rows[order]]
     keeper = np.full(len(images), -1)

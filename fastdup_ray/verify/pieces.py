@@ -29,7 +29,7 @@ from fastdup_ray.verify.filters import single_threaded_opencv
 from fastdup_ray.verify.load import Views, load_views
 from fastdup_ray.verify.relate import Verdict, relate_files
 
-RECIPE = 2
+RECIPE = 3
 """Part of the key of stored verdicts. Increase it with any change to this package that changes one."""
 
 PAIRS_PER_PIECE = 512
@@ -112,6 +112,8 @@ def _describe(verdict: Verdict) -> dict[str, Any]:
         "difference": round(verdict.difference, 6),
         **dict(zip(BOX, (round(edge, 4) for edge in verdict.box), strict=True)),
         **dict(zip(MATRIX, matrix, strict=True)),
+        "lost_from": verdict.lost_from,
+        "lost_to": verdict.lost_to,
     }
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from fastdup_ray.common.arrays import DoubleArray
-from fastdup_ray.common.relations import Relation
+from fastdup_ray.common.relations import Loss, Relation
 from fastdup_ray.verify.alignment import (
     QUARTER_TURNS,
     Alignment,
@@ -26,11 +26,15 @@ from fastdup_ray.verify.detail_image import DETAIL, DetailImage
 from fastdup_ray.verify.difference import NEXT_TO_NOTHING, SLACK, SMALL, Difference, measure_difference
 from fastdup_ray.verify.filters import fit_size, leave_rim, resize_bytes
 from fastdup_ray.verify.load import Views
+from fastdup_ray.verify.losses import SIDE, find_losses
 from fastdup_ray.verify.rotation_search import align_by_rotation
 from fastdup_ray.verify.surroundings import classify_surroundings
 from fastdup_ray.verify.tone import ToneMatch
 
 log = logging.getLogger(__name__)
+
+SMALLER = 4
+"""An image has lost nothing beside another one with so many times fewer pixels."""
 
 OVERVIEW, MUCH_LARGER = 192, 1.4
 """Longest side, in pixels, at which images are compared first, if they are larger by more than this factor."""
@@ -101,6 +105,8 @@ class Verdict:
         matrix: (2, 3) float64; takes places of the second image, from 0 to 1 of its width and height, to the first.
         agreement: How much of what both show is alike, from 0 to 1.
         inliers: Keypoints that agree; 0 if whole images were compared.
+        lost_from: What the first image has lost, if they are the same but for that.
+        lost_to: What the second image has lost.
     """
 
     relation: Relation
@@ -111,6 +117,8 @@ class Verdict:
     matrix: DoubleArray | None = None
     agreement: float = 0.0
     inliers: int = 0
+    lost_from: Loss | None = None
+    lost_to: Loss | None = None
 
 
 def relate_files(first: Views, second: Views) -> Verdict:
@@ -140,7 +148,17 @@ def _relate_pages(first: Views, second: Views) -> Verdict:
         other = relate_images(*pair)
         if other.relation is not Relation.SAME:
             return replace(other, relation=Relation.UNSURE if other.relation is Relation.UNSURE else Relation.ALTERED)
-    return verdict
+    lost_from, lost_to = _find_losses(first.pages[0], second.pages[0])
+    return replace(verdict, lost_from=lost_from, lost_to=lost_to)
+
+
+def _find_losses(first: DetailImage, second: DetailImage) -> tuple[Loss | None, Loss | None]:
+    if np.array_equal(first.pixels, second.pixels):
+        return None, None
+    size = _choose_size(first, second, QUARTER_TURNS[""], SIDE)
+    lost_from, lost_to = find_losses(*(resize_bytes(image.pixels, size) for image in (first, second)))
+    pixels, other = first.pixels.size, second.pixels.size
+    return lost_from if pixels <= SMALLER * other else None, lost_to if other <= SMALLER * pixels else None
 
 
 def relate_images(first: DetailImage, second: DetailImage) -> Verdict:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 import fastdup_ray as fastdup
@@ -55,6 +55,21 @@ def test_pages_that_differ_in_one_digit_are_altered_and_stay(invoices: Path, tmp
     }
     for grouping in ("direct", "components"):
         assert dropped(tmp_path / "out", grouping=grouping) == {"small-a.jpg"}
+
+
+def test_the_least_edited_image_is_kept_though_copies_are_larger(photo: Image.Image, tmp_path: Path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photo.thumbnail((400, 400))
+    photo.save(folder / "original.jpg", quality=85)
+    noise = np.random.default_rng(5).normal(0, 8, (photo.height, photo.width, 3))
+    Image.fromarray(np.clip(np.asarray(photo) + noise, 0, 255).astype(np.uint8)).save(folder / "noise.png")
+    photo.convert("L").resize((480, 480 * photo.height // photo.width)).save(folder / "gray.png")
+    ImageOps.posterize(photo, 3).save(folder / "posterized.png")
+    result = run(folder, tmp_path / "out")
+    assert {"noise.png", "gray.png"} <= dropped(tmp_path / "out") <= {"noise.png", "gray.png", "posterized.png"}
+    assert {Path(name).name for name in result.duplicates["keeper"].to_pylist()} == {"original.jpg"}
+    assert "original.jpg" in dropped(tmp_path / "out", keep="resolution,bytes")
 
 
 def test_crops_are_dropped_only_when_asked(photo: Image.Image, tmp_path: Path):

@@ -51,6 +51,15 @@ def test_a_run_without_reference_inputs_knows_none():
     assert ranking("reference,bytes", without).order(np.arange(4)).tolist() == [2, 0, 3, 1]
 
 
+def test_an_image_that_lost_something_comes_after_those_that_lost_nothing():
+    lossy = IMAGES.append_column("lost", pa.array([None, None, "noise", "colors"], pa.large_string()))
+    found = ranking("quality,resolution", lossy)
+    assert found.order(np.arange(4)).tolist() == [0, 1, 2, 3]
+    assert found.explain_kept(np.array([0, 2])) == ("quality", "least edited: nothing lost")
+    assert found.explain_order(0, 2) == ("quality", "is less edited: nothing lost against noise added")
+    assert ranking("quality,resolution").order(np.arange(4)).tolist() == [2, 0, 3, 1]
+
+
 @pytest.mark.parametrize(
     ("rules", "members", "kept", "dropped"),
     [
@@ -130,7 +139,7 @@ def test_groups_are_ordered_one_by_one(tenths, groups):
     [
         ("", "is empty"),
         (" , ", "is empty"),
-        ("sharpest", "unknown rule 'sharpest'; known are reference, resolution, bytes, oldest, path:GLOB"),
+        ("sharpest", "unknown rule 'sharpest'; known are reference, quality, resolution, bytes, oldest, path:GLOB"),
         ("path:", "unknown rule"),
         ("bytes,oldest,bytes", "'bytes' twice"),
         ("path:a/[z-a]", "is not a valid glob"),
