@@ -5,6 +5,7 @@ file larger. What saving again takes away is no loss in this sense: it makes a f
 """
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ COLORFUL, LESS_COLORFUL = 1.5, 0.25
 """Spread of Cr and Cb among pixels of one gray level from which an image has colors; and part of it up to which the
 other image has lost them: it is gray, or has one hue for each level."""
 
-NOISY, TIMES_NOISE = 2.0, 3.0
+NOISY, TIMES_NOISE = 2.0, 4.0
 """Noise, in gray levels, that was added if the other image has so many times less, in parts of its contrast. Of 250
 photographs none has so much and loses as many times as much by JPEG or WebP at a quality of 30."""
 
@@ -38,6 +39,36 @@ less."""
 _NOISE_FILTER = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
 
+@dataclass(frozen=True)
+class _Traits:
+    """What is compared of an image.
+
+    Attributes:
+        contrast: Standard deviation of its gray levels, at least 1.
+        noise: Standard deviation of the noise in its calmest part.
+        colors: Standard deviation of Cr and Cb among pixels of one gray level.
+        levels: Gray levels in use.
+        steps: Unevenness of its histogram.
+    """
+
+    contrast: float
+    noise: float
+    colors: float
+    levels: float
+    steps: float
+
+    def has_noise(self, other: "_Traits") -> bool:
+        return self.noise > NOISY and self.noise / self.contrast > TIMES_NOISE * other.noise / other.contrast
+
+    def has_lost_colors(self, other: "_Traits") -> bool:
+        return other.colors > COLORFUL and self.colors <= LESS_COLORFUL * other.colors
+
+    def has_lost_tones(self, other: "_Traits") -> bool:
+        has_fewer = self.levels / self.contrast < FEWER * other.levels / other.contrast
+        is_in_steps = self.steps > max(IN_STEPS, TIMES_STEPS * other.steps)
+        return other.levels > MANY_TONES and (has_fewer or is_in_steps)
+
+
 def find_losses(first: ByteArray, second: ByteArray) -> tuple[Loss | None, Loss | None]:
     """Return what each of two images has lost that the other one has.
 
@@ -45,24 +76,27 @@ def find_losses(first: ByteArray, second: ByteArray) -> tuple[Loss | None, Loss 
         first: (height, width, 3) uint8 RGB.
         second: The same, aligned with the first.
     """
-    own, other = (to_luma_and_color(image) for image in (first, second))
-    for loss, losses in (
-        (Loss.NOISE, _have_noise(own[..., 0], other[..., 0])),
-        (Loss.COLORS, _have_lost_colors(own, other)),
-        (Loss.TONES, _have_lost_tones(own[..., 0], other[..., 0])),
-    ):
-        if any(losses):
-            return tuple(loss if lost else None for lost in losses)  # type: ignore[return-value]  # two
-    return None, None
+    own, other = _measure_traits(first), _measure_traits(second)
+    return _find_loss(own, other), _find_loss(other, own)
 
 
-def _have_noise(own: ByteArray, other: ByteArray) -> tuple[bool, bool]:
-    noise = [_measure_noise(luma) for luma in (own, other)]
-    part = [each / max(float(luma.std()), 1.0) for each, luma in zip(noise, (own, other), strict=True)]
-    return (
-        noise[0] > NOISY and part[0] > TIMES_NOISE * part[1],
-        noise[1] > NOISY and part[1] > TIMES_NOISE * part[0],
-    )
+def _find_loss(own: _Traits, other: _Traits) -> Loss | None:
+    if own.has_noise(other):
+        return Loss.NOISE
+    if own.has_lost_colors(other):
+        return Loss.COLORS
+    if other.has_noise(own) or other.has_lost_tones(own):  # noise fills the steps between tones
+        return None
+    return Loss.TONES if own.has_lost_tones(other) else None
+
+
+def _measure_traits(pixels: ByteArray) -> _Traits:
+    image = to_luma_and_color(pixels)
+    luma = image[..., 0]
+    shares = np.bincount(luma.ravel(), minlength=256) / luma.size
+    contrast = max(float(luma.std()), 1.0)
+    colors = _measure_colors(image[::2, ::2])
+    return _Traits(contrast, _measure_noise(luma), colors, _count_levels(shares), _measure_steps(shares))
 
 
 def _measure_noise(luma: ByteArray) -> float:
@@ -77,11 +111,6 @@ def _measure_noise(luma: ByteArray) -> float:
     return float(np.quantile(means, CALM)) * math.sqrt(math.pi / 2) / 6
 
 
-def _have_lost_colors(own: ByteArray, other: ByteArray) -> tuple[bool, bool]:
-    colors = [_measure_colors(image[::2, ::2]) for image in (own, other)]
-    return tuple(max(colors) > COLORFUL and each <= LESS_COLORFUL * max(colors) for each in colors)  # type: ignore[return-value]
-
-
 def _measure_colors(image: ByteArray) -> float:
     """Return the standard deviation of Cr and Cb among pixels with the same luma."""
     luma, *colors = (channel.ravel() for channel in split_channels(image))
@@ -89,18 +118,6 @@ def _measure_colors(image: ByteArray) -> float:
     squares = sum(float(np.square(color, dtype=np.int64).sum()) for color in colors)
     explained = sum(float((np.bincount(luma, color, 256) ** 2 / count).sum()) for color in colors)
     return math.sqrt(max(squares - explained, 0.0) / luma.size)
-
-
-def _have_lost_tones(own: ByteArray, other: ByteArray) -> tuple[bool, bool]:
-    shares = [np.bincount(luma.ravel(), minlength=256) / luma.size for luma in (own, other)]
-    levels, steps = [_count_levels(each) for each in shares], [_measure_steps(each) for each in shares]
-    density = [count / max(float(luma.std()), 1.0) for count, luma in zip(levels, (own, other), strict=True)]
-    lost = [
-        levels[rest] > MANY_TONES
-        and (density[side] < FEWER * density[rest] or steps[side] > max(IN_STEPS, TIMES_STEPS * steps[rest]))
-        for side, rest in ((0, 1), (1, 0))
-    ]
-    return lost[0] and not lost[1], lost[1] and not lost[0]
 
 
 def _count_levels(shares: DoubleArray) -> float:
