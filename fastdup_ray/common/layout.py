@@ -113,6 +113,8 @@ PLAN_JSON_FORMAT = "fastdup-ray plan 1"
 DUPLICATES_HTML = "duplicates.html"
 OUTLIERS_HTML = "outliers.html"
 COMPONENTS_HTML = "components.html"
+SIMILARITY_HTML = "similarity.html"
+STATISTICS_HTML = tuple(f"{metric}.html" for metric in ("blur", "dark", "bright", "contrast", "colors", "size"))
 
 
 _OUTPUTS = frozenset(
@@ -121,7 +123,8 @@ _OUTPUTS = frozenset(
         *(COMPONENTS_INFO_CSV, COMPONENTS_CSV, MANIFEST, IMAGES, SIMILARITY, COMPONENTS, CONFIG, SUMMARY, REPORT),
         *(EXACT_COPIES_CSV, LABEL_CONFLICTS_CSV, CHANGES_CSV, INVARIANT_CSV, LEAKAGE_CSV),
         *(TRAIN_SIMILARITY_CSV, TRAIN_SIMILARITY, VERIFIED, VERIFIED_CSV),
-        *(PLAN_CSV, DUPLICATES_HTML, OUTLIERS_HTML, COMPONENTS_HTML, "fiftyone.json", "keep.txt", "drop.txt"),
+        *(PLAN_CSV, DUPLICATES_HTML, OUTLIERS_HTML, COMPONENTS_HTML, SIMILARITY_HTML, *STATISTICS_HTML),
+        *("fiftyone.json", "keep.txt", "drop.txt"),
     ]
 )
 

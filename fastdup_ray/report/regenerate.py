@@ -10,12 +10,11 @@ from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import InputError
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.galleries import (
-    Location,
     create_components_gallery,
     create_duplicates_gallery,
     create_outliers_gallery,
-    open_page,
 )
+from fastdup_ray.report.gallery_page import Location, open_page
 from fastdup_ray.report.page import render_report
 from fastdup_ray.report.readers import wants_thumbnails
 from fastdup_ray.s3 import make_access

@@ -1,0 +1,226 @@
+"""Galleries of single images: by a statistic, and each with the images that are most similar to it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import DoubleArray, IntArray
+from fastdup_ray.common.formatting import format_bytes
+from fastdup_ray.common.layout import INDEXED
+from fastdup_ray.common.paths import accept_paths
+from fastdup_ray.common.records import Pairs
+from fastdup_ray.errors import ConfigError
+from fastdup_ray.extract.thumbnails import PageImage, ThumbnailLoader
+from fastdup_ray.features import read_names
+from fastdup_ray.outputs.finished_run import locate_output
+from fastdup_ray.outputs.formats import IMAGES
+from fastdup_ray.outputs.stored_config import read_config
+from fastdup_ray.report.gallery_page import (
+    GalleryItems,
+    Location,
+    check_num_images,
+    choose_side,
+    fetch_output,
+    find_source,
+    open_page,
+    write_gallery,
+)
+from fastdup_ray.report.readers import IMAGES_PER_GROUP, describe_measure, is_cosine, read_pairs
+from fastdup_ray.s3 import make_access
+from fastdup_ray.storage.tables import read_parquet
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A statistic by which images are shown.
+
+    Attributes:
+        column: Of images.parquet.
+        descending: Whether the highest values come first.
+        first: Which images come first, for people.
+    """
+
+    column: str
+    descending: bool
+    first: str
+
+
+METRICS = {
+    "blur": Metric("blur", descending=False, first="most blurred"),
+    "dark": Metric("brightness", descending=False, first="darkest"),
+    "bright": Metric("brightness", descending=True, first="brightest"),
+    "contrast": Metric("contrast", descending=False, first="least contrast"),
+    "colors": Metric("unique_colors", descending=False, first="fewest colors"),
+    "size": Metric("size", descending=True, first="largest files"),
+}
+"""By the name that a caller gives."""
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """An image of a gallery.
+
+    Attributes:
+        image: The image.
+        value: What is said of it.
+    """
+
+    image: PageImage
+    value: str
+
+
+@dataclass(frozen=True)
+class NeighborsView:
+    """An image of a gallery, and those that are most similar to it.
+
+    Attributes:
+        image: The image.
+        neighbors: At most `IMAGES_PER_GROUP`, the most similar first.
+        total: Number of its neighbors in similarity.csv.
+    """
+
+    image: PageImage
+    neighbors: list[ImageView]
+    total: int
+
+
+@accept_paths("work_dir", "save_path")
+def create_stats_gallery(
+    work_dir: Location,
+    save_path: Location | None = None,
+    metric: str = "blur",
+    num_images: int = 20,
+    *,
+    descending: bool | None = None,
+    thumbnails: bool | None = None,
+    overwrite: bool = False,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
+) -> str:
+    """Write a page such as blur.html: the images with the lowest or the highest values of a statistic.
+
+    Args:
+        work_dir: The work_dir of a finished run.
+        save_path: The folder to write to, created if needed. Default: `work_dir`.
+        metric: blur, dark, bright, contrast, colors or size; the name of the page.
+        num_images: Images to show.
+        descending: Whether the highest values come first. Default: what the metric is about, such as dark images.
+        thumbnails: False: names only. None: as the run did.
+        overwrite: Replace a file in `save_path` that is not a page of this package.
+        s3_anonymous: Send unsigned requests to S3.
+        s3_requester_pays: Pay for reads from requester-pays buckets.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ConfigError: A parameter is invalid, or the run has no such statistic.
+        FileNotFoundError: There is no finished run.
+        DamagedError: An output is not what the run wrote.
+        WorkDirError: The page cannot be written, or another file is in its place.
+    """
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    check_num_images(num_images)
+    if metric not in METRICS:
+        raise ConfigError(f"Invalid value for metric: {metric!r} (must be one of {', '.join(METRICS)}).")
+    store, name = find_source("work_dir", None, work_dir, layout.IMAGES, access)
+    output = open_page(store, save_path, f"{metric}.html", overwrite=overwrite)
+    images, chosen = read_parquet(fetch_output(store, name), IMAGES), METRICS[metric]
+    if chosen.column not in images.column_names:
+        raise ConfigError(f"Invalid value for metric: {metric!r} (the run has not measured it).")
+    values = images[chosen.column].cast(pa.float64()).to_numpy()
+    is_default = descending is None or descending == chosen.descending
+    descending = chosen.descending if descending is None else descending
+    names = read_names(fetch_output(store, layout.FEATURES_CSV)).combine_chunks()
+    side = choose_side(store, INDEXED, thumbnails=thumbnails)
+    with ThumbnailLoader(names, images, side=side, access=access) as loader:
+        items = list(_view_images(loader, metric, values, num_images, descending=descending))
+    shown = GalleryItems(items, int(np.isfinite(values).sum()), chosen.column)
+    order = f"{chosen.first} first" if is_default else f"{chosen.first} last"
+    return write_gallery(store, name, output, shown, heading=f"Images by {metric}", kind="images", order=order)
+
+
+def _view_images(
+    loader: ThumbnailLoader, metric: str, values: DoubleArray, limit: int, *, descending: bool
+) -> Iterator[ImageView]:
+    known = np.flatnonzero(np.isfinite(values))
+    rows = known[np.argsort(-values[known] if descending else values[known], kind="stable")][:limit].tolist()
+    loader.request(rows)
+    for row in rows:
+        shown = format_bytes(int(values[row])) if metric == "size" else f"{values[row]:,.6g}"
+        yield ImageView(loader[row], f"{METRICS[metric].column.replace('_', ' ')}: {shown}")
+
+
+@accept_paths("work_dir", "save_path")
+def create_similarity_gallery(
+    work_dir: Location,
+    save_path: Location | None = None,
+    num_images: int = 20,
+    *,
+    descending: bool = True,
+    thumbnails: bool | None = None,
+    overwrite: bool = False,
+    s3_anonymous: bool = False,
+    s3_requester_pays: bool = False,
+) -> str:
+    """Write similarity.html: images, each with the images of similarity.csv that are most similar to it.
+
+    Args:
+        work_dir: The work_dir of a finished run.
+        save_path: The folder to write to, created if needed. Default: `work_dir`.
+        num_images: Images to show, each with its neighbors.
+        descending: False: start with the images whose nearest neighbor is the least similar.
+        thumbnails: False: names only. None: as the run did.
+        overwrite: Replace a similarity.html in `save_path` that is not a page of this package.
+        s3_anonymous: Send unsigned requests to S3.
+        s3_requester_pays: Pay for reads from requester-pays buckets.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ConfigError: A parameter is invalid.
+        FileNotFoundError: There is no finished run.
+        DamagedError: An output is not what the run wrote.
+        WorkDirError: The page cannot be written, or another file is in its place.
+    """
+    access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
+    check_num_images(num_images)
+    store, _ = find_source("work_dir", None, work_dir, layout.SIMILARITY_CSV, access)
+    output = open_page(store, save_path, layout.SIMILARITY_HTML, overwrite=overwrite)
+    images, config = read_parquet(fetch_output(store, layout.IMAGES), IMAGES), read_config(store)
+    image_names = read_names(fetch_output(store, layout.FEATURES_CSV)).combine_chunks()
+    name = locate_output(store, layout.SIMILARITY_CSV)
+    names, pairs = read_pairs(fetch_output(store, name), image_names)
+    side = choose_side(store, INDEXED, thumbnails=thumbnails)
+    order = _order_by_source(pairs, highest_first=is_cosine(config))
+    starts = np.flatnonzero(np.diff(pairs.source[order], prepend=-1))
+    nearest = pairs.value[order][starts]
+    ranked = np.argsort(-nearest if descending == is_cosine(config) else nearest, kind="stable")[:num_images]
+    ends = np.append(starts, len(order))[1:]
+    with ThumbnailLoader(names, images, side=side, access=access) as loader:
+        rows = [order[starts[place] : ends[place]] for place in ranked.tolist()]
+        items = [_view_neighbors(loader, pairs, each) for each in rows]
+    shown = GalleryItems(items, len(starts), describe_measure(config))
+    words = f"{'most' if descending else 'least'} similar to another one first"
+    return write_gallery(store, name, output, shown, heading="Similar images", kind="neighbors", order=words)
+
+
+def _order_by_source(pairs: Pairs, *, highest_first: bool) -> IntArray:
+    """Return an order in which the pairs of each image stand together, its nearest neighbor first."""
+    order: IntArray = np.lexsort((-pairs.value if highest_first else pairs.value, pairs.source))
+    return order
+
+
+def _view_neighbors(loader: ThumbnailLoader, pairs: Pairs, rows: IntArray) -> NeighborsView:
+    shown = rows[:IMAGES_PER_GROUP]
+    targets = pairs.target[shown].tolist()
+    loader.request([int(pairs.source[rows[0]]), *targets])
+    neighbors = [
+        ImageView(loader[target], f"{value:.4f}")
+        for target, value in zip(targets, pairs.value[shown].tolist(), strict=True)
+    ]
+    return NeighborsView(loader[int(pairs.source[rows[0]])], neighbors, len(rows))
