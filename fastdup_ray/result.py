@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
     from fastdup_ray.image_search import ImageSearch, Query
 
-_NUMBERS = {"distance": pa.float64(), "component_id": pa.int64()}
+_NUMBERS = {
+    "component_id": pa.int64(),
+    "count": pa.int64(),
+    **dict.fromkeys(("distance", "mean", "min", "max"), pa.float64()),
+}
 """Columns of CSV files that hold numbers; all others hold text."""
 
 
@@ -148,6 +152,11 @@ class RunResult:
     def components(self) -> pa.Table:
         """components.parquet of the indexed set; not written with run_cc=0."""
         return self._run.read_parquet(layout.COMPONENTS, COMPONENTS)
+
+    @property
+    def components_info(self) -> pa.Table:
+        """components_info.csv: component_id, count (of images), mean, min, max (of the similarities of its edges)."""
+        return self._csv(layout.COMPONENTS_INFO_CSV, csv_columns.COMPONENTS_INFO_HEADER)
 
     @property
     def outliers(self) -> pa.Table:
