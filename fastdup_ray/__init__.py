@@ -35,6 +35,7 @@ _load, __dir__, __all__ = lazy_loader.attach(
             "create_outliers_gallery",
             "generate_duplicates_gallery",
         ],
+        "report.image_galleries": ["create_similarity_gallery", "create_stats_gallery"],
         "result": ["RunResult"],
         "verify.compare": ["Comparison", "compare"],
     },

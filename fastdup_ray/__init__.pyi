@@ -26,6 +26,8 @@ from fastdup_ray.report.galleries import create_components_gallery as create_com
 from fastdup_ray.report.galleries import create_duplicates_gallery as create_duplicates_gallery
 from fastdup_ray.report.galleries import create_outliers_gallery as create_outliers_gallery
 from fastdup_ray.report.galleries import generate_duplicates_gallery as generate_duplicates_gallery
+from fastdup_ray.report.image_galleries import create_similarity_gallery as create_similarity_gallery
+from fastdup_ray.report.image_galleries import create_stats_gallery as create_stats_gallery
 from fastdup_ray.report.regenerate import make_pages as make_pages
 from fastdup_ray.result import RunResult as RunResult
 from fastdup_ray.verify.compare import Comparison as Comparison

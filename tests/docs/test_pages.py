@@ -1,6 +1,7 @@
 """The pages say what the code does: generated pages, links, commands, and what the package's metadata shows of them."""
 
 import ast
+import importlib
 import inspect
 import re
 import shlex
@@ -104,8 +105,11 @@ def test_commands_are_accepted(page: Path):
 def test_python_uses_names_that_exist(page: Path):
     for text in blocks(page, "python"):
         compile(text, str(page), "exec")
-        for name in re.findall(r"\bfastdup(?:_ray)?\.([A-Za-z]\w*)", text):
-            assert hasattr(fastdup_ray, name), name
+        imported = re.search(r"^import (\S+) as fastdup$", text, re.MULTILINE)
+        module = importlib.import_module(imported[1] if imported else "fastdup_ray")
+        code = re.sub(r"^(import|from) .*$", "", text, flags=re.MULTILINE)
+        for name in re.findall(r"\bfastdup(?:_ray)?\.([A-Za-z]\w*)", code):
+            assert hasattr(module, name), name
 
 
 def test_the_readme_is_short_and_begins_with_both_set_up_commands():

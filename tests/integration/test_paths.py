@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastdup_ray
+import fastdup_ray.v1
 from fastdup_ray import FastdupError, RunConfig, RunResult
 from fastdup_ray.evaluation.evaluate import evaluate
 from fastdup_ray.features import load_binary_feature, save_binary_feature
@@ -89,6 +90,9 @@ CALLS: dict[str, Callable[[Callable[[Path], Any], Path], Any]] = {
     "gallery work_dir": lambda kind, out: fastdup_ray.create_outliers_gallery(kind(out)),
     "create_outliers_gallery": lambda kind, out: fastdup_ray.create_outliers_gallery(kind(out / "outliers.csv")),
     "create_components_gallery": lambda kind, out: fastdup_ray.create_components_gallery(kind(out)),
+    "create_similarity_gallery": lambda kind, out: fastdup_ray.create_similarity_gallery(kind(out)),
+    "create_stats_gallery": lambda kind, out: fastdup_ray.create_stats_gallery(kind(out), kind(out.parent / "pages")),
+    "v1.create": lambda kind, out: fastdup_ray.v1.create(kind(out)).similarity(),
     "gallery save_path": lambda kind, out: fastdup_ray.create_components_gallery(out, kind(out.parent / "pages")),
     "make_pages": lambda kind, out: fastdup_ray.make_pages(kind(out), save_path=kind(out.parent / "pages")),
     "make_plan": lambda kind, out: fastdup_ray.make_plan(kind(out)),

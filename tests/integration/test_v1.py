@@ -155,7 +155,9 @@ def test_a_notebook_for_the_object_api_runs(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     pages = [cell for cell in notebook.cells if ".vis." in cell.source]
-    assert all(any("iframe" in output.get("data", {}).get("text/html", "") for output in cell.outputs) for cell in pages)
+    assert all(
+        any("iframe" in output.get("data", {}).get("text/html", "") for output in cell.outputs) for cell in pages
+    )
     written = {path.name for path in (tmp_path / "work" / "galleries").iterdir()}
     names = ("duplicates", "outliers", "components", "similarity", "dark", "bright", "blur")
     assert written == {f"{name}.html" for name in names}

@@ -6,10 +6,12 @@ import io
 import json
 import os
 import re
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -24,6 +26,7 @@ from fastdup_ray.report.galleries import (
     create_outliers_gallery,
     generate_duplicates_gallery,
 )
+from fastdup_ray.report.image_galleries import METRICS, create_similarity_gallery, create_stats_gallery
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.tables import encode_names
 from tests.helpers.pages import CONFIG, write_finished, write_pairs
@@ -124,7 +127,10 @@ ATTRIBUTES = """
 
 
 def made_pages(store):
-    for create in (create_duplicates_gallery, create_outliers_gallery, create_components_gallery):
+    for create in (
+        *(create_duplicates_gallery, create_outliers_gallery, create_components_gallery),
+        *(create_similarity_gallery, partial(create_stats_gallery, metric="size")),
+    ):
         yield create(work_dir=store.location)
 
 
@@ -216,6 +222,39 @@ def test_the_components_gallery_has_the_largest_first(store):
     assert Page(path).pictures == [shown_name(index) for index in (0, 1, 2, 3, 4)]
     made = Page(create_components_gallery(store.location, num_images=1, descending=False))
     assert made.pictures == [shown_name(3), shown_name(4)]
+
+
+def test_the_similarity_gallery_has_each_image_with_its_neighbors(store):
+    path = create_similarity_gallery(store.location)
+    assert path == os.path.join(store.location, layout.SIMILARITY_HTML)
+    rows = [(0, 1), (1, 0, 2), (3, 4), (4, 3), (5, 6), (10, GONE)]
+    assert Page(path).pictures == [shown_name(index) for row in rows for index in row]
+    made = Page(create_similarity_gallery(store.location, num_images=1, descending=False))
+    assert made.pictures == [shown_name(10), shown_name(GONE)]
+    assert "first 1 of 6" in made.text
+
+
+def test_a_statistics_gallery_has_the_extremes_first(store):
+    by_size = sorted(range(len(NAMES)), key=lambda index: -known_sizes(store)[index])
+    path = create_stats_gallery(store.location, metric="size", num_images=4)
+    assert path == os.path.join(store.location, "size.html")
+    assert Page(path).pictures == [shown_name(index) for index in by_size[:4]]
+    last = Page(create_stats_gallery(store.location, metric="size", num_images=1, descending=False))
+    assert last.pictures == [shown_name(by_size[-1])]
+
+
+def known_sizes(store):
+    return pq.read_table(store.fetch(layout.IMAGES))["size"].to_pylist()
+
+
+@pytest.mark.parametrize("arguments", [{"metric": "beauty"}, {"metric": "blur"}, {"metric": "size", "num_images": 0}])
+def test_a_metric_that_the_run_has_not_measured_is_refused(store, arguments):
+    with pytest.raises(ConfigError):
+        create_stats_gallery(store.location, **arguments)
+
+
+def test_each_metric_has_a_page_that_a_work_dir_may_have():
+    assert {f"{metric}.html" for metric in METRICS} == set(layout.STATISTICS_HTML)
 
 
 def test_exact_copies_are_told_from_near_ones_in_every_gallery(store):
