@@ -27,6 +27,8 @@ _load, __dir__, __all__ = lazy_loader.attach(
         "errors": ["FastdupError"],
         "evaluation.leakage": ["Leakage", "leakage"],
         "export": ["export"],
+        "export.split": ["SplitResult", "split_dataset"],
+        "export.subset": ["SubsetResult", "select_subset"],
         "features": ["load_binary", "load_binary_feature", "load_binary_features", "save_binary_feature"],
         "report.regenerate": ["make_pages"],
         "report.galleries": [

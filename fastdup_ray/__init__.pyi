@@ -18,6 +18,10 @@ from fastdup_ray.errors import FastdupError as FastdupError
 from fastdup_ray.evaluation.leakage import Leakage as Leakage
 from fastdup_ray.evaluation.leakage import leakage as leakage
 from fastdup_ray.export import export as export
+from fastdup_ray.export.split import SplitResult as SplitResult
+from fastdup_ray.export.split import split_dataset as split_dataset
+from fastdup_ray.export.subset import SubsetResult as SubsetResult
+from fastdup_ray.export.subset import select_subset as select_subset
 from fastdup_ray.features.files import load_binary as load_binary
 from fastdup_ray.features.files import load_binary_feature as load_binary_feature
 from fastdup_ray.features.files import load_binary_features as load_binary_features

@@ -26,6 +26,8 @@ COMMANDS = {
     },
     "Use the results": {
         "export": "Export results for other tools.",
+        "split": "Split the images of a finished run into training, validation and test, with no duplicates across.",
+        "subset": "List the N most diverse images of a finished run, the most typical one first.",
         "gallery": "Rebuild the report and galleries of a finished run.",
         "evaluate": "Measure precision and recall against known duplicates.",
         "leakage": "Find test images that also appear in the training set, as exact or near duplicates.",

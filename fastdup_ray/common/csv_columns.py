@@ -8,6 +8,7 @@ VERIFIED_HEADER = (*PAIRS_HEADER, "relation", "cover_from", "cover_to", "differe
 EXACT_COPIES_HEADER = ("filename", "copy_of", "kind")
 LABEL_CONFLICTS_HEADER = (*PAIRS_HEADER, "label_from", "label_to")
 CHANGES_HEADER = ("change", "component_id", "from", "to", "distance")
+SPLIT_HEADER = ("filename", "split")
 LEAKAGE_HEADER = ("test", "train", "similarity", "copy")
 PLAN_HEADER = (
     *("filename", "action", "group", "keeper", "similarity", "rule", "reason"),

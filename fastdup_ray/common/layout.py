@@ -46,6 +46,12 @@ TRAIN_BACKUP = {SIMILARITY_CSV: TRAIN_SIMILARITY_CSV, SIMILARITY: TRAIN_SIMILARI
 
 LEAKAGE_CSV = "leakage.csv"
 
+SPLIT_CSV = "split.csv"
+"""Which part of a dataset each image is in: training, validation, test."""
+
+SUBSET_TXT = "subset.txt"
+"""The most diverse images of a run."""
+
 PLAN_CSV = "plan.csv"
 """Which images to keep and to drop, for `apply`. Runs never remove it."""
 
@@ -124,7 +130,7 @@ _OUTPUTS = frozenset(
         *(EXACT_COPIES_CSV, LABEL_CONFLICTS_CSV, CHANGES_CSV, INVARIANT_CSV, LEAKAGE_CSV),
         *(TRAIN_SIMILARITY_CSV, TRAIN_SIMILARITY, VERIFIED, VERIFIED_CSV),
         *(PLAN_CSV, DUPLICATES_HTML, OUTLIERS_HTML, COMPONENTS_HTML, SIMILARITY_HTML, *STATISTICS_HTML),
-        *("fiftyone.json", "keep.txt", "drop.txt"),
+        *("fiftyone.json", "keep.txt", "drop.txt", SPLIT_CSV, SUBSET_TXT),
     ]
 )
 

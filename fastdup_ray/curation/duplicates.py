@@ -50,9 +50,7 @@ def list_duplicates(
 ) -> pa.Table:
     """Return the images that are not needed if one image of each group of duplicates is kept.
 
-    Images are in one group, over any number of steps, if they are exact duplicates, if the plan drops one because of
-    the other, if their verified relation is any but `different`, or if they were not compared and are more similar
-    than `ccthreshold`.
+    Images are in one group as `find_groups` says.
 
     Args:
         run: A finished run.
@@ -67,7 +65,7 @@ def list_duplicates(
     n = len(run.names)
     safe, safe_keepers = _locate_dropped(run, plan)
     links = _list_links(run, copies, safe, safe_keepers)
-    _, group = connected_components(coo_array((np.ones(links.shape[1], bool), links), (n, n)), directed=False)
+    group = _connect(links, n)
     keeper = np.full(n, -1)
     keeper[safe] = safe_keepers
     in_group = np.bincount(group, minlength=1)[group] > 1
@@ -86,6 +84,26 @@ def list_duplicates(
         run.images["size"].take(pa.array(rows)),
     ]
     return pa.table(columns, DUPLICATES)
+
+
+def find_groups(run: FinishedRun, plan: Sequence[PlanRow], copies: ExactCopies) -> IntArray:
+    """Return (n,) the number of the group of each image of a run, which may be in one by itself.
+
+    Images are in one group, over any number of steps, if they are exact duplicates, if the plan drops one because of
+    the other, if their verified relation is any but `different`, or if they were not compared and are more similar
+    than `ccthreshold`.
+
+    Args:
+        run: A finished run.
+        plan: What `suggest` returns for it.
+        copies: The exact duplicates of the run.
+    """
+    return _connect(_list_links(run, copies, *_locate_dropped(run, plan)), len(run.names))
+
+
+def _connect(links: IntArray, n: int) -> IntArray:
+    _, group = connected_components(coo_array((np.ones(links.shape[1], bool), links), (n, n)), directed=False)
+    return np.asarray(group, np.int64)
 
 
 def list_groups(duplicates: pa.Table) -> pa.Table:

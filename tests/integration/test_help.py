@@ -15,12 +15,13 @@ from click.shell_completion import ShellComplete
 
 from fastdup_ray.analysis.keeper_assignment import GROUPINGS
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, list_rules
-from fastdup_ray.cli import export, plan
+from fastdup_ray.cli import export, plan, split
 from fastdup_ray.cli.group import COMMANDS, PROGRAM, cli
 from fastdup_ray.cli.serve import has_desktop
 from fastdup_ray.config import RunConfig
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, DROPPABLE, STRICT
 from fastdup_ray.export import FORMATS
+from fastdup_ray.export.split import PARTS
 from tests.helpers.commands import call
 
 NAMES = [name for commands in COMMANDS.values() for name in commands]
@@ -77,6 +78,7 @@ def test_the_help_of_plan_and_export_says_what_the_code_does():
     assert (plan.KEEP, plan.GROUPINGS, plan.THRESHOLD) == (DEFAULT_RULES, GROUPINGS, STRICT)
     assert (plan.DROP, set(plan.DROPPABLE)) == (DEFAULT_DROP, set(DROPPABLE))
     assert tuple(FORMATS) == export.FORMATS
+    assert split.PARTS == PARTS
 
 
 @pytest.mark.parametrize("name", NAMES)

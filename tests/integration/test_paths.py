@@ -104,6 +104,8 @@ CALLS: dict[str, Callable[[Callable[[Path], Any], Path], Any]] = {
         kind(_plan(out)), kind(out.parent / "clean"), "copy", kind(out)
     ),
     "export": lambda kind, out: fastdup_ray.export(kind(out), "keep-list", kind(out.parent / "keep"), kind(_plan(out))),
+    "split_dataset": lambda kind, out: fastdup_ray.split_dataset(kind(out), kind(out.parent / "parts.csv")),
+    "select_subset": lambda kind, out: fastdup_ray.select_subset(kind(out), 2, kind(out.parent / "few.txt")),
     "leakage": lambda kind, out: fastdup_ray.leakage(kind(out), kind(PHONE), executor="inline"),
     "leakage work_dir": lambda kind, out: fastdup_ray.leakage(PHONE, PHONE, kind(out.parent / "new"), **INLINE),
     "compare": lambda kind, _: fastdup_ray.compare(kind(PHONE / "IMG_0001.jpg"), PHONE / "IMG_0002.jpg"),
@@ -135,7 +137,17 @@ def out(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_no_public_function_is_left_out():
     told = " ".join(CALLS).replace(".", " ").split()
-    types = {"ApplyResult", "Comparison", "DatasetResult", "FastdupError", "Leakage", "UndoResult", "__version__"}
+    types = {
+        "ApplyResult",
+        "Comparison",
+        "DatasetResult",
+        "FastdupError",
+        "Leakage",
+        "SplitResult",
+        "SubsetResult",
+        "UndoResult",
+        "__version__",
+    }
     assert set(fastdup_ray.__all__) - types <= set(told)
 
 
