@@ -42,7 +42,7 @@ AUTO = "auto"
 """The `faiss_mode` that chooses an index by the number of images, k, memory and GPU."""
 
 
-INPUT_KINDS = "a folder, image, video, archive, or list of paths"
+INPUT_KINDS = "a folder, image, video, archive, Parquet file, or list of paths"
 """What an input can be, for messages."""
 
 
@@ -68,7 +68,9 @@ class RunConfig(BaseModel):
 
     input_dir: Annotated[
         InputDir | None,
-        Field(description="A folder, image, video, archive, or list of paths; in Python also a list of these."),
+        Field(
+            description="A folder, image, video, archive, Parquet file, or list of paths; in Python also a list of these."
+        ),
     ] = None
     work_dir: Annotated[Location, AfterValidator(_check_work_dir), Field(description="Where outputs are written.")] = (
         "fastdup_out"

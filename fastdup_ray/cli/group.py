@@ -14,7 +14,7 @@ PROGRAM = "fastdup-ray"
 
 COMMANDS = {
     "Find duplicates": {
-        "run": "Find duplicates in INPUT: a folder, image, video, archive, or list of paths.",
+        "run": "Find duplicates in INPUT: a folder, image, video, archive, Parquet file, or list of paths.",
         "search": "Find the images of a finished run that are most similar to IMAGE.",
         "compare": "Say what two images are to each other, in full detail.",
     },

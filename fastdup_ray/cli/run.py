@@ -60,7 +60,7 @@ run = Command(
         make_quiet_flag(),
         *(make_flag(name) for name in RunConfig.model_fields if name != "input_dir"),
     ],
-    help="Find duplicates in INPUT: a folder, image, video, archive, or list of paths.\n\n"
+    help="Find duplicates in INPUT: a folder, image, video, archive, Parquet file, or list of paths.\n\n"
     "INPUT may be -, which reads a list from standard input.",
     examples=EXAMPLES,
     groups=GROUPS,

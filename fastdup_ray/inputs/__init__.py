@@ -10,6 +10,7 @@ from fastdup_ray.config import INPUT_KINDS, RunConfig
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs import archive, bucket, folder, inventory, list_file
 from fastdup_ray.inputs.globs import Patterns
+from fastdup_ray.inputs.parquet_rows import is_parquet_name, list_rows, read_paths
 from fastdup_ray.inputs.skipped import SkippedFiles, describe_skipped
 from fastdup_ray.inputs.sources import (
     find_frame,
@@ -109,6 +110,10 @@ def _list_one(
         yield from folder.walk(location, work_dir, patterns, skipped, seen)
     elif is_archive_name(uri):
         yield from (ref for ref in archive.list_members(uri, skipped, access) if patterns.keep(ref.uri))
+    elif is_parquet_name(uri) and (remote or os.path.exists(location)):
+        paths = read_paths(uri, access)
+        rows = list_rows(uri, access) if paths is None else list_file.stat_names(paths, skipped, access)
+        yield from (ref for ref in rows if patterns.keep(ref.uri))
     elif inventory.is_inventory(uri, access):
         yield from bucket.walk_inventory(uri, work_dir, patterns, skipped, access)
     elif (remote or os.path.exists(location)) and not is_video_name(uri):

@@ -17,7 +17,7 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO, Protocol, TypeAlias
@@ -25,10 +25,10 @@ from typing import BinaryIO, Protocol, TypeAlias
 from fastdup_ray.common.names import from_utf8
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, ErrorCode
-from fastdup_ray.inputs import local
+from fastdup_ray.inputs.file_source import get_file_source
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.suffixes import is_archive_name, is_excluded_folder, is_image_name
-from fastdup_ray.s3 import Access, is_s3, objects
+from fastdup_ray.s3 import Access
 
 MAX_MEMBER = 1 << 30
 """The most bytes of a member, which is held in memory as a whole."""
@@ -104,26 +104,10 @@ def split_member(uri: str, access: Access) -> tuple[str, str] | None:
     """Split a name into an existing archive and a member; return None if it is not the name of a member."""
     at = uri.find("!/")
     while at >= 0:
-        if is_archive_name(uri[:at]) and _get_source(uri).is_file(uri[:at], access):
+        if is_archive_name(uri[:at]) and get_file_source(uri).is_file(uri[:at], access):
             return uri[:at], uri[at + 2 :]
         at = uri.find("!/", at + 1)
     return None
-
-
-class _Source(Protocol):
-    """The source of the bytes of an archive."""
-
-    def stat(self, uri: str, access: Access, /) -> ImageRef: ...
-
-    def is_file(self, uri: str, access: Access, /) -> bool: ...
-
-    def open_entry(self, ref: ImageRef, access: Access, /, *, parts: bool) -> AbstractContextManager[BinaryIO]: ...
-
-    def open_stream(self, ref: ImageRef, access: Access, /) -> BinaryIO: ...
-
-
-def _get_source(uri: str) -> _Source:
-    return objects if is_s3(uri) else local
 
 
 def list_members(path: str, skipped: SkippedFiles, access: Access) -> Iterator[ImageRef]:
@@ -137,7 +121,7 @@ def list_members(path: str, skipped: SkippedFiles, access: Access) -> Iterator[I
     Yields:
         The entries; if the archive is damaged, the last one is the archive itself: reading it gives the reason.
     """
-    archive = _get_source(path).stat(path, access)
+    archive = get_file_source(path).stat(path, access)
     index = _read_index(archive, access)
     for name, ref in index.members.items():
         if _is_hidden(name):
@@ -154,9 +138,9 @@ def stat(uri: str, access: Access) -> ImageRef:
     """Return the entry of a member, or of an archive itself; with size 0 and no token if it does not exist."""
     parts = split_member(uri, access)
     if parts is None:
-        return _get_source(uri).stat(uri, access)
+        return get_file_source(uri).stat(uri, access)
     path, name = parts
-    return _read_index(_get_source(path).stat(path, access), access).members.get(name, ImageRef(uri, 0, ""))
+    return _read_index(get_file_source(path).stat(path, access), access).members.get(name, ImageRef(uri, 0, ""))
 
 
 @contextmanager
@@ -168,19 +152,19 @@ def open_entry(ref: ImageRef, access: Access) -> Iterator[BinaryIO]:
     """
     parts = split_member(ref.uri, access)
     if parts is None:
-        raise _read_index(_get_source(ref.uri).stat(ref.uri, access), access).problem or BadImageError(
+        raise _read_index(get_file_source(ref.uri).stat(ref.uri, access), access).problem or BadImageError(
             ErrorCode.CHANGED, "the archive is whole by now"
         )
     if not ref.mtime_or_etag:
         ref = stat(ref.uri, access)
     if not ref.mtime_or_etag:
-        problem = _read_index(_get_source(parts[0]).stat(parts[0], access), access).problem
+        problem = _read_index(get_file_source(parts[0]).stat(parts[0], access), access).problem
         raise problem or BadImageError(ErrorCode.MISSING, "the archive has no such file")
     if ref.size > MAX_MEMBER:
         raise BadImageError(ErrorCode.TOO_LARGE, f"{ref.size:,} bytes; {MAX_MEMBER:,} are possible in an archive")
     token, size, *location = ref.mtime_or_etag.split(":")
     archive = ImageRef(parts[0], int(size), token)
-    with _get_source(archive.uri).open_entry(archive, access, parts=True) as file:
+    with get_file_source(archive.uri).open_entry(archive, access, parts=True) as file:
         data = (_open_in_zip if len(location) > 1 else _open_in_tar)(
             file, archive, access, ref.size, *map(int, location)
         )
@@ -201,7 +185,7 @@ def _read_index(archive: ImageRef, access: Access) -> ArchiveIndex:
     members: dict[str, ImageRef] = {}
     problem = None
     try:
-        with _get_source(archive.uri).open_entry(archive, access, parts=True) as file:
+        with get_file_source(archive.uri).open_entry(archive, access, parts=True) as file:
             head = file.read(4)
             file.seek(0)
             for name, size, *location in (_read_zip_members if head.startswith(b"PK") else _read_tar_members)(
@@ -384,7 +368,7 @@ class _StreamPool:
                 nearest = max(before, key=lambda idle: idle[2].tell())
                 self._idle.remove(nearest)
                 return nearest[1:]
-        file = _get_source(archive.uri).open_stream(archive, access)
+        file = get_file_source(archive.uri).open_stream(archive, access)
         return file, unpacker(file)
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.common.arrays import BoolArray
 from fastdup_ray.common.records import ImageRef
-from fastdup_ray.inputs import archive, local
+from fastdup_ray.inputs import archive, local, parquet_rows
 from fastdup_ray.inputs.suffixes import is_archive_name
 from fastdup_ray.inputs.video import split_frame
 from fastdup_ray.s3 import DEFAULT_ACCESS, Access, is_s3, objects
@@ -45,8 +45,12 @@ def get_source(uri: str, access: Access = DEFAULT_ACCESS) -> Source:
     remote = is_s3(uri)
     if "!/" in uri and (remote or not os.path.lexists(uri)) and archive.split_member(uri, access):
         return archive
+    if "!/" in uri and (remote or not os.path.lexists(uri)) and parquet_rows.split_row(uri, access):
+        return parquet_rows
     if is_archive_name(uri):
         return archive
+    if parquet_rows.is_parquet_name(uri):
+        return parquet_rows
     return objects if remote else local
 
 
@@ -62,8 +66,10 @@ def find_frame(uri: str, access: Access = DEFAULT_ACCESS) -> tuple[str, int | No
 
 
 def is_standalone_file(uri: str, access: Access = DEFAULT_ACCESS) -> bool:
-    """Return whether an image is a file of its own, rather than a member of an archive or a frame of a video."""
-    return split_frame(uri) is None and ("!/" not in uri or archive.split_member(uri, access) is None)
+    """Return whether an image is a file of its own: no member of an archive, row of a table or frame of a video."""
+    if split_frame(uri) is not None:
+        return False
+    return "!/" not in uri or (archive.split_member(uri, access) or parquet_rows.split_row(uri, access)) is None
 
 
 def find_standalone(names: pa.Array | pa.ChunkedArray, access: Access = DEFAULT_ACCESS) -> BoolArray:

@@ -241,6 +241,17 @@ def test_members_of_an_archive_in_a_bucket_are_read(bucket):
     assert result.images["filename"].to_pylist() == [f"{uri}!/inner/{seed}.jpg" for seed in range(3)]
 
 
+def test_rows_of_a_parquet_file_in_a_bucket_are_read(bucket, tmp_path):
+    table = pa.table({"image": [picture(seed) for seed in range(30)], "name": [f"{n}.jpg" for n in range(30)]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=8)
+    place = bucket.put("a.parquet", (tmp_path / "a.parquet").read_bytes())
+    result = run_inline(place, tmp_path / "out", report=False)
+    assert result.images["filename"].to_pylist() == [f"{place}!/{row:08d}" for row in range(30)]
+    assert result.counts["bad"] == 0
+    local = run_inline(tmp_path / "a.parquet", tmp_path / "local", report=False)
+    assert result.images["sha256"].equals(local.images["sha256"])
+
+
 def test_large_objects_are_got_in_parts(bucket, monkeypatch):
     data = np.random.default_rng(0).bytes(3_000_000)
     uri = bucket.put("large.bin", data)
