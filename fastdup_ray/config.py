@@ -69,7 +69,7 @@ class RunConfig(BaseModel):
     input_dir: Annotated[
         InputDir | None,
         Field(
-            description="A folder, image, video, archive, Parquet file, or list of paths; in Python also a list of these."
+            description="A folder, image, video, archive, Parquet file, or list of paths; in Python also many of these."
         ),
     ] = None
     work_dir: Annotated[Location, AfterValidator(_check_work_dir), Field(description="Where outputs are written.")] = (

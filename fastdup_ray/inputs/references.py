@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from fastdup_ray import s3
 from fastdup_ray.common.arrays import BoolArray
 from fastdup_ray.inputs import inventory, list_file
+from fastdup_ray.inputs.parquet_rows import is_parquet_name, read_paths
 from fastdup_ray.inputs.sources import is_file
 from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
 from fastdup_ray.s3 import DEFAULT_ACCESS, Access
@@ -43,7 +44,10 @@ def _mask_of(location: str, names: Names, access: Access) -> BoolArray:
     if inventory.is_inventory(location, access):
         _, refs = inventory.list_inventory(location, access)
         return _to_numpy(pc.is_in(names, encode_names(ref.uri for ref in refs).cast(names.type)))
-    if is_file(location, access) and not is_archive_name(location) and not is_video_name(location):
+    if is_parquet_name(location) and (paths := read_paths(location, access)) is not None:
+        return _to_numpy(pc.is_in(names, encode_names(paths).cast(names.type)))
+    is_list = is_file(location, access) and not is_parquet_name(location)
+    if is_list and not is_archive_name(location) and not is_video_name(location):
         with list_file.open_list(location, access) as entries:
             if entries is not None:
                 return _to_numpy(pc.is_in(names, encode_names(entries.names()).cast(names.type)))

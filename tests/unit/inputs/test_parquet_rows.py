@@ -12,6 +12,7 @@ from fastdup_ray import RunConfig
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, ErrorCode, InputError
 from fastdup_ray.inputs import find_standalone, is_standalone_file, list_images, parquet_rows, read_entry, stat
+from fastdup_ray.inputs.references import reference_mask
 from fastdup_ray.storage.tables import encode_names
 from tests.helpers.images import cloudy, encode
 
@@ -169,3 +170,10 @@ def test_parquet_files_of_a_folder_are_left_out(tmp_path):
 def test_patterns_apply_to_rows(tmp_path):
     path = write(tmp_path / "a.parquet", rows=12)
     assert [ref.uri for ref in listed(path, include=["*-1?.jpg"])] == [f"{path}!/{n:08d}-{n}.jpg" for n in (10, 11)]
+
+
+def test_a_parquet_file_of_references_is_all_of_its_images(tmp_path):
+    rows, paths = write(tmp_path / "a.parquet", rows=2), write(tmp_path / "b.parquet", filename=pa.array(["x.jpg"]))
+    names = encode_names([*(ref.uri for ref in listed(rows)), str(tmp_path / "x.jpg"), str(tmp_path / "y.jpg")])
+    assert reference_mask([str(rows)], names).tolist() == [True, True, False, False]
+    assert reference_mask([str(paths)], names).tolist() == [False, False, True, False]
