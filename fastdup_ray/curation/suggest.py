@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +58,40 @@ class KeeperChoice:
         """(d,) int64 indices in features.dat of the images to drop."""
         return self.rows[self.assigned.row[self.assigned.is_dropped]]
 
+    @property
+    def keepers(self) -> IntArray:
+        """(d,) int64 indices in features.dat of the image that each of these is dropped for."""
+        return self.rows[self.assigned.keeper[self.assigned.is_dropped]]
+
+
+@dataclass(frozen=True)
+class SuggestedPlan:
+    """The plan of a run, of which rows are made when they are asked for: a page shows few of a million images.
+
+    Attributes:
+        run: The run.
+        rule: Decides which images are duplicates.
+        choice: The keepers of its images.
+    """
+
+    run: FinishedRun
+    rule: DuplicateRule
+    choice: KeeperChoice
+
+    @classmethod
+    def by_default(cls, run: FinishedRun) -> Self:
+        """Return the plan that `plan` makes if nothing is said."""
+        rule = make_rule(run, None, DEFAULT_DROP)
+        return cls(run, rule, choose_keepers(run, rule))
+
+    def rows(self, images: IntArray | None = None) -> Iterator[PlanRow]:
+        """Yield the rows of images by the numbers of their groups; each keeper comes before its duplicates.
+
+        Args:
+            images: Indices in features.dat; images that the plan does not have are ignored. None: all of the plan.
+        """
+        return _make_plan_rows(self.run, self.rule, self.choice, images)
+
 
 def suggest(
     run: FinishedRun,
@@ -87,7 +122,7 @@ def suggest(
     """
     _check_parameters(run, grouping, threshold)
     rule = make_rule(run, threshold, drop)
-    return list(_make_plan_rows(run, rule, choose_keepers(run, rule, keep, grouping)))
+    return list(SuggestedPlan(run, rule, choose_keepers(run, rule, keep, grouping)).rows())
 
 
 def choose_keepers(
@@ -156,16 +191,21 @@ def _check_parameters(run: FinishedRun, grouping: str, threshold: float | None) 
         )
 
 
-def _make_plan_rows(run: FinishedRun, rule: DuplicateRule, choice: KeeperChoice) -> Iterator[PlanRow]:
-    """Yield the rows of a plan, by the numbers of their groups; each keeper comes before its duplicates."""
+def _make_plan_rows(
+    run: FinishedRun, rule: DuplicateRule, choice: KeeperChoice, images: IntArray | None
+) -> Iterator[PlanRow]:
+    """Yield rows of a plan, as `SuggestedPlan.rows` does."""
     position, keeper_position, _ = choice.assigned
     number = _number_groups(run, choice)
     rows, keepers = choice.rows[position], choice.rows[keeper_position]
+    wanted = np.ones(len(rows), bool) if images is None else np.isin(rows, images)
     same_bytes = run.first_of_bytes[rows] == run.first_of_bytes[keepers]
-    other = ~same_bytes & (rows != keepers)
+    other = wanted & ~same_bytes & (rows != keepers)
     explanations = dict(zip(np.flatnonzero(other).tolist(), rule.explain(keepers[other], rows[other]), strict=True))
-    similarity = np.where(same_bytes, 1.0, np.minimum(run.cosines(keepers, rows), 1.0))
-    order = np.argsort(number, kind="stable").tolist()
+    similarity = np.ones(len(rows))
+    similarity[other] = np.minimum(run.cosines(keepers[other], rows[other]), 1.0)
+    order = np.argsort(number, kind="stable")
+    order = order[wanted[order]].tolist()
     for place, own_facts in zip(order, run.facts(rows[order].tolist()), strict=True):
         row, keeper = int(rows[place]), int(keepers[place])
         is_keeper = row == keeper

@@ -44,12 +44,14 @@ class Results:
         contents: (n,) int64, the first image with the same bytes or pixels.
         verified: The verified pairs; None if there are none.
         edges: Of images that are more similar than `ccthreshold`, or have the same bytes.
+        components: The components that they form; None with run_cc=0.
     """
 
     counts: Counts
     contents: IntArray
     verified: VerifiedPairs | None
     edges: Edges
+    components: Components | None
 
 
 def write_results(
@@ -71,6 +73,7 @@ def write_results(
     write_exact_copies(store, images, images, copies, layout.INDEXED)
     counts |= copies.counts
     edges = build_edges_from_neighbors(neighbors, config.ccthreshold, images.first_of_bytes, store.scratch)
+    components = None
     if config.run_cc:
         components = find_components(edges, len(images), pagerank=config.run_pagerank, degree=config.run_degree)
         _write_components(store, components)
@@ -79,7 +82,7 @@ def write_results(
     else:
         for name in COMPONENT_FILES:
             store.remove(name)
-    return Results(counts, copies.contents(len(images)), verified, edges)
+    return Results(counts, copies.contents(len(images)), verified, edges, components)
 
 
 def write_scored_results(

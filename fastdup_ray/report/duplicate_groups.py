@@ -1,23 +1,21 @@
 """Groups of a run: components of two or more images, sets of exact duplicates, and what is suggested to be dropped."""
 
-from collections.abc import Collection
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from fastdup_ray.analysis.edges import encode_digests
-from fastdup_ray.analysis.keeper_assignment import Likeness, assign_keepers, find_duplicate_groups
-from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, find_references, parse_rules
+from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, parse_rules
 from fastdup_ray.analysis.verified_pairs import VerifiedPairs
 from fastdup_ray.common import layout
-from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
+from fastdup_ray.common.arrays import DoubleArray, IntArray
 from fastdup_ray.common.records import Pairs
-from fastdup_ray.common.relations import CONFIRMED, Relation
+from fastdup_ray.common.relations import CONFIRMED
+from fastdup_ray.curation.suggest import KeeperChoice
 from fastdup_ray.features import map_features
-from fastdup_ray.inputs import find_standalone
 from fastdup_ray.outputs.exact_copies import ExactCopies
 from fastdup_ray.outputs.formats import COMPONENTS
 from fastdup_ray.report.group_table import GroupTable
@@ -38,6 +36,7 @@ class DuplicateGroups:
         features_file: The file with the (n, d) float32 embeddings.
         d: Numbers of an embedding.
         verified: The verified pairs of the run; None if it has none.
+        choice: What the run suggests to drop.
 
     Raises:
         DamagedError: where the file does not have n embeddings.
@@ -52,9 +51,10 @@ class DuplicateGroups:
         features_file: str,
         d: int,
         verified: VerifiedPairs | None,
+        choice: KeeperChoice,
     ) -> None:
         self._store, self._names, self._facts, self._copies = store, names, facts, copies
-        self._verified = verified
+        self._verified, self._choice = verified, choice
         self._features = map_features(store, features_file, d)
         if len(self._features) != len(names):
             raise describe_other_run(store.fetch(features_file))
@@ -78,7 +78,7 @@ class DuplicateGroups:
         Returns:
             These groups, and the ids of the components that they replace.
         """
-        pairs = self._find_positions(CONFIRMED)
+        pairs = self._list_confirmed()
         _, node = np.unique(self._component_numbers, return_inverse=True)
         links = np.ones(len(pairs), np.int8), (node[pairs.source], node[pairs.target])
         n = max(1, len(node))  # a graph needs a node
@@ -88,27 +88,26 @@ class DuplicateGroups:
         replaced = np.unique(self._component_numbers[is_new & (self._component_numbers >= 0)])
         return self._make_groups(np.where(is_new, joined[node], alone)), replaced
 
-    def find_keepers(self) -> dict[int, int] | None:
-        """Return the images that `plan` drops by default, each with its keeper; None without verified pairs."""
-        if self._verified is None:
-            return None
-        dropped = np.flatnonzero(self._keepers >= 0)
-        return dict(zip(self._member_indices[dropped].tolist(), self._keepers[dropped].tolist(), strict=True))
+    @cached_property
+    def keepers(self) -> dict[int, int]:
+        """The images that `plan` drops by default, each with its keeper."""
+        return dict(zip(self._choice.dropped.tolist(), self._choice.keepers.tolist(), strict=True))
 
     @property
     def total_reclaim(self) -> int:
         """Bytes of all images that `plan` drops by default."""
-        return int(self._weights.sum())
+        return pc.sum(take_rows(self._facts.select(["size"]), self._choice.dropped)["size"]).as_py() or 0
 
     def _make_groups(self, number: IntArray) -> GroupTable:
-        ranking, weights, keeps_first = self._ranking, self._weights, self._verified is None
-        return GroupTable(self._member_indices, number, ranking, weights, self._features, keeps_first=keeps_first)
+        is_dropped = np.isin(self._member_indices, self._choice.dropped)
+        sizes: IntArray = self._member_facts["size"].fill_null(0).to_numpy().astype(np.int64)
+        return GroupTable(self._member_indices, number, self._ranking, is_dropped, sizes, self._features)
 
-    def _find_positions(self, relations: Collection[Relation]) -> Pairs:
-        """Return the pairs with one of some relations, by the positions of the images among the m members."""
+    def _list_confirmed(self) -> Pairs:
+        """Return the confirmed pairs, by the positions of the images among the m members."""
         if self._verified is None:
             return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-        pairs = self._verified.list_links(relations)
+        pairs = self._verified.list_links(CONFIRMED)
         source, target = (np.searchsorted(self._member_indices, end) for end in (pairs.source, pairs.target))
         return Pairs(source, target, pairs.value)
 
@@ -158,41 +157,3 @@ class DuplicateGroups:
     def _ranking(self) -> Ranking:
         """The order in which the m members are kept."""
         return Ranking(parse_rules(DEFAULT_RULES), self._member_facts, self._member_names)
-
-    @cached_property
-    def _references(self) -> BoolArray:
-        return find_references(self._member_facts)
-
-    @cached_property
-    def _is_standalone(self) -> BoolArray:
-        """(m,) whether a member is a file of its own, which can be moved."""
-        return find_standalone(self._member_names, self._store.access)
-
-    @cached_property
-    def _weights(self) -> IntArray:
-        """(m,) int64, the bytes that dropping each member would free; 0 if `plan` would not drop it."""
-        weights: IntArray = self._member_facts["size"].fill_null(0).to_numpy().astype(np.int64)
-        weights[self._references | ~self._is_standalone] = 0
-        if self._verified is not None:
-            weights[self._keepers < 0] = 0
-        return weights
-
-    @cached_property
-    def _keepers(self) -> IntArray:
-        """(m,) int64, the index of the image for which `plan` drops a member by default; -1 if it does not."""
-        keepers = np.full(len(self._member_indices), -1)
-        eligible = self._references | self._is_standalone
-        digests = encode_digests(self._member_facts["sha256"])
-        groups = find_duplicate_groups(self._find_positions([Relation.SAME]), digests, eligible)
-        assigned = assign_keepers(*groups, self._ranking, self._references, self._compare)
-        dropped = assigned.is_dropped
-        keepers[assigned.row[dropped]] = self._member_indices[assigned.keeper[dropped]]
-        return keepers
-
-    def _compare(self, first: IntArray, second: IntArray) -> Likeness:
-        """Compare members by their positions, as a plan does."""
-        if self._verified is None:
-            raise ValueError("no verified pairs")
-        indices = self._member_indices
-        same = self._verified.have_relation(indices[first], indices[second], [Relation.SAME])
-        return Likeness(same, ~same)

@@ -26,10 +26,10 @@ class GroupCards:
     Args:
         images: The images of the page.
         evidence: The verdicts of the page; None if the run did not verify pairs.
-        keepers: The images that are suggested to be dropped, each with its keeper; None if the run has not looked.
+        keepers: The images that are suggested to be dropped, each with its keeper.
     """
 
-    def __init__(self, images: ImageTable, evidence: PairEvidence | None, keepers: dict[int, int] | None) -> None:
+    def __init__(self, images: ImageTable, evidence: PairEvidence | None, keepers: dict[int, int]) -> None:
         self._images, self._evidence, self._keepers = images, evidence, keepers
         self._members_shown: list[list[int]] = []
 
@@ -59,7 +59,8 @@ class GroupCards:
         least_similar = [members.index(index) for index in group.least_similar]
         for member in members:
             self._request_verdicts(member, [members[0], group.least_similar[0]])
-        return self._make_suggestions(members) | {
+        self._request_keepers(members)
+        return {
             "id": group.id,
             "count": len(group.members),
             "exact": len(group.members) - len(np.unique(self._images.contents[group.members])),
@@ -73,17 +74,14 @@ class GroupCards:
             "reclaim": group.reclaim,
         }
 
-    def _make_suggestions(self, members: list[int]) -> dict[str, list[int]]:
-        """Return `keepers`, the number of the image for which each member is suggested to be dropped, or -1."""
-        if self._keepers is None:
-            return {}
+    def _request_keepers(self, members: list[int]) -> None:
+        """Request the images for which members are suggested to be dropped, and the verdicts on both."""
         keepers = [self._keepers.get(member, -1) for member in members]
         for member, keeper in zip(members, keepers, strict=True):
             if keeper >= 0:
                 self._images.request([keeper])
                 self._request_verdicts(member, [keeper])
         self._request_verdicts_among(members, keepers)
-        return {"keepers": [self._images.number(keeper) if keeper >= 0 else -1 for keeper in keepers]}
 
     def _request_verdicts_among(self, members: list[int], keepers: list[int]) -> None:
         """Request the verdicts on all images that are suggested to be one: another of them may become their keeper."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastdup_ray.analysis.keepers import Ranking
-from fastdup_ray.common.arrays import DoubleArray, FloatArray, IntArray
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from fastdup_ray.features import check_finite
 
 MAX_COMPARED = 2_000
@@ -30,8 +30,8 @@ class Group:
         lowest: The similarity of the two least similar members, of at most `MAX_COMPARED`.
         least_similar: The indices of these two.
         between: (b, b) float32 similarities of the first b members to each other, b <= `MAX_BETWEEN`.
-        reason: Why the first is the keeper.
-        reclaim: Bytes of those that may be dropped.
+        reason: Why the first comes before the second one that is not dropped; "" if there is none.
+        reclaim: Bytes of those that are suggested to be dropped.
     """
 
     id: int
@@ -51,14 +51,14 @@ class GroupTable:
         indices: (m,) int64 indices of the images.
         number: (m,) int64, equal for images of one group.
         ranking: The order in which the m images are kept.
-        weights: (m,) int64, the bytes that dropping each would free.
+        is_dropped: (m,) bool, whether each is suggested to be dropped; these come after the others of their group.
+        sizes: (m,) int64 bytes of their files.
         features: (n, d) float32 embeddings of all n images.
-        keeps_first: Whether the first image of each group is never dropped, whatever its weight.
 
     Attributes:
         id: (c,) int64, ascending: the number of each group.
         count: (c,) int64, its images.
-        reclaim: (c,) int64, the weights of all its images that may be dropped.
+        reclaim: (c,) int64, the bytes of its images that are suggested to be dropped.
     """
 
     def __init__(
@@ -66,28 +66,22 @@ class GroupTable:
         indices: IntArray,
         number: IntArray,
         ranking: Ranking,
-        weights: IntArray,
+        is_dropped: BoolArray,
+        sizes: IntArray,
         features: FloatArray,
-        *,
-        keeps_first: bool = True,
     ) -> None:
-        self._indices, self._ranking, self._features = indices, ranking, features
+        self._indices, self._ranking, self._is_dropped, self._features = indices, ranking, is_dropped, features
         order = ranking.order_groups(np.arange(len(number)), number)
+        order = order[np.lexsort((is_dropped[order], number[order]))]
         ids, first, count = np.unique(number[order], return_index=True, return_counts=True)
-        weights = weights[order]
         several = count > 1
         self._order, self._first = order, first[several]
         self.id, self.count = ids[several], count[several]
-        kept = weights[first] if keeps_first else 0
-        self.reclaim = (np.add.reduceat(weights, first) - kept)[several] if len(order) else self.id
+        freed = np.where(is_dropped, sizes, 0)[order]
+        self.reclaim = np.add.reduceat(freed, first)[several] if len(order) else self.id
 
     def __len__(self) -> int:
         return len(self.id)
-
-    @property
-    def total_reclaim(self) -> int:
-        """Bytes that can be reclaimed in all groups together."""
-        return int(self.reclaim.sum())
 
     def select(self, positions: Sequence[int]) -> Iterator[Group]:
         """Yield the groups at some positions of `id`."""
@@ -98,7 +92,8 @@ class GroupTable:
 
     def _make_group(self, id_: int, positions: IntArray, reclaim: int) -> Group:
         """Make a group of the images at some positions among the m, the keeper first."""
-        reason, members = self._ranking.explain_kept(positions).text, self._indices[positions]
+        kept, members = positions[~self._is_dropped[positions]], self._indices[positions]
+        reason = self._ranking.explain_kept(kept).text if len(kept) > 1 else ""
         similarity = self._compare_with_keeper(members)
         order = np.concatenate([[0], 1 + np.argsort(-similarity[1:], kind="stable")])
         members, similarity = members[order], similarity[order]

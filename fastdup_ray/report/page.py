@@ -13,6 +13,8 @@ from fastdup_ray.common.formulas import FORMULA
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.names import INVISIBLE
 from fastdup_ray.config import RunConfig
+from fastdup_ray.curation.finished_run import read_finished_run
+from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.answer import Answer, answer_run, answer_scoring
@@ -24,11 +26,11 @@ from fastdup_ray.storage import Store
 
 STYLES = ("base.css", "page.css")
 MODULES = (
-    *("data.js", "format.js", "dom.js", "csv.js", "affine.js", "verdicts.js", "keeper_rules.js", "suggestions.js"),
-    *("plan.js", "decisions.js", "plan_storage.js", "persistence.js", "clipboard.js", "images.js", "cards.js"),
-    *("stage.js", "zoom.js", "difference.js", "comparison.js", "viewer.js", "confirmed.js", "bad_table.js"),
-    *("changes.js", "image_tiles.js", "tabs.js", "tiles.js", "slider.js", "relation_filter.js", "filter_bar.js"),
-    *("keeper_picker.js", "menu.js", "shortcuts.js", "decision_bar.js", "keys.js", "page.js"),
+    *("data.js", "format.js", "dom.js", "csv.js", "affine.js", "verdicts.js", "similarity.js", "keeper_rules.js"),
+    *("suggestions.js", "plan.js", "decisions.js", "plan_storage.js", "persistence.js", "clipboard.js", "images.js"),
+    *("cards.js", "stage.js", "zoom.js", "difference.js", "comparison.js", "viewer.js", "confirmed.js"),
+    *("bad_table.js", "changes.js", "image_tiles.js", "tabs.js", "tiles.js", "slider.js", "relation_filter.js"),
+    *("filter_bar.js", "keeper_picker.js", "menu.js", "shortcuts.js", "decision_bar.js", "keys.js", "page.js"),
 )
 """Scripts, each after those that it imports."""
 
@@ -47,11 +49,12 @@ def write_report(
     summary: RunSummary,
     files: FileSet = INDEXED,
     *,
+    plan: SuggestedPlan | None = None,
     thumbnails: bool = True,
     began: float | None = None,
 ) -> None:
     """Write report/index.html into a work_dir. The parameters are those of `render_report`."""
-    html = render_report(store, summary, files, thumbnails=thumbnails, began=began)
+    html = render_report(store, summary, files, plan=plan, thumbnails=thumbnails, began=began)
     with store.create(files.name(layout.REPORT)) as path:
         path.write_text(html, encoding="utf-8")
 
@@ -61,6 +64,7 @@ def render_report(
     summary: RunSummary,
     files: FileSet = INDEXED,
     *,
+    plan: SuggestedPlan | None = None,
     thumbnails: bool = True,
     began: float | None = None,
 ) -> str:
@@ -70,6 +74,7 @@ def render_report(
         store: The work_dir.
         summary: What summary.json has, or will have.
         files: Which set of files the report is about.
+        plan: What the run suggests by default; None: read the finished run, and make it. A scoring has none.
         thumbnails: Whether it shows images.
         began: When the stage that writes the report began, by `time.monotonic`; None if `summary` has its duration.
 
@@ -80,11 +85,13 @@ def render_report(
         DamagedError: where an output is not what the run wrote.
         FileNotFoundError: where an output is missing.
     """
-    contents = make_page_data(store, summary, files, thumbnails=thumbnails)
+    if plan is None and files is INDEXED:
+        plan = SuggestedPlan.by_default(read_finished_run(store))
+    contents = make_page_data(store, summary, files, plan, thumbnails=thumbnails)
     if began is not None:
         outputs = {"outputs": round(time.monotonic() - began, 3)}
         summary = {**summary, "seconds": summary.get("seconds", {}) | outputs}
-    plan = {
+    plan_file = {
         "format": layout.PLAN_JSON_FORMAT,
         "columns": csv_columns.PLAN_HEADER,
         "texts": sorted(csv_columns.TEXT_COLUMNS.intersection(csv_columns.PLAN_HEADER)),
@@ -95,7 +102,7 @@ def render_report(
         "work_dir": shlex.quote(store.location),
     }
     variables = _make_variables(contents, read_config(store, files), summary, files)
-    variables["data"] |= {"plan": plan}
+    variables["data"] |= {"plan": plan_file}
     return render("page_frame.html", STYLES, MODULES, **variables)
 
 
@@ -123,7 +130,7 @@ def _make_variables(contents: PageData, config: StoredConfig, summary: RunSummar
             "ccthreshold": parameters.get("ccthreshold"),
             "lower_threshold": parameters.get("lower_threshold"),
             "safe_to_drop": counts.get("safe_to_drop"),
-            "reclaim": contents.reclaim_exact if contents.reclaim is None else contents.reclaim,
+            "reclaim": contents.reclaim,
         },
         "thumbnails": contents.thumbnails,
     }

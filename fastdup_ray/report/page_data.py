@@ -12,6 +12,8 @@ from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.facts import ChangeCounts, RunSummary
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.names import escape_non_utf8
+from fastdup_ray.curation.duplicate_rules import default_threshold
+from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.extract.thumbnails import MAX_PIXELS, Thumbnail
 from fastdup_ray.outputs.exact_copies import read_exact_copies
 from fastdup_ray.outputs.finished_run import RunReader
@@ -29,6 +31,7 @@ from fastdup_ray.report.readers import (
     read_pair_list,
     read_pairs,
 )
+from fastdup_ray.report.suggestions import list_suggestions
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.facts import read_summary
 from fastdup_ray.storage.tables import escape_names, find_positions, read_csv
@@ -67,25 +70,26 @@ class PageData:
         thumbnails: Data URIs.
         pairs: The pairs above the threshold, each once.
         labels: (n,) the label of each image, None without labels.
-        reclaim: Bytes of what is suggested to be dropped, None if nothing can be: without groups and verified pairs.
-        reclaim_exact: Bytes of all exact duplicates.
+        reclaim: Bytes of what is suggested to be dropped.
     """
 
     data: dict[str, Any]
     thumbnails: list[str]
     pairs: PairList
     labels: pa.ChunkedArray | None
-    reclaim: int | None
-    reclaim_exact: int
+    reclaim: int
 
 
-def make_page_data(store: Store, summary: RunSummary, files: FileSet, *, thumbnails: bool) -> PageData:
+def make_page_data(
+    store: Store, summary: RunSummary, files: FileSet, plan: SuggestedPlan | None, *, thumbnails: bool
+) -> PageData:
     """Read the outputs of a run or a scoring.
 
     Args:
         store: The work_dir.
         summary: What summary.json has, or will have.
         files: Which set of files the page is about.
+        plan: What the run suggests by default; None for a scoring.
         thumbnails: Whether to make thumbnails.
 
     Raises:
@@ -94,8 +98,8 @@ def make_page_data(store: Store, summary: RunSummary, files: FileSet, *, thumbna
     """
     builder = _PageDataBuilder(store, summary, files)
     lists: dict[str, Any] = {}
-    groups = exact = cards = None
-    if files is INDEXED:
+    cards = None
+    if plan is not None:
         duplicate_groups = DuplicateGroups(
             store,
             builder.names.slice(0, builder.n),
@@ -104,8 +108,9 @@ def make_page_data(store: Store, summary: RunSummary, files: FileSet, *, thumbna
             RunReader(store, summary).features_file,
             summary["d"],
             builder.verified,
+            plan.choice,
         )
-        cards = GroupCards(builder.images, builder.evidence, duplicate_groups.find_keepers())
+        cards = GroupCards(builder.images, builder.evidence, duplicate_groups.keepers)
         exact = duplicate_groups.by_content(builder.contents)
         exact_shown = choose_groups(exact, np.zeros(len(exact)), MAX_EXACT_SETS)
         if store.exists(layout.COMPONENTS):  # not with run_cc=0
@@ -135,7 +140,8 @@ def make_page_data(store: Store, summary: RunSummary, files: FileSet, *, thumbna
     if cards is not None:
         cards.request_other_members()
     verified = builder.evidence.make_columns(builder.images.number) if builder.evidence else None
-    columns = builder.images.columns() | {"group": read_group_numbers(store, files, builder.images.rows)}
+    suggestions = list_suggestions(plan, builder.images) if plan is not None else {}
+    columns = builder.images.columns() | suggestions | {"group": read_group_numbers(store, files, builder.images.rows)}
     images: dict[int, Thumbnail] = {}
     if thumbnails:
         room = MAX_CHARACTERS - len(json.dumps([columns, lists, verified], ensure_ascii=False).encode())
@@ -148,13 +154,12 @@ def make_page_data(store: Store, summary: RunSummary, files: FileSet, *, thumbna
         "pictures": columns | builder.images.locate_thumbnails(images, NO_ROOM if thumbnails else LEFT_OUT),
         "lists": lists,
         "verified": verified,
+        "dropped_above": None if verified or plan is None else default_threshold(builder.config),
     }
     uris = [thumbnail.data_uri for thumbnail in images.values() if thumbnail.data_uri]
     labels = builder.facts["label"].slice(0, builder.n) if builder.conflicts is not None else None
-    reclaim = groups.total_reclaim if groups else None
-    if builder.verified is not None:
-        reclaim = duplicate_groups.total_reclaim
-    return PageData(data, uris, builder.pairs, labels, reclaim, exact.total_reclaim if exact else 0)
+    reclaim = duplicate_groups.total_reclaim if plan is not None else 0
+    return PageData(data, uris, builder.pairs, labels, reclaim)
 
 
 class _PageDataBuilder:

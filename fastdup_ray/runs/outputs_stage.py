@@ -8,6 +8,8 @@ from fastdup_ray.common.facts import RunSummary, SearchSummary
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.config import RunConfig
 from fastdup_ray.curation.count_duplicates import count_duplicates
+from fastdup_ray.curation.current_run import view_current_run
+from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.features import map_features
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.outputs.changes import write_changes
@@ -39,7 +41,8 @@ def write_outputs(
     found = neighbors.open(store).nearest(config.nearest_neighbors_k)
     results = write_results(store, config, images, features, found)
     write_config(store, config)
-    duplicates = count_duplicates(store, images, features, found, results)
+    plan = SuggestedPlan.by_default(view_current_run(store, images, features, found, results))
+    duplicates = count_duplicates(plan, results)
     counts = summary["counts"] | results.counts | duplicates.to_counts()
     search: SearchSummary = {**neighbors.summary, "k": min(neighbors.summary["k"], config.nearest_neighbors_k)}
     summary = {**summary, "counts": counts, "neighbors": search, "features_file": features_file}
@@ -52,7 +55,7 @@ def write_outputs(
     if config.report:
         from fastdup_ray.report.page import write_report  # late: it takes a third of a second to import
 
-        write_report(store, summary, thumbnails=config.thumbnails, began=start)
+        write_report(store, summary, plan=plan, thumbnails=config.thumbnails, began=start)
     else:
         store.remove(layout.REPORT)
     summary["seconds"] = summary["seconds"] | {"outputs": round(time.monotonic() - start, 3)}

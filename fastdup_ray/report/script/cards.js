@@ -11,16 +11,18 @@ import {
   formatValue,
 } from "./format.js";
 import { createCaption, createFigure, createImage } from "./images.js";
-import { explainKeeper, isRuleOfRun, isSuggestedKeeper } from "./keeper_rules.js";
+import { explainKeeper, getSuggestion, isRuleOfRun, isSuggestedKeeper } from "./keeper_rules.js";
 import { countSuggestedDrops, explainSuggestion, sumSuggestedBytes } from "./suggestions.js";
-import { createRelationBadge, getRelation, hasVerdicts } from "./verdicts.js";
+import { createRelationBadge, getRelation } from "./verdicts.js";
 
 export const ROW_HEIGHT = 152; // pixels of a thumbnail in a row
 const PAIR_HEIGHT = 210; // pixels of a thumbnail on a card with two
 const IMAGES_AT_FIRST = 6;
 const ALL_IN_SIGHT = 3; // images of a group that nobody has to count
 /** The text of the button that accepts the suggestions for a group. */
-export const ACCEPT = hasVerdicts ? "Accept suggestion" : "Keep first, drop rest";
+export const ACCEPT = "Accept suggestion";
+
+const NUMBER_HINT = "The number of a group is its component_id, and group in plan.csv";
 
 const LOOSE_BELOW = 0.9; // a group with a lower similarity may have images that differ
 
@@ -48,7 +50,7 @@ export function createCard(card, { title, decisions, open, decidable }) {
   const height = card.members.length === 2 ? PAIR_HEIGHT : ROW_HEIGHT;
   const state = createElement("span", { class: "state" });
   const strip = createElement("div", { class: "strip" });
-  const heading = createElement("h3", {}, title, ...createFacts(card), state);
+  const heading = createElement("h3", { title: card.isPair ? null : NUMBER_HINT }, title, ...createFacts(card), state);
   const figures = [];
   const show = (members) => {
     for (const member of members) {
@@ -90,7 +92,7 @@ export function createCard(card, { title, decisions, open, decidable }) {
 }
 
 function describeState(card, decisions) {
-  if (!decisions.isDecided(card)) return "";
+  if (!decisions.hasDecision(card)) return "";
   if (decisions.areDistinct(card)) return "not duplicates";
   const dropped = card.members.filter((member) => decisions.getAction(member) === "drop").length;
   return dropped ? `${formatNumber(dropped)} to drop` : "nothing to drop";
@@ -121,19 +123,18 @@ function createFacts(card) {
     (card.count > 2 || isLoose) &&
       !isExact &&
       createFact(`lowest similarity ${formatValue(card.lowest)}`, isLoose ? "fact weak" : "fact"),
-    hasVerdicts && createFact(`${formatNumber(drops)} suggested to drop${drops ? ` (${formatBytes(reclaim)})` : ""}`),
-    !hasVerdicts && reclaim > 0 && createFact(`${formatBytes(reclaim)} reclaimable`),
+    createFact(`${formatNumber(drops)} suggested to drop${drops ? ` (${formatBytes(reclaim)})` : ""}`),
   ];
 }
 
 function createActions(card, decisions, open, decidable) {
   const accept = () => announce(acceptSuggestion(decisions, card));
   const markDistinct = () => announce(decisions.markNotDuplicates(card));
-  const isStrong = countSuggestedDrops(card) > 0;
+  const canAccept = countSuggestedDrops(card) > 0;
   return createElement(
     "div",
     { class: "actions" },
-    decidable && !card.isPair && createButton(ACCEPT, accept, { class: isStrong ? "strong" : null }, "a"),
+    decidable && !card.isPair && createButton(ACCEPT, accept, { class: "strong", disabled: !canAccept }, "a"),
     decidable && createButton("Not duplicates", markDistinct, {}, "x"),
     createButton("Compare", () => open(card, 1), { class: "compare" }, "Enter"),
   );
@@ -178,27 +179,29 @@ function createRole(card, position) {
       label && createText("badge", isolateText(escapeInvisible(label))),
     ];
   }
-  const isKeeper = isRuleOfRun() ? position === 0 : isSuggestedKeeper(card, position);
-  const suggestion = hasVerdicts && !(isKeeper && position) && explainSuggestion(card, position);
-  if (isKeeper) {
-    const reason = escapeInvisible(explainKeeper(card, position));
-    const title = createElement("b", {}, suggestion ? "First of this group" : "Keeper");
-    return [
-      createText(suggestion ? "role" : "role keeper", title, ` · ${reason}`),
-      position > 0 && createRelationBadge(card.members[position], card.members[0]),
-      suggestion && createText("facts suggestion", suggestion),
-    ];
+  const badge = position > 0 && createRelationBadge(card.members[position], card.members[0]);
+  const reason = escapeInvisible(explainKeeper(card, position));
+  if (reason) {
+    const isKeeper = isSuggestedKeeper(card, position);
+    const title = createElement("b", {}, isKeeper ? "Keeper" : "First of this group");
+    return [createText(isKeeper ? "role keeper" : "role", title, ` · ${reason}`), badge];
   }
+  const suggestion = explainSuggestion(card, position);
   const exact = EXACT_KINDS[card.kind[position]];
   const differs = card.least_similar.includes(position) && card.members.length > 2 && card.lowest < LOOSE_BELOW;
-  const other = isRuleOfRun() ? "keeper" : "the first image";
   return [
     position > 0 &&
-      createText("facts role", exact ? exact : `${formatPercent(card.similarity[position])} similar to ${other}`),
-    createRelationBadge(card.members[position], card.members[0]),
-    suggestion && createText("facts suggestion", suggestion),
+      createText("facts role", exact ? exact : `${formatPercent(card.similarity[position])} similar to the first`),
+    badge,
+    suggestion && createElement("span", { class: "facts suggestion", title: getReason(card, position) }, suggestion),
     differs && createText("facts weak", "least similar in this group"),
   ];
+}
+
+/** The whole reason of the plan to drop an image; null if it is kept. */
+function getReason(card, position) {
+  const suggestion = getSuggestion(card, position);
+  return suggestion?.keeper >= 0 ? escapeInvisible(suggestion.reason) : null;
 }
 
 /** Keep or drop an image of a card, and say so. */
@@ -214,6 +217,8 @@ export function toggleDecision(decisions, card, member, action) {
 
 /** Accept the suggestions for one card. Returns what was done. */
 export function acceptSuggestion(decisions, card) {
-  const dropped = decisions.accept([card]);
-  return `Accepted: ${dropped ? formatCount(dropped, "image") : "nothing"} to drop.`;
+  if (!countSuggestedDrops(card)) return "There is no suggestion to accept: decide yourself what to drop.";
+  decisions.accept([card], { overrule: true });
+  const dropped = card.members.filter((member) => decisions.getAction(member) === "drop").length;
+  return `Accepted: ${formatCount(dropped, "image")} to drop.`;
 }

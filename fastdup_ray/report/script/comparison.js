@@ -2,19 +2,10 @@
 import { data, getImage } from "./data.js";
 import { createElement, isolateText } from "./dom.js";
 import { escapeInvisible, formatBytes, formatPercent, formatPixels, formatValue } from "./format.js";
-import { explainKeeper } from "./keeper_rules.js";
-import { describeVerdict, findVerdict, hasVerdicts } from "./verdicts.js";
-
-/** The similarity of the images at two positions of a card; null if the page does not know it. */
-function getPairSimilarity(card, left, right) {
-  const [low, high] = [Math.min(left, right), Math.max(left, right)];
-  if (card.isPair) return card.value;
-  if (low === high) return 1;
-  if (low === 0) return card.similarity[high];
-  const rows = (1 + Math.sqrt(1 + 8 * card.between.length)) / 2; // images besides the first
-  if (high <= rows) return card.between[(low - 1) * rows - ((low - 1) * low) / 2 + (high - low - 1)];
-  return [low, high].every((position) => card.least_similar.includes(position)) ? card.lowest : null;
-}
+import { explainKeeper, getSuggestedKeeper, getSuggestion } from "./keeper_rules.js";
+import { getPairSimilarity } from "./similarity.js";
+import { explainSuggestion } from "./suggestions.js";
+import { describeVerdict, findVerdict, hasVerdicts, NOT_COMPARED } from "./verdicts.js";
 
 /** The same in words. */
 export function describeSimilarity(card, left, right) {
@@ -36,8 +27,7 @@ export function createComparison(card, positions) {
     ["Label", (image) => escapeInvisible(image.label)],
   ].map(([head, describe]) => [head, ...images.map(describe)]);
   if (!card.isPair) {
-    const roles = positions.map((position) => explainKeeper(card, position));
-    rows.push(["Keeper", ...roles.map((reason) => (reason ? `keeper (${escapeInvisible(reason)})` : ""))]);
+    rows.push(["Suggestion", ...positions.map((position) => describeSuggestion(card, position))]);
   }
   const equal = rows.filter(([, first, second]) => first === second && first);
   const table = createElement(
@@ -48,6 +38,15 @@ export function createComparison(card, positions) {
   );
   const texts = equal.map(([head, text]) => `${head.toLowerCase()} ${text}`);
   return [table, texts.length > 0 && createElement("p", { class: "note equal" }, `Equal: ${texts.join(" · ")}`)];
+}
+
+/** What is suggested for an image of a card, with the whole reason. */
+function describeSuggestion(card, position) {
+  const reason = explainKeeper(card, position);
+  if (reason) return `Keep: ${escapeInvisible(reason)}`;
+  const suggestion = explainSuggestion(card, position);
+  const why = getSuggestedKeeper(card, position) >= 0 ? getSuggestion(card, position).reason : "";
+  return why ? `${suggestion} (${escapeInvisible(why)})` : suggestion;
 }
 
 function createRow([head, first, second]) {
@@ -63,6 +62,6 @@ function createRow([head, first, second]) {
 /** What each image is to the other one, with the evidence. */
 function describeRelation([left, right]) {
   return [findVerdict(left.number, right.number), findVerdict(right.number, left.number)].map((verdict) =>
-    verdict ? `${verdict.relation}: ${describeVerdict(verdict)}` : "not compared",
+    verdict ? [verdict.relation, describeVerdict(verdict)].filter(Boolean).join(": ") : NOT_COMPARED,
   );
 }

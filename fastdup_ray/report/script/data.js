@@ -26,7 +26,8 @@ const images = new Array(columns.base.length);
  * An image by its number on the page: number, row (its index in features.dat), folder, base, name (folder and base),
  * key (unique), hex (the bytes of a name that is not UTF-8), size, width, height, format, date, time (what the rule
  * `oldest` goes by: milliseconds since 1970, or null), sha256, etag, label, reference, fixed (why it cannot be dropped),
- * group (its component_id, or null), thumb (index of its thumbnail, or -1), problem (why it has none).
+ * group (its component_id, or null), suggestion (its row in the default plan of the run, or null), thumb (index of its
+ * thumbnail, or -1), problem (why it has none).
  */
 export function getImage(number) {
   if (!images[number]) {
@@ -37,9 +38,17 @@ export function getImage(number) {
     image.folder = columns.folders[image.folder];
     image.name = image.folder + image.base;
     image.key = image.hex || image.name;
+    image.suggestion = readSuggestion(columns.suggestion?.[number]);
     images[number] = image;
   }
   return images[number];
+}
+
+/** A row of the default plan: keeper (a number, or -1 if the image is kept), similarity, rule, reason and group. */
+function readSuggestion(row) {
+  if (!row) return null;
+  const [keeper, similarity, rule, reason, group] = row;
+  return { keeper, similarity, rule, reason, group };
 }
 
 /** The number that a group of images has in all outputs: the lowest component_id in it; null without components. */

@@ -28,10 +28,7 @@ export function createDecisionBar(decisions, showShortcuts) {
   );
   const load = createButton("Load plan…", () => file.click());
   const undo = createButton("Undo", () => announce(decisions.undo()), {}, "z");
-  const clear = createButton("Clear all", () => {
-    decisions.clearAll();
-    announce("Cleared all decisions.");
-  });
+  const clear = createButton("Clear all…", () => clearAll(decisions));
   const shortcuts = createButton("Shortcuts", showShortcuts, {}, "?");
   const bar = document.getElementById("decision-bar");
   bar.setAttribute("role", "region");
@@ -60,6 +57,13 @@ export function createDecisionBar(decisions, showShortcuts) {
   decisions.addEventListener("change", update);
   update();
   persistDecisions(decisions, (text) => (saveState.textContent = escapeInvisible(text))).then(update);
+}
+
+function clearAll(decisions) {
+  const { kept, dropped } = decisions.totals;
+  if (!confirm(`Clear the decisions on ${formatCount(kept + dropped, "image")}?`)) return;
+  decisions.clearAll();
+  announce("Cleared all decisions. Press z to undo.");
 }
 
 function downloadPlan(name, type, parts) {

@@ -1,8 +1,8 @@
 // Decisions: keep or drop, one for each image, whatever number of lists it is in.
 import { findNumber, getGroupNumber, getImage } from "./data.js";
-import { explainKeeper, getSuggestedKeeper, isSuggestedKeeper } from "./keeper_rules.js";
 import { escapeInvisible, formatCount } from "./format.js";
-import { DROP, KEEP, formatPlanCsv, formatPlanJson, getKey, makeRow, parsePlan } from "./plan.js";
+import { explainKeeper, getSuggestedKeeper, getSuggestion } from "./keeper_rules.js";
+import { DROP, KEEP, describeEvidence, formatPlanCsv, formatPlanJson, getKey, makeRow, parsePlan } from "./plan.js";
 import { explainSuggestion } from "./suggestions.js";
 
 const NOT_DUPLICATES = "not duplicates";
@@ -13,9 +13,10 @@ const MAX_UNDO = 100;
  * keeper. Dispatches `change` after each change.
  */
 export class Decisions extends EventTarget {
-  #decisions = new Map(); // number -> {action, reason, card}; of a loaded plan also {rule, keeper, similarity}
+  #decisions = new Map(); // number -> {action, reason, card}; of a suggestion or a loaded plan also rule, keeper, similarity, group
   #others = []; // rows of a loaded plan on images that are not on this page
   #history = [];
+  #rows = null; // of the plan, until the next change
   #cards = new Map(); // number -> the cards that have it
 
   constructor(cards) {
@@ -33,8 +34,14 @@ export class Decisions extends EventTarget {
     return this.#decisions.get(member)?.action ?? "";
   }
 
-  isDecided(card) {
+  hasDecision(card) {
     return card.members.some((member) => this.#decisions.has(member));
+  }
+
+  /** Whether there is a decision on a card, and none is missing on an image that is suggested to be dropped. */
+  isDecided(card) {
+    const isMissing = (member, position) => !this.#decisions.has(member) && getSuggestedKeeper(card, position) >= 0;
+    return this.hasDecision(card) && !card.members.some(isMissing);
   }
 
   /** Whether all images of a card were marked as not being duplicates. */
@@ -42,14 +49,14 @@ export class Decisions extends EventTarget {
     return card.members.every((member) => this.#decisions.get(member)?.reason === NOT_DUPLICATES);
   }
 
+  /** What the plan that is saved says: numbers of images, and bytes of those to drop. */
   get totals() {
-    const dropped = [...this.#decisions].filter(([, { action }]) => action === DROP);
-    const elsewhere = this.#others.filter((row) => row.action === DROP);
-    const sumSizes = (rows) => rows.reduce((sum, row) => sum + (Number(row.size) || 0), 0);
+    const rows = this.rows();
+    const dropped = rows.filter((row) => row.action === DROP);
     return {
-      kept: this.#decisions.size - dropped.length + this.#others.length - elsewhere.length,
-      dropped: dropped.length + elsewhere.length,
-      bytes: sumSizes(dropped.map(([number]) => getImage(number))) + sumSizes(elsewhere),
+      kept: rows.length - dropped.length,
+      dropped: dropped.length,
+      bytes: dropped.reduce((sum, row) => sum + (Number(row.size) || 0), 0),
       elsewhere: this.#others.length,
     };
   }
@@ -77,22 +84,30 @@ export class Decisions extends EventTarget {
     return `Cleared ${formatCount(decided.length, "decision")}.`;
   }
 
-  /** Accept the suggestions of cards: drop what is suggested to be dropped, keep the rest. Returns how many are dropped. */
-  accept(cards) {
+  /**
+   * Accept the suggestions for the images of cards: drop what is suggested to be dropped, keep the rest. overrule: also
+   * for images with a decision. Returns how many images more are dropped.
+   */
+  accept(cards, { overrule }) {
+    const before = this.totals.dropped;
     this.#change(`accept ${formatCount(cards.length, "suggestion")}`, () => {
       for (const card of cards) {
         card.members.forEach((member, position) => {
-          const keeper = getSuggestedKeeper(card, position);
-          const isOrphan = !card.members.includes(keeper) && this.getAction(keeper) === DROP;
-          const keep = keeper < 0 || isOrphan || this.#isKeptElsewhere(card, member);
-          const kept = card.keepers && !isSuggestedKeeper(card, position) ? explainSuggestion(card, position) : "";
-          const reason = explainKeeper(card, position) || kept;
-          this.#decisions.set(member, { action: keep ? KEEP : DROP, card, reason: keep ? reason : "" });
+          if (overrule || !this.#decisions.has(member)) this.#acceptOne(card, member, position);
         });
       }
     });
-    const members = new Set(cards.flatMap((card) => card.members));
-    return [...members].filter((member) => this.getAction(member) === DROP).length;
+    return this.totals.dropped - before;
+  }
+
+  #acceptOne(card, member, position) {
+    const { keeper = -1, ...suggestion } = getSuggestion(card, position) ?? {};
+    const canDrop = keeper >= 0 && this.getAction(keeper) !== DROP && !this.#isKeptElsewhere(card, member);
+    const reason = keeper >= 0 ? "its keeper is dropped" : explainKeeper(card, position) || explainSuggestion(card, position);
+    const decision = canDrop
+      ? { action: DROP, ...suggestion, keeper: getImage(keeper) }
+      : { action: KEEP, ...(keeper < 0 && suggestion), reason: (keeper < 0 && suggestion.reason) || reason };
+    this.#decisions.set(member, { ...decision, card });
   }
 
   /** Whether the user kept an image on another card; a suggestion does not overrule that. */
@@ -130,7 +145,7 @@ export class Decisions extends EventTarget {
     if (!this.canUndo) return "Nothing to undo.";
     const { title, before } = this.#history.pop();
     [this.#decisions, this.#others] = before;
-    this.dispatchEvent(new Event("change"));
+    this.#announceChange();
     return `Undone: ${title}.`;
   }
 
@@ -138,6 +153,11 @@ export class Decisions extends EventTarget {
     this.#history.push({ title, before: [new Map(this.#decisions), [...this.#others]] });
     if (this.#history.length > MAX_UNDO) this.#history.shift();
     apply();
+    this.#announceChange();
+  }
+
+  #announceChange() {
+    this.#rows = null;
     this.dispatchEvent(new Event("change"));
   }
 
@@ -145,57 +165,84 @@ export class Decisions extends EventTarget {
 
   /** All decisions as rows of a plan. An image is dropped only if one that it duplicates is kept. */
   rows() {
+    this.#rows ??= this.#makeRows();
+    return this.#rows;
+  }
+
+  #makeRows() {
     const rows = new Map();
-    const firstGroup = 1 + this.#others.reduce((last, row) => Math.max(last, Number(row.group) || 0), -1);
-    const groups = new Map();
-    const getGroup = (card) => {
-      if (!groups.has(card)) groups.set(card, getGroupNumber(card.members) ?? firstGroup + groups.size);
-      return groups.get(card);
-    };
-    const keep = (number, card, decision) => rows.set(getImage(number).key, makeRow(number, getGroup(card), decision));
+    const getGroup = this.#createNumbering();
+    const keep = (number, card, decision) =>
+      rows.set(getImage(number).key, makeRow(number, KEEP, getGroup(number, card, decision), decision));
     for (const [number, decision] of this.#decisions) {
-      const card = decision.card ?? this.#cards.get(number)?.[0] ?? { members: [number] };
-      const keeper = decision.action === DROP ? this.#findKeeper(number, card, decision) : null;
-      if (!keeper) {
-        const orphan = { action: KEEP, reason: "no image that it duplicates is kept" };
-        keep(number, card, decision.action === DROP ? orphan : decision);
+      const card = decision.card ?? this.#getCard(number);
+      if (decision.action === KEEP) {
+        keep(number, card, decision);
         continue;
       }
-      const keeperNumber = findNumber(keeper.key);
-      if (keeperNumber !== undefined && !this.#decisions.has(keeperNumber)) {
-        const reason = explainKeeper(card, card.members.indexOf(keeperNumber));
-        keep(keeperNumber, card, { action: KEEP, reason });
+      const keeper = this.#findKeeper(number, card, decision);
+      if (!keeper) {
+        keep(number, card, { reason: "no image that it duplicates is kept" });
+        continue;
       }
-      rows.set(getImage(number).key, makeRow(number, getGroup(card), decision, keeper, card));
+      if (keeper.number !== undefined && !this.#decisions.has(keeper.number)) {
+        keep(keeper.number, card, keepAsSuggested(keeper.number, card));
+      }
+      const isOwn = keeper.key === decision.keeper?.key;
+      const evidence = isOwn ? decision : describeEvidence(card, number, keeper);
+      const group = isOwn ? getGroup(number, card, decision) : getGroup(keeper.number ?? number, card);
+      rows.set(getImage(number).key, makeRow(number, DROP, group, evidence, keeper));
     }
+    this.#addOthers(rows, keep);
+    return [...rows.values()];
+  }
+
+  /** Add the rows of images that are not on this page. */
+  #addOthers(rows, keep) {
     const isKept = (key) => rows.get(key)?.action === KEEP || (findNumber(key) === undefined && this.#isOtherKept(key));
     for (const other of this.#others) {
       const key = getKey(other, "keeper");
       const number = findNumber(key);
       if (other.action === DROP && number !== undefined && !rows.has(key)) {
-        keep(number, this.#cards.get(number)?.[0] ?? { members: [number] }, { action: KEEP });
+        keep(number, this.#getCard(number), keepAsSuggested(number, this.#getCard(number)));
       }
       const isOrphan = other.action === DROP && !isKept(key);
       const orphan = { ...other, action: KEEP, keeper: "", similarity: null, reason: "its keeper is dropped" };
       delete orphan.keeper_hex;
       rows.set(getKey(other, "filename"), isOrphan ? orphan : other);
     }
-    return [...rows.values()];
+  }
+
+  /** A function that gives the number of the group of an image on a card: that of its decision or suggestion, else of the card. */
+  #createNumbering() {
+    const firstGroup = 1 + this.#others.reduce((last, row) => Math.max(last, Number(row.group) || 0), -1);
+    const groups = new Map();
+    return (number, card, decision = null) => {
+      const group = decision?.group ?? getImage(number).suggestion?.group;
+      if (group !== undefined) return group;
+      if (!groups.has(card)) groups.set(card, getGroupNumber(card.members) ?? firstGroup + groups.size);
+      return groups.get(card);
+    };
+  }
+
+  #getCard(number) {
+    return this.#cards.get(number)?.[0] ?? { members: [number] };
   }
 
   #isOtherKept(key) {
     return this.#others.some((row) => getKey(row, "filename") === key && row.action === KEEP);
   }
 
-  /** The keeper of a dropped image: {key, name, hex}. That of a loaded plan comes first, then one with the same bytes. */
+  /**
+   * The keeper of a dropped image: {key, name, hex, number}. That of its decision comes first, then the suggested one, then
+   * one with the same bytes.
+   */
   #findKeeper(number, card, { keeper }) {
     if (keeper) {
-      const keeperNumber = findNumber(keeper.key);
-      const isKept = keeperNumber === undefined ? this.#isOtherKept(keeper.key) : this.getAction(keeperNumber) !== DROP;
+      const isKept = keeper.number === undefined ? this.#isOtherKept(keeper.key) : this.getAction(keeper.number) !== DROP;
       if (isKept) return keeper;
     }
-    const position = card.members.indexOf(number);
-    const suggested = card.keepers && position >= 0 ? getSuggestedKeeper(card, position) : -1;
+    const suggested = getImage(number).suggestion?.keeper ?? -1;
     if (suggested >= 0 && this.getAction(suggested) !== DROP) return getImage(suggested);
     for (const { members } of [card, ...(this.#cards.get(number) ?? [])]) {
       const others = members.filter((member) => member !== number && this.getAction(member) !== DROP).map(getImage);
@@ -214,8 +261,11 @@ export class Decisions extends EventTarget {
     return formatPlanCsv(this.rows());
   }
 
-  /** Replace all decisions by those of a plan. bytes: Uint8Array, JSON or CSV. Throws an Error with one line. */
-  read(bytes) {
+  /**
+   * Replace all decisions by those of a plan. bytes: Uint8Array, JSON or CSV. merge: decisions that were made before stay.
+   * Throws an Error with one line.
+   */
+  read(bytes, { merge = false } = {}) {
     const rows = parsePlan(bytes);
     const decisions = new Map();
     const others = [];
@@ -223,14 +273,28 @@ export class Decisions extends EventTarget {
       const number = findNumber(getKey(row, "filename"));
       if (number === undefined) others.push(row);
       else {
-        const keeper = row.keeper && { key: getKey(row, "keeper"), name: row.keeper, hex: row.keeper_hex ?? "" };
-        const { action, rule, reason, similarity } = row;
-        decisions.set(number, { action, rule, reason, keeper, similarity });
+        const { action, rule, reason, similarity, group } = row;
+        decisions.set(number, { action, rule, reason, similarity, group, keeper: readKeeper(row) });
       }
     }
     this.#change("load a plan", () => {
-      this.#decisions = decisions;
+      this.#decisions = new Map([...decisions, ...(merge ? this.#decisions : [])]);
       this.#others = others;
     });
   }
+}
+
+/** The keeper that a row of a plan names; null if it names none. */
+function readKeeper(row) {
+  if (!row.keeper) return null;
+  const key = getKey(row, "keeper");
+  return { key, name: row.keeper, hex: row.keeper_hex ?? "", number: findNumber(key) };
+}
+
+/** Why an image without a decision is kept for others: as the plan of the run has it, if that keeps it. */
+function keepAsSuggested(number, card) {
+  const position = card.members.indexOf(number);
+  const suggestion = position >= 0 ? getSuggestion(card, position) : getImage(number).suggestion;
+  if (suggestion?.keeper === -1) return suggestion;
+  return { reason: position >= 0 ? explainKeeper(card, position) : "" };
 }

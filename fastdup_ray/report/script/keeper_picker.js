@@ -2,12 +2,13 @@
 import { data } from "./data.js";
 import { announce, createElement } from "./dom.js";
 import { escapeInvisible } from "./format.js";
-import { chooseKeeperRule, KEEPER_RULES } from "./keeper_rules.js";
+import { chooseKeeperRule, getKeeperRule, KEEPER_RULES } from "./keeper_rules.js";
 
 const MAX_FOLDERS = 200; // that are offered; any other part of a path can be typed
 
-/** A choice of rules. onchange is called after each change. */
+/** A choice of rules, which begins with the one of the last visit. onchange is called after each change. */
 export function createKeeperPicker(onchange) {
+  const before = getKeeperRule();
   const rule = createElement(
     "select",
     { id: "keeper-rule", onchange: () => choose() },
@@ -21,7 +22,7 @@ export function createKeeperPicker(onchange) {
       .map((folder) => createElement("option", { value: escapeInvisible(folder) })),
   );
   const folder = createElement("input", {
-    ...{ type: "text", id: "keeper-folder", list: "folders", placeholder: "part of the path", hidden: true },
+    ...{ type: "text", id: "keeper-folder", list: "folders", placeholder: "part of the path", hidden: before.chosen !== "folder" },
     ...{ "aria-label": "Folder whose images are kept", onchange: () => choose() },
   });
   const choose = () => {
@@ -34,5 +35,7 @@ export function createKeeperPicker(onchange) {
       folder.focus();
     } else announce("Undecided groups follow the new rule; your decisions stay.");
   };
+  rule.value = before.chosen;
+  folder.value = before.folder;
   return createElement("label", { class: "keeper-picker" }, "Keep the ", rule, folder, folders);
 }

@@ -1,7 +1,9 @@
-// Which image of a card is kept, by a rule that the user chooses, and which ones are suggested to be dropped for it.
-import { getImage } from "./data.js";
-import { escapeInvisible, formatBytes, formatPixels } from "./format.js";
-import { findVerdict, hasVerdicts } from "./verdicts.js";
+// Which images of a card are suggested to be dropped, and for which: by the default plan of the run, or by another rule
+// that the user chooses.
+import { data, getGroupNumber, getImage } from "./data.js";
+import { EXACT_KINDS, escapeInvisible, formatBytes, formatPixels } from "./format.js";
+import { findSimilarity } from "./similarity.js";
+import { findVerdict, getRelation, hasVerdicts } from "./verdicts.js";
 
 const SAME_MOMENT = 2000; // milliseconds: dates that differ by less are a tie
 
@@ -26,15 +28,35 @@ export const KEEPER_RULES = {
   folder: { title: "in this folder", orders: [byPixels, byBytes, byAge], explain: (image) => image.folder },
 };
 const [OF_RUN] = Object.keys(KEEPER_RULES);
+const RULE_KEY = `fastdup-ray keeper rule of ${data.run}`;
 
-let chosen = OF_RUN;
-let folder = "";
+let { chosen, folder } = loadRule();
 let version = 0; // changes with the rule, so that what was computed by an earlier one is computed again
 
 /** Keep images by another rule. name: of KEEPER_RULES. inFolder: a part of the paths to keep, for the rule `folder`. */
 export function chooseKeeperRule(name, inFolder = "") {
   [chosen, folder] = [name, inFolder];
   version += 1;
+  try {
+    localStorage.setItem(RULE_KEY, JSON.stringify({ chosen, folder }));
+  } catch {
+    // The rule is not kept over a reload where the browser allows or has no storage.
+  }
+}
+
+/** The rule that is chosen: {chosen, folder}. */
+export function getKeeperRule() {
+  return { chosen, folder };
+}
+
+function loadRule() {
+  try {
+    const rule = JSON.parse(localStorage.getItem(RULE_KEY));
+    if (rule?.chosen in KEEPER_RULES) return { chosen: rule.chosen, folder: String(rule.folder ?? "") };
+  } catch {
+    // as above
+  }
+  return { chosen: OF_RUN, folder: "" };
 }
 
 /** Whether images are kept by the rule of the run. */
@@ -42,13 +64,22 @@ export function isRuleOfRun() {
   return chosen === OF_RUN || (chosen === "folder" && !folder);
 }
 
+/**
+ * What is suggested for the image at a position: keeper (the number of the image that it is dropped for, or -1 if it is
+ * kept), similarity, rule, reason and group, as a row of a plan has them; null if nothing is.
+ */
+export function getSuggestion(card, position) {
+  if (isRuleOfRun()) return getImage(card.members[position]).suggestion;
+  if (card.suggestedBy !== version) {
+    card.suggestedBy = version;
+    card.suggestions = suggestByRule(card);
+  }
+  return card.suggestions[position];
+}
+
 /** The number of the image for which the one at a position is suggested to be dropped; -1 if it is not. */
 export function getSuggestedKeeper(card, position) {
-  if (card.assignedBy !== version) {
-    card.assignedBy = version;
-    card.assigned = isRuleOfRun() ? assignByRun(card) : assignByRule(card);
-  }
-  return card.assigned[position];
+  return getSuggestion(card, position)?.keeper ?? -1;
 }
 
 /** Whether other images of a card are suggested to be dropped for the one at a position. */
@@ -56,33 +87,51 @@ export function isSuggestedKeeper(card, position) {
   return card.members.some((_, other) => getSuggestedKeeper(card, other) === card.members[position]);
 }
 
-/** Why the image at a position is preferred to the others of its card; "" if it is not. */
+/** Why the image at a position is preferred to others of its card; "" if it is not. */
 export function explainKeeper(card, position) {
-  if (isRuleOfRun()) return position === 0 ? (card.reason ?? "") : "";
-  if (position < 0 || !isSuggestedKeeper(card, position)) return "";
-  const image = getImage(card.members[position]);
-  if (image.reference) return "a reference image";
-  const { title, explain } = KEEPER_RULES[chosen];
-  return chosen === "folder" && !isInFolder(image) ? "" : escapeInvisible(`${title}: ${explain(image)}`);
+  const suggestion = getSuggestion(card, position);
+  if (isSuggestedKeeper(card, position)) return suggestion?.reason ?? "";
+  return isRuleOfRun() && position === 0 && !(suggestion?.keeper >= 0) ? (card.reason ?? "") : "";
 }
 
-function assignByRun(card) {
-  if (card.keepers) return card.keepers;
-  return card.members.map((member, position) => (position && !getImage(member).fixed ? card.members[0] : -1));
+/** How a reason begins that an image is dropped for another one. */
+export function describeDuplicate(card, number, keeper) {
+  const [image, other] = [number, keeper].map(getImage);
+  if (image.sha256 && image.sha256 === other.sha256) return `${EXACT_KINDS.bytes} as`;
+  const kind = card.members[0] === keeper && card.kind?.[card.members.indexOf(number)];
+  if (kind) return `${EXACT_KINDS[kind]} as`;
+  return data.verified?.duplicate_of[getRelation(number, keeper)] ?? "near duplicate of";
 }
 
 /** As the command `plan` does: the first image in the order of the rule is kept, and its duplicates go; and so on. */
-function assignByRule(card) {
-  const keepers = new Map();
-  let rest = orderImages(card.members.map(getImage), listOrders(card));
-  if (hasVerdicts) rest = rest.filter((image) => image.reference || !image.fixed);
+function suggestByRule(card) {
+  const suggestions = new Map();
+  const group = getGroupNumber(card.members);
+  let rest = orderImages(card.members.map(getImage), listOrders(card)).filter(
+    (image) => image.reference || !image.fixed,
+  );
   while (rest.length) {
     const [keeper, ...others] = rest;
-    const dropped = others.filter((other) => !other.fixed && isDuplicate(card, keeper.number, other.number));
-    for (const { number } of dropped) keepers.set(number, keeper.number);
+    const dropped = others.filter((other) => !other.fixed && isDuplicate(card, keeper, other));
+    for (const { number } of dropped) {
+      const reason = `${describeDuplicate(card, number, keeper.number)} its keeper, ${explainByRule(keeper)}`;
+      const similarity = findSimilarity(card, number, keeper.number);
+      suggestions.set(number, { keeper: keeper.number, similarity, rule: data.plan.by_hand, reason, group });
+    }
+    if (dropped.length) {
+      const reason = explainByRule(keeper);
+      suggestions.set(keeper.number, { keeper: -1, similarity: null, rule: data.plan.by_hand, reason, group });
+    }
     rest = others.filter((other) => !dropped.includes(other));
   }
-  return card.members.map((member) => keepers.get(member) ?? -1);
+  return card.members.map((member) => suggestions.get(member) ?? null);
+}
+
+function explainByRule(image) {
+  if (image.reference) return "a reference image";
+  if (chosen === "folder" && !isInFolder(image)) return KEEPER_RULES[OF_RUN].title;
+  const { title, explain } = KEEPER_RULES[chosen];
+  return escapeInvisible(`${title}: ${explain(image)}`);
 }
 
 function listOrders(card) {
@@ -112,10 +161,15 @@ function isInFolder(image) {
   return image.folder.includes(folder);
 }
 
-/** Whether an image may be dropped for another one: if the run verified pairs, only if they are the same. */
+/** Whether an image may be dropped for another one: if the plan does that, in either direction, or would. */
 function isDuplicate(card, keeper, member) {
-  if (!hasVerdicts) return true;
-  const [one, other] = [keeper, member].map((number) => card.members.indexOf(number));
+  if (keeper.sha256 && keeper.sha256 === member.sha256) return true;
+  const isInPlan = [
+    [keeper, member],
+    [member, keeper],
+  ].some(([one, other]) => one.suggestion?.keeper === other.number);
+  if (isInPlan || !hasVerdicts) return isInPlan;
+  const [one, other] = [keeper, member].map(({ number }) => card.members.indexOf(number));
   const haveContentOfFirst = [one, other].every((position) => position === 0 || card.kind[position]);
-  return haveContentOfFirst || findVerdict(keeper, member)?.relation === "same";
+  return haveContentOfFirst || findVerdict(keeper.number, member.number)?.relation === "same";
 }

@@ -117,6 +117,7 @@ function render() {
     shown.length < list.items.length ? `${formatNumber(shown.length)} of ${formatNumber(list.items.length)} shown` : "";
   note.textContent = [list.note, list.describe?.(filters.kind.value), describeMissing(list)].filter(Boolean).join(" ");
   acceptAll.hidden = !canAcceptAll(list) || !shown.length;
+  acceptAll.disabled = !acceptAll.hidden && !shown.some(([card]) => countSuggestedDrops(card));
   keeperPicker.hidden = !canAcceptAll(list);
   if (confirmed) confirmed.hidden = !list.confirmed;
   listAll.hidden = !list.kinds || !shown.length;
@@ -171,14 +172,14 @@ function canAcceptAll(list) {
   return list.id === "groups" || list.id === "exact";
 }
 
-/** Accept the suggestions for all groups that the filters let through, if they have any and are undecided. */
+/** Accept the suggestions for all groups that the filters let through, but for images with a decision. */
 function acceptShown() {
   const cards = shown.map(([card]) => card);
   const undecided = cards.filter((card) => !decisions.isDecided(card));
   const accepted = undecided.filter((card) => countSuggestedDrops(card));
   const [decided, without] = [cards.length - undecided.length, undecided.length - accepted.length];
   const before = decisions.totals;
-  if (accepted.length) decisions.accept(accepted);
+  if (accepted.length) decisions.accept(accepted, { overrule: false });
   const { dropped, bytes } = decisions.totals;
   announce(
     [

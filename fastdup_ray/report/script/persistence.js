@@ -42,11 +42,16 @@ if (server) {
   document.getElementById("privacy").textContent = "Images and decisions are exchanged with this address only.";
 }
 
-/** Load the saved decisions, then save each change. showState gets a text that says whether they are saved. */
+/**
+ * Load the saved decisions, then save each change. Decisions that were made before the saved ones came stay, and are saved,
+ * too. showState gets a text that says whether they are saved.
+ */
 export async function persistDecisions(decisions, showState) {
+  let isChanged;
   try {
     const plan = await storage.load();
-    if (plan) decisions.read(plan);
+    isChanged = decisions.canUndo;
+    if (plan) decisions.read(plan, { merge: true });
     decisions.forgetHistory();
   } catch (error) {
     // A plan that could not be read must not be overwritten, so nothing is saved from here on.
@@ -69,11 +74,13 @@ export async function persistDecisions(decisions, showState) {
       }
     });
   };
-  decisions.addEventListener("change", () => {
+  const saveSoon = () => {
     clearTimeout(timer);
     showState("Saving…");
     timer = setTimeout(save, SAVE_DELAY);
-  });
+  };
+  decisions.addEventListener("change", saveSoon);
   addEventListener("pagehide", () => timer && save());
-  showState(kept || dropped ? savedText : `Decisions are saved in ${storage.place}.`);
+  if (isChanged) saveSoon();
+  else showState(kept || dropped ? savedText : `Decisions are saved in ${storage.place}.`);
 }

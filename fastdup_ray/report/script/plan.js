@@ -1,8 +1,8 @@
 // Rows of a plan, and the plan files that the commands `plan` and `apply` read and write.
 import { formatCsv, parseCsv } from "./csv.js";
 import { data, getImage } from "./data.js";
-import { EXACT_KINDS } from "./format.js";
-import { getRelation } from "./verdicts.js";
+import { describeDuplicate } from "./keeper_rules.js";
+import { findSimilarity } from "./similarity.js";
 
 const OPTIONAL = "run"; // plans of earlier versions do not have this column
 const formula = new RegExp(`^(?=${data.plan.formula})`); // what a spreadsheet would run as a formula, see formulas.py
@@ -35,18 +35,17 @@ export function parsePlan(bytes) {
   return isJson ? parseJson(bytes) : parseRows(bytes);
 }
 
-/** Make the row of an image of this page. keeper: of a dropped image. */
-export function makeRow(number, group, decision, keeper = null, card = null) {
+/** Make the row of an image of this page. evidence: {rule, reason, similarity}. keeper: of a dropped image. */
+export function makeRow(number, action, group, { rule, reason, similarity }, keeper = null) {
   const image = getImage(number);
-  const isLoaded = keeper !== null && keeper === decision.keeper;
   const row = {
     filename: image.name,
-    action: decision.action,
+    action,
     group,
     keeper: keeper ? keeper.name : "",
-    similarity: keeper ? (isLoaded ? decision.similarity : findSimilarity(image, keeper, card)) : null,
-    rule: decision.rule ?? data.plan.by_hand,
-    reason: decision.reason || (keeper ? `${describeDuplicate(image, keeper, card)} its keeper` : "the keeper"),
+    similarity: keeper ? similarity : null,
+    rule: rule ?? data.plan.by_hand,
+    reason: reason || "the keeper",
     size: image.size,
     sha256: image.sha256,
     etag: image.etag,
@@ -58,21 +57,13 @@ export function makeRow(number, group, decision, keeper = null, card = null) {
   return row;
 }
 
-function describeDuplicate(image, keeper, card) {
-  if (image.sha256 && image.sha256 === keeper.sha256) return `${EXACT_KINDS.bytes} as`;
-  const position = card.members.indexOf(image.number);
-  const kind = card.members[0] === keeper.number && card.kind?.[position];
-  if (kind) return `${EXACT_KINDS[kind]} as`;
-  return data.verified?.duplicate_of[getRelation(image.number, keeper.number)] ?? "near duplicate of";
-}
-
-/** The similarity of two images, or null: a page has only those to the suggested keeper of a card. */
-function findSimilarity(image, keeper, card) {
-  if (image.sha256 && image.sha256 === keeper.sha256) return 1;
-  const [a, b] = [image.number, keeper.number].map((number) => card.members.indexOf(number));
-  if (!data.cosine && card.isPair) return null;
-  if (b === 0) return card.similarity?.[a] ?? null;
-  return a === 0 ? (card.similarity?.[b] ?? null) : null;
+/** What is known of an image and the one that a person drops it for. keeper: as `Decisions` has it. */
+export function describeEvidence(card, number, keeper) {
+  if (keeper.number === undefined) return { reason: "duplicate of its keeper", similarity: null };
+  const similarity = findSimilarity(card, number, keeper.number);
+  const { suggestion } = getImage(number);
+  if (suggestion?.keeper === keeper.number) return { reason: suggestion.reason, similarity };
+  return { reason: `${describeDuplicate(card, number, keeper.number)} its keeper`, similarity };
 }
 
 function makeCell(row, column) {

@@ -1,6 +1,6 @@
 // The filter of a list by what its images are to each other.
 import { createElement } from "./dom.js";
-import { formatNumber } from "./format.js";
+import { formatCount } from "./format.js";
 import { hasVerdicts, RELATIONS } from "./verdicts.js";
 
 /** A choice of relations. onchange gets the relation, or "" for any. Its function `update` counts those of a list; `select`: its field. */
@@ -21,7 +21,7 @@ export function createRelationFilter(onchange) {
     }
     const { value } = select;
     const options = RELATIONS.filter((relation) => counts.has(relation) || relation === value).map((relation) =>
-      createElement("option", { value: relation }, `${relation} (${formatNumber(counts.get(relation) ?? 0)})`),
+      createElement("option", { value: relation }, `${relation} (${formatCount(counts.get(relation) ?? 0, list.noun)})`),
     );
     select.replaceChildren(createElement("option", { value: "" }, "any"), ...options);
     select.value = value;

@@ -1,7 +1,6 @@
 // The dialog with the keyboard shortcuts.
 import { data } from "./data.js";
 import { createButton, createElement } from "./dom.js";
-import { hasVerdicts } from "./verdicts.js";
 
 const SHORTCUTS = {
   Anywhere: [
@@ -16,7 +15,7 @@ const SHORTCUTS = {
     ["k, d", "keep, drop the chosen image"],
     ["1 … 9", "drop the first … ninth image"],
     ["u", "clear the decision on the chosen image, or on the group"],
-    ["a", hasVerdicts ? "accept the suggestion" : "keep the first image, drop the rest"],
+    ["a", "accept the suggestion"],
     ["x", "not duplicates: keep all"],
     ["Enter", "compare the images"],
   ],

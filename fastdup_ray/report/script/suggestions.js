@@ -1,8 +1,8 @@
 // What is suggested for the images of a card, in words: by default what the command `plan` drops.
-import { getImage } from "./data.js";
+import { data, getImage } from "./data.js";
 import { escapeInvisible } from "./format.js";
-import { getSuggestedKeeper } from "./keeper_rules.js";
-import { getRelation } from "./verdicts.js";
+import { getSuggestedKeeper, getSuggestion } from "./keeper_rules.js";
+import { getRelation, hasVerdicts } from "./verdicts.js";
 
 export function countSuggestedDrops(card) {
   return card.members.filter((_, position) => getSuggestedKeeper(card, position) >= 0).length;
@@ -16,20 +16,24 @@ export function sumSuggestedBytes(card) {
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-/** Why an image is suggested to be dropped or not, where the badge with its relation to the first does not say it. */
+/** What is suggested for an image, and why not to drop it; "" for the first image if it is kept. */
 export function explainSuggestion(card, position) {
   const keeper = getSuggestedKeeper(card, position);
   if (keeper >= 0) {
     const isFirst = keeper === card.members[0];
-    return `Suggested to drop${isFirst ? "" : `: same image as ${escapeInvisible(getImage(keeper).base)}`}`;
+    return `Suggested to drop${isFirst ? "" : `: duplicate of ${escapeInvisible(getImage(keeper).base)}`}`;
   }
   if (position === 0) return "";
-  return `Not suggested to drop: ${explainKept(card, card.members[position])}`;
+  return `Not suggested to drop: ${explainKept(card, position)}`;
 }
 
-function explainKept(card, member) {
+function explainKept(card, position) {
+  const member = card.members[position];
   const { fixed } = getImage(member);
   if (fixed) return fixed;
+  const suggestion = getSuggestion(card, position);
+  if (suggestion?.rule === data.plan.sidecar) return escapeInvisible(suggestion.reason);
+  if (!hasVerdicts) return "similar, but not verified to be the same";
   const relation = getRelation(member, card.members[0]);
   return relation === "same" ? "the image that it repeats is not kept" : relation;
 }

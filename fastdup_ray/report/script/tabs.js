@@ -30,13 +30,13 @@ const makePairOrders = (first, last) => ({
   name: ["name", byText(getFirstName)],
 });
 
-const CHAINS = 'Groups can chain together images that differ: check "lowest similarity".';
-const SUGGESTIONS =
-  "A badge has the relation to the keeper. Only what is the same as an image that is kept is suggested to be dropped.";
+const SUGGESTIONS = hasVerdicts
+  ? "A badge has the relation to the first image. Only what is the same as an image that is kept is suggested to be dropped."
+  : `${describeSimilarityRule()} Groups can chain together images that differ: check "lowest similarity".`;
 
 /**
  * The lists that this page has. Each has: id, title, total, file (with the full list), items, orders, getTexts (what is
- * searched), note, shown (which items, if not all), none (the text if there are none); for cards also getTitle,
+ * searched), note, shown (which items, if not all), none (the text if there are none); for cards also noun, getTitle,
  * decidable, getRelations, and getValue (what the slider filters by); else createItem, or createTable; for a grid of small
  * images isGrid. kinds and describe: the kinds of items that are filtered by, and what is said of one. With confirmed
  * pairs also what `addConfirmedGroups` returns.
@@ -49,7 +49,10 @@ export function makeTabs() {
     all.push({ id, items: [], total: lists[id].total, file: lists[id].file, title, getTexts: getNames, ...list });
   const makeCards = (rows, titles) => rows.map((row) => makePairCard(row, titles));
   const numberedAs = (name) => (card, position) => `${name} ${formatNumber(position + 1)}`;
-  const getGroupTitle = (card, position) => `Group ${formatNumber(getGroupNumber(card.members) ?? position + 1)}`;
+  const getGroupTitle = (card, position) => {
+    const number = getGroupNumber(card.members);
+    return number === null ? `Group ${formatNumber(position + 1)}` : `Group #${number}`;
+  };
   const getPairValue = (card) => card.value;
   const bySimilarity = makePairOrders("most similar first", "least similar first");
   const titles = scored ? ["new", "indexed"] : [];
@@ -61,12 +64,13 @@ export function makeTabs() {
     lists.groups && {
       ...addConfirmedGroups(
         lists.groups,
-        `Images linked by similarity above ${linkedAbove}. ${hasVerdicts ? SUGGESTIONS : CHAINS}`,
+        `Images linked by similarity above ${linkedAbove}. ${SUGGESTIONS}`,
         `Images linked by similarity above ${linkedAbove}, or by confirmed pairs. ${SUGGESTIONS}`,
       ),
       orders: GROUP_ORDERS,
       getValue: data.cosine ? (card) => card.lowest : null,
       decidable: true,
+      noun: "group",
       getTitle: getGroupTitle,
       getRelations,
       shown: "the largest, those with the most reclaimable bytes, and the loosest",
@@ -80,6 +84,7 @@ export function makeTabs() {
       items: lists.exact.items,
       orders: GROUP_ORDERS,
       decidable: true,
+      noun: "group",
       getTitle: getGroupTitle,
       getRelations,
       shown: "the largest",
@@ -112,6 +117,7 @@ export function makeTabs() {
     orders: bySimilarity,
     getValue: getPairValue,
     decidable: true,
+    noun: "pair",
     getTitle: numberedAs("Pair"),
     getRelations,
     shown: "the most similar",
@@ -121,12 +127,13 @@ export function makeTabs() {
     items: makeCards(lists.outliers.items, ["outlier", "nearest neighbor"]),
     orders: makePairOrders("most unusual first", "reverse order"),
     getRelations,
+    noun: "outlier",
     getTitle: numberedAs("Outlier"),
     isGrid: true,
     pageSize: 60,
     createItem: createOutlierTile,
     shown: "the most unusual",
-    note: `Images whose nearest neighbor is less similar than ${data.lower_threshold ?? "lower_threshold"}. Point at an image to see its nearest neighbor.`,
+    note: `Images unlike all others: their nearest neighbor is less similar than ${data.lower_threshold ?? "lower_threshold"}. Nothing has to be done about them, but images that do not belong in the collection are often here. Point at one to see its nearest neighbor.`,
     none: "No outliers: the nearest neighbor of each image is at least as similar as lower_threshold.",
   });
   add(
@@ -137,6 +144,7 @@ export function makeTabs() {
       orders: bySimilarity,
       getValue: getPairValue,
       getRelations,
+      noun: "pair",
       getTitle: numberedAs("Pair"),
       shown: "the most similar",
       note: "Pairs above the threshold with different labels.",
@@ -184,6 +192,12 @@ export function makeTabs() {
     },
   );
   return all.filter((list) => list.total || list.confirmed);
+}
+
+/** What is suggested to be dropped after a run that verified no pairs. */
+function describeSimilarityRule() {
+  const isExact = data.dropped_above === 1;
+  return `Suggested to be dropped: images with the same bytes${isExact ? "" : `, or more similar than ${data.dropped_above}`}.`;
 }
 
 /** The cards that decisions are made on. */

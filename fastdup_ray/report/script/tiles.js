@@ -17,18 +17,18 @@ export function fillTiles(box, lists, open) {
   };
   box.replaceChildren();
   addCount("leakage", "leaks", "file");
-  addCount("groups", "groups, the largest first", "size");
+  addCount("groups", "groups", "size");
   const groups = find("groups");
   if (groups?.items.length) {
     const loosest = Math.min(...groups.items.map((card) => card.lowest));
-    addTile(formatPercent(loosest), "similar in the loosest group", groups, "loosest");
+    addTile(formatPercent(loosest), "lowest similarity in a group", groups, "loosest");
   }
   const reclaimable = groups ?? find("exact");
   if (data.reclaim && reclaimable?.items.length) {
-    addTile(formatBytes(data.reclaim), "reclaimable", reclaimable, "bytes");
+    addTile(formatBytes(data.reclaim), "in images that are safe to drop", reclaimable, "bytes");
   }
   addCount("exact", "sets of exact duplicates", "bytes");
-  addCount("outliers", "outliers", "file");
+  addCount("outliers", "outliers, unlike all others", "file");
   addCount("conflicts", "label conflicts", "file");
   addCount("bad", "bad files", "name");
   addCount("changes", "changes since the last run", "file");

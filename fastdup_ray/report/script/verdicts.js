@@ -10,7 +10,7 @@ export const NOT_COMPARED = "not compared";
 export const RELATIONS = hasVerdicts ? [...data.verified.relations, NOT_COMPARED] : [];
 
 const MEANINGS = {
-  same: "same image",
+  same: "", // the word says it
   cropped: "one is a part of the other, or both of one image",
   padded: "one has bars or a frame",
   embedded: "one is inside the other",
@@ -69,13 +69,14 @@ function formatPart(part) {
   return part >= ALL ? "100 %" : `${Number((100 * part).toPrecision(2))} %`;
 }
 
-/** The evidence, such as "same image; 0.2 % of the area differs", "…; shows 63 % of the other". */
+/** The evidence, such as "0.2 % of the area differs", "one is rotated; shows 63 % of the other"; "" if there is none. */
 export function describeVerdict({ relation, cover, coverOther, difference }) {
   const isSeen = relation !== "different" && relation !== "unsure";
   const isPart = Math.min(cover, coverOther) < ALL;
   return [
     MEANINGS[relation],
     isSeen && isPart && `shows ${formatPart(coverOther)} of the other`,
+    relation === "same" && !difference && "nothing differs but size, compression and overall tone",
     isSeen && difference > 0 && `${formatPart(difference)} of ${isPart ? "what both show" : "the area"} differs`,
   ]
     .filter(Boolean)

@@ -13,9 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastdup_ray import make_plan
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.formulas import FORMULA
+from fastdup_ray.errors import DamagedError
 from fastdup_ray.outputs.run_identity import digest_images
+from fastdup_ray.outputs.summary import write_summary
 from fastdup_ray.report import bad_files, group_cards, image_issues, image_table, page, page_data, readers
 from fastdup_ray.report.group_table import GroupTable, choose_groups
 from fastdup_ray.report.histogram import make_histogram
@@ -103,7 +106,7 @@ def test_names_come_whole_and_what_is_not_utf_8_with_its_bytes(made, odd):
 def test_a_group_has_its_keeper_its_reason_and_its_strangers(made, odd):
     store, _ = odd
     features = np.fromfile(store.fetch(layout.FEATURES), "<f4").reshape(len(NAMES), -1).astype(float)
-    groups = made.lists["groups"]["items"]
+    groups, plan = made.lists["groups"]["items"], make_plan(store.location, "-").rows
     assert [sorted(made.rows(group)) for group in groups] == [[0, 1, 2, 3], [4, 5, 6], [9, 10, 11], [7, 8]]
     for group in groups:
         rows = made.rows(group)
@@ -113,8 +116,7 @@ def test_a_group_has_its_keeper_its_reason_and_its_strangers(made, odd):
         a, b = group["least_similar"]
         assert cosines[a, b] == pytest.approx(cosines.min(), abs=2e-6)
         assert group["similarity"][1:] == sorted(group["similarity"][1:], reverse=True)
-        sizes = [made.of(row, "size") for row in rows]
-        assert group["reclaim"] == sum(sizes[1:])
+        assert group["reclaim"] == sum(row.size for row in plan if row.is_dropped and row.group == group["id"])
     assert made.rows(groups[0])[0] == 3
     assert groups[0]["reason"] == "most pixels: 90 × 49"
     assert made.rows(groups[3])[0] == 8
@@ -158,6 +160,7 @@ def test_bytes_to_reclaim_are_those_of_files_that_can_go(tmp_path):
         paths,
         component=[0, 0, 1, 1, 2, 2, 2],
         size=[10, 30, 500, 500, 7, 90, 90],
+        sha256=[f"{content:064}" for content in (0, 0, 1, 1, 2, 2, 2)],
         reference=[False] * 5 + [True, True],
     )
     made = again(store)
@@ -230,9 +233,11 @@ def test_of_many_groups_the_telling_ones_are_on_the_page():
 
     number = np.repeat(np.arange(1_000), 3)
     number[:20] = 0  # the largest
-    weights = np.ones(3_000, np.int64)
-    weights[number == 500] = 1_000_000  # the most bytes
-    groups = GroupTable(np.arange(len(number)), number, Ranked(), weights, np.zeros((3_000, 2), np.float32))
+    sizes = np.ones(3_000, np.int64)
+    sizes[number == 500] = 1_000_000  # the most bytes
+    is_dropped = np.diff(number, prepend=-1) == 0
+    features = np.zeros((3_000, 2), np.float32)
+    groups = GroupTable(np.arange(len(number)), number, Ranked(), is_dropped, sizes, features)
     weakest = np.linspace(1, 0.99, len(groups))
     weakest[groups.id == 700] = 0.1  # the worst chain
     chosen = set(groups.id[choose_groups(groups, weakest, 30)])
@@ -259,23 +264,19 @@ def test_it_is_made_of_little(tmp_path):
     store = write_finished(tmp_path / "out", [str(tmp_path / "a.jpg")], component=[0])
     store.remove(layout.COMPONENTS)
     store.remove(layout.EXACT_COPIES_CSV)
-    write_report(store, {"d": 16})
+    write_report(store, write_summary(store, {"d": 16, "features_file": layout.FEATURES, "counts": {}}))
     made = Made(store.fetch(layout.REPORT))
     assert "groups" not in made.lists
     assert made.lists["pairs"]["items"] == []
     assert "Histogram" not in made.source
 
 
-def test_other_metrics_have_no_cosine_thresholds(odd):
-    store, _ = odd
-    config = store.fetch(layout.CONFIG)
-    before = config.read_text()
-    config.write_text(json.dumps(json.loads(before) | {"distance": "squared_euclidean"}))
-    try:
-        made = again(store)
-    finally:
-        config.write_text(before)
-    assert "6 pairs by squared euclidean distance" in made.source
+def test_other_metrics_have_no_cosine_thresholds(tmp_path):
+    paths = [str(tmp_path / f"{row}.jpg") for row in range(2)]
+    config = {"distance": "squared_euclidean"}
+    store = write_finished(tmp_path / "out", paths, pairs=[(0, 1, 0.1)], component=[0, 0], config=config)
+    made = again(store, thumbnails=False)
+    assert "1 pairs by squared euclidean distance" in made.source
     assert 'class="mark"' not in made.source
     assert made.data["cosine"] is False
     assert made.data["measure"] == "squared euclidean distance"
@@ -295,16 +296,14 @@ def test_component_numbers_are_not_mixed_up(odd, made):
         assert {COMPONENT[row] for row in made.rows(group)} == {group["id"]}
 
 
-def test_a_picture_that_is_no_file_of_the_run_is_in_no_group(odd, tmp_path):
-    """similarity.csv of a hand may name others; the page shows what it can of them."""
+def test_pairs_of_images_that_the_run_did_not_see_are_refused(tmp_path):
     store = write_finished(tmp_path / "out", [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")], component=[0, 0])
     from fastdup_ray.storage.tables import encode_names
 
     names = encode_names([str(tmp_path / "a.jpg"), str(tmp_path / "stranger.jpg")])
     write_pairs(store, layout.SIMILARITY_CSV, names, [(0, 1, 0.9)])
-    made = again(store)
-    (pair,) = made.lists["pairs"]["items"]
-    assert made.data["pictures"]["base"][pair[1]] == "stranger.jpg"
+    with pytest.raises(DamagedError, match="similarity.csv"):
+        again(store)
 
 
 @given(

@@ -11,6 +11,7 @@ from fastdup_ray import make_plan
 from fastdup_ray.analysis.verified_pairs import BOX, MATRIX
 from fastdup_ray.common import layout
 from fastdup_ray.common.relations import Relation
+from fastdup_ray.curation.duplicate_rules import STRICT
 from fastdup_ray.report import page_data
 from fastdup_ray.report.page import write_report
 from fastdup_ray.storage import Store
@@ -47,16 +48,16 @@ def verdicts(made: Made) -> dict[tuple[int, int], list[Any]]:
 
 
 def suggestions(made: Made, group: dict[str, Any]) -> dict[int, int]:
-    """The images that are suggested to be dropped, each with its keeper."""
+    """The images of a group that are suggested to be dropped, each with its keeper."""
     rows = made.data["pictures"]["row"]
-    pairs = zip(made.rows(group), group["keepers"], strict=True)
-    return {image: rows[keeper] for image, keeper in pairs if keeper >= 0}
+    pairs = [(image, made.of(image, "suggestion")) for image in made.rows(group)]
+    return {image: rows[suggestion[0]] for image, suggestion in pairs if suggestion and suggestion[0] >= 0}
 
 
 def test_a_run_that_has_not_looked_says_nothing_of_relations(tmp_path: Path):
     made = make_page(make_store(tmp_path))
     assert made.data["verified"] is None
-    assert all("keepers" not in group for group in made.lists["groups"]["items"])
+    assert made.data["dropped_above"] == STRICT
     assert all("confirmed" not in content for content in made.lists.values() if isinstance(content, dict))
 
 
@@ -119,7 +120,7 @@ N = 7
     contents=st.lists(st.integers(0, 5), min_size=N, max_size=N),
     references=st.lists(st.booleans(), min_size=N, max_size=N),
 )
-def test_the_page_suggests_what_plan_drops(tmp_path_factory, pairs, component, contents, references):
+def test_the_page_suggests_what_plan_says(tmp_path_factory, pairs, component, contents, references):
     numbers = {old: new for new, old in enumerate(dict.fromkeys(component))}
     first = [contents.index(content) for content in contents]
     store = make_store(
@@ -134,11 +135,20 @@ def test_the_page_suggests_what_plan_drops(tmp_path_factory, pairs, component, c
     write_verified(store, [seen(*pair, relation) for pair, relation in distinct.items() if len(pair) == 2])
     made, plan = make_page(store), make_plan(store.location)
     index = {str(Path(store.location).parent / f"{number}.jpg"): number for number in range(N)}
-    dropped = {index[row.filename]: index[row.keeper] for row in plan.rows if row.is_dropped}
+    rows, numbers = {index[row.filename]: row for row in plan.rows}, made.data["pictures"]["row"]
+    for image in numbers:
+        suggestion, row = made.of(image, "suggestion"), rows.get(image)
+        if row is None:
+            assert suggestion is None
+        else:
+            keeper = numbers.index(index[row.keeper]) if row.is_dropped else -1
+            assert suggestion == [keeper, row.similarity, row.rule, row.reason, row.group]
     for name in ("groups", "exact"):
         for group in made.lists[name]["items"]:
-            members = made.rows(group)
-            assert suggestions(made, group) == {image: keeper for image, keeper in dropped.items() if image in members}
+            members = [rows.get(image) for image in made.rows(group)]
+            is_dropped = [row is not None and row.is_dropped for row in members]
+            assert all(is_dropped) or not is_dropped[0]  # one that stays comes first
+            assert group["reclaim"] == sum(row.size or 0 for row in members if row is not None and row.is_dropped)
 
 
 def test_confirmed_pairs_join_groups_when_asked(tmp_path: Path):

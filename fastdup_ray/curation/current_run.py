@@ -1,0 +1,44 @@
+"""A run that is about to finish, as `read_finished_run` will read it."""
+
+import numpy as np
+
+from fastdup_ray.analysis.pairs import select_similar
+from fastdup_ray.common.arrays import FloatArray
+from fastdup_ray.common.records import Neighbors
+from fastdup_ray.curation.duplicate_rules import default_threshold
+from fastdup_ray.curation.finished_run import FinishedRun
+from fastdup_ray.outputs.images import Images
+from fastdup_ray.outputs.results import Results
+from fastdup_ray.outputs.stored_config import read_config
+from fastdup_ray.storage import Store
+
+_ROUNDING = 1e-3
+"""How much the similarity of a search may differ from the cosine that a plan computes."""
+
+
+def view_current_run(
+    store: Store, images: Images, features: FloatArray, neighbors: Neighbors, results: Results
+) -> FinishedRun:
+    """Return what `read_finished_run` will read, as far as it decides what a plan says by default.
+
+    Args:
+        store: The work_dir, with config.json.
+        images: The n images.
+        features: Their (n, d) embeddings.
+        neighbors: Of all of them, as many as similarity.csv has.
+        results: What was found of them.
+    """
+    table, config = images.entries, read_config(store)
+    if images.reference is not None:
+        table = table.append_column("reference", images.reference)
+    source = target = np.empty(0, np.int64)
+    if results.verified is None:
+        least = max(config["threshold"], default_threshold(config) - _ROUNDING)
+        pairs = list(select_similar(neighbors, least))
+        source = np.concatenate([source, *(some.source for some in pairs)])
+        target = np.concatenate([target, *(some.target for some in pairs)])
+    first = np.where(images.first_of_bytes < 0, np.arange(len(images)), images.first_of_bytes)
+    component = None if results.components is None else results.components.component_of(np.arange(len(images)))
+    return FinishedRun(
+        table, images.names, source, target, first, features, config, "", store.access, results.verified, component
+    )
