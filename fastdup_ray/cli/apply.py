@@ -1,11 +1,13 @@
 """The command `apply`."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from fastdup_ray.cli.command import Command
 from fastdup_ray.cli.completion import complete_folder, complete_path
+from fastdup_ray.cli.progress import show_progress
 from fastdup_ray.cli.s3_options import add_s3_options
 from fastdup_ray.common import layout
 from fastdup_ray.common.events import print_lines
@@ -33,7 +35,12 @@ fastdup-ray apply out/plan.csv --link hard --to clean/ --execute
     shell_complete=complete_folder,
 )
 @click.option("--execute", is_flag=True, help="Move the files (default: dry run).")
-@click.option("-v", "--verbose", is_flag=True, help="List all files in a dry run, rather than five.")
+@click.option("-v", "--verbose", is_flag=True, help="List all files, rather than five of them.")
+@click.option(
+    "--any-sidecars",
+    is_flag=True,
+    help="Move images even if their sidecars, such as annotations, are missing beside the keeper or differ there.",
+)
 @click.option(
     "--link",
     type=click.Choice(LINK_KINDS),
@@ -57,22 +64,31 @@ def apply(
     *,
     execute: bool,
     verbose: bool,
+    any_sidecars: bool,
     any_plan: bool,
     **access: bool,
 ) -> None:
     """Move the images that a plan drops to a quarantine folder. Nothing is deleted, and undo restores the files.
 
     Without --execute, every file is checked and nothing is moved. Right before each move, the image and its keeper are
-    compared with what the run saw. Images that changed, or cannot be moved, stay where they are, and the exit code is
-    5. If the command is interrupted, run it again to resume. A plan of another run is refused.
+    compared with what the run saw. Images that changed, cannot be moved, or have sidecars that their keepers lack, stay
+    where they are, and the exit code is 5. If the command is interrupted, run it again to resume. A plan of another
+    run is refused.
     """
     result: ApplyResult | DatasetResult
     if link is None and to is None:
         from fastdup_ray.curation.apply import apply_plan, ignore_line  # imports what only this command needs
 
-        tell = print_lines if execute else ignore_line  # a dry run lists its files after the total
         result = apply_plan(
-            plan, quarantine, execute=execute, tell=tell, work_dir=work_dir, any_plan=any_plan, **access
+            plan,
+            quarantine,
+            execute=execute,
+            any_sidecars=any_sidecars,
+            tell=ignore_line,
+            track=partial(show_progress, title="Moving" if execute else "Checking"),
+            work_dir=work_dir,
+            any_plan=any_plan,
+            **access,
         )
         print_lines(result.text(verbose=verbose))
     elif link is None or to is None:

@@ -55,6 +55,11 @@ DROPPABLE = ("cropped", "embedded", "mirrored", "padded", "same", "turned")
     shell_complete=complete_choice(DROPPABLE),
 )
 @click.option(
+    "--any-sidecars",
+    is_flag=True,
+    help="Drop images even if their sidecars, such as annotations, are missing beside the keeper or differ there.",
+)
+@click.option(
     "-o",
     "--save-path",
     metavar="FILE",

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -25,12 +25,20 @@ Location = str | os.PathLike[str]
 LineCallback = Callable[[str], None]
 """Gets a line for each file, as soon as its result is known."""
 
-_EXAMPLES = 5
-"""Moves that a dry run lists by default."""
+EXAMPLES = 5
+"""Files that a result lists by default, of each kind."""
+
+TrackMoves = Callable[[Sequence[Move]], Iterable[Move]]
+"""Yields the moves that it is given, and may show how far they are, as `tqdm.tqdm` does."""
 
 
 def ignore_line(line: str) -> None:
     """Print nothing: the default of a `LineCallback`."""
+
+
+def track_silently(moves: Sequence[Move]) -> Sequence[Move]:
+    """Show nothing: the default of a `TrackMoves`."""
+    return moves
 
 
 @dataclass
@@ -43,6 +51,7 @@ class ApplyResult:
         moved: The moves of this call, of images and of their sidecars.
         refused: Name and reason of each file that stays where it is.
         already_moved: Number of images that an earlier call moved.
+        held: Number of images that stay because of their sidecars.
     """
 
     quarantine: str
@@ -50,19 +59,28 @@ class ApplyResult:
     moved: list[Move] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     already_moved: int = 0
+    held: int = 0
 
     def text(self, *, verbose: bool = False) -> str:
-        """Return what the command prints in the end: the total, and what to do next.
+        """Return what the command prints in the end: the total, examples of files, and what to do next.
 
         Args:
-            verbose: List all moves of a dry run, not only examples.
+            verbose: List all files, not only examples.
         """
+        limit = None if verbose else EXAMPLES
         lines = [self._describe_total() if self.moved else "Nothing to move."]
         if self.already_moved:
             lines.append(f"Moved earlier: {format_count(self.already_moved, 'image')}.")
-        if not self.executed:
-            lines += self._list_moves(None if verbose else _EXAMPLES)
-            lines += [describe_refusal(name, reason) for name, reason in self.refused]
+        lines += list_examples([_describe_move(move) for move in self.moved], limit)
+        if self.refused:
+            stay = "Stayed where they are" if self.executed else "Would stay where they are"
+            lines.append(f"{stay}: {format_count(len(self.refused), 'file')}.")
+            lines += list_examples([describe_refusal(name, reason) for name, reason in self.refused], limit)
+        if self.held:
+            lines.append(
+                f"{format_count(self.held, 'image')} of these: because of sidecars, such as annotations, that are "
+                "missing beside the keeper or differ there. Add --any-sidecars to move them all the same."
+            )
         if self.already_moved or (self.moved and self.executed):
             lines.append(f"Undo with: fastdup-ray undo {shlex.quote(self.quarantine)}")
         return "\n".join(lines)
@@ -83,12 +101,6 @@ class ApplyResult:
             return f"Moved {files} ({size}) to {self.quarantine}."
         return f"Would move {files} ({size}) to {self.quarantine}. Add --execute to move them."
 
-    def _list_moves(self, limit: int | None) -> Iterator[str]:
-        listed = self.moved[:limit]
-        yield from (f"  {_describe_move(move)}" for move in listed)
-        if len(self.moved) > len(listed):
-            yield f"  … and {len(self.moved) - len(listed):,} more: --verbose lists all."
-
 
 @accept_paths("plan", "quarantine", "work_dir")
 def apply_plan(
@@ -96,7 +108,9 @@ def apply_plan(
     quarantine: Location = layout.QUARANTINE,
     *,
     execute: bool = False,
+    any_sidecars: bool = False,
     tell: LineCallback = ignore_line,
+    track: TrackMoves = track_silently,
     work_dir: Location | None = None,
     any_plan: bool = False,
     s3_anonymous: bool = False,
@@ -112,7 +126,10 @@ def apply_plan(
         plan: A CSV or JSON file, a path or a URI.
         quarantine: The folder or prefix to move files to: empty, new, or made by `apply_plan`.
         execute: Move the files. By default, only check all files and return what would be done.
+        any_sidecars: Move images even if they have sidecars, such as annotations, that their keepers lack, or have with
+            other content. By default these images stay.
         tell: Gets a line for each file.
+        track: Wraps the moves to show progress, such as `tqdm.tqdm`.
         work_dir: The work_dir of the run that the plan was made from; default: the folder of the plan.
         any_plan: Accept a plan of another run, or of none. Each file is still compared with its row.
         s3_anonymous: Send unsigned requests to S3.
@@ -134,16 +151,16 @@ def apply_plan(
     mover, result = get_file_mover(target.location, access), ApplyResult(target.location, execute)
     target.refuse_foreign()
     if not execute:
-        dry_run = _ApplyCall(rows, plan_moves(rows, target), result, tell, target)
-        dry_run.run(lambda move: mover.check(target.resolve(move.source), move.known))
+        dry_run = _ApplyCall(rows, plan_moves(rows, target, any_sidecars=any_sidecars), result, tell, target)
+        dry_run.run(lambda move: mover.check(target.resolve(move.source), move.known), track)
         return result
     target.prepare()
     with target.lock():
-        moves = plan_moves(rows, target)
+        moves = plan_moves(rows, target, any_sidecars=any_sidecars)
         if moves.moves:
             target.write(moves.moves)
         call = _ApplyCall(rows, moves, result, tell, target)
-        call.run(lambda move: mover.move(target.resolve(move.source), target.resolve(move.target), move.known))
+        call.run(lambda move: mover.move(target.resolve(move.source), target.resolve(move.target), move.known), track)
     return result
 
 
@@ -172,12 +189,12 @@ class _ApplyCall:
         self._moved = set(plan.already_moved)
         self._kept_files = {get_file_mover(name, self._access).get_identity(name): name for name in self._kept}
 
-    def run(self, act: Callable[[Move], None]) -> None:
+    def run(self, act: Callable[[Move], None], track: TrackMoves) -> None:
         """Call `act` for each move that is allowed; it raises `RefusedError` for a file that has to stay."""
-        self._result.already_moved = len(self._moved)
+        self._result.already_moved, self._result.held = len(self._moved), self._plan.held
         for name, reason in self._plan.refused:
             self._refuse(name, reason)
-        for move in self._plan.moves:
+        for move in track(self._plan.moves):
             try:
                 with self._check_allowed(move):
                     act(move)
@@ -220,6 +237,19 @@ class _ApplyCall:
 def _describe_move(move: Move) -> str:
     reason = f"with {move.with_[0]}" if move.with_ else f"duplicate of {move.keeper}"
     return f"{escape_invisible(move.source)} ({escape_invisible(reason)})"
+
+
+def list_examples(lines: Sequence[str], limit: int | None) -> Iterator[str]:
+    """Yield the first lines of a list, indented, and how many are left out.
+
+    Args:
+        lines: All of them.
+        limit: How many to yield; None: all.
+    """
+    listed = lines[:limit]
+    yield from (f"  {line}" for line in listed)
+    if len(lines) > len(listed):
+        yield f"  … and {len(lines) - len(listed):,} more: --verbose lists all."
 
 
 def describe_refusal(name: str, reason: str) -> str:

@@ -13,7 +13,7 @@ from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP
 from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.curation.plan_file import PlanRow, dump_plan, is_json, read_plan
-from fastdup_ray.curation.plan_summary import PlanSummary
+from fastdup_ray.curation.plan_summary import ANY_SIDECARS, PlanSummary
 from fastdup_ray.curation.suggest import count_not_compared, suggest
 from fastdup_ray.errors import InputError, WorkDirError
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
@@ -34,6 +34,7 @@ def make_plan(
     threshold: float | None = None,
     *,
     drop: str = DEFAULT_DROP,
+    any_sidecars: bool = False,
     overwrite: bool = False,
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
@@ -50,6 +51,8 @@ def make_plan(
             none after a run with verified pairs, else 0.995, and 1 for another model or a bounding box.
         drop: Near duplicates to drop, by their verified relation to the keeper, with commas in between: same, cropped,
             padded, embedded, turned, mirrored. A run without verified pairs takes only `same`.
+        any_sidecars: Drop images even if they have sidecars, such as annotations, that their keepers lack, or have with
+            other content.
         overwrite: Replace an existing file, such as a plan that was edited. A file with the same plan is left as it is.
         s3_anonymous: Send unsigned requests to S3.
         s3_requester_pays: Pay for reads from requester-pays buckets.
@@ -68,7 +71,7 @@ def make_plan(
         os.path.join(source.location, layout.PLAN_CSV) if save_path is None else save_path, access, overwrite=overwrite
     )
     run = read_finished_run(source)
-    rows = suggest(run, keep, grouping, threshold, drop)
+    rows = suggest(run, keep, grouping, threshold, drop, any_sidecars=any_sidecars)
     if save_path is None:
         source.prepare()
     with source.lock(layout.LOCK) if save_path is None else nullcontext():
@@ -83,13 +86,15 @@ def make_plan(
         rows,
         source.location,
         DuplicateCounts.of(read_summary(source)["counts"]),
-        tuple(_list_options(keep, grouping, threshold, drop)),
+        tuple(_list_options(keep, grouping, threshold, drop, any_sidecars=any_sidecars)),
         output.is_stdout,
         count_not_compared(run, threshold),
     )
 
 
-def _list_options(keep: str, grouping: Grouping, threshold: float | None, drop: str) -> Iterator[str]:
+def _list_options(
+    keep: str, grouping: Grouping, threshold: float | None, drop: str, *, any_sidecars: bool
+) -> Iterator[str]:
     """Yield the parameters that are not at their defaults, as flags."""
     if keep != DEFAULT_RULES:
         yield f"--keep {shlex.quote(keep)}"
@@ -99,6 +104,8 @@ def _list_options(keep: str, grouping: Grouping, threshold: float | None, drop: 
         yield f"--threshold {threshold:g}"
     if drop != DEFAULT_DROP:
         yield f"--drop {shlex.quote(drop)}"
+    if any_sidecars:
+        yield ANY_SIDECARS
 
 
 def _read_earlier(output: NamedOutput, access: Access) -> list[PlanRow] | None:

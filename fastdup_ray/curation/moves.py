@@ -8,6 +8,7 @@ from itertools import groupby
 from fastdup_ray.curation.file_ops import FileIdentity, FileMover, get_file_mover
 from fastdup_ray.curation.journal import Move, Quarantine
 from fastdup_ray.curation.plan_file import PlanRow
+from fastdup_ray.curation.sidecar_check import explain_unique_sidecars
 from fastdup_ray.errors import RefusedError
 from fastdup_ray.inputs import is_standalone_file
 from fastdup_ray.inputs.sidecars import find_sidecars
@@ -22,29 +23,36 @@ class MovePlan:
         moves: Those that are left to do: images, then sidecars.
         already_moved: Images that an earlier call moved.
         refused: Name and reason of each image that cannot be moved.
+        held: How many of these stay because of their sidecars.
     """
 
     moves: list[Move] = field(default_factory=list)
     already_moved: set[str] = field(default_factory=set)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    held: int = 0
 
 
-def plan_moves(rows: Sequence[PlanRow], quarantine: Quarantine) -> MovePlan:
+def plan_moves(rows: Sequence[PlanRow], quarantine: Quarantine, *, any_sidecars: bool = False) -> MovePlan:
     """Return the moves that a plan asks for and no earlier call has made.
 
     Args:
         rows: A plan that `check_plan` accepts.
         quarantine: Where the files go.
+        any_sidecars: Move images even if they have sidecars that their keepers lack, or have with other content.
     """
     mover, targets = get_file_mover(quarantine.location, quarantine.access), _Targets(quarantine)
     kept = {row.filename: row for row in rows if not row.is_dropped}
     plan = MovePlan()
+    held = {} if any_sidecars else _find_unique_sidecars(rows, quarantine)
     for row in rows:
         if not row.is_dropped:
             continue
         try:
             _refuse_impossible(row, kept[row.keeper], quarantine, mover)
             if mover.exists(row.filename):
+                if row.filename in held:
+                    plan.held += 1
+                    raise RefusedError(held[row.filename])
                 target = targets.choose(row.filename, make_identity(row))
                 plan.moves.append(Move(row.filename, target, make_identity(row), keeper=row.keeper))
             elif targets.contains(row.filename, make_identity(row)):
@@ -56,6 +64,11 @@ def plan_moves(rows: Sequence[PlanRow], quarantine: Quarantine) -> MovePlan:
     leaving = plan.already_moved | {move.source for move in plan.moves}
     plan.moves += _plan_sidecar_moves(leaving, [row.filename for row in rows], mover, targets, quarantine)
     return plan
+
+
+def _find_unique_sidecars(rows: Sequence[PlanRow], quarantine: Quarantine) -> dict[str, str]:
+    keepers = {row.filename: row.keeper for row in rows if row.is_dropped}
+    return dict(explain_unique_sidecars(keepers, [row.filename for row in rows], quarantine.access))
 
 
 def make_identity(row: PlanRow) -> FileIdentity:

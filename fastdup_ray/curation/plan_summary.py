@@ -6,12 +6,17 @@ from dataclasses import dataclass
 
 from fastdup_ray.common.formatting import format_bytes, format_count
 from fastdup_ray.curation.plan_file import PlanRow
+from fastdup_ray.curation.suggest import SIDECAR
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 
 _NOT_COMPARED = (
     "Some images are kept whatever their similarity, because their embedding does not show all of the file: almost "
     "blank, or with more pages, channels or detail (see unseen in images.parquet)."
 )
+
+
+ANY_SIDECARS = "--any-sidecars"
+"""The option with which sidecars keep no image, of `plan` as of `apply`."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,20 @@ class PlanSummary:
         """Bytes of their files."""
         return sum(row.size or 0 for row in self.rows if row.is_dropped)
 
+    @property
+    def held(self) -> int:
+        """Number of images that are kept because of their sidecars."""
+        return sum(row.rule == SIDECAR for row in self.rows)
+
     def text(self) -> str:
         """Return what the command prints: the counts, where the plan is, and what to do next."""
         lines = [self._describe_duplicates()]
+        if self.held:
+            kept = "duplicate is kept because it has" if self.held == 1 else "duplicates are kept because they have"
+            lines.append(
+                f"{self.held:,} {kept} sidecars, such as annotations, that are missing beside the keeper or differ "
+                "there: see the reasons in the plan. To drop them all the same, add --any-sidecars."
+            )
         if self.not_compared:
             lines.append(_NOT_COMPARED)
         lines.append("The plan was written to standard output." if self.is_stdout else f"Plan: {self.path}")
@@ -73,6 +89,8 @@ class PlanSummary:
     def _describe_next_step(self) -> str:
         is_elsewhere = self.is_stdout or os.path.dirname(self.path) != self.work_dir
         run = f" --work-dir {shlex.quote(self.work_dir)}" if is_elsewhere else ""
+        if ANY_SIDECARS in self.options:
+            run += f" {ANY_SIDECARS}"
         if self.is_stdout:
             return f"Nothing was moved. Save the plan to a file, then preview with: fastdup-ray apply FILE{run}"
         apply = f"fastdup-ray apply {shlex.quote(self.path)}{run}"

@@ -1,6 +1,6 @@
 """From a finished run to a plan: suggest which images to drop."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -30,9 +30,13 @@ from fastdup_ray.common.records import Pairs
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, DuplicateRule, Explanation, default_threshold, make_rule
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.plan_file import DROP, KEEP, PlanRow
+from fastdup_ray.curation.sidecar_check import explain_unique_sidecars
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs import find_standalone
 from fastdup_ray.storage.tables import take_rows
+
+SIDECAR = "sidecar"
+"""Rule of an image that is kept because of a sidecar that its keeper lacks."""
 
 _SAME_BYTES = Explanation("same bytes as")
 
@@ -46,22 +50,29 @@ class KeeperChoice:
         ranking: The order in which they are preferred.
         fixed: (c,) bool, whether an image is of a reference input.
         assigned: Their keepers, by position in `rows`.
+        held: Images that stay all the same, by position in `rows`, each with the sidecar that is the reason.
     """
 
     rows: IntArray
     ranking: Ranking
     fixed: BoolArray
     assigned: KeeperAssignments
+    held: Mapping[int, str]
+
+    @property
+    def is_dropped(self) -> BoolArray:
+        """(m,) bool, whether each of the images in `assigned` is to be dropped."""
+        return self.assigned.is_dropped & ~np.isin(self.assigned.row, list(self.held))
 
     @property
     def dropped(self) -> IntArray:
         """(d,) int64 indices in features.dat of the images to drop."""
-        return self.rows[self.assigned.row[self.assigned.is_dropped]]
+        return self.rows[self.assigned.row[self.is_dropped]]
 
     @property
     def keepers(self) -> IntArray:
         """(d,) int64 indices in features.dat of the image that each of these is dropped for."""
-        return self.rows[self.assigned.keeper[self.assigned.is_dropped]]
+        return self.rows[self.assigned.keeper[self.is_dropped]]
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,8 @@ def suggest(
     grouping: Grouping = DIRECT,
     threshold: float | None = None,
     drop: str = DEFAULT_DROP,
+    *,
+    any_sidecars: bool = False,
 ) -> list[PlanRow]:
     """Return a plan of all images that have a duplicate.
 
@@ -113,6 +126,7 @@ def suggest(
         grouping: `direct` or `components`; see `assign_keepers`.
         threshold: Similarity that duplicates have to exceed; see `duplicate_rules.make_rule`.
         drop: Relations whose images may be dropped, with commas in between.
+        any_sidecars: Drop images even if they have sidecars that their keepers lack, or have with other content.
 
     Returns:
         One row for each image: the groups in the order of their numbers, each keeper before its duplicates.
@@ -122,11 +136,17 @@ def suggest(
     """
     _check_parameters(run, grouping, threshold)
     rule = make_rule(run, threshold, drop)
-    return list(SuggestedPlan(run, rule, choose_keepers(run, rule, keep, grouping)).rows())
+    choice = choose_keepers(run, rule, keep, grouping, any_sidecars=any_sidecars)
+    return list(SuggestedPlan(run, rule, choice).rows())
 
 
 def choose_keepers(
-    run: FinishedRun, rule: DuplicateRule, keep: str = DEFAULT_RULES, grouping: Grouping = DIRECT
+    run: FinishedRun,
+    rule: DuplicateRule,
+    keep: str = DEFAULT_RULES,
+    grouping: Grouping = DIRECT,
+    *,
+    any_sidecars: bool = False,
 ) -> KeeperChoice:
     """Choose the keepers of all images that have a duplicate.
 
@@ -135,6 +155,7 @@ def choose_keepers(
         rule: Decides which images are duplicates.
         keep: As in `suggest`.
         grouping: As in `suggest`.
+        any_sidecars: As in `suggest`.
 
     Raises:
         ConfigError: If `keep` is wrong.
@@ -154,7 +175,20 @@ def choose_keepers(
         return rule.compare(rows[first], rows[second])
 
     groups = find_duplicate_groups(links, digests, eligible)
-    return KeeperChoice(rows, ranking, fixed, assign_keepers(*groups, ranking, fixed, compare, grouping))
+    assigned = assign_keepers(*groups, ranking, fixed, compare, grouping)
+    held = {} if any_sidecars else _hold_back(run, rows, assigned)
+    return KeeperChoice(rows, ranking, fixed, assigned, held)
+
+
+def _hold_back(run: FinishedRun, rows: IntArray, assigned: KeeperAssignments) -> dict[int, str]:
+    """Return `KeeperChoice.held`."""
+    positions = assigned.row[assigned.is_dropped].tolist()
+    ends = (positions, assigned.keeper[assigned.is_dropped].tolist())
+    names, keepers = ([run.name(int(rows[position])) for position in end] for end in ends)
+    position = dict(zip(names, positions, strict=True))
+    planned = [run.name(int(row)) for row in rows[assigned.row]]
+    held = explain_unique_sidecars(dict(zip(names, keepers, strict=True)), planned, run.access)
+    return {position[name]: reason for name, reason in held}
 
 
 def count_not_compared(run: FinishedRun, threshold: float | None = None) -> int:
@@ -208,8 +242,11 @@ def _make_plan_rows(
     order = order[wanted[order]].tolist()
     for place, own_facts in zip(order, run.facts(rows[order].tolist()), strict=True):
         row, keeper = int(rows[place]), int(keepers[place])
-        is_keeper = row == keeper
-        if is_keeper:
+        held = choice.held.get(int(position[place]))
+        is_kept = row == keeper or held is not None
+        if held is not None:
+            reason = Reason(SIDECAR, held)
+        elif is_kept:
             own = position[place : place + 2]
             is_needed = len(own) > 1 and keeper_position[place + 1] == position[place]
             reason = _explain_kept(choice, own if is_needed else own[:1])
@@ -220,10 +257,10 @@ def _make_plan_rows(
             reason = Reason(better.rule, f"{explanation.likeness} its keeper, which {better.text}{evidence}")
         yield PlanRow(
             filename=run.name(row),
-            action=KEEP if is_keeper else DROP,
+            action=KEEP if is_kept else DROP,
             group=int(number[place]),
-            keeper="" if is_keeper else run.name(keeper),
-            similarity=None if is_keeper else float(similarity[place]),
+            keeper="" if is_kept else run.name(keeper),
+            similarity=None if is_kept else float(similarity[place]),
             rule=reason.rule,
             reason=reason.text,
             **own_facts,

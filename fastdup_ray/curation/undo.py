@@ -6,7 +6,16 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.formatting import format_count
 from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.common.paths import accept_paths
-from fastdup_ray.curation.apply import LineCallback, Location, describe_refusal, ignore_line
+from fastdup_ray.curation.apply import (
+    EXAMPLES,
+    LineCallback,
+    Location,
+    TrackMoves,
+    describe_refusal,
+    ignore_line,
+    list_examples,
+    track_silently,
+)
 from fastdup_ray.curation.file_ops import get_file_mover
 from fastdup_ray.curation.journal import Move, Quarantine
 from fastdup_ray.errors import InputError, RefusedError
@@ -30,14 +39,25 @@ class UndoResult:
     refused: list[tuple[str, str]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
-    def text(self) -> str:
-        """Return what the command prints in the end."""
+    def text(self, *, verbose: bool = False) -> str:
+        """Return what the command prints in the end: the total, and examples of files.
+
+        Args:
+            verbose: List all files, not only examples.
+        """
+        limit = None if verbose else EXAMPLES
         lines = [f"Restored {format_count(len(self.restored), 'file')}."]
         if not self.restored and not self.refused:
             lines = [f"Nothing to restore in {self.quarantine}."]
+        lines += list_examples([escape_invisible(move.source) for move in self.restored], limit)
+        if self.refused:
+            lines.append(f"Stayed in the quarantine: {format_count(len(self.refused), 'file')}.")
+            lines += list_examples([describe_refusal(name, reason) for name, reason in self.refused], limit)
         if self.lost:
-            files = format_count(len(self.lost), "file")
-            lines.append(f"{files} missing (listed above): removed from the quarantine by something else.")
+            lines.append(
+                f"Missing, removed from the quarantine by something else: {format_count(len(self.lost), 'file')}."
+            )
+            lines += list_examples([escape_invisible(name) for name in self.lost], limit)
         return "\n".join(lines)
 
     def check(self) -> None:
@@ -55,6 +75,7 @@ def undo(
     only: str | None = None,
     tell: LineCallback = ignore_line,
     *,
+    track: TrackMoves = track_silently,
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
 ) -> UndoResult:
@@ -66,6 +87,7 @@ def undo(
         quarantine: A folder or prefix that `apply_plan` moved files to.
         only: A glob, as in `--include`, of the names to restore; default: all.
         tell: Gets a line for each file.
+        track: Wraps the moves to show progress, such as `tqdm.tqdm`.
         s3_anonymous: Send unsigned requests to S3.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
@@ -84,10 +106,8 @@ def undo(
         raise InputError(f"No quarantine in {source.location!r}: name the folder that apply moved files to.")
     mover, result = get_file_mover(source.location, access), UndoResult(source.location)
     with source.lock():
-        moves = list(source.read_moves().values())
-        for move in reversed(moves):
-            if not patterns.keep(move.source):
-                continue
+        moves = [move for move in source.read_moves().values() if patterns.keep(move.source)]
+        for move in track(moves[::-1]):
             if not mover.exists(move.target):
                 if not mover.exists(move.source):
                     result.lost.append(move.source)

@@ -14,8 +14,9 @@ class Patterns:
     """Which names to include and to exclude.
 
     A glob names files, or folders and archives with everything in them. Without a `/` it matches at any depth; with a
-    `/` it matches the whole name. `*` and `?` do not match `/`, `**` does; case matters. An archive is an entry itself
-    only if it is damaged: `include` does not hide that, `exclude` does.
+    `/` it matches the whole name. `*` and `?` do not match `/`, `**` does. Upper and lower case are the same, since
+    cameras write `IMG.JPG`. An archive is an entry itself only if it is damaged: `include` does not hide that,
+    `exclude` does.
     """
 
     def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
@@ -50,7 +51,7 @@ def _compile(patterns: Sequence[str]) -> re.Pattern[str] | None:
             re.compile(_translate(pattern))
         except re.error as error:
             raise ConfigError(f"{pattern!r} is not a valid glob: {error}.") from None
-    return re.compile("|".join(map(_translate, patterns)), re.DOTALL) if patterns else None
+    return re.compile("|".join(map(_translate, patterns)), re.DOTALL | re.IGNORECASE) if patterns else None
 
 
 def _matches(regex: re.Pattern[str], name: str) -> bool:

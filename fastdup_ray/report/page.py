@@ -14,7 +14,7 @@ from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.names import INVISIBLE
 from fastdup_ray.config import RunConfig
 from fastdup_ray.curation.finished_run import read_finished_run
-from fastdup_ray.curation.suggest import SuggestedPlan
+from fastdup_ray.curation.suggest import SIDECAR, SuggestedPlan
 from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.answer import Answer, answer_run, answer_scoring
@@ -97,6 +97,8 @@ def render_report(
         "texts": sorted(csv_columns.TEXT_COLUMNS.intersection(csv_columns.PLAN_HEADER)),
         "formula": FORMULA,
         "by_hand": csv_columns.BY_HAND,
+        "sidecar": SIDECAR,
+        "held": 0 if plan is None else len(plan.choice.held),
         "file": layout.PLAN_CSV,
         "run": digest_images(store, files),
         "work_dir": shlex.quote(store.location),

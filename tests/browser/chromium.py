@@ -107,6 +107,16 @@ class Browser:
 
         ActionChains(self.driver).send_keys(*keys).perform()
 
+    def drop_rest(self, count: int) -> None:
+        """Drops all of the group that has the focus but its first image."""
+        self.keys(*map(str, range(2, count + 1)))
+
+    def clear_all(self, *, confirmed: bool = True) -> None:
+        """Clears all decisions, or thinks better of it."""
+        self.act("Clear all…")
+        alert = self.driver.switch_to.alert
+        (alert.accept if confirmed else alert.dismiss)()
+
     def tab(self, words: str) -> None:
         self.click(words, "[role=tablist]")
 

@@ -39,7 +39,8 @@ def actions(rows):
 
 def test_keys_decide_and_the_plan_file_says_so(opened, odd, tmp_path, capsys):
     _, paths = odd
-    opened.keys("n", "a")  # the chain of four: keeps the fourth, drops the rest
+    opened.keys("n")
+    opened.drop_rest(4)  # of the chain of four, which begins with the fourth
     opened.keys("n", "x")  # the next one: not duplicates
     opened.keys("n", "2")
     assert [heading.split("\n")[-1].split("reclaim")[-1].strip() for heading in opened.texts(".card h3")][:3] == [
@@ -71,13 +72,13 @@ def test_keys_decide_and_the_plan_file_says_so(opened, odd, tmp_path, capsys):
 
 
 def test_a_plan_is_read_back_as_it_was(opened, page, tmp_path):
-    opened.keys("n", "a", "n", "x", "n", "1")
+    opened.keys("n", "2", "n", "x", "n", "1")
     for words in ("Download plan", "Download plan.json"):
         saved = opened.download(words)
         kept = tmp_path / saved.name
         shutil.copyfile(saved, kept)
         before = read_plan(kept)
-        opened.act("Clear all")
+        opened.clear_all()
         assert "No decisions" in opened.text(".totals")
         assert not opened.all(".state:not(:empty)")
         read_back(opened, kept)
@@ -221,10 +222,12 @@ def test_undo_forget_and_the_filter_of_what_is_undecided(opened):
     assert len(opened.all(".card")) == 4
     opened.one("#undecided").click()
     assert len(opened.all(".card")) == 3
-    opened.tab("Exact duplicates")
-    opened.click("Accept suggestions for all shown")
-    rows = read_plan(opened.download("Download plan"))
-    assert sum(row.is_dropped for row in rows) == 3 + 1  # one copy is in the group that was decided before
+    opened.clear_all(confirmed=False)
+    assert "No decisions" not in opened.text(".totals")
+    opened.clear_all()
+    assert "No decisions" in opened.text(".totals")
+    opened.keys("z")
+    assert "No decisions" not in opened.text(".totals")
 
 
 def test_pairs_are_decided_too(opened, odd):
@@ -239,7 +242,8 @@ def test_pairs_are_decided_too(opened, odd):
 
 
 def test_decisions_stay_in_the_browser(opened, page):
-    opened.keys("n", "a")
+    opened.keys("n")
+    opened.drop_rest(4)
     opened.until(lambda: opened.text("#save-state") == "Saved in this browser ✓")
     opened.driver.get("about:blank")
     opened.driver.get(page.as_uri())
@@ -256,7 +260,8 @@ def test_decisions_stay_in_the_browser(opened, page):
     ],
 )
 def test_what_is_no_plan_changes_nothing(opened, tmp_path, name, content, told):
-    opened.keys("n", "a")
+    opened.keys("n")
+    opened.drop_rest(4)
     (tmp_path / name).write_text(content)
     read_back(opened, tmp_path / name)
     assert opened.text("#message").startswith(told)
@@ -264,13 +269,14 @@ def test_what_is_no_plan_changes_nothing(opened, tmp_path, name, content, told):
 
 
 def test_a_spreadsheet_may_write_semicolons_and_a_mark(opened, tmp_path):
-    opened.keys("n", "a")
+    opened.keys("n")
+    opened.drop_rest(4)
     saved = opened.download("Download plan")
     with open(saved, encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     with open(tmp_path / "edited.csv", "w", encoding="utf-8-sig", newline="") as file:
         csv.writer(file, delimiter=";").writerows(rows)
-    opened.act("Clear all")
+    opened.clear_all()
     read_back(opened, tmp_path / "edited.csv")
     assert "3 to drop" in opened.texts(".card h3")[0]
 
@@ -294,8 +300,9 @@ def test_a_server_keeps_decisions_and_gives_whole_pictures(browser, served, odd)
     plan = f"{store.location}/{layout.PLAN_CSV}"
     browser.open(served.url)
     browser.until(lambda: browser.text("#save-state") == "Decisions are saved in plan.csv.")
-    browser.keys("n", "a")
-    browser.until(lambda: store.exists(layout.PLAN_CSV))
+    browser.keys("n")
+    browser.drop_rest(4)
+    browser.until(lambda: store.exists(layout.PLAN_CSV) and sum(row.is_dropped for row in read_plan(plan)) == 3)
     assert {row.filename for row in read_plan(plan) if row.is_dropped} == {*paths[:3]}
     browser.driver.refresh()
     browser.until(lambda: "3 to drop" in browser.texts(".card h3")[0])

@@ -1,5 +1,6 @@
 """The review of many groups in a browser: keys, all suggestions at once, rules for keepers, filters, and messages."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from fastdup_ray.report.page import write_report
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import read_json
 from tests.browser.chromium import Browser
-from tests.helpers.pages import Rows, write_finished, write_verified
+from tests.helpers.pages import write_finished, write_verified
 
 pytestmark = pytest.mark.alone
 
@@ -38,7 +39,11 @@ def list_states(browser: Browser) -> list[str]:
     return browser.js("return [...document.querySelectorAll('.card .state')].map((state) => state.innerText)")
 
 
-def make_page(folder: Path, n: int = 6, *, verified: bool = False, pairs: Rows = (), **columns) -> Path:
+WITH_FIRST, ALL = {1: (0,), 2: (0,)}, {1: (0,), 2: (0, 1)}
+"""Place of an image in its group -> the places of those that it was verified to be the same as."""
+
+
+def make_page(folder: Path, n: int = 6, *, verified: Mapping[int, Sequence[int]] = ALL, **columns) -> Path:
     """A page with groups of three: the first is the largest, the second the oldest, the third is in another folder."""
     place = [("a", "b", "c")[row % 3] for row in range(n)]
     paths = [
@@ -50,9 +55,9 @@ def make_page(folder: Path, n: int = 6, *, verified: bool = False, pairs: Rows =
         "mtime_or_etag": [str(1_700_000_000_000_000_000 + MINUTE * "bac".index(name)) for name in place],
     }
     component = [row // 3 for row in range(n)]
-    store = write_finished(folder / "out", paths, component=component, pairs=pairs, **facts | columns)
-    if verified:
-        write_verified(store, [{"from": row - row % 3, "to": row, "relation": "same"} for row in range(n) if row % 3])
+    store = write_finished(folder / "out", paths, component=component, **facts | columns)
+    ends = [(row - row % 3 + other, row) for row in range(n) for other in verified.get(row % 3, ())]
+    write_verified(store, [{"from": one, "to": other, "relation": "same"} for one, other in ends])
     return write_page(store)
 
 
@@ -110,14 +115,32 @@ def test_a_message_says_what_was_done_and_goes(opened):
     opened.until(lambda: opened.js("return document.getElementById('message').textContent") == "")
 
 
-def test_all_suggestions_that_are_shown_are_accepted_and_undone(opened):
-    opened.keys("n", "x")  # decided by the user
-    opened.click("Accept suggestions for all shown")
-    assert list_states(opened) == ["not duplicates", "2 to drop", "2 to drop", "1 to drop"]
-    assert opened.text("#message").startswith("Accepted the suggestions for 3 groups: 5 images to drop (")
-    assert "1 group decided before: not changed." in opened.text("#message")
-    opened.keys("z")
-    assert list_states(opened) == ["not duplicates", "", "", ""]
+def test_all_suggestions_that_are_shown_are_accepted_and_undone(browser, tmp_path):
+    browser.open(make_page(tmp_path, 9))
+    browser.keys("n", "x")  # decided by the user
+    browser.click("Accept suggestions for all shown")
+    assert list_states(browser) == ["not duplicates", "2 to drop", "2 to drop"]
+    assert browser.text("#message").startswith("Accepted the suggestions for 2 groups: 4 images to drop (")
+    assert "1 group decided before: not changed." in browser.text("#message")
+    browser.keys("z")
+    assert list_states(browser) == ["not duplicates", "", ""]
+
+
+def test_a_group_that_is_decided_in_part_follows_the_suggestion_for_the_rest(browser, tmp_path):
+    browser.open(make_page(tmp_path))
+    browser.keys("n", "2")
+    assert list_states(browser)[0] == "1 to drop"
+    actions = decide_all(browser)
+    assert {name for name, action in actions.items() if action == "keep"} == {"a0", "a1"}
+
+
+def test_there_is_nothing_to_accept_where_nothing_is_suggested(browser, tmp_path):
+    browser.open(make_page(tmp_path, 3, verified={}))
+    assert not browser.button("Accept suggestion", ".card").is_enabled()
+    assert not browser.one("#accept-all").is_enabled()
+    browser.keys("n", "a")
+    assert browser.text("#message").startswith("There is no suggestion to accept")
+    assert list_states(browser) == [""]
 
 
 def test_groups_without_a_suggestion_stay_undecided(browser, tmp_path):
@@ -132,21 +155,21 @@ def test_groups_without_a_suggestion_stay_undecided(browser, tmp_path):
     assert browser.text("#message").startswith("There is no suggestion to accept.")
 
 
-def test_only_what_the_filters_show_is_accepted(opened):
-    opened.one("#search").send_keys("comma")
-    opened.click("Accept suggestions for all shown")
-    opened.click("Reset")
-    assert list_states(opened) == ["", "2 to drop", "", ""]
-    assert not opened.all("#reset")
-    opened.keys("z")
-    low = opened.one("#range-from")
-    low.send_keys(Keys.ARROW_RIGHT)  # the chain goes
+def test_only_what_the_filters_show_is_accepted(browser, tmp_path):
+    browser.open(make_page(tmp_path))
+    browser.one("#search").send_keys("c1.jpg")
+    browser.click("Accept suggestions for all shown")
+    browser.click("Reset")
+    assert list_states(browser) == ["", "2 to drop"]
+    assert not browser.all("#reset")
+
+
+def test_reset_brings_back_what_the_slider_hid(opened):
+    opened.one("#range-from").send_keys(Keys.ARROW_RIGHT)  # the chain goes
     opened.until(lambda: len(opened.all(".card")) == 3)
-    opened.click("Accept suggestions for all shown")
     opened.click("Reset")
     assert opened.one("#range-from").get_attribute("value") == "0"
-    assert list_states(opened)[0] == ""
-    assert all(list_states(opened)[1:])
+    assert len(opened.all(".card")) == 4
 
 
 def test_an_empty_list_offers_to_clear_the_filters(opened):
@@ -186,7 +209,7 @@ def test_keepers_follow_a_rule(browser, tmp_path):
 
 def test_only_what_was_verified_with_the_keeper_goes(browser, tmp_path):
     """b and c were compared with a, and not with each other."""
-    browser.open(make_page(tmp_path, verified=True))
+    browser.open(make_page(tmp_path, verified=WITH_FIRST))
     for rule, kept in RULES.items():
         actions = decide_by_rule(browser, rule)
         dropped = {"b0", "b1", "c0", "c1"} if kept == "a" else {"a0", "a1"}
@@ -286,7 +309,7 @@ def test_the_bar_at_the_bottom_is_whole(opened, page, width):
 def test_no_limit_hides_groups(browser, tmp_path):
     n = 5_000
     paths = [f"/photos/{row:05d}.jpg" for row in range(n)]
-    columns = {"size": [1000 + row for row in range(n)]}
+    columns = {"size": [1000 + row for row in range(n)], "sha256": [f"{row // 2:064}" for row in range(n)]}
     store = write_finished(tmp_path / "out", paths, component=[row // 2 for row in range(n)], **columns)
     path = write_page(store)
     assert path.stat().st_size < 700 * n / 2
@@ -304,7 +327,8 @@ def test_decisions_without_room_in_the_local_storage_are_saved_elsewhere(opened,
             if (text.length > 100) throw new DOMException("full", "QuotaExceededError");
             real.call(this, key, text);
         };""")
-    opened.keys("n", "a")
+    opened.keys("n")
+    opened.drop_rest(4)
     opened.until(lambda: opened.text("#save-state") == "Saved in this browser ✓")
     opened.driver.get("about:blank")
     opened.driver.get(page.as_uri())

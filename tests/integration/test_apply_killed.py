@@ -92,11 +92,11 @@ def test_a_kill_before_any_act_on_files_loses_nothing(way, tmp_path, monkeypatch
 
     points = 0
     for act in range(1, 500):
-        if not killed_at(act, lambda: apply_plan(plan, quarantine, execute=True)):
+        if not killed_at(act, lambda: apply_plan(plan, quarantine, execute=True, any_sidecars=True)):
             break
         points += 1
         not_lost()
-        assert not apply_plan(plan, quarantine, execute=True).refused
+        assert not apply_plan(plan, quarantine, execute=True, any_sidecars=True).refused
         assert set(state(folder)) == {"keep.jpg"}
         assert contents(folder, quarantine / "files") == everything
         undo(quarantine)
@@ -114,7 +114,7 @@ def test_a_kill_before_any_act_on_files_loses_nothing(way, tmp_path, monkeypatch
         assert state(folder) == before
         assert not (quarantine / "files").exists()
         shutil.rmtree(quarantine)
-        apply_plan(plan, quarantine, execute=True)
+        apply_plan(plan, quarantine, execute=True, any_sidecars=True)
     else:
         pytest.fail("it never ends")
     assert state(folder) == before
@@ -131,7 +131,7 @@ def test_a_killed_apply_can_be_taken_back_without_completing_it(way, tmp_path, r
     plan = write(tmp_path, [row(keeper), *(row(path, keeper) for path in gone)])
     before = state(folder)
     for act in range(1, 500):
-        if not killed_at(act, lambda: apply_plan(plan, quarantine, execute=True)):
+        if not killed_at(act, lambda: apply_plan(plan, quarantine, execute=True, any_sidecars=True)):
             break
         if (quarantine / "fastdup_quarantine.txt").exists():
             assert not undo(quarantine).refused
@@ -165,10 +165,10 @@ def test_kill_9_of_apply_and_of_undo_at_random_moments_loses_nothing(moment, tmp
         return sum(len(names) for _, _, names in os.walk(files))
 
     number = draw.randrange(COUNT)
-    process = start(["apply", plan, "--quarantine", quarantine, "--execute"])
+    process = start(["apply", plan, "--quarantine", quarantine, "--execute", "--any-sidecars"])
     killed = kill_when(process, lambda: in_quarantine() >= number)
     not_lost()
-    assert not apply_plan(plan, quarantine, execute=True).refused
+    assert not apply_plan(plan, quarantine, execute=True, any_sidecars=True).refused
     assert set(state(folder)) == {"keep.jpg"}
     assert contents(folder, files) == everything
 

@@ -53,7 +53,7 @@ GONE = {"a/twin.png", "a/twin.txt", "a/twin.png.xmp", "b/ü 2 +.png"}
 @pytest.fixture
 def plan(bucket, pictures) -> str:
     run_inline(bucket.pictures, bucket.work_dir, executor="inline")
-    return make_plan(bucket.work_dir).path
+    return make_plan(bucket.work_dir, any_sidecars=True).path
 
 
 @pytest.fixture
@@ -64,16 +64,16 @@ def quarantine(bucket) -> str:
 def test_from_a_bucket_to_its_quarantine_and_back(bucket, pictures, plan, quarantine, capsys):
     assert plan == f"{bucket.work_dir}/plan.csv"
     assert all(row.etag and row.sha256 for row in read_plan(plan))
-    assert call("apply", plan, "--quarantine", quarantine) == 0
+    assert call("apply", plan, "--any-sidecars", "--quarantine", quarantine) == 0
     assert "Would move 2 images and 2 sidecars" in capsys.readouterr().out
     assert everything(bucket, bucket.pictures) == pictures
     assert not everything(bucket, quarantine)
-    assert call("apply", plan, "--quarantine", quarantine, "--execute") == 0
+    assert call("apply", plan, "--any-sidecars", "--quarantine", quarantine, "--execute") == 0
     left = everything(bucket, bucket.pictures)
     assert set(pictures) - set(left) == GONE
     moved = everything(bucket, f"{quarantine}/files/s3/{bucket.pictures.removeprefix('s3://')}")
     assert moved == {name: pictures[name] for name in GONE}
-    assert apply_plan(plan, quarantine, execute=True).already_moved == 2
+    assert apply_plan(plan, quarantine, execute=True, any_sidecars=True).already_moved == 2
     assert call("undo", quarantine) == 0
     assert everything(bucket, bucket.pictures) == pictures
     assert not everything(bucket, f"{quarantine}/files")
@@ -82,17 +82,17 @@ def test_from_a_bucket_to_its_quarantine_and_back(bucket, pictures, plan, quaran
 def test_what_changed_stays_and_so_do_copies_of_a_keeper_that_did(bucket, pictures, plan, quarantine):
     bucket.put("a/twin.png", pictures["a/twin.png"][:-1] + b"x")
     bucket.put("b/ü 2 + again.png", b"another")
-    applied = apply_plan(plan, quarantine, execute=True)
+    applied = apply_plan(plan, quarantine, execute=True, any_sidecars=True)
     told = {name.rpartition("/")[2]: reason for name, reason in applied.refused}
     assert "it changed: another ETag" in told["twin.png"]
     assert "cannot be relied on: it changed" in told["ü 2 +.png"]
     assert "may need it" in told["twin.txt"]
     bucket.delete("b/ü 2 + again.png")
-    assert "it is gone" in apply_plan(plan, quarantine, execute=True).refused[1][1]
+    assert "it is gone" in apply_plan(plan, quarantine, execute=True, any_sidecars=True).refused[1][1]
 
 
 def test_nothing_is_written_over(bucket, pictures, plan, quarantine):
-    apply_plan(plan, quarantine, execute=True)
+    apply_plan(plan, quarantine, execute=True, any_sidecars=True)
     bucket.put("a/twin.png", b"a new one")
     undone = undo(quarantine)
     assert [reason for _, reason in undone.refused] == [
@@ -130,7 +130,7 @@ def test_metadata_and_objects_in_many_parts_survive(bucket, quarantine):
 
 
 def test_pictures_and_quarantine_have_to_be_of_one_kind(bucket, pictures, plan, tmp_path):
-    applied = apply_plan(plan, tmp_path / "q", execute=True)
+    applied = apply_plan(plan, tmp_path / "q", execute=True, any_sidecars=True)
     assert len(applied.refused) == 2
     assert "as the quarantine" in applied.refused[0][1]
     assert everything(bucket, bucket.pictures) == pictures
@@ -141,12 +141,12 @@ def test_two_calls_on_one_prefix_do_not_mix(bucket, plan, quarantine):
         with pytest.raises(LockedError, match="Another apply or undo"):
             undo(quarantine)
 
-    assert len(apply_plan(plan, quarantine, execute=True, tell=another).moved) == 4
+    assert len(apply_plan(plan, quarantine, execute=True, any_sidecars=True, tell=another).moved) == 4
 
 
 def test_who_may_not_delete_moves_nothing_away(bucket, pictures, plan, quarantine, as_user):
     as_user("reader")
-    assert call("apply", plan, "--quarantine", quarantine, "--execute") == 1
+    assert call("apply", plan, "--any-sidecars", "--quarantine", quarantine, "--execute") == 1
     as_user("owner")
     assert everything(bucket, bucket.pictures) == pictures
 
@@ -154,7 +154,7 @@ def test_who_may_not_delete_moves_nothing_away(bucket, pictures, plan, quarantin
 def test_later_runs_leave_a_quarantine_out(bucket, plan, tmp_path, monkeypatch):
     quarantine = f"{bucket.pictures}/{layout.QUARANTINE}"
     bucket.put("files/s3/of somebody's.png", encode(cloudy(4), "PNG"))
-    apply_plan(plan, quarantine, execute=True)
+    apply_plan(plan, quarantine, execute=True, any_sidecars=True)
     assert number_of(bucket, f"{quarantine}/files") == 4
     result = run_inline(bucket.pictures, tmp_path / "out")
     assert result.counts["entries"] == 4
@@ -333,7 +333,7 @@ def test_kill_9_of_apply_and_of_undo_at_random_moments_loses_nothing(bucket, qua
             assert everywhere.setdefault(name.rpartition("/")[2], data) == data
         assert everywhere == before
 
-    killed, apply_words = 0, ["apply", plan, "--quarantine", quarantine, "--execute"]
+    killed, apply_words = 0, ["apply", plan, "--any-sidecars", "--quarantine", quarantine, "--execute"]
     for moment in range(KILLS):
         draw = random.Random(moment)
         for words, left, again in (

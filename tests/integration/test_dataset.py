@@ -29,7 +29,7 @@ def photos(tmp_path) -> Path:
 @pytest.fixture
 def plan(photos, tmp_path) -> Path:
     run_inline(photos, tmp_path / "out")
-    make_plan(tmp_path / "out")
+    make_plan(tmp_path / "out", any_sidecars=True)
     return tmp_path / "out/plan.csv"
 
 

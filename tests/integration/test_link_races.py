@@ -60,7 +60,7 @@ def test_nothing_outside_is_touched_while_a_folder_is_swapped_for_a_link(side, o
     fill(photos, [f"a/{number:03d}.txt" for number in range(0, COUNT, 2)])
     before, theirs, everything = state(photos), state(outside), contents(photos)
     rows = [row(keeper), row(first, keeper), *(row(path, keeper) for path in gone)]
-    apply_plan(write(tmp_path, rows[:2]), quarantine, execute=True)
+    apply_plan(write(tmp_path, rows[:2]), quarantine, execute=True, any_sidecars=True)
     plan = write(tmp_path, rows)
     moved_to = quarantine / "files" / str(photos)[1:] / "a"
     moved_to.mkdir()
@@ -74,10 +74,10 @@ def test_nothing_outside_is_touched_while_a_folder_is_swapped_for_a_link(side, o
 
     with swapped(folder, outside):
         for _ in range(4):
-            apply_plan(plan, quarantine, execute=True)
+            apply_plan(plan, quarantine, execute=True, any_sidecars=True)
             assert state(outside) == theirs
     intact()
-    assert not apply_plan(plan, quarantine, execute=True).refused
+    assert not apply_plan(plan, quarantine, execute=True, any_sidecars=True).refused
     assert contents(quarantine / "files").total() == len(everything) - 1
     with swapped(folder, outside):
         for _ in range(4):
@@ -139,7 +139,7 @@ def test_a_folder_that_is_swapped_while_its_links_are_resolved_stops_nothing(tmp
         return resolve(name, **keywords)
 
     monkeypatch.setattr(os.path, "realpath", swap)
-    assert not apply_plan(plan, tmp_path / "q", execute=True).refused
+    assert not apply_plan(plan, tmp_path / "q", execute=True, any_sidecars=True).refused
 
 
 def test_a_target_folder_that_becomes_a_link_at_the_last_moment_is_not_followed(at_the_last_moment, outside, tmp_path):

@@ -26,7 +26,7 @@ def photos(tmp_path) -> Path:
 def quarantine(photos, tmp_path) -> Path:
     keeper = photos / "a/keep.jpg"
     rows = [row(keeper), row(photos / "a/drop.jpg", keeper), row(photos / "b/drop.jpg", keeper)]
-    apply_plan(write(tmp_path, rows), tmp_path / "q", execute=True)
+    apply_plan(write(tmp_path, rows), tmp_path / "q", execute=True, any_sidecars=True)
     return tmp_path / "q"
 
 
@@ -200,5 +200,5 @@ def test_an_etag_says_nothing_of_a_local_file(photos, tmp_path):
         [replace(keeper, sha256="", etag="x"), drop],
         [keeper, replace(drop, sha256="", size=None, etag="x")],
     ):
-        applied = apply_plan(write(tmp_path, rows), tmp_path / "q", execute=True, any_plan=True)
+        applied = apply_plan(write(tmp_path, rows), tmp_path / "q", execute=True, any_sidecars=True, any_plan=True)
         assert (len(applied.moved), len(applied.refused)) == (0, 1)

@@ -181,12 +181,12 @@ function createRole(card, position) {
   }
   const badge = position > 0 && createRelationBadge(card.members[position], card.members[0]);
   const reason = escapeInvisible(explainKeeper(card, position));
-  if (reason) {
-    const isKeeper = isSuggestedKeeper(card, position);
-    const title = createElement("b", {}, isKeeper ? "Keeper" : "First of this group");
-    return [createText(isKeeper ? "role keeper" : "role", title, ` · ${reason}`), badge];
-  }
+  const isKeeper = isSuggestedKeeper(card, position);
   const suggestion = explainSuggestion(card, position);
+  if (isKeeper || (position === 0 && !suggestion)) {
+    const title = createElement("b", {}, isKeeper ? "Keeper" : "First of this group");
+    return [createText(isKeeper ? "role keeper" : "role", title, reason && ` · ${reason}`), badge];
+  }
   const exact = EXACT_KINDS[card.kind[position]];
   const differs = card.least_similar.includes(position) && card.members.length > 2 && card.lowest < LOOSE_BELOW;
   return [

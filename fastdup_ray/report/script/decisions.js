@@ -1,5 +1,5 @@
 // Decisions: keep or drop, one for each image, whatever number of lists it is in.
-import { findNumber, getGroupNumber, getImage } from "./data.js";
+import { data, findNumber, getGroupNumber, getImage } from "./data.js";
 import { escapeInvisible, formatCount } from "./format.js";
 import { explainKeeper, getSuggestedKeeper, getSuggestion } from "./keeper_rules.js";
 import { DROP, KEEP, describeEvidence, formatPlanCsv, formatPlanJson, getKey, makeRow, parsePlan } from "./plan.js";
@@ -72,7 +72,9 @@ export class Decisions extends EventTarget {
     }
     const title = `${action === DROP ? "drop" : "keep"} ${name}`;
     this.#change(title, () => this.#decisions.set(member, { action, card }));
-    return `Decided to ${title}.`;
+    const { rule, reason } = getImage(member).suggestion ?? {};
+    const isHeld = action === DROP && rule === data.plan.sidecar;
+    return `Decided to ${title}.${isHeld ? ` apply leaves it, unless you add --any-sidecars: ${reason}.` : ""}`;
   }
 
   /** Clear the decisions on some images of a card. Returns what was done. */

@@ -67,6 +67,7 @@ export function makeTabs() {
         `Images linked by similarity above ${linkedAbove}. ${SUGGESTIONS}`,
         `Images linked by similarity above ${linkedAbove}, or by confirmed pairs. ${SUGGESTIONS}`,
       ),
+      describe: describeHeld,
       orders: GROUP_ORDERS,
       getValue: data.cosine ? (card) => card.lowest : null,
       decidable: true,
@@ -198,6 +199,14 @@ export function makeTabs() {
 function describeSimilarityRule() {
   const isExact = data.dropped_above === 1;
   return `Suggested to be dropped: images with the same bytes${isExact ? "" : `, or more similar than ${data.dropped_above}`}.`;
+}
+
+/** How many duplicates are not suggested to be dropped because of their sidecars; "" if none. */
+function describeHeld() {
+  const { held } = data.plan;
+  return held
+    ? `${formatCount(held, "duplicate")} ${held === 1 ? "is" : "are"} not suggested because of sidecars, such as annotations, that are missing beside the keeper or differ there.`
+    : "";
 }
 
 /** The cards that decisions are made on. */

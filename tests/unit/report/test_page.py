@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from fastdup_ray import make_plan
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.formulas import FORMULA
+from fastdup_ray.curation.suggest import SIDECAR
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.outputs.summary import write_summary
@@ -251,6 +252,8 @@ def test_the_plan_that_the_script_writes_is_that_of_the_command(made, odd):
         "format": layout.PLAN_JSON_FORMAT,
         "columns": list(csv_columns.PLAN_HEADER),
         "by_hand": csv_columns.BY_HAND,
+        "sidecar": SIDECAR,
+        "held": 0,
         "file": layout.PLAN_CSV,
         "texts": ["etag", "reason", "rule"],
         "formula": FORMULA,
@@ -302,7 +305,7 @@ def test_pairs_of_images_that_the_run_did_not_see_are_refused(tmp_path):
 
     names = encode_names([str(tmp_path / "a.jpg"), str(tmp_path / "stranger.jpg")])
     write_pairs(store, layout.SIMILARITY_CSV, names, [(0, 1, 0.9)])
-    with pytest.raises(DamagedError, match="similarity.csv"):
+    with pytest.raises(DamagedError, match=r"similarity\.csv"):
         again(store)
 
 
