@@ -12,7 +12,7 @@ from fastdup_ray.common.events import log_event, log_to_console, print_lines
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, FastdupError
 from fastdup_ray.inputs import describe_skipped
-from fastdup_ray.outputs.bad_list import describe_few_bad
+from fastdup_ray.outputs.bad_list import describe_bad
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 from fastdup_ray.result import RunResult
 from fastdup_ray.runs.estimate import estimate_run
@@ -139,7 +139,7 @@ def _describe_input(result: RunResult, config: RunConfig) -> Iterator[str]:
     files = whole if read == counts["entries"] else f"{read:,} of {whole}, reused the rest"
     yield f"Read {files}: {_count(counts['images'], 'image')}, {counts['bad']:,} unreadable."
     if (config.min_offset, config.max_offset) == (None, None) or config.run_mode != 1:  # ranges have lists of their own
-        for reason in describe_few_bad(open_store(result.work_dir, config.s3_access), result.files, counts["bad"]):
+        for reason in describe_bad(open_store(result.work_dir, config.s3_access), result.files, counts["bad"]):
             yield f"  {reason}"
     if skipped := describe_skipped(result.summary.get("skipped", {})):
         yield f"{skipped}."
@@ -149,7 +149,8 @@ def _describe_duplicates(result: RunResult) -> Iterator[str]:
     counts, outliers = result.counts, _count(result.counts["outliers"], "outlier")
     if duplicates := DuplicateCounts.of(counts):
         yield duplicates.text()
-        yield f"{outliers}."
+        unlike = f", unlike all other images: see {layout.OUTLIERS_CSV}" if counts["outliers"] else ""
+        yield f"{outliers}{unlike}."
         return
     parts = [_count(counts["exact_copies"], "exact duplicate"), _count(counts["near_copies"], "near duplicate")]
     yield f"{' · '.join([*parts, outliers])} (compared with {counts['indexed']:,} indexed images)"
@@ -175,7 +176,8 @@ def _describe_next(result: RunResult, config: RunConfig) -> Iterator[str]:
         yield f"Report: {page}"
     else:
         yield f"Results: {result.work_dir}"
-    if "indexed" not in result.counts:
+    duplicates = DuplicateCounts.of(result.counts)
+    if duplicates is not None and duplicates.duplicates:
         command = "serve" if config.report else "plan"
         # After mode 2 on a features file, config.work_dir is that file.
         work_dir = result.work_dir if config.run_mode == 2 else config.work_dir

@@ -1,12 +1,35 @@
-"""What is said of a list of which no file exists."""
+"""What is said of inputs without images, and of a list of which no file exists."""
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError
+from fastdup_ray.inputs.skipped import SkippedFiles, describe_skipped
 from fastdup_ray.inputs.sources import open_entry
 from fastdup_ray.s3 import Access, is_s3
+
+
+def describe_empty(inputs: Sequence[str], shown: str, skipped: SkippedFiles, kinds: str) -> str:
+    """Return a line that says that the inputs have no images, and why.
+
+    Args:
+        inputs: Paths or URIs.
+        shown: How they are called in the message.
+        skipped: The files that were left out because of their suffix.
+        kinds: What can be an input.
+    """
+    if all(_is_empty_folder(location) for location in inputs):
+        return f"No images in {shown}: {'the folder is' if len(inputs) == 1 else 'the folders are'} empty."
+    left_out = describe_skipped(skipped.counts())
+    return f"No images in {shown}" + (f": {left_out}." if left_out else f"; name {kinds}.")
+
+
+def _is_empty_folder(location: str) -> bool:
+    with suppress(OSError):
+        return not is_s3(location) and not os.listdir(os.path.expanduser(location))
+    return False
 
 
 def describe_missing(first: ImageRef, count: int, inputs: Sequence[str], shown: str, access: Access) -> str:

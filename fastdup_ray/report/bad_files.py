@@ -6,29 +6,11 @@ from typing import Any
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.names import escape_non_utf8
-from fastdup_ray.errors import ErrorCode
+from fastdup_ray.outputs.bad_list import describe_code
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import read_csv
 
 MAX_BAD_FILES = 5_000
-
-IN_WORDS = {
-    ErrorCode.ZERO_SIZE: "empty",
-    ErrorCode.NOT_AN_IMAGE: "not an image",
-    ErrorCode.TRUNCATED: "cut off",
-    ErrorCode.CORRUPT: "damaged",
-    ErrorCode.TOO_LARGE: "too large",
-    ErrorCode.TOO_SMALL: "too small",
-    ErrorCode.UNREADABLE: "not readable",
-    ErrorCode.MISSING: "missing",
-    ErrorCode.CHANGED: "changed while it was read",
-    ErrorCode.READ_FAILED: "failed to read",
-    ErrorCode.BOUNDING_BOX_OUTSIDE: "outside of the bounding box",
-    ErrorCode.TIMEOUT: "took too long",
-    ErrorCode.OUT_OF_MEMORY: "needs too much memory",
-    ErrorCode.CRASHED: "crashed the decoder",
-    ErrorCode.UNSUPPORTED: "not supported",
-}
 
 
 def list_bad_files(store: Store, files: FileSet) -> dict[str, Any]:
@@ -43,11 +25,6 @@ def list_bad_files(store: Store, files: FileSet) -> dict[str, Any]:
     items = [[escape_non_utf8(fsdecode(cell)) for cell in row.values()] for row in rows]
     return {
         "total": table.num_rows,
-        "codes": [[code, _describe_code(code), count] for code, count in codes],
+        "codes": [[code, describe_code(code), count] for code, count in codes],
         "items": items,
     }
-
-
-def _describe_code(code: str) -> str:
-    known = {str(error): words for error, words in IN_WORDS.items()}
-    return known.get(code, code)

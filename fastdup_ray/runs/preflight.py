@@ -27,10 +27,10 @@ from fastdup_ray.config import INPUT_KINDS, RunConfig
 from fastdup_ray.errors import ConfigError, DamagedError, InputError, WorkDirError
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, make_fingerprint
 from fastdup_ray.extract.transforms import select_transforms
-from fastdup_ray.inputs import SkippedFiles, check_inputs, describe_skipped, list_images
+from fastdup_ray.inputs import SkippedFiles, check_inputs, list_images
 from fastdup_ray.inputs.labels import check_labels
 from fastdup_ray.inputs.manifest import MANIFEST, Manifest
-from fastdup_ray.inputs.missing import describe_missing
+from fastdup_ray.inputs.missing import describe_empty, describe_missing
 from fastdup_ray.neighbors import check_search
 from fastdup_ray.neighbors.search_plan import SearchPlan, plan_search
 from fastdup_ray.outputs.summary import FILES_AFTER_FEATURES
@@ -165,8 +165,7 @@ def list_manifest(config: RunConfig, skipped: SkippedFiles | None = None, stop: 
     manifest = Manifest.from_refs(takewhile(lambda _: not stop.is_set(), list_images(config, skipped)))
     inputs = format_names(config.inputs)
     if len(manifest) == 0:
-        left_out = describe_skipped(skipped.counts())
-        raise InputError(f"No images in {inputs}" + (f": {left_out}." if left_out else f"; name {INPUT_KINDS}."))
+        raise InputError(describe_empty(config.inputs, inputs, skipped, INPUT_KINDS))
     if manifest.is_all_missing():
         (first,) = manifest.refs([0])
         raise InputError(describe_missing(first, len(manifest), config.inputs, inputs, config.s3_access))

@@ -233,7 +233,7 @@ def test_the_viewer_compares_side_by_side_blinking_and_as_a_difference(opened):
     opened.keys("l")
     assert "least similar" in opened.text(".viewer .message")
     opened.keys("n")
-    assert opened.text("#viewer-title").startswith("Group 1")
+    assert opened.text("#viewer-title").startswith("Group #1")
     opened.keys("d")
     assert "right: drop" in opened.text(".viewer .state")
     opened.keys(Keys.ESCAPE)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Keys
 
+from fastdup_ray import make_plan
 from fastdup_ray.common import layout
 from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.report.page import write_report
@@ -238,6 +239,72 @@ def test_dates_within_two_seconds_are_a_tie(browser, tmp_path):
     assert decide_all(browser)["a0"] == "keep"  # which has more pixels
 
 
+SECOND = 1_000_000_000
+TIMES = [
+    *((1.9, 0, 60), (0, 1.9, 3.5), (1.9, 3.5, 0), (2, 0, 1), (0, 0, 0), (3.9, 2.1, 0.3), (0.5, 5, 4)),
+    *((None, 1, None), (None, None, None)),
+]
+"""Of three images of a group, the first with the most pixels: seconds after the same moment, or no date."""
+
+
+def test_the_oldest_is_the_one_that_plan_keeps(browser, tmp_path):
+    start = 1_700_000_000 * SECOND
+    times = ["" if time is None else str(start + int(time * SECOND)) for group in TIMES for time in group]
+    page = make_page(tmp_path, 3 * len(TIMES), mtime_or_etag=times)
+    browser.open(page)
+    choose(browser, "keeper-rule", "oldest")
+    decide_all(browser)
+    rows = {row.filename: row for row in read_plan(browser.download("Download plan"))}
+    plan = make_plan(page.parent.parent, "-", keep="reference,oldest,resolution,bytes").rows
+    assert {name: row.keeper for name, row in rows.items()} == {row.filename: row.keeper for row in plan}
+
+
+def test_the_rule_is_kept_over_a_reload(browser, tmp_path):
+    browser.open(make_page(tmp_path))
+    choose(browser, "keeper-rule", "folder")
+    choose(browser, "keeper-folder", "/new/")
+    browser.driver.refresh()
+    fields = ("keeper-rule", "keeper-folder")
+    assert [browser.one(f"#{field}").get_attribute("value") for field in fields] == ["folder", "/new/"]
+    assert {name for name, action in decide_all(browser).items() if action == "keep"} == {"c0", "c1"}
+
+
+def test_what_is_dropped_for_another_image_is_so_once_a_larger_group_is_shown(browser, tmp_path):
+    """b is the same as a, and so is c, which is not similar enough to be in their group at first."""
+    paths = [str(tmp_path / f"{name}.jpg") for name in "abc"]
+    store = write_finished(tmp_path / "out", paths, component=[0, 0, 1], size=[9, 8, 7])
+    write_verified(store, [{"from": 0, "to": other, "relation": "same", "similarity": 0.7} for other in (1, 2)])
+    browser.open(write_page(store))
+    assert decide_all(browser) == {"a": "keep", "b": "drop"}
+    browser.one("#confirmed").click()
+    assert decide_all(browser) == {"a": "keep", "b": "drop", "c": "drop"}
+    assert browser.text(".totals").startswith("2 images to drop (15 bytes), 1 image to keep")
+
+
+def test_the_totals_count_keepers_that_are_not_shown(browser, tmp_path):
+    paths = [str(tmp_path / f"{name}.jpg") for name in "abc"]
+    store = write_finished(tmp_path / "out", paths, component=[0, 1, 1], size=[9, 8, 7])
+    write_verified(store, [{"from": 0, "to": other, "relation": "same", "similarity": 0.7} for other in (1, 2)])
+    browser.open(write_page(store))
+    assert decide_all(browser) == {"a": "keep", "b": "drop", "c": "drop"}
+    assert browser.text(".totals").startswith("2 images to drop (15 bytes), 1 image to keep")
+
+
+def test_an_image_that_is_kept_for_its_sidecar_says_so(browser, tmp_path):
+    paths = [tmp_path / f"{name}.jpg" for name in "abc"]
+    for path in paths:
+        path.write_bytes(b"the same bytes")
+    (tmp_path / "b.txt").write_text("a caption")
+    store = write_finished(tmp_path / "out", list(map(str, paths)), component=[0, 0, 0])
+    browser.open(write_page(store))
+    reason = "its keeper has no sidecar like b.txt"
+    assert browser.texts(".suggestion") == [f"Not suggested to drop: {reason}", "Suggested to drop"]
+    assert "1 duplicate is not suggested" in browser.text(".actions-on-list .note")
+    assert decide_all(browser) == {"a": "keep", "b": "keep", "c": "drop"}
+    browser.keys("n", "2")
+    assert reason in browser.text("#message")
+
+
 def test_the_path_of_an_image_is_copied(opened, odd):
     opened.js("navigator.clipboard.writeText = (text) => ((window.copied = text), Promise.resolve())")
     opened.press(opened.all(".card .copy")[0])
@@ -312,7 +379,7 @@ def test_no_limit_hides_groups(browser, tmp_path):
     columns = {"size": [1000 + row for row in range(n)], "sha256": [f"{row // 2:064}" for row in range(n)]}
     store = write_finished(tmp_path / "out", paths, component=[row // 2 for row in range(n)], **columns)
     path = write_page(store)
-    assert path.stat().st_size < 700 * n / 2
+    assert path.stat().st_size < 800 * n / 2
     browser.open(path)
     assert browser.text("[role=tab] .count") == "2,500"
     assert browser.text(".pager span") == "Page 1 of 105"

@@ -116,4 +116,6 @@ def test_run_and_plan_print_the_same_sentence(tmp_path, capsys):
 def test_one_image_has_no_duplicates(tmp_path, capsys):
     cloudy(1).save(tmp_path / "a.png")
     assert call("run", tmp_path / "a.png", "--work-dir", tmp_path / "out", "--executor", "inline", "--no-report") == 0
-    assert "No duplicates found." in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "No duplicates found." in told
+    assert "Next: " not in told
