@@ -1,5 +1,6 @@
 """From a finished run to a plan: suggest which images to drop."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -182,12 +183,13 @@ def choose_keepers(
 
 def _hold_back(run: FinishedRun, rows: IntArray, assigned: KeeperAssignments) -> dict[int, str]:
     """Return `KeeperChoice.held`."""
-    positions = assigned.row[assigned.is_dropped].tolist()
-    ends = (positions, assigned.keeper[assigned.is_dropped].tolist())
-    names, keepers = ([run.name(int(rows[position])) for position in end] for end in ends)
-    position = dict(zip(names, positions, strict=True))
-    planned = [run.name(int(row)) for row in rows[assigned.row]]
-    held = explain_unique_sidecars(dict(zip(names, keepers, strict=True)), planned, run.access)
+    planned, keepers = (
+        [os.fsdecode(name) for name in run.names.take(pa.array(rows[positions])).to_pylist()]
+        for positions in (assigned.row, assigned.keeper)
+    )
+    dropped = np.flatnonzero(assigned.is_dropped).tolist()
+    position = {planned[place]: int(assigned.row[place]) for place in dropped}
+    held = explain_unique_sidecars({planned[place]: keepers[place] for place in dropped}, planned, run.access)
     return {position[name]: reason for name, reason in held}
 
 

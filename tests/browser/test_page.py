@@ -238,7 +238,7 @@ def test_the_viewer_compares_side_by_side_blinking_and_as_a_difference(opened):
     assert "right: drop" in opened.text(".viewer .state")
     opened.keys(Keys.ESCAPE)
     opened.until(lambda: not opened.all(".viewer"))
-    assert opened.js("return document.activeElement.getAttribute('aria-label')").startswith("Group 0,")
+    assert opened.js("return document.activeElement.getAttribute('aria-label')").startswith("Group #0,")
     assert "1 to drop" in opened.texts(".card h3")[1]
 
 

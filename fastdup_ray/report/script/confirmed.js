@@ -46,7 +46,7 @@ export function createConfirmedSwitch(lists, onchange) {
   if (!lists.some((list) => list.confirmed)) return null;
   const box = createElement("input", { type: "checkbox", id: "confirmed", onchange: () => onchange(box.checked) });
   const title = "Pairs that show the same when seen in full detail, at least in part, whatever their similarity";
-  return createElement("label", { class: "confirmed", title }, box, " Include confirmed pairs below the threshold");
+  return createElement("label", { class: "confirmed", title }, box, " Include verified pairs of lower similarity");
 }
 
 /** Show or hide what confirmed pairs add to the lists. */

@@ -13,7 +13,8 @@ const MAX_UNDO = 100;
  * keeper. Dispatches `change` after each change.
  */
 export class Decisions extends EventTarget {
-  #decisions = new Map(); // number -> {action, reason, card}; of a suggestion or a loaded plan also rule, keeper, similarity, group
+  // number -> {action, reason, card}; of a suggestion or a loaded plan also rule, keeper, similarity and group
+  #decisions = new Map();
   #others = []; // rows of a loaded plan on images that are not on this page
   #history = [];
   #rows = null; // of the plan, until the next change
@@ -86,12 +87,8 @@ export class Decisions extends EventTarget {
     return `Cleared ${formatCount(decided.length, "decision")}.`;
   }
 
-  /**
-   * Accept the suggestions for the images of cards: drop what is suggested to be dropped, keep the rest. overrule: also
-   * for images with a decision. Returns how many images more are dropped.
-   */
+  /** Accept the suggestions for cards; overrule: also for images with a decision. What is not dropped is kept. */
   accept(cards, { overrule }) {
-    const before = this.totals.dropped;
     this.#change(`accept ${formatCount(cards.length, "suggestion")}`, () => {
       for (const card of cards) {
         card.members.forEach((member, position) => {
@@ -99,17 +96,18 @@ export class Decisions extends EventTarget {
         });
       }
     });
-    return this.totals.dropped - before;
   }
 
   #acceptOne(card, member, position) {
-    const { keeper = -1, ...suggestion } = getSuggestion(card, position) ?? {};
-    const canDrop = keeper >= 0 && this.getAction(keeper) !== DROP && !this.#isKeptElsewhere(card, member);
-    const reason = keeper >= 0 ? "its keeper is dropped" : explainKeeper(card, position) || explainSuggestion(card, position);
-    const decision = canDrop
-      ? { action: DROP, ...suggestion, keeper: getImage(keeper) }
-      : { action: KEEP, ...(keeper < 0 && suggestion), reason: (keeper < 0 && suggestion.reason) || reason };
-    this.#decisions.set(member, { ...decision, card });
+    if (this.#isKeptElsewhere(card, member)) return;
+    const suggestion = getSuggestion(card, position);
+    const decide = (decision) => this.#decisions.set(member, { ...suggestion, ...decision, card });
+    if (!(suggestion?.keeper >= 0)) {
+      const reason = suggestion?.reason || explainKeeper(card, position) || explainSuggestion(card, position);
+      decide({ action: KEEP, keeper: null, reason });
+    } else if (this.getAction(suggestion.keeper) === DROP) {
+      this.#decisions.set(member, { action: KEEP, reason: "its keeper is dropped", card });
+    } else decide({ action: DROP, keeper: getImage(suggestion.keeper) });
   }
 
   /** Whether the user kept an image on another card; a suggestion does not overrule that. */
@@ -215,7 +213,7 @@ export class Decisions extends EventTarget {
     }
   }
 
-  /** A function that gives the number of the group of an image on a card: that of its decision or suggestion, else of the card. */
+  /** A function that gives an image on a card the number of its group: of its decision or suggestion, else of the card. */
   #createNumbering() {
     const firstGroup = 1 + this.#others.reduce((last, row) => Math.max(last, Number(row.group) || 0), -1);
     const groups = new Map();
@@ -235,10 +233,7 @@ export class Decisions extends EventTarget {
     return this.#others.some((row) => getKey(row, "filename") === key && row.action === KEEP);
   }
 
-  /**
-   * The keeper of a dropped image: {key, name, hex, number}. That of its decision comes first, then the suggested one, then
-   * one with the same bytes.
-   */
+  /** The keeper of a dropped image: that of its decision if it is kept, else the suggested one, else one with the same bytes. */
   #findKeeper(number, card, { keeper }) {
     if (keeper) {
       const isKept = keeper.number === undefined ? this.#isOtherKept(keeper.key) : this.getAction(keeper.number) !== DROP;

@@ -18,10 +18,11 @@ const byBytes = { value: (image) => -(image.size ?? 0), tie: 0 };
 const byAge = { value: getTime, tie: SAME_MOMENT };
 
 /**
- * The rules. Each has: title, orders (the most important first), and explain (why an image is
- * kept). The first one is that of the run.
+ * The rules. Each has: title and, but for the first one, which is the default plan of the run, orders (the most important
+ * first), and explain (why an image is kept).
  */
 export const KEEPER_RULES = {
+  run: { title: "suggested image" },
   largest: { title: "largest image", orders: [byPixels, byBytes, byAge], explain: (image) => formatPixels(image) },
   bytes: { title: "largest file", orders: [byBytes, byPixels, byAge], explain: (image) => formatBytes(image.size) },
   oldest: { title: "oldest", orders: [byAge, byPixels, byBytes], explain: (image) => image.date || "date unknown" },
@@ -129,8 +130,8 @@ function suggestByRule(card) {
 
 function explainByRule(image) {
   if (image.reference) return "a reference image";
-  if (chosen === "folder" && !isInFolder(image)) return KEEPER_RULES[OF_RUN].title;
-  const { title, explain } = KEEPER_RULES[chosen];
+  const isElsewhere = chosen === "folder" && !isInFolder(image);
+  const { title, explain } = KEEPER_RULES[isElsewhere ? "largest" : chosen];
   return escapeInvisible(`${title}: ${explain(image)}`);
 }
 

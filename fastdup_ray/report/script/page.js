@@ -202,7 +202,7 @@ function describeHiddenDrops() {
   const hidden = (data.safe_to_drop ?? 0) - decisions.totals.dropped;
   const isIncluded = !state.list.confirmed || confirmed.querySelector("input").checked;
   if (hidden <= 0 || isIncluded || filters.isActive) return "";
-  return `Not shown: up to ${formatCount(hidden, "image")} safe to drop; tick "Include confirmed pairs below the threshold".`;
+  return `Not shown: up to ${formatCount(hidden, "image")} safe to drop; tick "Include verified pairs of lower similarity".`;
 }
 
 /** Download the paths of the images that are shown, with what is odd about each. */

@@ -31,7 +31,7 @@ const makePairOrders = (first, last) => ({
 });
 
 const SUGGESTIONS = hasVerdicts
-  ? "A badge has the relation to the first image. Only what is the same as an image that is kept is suggested to be dropped."
+  ? "Badges have the relation to the first image. Only what is the same as an image that is kept is suggested to be dropped."
   : `${describeSimilarityRule()} Groups can chain together images that differ: check "lowest similarity".`;
 
 /**
@@ -205,7 +205,7 @@ function describeSimilarityRule() {
 function describeHeld() {
   const { held } = data.plan;
   return held
-    ? `${formatCount(held, "duplicate")} ${held === 1 ? "is" : "are"} not suggested because of sidecars, such as annotations, that are missing beside the keeper or differ there.`
+    ? `${formatCount(held, "duplicate")} ${held === 1 ? "is" : "are"} not suggested: sidecars, such as annotations, are missing beside the keeper or differ there.`
     : "";
 }
 
