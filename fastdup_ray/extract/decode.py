@@ -15,6 +15,7 @@ from fastdup_ray.extract import tones
 from fastdup_ray.extract.date_taken import read_date_taken
 from fastdup_ray.extract.decoder_versions import get_decoder
 from fastdup_ray.extract.deep_color import has_16_bit_colors, show_used_bits
+from fastdup_ray.extract.fast_decoders import decode_fast
 from fastdup_ray.extract.open_image import explain_error, open_image
 from fastdup_ray.extract.resize import crop_box, resize
 from fastdup_ray.extract.size_limits import check_size
@@ -67,7 +68,9 @@ class DecodedImage:
     taken: str | None = None
 
 
-def decode_bytes(data: bytes, size: tuple[int, int], limits: Limits, *, trim: bool = False) -> DecodedImage:
+def decode_bytes(
+    data: bytes, size: tuple[int, int], limits: Limits, *, trim: bool = False, concurrent: bool = False
+) -> DecodedImage:
     """Decode a file to an upright, opaque RGB image of exactly `size`; its aspect ratio is not kept.
 
     The first frame of an animation and the first page of a document are used; `unseen` of the result says if there are
@@ -78,6 +81,7 @@ def decode_bytes(data: bytes, size: tuple[int, int], limits: Limits, *, trim: bo
         size: Width and height of the pixels that are returned.
         limits: What is too large or too small, and the bounding box to crop to.
         trim: Leave out margins of one color.
+        concurrent: Whether more than two threads of this process decode images (see `fast_decoders.decode_fast`).
 
     Raises:
         BadImageError: The file cannot be decoded to its end, or the limits exclude it.
@@ -86,7 +90,7 @@ def decode_bytes(data: bytes, size: tuple[int, int], limits: Limits, *, trim: bo
         raise BadImageError(ErrorCode.ZERO_SIZE, "the file is empty")
     try:
         with open_image(data, lambda full_size: check_size(full_size, limits)) as image:
-            return decode_image(image, size, limits, trim=trim, data=data)
+            return decode_image(image, size, limits, trim=trim, data=data, concurrent=concurrent)
     except BadImageError:
         raise
     except MemoryError:
@@ -98,7 +102,13 @@ def decode_bytes(data: bytes, size: tuple[int, int], limits: Limits, *, trim: bo
 
 
 def decode_image(
-    image: Image.Image, size: tuple[int, int], limits: Limits, *, trim: bool, data: bytes | None = None
+    image: Image.Image,
+    size: tuple[int, int],
+    limits: Limits,
+    *,
+    trim: bool,
+    data: bytes | None = None,
+    concurrent: bool = False,
 ) -> DecodedImage:
     """Decode an open image as `decode_bytes` does.
 
@@ -108,6 +118,7 @@ def decode_image(
         limits: What is too large or too small, and the bounding box to crop to.
         trim: Leave out margins of one color.
         data: The bytes of its file, if it has one; `unseen` of the result is incomplete without.
+        concurrent: As of `decode_bytes`.
 
     Raises:
         BadImageError: The limits exclude the image.
@@ -118,8 +129,12 @@ def decode_image(
     image_format = image.format or "UNKNOWN"
     if image_format in ("JPEG", "MPO"):
         _draft_jpeg(image, size, limits.box)
-    image.load()
-    color, unseen = to_color(image, data)
+    color = None if data is None else decode_fast(image, data, concurrent=concurrent)
+    if color is None or data is None:
+        image.load()
+        color, unseen = to_color(image, data)
+    else:
+        unseen = find_unseen(image, data)
     color = turn_upright(color, orientation := get_orientation(image))
     width, height = stored[::-1] if orientation in _SIDEWAYS else stored
     small, lost = resize(color, size, limits.box, (width, height), trim=trim)
@@ -177,7 +192,7 @@ def to_color(image: Image.Image, data: bytes | None = None) -> tuple[Image.Image
     image = image.convert("LA") if image.mode == "La" else image
     image = image if image.mode in ("RGBA", "RGBa") else image.convert("RGBA")
     if image.getchannel(3).getextrema() == (255, 255):
-        return image.convert("RGBA").convert("RGB"), frozenset(unseen)
+        return image.convert("RGB" if image.mode == "RGBA" else "RGBA").convert("RGB"), frozenset(unseen)
     return image.convert("RGBa"), frozenset(unseen)
 
 

@@ -176,7 +176,8 @@ class Extractor:
         if milliseconds is not None:
             raise BadImageError(ErrorCode.MISSING, "the file does not exist")
         partial.sha256 = hashlib.sha256(data).hexdigest()
-        image = decode_bytes(data, self._model.size, self._spec.limits, trim=self._model.trims)
+        concurrent = self._spec.threads > 2
+        image = decode_bytes(data, self._model.size, self._spec.limits, trim=self._model.trims, concurrent=concurrent)
         buffer.add(image.pixels)
         entry = make_good_entry(ref, partial.sha256, image, 1, decoder=image.decoder)
         return replace(entry, **asdict(image.statistics), unseen=",".join(sorted(image.unseen)))
