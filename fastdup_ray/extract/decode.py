@@ -23,7 +23,7 @@ from fastdup_ray.extract.statistics import compute_statistics
 from fastdup_ray.extract.transparency import has_alpha
 from fastdup_ray.extract.unseen import find_unseen
 
-RECIPE = 4
+RECIPE = 5
 """Part of the fingerprint. Increase it with any change to this package that changes pixels or statistics."""
 
 _EXIF_ORIENTATION = 0x0112

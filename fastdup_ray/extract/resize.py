@@ -14,6 +14,11 @@ LONGEST = 8.0
 """Longer side by shorter side above which details are lost when an image is squashed to a square."""
 
 
+GAP = 4
+"""An image is averaged over whole blocks before it is resampled, as long as this many times the pixels of the result
+remain: at 4 the embeddings of 62 large pages have a cosine of 0.978 or more to those without it, at 3 of 0.969."""
+
+
 def crop_box(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Clip a bounding box to an image.
 
@@ -73,6 +78,10 @@ def resize(
         left, top, right, bottom = left - x, top - y, right - x, bottom - y
     shorter, longer = sorted((right - left, bottom - top))
     unseen = {Unseen.ASPECT_RATIO} if longer > LONGEST * shorter else set()
+    across, down = max(1, int((right - left) / size[0] / GAP)), max(1, int((bottom - top) / size[1] / GAP))
+    if (across, down) != (1, 1):
+        image = image.reduce((across, down))
+        left, top, right, bottom = left / across, top / down, right / across, bottom / down
     small = _resize_box(image, size, (left, top, right, bottom))
     level = 0
     if small.mode == "RGBa":

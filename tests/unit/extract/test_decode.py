@@ -598,6 +598,19 @@ def test_the_short_cut_for_large_jpegs_costs_a_box_nothing(size, box):
     assert np.abs(boxed(data, box).pixels.astype(int) - expected).mean() < 4
 
 
+@pytest.mark.parametrize("size", [(1600, 1200), (523, 1201), (1037, 250)])
+@pytest.mark.parametrize("box", [Box(0, 0, 10**6, 10**6), Box(33, 57, 601, 553)])
+def test_blocks_of_a_large_image_are_averaged_in_their_place(size, box):
+    with Image.open(PHOTOS / "originals" / "coffee.jpg") as photo:
+        large = photo.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    right, bottom = min(size[0], box.cols + box.width), min(size[1], box.rows + box.height)
+    part = large.crop((box.cols, box.rows, right, bottom))
+    expected = np.asarray(part.resize((SIDE, SIDE), Image.Resampling.BILINEAR)).astype(int)
+    difference = boxed(encode(large, "PNG"), box).pixels.astype(int) - expected
+    assert np.abs(difference).mean() < 0.5
+    assert abs(difference.mean()) < 0.3  # averages are rounded up
+
+
 def test_no_more_of_a_jpeg_is_left_out_than_its_box_can_do_without(monkeypatch):
     data = encode(quarters((1600, 960)), "JPEG")
     sizes = []
