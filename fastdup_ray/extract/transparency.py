@@ -49,10 +49,12 @@ def has_alpha(image: Image.Image) -> bool:
 def choose_ground(image: Image.Image) -> Ground:
     """Choose the ground for an image in mode RGBa: white, unless more than `VANISHED` of the drawing is lost there."""
     small = image if max(image.size) <= SIDE else image.resize((SIDE, SIDE), Image.Resampling.BOX)
-    grounds = [Ground(level, _measure_vanished(np.asarray(small, np.float32), level)) for level in GROUNDS]
-    if grounds[0].vanished <= VANISHED:
-        return grounds[0]
-    return min(grounds, key=lambda ground: ground.vanished)
+    pixels = np.asarray(small, np.float32)
+    white = Ground(WHITE, _measure_vanished(pixels, WHITE))
+    if white.vanished <= VANISHED:
+        return white
+    others = (Ground(level, _measure_vanished(pixels, level)) for level in GROUNDS[1:])
+    return min((white, *others), key=lambda ground: ground.vanished)
 
 
 def flatten_alpha(image: Image.Image, level: int | None = None) -> Image.Image:
