@@ -18,7 +18,7 @@ def examine(*, gpu: bool = False, uri: str | None = None, work_dir: str = ".") -
     def check_all() -> Iterator[Finding]:
         yield from libraries.check_versions()
         yield from libraries.check_twins()
-        yield from libraries.check_pillow()
+        yield from libraries.check_decoders()
         yield libraries.check_model()
         yield machine.check_gpu(needed=gpu)
         yield machine.check_cores()

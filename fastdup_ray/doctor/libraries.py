@@ -90,17 +90,22 @@ def _fix_import(installed: str, default: str) -> tuple[str, ...]:
     return () if find_requirement(default) else (f"pip install {default}",)  # a requirement is mended with all others
 
 
-def check_pillow() -> Iterator[Finding]:
-    """Yield which formats Pillow can read; nothing if it is not installed, which `check_twins` reports."""
+def check_decoders() -> Iterator[Finding]:
+    """Yield which formats can be read, and by what; nothing without Pillow, which `check_twins` reports."""
     try:
         from PIL import features
+
+        from fastdup_ray.extract.fast_decoders import describe_fast_decoders
     except ImportError:
         return
     names = {*features.modules, *features.codecs}  # Pillow warns of a name that this version does not have
     missing = [name for codec, name in CODECS.items() if codec not in names or not features.check(codec)]
     jpeg = "libjpeg-turbo" if features.check("libjpeg_turbo") else "a slow libjpeg"
     formats = f"cannot read {', '.join(missing)}" if missing else "reads all formats"
-    yield Finding("decoders", State.NOTE if missing else State.OK, f"{jpeg}; {formats}")
+    fast = describe_fast_decoders()
+    by = ", ".join(f"{name} by {decoder or 'Pillow, which is slower'}" for name, decoder in fast.items())
+    state = State.NOTE if missing or None in fast.values() else State.OK
+    yield Finding("decoders", state, f"JPEG by {jpeg}, {by}; {formats}")
 
 
 def check_model() -> Finding:

@@ -17,6 +17,7 @@ pip installs them side by side, and they overwrite parts of each other.
 _PROVIDERS = {module: packages[0] for module, packages in TWINS.items()} | {
     "botocore": "boto3",
     "cv2": "opencv-python-headless",
+    "kornia_rs": "kornia-rs",
     "lazy_loader": "lazy-loader",
     "pydantic_core": "pydantic",
     "sklearn": "scikit-learn",

@@ -7,6 +7,7 @@ chunks, which cover the same bytes, are right.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -60,15 +61,18 @@ def decode_fast(image: Image.Image, data: bytes, *, concurrent: bool = False) ->
 
 
 def describe_fast_decoders() -> dict[str, str | None]:
-    """Map each format that is decoded here to the name and version of its decoder; None if that is not installed."""
-    return {"PNG": _describe("kornia_rs", "kornia-rs"), "WebP": _describe("cv2", "OpenCV")}
+    """Map each format that is decoded here to the name and version of its decoder; None if it cannot be used."""
+    found: dict[str, str | None] = {"PNG": None, "WebP": None}
+    with suppress(ImportError):
+        import kornia_rs
+        from kornia_rs.io import decode_image_png_u8  # noqa: F401
 
+        found["PNG"] = f"kornia-rs {kornia_rs.__version__}"
+    with suppress(ImportError):
+        import cv2
 
-def _describe(module: str, name: str) -> str | None:
-    try:
-        return f"{name} {__import__(module).__version__}"
-    except ImportError:
-        return None
+        found["WebP"] = f"OpenCV {cv2.__version__}"
+    return found
 
 
 def _decode_png(image: Image.Image, data: bytes) -> ByteArray | None:

@@ -47,6 +47,14 @@ def test_formats_that_cannot_be_read_name_the_extra(monkeypatch):
     assert "extra heic" in found.text
 
 
+def test_a_slower_decoder_is_noted(monkeypatch):
+    monkeypatch.setitem(sys.modules, "kornia_rs", None)
+    found = next(libraries.check_decoders())
+    assert found.state is State.NOTE
+    assert "PNG by Pillow" in found.text
+    assert "WebP by OpenCV" in found.text
+
+
 def test_both_twins_are_broken(monkeypatch, capsys):
     known = {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.26.0"}
     monkeypatch.setattr(packages, "version", lambda name: known.get(name) or version(name))

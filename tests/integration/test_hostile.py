@@ -17,11 +17,13 @@ import psutil
 import pytest
 from PIL import Image, ImageFile, features
 
+from fastdup_ray.extract import fast_decoders
 from tests.checker import check
 from tests.helpers.commands import run, start, summary_of, workers
 from tests.helpers.images import encode, save_cloudy
 from tests.helpers.mutants import mutated
 from tests.helpers.runs import PHOTOS, csv_rows, run_inline
+from tests.helpers.verdicts import pillows_verdict_of, verdict_of
 
 pytestmark = pytest.mark.alone
 
@@ -72,6 +74,15 @@ def test_each_of_pillows_own_test_images_is_good_or_bad_with_a_reason(pillow_ima
     # Nothing in there takes a decoder down; each of them once did, in some version of Pillow.
     assert not [name for name, (code, _) in bad.items() if code in ("CRASHED", "TIMEOUT", "READ_FAILED", "MISSING")]
     assert len(good) > len(names) / 2
+
+
+@pytest.mark.slow
+def test_the_fast_decoders_have_pillows_verdict_on_each_of_its_png_and_webp_images(pillow_images, monkeypatch):
+    monkeypatch.setattr(fast_decoders, "MIN_WEBP_PIXELS", 0)
+    files = {name: Path(name).read_bytes() for name in pillow_images.read_text().splitlines()}
+    mine = {name: data for name, data in files.items() if data[:4] in (b"\x89PNG", b"RIFF")}
+    assert len(mine) > 300
+    assert [name for name, data in mine.items() if verdict_of(data) != pillows_verdict_of(data)] == []
 
 
 # --- fuzz -------------------------------------------------------------------------------------------------------------

@@ -5,54 +5,25 @@ import random
 import struct
 import sys
 import zlib
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fastdup_ray.common.records import Limits
-from fastdup_ray.errors import BadImageError
-from fastdup_ray.extract import decode as decode_module
 from fastdup_ray.extract import fast_decoders
-from fastdup_ray.extract.decode import DecodedImage, decode_bytes, to_color
+from fastdup_ray.extract.decode import to_color
 from fastdup_ray.extract.fast_decoders import decode_fast
-from fastdup_ray.extract.pillow_settings import strict_pillow
 from tests.helpers.images import cloudy, encode
 from tests.helpers.mutants import mutated
+from tests.helpers.verdicts import pillows_verdict_of, verdict_of
 
 SIDE = 64
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-Verdict = tuple[str, str] | tuple[bytes, DecodedImage]
 
 
 @pytest.fixture(autouse=True)
 def small_webp(monkeypatch):
     monkeypatch.setattr(fast_decoders, "MIN_WEBP_PIXELS", 0)
-
-
-@pytest.fixture
-def with_pillow(monkeypatch) -> Callable[[bytes], Verdict]:
-    """The verdict of Pillow alone."""
-
-    def decode(data: bytes) -> Verdict:
-        with monkeypatch.context() as without:
-            without.setattr(decode_module, "decode_fast", lambda *_, **__: None)
-            return verdict_of(data)
-
-    return decode
-
-
-def verdict_of(data: bytes) -> Verdict:
-    """Code and message of a bad image; all that is recorded of a good one."""
-    try:
-        with strict_pillow():
-            image = decode_bytes(data, (SIDE, SIDE), Limits(10**7), trim=True)
-    except BadImageError as error:
-        return error.code, error.message
-    facts = (image.width, image.height, image.format, image.statistics, image.unseen, image.decoder, image.taken)
-    return image.pixels.tobytes(), facts
 
 
 def is_decoded_fast(data: bytes, *, concurrent: bool = False) -> bool:
@@ -102,7 +73,7 @@ FAST = {
 
 
 @pytest.mark.parametrize("name", FAST)
-def test_pixels_and_facts_are_those_of_pillow(name, with_pillow):
+def test_pixels_and_facts_are_those_of_pillow(name):
     data = FAST[name]
     with Image.open(io.BytesIO(data)) as image, Image.open(io.BytesIO(data)) as same:
         color = decode_fast(image, data)
@@ -111,7 +82,7 @@ def test_pixels_and_facts_are_those_of_pillow(name, with_pillow):
         assert color is not None
         assert (color.mode, color.size) == (expected.mode, expected.size)
         assert np.array_equal(np.asarray(color), np.asarray(expected))
-    assert verdict_of(data) == with_pillow(data)
+    assert verdict_of(data) == pillows_verdict_of(data)
 
 
 LEFT_TO_PILLOW = {
@@ -128,7 +99,7 @@ LEFT_TO_PILLOW = {
 
 
 @pytest.mark.parametrize("name", LEFT_TO_PILLOW)
-def test_what_they_do_not_decode_alike_is_left_to_pillow(name, with_pillow):
+def test_what_they_do_not_decode_alike_is_left_to_pillow(name):
     assert not is_decoded_fast(LEFT_TO_PILLOW[name])
     assert isinstance(verdict_of(LEFT_TO_PILLOW[name])[0], bytes)
 
@@ -142,11 +113,11 @@ def test_large_images_small_webp_and_png_on_many_threads_are_left_to_pillow(monk
     assert not is_decoded_fast(FAST["png"])
 
 
-def test_a_decoder_that_panics_or_lacks_memory_leaves_the_file_to_pillow(monkeypatch, with_pillow):
+def test_a_decoder_that_panics_or_lacks_memory_leaves_the_file_to_pillow(monkeypatch):
     def panic(*_: object) -> None:
         raise BaseException("a panic of Rust has no other class")
 
-    expected = with_pillow(FAST["png"])
+    expected = pillows_verdict_of(FAST["png"])
     with monkeypatch.context() as patched:
         patched.setattr("kornia_rs.io.decode_image_png_u8", panic)
         assert not is_decoded_fast(FAST["png"])
@@ -197,8 +168,8 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_damaged_file_has_the_verdict_of_pillow(name, with_pillow):
-    assert verdict_of(DAMAGED[name]) == with_pillow(DAMAGED[name])
+def test_a_damaged_file_has_the_verdict_of_pillow(name):
+    assert verdict_of(DAMAGED[name]) == pillows_verdict_of(DAMAGED[name])
 
 
 @pytest.mark.parametrize(
@@ -214,15 +185,15 @@ def test_a_damaged_file_is_bad(name, code):
     assert verdict_of(DAMAGED[name])[0] == code
 
 
-def test_a_wrong_checksum_of_zlib_below_right_checksums_of_png_is_good(with_pillow):
+def test_a_wrong_checksum_of_zlib_below_right_checksums_of_png_is_good():
     """No damage leaves such a file, and Pillow's verdict depends on where its buffer ends."""
     data = png(chunk(b"IDAT", PACKED[:-1] + b"\0"))
-    assert with_pillow(data)[0] == "CORRUPT"
-    assert verdict_of(data) == with_pillow(png(pixels(rows())))
+    assert pillows_verdict_of(data)[0] == "CORRUPT"
+    assert verdict_of(data) == pillows_verdict_of(png(pixels(rows())))
 
 
-def test_600_mutants_have_the_verdicts_of_pillow(with_pillow):
+def test_600_mutants_have_the_verdicts_of_pillow():
     draw = random.Random(11)
     files = [(name.split()[-1], data) for name, data in {**FAST, **LEFT_TO_PILLOW}.items() if name != "jpeg"]
     mutants = [mutated(draw, files)[1] for _ in range(600)]
-    assert [data for data in mutants if verdict_of(data) != with_pillow(data)] == []
+    assert [data for data in mutants if verdict_of(data) != pillows_verdict_of(data)] == []
