@@ -1,12 +1,14 @@
 """Decode the bytes of an image to the pixels that the model takes, and record what these do not show of the file."""
 
+import io
 import math
 import threading
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import PIL
-from PIL import Image, features
+from PIL import Image, ImageFile, features
 
 from fastdup_ray.common.arrays import ByteArray
 from fastdup_ray.common.records import Box, Limits, Statistics, Unseen
@@ -17,6 +19,7 @@ from fastdup_ray.extract.decoder_versions import get_decoder
 from fastdup_ray.extract.deep_color import has_16_bit_colors, show_used_bits
 from fastdup_ray.extract.fast_decoders import decode_fast
 from fastdup_ray.extract.open_image import explain_error, open_image
+from fastdup_ray.extract.progressive_jpeg import leave_out_details
 from fastdup_ray.extract.resize import crop_box, resize
 from fastdup_ray.extract.size_limits import check_size
 from fastdup_ray.extract.statistics import compute_statistics
@@ -128,7 +131,7 @@ def decode_image(
     check_size(stored, limits)
     image_format = image.format or "UNKNOWN"
     if image_format in ("JPEG", "MPO"):
-        _draft_jpeg(image, size, limits.box)
+        _draft_jpeg(image, size, limits.box, data)
     color = None if data is None else decode_fast(image, data, concurrent=concurrent)
     if color is None or data is None:
         image.load()
@@ -154,16 +157,21 @@ def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(_TO_UPRIGHT[orientation]) if orientation in _TO_UPRIGHT else image
 
 
-def _draft_jpeg(image: Image.Image, size: tuple[int, int], box: Box | None) -> None:
+def _draft_jpeg(image: Image.Image, size: tuple[int, int], box: Box | None, data: bytes | None) -> None:
     """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its size if what the model gets still has at least `size` pixels."""
+    width, height = image.size
     wanted = size
     if box is not None:
-        width, height = image.size
         sideways = get_orientation(image) in _SIDEWAYS
         left, top, right, bottom = crop_box(box, (height, width) if sideways else (width, height))
         across, down = (bottom - top, right - left) if sideways else (right - left, bottom - top)
         wanted = math.ceil(size[0] * width / across), math.ceil(size[1] * height / down)
     image.draft(None, wanted)
+    is_eighth = image.size == (math.ceil(width / 8), math.ceil(height / 8))
+    if data is not None and is_eighth and image.info.get("progressive") and image.mode in ("L", "RGB"):
+        lighter = leave_out_details(data)
+        if lighter is not None:
+            cast(ImageFile.ImageFile, image).fp = io.BytesIO(lighter)
 
 
 def to_color(image: Image.Image, data: bytes | None = None) -> tuple[Image.Image, frozenset[Unseen]]:
