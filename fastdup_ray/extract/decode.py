@@ -57,7 +57,7 @@ class DecodedImage:
         format: Pillow's name of the format, or the codec of a video.
         statistics: Statistics of `pixels`.
         unseen: What the file holds and `pixels` does not show.
-        decoder: Name and version of a decoder other than Pillow's own; None for Pillow.
+        decoder: Name and version of the decoder; None for Pillow, and for one that gives exactly its pixels.
         taken: See `date_taken.read_date_taken`.
     """
 

@@ -27,7 +27,7 @@ _PNG_MODES = {"L": "mono", "RGB": "rgb", "RGBA": "rgba"}
 _BYTES_PER_PIXEL = 8
 """Of the decoded pixels and of their copy in Pillow's layout."""
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_SIGNATURE, _TRANSPARENT_COLOR = b"\x89PNG\r\n\x1a\n", b"tRNS"
 
 
 def decode_fast(image: Image.Image, data: bytes, *, concurrent: bool = False) -> Image.Image | None:
@@ -78,7 +78,9 @@ def describe_fast_decoders() -> dict[str, str | None]:
 def _decode_png(image: Image.Image, data: bytes) -> ByteArray | None:
     """Return (height, width, channels) of a still PNG with 8 bits per sample and without a transparent color."""
     mode = _PNG_MODES.get(image.mode)
-    if mode is None or data[:8] != _PNG_SIGNATURE or data[24:25] != b"\x08" or "transparency" in image.info:
+    if mode is None or data[:8] != _PNG_SIGNATURE or data[24:25] != b"\x08":
+        return None
+    if _TRANSPARENT_COLOR in data:  # Pillow applies it behind the pixels, too
         return None
     if getattr(image, "is_animated", False) or not _has_memory(image):
         return None

@@ -90,6 +90,7 @@ LEFT_TO_PILLOW = {
     "gray with alpha": encode(translucent().convert("LA"), "PNG"),
     "two colors": encode(RGB.convert("1"), "PNG"),
     "transparent color": encode(RGB, "PNG", transparency=(255, 255, 255)),
+    "transparent color behind the pixels": png(pixels(rows()), chunk(b"tRNS", bytes([0, 0, 0, 1, 0, 2]))),
     "16 bits": encode(Image.fromarray(np.arange(3500).reshape(50, 70).astype(np.uint16)), "PNG"),
     "animated png": encode(RGB, "PNG", save_all=True, append_images=[cloudy(3, RGB.size)]),
     "animated webp": encode(RGB, "WEBP", save_all=True, append_images=[cloudy(3, RGB.size)]),
@@ -101,6 +102,7 @@ LEFT_TO_PILLOW = {
 @pytest.mark.parametrize("name", LEFT_TO_PILLOW)
 def test_what_they_do_not_decode_alike_is_left_to_pillow(name):
     assert not is_decoded_fast(LEFT_TO_PILLOW[name])
+    assert verdict_of(LEFT_TO_PILLOW[name]) == pillows_verdict_of(LEFT_TO_PILLOW[name])
     assert isinstance(verdict_of(LEFT_TO_PILLOW[name])[0], bytes)
 
 
