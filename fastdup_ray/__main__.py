@@ -1,5 +1,6 @@
 """The entry point of the command: `fastdup-ray`, and `python -m fastdup_ray`."""
 
+from fastdup_ray.system.garbage import pause_collection
 from fastdup_ray.system.interruption import EXIT_CODE, end_on_signals, leave
 from fastdup_ray.system.process import prepare_process
 
@@ -8,7 +9,7 @@ def main() -> None:
     """Run the command. The import of its modules takes a second, in which it can be interrupted, too."""
     prepare_process()
     try:
-        with end_on_signals():
+        with end_on_signals(), pause_collection():
             from fastdup_ray.cli.main import main as command
         command()
     except SystemExit as end:

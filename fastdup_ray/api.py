@@ -11,6 +11,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.events import log_event, log_to_console, print_lines
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, FastdupError
+from fastdup_ray.executors.child_process import FirstChild
 from fastdup_ray.inputs import describe_skipped
 from fastdup_ray.outputs.bad_list import describe_bad
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
@@ -58,8 +59,12 @@ def deduplicate(*arguments: Any, **keywords: Any) -> RunResult:
     return RunResult.of(run_pipeline(RunConfig.of(**name_arguments(_DEDUPLICATE, arguments, keywords))))
 
 
-def run_and_print(config: RunConfig) -> RunResult | None:
+def run_and_print(config: RunConfig, first: FirstChild | None = None) -> RunResult | None:
     """Do what `config` asks for, and print what came of it.
+
+    Args:
+        config: What to do.
+        first: The first child process of the run, if it was started before this module was imported.
 
     Returns:
         The result of a run; None after printing the version or an estimate.
@@ -74,7 +79,7 @@ def run_and_print(config: RunConfig) -> RunResult | None:
         if config.estimate:
             _print_estimate(config)
             return None
-        return _deduplicate_and_print(config)
+        return _deduplicate_and_print(config, first)
 
 
 def _print_estimate(config: RunConfig) -> None:
@@ -85,9 +90,9 @@ def _print_estimate(config: RunConfig) -> None:
         print_lines(estimate.text())
 
 
-def _deduplicate_and_print(config: RunConfig) -> RunResult:
+def _deduplicate_and_print(config: RunConfig, first: FirstChild | None) -> RunResult:
     try:
-        with open_run(config) as run:
+        with open_run(config, first) as run:
             result = RunResult.of(run)
             _print_result(result, config)
     except FastdupError as error:

@@ -8,6 +8,7 @@ import click
 
 from fastdup_ray.cli.command import Context
 from fastdup_ray.errors import ConfigError
+from fastdup_ray.system.garbage import pause_collection
 from fastdup_ray.version import __version__
 
 PROGRAM = "fastdup-ray"
@@ -59,7 +60,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command = getattr(importlib.import_module(f"fastdup_ray.cli.{cmd_name}"), cmd_name)
+        with pause_collection():
+            command = getattr(importlib.import_module(f"fastdup_ray.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
 

@@ -11,6 +11,7 @@ from fastdup_ray.cli.flags import FRONT, GROUPS, make_flag, make_quiet_flag, par
 from fastdup_ray.common.events import print_lines
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, NewPairsError
+from fastdup_ray.system.garbage import pause_collection
 
 EXAMPLES = """
 fastdup-ray run photos/ -o out
@@ -29,12 +30,16 @@ def _run(input_dir: str | None, more: tuple[str, ...], fail_over: int | None, **
     if fail_over is not None and not config.incremental:
         raise ConfigError("--fail-over counts pairs that are new since the last run: add --incremental.")
 
-    from fastdup_ray.api import run_and_print
-    from fastdup_ray.doctor.packages import describe_twins
+    from fastdup_ray.executors.child_process import FirstChild
 
-    for twins in describe_twins():
-        print_lines(f"Warning: {twins}. See: fastdup-ray doctor", sys.stderr)
-    result = run_and_print(config)
+    with FirstChild(config) as first:  # it starts while this process imports the rest
+        with pause_collection():
+            from fastdup_ray.api import run_and_print
+            from fastdup_ray.doctor.packages import describe_twins
+
+        for twins in describe_twins():
+            print_lines(f"Warning: {twins}. See: fastdup-ray doctor", sys.stderr)
+        result = run_and_print(config, first)
     if fail_over is not None and result is not None and result.summary["changes"]["new_pairs"] > fail_over:
         raise NewPairsError(f"{result.summary['changes']['new_pairs']:,} new pairs; --fail-over allows {fail_over:,}.")
 

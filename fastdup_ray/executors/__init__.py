@@ -8,13 +8,16 @@ and classes that do not know where they run.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
-from fastdup_ray.common.records import Shard, ShardReceipt
 from fastdup_ray.config import RunConfig
 from fastdup_ray.executors.choice import ExecutorChoice
-from fastdup_ray.extract.extractor import ExtractSpec
-from fastdup_ray.storage import Store
+
+if TYPE_CHECKING:  # `child_process` is imported before these
+    from fastdup_ray.common.records import Shard, ShardReceipt
+    from fastdup_ray.executors.child_process import FirstChild
+    from fastdup_ray.extract.extractor import ExtractSpec
+    from fastdup_ray.storage import Store
 
 Result = TypeVar("Result")
 StepTarget = Literal["index", "final"]
@@ -41,7 +44,7 @@ class Executor(Protocol):
     def threads(self) -> int:
         """Threads of each extractor."""
 
-    def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
+    def extract(self, spec: "ExtractSpec", shards: "Iterable[Shard]") -> "Iterator[ShardReceipt]":
         """Extract shards.
 
         Args:
@@ -85,8 +88,17 @@ class Executor(Protocol):
         """Report to monitoring that a stage of the run has ended."""
 
 
-def make_executor(config: RunConfig, store: Store, choice: ExecutorChoice) -> Executor:
-    """Return an executor for work on a work_dir."""
+def make_executor(config: RunConfig, store: "Store", choice: ExecutorChoice, first: "FirstChild") -> Executor:
+    """Return an executor for work on a work_dir.
+
+    Args:
+        config: Of the run.
+        store: The work_dir.
+        choice: Which executor.
+        first: The first child process; it is ended if the executor needs none.
+    """
+    if choice.executor != "local":
+        first.end()
     if choice.executor == "inline":
         from fastdup_ray.executors.inline import InlineExecutor
 
@@ -94,7 +106,7 @@ def make_executor(config: RunConfig, store: Store, choice: ExecutorChoice) -> Ex
     if choice.executor == "local":
         from fastdup_ray.executors.local import LocalExecutor
 
-        return LocalExecutor(config)
+        return LocalExecutor(config, first)
     from fastdup_ray.executors.own_ray import import_ray
 
     import_ray()  # before anything else imports it

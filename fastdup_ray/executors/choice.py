@@ -35,6 +35,16 @@ def choose_executor(config: RunConfig, count: Callable[[], int]) -> ExecutorChoi
         config: Of the run.
         count: Returns the number of images; only called if it matters.
     """
+    if choice := choose_by_parameters(config):
+        return choice
+    n = count()
+    if n > MOST_LOCAL:
+        return ExecutorChoice("ray", f"more than {MOST_LOCAL:,} images")
+    return ExecutorChoice("local", f"{n:,} images, at most {MOST_LOCAL:,}")
+
+
+def choose_by_parameters(config: RunConfig) -> ExecutorChoice | None:
+    """Return the executor of a run as far as that does not depend on the number of images; else None."""
     if config.executor != "auto":
         return ExecutorChoice(config.executor, "as asked for")
     if os.environ.get("RAY_ADDRESS", "local") not in ("", "local"):
@@ -43,7 +53,4 @@ def choose_executor(config: RunConfig, count: Callable[[], int]) -> ExecutorChoi
         return ExecutorChoice("ray", "this process uses Ray")
     if config.compute == "gpu" or config.num_actors is not None:
         return ExecutorChoice("ray", "compute=gpu" if config.compute == "gpu" else "num_actors is given")
-    n = count()
-    if n > MOST_LOCAL:
-        return ExecutorChoice("ray", f"more than {MOST_LOCAL:,} images")
-    return ExecutorChoice("local", f"{n:,} images, at most {MOST_LOCAL:,}")
+    return None

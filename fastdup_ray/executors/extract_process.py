@@ -1,33 +1,24 @@
-"""An extract actor as a child of this process: the handle, and what the child runs.
-
-It is a plain subprocess, so that it starts from notebooks, from programs on standard input, and from scripts that start
-a run as they are imported: `multiprocessing` would import the main module again.
-"""
+"""An extract actor as a child of this process: the handle, and what the child runs."""
 
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import threading
 from contextlib import suppress
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
 from fastdup_ray.common.records import Shard, ShardReceipt
 from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors.attempts import Attempt
+from fastdup_ray.executors.child_process import ChildProcess
 from fastdup_ray.executors.extract_actor import ExtractActor
 from fastdup_ray.extract.extractor import ExtractSpec
 
-_COMMAND = "import sys; sys.path[:] = {path!r}; from {module} import run_child; run_child({descriptor})"
-
 
 class ExtractProcess:
-    """A child process with an extract actor; it starts at once.
-
-    The child ends with this process, however this one ends: it sees the end of the connection.
+    """A child process with an extract actor.
 
     Attributes:
         connection: To wait for what the child sends; see `receive`.
@@ -35,22 +26,17 @@ class ExtractProcess:
         at_work: The shard that it has.
     """
 
-    def __init__(self, spec: ExtractSpec) -> None:
-        self.connection, theirs = Pipe()
+    def __init__(self, spec: ExtractSpec, child: ChildProcess) -> None:
+        """Give a new child its work.
+
+        Args:
+            spec: Of the extractor.
+            child: The child, which has been sent nothing.
+        """
+        self.connection = child.connection
         self.is_ready = False
         self.at_work: Attempt | None = None
-        with theirs:
-            path = [folder for folder in sys.path if isinstance(folder, str)]
-            command = _COMMAND.format(path=path, module=__name__, descriptor=theirs.fileno())
-            flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-            null = subprocess.DEVNULL
-            self._process = subprocess.Popen(
-                [sys.executable, *flags, "-c", command],
-                pass_fds=[theirs.fileno()],
-                stdin=null,
-                stdout=null,
-                stderr=null,  # decoders write what they like
-            )
+        self._child = child
         self._send(spec)
 
     def assign(self, attempt: Attempt) -> None:
@@ -76,10 +62,7 @@ class ExtractProcess:
 
     def end(self) -> str:
         """End the child, if it has not died; return how it ended."""
-        self._process.kill()
-        code = self._process.wait()
-        self.connection.close()
-        return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return self._child.end()
 
     def _send(self, message: object) -> None:
         with suppress(ConnectionError):  # it has died, which `receive` tells

@@ -8,10 +8,12 @@ from typing import Self
 
 from fastdup_ray.common.records import Shard, ShardReceipt
 from fastdup_ray.config import RunConfig
+from fastdup_ray.executors.child_process import FirstChild
 from fastdup_ray.executors.inline import InlineExecutor
 from fastdup_ray.executors.process_pool import ProcessPool
 from fastdup_ray.executors.worker_counts import Node, place_extractors
 from fastdup_ray.extract.extractor import ExtractSpec
+from fastdup_ray.system.garbage import pause_collection
 
 LATE = ("scipy.sparse.csgraph", "networkx", "jinja2")
 """Modules that steps import when they need them; they are imported while child processes work. More of them made a run
@@ -26,8 +28,9 @@ class LocalExecutor(InlineExecutor):
         threads: Threads of each.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, first: FirstChild) -> None:
         super().__init__(config.cores)
+        self._first = first
         self._late = LATE if config.run_mode != 1 else ()
         gpus = int(config.compute == "gpu")  # a single process has it
         placement = place_extractors(config, [Node(config.cores, gpus)])
@@ -44,7 +47,7 @@ class LocalExecutor(InlineExecutor):
         return self._to_close.enter_context(closing(self._extract(spec, shards)))
 
     def _extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Generator[ShardReceipt, None, None]:
-        with _import_beside(self._late), closing(ProcessPool(spec, self.actors).run(shards)) as receipts:
+        with _import_beside(self._late), closing(ProcessPool(spec, self.actors, self._first).run(shards)) as receipts:
             yield from receipts
 
 
@@ -53,7 +56,7 @@ def _import_beside(modules: Iterable[str]) -> Iterator[None]:
     """Import modules in a thread that ends with the context, since two threads may not import parts of one package."""
 
     def work() -> None:
-        with suppress(ImportError):  # the step that needs it says so
+        with suppress(ImportError), pause_collection():  # the step that needs it says so
             for module in modules:
                 import_module(module)
 

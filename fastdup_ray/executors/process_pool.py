@@ -9,6 +9,7 @@ from multiprocessing.connection import wait
 from fastdup_ray.common.records import Shard, ShardReceipt
 from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors.attempts import MAX_STARTS, Attempt, count_death, explain_deaths
+from fastdup_ray.executors.child_process import ChildProcess, FirstChild
 from fastdup_ray.executors.extract_process import ExtractProcess
 from fastdup_ray.extract.extractor import ExtractSpec, write_quarantined
 
@@ -24,14 +25,15 @@ WAITING = 4
 class ProcessPool:
     """Child processes that read shards, and what to do if they die: as on Ray, the image at fault is bad."""
 
-    def __init__(self, spec: ExtractSpec, most: int) -> None:
+    def __init__(self, spec: ExtractSpec, most: int, first: FirstChild) -> None:
         """Prepare a pool; it starts processes when it runs.
 
         Args:
             spec: Of each extractor.
             most: Processes at the same time.
+            first: A process that may have been started already.
         """
-        self._spec, self._most = spec, most
+        self._spec, self._most, self._first = spec, most, first
         self._processes: list[ExtractProcess] = []
         self._queue: deque[Attempt] = deque()
         self._never_ready = 0
@@ -63,7 +65,8 @@ class ProcessPool:
         free = sum(process.at_work is None for process in self._processes)
         worth = waiting // IMAGES_PER_START or int(not self._processes)
         wanted = min(worth - free, len(self._queue) - free, self._most - len(self._processes))
-        self._processes += [ExtractProcess(self._spec) for _ in range(wanted)]
+        for _ in range(wanted):
+            self._processes.append(ExtractProcess(self._spec, self._first.take() or ChildProcess()))
 
     def _assign_shards(self) -> None:
         for process in self._processes:

@@ -16,6 +16,7 @@ from fastdup_ray.common.layout import INDEXED, SCORED, TRANSFORMED
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError, InputError, WorkDirError
 from fastdup_ray.executors import Executor, make_executor
+from fastdup_ray.executors.child_process import FirstChild
 from fastdup_ray.executors.choice import ExecutorChoice, choose_executor
 from fastdup_ray.extract.transforms import select_transforms
 from fastdup_ray.inputs import SkippedFiles
@@ -69,15 +70,20 @@ def run_pipeline(config: RunConfig) -> RunReader:
 
 
 @contextmanager
-def open_run(config: RunConfig) -> Iterator[RunReader]:
+def open_run(config: RunConfig, first: FirstChild | None = None) -> Iterator[RunReader]:
     """Run `config` and yield the finished run; then stop what the run has started, such as Ray, which takes a second.
+
+    Args:
+        config: Of the run.
+        first: Its first child process, if that was started before this module was imported.
 
     Raises:
         FastdupError: See `run_pipeline`.
     """
     with ExitStack() as stack:
         stages = Stages(config)
-        run = _Run(config, preflight(config), stages)
+        first = first or stack.enter_context(FirstChild(config))
+        run = _Run(config, preflight(config), stages, first)
         try:
             summary = stack.enter_context(run.run_mode())
         except FastdupError:
@@ -93,8 +99,9 @@ def open_run(config: RunConfig) -> Iterator[RunReader]:
 class _Run:
     """One call: its configuration, its work_dir, and what it took so far."""
 
-    def __init__(self, config: RunConfig, checked: Preflight, stages: Stages) -> None:
+    def __init__(self, config: RunConfig, checked: Preflight, stages: Stages, first: FirstChild) -> None:
         self.config = config
+        self._first = first
         self.store, self.files = checked.store, checked.files
         self._features_file, self._model = checked.features_file, checked.model
         self._skipped = SkippedFiles()
@@ -210,7 +217,7 @@ class _Run:
         log_event("executor", f"{choice.executor}: {choice.why}", executor=choice.executor, why=choice.why)
         self._cost["executor"] = choice.executor
         with show_stage("Starting Ray", self.config) if choice.executor == "ray" else nullcontext():
-            executor = self._ending.enter_context(make_executor(self.config, self.store, choice))
+            executor = self._ending.enter_context(make_executor(self.config, self.store, choice, self._first))
         self._stages.end_start(executor)
         return executor
 

@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
-
-from tqdm.auto import tqdm
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastdup_ray.common.events import log_event, print_lines
 from fastdup_ray.common.formatting import format_seconds
 from fastdup_ray.common.records import ShardReceipt
 from fastdup_ray.config import RunConfig
 from fastdup_ray.system.process import is_terminal
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -79,7 +80,7 @@ def show_stage(text: str, config: RunConfig) -> Iterator[None]:
     if config.log_format != "text" or config.verbose or not _is_watched():
         yield
         return
-    line = tqdm(desc=text, bar_format="{desc} … {elapsed}", leave=False, delay=REFRESH_SECONDS, mininterval=0)
+    line = _make_bar(desc=text, bar_format="{desc} … {elapsed}", leave=False, delay=REFRESH_SECONDS, mininterval=0)
     with line, _ticking(lambda: line.update(0)):  # a line that was only refreshed would not be cleared
         yield
 
@@ -130,8 +131,16 @@ def _is_notebook() -> bool:
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
+def _make_bar(**options: Any) -> "tqdm[Any]":
+    if _is_notebook():
+        from tqdm.auto import tqdm as bar  # a widget; late, as it takes longer to import than anything else here
+    else:
+        from tqdm import tqdm as bar
+    return bar(**options)
+
+
 def _show_bar(items: Iterable[Item], work: _Work, measure: Measure[Item]) -> Iterator[Item]:
-    bar = tqdm(total=work.total, unit=f" {work.unit}", desc=work.title, dynamic_ncols=True)
+    bar = _make_bar(total=work.total, unit=f" {work.unit}", desc=work.title, dynamic_ncols=True)
     with bar, _ticking(bar.refresh):
         all_bad = 0
         for item in items:
@@ -171,6 +180,8 @@ def _print_line(
     *, stage: str, done: int, total: int, bad: int, per_second: float, seconds_left: int, unit: str
 ) -> None:
     some_bad = f" {bad:,} bad," if bad else ""
+    from tqdm import tqdm
+
     left = tqdm.format_interval(seconds_left)
     line = f"{stage}: {done:,} of {total:,} {unit},{some_bad} {per_second:,.0f} {unit}/s, {left} left"
     with suppress(OSError, ValueError):  # the stream was closed: no reason to end the run

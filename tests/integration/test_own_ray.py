@@ -27,16 +27,18 @@ HOLD_TWO = """
 import json, os, sys
 from fastdup_ray import RunConfig
 from fastdup_ray.executors import make_executor
+from fastdup_ray.executors.child_process import FirstChild
 from fastdup_ray.executors.choice import ExecutorChoice
 
 def environment():
     return dict(os.environ)
 
 before = environment()
-config, ray = RunConfig.of(input_dir=sys.argv[1], num_threads=1), ExecutorChoice("ray", "")
+config = RunConfig.of(input_dir=sys.argv[1], num_threads=1, executor="ray")
+ray, no_child = ExecutorChoice("ray", ""), FirstChild(config)
 of_ray = {"PYTHONBREAKPOINT", "RAY_CLIENT_MODE"}  # it leaves them behind
 for _ in range(2):
-    with make_executor(config, sys.argv[1], ray) as ours:
+    with make_executor(config, sys.argv[1], ray, no_child) as ours:
         inside = ours.call("index", environment)
         from ray import get_runtime_context
         print(json.dumps([get_runtime_context().gcs_address, inside]), flush=True)
