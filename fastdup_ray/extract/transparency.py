@@ -90,8 +90,8 @@ def _measure_vanished(pixels: FloatArray, level: int) -> float:
     near = (np.abs(color - level).max(axis=2) <= NEAR) | (alpha < 1)
     if not (near & (alpha >= 1)).any() or (alpha >= 254).all():
         return 0.0
-    from scipy import ndimage  # late: few images need it
+    import cv2  # late: few images need it
 
-    regions, _ = ndimage.label(near)
+    _, regions = cv2.connectedComponents(near.view(np.uint8), connectivity=4)
     on_ground = np.unique(regions[near & (alpha < 254)])
     return float(alpha[np.isin(regions, on_ground) & near].sum()) / drawn
