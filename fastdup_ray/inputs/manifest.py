@@ -123,10 +123,13 @@ class Manifest:
         """Return the entries [start, stop) of this range."""
         return Manifest(self._table.slice(start, stop - start), self._start + start)
 
-    def shards(self, offsets: Sequence[int] | IntArray, size: int) -> Iterator[Shard]:
-        """Cut the entries at `offsets`, relative to this range, into shards of at most `size` entries."""
-        for first in range(0, len(offsets), size):
-            part = offsets[first : first + size]
+    def shards(self, offsets: Sequence[int] | IntArray, sizes: Iterable[int]) -> Iterator[Shard]:
+        """Cut the entries at `offsets`, relative to this range, into shards of `sizes` entries, in turn."""
+        rest = iter(sizes)
+        first = 0
+        while first < len(offsets):
+            part = offsets[first : first + next(rest)]
+            first += len(part)
             in_list = [self._start + int(offset) for offset in part]
             yield Shard(in_list[0], in_list[-1] + 1, in_list, self.refs(part))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.events import log_event
@@ -18,6 +19,8 @@ from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.runs.merge_stage import merge_features
 from fastdup_ray.runs.preflight import choose_shard_size
 from fastdup_ray.runs.progress import report_extraction, show_stage
+from fastdup_ray.runs.shard_sizes import ShardSizes
+from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage import Store
 
 MAX_ROUNDS = 3
@@ -111,5 +114,8 @@ def _extract(
         request.files.name(SHARDS),
         request.transforms,
     )
-    shards = request.manifest.shards(offsets, config.shard_size or choose_shard_size(len(offsets), actors))
-    yield from report_extraction(executor.extract(spec, shards), len(offsets), config.log_format)
+    most = choose_shard_size(len(offsets), actors)
+    sizes = ShardSizes(most, actors, executor.threads)
+    fixed = config.shard_size or (most if is_s3(store.location) else None)  # a shard in a bucket is a dozen requests
+    shards = request.manifest.shards(offsets, repeat(fixed) if fixed else sizes)
+    yield from report_extraction(sizes.count(executor.extract(spec, shards)), len(offsets), config.log_format)

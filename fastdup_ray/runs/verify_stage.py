@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from fastdup_ray.runs.verify_candidates import Candidates, order_by_group, selec
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import open_parquet, read_parquet, take_rows
 from fastdup_ray.verify.pieces import (
+    PAIRS_OF_FIRST_PIECE,
     PAIRS_PER_PIECE,
     TASKS,
     make_recipe,
@@ -62,14 +64,23 @@ class Pieces:
     folder: str
     pairs: int
 
+    @cached_property
+    def parts(self) -> list[slice]:
+        """The pairs of each piece: few in the first ones, since a piece counts as progress once it is whole."""
+        parts, start, size = [], 0, min(PAIRS_OF_FIRST_PIECE, PAIRS_PER_PIECE)
+        while start < self.pairs:
+            parts.append(slice(start, min(start + size, self.pairs)))
+            start, size = parts[-1].stop, min(2 * size, PAIRS_PER_PIECE)
+        return parts
+
     @property
     def count(self) -> int:
         """Number of pieces."""
-        return -(-self.pairs // PAIRS_PER_PIECE)
+        return len(self.parts)
 
     def count_pairs(self, number: int) -> int:
         """Return the number of pairs in a piece."""
-        return min(PAIRS_PER_PIECE, self.pairs - number * PAIRS_PER_PIECE)
+        return self.parts[number].stop - self.parts[number].start
 
     @property
     def answers(self) -> list[str]:
@@ -174,8 +185,8 @@ def _read_answers(store: Store, pieces: Pieces) -> pa.Table:
 
 
 def _make_key(candidates: Candidates) -> str:
-    """Return a name that changes with whatever verdicts depend on."""
-    digest = hashlib.sha256()
+    """Return a name that changes with whatever verdicts depend on, and with how pairs are cut into pieces."""
+    digest = hashlib.sha256(f"{PAIRS_OF_FIRST_PIECE} {PAIRS_PER_PIECE}".encode())
     for column in (candidates.source, candidates.target):
         digest.update(np.ascontiguousarray(column).data)
     for text in candidates.contents.buffers()[1:]:
@@ -205,8 +216,7 @@ def _write_pieces(store: Store, config: RunConfig, images: Images, candidates: C
     pieces = Pieces(folder, len(new))
     for number in range(pieces.count):
         if not store.exists(name_piece(folder, number)):
-            part = slice(number * PAIRS_PER_PIECE, (number + 1) * PAIRS_PER_PIECE)
-            _write_piece(store, name_piece(folder, number), images, new[part])
+            _write_piece(store, name_piece(folder, number), images, new[pieces.parts[number]])
     return pieces
 
 

@@ -32,8 +32,9 @@ from fastdup_ray.verify.relate import Verdict, relate_files
 RECIPE = 3
 """Part of the key of stored verdicts. Increase it with any change to this package that changes one."""
 
-PAIRS_PER_PIECE = 512
-"""Some seconds of work."""
+PAIRS_OF_FIRST_PIECE, PAIRS_PER_PIECE = 16, 256
+"""Half a second and some seconds of work. Each piece has twice as many pairs as the one before it, up to the second
+number."""
 
 TASKS = pa.schema(
     [

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -202,7 +203,7 @@ def on_gpus(folder: Path) -> tuple[ExtractPool, Iterator[ShardReceipt]]:
     facts = {"fingerprint": make_fingerprint()}
     spec = ExtractSpec(open_store(config.work_dir), 1, config.limits, config.image_timeout, config.actor_memory, facts)
     crew = ExtractPool(spec, lambda: place_extractors(config, list_present_nodes(), grows=can_autoscale()))
-    return crew, crew.run(manifest.shards(np.arange(40), 4))
+    return crew, crew.run(manifest.shards(np.arange(40), repeat(4)))
 
 
 def wait(something, seconds: float) -> None:
