@@ -158,6 +158,22 @@ class RunCost(TypedDict, total=False):
     executor: str
 
 
+class OutputBasis(TypedDict, total=False):
+    """What the outputs of a run depend on besides its inputs and parameters; `basis` in summary.json.
+
+    Attributes:
+        code: Digest of the files of this package.
+        libraries: Names and versions of the libraries that decide what is in the outputs.
+        location: The work_dir, which the report names.
+        report: Digest of the report; missing if the run wrote none.
+    """
+
+    code: str
+    libraries: str
+    location: str
+    report: str
+
+
 class RunSummary(FeatureFacts, RunCost, total=False):
     """What summary.json, or test_summary.json of a scoring, says of a run.
 
@@ -169,6 +185,7 @@ class RunSummary(FeatureFacts, RunCost, total=False):
         changes: With `incremental`, see `ChangeCounts`.
         invariant: With `invariant`, see `TransformSummary`.
         verified: Pairs of each relation, with `verify`.
+        basis: See `OutputBasis`. Missing after mode 1, and if an image could not be read for the report.
         model: Facts of the model. Written by earlier versions.
         warnings: Lines for the report. Written by earlier versions.
     """
@@ -180,6 +197,7 @@ class RunSummary(FeatureFacts, RunCost, total=False):
     changes: ChangeCounts
     invariant: TransformSummary
     verified: dict[str, int]
+    basis: OutputBasis
     model: dict[str, Any]
     warnings: list[str]
 

@@ -21,14 +21,28 @@ _READ_AGAIN = (
 _FIELDS: dict[str, Any] = {
     name: (RunConfig.model_fields[name].annotation, RunConfig.model_fields[name]) for name in _READ_AGAIN
 }
+_SHOWN = {"verbose": None, "log_format": None}
 _CheckedConfig: type[BaseModel] = create_model("_CheckedConfig", __config__=ConfigDict(extra="allow"), **_FIELDS)
 
 
 def write_config(store: Store, config: RunConfig, files: FileSet = INDEXED) -> None:
     """Write config.json, without the passwords that URIs may hold."""
     with store.create(files.name(layout.CONFIG)) as path:
-        content = {name: _escape_value(value) for name, value in config.model_dump().items()}
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(_make_content(config), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def has_same_config(store: Store, config: RunConfig) -> bool:
+    """Return whether config.json has these parameters, apart from those that only say what is shown meanwhile.
+
+    Raises:
+        DamagedError: The file is not JSON.
+    """
+    ours, stored = ({**content, **_SHOWN} for content in (_make_content(config), read_config(store)))
+    return json.dumps(ours, sort_keys=True) == json.dumps(stored, sort_keys=True)
+
+
+def _make_content(config: RunConfig) -> dict[str, Any]:
+    return {name: _escape_value(value) for name, value in config.model_dump().items()}
 
 
 def _escape_value(value: Any) -> Any:

@@ -52,11 +52,17 @@ def write_report(
     plan: SuggestedPlan | None = None,
     thumbnails: bool = True,
     began: float | None = None,
-) -> None:
-    """Write report/index.html into a work_dir. The parameters are those of `render_report`."""
-    html = render_report(store, summary, files, plan=plan, thumbnails=thumbnails, began=began)
+) -> int:
+    """Write report/index.html into a work_dir. The parameters are those of `render_report`.
+
+    Returns:
+        The number of images on the page that could not be read.
+    """
+    contents = _make_contents(store, summary, files, plan, thumbnails=thumbnails)
+    html = _render(store, contents, summary, files, began)
     with store.create(files.name(layout.REPORT)) as path:
         path.write_text(html, encoding="utf-8")
+    return contents.unreadable
 
 
 def render_report(
@@ -85,9 +91,19 @@ def render_report(
         DamagedError: where an output is not what the run wrote.
         FileNotFoundError: where an output is missing.
     """
+    contents = _make_contents(store, summary, files, plan, thumbnails=thumbnails)
+    return _render(store, contents, summary, files, began)
+
+
+def _make_contents(
+    store: Store, summary: RunSummary, files: FileSet, plan: SuggestedPlan | None, *, thumbnails: bool
+) -> PageData:
     if plan is None and files is INDEXED:
         plan = SuggestedPlan.by_default(read_finished_run(store))
-    contents = make_page_data(store, summary, files, plan, thumbnails=thumbnails)
+    return make_page_data(store, summary, files, plan, thumbnails=thumbnails)
+
+
+def _render(store: Store, contents: PageData, summary: RunSummary, files: FileSet, began: float | None) -> str:
     if began is not None:
         outputs = {"outputs": round(time.monotonic() - began, 3)}
         summary = {**summary, "seconds": summary.get("seconds", {}) | outputs}

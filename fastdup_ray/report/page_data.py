@@ -71,6 +71,7 @@ class PageData:
         pairs: The pairs above the threshold, each once.
         labels: (n,) the label of each image, None without labels.
         reclaim: Bytes of what is suggested to be dropped.
+        unreadable: Images that could not be read for their thumbnail.
     """
 
     data: dict[str, Any]
@@ -78,6 +79,7 @@ class PageData:
     pairs: PairList
     labels: pa.ChunkedArray | None
     reclaim: int
+    unreadable: int
 
 
 def make_page_data(
@@ -159,7 +161,7 @@ def make_page_data(
     uris = [thumbnail.data_uri for thumbnail in images.values() if thumbnail.data_uri]
     labels = builder.facts["label"].slice(0, builder.n) if builder.conflicts is not None else None
     reclaim = duplicate_groups.total_reclaim if plan is not None else 0
-    return PageData(data, uris, builder.pairs, labels, reclaim)
+    return PageData(data, uris, builder.pairs, labels, reclaim, len(images) - len(uris))
 
 
 class _PageDataBuilder:

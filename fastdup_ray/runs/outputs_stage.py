@@ -12,6 +12,7 @@ from fastdup_ray.curation.current_run import view_current_run
 from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.features import map_features
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
+from fastdup_ray.outputs.basis import make_basis
 from fastdup_ray.outputs.changes import write_changes
 from fastdup_ray.outputs.images import load_images
 from fastdup_ray.outputs.results import write_results
@@ -52,12 +53,15 @@ def write_outputs(
         store.remove(layout.CHANGES_CSV)
     if not config.invariant:
         remove_transforms(store)
+    unreadable = 0
     if config.report:
         from fastdup_ray.report.page import write_report  # late: it takes a third of a second to import
 
-        write_report(store, summary, plan=plan, thumbnails=config.thumbnails, began=start)
+        unreadable = write_report(store, summary, plan=plan, thumbnails=config.thumbnails, began=start)
     else:
         store.remove(layout.REPORT)
+    if not unreadable:  # else the next run tries again
+        summary["basis"] = make_basis(store, config)
     summary["seconds"] = summary["seconds"] | {"outputs": round(time.monotonic() - start, 3)}
     return write_summary(store, summary)
 

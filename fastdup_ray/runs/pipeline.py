@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -19,7 +18,6 @@ from fastdup_ray.executors import Executor, make_executor
 from fastdup_ray.executors.child_process import FirstChild
 from fastdup_ray.executors.choice import ExecutorChoice, choose_executor
 from fastdup_ray.extract.transforms import select_transforms
-from fastdup_ray.inputs import SkippedFiles
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.neighbors.search_plan import SearchPlan
@@ -28,6 +26,7 @@ from fastdup_ray.outputs.changes import set_earlier_aside
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.runs.features_stage import FeatureRequest, make_features
 from fastdup_ray.runs.indexed_set import check_indexed, measure_index_bytes
+from fastdup_ray.runs.input_list import InputList
 from fastdup_ray.runs.merge_stage import adopt_features, estimate_stored
 from fastdup_ray.runs.outputs_stage import write_outputs, write_summary_only
 from fastdup_ray.runs.partitioned_search import search_partitioned
@@ -35,7 +34,6 @@ from fastdup_ray.runs.preflight import (
     Preflight,
     check_scoring,
     check_work_dir,
-    list_manifest,
     make_list_facts,
     make_transformed_facts,
     plan_feasible_search,
@@ -48,15 +46,12 @@ from fastdup_ray.runs.scoring import import_query_features, search_indexed, writ
 from fastdup_ray.runs.search_stage import search_neighbors
 from fastdup_ray.runs.stages import Stages
 from fastdup_ray.runs.transforms_stage import write_transforms
+from fastdup_ray.runs.unchanged import is_unchanged, open_comparable
 from fastdup_ray.runs.verify_stage import choose_verify, verify_neighbors, widen_search
 from fastdup_ray.storage import open_file
-from fastdup_ray.system.background import start_in_background
 from fastdup_ray.version import __version__
 
 log = logging.getLogger(__name__)
-
-LISTING_FIRST = 0.3
-"""Seconds that a listing gets before Ray is started beside it, so that an empty folder is reported at once."""
 
 
 def run_pipeline(config: RunConfig) -> RunReader:
@@ -104,7 +99,7 @@ class _Run:
         self._first = first
         self.store, self.files = checked.store, checked.files
         self._features_file, self._model = checked.features_file, checked.model
-        self._skipped = SkippedFiles()
+        self._list = InputList(config, stages)
         self._ending = ExitStack()
         self._stages = stages
         self._cost: RunCost = {"read": 0, "seconds": stages.seconds, "cpu_seconds": 0.0}
@@ -147,6 +142,8 @@ class _Run:
     # The modes
 
     def _run_everything(self) -> RunSummary:
+        if unchanged := self._find_unchanged():
+            return unchanged
         whole, executor = self._start()
         manifest = whole.window(*resolve_range(self.config, whole))
         summary = self._make_features(manifest, executor, make_list_facts(manifest))
@@ -199,18 +196,22 @@ class _Run:
 
     # Their parts
 
+    def _find_unchanged(self) -> RunSummary | None:
+        """Return the summary of the finished run in the work_dir if this run would write the same again."""
+        last = open_comparable(self.store, self.config, self._model)
+        if last is None:
+            return None
+        whole = self._list.read()
+        manifest = whole.window(*resolve_range(self.config, whole))
+        with self._stages.time("unchanged"):
+            same = is_unchanged(self.store, self.config, last, manifest, self._list.skipped.counts())
+        return {**last, **self._cost} if same else None
+
     def _start(self) -> tuple[Manifest, Executor]:
         """Return the whole list and the executor. Ray takes seconds to start: it does while the input is listed."""
-        with start_in_background(lambda stop: list_manifest(self.config, self._skipped, stop)) as listing:
-            if listing in wait([listing], LISTING_FIRST).done:
-                listing.result()
-
-            def list_all() -> Manifest:
-                with self._stages.time("list"):
-                    return listing.result()
-
-            executor = self._start_executor(choose_executor(self.config, lambda: len(list_all())))
-            return listing.result() if "list" in self._stages.seconds else list_all(), executor
+        with self._list.in_background():
+            executor = self._start_executor(choose_executor(self.config, lambda: len(self._list.read())))
+            return self._list.read(), executor
 
     def _start_executor(self, choice: ExecutorChoice) -> Executor:
         """Start the executor, which ends with the run."""
@@ -239,7 +240,7 @@ class _Run:
         self._cost |= {"read": outcome.read, "cpu_seconds": outcome.cpu_seconds}
         return begin_summary(facts) | {
             "counts": outcome.counts,
-            "skipped": self._skipped.counts(),
+            "skipped": self._list.skipped.counts(),
             "read": self._cost["read"],
             "seconds": self._cost["seconds"],
             "cpu_seconds": self._cost["cpu_seconds"],

@@ -11,6 +11,7 @@ from fastdup_ray.runs.progress import show_stage
 
 LINES = {
     "list": "Listing the input",
+    "unchanged": "Checking the results of the last run",
     "neighbors": "Searching for neighbors",
     "invariant": "Searching for mirrored and rotated duplicates",
     "outputs": "Writing the results",

@@ -65,11 +65,12 @@ class Pieces:
     pairs: int
 
     @cached_property
-    def parts(self) -> list[slice]:
+    def parts(self) -> list[range]:
         """The pairs of each piece: few in the first ones, since a piece counts as progress once it is whole."""
-        parts, start, size = [], 0, min(PAIRS_OF_FIRST_PIECE, PAIRS_PER_PIECE)
+        parts: list[range] = []
+        start, size = 0, min(PAIRS_OF_FIRST_PIECE, PAIRS_PER_PIECE)
         while start < self.pairs:
-            parts.append(slice(start, min(start + size, self.pairs)))
+            parts.append(range(start, min(start + size, self.pairs)))
             start, size = parts[-1].stop, min(2 * size, PAIRS_PER_PIECE)
         return parts
 
@@ -80,7 +81,7 @@ class Pieces:
 
     def count_pairs(self, number: int) -> int:
         """Return the number of pairs in a piece."""
-        return self.parts[number].stop - self.parts[number].start
+        return len(self.parts[number])
 
     @property
     def answers(self) -> list[str]:
@@ -214,9 +215,9 @@ def _write_pieces(store: Store, config: RunConfig, images: Images, candidates: C
     new = pairs.filter(is_new)
     new = new.take(pa.array(order_by_group(new["from"].to_numpy(), new["to"].to_numpy(), len(images))))
     pieces = Pieces(folder, len(new))
-    for number in range(pieces.count):
+    for number, part in enumerate(pieces.parts):
         if not store.exists(name_piece(folder, number)):
-            _write_piece(store, name_piece(folder, number), images, new[pieces.parts[number]])
+            _write_piece(store, name_piece(folder, number), images, new.slice(part.start, len(part)))
     return pieces
 
 

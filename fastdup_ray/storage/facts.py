@@ -44,6 +44,7 @@ class _Facts(_Stored):
     changes: _Counts = {}
     skipped: _Counts = {}
     neighbors: _Search = _Search()
+    basis: dict[str, str] = {}
     model: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     warnings: list[str] = []

@@ -386,9 +386,9 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path):
 
 
 def test_files_that_vanish_or_change_after_the_listing_are_bad_and_the_run_goes_on(photos, tmp_path, monkeypatch):
-    import fastdup_ray.runs.pipeline as pipeline
+    import fastdup_ray.runs.input_list as input_list
 
-    listed = pipeline.list_manifest
+    listed = input_list.list_manifest
 
     def list_and_then_change(*args):
         manifest = listed(*args)
@@ -396,7 +396,7 @@ def test_files_that_vanish_or_change_after_the_listing_are_bad_and_the_run_goes_
         (photos / "originals/dogs.jpg").write_bytes((PHOTOS / "originals/figs.jpg").read_bytes())
         return manifest
 
-    monkeypatch.setattr(pipeline, "list_manifest", list_and_then_change)
+    monkeypatch.setattr(input_list, "list_manifest", list_and_then_change)
     dedupe(photos, tmp_path / "out")
     bad = (tmp_path / "out/features.bad.csv").read_text()
     assert "cat.jpg,MISSING," in bad

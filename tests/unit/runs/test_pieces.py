@@ -9,7 +9,7 @@ from fastdup_ray.verify.pieces import PAIRS_OF_FIRST_PIECE, PAIRS_PER_PIECE
 @pytest.mark.parametrize("pairs", [0, 1, PAIRS_OF_FIRST_PIECE, PAIRS_OF_FIRST_PIECE + 1, PAIRS_PER_PIECE, 5000])
 def test_each_pair_is_in_one_piece(pairs):
     pieces = Pieces("folder", pairs)
-    assert [pair for part in pieces.parts for pair in range(part.start, part.stop)] == list(range(pairs))
+    assert [pair for part in pieces.parts for pair in part] == list(range(pairs))
     assert sum(map(pieces.count_pairs, range(pieces.count))) == pairs
     assert all(map(pieces.count_pairs, range(pieces.count)))
 
