@@ -64,6 +64,9 @@ QUARANTINE_MARK = "fastdup_quarantine.txt"
 where; and a file that explains the folder, and makes `inputs` skip it."""
 
 SHARDS = "shards"
+UNLISTED = "unlisted"
+"""Embeddings of images that left the list, such as those in a quarantine, as a feature shard."""
+
 EARLIER = f"{SHARDS}/earlier.json"
 """Exists while outputs of the last finished run are set aside, to be compared with those of this run."""
 

@@ -43,6 +43,7 @@ from fastdup_ray.features.merge import (
 )
 from fastdup_ray.features.reuse import LookupResult, find_missing, lookup_entries, open_earlier_sets, open_whole_shards
 from fastdup_ray.features.stored_embeddings import LostEmbeddingsError, StoredEmbeddings
+from fastdup_ray.features.unlisted import keep_unlisted
 
 __all__ = [
     "FeatureSet",
@@ -57,6 +58,7 @@ __all__ = [
     "find_missing",
     "infer_dimensions",
     "iter_embedding_blocks",
+    "keep_unlisted",
     "load_binary",
     "load_binary_feature",
     "load_binary_features",

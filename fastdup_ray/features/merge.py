@@ -52,7 +52,7 @@ def merge_sets(store: Store, uris: Names, lookup: LookupResult, facts: FeatureFa
     Raises:
         LostEmbeddingsError: A file with embeddings is gone.
     """
-    entries = _renumber(lookup.entries)
+    entries = renumber(lookup.entries)
     features, manifest = files.name(layout.FEATURES), files.name(layout.MERGED_MANIFEST)
     with store.create(features) as path:
         digest = write_embeddings(path, iter_embedding_blocks(lookup))
@@ -84,7 +84,7 @@ def merge_range(store: Store, start: int, stop: int, uris: Names, lookup: Lookup
         store,
         layout.format_range_stem(start, stop),
         uris,
-        _renumber(lookup.entries),
+        renumber(lookup.entries),
         iter_embedding_blocks(lookup),
         facts,
     )
@@ -250,7 +250,7 @@ def _find_runs(lookup: LookupResult) -> tuple[IntArray, IntArray, IntArray]:
     return source[starts], first[starts], np.diff(ends[np.append(starts, len(good))])
 
 
-def _renumber(entries: pa.Table) -> pa.Table:
+def renumber(entries: pa.Table) -> pa.Table:
     """Return the entries with `first_row` counted from 0 over all of them."""
     count = entries["rows"].to_numpy()
     first = pa.array(np.cumsum(count) - count, pa.int64(), mask=count == 0)

@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 ENTRIES_PER_PART = 1 << 20
 """Approximate number of entries whose keys are compared at a time."""
 
+MOST_UNLISTED = 20_000
+"""Embeddings that are kept of images which are not in the list any more: 46 MB."""
+
 _HASHED_BYTES = 12
 """Last bytes of a name that decide its part: names often differ in a number there."""
 
@@ -52,11 +55,13 @@ class LookupResult:
             of embeddings that the entry is from.
         embeddings: The files of embeddings.
         source: (n,) int64 index into `embeddings`; -1 where an entry is missing.
+        unlisted: Good entries of earlier runs whose names are not in the manifest; None for ranges.
     """
 
     entries: pa.Table
     embeddings: list[StoredEmbeddings]
     source: IntArray
+    unlisted: "LookupResult | None" = None
 
     @property
     def missing(self) -> IntArray:
@@ -129,13 +134,16 @@ def lookup_entries(
     stored = pa.concat_tables(
         [_concat_entries(fresh, embeddings), _select_reusable(_concat_entries(earlier, embeddings), limits, decoders)]
     )
-    position = _match_keys(manifest.keys(), stored.select(KEY))
+    listed = manifest.keys()
+    position = _match_keys(listed, stored.select(KEY))
+    unlisted = _select_unlisted(stored, position, listed["uri"])
     selected = []
     while stored.num_columns:  # free each column once it is used: together they may be most of the memory
         selected.append(stored.column(0).take(position))
         stored = stored.remove_column(0)
     *columns, source = selected
-    return LookupResult(pa.table(columns, ENTRIES), embeddings, source.fill_null(-1).to_numpy())
+    others = LookupResult(unlisted.select(ENTRIES.names), embeddings, unlisted["source"].to_numpy())
+    return LookupResult(pa.table(columns, ENTRIES), embeddings, source.fill_null(-1).to_numpy(), others)
 
 
 def find_missing(
@@ -182,6 +190,21 @@ def _select_reusable(entries: pa.Table, limits: Limits, decoders: Sequence[str])
     same_decoders = pa.array([*decoders, None], entries.schema.field("decoder").type)
     same_good = pc.and_(same_good, pc.is_in(entries["decoder"], same_decoders))
     return entries.filter(pc.if_else(pc.equal(code, ""), same_good, same_bad))
+
+
+def _select_unlisted(stored: pa.Table, position: pa.Array, listed: pa.ChunkedArray) -> pa.Table:
+    """Return the good rows of `stored` with names that are not `listed`, each name once, up to `MOST_UNLISTED` images.
+
+    position: the rows whose names are.
+    """
+    is_unmatched = stored["rows"].to_numpy() > 0
+    is_unmatched[position.drop_null().to_numpy()] = False
+    rows = np.flatnonzero(is_unmatched)[: 2 * MOST_UNLISTED]
+    names = stored["uri"].take(pa.array(rows)).combine_chunks()
+    first = pc.index_in(names, value_set=names).to_numpy() == np.arange(len(names))
+    first[pc.index_in(listed, value_set=names).drop_null().to_numpy()] = False
+    selected = stored.take(pa.array(rows[first]))
+    return selected.slice(0, int(np.searchsorted(np.cumsum(selected["rows"].to_numpy()), MOST_UNLISTED, "right")))
 
 
 def _match_keys(listed: pa.Table, stored: pa.Table) -> pa.Array:

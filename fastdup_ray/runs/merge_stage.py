@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from fastdup_ray.features import (
     FeatureSet,
     LostEmbeddingsError,
     infer_dimensions,
+    keep_unlisted,
     lookup_entries,
     merge_range,
     merge_ranges,
@@ -84,7 +86,8 @@ def merge_features(
         return MergeResult(None, found.missing)
     try:
         if part is None:
-            merge_sets(store, manifest.uris(), found, facts, files)
+            with keep_unlisted(store, found.unlisted, facts) if files is INDEXED else nullcontext():
+                merge_sets(store, manifest.uris(), found, facts, files)
         else:
             merge_range(store, *part, manifest.uris(), found, facts)
     except LostEmbeddingsError as error:
