@@ -165,12 +165,14 @@ class OutputBasis(TypedDict, total=False):
         code: Digest of the files of this package.
         libraries: Names and versions of the libraries that decide what is in the outputs.
         location: The work_dir, which the report names.
+        sidecars: Digest of what lies beside the images, see `outputs.basis`.
         report: Digest of the report; missing if the run wrote none.
     """
 
     code: str
     libraries: str
     location: str
+    sidecars: str
     report: str
 
 
@@ -185,7 +187,8 @@ class RunSummary(FeatureFacts, RunCost, total=False):
         changes: With `incremental`, see `ChangeCounts`.
         invariant: With `invariant`, see `TransformSummary`.
         verified: Pairs of each relation, with `verify`.
-        basis: See `OutputBasis`. Missing after mode 1, and if an image could not be read for the report.
+        basis: See `OutputBasis`. Missing after mode 1, and if that is not known: of images in buckets, or if one could
+            not be read for the report.
         model: Facts of the model. Written by earlier versions.
         warnings: Lines for the report. Written by earlier versions.
     """

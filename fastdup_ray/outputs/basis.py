@@ -1,17 +1,24 @@
 """What the outputs of a run depend on besides its inputs and parameters: the code that made them."""
 
 import hashlib
+import os
 import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 import fastdup_ray
 from fastdup_ray.common import layout
 from fastdup_ray.common.facts import OutputBasis
 from fastdup_ray.config import RunConfig
+from fastdup_ray.inputs.manifest import MANIFEST
+from fastdup_ray.inputs.sidecars import SIDECAR_SUFFIXES
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file
+from fastdup_ray.storage.tables import read_parquet
 
 _CODE = {".py", ".html", ".css", ".js"}
 
@@ -23,19 +30,25 @@ _LIBRARIES = (
 """Packages that decide what is in the outputs, or provide the modules that do."""
 
 
-def make_basis(store: Store, config: RunConfig) -> OutputBasis:
+def make_basis(store: Store, config: RunConfig) -> OutputBasis | None:
     """Return the basis of the outputs that a work_dir has now, whose report has been written.
 
     Args:
         store: The work_dir.
         config: Of the run.
+
+    Returns:
+        The basis; None if there are files beside the images that nobody has looked at.
     """
-    basis: OutputBasis = {"code": _hash_code(), "libraries": _describe_libraries(), "location": store.location}
-    return basis | {"report": hash_file(store.fetch(layout.REPORT))} if config.report else basis
+    uris = read_parquet(store.fetch(layout.MANIFEST), MANIFEST.select(["uri"]))["uri"]
+    sidecars = digest_sidecars(uris)
+    return None if sidecars is None else _describe(store, config) | {"sidecars": sidecars}
 
 
 def fits_basis(store: Store, config: RunConfig, basis: OutputBasis) -> bool:
     """Return whether this process would make outputs on the same basis, and the report is as it was written.
+
+    Sidecars are left out, since a run lists its images first: see `digest_sidecars`.
 
     Args:
         store: The work_dir.
@@ -44,7 +57,38 @@ def fits_basis(store: Store, config: RunConfig, basis: OutputBasis) -> bool:
     """
     if config.report != store.exists(layout.REPORT):
         return False
-    return basis == make_basis(store, config)
+    return basis == _describe(store, config) | {"sidecars": basis.get("sidecars", "")}
+
+
+def digest_sidecars(uris: pa.ChunkedArray) -> str | None:
+    """Return a digest of the names, sizes and times of all sidecars in the folders of images.
+
+    Sidecars decide what is safe to drop.
+
+    Args:
+        uris: (n,) text, the names of the entries.
+
+    Returns:
+        The digest in hex; None if a folder cannot be looked into, such as one in a bucket.
+    """
+    digest = hashlib.sha256()
+    for folder in sorted(pc.replace_substring_regex(uris, "[^/]*$", "").unique().to_pylist()):
+        is_archive = "!/" in folder and not os.path.isdir(folder)
+        try:
+            with os.scandir(os.path.dirname(folder.partition("!/")[0]) if is_archive else folder) as files:
+                found = [file for file in files if os.path.splitext(file.name)[1].lower() in SIDECAR_SUFFIXES]
+            states = sorted((file.path, file.stat().st_size, file.stat().st_mtime_ns) for file in found)
+        except OSError:
+            return None
+        digest.update(repr(states).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _describe(store: Store, config: RunConfig) -> OutputBasis:
+    basis: OutputBasis = {"code": _hash_code(), "libraries": _describe_libraries(), "location": store.location}
+    if config.report:
+        basis["report"] = hash_file(store.fetch(layout.REPORT))
+    return basis
 
 
 @cache

@@ -60,8 +60,8 @@ def write_outputs(
         unreadable = write_report(store, summary, plan=plan, thumbnails=config.thumbnails, began=start)
     else:
         store.remove(layout.REPORT)
-    if not unreadable:  # else the next run tries again
-        summary["basis"] = make_basis(store, config)
+    if config.run_mode == 0 and not unreadable and (basis := make_basis(store, config)):  # else it is written again
+        summary["basis"] = basis
     summary["seconds"] = summary["seconds"] | {"outputs": round(time.monotonic() - start, 3)}
     return write_summary(store, summary)
 

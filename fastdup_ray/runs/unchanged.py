@@ -14,7 +14,7 @@ from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.features import find_missing, open_complete
 from fastdup_ray.inputs.manifest import Manifest
-from fastdup_ray.outputs.basis import fits_basis
+from fastdup_ray.outputs.basis import digest_sidecars, fits_basis
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.images import load_images
@@ -69,6 +69,8 @@ def is_unchanged(
     try:
         features = open_complete(store)
         if features is None or not _has_entries(features.entries, manifest):
+            return False
+        if last["basis"].get("sidecars") != digest_sidecars(features.entries["uri"]):
             return False
         if len(find_missing(manifest, [features], config.limits, list_optional_decoders())):
             return False

@@ -104,6 +104,11 @@ def change_labels(folder: Path) -> dict[str, object]:
     return {}
 
 
+def change_sidecar(folder: Path) -> dict[str, object]:
+    (folder / "z-again.txt").write_text("a caption")
+    return {}
+
+
 def change_references(folder: Path) -> dict[str, object]:
     (folder.parent / "references.txt").write_text(f"{folder / 'z-again.jpg'}\n")
     return {}
@@ -111,7 +116,7 @@ def change_references(folder: Path) -> dict[str, object]:
 
 CHANGES = (
     *(change_parameter, leave_the_report_out, add_image, remove_image, touch_image, add_file_of_another_kind),
-    *(change_labels, change_references),
+    *(change_labels, change_references, change_sidecar),
 )
 
 
