@@ -25,7 +25,14 @@ _CODE = {".py", ".html", ".css", ".js"}
 _LIBRARIES = (
     *("numpy", "scipy", "scikit-learn", "networkx", "pyarrow", "jinja2", "pydantic"),
     *("pillow", "pillow-simd", "faiss-cpu", "faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu11"),
-    *("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python"),
+    *(
+        "pillow-heif",
+        "av",
+        "opencv-python-headless",
+        "opencv-python",
+        "opencv-contrib-python-headless",
+        "opencv-contrib-python",
+    ),
 )
 """Packages that decide what is in the outputs, or provide the modules that do."""
 
@@ -77,11 +84,18 @@ def digest_sidecars(uris: pa.ChunkedArray) -> str | None:
         try:
             with os.scandir(os.path.dirname(folder.partition("!/")[0]) if is_archive else folder) as files:
                 found = [file for file in files if os.path.splitext(file.name)[1].lower() in SIDECAR_SUFFIXES]
-            states = sorted((file.path, file.stat().st_size, file.stat().st_mtime_ns) for file in found)
         except OSError:
             return None
-        digest.update(repr(states).encode("utf-8", "surrogateescape"))
+        digest.update(repr(sorted(map(_read_state, found))).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def _read_state(file: os.DirEntry[str]) -> tuple[str, int, int]:
+    try:
+        state = file.stat()
+    except OSError:  # a link to nowhere
+        return file.path, 0, 0
+    return file.path, state.st_size, state.st_mtime_ns
 
 
 def _describe(store: Store, config: RunConfig) -> OutputBasis:

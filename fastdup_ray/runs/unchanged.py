@@ -10,7 +10,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.facts import FeatureFacts, RunSummary
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.config import RunConfig
-from fastdup_ray.errors import DamagedError, InputError
+from fastdup_ray.errors import DamagedError, ErrorCode, InputError
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.features import find_missing, open_complete
 from fastdup_ray.inputs.manifest import Manifest
@@ -72,7 +72,9 @@ def is_unchanged(
             return False
         if last["basis"].get("sidecars") != digest_sidecars(features.entries["uri"]):
             return False
-        if len(find_missing(manifest, [features], config.limits, list_optional_decoders())):
+        missing = find_missing(manifest, [features], config.limits, list_optional_decoders())
+        codes = features.entries["error_code"].take(pa.array(missing))
+        if set(codes.to_pylist()) - {ErrorCode.UNSUPPORTED}:  # these would need another decoder, so another basis
             return False
         for name, sha256 in last["sha256"].items():
             check_digest(store, name, sha256)

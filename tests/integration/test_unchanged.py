@@ -1,6 +1,7 @@
 """The same run again: with nothing new it writes nothing, and with anything new it writes what a fresh run would."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from fastdup_ray.common import layout
 from fastdup_ray.extract import thumbnails
+from fastdup_ray.extract.video import describe_decoder
 from fastdup_ray.outputs import basis
 from tests.helpers.images import save_cloudy
 from tests.helpers.runs import outputs, run_inline
@@ -51,6 +53,32 @@ def test_a_run_with_nothing_new_writes_nothing(parameters, folder):
     assert stamp(folder) == before
     assert again.summary["read"] == 0
     assert again.counts == first.counts
+
+
+@pytest.fixture
+def no_pyav(monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    describe_decoder.cache_clear()
+    yield
+    describe_decoder.cache_clear()
+
+
+@pytest.mark.usefixtures("no_pyav")
+def test_files_that_need_another_decoder_are_nothing_new(folder):
+    (folder / "film.avi").write_bytes(b"RIFF\x00\x00\x00\x00AVI LIST")
+    assert run(folder).counts["bad"] == 1
+    before = stamp(folder)
+    run(folder)
+    assert stamp(folder) == before
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(folder):
+    (folder / "zz.jpg").symlink_to(folder.parent / "missing.jpg")
+    (folder.parent / "list.txt").write_text("\n".join(map(str, [*sorted(folder.iterdir()), "gone.jpg"])))
+    run_inline(folder.parent / "list.txt", folder.parent / "out")
+    before = stamp(folder)
+    run_inline(folder.parent / "list.txt", folder.parent / "out")
+    assert was_written(folder, before)
 
 
 def test_what_is_shown_meanwhile_is_no_difference(folder):

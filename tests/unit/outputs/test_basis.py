@@ -44,6 +44,12 @@ def test_a_folder_may_look_like_an_archive(image: Path):
     assert digest(folder / "a.jpg") == digest(folder / "b.jpg") != digest(image)
 
 
+def test_a_link_to_nowhere_is_a_sidecar_too(image: Path):
+    before = digest(image)
+    image.with_suffix(".json").symlink_to(image.parent / "nowhere")
+    assert digest(image) not in (before, None)
+
+
 def test_of_a_bucket_nothing_is_known(image: Path):
     assert digest(image, "s3://bucket/a.jpg") is None
 
