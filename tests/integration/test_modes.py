@@ -20,7 +20,7 @@ import fastdup_ray as fastdup
 from fastdup_ray.common import layout
 from fastdup_ray.errors import ConfigError, DamagedError, FastdupError, InputError, LockedError, WorkDirError
 from fastdup_ray.inputs.labels import read_labels
-from fastdup_ray.runs import pipeline, preflight
+from fastdup_ray.runs import input_list, preflight
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json, write_json
 from fastdup_ray.storage.tables import encode_names
@@ -413,7 +413,7 @@ def by_another(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("part", ["model", "decoder", "bounding_box"])
 def test_features_that_are_made_otherwise_are_refused_before_any_picture_is_read(indexed, monkeypatch, part):
     by_another(part, monkeypatch)
-    monkeypatch.setattr(pipeline, "list_manifest", lambda *_: pytest.fail("it was listed"))
+    monkeypatch.setattr(input_list, "list_manifest", lambda *_: pytest.fail("it was listed"))
     refused(indexed, InputError, f"another {part.replace('_', ' ')}")
 
 
