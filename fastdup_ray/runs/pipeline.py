@@ -205,7 +205,10 @@ class _Run:
         manifest = whole.window(*resolve_range(self.config, whole))
         with self._stages.time("unchanged"):
             same = is_unchanged(self.store, self.config, last, manifest, self._list.skipped.counts())
-        return {**last, **self._cost} if same else None
+        if not same:
+            return None
+        self._stages.end_start(None)
+        return {**last, **self._cost}
 
     def _start(self) -> tuple[Manifest, Executor]:
         """Return the whole list and the executor. Ray takes seconds to start: it does while the input is listed."""

@@ -41,10 +41,15 @@ class Stages:
         finally:
             self._end(stage, time.monotonic() - start)
 
-    def end_start(self, executor: Executor) -> None:
-        """End the stage `start`: all that has been done so far and is no other stage."""
-        for stage, seconds in self.seconds.items():
-            executor.record_stage(stage, seconds)
+    def end_start(self, executor: Executor | None) -> None:
+        """End the stage `start`: all that has been done so far and is no other stage.
+
+        Args:
+            executor: To report the stages to; None for a run that needs none.
+        """
+        if executor:
+            for stage, seconds in self.seconds.items():
+                executor.record_stage(stage, seconds)
         self._executor = executor
         self._end("start", time.monotonic() - self._begin - sum(self.seconds.values()))
 

@@ -52,6 +52,7 @@ def test_a_run_with_nothing_new_writes_nothing(parameters, folder):
     again = run(folder, **parameters)
     assert stamp(folder) == before
     assert again.summary["read"] == 0
+    assert again.summary["seconds"].keys() == {"list", "unchanged", "start"}
     assert again.counts == first.counts
 
 
