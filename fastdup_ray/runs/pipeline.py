@@ -207,6 +207,7 @@ class _Run:
             same = is_unchanged(self.store, self.config, last, manifest, self._list.skipped.counts())
         if not same:
             return None
+        log_event("reuse", f"{len(manifest):,} entries, 0 to read, nothing new", entries=len(manifest), to_read=0)
         self._stages.end_start(None)
         return {**last, **self._cost}
 

@@ -218,10 +218,11 @@ def test_an_interrupted_run_on_ray_ends_with_130_says_how_to_go_on_and_does(tmp_
 
 def test_verbose_tells_what_is_done_and_how_long_it_took(tmp_path):
     arguments = [PHONE, "--work-dir", tmp_path / "out", "--executor", "inline", "--no-report"]
-    quiet, verbose = (run(*arguments, *more) for more in ([], ["--verbose"]))
-    assert quiet.stderr == ""
-    assert "6 entries, 0 to read" in verbose.stderr
-    assert "neighbors: " in verbose.stderr
+    verbosely = ["--verbose"], ["--verbose", "--threshold", 0.5]
+    quiet, *verbose = (run(*arguments, *more).stderr for more in ([], *verbosely))
+    assert quiet == ""
+    assert all("6 entries, 0 to read" in text for text in verbose)
+    assert "neighbors: " in verbose[1]
 
 
 def test_a_faiss_parameter_without_effect_is_one_warning(tmp_path):
