@@ -27,6 +27,7 @@ _LIBRARIES = (
     *("pillow", "pillow-simd", "faiss-cpu", "faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu11"),
     *(
         "pillow-heif",
+        "kornia-rs",
         "av",
         "opencv-python-headless",
         "opencv-python",

@@ -58,8 +58,9 @@ def write_report(
     Returns:
         The number of images on the page that could not be read.
     """
-    contents = _make_contents(store, summary, files, plan, thumbnails=thumbnails)
-    html = _render(store, contents, summary, files, began)
+    plan = _complete(store, files, plan)
+    contents = make_page_data(store, summary, files, plan, thumbnails=thumbnails)
+    html = _render(store, contents, plan, summary, files, began)
     with store.create(files.name(layout.REPORT)) as path:
         path.write_text(html, encoding="utf-8")
     return contents.unreadable
@@ -91,19 +92,26 @@ def render_report(
         DamagedError: where an output is not what the run wrote.
         FileNotFoundError: where an output is missing.
     """
-    contents = _make_contents(store, summary, files, plan, thumbnails=thumbnails)
-    return _render(store, contents, summary, files, began)
+    plan = _complete(store, files, plan)
+    contents = make_page_data(store, summary, files, plan, thumbnails=thumbnails)
+    return _render(store, contents, plan, summary, files, began)
 
 
-def _make_contents(
-    store: Store, summary: RunSummary, files: FileSet, plan: SuggestedPlan | None, *, thumbnails: bool
-) -> PageData:
+def _complete(store: Store, files: FileSet, plan: SuggestedPlan | None) -> SuggestedPlan | None:
+    """Return a plan, if there is one for this set of images: the default one if none is given."""
     if plan is None and files is INDEXED:
-        plan = SuggestedPlan.by_default(read_finished_run(store))
-    return make_page_data(store, summary, files, plan, thumbnails=thumbnails)
+        return SuggestedPlan.by_default(read_finished_run(store))
+    return plan
 
 
-def _render(store: Store, contents: PageData, summary: RunSummary, files: FileSet, began: float | None) -> str:
+def _render(
+    store: Store,
+    contents: PageData,
+    plan: SuggestedPlan | None,
+    summary: RunSummary,
+    files: FileSet,
+    began: float | None,
+) -> str:
     if began is not None:
         outputs = {"outputs": round(time.monotonic() - began, 3)}
         summary = {**summary, "seconds": summary.get("seconds", {}) | outputs}
