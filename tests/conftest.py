@@ -20,7 +20,7 @@ from tests.helpers.runs import PHOTOS, Photo, run_inline
 from tests.helpers.s3_server import Bucket, S3Server, is_installed
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait for work by spinning slow the others down
-os.environ.pop("RAY_ADDRESS", None)  # a cluster that the user happens to point at is none of the tests' business
+os.environ["RAY_ADDRESS"] = "local"  # join no Ray unless a test names it: not the user's, nor that of `ray_session`
 
 for number in (signal.SIGINT, signal.SIGHUP):  # ignored under nohup and in the background of a script, and inherited
     if signal.getsignal(number) is signal.SIG_IGN:

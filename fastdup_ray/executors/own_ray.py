@@ -59,16 +59,34 @@ def own_environment() -> Iterator[None]:
 
 
 @contextmanager
-def cluster_environment() -> Iterator[None]:
-    """Make Ray use the token for the running cluster, as it does for a cluster that it finds itself.
+def cluster_environment(address: str) -> Iterator[None]:
+    """Make Ray use a token for the running cluster at `address`, if there is one and the cluster asks for it.
 
     A token in the environment is for the cluster of RAY_ADDRESS, one in the home directory for that of this machine.
     """
     found = any(os.environ.get(name) for name in TOKENS)
     if os.environ.get("RAY_ADDRESS", "auto") == "auto":
         found = found or Path.home().joinpath(".ray", "auth_token").exists()
-    with _variables(_unset(QUIET | ({"RAY_AUTH_MODE": "token"} if found else {}))):
+    with _variables(_unset(QUIET | ({"RAY_AUTH_MODE": "token"} if found and _asks_for_token(address) else {}))):
         yield
+
+
+def _asks_for_token(address: str) -> bool:
+    """Return whether a cluster refuses calls without a token; True if it cannot be asked.
+
+    A process that uses a token refuses calls without one. A cluster that has none then takes this process for dead, and
+    cancels its actors.
+    """
+    if "://" in address or os.environ.get("RAY_USE_TLS", "0") != "0":
+        return True
+    import grpc
+
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")(b"", timeout=5)
+        except grpc.RpcError as error:
+            return bool(error.code() == grpc.StatusCode.UNAUTHENTICATED)
+    return False
 
 
 def _private_folder() -> str:

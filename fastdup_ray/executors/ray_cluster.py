@@ -45,7 +45,7 @@ def connect_or_start(threads: int, *, verbose: bool) -> Iterator[None]:
     """
     quiet = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
     address = find_running_cluster()
-    with cluster_environment() if address else own_environment():
+    with cluster_environment(address) if address else own_environment():
         try:
             if address:
                 _init(

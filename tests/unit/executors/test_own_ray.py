@@ -4,8 +4,10 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 
 from fastdup_ray.errors import WorkerError
@@ -71,21 +73,47 @@ def test_it_is_where_the_user_has_said_unless_sockets_do_not_fit(monkeypatch, na
     assert os.environ[name] == place
 
 
+@pytest.fixture
+def head(request) -> Iterator[str]:
+    """The address of what answers each call as a head without a token does, or refuses it as one with a token."""
+
+    def answer(_: bytes, context: grpc.ServicerContext) -> bytes:
+        if request.param == "with a token":
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+        return b""
+
+    class Head(grpc.GenericRpcHandler):
+        def service(self, _):
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Head()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
 @pytest.mark.parametrize(
-    ("address", "there", "mode"),
+    ("head", "named", "there", "mode"),
     [
-        ("head:6379", {"RAY_AUTH_TOKEN": "x"}, "token"),
-        ("head:6379", {}, None),
-        ("auto", {}, "token"),
-        ("head:6379", {"RAY_AUTH_TOKEN": "x", "RAY_AUTH_MODE": "disabled"}, "disabled"),
+        ("with a token", True, {"RAY_AUTH_TOKEN": "x"}, "token"),
+        ("with a token", True, {}, None),
+        ("with a token", False, {}, "token"),
+        ("with a token", True, {"RAY_AUTH_TOKEN": "x", "RAY_AUTH_MODE": "disabled"}, "disabled"),
+        ("without", True, {"RAY_AUTH_TOKEN": "x"}, None),
+        ("without", False, {}, None),
+        ("without", True, {"RAY_AUTH_TOKEN": "x", "RAY_AUTH_MODE": "token"}, "token"),
     ],
+    indirect=["head"],
 )
-def test_a_token_at_home_is_for_the_cluster_of_this_machine(monkeypatch, tmp_path, address, there, mode):
+def test_a_token_is_for_clusters_that_ask_and_one_at_home_for_that_of_this_machine(
+    monkeypatch, tmp_path, head, named, there, mode
+):
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("at home")
-    for name, value in (there | {"RAY_ADDRESS": address}).items():
+    for name, value in (there | ({"RAY_ADDRESS": head} if named else {})).items():
         monkeypatch.setenv(name, value)
-    with cluster_environment():
+    with cluster_environment(head):
         assert os.environ.get("RAY_AUTH_MODE") == mode
     assert os.environ.get("RAY_AUTH_MODE") == there.get("RAY_AUTH_MODE")
 
