@@ -30,14 +30,6 @@ settings.register_profile("tests", max_examples=50, deadline=None)  # a slow mac
 settings.load_profile("tests")
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m selects by marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses a Ray as `alone`."""
-    for item in items:
-        if "ray_session" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.alone)
-
-
 @pytest.fixture(scope="session")
 def photos() -> Path:
     return PHOTOS

@@ -9,16 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.helpers.clusters import COMMANDS, Head, with_commands
-from tests.helpers.commands import parse_counts, run
+from tests.helpers.commands import parse_counts, run, workers
 from tests.helpers.images import save_cloudy
 from tests.helpers.runs import PHOTOS, SAME_BYTES
 from tests.helpers.s3_server import Bucket
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
@@ -217,7 +216,7 @@ def test_a_job_is_stopped_with_its_submitter_and_goes_on_later(head, bucket, tmp
     left = bucket.outputs()
     assert "summary.json" not in left
     assert not [name for name in left if "lock" in name]
-    assert not [p for p in psutil.process_iter(["cmdline"]) if "ExtractActor" in " ".join(p.info["cmdline"] or [])]
+    assert not workers("ExtractActor")
     again = submit(head, *job)
     assert again.returncode == 0, again.stderr
     assert 0 < parse_counts(again.stdout)[0] < 160

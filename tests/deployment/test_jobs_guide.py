@@ -13,7 +13,7 @@ from tests.helpers.clusters import with_commands
 from tests.helpers.commands import assert_same_files
 from tests.helpers.runs import PHOTOS
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 PATIENT = {"RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT": "120"}

@@ -25,7 +25,6 @@ MISSING = [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ.ge
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.alone,
     pytest.mark.skipif(bool(MISSING), reason=f"needs Slurm and munge: there is no {', '.join(MISSING)}"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: slurmd starts a job as its user"),
 ]

@@ -61,12 +61,16 @@ result = fastdup.deduplicate(Path("x").rglob("*.jpg"), work_dir="y", invariant="
         ('fastdup.run(5, compute="tpu")', "compute"),
     ],
 )
-def test_a_users_script_type_checks(line, told, tmp_path_factory):
+def test_a_users_script_type_checks(line, told, tmp_path_factory, monkeypatch):
     api = pytest.importorskip("mypy.api")
     folder = tmp_path_factory.getbasetemp() / "mypy"
     folder.mkdir(exist_ok=True)
     (folder / "script.py").write_text(f"{SCRIPT}{line}\n")
-    options = ["--follow-imports=silent", "--ignore-missing-imports", "--cache-dir", str(folder / "cache")]
+    package = Path(fastdup_ray.__file__).parent
+    assert (package / "py.typed").exists()
+    monkeypatch.setenv("MYPYPATH", str(package.parent))
+    alone = ["--no-site-packages", "--ignore-missing-imports"]  # other packages would take half a minute
+    options = [*alone, "--follow-imports=silent", "--cache-dir", str(folder / "cache")]
     report, _, code = api.run([*options, str(folder / "script.py")])
     assert code == bool(told), report
     assert told in report

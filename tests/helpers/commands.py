@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -59,11 +60,11 @@ def summary_of(work_dir: Path) -> dict:
 
 
 def workers(title: str) -> list[psutil.Process]:
-    """The processes of Ray's workers whose title says that they are `title`."""
+    """Ray's workers whose title says that they are `title`, of the Rays that this process has started."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if any(title in word for word in process.info["cmdline"] or []) and process.info["cmdline"][0].startswith(
-            "ray::"
-        ):
-            found.append(process)
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            name = "".join(process.cmdline()[:1])
+            if name.startswith("ray::") and title in name:
+                found.append(process)
     return found

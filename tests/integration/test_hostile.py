@@ -25,8 +25,6 @@ from tests.helpers.mutants import mutated
 from tests.helpers.runs import PHOTOS, csv_rows, run_inline
 from tests.helpers.verdicts import pillows_verdict_of, verdict_of
 
-pytestmark = pytest.mark.alone
-
 
 def bad_of(work_dir: Path) -> dict[str, str]:
     """Base name -> code."""
@@ -296,8 +294,11 @@ def test_whatever_a_plugin_raises_makes_its_picture_bad_and_the_run_goes_on(harm
 
 
 HOLDER = """
-import ctypes
+import ctypes, faulthandler
 from PIL import Image, ImageFile
+
+dump = faulthandler.dump_traceback_later  # the watchdog waits for eleven seconds; here for a third of them
+faulthandler.dump_traceback_later = lambda limit, **options: dump(limit / 3, **options)
 
 class Holder(ImageFile.ImageFile):
     format = "HOLDER"

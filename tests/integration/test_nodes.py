@@ -31,7 +31,7 @@ from tests.helpers.images import save_cloudy
 from tests.helpers.runs import PHOTOS, outputs
 from tests.helpers.s3_server import Bucket, S3Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 
@@ -112,7 +112,7 @@ def test_nodes_that_go_in_mid_run_are_no_event(bucket, cluster, pictures, tmp_pa
     ("lacking", "resources"), [("CPUs", {"num_cpus": 0}), ("memory", {"num_cpus": 1, "_memory": 0})]
 )
 def test_a_ray_without_resources_is_told_what_it_lacks(tmp_path, lacking, resources):
-    """Run in a separate process: after a Ray of its own in this one, actors of later Rays were cancelled."""
+    """Run in a separate process: a Ray of its own leaves RAY_AUTH_MODE=token behind, and `Cluster` has no token."""
     save_cloudy(tmp_path / "in", 3)
     code = f"""
 import ray

@@ -17,7 +17,7 @@ import pytest
 
 from tests.helpers.clusters import with_commands
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 NOBODY = 65534
 

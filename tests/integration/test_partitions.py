@@ -32,7 +32,7 @@ from fastdup_ray.cli.main import main
 main()
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 
 def start(out: Path, *arguments: object, **environment: str) -> subprocess.Popen:

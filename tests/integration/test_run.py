@@ -199,7 +199,6 @@ def test_a_ray_that_was_running_goes_on_running(photos, tmp_path, ray_driver):
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_one_core_is_enough_for_ray(photos, tmp_path):
     """With a Ray of its own: that of the other tests has two."""
     asked = f"{str(photos / 'phone')!r}, {str(tmp_path / 'out')!r}, num_threads=1, report=False, executor='ray'"
@@ -369,7 +368,7 @@ def failure(capsys, *args, **parameters) -> str:
     return told.err
 
 
-@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.alone)])
+@pytest.mark.parametrize("executor", ["inline", "ray"])
 def test_an_empty_folder_is_told_and_leaves_nothing(tmp_path, capsys, executor):
     (tmp_path / "empty").mkdir()
     line = failure(capsys, tmp_path / "empty", tmp_path / "out", executor=executor)

@@ -22,7 +22,7 @@ SHARD = 16
 ACTORS = 2
 KILLS = 10
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

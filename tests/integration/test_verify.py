@@ -165,7 +165,6 @@ def test_a_stage_that_was_killed_goes_on_with_what_is_missing(tmp_path: Path, mo
     assert len(calls) == pq.read_metadata(tmp_path / "out" / layout.VERIFIED).num_rows - 4
 
 
-@pytest.mark.alone
 def test_ray_writes_the_same_bytes(tmp_path: Path, ray_driver):
     for executor in ("inline", "ray"):
         run(PHOTOS, tmp_path / executor, executor=executor)

@@ -97,6 +97,7 @@ def equal_rows() -> np.ndarray:
 # --- what it finds ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_planted_copies_are_found_as_the_exact_search_finds_them(tmp_path):
     rows = np.concatenate([rows for rows, _ in blocks(6000, seed=3)])
     found, (values, index) = searched(tmp_path, rows, capacity=3000, copies=3), exact(rows, 2)
@@ -240,18 +241,21 @@ def test_equal_rows_that_nothing_divides_are_cut_by_number(tmp_path, equal_rows)
     assert (found.distance[150:1050] == 1).all()
 
 
+@pytest.mark.slow
 def test_there_are_more_cells_and_blocks_than_descriptors(tmp_path, clusters, few_descriptors):
-    found = searched(tmp_path, clusters, capacity=30)
+    rows = clusters[:600]
+    found = searched(tmp_path, rows, capacity=16)
     assert found.summary["cells"] > 60
-    assert PartitionLayout("", "", len(clusters), 32, 2, "cosine", 2, 30).blocks > 60
+    assert PartitionLayout("", "", len(rows), 32, 2, "cosine", 2, 16).blocks > 60
     assert (found.indices >= 0).all()
 
 
+@pytest.mark.slow
 def test_a_cell_takes_the_memory_that_the_plan_counts_with(clusters):
     """Allocated, over what the process has before; the libraries that it loads are in `PROCESS_BYTES` as well."""
-    rows = np.concatenate([rows for rows, _ in blocks(40_000, seed=1)])
+    rows = np.concatenate([rows for rows, _ in blocks(20_000, seed=1)])
     counted, peak = [], []
-    for m in (20_000, 40_000):
+    for m in (10_000, 20_000):
         tracemalloc.start()
         search_within(rows[:m], 2, "cosine", threads=1)
         peak.append(tracemalloc.get_traced_memory()[1])
@@ -296,19 +300,25 @@ def test_the_number_of_threads_changes_nothing(threads, tmp_path, clusters):
 STEPS = ("learn_centers", "divide_piece", "search_cell", "merge_block")
 
 
+@pytest.fixture(scope="module")
+def undisturbed(clusters, tmp_path_factory) -> tuple[Neighbors, dict[str, int]]:
+    """What is found, and how often each step is done."""
+    executor = Counting()
+    return searched(tmp_path_factory.mktemp("whole"), clusters, executor=executor), executor.done
+
+
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("number", [0, 1, 3])
-def test_after_an_interruption_only_what_was_not_finished_is_done(step, number, tmp_path, clusters):
-    undisturbed = Counting()
-    reference = searched(tmp_path / "whole", clusters, executor=undisturbed)
+@pytest.mark.parametrize("number", [0, 3])
+def test_after_an_interruption_only_what_was_not_finished_is_done(step, number, tmp_path, clusters, undisturbed):
+    reference, done = undisturbed
     first, second = Counting(ends_at=(step, number)), Counting()
-    if number < undisturbed.done[step]:
+    if number < done[step]:
         with pytest.raises(KeyboardInterrupt):
             searched(tmp_path / "cut", clusters, executor=first)
         plan, store = planned(tmp_path / "cut", clusters), open_store(tmp_path / "cut")
         found = search_layout(second, store, plan).open(store)
         for name in STEPS:
-            assert first.done.get(name, 0) + second.done.get(name, 0) == undisturbed.done[name], name
+            assert first.done.get(name, 0) + second.done.get(name, 0) == done[name], name
         assert found.indices.tobytes() == reference.indices.tobytes()
         assert found.distance.tobytes() == reference.distance.tobytes()
         assert not (tmp_path / "cut" / layout.PARTITIONS).exists()

@@ -120,6 +120,7 @@ N = 7
     contents=st.lists(st.integers(0, 5), min_size=N, max_size=N),
     references=st.lists(st.booleans(), min_size=N, max_size=N),
 )
+@pytest.mark.slow
 def test_the_page_suggests_what_plan_says(tmp_path_factory, pairs, component, contents, references):
     numbers = {old: new for new, old in enumerate(dict.fromkeys(component))}
     first = [contents.index(content) for content in contents]
