@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fastdup_ray.extract.model import DIMENSIONS, SIDE, Model
 from tests.helpers.images import cloudy
@@ -16,7 +17,7 @@ pytest.importorskip("imagehash")
 SHORT = """
 from fastdup_ray.training import build, training
 build.CYCLES = tuple(cycle._replace(steps=2) for cycle in build.CYCLES)
-training.IMAGES = 8
+build.SAMPLE = training.IMAGES = 8
 build.main()
 """
 
@@ -28,10 +29,16 @@ def built(photos, out) -> subprocess.CompletedProcess:
 
 @pytest.mark.slow
 def test_the_same_pictures_make_the_same_file(tmp_path):
+    package = tmp_path / "photos" / "package"
+    package.mkdir(parents=True)
+    for path in (PHOTOS / "originals").iterdir():
+        with Image.open(path) as photo:
+            photo.thumbnail((400, 400))
+            photo.save(package / path.name)
     files = [tmp_path / name / "model.onnx" for name in ("first", "second")]
     for file in files:
         file.parent.mkdir()
-        run = built(PHOTOS, file)
+        run = built(package.parent, file)
         assert run.returncode == 0, run.stderr
     assert files[0].read_bytes() == files[1].read_bytes()
     pixels = np.stack([np.asarray(cloudy(seed, (SIDE, SIDE))) for seed in range(3)])
