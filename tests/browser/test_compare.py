@@ -13,8 +13,6 @@ from fastdup_ray.storage.checked_json import read_json
 from tests.browser.chromium import Browser
 from tests.helpers.pages import write_finished
 
-pytestmark = pytest.mark.alone
-
 FEATURES = np.array([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.8, 0.0, 0.6]])
 """0 is as similar to 1 as to 2, and these are less similar to each other."""
 

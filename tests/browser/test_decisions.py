@@ -25,8 +25,6 @@ from tests.helpers.images import save_cloudy
 from tests.helpers.odd_report import write_odd_report
 from tests.helpers.runs import run_inline
 
-pytestmark = pytest.mark.alone
-
 
 def read_back(browser, path):
     browser.driver.find_element("css selector", "#plan-file").send_keys(str(path))

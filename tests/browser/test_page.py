@@ -14,8 +14,6 @@ from fastdup_ray.storage.checked_json import read_json
 from tests.bench.report_page import make_groups
 from tests.helpers.odd_report import NAMES, write_odd_report
 
-pytestmark = pytest.mark.alone
-
 
 def base(row):
     return escape_invisible(NAMES[row].rpartition("/")[2])

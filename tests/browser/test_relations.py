@@ -21,8 +21,6 @@ from tests.helpers.pages import write_finished, write_verified
 from tests.helpers.related import PART, save_related
 from tests.helpers.runs import run_inline
 
-pytestmark = pytest.mark.alone
-
 LEAST_CONTRAST = 4.5
 """WCAG 2.2, level AA."""
 
