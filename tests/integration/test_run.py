@@ -173,7 +173,7 @@ def test_inline_the_shard_size_and_the_threads_change_no_byte(shard_size, num_th
 def run_apart(code: str, **environment: str) -> None:
     """Python code in a process of its own, which is ended where it hangs."""
     words = [sys.executable, "-c", f"import sys; from fastdup_ray import run\n{code}"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=os.environ | environment)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=180, env=os.environ | environment)
     assert done.returncode == 0, done.stderr
 
 
