@@ -171,11 +171,12 @@ def free_ports(count: int) -> list[int]:
     """Each of them is free, and so is the one 10,000 above, where SeaweedFS has its gRPC.
 
     All are below those that Linux gives to clients, one of which might take a port before the server does, and above
-    those of Ray's workers (--max-worker-port). Processes of pytest that run side by side take them from other ranges.
+    those of Ray's workers (--max-worker-port) and of the first jobs of Slurm (20,000 and their number). Processes of
+    pytest that run side by side take others.
     """
     found: list[int] = []
     share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 4
-    candidates = range(20_000 + share, FIRST_OF_CLIENTS - 10_000, 4)
+    candidates = range(20_100 + share, FIRST_OF_CLIENTS - 10_000, 4)
     for _ in range(1000):
         port = random.choice(candidates)
         if port not in found and all(map(_is_free, (port, port + 10_000))):
