@@ -101,6 +101,8 @@ def decode_bytes(
     except BaseException as error:  # plugins raise anything at all on broken files
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise  # elsewhere it is a plugin's, not the user's
+        if concurrent:  # a fast decoder may accept it, and whether it is bad does not depend on the number of threads
+            return decode_bytes(data, size, limits, trim=trim)
         raise explain_error(error, data) from None
 
 

@@ -10,11 +10,11 @@ from fastdup_ray.extract.pillow_settings import strict_pillow
 SIDE = 64
 
 
-def verdict_of(data: bytes) -> tuple[object, ...]:
+def verdict_of(data: bytes, *, concurrent: bool = False) -> tuple[object, ...]:
     """Code and message of a bad image; pixels and all facts of a good one."""
     try:
         with strict_pillow():
-            image = decode.decode_bytes(data, (SIDE, SIDE), Limits(10**8), trim=True)
+            image = decode.decode_bytes(data, (SIDE, SIDE), Limits(10**8), trim=True, concurrent=concurrent)
     except BadImageError as error:
         return error.code, error.message
     facts = (image.width, image.height, image.format, image.statistics, image.unseen, image.decoder, image.taken)

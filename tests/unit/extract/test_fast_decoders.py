@@ -192,6 +192,7 @@ def test_a_wrong_checksum_of_zlib_below_right_checksums_of_png_is_good():
     data = png(chunk(b"IDAT", PACKED[:-1] + b"\0"))
     assert pillows_verdict_of(data)[0] == "CORRUPT"
     assert verdict_of(data) == pillows_verdict_of(png(pixels(rows())))
+    assert verdict_of(data, concurrent=True) == verdict_of(data)  # whatever the number of threads is
 
 
 def test_600_mutants_have_the_verdicts_of_pillow():
