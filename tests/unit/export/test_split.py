@@ -12,10 +12,10 @@ from fastdup_ray.export.subset import choose_diverse
 SHARES = [0.8, 0.1, 0.1]
 
 
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), max_size=200), st.randoms(use_true_random=False))
-def test_no_group_is_in_two_parts(images, random):
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), max_size=200), st.integers(0, 2**32 - 1))
+def test_no_group_is_in_two_parts(images, seed):
     group, label = np.array(images, np.int64).reshape(-1, 2).T
-    rank = np.array(random.sample(range(len(group)), len(group)), np.int64)
+    rank = np.random.default_rng(seed).permutation(len(group))
     part = assign_parts(group, label, rank, SHARES)
     assert part.shape == group.shape
     assert set(part.tolist()) <= {0, 1, 2}
