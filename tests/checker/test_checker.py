@@ -155,7 +155,8 @@ def verified(work_dir: Path) -> Path:
         evidence = {"relation": relation, "cover_from": 0.5, "cover_to": 0.5, "difference": 0.25}
         places = dict.fromkeys(("left", "top", "right", "bottom", "m00", "m01", "m02", "m10", "m11", "m12"), 0.5)
         ends = {"from": a, "to": b, "similarity": float(features()[a] @ features()[b])}
-        rows.append(ends | evidence | places | {"contents": f"recipe {digest[a][:32]} {digest[b][:32]}"})
+        losses = {"lost_from": None, "lost_to": "noise" if relation == "same" else None}
+        rows.append(ends | evidence | places | {"contents": f"recipe {digest[a][:32]} {digest[b][:32]}"} | losses)
     pq.write_table(
         pa.Table.from_pylist(sorted(rows, key=lambda row: (row["from"], row["to"]))),
         work_dir / "verified_pairs.parquet",
@@ -413,6 +414,8 @@ def test_consistent_verified_pairs_have_no_problem(verified: Path):
         (change_column("verified_pairs.parquet", "similarity", 0, 0.7), "similarities are not those of the rows"),
         (change_column("verified_pairs.parquet", "cover_to", 0, 1.5), "cover_to not from 0 to 1"),
         (change_column("verified_pairs.parquet", "from", 0, 1), "not the first with its bytes"),
+        (change_column("verified_pairs.parquet", "lost_to", 0, "weight"), "lost_to is unknown"),
+        (change_column("verified_pairs.parquet", "lost_to", 0, "noise"), "though they are not the same"),
         (change_column("verified_pairs.parquet", "contents", 0, "x y"), "contents are not the beginnings"),
         (change_column("similarity.parquet", "relation", 2, "same"), "relations are not those of verified_pairs"),
         (change_column("similarity.parquet", "relation", 2, None), "similarity.parquet: not compared"),

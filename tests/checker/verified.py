@@ -12,6 +12,8 @@ from .run import EVIDENCE, EXACT_COPIES, PAIRS, Run, raw
 TABLE, LIST = "verified_pairs.parquet", "verified_pairs.csv"
 NUMBERS = ("cover_from", "cover_to", "difference", "left", "top", "right", "bottom")
 COLUMNS = ("from", "to", "similarity", "relation", *NUMBERS, "m00", "m01", "m02", "m10", "m11", "m12", "contents")
+LOSSES = ("lost_from", "lost_to")
+LOST = {None, "colors", "tones", "noise"}
 CONFIRMED = {"same", "cropped", "padded", "embedded", "turned", "mirrored", "altered"}
 RELATIONS = CONFIRMED | {"different", "unsure"}
 LEAST = {"candidates": 0.7, "all": 0.3}
@@ -22,12 +24,16 @@ def check_verified(run: Run) -> Iterator[str]:
     if not run.is_verified:
         yield from (f"{name}: there, in spite of verify=off" for name in (TABLE, LIST) if run.file(name).exists())
         return
-    table = run.parquet(TABLE, COLUMNS)
+    table = run.parquet(TABLE, (*COLUMNS, *LOSSES))
     source, target = np.array(table["from"], np.int64), np.array(table["to"], np.int64)
     yield from _check_ends(run, table)
     off = np.abs(run.values(source, target, "cosine") - np.array(table["similarity"], np.float64))
     yield from some(TABLE, "similarities are not those of the rows", np.flatnonzero(~(off <= DISTANCE)))
     yield from some(TABLE, "unknown relations", {*table["relation"]} - RELATIONS)
+    for name in LOSSES:
+        yield from some(TABLE, f"{name} is unknown", {*table[name]} - LOST)
+        rest = [row for row, relation in enumerate(table["relation"]) if relation != "same" and table[name][row]]
+        yield from some(TABLE, f"{name} though they are not the same", rest)
     for name in NUMBERS:
         yield from some(TABLE, f"{name} not from 0 to 1", [value for value in table[name] if not 0 <= value <= 1])
     if run.summary.get("verified") != Counter(table["relation"]):
