@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from fastdup_ray import save_binary_feature
-from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs
+from fastdup_ray.analysis.verified_pairs import LOSSES, VERIFIED, VerifiedPairs
 from fastdup_ray.cli.main import main
 from fastdup_ray.errors import FastdupError
 from fastdup_ray.evaluation import pairs as pairs_module
@@ -103,6 +103,7 @@ def make_verified() -> VerifiedPairs:
     pairs = [(0, 1, "cropped"), (0, 3, "same"), (1, 3, "different"), (3, 4, "same"), (0, 7, "same")]
     rows = [
         dict.fromkeys(VERIFIED.schema.names, 0.5)
+        | dict.fromkeys(LOSSES)
         | {"from": source, "to": target, "relation": relation, "contents": f"{source} {target}"}
         for source, target, relation in sorted(pairs)
     ]

@@ -14,6 +14,7 @@ import pytest
 
 import fastdup_ray as fastdup
 from fastdup_ray import RunConfig
+from fastdup_ray.common import layout
 from fastdup_ray.errors import ConfigError
 from tests.checker import check
 from tests.helpers.commands import parse_counts
@@ -432,7 +433,9 @@ def test_pictures_that_are_all_bad_are_told_and_leave_their_list(photos, tmp_pat
     line = failure(capsys, folder, work_dir)
     for name, _, reason in csv_rows(work_dir / "features.bad.csv")[1:]:
         assert f"{name}: {reason}" in line
-    assert files_below(work_dir) == {
+    unlisted = {name for name in files_below(work_dir) if name.startswith(f"{layout.UNLISTED}/")}
+    assert bool(unlisted) == before
+    assert files_below(work_dir) - unlisted == {
         *("features.dat", "features.dat.csv", "features.bad.csv", "features.dat.bad"),
         *("manifest.parquet", "config.json", "summary.json"),
     }
