@@ -14,6 +14,7 @@ import fastdup_ray
 from fastdup_ray.common import layout
 from fastdup_ray.common.facts import OutputBasis
 from fastdup_ray.config import RunConfig
+from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.inputs.manifest import MANIFEST
 from fastdup_ray.inputs.sidecars import SIDECAR_SUFFIXES
 from fastdup_ray.storage import Store
@@ -26,9 +27,7 @@ _LIBRARIES = (
     *("numpy", "scipy", "scikit-learn", "networkx", "pyarrow", "jinja2", "pydantic"),
     *("pillow", "pillow-simd", "faiss-cpu", "faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu11"),
     *(
-        "pillow-heif",
         "kornia-rs",
-        "av",
         "opencv-python-headless",
         "opencv-python",
         "opencv-contrib-python-headless",
@@ -100,7 +99,8 @@ def _read_state(file: os.DirEntry[str]) -> tuple[str, int, int]:
 
 
 def _describe(store: Store, config: RunConfig) -> OutputBasis:
-    basis: OutputBasis = {"code": _hash_code(), "libraries": _describe_libraries(), "location": store.location}
+    libraries = ", ".join([_describe_libraries(), *list_optional_decoders()])
+    basis: OutputBasis = {"code": _hash_code(), "libraries": libraries, "location": store.location}
     if config.report:
         basis["report"] = hash_file(store.fetch(layout.REPORT))
     return basis

@@ -109,7 +109,7 @@ def test_the_served_report_reads_images_as_it_was_told(bucket, prefix, recorder,
     with strict_pillow(10**8):
         assert service.read_image(0)[0] == "image/png"
     assert recorder.usual == []
-    export(tmp_path / "out", "keep-list")
+    export(tmp_path / "out", "keep-list", s3_requester_pays=True)
     assert recorder.usual == []
 
 
