@@ -76,6 +76,7 @@ class Thumbnail:
         height: Pixels of the thumbnail.
         problem: Why there is no thumbnail; "" if there is one.
         facts: Facts of the file as it is now; None if it cannot be read.
+        was_read: Whether the file could be read; if not, another attempt may succeed.
     """
 
     data_uri: str
@@ -83,6 +84,7 @@ class Thumbnail:
     height: int = 0
     problem: str = ""
     facts: FileFacts | None = None
+    was_read: bool = True
 
 
 NO_THUMBNAIL = Thumbnail("", problem="left out of this page")
@@ -124,11 +126,14 @@ def make_thumbnail(
     """
     try:
         with open_entry(ImageRef(uri, 0, ""), access) as file:
-            return make_thumbnail_of_file(file, uri, max_pixels, side, access)
+            try:
+                return make_thumbnail_of_file(file, uri, max_pixels, side, access)
+            except BadImageError as error:  # a frame that the video has no more
+                return Thumbnail("", problem=error.message)
     except BadImageError as error:
-        return Thumbnail("", problem=error.message)
+        return Thumbnail("", problem=error.message, was_read=False)
     except Exception as error:  # whatever it is, a page is useful without this image
-        return Thumbnail("", problem=_explain(error))
+        return Thumbnail("", problem=_explain(error), was_read=False)
 
 
 def make_thumbnail_of_file(

@@ -71,7 +71,7 @@ class PageData:
         pairs: The pairs above the threshold, each once.
         labels: (n,) the label of each image, None without labels.
         reclaim: Bytes of what is suggested to be dropped.
-        unreadable: Images that could not be read for their thumbnail.
+        unreadable: Images whose files could not be read for a thumbnail.
     """
 
     data: dict[str, Any]
@@ -159,9 +159,10 @@ def make_page_data(
         "dropped_above": None if verified or plan is None else default_threshold(builder.config),
     }
     uris = [thumbnail.data_uri for thumbnail in images.values() if thumbnail.data_uri]
+    unreadable = sum(not thumbnail.was_read for thumbnail in images.values())
     labels = builder.facts["label"].slice(0, builder.n) if builder.conflicts is not None else None
     reclaim = duplicate_groups.total_reclaim if plan is not None else 0
-    return PageData(data, uris, builder.pairs, labels, reclaim, len(images) - len(uris))
+    return PageData(data, uris, builder.pairs, labels, reclaim, unreadable)
 
 
 class _PageDataBuilder:
