@@ -32,7 +32,7 @@ fastdup-ray subset out -k 1000 -o few.txt
 def subset(work_dir: str, **options: Any) -> None:
     """List the N most diverse images of a finished run, the most typical one first.
 
-    Every other image is as similar as possible to one of them. Time grows with N times the number of images.
+    So every other image is similar to one of them. Time grows with N times the number of images.
     """
     from fastdup_ray.export.subset import select_subset  # imports what only this command needs
 

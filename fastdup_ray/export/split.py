@@ -49,7 +49,7 @@ class SplitResult:
         """Return what the command prints."""
         target = "to standard output" if self.is_stdout else self.path
         parts = ", ".join(f"{name} {count:,}" for name, count in self.counts.items())
-        return f"Wrote {target}: {parts}. Each of the {self.groups:,} groups of duplicates is in one part."
+        return f"Wrote {target}: {parts}. Groups of duplicates: {self.groups:,}, each in one part."
 
 
 @accept_paths("work_dir", "save_path")

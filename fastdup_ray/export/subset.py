@@ -61,7 +61,7 @@ def select_subset(
 ) -> SubsetResult:
     """List the k most diverse images of a finished run, the most typical one first.
 
-    Takes time in proportion to k times the number of images: about a minute for 1,000 of a million.
+    Takes time in proportion to k times the number of images.
 
     Args:
         work_dir: The folder or URI of the run.

@@ -106,7 +106,7 @@ def _decode_webp(image: Image.Image, data: bytes) -> ByteArray | None:
 
 
 def _extract_frame(data: bytes) -> bytes | None:
-    """Return the only frame of a WebP as a file of its own; None if there are several, or opacity beside it.
+    """Return the only frame of a WebP as a separate file; None if there are several, or if opacity is stored apart.
 
     A decoder that is given the whole file reads on behind the end of a damaged frame, and calls it good.
     """

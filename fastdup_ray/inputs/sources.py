@@ -66,7 +66,7 @@ def find_frame(uri: str, access: Access = DEFAULT_ACCESS) -> tuple[str, int | No
 
 
 def is_standalone_file(uri: str, access: Access = DEFAULT_ACCESS) -> bool:
-    """Return whether an image is a file of its own: no member of an archive, row of a table or frame of a video."""
+    """Return whether an image is a separate file: not in an archive, a Parquet file or a video."""
     if split_frame(uri) is not None:
         return False
     return "!/" not in uri or (archive.split_member(uri, access) or parquet_rows.split_row(uri, access)) is None

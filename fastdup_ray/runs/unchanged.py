@@ -38,7 +38,7 @@ def open_comparable(store: Store, config: RunConfig, model: FeatureFacts) -> Run
 
     Returns:
         The summary; None if something differs, or is not recorded. `incremental` compares with the last run, and
-        `invariant` has features of its own: these are always written.
+        `invariant` writes further features: these are always written.
     """
     if not config.reuse or config.incremental or config.invariant or was_scored(store):
         return None

@@ -353,6 +353,13 @@ def test_what_is_no_picture_has_a_placeholder(tmp_path, content):
     assert thumbnail.facts.size == len(content)
 
 
+def test_only_a_file_that_cannot_be_read_is_worth_another_attempt(tmp_path, photos):
+    (tmp_path / "bad.jpg").write_bytes(b"words")
+    assert make_thumbnail(photos[0]).was_read
+    assert make_thumbnail(str(tmp_path / "bad.jpg")).was_read
+    assert not make_thumbnail(photos[GONE]).was_read
+
+
 def test_a_truncated_or_huge_picture_has_a_placeholder(tmp_path, photos):
     data = Path(photos[10]).read_bytes()
     (tmp_path / "half.jpg").write_bytes(data[: len(data) // 2])
