@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
@@ -17,10 +16,10 @@ from fastdup_ray.curation.suggest import suggest
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.fiftyone import write_fiftyone
 from fastdup_ray.export.lists import write_drop_list, write_keep_list
+from fastdup_ray.export.result_file import ResultFile
 from fastdup_ray.result import RunResult
 from fastdup_ray.s3 import make_access
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.named_output import NamedOutput
 
 Location = str | os.PathLike[str]
 
@@ -110,16 +109,10 @@ def export(
         raise ConfigError(f"Invalid value for null: True (format={format} has no list of names to end with NUL).")
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
     source = open_store(os.path.expanduser(work_dir), access)
-    if save_path is None:
-        output = NamedOutput(os.path.join(source.location, writer.file), access, overwrite=True)
-    else:
-        output = NamedOutput(save_path, access, overwrite=overwrite)
-        output.check()
+    output = ResultFile(source, writer.file, save_path, overwrite=overwrite)
     run, result = read_finished_run(source), RunResult.open(source.location, access=access)
     rows, by = _read_plan(source, run, plan, any_plan=any_plan)
-    if save_path is None:
-        source.prepare()
-    with source.lock(layout.LOCK) if save_path is None else nullcontext(), output.open() as file:
+    with output.open() as file:
         count = writer.write(file, run, result, rows, b"\0" if null else b"\n")
     return ExportResult(output.path, count, writer.words, by, output.is_stdout)
 

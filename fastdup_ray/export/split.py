@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +16,10 @@ from fastdup_ray.curation.duplicates import find_groups
 from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.curation.suggest import suggest
 from fastdup_ray.errors import ConfigError
+from fastdup_ray.export.result_file import ResultFile
 from fastdup_ray.outputs.exact_copies import read_exact_copies
 from fastdup_ray.s3 import make_access
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.named_output import NamedOutput
 from fastdup_ray.storage.tables import write_columns
 
 Location = str | os.PathLike[str]
@@ -87,16 +86,12 @@ def split_dataset(
     shares = parse_parts(parts)
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
     source = open_store(os.path.expanduser(work_dir), access)
-    default = os.path.join(source.location, layout.SPLIT_CSV)
-    output = NamedOutput(default if save_path is None else save_path, access, overwrite=overwrite or save_path is None)
-    output.check()
+    output = ResultFile(source, layout.SPLIT_CSV, save_path, overwrite=overwrite)
     run = read_finished_run(source)
     group = find_groups(run, suggest(run), read_exact_copies(source, INDEXED, run.names, run.names))
     part = assign_parts(group, _encode_labels(run.images), _rank_at_random(run.images, seed), list(shares.values()))
     names = pa.array(list(shares), pa.string())
-    if save_path is None:
-        source.prepare()
-    with source.lock(layout.LOCK) if save_path is None else nullcontext(), output.open() as file:
+    with output.open() as file:
         write_columns(file, csv_columns.SPLIT_HEADER, [run.names, names.take(pa.array(part))])
     counts = np.bincount(part, minlength=len(shares)).tolist()
     groups = int((np.bincount(group) > 1).sum())

@@ -1,7 +1,6 @@
 """Choose a subset of the images of a run: those that are most unlike each other."""
 
 import os
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +12,10 @@ from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.lists import write_names
+from fastdup_ray.export.result_file import ResultFile
 from fastdup_ray.features import check_finite
 from fastdup_ray.s3 import make_access
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.named_output import NamedOutput
 
 Location = str | os.PathLike[str]
 
@@ -82,15 +81,11 @@ def select_subset(
         raise ConfigError(f"Invalid value for k: {k!r} (must be a whole number of at least 1).")
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
     source = open_store(os.path.expanduser(work_dir), access)
-    default = os.path.join(source.location, layout.SUBSET_TXT)
-    output = NamedOutput(default if save_path is None else save_path, access, overwrite=overwrite or save_path is None)
-    output.check()
+    output = ResultFile(source, layout.SUBSET_TXT, save_path, overwrite=overwrite)
     run = read_finished_run(source)
     rows, reach = choose_diverse(run.features, k)
     names = (run.names[row].as_py() for row in rows.tolist())
-    if save_path is None:
-        source.prepare()
-    with source.lock(layout.LOCK) if save_path is None else nullcontext(), output.open() as file:
+    with output.open() as file:
         count = write_names(file, names, b"\0" if null else b"\n")
     return SubsetResult(output.path, count, len(run.names), reach, output.is_stdout)
 
