@@ -24,6 +24,7 @@ from fastdup_ray.verify.filters import (
     to_gray,
     to_luma_and_color,
 )
+from fastdup_ray.verify.spots import STRONGLY_COMPRESSED, find_spots
 from fastdup_ray.verify.tone import ToneMatch, match_tones
 
 BLUR = 0.8
@@ -198,6 +199,9 @@ def _compare_windows(
         inexplicable |= (had > 2 * BUSY) & (deviation < ERASED * had) & ~_find_clipped(own[0], other[0])
     excess = np.where(inexplicable, np.maximum(excess, 2 * SLACK), excess)
     excess = np.where(inside, excess, 0)
+    if usual <= STRONGLY_COMPRESSED and excess.max() <= SLACK:
+        has_spot = inside & find_spots(own[0], other[0], np.minimum(deviation, other_deviation), inside)
+        excess = np.where(has_spot, 2 * SLACK, excess)
     differs = excess > 1
     return Difference(
         share=float(differs.sum()) / float(inside.sum()),

@@ -96,6 +96,16 @@ def subtract(first: ByteArray, second: ByteArray) -> ByteArray:
     return np.asarray(cv2.absdiff(first, second), np.uint8)
 
 
+def subtract_signed(first: ByteArray, second: ByteArray) -> FloatArray:
+    """Return the differences with their sign."""
+    return np.asarray(cv2.subtract(first, second, dtype=cv2.CV_32F), np.float32)
+
+
+def measure_means(values: FloatArray, window: int) -> FloatArray:
+    """Return the mean in the window around every pixel."""
+    return np.asarray(cv2.blur(values, (window, window)), np.float32)
+
+
 def measure_rms(values: ByteArray, window: int, step: int) -> FloatArray:
     """Return the root mean square in the window around every `step`-th pixel."""
     return np.sqrt(_sample(cv2.sqrBoxFilter(values, cv2.CV_32F, (window, window), borderType=cv2.BORDER_REFLECT), step))

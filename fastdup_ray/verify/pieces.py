@@ -29,7 +29,7 @@ from fastdup_ray.verify.filters import single_threaded_opencv
 from fastdup_ray.verify.load import Views, load_views
 from fastdup_ray.verify.relate import Verdict, relate_files
 
-RECIPE = 3
+RECIPE = 4
 """Part of the key of stored verdicts. Increase it with any change to this package that changes one."""
 
 PAIRS_OF_FIRST_PIECE, PAIRS_PER_PIECE = 16, 256

@@ -12,6 +12,7 @@ from fastdup_ray.verify.detail_image import DetailImage
 from fastdup_ray.verify.load import load_views
 from fastdup_ray.verify.relate import Verdict, relate_files, relate_images
 from tests.helpers.images import encode
+from tests.helpers.runs import PHOTOS
 
 SAVED_AGAIN = ("copy", "png", "progressive", "reencode", "avif", "resize_down", "resize_up", "stretch")
 TONED = ("brightness", "contrast", "gamma", "grey")
@@ -141,6 +142,31 @@ def test_another_digit_on_a_page_that_was_made_smaller_is_an_alteration():
     smaller = page(changed).resize((434, 614), Image.Resampling.LANCZOS)
     with Image.open(io.BytesIO(encode(smaller, "JPEG", quality=85))) as saved:
         assert relate(page(INVOICE), saved).relation is Relation.ALTERED
+
+
+def add_dust(image: Image.Image, place: tuple[int, int], levels: int) -> Image.Image:
+    """Darken a place of 4 pixels by so many levels, or lighten it."""
+    across, down = np.meshgrid(np.arange(image.width) - place[0], np.arange(image.height) - place[1])
+    spot = levels * np.exp(-(((across**2 + down**2) / 4) ** 2))
+    return Image.fromarray((np.asarray(image, np.float32) - spot[..., None]).clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "levels"),
+    [("pagoda", (203, 44), 24), ("coffee", (96, 132), -24), ("rocket", (138, 122), 24), ("rocket", (138, 122), -24)],
+)
+def test_dust_that_was_removed_is_an_alteration_and_compression_is_none(name, place, levels):
+    with Image.open(PHOTOS / "originals" / f"{name}.jpg") as file:
+        image = file.convert("RGB")
+    image.thumbnail((240, 240))
+    dusty = Image.open(io.BytesIO(encode(add_dust(image, place, levels), "JPEG", quality=90)))
+    found = relate(image, dusty)
+    assert found.relation is Relation.ALTERED
+    left, top, right, bottom = found.box
+    assert left <= place[0] / image.width <= right
+    assert top <= place[1] / image.height <= bottom
+    for options in ({"format": "JPEG", "quality": 60}, {"format": "WEBP", "quality": 75}):
+        assert relate(image, Image.open(io.BytesIO(encode(image, **options)))).relation is Relation.SAME
 
 
 def test_swapped_colors_and_inverted_tones_are_not_the_same():
