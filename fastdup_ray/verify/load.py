@@ -16,6 +16,9 @@ from fastdup_ray.verify.filters import fit_size, resize_bytes
 MAX_PAGES = 16
 """Pages or frames of a file that are compared. Of two files with more, nothing is said."""
 
+HALVED = 8
+"""Sides of reduced images are multiples of this, so that they can be halved thrice, which takes little time."""
+
 NOT_SHOWN = frozenset([Unseen.VIDEO, Unseen.CHANNELS, Unseen.VALUES])
 """Contents that no decoded page shows."""
 
@@ -60,8 +63,12 @@ def load_views(data: bytes) -> Views:
 
 
 def _iter_grounds(color: Image.Image) -> Iterator[DetailImage]:
+    size = color.size
+    if max(size) > DETAIL:
+        width, height = fit_size(size, DETAIL)
+        size = width - width % HALVED or width, height - height % HALVED or height
     for level in (WHITE, BLACK) if color.mode == "RGBa" else (None,):
-        yield DetailImage(resize_bytes(np.asarray(flatten_alpha(color, level)), fit_size(color.size, DETAIL)))
+        yield DetailImage(resize_bytes(np.asarray(flatten_alpha(color, level)), size))
 
 
 def _load_pages(image: Image.Image) -> list[DetailImage] | None:
