@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import cached_property
 
 import cv2
@@ -40,6 +41,14 @@ FLAT = 2.0
 """Standard deviation of the gray levels below which an image is of one color."""
 
 
+class Storage(Enum):
+    """How a file stores its pixels: exactly, by a palette, or so that they may have changed."""
+
+    EXACT = auto()
+    PALETTE = auto()
+    LOSSY = auto()
+
+
 @dataclass(frozen=True)
 class Keypoints:
     """Keypoints of an image.
@@ -60,10 +69,14 @@ class DetailImage:
 
     Attributes:
         pixels: (height, width, 3) uint8 RGB.
+        is_cut_out: Whether parts of it are transparent, and show a ground that is not its own.
+        storage: How its file stores it.
     """
 
-    def __init__(self, pixels: ByteArray) -> None:
+    def __init__(self, pixels: ByteArray, *, is_cut_out: bool = False, storage: Storage = Storage.LOSSY) -> None:
         self.pixels = pixels
+        self.is_cut_out = is_cut_out
+        self.storage = storage
 
     @cached_property
     def gray(self) -> ByteArray:

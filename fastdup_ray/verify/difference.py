@@ -121,7 +121,12 @@ class Difference:
 
 
 def measure_difference(
-    first: ByteArray, second: ByteArray, mask: BoolArray | None = None, tones: ToneMatch | None = None
+    first: ByteArray,
+    second: ByteArray,
+    mask: BoolArray | None = None,
+    tones: ToneMatch | None = None,
+    *,
+    as_they_are: bool = False,
 ) -> Difference:
     """Compare two aligned images in some tones and, if they differ, in those that fit best.
 
@@ -130,6 +135,7 @@ def measure_difference(
         second: The same.
         mask: (height, width), pixels that both have; None: all.
         tones: The tones to try first; None: as they are.
+        as_they_are: Try no other tones.
 
     Returns:
         What differs within the mask.
@@ -142,7 +148,7 @@ def measure_difference(
         return Difference(0.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0)
     first, second = (blur(image, BLUR) for image in (first, second))
     found = _compare_in_tones(first, second, inside, window, tones)
-    if min(height, width) < SMALL or _have_same_tones(found):
+    if as_they_are or min(height, width) < SMALL or _have_same_tones(found):
         return found
     fitting = match_tones(first, second, mask)
     if fitting is None:

@@ -10,7 +10,7 @@ from fastdup_ray.common.records import Unseen
 from fastdup_ray.extract.decode import get_orientation, to_color, turn_upright
 from fastdup_ray.extract.open_image import open_image
 from fastdup_ray.extract.transparency import BLACK, WHITE, flatten_alpha
-from fastdup_ray.verify.detail_image import DETAIL, DetailImage
+from fastdup_ray.verify.detail_image import DETAIL, DetailImage, Storage
 from fastdup_ray.verify.filters import fit_size, resize_bytes
 
 MAX_PAGES = 16
@@ -18,6 +18,9 @@ MAX_PAGES = 16
 
 HALVED = 8
 """Sides of reduced images are multiples of this, so that they can be halved thrice, which takes little time."""
+
+EXACT_FORMATS = frozenset(["PNG", "BMP", "TGA"])
+"""Formats that store pixels as they are. TIFF may have a JPEG inside."""
 
 NOT_SHOWN = frozenset([Unseen.VIDEO, Unseen.CHANNELS, Unseen.VALUES])
 """Contents that no decoded page shows."""
@@ -51,27 +54,35 @@ def load_views(data: bytes) -> Views:
         if image.format in ("JPEG", "MPO"):
             image.draft(None, (DETAIL, DETAIL))
         image.load()
+        storage = _find_storage(image)
         color, unseen = to_color(image, data)
         first = turn_upright(color, get_orientation(image))
-        pages = list(_iter_grounds(first))
+        pages = list(_iter_grounds(first, storage))
         complete = not unseen & NOT_SHOWN
         if Unseen.FRAMES in unseen:
-            others = _load_pages(image)
+            others = _load_pages(image, storage)
             complete = complete and others is not None
             pages += others or []
         return Views(tuple(pages), complete, first.size)
 
 
-def _iter_grounds(color: Image.Image) -> Iterator[DetailImage]:
-    size = color.size
+def _find_storage(image: Image.Image) -> Storage:
+    if image.format == "GIF" or (image.format in EXACT_FORMATS and image.mode == "P"):
+        return Storage.PALETTE
+    return Storage.EXACT if image.format in EXACT_FORMATS else Storage.LOSSY
+
+
+def _iter_grounds(color: Image.Image, storage: Storage) -> Iterator[DetailImage]:
+    size, is_cut_out = color.size, color.mode == "RGBa"
     if max(size) > DETAIL:
         width, height = fit_size(size, DETAIL)
         size = width - width % HALVED or width, height - height % HALVED or height
-    for level in (WHITE, BLACK) if color.mode == "RGBa" else (None,):
-        yield DetailImage(resize_bytes(np.asarray(flatten_alpha(color, level)), size))
+    for level in (WHITE, BLACK) if is_cut_out else (None,):
+        pixels = resize_bytes(np.asarray(flatten_alpha(color, level)), size)
+        yield DetailImage(pixels, is_cut_out=is_cut_out, storage=storage)
 
 
-def _load_pages(image: Image.Image) -> list[DetailImage] | None:
+def _load_pages(image: Image.Image, storage: Storage) -> list[DetailImage] | None:
     """Return the pages after the first; None if not all can be compared."""
     count = getattr(image, "n_frames", 1)
     if not 1 < count <= MAX_PAGES:
@@ -81,7 +92,7 @@ def _load_pages(image: Image.Image) -> list[DetailImage] | None:
         for number in range(1, count):
             image.seek(number)
             image.load()
-            pages += _iter_grounds(to_color(image.copy())[0])
+            pages += _iter_grounds(to_color(image.copy())[0], storage)
     except Exception:  # plugins raise anything at all on broken files
         return None
     return pages

@@ -22,7 +22,7 @@ from fastdup_ray.verify.alignment import (
     refine,
 )
 from fastdup_ray.verify.dense_alignment import align_by_margins, align_by_sliding
-from fastdup_ray.verify.detail_image import DETAIL, DetailImage
+from fastdup_ray.verify.detail_image import DETAIL, DetailImage, Storage
 from fastdup_ray.verify.difference import NEXT_TO_NOTHING, SLACK, SMALL, Difference, measure_difference
 from fastdup_ray.verify.filters import fit_size, leave_rim, resize_bytes
 from fastdup_ray.verify.load import Views
@@ -51,6 +51,11 @@ AGREES = 0.75
 
 MAX_LOSS = 0.28
 """Usual difference, in parts of the contrast, that saving an image again explains. Blurring or noise change more."""
+
+SLACK_IF_EXACT, LOSS_IF_EXACT = 0.7, 0.06
+"""The largest and the usual difference of two cut-outs of one size that are both stored exactly, or both by a palette:
+frames of an animation, tiles with other grains, stars with 25 and with 26 points. Making a palette of an exact file
+changes as much."""
 
 AGREES_IN_PARTS = 0.5
 """Agreement above which two images that keypoints have aligned show the same; the rest of it may be altered."""
@@ -200,11 +205,21 @@ def _compare_whole(first: DetailImage, second: DetailImage, turn: str) -> Verdic
         verdict, found = replace(verdict, agreement=1.0), replace(found, agreement=1.0)
     if found.agreement < AGREES:
         return replace(verdict, relation=Relation.ALTERED) if found.common > SMOOTH else verdict
-    if found.strength > SLACK or found.loss > MAX_LOSS:
+    slack, loss = (SLACK_IF_EXACT, LOSS_IF_EXACT) if _are_stored_alike(first, second) else (SLACK, MAX_LOSS)
+    if found.strength > slack or found.loss > loss:
         return replace(verdict, relation=Relation.ALTERED)
     if turn in ("mirrored", "flipped", "transposed", "transversed"):
         return replace(verdict, relation=Relation.MIRRORED)
     return replace(verdict, relation=Relation.TURNED if turn else Relation.SAME)
+
+
+def _are_stored_alike(first: DetailImage, second: DetailImage) -> bool:
+    """Return whether neither compression nor resampling explains what differs between two cut-outs.
+
+    Nobody makes a JPEG of one in between, as may have happened to an image without transparent parts.
+    """
+    is_exact = first.storage is second.storage is not Storage.LOSSY
+    return is_exact and first.is_cut_out and second.is_cut_out and first.pixels.shape == second.pixels.shape
 
 
 def _compare_parts(first: DetailImage, second: DetailImage) -> Verdict | None:
@@ -295,7 +310,9 @@ def _measure_at(
     Where one is a part of the other, the last pixels at its border are left out: they have some of what is beside it.
     """
     mask = leave_rim(find_mask(matrix, size), RIM) if is_part else None
-    return measure_difference(resize_bytes(first.pixels, size), lay(second.pixels, matrix, size), mask, tones)
+    as_they_are = first.is_cut_out and second.is_cut_out  # a sprite in other colors is another one
+    pixels, laid = resize_bytes(first.pixels, size), lay(second.pixels, matrix, size)
+    return measure_difference(pixels, laid, mask, tones, as_they_are=as_they_are)
 
 
 def _get_rotation(first: DetailImage, second: DetailImage, matrix: DoubleArray) -> tuple[float, float]:

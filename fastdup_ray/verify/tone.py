@@ -46,6 +46,10 @@ RELATED = 0.65
 """Correlation of ranks below which no change of tones makes two images agree: it made 2 of 242 agree by more than a
 half."""
 
+COLORED, COS_OF_OTHER_HUE = 16.0, 0.77
+"""Levels of Cr and Cb from which on an image has a color as a whole, and the cosine of 40 degrees, the angle from which on
+another one has another color: the light of a photograph changes less."""
+
 LITTLE = np.float32(0.02)
 """Weight of the rest, which decides only where levels are met nowhere else."""
 
@@ -103,6 +107,8 @@ def match_tones(first: ByteArray, second: ByteArray, mask: BoolArray) -> ToneMat
     ways = [(sample_pixels(first, size), True), (sample_pixels(second, size), False)]
     if _correlate_ranks(ways[0][0], ways[1][0], weight > 0) < RELATED:
         return None
+    if _have_other_hues(*(_measure_color(source, weight) for source, _ in ways)):
+        return None
     if ways[0][0][weight > 0].std() < ways[1][0][weight > 0].std():  # the one with more contrast has what the other has
         ways.reverse()
     best, least, kind = ways, np.inf, KINDS[0]
@@ -116,6 +122,18 @@ def match_tones(first: ByteArray, second: ByteArray, mask: BoolArray) -> ToneMat
             break
     (source, changes_first), (target, _) = best
     return replace(_fit_twice(source, target, weight, kind), changes_first=changes_first)
+
+
+def _measure_color(pixels: ByteArray, weight: FloatArray) -> DoubleArray:
+    """Return (2,) the mean Cr and Cb; 0 is no color."""
+    color = to_luma_and_color(np.ascontiguousarray(pixels))[..., 1:].reshape(-1, 2)
+    return np.average(color, axis=0, weights=weight.reshape(-1)) - 128
+
+
+def _have_other_hues(own: DoubleArray, other: DoubleArray) -> bool:
+    """Return whether both means have a color, and not the same: one is green all over, and the other blue."""
+    strengths = float(np.linalg.norm(own)), float(np.linalg.norm(other))
+    return min(strengths) > COLORED and float(own @ other) < COS_OF_OTHER_HUE * strengths[0] * strengths[1]
 
 
 def _correlate_ranks(first: ByteArray, second: ByteArray, mask: BoolArray) -> float:

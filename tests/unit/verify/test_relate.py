@@ -252,3 +252,67 @@ def test_transparent_images_are_compared_on_two_grounds():
     acme, again, other = (load_views(logo(text)) for text in ("ACME", "ACME", "NORTH"))
     assert relate_files(acme, again).relation is Relation.SAME
     assert relate_files(acme, other).relation is not Relation.SAME
+
+
+def relate_pngs(first: Image.Image, second: Image.Image) -> Relation:
+    return relate_files(*(load_views(encode(image, "PNG")) for image in (first, second))).relation
+
+
+def draw_star(points: int) -> Image.Image:
+    """A circle of thin spikes on a transparent ground."""
+    image = Image.new("RGBA", (400, 400))
+    corners = [
+        (200 + radius * np.cos(angle), 200 + radius * np.sin(angle))
+        for number in range(points)
+        for radius, angle in ((150, 2 * np.pi * number / points), (153, 2 * np.pi * (number + 0.5) / points))
+    ]
+    ImageDraw.Draw(image).polygon(corners, outline=(128, 128, 128, 255), width=3)
+    return image.resize((100, 100), Image.Resampling.LANCZOS)
+
+
+def draw_tile(seed: int, color: tuple[int, int, int]) -> Image.Image:
+    """A tile with soft borders and a grain of its own."""
+    grain = np.random.default_rng(seed).normal(0, 5, (72, 72, 1))
+    pixels = (np.array(color) + grain).clip(0, 255)
+    across, down = np.meshgrid(np.arange(72) - 36, np.arange(72) - 36)
+    alpha = (255 * ((np.hypot(across, down) - 14) / 18)).clip(0, 255)
+    return Image.fromarray(np.dstack([pixels, alpha]).astype(np.uint8), "RGBA")
+
+
+def open_cut_out() -> Image.Image:
+    with Image.open(PHOTOS / "web" / "horse-cut-out.png") as file:
+        return file.convert("RGBA")
+
+
+def test_cut_outs_of_one_size_may_not_differ():
+    assert relate_pngs(draw_star(31), draw_star(35)) is not Relation.SAME
+    assert relate_pngs(draw_tile(1, (150, 120, 70)), draw_tile(2, (150, 120, 70))) is not Relation.SAME
+
+
+def test_a_cut_out_in_other_tones_is_another_one():
+    assert relate_pngs(draw_tile(1, (150, 120, 70)), draw_tile(1, (100, 70, 40))) is not Relation.SAME
+    image = open_cut_out()
+    lighter = Image.merge(
+        "RGBA", (*(band.point(lambda level: level // 2 + 120) for band in image.split()[:3]), image.getchannel("A"))
+    )
+    assert relate_pngs(image, lighter) is not Relation.SAME
+
+
+def test_a_cut_out_is_the_same_in_another_size_and_with_a_palette():
+    image = open_cut_out()
+    smaller = image.resize((image.width * 2 // 3, image.height * 2 // 3), Image.Resampling.LANCZOS)
+    assert relate_pngs(image, smaller) is Relation.SAME
+    star = draw_star(31)
+    assert relate_pngs(star, star.quantize(256, method=Image.Quantize.FASTOCTREE)) is Relation.SAME
+    again = load_views(encode(image, "WEBP", quality=80))
+    assert relate_files(load_views(encode(image, "PNG")), again).relation is Relation.SAME
+
+
+def test_textures_in_other_colors_are_not_the_same():
+    coarse = np.random.default_rng(5).normal(0, 1, (32, 48)).astype(np.float32)
+    grain = np.asarray(Image.fromarray(coarse).resize((480, 320), Image.Resampling.BICUBIC))[..., None]
+    green, blue = (
+        Image.fromarray((np.array(color) * (1 + 0.09 * grain)).clip(0, 255).astype(np.uint8))
+        for color in ((27, 110, 68), (35, 87, 135))
+    )
+    assert relate(green, blue).relation is not Relation.SAME
