@@ -8,9 +8,6 @@ import numpy as np
 
 from fastdup_ray.common.arrays import BoolArray, ByteArray, FloatArray
 
-NEARLY_AS_LARGE = 1.2
-"""Factor below which interpolated pixels are next to the means of those that they replace."""
-
 
 @contextmanager
 def single_threaded_opencv() -> Iterator[None]:
@@ -45,19 +42,10 @@ def fit_size(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def resize_bytes(pixels: ByteArray, size: tuple[int, int]) -> ByteArray:
-    """Resize an image to width and height; where it becomes smaller, each pixel is the mean of those it replaces.
-
-    As long as it is at least twice as large, it is halved first: `INTER_AREA` is slow for all factors that are no whole
-    numbers.
-    """
-    height, width = pixels.shape[:2]
-    while width >= 2 * size[0] and height >= 2 * size[1] and width % 2 == height % 2 == 0:
-        pixels = halve(pixels)
-        height, width = pixels.shape[:2]
-    if size == (width, height):
+    """Resize an image to width and height; where it becomes smaller, each pixel is the mean of those it replaces."""
+    if size == (pixels.shape[1], pixels.shape[0]):
         return pixels
-    is_near = width < NEARLY_AS_LARGE * size[0] and height < NEARLY_AS_LARGE * size[1]
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR if is_near else cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def enlarge(pixels: ByteArray, scale: float) -> ByteArray:
@@ -65,14 +53,12 @@ def enlarge(pixels: ByteArray, scale: float) -> ByteArray:
     return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def halve(pixels: ByteArray) -> ByteArray:
-    """Reduce an image, or a channel, to half the size; the last row and column of odd numbers are left out."""
-    height, width = pixels.shape[:2]
+def halve(channel: ByteArray) -> ByteArray:
+    """Reduce a (height, width) channel to half the size; the last row and column of odd numbers are left out."""
+    height, width = channel.shape
     if min(height, width) < 2:
-        return pixels
-    size = width // 2, height // 2
-    even = pixels[: 2 * size[1], : 2 * size[0]]
-    return np.asarray(cv2.resize(even, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return channel
+    return resize_bytes(channel[: height // 2 * 2, : width // 2 * 2], (width // 2, height // 2))
 
 
 def sample_pixels(pixels: ByteArray, size: tuple[int, int]) -> ByteArray:

@@ -16,9 +16,6 @@ from fastdup_ray.verify.filters import fit_size, resize_bytes
 MAX_PAGES = 16
 """Pages or frames of a file that are compared. Of two files with more, nothing is said."""
 
-HALVED = 8
-"""Sides of reduced images are multiples of this, so that they can be halved thrice, which takes little time."""
-
 EXACT_FORMATS = frozenset(["PNG", "BMP", "TGA"])
 """Formats that store pixels as they are. TIFF may have a JPEG inside."""
 
@@ -73,10 +70,7 @@ def _find_storage(image: Image.Image) -> Storage:
 
 
 def _iter_grounds(color: Image.Image, storage: Storage) -> Iterator[DetailImage]:
-    size, is_cut_out = color.size, color.mode == "RGBa"
-    if max(size) > DETAIL:
-        width, height = fit_size(size, DETAIL)
-        size = width - width % HALVED or width, height - height % HALVED or height
+    size, is_cut_out = fit_size(color.size, DETAIL), color.mode == "RGBa"
     for level in (WHITE, BLACK) if is_cut_out else (None,):
         pixels = resize_bytes(np.asarray(flatten_alpha(color, level)), size)
         yield DetailImage(pixels, is_cut_out=is_cut_out, storage=storage)
