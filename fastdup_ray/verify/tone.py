@@ -47,8 +47,8 @@ RELATED = 0.65
 half."""
 
 COLORED, COS_OF_OTHER_HUE = 16.0, 0.77
-"""Levels of Cr and Cb from which on an image has a color as a whole, and the cosine of the angle (40 degrees) from which
-on it is another color: the light of a photograph changes less."""
+"""Levels of Cr and Cb from which on an image has a color as a whole, and the cosine of the angle (40 degrees) from
+which on it is another color: the light of a photograph changes less."""
 
 LITTLE = np.float32(0.02)
 """Weight of the rest, which decides only where levels are met nowhere else."""
