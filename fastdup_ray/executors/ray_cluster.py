@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fastdup_ray.errors import WorkDirError, WorkerError
 from fastdup_ray.executors.own_ray import cluster_environment, own_environment
+from fastdup_ray.executors.ray_head import start_head
 from fastdup_ray.executors.ray_results import get_last_line, get_result, refuse_ended
 from fastdup_ray.executors.worker_counts import Node
 from fastdup_ray.storage import Store
@@ -43,29 +44,29 @@ def connect_or_start(threads: int, *, verbose: bool) -> Iterator[None]:
     Raises:
         WorkerError: The cluster does not let this process in, or Ray does not start.
     """
-    quiet = {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
-    address = find_running_cluster()
-    with cluster_environment(address) if address else own_environment():
-        try:
-            if address:
-                _init(
-                    "Ray does not let this process in ({}): "
-                    "give it the cluster's RAY_AUTH_TOKEN, and the same version of Ray.",
-                    address=address,
-                    **quiet,
-                )
-            else:
-                _init(
-                    "Ray does not start here ({}); look at `fastdup-ray doctor`, or run without Ray (executor=local).",
-                    address="local",
-                    num_cpus=threads,
-                    include_dashboard=False,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    **quiet,
-                )
-            yield
-        finally:
-            ray.shutdown()
+    level = logging.INFO if verbose else logging.ERROR
+    quiet = {"logging_level": level, "log_to_driver": verbose}
+    with ExitStack() as stack:
+        if address := find_running_cluster():
+            stack.enter_context(cluster_environment(address))
+            stack.callback(ray.shutdown)
+            _init(
+                "Ray does not let this process in ({}): "
+                "give it the cluster's RAY_AUTH_TOKEN, and the same version of Ray.",
+                address=address,
+                **quiet,
+            )
+        else:
+            stack.enter_context(own_environment())
+            size = {"num_cpus": threads, "object_store_memory": OBJECT_STORE_BYTES}
+            head = stack.enter_context(start_head(log_monitor=verbose, logging_level=level, **size))
+            stack.callback(ray.shutdown)
+            _init(
+                "Ray does not start here ({}); look at `fastdup-ray doctor`, or run without Ray (executor=local).",
+                **head,
+                **quiet,
+            )
+        yield
 
 
 def _init(failure: str, **options: Any) -> None:

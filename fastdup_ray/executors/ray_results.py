@@ -7,6 +7,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, NodeDiedError, RayError, RayTaskError
 
 from fastdup_ray.errors import FastdupError, RayEndedError, WorkerError, redact
+from fastdup_ray.executors.ray_head import list_ended
 
 _NEEDED = ("gcs_server", "raylet")
 """Processes without which Ray does nothing. Ray itself waits for them, or ends this process after a minute."""
@@ -22,8 +23,7 @@ def wait_any(refs: "list[ray.ObjectRef[Any]]") -> "ray.ObjectRef[Any]":
 
 def refuse_ended() -> None:
     """Raise `RayEndedError` if a Ray that this process has started is gone."""
-    node: Any = ray._private.worker._global_node
-    for name, process in node.dead_processes() if node else ():
+    for name, process in list_ended():
         if name in _NEEDED:
             raise RayEndedError(
                 f"Ray's {name} ended unexpectedly ({_explain_exit(process.returncode)}). "

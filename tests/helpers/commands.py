@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -68,3 +69,20 @@ def workers(title: str) -> list[psutil.Process]:
             if name.startswith("ray::") and title in name:
                 found.append(process)
     return found
+
+
+def all_end(processes: list[psutil.Process], seconds: float) -> bool:
+    """Whether they end so soon; who adopts an orphan may not wait for it at once, so a zombie has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not any(is_alive(process) for process in processes):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

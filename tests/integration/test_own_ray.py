@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -11,11 +13,16 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import ray
+from ray._private.node import Node
 
+from fastdup_ray.executors.ray_cluster import connect_or_start
 from tests.helpers.clusters import with_commands
+from tests.helpers.commands import all_end
 
 pytestmark = pytest.mark.slow
 
@@ -31,10 +38,11 @@ from fastdup_ray.executors.child_process import FirstChild
 from fastdup_ray.executors.choice import ExecutorChoice
 
 def environment():
+    print("printed by a worker")
     return dict(os.environ)
 
 before = environment()
-config = RunConfig.of(input_dir=sys.argv[1], num_threads=1, executor="ray")
+config = RunConfig.of(input_dir=sys.argv[1], num_threads=1, executor="ray", verbose="verbose" in sys.argv)
 ray, no_child = ExecutorChoice("ray", ""), FirstChild(config)
 of_ray = {"PYTHONBREAKPOINT", "RAY_CLIENT_MODE"}  # it leaves them behind
 for _ in range(2):
@@ -56,19 +64,28 @@ ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_NUM_REDIS_GET_RETR
 class Held:
     """The process, and what it says of its Ray: address, and the environment of a worker."""
 
-    def __init__(self, work_dir: Path):
+    def __init__(self, work_dir: Path, *words: str):
         self.process = subprocess.Popen(
-            [sys.executable, "-c", HOLD_TWO, work_dir],
+            [sys.executable, "-c", HOLD_TWO, work_dir, *words],
             env=with_commands({"RAY_ADDRESS": "local", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+        self.printed: list[str] = []
         self.wait()
 
     def wait(self) -> None:
-        self.address, self.inside = json.loads(self.process.stdout.readline())
+        self.address, self.inside = json.loads(self.read_until("["))
         self.folder = Path(self.inside["RAY_TMPDIR"])
+
+    def read_until(self, beginning: str) -> str:
+        """The next line that begins so, or has been read already; others are put aside."""
+        while not (found := [line for line in self.printed if line.startswith(beginning)]):
+            self.printed.append(self.process.stdout.readline())
+            assert self.printed[-1], "it has ended"
+        self.printed.remove(found[0])
+        return found[0]
 
     def go_on(self) -> None:
         self.process.stdin.write("\n")
@@ -100,6 +117,17 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
     yield held
     held.process.kill()
     held.process.wait()
+
+
+def what(process: psutil.Process) -> str:
+    """Its command without the flags, or its title."""
+    return " ".join(process.cmdline()).split(" --")[0]
+
+
+def test_it_has_no_process_that_a_run_does_not_use(held):
+    commands = [what(process) for process in held.processes()]
+    for name, number in (("gcs/gcs_server", 1), ("raylet/raylet", 1), ("dashboard.py", 0), ("monitor.py", 0)):
+        assert sum(name in command for command in commands) == number, name
 
 
 def is_loopback(address: str) -> bool:
@@ -182,3 +210,33 @@ def test_the_next_one_has_another_token_and_the_first_leaves_nothing(held):
     held.go_on()
     assert held.process.wait(60) == 0  # its environment is as before
     assert not held.folder.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_its_processes_end_with_the_driver_however_that_ends(tmp_path, number):
+    held = Held(tmp_path, "verbose")
+    assert held.read_until("\x1b[36m(_IndexActor")  # what a worker has printed
+    family = {process: what(process) for process in held.processes()}
+    held.process.send_signal(number)
+    assert held.process.wait(60) == -number
+    if number == signal.SIGKILL:  # then Ray's agents try to reach the gcs_server for a minute before they end
+        family = {process: name for process, name in family.items() if "agent" not in name.lower()}
+    assert all_end(list(family), 30)
+    assert held.folder.exists() == (number == signal.SIGKILL)
+    shutil.rmtree(held.folder, ignore_errors=True)
+
+
+def test_a_ray_whose_private_parts_are_others_is_started_with_all_of_its_processes(monkeypatch):
+    def changed(self, *args: Any, **options: Any) -> None:
+        if type(self) is not Node:
+            raise TypeError("start_raylet() takes other arguments now")
+        return start_raylet(self, *args, **options)
+
+    start_raylet = Node.start_raylet
+    monkeypatch.setattr(Node, "start_raylet", changed)
+    with connect_or_start(1, verbose=False):
+        assert ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()
+        names = [process.name() for process in psutil.Process().children()]
+        assert (names.count("gcs_server"), names.count("raylet")) == (1, 1)
+        processes = psutil.Process().children(recursive=True)
+    assert all_end(processes, 30)

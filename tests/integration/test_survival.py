@@ -14,7 +14,7 @@ from watchdog.observers import Observer
 
 from fastdup_ray import RunConfig, deduplicate
 from fastdup_ray.runs import features_stage
-from tests.helpers.commands import assert_same_files, run, start, summary_of, workers
+from tests.helpers.commands import all_end, assert_same_files, run, start, summary_of, workers
 from tests.helpers.images import save_cloudy
 
 N = 320
@@ -122,23 +122,6 @@ def test_a_kill_at_any_moment_costs_no_more_than_the_shards_at_work(
     assert reads.twice <= (at_work + 2 * compared if killed else compared)  # what is compared is one piece
 
 
-def all_end(processes: list[psutil.Process], seconds: float) -> bool:
-    """Whether they end so soon; who adopts an orphan may not wait for it at once, so a zombie has ended."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not any(is_alive(process) for process in processes):
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 def test_a_run_whose_own_ray_dies_says_so_at_once_and_goes_on_from_there(arguments, undisturbed, tmp_path):
     """Left to itself Ray would end the process after a minute, and say nothing of how to go on."""
     out = tmp_path / "out"
@@ -153,7 +136,7 @@ def test_a_run_whose_own_ray_dies_says_so_at_once_and_goes_on_from_there(argumen
     assert "gcs_server" in err.splitlines()[-1]
     assert "resume" in err
     assert "Traceback" not in err
-    # Agents of Ray try to reach the gcs_server for a while before they end.
+    # Agents of Ray try to reach the gcs_server for a minute before they end.
     assert all_end([each for each, name in family.items() if "Agent" not in name], 20)
     done = run(*arguments, "--work-dir", out, "--executor", "inline")
     assert done.returncode == 0, done.stderr
