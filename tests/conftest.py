@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,12 @@ for number in (signal.SIGINT, signal.SIGHUP):  # ignored under nohup and in the 
 
 settings.register_profile("tests", max_examples=50, deadline=None)  # a slow machine is no failure
 settings.load_profile("tests")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules with the most slow tests first, so that none of them ends alone while other processes idle."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -107,6 +107,7 @@ def test_a_flip_alone_finds_no_rotation(pictures, folder, tmp_path):
     assert "flip_top_bottom" in turns
 
 
+@pytest.mark.slow
 def test_again_reads_nothing(folder, tmp_path):
     words = folder, "--work-dir", tmp_path / "out", "--executor", "inline", "--no-report", "--invariant", "rotate"
     to_read = []
@@ -129,6 +130,7 @@ def test_a_run_without_takes_it_away_but_nobodys_own(folder, tmp_path):
     assert (out / "turned_features.dat").read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["turned_features.dat", "turned_summary.json", "similarity_invariant.csv"])
 def test_a_killed_run_goes_on(folder, finished, tmp_path, name):
     words = folder, "--work-dir", tmp_path / "out", "--executor", "inline", "--no-report", "--invariant", "flip,rotate"
@@ -140,6 +142,7 @@ def test_a_killed_run_goes_on(folder, finished, tmp_path, name):
         assert (tmp_path / "out" / same).read_bytes() == (finished / same).read_bytes(), same
 
 
+@pytest.mark.slow
 def test_on_ray(folder, finished, tmp_path, ray_session):
     words = folder, "--work-dir", tmp_path / "out", "--no-report", "--invariant", "flip,rotate", "--num-actors", 2
     ended = run(*words, RAY_ADDRESS=ray_session)

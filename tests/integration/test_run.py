@@ -179,12 +179,14 @@ def run_apart(code: str, **environment: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("shard_size", "num_actors"), [(7, 3), (1000, 1)])
-def test_ray_leaves_the_bytes_of_inline(shard_size, num_actors, finished, photos, tmp_path, ray_session):
-    """With three actors on two cores, too."""
+@pytest.mark.parametrize(
+    ("asked", "of_its_own"), [("shard_size=7, num_actors=3", False), ("num_threads=1, executor='ray'", True)]
+)
+def test_ray_leaves_the_bytes_of_inline(asked, of_its_own, finished, photos, tmp_path, ray_session):
+    """With three actors on two cores, and with one core, which is enough, in a Ray of its own."""
     work_dir = tmp_path / "out"
-    asked = f"{str(photos)!r}, {str(work_dir)!r}, shard_size={shard_size}, num_actors={num_actors}"
-    run_apart(f"sys.exit(run({asked}))", RAY_ADDRESS=ray_session)
+    asked = f"{str(photos)!r}, {str(work_dir)!r}, {asked}"
+    run_apart(f"sys.exit(run({asked}))", RAY_ADDRESS="local" if of_its_own else ray_session)
     assert outputs(work_dir) == outputs(finished)
     assert files_below(work_dir) == EVERY_FILE
     assert check(work_dir, photos) == []
@@ -197,13 +199,6 @@ def test_a_ray_that_was_running_goes_on_running(photos, tmp_path, ray_driver):
     assert fastdup.run(photos / "phone", work_dir=tmp_path / "out", report=False) == 0
     assert ray.is_initialized()
     assert ray.get(ray.remote(lambda: 7).remote(), timeout=30) == 7
-
-
-@pytest.mark.slow
-def test_one_core_is_enough_for_ray(photos, tmp_path):
-    """With a Ray of its own: that of the other tests has two."""
-    asked = f"{str(photos / 'phone')!r}, {str(tmp_path / 'out')!r}, num_threads=1, report=False, executor='ray'"
-    run_apart(f"sys.exit(run({asked}))", RAY_ADDRESS="local")
 
 
 def test_the_order_of_the_inputs_changes_the_order_of_the_rows_and_no_row(finished, photos, tmp_path):
