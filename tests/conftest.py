@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from fastdup_ray import s3
@@ -27,7 +27,8 @@ for number in (signal.SIGINT, signal.SIGHUP):  # ignored under nohup and in the 
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
 
-settings.register_profile("tests", max_examples=50, deadline=None)  # a slow machine is no failure
+# A slow machine is no failure.
+settings.register_profile("tests", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
 
