@@ -1,6 +1,5 @@
 """Look one image up among the images of a finished run: exactly, whatever index the run has, and changing nothing."""
 
-import io
 import os
 from typing import TypeAlias
 
@@ -16,6 +15,7 @@ from fastdup_ray.common.records import Limits
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError, ConfigError, DamagedError, FastdupError, InputError
 from fastdup_ray.extract.decode import decode_bytes
+from fastdup_ray.extract.encode_pixels import encode_png, to_image
 from fastdup_ray.extract.model import Model, make_fingerprint
 from fastdup_ray.extract.open_image import explain_error
 from fastdup_ray.extract.pillow_settings import strict_pillow
@@ -32,8 +32,6 @@ from fastdup_ray.verify.relate import relate_files
 
 Query: TypeAlias = StrPath | bytes | Image.Image | npt.NDArray[np.uint8]
 """An image: its path or URI, the bytes of its file, a PIL image, or pixels as (height, width[, 3 or 4]) uint8."""
-
-_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 class ImageSearch:
@@ -138,7 +136,10 @@ def read_image(image: Query, access: Access) -> tuple[str, bytes]:
     if isinstance(image, bytes):
         return "these bytes", image
     if isinstance(image, np.ndarray):
-        return "this array", _encode(_to_pil(image))
+        try:
+            return "this array", _encode(to_image(image))
+        except ValueError as error:
+            raise ConfigError(f"Invalid value for image: {error}.") from None
     if isinstance(image, Image.Image):
         return "this image", _encode(image)
     try:
@@ -153,23 +154,11 @@ def read_image(image: Query, access: Access) -> tuple[str, bytes]:
         raise InputError(f"Cannot read {uri!r}: {error.message}.") from None
 
 
-def _to_pil(pixels: npt.NDArray[np.uint8]) -> Image.Image:
-    is_image = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
-    if pixels.dtype != np.uint8 or not is_image or 0 in pixels.shape:
-        shape = f"{pixels.dtype} of shape {pixels.shape}"
-        raise ConfigError(f"Invalid value for image: {shape} (must be uint8, (height, width) or (height, width, 3)).")
-    return Image.fromarray(np.ascontiguousarray(pixels))
-
-
 def _encode(image: Image.Image) -> bytes:
-    """Return a PNG with the pixels of an image and its EXIF orientation."""
-    file = io.BytesIO()
     try:
-        pixels = image if image.mode in _PNG_MODES else image.convert("RGB")
-        pixels.save(file, "PNG", compress_level=1, exif=image.getexif())
-    except Exception as error:  # it may be decoded only now, and plugins raise anything at all on broken files
+        return encode_png(image)
+    except Exception as error:  # plugins raise anything at all on broken files
         raise InputError(f"Cannot read this image: {str(error) or type(error).__name__}.") from None
-    return file.getvalue()
 
 
 def _load(name: str, data: bytes) -> Views:

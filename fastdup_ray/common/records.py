@@ -1,7 +1,7 @@
 """Records that packages exchange."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,7 +9,7 @@ from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.errors import ErrorCode
 
 if TYPE_CHECKING:  # the command line shows its help without NumPy
-    from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
+    from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,17 @@ class ImageRef:
     uri: str
     size: int
     mtime_or_etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRef(ImageRef):
+    """An entry whose bytes are in memory: a row of somebody else's data set, which cannot be read again by its name.
+
+    Attributes:
+        data: The bytes of the file.
+    """
+
+    data: bytes = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +186,19 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtractedShard:
+    """What was read of a shard.
+
+    Attributes:
+        entries: The entries in order, good and bad.
+        embeddings: (n, d) float32, those of the good entries in order.
+    """
+
+    entries: Sequence[Entry]
+    embeddings: "FloatArray"
+
+
+@dataclass(frozen=True, slots=True)
 class ShardReceipt:
     """What an extract actor reports about a shard that it has written; embeddings stay in the files.
 
@@ -187,6 +211,7 @@ class ShardReceipt:
         size: Bytes of the files that were read.
         cpu_seconds: CPU time of the process.
         worn: Whether the process has abandoned a thread, and should be replaced.
+        extracted: What was read, if there is no work_dir to write it to.
     """
 
     start: int
@@ -197,6 +222,7 @@ class ShardReceipt:
     size: int
     cpu_seconds: float = 0.0
     worn: bool = False
+    extracted: ExtractedShard | None = None
 
     def with_cost(self, cpu_seconds: float, *, worn: bool) -> "ShardReceipt":
         """Return the receipt with its CPU time, and whether the process should be replaced."""

@@ -148,6 +148,7 @@ def choose_keepers(
     grouping: Grouping = DIRECT,
     *,
     any_sidecars: bool = False,
+    only_files: bool = True,
 ) -> KeeperChoice:
     """Choose the keepers of all images that have a duplicate.
 
@@ -157,6 +158,7 @@ def choose_keepers(
         keep: As in `suggest`.
         grouping: As in `suggest`.
         any_sidecars: As in `suggest`.
+        only_files: Leave out images that cannot be moved, unless they are references.
 
     Raises:
         ConfigError: If `keep` is wrong.
@@ -168,7 +170,7 @@ def choose_keepers(
     table, names = take_rows(run.images.select(columns), rows), run.names.take(pa.array(rows))
     table = add_losses(table, rows, run.verified)
     fixed, ranking = find_references(table), Ranking(rules, table, names)
-    eligible = fixed | find_standalone(names, run.access)
+    eligible = fixed | find_standalone(names, run.access) if only_files else np.ones(len(rows), bool)
     links = Pairs(np.searchsorted(rows, pairs.source), np.searchsorted(rows, pairs.target), pairs.value)
     digests = np.unique(first[rows], return_inverse=True)[1]
 

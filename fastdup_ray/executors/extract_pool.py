@@ -16,7 +16,7 @@ from fastdup_ray.executors.attempts import MAX_STARTS, Attempt, count_death, exp
 from fastdup_ray.executors.extract_actor import ExtractActor
 from fastdup_ray.executors.ray_results import end_actor, find_cause, get_last_line, is_node_lost, wait_any
 from fastdup_ray.executors.worker_counts import Placement, make_no_gpu_error
-from fastdup_ray.extract.extractor import ExtractSpec, write_quarantined
+from fastdup_ray.extract.extractor import ExtractSpec, deliver_quarantined
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class ExtractPool:
             return
         at_work = unfinished[0]
         if count_death(self._queue, at_work):
-            yield write_quarantined(self._spec, at_work.shard, explain_deaths(out_of_memory=_is_out_of_memory(error)))
+            yield deliver_quarantined(self._spec, at_work.shard, explain_deaths(out_of_memory=_is_out_of_memory(error)))
 
     def _explain_no_room(self) -> FastdupError:
         if self._spec.gpu:

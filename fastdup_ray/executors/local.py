@@ -47,8 +47,8 @@ class LocalExecutor(InlineExecutor):
         return self._to_close.enter_context(closing(self._extract(spec, shards)))
 
     def _extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Generator[ShardReceipt, None, None]:
-        with _import_beside(self._late), closing(ProcessPool(spec, self.actors, self._first).run(shards)) as receipts:
-            yield from receipts
+        with _import_beside(self._late), ProcessPool(spec, self.actors, self._first.take) as pool:
+            yield from pool.run(shards)
 
 
 @contextmanager

@@ -2,16 +2,17 @@
 
 import logging
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from multiprocessing.connection import wait
+from typing import Self
 
 from fastdup_ray.common.records import Shard, ShardReceipt
 from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors.attempts import MAX_STARTS, Attempt, count_death, explain_deaths
-from fastdup_ray.executors.child_process import ChildProcess, FirstChild
+from fastdup_ray.executors.child_process import ChildProcess
 from fastdup_ray.executors.extract_process import ExtractProcess
-from fastdup_ray.extract.extractor import ExtractSpec, write_quarantined
+from fastdup_ray.extract.extractor import ExtractSpec, deliver_quarantined
 
 log = logging.getLogger(__name__)
 
@@ -23,22 +24,36 @@ WAITING = 4
 
 
 class ProcessPool:
-    """Child processes that read shards, and what to do if they die: as on Ray, the image at fault is bad."""
+    """Child processes that read shards, and what to do if they die: as on Ray, the image at fault is bad.
 
-    def __init__(self, spec: ExtractSpec, most: int, first: FirstChild) -> None:
-        """Prepare a pool; it starts processes when it runs.
+    It starts processes when it runs, and keeps them from one run to the next. They end with the context.
+    """
+
+    def __init__(self, spec: ExtractSpec, most: int, take_started: Callable[[], ChildProcess | None]) -> None:
+        """Prepare a pool.
 
         Args:
             spec: Of each extractor.
             most: Processes at the same time.
-            first: A process that may have been started already.
+            take_started: Returns a process that was started already, if there is one.
         """
-        self._spec, self._most, self._first = spec, most, first
+        self._spec, self._most, self._take_started = spec, most, take_started
         self._processes: list[ExtractProcess] = []
         self._queue: deque[Attempt] = deque()
         self._never_ready = 0
 
-    def run(self, shards: Iterable[Shard]) -> Generator[ShardReceipt, None, None]:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all processes."""
+        while self._processes:
+            self._processes.pop().end()
+
+    def run(self, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
         """Yield a receipt for each of `shards`, or for each part if a shard had to be split.
 
         Raises:
@@ -46,19 +61,15 @@ class ProcessPool:
             BaseException: What an extractor raised.
         """
         fresh = map(Attempt, shards)
-        try:
-            while True:
-                self._queue.extend(islice(fresh, max(0, self._most * WAITING - len(self._queue))))
-                self._scale_up()
-                self._assign_shards()
-                awaited = {each.connection: each for each in self._processes if each.at_work or not each.is_ready}
-                if not self._queue and not any(each.at_work for each in awaited.values()):
-                    return
-                for connection in wait(list(awaited)):
-                    yield from self._handle_message(awaited[connection])  # type: ignore[index]  # only connections
-        finally:
-            for process in self._processes:
-                process.end()
+        while True:
+            self._queue.extend(islice(fresh, max(0, self._most * WAITING - len(self._queue))))
+            self._scale_up()
+            self._assign_shards()
+            awaited = {each.connection: each for each in self._processes if each.at_work or not each.is_ready}
+            if not self._queue and not any(each.at_work for each in awaited.values()):
+                return
+            for connection in wait(list(awaited)):
+                yield from self._handle_message(awaited[connection])  # type: ignore[index]  # only connections
 
     def _scale_up(self) -> None:
         waiting = sum(len(attempt.shard.refs) for attempt in self._queue)
@@ -66,7 +77,7 @@ class ProcessPool:
         worth = waiting // IMAGES_PER_START or int(not self._processes)
         wanted = min(worth - free, len(self._queue) - free, self._most - len(self._processes))
         for _ in range(wanted):
-            self._processes.append(ExtractProcess(self._spec, self._first.take() or ChildProcess()))
+            self._processes.append(ExtractProcess(self._spec, self._take_started() or ChildProcess()))
 
     def _assign_shards(self) -> None:
         for process in self._processes:
@@ -100,4 +111,4 @@ class ProcessPool:
         log.warning("An extract process died (%s); it is replaced.", "out of memory" if out_of_memory else reason)
         self._queue.appendleft(attempt)
         if count_death(self._queue, attempt):
-            yield write_quarantined(self._spec, attempt.shard, explain_deaths(out_of_memory=out_of_memory))
+            yield deliver_quarantined(self._spec, attempt.shard, explain_deaths(out_of_memory=out_of_memory))

@@ -10,12 +10,13 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import FloatArray
 from fastdup_ray.common.facts import FeatureFacts
-from fastdup_ray.common.records import Entry, ImageRef, Limits, Shard, ShardReceipt
+from fastdup_ray.common.records import Entry, ExtractedShard, ImageRef, Limits, Shard, ShardReceipt
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode
 from fastdup_ray.extract.decode import DecodedImage, decode_bytes, decode_image
 from fastdup_ray.extract.embedding_buffer import Embedder, EmbeddingBuffer
@@ -32,6 +33,7 @@ from fastdup_ray.inputs.manifest import make_entries_table
 from fastdup_ray.inputs.prefetch import Opened, read_ahead
 from fastdup_ray.inputs.suffixes import is_video_name
 from fastdup_ray.inputs.video import HEAD, hash_frame, is_video
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import encode_names
 
@@ -47,7 +49,7 @@ class ExtractSpec:
     """Everything that an extractor needs to know; it can be sent to another process.
 
     Attributes:
-        store: The work_dir to write to.
+        store: The work_dir to write to; None: return what was read with the receipt.
         threads: Number of threads of one extractor.
         limits: What is too large or too small, and what to take of an image or a video.
         timeout: Seconds for one image, or one frame of a video.
@@ -57,9 +59,10 @@ class ExtractSpec:
         gpu: Run the model on a GPU.
         shards: The folder of the feature shards.
         transforms: Names in `transforms.TRANSFORMS`: embed these transforms of an image instead of the image itself.
+        access: How buckets with images are accessed.
     """
 
-    store: Store
+    store: Store | None
     threads: int
     limits: Limits
     timeout: float
@@ -69,6 +72,7 @@ class ExtractSpec:
     gpu: bool = False
     shards: str = layout.SHARDS
     transforms: tuple[str, ...] = ()
+    access: Access = DEFAULT_ACCESS
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -93,7 +97,7 @@ class Extractor:
 
     def __init__(self, spec: ExtractSpec, watchdog: Watchdog | None = None) -> None:
         self._spec, self._watchdog = spec, watchdog
-        self._access = spec.store.access
+        self._access = spec.access
         self._model = Model(spec.model_path, gpu=spec.gpu)
         if self._model.sha256 != spec.facts["fingerprint"]["model"]:
             raise ConfigError(
@@ -106,7 +110,7 @@ class Extractor:
         self._digests: dict[ImageRef, str] = {}
 
     def extract(self, shard: Shard) -> ShardReceipt:
-        """Write the feature shard of a shard of the list; a bad image becomes an entry with an error code.
+        """Write or return what is in a shard of the list; a bad image becomes an entry with an error code.
 
         Raises:
             MemoryError: Memory ran out with several images at work; not raised without a watchdog.
@@ -124,7 +128,7 @@ class Extractor:
             parts = dict(run_jobs(jobs, work, self._spec.threads, self._spec.timeout, timed_out.add, tick))
         entries = [entry for job in jobs for entry in parts[job][0]]
         blocks = [parts[job][1] for job in jobs]
-        receipt = _write_feature_shard(self._spec, shard, entries, blocks)
+        receipt = _deliver(self._spec, shard, entries, blocks)
         return receipt.with_cost(time.process_time() - cpu, worn=bool(timed_out))
 
     def _run_job(
@@ -267,19 +271,31 @@ def _hash_file(file: BinaryIO, tick: Callable[[], None]) -> str:
     return digest.hexdigest()
 
 
-def write_quarantined(spec: ExtractSpec, shard: Shard, error: BadImageError) -> ShardReceipt:
-    """Write the feature shard of images that kill every extractor: all are bad, for the reason in `error`."""
-    return _write_feature_shard(spec, shard, [make_bad_entry(ref, error) for ref in shard.refs], [])
+def deliver_quarantined(spec: ExtractSpec, shard: Shard, error: BadImageError) -> ShardReceipt:
+    """Deliver images that kill every extractor, as `Extractor.extract` does: all are bad, for the reason in `error`."""
+    return _deliver(spec, shard, [make_bad_entry(ref, error) for ref in shard.refs], [])
+
+
+def _deliver(spec: ExtractSpec, shard: Shard, entries: list[Entry], blocks: list[FloatArray]) -> ShardReceipt:
+    """Write a feature shard and return its receipt; without a work_dir, return what would be in it, too."""
+    stem, extracted = "", None
+    if spec.store is None:
+        embeddings = np.concatenate([np.empty((0, spec.facts["d"]), np.float32), *blocks])
+        extracted = ExtractedShard(entries, embeddings)
+    else:
+        stem = _write_feature_shard(spec, spec.store, shard, entries, blocks)
+    bad = sum(entry.error_code is not None for entry in entries)
+    size = sum(ref.size for ref in shard.refs)
+    return ShardReceipt(shard.start, shard.stop, stem, len(entries) - bad, bad, size, extracted=extracted)
 
 
 def _write_feature_shard(
-    spec: ExtractSpec, shard: Shard, entries: list[Entry], blocks: list[FloatArray]
-) -> ShardReceipt:
+    spec: ExtractSpec, store: Store, shard: Shard, entries: list[Entry], blocks: list[FloatArray]
+) -> str:
+    """Return the stem of its files."""
     # Another attempt at the same range may still be alive: each writes under a name of its own.
     stem = f"{spec.shards}/{layout.format_range_stem(shard.start, shard.stop)}-{uuid.uuid4().hex[:12]}"
     facts = spec.facts | {"min_offset": shard.start, "max_offset": shard.stop, "fingerprint": spec.fingerprint}
     names = encode_names(entry.uri for entry in entries)
-    write_shard(spec.store, stem, names, make_entries_table(entries), blocks, facts)
-    bad = sum(entry.error_code is not None for entry in entries)
-    size = sum(ref.size for ref in shard.refs)
-    return ShardReceipt(shard.start, shard.stop, stem, len(entries) - bad, bad, size)
+    write_shard(store, stem, names, make_entries_table(entries), blocks, facts)
+    return stem

@@ -13,10 +13,12 @@ from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.parquet_rows import is_parquet_name, list_rows, read_paths
 from fastdup_ray.inputs.skipped import SkippedFiles, describe_skipped
 from fastdup_ray.inputs.sources import (
+    ReadEntry,
     find_frame,
     find_standalone,
     get_source,
     is_standalone_file,
+    make_reader,
     open_entry,
     read_entry,
     stat,
@@ -25,6 +27,7 @@ from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_video
 from fastdup_ray.s3 import Access, is_s3, listing, objects, to_absolute
 
 __all__ = [
+    "ReadEntry",
     "SkippedFiles",
     "check_inputs",
     "describe_skipped",
@@ -33,6 +36,7 @@ __all__ = [
     "get_source",
     "is_standalone_file",
     "list_images",
+    "make_reader",
     "open_entry",
     "read_entry",
     "stat",

@@ -10,9 +10,8 @@ import posixpath
 import re
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, BinaryIO
@@ -20,20 +19,15 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastdup_ray.common.path_lists import find_column, normalize_column
+from fastdup_ray.common.path_lists import find_column
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, ErrorCode, InputError
 from fastdup_ray.inputs import local
 from fastdup_ray.inputs.file_source import get_file_source
+from fastdup_ray.inputs.image_columns import find_image_columns, is_text
 from fastdup_ray.s3 import Access, is_s3
 
 SUFFIXES = (".parquet", ".pq")
-
-_BYTES = ("image", "imagebytes", "img", "bytes", "jpg", "jpeg", "png", "webp", "content", "data")
-"""Names of a column of images, the most likely first, as `normalize_column` writes them."""
-
-_PATHS = ("path", "filename", "filepath", "imagepath", "imagename", "key", "id", "url")
-"""Names of a column with the name of an image, beside one with its bytes."""
 
 _ROWS_AT_ONCE, _KEPT = 16, 8
 """Rows that are read at a time, and how many times as many are kept for threads that read ahead of each other."""
@@ -44,21 +38,6 @@ _SHOWN = 10
 """Columns that a message names."""
 
 _MEMBER = re.compile(r"(\d{8,})(?:-[^/]*)?")
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Where the rows of a file have their images.
-
-    Attributes:
-        image: The column of the bytes.
-        is_struct: Whether it is a struct of bytes and path, the feature Image of Hugging Face.
-        name: The column of names; None if there is none, or if they are in the struct.
-    """
-
-    image: str
-    is_struct: bool
-    name: str | None
 
 
 def is_parquet_name(name: str) -> bool:
@@ -83,7 +62,7 @@ def read_paths(path: str, access: Access) -> list[str] | None:
         with get_file_source(path).open_entry(get_file_source(path).stat(path, access), access, parts=True) as file:
             table = pq.ParquetFile(file, pre_buffer=False)
             schema = table.schema_arrow
-            if _find_columns(schema) is not None:
+            if find_image_columns(schema) is not None:
                 return None
             column = _find_path_column(path, schema)
             values = [value for value in table.read([column])[column].to_pylist() if value]
@@ -97,7 +76,7 @@ def read_paths(path: str, access: Access) -> list[str] | None:
 
 def _find_path_column(path: str, schema: pa.Schema) -> str:
     try:
-        return str(find_column([field.name for field in schema if _is_text(field.type)]))
+        return str(find_column([field.name for field in schema if is_text(field.type)]))
     except ValueError:
         names = ", ".join(schema.names[:_SHOWN])
         raise InputError(f"{path!r} has no column of images or of paths; its columns are {names or 'none'}.") from None
@@ -181,7 +160,7 @@ class _RowReader:
         with _explain_damage():
             source = get_file_source(file.uri)
             self._table = pq.ParquetFile(source.open_stream(file, access), pre_buffer=False)
-            columns = _find_columns(self._table.schema_arrow)
+            columns = find_image_columns(self._table.schema_arrow)
         if columns is None:
             raise BadImageError(ErrorCode.NOT_AN_IMAGE, "a Parquet file without a column of images")
         self._columns = columns
@@ -247,39 +226,6 @@ def _explain_damage() -> Iterator[None]:
         if isinstance(error, FileNotFoundError):
             raise BadImageError(ErrorCode.MISSING, "the file does not exist") from None
         raise BadImageError(ErrorCode.CORRUPT, f"the Parquet file is broken: {_shorten(error)}") from None
-
-
-def _find_columns(schema: pa.Schema) -> _Columns | None:
-    """Return the columns of a schema with images; None if there are none."""
-    structs = [field.name for field in schema if _is_image_struct(field.type)]
-    binaries = [field.name for field in schema if _is_binary(field.type)]
-    found = _choose(structs, _BYTES) or _choose(binaries, _BYTES)
-    if found is None:
-        return None
-    names = [field.name for field in schema if _is_text(field.type) or pa.types.is_integer(field.type)]
-    is_struct = found in structs
-    return _Columns(found, is_struct, None if is_struct else _choose(names, _PATHS, only=False))
-
-
-def _choose(names: Sequence[str], known: Sequence[str], *, only: bool = True) -> str | None:
-    """Return the name that is known best; else the only one, if that is enough."""
-    by_name = {normalize_column(name): name for name in reversed(names)}
-    best = next((by_name[name] for name in known if name in by_name), None)
-    return names[0] if best is None and only and len(names) == 1 else best
-
-
-def _is_image_struct(kind: pa.DataType) -> bool:
-    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
-        return False
-    return _is_binary(kind.field("bytes").type)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _clean_name(name: object) -> str:

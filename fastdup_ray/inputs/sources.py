@@ -7,23 +7,28 @@ and has to be known to archives, read-ahead, the estimate and `curation`, which 
 "Where to change what" in docs/architecture.md names the places.
 """
 
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from os import fsdecode
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common.arrays import BoolArray
-from fastdup_ray.common.records import ImageRef
+from fastdup_ray.common.records import ImageRef, LoadedRef
 from fastdup_ray.inputs import archive, local, parquet_rows
 from fastdup_ray.inputs.suffixes import is_archive_name
 from fastdup_ray.inputs.video import split_frame
 from fastdup_ray.s3 import DEFAULT_ACCESS, Access, is_s3, objects
+
+ReadEntry: TypeAlias = Callable[[ImageRef], bytes]
+"""Returns all bytes of an entry; raises `BadImageError` if it cannot be read. Can be sent to another process."""
 
 
 class Source(Protocol):
@@ -89,7 +94,7 @@ def stat(uri: str, access: Access = DEFAULT_ACCESS) -> ImageRef:
 
 @contextmanager
 def open_entry(ref: ImageRef, access: Access = DEFAULT_ACCESS) -> Iterator[BinaryIO]:
-    """Open the file of an entry, or of the video that it is a frame of.
+    """Open the file of an entry, or of the video that it is a frame of; of a `LoadedRef`, its bytes.
 
     Args:
         ref: the entry, as it was listed. Without a token, the file is read as it is now.
@@ -101,6 +106,9 @@ def open_entry(ref: ImageRef, access: Access = DEFAULT_ACCESS) -> Iterator[Binar
     Raises:
         BadImageError: where it cannot be read, or changed since it was listed.
     """
+    if isinstance(ref, LoadedRef):
+        yield io.BytesIO(ref.data)
+        return
     file, _ = find_frame(ref.uri, access)
     with get_source(file, access).open_entry(replace(ref, uri=file), access) as stream:
         yield stream
@@ -110,3 +118,8 @@ def read_entry(ref: ImageRef, access: Access = DEFAULT_ACCESS) -> bytes:
     """Return all bytes of an entry; see `open_entry`."""
     with open_entry(ref, access) as file:
         return file.read()
+
+
+def make_reader(access: Access) -> ReadEntry:
+    """Return `read_entry` for one way to access buckets."""
+    return partial(read_entry, access=access)

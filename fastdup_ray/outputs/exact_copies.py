@@ -21,9 +21,8 @@ from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import ImageRef, Neighbors
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.pixels import hash_pixels
-from fastdup_ray.inputs import read_entry
+from fastdup_ray.inputs import ReadEntry
 from fastdup_ray.outputs.images import Images
-from fastdup_ray.s3 import Access
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import parse_rows, read_csv, take_rows, write_csv
 
@@ -75,7 +74,7 @@ class ExactCopies:
 
 
 def find_exact_copies(
-    images: Images, among: Images, neighbors: Neighbors, threads: int, max_pixels: int, access: Access
+    images: Images, among: Images, neighbors: Neighbors, threads: int, max_pixels: int, read: ReadEntry
 ) -> ExactCopies:
     """Find the images that equal one of `among`.
 
@@ -88,13 +87,13 @@ def find_exact_copies(
         neighbors: Of `images`; their indices are of `among`.
         threads: To decode with.
         max_pixels: Of an image that is decoded.
-        access: How buckets are accessed.
+        read: Reads the images.
     """
     within = images is among
     first_of_bytes = among.first_of_bytes
     of = first_of_bytes if within else images.first_in(among)
     sources, targets = _find_candidates(images, among, neighbors, of, first_of_bytes)
-    same = _find_same_pixels(images, among, sources, targets, first_of_bytes, threads, max_pixels, access)
+    same = _find_same_pixels(images, among, sources, targets, first_of_bytes, threads, max_pixels, read)
     if within:
         of = np.where(of == np.arange(len(of)), -1, of)
     same_bytes = of >= 0
@@ -151,10 +150,10 @@ def _find_same_pixels(
     first_of_bytes: IntArray,
     threads: int,
     max_pixels: int,
-    access: Access,
+    read: ReadEntry,
 ) -> Iterator[tuple[int, int]]:
     """Yield an index of `images` and that of the first of `among` with the same pixels."""
-    pixels = _hash_pixels([(images, sources), (among, targets)], threads, max_pixels, access)
+    pixels = _hash_pixels([(images, sources), (among, targets)], threads, max_pixels, read)
     if images is among:
         sources = targets = np.unique(first_of_bytes[np.concatenate([sources, targets])])
     first: dict[str, int] = {}
@@ -173,7 +172,7 @@ def _read_digests(images: Images, rows: IntArray) -> list[str]:
 
 
 def _hash_pixels(
-    parts: list[tuple[Images, IntArray]], threads: int, max_pixels: int, access: Access
+    parts: list[tuple[Images, IntArray]], threads: int, max_pixels: int, read: ReadEntry
 ) -> dict[str, str | None]:
     """Map the sha256 of a file to that of its pixels, or None if it cannot be decoded any more."""
     files: dict[str, tuple[ImageRef, int]] = {}
@@ -188,7 +187,7 @@ def _hash_pixels(
         ref, area = file
         with one_at_a_time if area > LARGE else nullcontext():
             try:
-                return hash_pixels(read_entry(ref, access))
+                return hash_pixels(read(ref))
             except Exception:  # the file is gone, has changed, or is too large to decode at its full size
                 return None
 

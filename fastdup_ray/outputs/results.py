@@ -25,6 +25,7 @@ from fastdup_ray.common.facts import Counts
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import Neighbors, Pairs
 from fastdup_ray.config import RunConfig
+from fastdup_ray.inputs import ReadEntry, make_reader
 from fastdup_ray.neighbors.metrics import compute_values
 from fastdup_ray.outputs.exact_copies import ExactCopies, find_exact_copies, write_exact_copies
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, OF_ENTRIES, PAIRS
@@ -55,7 +56,12 @@ class Results:
 
 
 def write_results(
-    store: Store, config: RunConfig, images: Images, features: FloatArray, neighbors: Neighbors
+    store: Store,
+    config: RunConfig,
+    images: Images,
+    features: FloatArray,
+    neighbors: Neighbors,
+    read: ReadEntry | None = None,
 ) -> Results:
     """Write pairs, outliers, exact duplicates and components.
 
@@ -65,8 +71,10 @@ def write_results(
         images: The n images.
         features: Their (n, d) embeddings.
         neighbors: Of all of them, `nearest_neighbors_k` of each.
+        read: Reads the images; by default, by their names.
     """
-    copies = find_exact_copies(images, images, neighbors, config.cores, config.max_pixels, store.access)
+    read = read or make_reader(store.access)
+    copies = find_exact_copies(images, images, neighbors, config.cores, config.max_pixels, read)
     verified = _read_verified(store, config, images, copies)
     _write_verified_csv(store, config, images, features, neighbors.metric, verified)
     counts = _write_tables(store, config, images, images, neighbors, layout.INDEXED, verified)
@@ -102,7 +110,7 @@ def write_scored_results(
     """
     counts: Counts = {"indexed": len(indexed)}
     counts |= _write_tables(store, config, images, indexed, neighbors, layout.SCORED)
-    copies = find_exact_copies(images, indexed, neighbors, config.cores, config.max_pixels, store.access)
+    copies = find_exact_copies(images, indexed, neighbors, config.cores, config.max_pixels, make_reader(store.access))
     write_exact_copies(store, images, indexed, copies, layout.SCORED)
     paired = [np.unique(pairs.source) for pairs in select_similar(neighbors, config.threshold)]
     near = sum(len(np.setdiff1d(sources, copies.copy, assume_unique=True)) for sources in paired)

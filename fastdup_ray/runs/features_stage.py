@@ -113,6 +113,7 @@ def _extract(
         config.compute == "gpu",
         request.files.name(SHARDS),
         request.transforms,
+        store.access,
     )
     most = choose_shard_size(len(offsets), actors)
     sizes = ShardSizes(most, actors, executor.threads)

@@ -11,6 +11,7 @@ from fastdup_ray.curation.count_duplicates import count_duplicates
 from fastdup_ray.curation.current_run import view_current_run
 from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.features import map_features
+from fastdup_ray.inputs import ReadEntry
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.outputs.basis import make_basis
 from fastdup_ray.outputs.changes import write_changes
@@ -22,7 +23,12 @@ from fastdup_ray.storage import Store
 
 
 def write_outputs(
-    store: Store, config: RunConfig, features_file: str, neighbors: StoredNeighbors, summary: RunSummary
+    store: Store,
+    config: RunConfig,
+    features_file: str,
+    neighbors: StoredNeighbors,
+    summary: RunSummary,
+    read: ReadEntry | None = None,
 ) -> RunSummary:
     """Write the outputs of a run that has found its neighbors.
 
@@ -32,6 +38,7 @@ def write_outputs(
         features_file: Name of the features file.
         neighbors: Of all its images.
         summary: What is known of the run so far.
+        read: Reads the images; by default, by their names.
 
     Returns:
         The whole summary, as in summary.json.
@@ -40,7 +47,7 @@ def write_outputs(
     images = load_images(store, features_file, INDEXED, config)
     features = map_features(store, features_file, summary["d"])
     found = neighbors.open(store).nearest(config.nearest_neighbors_k)
-    results = write_results(store, config, images, features, found)
+    results = write_results(store, config, images, features, found, read)
     write_config(store, config)
     plan = SuggestedPlan.by_default(view_current_run(store, images, features, found, results))
     duplicates = count_duplicates(plan, results)

@@ -47,30 +47,37 @@ from fastdup_ray.runs.search_stage import search_neighbors
 from fastdup_ray.runs.stages import Stages
 from fastdup_ray.runs.transforms_stage import write_transforms
 from fastdup_ray.runs.unchanged import is_unchanged, open_comparable
-from fastdup_ray.runs.verify_stage import choose_verify, verify_neighbors, widen_search
+from fastdup_ray.runs.verify_stage import ImageHolder, choose_verify, verify_neighbors, widen_search
 from fastdup_ray.storage import open_file
 from fastdup_ray.version import __version__
 
 log = logging.getLogger(__name__)
 
 
-def run_pipeline(config: RunConfig) -> RunReader:
+def run_pipeline(config: RunConfig, images: ImageHolder | None = None) -> RunReader:
     """Run `config` and return the finished run, or scoring.
+
+    Args:
+        config: Of the run.
+        images: Gives the images to compare if they cannot be read by their names.
 
     Raises:
         FastdupError: Of the kind that says what is wrong; its text is one line for the user.
     """
-    with open_run(config) as run:
+    with open_run(config, images=images) as run:
         return run
 
 
 @contextmanager
-def open_run(config: RunConfig, first: FirstChild | None = None) -> Iterator[RunReader]:
+def open_run(
+    config: RunConfig, first: FirstChild | None = None, images: ImageHolder | None = None
+) -> Iterator[RunReader]:
     """Run `config` and yield the finished run; then stop what the run has started, such as Ray, which takes a second.
 
     Args:
         config: Of the run.
         first: Its first child process, if that was started before this module was imported.
+        images: See `run_pipeline`.
 
     Raises:
         FastdupError: See `run_pipeline`.
@@ -78,7 +85,7 @@ def open_run(config: RunConfig, first: FirstChild | None = None) -> Iterator[Run
     with ExitStack() as stack:
         stages = Stages(config)
         first = first or stack.enter_context(FirstChild(config))
-        run = _Run(config, preflight(config), stages, first)
+        run = _Run(config, preflight(config), stages, first, images)
         try:
             summary = stack.enter_context(run.run_mode())
         except FastdupError:
@@ -94,9 +101,11 @@ def open_run(config: RunConfig, first: FirstChild | None = None) -> Iterator[Run
 class _Run:
     """One call: its configuration, its work_dir, and what it took so far."""
 
-    def __init__(self, config: RunConfig, checked: Preflight, stages: Stages, first: FirstChild) -> None:
+    def __init__(
+        self, config: RunConfig, checked: Preflight, stages: Stages, first: FirstChild, images: ImageHolder | None
+    ) -> None:
         self.config = config
-        self._first = first
+        self._first, self._images = first, images
         self.store, self.files = checked.store, checked.files
         self._features_file, self._model = checked.features_file, checked.model
         self._list = InputList(config, stages)
@@ -273,12 +282,15 @@ class _Run:
         _log_search(neighbors)
         if config.verify != "off":
             with self._stages.time("verify"):
-                summary["verified"] = verify_neighbors(executor, self.store, config, features_file, d, neighbors)
+                summary["verified"] = verify_neighbors(
+                    executor, self.store, config, features_file, d, neighbors, self._images
+                )
         if transformed is not None:
             with self._stages.time("invariant"):
                 args = self.store, config, neighbors, d, transformed
                 summary["invariant"] = executor.call("index", write_transforms, *args)
-        return self._finish(executor, write_outputs, config, features_file, neighbors, summary)
+        read = None if self._images is None else self._images.make_reader()
+        return self._finish(executor, write_outputs, config, features_file, neighbors, summary, read)
 
     def _find_neighbors(self, executor: Executor, config: RunConfig, plan: SearchPlan) -> StoredNeighbors:
         store = self.store

@@ -1,8 +1,11 @@
 """Verify stage: compare similar images in full detail, in pieces that can be repeated alone."""
 
 import hashlib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +20,7 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError, InputError, MissingFileError
 from fastdup_ray.executors import Executor
 from fastdup_ray.extract.model import shows_whole_images
+from fastdup_ray.inputs import ReadEntry, make_reader
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.images import Images, load_images
@@ -29,6 +33,7 @@ from fastdup_ray.verify.pieces import (
     PAIRS_OF_FIRST_PIECE,
     PAIRS_PER_PIECE,
     TASKS,
+    list_images,
     make_recipe,
     name_answer,
     name_piece,
@@ -50,6 +55,16 @@ WORKER_BYTES = 1 << 30
 
 CHOOSING = "Choosing pairs to compare"
 """What a terminal shows meanwhile."""
+
+
+class ImageHolder(Protocol):
+    """Gives images that cannot be read by their names, such as the rows of a data set that streams past."""
+
+    def hold(self, names: Collection[str]) -> None:
+        """Keep images until the end of the run, so that they can be read."""
+
+    def make_reader(self, names: Iterable[str] | None = None) -> ReadEntry:
+        """Return what reads some of the images that are kept, or all, in any process."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +129,13 @@ def widen_search(config: RunConfig) -> RunConfig:
 
 
 def verify_neighbors(
-    executor: Executor, store: Store, config: RunConfig, features_file: str, d: int, neighbors: StoredNeighbors
+    executor: Executor,
+    store: Store,
+    config: RunConfig,
+    features_file: str,
+    d: int,
+    neighbors: StoredNeighbors,
+    images: ImageHolder | None = None,
 ) -> dict[str, int]:
     """Compare similar images, then the members of a group with its keeper; write verified_pairs.parquet.
 
@@ -128,28 +149,41 @@ def verify_neighbors(
         features_file: Name of the features file.
         d: Width of an embedding.
         neighbors: Of all its images.
+        images: Gives the images if they cannot be read by their names.
 
     Returns:
         The number of pairs of each relation.
     """
     with show_stage(CHOOSING, config):
         similar = executor.call("index", cut_neighbors, store, config, features_file, neighbors)
-    _verify_pieces(executor, store, config, similar)
+    _verify_pieces(executor, store, config, similar, images)
     with show_stage(CHOOSING, config):
         members = executor.call("index", cut_keepers, store, config, features_file, d, similar)
-    _verify_pieces(executor, store, config, members)
+    _verify_pieces(executor, store, config, members, images)
     with show_stage("Gathering the verified pairs", config):
         return executor.call("index", gather_answers, store, [similar, members])
 
 
-def _verify_pieces(executor: Executor, store: Store, config: RunConfig, pieces: Pieces) -> None:
+def _verify_pieces(
+    executor: Executor, store: Store, config: RunConfig, pieces: Pieces, images: ImageHolder | None
+) -> None:
     missing = [n for n in range(pieces.count) if not store.exists(name_answer(pieces.folder, n))]
-    work = [(store, pieces.folder, number, config.max_pixels) for number in missing]
     if not missing:
         return
+    readers = _make_readers(store, pieces, missing, images)
+    work = [(store, pieces.folder, n, config.max_pixels, read) for n, read in zip(missing, readers, strict=True)]
     total = sum(pieces.count_pairs(number) for number in missing)
     for _ in report_verification(executor.map(verify_piece, work, WORKER_BYTES), total, config.log_format):
         pass
+
+
+def _make_readers(store: Store, pieces: Pieces, numbers: list[int], images: ImageHolder | None) -> list[ReadEntry]:
+    """Return for each of the pieces what reads its images."""
+    if images is None:
+        return [make_reader(store.access)] * len(numbers)
+    names = [list_images(store, pieces.folder, number) for number in numbers]
+    images.hold(set(chain.from_iterable(names)))
+    return [images.make_reader(some) for some in names]
 
 
 def cut_neighbors(store: Store, config: RunConfig, features_file: str, neighbors: StoredNeighbors) -> Pieces:

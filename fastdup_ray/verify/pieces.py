@@ -22,7 +22,7 @@ from fastdup_ray.common.records import ImageRef
 from fastdup_ray.common.relations import Relation
 from fastdup_ray.extract.decode import make_decoder_fingerprint
 from fastdup_ray.extract.pillow_settings import strict_pillow
-from fastdup_ray.inputs import read_entry
+from fastdup_ray.inputs import ReadEntry
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import open_parquet
 from fastdup_ray.verify.filters import single_threaded_opencv
@@ -70,7 +70,13 @@ def name_answer(folder: str, number: int) -> str:
     return f"{folder}/{number:08d}.verified"
 
 
-def verify_piece(store: Store, folder: str, number: int, max_pixels: int, threads: int) -> int:
+def list_images(store: Store, folder: str, number: int) -> list[str]:
+    """Return the names of the images of a piece, each once."""
+    pairs = pq.read_table(store.fetch(name_piece(folder, number)), columns=["uri_from", "uri_to"])
+    return [fsdecode(name) for name in {*pairs["uri_from"].to_pylist(), *pairs["uri_to"].to_pylist()}]
+
+
+def verify_piece(store: Store, folder: str, number: int, max_pixels: int, read: ReadEntry, threads: int) -> int:
     """Look at the pairs of a piece, and write the answer.
 
     Args:
@@ -78,6 +84,7 @@ def verify_piece(store: Store, folder: str, number: int, max_pixels: int, thread
         folder: Folder of the pieces.
         number: Of the piece.
         max_pixels: Pixels of the largest image that is decoded.
+        read: Reads the images.
         threads: Threads to use; the answer does not depend on it.
 
     Returns:
@@ -87,14 +94,14 @@ def verify_piece(store: Store, folder: str, number: int, max_pixels: int, thread
     size = -(-len(pairs) // threads) or 1
     parts = [pairs.slice(start, size) for start in range(0, len(pairs), size)]
     with strict_pillow(max_pixels), single_threaded_opencv(), ThreadPoolExecutor(threads) as pool:
-        rows = [row for answered in pool.map(lambda part: list(_verify(part, store)), parts) for row in answered]
+        rows = [row for answered in pool.map(lambda part: list(_verify(part, read)), parts) for row in answered]
     with open_parquet(store, name_answer(folder, number), VERIFIED.schema) as write:
         write(pa.Table.from_pylist(rows, VERIFIED.schema))
     return len(pairs)
 
 
-def _verify(pairs: pa.Table, store: Store) -> Iterator[dict[str, Any]]:
-    files = _FileCache(store)
+def _verify(pairs: pa.Table, read: ReadEntry) -> Iterator[dict[str, Any]]:
+    files = _FileCache(read)
     for pair in pairs.to_pylist():
         first, second = (
             files.load(ImageRef(fsdecode(pair[f"uri_{end}"]), pair[f"size_{end}"], pair[f"token_{end}"]))
@@ -121,8 +128,8 @@ def _describe(verdict: Verdict) -> dict[str, Any]:
 class _FileCache:
     """The decoded files that were used last; None for one that cannot be read any more, or has changed."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, read: ReadEntry) -> None:
+        self._read = read
         self._files: OrderedDict[ImageRef, Views | None] = OrderedDict()
         self._bytes = 0
 
@@ -140,7 +147,7 @@ class _FileCache:
 
     def _decode(self, ref: ImageRef) -> Views | None:
         try:
-            return load_views(read_entry(ref, self._store.access))
+            return load_views(self._read(ref))
         except Exception:  # gone, changed, too large to decode at full size: it stays undecided
             return None
 
