@@ -137,6 +137,10 @@ class Limits:
     max_frames: int = 100_000
     box: Box | None = None
 
+    def with_frames(self, most: int) -> "Limits":
+        """Return the limits with another `max_frames`."""
+        return replace(self, max_frames=most)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
