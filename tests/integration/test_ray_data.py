@@ -148,7 +148,7 @@ def test_an_image_that_kills_the_decoder_is_the_only_one_that_is_bad(tmp_path, m
         ({}, {"batch_size": 0}, ConfigError, "batch_size"),
         ({}, {"actors": (3, 2)}, ConfigError, "actors"),
         ({"path": "same"}, {}, InputError, "same"),
-        ({"bytes": b""}, {}, InputError, "ZERO_SIZE"),
+        ({"bytes": b""}, {}, InputError, "0.jpg"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(change, parameters, error, named):
