@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fastdup_ray.common.formatting import format_value
+from fastdup_ray.common.label_sources import FOLDER, parse_label_file
 from fastdup_ray.common.names import is_utf8, to_utf8
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import ConfigError
@@ -58,7 +59,8 @@ def _check_work_dir(value: str) -> str:
 
 def _resolve_labels(value: str) -> str:
     """Return an absolute path: the process that writes the outputs may have another current folder."""
-    return value if value == "folder" else os.path.abspath(value)
+    is_path = value != FOLDER and (parse_label_file(value) is None or os.path.isfile(value))
+    return os.path.abspath(value) if is_path else value
 
 
 class RunConfig(BaseModel):
@@ -134,8 +136,9 @@ class RunConfig(BaseModel):
     labels: Annotated[
         Annotated[Location, AfterValidator(_resolve_labels)] | None,
         Field(
-            description="Labels of the images: a CSV with the columns filename and label, or the word folder to use "
-            "the name of the folder of each image."
+            description="Labels of the images: a CSV with the columns filename and label, the word folder to use the "
+            "name of the folder of each image, or an extension, such as .cls, .txt or .json:caption, to use the file "
+            "beside each image."
         ),
     ] = None
 

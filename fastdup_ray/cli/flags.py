@@ -16,7 +16,7 @@ _SHORT = {"work_dir": "-o", "verbose": "-v"}
 _PATHS = {
     "work_dir": ("FOLDER", complete_folder),
     "model_path": ("FILE.onnx", complete_path),
-    "labels": ("FILE.csv|folder", complete_path),
+    "labels": ("FILE.csv|folder|.EXT", complete_path),
     "reference": ("INPUT", complete_path),
 }
 """How paths are called in the help, and how they are completed."""

@@ -1,4 +1,4 @@
-"""Labels of images: the name of the folder, or a CSV with one line for each image."""
+"""Labels of images: the name of the folder, a CSV with one line for each image, or a file beside each image."""
 
 import csv
 import os
@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 
 from fastdup_ray.common import csv_columns
 from fastdup_ray.common.formulas import unescape_formula
+from fastdup_ray.common.label_sources import FOLDER, parse_label_file
 from fastdup_ray.common.names import escape_non_utf8, from_utf8
 from fastdup_ray.common.regular_file import open_regular_text
 from fastdup_ray.errors import InputError
+from fastdup_ray.inputs.label_files import read_label_files
+from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage.tables import encode_names, escape_names
-
-FOLDER = "folder"
-"""Value of the parameter `labels`: the label of an image is the name of the folder that it is in."""
 
 FILENAME, LABEL = "filename", "label"
 
@@ -26,17 +26,20 @@ Names: TypeAlias = pa.Array | pa.ChunkedArray
 
 def check_labels(labels: str | None) -> None:
     """Raise `InputError` if `labels` names a file that is not one of labels; called before any work."""
-    if labels is not None and labels != FOLDER:
+    if labels is not None and labels != FOLDER and parse_label_file(labels) is None:
         _read_file(labels)
 
 
-def read_labels(labels: str | None, names: Names, uris: Names | None = None) -> pa.Array | None:
+def read_labels(
+    labels: str | None, names: Names, uris: Names | None = None, access: Access = DEFAULT_ACCESS
+) -> pa.Array | None:
     r"""Return the labels of images.
 
     Args:
-        labels: the parameter: `FOLDER`, a CSV, or None.
+        labels: the parameter: `FOLDER`, an extension (`label_sources.LabelFile`), a CSV, or None.
         names: (n,) the images.
         uris: (n,) the files that the images come from; the label of a video is used for frames without one.
+        access: how buckets are accessed.
 
     Returns:
         (n,) large_string, null for an image without a label; bytes that are not UTF-8 as `\xNN`. None if `labels` is.
@@ -49,6 +52,8 @@ def read_labels(labels: str | None, names: Names, uris: Names | None = None) -> 
     if labels == FOLDER:
         folders = pc.struct_field(pc.extract_regex(names, r"(?P<folder>[^/]+)/+[^/]*$"), "folder")
         return _combine(escape_names(folders.cast(pa.large_binary())))
+    if (beside := parse_label_file(labels)) is not None:
+        return read_label_files(names, beside, access)
     label_of = _read_file(labels)
     values = pa.array([escape_non_utf8(label) for label in label_of.values()], pa.large_string())
     positions = pc.index_in(names, encode_names(label_of))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastdup_ray.inputs.suffixes import RAW_SUFFIXES, is_image_name, is_video_name
 
 SIDECAR_SUFFIXES = RAW_SUFFIXES | {
-    *(".aae", ".caption", ".captions", ".dop", ".json", ".npy", ".npz", ".pp3", ".tags", ".thm"),
+    *(".aae", ".caption", ".captions", ".cls", ".dop", ".json", ".npy", ".npz", ".pp3", ".tags", ".thm"),
     *(".txt", ".xml", ".xmp", ".yaml", ".yml"),
 }
 """Files that belong to an image of the same name: captions, labels, arrays, edits, and the raw file of the camera."""

@@ -140,7 +140,7 @@ def load_images(store: Store, features_file: str, files: FileSet, config: RunCon
     reference = None
     if config.reference:
         reference = pa.array(reference_mask(config.reference, images.names, uris, access=store.access))
-    return replace(images, labels=read_labels(config.labels, images.names, uris), reference=reference)
+    return replace(images, labels=read_labels(config.labels, images.names, uris, store.access), reference=reference)
 
 
 def _read_described(manifest: Path) -> Iterator[pa.Table]:
