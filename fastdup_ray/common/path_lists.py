@@ -50,9 +50,12 @@ def list_paths(value: object) -> str | list[str]:
     if isinstance(value, (str, os.PathLike, bytes, Mapping)):
         return to_path_text(value)
     names = getattr(value, "column_names", None) or getattr(value, "columns", None)
-    items: Any = value if names is None else _read_column(value, find_column(list(names)))
+    column = None if names is None else find_column(list(names))
+    items: Any = value if column is None else _read_column(value, column)
     if hasattr(items, "to_pylist"):  # pyarrow
         items = items.to_pylist()
+    if column is not None:
+        _refuse_images(items, column)
     if not isinstance(items, Iterable) or getattr(items, "shape", None) == ():
         return to_path_text(value)
     paths = [_convert_item(number, item) for number, item in enumerate(items)]
@@ -80,6 +83,14 @@ def _read_column(table: Any, name: object) -> Any:
         return table[name]
     except TypeError:  # a query that polars has not run yet
         raise ValueError(f"is no table, though it has a column {name}: read it first, as with collect()") from None
+
+
+def _refuse_images(items: Any, column: object) -> None:
+    """Raise `ValueError` if a column of a table has images: a run reads images more than once, by their names."""
+    first = next(iter(items), None) if isinstance(items, Iterable) else None
+    is_array = hasattr(first, "tobytes") and not isinstance(first, str)  # of NumPy or Pillow
+    if isinstance(first, bytes) or is_array or (isinstance(first, Mapping) and "bytes" in first):
+        raise ValueError(f"has images in its column {column}, not paths: write it to a Parquet file, and name that")
 
 
 def normalize_column(name: str) -> str:

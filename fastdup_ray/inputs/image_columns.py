@@ -10,7 +10,7 @@ from fastdup_ray.common.path_lists import normalize_column
 IMAGES = ("image", "imagebytes", "img", "bytes", "jpg", "jpeg", "png", "webp", "content", "data")
 """Names of a column of images, the most likely first, as `normalize_column` writes them."""
 
-NAMES = ("path", "filename", "filepath", "imagepath", "imagename", "key", "id", "url")
+NAMES = ("path", "filename", "filepath", "imagepath", "imagename", "key", "id", "imageid", "uid", "url")
 """Names of a column with the name of an image, beside one with its bytes."""
 
 
@@ -21,7 +21,7 @@ class ImageColumns:
     Attributes:
         image: The column of the bytes.
         is_struct: Whether it is a struct of bytes and path, the feature Image of Hugging Face.
-        name: The column of names; None if there is none, or if they are in the struct.
+        name: The column of names, for images whose struct has no path; None if there is none.
     """
 
     image: str
@@ -36,8 +36,7 @@ def find_image_columns(schema: pa.Schema) -> ImageColumns | None:
     found = choose_column(structs, IMAGES) or choose_column(binaries, IMAGES)
     if found is None:
         return None
-    is_struct = found in structs
-    return ImageColumns(found, is_struct, None if is_struct else find_name_column(schema))
+    return ImageColumns(found, found in structs, find_name_column(schema))
 
 
 def find_name_column(schema: pa.Schema) -> str | None:

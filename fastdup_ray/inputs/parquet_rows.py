@@ -213,7 +213,7 @@ class _RowReader:
     def _read_row(self, row: dict[str, Any]) -> tuple[str, bytes]:
         image, name = row[self._columns.image], None if self._columns.name is None else row[self._columns.name]
         if self._columns.is_struct:
-            image, name = (None, None) if image is None else (image["bytes"], image.get("path"))
+            image, name = (None, name) if image is None else (image["bytes"], image.get("path") or name)
         return _clean_name(name), image or b""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from fastdup_ray.common.path_lists import COLUMNS, list_paths
 
@@ -82,6 +83,17 @@ def test_an_item_that_is_no_path_is_named(wrong):
 def test_a_frame_without_a_column_of_paths_is_told_its_columns():
     with pytest.raises(ValueError, match=r"filename.*width, height"):
         list_paths(pd.DataFrame({"width": [1], "height": [1]}))
+
+
+BYTES, STRUCT, PIXELS = b"\xff\xd8", {"bytes": b"\xff\xd8", "path": None}, Image.new("RGB", (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("make", "image"), [(pd.DataFrame, BYTES), (pd.DataFrame, STRUCT), (pd.DataFrame, PIXELS), (pa.table, BYTES)]
+)
+def test_a_table_of_images_is_told_how_to_be_read(make, image):
+    with pytest.raises(ValueError, match=r"column image.*Parquet"):
+        list_paths(make({"image": [image], "label": [1]}))
 
 
 def test_a_query_that_was_not_run_is_told():

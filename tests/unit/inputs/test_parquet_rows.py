@@ -60,6 +60,17 @@ def test_the_column_of_images_is_found(tmp_path, columns, name):
     assert [read_entry(ref) for ref in (first, second)] == [b"1", b"2"]
 
 
+@pytest.mark.parametrize("column", ["id", "image_id", "__key__", "label"])
+def test_a_row_of_hugging_face_without_a_path_has_its_id_as_a_name(tmp_path, column):
+    images = pa.array([{"bytes": picture(1), "path": None}, {"bytes": picture(2), "path": "b.jpg"}, None], IMAGE)
+    path = write(tmp_path / "train-00000-of-00001.parquet", **{"image": images, column: pa.array(["x1", "x2", "x3"])})
+    names = ["-x1", "-b.jpg", "-x3"] if column != "label" else ["", "-b.jpg", ""]
+    refs = listed(path)
+    assert [ref.uri for ref in refs] == [f"{path}!/{row:08d}{name}" for row, name in enumerate(names)]
+    assert [stat(ref.uri) for ref in refs] == refs
+    assert [read_entry(ref) for ref in refs] == [picture(1), picture(2), b""]
+
+
 def test_rows_are_read_in_any_order_by_many_threads(tmp_path):
     path = write(tmp_path / "a.parquet", rows=90, group=40)
     refs = listed(path)
