@@ -49,7 +49,7 @@ def choose_columns(dataset: Dataset, image: str | None, name: str | None) -> Row
         name: Name of the column with names; None: find it, if there is one.
 
     Raises:
-        ConfigError: There is no such column, or it cannot have images.
+        ConfigError: There is no such column, or it cannot have images or names.
         InputError: The Dataset has no rows.
     """
     schema = _read_schema(dataset)
@@ -63,6 +63,8 @@ def choose_columns(dataset: Dataset, image: str | None, name: str | None) -> Row
         raise ConfigError(
             f"Invalid value for image: {image!r} (is a column of {kind}; must be bytes, paths, or pixels)."
         )
+    if name is not None and not (is_text(kind := schema.field(name).type) or pa.types.is_integer(kind)):
+        raise ConfigError(f"Invalid value for name: {name!r} (is a column of {kind}; must be text or integers).")
     if name is None:
         name = image if is_text(schema.field(image).type) else find_name_column(schema)
     return RowColumns(image, name, tuple(other for other in schema.names if other not in (image, name)))

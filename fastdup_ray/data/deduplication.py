@@ -33,7 +33,7 @@ from fastdup_ray.storage import Store, open_store
 SEARCH = frozenset(
     [
         *("nearest_neighbors_k", "threshold", "lower_threshold", "ccthreshold", "distance", "verify"),
-        *("faiss_mode", "faiss_param", "partition_copies", "partition_memory", "report", "verbose", "log_format"),
+        *("faiss_mode", "faiss_param", "partition_copies", "partition_memory", "report", "log_format"),
     ]
 )
 """Parameters of a run that decide how its embeddings are searched, and what is told meanwhile."""
@@ -81,7 +81,7 @@ def deduplicate(
         batch_size: As for `embed`.
         num_cpus: As for `embed`.
         parameters: Of a run: those of `embed`, and nearest_neighbors_k, threshold, lower_threshold, ccthreshold,
-            distance, verify, faiss_mode, faiss_param, partition_copies, partition_memory, report, verbose, log_format.
+            distance, verify, faiss_mode, faiss_param, partition_copies, partition_memory, report, log_format.
 
     Returns:
         The Dataset without the duplicates, not yet executed. Its columns are the same.

@@ -142,6 +142,7 @@ def test_an_image_that_kills_the_decoder_is_the_only_one_that_is_bad(tmp_path, m
         ({}, {"image": "photo"}, ConfigError, "photo"),
         ({}, {"image": "size"}, ConfigError, "size"),
         ({}, {"name": "nobody"}, ConfigError, "nobody"),
+        ({"share": 0.5}, {"name": "share"}, ConfigError, "share"),
         ({}, {"threshold": 2}, ConfigError, "threshold"),
         ({}, {"run_mode": 1}, ConfigError, "run_mode"),
         ({}, {"treshold": 1}, ConfigError, "treshold"),
