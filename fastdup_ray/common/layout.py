@@ -64,6 +64,9 @@ QUARANTINE_MARK = "fastdup_quarantine.txt"
 where; and a file that explains the folder, and makes `inputs` skip it."""
 
 SHARDS = "shards"
+SHARD = ".shard"
+"""Suffix of a feature shard. A range of run mode 1 has four files instead."""
+
 UNLISTED = "unlisted"
 """Embeddings of images that left the list, such as those in a quarantine, as a feature shard."""
 

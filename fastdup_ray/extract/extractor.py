@@ -35,7 +35,6 @@ from fastdup_ray.inputs.suffixes import is_video_name
 from fastdup_ray.inputs.video import HEAD, hash_frame, is_video
 from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import encode_names
 
 _CHUNK = 4 << 20
 """Bytes of a video that are read at a time."""
@@ -296,6 +295,5 @@ def _write_feature_shard(
     # Another attempt at the same range may still be alive: each writes under a name of its own.
     stem = f"{spec.shards}/{layout.format_range_stem(shard.start, shard.stop)}-{uuid.uuid4().hex[:12]}"
     facts = spec.facts | {"min_offset": shard.start, "max_offset": shard.stop, "fingerprint": spec.fingerprint}
-    names = encode_names(entry.uri for entry in entries)
-    write_shard(store, stem, names, make_entries_table(entries), blocks, facts)
+    write_shard(store, stem, make_entries_table(entries), blocks, facts)
     return stem

@@ -3,14 +3,15 @@
 A *feature set* is a file of float32 embeddings and a table (`inputs.manifest.ENTRIES`) that says which entry of the
 list has which embeddings. There are three kinds:
 
-- a *feature shard*: the four files, with a common stem, that one extract actor writes;
-- a range of run mode 1, which is a larger shard;
+- a *feature shard*: the file that one extract actor writes;
+- a range of run mode 1: four files with a common stem;
 - features.dat and manifest.parquet of a whole run.
 
 So resuming a run, adding images and merging ranges are one operation: look up entries in the sets of a work_dir.
 """
 
 from fastdup_ray.features.files import (
+    EntrySet,
     FeatureSet,
     check_finite,
     expand_entries,
@@ -22,14 +23,15 @@ from fastdup_ray.features.files import (
     map_names,
     open_complete,
     open_merged,
-    open_shard,
+    open_range,
+    read_complete_entries,
     read_features,
     read_names,
     save_binary_feature,
     write_bad,
     write_embeddings,
     write_names,
-    write_shard,
+    write_range,
 )
 from fastdup_ray.features.fingerprints import find_difference
 from fastdup_ray.features.merge import (
@@ -41,11 +43,20 @@ from fastdup_ray.features.merge import (
     merge_sets,
     open_ranges,
 )
-from fastdup_ray.features.reuse import LookupResult, find_missing, lookup_entries, open_earlier_sets, open_whole_shards
+from fastdup_ray.features.reuse import (
+    LookupResult,
+    find_missing,
+    lookup_entries,
+    open_earlier_sets,
+    open_whole_shards,
+    read_earlier_entries,
+)
+from fastdup_ray.features.shard_file import open_shard, write_shard
 from fastdup_ray.features.stored_embeddings import LostEmbeddingsError, StoredEmbeddings
 from fastdup_ray.features.unlisted import keep_unlisted
 
 __all__ = [
+    "EntrySet",
     "FeatureSet",
     "LookupResult",
     "LostEmbeddingsError",
@@ -71,14 +82,18 @@ __all__ = [
     "open_complete",
     "open_earlier_sets",
     "open_merged",
+    "open_range",
     "open_ranges",
     "open_shard",
     "open_whole_shards",
+    "read_complete_entries",
+    "read_earlier_entries",
     "read_features",
     "read_names",
     "save_binary_feature",
     "write_bad",
     "write_embeddings",
     "write_names",
+    "write_range",
     "write_shard",
 ]

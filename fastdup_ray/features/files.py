@@ -1,7 +1,7 @@
 """Feature files: write, read, verify.
 
-A feature shard has four files: `.dat` (embeddings), `.dat.csv` (names), `.bad.csv` (bad images) and, written last,
-`.json` with its range, fingerprint, digests and entries. A shard without its `.json` does not exist.
+A range of run mode 1 has four files: `.dat` (embeddings), `.dat.csv` (names), `.bad.csv` (bad images) and, written
+last, `.json` with its bounds, fingerprint, digests and entries. A range without its `.json` does not exist.
 """
 
 import hashlib
@@ -45,24 +45,33 @@ Names: TypeAlias = pa.Array | pa.ChunkedArray
 
 
 @dataclass(frozen=True)
-class FeatureSet:
-    """The embeddings of a part of a list, or of a whole one.
+class EntrySet:
+    """The entries of a part of a list, or of a whole one, and what is known of their embeddings.
 
     Attributes:
-        embeddings: (n, d) float32, in their file.
         entries: One row for each entry, with the columns `inputs.manifest.ENTRIES`.
-        facts: What the JSON file says: fingerprint, d, list_sha256, sha256 and more.
+        facts: What is stored of the embeddings: fingerprint, d, list_sha256, sha256 and more.
     """
 
-    embeddings: StoredEmbeddings
     entries: pa.Table
     facts: FeatureFacts
 
 
-def write_shard(
+@dataclass(frozen=True)
+class FeatureSet(EntrySet):
+    """Entries and their embeddings, which were checked.
+
+    Attributes:
+        embeddings: (n, d) float32, in their file.
+    """
+
+    embeddings: StoredEmbeddings
+
+
+def write_range(
     store: Store, stem: str, uris: Names, entries: pa.Table, blocks: Iterable[FloatArray], facts: FeatureFacts
 ) -> None:
-    """Write the four files of a feature shard.
+    """Write the four files of a range.
 
     Args:
         store: The work_dir.
@@ -81,8 +90,8 @@ def write_shard(
     write_json(store, stem + ".json", facts | {"sha256": sha256, "entries": entries.to_pydict()})
 
 
-def open_shard(store: Store, stem: str) -> FeatureSet:
-    """Open a feature shard, and check the digests of its files.
+def open_range(store: Store, stem: str) -> FeatureSet:
+    """Open a range of run mode 1, or a feature shard of an earlier version, and check the digests of its files.
 
     Args:
         store: The work_dir.
@@ -93,14 +102,29 @@ def open_shard(store: Store, stem: str) -> FeatureSet:
         FileNotFoundError: A file is missing.
     """
     try:
-        facts = read_facts(store, stem + ".json")
-        entries = _make_entries(facts.pop("entries"))
-        for suffix in facts["sha256"].keys() - {".dat"}:
-            check_digest(store, stem + suffix, facts["sha256"][suffix])
-        embeddings = _check_embeddings(store, stem + ".dat", facts["sha256"][".dat"], facts["d"], entries)
-        return FeatureSet(embeddings, entries, facts)
-    except (KeyError, TypeError, AttributeError, OverflowError, pa.ArrowException):
-        raise DamagedError(f"{stem}.json was not written by this version of fastdup_ray.") from None
+        own = _read_range(store, stem)
+        for suffix in own.facts["sha256"].keys() - {".dat"}:
+            check_digest(store, stem + suffix, own.facts["sha256"][suffix])
+        return _check_embeddings(store, stem + ".dat", own.facts["sha256"][".dat"], own)
+    except _OTHER_VERSION:
+        raise _make_version_error(f"{stem}.json") from None
+
+
+def read_range_entries(store: Store, stem: str) -> EntrySet:
+    """Read the entries of a range as `open_range` does, but neither read nor check its other files."""
+    try:
+        return _read_range(store, stem)
+    except _OTHER_VERSION:
+        raise _make_version_error(f"{stem}.json") from None
+
+
+_OTHER_VERSION = (KeyError, TypeError, AttributeError, OverflowError, pa.ArrowException)
+"""What facts without their fields cause."""
+
+
+def _read_range(store: Store, stem: str) -> EntrySet:
+    facts = read_facts(store, stem + ".json")
+    return EntrySet(_make_entries(facts.pop("entries")), facts)
 
 
 def _make_entries(columns: dict[str, list[Any]]) -> pa.Table:
@@ -136,22 +160,46 @@ def open_merged(store: Store, files: FileSet = INDEXED) -> FeatureSet | None:
     return merged or open_complete(store, files)
 
 
+def read_complete_entries(store: Store, files: FileSet = INDEXED) -> EntrySet | None:
+    """Read what `open_complete` opens, but neither read nor check the embeddings."""
+    return _read_described(store, files, layout.SUMMARY, layout.MANIFEST)
+
+
+def read_merged_entries(store: Store, files: FileSet = INDEXED) -> EntrySet | None:
+    """Read what `open_merged` opens, and the embeddings only if their digest has to tell which entries they are of."""
+    return (open_merged if store.exists(files.name(layout.MERGED)) else read_complete_entries)(store, files)
+
+
 def _open_described(store: Store, files: FileSet, description: str, manifest: str) -> FeatureSet | None:
-    description, manifest, features = (files.name(name) for name in (description, manifest, layout.FEATURES))
+    own, features = _read_described(store, files, description, manifest), files.name(layout.FEATURES)
+    if own is None:
+        return None
+    try:
+        return _check_embeddings(store, features, own.facts["sha256"][features], own)
+    except FileNotFoundError as error:
+        raise DamagedError(str(error)) from None
+    except KeyError:
+        raise _make_version_error(files.name(description)) from None
+
+
+def _read_described(store: Store, files: FileSet, description: str, manifest: str) -> EntrySet | None:
+    description, manifest = files.name(description), files.name(manifest)
     if not store.exists(description):
         return None
     try:
         facts = read_facts(store, description)
         if "list_sha256" not in facts:
             return None  # the user saved these features
-        check_digest(store, manifest, facts["sha256"][manifest])
-        entries = add_missing_columns(read_parquet(store.fetch(manifest), MANIFEST))
-        embeddings = _check_embeddings(store, features, facts["sha256"][features], facts["d"], entries)
-        return FeatureSet(embeddings, entries, facts)
+        path = check_digest(store, manifest, facts["sha256"][manifest])
+        return EntrySet(add_missing_columns(read_parquet(path, MANIFEST)), facts)
     except FileNotFoundError as error:
         raise DamagedError(str(error)) from None
     except KeyError:
-        raise DamagedError(f"{description} was not written by this version of fastdup_ray.") from None
+        raise _make_version_error(description) from None
+
+
+def _make_version_error(name: str) -> DamagedError:
+    return DamagedError(f"{name} was not written by this version of fastdup_ray.")
 
 
 def map_features(store: Store, name: str, d: int) -> FloatArray:
@@ -331,8 +379,14 @@ def _find_frames(entries: pa.Table) -> tuple[IntArray, list[int]]:
     return np.concatenate([np.empty(0, np.int64), *frames]), times
 
 
-def _check_embeddings(store: Store, name: str, sha256: str, d: int, entries: pa.Table) -> StoredEmbeddings:
-    return StoredEmbeddings.check(store, name, sha256, (pc.sum(entries["rows"]).as_py() or 0, d))
+def _check_embeddings(store: Store, name: str, sha256: str, own: EntrySet) -> FeatureSet:
+    shape = count_embeddings(own.entries), own.facts["d"]
+    return FeatureSet(own.entries, own.facts, StoredEmbeddings.check(store, name, sha256, shape))
+
+
+def count_embeddings(entries: pa.Table) -> int:
+    """Return the number of embeddings of some entries."""
+    return int(pc.sum(entries["rows"]).as_py() or 0)
 
 
 def infer_dimensions(path: Path, n: int) -> int:

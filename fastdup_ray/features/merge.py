@@ -17,12 +17,12 @@ from fastdup_ray.features.files import (
     FeatureSet,
     Names,
     name_embeddings,
-    open_shard,
+    open_range,
     read_names,
     write_bad,
     write_embeddings,
     write_names,
-    write_shard,
+    write_range,
 )
 from fastdup_ray.features.reuse import LookupResult
 from fastdup_ray.features.stored_embeddings import EmbeddingReader
@@ -80,7 +80,7 @@ def merge_range(store: Store, start: int, stop: int, uris: Names, lookup: Lookup
         LostEmbeddingsError: A file with embeddings is gone.
     """
     facts = facts | {"min_offset": start, "max_offset": stop}
-    write_shard(
+    write_range(
         store,
         layout.format_range_stem(start, stop),
         uris,
@@ -103,7 +103,7 @@ def open_ranges(store: Store) -> list[FeatureSet]:
     """
     names = (name for name in store.names("") if "/" not in name and name.endswith(".json"))
     stems = sorted(name.removesuffix(".json") for name in names if layout.parse_range(name))
-    ranges = [open_shard(store, stem) for stem in stems]
+    ranges = [open_range(store, stem) for stem in stems]
     if not ranges:
         return []
     first = ranges[0].facts
@@ -227,6 +227,7 @@ def iter_embedding_blocks(lookup: LookupResult) -> Iterator[FloatArray]:
             low, high = np.searchsorted(stops, (start, start + len(block) - 1), "right")
             runs = low + np.argsort(source[low : high + 1], kind="stable")
             begins = stops[runs] - count[runs] - start
+            reader.prepare(lookup.embeddings[file] for file in np.unique(source[runs]))
             bounds = np.stack([begins.clip(0), (stops[runs] - start).clip(max=len(block))], axis=1)
             indices = first[runs] + bounds[:, 0] - begins
             for file, index, part in zip(source[runs].tolist(), indices.tolist(), bounds.tolist(), strict=True):

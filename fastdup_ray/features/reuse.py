@@ -4,9 +4,11 @@ Resuming a run, adding images and changing parameters of the search all use this
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +17,26 @@ import pyarrow.compute as pc
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import AnyArray, IntArray
 from fastdup_ray.common.facts import Fingerprint
+from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import DamagedError, ErrorCode
-from fastdup_ray.features.files import FeatureSet, open_merged, open_shard
+from fastdup_ray.features.files import (
+    EntrySet,
+    FeatureSet,
+    open_merged,
+    open_range,
+    read_merged_entries,
+    read_range_entries,
+)
+from fastdup_ray.features.shard_file import open_shard, read_shard_entries
 from fastdup_ray.features.stored_embeddings import StoredEmbeddings
 from fastdup_ray.inputs.manifest import ENTRIES, KEY, Manifest
 from fastdup_ray.storage import Store
+from fastdup_ray.system.ahead import call_ahead
 
 log = logging.getLogger(__name__)
+
+_Set = TypeVar("_Set", bound=EntrySet)
 
 ENTRIES_PER_PART = 1 << 20
 """Approximate number of entries whose keys are compared at a time."""
@@ -80,18 +94,43 @@ def open_earlier_sets(store: Store, fingerprint: Fingerprint, without: Sequence[
         without: Stems of feature shards to skip.
 
     Yields:
-        The sets: indexed, scored and transformed features first, then the feature shards.
+        The sets: indexed, scored and transformed features first, then ranges and feature shards.
     """
-    jsons = (name for name in store.names("") if name.endswith(".json") and layout.parse_range(name))
-    stems = {name.removesuffix(".json") for name in jsons}
-    merged = (_open_or_skip(partial(open_merged, store, files)) for files in (*layout.FILE_SETS, layout.TRANSFORMED))
-    for feature_set in (*merged, *open_whole_shards(store, sorted(stems - set(without)))):
+    return _find_sets(store, fingerprint, without, open_merged, {".json": open_range, layout.SHARD: open_shard})
+
+
+def read_earlier_entries(store: Store, fingerprint: Fingerprint) -> Iterator[EntrySet]:
+    """Read the entries of what `open_earlier_sets` opens. The embeddings are neither read nor checked."""
+    readers = {".json": read_range_entries, layout.SHARD: read_shard_entries}
+    return _find_sets(store, fingerprint, (), read_merged_entries, readers)
+
+
+def _find_sets(
+    store: Store,
+    fingerprint: Fingerprint,
+    without: Sequence[str],
+    open_whole: Callable[[Store, FileSet], _Set | None],
+    open_part: Mapping[str, Callable[[Store, str], _Set]],
+) -> Iterator[_Set]:
+    """Open all sets of a work_dir with a fingerprint.
+
+    open_whole: opens those of whole runs. open_part: by suffix, opens ranges and shards by their stems.
+    """
+    names = (os.path.splitext(name) for name in store.names("") if layout.parse_range(name))
+    parts = sorted(
+        {(stem, suffix) for stem, suffix in names if suffix in open_part} - {(s, layout.SHARD) for s in without}
+    )
+    opened: list[Callable[[], _Set | None]] = [
+        *(partial(open_whole, store, files) for files in (*layout.FILE_SETS, layout.TRANSFORMED)),
+        *(partial(open_part[suffix], store, stem) for stem, suffix in parts),
+    ]
+    for feature_set in call_ahead((partial(_open_or_skip, one) for one in opened), store.at_once):
         if feature_set is not None and feature_set.facts["fingerprint"] == fingerprint:
             yield feature_set
 
 
 def open_whole_shards(store: Store, stems: Iterable[str]) -> Iterator[FeatureSet]:
-    """Open feature shards, one at a time.
+    """Open feature shards, several at a time where each takes a request.
 
     Args:
         store: The work_dir.
@@ -100,11 +139,11 @@ def open_whole_shards(store: Store, stems: Iterable[str]) -> Iterator[FeatureSet
     Returns:
         The shards that are whole. Damaged ones are skipped with a warning, missing ones without.
     """
-    shards = (_open_or_skip(partial(open_shard, store, stem)) for stem in stems)
+    shards = call_ahead((partial(_open_or_skip, partial(open_shard, store, stem)) for stem in stems), store.at_once)
     return (shard for shard in shards if shard is not None)
 
 
-def _open_or_skip(open_set: Callable[[], FeatureSet | None]) -> FeatureSet | None:
+def _open_or_skip(open_set: Callable[[], _Set | None]) -> _Set | None:
     try:
         return open_set()
     except DamagedError as error:
@@ -146,14 +185,12 @@ def lookup_entries(
     return LookupResult(pa.table(columns, ENTRIES), embeddings, source.fill_null(-1).to_numpy(), others)
 
 
-def find_missing(
-    manifest: Manifest, earlier: Iterable[FeatureSet], limits: Limits, decoders: Sequence[str]
-) -> IntArray:
+def find_missing(manifest: Manifest, earlier: Iterable[EntrySet], limits: Limits, decoders: Sequence[str]) -> IntArray:
     """Find the entries that have to be read, as `lookup_entries` does, but with less memory.
 
     Args:
         manifest: The n entries.
-        earlier: Feature sets of earlier runs.
+        earlier: Entries of earlier runs.
         limits: Limits of this run.
         decoders: Decoders that are installed, from `list_optional_decoders`.
 

@@ -4,8 +4,8 @@ import errno
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Self
 from fastdup_ray.common.arrays import FloatArray
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
+from fastdup_ray.system.ahead import call_ahead
 
 OPEN_FILES = 16
 """Files that a reader keeps open: a merge often alternates between the files of a few sets."""
@@ -23,7 +24,7 @@ _GONE = (errno.ENOENT, errno.ESTALE)
 
 @dataclass(frozen=True, eq=False)
 class StoredEmbeddings:
-    """(n, d) float32 embeddings in a file whose digest was checked.
+    """(n, d) float32 embeddings in a file, from an offset to its end. Their digest was checked.
 
     No file stays open or mapped: a work_dir may have a hundred thousand shards, while a process may open only about a
     thousand files.
@@ -35,8 +36,9 @@ class StoredEmbeddings:
             then the object is downloaded and checked again.
         state: Inode, size and modification time of the copy when it was checked. While they are the same, the content
             is taken to be the same.
-        sha256: Digest of the file, in hex.
+        sha256: Digest of the embeddings, in hex.
         shape: (n, d).
+        offset: Bytes of the file before the embeddings.
     """
 
     store: Store
@@ -45,16 +47,27 @@ class StoredEmbeddings:
     state: tuple[int, int, int]
     sha256: str
     shape: tuple[int, int]
+    offset: int = 0
 
     @classmethod
-    def check(cls, store: Store, name: str, sha256: str, shape: tuple[int, int]) -> Self:
-        """Check the digest and the size of a file.
+    def check(
+        cls,
+        store: Store,
+        name: str,
+        sha256: str,
+        shape: tuple[int, int],
+        offset: int = 0,
+        path: Path | None = None,
+    ) -> Self:
+        """Check the digest and the size of embeddings in a file.
 
         Args:
             store: The store with the file.
             name: Name of the file in the store.
             sha256: Expected digest, in hex.
             shape: Expected (n, d).
+            offset: Bytes of the file before the embeddings.
+            path: A local copy of the file, if it was fetched already.
 
         Returns:
             The embeddings in the file.
@@ -63,15 +76,15 @@ class StoredEmbeddings:
             DamagedError: The digest or the size differs.
             FileNotFoundError: There is no such file.
         """
-        path = store.fetch(name)
+        path = path or store.fetch(name)
         with open(path, "rb") as file:
             state = _read_state(file)
-            if _hash_content(file) != sha256:
+            if _hash_content(file, offset) != sha256:
                 raise DamagedError(f"{path} is damaged (its checksum differs).")
-        n, d = shape
-        if state[1] != 4 * n * d:
-            raise DamagedError(f"{path} is damaged: it has {state[1]:,} bytes; {n:,} embeddings need {4 * n * d:,}.")
-        return cls(store, name, path, state, sha256, shape)
+        (n, d), size = shape, state[1] - offset
+        if size != 4 * n * d:
+            raise DamagedError(f"{path} is damaged: it has {size:,} bytes; {n:,} embeddings need {4 * n * d:,}.")
+        return cls(store, name, path, state, sha256, shape, offset)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -84,7 +97,7 @@ class StoredEmbeddings:
         """
         with self._explain_loss():
             file = self._open_copy()
-            if _read_state(file) == self.state or _hash_content(file) == self.sha256:
+            if _read_state(file) == self.state or _hash_content(file, self.offset) == self.sha256:
                 return file
             file.close()
         raise self._make_lost_error("replaced")
@@ -102,11 +115,16 @@ class StoredEmbeddings:
         """
         left = into.data.cast("B")
         with self._explain_loss():
-            file.seek(4 * self.shape[1] * first)
+            file.seek(self.offset + 4 * self.shape[1] * first)
             while left:
                 if not (count := file.readinto(left)):
                     raise self._make_lost_error("truncated")
                 left = left[count:]
+
+    def fetch(self) -> None:
+        """Cache a copy of the file; if it is gone, `open` says so."""
+        with suppress(FileNotFoundError):
+            self.store.fetch(self.name)
 
     def _open_copy(self) -> FileIO:
         try:
@@ -152,6 +170,13 @@ class EmbeddingReader:
         while self._files:
             self._close_oldest()
 
+    def prepare(self, files: Iterable[StoredEmbeddings]) -> None:
+        """Download what will be read and is not cached any more, several files at once."""
+        lost = [embeddings for embeddings in files if embeddings.store.at_once > 1 and not embeddings.path.exists()]
+        if lost:
+            for _ in call_ahead((embeddings.fetch for embeddings in lost), lost[0].store.at_once):
+                pass
+
     def read(self, embeddings: StoredEmbeddings, first: int, into: FloatArray) -> None:
         """Read consecutive embeddings of one file; see `StoredEmbeddings.read`.
 
@@ -180,5 +205,6 @@ def _read_state(file: FileIO | BufferedReader) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _hash_content(file: FileIO | BufferedReader) -> str:
+def _hash_content(file: FileIO | BufferedReader, offset: int) -> str:
+    file.seek(offset)
     return hashlib.file_digest(file, "sha256").hexdigest()

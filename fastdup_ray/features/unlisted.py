@@ -7,12 +7,11 @@ from contextlib import contextmanager
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.facts import FeatureFacts
-from fastdup_ray.features.files import write_shard
 from fastdup_ray.features.merge import iter_embedding_blocks, renumber
 from fastdup_ray.features.reuse import LookupResult
+from fastdup_ray.features.shard_file import write_shard
 from fastdup_ray.inputs.manifest import KEY
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import encode_names
 
 
 @contextmanager
@@ -36,11 +35,9 @@ def keep_unlisted(store: Store, unlisted: LookupResult | None, facts: FeatureFac
         text = json.dumps([entries.select(KEY).to_pydict(), facts["fingerprint"]], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         stem = f"{layout.UNLISTED}/{layout.format_range_stem(0, n)}-{digest}"
-        if not store.exists(stem + ".json"):
+        if not store.exists(stem + layout.SHARD):
             facts = facts | {"min_offset": 0, "max_offset": n}
-            write_shard(
-                store, stem, encode_names(entries["uri"].to_pylist()), entries, iter_embedding_blocks(unlisted), facts
-            )
+            write_shard(store, stem, entries, iter_embedding_blocks(unlisted), facts)
     yield
     for name in list(store.names(layout.UNLISTED)):
         if name.split(".")[0] != stem and layout.parse_range(name):

@@ -8,7 +8,7 @@ import numpy as np
 from fastdup_ray import s3
 from fastdup_ray.config import RunConfig
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
-from fastdup_ray.features import find_missing, open_earlier_sets
+from fastdup_ray.features import find_missing, read_earlier_entries
 from fastdup_ray.inputs import check_inputs, find_frame, list_images
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.neighbors.cost import SearchCost, estimate_search
@@ -22,9 +22,11 @@ LIST_OR_PUT, GET_OR_HEAD = 0.005 / 1000, 0.0004 / 1000
 TRANSFER = 0.09
 """Dollars for 10^9 bytes from S3 to the internet, the first 10 TB of a month; nothing within the region."""
 
-FILES_OF_A_SHARD = 4
 FILES_OF_A_RUN = 40
 """Upper limit of the outputs, and of the files that a merge needs meanwhile."""
+
+GETS_OF_A_SHARD, GETS_OF_A_FILE = 2, 3
+"""Before its PUT the lock is read, and of a file that may be there already its ETag; each is read when it is used."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
     manifest = manifest.window(config.min_offset or 0, config.max_offset or len(manifest))
     store = open_store(config.work_dir, config.s3_access)
     facts = make_model_facts(config)
-    earlier = open_earlier_sets(store, facts["fingerprint"]) if config.reuse else []
+    earlier = read_earlier_entries(store, facts["fingerprint"]) if config.reuse else []
     missing = find_missing(manifest, earlier, config.limits, list_optional_decoders())
     refs = [ref for ref in manifest.refs(missing) if s3.is_s3(ref.uri)]
     gets = len({find_frame(ref.uri, config.s3_access)[0] for ref in refs})
@@ -103,8 +105,8 @@ def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
         shards = (
             -(-len(missing) // (config.shard_size or choose_shard_size(len(missing), actors))) if len(missing) else 0
         )
-        puts = FILES_OF_A_SHARD * shards + FILES_OF_A_RUN
-        gets += 2 * puts  # each is checked after its PUT, and read when it is used
+        puts = shards + FILES_OF_A_RUN
+        gets += GETS_OF_A_SHARD * shards + GETS_OF_A_FILE * FILES_OF_A_RUN
     size = int(np.sum([ref.size for ref in refs], dtype=np.int64))
     search = estimate_search(config, len(manifest), facts["d"], measure_free_memory()) if config.run_mode == 0 else None
     return Estimate(len(manifest), len(missing), size, listing, gets, puts, search)

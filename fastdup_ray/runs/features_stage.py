@@ -14,7 +14,7 @@ from fastdup_ray.errors import WorkerError
 from fastdup_ray.executors import Executor
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.extract.extractor import ExtractSpec
-from fastdup_ray.features import find_missing, open_earlier_sets
+from fastdup_ray.features import find_missing, read_earlier_entries
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.runs.merge_stage import merge_features
 from fastdup_ray.runs.preflight import choose_shard_size
@@ -74,7 +74,7 @@ def make_features(config: RunConfig, store: Store, executor: Executor, request: 
         WorkerError: Shards were damaged after each of `MAX_ROUNDS` rounds.
     """
     manifest, facts = request.manifest, request.facts
-    earlier = open_earlier_sets(store, facts["fingerprint"]) if config.reuse else []
+    earlier = read_earlier_entries(store, facts["fingerprint"]) if config.reuse else []
     with show_stage("Looking for embeddings to reuse", config):
         missing: IntArray = find_missing(manifest, earlier, config.limits, list_optional_decoders())
     text = f"{len(manifest):,} entries, {len(missing):,} to read"

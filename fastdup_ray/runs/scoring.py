@@ -21,8 +21,8 @@ from fastdup_ray.features import (
     map_features,
     merge_sets,
     open_complete,
+    open_range,
     open_ranges,
-    open_shard,
     read_names,
     write_bad,
     write_embeddings,
@@ -76,7 +76,7 @@ def _read_described(source: Store, name: str) -> tuple[FeatureFacts, pa.ChunkedA
     """Return facts, names and entries of features that a run described, or None for other features."""
     if layout.parse_range(name):
         stem = name.removesuffix(".dat")
-        part = open_shard(source, stem)
+        part = open_range(source, stem)
         return part.facts, *combine_shards(source, [stem], [part])
     for files in layout.FILE_SETS:
         if name == files.name(layout.FEATURES) and (whole := open_complete(source, files)):

@@ -12,7 +12,7 @@ from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError, ErrorCode, InputError
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
-from fastdup_ray.features import find_missing, open_complete
+from fastdup_ray.features import find_missing, read_complete_entries
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.outputs.basis import digest_sidecars, fits_basis
 from fastdup_ray.outputs.finished_run import RunReader
@@ -67,7 +67,7 @@ def is_unchanged(
     if skipped != last.get("skipped", {}):
         return False
     try:
-        features = open_complete(store)
+        features = read_complete_entries(store)
         if features is None or not _has_entries(features.entries, manifest):
             return False
         if last["basis"].get("sidecars") != digest_sidecars(features.entries["uri"]):

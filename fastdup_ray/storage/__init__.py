@@ -22,10 +22,12 @@ class Store(Protocol):
     Attributes:
         location: Absolute path or URI of the work_dir, for messages and for `open_store`.
         access: How a run accesses buckets: this one, if the work_dir is in a bucket, and those that its images are in.
+        at_once: Files that are worth reading at the same time: many where each takes a request.
     """
 
     location: str
     access: Access
+    at_once: int
 
     def prepare(self) -> None:
         """Create the work_dir if needed, and check that it is writable.
@@ -34,7 +36,7 @@ class Store(Protocol):
             WorkDirError: It cannot be created or written to.
         """
 
-    def create(self, name: str) -> AbstractContextManager[Path]:
+    def create(self, name: str, *, new: bool = False) -> AbstractContextManager[Path]:
         """Write a file whole.
 
         The context gives a temporary local path to write to. On a clean exit the file appears under `name` in one step
@@ -43,6 +45,8 @@ class Store(Protocol):
 
         Args:
             name: File to write. Missing folders are created.
+            new: Nothing has this name, which saves a request in a bucket. There the file is not written if something
+                has.
 
         Returns:
             A context manager that gives the temporary path.
@@ -84,6 +88,9 @@ class Store(Protocol):
             FileNotFoundError: There is no such file (`MissingFileError`).
             DamagedError: The file ends before `start + size`.
         """
+
+    def read_up_to(self, name: str, start: int, size: int) -> bytes:
+        """Read a part of a file as `read` does, or what there is of it if the file ends before."""
 
     def exists(self, name: str) -> bool:
         """Return whether there is a file or a folder of this name."""

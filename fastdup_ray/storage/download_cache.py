@@ -17,30 +17,36 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
+from weakref import WeakKeyDictionary
 
 PREFIX = "fastdup_ray-"
 BUDGET = 4 << 30
-"""Bytes that cached files may take. Beyond that, the least recently used are deleted.
+"""Bytes that cached files may take. Beyond that, the least recently used are deleted, but not the last of a thread.
 
 A deleted file that is open or mapped stays readable.
 """
+
+SHARED_BYTES = 8 << 20
+"""Bytes from which an object is looked for in the caches of other processes before it is downloaded."""
 
 
 class DownloadCache:
     """Local copies of objects, by name and ETag.
 
-    The process holds a lock on its folder. The next cache that is made on the machine removes the folders of processes
-    that died without removing their own.
+    The process holds a lock on its folder. The next cache that is made on the machine takes over the folders of
+    processes that died without removing their own.
     """
 
     def __init__(self) -> None:
-        _remove_abandoned_folders()
         self._root = Path(tempfile.mkdtemp(prefix=PREFIX))
         self._alive = _lock_folder(self._root)
         self._sizes: OrderedDict[Path, int] = OrderedDict()
+        self._etags: dict[str, str] = {}
+        self._in_use: WeakKeyDictionary[threading.Thread, Path] = WeakKeyDictionary()
         self._total = 0
         self._guard = threading.Lock()
         atexit.register(self.close)
+        self._take_over_abandoned_folders()
 
     def close(self) -> None:
         """Delete the folder."""
@@ -49,7 +55,7 @@ class DownloadCache:
     @contextmanager
     def temporary(self, name: str) -> Iterator[Path]:
         """Give a path for a new file. On exit the file is deleted, unless `keep` moved it into the cache."""
-        folder = self._root / uuid.uuid4().hex
+        folder = self._root / f".{uuid.uuid4().hex}"
         path = folder / name
         path.parent.mkdir(parents=True)
         try:
@@ -73,19 +79,34 @@ class DownloadCache:
             The path of the file in the cache.
         """
         cached = self._path(name, etag)
-        with self._guard:
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, cached)
-            self._total -= self._sizes.pop(cached, 0)
-            self._sizes[cached] = cached.stat().st_size
-            self._total += self._sizes[cached]
-            while self._total > BUDGET and len(self._sizes) > 1:
-                oldest, size = self._sizes.popitem(last=False)
-                self._total -= size
-                oldest.unlink(missing_ok=True)
-                with suppress(OSError):
-                    os.removedirs(oldest.parent)  # stops at the first folder that is not empty
+        self._add(path, cached)
+        self._etags[name] = etag
         return cached
+
+    def get_etag(self, name: str) -> str | None:
+        """Return the ETag of the version of an object that was cached last; None if it is not cached any more."""
+        with self._guard:
+            etag = self._etags.get(name)
+            return etag if etag is not None and self._path(name, etag) in self._sizes else None
+
+    def share(self, name: str, etag: str, size: int) -> Path | None:
+        """Return the path of a large object that another process of this user and machine has cached; None if none has.
+
+        Args:
+            name: Name of the object.
+            etag: ETag of the object.
+            size: Its bytes.
+        """
+        if size < SHARED_BYTES:
+            return None
+        with self.temporary(name) as path:
+            for folder in _list_folders():
+                with suppress(OSError):
+                    os.link(_locate(folder, name, etag), path)
+                    if path.stat().st_size == size:
+                        return self.keep(path, name, etag)
+                    path.unlink()
+        return None
 
     def find(self, name: str, etag: str) -> Path | None:
         """Return the path of the cached object, None if it is not cached."""
@@ -94,10 +115,40 @@ class DownloadCache:
             if cached not in self._sizes:
                 return None
             self._sizes.move_to_end(cached)
+            self._in_use[threading.current_thread()] = cached
         return cached
 
     def _path(self, name: str, etag: str) -> Path:
-        return self._root / re.sub(r"[^0-9A-Za-z-]", "", etag) / name
+        return _locate(self._root, name, etag)
+
+    def _take_over_abandoned_folders(self) -> None:
+        """Take large objects from the folders of processes that died, such as the step before, and remove these."""
+        for folder in _list_folders():
+            if (folder / ".alive").exists() and (descriptor := _lock_folder(folder)) is not None:
+                for path in folder.glob("[!.]*/**/*"):
+                    if path.is_file() and path.stat().st_size >= SHARED_BYTES:
+                        self._add(path, self._root / path.relative_to(folder))
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(descriptor)
+
+    def _add(self, path: Path, cached: Path) -> None:
+        """Move a file to its place in the cache, and delete the least recently used ones beyond the budget."""
+        with self._guard:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, cached)
+            self._total -= self._sizes.pop(cached, 0)
+            self._sizes[cached] = cached.stat().st_size
+            self._total += self._sizes[cached]
+            self._in_use[threading.current_thread()] = cached
+            while self._total > BUDGET and (oldest := self._find_oldest()):
+                self._total -= self._sizes.pop(oldest)
+                oldest.unlink(missing_ok=True)
+                with suppress(OSError):
+                    os.removedirs(oldest.parent)  # stops at the first folder that is not empty
+
+    def _find_oldest(self) -> Path | None:
+        in_use = set(self._in_use.values())
+        return next((path for path in self._sizes if path not in in_use), None)
 
 
 @lru_cache(maxsize=1)
@@ -105,9 +156,13 @@ def _make_cache(pid: int) -> DownloadCache:  # noqa: ARG001 (the key of lru_cach
     return DownloadCache()
 
 
+_making = threading.Lock()
+
+
 def get_cache() -> DownloadCache:
     """Return the cache of this process; a forked process gets one of its own."""
-    return _make_cache(os.getpid())
+    with _making:
+        return _make_cache(os.getpid())
 
 
 def _lock_folder(folder: Path) -> int | None:
@@ -122,8 +177,14 @@ def _lock_folder(folder: Path) -> int | None:
     return None
 
 
-def _remove_abandoned_folders() -> None:
+def _list_folders() -> Iterator[Path]:
+    """Yield the folders of all caches of this user on this machine."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        if (folder / ".alive").exists() and (descriptor := _lock_folder(folder)) is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(descriptor)
+        with suppress(OSError):
+            if folder.lstat().st_uid == os.geteuid():
+                yield folder
+
+
+def _locate(root: Path, name: str, etag: str) -> Path:
+    """Return where a cache has an object."""
+    return root / re.sub(r"[^0-9A-Za-z-]", "", etag) / name

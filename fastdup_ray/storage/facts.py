@@ -76,7 +76,15 @@ def read_summary(store: Store, files: FileSet = INDEXED) -> RunSummary:
 
 
 def _read(store: Store, name: str, model: type[_Stored]) -> dict[str, Any]:
-    content = read_json(store, name)
+    return _check(store, name, read_json(store, name), model)
+
+
+def check_facts(store: Store, name: str, content: dict[str, Any]) -> FeatureFacts:
+    """Return facts that the file `name` has, see `read_facts` for errors."""
+    return cast("FeatureFacts", _check(store, name, content, _Facts))
+
+
+def _check(store: Store, name: str, content: dict[str, Any], model: type[_Stored]) -> dict[str, Any]:
     try:
         model.model_validate(content)
     except ValidationError as error:

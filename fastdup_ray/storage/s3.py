@@ -13,6 +13,7 @@ from typing import IO, Any
 from fastdup_ray import s3
 from fastdup_ray.errors import LockedError, MissingFileError, WorkDirError
 from fastdup_ray.s3 import Access
+from fastdup_ray.s3.download import open_download
 from fastdup_ray.s3.upload import upload
 from fastdup_ray.storage.download_cache import get_cache
 from fastdup_ray.storage.local import check_whole
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 class S3Store:
     """A work_dir in a bucket; see `fastdup_ray.storage.Store`."""
+
+    at_once = 16
 
     def __init__(self, location: str, access: Access) -> None:
         s3.refuse_secrets(location)
@@ -39,11 +42,11 @@ class S3Store:
             self._client.delete_object(**probe)
 
     @contextmanager
-    def create(self, name: str) -> Iterator[Path]:
+    def create(self, name: str, *, new: bool = False) -> Iterator[Path]:
         with get_cache().temporary(name) as path:
             yield path
             with self._explain_errors():
-                before = self._get_etag(name)
+                before = None if new else self._get_etag(name)
                 self._locks.check()  # whoever takes the lock over from now on writes after us, or makes our upload fail
                 get_cache().keep(path, name, self._upload(path, name, before))
 
@@ -63,20 +66,35 @@ class S3Store:
 
     def fetch(self, name: str) -> Path:
         with self._explain_errors(name):
-            etag = self._client.head_object(**self._make_arguments(name))["ETag"]
-            cached = get_cache().find(name, etag)
-            if cached is not None:
-                return cached
-            with get_cache().temporary(name) as path:
-                self._client.download_file(self._bucket, self._prefix + name, os.fspath(path))
-                return get_cache().keep(path, name, etag)
+            cache = get_cache()
+            while True:
+                etag = cache.get_etag(name)
+                with open_download(self._bucket, self._prefix + name, self.access, etag) as download:
+                    if download is None:
+                        cached = cache.find(name, etag or "")
+                    else:
+                        cached = cache.find(name, download.etag) or cache.share(name, download.etag, download.size)
+                    if cached is not None:
+                        return cached
+                    if download is not None:
+                        with cache.temporary(name) as path:
+                            download.save(path)
+                            return cache.keep(path, name, download.etag)
 
     def read(self, name: str, start: int, size: int) -> bytes:
+        return check_whole(self.read_up_to(name, start, size), size, name)
+
+    def read_up_to(self, name: str, start: int, size: int) -> bytes:
         if not size:
             return b""
         with self._explain_errors(name):
-            answer = self._client.get_object(**self._make_arguments(name), Range=f"bytes={start}-{start + size - 1}")
-            return check_whole(answer["Body"].read(), size, name)
+            try:
+                part = f"bytes={start}-{start + size - 1}"
+                return bytes(self._client.get_object(**self._make_arguments(name), Range=part)["Body"].read())
+            except Exception as error:
+                if s3.get_error_code(error) == "InvalidRange":  # it ends before
+                    return b""
+                raise
 
     def exists(self, name: str) -> bool:
         with self._explain_errors():

@@ -42,7 +42,7 @@ def sets_of(count: int, sets: int, width: int) -> Iterator[FeatureSet]:
         columns |= {"first_row": numbers - numbers[0], "rows": np.ones(len(numbers), np.int32)}
         table = pa.table([pa.array(columns[field.name]).cast(field.type) for field in ENTRIES], ENTRIES)
         rows = StoredEmbeddings(open_store("."), "", Path(), (0, 0, 0), "", (len(numbers), 1))
-        yield FeatureSet(rows, table, {})
+        yield FeatureSet(table, {}, rows)
 
 
 def manifest_of(count: int, sets: int, width: int) -> Manifest:

@@ -42,7 +42,7 @@ def measure(pictures: str, nodes: int, replace: bool = False) -> tuple[float, fl
 
 
 def _read(work_dir: Path) -> int:
-    ranges = filter(None, (layout.parse_range(path.name) for path in work_dir.glob("shards/features-*.json")))
+    ranges = filter(None, (layout.parse_range(path.name) for path in work_dir.glob("shards/features-*.shard")))
     return sum(stop - begin for begin, stop in ranges)
 
 

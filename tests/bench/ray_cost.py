@@ -26,7 +26,7 @@ def measured(pictures: Path, work_dir: Path, executor: str, *options: object) ->
     first_shard = None
     with subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         while process.poll() is None:
-            if first_shard is None and any(work_dir.glob("shards/features-*.json")):
+            if first_shard is None and any(work_dir.glob("shards/features-*.shard")):
                 first_shard = time.monotonic() - begin
             time.sleep(0.02)
         if process.returncode:

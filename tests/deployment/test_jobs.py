@@ -204,7 +204,7 @@ def test_a_job_is_stopped_with_its_submitter_and_goes_on_later(head, bucket, tmp
         text=True,
     )
     deadline = time.monotonic() + 120
-    while not any(name.startswith("shards/") and name.endswith(".json") for name in bucket.output_names()):
+    while not any(name.endswith(".shard") for name in bucket.output_names()):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.1)

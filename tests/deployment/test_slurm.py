@@ -150,7 +150,7 @@ def test_it_ends_in_order_where_slurm_says_that_the_time_is_up(slurm, tmp_path):
     arguments = (tmp_path / "pictures", "--work-dir", tmp_path / "out", "--shard-size", 8)
     job = slurm.submit(*arguments)
     number = re.search(r"\d+", job.stdout.readline())[0]
-    slurm.until(lambda: list((tmp_path / "out").glob("shards/*.json")))
+    slurm.until(lambda: list((tmp_path / "out").glob("shards/*.shard")))
     slurm.told("scancel", "--batch", "--signal=TERM", number)
     assert job.wait(120) == 130, slurm.log.read_text()
     assert "Interrupted. Run the same command to resume." in slurm.log.read_text()

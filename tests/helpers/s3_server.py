@@ -3,12 +3,15 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,6 +44,7 @@ class S3Server:
     def __init__(self, folder: Path, host: str = "127.0.0.1"):
         self._folder, self._host = folder, host
         self._ports = dict(zip(("master", "volume", "filer", "s3"), free_ports(4), strict=True))
+        (self._metrics_port,) = free_ports(1)
         self.url = f"http://{host}:{self._ports['s3']}"
         self._process: subprocess.Popen | None = None
 
@@ -51,6 +55,7 @@ class S3Server:
         config.write_text(json.dumps({"identities": [*users, everybody]}))
         data.mkdir(exist_ok=True)
         ports = [f"-{name}.port={port}" for name, port in self._ports.items()]
+        ports.append(f"-metricsPort={self._metrics_port}")
         places = [
             f"-ip={self._host}",
             f"-ip.bind={self._host}",
@@ -94,6 +99,26 @@ class S3Server:
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    def count_requests(self, bucket: str) -> Counter[str]:
+        """Requests for objects of a bucket, of all processes since the server started, by kind."""
+        counts: Counter[str] = Counter()
+        for labels, number in self._read_metric("request_total", bucket):
+            kind = re.search(r'type="(\w+)"', labels)
+            assert kind
+            counts[kind[1]] += number
+        return counts
+
+    def count_bytes_sent(self, bucket: str) -> int:
+        """Bytes of objects of a bucket that all processes have got since the server started."""
+        return sum(number for _, number in self._read_metric("bucket_traffic_sent_bytes_total", bucket))
+
+    def _read_metric(self, name: str, bucket: str) -> Iterator[tuple[str, int]]:
+        with urllib.request.urlopen(f"http://{self._host}:{self._metrics_port}/metrics", timeout=10) as answer:
+            for line in answer.read().decode().splitlines():
+                labels, _, number = line.rpartition(" ")
+                if line.startswith(f"SeaweedFS_s3_{name}{{") and f'bucket="{bucket}"' in labels:
+                    yield labels, int(float(number))
 
     @contextmanager
     def throttled(self, reads: int, writes: int) -> Iterator[None]:

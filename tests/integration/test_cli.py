@@ -203,7 +203,7 @@ def test_an_interrupted_run_on_ray_ends_with_130_says_how_to_go_on_and_does(tmp_
     flags = ("--work-dir", work_dir, "--shard-size", 16, "--num-actors", 1, "--no-report")
     with started("run", pictures, *flags, RAY_ADDRESS=ray_session) as process:
         end = time.monotonic() + 60
-        while not list(work_dir.glob("shards/*.json")) and process.poll() is None and time.monotonic() < end:
+        while not list(work_dir.glob("shards/*.shard")) and process.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)

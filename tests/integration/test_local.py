@@ -59,7 +59,7 @@ def test_a_child_that_is_at_work_ends_with_the_run(signal_, tmp_path):
         *(tmp_path / "in", "--work-dir", out, "--executor", "local", "--shard-size", 1, "--num-threads", 1),
         PYTHONPATH=f"{tmp_path / 'plugin'}{os.pathsep}{Path.cwd()}",
     )
-    while len(list(out.glob("shards/*.json"))) < 3:
+    while len(list(out.glob("shards/*.shard"))) < 3:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     children = psutil.Process(process.pid).children(recursive=True)

@@ -78,7 +78,7 @@ def wait_for(something, process: subprocess.Popen, seconds: float = 120) -> None
 
 
 def shards_are_there(bucket: Bucket, count: int) -> bool:
-    return sum(name.startswith("shards/") and name.endswith(".json") for name in bucket.output_names()) >= count
+    return sum(name.endswith(".shard") for name in bucket.output_names()) >= count
 
 
 def test_two_nodes_leave_what_one_process_leaves(cluster, finished, tmp_path):

@@ -26,6 +26,7 @@ from fastdup_ray.features import (
     merge_sets,
     open_ranges,
     open_whole_shards,
+    write_range,
     write_shard,
 )
 from fastdup_ray.features.stored_embeddings import EmbeddingReader
@@ -54,7 +55,14 @@ def put(store: Store, number: int, stem: str) -> None:
     """A shard of one image."""
     facts = FACTS | {"min_offset": number, "max_offset": number + 1}
     own = entry(number)
-    write_shard(store, stem, encode_names([own.uri]), make_entries_table([own]), [unit_rows(1, D, number)], facts)
+    write_shard(store, stem, make_entries_table([own]), [unit_rows(1, D, number)], facts)
+
+
+def put_range(store: Store, number: int) -> None:
+    """A range of one image."""
+    own, stem = entry(number), layout.format_range_stem(number, number + 1)
+    facts = FACTS | {"min_offset": number, "max_offset": number + 1}
+    write_range(store, stem, encode_names([own.uri]), make_entries_table([own]), [unit_rows(1, D, number)], facts)
 
 
 def listed(count: int) -> Manifest:
@@ -89,7 +97,7 @@ def test_more_shards_than_descriptors_are_merged(store, tmp_path, few_descriptor
 
 def test_more_ranges_than_descriptors_are_merged_and_scored(store, tmp_path, few_descriptors, monkeypatch):
     for number in range(SHARDS):
-        put(store, number, layout.format_range_stem(number, number + 1))
+        put_range(store, number)
     ranges = open_ranges(store)
     assert len(ranges) == SHARDS
     assert mapped_files() == 0
@@ -101,14 +109,14 @@ def test_more_ranges_than_descriptors_are_merged_and_scored(store, tmp_path, few
 
 
 def test_shards_in_a_bucket_stay_neither_open_nor_mapped(bucket, monkeypatch):
-    store, count = open_store(bucket.work_dir), 30
+    store, count = open_store(bucket.work_dir), 60
     stems = [f"{layout.SHARDS}/{layout.format_range_stem(number, number + 1)}-x" for number in range(count)]
     for number, stem in enumerate(stems):
         put(store, number, stem)
     before = len(os.listdir("/proc/self/fd"))
     manifest = listed(count)
     found = lookup_entries(manifest, open_whole_shards(store, stems), [], LIMITS, list_optional_decoders())
-    assert len(os.listdir("/proc/self/fd")) <= before + 5
+    assert len(os.listdir("/proc/self/fd")) <= before + store.at_once + 5
     assert mapped_files() == 0
     monkeypatch.setattr(download_cache, "BUDGET", 1)  # from now on it holds one file at a time
     put(store, count, f"{layout.SHARDS}/another")
@@ -128,10 +136,11 @@ def test_a_shard_that_goes_after_the_look_up_is_read_again(damage, store, tmp_pa
     def lose(*args):
         found = lookup_entries(*args)
         if damage == "gone":
-            store.remove(stems[1] + ".dat")
+            store.remove(stems[1] + layout.SHARD)
         elif damage == "cut":
-            os.truncate(tmp_path / f"{stems[1]}.dat", 4)
+            os.truncate(tmp_path / f"{stems[1]}{layout.SHARD}", 4)
         else:  # by other rows, as many
+            store.remove(stems[1] + layout.SHARD)
             monkeypatch.setattr(download_cache, "BUDGET", 1)
             put(store, 7, stems[1])
         return found
@@ -149,6 +158,7 @@ def test_a_shard_that_is_put_again_as_it_was_is_merged(store, tmp_path):
     stem = f"{layout.SHARDS}/x"
     put(store, 0, stem)
     found = lookup_entries(listed(1), open_whole_shards(store, [stem]), [], LIMITS, list_optional_decoders())
+    store.remove(stem + layout.SHARD)
     put(store, 0, stem)
     merge_sets(store, listed(1).uris(), found, FACTS)
     assert (tmp_path / "features.dat").read_bytes() == expected(1)
@@ -157,10 +167,10 @@ def test_a_shard_that_is_put_again_as_it_was_is_merged(store, tmp_path):
 def test_rows_of_a_range_that_is_replaced_are_not_scored(store, tmp_path, monkeypatch):
     monkeypatch.setitem(FACTS, "n", 3)
     for number in range(3):
-        put(store, number, layout.format_range_stem(number, number + 1))
+        put_range(store, number)
 
     def replace_then_merge(*args):
-        put(store, 7, layout.format_range_stem(1, 2))
+        (tmp_path / f"{layout.format_range_stem(1, 2)}.dat").write_bytes(unit_rows(1, D, 7).tobytes())
         merge_sets(*args)
 
     monkeypatch.setattr(scoring, "read_indexed_facts", lambda store: {"d": D})
@@ -173,7 +183,7 @@ def test_rows_of_a_range_that_is_replaced_are_not_scored(store, tmp_path, monkey
 def test_rows_that_are_gone_say_whose_they_are(store):
     put(store, 0, f"{layout.SHARDS}/x")
     (shard,) = open_whole_shards(store, [f"{layout.SHARDS}/x"])
-    store.remove(f"{layout.SHARDS}/x.dat")
+    store.remove(f"{layout.SHARDS}/x{layout.SHARD}")
     with EmbeddingReader() as reader, pytest.raises(LostEmbeddingsError) as caught:
         reader.read(shard.embeddings, 0, np.empty(shard.embeddings.shape, np.float32))
     assert caught.value.embeddings is shard.embeddings
@@ -184,7 +194,7 @@ def test_sets_that_alternate_in_the_list_are_each_opened_once(store, monkeypatch
     for number, stem in enumerate(stems):
         own = [entry(place) for place in range(number, 100, 2)]
         rows = [unit_rows(1, D, place) for place in range(number, 100, 2)]
-        write_shard(store, stem, encode_names(one.uri for one in own), make_entries_table(own), rows, FACTS)
+        write_shard(store, stem, make_entries_table(own), rows, FACTS)
     opened = []
     monkeypatch.setattr(
         StoredEmbeddings, "open", lambda rows, open=StoredEmbeddings.open: opened.append(rows) or open(rows)
@@ -244,10 +254,10 @@ def many_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_and_one_after_a_kill_have_more_shards_than_descriptors(tmp_path, many_images):
     arguments = many_images / "photos", "--work-dir", tmp_path / "out", "--shard-size", 1
     with start_limited(FILES, *arguments) as process:
-        while process.poll() is None and len(list(tmp_path.glob("out/shards/features-*.json"))) < IMAGES - 30:
+        while process.poll() is None and len(list(tmp_path.glob("out/shards/features-*.shard"))) < IMAGES - 30:
             time.sleep(0.01)
         process.kill()
-    left = len(list(tmp_path.glob("out/shards/features-*.json")))
+    left = len(list(tmp_path.glob("out/shards/features-*.shard")))
     assert FILES < left < IMAGES
     told = run_limited(FILES, *arguments)
     assert parse_counts(told)[0] == IMAGES - left
@@ -266,5 +276,6 @@ def test_more_ranges_than_descriptors_are_taken_by_mode_2_and_by_another_run(tmp
 
 @pytest.mark.slow
 def test_a_bucket_has_more_shards_than_descriptors(many_images, bucket):
-    run_limited(FILES, many_images / "photos", "--work-dir", bucket.work_dir, "--shard-size", 1)
+    files = FILES + open_store(bucket.work_dir).at_once
+    run_limited(files, many_images / "photos", "--work-dir", bucket.work_dir, "--shard-size", 1)
     assert {name: bucket.output(name) for name in SAME_BYTES} == outputs(many_images / "out")

@@ -126,7 +126,7 @@ def test_a_run_whose_own_ray_dies_says_so_at_once_and_goes_on_from_there(argumen
     """Left to itself Ray would end the process after a minute, and say nothing of how to go on."""
     out = tmp_path / "out"
     process = start(*arguments, "--work-dir", out, "--num-threads", ACTORS, "--executor", "ray", RAY_ADDRESS="local")
-    while len(list(out.glob("shards/features-*.json"))) < 2:
+    while len(list(out.glob("shards/features-*.shard"))) < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     family = {each: each.name() for each in psutil.Process(process.pid).children(recursive=True)}

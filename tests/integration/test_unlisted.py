@@ -23,7 +23,7 @@ def run(images: list[Path], **parameters: object) -> int:
 
 
 def kept(images: list[Path]) -> list[Path]:
-    return list((images[0].parent.parent / "out" / layout.UNLISTED).glob("*.dat"))
+    return list((images[0].parent.parent / "out" / layout.UNLISTED).glob("*.shard"))
 
 
 def move_out(images: list[Path]) -> None:

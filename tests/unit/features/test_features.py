@@ -20,8 +20,10 @@ from fastdup_ray.features import (
     lookup_entries,
     merge_ranges,
     merge_sets,
+    open_range,
     open_ranges,
     open_shard,
+    write_range,
     write_shard,
 )
 from fastdup_ray.features.stored_embeddings import EmbeddingReader, StoredEmbeddings
@@ -33,7 +35,7 @@ from tests.helpers.embeddings import unit_rows
 from tests.helpers.runs import csv_rows
 
 D = 8
-STEM = "shards/features-000000000000-000000000004"
+STEM = "features-000000000000-000000000004"
 SUFFIXES = (".dat", ".dat.csv", ".bad.csv", ".json")
 FACTS = {"format_version": 1, "fingerprint": {"model": "m"}, "d": D, "n": 4, "min_offset": 0, "max_offset": 4}
 LIMITS = Limits(max_pixels=1000)
@@ -57,12 +59,17 @@ def bad(name: str, code: str = "CORRUPT", *, mtime: str = "1", pixels: int | Non
 ENTRIES = [good("/a.jpg"), bad("/b, ñ.jpg"), good(os.fsdecode(b"/c\xff.jpg")), good('/d "x"\n.jpg')]
 
 
-def put(store: Store, entries: Sequence[Entry], stem: str = STEM, seed: int = 0) -> np.ndarray:
-    """Writes a shard of these entries; returns its rows."""
-    rows = unit_rows(max(1, sum(entry.rows for entry in entries)), D, seed)[: sum(entry.rows for entry in entries)]
+def put_range(store: Store, entries: Sequence[Entry], stem: str = STEM, seed: int = 0) -> np.ndarray:
+    """Writes a range of these entries; returns its rows."""
+    rows = rows_for(entries, seed)
     blocks = [rows[:1], rows[1:]]
-    write_shard(store, stem, encode_names(entry.uri for entry in entries), make_entries_table(entries), blocks, FACTS)
+    write_range(store, stem, encode_names(entry.uri for entry in entries), make_entries_table(entries), blocks, FACTS)
     return rows
+
+
+def rows_for(entries: Sequence[Entry], seed: int) -> np.ndarray:
+    count = sum(entry.rows for entry in entries)
+    return unit_rows(max(1, count), D, seed)[:count]
 
 
 def rows_of(feature_set: FeatureSet) -> np.ndarray:
@@ -78,34 +85,34 @@ def manifest_of(*entries: Entry) -> Manifest:
     return Manifest.from_refs(ImageRef(entry.uri, entry.size, entry.mtime_or_etag) for entry in entries)
 
 
-# --- one shard --------------------------------------------------------------------------------------------------------
+# --- one range --------------------------------------------------------------------------------------------------------
 
 
-def test_a_shard_is_read_back_as_it_was_written(store):
-    rows = put(store, ENTRIES)
-    shard = open_shard(store, STEM)
+def test_a_range_is_read_back_as_it_was_written(store):
+    rows = put_range(store, ENTRIES)
+    shard = open_range(store, STEM)
     assert np.array_equal(rows_of(shard), rows)
     assert shard.entries.equals(make_entries_table(ENTRIES))
     assert shard.entries["first_row"].to_pylist() == [0, None, 1, 2]
 
 
-def test_a_shard_of_a_version_without_dates_is_read(store, tmp_path):
-    put(store, ENTRIES)
+def test_a_range_of_a_version_without_dates_is_read(store, tmp_path):
+    put_range(store, ENTRIES)
     described = read_json(store, f"{STEM}.json")
     del described["entries"]["taken"]
     write_json(store, f"{STEM}.json", described)
-    assert open_shard(store, STEM).entries.equals(make_entries_table(ENTRIES))
+    assert open_range(store, STEM).entries.equals(make_entries_table(ENTRIES))
 
 
-def test_a_shard_has_four_files_and_leaves_nothing_else(store, tmp_path):
-    put(store, ENTRIES)
-    assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == sorted(
+def test_a_range_has_four_files_and_leaves_nothing_else(store, tmp_path):
+    put_range(store, ENTRIES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         os.path.basename(STEM) + suffix for suffix in SUFFIXES
     )
 
 
-def test_a_shard_lists_its_good_and_its_bad_ones(store, tmp_path):
-    put(store, ENTRIES)
+def test_a_range_lists_its_good_and_its_bad_ones(store, tmp_path):
+    put_range(store, ENTRIES)
     names = [entry.uri for entry in ENTRIES if entry.rows]
     assert csv_rows(tmp_path / f"{STEM}.dat.csv") == [
         ["index", "filename"],
@@ -118,59 +125,59 @@ def test_a_shard_lists_its_good_and_its_bad_ones(store, tmp_path):
 
 
 def test_features_are_float32_little_endian_without_a_header(store, tmp_path):
-    rows = put(store, ENTRIES)
+    rows = put_range(store, ENTRIES)
     assert (tmp_path / f"{STEM}.dat").read_bytes() == rows.astype("<f4").tobytes()
 
 
 @pytest.mark.parametrize("entries", [[], [bad("/a.jpg")], [bad("/a.jpg"), bad("/b.jpg", "MISSING")]])
-def test_a_shard_may_have_no_rows(store, entries):
-    put(store, entries)
-    shard = open_shard(store, STEM)
+def test_a_range_may_have_no_rows(store, entries):
+    put_range(store, entries)
+    shard = open_range(store, STEM)
     assert shard.embeddings.shape == (0, D)
     assert shard.entries.num_rows == len(entries)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_any_flipped_byte_of_a_shard_is_found(store, tmp_path, suffix):
-    put(store, ENTRIES)
+def test_any_flipped_byte_of_a_range_is_found(store, tmp_path, suffix):
+    put_range(store, ENTRIES)
     path = tmp_path / f"{STEM}{suffix}"
     whole = path.read_bytes()
     for place in sorted({*range(0, len(whole), max(1, len(whole) // 60)), len(whole) - 2}):
         for bit in (0x01, 0x80):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
             with pytest.raises(DamagedError):
-                open_shard(store, STEM)
+                open_range(store, STEM)
     path.write_bytes(whole)
-    open_shard(store, STEM)
+    open_range(store, STEM)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_shard_that_is_cut_or_grown_is_found(store, tmp_path, suffix):
-    put(store, ENTRIES)
+def test_a_range_that_is_cut_or_grown_is_found(store, tmp_path, suffix):
+    put_range(store, ENTRIES)
     path = tmp_path / f"{STEM}{suffix}"
     whole = path.read_bytes()
     kept = {0, 1, len(whole) // 3, len(whole) // 2, len(whole) - 4 * D, len(whole) - 2}
     for damaged in [*(whole[:length] for length in kept), whole + b"\0", whole + whole]:
         path.write_bytes(damaged)
         with pytest.raises(DamagedError):
-            open_shard(store, STEM)
+            open_range(store, STEM)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_shard_that_lacks_a_file_is_not_read(store, tmp_path, suffix):
-    put(store, ENTRIES)
+def test_a_range_that_lacks_a_file_is_not_read(store, tmp_path, suffix):
+    put_range(store, ENTRIES)
     (tmp_path / f"{STEM}{suffix}").unlink()
     with pytest.raises((DamagedError, FileNotFoundError)):
-        open_shard(store, STEM)
+        open_range(store, STEM)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_file_of_another_shard_is_found(store, tmp_path, suffix):
-    put(store, ENTRIES)
-    put(store, [good("/x.jpg"), bad("/y.jpg"), good("/z.jpg")], "shards/other", seed=1)
-    (tmp_path / f"shards/other{suffix}").rename(tmp_path / f"{STEM}{suffix}")
+def test_a_file_of_another_range_is_found(store, tmp_path, suffix):
+    put_range(store, ENTRIES)
+    put_range(store, [good("/x.jpg"), bad("/y.jpg"), good("/z.jpg")], "features-000000000004-000000000007", seed=1)
+    (tmp_path / f"features-000000000004-000000000007{suffix}").rename(tmp_path / f"{STEM}{suffix}")
     with pytest.raises(DamagedError):
-        open_shard(store, STEM)
+        open_range(store, STEM)
 
 
 # --- looking up -------------------------------------------------------------------------------------------------------
@@ -178,7 +185,8 @@ def test_a_file_of_another_shard_is_found(store, tmp_path, suffix):
 
 def a_set(store: Store, *entries: Entry, seed: int = 0) -> FeatureSet:
     stem = f"shards/features-{seed:012d}"
-    put(store, entries, stem, seed)
+    rows = rows_for(entries, seed)
+    write_shard(store, stem, make_entries_table(entries), [rows[:1], rows[1:]], FACTS)
     return open_shard(store, stem)
 
 
@@ -358,7 +366,7 @@ def test_a_picture_is_taken_whatever_is_asked_of_videos(store):
 
 def test_the_frames_of_a_video_have_names_of_their_own(store):
     entries = [good("/a.jpg"), clip('/b, "c".mp4'), bad("/bad.mp4"), clip("/d.mp4", 2, 3.0), clip("/e.mp4", 1)]
-    put(store, entries)
+    put_range(store, entries)
     names = [row[1] for row in csv_rows(store.fetch(STEM + ".dat.csv"))[1:]]
     assert names == [
         "/a.jpg",
@@ -382,7 +390,7 @@ def test_ranges_with_videos_are_merged_under_the_names_of_the_videos(store):
         stems.append(f"features-{start:012d}-{start + 2:012d}")
         facts = FACTS | {"min_offset": start, "max_offset": start + 2, "list_sha256": "l"}
         rows = unit_rows(sum(entry.rows for entry in part), D, start)
-        write_shard(
+        write_range(
             store, stems[-1], encode_names(entry.uri for entry in part), make_entries_table(part), [rows], facts
         )
     merge_ranges(store, open_ranges(store))
@@ -428,7 +436,7 @@ def test_what_was_merged_is_a_set_that_can_be_merged_into_its_own_place(store, t
 
     entries = pq.read_table(tmp_path / "manifest.parquet")
     rows = StoredEmbeddings.check(store, "features.dat", hash_file(tmp_path / "features.dat"), (20, D))
-    merged = FeatureSet(rows, entries.cast(make_entries_table([]).schema), FACTS)
+    merged = FeatureSet(entries.cast(make_entries_table([]).schema), FACTS, rows)
     fewer = manifest_of(*map(good, names[3:15]))
     merge_sets(store, fewer.uris(), lookup_entries(fewer, [], [merged], LIMITS, list_optional_decoders()), FACTS)
 
