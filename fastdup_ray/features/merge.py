@@ -36,7 +36,7 @@ BYTES_PER_BLOCK = 32 << 20
 """Bytes of embeddings that are copied at a time."""
 
 
-def merge_sets(store: Store, uris: Names, lookup: LookupResult, facts: FeatureFacts, files: FileSet = INDEXED) -> None:
+def merge_sets(store: Store, uris: Names, lookup: LookupResult, facts: FeatureFacts, files: FileSet = INDEXED) -> str:
     """Write features.dat with its names, the bad lists and manifest.parquet.
 
     These files may replace files that the embeddings are read from. So the new manifest and the digests are written to
@@ -48,6 +48,9 @@ def merge_sets(store: Store, uris: Names, lookup: LookupResult, facts: FeatureFa
         lookup: Where their embeddings are. No entry may be missing.
         facts: What describes the features besides digests: fingerprint, d, list_sha256 and more.
         files: Set of images, which decides the file names.
+
+    Returns:
+        The SHA-256 of features.dat, in hex.
 
     Raises:
         LostEmbeddingsError: A file with embeddings is gone.
@@ -63,6 +66,7 @@ def merge_sets(store: Store, uris: Names, lookup: LookupResult, facts: FeatureFa
     write_names(store, files.name(layout.FEATURES_CSV), name_embeddings(uris, entries))
     for name in (layout.BAD_CSV, layout.BAD_CSV_TWIN):
         write_bad(store, files.name(name), uris, entries)
+    return digest
 
 
 def merge_range(store: Store, start: int, stop: int, uris: Names, lookup: LookupResult, facts: FeatureFacts) -> None:

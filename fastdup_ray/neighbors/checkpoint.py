@@ -32,19 +32,19 @@ class SearchCheckpoint:
         for other in {path.split("/")[2] for path in store.names(layout.SEARCH)} - {name}:
             store.remove(f"{layout.SEARCH}/{other}")
 
-    def has_index(self) -> bool:
-        """Return whether faiss.index is the index that this search has built."""
+    def find_index(self) -> str | None:
+        """Return the SHA-256 of faiss.index, if it is the index that this search has built; else None."""
         if not (self._store.exists(self._index_record) and self._store.exists(layout.FAISS_INDEX)):
-            return False
+            return None
         try:
-            recorded = read_json(self._store, self._index_record)["sha256"]
+            recorded = str(read_json(self._store, self._index_record)["sha256"])
         except DamagedError:
-            return False
-        return bool(recorded == hash_file(self._store.fetch(layout.FAISS_INDEX)))
+            return None
+        return recorded if recorded == hash_file(self._store.fetch(layout.FAISS_INDEX)) else None
 
-    def save_index(self) -> None:
-        """Record that faiss.index is the index of this search."""
-        write_json(self._store, self._index_record, {"sha256": hash_file(self._store.fetch(layout.FAISS_INDEX))})
+    def save_index(self, sha256: str) -> None:
+        """Record that faiss.index, whose digest is given, is the index of this search."""
+        write_json(self._store, self._index_record, {"sha256": sha256})
 
     def load_block(self, start: int) -> tuple[DoubleArray, IntArray] | None:
         """Return distances and indices, both (m, k), of the block that starts at query `start`; None if not stored."""

@@ -27,12 +27,14 @@ class StoredNeighbors:
         metric: Metric of the distances.
         files: The set of files that they are of.
         plan: How they were searched; None if without an index of this run.
+        index_sha256: Digest of faiss.index; None if that is not known.
     """
 
     summary: SearchSummary
     metric: str
     files: FileSet
     plan: SearchPlan | None = None
+    index_sha256: str | None = None
 
     def open(self, store: Store) -> Neighbors:
         """Map the arrays from their files.

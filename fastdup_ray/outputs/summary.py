@@ -56,16 +56,18 @@ def write_summary(store: Store, summary: RunSummary, files: FileSet = INDEXED) -
 
     Args:
         store: The work_dir.
-        summary: What to write, without `sha256`.
+        summary: What to write. `sha256` has digests that are known already: a large file is not read for them.
         files: The file set that the summary is about.
 
     Returns:
-        The summary with `sha256`.
+        The summary with all digests.
     """
     own = summary.get("features_file", layout.FEATURES)
     more = {INDEXED: (own, own + ".csv"), SCORED: layout.TRAIN_BACKUP, TRANSFORMED: ()}
     names = {*map(files.name, DIGESTED), *more[files]}
-    summary = summary | {"sha256": {n: hash_file(store.fetch(n)) for n in sorted(names) if store.exists(n)}}
+    known = summary.get("sha256", {})
+    there = (name for name in sorted(names) if name in known or store.exists(name))
+    summary = summary | {"sha256": {name: known.get(name) or hash_file(store.fetch(name)) for name in there}}
     write_json(store, files.name(layout.SUMMARY), summary)
     if files is INDEXED:
         remove_scoring(store)

@@ -54,11 +54,13 @@ class FeatureOutcome:
         counts: Of entries, images and bad entries.
         read: Entries that were read, and not reused.
         cpu_seconds: CPU time of the extractors.
+        sha256: Digests of the files that were written, by name, as far as they are known.
     """
 
     counts: Counts
     read: int
     cpu_seconds: float
+    sha256: dict[str, str]
 
 
 def make_features(config: RunConfig, store: Store, executor: Executor, request: FeatureRequest) -> FeatureOutcome:
@@ -88,7 +90,8 @@ def make_features(config: RunConfig, store: Store, executor: Executor, request: 
             merged = executor.call("index", merge_features, *args)
         if merged.counts:
             read = sum(receipt.good + receipt.bad for receipt in receipts)
-            return FeatureOutcome(merged.counts, read, round(sum(receipt.cpu_seconds for receipt in receipts), 3))
+            cpu_seconds = round(sum(receipt.cpu_seconds for receipt in receipts), 3)
+            return FeatureOutcome(merged.counts, read, cpu_seconds, merged.sha256)
         missing = merged.missing
     raise WorkerError(
         f"The features of {len(missing):,} images were damaged {MAX_ROUNDS} times in a row; check the disk."

@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +51,12 @@ class MergeResult:
     Attributes:
         counts: Of entries, images and bad entries; None if embeddings are missing and nothing was written.
         missing: (m,) int64 offsets in the list of the entries without an embedding.
+        sha256: Digests of the files that were written, by name, as far as they are known.
     """
 
     counts: Counts | None
     missing: IntArray
+    sha256: dict[str, str] = field(default_factory=dict)
 
 
 def merge_features(
@@ -84,16 +86,17 @@ def merge_features(
     found = lookup_entries(manifest, open_whole_shards(store, fresh), earlier, config.limits, list_optional_decoders())
     if len(found.missing):
         return MergeResult(None, found.missing)
+    sha256 = {}
     try:
         if part is None:
             with keep_unlisted(store, found.unlisted, facts) if files is INDEXED else nullcontext():
-                merge_sets(store, manifest.uris(), found, facts, files)
+                sha256[files.name(layout.FEATURES)] = merge_sets(store, manifest.uris(), found, facts, files)
         else:
             merge_range(store, *part, manifest.uris(), found, facts)
     except LostEmbeddingsError as error:
         log.warning("%s Its images are read again.", error)
         return MergeResult(None, np.flatnonzero(found.source == found.embeddings.index(error.embeddings)))
-    return MergeResult(count_entries(found.entries), found.missing)
+    return MergeResult(count_entries(found.entries), found.missing, sha256)
 
 
 def adopt_features(store: Store, features_file: str) -> RunSummary:

@@ -54,6 +54,8 @@ def write_outputs(
     counts = summary["counts"] | results.counts | duplicates.to_counts()
     search: SearchSummary = {**neighbors.summary, "k": min(neighbors.summary["k"], config.nearest_neighbors_k)}
     summary = {**summary, "counts": counts, "neighbors": search, "features_file": features_file}
+    if neighbors.index_sha256:
+        summary["sha256"] = summary.get("sha256", {}) | {layout.FAISS_INDEX: neighbors.index_sha256}
     if config.incremental:
         summary["changes"] = write_changes(store)
     else:

@@ -52,12 +52,12 @@ def search_partitioned(
     """
     digest = executor.call("index", get_features_digest, store, features)
     plan = make_layout(config, n, d, features, digest)
-    has_index = executor.call("index", tasks.write_index, store, plan)
+    index_sha256 = executor.call("index", tasks.write_index, store, plan)
     neighbors = search_layout(executor, store, plan)
-    summary: SearchSummary = {**neighbors.summary, "faiss_index": has_index}
+    summary: SearchSummary = {**neighbors.summary, "faiss_index": index_sha256 is not None}
     if unused := list(check_parameters(config.faiss_param)):
         summary["unused_parameters"] = unused
-    return replace(neighbors, summary=summary)
+    return replace(neighbors, summary=summary, index_sha256=index_sha256)
 
 
 def search_layout(executor: Executor, store: Store, plan: PartitionLayout) -> StoredNeighbors:

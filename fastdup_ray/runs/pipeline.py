@@ -253,6 +253,7 @@ class _Run:
         self._cost |= {"read": outcome.read, "cpu_seconds": outcome.cpu_seconds}
         return begin_summary(facts) | {
             "counts": outcome.counts,
+            "sha256": outcome.sha256,
             "skipped": self._list.skipped.counts(),
             "read": self._cost["read"],
             "seconds": self._cost["seconds"],

@@ -3,6 +3,8 @@
 `partitioned_search` is the other way to find them, for more images than one index takes.
 """
 
+from dataclasses import replace
+
 from fastdup_ray.common import layout
 from fastdup_ray.config import RunConfig
 from fastdup_ray.features import map_features
@@ -12,6 +14,7 @@ from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, store_neighbor
 from fastdup_ray.neighbors.search import SPARE, check_unit_length, find_neighbors_within
 from fastdup_ray.neighbors.search_plan import plan_search
 from fastdup_ray.storage import Store
+from fastdup_ray.storage.checked_json import hash_file
 from fastdup_ray.system.memory import measure_free_memory
 from fastdup_ray.version import __version__
 
@@ -36,18 +39,20 @@ def search_neighbors(store: Store, config: RunConfig, features_file: str, d: int
     plan = plan_search(config, n, d, measure_free_memory())
     index = make_index(config, plan, config.cores)
     checkpoint = _make_checkpoint(store, config, features_file, index) if n > SearchCheckpoint.block else None
-    if checkpoint and checkpoint.has_index():
+    sha256 = checkpoint.find_index() if checkpoint else None
+    if sha256:
         index.restore(embeddings, store.fetch(layout.FAISS_INDEX))
     else:
         index.add(embeddings)
         with store.create(layout.FAISS_INDEX) as path:
             index.save(path)
+            sha256 = hash_file(path)
         if checkpoint:
-            checkpoint.save_index()
+            checkpoint.save_index(sha256)
     if config.compute == "gpu":
         index.to_gpu(config.nearest_neighbors_k + SPARE)
     neighbors = find_neighbors_within(index, embeddings, config.nearest_neighbors_k, checkpoint)
-    return store_neighbors(store, neighbors, plan=plan)
+    return replace(store_neighbors(store, neighbors, plan=plan), index_sha256=sha256)
 
 
 def _make_checkpoint(store: Store, config: RunConfig, features_file: str, index: NeighborIndex) -> SearchCheckpoint:

@@ -1,6 +1,7 @@
 """The number of files that are open or mapped does not grow with that of shards, ranges or cells."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from fastdup_ray import RunConfig
 from fastdup_ray.analysis import sorting
@@ -31,18 +33,21 @@ from fastdup_ray.features import (
 )
 from fastdup_ray.features.stored_embeddings import EmbeddingReader
 from fastdup_ray.inputs.manifest import ENTRIES, Manifest, make_entries_table
-from fastdup_ray.runs import merge_stage, scoring
-from fastdup_ray.storage import Store, download_cache, open_store
+from fastdup_ray.runs import features_stage, merge_stage, scoring
+from fastdup_ray.storage import Store, download_cache, local, open_store
 from fastdup_ray.storage.tables import encode_names
+from tests.checker import check
 from tests.helpers.commands import parse_counts
 from tests.helpers.embeddings import unit_rows
 from tests.helpers.images import save_cloudy
+from tests.helpers.models import save_model
 from tests.helpers.runs import SAME_BYTES, outputs, run_inline
 
 D = 8
 SHARDS = 300
 IMAGES, FILES = 100, 45
 """Of whole runs, and the files that these may open."""
+PLANTED = 2_000
 FACTS = {"format_version": 1, "fingerprint": {"model": "m"}, "d": D, "n": SHARDS, "list_sha256": "l"}
 LIMITS = Limits(1000)
 
@@ -223,18 +228,19 @@ LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[1])))
 from fastdup_ray.cli.main import main
-main(["run", *sys.argv[2:], "--executor", "inline", "--no-report"])
+main(sys.argv[2:])
 """
+INLINE = ("--executor", "inline", "--no-report")
 
 
 def start_limited(files: int, *arguments: object) -> subprocess.Popen:
-    """A run in a process that may open so many files."""
+    """A command of `fastdup-ray` in a process that may open so many files."""
     command = map(str, (sys.executable, "-c", LIMITED, files, *arguments))
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def run_limited(files: int, *arguments: object) -> str:
-    """What the run prints."""
+    """What the command prints."""
     with start_limited(files, *arguments) as process:
         out, _ = process.communicate(timeout=300)
     assert process.returncode == 0, out
@@ -252,7 +258,7 @@ def many_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_run_and_one_after_a_kill_have_more_shards_than_descriptors(tmp_path, many_images):
-    arguments = many_images / "photos", "--work-dir", tmp_path / "out", "--shard-size", 1
+    arguments = "run", many_images / "photos", "--work-dir", tmp_path / "out", "--shard-size", 1, *INLINE
     with start_limited(FILES, *arguments) as process:
         while process.poll() is None and len(list(tmp_path.glob("out/shards/features-*.shard"))) < IMAGES - 30:
             time.sleep(0.01)
@@ -268,14 +274,52 @@ def test_a_run_and_one_after_a_kill_have_more_shards_than_descriptors(tmp_path, 
 def test_more_ranges_than_descriptors_are_taken_by_mode_2_and_by_another_run(tmp_path, many_images):
     for first in range(IMAGES):
         run_inline(many_images / "photos", tmp_path / "out", run_mode=1, min_offset=first, max_offset=first + 1)
-    run_limited(FILES, "--work-dir", tmp_path / "out", "--run-mode", 2)
+    run_limited(FILES, "run", "--work-dir", tmp_path / "out", "--run-mode", 2, *INLINE)
     assert outputs(tmp_path / "out") == outputs(many_images / "out")
-    again = run_limited(FILES, many_images / "photos", "--work-dir", tmp_path / "out")
+    again = run_limited(FILES, "run", many_images / "photos", "--work-dir", tmp_path / "out", *INLINE)
     assert parse_counts(again)[0] == 0
 
 
 @pytest.mark.slow
 def test_a_bucket_has_more_shards_than_descriptors(many_images, bucket):
     files = FILES + open_store(bucket.work_dir).at_once
-    run_limited(files, many_images / "photos", "--work-dir", bucket.work_dir, "--shard-size", 1)
+    run_limited(files, "run", many_images / "photos", "--work-dir", bucket.work_dir, "--shard-size", 1, *INLINE)
     assert {name: bucket.output(name) for name in SAME_BYTES} == outputs(many_images / "out")
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `in` of `PLANTED` images, and a work_dir `out` with a feature shard of 8 numbers for each of them."""
+    folder = tmp_path_factory.mktemp("planted")
+    numbers = np.random.default_rng(0)
+    (folder / "in").mkdir()
+    for seed in range(PLANTED):
+        noise = numbers.integers(0, 256, 3) + numbers.integers(-20, 21, (16, 16, 3))
+        Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(folder / "in" / f"{seed:04d}.png")
+    model = save_model(folder / "model.onnx", shape=("n", 3, 16, 16), weights=np.eye(3, D, dtype=np.float32))
+
+    class Stopped(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "sync", lambda path: None)  # what a power failure would leave is no matter here
+        patch.setattr(features_stage, "merge_features", stop)
+        with pytest.raises(Stopped):
+            run_inline(folder / "in", folder / "out", model_path=model, shard_size=1)
+    assert len(list((folder / "out" / layout.SHARDS).glob("*.shard"))) == PLANTED
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("executor", "files"), [("inline", 256), ("ray", 1024)])
+def test_few_files_are_enough_for_2000_shards_up_to_the_plan(tmp_path, planted, executor, files):
+    out = shutil.copytree(planted / "out", tmp_path / "out")
+    own = "--model-path", planted / "model.onnx", "--executor", executor, "--num-threads", 1
+    told = run_limited(files, "run", planted / "in", "--work-dir", out, *own)
+    assert parse_counts(told)[0] == 0
+    run_limited(files, "plan", out)
+    assert (out / layout.PLAN_CSV).exists()
+    assert check(out) == []

@@ -45,6 +45,7 @@ from fastdup_ray.neighbors.partitioned.partition_layout import PartitionLayout
 from fastdup_ray.neighbors.search import BLOCK, SAMPLE, SPARE, select_closest
 from fastdup_ray.neighbors.search_plan import USABLE_SHARE
 from fastdup_ray.storage import Store
+from fastdup_ray.storage.checked_json import hash_file
 from fastdup_ray.system.memory import measure_free_memory
 
 SAMPLE_ROWS_PER_CELL = 256
@@ -258,17 +259,17 @@ def _measure_recalls(true: DoubleArray, found: DoubleArray, metric: str) -> Sear
     return {"recall": of_all, "recall_of_look_alikes": of_look_alikes}
 
 
-def write_index(store: Store, partitioning: PartitionLayout) -> bool:
+def write_index(store: Store, partitioning: PartitionLayout) -> str | None:
     """Write an exact faiss.index, in little memory, if a process of this node could load it.
 
     Returns:
-        Whether it was written. More images than that cannot be the index of run modes 3 and 4.
+        Its SHA-256; None if it was not written. More images than that cannot be the index of run modes 3 and 4.
     """
     if 4 * partitioning.d * partitioning.n > USABLE_SHARE * measure_free_memory():
         store.remove(layout.FAISS_INDEX)
-        return False
+        return None
     n, d, metric = partitioning.n, partitioning.d, partitioning.metric
     cells = (Cell(ROOT, (piece,)) for piece in make_root_cell(partitioning).pieces)
     with store.create(layout.FAISS_INDEX) as path:
         write_flat(path, n, d, metric, (read_cell(store, partitioning, cell)[0] for cell in cells))
-    return True
+        return hash_file(path)
