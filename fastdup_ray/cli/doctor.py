@@ -2,6 +2,7 @@
 
 import json
 import sys
+from typing import Any
 
 import click
 
@@ -11,7 +12,31 @@ from fastdup_ray.cli.completion import complete_folder
 EXAMPLES = """
 fastdup-ray doctor
 fastdup-ray doctor --gpu --s3 s3://bucket/photos
+fastdup-ray doctor --images 100M --work-dir out
 """
+
+_THOUSANDS = {"K": 10**3, "M": 10**6, "B": 10**9}
+
+
+class Count(click.ParamType[int]):
+    """A number such as 250000, 10K, 100M or 1.5B."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).upper().replace(",", "")
+        factor = _THOUSANDS.get(text[-1:], 1)
+        try:
+            count = int(float(text[:-1] if factor > 1 else text) * factor)
+        except (ValueError, OverflowError):
+            count = 0
+        if not 1 <= count <= MOST_IMAGES:
+            self.fail(f"{value!r} (give a number such as 250000, 10K or 100M).", param, ctx)
+        return count
+
+
+MOST_IMAGES = 10**12
+"""Images beyond which nothing is estimated."""
 
 
 @click.command("doctor", cls=Command, examples=EXAMPLES)
@@ -24,8 +49,9 @@ fastdup-ray doctor --gpu --s3 s3://bucket/photos
     help="Check the free space of this folder.  [the current folder]",
     shell_complete=complete_folder,
 )
+@click.option("--images", type=Count(), metavar="N", help="Also check the limits that a run of N images (100M) meets.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def doctor(*, gpu: bool, uri: str | None, work_dir: str, as_json: bool) -> None:
+def doctor(*, gpu: bool, uri: str | None, work_dir: str, images: int | None, as_json: bool) -> None:
     """Check that this machine can run fastdup-ray.
 
     Prints a line for each check: ok, note (a run works without it) or broken (a run needs it), and the commands that
@@ -33,6 +59,6 @@ def doctor(*, gpu: bool, uri: str | None, work_dir: str, as_json: bool) -> None:
     """
     from fastdup_ray.doctor.checks import examine  # imports what only this command needs
 
-    diagnosis = examine(gpu=gpu, uri=uri, work_dir=work_dir)
+    diagnosis = examine(gpu=gpu, uri=uri, work_dir=work_dir, images=images)
     print(json.dumps(diagnosis.as_dict(), indent=1) if as_json else diagnosis.text())
     sys.exit(0 if diagnosis.ok else 1)

@@ -6,13 +6,14 @@ from fastdup_ray.doctor import connectivity, libraries, machine
 from fastdup_ray.doctor.findings import Diagnosis, Finding
 
 
-def examine(*, gpu: bool = False, uri: str | None = None, work_dir: str = ".") -> Diagnosis:
+def examine(*, gpu: bool = False, uri: str | None = None, work_dir: str = ".", images: int | None = None) -> Diagnosis:
     """Run all checks.
 
     Args:
         gpu: Whether a GPU is needed.
         uri: An s3:// URI to list; None to leave out S3.
         work_dir: Where outputs are to be written.
+        images: Images of a run whose needs are checked; None to leave that out.
     """
 
     def check_all() -> Iterator[Finding]:
@@ -27,5 +28,9 @@ def examine(*, gpu: bool = False, uri: str | None = None, work_dir: str = ".") -
         yield connectivity.check_ray()
         if uri is not None:
             yield connectivity.check_s3(uri)
+        if images is not None:
+            from fastdup_ray.doctor import limits  # imports faiss, whose absence is a finding
+
+            yield from limits.check_limits(images, work_dir)
 
     return Diagnosis(tuple(check_all()))

@@ -56,10 +56,15 @@ def check_memory() -> Finding:
     return Finding("memory", State.OK if free >= LEAST_MEMORY else State.NOTE, text)
 
 
+def find_folder(work_dir: str) -> Path:
+    """Return the work_dir or its nearest folder that exists; /tmp if the work_dir is in a bucket."""
+    path = Path("/tmp") if is_s3(work_dir) else Path(os.path.abspath(work_dir))
+    return next(parent for parent in (path, *path.parents) if parent.exists())
+
+
 def check_disk(work_dir: str) -> Finding:
     """Check the free space of the work_dir or its nearest folder; of /tmp if the work_dir is in a bucket."""
-    path = Path("/tmp") if is_s3(work_dir) else Path(os.path.abspath(work_dir))
-    folder = next(parent for parent in (path, *path.parents) if parent.exists())
+    folder = find_folder(work_dir)
     free = shutil.disk_usage(folder).free
     if not os.access(folder, os.W_OK):
         return Finding("disk", State.NOTE, f"cannot write to {folder}: use another --work-dir")

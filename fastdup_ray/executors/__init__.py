@@ -55,12 +55,13 @@ class Executor(Protocol):
             A receipt for each shard, in the order of completion.
         """
 
-    def reserve(self, memory: int, *, gpu: bool = False) -> None:
-        """Move the actor for `index` steps to a node with enough room.
+    def reserve(self, memory: int, *, gpu: bool = False, target: StepTarget = "index") -> None:
+        """Let further steps run on a node with enough room; the actor for `index` steps moves there.
 
         Args:
             memory: Bytes that the steps will need.
             gpu: The steps can use a GPU, if there is one.
+            target: Which steps.
         """
 
     def max_step_memory(self) -> int:

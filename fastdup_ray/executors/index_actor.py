@@ -54,8 +54,13 @@ class IndexActor:
             else:
                 return result
 
+    @property
+    def reserved(self) -> int:
+        """Bytes that the actor reserves; 0 if it does not run."""
+        return 0 if self._actor is None else self._requests[0][0]
+
     def stop(self) -> None:
-        """End the actor, if it runs."""
+        """End the actor, if it runs; the next step starts it again."""
         if self._actor is not None:
             end_actor(self._actor)
             self._actor = None

@@ -36,7 +36,7 @@ class InlineExecutor:
     def extract(self, spec: ExtractSpec, shards: Iterable[Shard]) -> Iterator[ShardReceipt]:
         return map(Extractor(spec).extract, shards)
 
-    def reserve(self, memory: int, *, gpu: bool = False) -> None:
+    def reserve(self, memory: int, *, gpu: bool = False, target: StepTarget = "index") -> None:
         pass
 
     def max_step_memory(self) -> int:

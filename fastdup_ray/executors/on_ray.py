@@ -1,7 +1,7 @@
 """The executor on Ray: the running cluster, or a Ray of this process alone."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,8 +20,16 @@ from fastdup_ray.executors.ray_cluster import (
     list_present_nodes,
     refuse_unshared,
 )
+from fastdup_ray.executors.ray_results import NoRoomError
 from fastdup_ray.executors.tasks import map_tasks
-from fastdup_ray.executors.worker_counts import Placement, TaskSlots, place_extractors, place_index, place_tasks
+from fastdup_ray.executors.worker_counts import (
+    Placement,
+    TaskSlots,
+    can_share,
+    place_extractors,
+    place_index,
+    place_tasks,
+)
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.storage import Store
 
@@ -36,6 +44,7 @@ class RayExecutor:
         self._config, self._store = config, store
         self._index = IndexActor()
         self._placed: Placement | None = None
+        self._final_memory = 0
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -78,8 +87,11 @@ class RayExecutor:
         """
         return self._to_close.enter_context(closing(work))
 
-    def reserve(self, memory: int, *, gpu: bool = False) -> None:
-        self._index.reserve(place_index(memory, list_present_nodes(), gpu=gpu, grows=can_autoscale()))
+    def reserve(self, memory: int, *, gpu: bool = False, target: StepTarget = "index") -> None:
+        if target == "final":
+            self._final_memory = memory
+        else:
+            self._index.reserve(place_index(memory, list_present_nodes(), gpu=gpu, grows=can_autoscale()))
 
     def max_step_memory(self) -> int:
         return NO_LIMIT if can_autoscale() else max((node.memory for node in list_present_nodes()), default=0)
@@ -87,14 +99,29 @@ class RayExecutor:
     def call(self, target: StepTarget, step: Callable[..., Result], *args: Any) -> Result:
         if target == "index":
             return self._index.call(step, *args)
-        task: Any = ray.remote(num_cpus=1, max_retries=0)(run_step)
+        *others, last = place_index(self._final_memory, list_present_nodes(), gpu=False, grows=can_autoscale())
+        for memory, _ in others:
+            with suppress(NoRoomError):
+                return self._call_final(memory, step, *args)
+        return self._call_final(last[0], step, *args)
+
+    def _call_final(self, memory: int, step: Callable[..., Result], *args: Any) -> Result:
+        self._make_room(memory)
+        resources: dict[str, Any] = {"num_cpus": 1, "memory": memory or None}
+        task: Any = ray.remote(max_retries=0, **resources)(run_step)
         result: Result = call_with_retries(lambda: task.remote(step, *args))
         return result
+
+    def _make_room(self, memory: int) -> None:
+        """End the idle index actor if what it reserves may keep a task from its memory: it would wait for ever."""
+        if not can_share(memory, self._index.reserved, list_present_nodes()):
+            self._index.stop()
 
     def map(self, step: Callable[..., Result], items: Sequence[tuple[Any, ...]], memory: int) -> Iterator[Result]:
         def place() -> TaskSlots:
             return place_tasks(len(items), memory, list_present_nodes(), grows=can_autoscale())
 
+        self._make_room(memory)
         return self._close_at_exit(map_tasks(step, items, memory, place))
 
     def record_stage(self, stage: str, seconds: float) -> None:

@@ -151,3 +151,15 @@ def place_index(need: int, nodes: Sequence[Node], *, gpu: bool, grows: bool = Fa
     if need > largest and (grows or not nodes):
         requests.append((need, 0))
     return [*requests, (min(need, largest), 0)]
+
+
+def can_share(memory: int, reserved: int, nodes: Sequence[Node]) -> bool:
+    """Return whether a task gets its memory wherever an actor that reserves some may be.
+
+    Args:
+        memory: Bytes of the task.
+        reserved: Bytes of the actor.
+        nodes: The nodes that are there.
+    """
+    fit = [node for node in nodes if node.memory >= memory]
+    return not reserved or len(fit) > 1 or any(node.memory >= memory + reserved for node in fit)

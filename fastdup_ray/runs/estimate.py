@@ -12,7 +12,9 @@ from fastdup_ray.features import find_missing, read_earlier_entries
 from fastdup_ray.inputs import check_inputs, find_frame, list_images
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.neighbors.cost import SearchCost, estimate_search
+from fastdup_ray.neighbors.search_plan import plan_search
 from fastdup_ray.runs.preflight import choose_shard_size, make_model_facts
+from fastdup_ray.runs.stage_memory import RunSize, StageMemory, estimate_stages
 from fastdup_ray.storage import open_store
 from fastdup_ray.system.memory import measure_free_memory
 
@@ -41,6 +43,7 @@ class Estimate:
         gets: GET and HEAD requests, also those for the work_dir.
         puts: PUT requests.
         search: The search of all entries; None in modes without one.
+        memory: Of each stage.
     """
 
     entries: int
@@ -49,6 +52,7 @@ class Estimate:
     lists: int
     gets: int
     puts: int
+    memory: StageMemory
     search: SearchCost | None = None
 
     @property
@@ -70,13 +74,17 @@ class Estimate:
     def text(self) -> str:
         """Return what the command prints."""
         return (
-            f"{self.entries:,} entries, {self.to_read:,} of them to be read; "
-            f"{self.bytes_to_read / 1e6:,.1f} MB from S3.\n"
-            f"S3 requests: about {self.lists:,} LIST, {self.gets:,} GET and HEAD, {self.puts:,} PUT.\n"
-            f"About ${self.dollars:,.4f} in the region of the buckets, "
-            f"${self.dollars_over_the_internet:,.4f} over the internet "
-            f"(S3 Standard, us-east-1, November 2026; nothing was read or written)."
-        ) + (f"\n{self.search.text()}" if self.search else "")
+            (
+                f"{self.entries:,} entries, {self.to_read:,} of them to be read; "
+                f"{self.bytes_to_read / 1e6:,.1f} MB from S3.\n"
+                f"S3 requests: about {self.lists:,} LIST, {self.gets:,} GET and HEAD, {self.puts:,} PUT.\n"
+                f"About ${self.dollars:,.4f} in the region of the buckets, "
+                f"${self.dollars_over_the_internet:,.4f} over the internet "
+                f"(S3 Standard, us-east-1, November 2026; nothing was read or written)."
+            )
+            + (f"\n{self.search.text()}" if self.search else "")
+            + f"\n{self.memory.text()}"
+        )
 
 
 def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
@@ -108,5 +116,9 @@ def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
         puts = shards + FILES_OF_A_RUN
         gets += GETS_OF_A_SHARD * shards + GETS_OF_A_FILE * FILES_OF_A_RUN
     size = int(np.sum([ref.size for ref in refs], dtype=np.int64))
-    search = estimate_search(config, len(manifest), facts["d"], measure_free_memory()) if config.run_mode == 0 else None
-    return Estimate(len(manifest), len(missing), size, listing, gets, puts, search)
+    n, d, free = len(manifest), facts["d"], measure_free_memory()
+    plan = plan_search(config, n, d, free) if config.run_mode == 0 else None
+    memory = estimate_stages(config, RunSize.of(manifest, d), plan)
+    memory.check_fits(free, n)
+    search = estimate_search(config, n, d, free) if config.run_mode == 0 else None
+    return Estimate(n, len(missing), size, listing, gets, puts, memory, search)

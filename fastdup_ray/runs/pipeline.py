@@ -44,6 +44,7 @@ from fastdup_ray.runs.preflight import (
 from fastdup_ray.runs.progress import show_duration, show_stage
 from fastdup_ray.runs.scoring import import_query_features, search_indexed, write_scored_outputs
 from fastdup_ray.runs.search_stage import search_neighbors
+from fastdup_ray.runs.stage_memory import RunSize, estimate_stages
 from fastdup_ray.runs.stages import Stages
 from fastdup_ray.runs.transforms_stage import write_transforms
 from fastdup_ray.runs.unchanged import is_unchanged, open_comparable
@@ -245,9 +246,13 @@ class _Run:
         config, facts = self.config, facts | self._model
         if part is None and self.files is INDEXED:
             refuse_other_images(config, self.store, manifest)
+        size, most, plan = RunSize.of(manifest, facts["d"]), executor.max_step_memory(), None
         if config.run_mode == 0:  # there may be more images than entries, but hardly fewer
-            plan = plan_feasible_search(config, self.store, len(manifest), facts["d"], executor.max_step_memory())
-            executor.reserve(plan.reserved_bytes)
+            plan = plan_feasible_search(config, self.store, size.entries, size.d, most)
+        memory = estimate_stages(config, size, plan)
+        memory.check_fits(most, size.entries)
+        executor.reserve(max(memory.merge, plan.reserved_bytes if plan else 0))
+        executor.reserve(memory.outputs, target="final")
         with self._stages.time("features"):
             outcome = make_features(config, self.store, executor, FeatureRequest(manifest, facts, self.files, part))
         self._cost |= {"read": outcome.read, "cpu_seconds": outcome.cpu_seconds}
@@ -276,8 +281,13 @@ class _Run:
         features_file, n, d = self._features_file, summary["counts"]["images"], summary["d"]
         config = choose_verify(self.config, summary)
         wide = widen_search(config)
-        plan = plan_feasible_search(wide, self.store, n, d, executor.max_step_memory())
+        most = executor.max_step_memory()
+        plan = plan_feasible_search(wide, self.store, n, d, most)
         executor.reserve(plan.reserved_bytes, gpu=config.compute == "gpu")
+        if config.run_mode == 2:
+            memory = estimate_stages(config, RunSize.of_images(n, d), plan)
+            memory.check_fits(most, n)
+            executor.reserve(memory.outputs, target="final")
         with self._stages.time("neighbors"):
             neighbors = self._find_neighbors(executor, wide, plan)
         _log_search(neighbors)

@@ -84,10 +84,10 @@ def prepare(work_dir: Path, n: int) -> None:
             neighbors.indices[rows], neighbors.similarity[rows] = fours.neighbors_of(rows)
             uris = [f"/pictures/{row // 1000:06d}/{row:09d}.jpg" for row in rows.tolist()]
             names.writelines(f"{row},{uri}\n" for row, uri in zip(rows.tolist(), uris, strict=True))
-            manifest.write_table(_entries(rows, uris, fours.contents_of(rows)))
+            manifest.write_table(make_entries(rows, uris, fours.contents_of(rows)))
 
 
-def _entries(rows: np.ndarray, uris: list[str], contents: np.ndarray) -> pa.Table:
+def make_entries(rows: np.ndarray, uris: list[str], contents: np.ndarray) -> pa.Table:
     odd = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)
     digits = (contents[:, None] * odd + odd).tobytes().hex()
     known = {
@@ -119,16 +119,16 @@ class _Watch:
 
     def _look(self) -> None:
         while not self._ended.wait(EVERY):
-            self._most = max(self._most, _unshared())
+            self._most = max(self._most, measure_unshared())
 
     def lap(self, name: str) -> None:
         now = time.perf_counter(), time.process_time()
         wall, cpu = (one - other for one, other in zip(now, self._start, strict=True))
-        print(f"{name}\t{wall:.2f}\t{cpu:.2f}\t{max(self._most, _unshared()) / 1e6:.0f}", flush=True)
+        print(f"{name}\t{wall:.2f}\t{cpu:.2f}\t{max(self._most, measure_unshared()) / 1e6:.0f}", flush=True)
         self._start, self._most = now, 0
 
 
-def _unshared() -> int:
+def measure_unshared() -> int:
     """Bytes of this process that are of no file."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
@@ -146,7 +146,7 @@ def measure(work_dir: Path, n: int, **parameters: bool) -> None:
         watch.lap(name)
 
     config = RunConfig.of(work_dir=str(work_dir), run_mode=2, thumbnails=False, **parameters)
-    summary = {"counts": {}, "seconds": {}, "d": D, "n": n}
+    summary = {"counts": {"entries": n, "images": n, "bad": 0}, "seconds": {}, "d": D, "n": n}
     neighbors = StoredNeighbors({"index": "none", "k": K}, COSINE, layout.INDEXED)
     with patch.object(LocalStore, "create", watched):
         write_outputs(open_store(str(work_dir)), config, layout.FEATURES, neighbors, summary)

@@ -2,13 +2,15 @@
 
 import json
 import re
+import resource
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from fastdup_ray.doctor import libraries, packages
+from fastdup_ray.cli.doctor import Count
+from fastdup_ray.doctor import libraries, limits, packages
 from fastdup_ray.doctor.checks import examine
 from fastdup_ray.doctor.connectivity import check_ray, check_s3
 from fastdup_ray.doctor.findings import State
@@ -185,3 +187,32 @@ def test_s3_is_reached_or_the_reason_is_told(s3_server, as_user, monkeypatch):
 def test_a_full_or_closed_disk_is_a_note(monkeypatch):
     assert finding("disk", work_dir="/proc/none").state is State.NOTE
     assert finding("disk", work_dir="s3://bucket/out").state in (State.OK, State.NOTE)
+
+
+def test_limits_of_a_run_of_some_size(capsys, monkeypatch):
+    stages = ("list", "merge", "search", "outputs")
+    assert {finding(stage, images=10_000).state for stage in (*stages, "open files", "memory maps")} == {State.OK}
+    assert finding("disk for images", images=10_000).state is State.OK
+    monkeypatch.setattr(limits, "measure_free_memory", lambda: 8 << 30)
+    assert finding("search", images=10**9).state is State.OK  # it is partitioned
+    assert {finding(stage, images=10**9).state for stage in ("merge", "outputs", "disk for images")} == {State.BROKEN}
+    assert call("doctor", "--images", "1B", "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert {found["name"] for found in told["findings"]} >= {*stages, "disk for images"}
+
+
+def test_a_low_limit_of_open_files_is_noted(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (256, 256))
+    assert finding("open files", images=10).state is State.NOTE
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("250000", 250_000), ("1,000", 1000), ("10k", 10_000), ("1.5B", 1_500_000_000)]
+)
+def test_counts_are_written_as_people_do(text, count):
+    assert Count().convert(text, None, None) == count
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "10x", "M", "inf", "nan", "1e99"])
+def test_what_is_no_count_is_refused(text):
+    assert call("doctor", "--images", text) == 2

@@ -4,7 +4,7 @@ import pytest
 
 from fastdup_ray import RunConfig
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.executors.worker_counts import LEAST_WAITING, Node, Placement, place_extractors, place_index
+from fastdup_ray.executors.worker_counts import LEAST_WAITING, Node, Placement, can_share, place_extractors, place_index
 
 
 def config(**parameters) -> RunConfig:
@@ -71,3 +71,17 @@ def test_the_index_goes_where_its_memory_fits(need, gpu, expected):
 def test_the_index_waits_for_a_larger_node_where_one_may_come():
     assert place_index(900, [Node(8, 0, 100)], gpu=False, grows=True) == [(900, 0), (100, 0)]
     assert place_index(900, [], gpu=False) == [(900, 0), (0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("memory", "reserved", "nodes", "expected"),
+    [
+        (60, 0, [100], True),  # no actor is in the way
+        (60, 40, [100], True),
+        (60, 41, [100], False),
+        (60, 41, [100, 50], False),  # the actor may be where the task has to go
+        (60, 100, [100, 100], True),
+    ],
+)
+def test_a_task_never_waits_for_the_memory_of_an_idle_actor(memory, reserved, nodes, expected):
+    assert can_share(memory, reserved, [Node(8, 0, most) for most in nodes]) is expected

@@ -1,0 +1,148 @@
+"""The memory that each stage of a run takes: one definition for `--estimate`, refusals and reservations.
+
+The numbers are upper limits: between what `tests/bench/stage_memory.py` measures and twice that. The search has a
+definition of its own, `neighbors.search_plan`, from which its number comes.
+"""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastdup_ray.config import RunConfig
+from fastdup_ray.errors import ConfigError
+from fastdup_ray.inputs.manifest import Manifest
+from fastdup_ray.neighbors.partition_threshold import is_partitioned
+from fastdup_ray.neighbors.search_plan import USABLE_SHARE, SearchPlan, format_bytes
+from fastdup_ray.runs.verify_stage import NEIGHBORS
+
+PROCESS_BYTES = 300 << 20
+"""A process with the libraries of a stage, and the blocks that it reads and writes."""
+
+LIST_BYTES, MERGE_BYTES, OUTPUTS_BYTES = 320, 700, 500
+"""For each entry, or image, besides its name."""
+
+LIST_NAMES, MERGE_NAMES, OUTPUTS_NAMES = 7, 7, 2
+"""For each byte of a name: how often it is held at once."""
+
+REPORT_BYTES, REPORT_IMAGES = 520 << 20, 100_000
+"""The lists of the report and the blocks of the outputs, which grow up to so many images and no more."""
+
+NAME_BYTES = 100
+"""Bytes of a name, where the list is not known."""
+
+SAMPLE = 1_000
+"""Names by which the length of all is estimated."""
+
+NEIGHBOR_BYTES = 64
+"""Bytes on disk for each neighbor of an image: index and distance in the cells, merged, and gathered."""
+
+ROW_BYTES, NAMES_ON_DISK = 600, 12
+"""Bytes on disk for each entry in all tables, besides its name, and how often that is in them."""
+
+
+@dataclass(frozen=True)
+class RunSize:
+    """What the memory of a run depends on.
+
+    Attributes:
+        entries: Entries of the list; about as many as images.
+        name_bytes: Bytes of all their names.
+        d: Numbers of an embedding.
+    """
+
+    entries: int
+    name_bytes: int
+    d: int
+
+    @classmethod
+    def of(cls, manifest: Manifest, d: int) -> "RunSize":
+        """Return the size of a run on a list; the bytes of its names are those of a sample, scaled up."""
+        n = len(manifest)
+        sample = np.unique(np.linspace(0, n - 1, SAMPLE).astype(np.int64)) if n else np.empty(0, np.int64)
+        sampled = sum(len(os.fsencode(ref.uri)) for ref in manifest.refs(sample))
+        return cls(n, sampled * n // max(1, len(sample)), d)
+
+    @classmethod
+    def of_images(cls, n: int, d: int) -> "RunSize":
+        """Return the size of a run on n stored embeddings, whose names are not known."""
+        return cls(n, NAME_BYTES * n, d)
+
+
+@dataclass(frozen=True)
+class StageMemory:
+    """Bytes of the process that runs each stage; 0 for one that the run does not have.
+
+    Attributes:
+        list: The driver: the list, and the look-up of stored embeddings.
+        merge: The index actor.
+        search: The index actor, or each worker of a partitioned search.
+        outputs: The final task.
+    """
+
+    list: int
+    merge: int
+    search: int
+    outputs: int
+
+    def check_fits(self, memory: int, n: int) -> None:
+        """Check that a process can have what the stages after the listing take.
+
+        Args:
+            memory: Bytes that a process can have, besides what it has at its start.
+            n: Number of images, for the message.
+
+        Raises:
+            ConfigError: One of them takes more.
+        """
+        for stage, size in (("merge", self.merge), ("outputs", self.outputs)):
+            if size - PROCESS_BYTES > memory:
+                raise ConfigError(
+                    f"Not enough memory: the stage {stage} of {n:,} images takes {format_bytes(size)}, and a process "
+                    f"can have at most {format_bytes(memory)}. Use a machine, or a node of the cluster, with more."
+                )
+
+    def text(self) -> str:
+        """Return the memory of each stage as one line for people."""
+        stages = {"list": self.list, "merge": self.merge, "search": self.search, "outputs": self.outputs}
+        sizes = ", ".join(f"{stage} {format_bytes(size)}" for stage, size in stages.items() if size)
+        return f"Memory at most: {sizes}."
+
+
+def estimate_stages(config: RunConfig, size: RunSize, plan: SearchPlan | None) -> StageMemory:
+    """Estimate the memory of each stage of a run.
+
+    Args:
+        config: Of the run.
+        size: Of the run.
+        plan: Its search; None for modes without one.
+    """
+
+    def add(per_entry: int, per_name_byte: int) -> int:
+        return PROCESS_BYTES + per_entry * size.entries + per_name_byte * size.name_bytes
+
+    report = REPORT_BYTES * min(size.entries, REPORT_IMAGES) // REPORT_IMAGES
+    reads_list = config.run_mode in (0, 1, 3)
+    search = 0
+    if plan is not None:
+        search = plan.process_bytes if plan.partitioned else PROCESS_BYTES + int(plan.process_bytes / USABLE_SHARE)
+    return StageMemory(
+        list=add(LIST_BYTES, LIST_NAMES) if reads_list else 0,
+        merge=add(MERGE_BYTES, MERGE_NAMES) if reads_list else 0,
+        search=search,
+        outputs=add(OUTPUTS_BYTES, OUTPUTS_NAMES) + report if config.run_mode != 1 else 0,
+    )
+
+
+def estimate_disk(config: RunConfig, size: RunSize) -> int:
+    """Return the bytes that a run needs in its work_dir while it works, at most.
+
+    Args:
+        config: Of the run.
+        size: Of the run.
+    """
+    embeddings = 4 * size.d * size.entries
+    # Shards and what they are merged into, which replaces what an earlier run left; the index, or copies in cells.
+    copies = 3 + (1 + config.partition_copies if is_partitioned(config, size.entries) else 1)
+    neighbors = NEIGHBOR_BYTES * max(NEIGHBORS, config.nearest_neighbors_k) * size.entries
+    return copies * embeddings + neighbors + size.entries * ROW_BYTES + NAMES_ON_DISK * size.name_bytes
