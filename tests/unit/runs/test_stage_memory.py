@@ -2,10 +2,14 @@
 
 import pytest
 
-from fastdup_ray import RunConfig
+from fastdup_ray import RunConfig, deduplicate
+from fastdup_ray.common import layout
 from fastdup_ray.errors import ConfigError
+from fastdup_ray.executors.inline import InlineExecutor
 from fastdup_ray.neighbors.search_plan import plan_search
+from fastdup_ray.runs.estimate import estimate_run
 from fastdup_ray.runs.stage_memory import PROCESS_BYTES, RunSize, StageMemory, estimate_disk, estimate_stages
+from tests.helpers.runs import PHOTOS
 
 
 def estimate(n: int, run_mode: int = 0) -> StageMemory:
@@ -46,3 +50,12 @@ def test_disk_grows_with_the_images():
     config = RunConfig.of(input_dir="x", work_dir="y")
     small, large = (estimate_disk(config, RunSize.of_images(n, 576)) for n in (10**6, 10**8))
     assert large == 100 * small > 100 * 10**6 * 576 * 4
+
+
+def test_a_run_whose_outputs_do_not_fit_is_refused_before_an_image_is_read(tmp_path, monkeypatch):
+    config = RunConfig.of(input_dir=PHOTOS, work_dir=tmp_path / "out", executor="inline")
+    outputs = estimate_run(config).memory.outputs - PROCESS_BYTES
+    monkeypatch.setattr(InlineExecutor, "max_step_memory", lambda _: outputs - 1)
+    with pytest.raises(ConfigError, match="outputs"):
+        deduplicate(config)
+    assert not (tmp_path / "out" / layout.SHARDS).exists()
