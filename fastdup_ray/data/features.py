@@ -12,7 +12,7 @@ from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.data.embed_batches import EMBEDDING, NAME
 from fastdup_ray.errors import InputError
-from fastdup_ray.features import write_shard
+from fastdup_ray.features import write_range
 from fastdup_ray.features.merge import renumber
 from fastdup_ray.inputs.manifest import ENTRIES, Manifest
 from fastdup_ray.runs.preflight import make_list_facts
@@ -61,7 +61,7 @@ def write_features(store: Store, batches: Iterable[pa.Table], model: FeatureFact
         facts = make_list_facts(manifest) | model | {"min_offset": 0, "max_offset": len(names)}
         stem = layout.format_range_stem(0, len(names))
         is_good = entries["rows"].to_numpy() > 0
-        write_shard(store, stem, encode_names(names), entries, _iter_blocks(stored, order, is_good), facts)
+        write_range(store, stem, encode_names(names), entries, _iter_blocks(stored, order, is_good), facts)
         return entries
 
 
