@@ -2,7 +2,6 @@
 
 import json
 import sys
-from typing import Any
 
 import click
 
@@ -18,25 +17,21 @@ fastdup-ray doctor --images 100M --work-dir out
 _THOUSANDS = {"K": 10**3, "M": 10**6, "B": 10**9}
 
 
-class Count(click.ParamType[int]):
-    """A number such as 250000, 10K, 100M or 1.5B."""
-
-    name = "count"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        text = str(value).upper().replace(",", "")
-        factor = _THOUSANDS.get(text[-1:], 1)
-        try:
-            count = int(float(text[:-1] if factor > 1 else text) * factor)
-        except (ValueError, OverflowError):
-            count = 0
-        if not 1 <= count <= MOST_IMAGES:
-            self.fail(f"{value!r} (give a number such as 250000, 10K or 100M).", param, ctx)
-        return count
-
-
 MOST_IMAGES = 10**12
 """Images beyond which nothing is estimated."""
+
+
+def parse_count(value: str) -> int:
+    """Return a number such as 250000, 10K, 100M or 1.5B."""
+    text = value.upper().replace(",", "")
+    factor = _THOUSANDS.get(text[-1:], 1)
+    try:
+        count = int(float(text[:-1] if factor > 1 else text) * factor)
+    except (ValueError, OverflowError):
+        count = 0
+    if not 1 <= count <= MOST_IMAGES:
+        raise click.BadParameter(f"{value!r} (give a number such as 250000, 10K or 100M).")
+    return count
 
 
 @click.command("doctor", cls=Command, examples=EXAMPLES)
@@ -49,7 +44,7 @@ MOST_IMAGES = 10**12
     help="Check the free space of this folder.  [the current folder]",
     shell_complete=complete_folder,
 )
-@click.option("--images", type=Count(), metavar="N", help="Also check the limits that a run of N images (100M) meets.")
+@click.option("--images", type=parse_count, metavar="N", help="Check the limits for N images, such as 100M, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(*, gpu: bool, uri: str | None, work_dir: str, images: int | None, as_json: bool) -> None:
     """Check that this machine can run fastdup-ray.

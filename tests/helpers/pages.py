@@ -147,7 +147,8 @@ def write_verified(store: Store, rows: Sequence[dict[str, Any]]) -> None:
     write_csv(store, layout.VERIFIED_CSV, csv_columns.VERIFIED_HEADER, [*ends, *columns])
     with store.create(layout.CONFIG) as path:
         path.write_text(json.dumps(config | {"verify": "candidates"}))
-    write_summary(store, read_json(store, layout.SUMMARY))
+    summary = read_json(store, layout.SUMMARY)
+    write_summary(store, {name: fact for name, fact in summary.items() if name != "sha256"})
 
 
 class Made:
