@@ -10,6 +10,7 @@ from fastdup_ray.verify.filters import (
     equalize,
     fit_size,
     look_up,
+    resize_bytes,
     resize_floats,
     sample_pixels,
     subtract,
@@ -29,8 +30,9 @@ NEAREST = np.rint(np.arange(256) * ((BINS - 1) / 255)).astype(np.int64)
 MAX_SATURATION = 2.0
 """Largest factor by which colors are strengthened."""
 
-MAX_CAST = 24.0
-"""Largest shift of all colors, in levels of Cr and Cb."""
+MAX_CAST = 10.0
+"""Largest shift of all colors, in levels of Cr and Cb. A larger one, with colors removed, makes a bluish texture of a
+reddish one."""
 
 TRUSTED = 0.7
 """Part of an image, the least different one, from which tones and colors are learned."""
@@ -46,9 +48,12 @@ RELATED = 0.65
 """Correlation of ranks below which no change of tones makes two images agree: it made 2 of 242 agree by more than a
 half."""
 
-COLORED, COS_OF_OTHER_HUE = 16.0, 0.77
-"""Levels of Cr and Cb from which on an image has a color as a whole, and the cosine of the angle (40 degrees) from
-which on it is another color: the light of a photograph changes less."""
+COLORED, COLORED_SHARE, COS_OF_OTHER_HUE = 10.0, 0.05, 0.92
+"""Levels of Cr and Cb from which on there is a color; the part of two images in which both have one from which on these
+are compared; and the mean cosine of their angles below which they are others. Copies in other tones have 0.98."""
+
+HUE_SIDE = 32
+"""Pixels, of the longer side, at which colors are compared: means, as noise has any color."""
 
 LITTLE = np.float32(0.02)
 """Weight of the rest, which decides only where levels are met nowhere else."""
@@ -107,7 +112,7 @@ def match_tones(first: ByteArray, second: ByteArray, mask: BoolArray) -> ToneMat
     ways = [(sample_pixels(first, size), True), (sample_pixels(second, size), False)]
     if _correlate_ranks(ways[0][0], ways[1][0], weight > 0) < RELATED:
         return None
-    if _have_other_hues(*(_measure_color(source, weight) for source, _ in ways)):
+    if _have_other_hues(ways[0][0], ways[1][0], weight):
         return None
     if ways[0][0][weight > 0].std() < ways[1][0][weight > 0].std():  # the one with more contrast has what the other has
         ways.reverse()
@@ -124,16 +129,20 @@ def match_tones(first: ByteArray, second: ByteArray, mask: BoolArray) -> ToneMat
     return replace(_fit_twice(source, target, weight, kind), changes_first=changes_first)
 
 
-def _measure_color(pixels: ByteArray, weight: FloatArray) -> DoubleArray:
-    """Return (2,) the mean Cr and Cb; 0 is no color."""
-    color = to_luma_and_color(np.ascontiguousarray(pixels))[..., 1:].reshape(-1, 2)
-    return np.average(color, axis=0, weights=weight.reshape(-1)) - 128
-
-
-def _have_other_hues(own: DoubleArray, other: DoubleArray) -> bool:
-    """Return whether both means have a color, and not the same: one is green all over, and the other blue."""
-    strengths = float(np.linalg.norm(own)), float(np.linalg.norm(other))
-    return min(strengths) > COLORED and float(own @ other) < COS_OF_OTHER_HUE * strengths[0] * strengths[1]
+def _have_other_hues(first: ByteArray, second: ByteArray, weight: FloatArray) -> bool:
+    """Return whether what has a color in both images has another one: one is green all over, and the other blue."""
+    size = fit_size((weight.shape[1], weight.shape[0]), HUE_SIDE)
+    inside = resize_floats(weight, size) > 0
+    own, other = (
+        to_luma_and_color(resize_bytes(image, size))[inside][:, 1:].astype(np.float32) - 128
+        for image in (first, second)
+    )
+    strengths = np.linalg.norm(own, axis=1), np.linalg.norm(other, axis=1)
+    colored = np.minimum(*strengths) > COLORED
+    if colored.mean() < COLORED_SHARE:
+        return False
+    product = (own * other).sum(axis=1)[colored].sum()
+    return bool(product < COS_OF_OTHER_HUE * (strengths[0] * strengths[1])[colored].sum())
 
 
 def _correlate_ranks(first: ByteArray, second: ByteArray, mask: BoolArray) -> float:

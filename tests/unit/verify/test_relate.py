@@ -308,11 +308,22 @@ def test_a_cut_out_is_the_same_in_another_size_and_with_a_palette():
     assert relate_files(load_views(encode(image, "PNG")), again).relation is Relation.SAME
 
 
-def test_textures_in_other_colors_are_not_the_same():
+def test_a_thicker_ring_is_not_a_ring_in_other_tones():
+    def ring(width: int) -> Image.Image:
+        image = Image.new("RGB", (80, 80))
+        ImageDraw.Draw(image).rounded_rectangle((12, 12, 67, 67), 12, outline="white", width=width)
+        return image.filter(ImageFilter.GaussianBlur(2))
+
+    assert relate(ring(3), ring(4)).relation is not Relation.SAME
+
+
+@pytest.mark.parametrize(
+    "colors", [((27, 110, 68), (35, 87, 135)), ((90, 40, 40), (40, 80, 60)), ((170, 110, 60), (90, 120, 150))]
+)
+def test_textures_in_other_colors_are_not_the_same(colors):
     coarse = np.random.default_rng(5).normal(0, 1, (32, 48)).astype(np.float32)
     grain = np.asarray(Image.fromarray(coarse).resize((480, 320), Image.Resampling.BICUBIC))[..., None]
     green, blue = (
-        Image.fromarray((np.array(color) * (1 + 0.09 * grain)).clip(0, 255).astype(np.uint8))
-        for color in ((27, 110, 68), (35, 87, 135))
+        Image.fromarray((np.array(color) * (1 + 0.09 * grain)).clip(0, 255).astype(np.uint8)) for color in colors
     )
     assert relate(green, blue).relation is not Relation.SAME
