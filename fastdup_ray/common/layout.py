@@ -70,6 +70,9 @@ SHARD = ".shard"
 UNLISTED = "unlisted"
 """Embeddings of images that left the list, such as those in a quarantine, as a feature shard."""
 
+LIST = f"{SHARDS}/list"
+"""Parts of the list, in a folder for each run."""
+
 EARLIER = f"{SHARDS}/earlier.json"
 """Exists while outputs of the last finished run are set aside, to be compared with those of this run."""
 
@@ -152,7 +155,7 @@ def is_output(name: str) -> bool:
 
 _IN_SHARDS = {
     path.split("/")[1]
-    for path in (EARLIER, MERGED, MERGED_MANIFEST, PARTITIONS, SEARCH, VERIFY, NEIGHBORS, earlier_name(""))
+    for path in (LIST, EARLIER, MERGED, MERGED_MANIFEST, PARTITIONS, SEARCH, VERIFY, NEIGHBORS, earlier_name(""))
 }
 
 

@@ -69,7 +69,8 @@ def _name_entries(rows: pa.Table) -> pa.Table:
     """Return entries that are called as their rows, with the digests of their bytes as tokens."""
     token = pc.fill_null(rows["sha256"], "")
     columns = {name: rows[name] for name in ENTRIES.names} | {"uri": rows[NAME], "mtime_or_etag": token}
-    return renumber(pa.table([columns[name] for name in ENTRIES.names], ENTRIES))
+    (entries,) = renumber([pa.table([columns[name] for name in ENTRIES.names], ENTRIES)])
+    return entries
 
 
 def _refuse_repeats(names: pa.ChunkedArray) -> None:

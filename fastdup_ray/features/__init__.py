@@ -34,6 +34,7 @@ from fastdup_ray.features.files import (
     write_range,
 )
 from fastdup_ray.features.fingerprints import find_difference
+from fastdup_ray.features.lookup import LookupResult
 from fastdup_ray.features.merge import (
     combine_ranges,
     combine_shards,
@@ -44,12 +45,13 @@ from fastdup_ray.features.merge import (
     open_ranges,
 )
 from fastdup_ray.features.reuse import (
-    LookupResult,
     find_missing,
+    find_not_reusable,
     lookup_entries,
     open_earlier_sets,
     open_whole_shards,
     read_earlier_entries,
+    share_names,
 )
 from fastdup_ray.features.shard_file import open_shard, write_shard
 from fastdup_ray.features.stored_embeddings import LostEmbeddingsError, StoredEmbeddings
@@ -67,6 +69,7 @@ __all__ = [
     "expand_entries",
     "find_difference",
     "find_missing",
+    "find_not_reusable",
     "infer_dimensions",
     "iter_embedding_blocks",
     "keep_unlisted",
@@ -91,6 +94,7 @@ __all__ = [
     "read_features",
     "read_names",
     "save_binary_feature",
+    "share_names",
     "write_bad",
     "write_embeddings",
     "write_names",

@@ -33,11 +33,12 @@ from fastdup_ray.storage.named_output import NamedOutput
 from fastdup_ray.storage.tables import (
     encode_names,
     iter_csv,
+    iter_parquet,
     map_file,
+    map_table,
+    open_csv,
     read_csv,
-    read_parquet,
     write_columns,
-    write_csv,
 )
 
 Names: TypeAlias = pa.Array | pa.ChunkedArray
@@ -49,7 +50,8 @@ class EntrySet:
     """The entries of a part of a list, or of a whole one, and what is known of their embeddings.
 
     Attributes:
-        entries: One row for each entry, with the columns `inputs.manifest.ENTRIES`.
+        entries: One row for each entry, with the columns `inputs.manifest.ENTRIES`. Those of features.dat are mapped
+            from a scratch file, and take no memory of their own.
         facts: What is stored of the embeddings: fingerprint, d, list_sha256, sha256 and more.
     """
 
@@ -83,8 +85,8 @@ def write_range(
     """
     with store.create(stem + ".dat") as path:
         sha256 = {".dat": write_embeddings(path, blocks)}
-    write_names(store, stem + ".dat.csv", name_embeddings(uris, entries))
-    write_bad(store, stem + ".bad.csv", uris, entries)
+    write_names(store, stem + ".dat.csv", [name_embeddings(uris, entries)])
+    write_bad(store, stem + ".bad.csv", [(uris, entries)])
     for suffix in (".dat.csv", ".bad.csv"):
         sha256[suffix] = hash_file(store.fetch(stem + suffix))
     write_json(store, stem + ".json", facts | {"sha256": sha256, "entries": entries.to_pydict()})
@@ -191,7 +193,8 @@ def _read_described(store: Store, files: FileSet, description: str, manifest: st
         if "list_sha256" not in facts:
             return None  # the user saved these features
         path = check_digest(store, manifest, facts["sha256"][manifest])
-        return EntrySet(add_missing_columns(read_parquet(path, MANIFEST)), facts)
+        blocks = map(add_missing_columns, iter_parquet(path, MANIFEST))
+        return EntrySet(map_table(blocks, ENTRIES, store.scratch()), facts)
     except FileNotFoundError as error:
         raise DamagedError(str(error)) from None
     except KeyError:
@@ -267,9 +270,13 @@ def write_embedding_blocks(file: IO[bytes], blocks: Iterable[AnyArray]) -> str:
     return digest.hexdigest()
 
 
-def write_names(store: Store, name: str, names: Names) -> None:
-    """Write the CSV file with the names of embeddings: `index,filename`."""
-    write_csv(store, name, csv_columns.FEATURES_HEADER, [np.arange(len(names)), names])
+def write_names(store: Store, name: str, blocks: Iterable[Names]) -> None:
+    """Write the CSV file with the names of embeddings, block by block: `index,filename`."""
+    start = 0
+    with open_csv(store, name, csv_columns.FEATURES_HEADER) as write:
+        for names in blocks:
+            write([np.arange(start, start + len(names)), names])
+            start += len(names)
 
 
 def read_names(path: Path) -> pa.ChunkedArray:
@@ -287,7 +294,7 @@ def read_names(path: Path) -> pa.ChunkedArray:
 
 
 def _check_count(path: Path, index: pa.Array | pa.ChunkedArray, start: int) -> None:
-    expected = pa.array(np.arange(start, start + len(index))).cast(pa.string()).cast(index.type)
+    expected = pa.array(np.arange(start, start + len(index))).cast(pa.large_string()).cast(index.type)
     if not index.equals(pa.chunked_array([expected]) if isinstance(index, pa.ChunkedArray) else expected):
         raise DamagedError(f"{path} is damaged: its column index does not count up from 0.")
 
@@ -318,11 +325,19 @@ def map_names(store: Store, name: str) -> pa.LargeBinaryArray:
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), n, [None, map_file(offsets), map_file(data)])
 
 
-def write_bad(store: Store, name: str, uris: Names, entries: pa.Table) -> None:
-    """Write the CSV file with the bad entries: `filename,error_code,message`."""
-    bad = pc.is_valid(entries["error_code"])
-    table = entries.filter(bad)
-    write_csv(store, name, csv_columns.BAD_HEADER, [uris.filter(bad), table["error_code"], table["error_message"]])
+def write_bad(store: Store, name: str, blocks: Iterable[tuple[Names, pa.Table]]) -> None:
+    """Write the CSV file with the bad entries: `filename,error_code,message`.
+
+    Args:
+        store: The work_dir.
+        name: The file.
+        blocks: Names of entries, and the columns error_code and error_message of `ENTRIES`.
+    """
+    with open_csv(store, name, csv_columns.BAD_HEADER) as write:
+        for uris, entries in blocks:
+            bad = pc.is_valid(entries["error_code"])
+            some = entries.filter(bad)
+            write([uris.filter(bad), some["error_code"], some["error_message"]])
 
 
 def name_embeddings(uris: Names, entries: pa.Table) -> Names:

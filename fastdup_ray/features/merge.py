@@ -1,6 +1,7 @@
 """Merge many feature sets into one, in the order of the list."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -24,19 +25,19 @@ from fastdup_ray.features.files import (
     write_names,
     write_range,
 )
-from fastdup_ray.features.reuse import LookupResult
-from fastdup_ray.features.stored_embeddings import EmbeddingReader
+from fastdup_ray.features.lookup import EntryBlock, LookupResult
+from fastdup_ray.features.stored_embeddings import EmbeddingReader, StoredEmbeddings
 from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.inputs.video import format_frame_suffix
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file, write_json
-from fastdup_ray.storage.tables import read_csv, write_parquet
+from fastdup_ray.storage.tables import open_parquet, read_csv
 
 BYTES_PER_BLOCK = 32 << 20
 """Bytes of embeddings that are copied at a time."""
 
 
-def merge_sets(store: Store, uris: Names, lookup: LookupResult, facts: FeatureFacts, files: FileSet = INDEXED) -> str:
+def merge_sets(store: Store, lookup: LookupResult, facts: FeatureFacts, files: FileSet = INDEXED) -> str:
     """Write features.dat with its names, the bad lists and manifest.parquet.
 
     These files may replace files that the embeddings are read from. So the new manifest and the digests are written to
@@ -44,8 +45,7 @@ def merge_sets(store: Store, uris: Names, lookup: LookupResult, facts: FeatureFa
 
     Args:
         store: The work_dir.
-        uris: (m,) names of the entries.
-        lookup: Where their embeddings are. No entry may be missing.
+        lookup: The entries, and where their embeddings are. No entry may be missing.
         facts: What describes the features besides digests: fingerprint, d, list_sha256 and more.
         files: Set of images, which decides the file names.
 
@@ -55,43 +55,45 @@ def merge_sets(store: Store, uris: Names, lookup: LookupResult, facts: FeatureFa
     Raises:
         LostEmbeddingsError: A file with embeddings is gone.
     """
-    entries = renumber(lookup.entries)
     features, manifest = files.name(layout.FEATURES), files.name(layout.MERGED_MANIFEST)
     with store.create(features) as path:
         digest = write_embeddings(path, iter_embedding_blocks(lookup))
-        write_parquet(store, manifest, entries)
+        with open_parquet(store, manifest, ENTRIES) as write:
+            for entries in renumber(block.entries for block in lookup.blocks()):
+                write(entries)
         sha256 = {features: digest, manifest: hash_file(store.fetch(manifest))}
         write_json(store, files.name(layout.MERGED), facts | {"sha256": sha256})
-    write_parquet(store, files.name(layout.MANIFEST), entries)
-    write_names(store, files.name(layout.FEATURES_CSV), name_embeddings(uris, entries))
-    for name in (layout.BAD_CSV, layout.BAD_CSV_TWIN):
-        write_bad(store, files.name(name), uris, entries)
+    _copy(store, manifest, files.name(layout.MANIFEST))
+    names = (name_embeddings(*block) for block in lookup.named_blocks(["rows", "fps"]))
+    write_names(store, files.name(layout.FEATURES_CSV), names)
+    bad, twin = files.name(layout.BAD_CSV), files.name(layout.BAD_CSV_TWIN)
+    write_bad(store, bad, lookup.named_blocks(["error_code", "error_message"]))
+    _copy(store, bad, twin)
     return digest
 
 
-def merge_range(store: Store, start: int, stop: int, uris: Names, lookup: LookupResult, facts: FeatureFacts) -> None:
-    """Write the feature shard of a range of run mode 1.
+def _copy(store: Store, name: str, other: str) -> None:
+    with store.create(other) as path:
+        shutil.copyfile(store.fetch(name), path)
+
+
+def merge_range(store: Store, start: int, stop: int, lookup: LookupResult, facts: FeatureFacts) -> None:
+    """Write the files of a range of run mode 1.
 
     Args:
         store: The work_dir.
         start: Offset of the first entry in the list.
         stop: Offset behind the last entry.
-        uris: (stop - start,) names of the entries.
-        lookup: Where their embeddings are. No entry may be missing.
+        lookup: The entries, and where their embeddings are. No entry may be missing.
         facts: What describes the features besides digests and the range.
 
     Raises:
         LostEmbeddingsError: A file with embeddings is gone.
     """
     facts = facts | {"min_offset": start, "max_offset": stop}
-    write_range(
-        store,
-        layout.format_range_stem(start, stop),
-        uris,
-        renumber(lookup.entries),
-        iter_embedding_blocks(lookup),
-        facts,
-    )
+    (entries,) = renumber([lookup.entries])
+    uris = lookup.get_names(0, len(lookup))
+    write_range(store, layout.format_range_stem(start, stop), uris, entries, iter_embedding_blocks(lookup), facts)
 
 
 def open_ranges(store: Store) -> list[FeatureSet]:
@@ -144,12 +146,12 @@ def merge_ranges(store: Store, ranges: list[FeatureSet]) -> FeatureFacts:
         LostEmbeddingsError: A file with embeddings is gone.
         DamagedError: The lists of names were replaced meanwhile.
     """
-    facts, uris, lookup = combine_ranges(store, ranges)
-    merge_sets(store, uris, lookup, facts)
+    facts, lookup = combine_ranges(store, ranges)
+    merge_sets(store, lookup, facts)
     return facts
 
 
-def combine_ranges(store: Store, ranges: list[FeatureSet]) -> tuple[FeatureFacts, Names, LookupResult]:
+def combine_ranges(store: Store, ranges: list[FeatureSet]) -> tuple[FeatureFacts, LookupResult]:
     """Combine ranges into what a merge needs, without copying embeddings.
 
     Args:
@@ -157,15 +159,15 @@ def combine_ranges(store: Store, ranges: list[FeatureSet]) -> tuple[FeatureFacts
         ranges: What `open_ranges` returned.
 
     Returns:
-        The facts of the whole list, the names of its entries, and where their embeddings are.
+        The facts of the whole list, and where the embeddings of its entries are.
     """
     stems = [layout.format_range_stem(part.facts["min_offset"], part.facts["max_offset"]) for part in ranges]
     of_one_range = ("min_offset", "max_offset", "sha256")
     facts = cast("FeatureFacts", {name: value for name, value in ranges[0].facts.items() if name not in of_one_range})
-    return facts, *combine_shards(store, stems, ranges)
+    return facts, combine_shards(store, stems, ranges)
 
 
-def combine_shards(store: Store, stems: list[str], sets: list[FeatureSet]) -> tuple[Names, LookupResult]:
+def combine_shards(store: Store, stems: list[str], sets: list[FeatureSet]) -> LookupResult:
     """Concatenate the entries of feature shards, without copying embeddings.
 
     Args:
@@ -174,14 +176,21 @@ def combine_shards(store: Store, stems: list[str], sets: list[FeatureSet]) -> tu
         sets: The shards.
 
     Returns:
-        The names of the entries, and where their embeddings are.
+        The entries, and where their embeddings are.
 
     Raises:
         DamagedError: The lists of names do not fit the shards.
     """
     entries = pa.concat_tables(part.entries for part in sets)
-    source = np.repeat(np.arange(len(sets)), [part.entries.num_rows for part in sets])
-    return _read_uris(store, stems, entries), LookupResult(entries, [part.embeddings for part in sets], source)
+    starts = np.cumsum([0, *(len(part.entries) for part in sets)])[:-1]
+    uris = _read_uris(store, stems, entries)
+    return LookupResult(
+        entries,
+        [part.embeddings for part in sets],
+        starts,
+        np.arange(len(entries)),
+        lambda start, stop: uris[start:stop],
+    )
 
 
 def _read_uris(store: Store, stems: list[str], entries: pa.Table) -> Names:
@@ -219,44 +228,54 @@ def iter_embedding_blocks(lookup: LookupResult) -> Iterator[FloatArray]:
     Raises:
         LostEmbeddingsError: A file with embeddings is gone.
     """
-    source, first, count = _find_runs(lookup)
+    with EmbeddingReader() as reader:
+        for block in lookup.blocks(["rows", "first_row"]):
+            yield from _read_blocks(reader, lookup.embeddings, *_find_runs(block))
+
+
+def _read_blocks(
+    reader: EmbeddingReader, files: Sequence[StoredEmbeddings], source: IntArray, first: IntArray, count: IntArray
+) -> Iterator[FloatArray]:
+    """Read runs of embeddings one after the other, see `_find_runs` and `iter_embedding_blocks`."""
     stops = np.cumsum(count)
     if len(stops) == 0:
         return
-    total, d = int(stops[-1]), lookup.embeddings[0].shape[1]
+    total, d = int(stops[-1]), files[0].shape[1]
     size = max(1, BYTES_PER_BLOCK // (4 * d))
-    with EmbeddingReader() as reader:
-        for start in range(0, total, size):
-            block = np.empty((min(size, total - start), d), "<f4")
-            low, high = np.searchsorted(stops, (start, start + len(block) - 1), "right")
-            runs = low + np.argsort(source[low : high + 1], kind="stable")
-            begins = stops[runs] - count[runs] - start
-            reader.prepare(lookup.embeddings[file] for file in np.unique(source[runs]))
-            bounds = np.stack([begins.clip(0), (stops[runs] - start).clip(max=len(block))], axis=1)
-            indices = first[runs] + bounds[:, 0] - begins
-            for file, index, part in zip(source[runs].tolist(), indices.tolist(), bounds.tolist(), strict=True):
-                reader.read(lookup.embeddings[file], index, block[slice(*part)])
-            yield block
+    for start in range(0, total, size):
+        block = np.empty((min(size, total - start), d), "<f4")
+        low, high = np.searchsorted(stops, (start, start + len(block) - 1), "right")
+        runs = low + np.argsort(source[low : high + 1], kind="stable")
+        begins = stops[runs] - count[runs] - start
+        reader.prepare(files[file] for file in np.unique(source[runs]))
+        bounds = np.stack([begins.clip(0), (stops[runs] - start).clip(max=len(block))], axis=1)
+        indices = first[runs] + bounds[:, 0] - begins
+        for file, index, part in zip(source[runs].tolist(), indices.tolist(), bounds.tolist(), strict=True):
+            reader.read(files[file], index, block[slice(*part)])
+        yield block
 
 
-def _find_runs(lookup: LookupResult) -> tuple[IntArray, IntArray, IntArray]:
+def _find_runs(block: EntryBlock) -> tuple[IntArray, IntArray, IntArray]:
     """Find runs of embeddings that are consecutive both in the list and in a file.
 
     Returns:
         Three (r,) arrays: the index of the file, of the first embedding in it, and the number of embeddings.
     """
-    rows = lookup.entries["rows"].to_numpy()
+    rows = block.entries["rows"].to_numpy()
     good = np.flatnonzero(rows)
-    source, count = lookup.source[good], rows[good].astype(np.int64)
-    first = lookup.entries["first_row"].fill_null(0).to_numpy()[good]
+    source, count = block.source[good], rows[good].astype(np.int64)
+    first = block.entries["first_row"].fill_null(0).to_numpy()[good]
     follows = (source[1:] == source[:-1]) & (first[1:] == first[:-1] + count[:-1])
     starts = np.flatnonzero(np.concatenate([[True], ~follows])[: len(good)])
     ends = np.concatenate([[0], np.cumsum(count)])
     return source[starts], first[starts], np.diff(ends[np.append(starts, len(good))])
 
 
-def renumber(entries: pa.Table) -> pa.Table:
-    """Return the entries with `first_row` counted from 0 over all of them."""
-    count = entries["rows"].to_numpy()
-    first = pa.array(np.cumsum(count) - count, pa.int64(), mask=count == 0)
-    return entries.set_column(ENTRIES.get_field_index("first_row"), "first_row", first)
+def renumber(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield tables `ENTRIES` with `first_row` counted from 0 over all of them."""
+    total = 0
+    for entries in blocks:
+        count = entries["rows"].to_numpy().astype(np.int64)
+        first = pa.array(total + np.cumsum(count) - count, pa.int64(), mask=count == 0)
+        total += int(count.sum())
+        yield entries.set_column(ENTRIES.get_field_index("first_row"), "first_row", first)

@@ -6,16 +6,16 @@ Resuming a run, adding images and changing parameters of the search all use this
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from itertools import chain, groupby
+from typing import IO, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.arrays import AnyArray, IntArray
+from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.common.facts import Fingerprint
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import Limits
@@ -28,24 +28,21 @@ from fastdup_ray.features.files import (
     read_merged_entries,
     read_range_entries,
 )
+from fastdup_ray.features.lookup import LookupResult
+from fastdup_ray.features.match_keys import match_keys
 from fastdup_ray.features.shard_file import open_shard, read_shard_entries
 from fastdup_ray.features.stored_embeddings import StoredEmbeddings
 from fastdup_ray.inputs.manifest import ENTRIES, KEY, Manifest
 from fastdup_ray.storage import Store
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, encode_names, map_table, regroup, take_rows
 from fastdup_ray.system.ahead import call_ahead
 
 log = logging.getLogger(__name__)
 
 _Set = TypeVar("_Set", bound=EntrySet)
 
-ENTRIES_PER_PART = 1 << 20
-"""Approximate number of entries whose keys are compared at a time."""
-
 MOST_UNLISTED = 20_000
 """Embeddings that are kept of images which are not in the list any more: 46 MB."""
-
-_HASHED_BYTES = 12
-"""Last bytes of a name that decide its part: names often differ in a number there."""
 
 _PERMANENT = (
     ErrorCode.ZERO_SIZE,
@@ -58,29 +55,6 @@ _PERMANENT = (
 
 `UNSUPPORTED` is not one of them: a missing decoder may have been installed since.
 """
-
-
-@dataclass(frozen=True)
-class LookupResult:
-    """The stored result of each entry of a manifest, and where its embeddings are.
-
-    Attributes:
-        entries: n rows with the columns `ENTRIES`, null where an entry is missing. `first_row` counts within the file
-            of embeddings that the entry is from.
-        embeddings: The files of embeddings.
-        source: (n,) int64 index into `embeddings`; -1 where an entry is missing.
-        unlisted: Good entries of earlier runs whose names are not in the manifest; None for ranges.
-    """
-
-    entries: pa.Table
-    embeddings: list[StoredEmbeddings]
-    source: IntArray
-    unlisted: "LookupResult | None" = None
-
-    @property
-    def missing(self) -> IntArray:
-        """Offsets of the entries that have to be read."""
-        return np.flatnonzero(self.source < 0)
 
 
 def open_earlier_sets(store: Store, fingerprint: Fingerprint, without: Sequence[str] = ()) -> Iterator[FeatureSet]:
@@ -159,6 +133,7 @@ def lookup_entries(
     earlier: Iterable[FeatureSet],
     limits: Limits,
     decoders: Sequence[str],
+    scratch: Callable[[], IO[bytes]],
 ) -> LookupResult:
     """Look up each entry of a manifest in feature sets, by name, size, and mtime or ETag.
 
@@ -168,52 +143,108 @@ def lookup_entries(
         earlier: Feature sets of earlier runs. An entry is used only if reading it again would give the same result.
         limits: Limits of this run, by which an earlier result may not be the same any more.
         decoders: Decoders that are installed, from `list_optional_decoders`.
+        scratch: Opens an empty file on a local disk, see `Store.scratch`: memory is 8 bytes an entry.
     """
     embeddings: list[StoredEmbeddings] = []
-    stored = pa.concat_tables(
-        [_concat_entries(fresh, embeddings), _select_reusable(_concat_entries(earlier, embeddings), limits, decoders)]
-    )
-    listed = manifest.keys()
-    position = _match_keys(listed, stored.select(KEY))
-    unlisted = _select_unlisted(stored, position, listed["uri"])
-    selected = []
-    while stored.num_columns:  # free each column once it is used: together they may be most of the memory
-        selected.append(stored.column(0).take(position))
-        stored = stored.remove_column(0)
-    *columns, source = selected
-    others = LookupResult(unlisted.select(ENTRIES.names), embeddings, unlisted["source"].to_numpy())
-    return LookupResult(pa.table(columns, ENTRIES), embeddings, source.fill_null(-1).to_numpy(), others)
+    counts: list[int] = []
+    ours, theirs = (_concat_entries(sets, embeddings, counts, scratch) for sets in (fresh, earlier))
+    stored = pa.concat_tables([ours, theirs])
+    keys = _iter_keys(ours), _iter_reusable_keys(theirs, limits, decoders, len(ours))
+    position = match_keys(manifest.key_blocks(), chain(*keys), len(manifest), scratch)
+    starts = np.cumsum([0, *counts])[:-1]
+    unlisted = _select_unlisted(stored, position, (block["uri"] for block in manifest.key_blocks()))
+    names = encode_names(take_rows(stored.select(["uri"]), unlisted)["uri"].to_pylist())
+    others = LookupResult(stored, embeddings, starts, unlisted, lambda start, stop: names[start:stop])
+    return LookupResult(stored, embeddings, starts, position, manifest.uris, others)
 
 
-def find_missing(manifest: Manifest, earlier: Iterable[EntrySet], limits: Limits, decoders: Sequence[str]) -> IntArray:
-    """Find the entries that have to be read, as `lookup_entries` does, but with less memory.
+def find_missing(
+    manifest: Manifest,
+    earlier: Iterable[EntrySet],
+    limits: Limits,
+    decoders: Sequence[str],
+    scratch: Callable[[], IO[bytes]],
+) -> IntArray:
+    """Find the entries that have to be read, as `lookup_entries` does, but without looking at more than their keys.
 
     Args:
         manifest: The n entries.
         earlier: Entries of earlier runs.
         limits: Limits of this run.
         decoders: Decoders that are installed, from `list_optional_decoders`.
+        scratch: Opens an empty file on a local disk, see `Store.scratch`.
 
     Returns:
         (m,) int64 offsets of the entries that no earlier set can provide.
     """
-    keys = (_select_reusable(feature_set.entries, limits, decoders).select(KEY) for feature_set in earlier)
-    position = _match_keys(manifest.keys(), pa.concat_tables([ENTRIES.empty_table().select(KEY), *keys]))
-    return np.flatnonzero(position.is_null())
+    keys = (block for feature_set in earlier for _, block in _iter_reusable_keys(feature_set.entries, limits, decoders))
+    numbered = ((np.arange(len(block)), block) for block in regroup(keys))
+    return np.flatnonzero(match_keys(manifest.key_blocks(), numbered, len(manifest), scratch) < 0)
 
 
-def _concat_entries(sets: Iterable[FeatureSet], embeddings: list[StoredEmbeddings]) -> pa.Table:
-    """Concatenate the entries of sets, append their files to `embeddings`, and add the file's index as a column."""
-    tables = [pa.schema([*ENTRIES, ("source", pa.int64())]).empty_table()]
-    for feature_set in sets:
-        source = pa.array(np.full(feature_set.entries.num_rows, len(embeddings)))
-        tables.append(feature_set.entries.append_column("source", source))
-        embeddings.append(feature_set.embeddings)
+def find_not_reusable(entries: pa.Table, limits: Limits, decoders: Sequence[str]) -> IntArray:
+    """Return (m,) int64 rows of a table `ENTRIES` that reading again could change; see `find_missing`."""
+    masks = [_is_reusable(pa.Table.from_batches([batch]), limits, decoders) for batch in entries.to_batches()]
+    return np.flatnonzero(~np.concatenate([np.empty(0, bool), *masks]))
+
+
+def share_names(manifest: Manifest, uris: Callable[[], Iterator[pa.Table]], scratch: Callable[[], IO[bytes]]) -> bool:
+    """Return whether a manifest has names in common with others.
+
+    Args:
+        manifest: The entries.
+        uris: Returns tables with the column `uri` of the others, each time from the first on.
+        scratch: Opens an empty file on a local disk, see `Store.scratch`.
+    """
+    listed = (block.select(["uri"]) for block in manifest.key_blocks())
+    some = next(listed)["uri"]
+    if any(pc.any(pc.is_in(some, block["uri"])).as_py() for block in uris()):  # most often, they are the same
+        return True
+    others = ((np.arange(len(block)), block) for block in uris())
+    return bool((match_keys(listed, others, len(manifest), scratch) >= 0).any())
+
+
+def _concat_entries(
+    sets: Iterable[FeatureSet], embeddings: list[StoredEmbeddings], counts: list[int], scratch: Callable[[], IO[bytes]]
+) -> pa.Table:
+    """Concatenate the entries of sets; those of small sets, which are in memory, are moved to a scratch file.
+
+    Appends the files of the sets to `embeddings`, and their numbers of entries to `counts`.
+    """
+
+    def collect(some: Iterable[FeatureSet]) -> Iterator[pa.Table]:
+        for feature_set in some:
+            embeddings.append(feature_set.embeddings)
+            counts.append(len(feature_set.entries))
+            yield feature_set.entries
+
+    tables = [ENTRIES.empty_table()]
+    for is_small, some in groupby(sets, lambda feature_set: len(feature_set.entries) < ROWS_PER_BLOCK):
+        entries = collect(some)
+        tables += [map_table(regroup(entries), ENTRIES, scratch())] if is_small else entries
     return pa.concat_tables(tables)
 
 
-def _select_reusable(entries: pa.Table, limits: Limits, decoders: Sequence[str]) -> pa.Table:
-    """Select the entries for which reading them again would give the same result."""
+def _iter_keys(entries: pa.Table, first: int = 0) -> Iterator[tuple[IntArray, pa.Table]]:
+    """Yield row numbers, counted from `first`, and the columns `KEY`, block by block."""
+    for batch in entries.select(KEY).to_batches():
+        yield np.arange(first, first + len(batch)), pa.Table.from_batches([batch])
+        first += len(batch)
+
+
+def _iter_reusable_keys(
+    entries: pa.Table, limits: Limits, decoders: Sequence[str], first: int = 0
+) -> Iterator[tuple[IntArray, pa.Table]]:
+    """Yield what `_iter_keys` does, of the entries for which reading them again would give the same result."""
+    for batch in entries.to_batches():
+        block = pa.Table.from_batches([batch])
+        mask = _is_reusable(block, limits, decoders)
+        yield first + np.flatnonzero(mask), block.select(KEY).filter(pa.array(mask))
+        first += len(batch)
+
+
+def _is_reusable(entries: pa.Table, limits: Limits, decoders: Sequence[str]) -> BoolArray:
+    """Return (n,) whether reading an entry again would give the same result."""
     width, height = (entries[name].cast(pa.int64()) for name in ("width", "height"))
     fits = pc.less_equal(pc.multiply(width, height), limits.max_pixels)
     is_large = pc.greater_equal(pc.min_element_wise(width, height, skip_nulls=False), limits.min_size)
@@ -226,58 +257,25 @@ def _select_reusable(entries: pa.Table, limits: Limits, decoders: Sequence[str])
     same_good = pc.and_(same_good, pc.less_equal(entries["rows"], limits.max_frames))
     same_decoders = pa.array([*decoders, None], entries.schema.field("decoder").type)
     same_good = pc.and_(same_good, pc.is_in(entries["decoder"], same_decoders))
-    return entries.filter(pc.if_else(pc.equal(code, ""), same_good, same_bad))
+    mask: BoolArray = pc.if_else(pc.equal(code, ""), same_good, same_bad).to_numpy()
+    return mask
 
 
-def _select_unlisted(stored: pa.Table, position: pa.Array, listed: pa.ChunkedArray) -> pa.Table:
+def _select_unlisted(stored: pa.Table, position: IntArray, listed: Iterable[pa.ChunkedArray]) -> IntArray:
     """Return the good rows of `stored` with names that are not `listed`, each name once, up to `MOST_UNLISTED` images.
 
     position: the rows whose names are.
     """
     is_unmatched = stored["rows"].to_numpy() > 0
-    is_unmatched[position.drop_null().to_numpy()] = False
+    is_unmatched[position[position >= 0]] = False
     rows = np.flatnonzero(is_unmatched)[: 2 * MOST_UNLISTED]
-    names = stored["uri"].take(pa.array(rows)).combine_chunks()
+    if len(rows) == 0:
+        return rows
+    selected = take_rows(stored.select(["uri", "rows"]), rows)
+    names = selected["uri"].combine_chunks()
     first = pc.index_in(names, value_set=names).to_numpy() == np.arange(len(names))
-    first[pc.index_in(listed, value_set=names).drop_null().to_numpy()] = False
-    selected = stored.take(pa.array(rows[first]))
-    return selected.slice(0, int(np.searchsorted(np.cumsum(selected["rows"].to_numpy()), MOST_UNLISTED, "right")))
-
-
-def _match_keys(listed: pa.Table, stored: pa.Table) -> pa.Array:
-    """Return, for each row of `listed`, the first row of `stored` with the same `KEY`, or null.
-
-    Arrow's own join crashes the process if the keys of a table take more than 2 GiB. Here the keys are compared part by
-    part, so that the additional memory does not grow with the tables.
-    """
-    listed = listed.combine_chunks()
-    stored = stored.combine_chunks()
-    parts = max(listed.num_rows, stored.num_rows) // ENTRIES_PER_PART + 1
-    listed_part, stored_part = (_assign_parts(table, parts) for table in (listed, stored))
-    position = np.full(listed.num_rows, -1)
-    for part in range(parts):
-        ours, theirs = np.flatnonzero(listed_part == part), np.flatnonzero(stored_part == part)
-        matches = pc.index_in(_join_keys(listed, ours), _join_keys(stored, theirs), skip_nulls=True)
-        has_match = matches.is_valid().to_numpy(zero_copy_only=False)
-        position[ours[has_match]] = theirs[matches.drop_null().to_numpy()]
-    return pa.array(position, mask=position < 0)
-
-
-def _assign_parts(table: pa.Table, parts: int) -> AnyArray:
-    """Return an (n,) uint32 part below `parts`, equal for equal keys: a hash of the file's size and end of its name."""
-    uri, number = table["uri"].combine_chunks(), table["size"].to_numpy().astype(np.uint64)
-    if len(uri) == 0 or parts == 1:
-        return np.zeros(len(uri), np.uint32)
-    offsets, data = (np.frombuffer(buffer, kind) for buffer, kind in zip(uri.buffers()[1:], ("i8", "u1"), strict=True))
-    offsets = offsets[uri.offset : uri.offset + len(uri) + 1]
-    for back in range(1, _HASHED_BYTES + 1):
-        number = 31 * number + data[np.maximum(offsets[1:] - back, offsets[:-1])]
-    part: AnyArray = (number % np.uint64(parts)).astype(np.uint32)
-    return part
-
-
-def _join_keys(table: pa.Table, rows: IntArray) -> pa.Array:
-    """Join the `KEY` of some rows to one text each; with the size first, different keys give different texts."""
-    uri, size, token = (column.combine_chunks() for column in table.select(KEY).take(pa.array(rows)).columns)
-    separator = pa.scalar("\0", uri.type)
-    return pc.binary_join_element_wise(size.cast(uri.type), token, uri, separator)
+    for block in listed:
+        first[pc.index_in(block, value_set=names).drop_null().to_numpy()] = False
+    count = np.cumsum(selected["rows"].to_numpy()[first])
+    unlisted: IntArray = rows[first][: int(np.searchsorted(count, MOST_UNLISTED, "right"))]
+    return unlisted

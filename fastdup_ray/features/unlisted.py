@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.facts import FeatureFacts
+from fastdup_ray.features.lookup import LookupResult
 from fastdup_ray.features.merge import iter_embedding_blocks, renumber
-from fastdup_ray.features.reuse import LookupResult
 from fastdup_ray.features.shard_file import write_shard
 from fastdup_ray.inputs.manifest import KEY
 from fastdup_ray.storage import Store
@@ -30,8 +30,8 @@ def keep_unlisted(store: Store, unlisted: LookupResult | None, facts: FeatureFac
         LostEmbeddingsError: A file with embeddings is gone.
     """
     stem = ""
-    if unlisted is not None and (n := len(unlisted.entries)):
-        entries = renumber(unlisted.entries)
+    if unlisted is not None and (n := len(unlisted)):
+        (entries,) = renumber([unlisted.entries])
         text = json.dumps([entries.select(KEY).to_pydict(), facts["fingerprint"]], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         stem = f"{layout.UNLISTED}/{layout.format_range_stem(0, n)}-{digest}"

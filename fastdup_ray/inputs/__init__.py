@@ -3,9 +3,10 @@
 import importlib.util
 import os
 from collections.abc import Iterable, Iterator
-from itertools import groupby, islice
+from itertools import compress, groupby, islice
 
 from fastdup_ray.common.records import ImageRef
+from fastdup_ray.common.seen import SeenKeys, SeenNames, make_batches
 from fastdup_ray.config import INPUT_KINDS, RunConfig
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs import archive, bucket, folder, inventory, list_file
@@ -93,7 +94,7 @@ def _is_image_of_many(location: str, count: int) -> bool:
 
 def _list_all(config: RunConfig, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
     inputs = config.inputs
-    seen: folder.Inodes = set()  # a folder may be reached again by a link, or as a part of another input
+    seen = SeenKeys()  # a folder may be reached again by a link, or as a part of another input
     for are_images, locations in groupby(inputs, lambda location: _is_image_of_many(location, len(inputs))):
         if are_images:
             names = filter(patterns.keep, map(to_absolute, locations))
@@ -104,7 +105,7 @@ def _list_all(config: RunConfig, patterns: Patterns, skipped: SkippedFiles) -> I
 
 
 def _list_one(
-    location: str, config: RunConfig, patterns: Patterns, skipped: SkippedFiles, seen: folder.Inodes
+    location: str, config: RunConfig, patterns: Patterns, skipped: SkippedFiles, seen: SeenKeys
 ) -> Iterator[ImageRef]:
     work_dir, access, remote = config.work_dir, config.s3_access, is_s3(location)
     uri = location if remote else os.path.abspath(location)
@@ -131,11 +132,9 @@ def _list_one(
 
 
 def _drop_repeats(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
-    seen: set[str] = set()
-    for ref in refs:
-        if ref.uri not in seen:
-            seen.add(ref.uri)
-            yield ref
+    seen = SeenNames()
+    for batch in make_batches(refs):
+        yield from compress(batch, seen.add([ref.uri for ref in batch]))
 
 
 def _refuse_only_videos(refs: Iterable[ImageRef], access: Access) -> Iterator[ImageRef]:

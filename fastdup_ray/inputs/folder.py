@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.records import ImageRef
+from fastdup_ray.common.seen import SeenKeys, make_batches
 from fastdup_ray.inputs import archive
 from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.local import make_ref, stat
@@ -16,12 +17,8 @@ from fastdup_ray.s3 import DEFAULT_ACCESS
 log = logging.getLogger(__name__)
 
 
-Inodes = set[tuple[int, int]]
-"""Device and inode of files."""
-
-
 def walk(
-    folder: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles, seen: Inodes | None = None
+    folder: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles, seen: SeenKeys | None = None
 ) -> Iterator[ImageRef]:
     """List the files with a known suffix below a folder, sorted by the bytes of their paths.
 
@@ -34,29 +31,43 @@ def walk(
         work_dir: left out; if it is `folder` itself, only what runs write there is left out.
         patterns: which paths to take, relative to `folder`.
         skipped: counts the files that are left out because of their suffix.
-        seen: the files of folders that were listed before, which are left out; those of this one are added.
+        seen: inodes and devices of the files of folders that were listed before, which are left out; those of this
+            one are added.
 
     Yields:
         The entries; an archive is replaced by its members, in its own order.
     """
     root = os.path.abspath(folder)
     root_length = len(os.path.join(root, ""))
-    seen = set() if seen is None else seen
-    for path in _FolderWalk(root, work_dir, patterns, skipped).paths():
-        try:
-            status = os.stat(path)
-        except OSError:
+    seen = SeenKeys() if seen is None else seen
+    for path, status in _drop_seen(_FolderWalk(root, work_dir, patterns, skipped).paths(), seen):
+        if status is None:
             yield stat(path)
-            continue
-        inode = status.st_dev, status.st_ino
-        if inode in seen:
-            continue
-        seen.add(inode)
-        if is_archive_name(path):
+        elif is_archive_name(path):
             members = archive.list_members(path, skipped, DEFAULT_ACCESS)
             yield from (ref for ref in members if patterns.keep(ref.uri[root_length:]))
         else:
             yield make_ref(path, status)
+
+
+def _drop_seen(paths: Iterator[str], seen: SeenKeys) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Look up files, and leave out those that are `seen`; None is the status of a file that cannot be looked up."""
+    for batch in make_batches((path, _try_stat(path)) for path in paths):
+        found = [status for _, status in batch if status is not None]
+        is_new = iter(seen.add([_sign(status.st_ino) for status in found], [_sign(status.st_dev) for status in found]))
+        yield from ((path, status) for path, status in batch if status is None or next(is_new))
+
+
+def _try_stat(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def _sign(number: int) -> int:
+    """Return a number of 64 bits as a signed one."""
+    return number - (1 << 64) if number >> 63 else number
 
 
 class _FolderWalk:

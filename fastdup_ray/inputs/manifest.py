@@ -2,18 +2,21 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from os import fsdecode, fsencode
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.common.records import Entry, ImageRef, Shard
-from fastdup_ray.storage.tables import TableFormat, escape_names
+from fastdup_ray.common.ref_tables import REFS, iter_refs, make_ref_table
+from fastdup_ray.storage import Store
+from fastdup_ray.storage.tables import TableFormat, escape_names, read_parquet, write_parquet
 
 _TEXT = pa.large_string()
 """`pa.string` holds 2 GiB per column, which is 33 million SHA-256 digests."""
@@ -61,67 +64,131 @@ MANIFEST = TableFormat(
 KEY = ("uri", "size", "mtime_or_etag")
 """Entries that agree in these columns, under one fingerprint, have the same embeddings."""
 
-_LISTED = pa.schema([("uri", pa.large_binary()), ("size", pa.int64()), ("mtime_or_etag", _TEXT)])
+ENTRIES_PER_PART = 1 << 16
+"""Entries of the list that are in memory at a time: about 7 MB."""
+
+_PART = TableFormat(REFS, never_null=frozenset(KEY))
+
+
+@dataclass(frozen=True)
+class ListPart:
+    """Entries that follow one another in the list.
+
+    Attributes:
+        count: Number of entries.
+        table: The entries, if they are in memory.
+        store: The work_dir, if they are in a file of it.
+        name: Name of that file.
+    """
+
+    count: int
+    table: pa.Table | None = None
+    store: Store | None = None
+    name: str = ""
+
+    def read(self) -> pa.Table:
+        """Return the columns uri (raw bytes), size and mtime_or_etag."""
+        if self.store is None:
+            return self.table
+        return read_parquet(self.store.fetch(self.name), _PART).combine_chunks()
 
 
 class Manifest:
-    """The entries of the list, or of a range of it, in order. They are Arrow columns, of about 100 bytes per entry."""
+    """The entries of the list, or of a range of it, in order.
 
-    def __init__(self, table: pa.Table, start: int = 0) -> None:
-        """Hold a table of entries.
+    They are in parts of `ENTRIES_PER_PART` entries, of which one is in memory at a time, with about 100 bytes an entry.
+    """
+
+    def __init__(self, parts: Sequence[ListPart], start: int = 0, stop: int | None = None) -> None:
+        """Hold a range of the list.
 
         Args:
-            table: the columns uri (raw bytes), size and mtime_or_etag.
-            start: the offset of its first entry in the whole list.
+            parts: The whole list.
+            start: Offset of the first entry in it.
+            stop: Offset behind the last one; None for the end of the list.
         """
-        self._table, self._start = table, start
+        self._parts, self._ends = parts, np.cumsum([0, *(part.count for part in parts)])
+        self._start, self._stop = start, int(self._ends[-1]) if stop is None else stop
+        self._number, self._table = -1, REFS.empty_table()  # the part that was read last
+
+    def __reduce__(self) -> tuple[type["Manifest"], tuple[Sequence[ListPart], int, int]]:
+        return Manifest, (self._parts, self._start, self._stop)
 
     @classmethod
-    def from_refs(cls, refs: Iterable[ImageRef]) -> "Manifest":
-        """Return the manifest of a whole list."""
-        refs = iter(refs)
-        batches = [
-            pa.record_batch(
-                [[fsencode(r.uri) for r in part], [r.size for r in part], [r.mtime_or_etag for r in part]],
-                schema=_LISTED,
-            )
-            for part in iter(lambda: list(islice(refs, 65_536)), [])
-        ]
-        return cls(pa.Table.from_batches(batches, _LISTED).combine_chunks())
+    def from_refs(cls, refs: Iterable[ImageRef], store: Store | None = None, folder: str = "") -> "Manifest":
+        """Return the manifest of a whole list.
+
+        Args:
+            refs: The entries.
+            store: Keeps the parts, as Parquet files; without it, they stay in memory. The last part always does.
+            folder: Folder of the store for these files.
+        """
+        refs, parts = iter(refs), list[ListPart]()
+        while True:
+            table = make_ref_table(islice(refs, ENTRIES_PER_PART)).combine_chunks()
+            if store is None or len(table) < ENTRIES_PER_PART:
+                parts.append(ListPart(len(table), table))
+            else:
+                parts.append(ListPart(len(table), None, store, f"{folder}/part-{len(parts):06d}.parquet"))
+                write_parquet(store, parts[-1].name, table)
+            if len(table) < ENTRIES_PER_PART:
+                return cls(parts)
 
     def __len__(self) -> int:
-        return int(self._table.num_rows)
+        return self._stop - self._start
 
     @cached_property
     def digest(self) -> str:
         """The SHA-256, in hex, of the names in order: lists with one digest have the same entries at each offset."""
         digest = hashlib.sha256()
-        for uri in self._table["uri"]:
-            digest.update(uri.as_buffer())
-            digest.update(b"\0")
+        empty, end = pa.scalar(b"", pa.large_binary()), pa.scalar(b"\0", pa.large_binary())
+        for block in self.blocks():
+            texts = pc.binary_join_element_wise(block["uri"], empty, end).combine_chunks()
+            offsets = np.frombuffer(texts.buffers()[1], np.int64)
+            digest.update(memoryview(texts.buffers()[2])[: offsets[len(texts)]])
         return digest.hexdigest()
 
-    def refs(self, offsets: Sequence[int] | IntArray) -> list[ImageRef]:
-        """Return the entries at `offsets`, relative to this range."""
-        rows = self._table.take(pa.array(offsets, pa.int64()))
-        return [ImageRef(fsdecode(row["uri"]), row["size"], row["mtime_or_etag"]) for row in rows.to_pylist()]
+    def blocks(self) -> Iterator[pa.Table]:
+        """Yield the columns uri (raw bytes), size and mtime_or_etag, `ENTRIES_PER_PART` entries at a time."""
+        for start in range(0, len(self), ENTRIES_PER_PART):
+            yield self._read(start, min(start + ENTRIES_PER_PART, len(self)))
+
+    def key_blocks(self) -> Iterator[pa.Table]:
+        """Yield the columns of `KEY` as feature shards have them, with escaped names; see `blocks`."""
+        for block in self.blocks():
+            uri, *others = (block[name] for name in KEY)
+            yield pa.table([escape_names(uri), *others], KEY)
+
+    def has_keys(self, entries: pa.Table) -> bool:
+        """Return whether a table `ENTRIES` has the same keys in the same order, and no others."""
+        if len(entries) != len(self):
+            return False
+        start = 0
+        for block in self.key_blocks():
+            if not entries.slice(start, len(block)).select(KEY).cast(block.schema).equals(block):
+                return False
+            start += len(block)
+        return True
+
+    def refs(self, offsets: Sequence[int] | IntArray) -> Iterator[ImageRef]:
+        """Yield the entries at `offsets`, relative to this range; those of one part should follow one another."""
+        rows = np.asarray(offsets, np.int64) + self._start
+        numbers = np.searchsorted(self._ends, rows, "right") - 1
+        for some in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(numbers)) + 1) if len(rows) else []:
+            number = int(numbers[some[0]])
+            yield from iter_refs(self._read_part(number).take(pa.array(rows[some] - self._ends[number])))
 
     def is_all_missing(self) -> bool:
         """Return whether no entry could be looked up when it was listed: none exists, or none may be read."""
-        return bool(pc.all(pc.equal(self._table["mtime_or_etag"], "")).as_py())
+        return all(pc.all(pc.equal(block["mtime_or_etag"], "")).as_py() for block in self.blocks())
 
-    def uris(self) -> pa.ChunkedArray:
-        """Return the names, (n,), as raw bytes."""
-        return self._table["uri"]
-
-    def keys(self) -> pa.Table:
-        """Return the columns of `KEY` as feature shards have them, with escaped names."""
-        uri, *others = (self._table[name] for name in KEY)
-        return pa.table([escape_names(uri), *others], KEY)
+    def uris(self, start: int, stop: int) -> pa.ChunkedArray:
+        """Return the names of the entries [start, stop) of this range, as raw bytes."""
+        return self._read(start, stop)["uri"]
 
     def window(self, start: int, stop: int) -> "Manifest":
         """Return the entries [start, stop) of this range."""
-        return Manifest(self._table.slice(start, stop - start), self._start + start)
+        return Manifest(self._parts, self._start + start, self._start + stop)
 
     def shards(self, offsets: Sequence[int] | IntArray, sizes: Iterable[int]) -> Iterator[Shard]:
         """Cut the entries at `offsets`, relative to this range, into shards of `sizes` entries, in turn."""
@@ -131,7 +198,23 @@ class Manifest:
             part = offsets[first : first + next(rest)]
             first += len(part)
             in_list = [self._start + int(offset) for offset in part]
-            yield Shard(in_list[0], in_list[-1] + 1, in_list, self.refs(part))
+            yield Shard(in_list[0], in_list[-1] + 1, in_list, list(self.refs(part)))
+
+    def _read(self, start: int, stop: int) -> pa.Table:
+        """Read the entries [start, stop) of this range."""
+        start, stop = self._start + start, self._start + stop
+        parts = [REFS.empty_table()]
+        while start < stop:
+            number = int(np.searchsorted(self._ends, start, "right")) - 1
+            first, end = self._ends[number : number + 2].tolist()
+            parts.append(self._read_part(number).slice(start - first, min(stop, end) - start))
+            start = end
+        return pa.concat_tables(parts).combine_chunks()
+
+    def _read_part(self, number: int) -> pa.Table:
+        if number != self._number:
+            self._number, self._table = number, self._parts[number].read()
+        return self._table
 
 
 def add_missing_columns(table: pa.Table) -> pa.Table:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +20,7 @@ from fastdup_ray.inputs.manifest import MANIFEST
 from fastdup_ray.inputs.sidecars import SIDECAR_SUFFIXES
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file
-from fastdup_ray.storage.tables import read_parquet
+from fastdup_ray.storage.tables import iter_parquet
 
 _CODE = {".py", ".html", ".css", ".js"}
 
@@ -47,8 +48,8 @@ def make_basis(store: Store, config: RunConfig) -> OutputBasis | None:
     Returns:
         The basis; None if there are files beside the images that nobody has looked at.
     """
-    uris = read_parquet(store.fetch(layout.MANIFEST), MANIFEST.select(["uri"]))["uri"]
-    sidecars = digest_sidecars(uris)
+    blocks = iter_parquet(store.fetch(layout.MANIFEST), MANIFEST.select(["uri"]))
+    sidecars = digest_sidecars(block["uri"] for block in blocks)
     return None if sidecars is None else _describe(store, config) | {"sidecars": sidecars}
 
 
@@ -67,19 +68,22 @@ def fits_basis(store: Store, config: RunConfig, basis: OutputBasis) -> bool:
     return basis == _describe(store, config) | {"sidecars": basis.get("sidecars", "")}
 
 
-def digest_sidecars(uris: pa.ChunkedArray) -> str | None:
+def digest_sidecars(uris: Iterable[pa.Array | pa.ChunkedArray]) -> str | None:
     """Return a digest of the names, sizes and times of all sidecars in the folders of images.
 
     Sidecars decide what is safe to drop.
 
     Args:
-        uris: (n,) text, the names of the entries.
+        uris: Blocks of the names of the entries, as text.
 
     Returns:
         The digest in hex; None if a folder cannot be looked into, such as one in a bucket.
     """
+    folders: set[str] = set()
+    for block in uris:
+        folders.update(pc.replace_substring_regex(block, "[^/]*$", "").unique().to_pylist())
     digest = hashlib.sha256()
-    for folder in sorted(pc.replace_substring_regex(uris, "[^/]*$", "").unique().to_pylist()):
+    for folder in sorted(folders):
         is_archive = "!/" in folder and not os.path.isdir(folder)
         try:
             with os.scandir(os.path.dirname(folder.partition("!/")[0]) if is_archive else folder) as files:

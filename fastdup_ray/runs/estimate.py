@@ -1,6 +1,7 @@
 """Estimate of a run before it starts: entries, S3 requests, bytes, the search, dollars. Writes nothing."""
 
 from dataclasses import asdict, dataclass
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
     store = open_store(config.work_dir, config.s3_access)
     facts = make_model_facts(config)
     earlier = read_earlier_entries(store, facts["fingerprint"]) if config.reuse else []
-    missing = find_missing(manifest, earlier, config.limits, list_optional_decoders())
+    missing = find_missing(manifest, earlier, config.limits, list_optional_decoders(), TemporaryFile)
     refs = [ref for ref in manifest.refs(missing) if s3.is_s3(ref.uri)]
     gets = len({find_frame(ref.uri, config.s3_access)[0] for ref in refs})
     puts = 0

@@ -78,7 +78,7 @@ def make_features(config: RunConfig, store: Store, executor: Executor, request: 
     manifest, facts = request.manifest, request.facts
     earlier = read_earlier_entries(store, facts["fingerprint"]) if config.reuse else []
     with show_stage("Looking for embeddings to reuse", config):
-        missing: IntArray = find_missing(manifest, earlier, config.limits, list_optional_decoders())
+        missing: IntArray = find_missing(manifest, earlier, config.limits, list_optional_decoders(), store.scratch)
     text = f"{len(manifest):,} entries, {len(missing):,} to read"
     log_event("reuse", text, entries=len(manifest), to_read=len(missing))
     receipts: list[ShardReceipt] = []

@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import PurePosixPath
+from threading import Event
+from uuid import uuid4
 
 from fastdup_ray.config import RunConfig
+from fastdup_ray.errors import LockedError
 from fastdup_ray.inputs import SkippedFiles
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.runs.preflight import list_manifest
 from fastdup_ray.runs.stages import Stages
+from fastdup_ray.storage import Store
 from fastdup_ray.system.background import start_in_background
 
 LISTING_FIRST = 0.3
@@ -22,9 +27,18 @@ class InputList:
         skipped: What the listing left out so far because of its extension.
     """
 
-    def __init__(self, config: RunConfig, stages: Stages) -> None:
+    def __init__(self, config: RunConfig, stages: Stages, store: Store, folder: str) -> None:
+        """Prepare the list of a run.
+
+        Args:
+            config: Of the run.
+            stages: Measures how long the run waits for the list.
+            store: The work_dir, whose lock the run holds once it reads the list.
+            folder: Folder for the list.
+        """
         self.skipped = SkippedFiles()
         self._config, self._stages = config, stages
+        self._store, self._folder = store, f"{folder}/{uuid4().hex}"  # runs of ranges may be under way at the same time
         self._listing: Future[Manifest] | None = None
         self._manifest: Manifest | None = None
 
@@ -34,10 +48,20 @@ class InputList:
         if self._manifest is not None:
             yield
             return
-        with start_in_background(lambda stop: list_manifest(self._config, self.skipped, stop)) as self._listing:
+        with start_in_background(self._list) as self._listing:
             if self._listing in wait([self._listing], LISTING_FIRST).done:
                 self._listing.result()
             yield
+
+    def _list(self, stop: Event) -> Manifest:
+        return list_manifest(self._config, self.skipped, stop, self._store, self._folder)
+
+    def remove(self) -> None:
+        """Remove what is in files, unless another run has taken the work_dir over."""
+        with suppress(LockedError):
+            self._store.remove(self._folder)
+            for folder in PurePosixPath(self._folder).parents[:-1]:
+                self._store.remove_if_empty(str(folder))
 
     def read(self) -> Manifest:
         """Return the whole list; wait for it if it is being made.

@@ -2,13 +2,14 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import IntArray
@@ -83,20 +84,22 @@ def merge_features(
         The counts; or the missing entries, if some shards are damaged. Then nothing was written.
     """
     earlier = open_earlier_sets(store, facts["fingerprint"], without=fresh) if config.reuse else []
-    found = lookup_entries(manifest, open_whole_shards(store, fresh), earlier, config.limits, list_optional_decoders())
+    shards, decoders = open_whole_shards(store, fresh), list_optional_decoders()
+    found = lookup_entries(manifest, shards, earlier, config.limits, decoders, store.scratch)
     if len(found.missing):
         return MergeResult(None, found.missing)
     sha256 = {}
     try:
         if part is None:
             with keep_unlisted(store, found.unlisted, facts) if files is INDEXED else nullcontext():
-                sha256[files.name(layout.FEATURES)] = merge_sets(store, manifest.uris(), found, facts, files)
+                sha256[files.name(layout.FEATURES)] = merge_sets(store, found, facts, files)
         else:
-            merge_range(store, *part, manifest.uris(), found, facts)
+            merge_range(store, *part, found, facts)
     except LostEmbeddingsError as error:
         log.warning("%s Its images are read again.", error)
         return MergeResult(None, np.flatnonzero(found.source == found.embeddings.index(error.embeddings)))
-    return MergeResult(count_entries(found.entries), found.missing, sha256)
+    blocks = found.blocks(["rows", "error_code"])
+    return MergeResult(count_entries(block.entries for block in blocks), found.missing, sha256)
 
 
 def adopt_features(store: Store, features_file: str) -> RunSummary:
@@ -129,7 +132,7 @@ def adopt_features(store: Store, features_file: str) -> RunSummary:
         check_digest(store, layout.FEATURES_CSV, described.facts["sha256"][layout.FEATURES_CSV])
     except (DamagedError, FileNotFoundError) as error:
         raise DamagedError(f"{error} Extract the features again (run_mode=1), or put the file back.") from None
-    return begin_summary(select_reusable_facts(described.facts)) | {"counts": count_entries(described.entries)}
+    return begin_summary(select_reusable_facts(described.facts)) | {"counts": count_entries([described.entries])}
 
 
 def estimate_stored(store: Store, features_file: str) -> int:
@@ -169,7 +172,7 @@ def _merge_ranges(store: Store, ranges: list[FeatureSet]) -> RunSummary:
                 f"{store.location!r} has both {layout.FEATURES} and ranges of another list: remove one of them."
             )
     facts = merge_ranges(store, ranges)
-    return begin_summary(facts) | {"counts": count_entries(pa.concat_tables(part.entries for part in ranges))}
+    return begin_summary(facts) | {"counts": count_entries(part.entries for part in ranges)}
 
 
 def describe_own_features(store: Store, features_file: str) -> RunSummary:
@@ -199,10 +202,11 @@ def _check_own(store: Store) -> None:
                 check_digest(store, name, sha256[name])
 
 
-def count_entries(entries: pa.Table) -> Counts:
-    """Return the numbers of entries, images and bad entries in a table of `inputs.manifest.ENTRIES`."""
-    return {
-        "entries": entries.num_rows,
-        "images": int(entries["rows"].to_numpy().sum()),
-        "bad": entries.num_rows - entries["error_code"].null_count,
-    }
+def count_entries(tables: Iterable[pa.Table]) -> Counts:
+    """Return the numbers of entries, images and bad entries in tables with columns of `inputs.manifest.ENTRIES`."""
+    counts: Counts = {"entries": 0, "images": 0, "bad": 0}
+    for entries in tables:
+        counts["entries"] += entries.num_rows
+        counts["images"] += pc.sum(entries["rows"]).as_py() or 0
+        counts["bad"] += entries.num_rows - entries["error_code"].null_count
+    return counts

@@ -109,7 +109,7 @@ class _Run:
         self._first, self._images = first, images
         self.store, self.files = checked.store, checked.files
         self._features_file, self._model = checked.features_file, checked.model
-        self._list = InputList(config, stages)
+        self._list = InputList(config, stages, self.store, self.files.name(layout.LIST))
         self._ending = ExitStack()
         self._stages = stages
         self._cost: RunCost = {"read": 0, "seconds": stages.seconds, "cpu_seconds": 0.0}
@@ -122,6 +122,7 @@ class _Run:
             check_scoring(store, self._model)
         store.prepare()
         is_range = config.run_mode == 1 and (config.min_offset, config.max_offset) != (None, None)
+        self._ending.callback(self._list.remove)
         with store.lock(layout.LOCK, shared=is_range), self._ending:
             summary = self._run_range() if is_range else self._run_whole()
             if summary["counts"]["images"] == 0 and not is_range:
@@ -135,6 +136,7 @@ class _Run:
         config, store, files = self.config, self.store, self.files
         check_work_dir(config, store, files)
         store.remove_leftovers()
+        store.remove(files.name(layout.LIST))  # of a run that was killed
         if config.incremental and files is INDEXED and config.run_mode != 1:
             set_earlier_aside(store)
         modes = (

@@ -12,11 +12,13 @@ In the order of a run:
 Digests of stored features and indexes are checked where these are used: `merge_stage`, `indexed_set`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from threading import Event
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
@@ -27,6 +29,7 @@ from fastdup_ray.config import INPUT_KINDS, RunConfig
 from fastdup_ray.errors import ConfigError, DamagedError, InputError, WorkDirError
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, make_fingerprint
 from fastdup_ray.extract.transforms import select_transforms
+from fastdup_ray.features import share_names
 from fastdup_ray.inputs import SkippedFiles, check_inputs, list_images
 from fastdup_ray.inputs.labels import check_labels
 from fastdup_ray.inputs.manifest import MANIFEST, Manifest
@@ -37,7 +40,7 @@ from fastdup_ray.outputs.summary import FILES_AFTER_FEATURES
 from fastdup_ray.runs.indexed_set import check_comparable, read_indexed_facts
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.storage.checked_json import read_json
-from fastdup_ray.storage.tables import read_parquet
+from fastdup_ray.storage.tables import iter_parquet
 from fastdup_ray.version import __version__
 
 OUTPUTS = (layout.BAD_CSV, layout.BAD_CSV_TWIN, *FILES_AFTER_FEATURES, layout.CONFIG, layout.SUMMARY)
@@ -150,19 +153,28 @@ def _has_run(store: Store) -> bool:
     return True
 
 
-def list_manifest(config: RunConfig, skipped: SkippedFiles | None = None, stop: Event | None = None) -> Manifest:
+def list_manifest(
+    config: RunConfig,
+    skipped: SkippedFiles | None = None,
+    stop: Event | None = None,
+    store: Store | None = None,
+    folder: str = "",
+) -> Manifest:
     """Return the whole list.
 
     Args:
         config: Names the inputs.
         skipped: Counts the files that are left out because of their extension.
         stop: Ends the listing early once it is set.
+        store: Keeps the list, in `folder`; without it, the list stays in memory.
+        folder: See `Manifest.from_refs`.
 
     Raises:
         InputError: The list is empty, or nothing in it can be read.
     """
     skipped, stop = skipped or SkippedFiles(), stop or Event()
-    manifest = Manifest.from_refs(takewhile(lambda _: not stop.is_set(), list_images(config, skipped)))
+    refs = takewhile(lambda _: not stop.is_set(), list_images(config, skipped))
+    manifest = Manifest.from_refs(refs, store, folder)
     inputs = format_names(config.inputs)
     if len(manifest) == 0:
         raise InputError(describe_empty(config.inputs, inputs, skipped, INPUT_KINDS))
@@ -202,17 +214,27 @@ def refuse_other_images(config: RunConfig, store: Store, manifest: Manifest) -> 
             )
         return
     try:
-        table = read_parquet(store.fetch(layout.MANIFEST), MANIFEST.select(["uri", "rows"]))
+        earlier = _find_good_name(store)
+        if earlier is None or share_names(manifest, partial(_iter_names, store), store.scratch):
+            return
     except (DamagedError, OSError):
         return
-    earlier = table.filter(pc.greater(table["rows"], 0))["uri"]
-    if not len(earlier):  # it found no good image: there is nothing to lose
-        return
-    if not pc.any(pc.is_in(manifest.keys()["uri"], table["uri"])).as_py():
-        raise WorkDirError(
-            f"{store.location!r} has the results of other images (such as {earlier[0].as_py()!r}); "
-            "name another work_dir, or replace them with overwrite=True."
-        )
+    raise WorkDirError(
+        f"{store.location!r} has the results of other images (such as {earlier!r}); "
+        "name another work_dir, or replace them with overwrite=True."
+    )
+
+
+def _iter_names(store: Store) -> Iterator[pa.Table]:
+    return iter_parquet(store.fetch(layout.MANIFEST), MANIFEST.select(["uri"]))
+
+
+def _find_good_name(store: Store) -> str | None:
+    """Return the name of a good image of the last run; None if it had none, so that there is nothing to lose."""
+    for block in iter_parquet(store.fetch(layout.MANIFEST), MANIFEST.select(["uri", "rows"])):
+        if len(good := block.filter(pc.greater(block["rows"], 0))):
+            return str(good["uri"][0].as_py())
+    return None
 
 
 def plan_feasible_search(config: RunConfig, store: Store, n: int, d: int, max_memory: int) -> SearchPlan:

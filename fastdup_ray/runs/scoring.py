@@ -8,8 +8,6 @@ import os
 import shutil
 import time
 
-import pyarrow as pa
-
 from fastdup_ray.common import layout
 from fastdup_ray.common.facts import FeatureFacts, RunSummary, begin_summary
 from fastdup_ray.common.layout import INDEXED, SCORED
@@ -28,7 +26,6 @@ from fastdup_ray.features import (
     write_embeddings,
     write_names,
 )
-from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.neighbors import load_index
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, store_neighbors
 from fastdup_ray.neighbors.search import SPARE, check_unit_length, find_neighbors_of
@@ -61,28 +58,28 @@ def import_query_features(store: Store, location: str) -> RunSummary:
     with add_advice("Extract the features again (run_mode=1), or put the file back."):
         described = _read_described(source, name)
     if described is not None:
-        facts, uris, lookup = described
+        facts, lookup = described
         check_comparable(indexed, facts)
         with add_advice("Run again once nothing else writes there."):
-            merge_sets(store, uris, lookup, facts, SCORED)
-        return begin_summary(select_reusable_facts(facts)) | {"counts": count_entries(lookup.entries)}
+            merge_sets(store, lookup, facts, SCORED)
+        return begin_summary(select_reusable_facts(facts)) | {"counts": count_entries([lookup.stored])}
     summary = describe_own_features(source, name)
     check_comparable(indexed, summary)
     _copy_own_features(source, name, summary, store)
     return summary
 
 
-def _read_described(source: Store, name: str) -> tuple[FeatureFacts, pa.ChunkedArray, LookupResult] | None:
-    """Return facts, names and entries of features that a run described, or None for other features."""
+def _read_described(source: Store, name: str) -> tuple[FeatureFacts, LookupResult] | None:
+    """Return facts and entries of features that a run described, or None for other features."""
     if layout.parse_range(name):
         stem = name.removesuffix(".dat")
         part = open_range(source, stem)
-        return part.facts, *combine_shards(source, [stem], [part])
+        return part.facts, combine_shards(source, [stem], [part])
     for files in layout.FILE_SETS:
         if name == files.name(layout.FEATURES) and (whole := open_complete(source, files)):
             for beside in (layout.FEATURES_CSV, layout.BAD_CSV):
                 check_digest(source, files.name(beside), whole.facts["sha256"][files.name(beside)])
-            return whole.facts, *combine_shards(source, [name.removesuffix(".dat")], [whole])
+            return whole.facts, combine_shards(source, [name.removesuffix(".dat")], [whole])
     if name == layout.FEATURES and not source.exists(name) and (ranges := open_ranges(source)):
         return combine_ranges(source, ranges)
     return None
@@ -95,9 +92,9 @@ def _copy_own_features(source: Store, name: str, facts: RunSummary, store: Store
     write_json(store, SCORED.name(layout.MERGED), facts)  # marks the files written next as those of a scoring
     with store.create(SCORED.name(layout.FEATURES)) as path:
         write_embeddings(path, [features])
-    write_names(store, SCORED.name(layout.FEATURES_CSV), names)
+    write_names(store, SCORED.name(layout.FEATURES_CSV), [names])
     for bad in (layout.BAD_CSV, layout.BAD_CSV_TWIN):
-        write_bad(store, SCORED.name(bad), names.slice(0, 0), ENTRIES.empty_table())
+        write_bad(store, SCORED.name(bad), [])
 
 
 def search_indexed(store: Store, config: RunConfig, d: int) -> StoredNeighbors:

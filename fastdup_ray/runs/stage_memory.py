@@ -4,10 +4,9 @@ The numbers are upper limits: between what `tests/bench/stage_memory.py` measure
 definition of its own, `neighbors.search_plan`, from which its number comes.
 """
 
-import os
 from dataclasses import dataclass
 
-import numpy as np
+import pyarrow.compute as pc
 
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError
@@ -15,24 +14,22 @@ from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.neighbors.partition_threshold import is_partitioned
 from fastdup_ray.neighbors.search_plan import USABLE_SHARE, SearchPlan, format_bytes
 from fastdup_ray.runs.verify_stage import NEIGHBORS
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK
 
 PROCESS_BYTES = 300 << 20
 """A process with the libraries of a stage, and the blocks that it reads and writes."""
 
-LIST_BYTES, MERGE_BYTES, OUTPUTS_BYTES = 320, 700, 500
+LIST_BYTES, MERGE_BYTES, OUTPUTS_BYTES = 40, 60, 500
 """For each entry, or image, besides its name."""
 
-LIST_NAMES, MERGE_NAMES, OUTPUTS_NAMES = 7, 7, 2
-"""For each byte of a name: how often it is held at once."""
+BLOCK_NAMES, OUTPUTS_NAMES = 7, 2
+"""For each byte of a name: how often it is held at once, in the list and the merge those of a block, then all."""
 
 REPORT_BYTES, REPORT_IMAGES = 520 << 20, 100_000
 """The lists of the report and the blocks of the outputs, which grow up to so many images and no more."""
 
 NAME_BYTES = 100
 """Bytes of a name, where the list is not known."""
-
-SAMPLE = 1_000
-"""Names by which the length of all is estimated."""
 
 NEIGHBOR_BYTES = 64
 """Bytes on disk for each neighbor of an image: index and distance in the cells, merged, and gathered."""
@@ -57,11 +54,9 @@ class RunSize:
 
     @classmethod
     def of(cls, manifest: Manifest, d: int) -> "RunSize":
-        """Return the size of a run on a list; the bytes of its names are those of a sample, scaled up."""
-        n = len(manifest)
-        sample = np.unique(np.linspace(0, n - 1, SAMPLE).astype(np.int64)) if n else np.empty(0, np.int64)
-        sampled = sum(len(os.fsencode(ref.uri)) for ref in manifest.refs(sample))
-        return cls(n, sampled * n // max(1, len(sample)), d)
+        """Return the size of a run on a list."""
+        name_bytes = (pc.sum(pc.binary_length(block["uri"])).as_py() for block in manifest.blocks())
+        return cls(len(manifest), sum(name_bytes), d)
 
     @classmethod
     def of_images(cls, n: int, d: int) -> "RunSize":
@@ -117,9 +112,10 @@ def estimate_stages(config: RunConfig, size: RunSize, plan: SearchPlan | None) -
         size: Of the run.
         plan: Its search; None for modes without one.
     """
+    names_of_block = size.name_bytes * min(size.entries, ROWS_PER_BLOCK) // max(1, size.entries)
 
-    def add(per_entry: int, per_name_byte: int) -> int:
-        return PROCESS_BYTES + per_entry * size.entries + per_name_byte * size.name_bytes
+    def add(per_entry: int, names: int) -> int:
+        return PROCESS_BYTES + per_entry * size.entries + names
 
     report = REPORT_BYTES * min(size.entries, REPORT_IMAGES) // REPORT_IMAGES
     reads_list = config.run_mode in (0, 1, 3)
@@ -127,10 +123,10 @@ def estimate_stages(config: RunConfig, size: RunSize, plan: SearchPlan | None) -
     if plan is not None:
         search = plan.process_bytes if plan.partitioned else PROCESS_BYTES + int(plan.process_bytes / USABLE_SHARE)
     return StageMemory(
-        list=add(LIST_BYTES, LIST_NAMES) if reads_list else 0,
-        merge=add(MERGE_BYTES, MERGE_NAMES) if reads_list else 0,
+        list=add(LIST_BYTES, BLOCK_NAMES * names_of_block) if reads_list else 0,
+        merge=add(MERGE_BYTES, BLOCK_NAMES * names_of_block) if reads_list else 0,
         search=search,
-        outputs=add(OUTPUTS_BYTES, OUTPUTS_NAMES) + report if config.run_mode != 1 else 0,
+        outputs=add(OUTPUTS_BYTES, OUTPUTS_NAMES * size.name_bytes) + report if config.run_mode != 1 else 0,
     )
 
 

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
-from fastdup_ray.features import find_missing, open_complete
+from fastdup_ray.features import find_not_reusable, open_complete
 from fastdup_ray.inputs import check_inputs
-from fastdup_ray.inputs.manifest import KEY
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.runs.indexed_set import check_indexed, read_indexed_facts
 from fastdup_ray.runs.preflight import list_manifest, make_model_facts
@@ -31,7 +30,7 @@ def is_indexed(config: RunConfig) -> bool:
     if earlier is None or not config.reuse or facts["fingerprint"] != make_model_facts(config)["fingerprint"]:
         return False
     manifest = list_manifest(config)
-    if not earlier.entries.select(KEY).equals(manifest.keys()):
+    if not manifest.has_keys(earlier.entries):
         return False
     same_index = all(stored.get(name) == getattr(config, name) for name in INDEX_PARAMETERS)
-    return same_index and len(find_missing(manifest, [earlier], config.limits, list_optional_decoders())) == 0
+    return same_index and len(find_not_reusable(earlier.entries, config.limits, list_optional_decoders())) == 0

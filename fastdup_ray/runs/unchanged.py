@@ -12,7 +12,7 @@ from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError, ErrorCode, InputError
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
-from fastdup_ray.features import find_missing, read_complete_entries
+from fastdup_ray.features import find_not_reusable, read_complete_entries
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.outputs.basis import digest_sidecars, fits_basis
 from fastdup_ray.outputs.finished_run import RunReader
@@ -23,7 +23,7 @@ from fastdup_ray.outputs.summary import was_scored
 from fastdup_ray.runs.verify_stage import choose_verify
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest
-from fastdup_ray.storage.tables import read_parquet
+from fastdup_ray.storage.tables import read_parquet, take_rows
 
 
 def open_comparable(store: Store, config: RunConfig, model: FeatureFacts) -> RunSummary | None:
@@ -68,12 +68,12 @@ def is_unchanged(
         return False
     try:
         features = read_complete_entries(store)
-        if features is None or not _has_entries(features.entries, manifest):
+        if features is None or not manifest.has_keys(features.entries):
             return False
-        if last["basis"].get("sidecars") != digest_sidecars(features.entries["uri"]):
+        if last["basis"].get("sidecars") != digest_sidecars(features.entries["uri"].chunks):
             return False
-        missing = find_missing(manifest, [features], config.limits, list_optional_decoders())
-        codes = features.entries["error_code"].take(pa.array(missing))
+        missing = find_not_reusable(features.entries, config.limits, list_optional_decoders())
+        codes = take_rows(features.entries.select(["error_code"]), missing)["error_code"]
         if set(codes.to_pylist()) - {ErrorCode.UNSUPPORTED}:  # these would need another decoder, so another basis
             return False
         for name, sha256 in last["sha256"].items():
@@ -81,12 +81,6 @@ def is_unchanged(
         return _has_same_labels(store, config)
     except (DamagedError, OSError):
         return False
-
-
-def _has_entries(entries: pa.Table, manifest: Manifest) -> bool:
-    """Return whether a table has the entries of a manifest, in order."""
-    keys = manifest.keys()
-    return bool(entries.select(keys.column_names).cast(keys.schema).equals(keys))
 
 
 def _has_same_labels(store: Store, config: RunConfig) -> bool:

@@ -9,11 +9,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from heapq import merge
+from itertools import chain, islice, takewhile
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fastdup_ray import s3
 from fastdup_ray.common.records import ImageRef
+from fastdup_ray.common.ref_tables import iter_refs, make_ref_table
 from fastdup_ray.errors import InputError
 from fastdup_ray.s3 import Access
 from fastdup_ray.s3.objects import make_ref
@@ -66,21 +71,27 @@ def list_below(uri: str, wanted: Callable[[ImageRef], bool], access: Access) -> 
     """
     bucket, prefix = s3.split_folder(uri)
 
-    def list_share(share: _Share) -> list[ImageRef]:
-        return [ref for ref in _list_share(bucket, share, access) if wanted(ref)]
+    def list_share(share: _Share) -> pa.Table:
+        return _sort(filter(wanted, iter_refs(_list_share(bucket, share, access))))
 
     try:
         shares, others = _divide(bucket, prefix, access)
+        shares.sort(key=lambda share: os.fsencode(share.start))  # no key of one is between those of another
         with ThreadPoolExecutor(LISTING_THREADS) as pool:
-            refs = [ref for part in pool.map(list_share, shares) for ref in part]
-            refs += [ref for ref in others if wanted(ref)]
-            empty = [ref for ref in refs if ref.size == 0]
+            tables = [_sort(filter(wanted, others)), *pool.map(list_share, shares)]
+            empty = [ref for table in tables for ref in iter_refs(table.filter(pc.equal(table["size"], 0)))]
             are_markers = pool.map(lambda ref: _is_marker(ref, access), empty)
             markers = {ref.uri for ref, is_marker in zip(empty, are_markers, strict=True) if is_marker}
     except s3.get_errors() as error:
         raise _make_error(uri, error) from None
-    refs.sort(key=lambda ref: os.fsencode(ref.uri))
+    first, rest = iter_refs(tables[0]), chain.from_iterable(map(iter_refs, tables[1:]))
+    refs = merge(first, rest, key=lambda ref: os.fsencode(ref.uri)) if len(tables[0]) else rest
     return (ref for ref in refs if ref.uri not in markers)
+
+
+def _sort(refs: Iterable[ImageRef]) -> pa.Table:
+    table = make_ref_table(refs).combine_chunks()
+    return table.take(pc.sort_indices(table["uri"]))
 
 
 def _divide(bucket: str, prefix: str, access: Access) -> tuple[list[_Share], list[ImageRef]]:
@@ -129,16 +140,17 @@ def _find_next_characters(bucket: str, prefix: str, access: Access) -> list[str]
         after = prefix + character + _LAST
 
 
-def _list_share(bucket: str, share: _Share, access: Access) -> list[ImageRef]:
+def _list_share(bucket: str, share: _Share, access: Access) -> pa.Table:
     from obstore.exceptions import BaseError
 
     start = s3.make_uri(bucket, share.start)
     try:
-        return list(takewhile(lambda ref: ref.uri.startswith(start), _list_by_obstore(bucket, share, access)))
+        refs = _list_by_obstore(bucket, share, access)
+        return make_ref_table(takewhile(lambda ref: ref.uri.startswith(start), refs))
     except (BaseError, OSError, ValueError):  # a key that obstore cannot write, or any answer but a page
         after = {"StartAfter": share.after} if share.after else {}
         refs = _make_refs(bucket, _iter_pages(access, Bucket=bucket, Prefix=share.folder, **after))
-        return list(takewhile(lambda ref: ref.uri.startswith(start), refs))
+        return make_ref_table(takewhile(lambda ref: ref.uri.startswith(start), refs))
 
 
 def _list_by_obstore(bucket: str, share: _Share, access: Access) -> Iterator[ImageRef]:

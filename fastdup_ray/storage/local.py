@@ -1,5 +1,6 @@
 """A work_dir in a local folder (`LocalStore`)."""
 
+import errno
 import os
 import re
 import shutil
@@ -15,6 +16,8 @@ from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
 from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage.local_lock import TEMPORARY, LocalRecords
 from fastdup_ray.storage.lock import Locks
+
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
 
 _LEFTOVER = re.compile(re.escape(TEMPORARY) + r"[0-9a-f]{32}(?:-|$)")
 
@@ -64,7 +67,12 @@ class LocalStore:
                 temporary.unlink()
 
     def scratch(self) -> IO[bytes]:
-        return tempfile.TemporaryFile(dir=self.root)
+        try:
+            return tempfile.TemporaryFile(dir=self.root)
+        except OSError as error:
+            if error.errno not in _NOT_WRITABLE:
+                raise
+            return tempfile.TemporaryFile()  # a folder that is only read, such as the features of another run
 
     def fetch(self, name: str) -> Path:
         path = self.root / name

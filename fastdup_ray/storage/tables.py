@@ -22,6 +22,9 @@ from fastdup_ray.storage import Store
 ROWS_PER_BLOCK = 1 << 17
 """Rows that are read or written at a time, so that memory does not grow with the file."""
 
+ROWS_PER_GROUP = 1 << 15
+"""Rows of small tables that are joined."""
+
 AnyPath: TypeAlias = str | os.PathLike[str]
 ArrowColumn: TypeAlias = pa.Array | pa.ChunkedArray
 Column: TypeAlias = ArrowColumn | AnyArray
@@ -53,6 +56,20 @@ def map_table(blocks: Iterable[pa.Table], schema: pa.Schema, file: IO[bytes]) ->
         for block in blocks:
             writer.write_table(block)
     return pa.ipc.open_file(map_file(file)).read_all()
+
+
+def regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Join tables of one schema so that each has `ROWS_PER_GROUP` rows or more, but for the last one."""
+    some: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        some.append(table)
+        count += len(table)
+        if count >= ROWS_PER_GROUP:
+            yield pa.concat_tables(some).combine_chunks()
+            some, count = [], 0
+    if some:
+        yield pa.concat_tables(some).combine_chunks()
 
 
 def take_rows(table: pa.Table, rows: IntArray) -> pa.Table:
@@ -124,9 +141,7 @@ def write_csv(store: Store, name: str, header: Sequence[str], columns: Sequence[
 def write_columns(file: IO[bytes], header: Sequence[str], columns: Sequence[Column]) -> None:
     """Write a CSV from whole columns to an open file; see `open_csv` for the format."""
     columns = [pa.chunked_array(column) if isinstance(column, list) else column for column in columns]
-    write = _make_csv_writer(file, header)
-    for start in range(0, len(columns[0]), ROWS_PER_BLOCK):
-        write([column[start : start + ROWS_PER_BLOCK] for column in columns])
+    _make_csv_writer(file, header)(columns)
 
 
 @contextmanager
@@ -153,12 +168,14 @@ def _make_csv_writer(file: IO[bytes], header: Sequence[str]) -> Callable[[Sequen
     file.write(",".join(header).encode() + b"\n")
 
     def write(columns: Sequence[Column]) -> None:
+        for start in range(0, len(columns[0]), ROWS_PER_BLOCK):
+            write_block([column[start : start + ROWS_PER_BLOCK] for column in columns])
+
+    def write_block(columns: Sequence[Column]) -> None:
         cells = [
             _format_cells(escape_formulas(column) if name in csv_columns.TEXT_COLUMNS else column)
             for name, column in zip(header, columns, strict=True)
         ]
-        if len(cells[0]) == 0:
-            return
         rows = pc.binary_join_element_wise(*cells, pa.scalar(b",", _TEXT))
         lines = pc.binary_join_element_wise(rows, pa.scalar(b"", _TEXT), pa.scalar(b"\n", _TEXT))
         for chunk in lines.chunks if isinstance(lines, pa.ChunkedArray) else [lines]:
@@ -273,7 +290,7 @@ def parse_numbers(
     if nullable:
         text = pc.if_else(pc.equal(text, b""), None, text)
     try:
-        column: ArrowColumn = text.cast(pa.string()).cast(kind)
+        column: ArrowColumn = text.cast(pa.large_string()).cast(kind)
     except pa.ArrowException:
         raise _make_damaged_error(path, f"the column {name} must contain numbers only.") from None
     if pa.types.is_floating(kind) and pc.all(pc.is_finite(column)).as_py() is False:
@@ -373,7 +390,7 @@ def _select_columns(path: AnyPath, form: TableFormat, stored: pa.Schema) -> pa.S
 
 
 def _is_of_kind(stored: pa.DataType, expected: pa.DataType) -> bool:
-    kinds = (_is_number, _is_text, pa.types.is_boolean)
+    kinds = (_is_number, _is_text, _is_binary, pa.types.is_boolean)
     return pa.types.is_null(stored) or any(is_kind(stored) and is_kind(expected) for is_kind in kinds)
 
 
@@ -384,6 +401,10 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def write_parquet(store: Store, name: str, table: pa.Table) -> None:

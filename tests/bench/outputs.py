@@ -109,11 +109,11 @@ def make_entries(rows: np.ndarray, uris: list[str], contents: np.ndarray) -> pa.
     return pa.table({field.name: known.get(field.name, nulls.get(field.name)) for field in ENTRIES}, ENTRIES)
 
 
-class _Watch:
+class Watch:
     """Seconds, CPU seconds and the most memory since the last look."""
 
     def __init__(self) -> None:
-        self._most, self._ended = 0, threading.Event()
+        self._most, self._ended, self._before = 0, threading.Event(), measure_unshared()
         self._start = time.perf_counter(), time.process_time()
         threading.Thread(target=self._look, daemon=True).start()
 
@@ -121,11 +121,14 @@ class _Watch:
         while not self._ended.wait(EVERY):
             self._most = max(self._most, measure_unshared())
 
-    def lap(self, name: str) -> None:
+    def lap(self, name: str, entries: int = 0) -> None:
+        """Print a line. Memory is in MB, or in bytes per entry above that of the start."""
         now = time.perf_counter(), time.process_time()
         wall, cpu = (one - other for one, other in zip(now, self._start, strict=True))
-        print(f"{name}\t{wall:.2f}\t{cpu:.2f}\t{max(self._most, measure_unshared()) / 1e6:.0f}", flush=True)
-        self._start, self._most = now, 0
+        most = max(self._most, measure_unshared())
+        memory = f"{(most - self._before) / entries:.0f}" if entries else f"{most / 1e6:.0f}"
+        print(f"{name}\t{wall:.2f}\t{cpu:.2f}\t{memory}", flush=True)
+        self._start, self._most = (time.perf_counter(), time.process_time()), 0
 
 
 def measure_unshared() -> int:
@@ -136,7 +139,7 @@ def measure_unshared() -> int:
 
 def measure(work_dir: Path, n: int, **parameters: bool) -> None:
     """Prints a line for each file; nothing else runs in this process."""
-    watch, create = _Watch(), LocalStore.create
+    watch, create = Watch(), LocalStore.create
     watch.lap("(start)")
 
     @contextmanager

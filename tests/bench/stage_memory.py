@@ -74,14 +74,15 @@ def plant(work_dir: Path, n: int, d: int) -> None:
 
 def list_and_look_up(work_dir: Path, n: int, d: int) -> None:
     store, config = open_store(work_dir), RunConfig.of(work_dir=str(work_dir), input_dir="x")
-    manifest = Manifest.from_refs(refs(n))
+    manifest = Manifest.from_refs(refs(n), store, layout.LIST)
     earlier = read_earlier_entries(store, {"model": "m"})
-    assert len(find_missing(manifest, earlier, config.limits, list_optional_decoders())) == 0
+    assert len(find_missing(manifest, earlier, config.limits, list_optional_decoders(), store.scratch)) == 0
 
 
 def merge(work_dir: Path, n: int, d: int) -> None:
     store, config = open_store(work_dir), RunConfig.of(work_dir=str(work_dir), input_dir="x")
-    assert merge_features(store, config, Manifest.from_refs(refs(n)), [], facts_of(n, d), None).counts
+    manifest = Manifest.from_refs(refs(n), store, layout.LIST)
+    assert merge_features(store, config, manifest, [], facts_of(n, d), None).counts
 
 
 def outputs(work_dir: Path, n: int, d: int) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.extract.video import describe_decoder
 from fastdup_ray.features import (
     FeatureSet,
+    LookupResult,
     expand_entries,
     lookup_entries,
     merge_ranges,
@@ -83,6 +85,10 @@ def rows_of(feature_set: FeatureSet) -> np.ndarray:
 
 def manifest_of(*entries: Entry) -> Manifest:
     return Manifest.from_refs(ImageRef(entry.uri, entry.size, entry.mtime_or_etag) for entry in entries)
+
+
+def look_up(manifest: Manifest, fresh: list[FeatureSet], earlier: list[FeatureSet], limits: Limits) -> LookupResult:
+    return lookup_entries(manifest, fresh, earlier, limits, list_optional_decoders(), TemporaryFile)
 
 
 # --- one range --------------------------------------------------------------------------------------------------------
@@ -198,7 +204,7 @@ def known(found) -> list[int]:
 def test_entries_are_found_by_name_size_and_mtime_in_the_order_of_the_list(store):
     listed = [good("/c"), good("/a"), good("/new"), good("/b")]
     earlier = a_set(store, good("/a"), good("/b"), bad("/gone"), good("/c"))
-    found = lookup_entries(manifest_of(*listed), [], [earlier], LIMITS, list_optional_decoders())
+    found = look_up(manifest_of(*listed), [], [earlier], LIMITS)
     assert known(found) == [0, 0, -1, 0]
     assert found.missing.tolist() == [2]
     assert found.entries["uri"].to_pylist() == ["/c", "/a", None, "/b"]
@@ -206,7 +212,7 @@ def test_entries_are_found_by_name_size_and_mtime_in_the_order_of_the_list(store
 
 
 def test_nothing_is_found_where_nothing_is(store):
-    found = lookup_entries(manifest_of(good("/a"), good("/b")), [], [], LIMITS, list_optional_decoders())
+    found = look_up(manifest_of(good("/a"), good("/b")), [], [], LIMITS)
     assert (known(found), found.missing.tolist(), found.entries.num_rows) == ([-1, -1], [0, 1], 2)
 
 
@@ -215,47 +221,40 @@ def test_nothing_is_found_where_nothing_is(store):
     [good("/a", mtime="2"), Entry("/a", 11, "1"), Entry("/A", 10, "1"), Entry("/a", 10, "")],
 )
 def test_a_picture_that_is_another_now_is_read_again(store, listed):
-    assert known(
-        lookup_entries(manifest_of(listed), [], [a_set(store, good("/a"))], LIMITS, list_optional_decoders())
-    ) == [-1]
+    assert known(look_up(manifest_of(listed), [], [a_set(store, good("/a"))], LIMITS)) == [-1]
 
 
 def test_names_that_are_not_utf8_are_found_again(store):
     name = os.fsdecode(b"/caf\xe9.jpg")
-    assert known(
-        lookup_entries(manifest_of(good(name)), [], [a_set(store, good(name))], LIMITS, list_optional_decoders())
-    ) == [0]
+    assert known(look_up(manifest_of(good(name)), [], [a_set(store, good(name))], LIMITS)) == [0]
 
 
 def test_what_this_run_made_goes_before_what_an_earlier_one_left(store):
     earlier, fresh = a_set(store, good("/a"), good("/b"), seed=1), a_set(store, good("/b"), seed=2)
-    found = lookup_entries(manifest_of(good("/a"), good("/b")), [fresh], [earlier], LIMITS, list_optional_decoders())
+    found = look_up(manifest_of(good("/a"), good("/b")), [fresh], [earlier], LIMITS)
     assert known(found) == [1, 0]
 
 
 def test_of_several_sets_the_first_counts(store):
     first, second = a_set(store, good("/a"), seed=1), a_set(store, good("/a"), good("/b"), seed=2)
-    assert known(
-        lookup_entries(manifest_of(good("/b"), good("/a")), [first, second], [], LIMITS, list_optional_decoders())
-    ) == [
+    assert known(look_up(manifest_of(good("/b"), good("/a")), [first, second], [], LIMITS)) == [
         1,
         0,
     ]
 
 
 def test_keys_are_compared_part_by_part_like_all_at_once(store, monkeypatch):
-    monkeypatch.setattr("fastdup_ray.features.reuse.ENTRIES_PER_PART", 7)
+    monkeypatch.setattr("fastdup_ray.features.match_keys.KEYS_PER_PART", 7)
     ends = ("", ".jpg", ".JPG", "ñ", os.fsdecode(b"\xff"), " and a name that is longer than an ending")
     listed = [
         replace(good(f"/{number}{end}", mtime=str(number % 3)), size=number % 2) for number in range(40) for end in ends
     ]
     half = [entry for entry in listed if entry.uri[2:3] not in ("3", "7")]
-    found = lookup_entries(
+    found = look_up(
         manifest_of(*listed),
         [],
         [a_set(store, *reversed(half)), a_set(store, *half, seed=1)],
         LIMITS,
-        list_optional_decoders(),
     )
     assert known(found) == [0 if entry in half else -1 for entry in listed]
     uris = [entry.uri for entry in reversed(half)]
@@ -273,55 +272,41 @@ def test_every_code_is_lasting_or_passing_or_hangs_on_the_limits():
 
 @pytest.mark.parametrize("code", LASTING)
 def test_a_picture_that_is_bad_for_good_is_not_read_again(store, code):
-    assert known(
-        lookup_entries(manifest_of(bad("/a")), [], [a_set(store, bad("/a", code))], LIMITS, list_optional_decoders())
-    ) == [0]
+    assert known(look_up(manifest_of(bad("/a")), [], [a_set(store, bad("/a", code))], LIMITS)) == [0]
 
 
 @pytest.mark.parametrize("code", PASSING)
 def test_a_picture_that_was_bad_by_accident_is_read_again(store, code):
-    assert known(
-        lookup_entries(manifest_of(bad("/a")), [], [a_set(store, bad("/a", code))], LIMITS, list_optional_decoders())
-    ) == [-1]
+    assert known(look_up(manifest_of(bad("/a")), [], [a_set(store, bad("/a", code))], LIMITS)) == [-1]
 
 
 @pytest.mark.parametrize("code", [*LASTING, *PASSING, "TOO_LARGE"])
 def test_what_is_bad_in_this_run_is_not_read_again_in_it(store, code):
-    assert known(
-        lookup_entries(manifest_of(bad("/a")), [a_set(store, bad("/a", code))], [], LIMITS, list_optional_decoders())
-    ) == [0]
+    assert known(look_up(manifest_of(bad("/a")), [a_set(store, bad("/a", code))], [], LIMITS)) == [0]
 
 
 @pytest.mark.parametrize(("max_pixels", "source"), [(999, 0), (1999, 0), (2000, -1), (5000, -1)])
 def test_a_picture_that_was_too_large_is_read_again_where_it_fits_now(store, max_pixels, source):
     earlier = a_set(store, bad("/a", "TOO_LARGE", pixels=2000))
-    assert known(
-        lookup_entries(manifest_of(bad("/a")), [], [earlier], Limits(max_pixels), list_optional_decoders())
-    ) == [source]
+    assert known(look_up(manifest_of(bad("/a")), [], [earlier], Limits(max_pixels))) == [source]
 
 
 @pytest.mark.parametrize(("max_pixels", "source"), [(1999, -1), (2000, 0), (5000, 0)])
 def test_a_good_picture_that_is_too_large_now_is_read_again(store, max_pixels, source):
     earlier = a_set(store, good("/a", pixels=2000))
-    assert known(
-        lookup_entries(manifest_of(good("/a")), [], [earlier], Limits(max_pixels), list_optional_decoders())
-    ) == [source]
+    assert known(look_up(manifest_of(good("/a")), [], [earlier], Limits(max_pixels))) == [source]
 
 
 @pytest.mark.parametrize(("min_size", "source"), [(2, -1), (10, -1), (11, 0), (500, 0)])
 def test_a_picture_that_was_too_small_is_read_again_where_it_is_not_now(store, min_size, source):
     earlier = a_set(store, bad("/a", "TOO_SMALL", pixels=500))
-    assert known(
-        lookup_entries(manifest_of(bad("/a")), [], [earlier], Limits(1000, min_size), list_optional_decoders())
-    ) == [source]
+    assert known(look_up(manifest_of(bad("/a")), [], [earlier], Limits(1000, min_size))) == [source]
 
 
 @pytest.mark.parametrize(("min_size", "source"), [(2, 0), (10, 0), (11, -1)])
 def test_a_good_picture_that_is_too_small_now_is_read_again(store, min_size, source):
     earlier = a_set(store, good("/a", pixels=500))
-    assert known(
-        lookup_entries(manifest_of(good("/a")), [], [earlier], Limits(1000, min_size), list_optional_decoders())
-    ) == [source]
+    assert known(look_up(manifest_of(good("/a")), [], [earlier], Limits(1000, min_size))) == [source]
 
 
 def clip(name: str, rows: int = 3, fps: float = 2.0) -> Entry:
@@ -338,27 +323,17 @@ def clip(name: str, rows: int = 3, fps: float = 2.0) -> Entry:
     ],
 )
 def test_the_rows_of_a_video_are_taken_where_the_same_frames_are_asked_for(store, limits, source):
-    assert known(
-        lookup_entries(
-            manifest_of(clip("/a.mp4")), [], [a_set(store, clip("/a.mp4"))], limits, list_optional_decoders()
-        )
-    ) == [source]
+    assert known(look_up(manifest_of(clip("/a.mp4")), [], [a_set(store, clip("/a.mp4"))], limits)) == [source]
 
 
 @pytest.mark.parametrize(("decoder", "source"), [(None, 0), (describe_decoder(), 0), ("av 0.1", -1)])
 def test_rows_that_another_decoder_made_are_not_taken(store, decoder, source):
     entry = replace(good("/a"), decoder=decoder)
-    assert known(lookup_entries(manifest_of(entry), [], [a_set(store, entry)], LIMITS, list_optional_decoders())) == [
-        source
-    ]
+    assert known(look_up(manifest_of(entry), [], [a_set(store, entry)], LIMITS)) == [source]
 
 
 def test_a_picture_is_taken_whatever_is_asked_of_videos(store):
-    assert known(
-        lookup_entries(
-            manifest_of(good("/a")), [], [a_set(store, good("/a"))], Limits(1000, 2, 7.0, 1), list_optional_decoders()
-        )
-    ) == [0]
+    assert known(look_up(manifest_of(good("/a")), [], [a_set(store, good("/a"))], Limits(1000, 2, 7.0, 1))) == [0]
 
 
 # --- several rows of one entry ----------------------------------------------------------------------------------------
@@ -410,7 +385,7 @@ def test_sets_are_merged_in_the_order_of_the_list(store, tmp_path):
     two = a_set(store, good("/a"), good("/c"), good("/not listed"), bad("/y"), good("/e"), seed=2)
     entries = [good(name) for name in ("/a", "/b", "/c", "/d", "/e")]
     listed = manifest_of(*entries[:2], bad("/y"), *entries[2:4], bad("/x"), entries[4])
-    merge_sets(store, listed.uris(), lookup_entries(listed, [one], [two], LIMITS, list_optional_decoders()), FACTS)
+    merge_sets(store, look_up(listed, [one], [two], LIMITS), FACTS)
 
     names, features = load_binary_feature(tmp_path)
     assert names == ["/a", "/b", "/c", "/d", "/e"]
@@ -428,8 +403,7 @@ def test_what_was_merged_is_a_set_that_can_be_merged_into_its_own_place(store, t
     listed = manifest_of(*map(good, names))
     merge_sets(
         store,
-        listed.uris(),
-        lookup_entries(listed, [a_set(store, *map(good, reversed(names)))], [], LIMITS, list_optional_decoders()),
+        look_up(listed, [a_set(store, *map(good, reversed(names)))], [], LIMITS),
         FACTS,
     )
     before = load_binary_feature(tmp_path)
@@ -438,7 +412,7 @@ def test_what_was_merged_is_a_set_that_can_be_merged_into_its_own_place(store, t
     rows = StoredEmbeddings.check(store, "features.dat", hash_file(tmp_path / "features.dat"), (20, D))
     merged = FeatureSet(entries.cast(make_entries_table([]).schema), FACTS, rows)
     fewer = manifest_of(*map(good, names[3:15]))
-    merge_sets(store, fewer.uris(), lookup_entries(fewer, [], [merged], LIMITS, list_optional_decoders()), FACTS)
+    merge_sets(store, look_up(fewer, [], [merged], LIMITS), FACTS)
 
     after = load_binary_feature(tmp_path)
     assert after[0] == names[3:15]
@@ -448,11 +422,11 @@ def test_what_was_merged_is_a_set_that_can_be_merged_into_its_own_place(store, t
 def test_more_rows_than_a_block_are_merged_like_few(store, tmp_path, monkeypatch):
     names = [f"/{i}" for i in range(50)]
     listed = manifest_of(*map(good, names))
-    known_ones = lookup_entries(listed, [a_set(store, *map(good, names))], [], LIMITS, list_optional_decoders())
-    merge_sets(store, listed.uris(), known_ones, FACTS)
+    known_ones = look_up(listed, [a_set(store, *map(good, names))], [], LIMITS)
+    merge_sets(store, known_ones, FACTS)
     whole = (tmp_path / "features.dat").read_bytes()
     monkeypatch.setitem(merge_sets.__globals__["iter_embedding_blocks"].__globals__, "BYTES_PER_BLOCK", 7 * 4 * D)
-    merge_sets(store, listed.uris(), known_ones, FACTS)
+    merge_sets(store, known_ones, FACTS)
     assert (tmp_path / "features.dat").read_bytes() == whole
 
 

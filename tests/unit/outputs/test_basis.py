@@ -10,7 +10,7 @@ from fastdup_ray.outputs.basis import digest_sidecars
 
 
 def digest(*names: object) -> str | None:
-    return digest_sidecars(pa.chunked_array([pa.array(list(map(str, names)), pa.large_string())]))
+    return digest_sidecars([pa.array(list(map(str, names)), pa.large_string())])
 
 
 @pytest.fixture

@@ -38,3 +38,10 @@ def test_what_is_no_file_is_not_replaced(tmp_path, make, meanwhile):
         make(path)
     assert stat.S_IFMT(path.lstat().st_mode) != stat.S_IFREG
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("folder", ["/proc", "/sys", "/missing"])
+def test_a_folder_that_is_only_read_has_scratch_files_elsewhere(folder):
+    with open_store(folder).scratch() as file:
+        file.write(b"x")
+        assert file.tell() == 1

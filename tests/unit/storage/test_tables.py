@@ -307,3 +307,13 @@ def test_what_is_mapped_is_not_held_and_leaves_no_file(store, tmp_path):
     assert pa.total_allocated_bytes() - before < 1_000_000
     assert pc.sum(table["x"]).as_py() == 4 * sum(range(1_000_000))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [3, 3, 3, 3, 3], [20, 1], [1, 20], [9, 1, 5]])
+def test_small_tables_are_joined_in_order(sizes, monkeypatch):
+    monkeypatch.setattr(tables, "ROWS_PER_GROUP", 10)
+    starts = np.cumsum([0, *sizes])
+    parts = [pa.table({"x": np.arange(start, start + size)}) for start, size in zip(starts, sizes, strict=False)]
+    joined = list(tables.regroup(parts))
+    assert [x for part in joined for x in part["x"].to_pylist()] == list(range(sum(sizes)))
+    assert all(len(part) >= 10 for part in joined[:-1])

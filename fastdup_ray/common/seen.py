@@ -1,0 +1,86 @@
+"""Which of very many keys came before, in 16 bytes a key."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from fastdup_ray.common.arrays import BoolArray, IntArray
+
+SMALLEST_BATCH, LARGEST_BATCH = 1 << 3, 1 << 10
+"""Items that are looked up at a time: fewer at first, so that what needs only a few items does not wait for many."""
+
+_Item = TypeVar("_Item")
+
+
+def make_batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    """Yield the items in batches for `SeenKeys.add`."""
+    size, items = SMALLEST_BATCH, iter(items)
+    while batch := list(islice(items, size)):
+        yield batch
+        size = min(2 * size, LARGEST_BATCH)
+
+
+class SeenKeys:
+    """A set of keys of 128 bits, such as the inodes of devices.
+
+    The keys are in sorted arrays. An array is merged with the one before unless that is larger, so there are few.
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[IntArray, IntArray]] = []
+
+    def add(self, major: Sequence[int] | IntArray, minor: Sequence[int] | IntArray) -> BoolArray:
+        """Add keys.
+
+        Args:
+            major: (m,) one half of each key, as int64. Few keys should have it in common.
+            minor: (m,) the other half.
+
+        Returns:
+            (m,) whether a key is new: neither was it added before, nor is it among the keys before it.
+        """
+        major, minor = np.asarray(major, np.int64), np.asarray(minor, np.int64)
+        order = np.lexsort((minor, major))  # stable: of equal keys, the first one comes first
+        major, minor = major[order], minor[order]
+        is_new = np.ones(len(order), bool)
+        is_new[1:] = (major[1:] != major[:-1]) | (minor[1:] != minor[:-1])
+        for run in self._runs:
+            is_new &= ~_are_in(major, minor, *run)
+        self._insert(major[is_new], minor[is_new])
+        result = np.empty(len(order), bool)
+        result[order] = is_new
+        return result
+
+    def _insert(self, major: IntArray, minor: IntArray) -> None:
+        while self._runs and len(self._runs[-1][0]) <= len(major):
+            other_major, other_minor = self._runs.pop()
+            major, minor = np.concatenate([other_major, major]), np.concatenate([other_minor, minor])
+            order = np.argsort(major, kind="stable")
+            major, minor = major[order], minor[order]
+        if len(major):
+            self._runs.append((major, minor))
+
+
+class SeenNames:
+    """A set of names. It takes a new name for one that it has with a probability of n / 2^128."""
+
+    def __init__(self) -> None:
+        self._keys = SeenKeys()
+
+    def add(self, names: Sequence[str]) -> BoolArray:
+        """Add names; return (m,) whether each is new, see `SeenKeys.add`."""
+        # Python's hash of a text is SipHash, of 64 bits; the second one is of another text, and so independent.
+        texts = names, [f"{name}\0" for name in names]
+        return self._keys.add(*(np.fromiter(map(hash, half), np.int64, len(half)) for half in texts))
+
+
+def _are_in(major: IntArray, minor: IntArray, run_major: IntArray, run_minor: IntArray) -> BoolArray:
+    """Return (m,) whether each key is in a run, whose major halves are in order."""
+    first, stop = (np.searchsorted(run_major, major, side) for side in ("left", "right"))
+    found = np.zeros(len(major), bool)
+    for step in range(int((stop - first).max(initial=0))):
+        place = np.minimum(first + step, len(run_minor) - 1)
+        found |= (first + step < stop) & (run_minor[place] == minor)
+    return found

@@ -1,0 +1,90 @@
+"""Where the embeddings of the entries of a list are."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from fastdup_ray.common.arrays import IntArray
+from fastdup_ray.features.files import Names
+from fastdup_ray.features.stored_embeddings import StoredEmbeddings
+from fastdup_ray.inputs.manifest import ENTRIES
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, take_rows
+
+
+@dataclass(frozen=True)
+class EntryBlock:
+    """Entries that follow one another in a list, and where their embeddings are.
+
+    Attributes:
+        start: Offset of the first entry in the list.
+        entries: b rows with columns of `ENTRIES`. `first_row` counts within the file of embeddings that the entry is
+            from.
+        source: (b,) int64 index of that file.
+    """
+
+    start: int
+    entries: pa.Table
+    source: IntArray
+
+
+@dataclass(frozen=True)
+class LookupResult:
+    """The stored result of each of n entries, and where its embeddings are.
+
+    Attributes:
+        stored: Rows with the columns `ENTRIES`, which may be mapped from files: the entries of some feature sets, one
+            set after the other.
+        embeddings: The files of embeddings of these sets.
+        starts: The first row in `stored` of each set.
+        position: (n,) int64 row of `stored` for each entry; -1 where an entry is missing.
+        get_names: Returns the names of the entries [start, stop), as raw bytes.
+        unlisted: Good entries of earlier runs whose names are not in the list; None if nobody has looked.
+    """
+
+    stored: pa.Table
+    embeddings: Sequence[StoredEmbeddings]
+    starts: IntArray
+    position: IntArray
+    get_names: Callable[[int, int], Names]
+    unlisted: "LookupResult | None" = None
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    @property
+    def missing(self) -> IntArray:
+        """Offsets of the entries that have to be read."""
+        return np.flatnonzero(self.position < 0)
+
+    @property
+    def source(self) -> IntArray:
+        """(n,) int64 index into `embeddings`; -1 where an entry is missing."""
+        return self._find_source(self.position)
+
+    @property
+    def entries(self) -> pa.Table:
+        """All n rows with the columns `ENTRIES`, in memory, null where an entry is missing; see `blocks`."""
+        is_found = self.position >= 0
+        found = take_rows(self.stored, self.position[is_found])
+        return found.take(pa.array(np.cumsum(is_found) - 1, mask=~is_found))
+
+    def blocks(self, columns: Sequence[str] = ENTRIES.names) -> Iterator[EntryBlock]:
+        """Yield all entries in order, `ROWS_PER_BLOCK` at a time; none may be missing.
+
+        Args:
+            columns: The columns to read.
+        """
+        stored = self.stored.select(columns)
+        for start in range(0, len(self), ROWS_PER_BLOCK):
+            position = self.position[start : start + ROWS_PER_BLOCK]
+            yield EntryBlock(start, take_rows(stored, position), self._find_source(position))
+
+    def named_blocks(self, columns: Sequence[str]) -> Iterator[tuple[Names, pa.Table]]:
+        """Yield the names of the entries as raw bytes, and columns of them; see `blocks`."""
+        for block in self.blocks(columns):
+            yield self.get_names(block.start, block.start + len(block.source)), block.entries
+
+    def _find_source(self, position: IntArray) -> IntArray:
+        return np.searchsorted(self.starts, position, "right") - 1
