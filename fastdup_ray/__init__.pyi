@@ -22,10 +22,10 @@ from fastdup_ray.export.split import SplitResult as SplitResult
 from fastdup_ray.export.split import split_dataset as split_dataset
 from fastdup_ray.export.subset import SubsetResult as SubsetResult
 from fastdup_ray.export.subset import select_subset as select_subset
-from fastdup_ray.features.files import load_binary as load_binary
-from fastdup_ray.features.files import load_binary_feature as load_binary_feature
-from fastdup_ray.features.files import load_binary_features as load_binary_features
-from fastdup_ray.features.files import save_binary_feature as save_binary_feature
+from fastdup_ray.features.binary_features import load_binary as load_binary
+from fastdup_ray.features.binary_features import load_binary_feature as load_binary_feature
+from fastdup_ray.features.binary_features import load_binary_features as load_binary_features
+from fastdup_ray.features.binary_features import save_binary_feature as save_binary_feature
 from fastdup_ray.report.galleries import create_components_gallery as create_components_gallery
 from fastdup_ray.report.galleries import create_duplicates_gallery as create_duplicates_gallery
 from fastdup_ray.report.galleries import create_outliers_gallery as create_outliers_gallery

@@ -10,27 +10,24 @@ list has which embeddings. There are three kinds:
 So resuming a run, adding images and merging ranges are one operation: look up entries in the sets of a work_dir.
 """
 
-from fastdup_ray.features.files import (
-    EntrySet,
-    FeatureSet,
-    check_finite,
-    expand_entries,
+from fastdup_ray.features.binary_features import (
     infer_dimensions,
     load_binary,
     load_binary_feature,
     load_binary_features,
+    read_features,
+    save_binary_feature,
+)
+from fastdup_ray.features.files import (
+    EntrySet,
+    FeatureSet,
+    check_finite,
     map_features,
-    map_names,
     open_complete,
     open_merged,
     open_range,
     read_complete_entries,
-    read_features,
-    read_names,
-    save_binary_feature,
-    write_bad,
     write_embeddings,
-    write_names,
     write_range,
 )
 from fastdup_ray.features.fingerprints import find_difference
@@ -44,6 +41,7 @@ from fastdup_ray.features.merge import (
     merge_sets,
     open_ranges,
 )
+from fastdup_ray.features.names import expand_entries, map_names, read_names, write_bad, write_names
 from fastdup_ray.features.reuse import (
     find_missing,
     find_not_reusable,

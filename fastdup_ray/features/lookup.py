@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common.arrays import IntArray
-from fastdup_ray.features.files import Names
+from fastdup_ray.features.names import Names
 from fastdup_ray.features.stored_embeddings import StoredEmbeddings
 from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK, take_rows

@@ -14,18 +14,9 @@ from fastdup_ray.common.arrays import FloatArray, IntArray
 from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.errors import DamagedError, InputError
-from fastdup_ray.features.files import (
-    FeatureSet,
-    Names,
-    name_embeddings,
-    open_range,
-    read_names,
-    write_bad,
-    write_embeddings,
-    write_names,
-    write_range,
-)
+from fastdup_ray.features.files import FeatureSet, open_range, write_embeddings, write_range
 from fastdup_ray.features.lookup import EntryBlock, LookupResult
+from fastdup_ray.features.names import Names, name_embeddings, read_names, write_bad, write_names
 from fastdup_ray.features.stored_embeddings import EmbeddingReader, StoredEmbeddings
 from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.inputs.video import format_frame_suffix
