@@ -234,9 +234,10 @@ def test_a_ray_whose_private_parts_are_others_is_started_with_all_of_its_process
 
     start_raylet = Node.start_raylet
     monkeypatch.setattr(Node, "start_raylet", changed)
+    before = set(psutil.Process().children(recursive=True))  # of other tests
     with connect_or_start(1, verbose=False):
         assert ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()
-        names = [process.name() for process in psutil.Process().children()]
+        processes = list(set(psutil.Process().children(recursive=True)) - before)
+        names = [process.name() for process in processes]
         assert (names.count("gcs_server"), names.count("raylet")) == (1, 1)
-        processes = psutil.Process().children(recursive=True)
     assert all_end(processes, 30)
