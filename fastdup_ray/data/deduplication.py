@@ -36,7 +36,7 @@ SEARCH = frozenset(
         *("faiss_mode", "faiss_param", "partition_copies", "partition_memory", "report", "log_format"),
     ]
 )
-"""Parameters of a run that decide how its embeddings are searched, and what is told meanwhile."""
+"""Parameters of a run that decide how its embeddings are searched, and what is logged meanwhile."""
 
 QUIET = {"report": False, "log_format": "quiet"}
 """Parameters of the run unless they are given: nobody asked for a page, and Ray Data shows its own progress."""
@@ -111,7 +111,7 @@ def deduplicate(
 
 
 def _number_rows(batch: pa.Table, image: str) -> pa.Table:
-    """Name each row by its content, so that ties are broken the same way each time, and by a number of its own."""
+    """Name each row by its content, so that ties are broken the same way each time, and by a unique number."""
     own = uuid.uuid4().hex
     digests = (_digest(value.as_py()) for value in batch[image])
     names = [f"{digest}-{own}-{row}" for row, digest in enumerate(digests)]

@@ -28,7 +28,7 @@ class EmbedBatches:
     Args:
         columns: Of the Dataset.
         spec: How images are read.
-        facts_only: Return name, facts and embedding of each row instead of its own columns.
+        facts_only: Return name, facts and embedding of each row instead of the columns of the Dataset.
     """
 
     def __init__(self, columns: RowColumns, spec: ExtractSpec, *, facts_only: bool) -> None:

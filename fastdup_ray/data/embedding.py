@@ -41,7 +41,7 @@ class ActorPool:
     num_cpus: int
 
     def check(self) -> None:
-        """Raise `ConfigError` if a value is not possible."""
+        """Raise `ConfigError` if a value is invalid."""
         sizes = {"batch_size": self.batch_size, "num_cpus": self.num_cpus}
         least, most = self.actors if isinstance(self.actors, tuple) else (self.actors or 1, self.actors or 1)
         for name, value in sizes.items():
@@ -125,7 +125,7 @@ def map_embeddings(
     """Return a Dataset whose rows are read when it is executed; see `EmbedBatches` for the rest.
 
     Raises:
-        ConfigError: The model cannot be used, or the size of the pool is not possible.
+        ConfigError: The model cannot be used, or the size of the pool is invalid.
     """
     pool.check()
     gpu = config.compute == "gpu"

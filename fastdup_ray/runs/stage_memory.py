@@ -1,7 +1,7 @@
 """The memory that each stage of a run takes: one definition for `--estimate`, refusals and reservations.
 
-The numbers are upper limits: between what `tests/bench/stage_memory.py` measures and twice that. The search has a
-definition of its own, `neighbors.search_plan`, from which its number comes.
+The numbers are upper limits: between what `tests/bench/stage_memory.py` measures and twice that. The number
+of the search comes from `neighbors.search_plan`.
 """
 
 from dataclasses import dataclass

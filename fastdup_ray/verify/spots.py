@@ -17,7 +17,7 @@ SMOOTH = 6.0
 seen."""
 
 BESIDE_EDGES = 2
-"""Pixels beside something to see where compression makes spots of its own."""
+"""Pixels beside something to see where compression adds spots."""
 
 STRONGLY_COMPRESSED = 0.12
 """Usual difference, in parts of the contrast, above which nothing is said of spots: strong compression makes them and
