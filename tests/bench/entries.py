@@ -3,7 +3,7 @@
 python -m tests.bench.entries [--entries 1000000] [--scratch DIR] [--no-runs]
 
 The images are empty files in folders of a thousand, whose results are planted as feature shards, d = 8, as if they had
-been read: nothing is decoded. Each step is measured in a process of its own, as on Ray. Memory is what the process
+been read: nothing is decoded. Each step is measured in a separate process, as on Ray. Memory is what the process
 cannot drop, above what it has once the modules are imported: pages of mapped files are not counted. The runs are the
 first one from the planted shards to the outputs, one with nothing new, and one with an image in a hundred removed.
 """
@@ -123,7 +123,7 @@ def merge(config: RunConfig, watch: Watch) -> None:
 
 
 def in_process(step: Callable[[RunConfig, Watch], object], scratch: Path) -> None:
-    """Measure a step in a process of its own."""
+    """Measure a step in a separate process."""
     print(f"\n{step.__name__}: seconds, CPU seconds, bytes per entry", flush=True)
     process = get_context("spawn").Process(target=_call, args=(step, scratch))
     process.start()

@@ -3,7 +3,7 @@
 python -m tests.bench.stage_memory [--rows 250000 1000000] [--d 8 32] [--scratch DIR]
 
 Feature shards, neighbors and their images are planted, so nothing is decoded or searched. Memory is what cannot be
-dropped: pages of mapped files are not counted. Each step has a process of its own.
+dropped: pages of mapped files are not counted. Each step has a separate process.
 """
 
 import argparse

@@ -271,7 +271,7 @@ def draw_star(points: int) -> Image.Image:
 
 
 def draw_tile(seed: int, color: tuple[int, int, int]) -> Image.Image:
-    """A tile with soft borders and a grain of its own."""
+    """A tile with soft borders; each seed has another grain."""
     grain = np.random.default_rng(seed).normal(0, 5, (72, 72, 1))
     pixels = (np.array(color) + grain).clip(0, 255)
     across, down = np.meshgrid(np.arange(72) - 36, np.arange(72) - 36)
