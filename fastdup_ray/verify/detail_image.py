@@ -36,9 +36,12 @@ FAST_LEVELS = 8
 SMALL = 48
 """Side of the thumbnails by which quarter turns are found."""
 
-
 FLAT = 2.0
 """Standard deviation of the gray levels below which an image is of one color."""
+
+DRAWN_SIDE, DRAWN_STEP, DRAWN = 128, 8, 0.7
+"""Images with a shorter side below the first value are small drawings if most of their pixels, by the last value, are in
+two steps of so many gray levels: a change of tones makes a ring with soft borders a thicker one."""
 
 
 class Storage(Enum):
@@ -90,6 +93,14 @@ class DetailImage:
     def is_flat(self) -> bool:
         """Whether there is next to nothing to see."""
         return bool(self.gray.std() < FLAT)
+
+    @cached_property
+    def is_small_drawing(self) -> bool:
+        """Whether the image is small and has so few tones that other ones make it another image."""
+        if min(self.pixels.shape[:2]) >= DRAWN_SIDE:
+            return False
+        counts = np.sort(np.bincount(to_gray(self.pixels).reshape(-1) // DRAWN_STEP))
+        return bool(counts[-2:].sum() > DRAWN * counts.sum())
 
     @cached_property
     def small(self) -> FloatArray:

@@ -37,10 +37,6 @@ SMALL, SMALL_WINDOW = 64, 5
 """Shorter side, in pixels, below which images are compared in smaller windows, and only as they are: in an icon a
 change of tones can be all that differs."""
 
-DRAWN_SIDE, DRAWN_STEP, DRAWN = 128, 8, 0.7
-"""Images with a shorter side below the first value are compared as they are, too, if most of their pixels, by the last
-value, are in two steps of so many gray levels: a change of tones makes a ring with soft borders a thicker one."""
-
 NOISE = 8.0
 """Gray levels, root mean square in a window, that compression and resampling explain anywhere."""
 
@@ -152,21 +148,12 @@ def measure_difference(
         return Difference(0.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0)
     first, second = (blur(image, BLUR) for image in (first, second))
     found = _compare_in_tones(first, second, inside, window, tones)
-    if as_they_are or _is_small_drawing(first) or _is_small_drawing(second) or _have_same_tones(found):
+    if as_they_are or min(height, width) < SMALL or _have_same_tones(found):
         return found
     fitting = match_tones(first, second, mask)
     if fitting is None:
         return found
     return min(found, _compare_in_tones(first, second, inside, window, fitting), key=attrgetter("share"))
-
-
-def _is_small_drawing(pixels: ByteArray) -> bool:
-    """Return whether an image is so small, or has so few tones, that another tone makes it another image."""
-    side: int = min(pixels.shape[:2])
-    if side < SMALL or side >= DRAWN_SIDE:
-        return side < SMALL
-    counts = np.sort(np.bincount(to_gray(pixels).reshape(-1) // DRAWN_STEP))
-    return bool(counts[-2:].sum() > DRAWN * counts.sum())
 
 
 def _compare_in_tones(

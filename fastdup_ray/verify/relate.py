@@ -310,7 +310,8 @@ def _measure_at(
     Where one is a part of the other, the last pixels at its border are left out: they have some of what is beside it.
     """
     mask = leave_rim(find_mask(matrix, size), RIM) if is_part else None
-    as_they_are = first.is_cut_out and second.is_cut_out  # a sprite in other colors is another one
+    is_sprite = first.is_cut_out and second.is_cut_out  # in other colors it is another one
+    as_they_are = is_sprite or first.is_small_drawing or second.is_small_drawing
     pixels, laid = resize_bytes(first.pixels, size), lay(second.pixels, matrix, size)
     return measure_difference(pixels, laid, mask, tones, as_they_are=as_they_are)
 
