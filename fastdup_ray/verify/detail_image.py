@@ -40,8 +40,8 @@ FLAT = 2.0
 """Standard deviation of the gray levels below which an image is of one color."""
 
 DRAWN_SIDE, DRAWN_STEP, DRAWN = 128, 8, 0.7
-"""Images with a shorter side below the first value are small drawings if most of their pixels, by the last value, are in
-two steps of so many gray levels: a change of tones makes a ring with soft borders a thicker one."""
+"""Images with a shorter side below the first value are small drawings if most of their pixels, by the last value, are
+in two steps of so many gray levels: a change of tones makes a ring with soft borders a thicker one."""
 
 
 class Storage(Enum):
