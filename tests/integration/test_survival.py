@@ -178,7 +178,7 @@ class Harmful(ImageFile.ImageFile):
         if what.startswith(b"hog"):
             hoard = []
             while True:
-                hoard.append(bytearray(b"x" * (32 << 20)))
+                hoard.append(bytearray(32 << 20))
         raise RuntimeError("anything at all")
 
 Image.register_open("HARMFUL", Harmful, lambda prefix: prefix.startswith(b"HARMFUL!"))
