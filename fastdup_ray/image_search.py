@@ -28,7 +28,7 @@ from fastdup_ray.parameter_types import parse_box
 from fastdup_ray.s3 import Access, to_absolute
 from fastdup_ray.storage.tables import escape_names
 from fastdup_ray.verify.load import Views, load_views
-from fastdup_ray.verify.relate import relate_files
+from fastdup_ray.verify.relate_files import relate_files
 
 Query: TypeAlias = StrPath | bytes | Image.Image | npt.NDArray[np.uint8]
 """An image: its path or URI, the bytes of its file, a PIL image, or pixels as (height, width[, 3 or 4]) uint8."""

@@ -14,7 +14,8 @@ from fastdup_ray.inputs import find_frame, read_entry, stat
 from fastdup_ray.s3 import Access, make_access, to_absolute
 from fastdup_ray.verify.alignment import QUARTER_TURNS
 from fastdup_ray.verify.load import Views, load_views
-from fastdup_ray.verify.relate import Verdict, relate_files
+from fastdup_ray.verify.relate import Verdict
+from fastdup_ray.verify.relate_files import relate_files
 
 MAX_PIXELS: int = RunConfig.model_fields["max_pixels"].default
 """Pixels of the largest image that is decoded."""

@@ -4,8 +4,8 @@ Compression and resampling change an image everywhere, the more the busier it is
 that the busyness of its place does not explain.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from operator import attrgetter
 
 import cv2
@@ -14,18 +14,16 @@ import numpy as np
 from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 from fastdup_ray.verify.filters import (
     blur,
-    halve,
     interpolate,
-    measure_deviation,
+    measure_length,
     measure_rms,
+    quantile,
     shrink,
-    split_channels,
     subtract,
-    to_gray,
-    to_luma_and_color,
 )
 from fastdup_ray.verify.spots import STRONGLY_COMPRESSED, find_spots
 from fastdup_ray.verify.tone import ToneMatch, match_tones
+from fastdup_ray.verify.toned_image import COLOR_STEP, STEP, TonedImage
 
 BLUR = 0.8
 """Standard deviation in pixels of the blur before a comparison. It removes what resampling filters differ in."""
@@ -49,6 +47,9 @@ BUSYNESS_BINS, MOST_OTHERS, TIMES_OTHERS, LEAST_NOISE = 5, 0.95, 1.3, 3.0
 do, plus so many gray levels: on a page that was made smaller, another digit differs by no more than compression can
 explain, but by twice as much as the other digits do."""
 
+SOME = 4
+"""One of so many windows tells where bins begin."""
+
 COLOR_NOISE, COLOR_LOSS = 12.0, 0.3
 """The same for Cr and Cb, in larger windows, and whatever is usual."""
 
@@ -69,9 +70,6 @@ ERASED = 0.25
 
 NEXT_TO_END = 0.05
 """Part of an image that has tones next to white, or black, if a change of tones may end there."""
-
-STEP = 3
-"""Pixels from one window to the next."""
 
 BUSY = 6.0
 """Standard deviation of the gray levels in a window above which there is something to see in it."""
@@ -146,23 +144,22 @@ def measure_difference(
     inside = shrink(mask, window)[STEP // 2 :: STEP, STEP // 2 :: STEP]
     if not inside.any():
         return Difference(0.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0)
-    first, second = (blur(image, BLUR) for image in (first, second))
-    found = _compare_in_tones(first, second, inside, window, tones)
+    images = tuple(TonedImage(blur(image, BLUR), window) for image in (first, second))
+    found = _compare_in_tones(images, inside, tones)
     if as_they_are or min(height, width) < SMALL or _have_same_tones(found):
         return found
-    fitting = match_tones(first, second, mask)
+    fitting = match_tones(images[0].pixels, images[1].pixels, mask)
     if fitting is None:
         return found
-    return min(found, _compare_in_tones(first, second, inside, window, fitting), key=attrgetter("share"))
+    return min(found, _compare_in_tones(images, inside, fitting), key=attrgetter("share"))
 
 
-def _compare_in_tones(
-    first: ByteArray, second: ByteArray, inside: BoolArray, window: int, tones: ToneMatch | None
-) -> Difference:
+def _compare_in_tones(images: tuple[TonedImage, ...], inside: BoolArray, tones: ToneMatch | None) -> Difference:
+    first, second = images
     if tones is None:
-        return _compare_windows(to_luma_and_color(first), to_luma_and_color(second), inside, window)
+        return _compare_windows(first, second, inside)
     changed, fixed = (first, second) if tones.changes_first else (second, first)
-    found = _compare_windows(tones.apply(changed), to_luma_and_color(fixed), inside, window, changed)
+    found = _compare_windows(TonedImage(changed.pixels, changed.window, tones), fixed, inside, changed)
     return replace(found, tones=tones)
 
 
@@ -173,40 +170,38 @@ def _have_same_tones(found: Difference) -> bool:
 
 
 def _compare_windows(
-    first: ByteArray, second: ByteArray, inside: BoolArray, window: int, before: ByteArray | None = None
+    own: TonedImage, other: TonedImage, inside: BoolArray, before: TonedImage | None = None
 ) -> Difference:
     """Compare luma, Cr and Cb in a window around each `STEP`-th pixel.
 
     Args:
-        first: (height, width, 3) luma, Cr and Cb.
-        second: The same.
+        own: An image.
+        other: Another one.
         inside: Which windows count.
-        window: Their side.
-        before: The first image before its tones were changed.
+        before: The first image before its tones were changed; None: they were not.
     """
-    own, other = (split_channels(image) for image in (first, second))
-    luma = measure_rms(subtract(own[0], other[0]), window, STEP)
-    deviation, other_deviation = (measure_deviation(image[0], window, STEP) for image in (own, other))
+    luma = measure_rms(subtract(own.luma, other.luma), own.window, STEP)
+    deviation, other_deviation = own.deviation, other.deviation
     busyness = np.maximum(deviation, other_deviation)
     busy = inside & (busyness > BUSY)
     lost = luma[busy] / busyness[busy]
-    usual = float(np.median(lost)) if len(lost) else 0.0
+    usual = quantile(lost, 0.5) if len(lost) else 0.0
     loss = min(max(TIMES_USUAL * usual, LEAST_LOSS), MOST_LOSS)
     tolerance = (NOISE + loss * busyness) * min(max(usual / COMPRESSED, EXACT), 1.0)
-    if min(first.shape[:2]) < SMALL:
+    if min(own.luma.shape) < SMALL:
         tolerance *= SMALL_EXACT
     else:
         tolerance = np.minimum(tolerance, _find_usual(luma, busyness, inside) * TIMES_OTHERS + LEAST_NOISE)
     excess = np.asarray(luma / tolerance, np.float32)
-    excess = np.maximum(excess, _compare_colors(own, other, window, luma.shape))
-    had = deviation if before is None else measure_deviation(to_gray(before), window, STEP)
+    excess = np.maximum(excess, _compare_colors(own, other, luma.shape))
+    had = deviation if before is None else before.deviation
     inexplicable = _find_unrelated(luma, had, deviation, other_deviation, inside)
     if before is not None:
-        inexplicable |= (had > 2 * BUSY) & (deviation < ERASED * had) & ~_find_clipped(own[0], other[0])
+        inexplicable |= (had > 2 * BUSY) & (deviation < ERASED * had) & ~_find_clipped(own.luma, other.luma)
     excess = np.where(inexplicable, np.maximum(excess, 2 * SLACK), excess)
     excess = np.where(inside, excess, 0)
     if usual <= STRONGLY_COMPRESSED and excess.max() <= SLACK:
-        has_spot = inside & find_spots(own[0], other[0], np.minimum(deviation, other_deviation), inside)
+        has_spot = inside & find_spots(own.luma, other.luma, np.minimum(deviation, other_deviation), inside)
         excess = np.where(has_spot, 2 * SLACK, excess)
     differs = excess > 1
     return Difference(
@@ -216,7 +211,7 @@ def _compare_windows(
         agreement=float((lost < ALIKE).mean()) if len(lost) else 0.0,
         loss=usual,
         seen=float(busy.sum()) / float(inside.sum()),
-        common=_measure_common(own[0], inside & ~differs & (busyness <= BUSY)) if differs.any() else 0.0,
+        common=_measure_common(own.luma, inside & ~differs & (busyness <= BUSY)) if differs.any() else 0.0,
     )
 
 
@@ -232,11 +227,15 @@ def _measure_common(luma: ByteArray, equal: BoolArray) -> float:
 def _find_usual(luma: FloatArray, busyness: FloatArray, inside: BoolArray) -> DoubleArray:
     """Return for each window by how much most windows that are as busy differ."""
     values, places = luma[inside], busyness[inside]
-    limits = np.unique(np.quantile(places, np.linspace(0, 1, BUSYNESS_BINS + 1)))
-    bins = np.searchsorted(limits[1:-1], places, side="right")
-    members = [bins == number for number in np.flatnonzero(np.bincount(bins))]
-    most = [np.quantile(values[each], MOST_OTHERS) for each in members]
-    usual: DoubleArray = np.interp(busyness, [places[each].mean() for each in members], most)
+    some = np.sort(places[::SOME])
+    limits = np.unique(some[np.arange(1, BUSYNESS_BINS) * len(some) // BUSYNESS_BINS])
+    bins = np.searchsorted(limits, places, side="right").astype(np.uint8)
+    order = np.argsort(bins, kind="stable")
+    ends = np.cumsum(np.bincount(bins))
+    values, places = values[order], places[order]
+    parts = [slice(*both) for both in pairwise([0, *ends]) if both[0] < both[1]]
+    most = [quantile(values[part], MOST_OTHERS) for part in parts]
+    usual: DoubleArray = np.interp(busyness, [places[part].mean() for part in parts], most)
     return usual
 
 
@@ -267,16 +266,10 @@ def _find_clipped(luma: ByteArray, other: ByteArray) -> BoolArray:
     return clipped
 
 
-def _compare_colors(
-    own: Sequence[ByteArray], other: Sequence[ByteArray], window: int, shape: tuple[int, ...]
-) -> FloatArray:
-    """Return (height, width) differences of Cr and Cb, in parts of what is tolerated; at half the size."""
-    own, other = ([halve(channel) for channel in channels[1:]] for channels in (own, other))
-    step = (STEP + 1) // 2
-    color = np.hypot(*(measure_rms(subtract(*pair), window, step) for pair in zip(own, other, strict=True)))
-    colorful = np.minimum(
-        *(np.hypot(*(measure_deviation(channel, window, step) for channel in image)) for image in (own, other))
-    )
+def _compare_colors(own: TonedImage, other: TonedImage, shape: tuple[int, ...]) -> FloatArray:
+    """Return (rows, columns) differences of Cr and Cb, in parts of what is tolerated."""
+    color = measure_length(measure_rms(subtract(own.color, other.color), own.window, COLOR_STEP))
+    colorful = np.minimum(own.colorfulness, other.colorfulness)
     excess = np.asarray(color / (COLOR_NOISE + COLOR_LOSS * colorful), np.float32)
     return interpolate(excess, (shape[1], shape[0]))
 

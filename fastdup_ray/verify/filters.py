@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 
-from fastdup_ray.common.arrays import BoolArray, ByteArray, FloatArray
+from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 
 
 @contextmanager
@@ -53,12 +53,12 @@ def enlarge(pixels: ByteArray, scale: float) -> ByteArray:
     return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def halve(channel: ByteArray) -> ByteArray:
-    """Reduce a (height, width) channel to half the size; the last row and column of odd numbers are left out."""
-    height, width = channel.shape
+def halve(pixels: ByteArray) -> ByteArray:
+    """Reduce an image to half its size; the last row and column of odd numbers are left out."""
+    height, width = pixels.shape[:2]
     if min(height, width) < 2:
-        return channel
-    return resize_bytes(channel[: height // 2 * 2, : width // 2 * 2], (width // 2, height // 2))
+        return pixels
+    return resize_bytes(pixels[: height // 2 * 2, : width // 2 * 2], (width // 2, height // 2))
 
 
 def sample_pixels(pixels: ByteArray, size: tuple[int, int]) -> ByteArray:
@@ -86,6 +86,11 @@ def look_up(pixels: ByteArray, table: ByteArray) -> ByteArray:
     return np.asarray(cv2.LUT(pixels, table if table.ndim == 1 else table[None]), np.uint8)
 
 
+def select_channels(pixels: ByteArray, *numbers: int) -> ByteArray:
+    """Return some of the channels, contiguous."""
+    return np.asarray(cv2.merge([cv2.extractChannel(pixels, number) for number in numbers]), np.uint8)
+
+
 def split_channels(pixels: ByteArray) -> list[ByteArray]:
     """Return each of the channels, contiguous."""
     return [np.asarray(channel, np.uint8) for channel in cv2.split(pixels)]
@@ -99,6 +104,15 @@ def subtract(first: ByteArray, second: ByteArray) -> ByteArray:
 def subtract_signed(first: ByteArray, second: ByteArray) -> FloatArray:
     """Return the differences with their sign."""
     return np.asarray(cv2.subtract(first, second, dtype=cv2.CV_32F), np.float32)
+
+
+def quantile(values: FloatArray | DoubleArray, share: float) -> float:
+    """Return what `numpy.quantile` does for (n,) values, in a fifth of the time for some thousands of them."""
+    place = share * (len(values) - 1)
+    below = int(place)
+    parted = np.partition(values, below)
+    low = float(parted[below])
+    return low if below == place else low + (place - below) * (float(parted[below + 1 :].min()) - low)
 
 
 def measure_means(values: FloatArray, window: int) -> FloatArray:
@@ -116,6 +130,12 @@ def measure_deviation(values: ByteArray, window: int, step: int) -> FloatArray:
     square = cv2.sqrBoxFilter(values, cv2.CV_32F, (window, window), borderType=cv2.BORDER_REFLECT)
     mean = cv2.boxFilter(values, cv2.CV_32F, (window, window), borderType=cv2.BORDER_REFLECT)
     return np.sqrt(np.maximum(_sample(square, step) - np.square(_sample(mean, step)), 0))
+
+
+def measure_length(vectors: FloatArray) -> FloatArray:
+    """Return (height, width) lengths of (height, width, 2) vectors."""
+    length: FloatArray = np.sqrt(np.square(vectors[..., 0]) + np.square(vectors[..., 1]))
+    return length
 
 
 def _sample(values: "cv2.typing.MatLike", step: int) -> FloatArray:

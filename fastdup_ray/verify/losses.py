@@ -12,7 +12,7 @@ import numpy as np
 
 from fastdup_ray.common.arrays import ByteArray, DoubleArray
 from fastdup_ray.common.relations import Loss
-from fastdup_ray.verify.filters import split_channels, to_luma_and_color
+from fastdup_ray.verify.filters import quantile, split_channels, to_luma_and_color
 
 SIDE = 512
 """Longest side, in pixels, at which losses are looked for."""
@@ -108,7 +108,7 @@ def _measure_noise(luma: ByteArray) -> float:
         return 0.0
     details = np.abs(cv2.filter2D(luma, cv2.CV_32F, _NOISE_FILTER))
     means = np.asarray(cv2.blur(details, (9, 9)), np.float32)[4:-4:3, 4:-4:3]
-    return float(np.quantile(means, CALM)) * math.sqrt(math.pi / 2) / 6
+    return quantile(means.ravel(), CALM) * math.sqrt(math.pi / 2) / 6
 
 
 def _measure_colors(image: ByteArray) -> float:

@@ -27,9 +27,10 @@ from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import open_parquet
 from fastdup_ray.verify.filters import single_threaded_opencv
 from fastdup_ray.verify.load import Views, load_views
-from fastdup_ray.verify.relate import Verdict, relate_files
+from fastdup_ray.verify.relate import Verdict
+from fastdup_ray.verify.relate_files import relate_files
 
-RECIPE = 4
+RECIPE = 5
 """Part of the key of stored verdicts. Increase it with any change to this package that changes one."""
 
 PAIRS_OF_FIRST_PIECE, PAIRS_PER_PIECE = 16, 256

@@ -1,10 +1,8 @@
 """Say what the relation of two images is, with evidence."""
 
-import logging
 import math
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from fastdup_ray.common.arrays import DoubleArray
@@ -25,16 +23,9 @@ from fastdup_ray.verify.dense_alignment import align_by_margins, align_by_slidin
 from fastdup_ray.verify.detail_image import DETAIL, DetailImage, Storage
 from fastdup_ray.verify.difference import NEXT_TO_NOTHING, SLACK, SMALL, Difference, measure_difference
 from fastdup_ray.verify.filters import fit_size, leave_rim, resize_bytes
-from fastdup_ray.verify.load import Views
-from fastdup_ray.verify.losses import SIDE, find_losses
 from fastdup_ray.verify.rotation_search import align_by_rotation
 from fastdup_ray.verify.surroundings import classify_surroundings
 from fastdup_ray.verify.tone import ToneMatch
-
-log = logging.getLogger(__name__)
-
-SMALLER = 4
-"""An image has lost nothing beside another one with so many times fewer pixels."""
 
 OVERVIEW, MUCH_LARGER = 192, 1.4
 """Longest side, in pixels, at which images are compared first, if they are larger by more than this factor."""
@@ -124,46 +115,6 @@ class Verdict:
     inliers: int = 0
     lost_from: Loss | None = None
     lost_to: Loss | None = None
-
-
-def relate_files(first: Views, second: Views) -> Verdict:
-    """Return the relation of two files, page by page.
-
-    Two files are `SAME` only if each page of one is the same as that of the other, transparent parts on white and on
-    black, and if the pages are all that they hold. They are `UNSURE` if OpenCV cannot compare them.
-    """
-    try:
-        return _relate_pages(first, second)
-    except cv2.error as error:  # one pair never stops a run
-        log.warning(
-            "Two images of %d x %d and %d x %d pixels cannot be compared: %s", *first.size, *second.size, error.err
-        )
-        return Verdict(Relation.UNSURE)
-
-
-def _relate_pages(first: Views, second: Views) -> Verdict:
-    verdict = relate_images(first.pages[0], second.pages[0])
-    if verdict.relation is not Relation.SAME:
-        return verdict
-    if not (first.complete and second.complete):
-        return replace(verdict, relation=Relation.UNSURE)
-    if len(first.pages) != len(second.pages):
-        return replace(verdict, relation=Relation.ALTERED)
-    for pair in zip(first.pages[1:], second.pages[1:], strict=True):
-        other = relate_images(*pair)
-        if other.relation is not Relation.SAME:
-            return replace(other, relation=Relation.UNSURE if other.relation is Relation.UNSURE else Relation.ALTERED)
-    lost_from, lost_to = _find_losses(first.pages[0], second.pages[0])
-    return replace(verdict, lost_from=lost_from, lost_to=lost_to)
-
-
-def _find_losses(first: DetailImage, second: DetailImage) -> tuple[Loss | None, Loss | None]:
-    if np.array_equal(first.pixels, second.pixels):
-        return None, None
-    size = _choose_size(first, second, QUARTER_TURNS[""], SIDE)
-    lost_from, lost_to = find_losses(*(resize_bytes(image.pixels, size) for image in (first, second)))
-    pixels, other = first.pixels.size, second.pixels.size
-    return lost_from if pixels <= SMALLER * other else None, lost_to if other <= SMALLER * pixels else None
 
 
 def relate_images(first: DetailImage, second: DetailImage) -> Verdict:
@@ -278,7 +229,7 @@ def _measure(first: DetailImage, second: DetailImage, matrix: DoubleArray, side:
 
     They are compared in an overview first: what differs there needs no closer look.
     """
-    size = _choose_size(first, second, matrix, side)
+    size = choose_size(first, second, matrix, side)
     overview, tones = fit_size(size, OVERVIEW), None
     if max(size) > MUCH_LARGER * OVERVIEW and min(overview) >= SMALL:
         found = _measure_at(first, second, matrix, overview, is_part=is_part)
@@ -289,7 +240,8 @@ def _measure(first: DetailImage, second: DetailImage, matrix: DoubleArray, side:
     return _measure_at(first, second, matrix, size, is_part=is_part, tones=tones)
 
 
-def _choose_size(first: DetailImage, second: DetailImage, matrix: DoubleArray, side: int) -> tuple[int, int]:
+def choose_size(first: DetailImage, second: DetailImage, matrix: DoubleArray, side: int) -> tuple[int, int]:
+    """Return width and height at which two images are compared: at most `side`, and no more pixels than either has."""
     height, width = first.pixels.shape[:2]
     other_height, other_width = second.pixels.shape[:2]
     enlarged = math.sqrt(abs(np.linalg.det(matrix[:, :2])) * (width * height) / (other_width * other_height))

@@ -7,7 +7,16 @@ differs.
 import numpy as np
 
 from fastdup_ray.common.arrays import BoolArray, ByteArray, FloatArray
-from fastdup_ray.verify.filters import grow, halve, interpolate, measure_means, sample_pixels, shrink, subtract_signed
+from fastdup_ray.verify.filters import (
+    grow,
+    halve,
+    interpolate,
+    measure_means,
+    quantile,
+    sample_pixels,
+    shrink,
+    subtract_signed,
+)
 
 SPOT, AROUND = 4, 18
 """Pixels of the side of a spot, and of what is around it."""
@@ -45,6 +54,6 @@ def find_spots(own: ByteArray, other: ByteArray, deviation: FloatArray, inside: 
     if not smooth.any():
         return np.zeros_like(inside)
     depth = np.abs(measure_means(difference, SPOT // 2) - measure_means(difference, AROUND // 2))
-    least = TIMES_USUAL * (float(np.quantile(depth[smooth], USUAL)) + LEAST)
+    least = TIMES_USUAL * (quantile(depth[smooth], USUAL) + LEAST)
     spots = grow(smooth & (depth > least), 2).astype(np.uint8)
     return sample_pixels(spots, (inside.shape[1], inside.shape[0])) > 0

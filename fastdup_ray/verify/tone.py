@@ -1,7 +1,8 @@
 """Colors and tones of one image as another one would have them, if they were changed as a whole."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import cached_property
+from typing import Literal, Self
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from fastdup_ray.verify.filters import (
     equalize,
     fit_size,
     look_up,
+    quantile,
     resize_bytes,
     resize_floats,
     sample_pixels,
@@ -94,6 +96,40 @@ class ToneMatch:
         return look_up(to_luma_and_color(pixels), np.stack([curve, *color], axis=1))
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Some pixels of an image by which its tones are compared.
+
+    Attributes:
+        pixels: (1, n, 3) uint8 RGB.
+        weight: (n,) float32, how much to go by each of them, above 0.
+    """
+
+    pixels: ByteArray
+    weight: FloatArray
+
+    @classmethod
+    def select(cls, image: ByteArray, weight: FloatArray) -> Self:
+        """Return the pixels of an image that have a weight.
+
+        Args:
+            image: (height, width, 3) uint8 RGB.
+            weight: (height, width) float32.
+        """
+        inside = weight > 0
+        return cls(image[inside][None], weight[inside])
+
+    @cached_property
+    def luma_and_color(self) -> ByteArray:
+        """(1, n, 3) uint8 luma, Cr and Cb."""
+        return to_luma_and_color(self.pixels)
+
+    @cached_property
+    def contrast(self) -> float:
+        """Standard deviation of the luma, at least 1."""
+        return max(1.0, float(self.luma_and_color[..., 0].std()))
+
+
 def match_tones(first: ByteArray, second: ByteArray, mask: BoolArray) -> ToneMatch | None:
     """Return the change that brings one image nearest to the tones of the other, whichever way and of whichever kind.
 
@@ -107,26 +143,44 @@ def match_tones(first: ByteArray, second: ByteArray, mask: BoolArray) -> ToneMat
     """
     size = fit_size((mask.shape[1], mask.shape[0]), SIDE)
     weight = resize_floats(mask.astype(np.float32), size)
+    images = sample_pixels(first, size), sample_pixels(second, size)
     if not weight[::2, ::2].any():
         return None
-    ways = [(sample_pixels(first, size), True), (sample_pixels(second, size), False)]
-    if _correlate_ranks(ways[0][0], ways[1][0], weight > 0) < RELATED:
+    if _correlate_ranks(*images, weight > 0) < RELATED or _have_other_hues(*images, weight):
         return None
-    if _have_other_hues(ways[0][0], ways[1][0], weight):
-        return None
-    if ways[0][0][weight > 0].std() < ways[1][0][weight > 0].std():  # the one with more contrast has what the other has
-        ways.reverse()
-    best, least, kind = ways, np.inf, KINDS[0]
-    for way in (ways, ways[::-1]):
-        for each in KINDS:  # a quarter of the pixels tells which one fits
-            (source, _), (target, _) = way
-            missed = _fit_once(source[::2, ::2], target[::2, ::2], weight[::2, ::2], each)
+    some = [Sample.select(image[::2, ::2], weight[::2, ::2]) for image in images]  # they tell which change fits
+    # The image with more contrast has what the other one has.
+    order = (True, False) if images[0][weight > 0].std() >= images[1][weight > 0].std() else (False, True)
+    least, best = np.inf, (order[0], KINDS[0])
+    for changes_first in order:
+        source, target = some if changes_first else some[::-1]
+        for kind in KINDS:
+            match = fit_tone(source, target, kind)
+            missed = float(_sum_differences(match, source, target).mean()) / target.contrast
             if missed < least:
-                best, least, kind = way, missed, each
+                least, best = missed, (changes_first, kind)
         if least < GOOD_FIT:
             break
-    (source, changes_first), (target, _) = best
-    return replace(_fit_twice(source, target, weight, kind), changes_first=changes_first)
+    changes_first, kind = best
+    source, target = (Sample.select(image, weight) for image in (images if changes_first else images[::-1]))
+    return replace(_fit_twice(source, target, kind), changes_first=changes_first)
+
+
+def _fit_twice(source: Sample, target: Sample, kind: Kind) -> ToneMatch:
+    """Fit a change of tones with all pixels, then without what differs most."""
+    differences = _sum_differences(fit_tone(source, target, kind), source, target)
+    is_trusted = differences <= quantile(differences, TRUSTED)
+    trusted = replace(source, weight=np.where(is_trusted, source.weight, LITTLE * source.weight))
+    return fit_tone(trusted, target, kind)
+
+
+def _sum_differences(match: ToneMatch, source: Sample, target: Sample) -> FloatArray:
+    """Return (n,) sums of the differences of luma, Cr and Cb after a change of tones."""
+    luma, *colors = subtract(match.apply(source.pixels), target.luma_and_color)[0].T
+    total: FloatArray = luma.astype(np.float32)
+    for color in colors:
+        total += color
+    return total
 
 
 def _have_other_hues(first: ByteArray, second: ByteArray, weight: FloatArray) -> bool:
@@ -152,48 +206,27 @@ def _correlate_ranks(first: ByteArray, second: ByteArray, mask: BoolArray) -> fl
     return float(own @ other) / max(float(np.linalg.norm(own)) * float(np.linalg.norm(other)), 1e-6)
 
 
-def _fit_once(source: ByteArray, target: ByteArray, weight: FloatArray, kind: Kind) -> float:
-    """Return what a change of tones misses, in parts of the contrast."""
-    source, target = np.ascontiguousarray(source), np.ascontiguousarray(target)
-    wanted, inside = to_luma_and_color(target), weight > 0
-    contrast = max(1.0, float(wanted[..., 0][inside].std()))
-    differences = _sum_differences(fit_tone(source, target, weight, kind).apply(source), wanted)
-    return float(differences[inside].mean()) / contrast
-
-
-def _fit_twice(source: ByteArray, target: ByteArray, weight: FloatArray, kind: Kind) -> ToneMatch:
-    """Fit a change of tones with all pixels, then without what differs most."""
-    match = fit_tone(source, target, weight, kind)
-    differences = _sum_differences(match.apply(source), to_luma_and_color(target))
-    trusted = np.where(differences > np.quantile(differences[weight > 0], TRUSTED), LITTLE * weight, weight)
-    return fit_tone(source, target, trusted, kind)
-
-
-def _sum_differences(first: ByteArray, second: ByteArray) -> FloatArray:
-    total: FloatArray = subtract(first, second).sum(axis=2, dtype=np.float32)
-    return total
-
-
-def fit_tone(source: ByteArray, target: ByteArray, weight: FloatArray, kind: Kind) -> ToneMatch:
+def fit_tone(source: Sample, target: Sample, kind: Kind) -> ToneMatch:
     """Fit a change that brings the colors and tones of an image near those of another one.
 
     Args:
-        source: (height, width, 3) uint8 RGB.
-        target: The same, aligned with `source`.
-        weight: (height, width) float32, how much to go by each pixel.
+        source: Pixels of an image, whose weights count.
+        target: Pixels at the same places of the other.
         kind: See `KINDS`.
     """
-    own, wanted = to_luma_and_color(source), to_luma_and_color(target)
+    own, wanted = source.luma_and_color, target.luma_and_color
     if kind == "channels":
-        curve = _fit_curve(source.reshape(-1), target.reshape(-1), np.repeat(weight.reshape(-1), 3))
-        own = to_luma_and_color(look_up(source, _to_levels(np.interp(np.arange(256), PLACES, curve))))
+        curve = _fit_curve(source.pixels.ravel(), target.pixels.ravel(), np.repeat(source.weight, 3))
+        own = to_luma_and_color(look_up(source.pixels, _to_levels(np.interp(np.arange(256), PLACES, curve))))
     else:
-        curve = _fit_curve(own[..., 0].reshape(-1), wanted[..., 0].reshape(-1), weight.reshape(-1))
-    shares = (weight / np.float32(max(float(weight.sum()), 1e-6))).reshape(-1)
-    color, wanted_color = (image[..., 1:].reshape(-1, 2).astype(np.float32) for image in (own, wanted))
-    mean, wanted_mean = shares @ color, shares @ wanted_color
-    spread = float((shares @ np.square(color - mean)).sum())
-    product = float((shares @ ((color - mean) * (wanted_color - wanted_mean))).sum())
+        curve = _fit_curve(own[0, :, 0], wanted[0, :, 0], source.weight)
+    shares = source.weight / np.float32(source.weight.sum())
+    color, wanted_color = (image[0].T[1:].astype(np.float32) for image in (own, wanted))
+    mean, wanted_mean = color @ shares, wanted_color @ shares
+    color -= mean[:, None]
+    spread = float((np.square(color) @ shares).sum())
+    wanted_color -= wanted_mean[:, None]
+    product = float(((color * wanted_color) @ shares).sum())
     factor = min(max(product / spread, 0.0), MAX_SATURATION) if spread > 0.25 else 1.0
     cast = np.clip(wanted_mean - 128 - factor * (mean - 128), -MAX_CAST, MAX_CAST)
     return ToneMatch(kind, curve, factor, cast.astype(np.float32))

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.verify.load import load_views
-from fastdup_ray.verify.relate import relate_files
+from fastdup_ray.verify.relate_files import relate_files
 
 WORDS = (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8").split()
 SIZES = ((620, 877), (827, 1169), (1240, 1754))

@@ -20,7 +20,7 @@ from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.inputs.suffixes import IMAGE_SUFFIXES
 from fastdup_ray.training.edits import EDITS, encode
 from fastdup_ray.verify.load import load_views
-from fastdup_ray.verify.relate import relate_files
+from fastdup_ray.verify.relate_files import relate_files
 
 SEED = 7
 SIDE = 1600

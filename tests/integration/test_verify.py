@@ -130,7 +130,7 @@ def test_a_pair_that_opencv_cannot_compare_stops_no_run(invoices: Path, tmp_path
     def fail(*files: object) -> None:
         cv2.resize(np.empty((0, 0), np.uint8), (1, 1))
 
-    monkeypatch.setattr("fastdup_ray.verify.relate.relate_images", fail)
+    monkeypatch.setattr("fastdup_ray.verify.relate_files.relate_images", fail)
     run(invoices, tmp_path / "out")
     assert set(relations(tmp_path / "out").values()) == {"unsure"}
     assert not dropped(tmp_path / "out")

@@ -10,7 +10,8 @@ from fastdup_ray.common.relations import Relation
 from fastdup_ray.training.edits import EDITS
 from fastdup_ray.verify.detail_image import DetailImage
 from fastdup_ray.verify.load import load_views
-from fastdup_ray.verify.relate import Verdict, relate_files, relate_images
+from fastdup_ray.verify.relate import Verdict, relate_images
+from fastdup_ray.verify.relate_files import relate_files
 from tests.helpers.images import encode
 from tests.helpers.runs import PHOTOS
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import isotonic_regression
 
-from fastdup_ray.verify.tone import BINS, PLACES, fit_tone, match_tones
+from fastdup_ray.verify.tone import BINS, PLACES, Sample, fit_tone, match_tones
 
 
 @pytest.mark.parametrize("kind", ["channels", "luma"])
@@ -13,7 +13,8 @@ def test_a_curve_never_falls_and_is_the_nearest_one_that_does_not(kind):
     levels = np.repeat(np.arange(256, dtype=np.uint8), 32)
     noisy = np.clip(255 - levels + rng.normal(0, 40, levels.size), 0, 255).astype(np.uint8)
     source, target = (np.repeat(values.reshape(64, 128, 1), 3, axis=2) for values in (levels, noisy))
-    curve = fit_tone(source, target, np.ones((64, 128), np.float32), kind).curve
+    weight = np.ones((64, 128), np.float32)
+    curve = fit_tone(Sample.select(source, weight), Sample.select(target, weight), kind).curve
     assert (np.diff(curve) >= 0).all()
     step = np.rint(levels * ((BINS - 1) / 255)).astype(int)
     shift = np.bincount(step, noisy.astype(float) - levels, BINS) / np.bincount(step, minlength=BINS)
