@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from fastdup_ray.common.access import Access, make_access
 from fastdup_ray.common.formatting import format_value
 from fastdup_ray.common.label_sources import FOLDER, parse_label_file
+from fastdup_ray.common.locations import SUPPORTED, is_remote, refuse_read_only, refuse_secrets, to_absolute
 from fastdup_ray.common.names import is_utf8, to_utf8
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import ConfigError
@@ -36,7 +38,6 @@ from fastdup_ray.parameter_types import (
     parse_box,
     to_number,
 )
-from fastdup_ray.s3 import Access, is_s3, make_access, refuse_secrets, to_absolute
 from fastdup_ray.system.cores import count_cores
 
 AUTO = "auto"
@@ -299,11 +300,12 @@ def _check_combinations(config: RunConfig) -> None:
         raise ConfigError(f"Invalid value for reference: {format_value(config.reference)} ({reason}).")
     if mode == 4 and config.inputs:
         _check_mode_4(config)
+    refuse_read_only(config.work_dir)
     for location in (config.work_dir, *config.inputs):
-        if "://" in location and not is_s3(location):
-            raise ConfigError(f"{location!r}: unsupported URI; only s3:// is supported.")
-        if is_s3(location):
+        if is_remote(location):
             refuse_secrets(location)
+        elif "://" in location:
+            raise ConfigError(f"{location!r}: unsupported URI; {SUPPORTED}.")
 
 
 def _check_mode_4(config: RunConfig) -> None:

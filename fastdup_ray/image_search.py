@@ -8,8 +8,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
+from fastdup_ray.common.access import Access
 from fastdup_ray.common.arrays import FloatArray
 from fastdup_ray.common.formatting import format_value
+from fastdup_ray.common.locations import to_absolute
 from fastdup_ray.common.paths import StrPath, to_path_text
 from fastdup_ray.common.records import Limits
 from fastdup_ray.config import RunConfig
@@ -25,7 +27,6 @@ from fastdup_ray.neighbors.metrics import COSINE
 from fastdup_ray.neighbors.search import SPARE, select_closest
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.parameter_types import parse_box
-from fastdup_ray.s3 import Access, to_absolute
 from fastdup_ray.storage.tables import escape_names
 from fastdup_ray.verify.load import Views, load_views
 from fastdup_ray.verify.relate_files import relate_files

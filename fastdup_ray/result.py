@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import csv_columns, layout
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.facts import Counts, RunSummary
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.paths import accept_paths
@@ -20,7 +21,6 @@ from fastdup_ray.errors import InputError
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, PAIRS
 from fastdup_ray.outputs.shown_counts import iter_shown_counts
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.tables import describe_other_run, escape_names, parse_numbers, read_csv
 

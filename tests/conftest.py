@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from fastdup_ray import s3
+from fastdup_ray.common import access
 from fastdup_ray.s3 import objects as s3_inputs
 from tests.helpers.runs import PHOTOS, Photo, run_inline
 from tests.helpers.s3_server import Bucket, S3Server, is_installed
@@ -114,7 +115,7 @@ def bucket(s3_server: S3Server, as_user: Callable[[str], None], request: pytest.
 
 def forget_s3() -> None:
     """As in a process that has just begun."""
-    s3._resolved.clear()
+    access._decided.clear()
     for known in (s3._can_sign, s3._make_shared_client, s3._make_fast_reader, s3_inputs._did_exist):
         known.cache_clear()
 

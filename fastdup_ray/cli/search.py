@@ -28,8 +28,8 @@ def search(work_dir: str, image: str, *, k: int, verify: bool, as_json: bool, **
     Prints the similarity and the name of each, the most similar first; with --verify also how the two are related. The
     search is exact, and changes nothing in WORK_DIR.
     """
+    from fastdup_ray.common.access import make_access
     from fastdup_ray.result import RunResult  # imports what only this command needs
-    from fastdup_ray.s3 import make_access
 
     s3 = make_access(anonymous=access["s3_anonymous"], requester_pays=access["s3_requester_pays"])
     rows = RunResult.open(work_dir, access=s3).search(image, k, verify=verify).to_pylist()

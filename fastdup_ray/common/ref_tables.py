@@ -5,6 +5,7 @@ from itertools import islice
 from os import fsdecode, fsencode
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fastdup_ray.common.records import ImageRef
 
@@ -18,6 +19,12 @@ _ROWS_PER_BATCH = 1 << 13
 def make_ref_table(refs: Iterable[ImageRef]) -> pa.Table:
     """Return entries as a table `REFS`."""
     return pa.Table.from_batches(_make_batches(iter(refs)), REFS)
+
+
+def sort_refs(refs: Iterable[ImageRef]) -> pa.Table:
+    """Return entries as a table `REFS`, sorted by the bytes of their names."""
+    table = make_ref_table(refs).combine_chunks()
+    return table.take(pc.sort_indices(table["uri"]))
 
 
 def _make_batches(refs: Iterator[ImageRef]) -> Iterator[pa.RecordBatch]:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import Access, make_access
 from fastdup_ray.common.formatting import format_bytes, format_count
 from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.common.paths import accept_paths
@@ -19,7 +20,6 @@ from fastdup_ray.curation.provenance import check_provenance, store_of_run
 from fastdup_ray.errors import BadImageError, RefusedError
 from fastdup_ray.inputs import find_frame, is_standalone_file, read_entry, stat
 from fastdup_ray.inputs.video import hash_frame
-from fastdup_ray.s3 import Access, make_access
 
 Location = str | os.PathLike[str]
 LineCallback = Callable[[str], None]

@@ -4,7 +4,9 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fastdup_ray.common.access import Access, make_access
 from fastdup_ray.common.formatting import format_count
+from fastdup_ray.common.locations import to_absolute
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.curation.apply import LineCallback, Location, describe_refusal, ignore_line
@@ -16,7 +18,6 @@ from fastdup_ray.curation.provenance import check_provenance, store_of_run
 from fastdup_ray.errors import ConfigError, InputError, RefusedError
 from fastdup_ray.inputs import is_standalone_file, stat
 from fastdup_ray.inputs.sidecars import find_sidecars
-from fastdup_ray.s3 import Access, make_access, to_absolute
 from fastdup_ray.storage import open_store
 
 

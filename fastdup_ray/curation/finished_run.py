@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs, find_first_of_bytes
 from fastdup_ray.common import csv_columns, layout
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.layout import INDEXED
@@ -20,7 +21,6 @@ from fastdup_ray.outputs.exact_copies import read_exact_copies
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
 from fastdup_ray.outputs.run_identity import digest_images
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import describe_other_run, parse_rows, read_csv
 

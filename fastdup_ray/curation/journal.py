@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.curation.file_ops import FileIdentity, get_file_mover
 from fastdup_ray.errors import DamagedError, LockedError, WorkDirError
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access, is_s3
+from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage import Store, open_store
 
 _FORMAT = "fastdup-ray journal 2"

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from fastdup_ray.analysis.keeper_assignment import DIRECT, Grouping
 from fastdup_ray.analysis.keepers import DEFAULT_RULES
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import Access, make_access
 from fastdup_ray.common.formatting import format_bytes, format_count
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP
@@ -17,7 +18,6 @@ from fastdup_ray.curation.plan_summary import ANY_SIDECARS, PlanSummary
 from fastdup_ray.curation.suggest import count_not_compared, suggest
 from fastdup_ray.errors import InputError, WorkDirError
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
-from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.facts import read_summary
 from fastdup_ray.storage.named_output import NamedOutput

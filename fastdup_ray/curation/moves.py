@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from fastdup_ray.common.locations import is_remote
 from fastdup_ray.curation.file_ops import FileIdentity, FileMover, get_file_mover
 from fastdup_ray.curation.journal import Move, Quarantine
 from fastdup_ray.curation.plan_file import PlanRow
@@ -12,7 +13,6 @@ from fastdup_ray.curation.sidecar_check import explain_unique_sidecars
 from fastdup_ray.errors import RefusedError
 from fastdup_ray.inputs import is_standalone_file
 from fastdup_ray.inputs.sidecars import find_sidecars
-from fastdup_ray.s3 import is_s3
 
 
 @dataclass
@@ -73,7 +73,7 @@ def _find_unique_sidecars(rows: Sequence[PlanRow], quarantine: Quarantine) -> di
 
 def make_identity(row: PlanRow) -> FileIdentity:
     """Return what the image of a row is compared with. A local file has no ETag, whatever the row says."""
-    return FileIdentity(row.size, row.sha256, row.etag if is_s3(row.filename) else "")
+    return FileIdentity(row.size, row.sha256, row.etag if is_remote(row.filename) else "")
 
 
 def _refuse_impossible(row: PlanRow, keeper: PlanRow, quarantine: Quarantine, mover: FileMover) -> None:
@@ -81,12 +81,12 @@ def _refuse_impossible(row: PlanRow, keeper: PlanRow, quarantine: Quarantine, mo
     if not is_standalone_file(row.filename, quarantine.access):
         raise RefusedError("it is in an archive, or a frame of a video, and cannot be moved")
     if get_file_mover(row.filename, quarantine.access) is not mover:
-        other = "a prefix of a bucket" if is_s3(row.filename) else "a local folder"
+        other = "a prefix of a bucket" if is_remote(row.filename) else "a local folder"
         raise RefusedError(f"it cannot be moved to {quarantine.location!r}: use {other} as the quarantine")
     if quarantine.contains(row.filename):
         raise RefusedError("it is in the quarantine itself")
     for each, whose in ((row, "its"), (keeper, "its keeper's")):
-        if not each.sha256 and not (each.etag and is_s3(each.filename)):
+        if not each.sha256 and not (each.etag and is_remote(each.filename)):
             raise RefusedError(f"{whose} digest is not in the plan, so a change since the run would go unnoticed")
 
 

@@ -13,10 +13,10 @@ from typing import Any, BinaryIO, Final, Literal, TypedDict
 import pyarrow as pa
 
 from fastdup_ray.common import csv_columns, layout
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.names import escape_non_utf8, is_utf8
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs.labels import read_by_name
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.tables import encode_names, write_columns
 

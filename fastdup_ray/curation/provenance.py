@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import Access
 from fastdup_ray.common.layout import FILE_SETS, INDEXED, SCORED, FileSet
+from fastdup_ray.common.locations import is_remote
 from fastdup_ray.curation.plan_file import ImageFacts, PlanRow
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.features import map_names
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.run_identity import digest_images
-from fastdup_ray.s3 import Access, is_s3
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.facts import read_summary
@@ -47,7 +48,7 @@ class SeenImages:
             {
                 "size": fact["size"],
                 "sha256": fact["sha256"] or "",
-                "etag": (fact["mtime_or_etag"] or "") if is_s3(os.fsdecode(name)) else "",
+                "etag": (fact["mtime_or_etag"] or "") if is_remote(os.fsdecode(name)) else "",
                 "reference": bool(fact.get("reference")),
                 "run": self.digest,
             }

@@ -12,6 +12,8 @@ from html import unescape
 from typing import BinaryIO, NamedTuple
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
+from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.curation.file_ops.posix_file import Identity, get_inode
 from fastdup_ray.curation.finished_run import read_finished_run
@@ -21,7 +23,6 @@ from fastdup_ray.errors import BadImageError, ErrorCode, InputError
 from fastdup_ray.extract.thumbnails import MAX_PIXELS, make_thumbnail_of_file
 from fastdup_ray.inputs import find_frame, open_entry, stat
 from fastdup_ray.inputs.video import hash_frame
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access, is_s3
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.tables import explain_damage
 
@@ -182,7 +183,7 @@ class ReportService:
         """Return the content type and the bytes of an image in full size.
 
         Images that browsers do not show are converted to WebP. The file has to be the one that the run saw: if the run
-        knows its digest, that decides, whatever its mtime; for an object on S3 the ETag; else size and mtime. An image
+        knows its digest, that decides, whatever its mtime; for a remote one the ETag; else size and mtime. An image
         of embeddings of the user's own, whose file no run has read, is shown as it is now, and converted. To be called
         inside `strict_pillow`.
 
@@ -196,7 +197,7 @@ class ReportService:
             raise BadImageError(ErrorCode.MISSING, "no such image")
         name = self._run.name(index)
         facts = self._run.images.slice(index, 1).select(["size", "mtime_or_etag", "sha256", "format"]).to_pylist()[0]
-        by_digest = facts["sha256"] is not None and not is_s3(name)
+        by_digest = facts["sha256"] is not None and not is_remote(name)
         ref = ImageRef(name, facts["size"] or 0, facts["mtime_or_etag"] or "")
         if by_digest and (now := stat(name, self._access)).size == ref.size:
             ref = now

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from fastdup_ray.common.access import make_access
 from fastdup_ray.common.formatting import format_count
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.connections import BoundedHandler, BoundedServer
 from fastdup_ray.curation.report_service import ReportService, StaleError
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, FastdupError, InputError
 from fastdup_ray.extract.pillow_settings import strict_pillow
-from fastdup_ray.s3 import make_access
 
 LARGEST_PLAN = 1 << 28
 """Bytes of the largest plan that a page may send."""

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Collection, Iterator, Mapping
 
+from fastdup_ray.common.access import Access
+from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.names import escape_invisible
-from fastdup_ray.curation.file_ops import FileMover, get_file_mover
+from fastdup_ray.curation.file_ops import FileMover, can_move, get_file_mover
 from fastdup_ray.errors import RefusedError
 from fastdup_ray.inputs.sidecars import Sidecar, find_sidecars
-from fastdup_ray.s3 import Access, is_s3
 
 
 def explain_unique_sidecars(
@@ -69,6 +70,8 @@ class _SidecarFolders:
         return f"its sidecar {name} differs from {escape_invisible(os.path.basename(others[0].name))} of its keeper"
 
     def _find(self, folder: str, image: str) -> Iterator[Sidecar]:
+        if not can_move(image):
+            return
         try:
             files = self._get_mover(image).list_siblings(image)
         except RefusedError:
@@ -80,7 +83,7 @@ class _SidecarFolders:
         if self._get_mover(second) is not mover:
             return False
         try:
-            if not is_s3(first) and os.path.getsize(first) != os.path.getsize(second):
+            if not is_remote(first) and os.path.getsize(first) != os.path.getsize(second):
                 return False  # a large raw file is not read
             one, other = (
                 mover.describe(f"{mover.resolve(os.path.dirname(name))}/{os.path.basename(name)}")

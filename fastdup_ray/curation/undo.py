@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import make_access
 from fastdup_ray.common.formatting import format_count
 from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.common.paths import accept_paths
@@ -20,7 +21,6 @@ from fastdup_ray.curation.file_ops import get_file_mover
 from fastdup_ray.curation.journal import Move, Quarantine
 from fastdup_ray.errors import InputError, RefusedError
 from fastdup_ray.inputs.globs import Patterns
-from fastdup_ray.s3 import make_access
 
 
 @dataclass

@@ -7,7 +7,9 @@ import numpy as np
 import pyarrow as pa
 from ray.data import Dataset
 
+from fastdup_ray.common.access import Access
 from fastdup_ray.common.formatting import format_value
+from fastdup_ray.common.locations import to_absolute
 from fastdup_ray.common.path_lists import find_column
 from fastdup_ray.common.records import ImageRef, LoadedRef
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, InputError
@@ -22,7 +24,6 @@ from fastdup_ray.inputs.image_columns import (
     is_image_struct,
     is_text,
 )
-from fastdup_ray.s3 import Access, to_absolute
 
 
 @dataclass(frozen=True)

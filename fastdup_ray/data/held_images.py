@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 import ray
 from ray.data import Dataset
 
+from fastdup_ray.common.access import Access
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.data.columns import RowColumns, make_ref
 from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.inputs import ReadEntry, read_entry
-from fastdup_ray.s3 import Access
 
 ROWS_AT_ONCE = 64
 """Images that the driver gets at a time to put them into the object store."""

@@ -1,5 +1,7 @@
 """Checks of what is reached over the network: Ray and S3."""
 
+from fastdup_ray.common import locations
+from fastdup_ray.common.access import DEFAULT_ACCESS
 from fastdup_ray.doctor.findings import Finding, State
 from fastdup_ray.errors import FastdupError
 
@@ -29,11 +31,11 @@ def check_s3(uri: str) -> Finding:
 
         from fastdup_ray import s3
 
-        bucket, prefix = s3.split(uri)
+        bucket, prefix = locations.split(uri)
     except (FastdupError, ImportError) as error:
         return Finding("s3", State.BROKEN, str(error))
     try:
-        s3.make_brief_client(s3.DEFAULT_ACCESS, TIMEOUT).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        s3.make_brief_client(DEFAULT_ACCESS, TIMEOUT).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
     except FastdupError as error:
         return Finding("s3", State.BROKEN, str(error))
     except (ClientError, BotoCoreError) as error:

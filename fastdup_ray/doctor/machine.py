@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from fastdup_ray.common.locations import is_remote
 from fastdup_ray.doctor.findings import Finding, State
-from fastdup_ray.s3 import is_s3
 
 LEAST_MEMORY = 1 << 30
 LEAST_DISK = 1 << 30
@@ -58,7 +58,7 @@ def check_memory() -> Finding:
 
 def find_folder(work_dir: str) -> Path:
     """Return the work_dir or its nearest folder that exists; /tmp if the work_dir is in a bucket."""
-    path = Path("/tmp") if is_s3(work_dir) else Path(os.path.abspath(work_dir))
+    path = Path("/tmp") if is_remote(work_dir) else Path(os.path.abspath(work_dir))
     return next(parent for parent in (path, *path.parents) if parent.exists())
 
 

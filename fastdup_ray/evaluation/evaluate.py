@@ -12,6 +12,7 @@ import numpy as np
 
 from fastdup_ray.analysis.verified_pairs import VerifiedPairs
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import Access, make_access
 from fastdup_ray.common.arrays import FloatArray, IntArray
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.config import RunConfig
@@ -26,7 +27,6 @@ from fastdup_ray.features import read_features
 from fastdup_ray.neighbors.search import check_unit_length
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.runs.pipeline import run_pipeline
-from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import Store, open_file
 from fastdup_ray.storage.named_output import NamedOutput
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.pairs import rank_names, sort_pairs
 from fastdup_ray.common import csv_columns, layout
+from fastdup_ray.common.access import Access, make_access
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.layout import INDEXED, SCORED
 from fastdup_ray.common.paths import accept_paths
@@ -24,7 +25,6 @@ from fastdup_ray.runs.indexed_set import read_indexed_facts
 from fastdup_ray.runs.pipeline import run_pipeline
 from fastdup_ray.runs.preflight import refuse_foreign_outputs
 from fastdup_ray.runs.stored_index import is_indexed
-from fastdup_ray.s3 import Access, make_access
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.storage.tables import parse_numbers, parse_rows, read_csv, write_csv
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import make_access
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.finished_run import FinishedRun, read_finished_run
 from fastdup_ray.curation.plan_file import PlanRow, read_plan
@@ -18,7 +19,6 @@ from fastdup_ray.export.fiftyone import write_fiftyone
 from fastdup_ray.export.lists import write_drop_list, write_keep_list
 from fastdup_ray.export.result_file import ResultFile
 from fastdup_ray.result import RunResult
-from fastdup_ray.s3 import make_access
 from fastdup_ray.storage import Store, open_store
 
 Location = str | os.PathLike[str]

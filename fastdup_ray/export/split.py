@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import csv_columns, layout
+from fastdup_ray.common.access import make_access
 from fastdup_ray.common.arrays import DoubleArray, IntArray
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.common.paths import accept_paths
@@ -18,7 +19,6 @@ from fastdup_ray.curation.suggest import suggest
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.result_file import ResultFile
 from fastdup_ray.outputs.exact_copies import read_exact_copies
-from fastdup_ray.s3 import make_access
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.tables import write_columns
 

@@ -7,6 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import make_access
 from fastdup_ray.common.arrays import FloatArray, IntArray
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.finished_run import read_finished_run
@@ -14,7 +15,6 @@ from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.lists import write_names
 from fastdup_ray.export.result_file import ResultFile
 from fastdup_ray.features import check_finite
-from fastdup_ray.s3 import make_access
 from fastdup_ray.storage import open_store
 
 Location = str | os.PathLike[str]

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.arrays import FloatArray
 from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.records import Entry, ExtractedShard, ImageRef, Limits, Shard, ShardReceipt
@@ -33,7 +34,6 @@ from fastdup_ray.inputs.manifest import make_entries_table
 from fastdup_ray.inputs.prefetch import Opened, read_ahead
 from fastdup_ray.inputs.suffixes import is_video_name
 from fastdup_ray.inputs.video import HEAD, hash_frame, is_video
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store
 
 _CHUNK = 4 << 20

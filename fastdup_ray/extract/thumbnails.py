@@ -14,6 +14,7 @@ from typing import BinaryIO, Self
 import pyarrow as pa
 from PIL import ExifTags, Image, ImageOps, features
 
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.records import ImageRef, Limits
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError
@@ -24,7 +25,6 @@ from fastdup_ray.extract.transparency import flatten_alpha
 from fastdup_ray.extract.video import read_frame
 from fastdup_ray.inputs import find_frame, open_entry
 from fastdup_ray.inputs.video import HEAD, is_video
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 
 MAX_SIDE = 320
 """Pixels of the longer side of a thumbnail in a gallery, or in a notebook."""

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdup_ray.common import csv_columns, layout
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.arrays import FloatArray
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
 from fastdup_ray.features.files import write_embedding_blocks
 from fastdup_ray.features.names import read_names
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import open_file, open_store
 from fastdup_ray.storage.named_output import NamedOutput
 from fastdup_ray.storage.tables import encode_names, write_columns

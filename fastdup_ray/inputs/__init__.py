@@ -5,11 +5,14 @@ import os
 from collections.abc import Iterable, Iterator
 from itertools import compress, groupby, islice
 
+from fastdup_ray.common.access import Access
+from fastdup_ray.common.locations import is_remote, to_absolute
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.common.seen import SeenKeys, SeenNames, make_batches
 from fastdup_ray.config import INPUT_KINDS, RunConfig
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs import archive, bucket, folder, inventory, list_file
+from fastdup_ray.inputs.file_source import get_remote_source
 from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.parquet_rows import is_parquet_name, list_rows, read_paths
 from fastdup_ray.inputs.skipped import SkippedFiles, describe_skipped
@@ -25,7 +28,6 @@ from fastdup_ray.inputs.sources import (
     stat,
 )
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_video_name
-from fastdup_ray.s3 import Access, is_s3, listing, objects, to_absolute
 
 __all__ = [
     "ReadEntry",
@@ -77,9 +79,9 @@ def check_inputs(config: RunConfig) -> None:
     for location in inputs:
         if _is_image_of_many(location, len(inputs)):
             continue  # if it does not exist, it is a bad image
-        if is_s3(location):
-            if not objects.is_file(location, access):
-                listing.check_listing(location, access)
+        if is_remote(location):
+            if not (source := get_remote_source(location)).is_file(location, access):
+                source.check_listing(location, access)
         elif not os.path.exists(location) and not stat(os.path.abspath(location), access).mtime_or_etag:
             raise InputError(f"Input {location!r} does not exist; name {INPUT_KINDS}.")
     for location in config.reference:
@@ -89,7 +91,7 @@ def check_inputs(config: RunConfig) -> None:
 
 def _is_image_of_many(location: str, count: int) -> bool:
     """Return whether one of several inputs is an image by its name: it is not opened to see what it holds."""
-    return count > 1 and is_image_name(location) and (is_s3(location) or not os.path.isdir(location))
+    return count > 1 and is_image_name(location) and (is_remote(location) or not os.path.isdir(location))
 
 
 def _list_all(config: RunConfig, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
@@ -107,9 +109,9 @@ def _list_all(config: RunConfig, patterns: Patterns, skipped: SkippedFiles) -> I
 def _list_one(
     location: str, config: RunConfig, patterns: Patterns, skipped: SkippedFiles, seen: SeenKeys
 ) -> Iterator[ImageRef]:
-    work_dir, access, remote = config.work_dir, config.s3_access, is_s3(location)
+    work_dir, access, remote = config.work_dir, config.s3_access, is_remote(location)
     uri = location if remote else os.path.abspath(location)
-    if remote and not objects.is_file(uri, access):
+    if remote and not get_remote_source(uri).is_file(uri, access):
         yield from bucket.walk(uri, work_dir, patterns, skipped, access)
     elif not remote and os.path.isdir(location):
         yield from folder.walk(location, work_dir, patterns, skipped, seen)

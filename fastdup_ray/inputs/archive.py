@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO, Protocol, TypeAlias
 
+from fastdup_ray.common.access import Access
 from fastdup_ray.common.names import from_utf8
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, ErrorCode
 from fastdup_ray.inputs.file_source import get_file_source
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.suffixes import is_archive_name, is_excluded_folder, is_image_name
-from fastdup_ray.s3 import Access
 
 MAX_MEMBER = 1 << 30
 """The most bytes of a member, which is held in memory as a whole."""

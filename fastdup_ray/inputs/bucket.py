@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fastdup_ray import s3
-from fastdup_ray.common import layout
+from fastdup_ray.common import layout, locations
+from fastdup_ray.common.access import Access
+from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.inputs import archive, inventory
+from fastdup_ray.inputs.file_source import get_remote_source
 from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.suffixes import is_archive_name, is_excluded_folder, is_readable_name
-from fastdup_ray.s3 import Access, listing, objects
 
 _MOVED = re.compile(f"/{layout.MOVED}/s3/")
 """Part of the name of what is in a quarantine; whether it is one depends on a mark beside it, in any order."""
@@ -31,8 +33,8 @@ def walk(uri: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles, acc
     Yields:
         The entries; an archive is replaced by its members.
     """
-    selection = _Selection(s3.make_uri(*s3.split_folder(uri)), work_dir, patterns, skipped, access)
-    return selection.expand_archives(listing.list_below(uri, selection.takes, access))
+    selection = _Selection(_make_folder_uri(uri), work_dir, patterns, skipped, access)
+    return selection.expand_archives(get_remote_source(uri).list_below(uri, selection.takes, access))
 
 
 def walk_inventory(
@@ -86,12 +88,17 @@ class _Selection:
 
     def _is_output(self, uri: str) -> bool:
         """Whether an object is in the work_dir, if that is below `root`; or what a run writes, if that is `root`."""
-        if not s3.is_s3(self.work_dir):
+        if not is_remote(self.work_dir):
             return False
-        own = s3.make_uri(*s3.split_folder(self.work_dir))
+        own = _make_folder_uri(self.work_dir)
         if own == self.root:
             return layout.is_output(uri[len(own) :])
         return own.startswith(self.root) and uri.startswith(own)
+
+
+def _make_folder_uri(uri: str) -> str:
+    """Return the beginning of the URIs of all objects below a prefix."""
+    return locations.make_uri(locations.get_scheme(uri), *locations.split_folder(uri))
 
 
 def _is_in_quarantine(uri: str, start: int, access: Access) -> bool:
@@ -101,4 +108,5 @@ def _is_in_quarantine(uri: str, start: int, access: Access) -> bool:
 
 @lru_cache(maxsize=4096)
 def _is_quarantine(folder: str, access: Access) -> bool:
-    return bool(objects.stat(f"{folder}/{layout.QUARANTINE_MARK}", access).mtime_or_etag)
+    name = f"{folder}/{layout.QUARANTINE_MARK}"
+    return bool(get_remote_source(name).stat(name, access).mtime_or_etag)

@@ -1,29 +1,80 @@
-"""Where the bytes of a file are that holds several images: on disk, or in a bucket."""
+"""Where the bytes of a file are that a path or URI names: on disk, in a bucket, on a web server.
 
+To read another scheme, add a module or an object with the functions of `RemoteSource`, and a line in `_REMOTE`.
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
+from fastdup_ray.clouds.azure import azure
+from fastdup_ray.clouds.google import google
+from fastdup_ray.common.access import Access
+from fastdup_ray.common.locations import AZURE, GOOGLE, HTTPS, S3, get_scheme
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.inputs import local
-from fastdup_ray.s3 import Access, is_s3, objects
+from fastdup_ray.s3 import source as s3
+from fastdup_ray.web import addresses
 
 
 class FileSource(Protocol):
-    """The functions of `local` and `s3.objects` for whole files."""
+    """A kind of place that has files."""
 
     def stat(self, uri: str, access: Access, /) -> ImageRef:
-        """Return the entry of a file, with size 0 and no token if it cannot be looked up."""
+        """Return the entry of a file, with size 0 and no token if it cannot be looked up: reading gives the reason."""
 
     def is_file(self, uri: str, access: Access, /) -> bool:
         """Return whether there is a file of exactly this name."""
 
-    def open_entry(self, ref: ImageRef, access: Access, /, *, parts: bool) -> AbstractContextManager[BinaryIO]:
-        """Open a file, if it is the one that was listed. parts: get only what is read."""
+    def open_entry(self, ref: ImageRef, access: Access, /, *, parts: bool = False) -> AbstractContextManager[BinaryIO]:
+        """Open a file, if it is the one that was listed; without a token, as it is now.
+
+        Args:
+            ref: The entry.
+            access: How buckets are accessed.
+            parts: Get only what is read.
+
+        Raises:
+            BadImageError: It cannot be read.
+        """
 
     def open_stream(self, ref: ImageRef, access: Access, /) -> BinaryIO:
         """Open a file, even if it changed since it was listed; the caller closes it."""
 
 
-def get_file_source(uri: str) -> FileSource:
+class RemoteSource(FileSource, Protocol):
+    """A kind of place that is reached over the network."""
+
+    def check_listing(self, uri: str, access: Access, /, *, seconds: int | None = None) -> None:
+        """Raise `InputError` if what is below a prefix cannot be listed.
+
+        Args:
+            uri: The bucket and prefix.
+            access: How the bucket is accessed.
+            seconds: Send one request, and wait this long; None: repeat it as a run does.
+        """
+
+    def list_below(self, uri: str, wanted: Callable[[ImageRef], bool], access: Access, /) -> Iterator[ImageRef]:
+        """List the objects below a prefix, sorted by the bytes of their names.
+
+        Args:
+            uri: The bucket and prefix.
+            wanted: Which objects to include; called in threads.
+            access: How the bucket is accessed.
+
+        Raises:
+            InputError: Listing fails.
+        """
+
+
+_REMOTE: dict[str, RemoteSource] = {S3: s3, GOOGLE: google, AZURE: azure, HTTPS: addresses}
+
+
+def get_file_source(location: str) -> FileSource:
     """Return the source of a path or URI."""
-    return objects if is_s3(uri) else local
+    return _REMOTE.get(get_scheme(location), local)
+
+
+def get_remote_source(uri: str) -> RemoteSource:
+    """Return the source of a URI."""
+    return _REMOTE[get_scheme(uri)]

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import DEFAULT_ACCESS
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.common.seen import SeenKeys, make_batches
 from fastdup_ray.inputs import archive
@@ -12,7 +13,6 @@ from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.local import make_ref, stat
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.suffixes import is_archive_name, is_excluded_folder, is_readable_name
-from fastdup_ray.s3 import DEFAULT_ACCESS
 
 log = logging.getLogger(__name__)
 

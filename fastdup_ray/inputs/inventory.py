@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 from pyarrow import orc
 
 from fastdup_ray import s3
+from fastdup_ray.common.access import Access
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, InputError
 from fastdup_ray.inputs.sources import read_entry
-from fastdup_ray.s3 import Access, objects
+from fastdup_ray.s3 import objects
 
 MANIFEST = "manifest.json"
 

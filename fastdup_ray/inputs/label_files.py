@@ -12,12 +12,12 @@ from os import fsdecode
 
 import pyarrow as pa
 
+from fastdup_ray.common.access import Access
 from fastdup_ray.common.label_sources import LabelFile
 from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.inputs import parquet_rows
 from fastdup_ray.inputs.sources import find_frame, read_entry, stat
-from fastdup_ray.s3 import Access
 
 LARGEST = 1 << 20
 """Bytes of the largest file that is read: a label is a word, a caption some sentences."""

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import csv_columns
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.formulas import unescape_formula
 from fastdup_ray.common.label_sources import FOLDER, parse_label_file
 from fastdup_ray.common.names import escape_non_utf8, from_utf8
 from fastdup_ray.common.regular_file import open_regular_text
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs.label_files import read_label_files
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage.tables import encode_names, escape_names
 
 FILENAME, LABEL = "filename", "label"

@@ -17,17 +17,18 @@ from urllib.parse import unquote
 
 from PIL import Image, UnidentifiedImageError
 
+from fastdup_ray.common.access import Access
+from fastdup_ray.common.locations import SCHEMES, SUPPORTED, is_remote
 from fastdup_ray.common.names import from_utf8
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.common.regular_file import open_regular
+from fastdup_ray.common.requests import LISTING_THREADS
 from fastdup_ray.errors import BadImageError, InputError
 from fastdup_ray.inputs import archive
 from fastdup_ray.inputs.list_format import HEAD, ListFormat, detect_format, is_comment, is_text, refuse_other_format
 from fastdup_ray.inputs.skipped import SkippedFiles
 from fastdup_ray.inputs.sources import open_entry, stat
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name
-from fastdup_ray.s3 import Access, is_s3
-from fastdup_ray.s3.listing import LISTING_THREADS
 
 _AT_ONCE = 4096
 """Names that are looked up at once, if each takes a request."""
@@ -43,6 +44,8 @@ _IN_MEMORY = 64 << 20
 
 _AROUND = frozenset(" \t\r\n\v\f\"'~")
 """Characters at either end of a row for which it may not be the literal name."""
+
+_REMOTE = re.compile("(s3[an]?|gs|az|https)://", re.IGNORECASE)
 
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 """Bytes that are not UTF-8."""
@@ -143,10 +146,10 @@ def _stat_all(
     names: Iterator[str], skipped: SkippedFiles, access: Access, pool: ThreadPoolExecutor
 ) -> Iterator[ImageRef]:
     def stat_object(name: str) -> ImageRef | None:
-        return stat(name, access) if is_s3(name) and not is_archive_name(name) else None
+        return stat(name, access) if is_remote(name) and not is_archive_name(name) else None
 
     while batch := list(islice(names, _AT_ONCE)):
-        refs = pool.map(stat_object, batch) if any(map(is_s3, batch)) else [None] * len(batch)
+        refs = pool.map(stat_object, batch) if any(map(is_remote, batch)) else [None] * len(batch)
         for name, ref in zip(batch, refs, strict=True):
             if is_archive_name(name):
                 yield from archive.list_members(name, skipped, access)
@@ -173,7 +176,7 @@ def open_list(path: str, access: Access) -> Iterator[ListFile | None]:
 def is_pipe(path: str) -> bool:
     """Return whether a path is a pipe, such as `<(find …)` of a shell."""
     try:
-        return not is_s3(path) and stat_module.S_ISFIFO(os.stat(path).st_mode)
+        return not is_remote(path) and stat_module.S_ISFIFO(os.stat(path).st_mode)
     except (OSError, ValueError):
         return False
 
@@ -217,7 +220,7 @@ def _open_path(path: str, access: Access) -> Iterator[BinaryIO]:
                 copy.seek(0)
                 yield copy  # type: ignore[misc]  # typeshed does not count it as a BinaryIO
         else:
-            with open_entry(ImageRef(path, 0, ""), access) if is_s3(path) else open_regular(path) as file:
+            with open_entry(ImageRef(path, 0, ""), access) if is_remote(path) else open_regular(path) as file:
                 yield file
     except OSError as error:
         raise InputError(f"Cannot read {path!r}: {error.strerror}.") from None
@@ -239,18 +242,18 @@ def _exists(row: str, access: Access) -> bool:
         name = _resolve_name(row, access)
     except InputError:  # an unsupported URI
         return False
-    return bool(stat(name, access).mtime_or_etag) and (is_s3(name) or not os.path.isdir(name))
+    return bool(stat(name, access).mtime_or_etag) and (is_remote(name) or not os.path.isdir(name))
 
 
 def _is_unusual(row: str) -> bool:
     """Whether a row may not be the literal name, so that variants have to be tried."""
     if row[:1] in _AROUND or row[-1:] in _AROUND or "\\" in row or (not row.isascii() and _NOT_UTF8.search(row)):
         return True
-    return ":/" in row.removeprefix("s3://")
+    return ":/" in (row.partition("://")[2] if is_remote(row) else row)
 
 
 def _takes_request(row: str) -> bool:
-    return "s3" in row and _is_unusual(row)
+    return _REMOTE.search(row) is not None and _is_unusual(row)
 
 
 def _resolve_name(row: str, access: Access) -> str:
@@ -289,12 +292,14 @@ def _to_absolute(name: str) -> str:
     scheme = scheme.lower() if colon and rest.startswith("/") else ""
     if scheme in ("s3", "s3a", "s3n") and rest.startswith("//"):
         return f"s3:{rest}"
+    if scheme in SCHEMES and rest.startswith("//"):
+        return f"{scheme}:{rest}"
     if scheme and os.path.lexists(name):
         return os.path.abspath(name)
     if scheme == "file":
         return _parse_file_uri(rest)
     if "://" in name:
-        raise InputError(f"Cannot read {name!r} in the list: unsupported URI; only s3:// and file:// are supported.")
+        raise InputError(f"Cannot read {name!r} in the list: unsupported URI; {SUPPORTED}, and file://.")
     if name.startswith("~") and not os.path.lexists(name):
         return os.path.abspath(os.path.expanduser(name))
     return os.path.abspath(name)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.common.regular_file import NotRegularError, open_regular
 from fastdup_ray.errors import BadImageError, ErrorCode
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 
 
 def make_ref(uri: str, status: os.stat_result) -> ImageRef:

@@ -4,11 +4,12 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
+from fastdup_ray.common.access import Access
+from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.inputs.skipped import SkippedFiles, describe_skipped
 from fastdup_ray.inputs.sources import open_entry
-from fastdup_ray.s3 import Access, is_s3
 
 
 def describe_empty(inputs: Sequence[str], shown: str, skipped: SkippedFiles, kinds: str) -> str:
@@ -28,7 +29,7 @@ def describe_empty(inputs: Sequence[str], shown: str, skipped: SkippedFiles, kin
 
 def _is_empty_folder(location: str) -> bool:
     with suppress(OSError):
-        return not is_s3(location) and not os.listdir(os.path.expanduser(location))
+        return not is_remote(location) and not os.listdir(os.path.expanduser(location))
     return False
 
 
@@ -47,9 +48,9 @@ def describe_missing(first: ImageRef, count: int, inputs: Sequence[str], shown: 
         what = f"The only file in {shown} cannot be read:"
     line = f"{what} {first.uri!r} ({_explain(first, access)}); relative paths in a list start at the current folder"
     relative = os.path.relpath(first.uri)
-    folders = [os.path.dirname(os.path.abspath(location)) for location in inputs if not is_s3(location)]
+    folders = [os.path.dirname(os.path.abspath(location)) for location in inputs if not is_remote(location)]
     right = next((folder for folder in folders if os.path.exists(os.path.join(folder, relative))), None)
-    return f"{line}: run the command in {right!r}." if right and not is_s3(first.uri) else f"{line}."
+    return f"{line}: run the command in {right!r}." if right and not is_remote(first.uri) else f"{line}."
 
 
 def _explain(ref: ImageRef, access: Access) -> str:

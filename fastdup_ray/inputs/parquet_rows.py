@@ -19,13 +19,14 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fastdup_ray.common.access import Access
+from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.path_lists import find_column
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, ErrorCode, InputError
 from fastdup_ray.inputs import local
 from fastdup_ray.inputs.file_source import get_file_source
 from fastdup_ray.inputs.image_columns import find_image_columns, is_text
-from fastdup_ray.s3 import Access, is_s3
 
 SUFFIXES = (".parquet", ".pq")
 
@@ -134,7 +135,7 @@ def open_entry(ref: ImageRef, access: Access) -> Iterator[BinaryIO]:
         raise BadImageError(ErrorCode.MISSING, "the file has no such row")
     token, size, _ = ref.mtime_or_etag.rsplit(":", 2)
     file = ImageRef(path, int(size), token)
-    if not is_s3(path) and local.stat(path) != file:  # objects are checked with each request
+    if not is_remote(path) and local.stat(path) != file:  # remote files are checked with each request
         raise BadImageError(ErrorCode.CHANGED, "the file changed after it was listed")
     yield io.BytesIO(_open_reader(file, access).read(row)[1])
 

@@ -7,11 +7,12 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO, TypeAlias
 
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
+from fastdup_ray.common.locations import is_remote
+from fastdup_ray.common.ranged_file import READ_AT_ONCE
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.inputs.sources import open_entry
 from fastdup_ray.inputs.suffixes import is_video_name
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access, is_s3
-from fastdup_ray.s3.objects import READ_AT_ONCE
 from fastdup_ray.system import background
 
 AT_ONCE = 16
@@ -26,7 +27,7 @@ Opened: TypeAlias = AbstractContextManager[BinaryIO]
 def read_ahead(
     refs: Iterable[ImageRef], access: Access = DEFAULT_ACCESS, without: Container[ImageRef] = ()
 ) -> Iterator[tuple[ImageRef, Opened]]:
-    """Open entries in order; those of buckets are downloaded ahead, in threads.
+    """Open entries in order; remote ones are downloaded ahead, in threads.
 
     Args:
         refs: the entries.
@@ -52,7 +53,7 @@ def read_ahead(
 
 
 def _is_worth_it(ref: ImageRef) -> bool:
-    return is_s3(ref.uri) and ref.size <= READ_AT_ONCE and not is_video_name(ref.uri)
+    return is_remote(ref.uri) and ref.size <= READ_AT_ONCE and not is_video_name(ref.uri)
 
 
 def _read_bytes(ref: ImageRef, access: Access) -> bytes:

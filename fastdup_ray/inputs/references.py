@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray import s3
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.arrays import BoolArray
+from fastdup_ray.common.locations import to_absolute
 from fastdup_ray.inputs import inventory, list_file
 from fastdup_ray.inputs.parquet_rows import is_parquet_name, read_paths
 from fastdup_ray.inputs.sources import is_file
 from fastdup_ray.inputs.suffixes import is_archive_name, is_video_name
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage.tables import encode_names
 
 Names: TypeAlias = pa.Array | pa.ChunkedArray
@@ -36,7 +36,7 @@ def reference_mask(locations: Sequence[str], *names: Names, access: Access = DEF
     mask = np.zeros(len(names[0]), bool)
     for location in locations:
         for of_images in names:
-            mask |= _mask_of(s3.to_absolute(location), of_images, access)
+            mask |= _mask_of(to_absolute(location), of_images, access)
     return mask
 
 

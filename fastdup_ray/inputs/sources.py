@@ -1,10 +1,6 @@
 """Where the bytes of an entry come from: a module for each kind of source.
 
-A new scheme starts with a module that has the functions of `Source`, and a line in `get_source`. That is not all: S3 is
-the only remote source and the only remote store so far, and everything else that treats remote names differently asks
-`is_s3`. A new scheme also needs a listing (`inputs/__init__.py`), has to be accepted by `config.py` and `list_file.py`,
-and has to be known to archives, read-ahead, the estimate and `curation`, which compares and moves files. The table
-"Where to change what" in docs/architecture.md names the places.
+`file_source` has the sources of whole files; an image may also be a part of one, such as a member of an archive.
 """
 
 import io
@@ -20,12 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.arrays import BoolArray
+from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.records import ImageRef, LoadedRef
-from fastdup_ray.inputs import archive, local, parquet_rows
+from fastdup_ray.inputs import archive, parquet_rows
+from fastdup_ray.inputs.file_source import get_file_source
 from fastdup_ray.inputs.suffixes import is_archive_name
 from fastdup_ray.inputs.video import split_frame
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access, is_s3, objects
 
 ReadEntry: TypeAlias = Callable[[ImageRef], bytes]
 """Returns all bytes of an entry; raises `BadImageError` if it cannot be read. Can be sent to another process."""
@@ -47,7 +45,7 @@ class Source(Protocol):
 
 def get_source(uri: str, access: Access = DEFAULT_ACCESS) -> Source:
     """Return the source of a name. On disk, an existing path takes precedence over an archive in it."""
-    remote = is_s3(uri)
+    remote = is_remote(uri)
     if "!/" in uri and (remote or not os.path.lexists(uri)) and archive.split_member(uri, access):
         return archive
     if "!/" in uri and (remote or not os.path.lexists(uri)) and parquet_rows.split_row(uri, access):
@@ -56,12 +54,12 @@ def get_source(uri: str, access: Access = DEFAULT_ACCESS) -> Source:
         return archive
     if parquet_rows.is_parquet_name(uri):
         return parquet_rows
-    return objects if remote else local
+    return get_file_source(uri)
 
 
 def is_file(uri: str, access: Access = DEFAULT_ACCESS) -> bool:
     """Return whether there is a file, or an object, of exactly this name."""
-    return objects.is_file(uri, access) if is_s3(uri) else local.is_file(uri)
+    return get_file_source(uri).is_file(uri, access)
 
 
 def find_frame(uri: str, access: Access = DEFAULT_ACCESS) -> tuple[str, int | None]:

@@ -1,6 +1,7 @@
 """Galleries: small pages with the first pairs, outliers or groups of a finished run."""
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import make_access
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.common.records import Pairs
@@ -29,7 +30,6 @@ from fastdup_ray.report.readers import (
     view_groups,
     view_pairs,
 )
-from fastdup_ray.s3 import make_access
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import describe_other_run, read_parquet
 

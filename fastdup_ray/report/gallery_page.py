@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import Access
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.errors import ConfigError, MissingFileError
 from fastdup_ray.extract.thumbnails import MAX_SIDE
 from fastdup_ray.report.notebook import show_inline
 from fastdup_ray.report.readers import wants_thumbnails
 from fastdup_ray.report.rendering import GENERATOR, render
-from fastdup_ray.s3 import Access
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.named_output import STDOUT, NamedOutput
 

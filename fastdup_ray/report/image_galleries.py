@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import make_access
 from fastdup_ray.common.arrays import DoubleArray, IntArray
 from fastdup_ray.common.formatting import format_bytes
 from fastdup_ray.common.layout import INDEXED
@@ -29,7 +30,6 @@ from fastdup_ray.report.gallery_page import (
     write_gallery,
 )
 from fastdup_ray.report.readers import IMAGES_PER_GROUP, describe_measure, is_cosine, read_pairs
-from fastdup_ray.s3 import make_access
 from fastdup_ray.storage.tables import read_parquet
 
 

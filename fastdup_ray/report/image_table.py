@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.dates import UNKNOWN, format_date, read_dates
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.common.names import escape_non_utf8, is_utf8
@@ -18,7 +19,6 @@ from fastdup_ray.extract.thumbnails import Thumbnail, ThumbnailLoader, choose_si
 from fastdup_ray.inputs import is_standalone_file
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import (
     describe_other_run,

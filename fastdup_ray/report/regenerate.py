@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import make_access
 from fastdup_ray.common.layout import FILE_SETS
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import InputError
@@ -17,7 +18,6 @@ from fastdup_ray.report.galleries import (
 from fastdup_ray.report.gallery_page import Location, open_page
 from fastdup_ray.report.page import render_report
 from fastdup_ray.report.readers import wants_thumbnails
-from fastdup_ray.s3 import make_access
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.facts import read_summary
 

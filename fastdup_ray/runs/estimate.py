@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastdup_ray import s3
+from fastdup_ray.common.locations import is_remote
+from fastdup_ray.common.requests import count_requests_made
 from fastdup_ray.config import RunConfig
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.features import find_missing, read_earlier_entries
@@ -99,18 +100,18 @@ def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
         FastdupError: As the run would by then.
     """
     check_inputs(config)
-    before = s3.count_requests_made()
+    before = count_requests_made()
     manifest = Manifest.from_refs(list_images(config))
-    listing = s3.count_requests_made() - before
+    listing = count_requests_made() - before
     manifest = manifest.window(config.min_offset or 0, config.max_offset or len(manifest))
     store = open_store(config.work_dir, config.s3_access)
     facts = make_model_facts(config)
     earlier = read_earlier_entries(store, facts["fingerprint"]) if config.reuse else []
     missing = find_missing(manifest, earlier, config.limits, list_optional_decoders(), TemporaryFile)
-    refs = [ref for ref in manifest.refs(missing) if s3.is_s3(ref.uri)]
+    refs = [ref for ref in manifest.refs(missing) if is_remote(ref.uri)]
     gets = len({find_frame(ref.uri, config.s3_access)[0] for ref in refs})
     puts = 0
-    if s3.is_s3(config.work_dir):
+    if is_remote(config.work_dir):
         shards = (
             -(-len(missing) // (config.shard_size or choose_shard_size(len(missing), actors))) if len(missing) else 0
         )

@@ -8,6 +8,7 @@ from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.events import log_event
 from fastdup_ray.common.facts import Counts, FeatureFacts
 from fastdup_ray.common.layout import SHARDS, FileSet
+from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.records import ShardReceipt
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import WorkerError
@@ -20,7 +21,6 @@ from fastdup_ray.runs.merge_stage import merge_features
 from fastdup_ray.runs.preflight import choose_shard_size
 from fastdup_ray.runs.progress import report_extraction, show_stage
 from fastdup_ray.runs.shard_sizes import ShardSizes
-from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage import Store
 
 MAX_ROUNDS = 3
@@ -120,6 +120,6 @@ def _extract(
     )
     most = choose_shard_size(len(offsets), actors)
     sizes = ShardSizes(most, actors, executor.threads)
-    fixed = config.shard_size or (most if is_s3(store.location) else None)  # a shard in a bucket is a dozen requests
+    fixed = config.shard_size or (most if is_remote(store.location) else None)  # a shard takes requests
     shards = request.manifest.shards(offsets, repeat(fixed) if fixed else sizes)
     yield from report_extraction(sizes.count(executor.extract(spec, shards)), len(offsets), config.log_format)

@@ -15,6 +15,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.facts import Counts, FeatureFacts, RunSummary, begin_summary
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
+from fastdup_ray.common.locations import is_remote
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError, InputError
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
@@ -37,7 +38,6 @@ from fastdup_ray.features import (
 )
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.outputs.summary import was_scored
-from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest
 from fastdup_ray.storage.facts import read_summary
@@ -145,7 +145,7 @@ def estimate_stored(store: Store, features_file: str) -> int:
     Returns:
         The number; `sys.maxsize` in a bucket, since a run on a bucket is worth a Ray.
     """
-    if is_s3(store.location):
+    if is_remote(store.location):
         return sys.maxsize
     is_range = not store.exists(features_file)
     folder = Path(store.location)

@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
-from fastdup_ray import s3
 from fastdup_ray.common import layout
 from fastdup_ray.common.events import log_event
 from fastdup_ray.common.facts import FeatureFacts, RunCost, RunSummary, begin_summary
 from fastdup_ray.common.layout import INDEXED, SCORED, TRANSFORMED
+from fastdup_ray.common.locations import to_absolute
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import FastdupError, InputError, WorkDirError
 from fastdup_ray.executors import Executor, make_executor
@@ -198,7 +198,7 @@ class _Run:
         )
 
     def _run_score_features(self) -> RunSummary:
-        location = s3.to_absolute(self.config.inputs[0])
+        location = to_absolute(self.config.inputs[0])
         count = partial(estimate_stored, *open_file(location, layout.FEATURES, self.config.s3_access))
         executor = self._start_executor(choose_executor(self.config, count))
         executor.call("index", check_indexed, self.store)

@@ -1,113 +1,35 @@
-"""Amazon S3 and servers that speak its protocol: names, clients, and what their errors mean.
+"""Amazon S3 and servers that speak its protocol: clients, and what their errors mean.
 
-The project never handles credentials: each process finds those of its own environment, files or role, as boto3 does.
-How buckets are accessed (`Access`) is a value that the caller passes on: a store, a file mover and a worker each carry
-theirs, so that two runs in one process do not affect each other.
+Credentials are those that boto3 finds.
 """
 
-import os
 import platform
-from dataclasses import dataclass, replace
 from functools import cache
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from fastdup_ray.common.names import from_utf8, to_utf8
+from fastdup_ray.common import locations
+from fastdup_ray.common.access import Access
+from fastdup_ray.common.requests import TRIES, count_request
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, InputError, redact
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-SCHEME = "s3://"
-
 CONNECTIONS = 64
 """Connections of one client, which all threads of the process share."""
-
-TRIES = 10
-"""Attempts at one request that is throttled, cut off or answered by a server error, with growing pauses between."""
 
 PAGE = 1000
 """Keys listed, or deleted, by one request: the most that S3 allows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How buckets are accessed.
-
-    A pickled value is resolved if it is resolved in this process: where the driver signs its requests, its workers
-    must not fall back to unsigned ones because they find no credentials.
-
-    Attributes:
-        anonymous: Send unsigned requests, as public buckets allow. None: only if this process finds no credentials.
-        requester_pays: Agree to pay for what is read from requester-pays buckets.
-    """
-
-    anonymous: bool | None = None
-    requester_pays: bool = False
-
-    def __reduce__(self) -> tuple[type["Access"], tuple[bool | None, bool]]:
-        return Access, (_resolved.get(self, self).anonymous, self.requester_pays)
-
-
-DEFAULT_ACCESS = Access()
-"""Use the credentials of this process; without any, send unsigned requests."""
-
-
-def make_access(*, anonymous: bool = False, requester_pays: bool = False) -> Access:
-    """Return how buckets are accessed by the flags `--s3-anonymous` and `--s3-requester-pays`."""
-    return Access(anonymous or None, requester_pays)
-
-
-_resolved: dict[Access, Access] = {}
-"""Access -> the same with `anonymous` decided, of those that this process has used."""
-
-_requests = 0
-_counting = Lock()
-
-
 def is_s3(location: str) -> bool:
     """Return whether a path or URI starts with `s3://`."""
-    return location.startswith(SCHEME)
-
-
-def split(uri: str) -> tuple[str, str]:
-    """Split an s3:// URI, in which a key is written without any escapes, into bucket and key.
-
-    Raises:
-        ConfigError: where there is no bucket, or credentials are in its place.
-    """
-    bucket, _, key = uri.removeprefix(SCHEME).partition("/")
-    if "@" in bucket:
-        raise ConfigError(f"{uri!r} contains credentials, {_ELSEWHERE}")
-    if not bucket:
-        raise ConfigError(f"{uri!r} names no bucket; write s3://bucket/prefix.")
-    return bucket, to_utf8(key)
-
-
-_ELSEWHERE = "which would appear in every output: use s3://bucket/prefix, and set AWS_PROFILE or AWS_ACCESS_KEY_ID."
-
-
-def refuse_secrets(location: str) -> None:
-    """Raise `ConfigError` if an s3:// URI of the user's contains credentials or a signature."""
-    split(location)
-    if redact(location) != location:
-        raise ConfigError(f"{location!r} is a signed URL, {_ELSEWHERE}")
-
-
-def to_absolute(location: str) -> str:
-    """Return a path as an absolute one, and a URI unchanged."""
-    return location if is_s3(location) else os.path.abspath(location)
+    return location.startswith("s3://")
 
 
 def make_uri(bucket: str, key: str) -> str:
     """Return the s3:// URI of an object."""
-    return f"{SCHEME}{bucket}/{from_utf8(key)}"
-
-
-def split_folder(uri: str) -> tuple[str, str]:
-    """Return the bucket, and the prefix of all keys below the folder `uri`: "" or a string ending in `/`."""
-    bucket, key = split(uri)
-    return bucket, key and key.rstrip("/") + "/"
+    return locations.make_uri(locations.S3, bucket, key)
 
 
 def get_client(access: Access) -> Any:
@@ -129,9 +51,7 @@ def make_brief_client(access: Access, seconds: int) -> Any:
 
 
 def _resolve(access: Access) -> Access:
-    if access not in _resolved:
-        _resolved[access] = access if access.anonymous is not None else replace(access, anonymous=not _can_sign())
-    return _resolved[access]
+    return Access(access.is_anonymous(locations.S3, _can_sign), access.requester_pays)
 
 
 @cache
@@ -175,18 +95,6 @@ def _new_client(access: Access, *, tries: int, **timeouts: int) -> Any:
 def _agree_to_pay(params: dict[str, Any], **_: Any) -> None:
     """Add the header to a request of boto3 before it is signed."""
     params["headers"]["x-amz-request-payer"] = "requester"
-
-
-def count_request(**_: Any) -> None:
-    """Count a request; boto3 calls it, and so does code that sends requests by another client."""
-    global _requests
-    with _counting:
-        _requests += 1
-
-
-def count_requests_made() -> int:
-    """Return the number of requests of this process, repeated ones included, gets of `get_fast_reader` excluded."""
-    return _requests
 
 
 def _is_amazon(client: Any) -> bool:

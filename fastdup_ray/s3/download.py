@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdup_ray import s3
-from fastdup_ray.s3 import Access
+from fastdup_ray.common.access import Access
 
 PART = 32 << 20
 """Bytes of a part."""

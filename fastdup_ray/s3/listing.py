@@ -17,14 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray import s3
+from fastdup_ray.common import locations
+from fastdup_ray.common.access import Access
 from fastdup_ray.common.records import ImageRef
-from fastdup_ray.common.ref_tables import iter_refs, make_ref_table
+from fastdup_ray.common.ref_tables import iter_refs, make_ref_table, sort_refs
+from fastdup_ray.common.requests import LISTING_THREADS, count_request
 from fastdup_ray.errors import InputError
-from fastdup_ray.s3 import Access
 from fastdup_ray.s3.objects import make_ref
-
-LISTING_THREADS = 16
-"""Requests at once that list keys, or look up single objects."""
 
 MOST_FOLDERS = 256
 """Folders that are listed separately, at a request each; one request lists a thousand objects."""
@@ -49,11 +48,18 @@ class _Share:
         return cls(folder, None, folder)
 
 
-def check_listing(uri: str, access: Access) -> None:
-    """Raise `InputError` if the objects below `uri` cannot be listed."""
-    bucket, prefix = s3.split_folder(uri)
+def check_listing(uri: str, access: Access, *, seconds: int | None = None) -> None:
+    """Raise `InputError` if the objects below `uri` cannot be listed.
+
+    Args:
+        uri: The bucket and prefix.
+        access: How the bucket is accessed.
+        seconds: Send one request, and wait this long; None: repeat it as a run does.
+    """
+    bucket, prefix = locations.split_folder(uri)
+    client = s3.get_client(access) if seconds is None else s3.make_brief_client(access, seconds)
     try:
-        s3.get_client(access).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
     except s3.get_errors() as error:
         raise _make_error(uri, error) from None
 
@@ -69,16 +75,16 @@ def list_below(uri: str, wanted: Callable[[ImageRef], bool], access: Access) -> 
     Raises:
         InputError: where listing fails.
     """
-    bucket, prefix = s3.split_folder(uri)
+    bucket, prefix = locations.split_folder(uri)
 
     def list_share(share: _Share) -> pa.Table:
-        return _sort(filter(wanted, iter_refs(_list_share(bucket, share, access))))
+        return sort_refs(filter(wanted, iter_refs(_list_share(bucket, share, access))))
 
     try:
         shares, others = _divide(bucket, prefix, access)
         shares.sort(key=lambda share: os.fsencode(share.start))  # no key of one is between those of another
         with ThreadPoolExecutor(LISTING_THREADS) as pool:
-            tables = [_sort(filter(wanted, others)), *pool.map(list_share, shares)]
+            tables = [sort_refs(filter(wanted, others)), *pool.map(list_share, shares)]
             empty = [ref for table in tables for ref in iter_refs(table.filter(pc.equal(table["size"], 0)))]
             are_markers = pool.map(lambda ref: _is_marker(ref, access), empty)
             markers = {ref.uri for ref, is_marker in zip(empty, are_markers, strict=True) if is_marker}
@@ -87,11 +93,6 @@ def list_below(uri: str, wanted: Callable[[ImageRef], bool], access: Access) -> 
     first, rest = iter_refs(tables[0]), chain.from_iterable(map(iter_refs, tables[1:]))
     refs = merge(first, rest, key=lambda ref: os.fsencode(ref.uri)) if len(tables[0]) else rest
     return (ref for ref in refs if ref.uri not in markers)
-
-
-def _sort(refs: Iterable[ImageRef]) -> pa.Table:
-    table = make_ref_table(refs).combine_chunks()
-    return table.take(pc.sort_indices(table["uri"]))
 
 
 def _divide(bucket: str, prefix: str, access: Access) -> tuple[list[_Share], list[ImageRef]]:
@@ -164,7 +165,7 @@ def _list_by_obstore(bucket: str, share: _Share, access: Access) -> Iterator[Ima
         raise ValueError(share)
     reader = s3.get_fast_reader(access, bucket)
     for page in obstore.list(reader, share.folder or None, offset=share.after, chunk_size=s3.PAGE):
-        s3.count_request()  # each chunk is about one page
+        count_request()  # each chunk is about one page
         for facts in page:
             if "\ufffd" in facts["path"]:
                 raise ValueError(facts["path"])
@@ -177,7 +178,7 @@ def _is_marker(ref: ImageRef, access: Access) -> bool:
 
     obstore lists both under the same name. S3 lists the object without the slash first, if there is one.
     """
-    bucket, key = s3.split(ref.uri)
+    bucket, key = locations.split(ref.uri)
     page = s3.get_client(access).list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
     return [facts["Key"] for facts in page.get("Contents", ())] == [key + "/"]
 
@@ -194,7 +195,7 @@ def _iter_pages(access: Access, **request: Any) -> Iterator[dict[str, Any]]:
 
 def _make_error(uri: str, error: Exception) -> InputError:
     s3.refuse_credentials(error)
-    bucket = s3.split(uri)[0]
+    bucket = locations.split(uri)[0]
     if s3.get_error_code(error) == "NoSuchBucket":
         return InputError(f"Input {uri!r}: the bucket {bucket!r} does not exist; is AWS_ENDPOINT_URL right?")
     return InputError(f"Input {uri!r} cannot be listed ({s3.describe_error(error)}).")

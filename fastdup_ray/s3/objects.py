@@ -11,15 +11,10 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 
 from fastdup_ray import s3
+from fastdup_ray.common import locations
+from fastdup_ray.common.access import Access
+from fastdup_ray.common.ranged_file import READ_AT_ONCE, open_ranges
 from fastdup_ray.common.records import ImageRef
-from fastdup_ray.errors import BadImageError, ErrorCode
-from fastdup_ray.s3 import Access
-
-READ_AT_ONCE = 64 << 20
-"""Bytes up to which an object is read whole; larger ones, and parts of an object, are read in ranges."""
-
-FIRST_CHUNK, LARGEST_CHUNK = 256 << 10, 8 << 20
-"""Bytes of a range: each is twice as large as the one before, as long as the object is read in order."""
 
 
 def make_ref(uri: str, facts: dict[str, Any]) -> ImageRef:
@@ -29,7 +24,7 @@ def make_ref(uri: str, facts: dict[str, Any]) -> ImageRef:
 
 def stat(uri: str, access: Access) -> ImageRef:
     """Return the entry of an object; with size 0 and no token if the request fails: reading it gives the reason."""
-    bucket, key = s3.split(uri)
+    bucket, key = locations.split(uri)
     try:
         return make_ref(uri, s3.get_client(access).head_object(Bucket=bucket, Key=key))
     except s3.get_errors() as error:
@@ -59,7 +54,7 @@ def open_entry(ref: ImageRef, access: Access, *, parts: bool = False) -> Iterato
 
 def _open_as_is(uri: str, access: Access, *, parts: bool) -> BinaryIO:
     """A get gives the reason if it is refused; a head does not."""
-    bucket, key = s3.split(uri)
+    bucket, key = locations.split(uri)
     try:
         answer = s3.get_client(access).get_object(Bucket=bucket, Key=key)
         ref = make_ref(uri, answer)
@@ -73,7 +68,7 @@ def _open_as_is(uri: str, access: Access, *, parts: bool) -> BinaryIO:
 
 def open_stream(ref: ImageRef, access: Access) -> BinaryIO:
     """Return the object as a seekable file that gets only the ranges that are read; it need not be closed."""
-    return _RangedFile(ref, access)  # type: ignore[return-value]  # io.RawIOBase has all of BinaryIO that is used
+    return open_ranges(ref.size, lambda start, stop: _get(ref, access, (start, stop)))
 
 
 def _get(ref: ImageRef, access: Access, part: tuple[int, int] | None = None) -> bytes:
@@ -81,7 +76,7 @@ def _get(ref: ImageRef, access: Access, part: tuple[int, int] | None = None) -> 
     from obstore import get
     from obstore.exceptions import BaseError
 
-    bucket, key = s3.split(ref.uri)
+    bucket, key = locations.split(ref.uri)
     options: dict[str, Any] = {"if_match": f'"{ref.mtime_or_etag}"'} | ({"range": part} if part else {})
     try:
         return bytes(get(s3.get_fast_reader(access, bucket), key, options=options).bytes())  # type: ignore[arg-type]  # a TypedDict
@@ -90,7 +85,7 @@ def _get(ref: ImageRef, access: Access, part: tuple[int, int] | None = None) -> 
 
 
 def _get_by_boto3(ref: ImageRef, access: Access, part: tuple[int, int] | None) -> bytes:
-    bucket, key = s3.split(ref.uri)
+    bucket, key = locations.split(ref.uri)
     only = {"Range": f"bytes={part[0]}-{part[1] - 1}"} if part else {}
     try:
         answer = s3.get_client(access).get_object(Bucket=bucket, Key=key, IfMatch=f'"{ref.mtime_or_etag}"', **only)
@@ -99,60 +94,10 @@ def _get_by_boto3(ref: ImageRef, access: Access, part: tuple[int, int] | None) -
         raise s3.make_bad_image_error(error) from None
 
 
-class _RangedFile(io.RawIOBase):
-    """See `open_stream`."""
-
-    def __init__(self, ref: ImageRef, access: Access) -> None:
-        self._ref, self._access, self._position = ref, access, 0
-        self._start, self._chunk, self._next = 0, b"", FIRST_CHUNK
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._ref.size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        if self._position >= self._ref.size:
-            return 0
-        inside = self._position - self._start
-        if not 0 <= inside < len(self._chunk):
-            self._fill()
-            inside = 0
-        data = self._chunk[inside : inside + len(buffer)]
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def _fill(self) -> None:
-        follows = self._chunk and self._position == self._start + len(self._chunk)
-        self._next = min(2 * self._next, LARGEST_CHUNK) if follows else FIRST_CHUNK
-        self._start = self._position
-        self._chunk = _get(self._ref, self._access, (self._start, min(self._start + self._next, self._ref.size)))
-        if not self._chunk:
-            raise BadImageError(ErrorCode.READ_FAILED, "reading failed: S3 sent nothing")
-
-    def read(self, size: int = -1) -> bytes:
-        """Return as many bytes as asked for, fewer only at the end, as a file does and a pipe does not."""
-        wanted = self._ref.size - self._position if size is None or size < 0 else size
-        data = bytearray()
-        while len(data) < wanted and (part := super().read(wanted - len(data))):
-            data += part
-        return bytes(data)
-
-
 def is_file(uri: str, access: Access) -> bool:
     """Return whether there is an object of exactly this name; an object that exists is looked up only once."""
     try:
-        return not uri.endswith("/") and bool(s3.split(uri)[1]) and _did_exist(uri, access)
+        return not uri.endswith("/") and bool(locations.split(uri)[1]) and _did_exist(uri, access)
     except FileNotFoundError:
         return False
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdup_ray import s3
-from fastdup_ray.s3 import Access
+from fastdup_ray.common.access import Access
 
 PART = 32 << 20
 """Bytes of a part of a larger file; parts grow where there would be more than `MAX_PARTS` of them."""

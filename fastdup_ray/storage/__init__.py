@@ -9,7 +9,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Protocol
 
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access, is_s3, to_absolute
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
+from fastdup_ray.common.locations import refuse_read_only, to_absolute
+from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage.local import LocalStore
 
 
@@ -152,8 +154,13 @@ def open_file(location: str | os.PathLike[str], default: str, access: Access = D
 
 
 def open_store(location: str | os.PathLike[str], access: Access = DEFAULT_ACCESS) -> Store:
-    """Return the store of a work_dir, given as a local path or an s3:// URI. Nothing is created."""
+    """Return the store of a work_dir, given as a local path or an s3:// URI. Nothing is created.
+
+    Raises:
+        ConfigError: It is another URI.
+    """
     location = os.fspath(location)
+    refuse_read_only(location)
     if is_s3(location):
         from fastdup_ray.storage.s3 import S3Store
 

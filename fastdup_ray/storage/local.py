@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage.local_lock import TEMPORARY, LocalRecords
 from fastdup_ray.storage.lock import Locks
 

@@ -15,9 +15,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from fastdup_ray import s3
+from fastdup_ray.common import locations
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
+from fastdup_ray.common.locations import is_remote, to_absolute
 from fastdup_ray.errors import WorkDirError
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.local import sync
 from fastdup_ray.storage.local_lock import TEMPORARY
@@ -64,14 +65,14 @@ class NamedOutput:
     ) -> None:
         self._name = os.path.expanduser(os.fspath(location))
         self._access, self._overwrite, self._mark = access, overwrite, mark
-        self.path = self._name if self._name == STDOUT else s3.to_absolute(self._name)
-        self.is_stdout = self._name == STDOUT or (not s3.is_s3(self._name) and _parse_descriptor(self._name) == 1)
+        self.path = self._name if self._name == STDOUT else to_absolute(self._name)
+        self.is_stdout = self._name == STDOUT or (not is_remote(self._name) and _parse_descriptor(self._name) == 1)
 
     def is_file(self) -> bool:
         """Return whether the output exists as a regular file or an object."""
         if self.is_stdout:
             return False
-        if s3.is_s3(self._name):
+        if is_remote(self._name):
             store, name = self._open_in_store()
             return store.is_file(name)
         return _parse_descriptor(self._name) is None and os.path.isfile(self._name)
@@ -85,7 +86,7 @@ class NamedOutput:
         with self._explain_errors():
             if self.is_stdout:
                 _get_stdout()
-            elif s3.is_s3(self._name):
+            elif is_remote(self._name):
                 store, name = self._open_in_store()
                 if store.is_file(name):
                     self._refuse_to_replace(lambda: store.fetch(name))
@@ -102,7 +103,7 @@ class NamedOutput:
             WorkDirError: As `check` does, and if writing fails.
         """
         self.check()
-        if s3.is_s3(self._name):
+        if is_remote(self._name):
             return self._open_object()
         return self._open_stream() if self._is_stream() else self._open_regular_file()
 
@@ -216,11 +217,11 @@ class NamedOutput:
             yield file
 
     def _open_in_store(self) -> tuple[Store, str]:
-        bucket, key = s3.split(self._name)
+        bucket, key = locations.split(self._name)
         folder, _, name = key.rpartition("/")
         if not name:
             raise WorkDirError(f"{self._name!r} is a folder; name an object.")
-        return open_store(s3.make_uri(bucket, folder), self._access), name
+        return open_store(locations.make_uri(locations.get_scheme(self._name), bucket, folder), self._access), name
 
     @contextmanager
     def _explain_errors(self, only: Container[int] = ()) -> Iterator[None]:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from fastdup_ray import s3
+from fastdup_ray.common import locations
+from fastdup_ray.common.access import Access
+from fastdup_ray.common.locations import refuse_secrets
 from fastdup_ray.errors import LockedError, MissingFileError, WorkDirError
-from fastdup_ray.s3 import Access
 from fastdup_ray.s3.download import open_download
 from fastdup_ray.s3.upload import upload
 from fastdup_ray.storage.download_cache import get_cache
@@ -29,8 +31,8 @@ class S3Store:
     at_once = 16
 
     def __init__(self, location: str, access: Access) -> None:
-        s3.refuse_secrets(location)
-        self._bucket, self._prefix = s3.split_folder(location)
+        refuse_secrets(location)
+        self._bucket, self._prefix = locations.split_folder(location)
         self.location = s3.make_uri(self._bucket, self._prefix.rstrip("/")).rstrip("/")
         self.access = access
         self._locks = Locks()

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from fastdup_ray import s3
-from fastdup_ray.s3 import Access
+from fastdup_ray.common.access import Access
 from fastdup_ray.storage.lock import format_record, make_locked_error, make_lost_error, parse_token, refuse_living_owner
 
 

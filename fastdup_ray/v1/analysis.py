@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from fastdup_ray.api import deduplicate
 from fastdup_ray.common.arrays import FloatArray
+from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.paths import StrPath, accept_paths
 from fastdup_ray.errors import ConfigError, InputError
 from fastdup_ray.features import load_binary_feature
 from fastdup_ray.result import RunResult
-from fastdup_ray.s3 import is_s3
 from fastdup_ray.v1 import frames
 from fastdup_ray.v1.galleries import Galleries
 from fastdup_ray.v1.unsupported import BOXES, IGNORED, METHODS, refuse_parameters
@@ -252,7 +252,7 @@ class Analysis:
         if "://" in name or os.path.isabs(name) or not isinstance(folder, (str, os.PathLike)):
             return name
         folder = os.fspath(folder)
-        return f"{folder.rstrip('/')}/{name}" if is_s3(folder) else os.path.abspath(os.path.join(folder, name))
+        return f"{folder.rstrip('/')}/{name}" if is_remote(folder) else os.path.abspath(os.path.join(folder, name))
 
 
 @contextmanager

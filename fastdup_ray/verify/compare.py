@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any
 
+from fastdup_ray.common.access import Access, make_access
+from fastdup_ray.common.locations import to_absolute
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.common.relations import Relation
 from fastdup_ray.config import RunConfig
@@ -11,7 +13,6 @@ from fastdup_ray.errors import BadImageError, InputError
 from fastdup_ray.extract.open_image import explain_error
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.inputs import find_frame, read_entry, stat
-from fastdup_ray.s3 import Access, make_access, to_absolute
 from fastdup_ray.verify.alignment import QUARTER_TURNS
 from fastdup_ray.verify.load import Views, load_views
 from fastdup_ray.verify.relate import Verdict

@@ -21,13 +21,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fastdup_ray import s3
+from fastdup_ray.common import locations
+from fastdup_ray.common.access import Access
 from fastdup_ray.inputs import prefetch
 from fastdup_ray.s3 import listing
 from tests.helpers.commands import command, summary_of
 from tests.helpers.runs import SAME_BYTES
 from tests.helpers.s3_server import OPEN, Bucket, S3Server
 
-SIGNED = s3.Access(anonymous=False)
+SIGNED = Access(anonymous=False)
 
 ADDED, CHANGED, DELETED = 200, 100, 100
 THROTTLED = 2_000
@@ -108,7 +110,7 @@ def measure(bucket: Bucket, files: list[Path], scratch: Path, options: tuple) ->
 def limits(bucket: Bucket, first: list[Path], scratch: Path, options: tuple) -> None:
     refs = list(listing.list_below(bucket.pictures, lambda uri: True, SIGNED))
     client, reader = s3.get_client(SIGNED), s3.get_fast_reader(SIGNED, OPEN)
-    keys = [s3.split(ref.uri)[1] for ref in refs]
+    keys = [locations.split(ref.uri)[1] for ref in refs]
 
     def all_of(get: Callable[[str], object]) -> None:
         with ThreadPoolExecutor(prefetch.AT_ONCE) as pool:

@@ -15,6 +15,7 @@ from pathlib import Path
 import obstore
 
 from fastdup_ray import RunConfig, s3
+from fastdup_ray.common.access import DEFAULT_ACCESS
 from fastdup_ray.inputs import list_images
 from tests.helpers.s3_server import OPEN, S3Server
 
@@ -23,7 +24,7 @@ AT_ONCE = 32
 
 async def put(keys: int) -> None:
     """A byte each: a listing does not tell them from pictures."""
-    store = s3.get_fast_reader(s3.DEFAULT_ACCESS, OPEN)
+    store = s3.get_fast_reader(DEFAULT_ACCESS, OPEN)
     names = iter(range(keys))
 
     async def some() -> None:

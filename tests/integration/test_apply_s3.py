@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 
 from fastdup_ray import apply_plan, build_dataset, make_plan, s3, undo
-from fastdup_ray.common import layout
+from fastdup_ray.common import layout, locations
+from fastdup_ray.common.access import DEFAULT_ACCESS
 from fastdup_ray.curation.file_ops import FileIdentity, get_file_mover
 from fastdup_ray.curation.file_ops import s3 as s3_place
 from fastdup_ray.curation.plan_file import read_plan
@@ -27,14 +28,14 @@ from tests.helpers.s3_server import Bucket
 
 def everything(bucket: Bucket, place: str) -> dict[str, bytes]:
     """All objects below a URI, by the rest of their keys."""
-    name, prefix = s3.split_folder(place)
+    name, prefix = locations.split_folder(place)
     pages = bucket.client.get_paginator("list_objects_v2").paginate(Bucket=name, Prefix=prefix)
     keys = [facts["Key"] for page in pages for facts in page.get("Contents", ())]
     return {key.removeprefix(prefix): bucket.client.get_object(Bucket=name, Key=key)["Body"].read() for key in keys}
 
 
 def number_of(bucket: Bucket, place: str) -> int:
-    name, prefix = s3.split_folder(place)
+    name, prefix = locations.split_folder(place)
     return bucket.client.list_objects_v2(Bucket=name, Prefix=prefix)["KeyCount"]
 
 
@@ -105,7 +106,7 @@ def test_nothing_is_written_over(bucket, pictures, plan, quarantine):
 
 
 def test_metadata_and_objects_in_many_parts_survive(bucket, quarantine):
-    name, key = s3.split(bucket.uri("parts.png"))
+    name, key = locations.split(bucket.uri("parts.png"))
     data = os.urandom(6 << 20)
     made = bucket.client.create_multipart_upload(
         Bucket=name, Key=key, ContentType="image/png", Metadata={"camera": "x"}
@@ -124,7 +125,7 @@ def test_metadata_and_objects_in_many_parts_survive(bucket, quarantine):
     source, target = bucket.uri("parts.png"), f"{quarantine}/files/x.png"
     get_file_mover(source).move(source, target, FileIdentity(len(data), "", etag))
     assert everything(bucket, bucket.pictures) == {}
-    there = bucket.client.get_object(**dict(zip(("Bucket", "Key"), s3.split(target), strict=True)))
+    there = bucket.client.get_object(**dict(zip(("Bucket", "Key"), locations.split(target), strict=True)))
     assert there["Body"].read() == data
     assert (there["ContentType"], there["Metadata"]) == ("image/png", {"camera": "x"})
 
@@ -159,13 +160,13 @@ def test_later_runs_leave_a_quarantine_out(bucket, plan, tmp_path, monkeypatch):
     result = run_inline(bucket.pictures, tmp_path / "out")
     assert result.counts["entries"] == 4
     assert result.counts["exact_copies"] == 0
-    name, key = s3.split(f"{quarantine}/files")
+    name, key = locations.split(f"{quarantine}/files")
     assert run_inline(f"{quarantine}/files", tmp_path / "inside").counts["entries"] == 2
     # An inventory need not be in the order of the names.
     pages = bucket.client.list_objects_v2(Bucket=name, Prefix=key.partition("/")[0] + "/")["Contents"]
     refs = [objects.make_ref(s3.make_uri(name, facts["Key"]), facts) for facts in pages]
     monkeypatch.setattr(bucket_inputs.inventory, "list_inventory", lambda uri, access: (name, reversed(refs)))
-    nothing_left_out = Patterns([], []), SkippedFiles(), s3.DEFAULT_ACCESS
+    nothing_left_out = Patterns([], []), SkippedFiles(), DEFAULT_ACCESS
     listed = list(bucket_inputs.walk_inventory("s3://any/manifest.json", str(tmp_path), *nothing_left_out))
     assert len(listed) == 4
     assert not [ref for ref in listed if layout.QUARANTINE in ref.uri]
@@ -228,7 +229,7 @@ def test_what_is_told_of_an_object_goes_with_it_and_comes_back_however_large_it_
     monkeypatch.setattr(s3_place, "PART", 5 << 20)
     data = os.urandom((11 << 20) + 5)
     source, target = bucket.uri("large.png"), f"{quarantine}/files/x.png"
-    place = dict(zip(("Bucket", "Key"), s3.split(source), strict=True))
+    place = dict(zip(("Bucket", "Key"), locations.split(source), strict=True))
     bucket.client.put_object(**place, Body=data, **TOLD, Tagging="owner=me+%26+you&kind=")
     before = bucket.client.head_object(**place)["ETag"]
     get_file_mover(source).move(source, target, FileIdentity(len(data), "", before.strip('"')))
@@ -282,7 +283,7 @@ def test_what_changes_under_way_stays_as_it_is_now(bucket, quarantine, monkeypat
 @pytest.mark.parametrize("operation", ["copy_object", "delete_object"])
 def test_an_answer_that_was_lost_is_no_reason_to_leave_a_picture(bucket, quarantine, monkeypatch, operation):
     """The request was done, its answer lost, and tried again: the server says that the condition does not hold."""
-    source, client = bucket.put("a.png", b"picture"), s3.get_client(s3.DEFAULT_ACCESS)
+    source, client = bucket.put("a.png", b"picture"), s3.get_client(DEFAULT_ACCESS)
     real = getattr(client, operation)
 
     def twice(**request):
@@ -298,7 +299,7 @@ def test_an_answer_that_was_lost_is_no_reason_to_leave_a_picture(bucket, quarant
 def test_a_copy_that_comes_out_different_takes_nothing_away(bucket, quarantine, monkeypatch):
     source = bucket.put("a.png", b"picture")
     target = f"{quarantine}/files/a.png"
-    name, key = s3.split(target)
+    name, key = locations.split(target)
 
     def another(*_, **__):
         bucket.client.put_object(Bucket=name, Key=key, Body=b"picturE")

@@ -25,6 +25,9 @@ import pytest
 
 import fastdup_ray as fastdup
 from fastdup_ray import RunConfig, deduplicate, s3
+from fastdup_ray.common import locations
+from fastdup_ray.common.access import DEFAULT_ACCESS
+from fastdup_ray.common.requests import count_requests_made
 from fastdup_ray.errors import ConfigError, InputError, LockedError, WorkDirError
 from fastdup_ray.inputs import list_file, list_images
 from fastdup_ray.runs.estimate import estimate_run
@@ -109,7 +112,7 @@ def test_all_that_a_bucket_holds_is_listed_in_the_order_of_its_keys(bucket, monk
         list(pool.map(lambda name: bucket.client.put_object(Bucket=OPEN, Key=f"{prefix}/{name}", Body=b"."), names))
     keys = [facts["Key"] for facts in bucket.client.list_objects_v2(Bucket=OPEN, Prefix=f"{prefix}/")["Contents"]]
     assert len(keys) == len(names)  # a server may write some of them in another way
-    found = [ref.uri for ref in listing.list_below(bucket.pictures, lambda uri: True, s3.DEFAULT_ACCESS)]
+    found = [ref.uri for ref in listing.list_below(bucket.pictures, lambda uri: True, DEFAULT_ACCESS)]
     assert found == sorted((f"s3://{OPEN}/{key}" for key in keys), key=str.encode)  # and each of them once
 
 
@@ -119,7 +122,7 @@ def test_very_many_keys_in_one_folder_are_listed_side_by_side(bucket, monkeypatc
         bucket.put(f"IMG_{seed:03d}.jpg", b".")
     asked = []
     monkeypatch.setattr(listing, "_list_by_obstore", lambda _, share, access: asked.append(share.start) or iter(()))
-    list(listing.list_below(bucket.pictures, bool, s3.DEFAULT_ACCESS))
+    list(listing.list_below(bucket.pictures, bool, DEFAULT_ACCESS))
     assert [start.rpartition("/")[2] for start in sorted(asked)] == [f"IMG_{digit}" for digit in range(10)]
 
 
@@ -145,7 +148,7 @@ def test_any_key_that_s3_allows_is_listed_once_and_what_stands_for_a_folder_is_n
     monkeypatch.setattr(listing, "MOST_FOLDERS", most)
     monkeypatch.setattr(s3, "PAGE", 5)
     with served(lister_of([place + key for key in keys]), monkeypatch):
-        found = [ref.uri for ref in listing.list_below(f"s3://bucket/{place}", lambda uri: True, s3.DEFAULT_ACCESS)]
+        found = [ref.uri for ref in listing.list_below(f"s3://bucket/{place}", lambda uri: True, DEFAULT_ACCESS)]
     assert found == sorted((f"s3://bucket/{place}{key}" for key in keys if key[-1] != "/"), key=str.encode)
 
 
@@ -153,9 +156,9 @@ def test_requests_are_counted_whoever_makes_them(monkeypatch):
     monkeypatch.setattr(s3, "PAGE", 5)
     keys = [f"{folder}/{seed}.jpg" for folder in "ab" for seed in range(12)]
     with served(lister_of(keys), monkeypatch):
-        before = s3.count_requests_made()
-        list(listing.list_below("s3://bucket", lambda uri: True, s3.DEFAULT_ACCESS))
-    assert s3.count_requests_made() - before >= 1 + 3 + 3  # the folders, and the pages of each
+        before = count_requests_made()
+        list(listing.list_below("s3://bucket", lambda uri: True, DEFAULT_ACCESS))
+    assert count_requests_made() - before >= 1 + 3 + 3  # the folders, and the pages of each
 
 
 @pytest.mark.parametrize("order", [str.encode, lambda key: key.encode("utf-16-be")], ids=["UTF-8", "UTF-16"])
@@ -163,7 +166,7 @@ def test_in_whatever_order_a_server_sorts_nothing_is_lost(monkeypatch, order):
     monkeypatch.setattr(s3, "PAGE", 5)
     keys = [f"{start}{seed}.jpg" for start in ("a", "a\uffee", "b", "\uffee", "\U0001f600") for seed in range(9)]
     with served(lister_of(keys, order), monkeypatch):
-        found = [ref.uri for ref in listing.list_below("s3://bucket", lambda uri: True, s3.DEFAULT_ACCESS)]
+        found = [ref.uri for ref in listing.list_below("s3://bucket", lambda uri: True, DEFAULT_ACCESS)]
     assert found == sorted((f"s3://bucket/{key}" for key in keys), key=str.encode)
 
 
@@ -256,7 +259,7 @@ def test_large_objects_are_got_in_parts(bucket, monkeypatch):
     data = np.random.default_rng(0).bytes(3_000_000)
     uri = bucket.put("large.bin", data)
     monkeypatch.setattr(s3_inputs, "READ_AT_ONCE", 1000)
-    with s3_inputs.open_entry(s3_inputs.stat(uri, s3.DEFAULT_ACCESS), s3.DEFAULT_ACCESS) as file:
+    with s3_inputs.open_entry(s3_inputs.stat(uri, DEFAULT_ACCESS), DEFAULT_ACCESS) as file:
         assert file.read(10) == data[:10]
         file.seek(-7, io.SEEK_END)
         assert file.read() == data[-7:]
@@ -272,7 +275,7 @@ CSV_INVENTORY = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, ETag"
 @pytest.mark.parametrize("kind", ["CSV", "Parquet", "ORC"])
 def test_an_inventory_is_a_list_of_the_current_versions(bucket, kind):
     uris = put_pictures(bucket, 2)
-    refs = [s3_inputs.stat(uri, s3.DEFAULT_ACCESS) for uri in uris]
+    refs = [s3_inputs.stat(uri, DEFAULT_ACCESS) for uri in uris]
     keys = [uri.removeprefix(f"s3://{OPEN}/") for uri in uris]
     rows = [(OPEN, key, "", True, False, ref.size, ref.mtime_or_etag) for key, ref in zip(keys, refs, strict=True)]
     rows += [(OPEN, keys[0], "1", False, False, 5, "old"), (OPEN, keys[1] + "x.jpg", "2", True, True, None, None)]
@@ -472,8 +475,8 @@ def test_a_list_without_valid_credentials_ends_the_run_too(bucket, monkeypatch, 
 
 
 def test_a_worker_without_credentials_ends_the_run_of_a_driver_that_has_some(bucket, monkeypatch, tmp_path):
-    ref = s3_inputs.stat(put_pictures(bucket, 1)[0], s3.DEFAULT_ACCESS)
-    of_driver = pickle.loads(pickle.dumps(s3.DEFAULT_ACCESS))
+    ref = s3_inputs.stat(put_pictures(bucket, 1)[0], DEFAULT_ACCESS)
+    of_driver = pickle.loads(pickle.dumps(DEFAULT_ACCESS))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
@@ -488,7 +491,7 @@ def test_a_throttled_run_loses_no_object(bucket):
 
     def get(uri: str) -> str:
         try:
-            bucket.server.client(retries={"total_max_attempts": 1}).get_object(Bucket=OPEN, Key=s3.split(uri)[1])
+            bucket.server.client(retries={"total_max_attempts": 1}).get_object(Bucket=OPEN, Key=locations.split(uri)[1])
             return ""
         except Exception as error:
             return s3.get_error_code(error)
@@ -664,7 +667,7 @@ def test_who_lost_its_lock_writes_nothing_more(bucket, monkeypatch):
 
 def test_a_put_whose_answer_was_lost_is_no_other_owner(bucket, monkeypatch):
     monkeypatch.setattr(lock, "BEAT", 0.1)
-    put, calls = s3.get_client(s3.DEFAULT_ACCESS).put_object, []
+    put, calls = s3.get_client(DEFAULT_ACCESS).put_object, []
 
     def tried_twice(**request):
         """As botocore does where the first answer does not arrive."""
@@ -673,7 +676,7 @@ def test_a_put_whose_answer_was_lost_is_no_other_owner(bucket, monkeypatch):
             put(**request)
         return put(**request)
 
-    monkeypatch.setattr(s3.get_client(s3.DEFAULT_ACCESS), "put_object", tried_twice)
+    monkeypatch.setattr(s3.get_client(DEFAULT_ACCESS), "put_object", tried_twice)
     store = open_store(bucket.work_dir)
     with store.lock("lock"):
         time.sleep(0.5)
@@ -692,7 +695,7 @@ name = sys.argv[1]  # this process is stopped just before it puts this file
 def stop(request, **_):
     if request.url.rpartition("/")[2] == name:
         os.kill(os.getpid(), signal.SIGSTOP)
-s3.get_client(s3.DEFAULT_ACCESS).meta.events.register("before-send.s3.PutObject", stop)
+s3.get_client(DEFAULT_ACCESS).meta.events.register("before-send.s3.PutObject", stop)
 from fastdup_ray.cli.main import main
 main(sys.argv[2:])
 """
@@ -761,7 +764,7 @@ def count(request, **_):
     puts += 1
     if when in (str(puts), request.url.rpartition("/")[2]):
         os.kill(os.getpid(), signal.SIGKILL)
-s3.get_client(s3.DEFAULT_ACCESS).meta.events.register("before-send.s3.PutObject", count)
+s3.get_client(DEFAULT_ACCESS).meta.events.register("before-send.s3.PutObject", count)
 from fastdup_ray.cli.main import main
 main(sys.argv[2:])
 """
@@ -881,9 +884,9 @@ def test_the_estimate_of_requests_is_near_what_a_run_takes(bucket):
     put_pictures(bucket, 30)
     config = RunConfig.of(input_dir=bucket.pictures, work_dir=bucket.work_dir, executor="inline", shard_size=10)
     found = estimate_run(config)
-    before = s3.count_requests_made()
+    before = count_requests_made()
     deduplicate(config)
-    made = s3.count_requests_made() - before + 30  # gets are obstore's
+    made = count_requests_made() - before + 30  # gets are obstore's
     assert 0.5 < (found.lists + found.gets + found.puts) / made < 2
 
 

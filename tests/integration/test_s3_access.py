@@ -9,6 +9,8 @@ import pytest
 
 from fastdup_ray import RunConfig, export, make_plan, s3
 from fastdup_ray.cli.group import cli
+from fastdup_ray.common import locations
+from fastdup_ray.common.access import DEFAULT_ACCESS, make_access
 from fastdup_ray.curation.report_service import ReportService
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.inputs import list_images
@@ -17,7 +19,7 @@ from tests.helpers.images import cloudy, encode
 from tests.helpers.runs import run_inline
 from tests.helpers.s3_server import OPEN, Bucket
 
-PAYING = s3.make_access(requester_pays=True)
+PAYING = make_access(requester_pays=True)
 
 Request = tuple[str, str | None]
 """The path of a request, and what it says about the payer."""
@@ -31,7 +33,7 @@ class Recorder:
         self.usual: list[Request] = []
 
     def listen(self) -> None:
-        for access, requests in ((PAYING, self.paying), (s3.DEFAULT_ACCESS, self.usual)):
+        for access, requests in ((PAYING, self.paying), (DEFAULT_ACCESS, self.usual)):
             s3.get_client(access).meta.events.register("before-send.s3", self._record_to(requests))
 
     def clear(self) -> None:
@@ -62,7 +64,7 @@ def prefix(bucket: Bucket) -> str:
     """Of the keys of the images."""
     for name, seed in (("a.png", 1), ("twin.png", 1), ("c.png", 3)):
         bucket.put(name, encode(cloudy(seed), "PNG"))
-    return s3.split(bucket.pictures)[1]
+    return locations.split(bucket.pictures)[1]
 
 
 def invoke(*arguments: str) -> None:
@@ -142,6 +144,6 @@ def test_threads_that_work_at_once_keep_their_own_access(bucket, prefix, recorde
 
 @pytest.mark.parametrize("location", ["s3", "local"])
 def test_a_store_is_pickled_with_its_access(bucket: Bucket, tmp_path: Path, location: str):
-    access = s3.make_access(anonymous=True, requester_pays=True)
+    access = make_access(anonymous=True, requester_pays=True)
     store: Store = open_store(bucket.work_dir if location == "s3" else tmp_path, access)
     assert pickle.loads(pickle.dumps(store)).access == access

@@ -8,12 +8,14 @@ from contextlib import AbstractContextManager
 from functools import cache
 from typing import Protocol
 
+from fastdup_ray.common.access import DEFAULT_ACCESS, Access
+from fastdup_ray.common.locations import S3, get_scheme
 from fastdup_ray.curation.file_ops.identity import LINK_KINDS, FileIdentity, Link
 from fastdup_ray.curation.file_ops.local import LocalFileMover
 from fastdup_ray.curation.file_ops.s3 import S3FileMover
-from fastdup_ray.s3 import DEFAULT_ACCESS, Access, is_s3
+from fastdup_ray.errors import ConfigError
 
-__all__ = ["LINK_KINDS", "FileIdentity", "FileMover", "Link", "get_file_mover"]
+__all__ = ["LINK_KINDS", "FileIdentity", "FileMover", "Link", "can_move", "get_file_mover"]
 
 
 class FileMover(Protocol):
@@ -79,5 +81,18 @@ def get_file_mover(name: str, access: Access = DEFAULT_ACCESS) -> FileMover:
     """Return the mover of a file, or of what is below a folder: one object for each kind of storage.
 
     A mover remembers which keepers it has compared.
+
+    Raises:
+        ConfigError: Nothing can be moved there.
     """
-    return _make_s3_mover(access) if is_s3(name) else _LOCAL
+    if not can_move(name):
+        raise ConfigError(
+            f"{name!r} cannot be moved: apply moves files on disks and in s3:// buckets only. Write a list of what the "
+            "plan drops with fastdup-ray export."
+        )
+    return _make_s3_mover(access) if get_scheme(name) else _LOCAL
+
+
+def can_move(name: str) -> bool:
+    """Return whether files can be moved in the kind of storage of a path or URI."""
+    return get_scheme(name) in ("", S3)

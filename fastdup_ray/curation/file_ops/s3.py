@@ -7,10 +7,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fastdup_ray import s3
+from fastdup_ray.common import locations
+from fastdup_ray.common.access import Access
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.curation.file_ops.identity import FileIdentity, Link
 from fastdup_ray.errors import BadImageError, RefusedError
-from fastdup_ray.s3 import Access, objects
+from fastdup_ray.s3 import objects
 
 LARGEST = 5 << 30
 """Size in bytes up to which S3 copies an object in one request; larger ones are copied in parts."""
@@ -39,7 +41,7 @@ class S3FileMover:
 
     def list_siblings(self, name: str) -> list[str]:
         folder = name.rpartition("/")[0] + "/"
-        bucket, prefix = s3.split(folder)
+        bucket, prefix = locations.split(folder)
         with _explain_errors("its folder cannot be listed"):
             pages = (
                 s3.get_client(self._access)
@@ -223,7 +225,7 @@ def _delete_source(ref: ImageRef, access: Access) -> None:
 
 
 def _split_name(name: str) -> dict[str, str]:
-    bucket, key = s3.split(name)
+    bucket, key = locations.split(name)
     return {"Bucket": bucket, "Key": key}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fastdup_ray.common.access import DEFAULT_ACCESS
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.common.regular_file import open_regular
 from fastdup_ray.curation.plan_file import read_plan
@@ -17,7 +18,6 @@ from fastdup_ray.features import load_binary_feature
 from fastdup_ray.inputs import read_entry
 from fastdup_ray.inputs.labels import check_labels
 from fastdup_ray.inputs.list_file import open_list
-from fastdup_ray.s3 import DEFAULT_ACCESS
 from tests.helpers.runs import deadline
 
 READERS = {

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from fastdup_ray import RunConfig
+from fastdup_ray.common.access import DEFAULT_ACCESS
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, InputError
 from fastdup_ray.inputs import check_inputs, list_file, list_images, local, read_entry
-from fastdup_ray.s3 import DEFAULT_ACCESS
 from tests.helpers.images import cloudy
 from tests.helpers.listing import below, listed, make
 from tests.helpers.runs import deadline

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fastdup_ray import make_plan
 from fastdup_ray.common import csv_columns, layout
+from fastdup_ray.common.access import DEFAULT_ACCESS
 from fastdup_ray.common.formulas import FORMULA
 from fastdup_ray.curation.suggest import SIDECAR
 from fastdup_ray.errors import DamagedError
@@ -26,7 +27,6 @@ from fastdup_ray.report.histogram import make_histogram
 from fastdup_ray.report.page import write_report
 from fastdup_ray.report.readers import drop_reversed, read_pair_list, read_pairs
 from fastdup_ray.report.rendering import escape_json
-from fastdup_ray.s3 import DEFAULT_ACCESS
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json
 from fastdup_ray.storage.tables import encode_names, read_csv

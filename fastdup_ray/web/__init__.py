@@ -1,0 +1,1 @@
+"""Images of web servers, by their https:// addresses."""

@@ -1,0 +1,166 @@
+"""Requests to web servers that somebody's list names: over TLS alone, and to public networks alone.
+
+A list may come from a stranger, and this machine may reach servers that the stranger cannot. So each connection is
+checked once it is made, before anything is sent: the name in an address may lead anywhere, and elsewhere a second time.
+"""
+
+import ipaddress
+import os
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+from fastdup_ray.common.requests import TRIES
+from fastdup_ray.errors import BadImageError, ErrorCode
+from fastdup_ray.version import __version__
+
+if TYPE_CHECKING:
+    import socket
+
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+PRIVATE_HOSTS = "FASTDUP_RAY_PRIVATE_HOSTS"
+"""Environment variable: hosts in private networks that may be read all the same, separated by commas."""
+
+MOST_REDIRECTS = 5
+
+_CONNECT_SECONDS, _READ_SECONDS = 10, 60
+_CONNECT_TRIES = 3
+"""Attempts at a connection: lists of addresses are often years old, and many of their hosts are gone."""
+
+_BUSY = (429, 500, 502, 503, 504)
+"""Answers after which a request is sent again."""
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_GONE = (404, 410)
+_DENIED = (401, 402, 403, 407, 451)
+
+
+@contextmanager
+def request(method: str, address: str, headers: Mapping[str, str]) -> Iterator["BaseHTTPResponse"]:
+    """Send a request and follow redirects.
+
+    Args:
+        method: `GET` or `HEAD`.
+        address: An https:// address.
+        headers: Of the request.
+
+    Yields:
+        The answer, whose body is not read yet.
+
+    Raises:
+        BadImageError: There is no answer, or one that says why there are no bytes; also while the body is read.
+    """
+    from urllib3.exceptions import HTTPError
+
+    try:
+        answer = _follow(method, address, headers)
+        try:
+            yield answer
+        finally:
+            answer.close()
+    except HTTPError as error:
+        raise BadImageError(ErrorCode.READ_FAILED, f"reading failed: {_describe(error)}") from None
+
+
+def _follow(method: str, address: str, headers: Mapping[str, str]) -> "BaseHTTPResponse":
+    for _ in range(MOST_REDIRECTS + 1):
+        if not address.lower().startswith("https://"):
+            raise BadImageError(ErrorCode.UNREADABLE, "the server redirects to an address that is not https://")
+        answer = _make_pools().request(method, address, headers=dict(headers), redirect=False, preload_content=False)
+        target = answer.headers.get("Location") if answer.status in _REDIRECTS else None
+        if target is None:
+            break
+        answer.close()
+        address = urljoin(address, target)
+    else:
+        raise BadImageError(ErrorCode.READ_FAILED, f"reading failed: more than {MOST_REDIRECTS} redirects")
+    if answer.status not in (200, 206):
+        answer.close()
+        raise _make_status_error(answer.status, answer.reason or "")
+    return answer
+
+
+def _make_status_error(status: int, reason: str) -> BadImageError:
+    shown = f"{status} {reason}".strip()
+    if status in _GONE:
+        return BadImageError(ErrorCode.MISSING, f"the server has no such file ({shown})")
+    if status in _DENIED:
+        return BadImageError(ErrorCode.UNREADABLE, f"the server denies access ({shown})")
+    return BadImageError(ErrorCode.READ_FAILED, f"reading failed: the server answered {shown}")
+
+
+@cache
+def _make_pools() -> "PoolManager":
+    from urllib3 import HTTPSConnectionPool, PoolManager, Retry, Timeout
+    from urllib3.connection import HTTPSConnection
+
+    class CheckedConnection(HTTPSConnection):
+        """A connection to a public network."""
+
+        def _new_conn(self) -> "socket.socket":  # of urllib3: the only place between connecting and sending
+            connected = super()._new_conn()
+            if not _is_allowed(self.host, connected):
+                connected.close()
+                raise BadImageError(
+                    ErrorCode.UNREADABLE, f"{self.host} is in a private network; {PRIVATE_HOSTS} names those to be read"
+                )
+            return connected
+
+    class CheckedPool(HTTPSConnectionPool):
+        ConnectionCls = CheckedConnection
+
+    pools = PoolManager(
+        num_pools=64,
+        maxsize=16,
+        ssl_context=ssl.create_default_context(),
+        headers={},
+        timeout=Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+        retries=Retry(
+            total=TRIES - 1,
+            connect=_CONNECT_TRIES - 1,
+            redirect=False,
+            status_forcelist=_BUSY,
+            backoff_factor=0.2,
+            backoff_max=10,
+            raise_on_status=False,
+            respect_retry_after_header=False,  # it may say an hour
+        ),
+    )
+    pools.pool_classes_by_scheme = {"https": CheckedPool}
+    return pools
+
+
+AGENT = {"User-Agent": f"fastdup-ray/{__version__}", "Accept-Encoding": "identity"}
+"""Headers of every request: some servers refuse those without a name, and a digest is one of bytes as they are."""
+
+
+def _is_allowed(host: str, connected: "socket.socket") -> bool:
+    allowed = {name.strip().lower() for name in os.environ.get(PRIVATE_HOSTS, "").split(",")}
+    return host.lower() in allowed or is_public(connected.getpeername()[0])
+
+
+def is_public(address: str) -> bool:
+    """Return whether an IP address is reachable from everywhere."""
+    parsed: Any = ipaddress.ip_address(address.partition("%")[0])
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+    return bool(parsed.is_global and not parsed.is_multicast)
+
+
+def _describe(error: Exception) -> str:
+    """Describe an error of urllib3 without the addresses and objects that its text quotes."""
+    from urllib3 import exceptions
+
+    reason = getattr(error, "reason", None) or error
+    if isinstance(reason, exceptions.NameResolutionError):
+        return "the host is not known"
+    if isinstance(reason, exceptions.SSLError):
+        return f"no secure connection ({reason})"
+    if isinstance(reason, exceptions.TimeoutError) and not isinstance(reason, exceptions.NewConnectionError):
+        return "no answer in time"
+    if isinstance(reason, exceptions.NewConnectionError):
+        return "no connection"
+    return "the connection broke off" if isinstance(reason, exceptions.ProtocolError) else str(reason)
