@@ -10,7 +10,7 @@ from fastdup_ray.cli.completion import complete_folder
 
 EXAMPLES = """
 fastdup-ray doctor
-fastdup-ray doctor --gpu --s3 s3://bucket/photos
+fastdup-ray doctor --gpu --input s3://bucket/photos
 fastdup-ray doctor --images 100M --work-dir out
 """
 
@@ -36,7 +36,13 @@ def parse_count(value: str) -> int:
 
 @click.command("doctor", cls=Command, examples=EXAMPLES)
 @click.option("--gpu", is_flag=True, help="Require a GPU.")
-@click.option("--s3", "uri", metavar="s3://BUCKET/PREFIX", help="Also check that this can be listed.")
+@click.option(
+    "--input",
+    "--s3",
+    "uri",
+    metavar="URI",
+    help="Also check that this bucket (s3://, gs://, az://) can be listed, or this https:// address read.",
+)
 @click.option(
     "--work-dir",
     metavar="TEXT",

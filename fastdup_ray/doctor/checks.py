@@ -11,7 +11,7 @@ def examine(*, gpu: bool = False, uri: str | None = None, work_dir: str = ".", i
 
     Args:
         gpu: Whether a GPU is needed.
-        uri: An s3:// URI to list; None to leave out S3.
+        uri: A bucket to list, or an https:// address to read; None to leave that out.
         work_dir: Where outputs are to be written.
         images: Images of a run whose needs are checked; None to leave that out.
     """
@@ -27,7 +27,7 @@ def examine(*, gpu: bool = False, uri: str | None = None, work_dir: str = ".", i
         yield machine.check_disk(work_dir)
         yield connectivity.check_ray()
         if uri is not None:
-            yield connectivity.check_s3(uri)
+            yield connectivity.check_input(uri)
         if images is not None:
             from fastdup_ray.doctor import limits  # imports faiss, whose absence is a finding
 

@@ -1,12 +1,10 @@
-"""Checks of what is reached over the network: Ray and S3."""
+"""Checks of what is reached over the network: Ray, buckets and web servers."""
 
-from fastdup_ray.common import locations
-from fastdup_ray.common.access import DEFAULT_ACCESS
 from fastdup_ray.doctor.findings import Finding, State
-from fastdup_ray.errors import FastdupError
+from fastdup_ray.errors import ConfigError, FastdupError
 
 TIMEOUT = 2
-"""Seconds to wait for S3."""
+"""Seconds to wait for a bucket."""
 
 
 def check_ray() -> Finding:
@@ -24,20 +22,20 @@ def check_ray() -> Finding:
     return Finding("ray", State.OK, f"a cluster answers at {address}")
 
 
-def check_s3(uri: str) -> Finding:
-    """Check that one key below the URI can be listed with the credentials of this process."""
+def check_input(uri: str) -> Finding:
+    """Check that what is below the URI of a bucket can be listed, or that an https:// address can be read."""
+    scheme = uri.partition("://")[0]
     try:
-        from botocore.exceptions import BotoCoreError, ClientError
+        from fastdup_ray.common.access import DEFAULT_ACCESS
+        from fastdup_ray.common.locations import HTTPS, SUPPORTED, is_remote
+        from fastdup_ray.inputs.file_source import get_remote_source
 
-        from fastdup_ray import s3
-
-        bucket, prefix = locations.split(uri)
+        if not is_remote(uri):
+            raise ConfigError(f"{uri!r}: not a URI; {SUPPORTED}.")
+        source = get_remote_source(uri)
+        if scheme == HTTPS and source.is_file(uri, DEFAULT_ACCESS):
+            return Finding(scheme, State.OK, f"{uri} can be read")
+        source.check_listing(uri, DEFAULT_ACCESS, seconds=TIMEOUT)
     except (FastdupError, ImportError) as error:
-        return Finding("s3", State.BROKEN, str(error))
-    try:
-        s3.make_brief_client(DEFAULT_ACCESS, TIMEOUT).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
-    except FastdupError as error:
-        return Finding("s3", State.BROKEN, str(error))
-    except (ClientError, BotoCoreError) as error:
-        return Finding("s3", State.BROKEN, f"cannot list {uri}: {s3.describe_error(error)}")
-    return Finding("s3", State.OK, f"{uri} can be listed")
+        return Finding(scheme, State.BROKEN, str(error))
+    return Finding(scheme, State.OK, f"{uri} can be listed")

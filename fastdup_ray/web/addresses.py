@@ -19,7 +19,7 @@ from fastdup_ray.common.ranged_file import READ_AT_ONCE, open_ranges
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, ErrorCode, InputError
 from fastdup_ray.system import background
-from fastdup_ray.web.requests import AGENT, request
+from fastdup_ray.web.requests import AGENT, BrokenAnswerError, HeadRefusedError, request
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -31,8 +31,6 @@ _TRIES_OF_A_BODY = 3
 _CHUNK = 1 << 20
 
 _FIRST_BYTE = "bytes=0-0"
-_NO_HEAD = (ErrorCode.UNREADABLE, ErrorCode.READ_FAILED)
-"""How some servers answer HEAD, although they have the file."""
 
 _TOKEN = re.compile(r"[\w/+=.-]{1,128}", re.ASCII)
 _UNKNOWN_VERSION = "unknown-"
@@ -102,9 +100,8 @@ def _look_up(uri: str) -> ImageRef:
     try:
         with request("HEAD", uri, AGENT) as answer:
             return ImageRef(uri, int(answer.headers.get("Content-Length") or 0), _make_token(answer.headers))
-    except BadImageError as error:
-        if error.code not in _NO_HEAD:
-            raise
+    except HeadRefusedError:
+        pass
     with request("GET", uri, AGENT | {"Range": _FIRST_BYTE}) as answer:
         return ImageRef(uri, _read_size(answer), _make_token(answer.headers))
 
@@ -134,8 +131,8 @@ def _get(ref: ImageRef, part: tuple[int, int] | None = None) -> bytes:
                         ErrorCode.UNSUPPORTED, "it is large or an archive, and the server does not send parts of files"
                     )
                 return _read_body(answer, part[1] - part[0] if part else ref.size or READ_AT_ONCE)
-        except BadImageError as error:
-            if error.code != ErrorCode.READ_FAILED or not tries_left:
+        except BrokenAnswerError:
+            if not tries_left:
                 raise
     raise AssertionError
 

@@ -37,6 +37,15 @@ _BUSY = (429, 500, 502, 503, 504)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (404, 410)
 _DENIED = (401, 402, 403, 407, 451)
+_HEAD_REFUSED = (400, 403, 405, 501)
+
+
+class HeadRefusedError(BadImageError):
+    """An answer that some servers give to HEAD, although they have the file."""
+
+
+class BrokenAnswerError(BadImageError):
+    """The connection broke off in the midst of an answer."""
 
 
 @contextmanager
@@ -52,18 +61,22 @@ def request(method: str, address: str, headers: Mapping[str, str]) -> Iterator["
         The answer, whose body is not read yet.
 
     Raises:
-        BadImageError: There is no answer, or one that says why there are no bytes; also while the body is read.
+        HeadRefusedError: The server may still answer GET.
+        BrokenAnswerError: The body ended early, while the caller read it.
+        BadImageError: There is no answer, or one that says why there are no bytes.
     """
     from urllib3.exceptions import HTTPError
 
     try:
         answer = _follow(method, address, headers)
-        try:
-            yield answer
-        finally:
-            answer.close()
     except HTTPError as error:
         raise BadImageError(ErrorCode.READ_FAILED, f"reading failed: {_describe(error)}") from None
+    try:
+        yield answer
+    except HTTPError as error:
+        raise BrokenAnswerError(ErrorCode.READ_FAILED, f"reading failed: {_describe(error)}") from None
+    finally:
+        answer.close()
 
 
 def _follow(method: str, address: str, headers: Mapping[str, str]) -> "BaseHTTPResponse":
@@ -80,7 +93,10 @@ def _follow(method: str, address: str, headers: Mapping[str, str]) -> "BaseHTTPR
         raise BadImageError(ErrorCode.READ_FAILED, f"reading failed: more than {MOST_REDIRECTS} redirects")
     if answer.status not in (200, 206):
         answer.close()
-        raise _make_status_error(answer.status, answer.reason or "")
+        error = _make_status_error(answer.status, answer.reason or "")
+        if method == "HEAD" and answer.status in _HEAD_REFUSED:
+            raise HeadRefusedError(error.code, error.message)
+        raise error
     return answer
 
 
@@ -123,6 +139,7 @@ def _make_pools() -> "PoolManager":
             total=TRIES - 1,
             connect=_CONNECT_TRIES - 1,
             redirect=False,
+            other=0,  # a certificate does not become valid
             status_forcelist=_BUSY,
             backoff_factor=0.2,
             backoff_max=10,

@@ -12,7 +12,7 @@ import pytest
 from fastdup_ray.cli.doctor import parse_count
 from fastdup_ray.doctor import libraries, limits, packages
 from fastdup_ray.doctor.checks import examine
-from fastdup_ray.doctor.connectivity import check_ray, check_s3
+from fastdup_ray.doctor.connectivity import check_input, check_ray
 from fastdup_ray.doctor.findings import State
 from fastdup_ray.extract import model
 from tests.helpers.commands import call
@@ -175,13 +175,14 @@ def test_a_cluster_that_is_named_has_to_answer(monkeypatch, ray_session):
 
 def test_s3_is_reached_or_the_reason_is_told(s3_server, as_user, monkeypatch):
     as_user("reader")
-    assert check_s3(f"s3://{OPEN}/photos").state is State.OK
-    denied = check_s3(f"s3://{SECRET}/photos")
+    assert check_input(f"s3://{OPEN}/photos").state is State.OK
+    denied = check_input(f"s3://{SECRET}/photos")
     assert denied.state is State.BROKEN
     assert "AccessDenied" in denied.text
-    assert check_s3("s3://").state is State.BROKEN
+    assert check_input("s3://").state is State.BROKEN
+    assert check_input("photos/").state is State.BROKEN
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    assert "Could not connect" in check_s3(f"s3://{OPEN}/photos").text
+    assert "Could not connect" in check_input(f"s3://{OPEN}/photos").text
 
 
 def test_a_full_or_closed_disk_is_a_note(monkeypatch):
