@@ -1,20 +1,17 @@
 """Where the bytes of a file are that a path or URI names: on disk, in a bucket, on a web server.
 
-To read another scheme, add a module or an object with the functions of `RemoteSource`, and a line in `_REMOTE`.
+To read another scheme, add a module or an object with the functions of `RemoteSource`, and a line in `_import_source`.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import BinaryIO, Protocol
 
-from fastdup_ray.clouds.azure import azure
-from fastdup_ray.clouds.google import google
 from fastdup_ray.common.access import Access
-from fastdup_ray.common.locations import AZURE, GOOGLE, HTTPS, S3, get_scheme
+from fastdup_ray.common.locations import AZURE, GOOGLE, HTTPS, get_scheme, is_remote
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.inputs import local
-from fastdup_ray.s3 import source as s3
-from fastdup_ray.web import addresses
 
 
 class FileSource(Protocol):
@@ -67,14 +64,31 @@ class RemoteSource(FileSource, Protocol):
         """
 
 
-_REMOTE: dict[str, RemoteSource] = {S3: s3, GOOGLE: google, AZURE: azure, HTTPS: addresses}
-
-
 def get_file_source(location: str) -> FileSource:
     """Return the source of a path or URI."""
-    return _REMOTE.get(get_scheme(location), local)
+    return get_remote_source(location) if is_remote(location) else local
 
 
 def get_remote_source(uri: str) -> RemoteSource:
     """Return the source of a URI."""
-    return _REMOTE[get_scheme(uri)]
+    return _import_source(get_scheme(uri))
+
+
+@cache
+def _import_source(scheme: str) -> RemoteSource:
+    """Return the source of a scheme; only those that are used are imported."""
+    if scheme == GOOGLE:
+        from fastdup_ray.clouds.google import google
+
+        return google
+    if scheme == AZURE:
+        from fastdup_ray.clouds.azure import azure
+
+        return azure
+    if scheme == HTTPS:
+        from fastdup_ray.web import addresses
+
+        return addresses
+    from fastdup_ray.s3 import source
+
+    return source

@@ -1,4 +1,4 @@
-"""Estimate of a run before it starts: entries, S3 requests, bytes, the search, dollars. Writes nothing."""
+"""Estimate of a run before it starts: entries, requests to buckets, bytes, the search, dollars. Writes nothing."""
 
 from dataclasses import asdict, dataclass
 from tempfile import TemporaryFile
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdup_ray.common.locations import is_remote
+from fastdup_ray.common.locations import BUCKETS, get_scheme, is_remote
 from fastdup_ray.common.requests import count_requests_made
 from fastdup_ray.config import RunConfig
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
@@ -78,11 +78,11 @@ class Estimate:
         return (
             (
                 f"{self.entries:,} entries, {self.to_read:,} of them to be read; "
-                f"{self.bytes_to_read / 1e6:,.1f} MB from S3.\n"
-                f"S3 requests: about {self.lists:,} LIST, {self.gets:,} GET and HEAD, {self.puts:,} PUT.\n"
+                f"{self.bytes_to_read / 1e6:,.1f} MB from buckets.\n"
+                f"Requests to buckets: about {self.lists:,} LIST, {self.gets:,} GET and HEAD, {self.puts:,} PUT.\n"
                 f"About ${self.dollars:,.4f} in the region of the buckets, "
                 f"${self.dollars_over_the_internet:,.4f} over the internet "
-                f"(S3 Standard, us-east-1, November 2026; nothing was read or written)."
+                f"(at the prices of S3 Standard, us-east-1, November 2026; nothing was read or written)."
             )
             + (f"\n{self.search.text()}" if self.search else "")
             + f"\n{self.memory.text()}"
@@ -108,7 +108,7 @@ def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
     facts = make_model_facts(config)
     earlier = read_earlier_entries(store, facts["fingerprint"]) if config.reuse else []
     missing = find_missing(manifest, earlier, config.limits, list_optional_decoders(), TemporaryFile)
-    refs = [ref for ref in manifest.refs(missing) if is_remote(ref.uri)]
+    refs = [ref for ref in manifest.refs(missing) if get_scheme(ref.uri) in BUCKETS]
     gets = len({find_frame(ref.uri, config.s3_access)[0] for ref in refs})
     puts = 0
     if is_remote(config.work_dir):

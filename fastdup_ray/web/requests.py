@@ -6,7 +6,6 @@ checked once it is made, before anything is sent: the name in an address may lea
 
 import ipaddress
 import os
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -111,6 +110,8 @@ def _make_status_error(status: int, reason: str) -> BadImageError:
 
 @cache
 def _make_pools() -> "PoolManager":
+    import ssl
+
     from urllib3 import HTTPSConnectionPool, PoolManager, Retry, Timeout
     from urllib3.connection import HTTPSConnection
 
