@@ -5,6 +5,7 @@ every server minds the condition.
 """
 
 import io
+import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -71,11 +72,7 @@ class BucketSource:
     def check_listing(self, uri: str, access: Access, *, seconds: int | None = None) -> None:
         bucket, prefix = split_folder(uri)
         try:
-            if seconds is None:
-                store = self._open_bucket(bucket, access)
-            else:
-                store = self._cloud.open_briefly(bucket, access, seconds)
-            next(_iter_pages(store, prefix), None)
+            next(_iter_pages(self._open_bucket(bucket, access, seconds), prefix), None)
         except get_errors() as error:
             raise self._make_listing_error(uri, error, access) from None
 
@@ -87,8 +84,17 @@ class BucketSource:
         except get_errors() as error:
             raise self._make_listing_error(uri, error, access) from None
 
-    def _open_bucket(self, bucket: str, access: Access) -> ObjectStore:
-        return self._cloud.open_bucket(bucket, access)
+    def _open_bucket(self, bucket: str, access: Access, seconds: int | None = None) -> ObjectStore:
+        """Return the store of a bucket; raise `InputError` for credentials that are none, whatever they are for."""
+        try:
+            if seconds is not None:
+                return self._cloud.open_briefly(bucket, access, seconds)
+            return self._cloud.open_bucket(bucket, access)
+        except get_errors() as error:
+            raise InputError(
+                f"{self._cloud.name} cannot be used on {platform.node()} ({describe_error(error)}): check "
+                f"{self._cloud.credentials}."
+            ) from None
 
     def _make_refs(self, bucket: str, pages: Iterable[Sequence[Any]]) -> Iterator[ImageRef]:
         found = (facts for page in pages for facts in page)

@@ -32,6 +32,9 @@ _CHUNK = 1 << 20
 
 _FIRST_BYTE = "bytes=0-0"
 
+_DIGITS = 18
+"""Of a size that is believed."""
+
 _TOKEN = re.compile(r"[\w/+=.-]{1,128}", re.ASCII)
 _UNKNOWN_VERSION = "unknown-"
 """The beginning of a token for a file whose version the server does not tell."""
@@ -99,7 +102,7 @@ def list_below(uri: str, wanted: Callable[[ImageRef], bool], access: Access) -> 
 def _look_up(uri: str) -> ImageRef:
     try:
         with request("HEAD", uri, AGENT) as answer:
-            return ImageRef(uri, int(answer.headers.get("Content-Length") or 0), _make_token(answer.headers))
+            return ImageRef(uri, _read_size(answer), _make_token(answer.headers))
     except HeadRefusedError:
         pass
     with request("GET", uri, AGENT | {"Range": _FIRST_BYTE}) as answer:
@@ -109,7 +112,7 @@ def _look_up(uri: str) -> ImageRef:
 def _read_size(answer: "BaseHTTPResponse") -> int:
     size = answer.headers.get("Content-Range", "").rpartition("/")[2] if answer.status == 206 else None
     size = size or answer.headers.get("Content-Length") or "0"
-    return int(size) if size.isdecimal() else 0
+    return int(size) if len(size) < _DIGITS and size.isdecimal() else 0
 
 
 def _make_token(headers: Mapping[str, str]) -> str:

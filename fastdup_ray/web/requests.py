@@ -64,11 +64,13 @@ def request(method: str, address: str, headers: Mapping[str, str]) -> Iterator["
         BrokenAnswerError: The body ended early, while the caller read it.
         BadImageError: There is no answer, or one that says why there are no bytes.
     """
+    from http.client import HTTPException
+
     from urllib3.exceptions import HTTPError
 
     try:
         answer = _follow(method, address, headers)
-    except HTTPError as error:
+    except (HTTPError, HTTPException, ValueError) as error:  # ValueError: no host can have this name
         raise BadImageError(ErrorCode.READ_FAILED, f"reading failed: {_describe(error)}") from None
     try:
         yield answer

@@ -16,6 +16,7 @@ from fastdup_ray import RunConfig, apply_plan, make_plan
 from fastdup_ray.clouds import buckets, cloud
 from fastdup_ray.common import access
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
+from fastdup_ray.common.records import ImageRef
 from fastdup_ray.doctor.connectivity import check_input
 from fastdup_ray.doctor.findings import State
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, InputError
@@ -125,12 +126,12 @@ def test_an_object_that_changed_or_is_gone_is_bad(prefix):
     ref = stat(prefix.put("a.jpg", b"one"))
     prefix.put("a.jpg", b"two")
     assert refused(ref) == ErrorCode.CHANGED
-    assert read_entry(type(ref)(ref.uri, 0, "")) == b"two"  # without a token, as it is now
+    assert read_entry(ImageRef(ref.uri, 0, "")) == b"two"  # without a token, as it is now
     missing = stat(f"{prefix.uri}/missing.jpg")
     assert missing.mtime_or_etag == ""
     assert refused(missing) == ErrorCode.MISSING
-    assert refused(type(ref)(f"{prefix.server.scheme}://nowhere/a.jpg", 0, "")) == ErrorCode.MISSING
-    assert refused(type(ref)(f"{prefix.uri}/a//b.jpg", 1, "token")) == ErrorCode.UNSUPPORTED
+    assert refused(ImageRef(f"{prefix.server.scheme}://nowhere/a.jpg", 0, "")) == ErrorCode.MISSING
+    assert refused(ImageRef(f"{prefix.uri}/a//b.jpg", 1, "token")) == ErrorCode.UNSUPPORTED
 
 
 def test_lists_archives_and_parquet_files_are_read_there(prefix, tmp_path):
@@ -163,7 +164,7 @@ def test_large_objects_are_read_in_ranges(prefix, monkeypatch):
     ref = stat(prefix.put("large.jpg", data))
     monkeypatch.setattr(buckets, "READ_AT_ONCE", 1000)
     assert read_entry(ref) == data
-    assert read_entry(type(ref)(ref.uri, 0, "")) == data
+    assert read_entry(ImageRef(ref.uri, 0, "")) == data
 
 
 def test_a_bucket_that_does_not_exist_is_refused(prefix):
@@ -245,6 +246,16 @@ def test_a_worker_without_credentials_ends_the_run_of_a_driver_that_has_some(azu
     become(monkeypatch, {"AZURE_STORAGE_ACCOUNT": "account", "AZURE_STORAGE_ENDPOINT": azure.endpoint})
     with pytest.raises(InputError, match="refuses the credentials"):
         read_entry(ref, of_driver)
+
+
+def test_credentials_that_are_none_end_the_run(monkeypatch, tmp_path):
+    become(monkeypatch, {"AZURE_STORAGE_ACCOUNT": "account", "AZURE_STORAGE_KEY": "not base64"})
+    with pytest.raises(InputError):
+        read_entry(ImageRef("az://container/a.jpg", 1, "token"))
+    become(monkeypatch, {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "none")})
+    with pytest.raises(InputError):
+        read_entry(ImageRef("gs://bucket/a.jpg", 1, "token"))
+    forget()
 
 
 def test_without_an_account_the_variable_is_named(azure, monkeypatch):

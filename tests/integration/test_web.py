@@ -238,6 +238,23 @@ def test_a_certificate_that_is_not_trusted_is_refused(server, monkeypatch):
     assert not server.requests
 
 
+@pytest.mark.parametrize(
+    "rest",
+    ["", "/a.jpg", "[::1/a.jpg", "localhost:99999/a.jpg", "localhost:x/a.jpg", "a" * 70 + ".example/a", "a..b/c"],
+)
+def test_an_address_that_no_server_can_have_is_bad(server, rest):
+    assert refused_address(f"https://{rest}") == ErrorCode.READ_FAILED
+
+
+def test_odd_headers_are_taken_for_none(server):
+    told = {"ETag": '"' + "x" * 5000 + ': \xe9"', "Content-Length": "9" * 30, "Connection": "close"}
+    ref = stat(server.put("/a.jpg", lambda *_: (200, told, b"")))
+    assert ref.size == 0
+    assert 0 < len(ref.mtime_or_etag) <= 128
+    to = {"Location": "https://[", "Connection": "close"}
+    assert refused_address(server.put("/b.jpg", lambda *_: (302, to, b""))) == ErrorCode.READ_FAILED
+
+
 def test_plain_http_is_refused(tmp_path):
     (tmp_path / "list").write_text("http://localhost/a.jpg\n")
     with pytest.raises(InputError):
