@@ -6,6 +6,7 @@ checked once it is made, before anything is sent: the name in an address may lea
 
 import ipaddress
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -29,6 +30,9 @@ MOST_REDIRECTS = 5
 _CONNECT_SECONDS, _READ_SECONDS = 10, 60
 _CONNECT_TRIES = 3
 """Attempts at a connection: lists of addresses are often years old, and many of their hosts are gone."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10
+"""Seconds before a request is sent again; each pause is twice as long as the one before."""
 
 _BUSY = (429, 500, 502, 503, 504)
 """Answers after which a request is sent again."""
@@ -73,6 +77,8 @@ def request(method: str, address: str, headers: Mapping[str, str]) -> Iterator["
     except (HTTPError, HTTPException, ValueError) as error:  # ValueError: no host can have this name
         raise BadImageError(ErrorCode.READ_FAILED, f"reading failed: {_describe(error)}") from None
     try:
+        if method == "HEAD":
+            answer.drain_conn()  # there is no body, and the connection can be used again
         yield answer
     except HTTPError as error:
         raise BrokenAnswerError(ErrorCode.READ_FAILED, f"reading failed: {_describe(error)}") from None
@@ -84,7 +90,7 @@ def _follow(method: str, address: str, headers: Mapping[str, str]) -> "BaseHTTPR
     for _ in range(MOST_REDIRECTS + 1):
         if not address.lower().startswith("https://"):
             raise BadImageError(ErrorCode.UNREADABLE, "the server redirects to an address that is not https://")
-        answer = _make_pools().request(method, address, headers=dict(headers), redirect=False, preload_content=False)
+        answer = _send(method, address, headers)
         target = answer.headers.get("Location") if answer.status in _REDIRECTS else None
         if target is None:
             break
@@ -101,6 +107,27 @@ def _follow(method: str, address: str, headers: Mapping[str, str]) -> "BaseHTTPR
     return answer
 
 
+def _send(method: str, address: str, headers: Mapping[str, str]) -> "BaseHTTPResponse":
+    """Send one request, again where that may help; urllib3's own repetitions would be logged, with whole addresses."""
+    from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProtocolError, ReadTimeoutError
+
+    options: Any = {"redirect": False, "retries": False, "preload_content": False}
+    for tries in range(1, TRIES + 1):
+        try:
+            answer = _make_pools().request(method, address, headers=dict(headers), **options)
+            if answer.status not in _BUSY or tries == TRIES:
+                return answer
+            answer.close()
+        except (NewConnectionError, ConnectTimeoutError):
+            if tries >= _CONNECT_TRIES:
+                raise
+        except (ProtocolError, ReadTimeoutError):
+            if tries == TRIES:
+                raise
+        time.sleep(min(_FIRST_PAUSE * 2**tries, _LONGEST_PAUSE))
+    raise AssertionError
+
+
 def _make_status_error(status: int, reason: str) -> BadImageError:
     shown = f"{status} {reason}".strip()
     if status in _GONE:
@@ -114,7 +141,7 @@ def _make_status_error(status: int, reason: str) -> BadImageError:
 def _make_pools() -> "PoolManager":
     import ssl
 
-    from urllib3 import HTTPSConnectionPool, PoolManager, Retry, Timeout
+    from urllib3 import HTTPSConnectionPool, PoolManager, Timeout
     from urllib3.connection import HTTPSConnection
 
     class CheckedConnection(HTTPSConnection):
@@ -138,17 +165,6 @@ def _make_pools() -> "PoolManager":
         ssl_context=ssl.create_default_context(),
         headers={},
         timeout=Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
-        retries=Retry(
-            total=TRIES - 1,
-            connect=_CONNECT_TRIES - 1,
-            redirect=False,
-            other=0,  # a certificate does not become valid
-            status_forcelist=_BUSY,
-            backoff_factor=0.2,
-            backoff_max=10,
-            raise_on_status=False,
-            respect_retry_after_header=False,  # it may say an hour
-        ),
     )
     pools.pool_classes_by_scheme = {"https": CheckedPool}
     return pools

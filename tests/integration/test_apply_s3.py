@@ -260,7 +260,7 @@ def test_what_changes_while_it_is_copied_in_parts_stays_and_no_part_is_left(buck
         get_file_mover(source).move(source, f"{quarantine}/files/x.png", FileIdentity())
     assert everything(bucket, bucket.pictures) == {"large.png": b"a new picture"}
     assert everything(bucket, quarantine) == {}
-    for name, _ in map(s3.split, (source, quarantine)):
+    for name, _ in map(locations.split, (source, quarantine)):
         assert not bucket.client.list_multipart_uploads(Bucket=name).get("Uploads")
 
 

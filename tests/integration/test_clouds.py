@@ -190,7 +190,8 @@ def test_frames_of_a_video_are_images(prefix, tmp_path):
     assert result.images["filename"].to_pylist() == [f"{uri}#t=0.000", f"{uri}#t=1.000"]
 
 
-def test_a_bucket_that_does_not_exist_is_refused(prefix):
+def test_a_bucket_that_does_not_exist_is_refused(prefix, monkeypatch):
+    monkeypatch.setattr(cloud, "TRIES", 0)
     with pytest.raises(InputError, match="nowhere"):
         listed(f"{prefix.server.scheme}://nowhere/photos")
 

@@ -689,6 +689,7 @@ def test_a_put_whose_answer_was_lost_is_no_other_owner(bucket, monkeypatch):
 STOP = """
 import os, signal, sys
 from fastdup_ray import s3
+from fastdup_ray.common.access import DEFAULT_ACCESS
 from fastdup_ray.storage import lock
 lock.BEAT, lock.STALE = 0.2, 1.0
 name = sys.argv[1]  # this process is stopped just before it puts this file
@@ -757,6 +758,7 @@ def test_what_another_process_has_put_meanwhile_is_not_replaced(bucket, monkeypa
 DIE = """
 import os, signal, sys
 from fastdup_ray import s3
+from fastdup_ray.common.access import DEFAULT_ACCESS
 when = sys.argv[1]  # which put does not come about: the name, or the number
 puts = 0
 def count(request, **_):

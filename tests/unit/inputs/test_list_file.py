@@ -387,8 +387,8 @@ def test_a_list_whose_paths_start_at_its_own_folder_says_where_to_run(images):
 
 
 def test_a_uri_that_cannot_be_read_is_told(images):
-    for rows in (["https://example.org/a.jpg"], ["id,url", "1,https://example.org/a.jpg"]):
-        with pytest.raises(InputError, match=r"https://example\.org/a\.jpg"):
+    for rows in (["ftp://example.org/a.jpg"], ["id,url", "1,ftp://example.org/a.jpg"]):
+        with pytest.raises(InputError, match=r"ftp://example\.org/a\.jpg"):
             listed(write(images, "\n".join(rows)))
-    rows = ["url,path", "https://example.org/a.jpg,1.jpg"]
+    rows = ["url,path", "ftp://example.org/a.jpg,1.jpg"]
     assert names(write(images, "\n".join(rows)), images) == ["1.jpg"]
