@@ -132,7 +132,7 @@ def apply_plan(
         track: Wraps the moves to show progress, such as `tqdm.tqdm`.
         work_dir: The work_dir of the run that the plan was made from; default: the folder of the plan.
         any_plan: Accept a plan of another run, or of none. Each file is still compared with its row.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Returns:

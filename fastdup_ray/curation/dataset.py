@@ -89,7 +89,7 @@ def build_dataset(
         execute: Build it. By default, only check all files and return what would be done.
         tell: Gets a line for each file that is left out.
         any_plan: Accept a plan of another run, or of none.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Returns:

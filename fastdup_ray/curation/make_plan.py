@@ -54,7 +54,7 @@ def make_plan(
         any_sidecars: Drop images even if they have sidecars, such as annotations, that their keepers lack, or have with
             other content.
         overwrite: Replace an existing file, such as a plan that was edited. A file with the same plan is left as it is.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Returns:

@@ -255,7 +255,7 @@ def serve(
         host: The IP address to listen on.
         port: The port to listen on; 0: a free one.
         open_page: Open the page in a browser of this machine.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Raises:

@@ -88,7 +88,7 @@ def undo(
         only: A glob, as in `--include`, of the names to restore; default: all.
         tell: Gets a line for each file.
         track: Wraps the moves to show progress, such as `tqdm.tqdm`.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Returns:

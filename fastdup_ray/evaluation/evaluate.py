@@ -114,7 +114,7 @@ def evaluate(
         work_dir: Where the run on a folder is kept; default: a temporary folder.
         executor: Where the run on a folder works, as in `run`.
         overwrite: Replace `plot` if it exists.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Raises:

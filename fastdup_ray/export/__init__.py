@@ -94,7 +94,7 @@ def export(
         null: End each name of a list with NUL instead of a newline.
         overwrite: Replace `save_path` if it exists.
         any_plan: Accept a plan of another run, or of none.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Raises:

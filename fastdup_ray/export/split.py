@@ -75,7 +75,7 @@ def split_dataset(
         parts: Names and shares, which add up to 1.
         seed: Number of the split.
         overwrite: Replace `save_path` if it exists.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Raises:

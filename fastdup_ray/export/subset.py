@@ -69,7 +69,7 @@ def select_subset(
             if it exists.
         null: End each name with NUL instead of a newline.
         overwrite: Replace `save_path` if it exists.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Raises:

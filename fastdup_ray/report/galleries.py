@@ -59,7 +59,7 @@ def create_duplicates_gallery(
         work_dir: The work_dir of a finished run.
         thumbnails: False: names only. None: as the run did.
         overwrite: Replace a duplicates.html in `save_path` that is not a page of this package.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Returns:
@@ -107,7 +107,7 @@ def create_outliers_gallery(
         work_dir: The work_dir of a finished run.
         thumbnails: False: names only. None: as the run did.
         overwrite: Replace an outliers.html in `save_path` that is not a page of this package.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Returns:
@@ -150,7 +150,7 @@ def create_components_gallery(
         descending: False: start with the smallest.
         thumbnails: False: names only. None: as the run did.
         overwrite: Replace a components.html in `save_path` that is not a page of this package.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Returns:

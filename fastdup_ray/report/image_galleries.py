@@ -110,7 +110,7 @@ def create_stats_gallery(
         descending: Whether the highest values come first. Default: what the metric is about, such as dark images.
         thumbnails: False: names only. None: as the run did.
         overwrite: Replace a file in `save_path` that is not a page of this package.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Returns:
@@ -175,7 +175,7 @@ def create_similarity_gallery(
         descending: False: start with the images whose nearest neighbor is the least similar.
         thumbnails: False: names only. None: as the run did.
         overwrite: Replace a similarity.html in `save_path` that is not a page of this package.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Returns:

@@ -95,7 +95,7 @@ def compare(
     Args:
         first: Path or URI of an image.
         second: Path or URI of another one.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Returns:

@@ -263,8 +263,8 @@ def test_an_empty_list_has_no_pictures(tmp_path):
 
 
 def test_a_uri_of_an_unknown_kind_is_refused_and_not_taken_for_a_file(tmp_path):
-    with pytest.raises(InputError, match=r"gs://bucket/x\.jpg"):
-        listed(write_list(tmp_path / "list", "gs://bucket/x.jpg\n"))
+    with pytest.raises(InputError, match=r"ftp://host/x\.jpg"):
+        listed(write_list(tmp_path / "list", "ftp://host/x.jpg\n"))
 
 
 # --- pictures and several inputs --------------------------------------------------------------------------------------
