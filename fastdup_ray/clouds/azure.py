@@ -45,7 +45,9 @@ def _read_environment() -> dict[str, str]:
 def _parse_connection(text: str) -> dict[str, str]:
     parts = dict(part.partition("=")[::2] for part in text.split(";") if part)
     options = {option: parts[name] for name, option in _PARTS.items() if parts.get(name)}
-    if parts and "endpoint" not in options and {"AccountName", "EndpointSuffix"} <= parts.keys():
+    if "sas_key" in options:
+        options["sas_key"] = options["sas_key"].removeprefix("?")
+    if "endpoint" not in options and {"AccountName", "EndpointSuffix"} <= parts.keys():
         protocol = parts.get("DefaultEndpointsProtocol", "https")
         options["endpoint"] = f"{protocol}://{parts['AccountName']}.blob.{parts['EndpointSuffix']}"
     return options
@@ -68,12 +70,6 @@ def _make_store(container: str, *, anonymous: bool, **options: Any) -> ObjectSto
 
 
 azure = BucketSource(
-    Cloud(
-        AZURE,
-        "Azure",
-        "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
-        _has_credentials,
-        _make_store,
-    )
+    Cloud(AZURE, "Azure", "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN", _has_credentials, _make_store)
 )
 """The source of az:// URIs; a bucket is called a container there."""

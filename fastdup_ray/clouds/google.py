@@ -29,10 +29,14 @@ _METADATA_SERVER = "metadata.google.internal"
 def _has_credentials() -> bool:
     if os.environ.get(EMULATOR):
         return False
-    if any(map(os.environ.get, _NAMED)):
-        return True
+    return any(map(os.environ.get, _NAMED)) or _find_login() is not None or _has_metadata_server()
+
+
+def _find_login() -> Path | None:
+    """Return the file that `gcloud auth application-default login` has written; None without one."""
     folder = Path(os.environ.get("CLOUDSDK_CONFIG") or Path("~/.config/gcloud").expanduser())
-    return (folder / "application_default_credentials.json").is_file() or _has_metadata_server()
+    file = folder / "application_default_credentials.json"
+    return file if file.is_file() else None
 
 
 def _has_metadata_server() -> bool:
@@ -49,6 +53,8 @@ def _make_store(bucket: str, *, anonymous: bool, **options: Any) -> ObjectStore:
     config: dict[str, Any] = {"skip_signature": True} if anonymous else {}
     if emulator := os.environ.get(EMULATOR):
         config["base_url"] = emulator if "://" in emulator else f"http://{emulator}"
+    elif not anonymous and not any(map(os.environ.get, _NAMED)) and (login := _find_login()):
+        config["application_credentials"] = os.fspath(login)
     return GCSStore(bucket, **config, **options)
 
 

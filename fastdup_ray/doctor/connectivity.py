@@ -24,7 +24,7 @@ def check_ray() -> Finding:
 
 def check_input(uri: str) -> Finding:
     """Check that what is below the URI of a bucket can be listed, or that an https:// address can be read."""
-    scheme = uri.partition("://")[0]
+    scheme = uri.partition("://")[0] if "://" in uri else "input"
     try:
         from fastdup_ray.common.access import DEFAULT_ACCESS
         from fastdup_ray.common.locations import HTTPS, SUPPORTED, is_remote

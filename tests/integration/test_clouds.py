@@ -24,6 +24,7 @@ from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, InputError
 from fastdup_ray.inputs import list_images, read_entry, stat
 from fastdup_ray.runs.estimate import estimate_run
 from fastdup_ray.storage import open_store
+from fastdup_ray.storage.named_output import NamedOutput
 from tests.helpers.cloud_servers import BUCKET, PUBLIC, VARIABLES, AzureServer, CloudServer, GoogleServer
 from tests.helpers.images import cloudy, encode
 from tests.helpers.runs import run_inline
@@ -202,6 +203,8 @@ def test_outputs_go_elsewhere(prefix):
             RunConfig.of(input_dir=prefix.uri, work_dir=work_dir)
         with pytest.raises(ConfigError):
             open_store(work_dir)
+        with pytest.raises(ConfigError):
+            NamedOutput(f"{work_dir}/list.txt").check()
 
 
 def test_a_plan_is_made_and_not_applied(prefix, tmp_path):
@@ -274,9 +277,11 @@ def test_credentials_that_are_none_end_the_run(monkeypatch, tmp_path):
     become(monkeypatch, {"AZURE_STORAGE_ACCOUNT": "account", "AZURE_STORAGE_KEY": "not base64"})
     with pytest.raises(InputError):
         read_entry(ImageRef("az://container/a.jpg", 1, "token"))
-    become(monkeypatch, {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "none")})
-    with pytest.raises(InputError):
-        read_entry(ImageRef("gs://bucket/a.jpg", 1, "token"))
+    (tmp_path / "application_default_credentials.json").write_text("{}")
+    for name, path in (("GOOGLE_APPLICATION_CREDENTIALS", tmp_path / "none"), ("CLOUDSDK_CONFIG", tmp_path)):
+        become(monkeypatch, {name: str(path)})
+        with pytest.raises(InputError, match="cannot be used"):
+            read_entry(ImageRef("gs://bucket/a.jpg", 1, "token"))
     forget()
 
 
