@@ -140,6 +140,7 @@ def apply_plan(
 
     Raises:
         InputError: If there is no such plan or run, or the plan is of another run; then nothing is moved.
+        ConfigError: If images of the plan are where nothing can be moved, such as at https:// addresses.
         LockedError: If another process uses the quarantine.
         WorkDirError: If the quarantine cannot be written, or is a folder with other content.
     """
@@ -148,6 +149,8 @@ def apply_plan(
     rows, target = read_plan(plan, access), Quarantine(quarantine, access)
     if not any_plan:
         check_provenance(rows, plan, store_of_run(plan, work_dir, access))
+    for row in rows:
+        get_file_mover(row.filename, access)  # refuses what cannot be moved, before anything is written
     mover, result = get_file_mover(target.location, access), ApplyResult(target.location, execute)
     target.refuse_foreign()
     if not execute:

@@ -46,11 +46,14 @@ def describe_missing(first: ImageRef, count: int, inputs: Sequence[str], shown: 
     what = f"None of the {count:,} files in {shown} can be read, such as"
     if count == 1:
         what = f"The only file in {shown} cannot be read:"
-    line = f"{what} {first.uri!r} ({_explain(first, access)}); relative paths in a list start at the current folder"
+    line = f"{what} {first.uri!r} ({_explain(first, access)})"
+    if is_remote(first.uri):
+        return f"{line}."
+    line += "; relative paths in a list start at the current folder"
     relative = os.path.relpath(first.uri)
     folders = [os.path.dirname(os.path.abspath(location)) for location in inputs if not is_remote(location)]
     right = next((folder for folder in folders if os.path.exists(os.path.join(folder, relative))), None)
-    return f"{line}: run the command in {right!r}." if right and not is_remote(first.uri) else f"{line}."
+    return f"{line}: run the command in {right!r}." if right else f"{line}."
 
 
 def _explain(ref: ImageRef, access: Access) -> str:

@@ -215,7 +215,7 @@ def test_a_plan_is_made_and_not_applied(prefix, tmp_path):
     assert plan.dropped == 1
     with pytest.raises(ConfigError, match="cannot be moved"):
         apply_plan(plan.path, tmp_path / "quarantine", execute=True)
-    assert not (tmp_path / "quarantine" / "files").exists()
+    assert not (tmp_path / "quarantine").exists()
     with pytest.raises(ConfigError):
         apply_plan(plan.path, f"{prefix.uri}/quarantine", execute=True)
 
