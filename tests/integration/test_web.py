@@ -239,6 +239,14 @@ def test_a_certificate_that_is_not_trusted_is_refused(server, monkeypatch):
     assert not server.requests
 
 
+def test_a_server_that_does_not_answer_holds_no_listing_up(server, monkeypatch):
+    monkeypatch.setattr(addresses, "LONGEST_LOOK", 0.2)
+    address = server.put("/a.jpg", lambda *_: time.sleep(3) or (200, {}, b""))
+    begun = time.monotonic()
+    assert stat(address).mtime_or_etag == ""
+    assert time.monotonic() - begun < 2
+
+
 @pytest.mark.parametrize(
     "rest",
     ["", "/a.jpg", "[::1/a.jpg", "localhost:99999/a.jpg", "localhost:x/a.jpg", "a" * 70 + ".example/a", "a..b/c"],
