@@ -43,8 +43,8 @@ _UNKNOWN_VERSION = "unknown-"
 def stat(uri: str, _: Access) -> ImageRef:
     """Return the entry of an address; with size 0 and no token if it cannot be read: reading it gives the reason."""
     refuse_password(uri)
-    if "#" in uri:
-        return ImageRef(uri, 0, "")  # what follows is never sent
+    if "#t=" in uri:
+        return ImageRef(uri, 0, "")  # a frame; the server, which sees nothing after a #, would send the video
     try:
         return background.start(_look_up, uri).result(LONGEST_LOOK)
     except (BadImageError, TimeoutError):

@@ -19,6 +19,7 @@ from fastdup_ray.runs.estimate import estimate_run
 from fastdup_ray.web import addresses, requests
 from tests.helpers.images import cloudy, encode
 from tests.helpers.runs import run_inline
+from tests.helpers.videos import make_clip
 from tests.helpers.web_server import WebServer, send
 
 IMAGES = {f"/{seed}.jpg": encode(cloudy(seed), "JPEG", quality=90) for seed in (0, 1, 2)}
@@ -100,6 +101,16 @@ def test_one_address_is_an_image_or_an_archive_or_a_list(server):
     (member,) = list_images(RunConfig.of(input_dir=server.put("/images.zip", content.getvalue()), work_dir="unused"))
     assert member.uri == f"{server.address}/images.zip!/b.jpg"
     assert read_entry(member) == IMAGES["/1.jpg"]
+
+
+def test_frames_of_a_video_are_images(server, tmp_path):
+    address = server.put("/clip.mp4", make_clip(tmp_path / "clip.mp4", seconds=2).read_bytes())
+    (tmp_path / "list").write_text(f"{address}\n")
+    result = run_inline(tmp_path / "list", tmp_path / "out", **QUICK)
+    assert result.images["filename"].to_pylist() == [f"{address}#t=0.000", f"{address}#t=1.000"]
+    assert read_entry(stat(f"{address}#t=1.000")) == (tmp_path / "clip.mp4").read_bytes()
+    image = server.put("/a.jpg", IMAGES["/0.jpg"])
+    assert read_entry(stat(f"{image}#top")) == IMAGES["/0.jpg"]
 
 
 def test_what_is_no_file_cannot_be_an_input(server):
