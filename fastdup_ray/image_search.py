@@ -97,7 +97,7 @@ class ImageSearch:
         """Return the (1, d) embedding of a file."""
         try:
             with strict_pillow(self._limits.max_pixels):
-                decoded = decode_bytes(data, self._model.size, self._limits, trim=self._model.trims)
+                decoded = decode_bytes(data, self._model.size, self._limits, self._model.fit)
         except BadImageError as error:
             raise InputError(f"Cannot read {name}: {error.message} ({error.code}).") from None
         embedding = self._model.embed(decoded.pixels[None])

@@ -108,6 +108,7 @@ class Unseen(StrEnum):
         VALUES: Samples outside the displayed range.
         ASPECT_RATIO: Details of a very long image.
         MARGIN: Marks in a margin that was cropped.
+        CROP: What is beside the center that the model takes.
     """
 
     FRAMES = "frames"
@@ -117,6 +118,7 @@ class Unseen(StrEnum):
     VALUES = "values"
     ASPECT_RATIO = "aspect_ratio"
     MARGIN = "margin"
+    CROP = "crop"
 
 
 @dataclass(frozen=True, slots=True)

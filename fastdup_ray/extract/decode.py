@@ -20,7 +20,7 @@ from fastdup_ray.extract.deep_color import has_16_bit_colors, show_used_bits
 from fastdup_ray.extract.fast_decoders import decode_fast
 from fastdup_ray.extract.open_image import explain_error, open_image
 from fastdup_ray.extract.progressive_jpeg import leave_out_details
-from fastdup_ray.extract.resize import crop_box, resize
+from fastdup_ray.extract.resize import SQUASH, Fit, crop_box, resize
 from fastdup_ray.extract.size_limits import check_size
 from fastdup_ray.extract.statistics import compute_statistics
 from fastdup_ray.extract.transparency import has_alpha
@@ -72,9 +72,9 @@ class DecodedImage:
 
 
 def decode_bytes(
-    data: bytes, size: tuple[int, int], limits: Limits, *, trim: bool = False, concurrent: bool = False
+    data: bytes, size: tuple[int, int], limits: Limits, fit: Fit = SQUASH, *, concurrent: bool = False
 ) -> DecodedImage:
-    """Decode a file to an upright, opaque RGB image of exactly `size`; its aspect ratio is not kept.
+    """Decode a file to an upright, opaque RGB image of exactly `size`.
 
     The first frame of an animation and the first page of a document are used; `unseen` of the result says if there are
     more. Call it inside `strict_pillow`.
@@ -83,7 +83,7 @@ def decode_bytes(
         data: The bytes of the file.
         size: Width and height of the pixels that are returned.
         limits: What is too large or too small, and the bounding box to crop to.
-        trim: Leave out margins of one color.
+        fit: How the image is fitted to `size`.
         concurrent: Whether more than two threads of this process decode images (see `fast_decoders.decode_fast`).
 
     Raises:
@@ -93,7 +93,7 @@ def decode_bytes(
         raise BadImageError(ErrorCode.ZERO_SIZE, "the file is empty")
     try:
         with open_image(data, lambda full_size: check_size(full_size, limits)) as image:
-            return decode_image(image, size, limits, trim=trim, data=data, concurrent=concurrent)
+            return decode_image(image, size, limits, fit, data=data, concurrent=concurrent)
     except BadImageError:
         raise
     except MemoryError:
@@ -102,7 +102,7 @@ def decode_bytes(
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise  # elsewhere it is a plugin's, not the user's
         if concurrent:  # a fast decoder may accept it, and whether it is bad does not depend on the number of threads
-            return decode_bytes(data, size, limits, trim=trim)
+            return decode_bytes(data, size, limits, fit)
         raise explain_error(error, data) from None
 
 
@@ -110,8 +110,8 @@ def decode_image(
     image: Image.Image,
     size: tuple[int, int],
     limits: Limits,
+    fit: Fit = SQUASH,
     *,
-    trim: bool,
     data: bytes | None = None,
     concurrent: bool = False,
 ) -> DecodedImage:
@@ -121,7 +121,7 @@ def decode_image(
         image: An image that is open and may be loaded.
         size: Width and height of the pixels that are returned.
         limits: What is too large or too small, and the bounding box to crop to.
-        trim: Leave out margins of one color.
+        fit: How the image is fitted to `size`.
         data: The bytes of its file, if it has one; `unseen` of the result is incomplete without.
         concurrent: As of `decode_bytes`.
 
@@ -133,7 +133,7 @@ def decode_image(
     check_size(stored, limits)
     image_format = image.format or "UNKNOWN"
     if image_format in ("JPEG", "MPO"):
-        _draft_jpeg(image, size, limits.box, data)
+        _draft_jpeg(image, fit.enlarge(size), limits.box, data)
     color = None if data is None else decode_fast(image, data, concurrent=concurrent)
     if color is None or data is None:
         image.load()
@@ -142,7 +142,7 @@ def decode_image(
         unseen = find_unseen(image, data)
     color = turn_upright(color, orientation := get_orientation(image))
     width, height = stored[::-1] if orientation in _SIDEWAYS else stored
-    small, lost = resize(color, size, limits.box, (width, height), trim=trim)
+    small, lost = resize(color, size, limits.box, (width, height), fit)
     pixels, statistics = np.asarray(small), compute_statistics(small)
     decoder, taken = get_decoder(image_format), read_date_taken(image)
     return DecodedImage(pixels, width, height, image_format, statistics, unseen | lost, decoder, taken)

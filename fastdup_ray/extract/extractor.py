@@ -100,8 +100,8 @@ class Extractor:
         self._model = Model(spec.model_path, gpu=spec.gpu)
         if self._model.sha256 != spec.facts["fingerprint"]["model"]:
             raise ConfigError(
-                f"Invalid value for model_path: {spec.model_path!r} (on {platform.node()} it is another file than on "
-                "the machine that started the run). Put the same file on every node."
+                f"Cannot use the model {spec.model_path!r}: on {platform.node()} it is another file than where the run "
+                "was started. Put the same file on every node."
             )
         self._embedder: Embedder = BatchingModel(self._model, self._model.batch) if spec.gpu else self._model
         if spec.transforms:
@@ -180,7 +180,7 @@ class Extractor:
             raise BadImageError(ErrorCode.MISSING, "the file does not exist")
         partial.sha256 = hashlib.sha256(data).hexdigest()
         concurrent = self._spec.threads > 2
-        image = decode_bytes(data, self._model.size, self._spec.limits, trim=self._model.trims, concurrent=concurrent)
+        image = decode_bytes(data, self._model.size, self._spec.limits, self._model.fit, concurrent=concurrent)
         buffer.add(image.pixels)
         entry = make_good_entry(ref, partial.sha256, image, 1, decoder=image.decoder)
         return replace(entry, **asdict(image.statistics), unseen=",".join(sorted(image.unseen)))
@@ -218,7 +218,7 @@ class Extractor:
         return make_good_entry(ref, partial.sha256, first, rows, fps=limits.video_fps, decoder=describe_decoder())
 
     def _decode_frame(self, codec: str, frame: Image.Image) -> DecodedImage:
-        image = decode_image(frame, self._model.size, self._spec.limits, trim=self._model.trims)
+        image = decode_image(frame, self._model.size, self._spec.limits, self._model.fit)
         return replace(image, format=codec)
 
     def _hash_video(self, file: BinaryIO, video: ImageRef, tick: Callable[[], None]) -> str:

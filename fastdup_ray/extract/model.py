@@ -1,7 +1,6 @@
 """The ONNX model, which turns pixels into embeddings of unit length."""
 
 import hashlib
-import json
 import os
 import platform
 from collections.abc import Iterable
@@ -12,13 +11,15 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from fastdup_ray.common.arrays import AnyArray, ByteArray, DoubleArray, FloatArray
+from fastdup_ray.common.arrays import AnyArray, ByteArray, FloatArray
 from fastdup_ray.common.facts import Fingerprint
 from fastdup_ray.common.records import Box
 from fastdup_ray.common.regular_file import open_regular
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract import cuda
 from fastdup_ray.extract.decode import make_decoder_fingerprint
+from fastdup_ray.extract.preprocessing import Preprocessing, parse_preprocessing
+from fastdup_ray.extract.resize import Fit
 from fastdup_ray.system.gpu import measure_free_gpu_memory
 
 if TYPE_CHECKING:
@@ -40,10 +41,6 @@ UNIT = 1e-5
 OPEN_SIDE = 224
 """Width and height of the images for a model that leaves them open."""
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation of red, green and blue (0 to 1) by which the models of torchvision and timm normalize
-their input; see https://docs.pytorch.org/vision/stable/models.html."""
-
 _EMBEDDED = files("fastdup_ray.extract.embedded")
 _OUT_OF_MEMORY = ("allocat", "out of memory")
 """Parts of the messages of onnxruntime ("bad allocation", "failed to allocate") and of CUDA."""
@@ -61,7 +58,7 @@ class Model:
     Attributes:
         size: Width and height of the images that it takes.
         batch: Number of images in one call.
-        trims: Whether margins of one color are to be left out of its images.
+        fit: How an image is fitted to `size`.
         dimensions: Numbers in an embedding.
         sha256: Digest of the file.
 
@@ -71,12 +68,13 @@ class Model:
     """
 
     def __init__(self, path: str | None = None, *, gpu: bool = False) -> None:
-        self._subject = f"Invalid value for model_path: {path!r}" if path else "The embedded model cannot be used"
+        self._name = f"the model {path!r}" if path else "the embedded model"
         data = _read_file(path) if path else _read_embedded()
-        self.trims = path is None
         self.sha256 = hashlib.sha256(data).hexdigest()
         self._session = self._open_session(data, gpu=gpu)
-        self._read_graph()
+        preprocessing = self._read_metadata()
+        self._read_graph(preprocessing)
+        self.fit = preprocessing.fit if path else Fit(trim=True)
         if gpu and not self._fixed:
             self.batch = cuda.choose_batch_size(measure_free_gpu_memory(), self.size)
         width, height = self.size
@@ -113,8 +111,11 @@ class Model:
         batch: AnyArray = pixels
         if self._dtype is np.float32:
             batch = (batch * self._scale + self._shift).astype(np.float32)
+        if self._is_bgr:
+            batch = batch[..., ::-1]
         if self._channels_first:
-            batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
+            batch = batch.transpose(0, 3, 1, 2)
+        batch = np.ascontiguousarray(batch)
         try:
             output = self._binding.run(batch) if self._binding else self._session.run(None, {self._input: batch})[0]
         except Exception as error:
@@ -151,8 +152,14 @@ class Model:
             )
         return session
 
-    def _read_graph(self) -> None:
-        """Read from the graph what the model takes: input name, data type, layout, size, batch size, normalization."""
+    def _read_metadata(self) -> Preprocessing:
+        try:
+            return parse_preprocessing(self._session.get_modelmeta().custom_metadata_map)
+        except ValueError as error:
+            raise self._make_error(str(error)) from None
+
+    def _read_graph(self, preprocessing: Preprocessing) -> None:
+        """Read from the graph what the model takes: input name, data type, layout, size and batch size."""
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1:
             raise self._make_error(f"it must have one input and one output, not {len(inputs)} and {len(outputs)}")
@@ -166,26 +173,18 @@ class Model:
         self._input, self._dtype = inputs[0].name, _DTYPES[dtype]
         self._channels_first = shape[1] == 3
         height, width = shape[2:] if self._channels_first else shape[1:3]
-        self.size = _get_side(width), _get_side(height)
+        _, default_height, default_width = preprocessing.input_size or (3, OPEN_SIDE, OPEN_SIDE)
+        self.size = _get_side(width, default_width), _get_side(height, default_height)
+        if preprocessing.input_size and self.size != (default_width, default_height):
+            size = ",".join(map(str, preprocessing.input_size))
+            raise self._make_error(f"its input is {_format_shape(shape)}, but input_size={size!r} in its metadata")
         self._fixed = isinstance(shape[0], int)
         self.batch = shape[0] if self._fixed else BATCH
         if min(*self.size, self.batch) < 1:
             raise self._make_error(f"its input has no pixels: {_format_shape(shape)}")
-        mean, std = self._read_numbers("mean", IMAGENET_MEAN), self._read_numbers("std", IMAGENET_STD)
-        if not np.all(std > 0):
-            raise self._make_error("std in its metadata must be above 0")
+        self._is_bgr = preprocessing.channel_order == "BGR"
+        mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
         self._scale, self._shift = (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
-
-    def _read_numbers(self, name: str, default: tuple[float, ...]) -> DoubleArray:
-        """Return one number, or one for each of red, green and blue, from the model's metadata."""
-        text = self._session.get_modelmeta().custom_metadata_map.get(name)
-        try:
-            numbers = np.array(default if text is None else json.loads(f"[{text.strip().strip('[]()')}]"), np.float64)
-        except (ValueError, TypeError):
-            numbers = np.array([np.nan])
-        if numbers.shape not in ((1,), (3,)) or not np.isfinite(numbers).all():
-            raise self._make_error(f"{name}={text!r} in its metadata must be one number, or three separated by commas")
-        return numbers
 
     def _probe_dimensions(self) -> int:
         """Return the numbers in an embedding, by running the model: many graphs do not say."""
@@ -201,12 +200,12 @@ class Model:
         return int(output.shape[1])
 
     def _make_error(self, reason: str) -> ConfigError:
-        return ConfigError(f"{self._subject} ({reason}).")
+        return ConfigError(f"Cannot use {self._name}: {reason}.")
 
 
-def _get_side(side: object) -> int:
+def _get_side(side: object, default: int) -> int:
     """Return a side of the input, which is None or a name where the graph leaves it open."""
-    return side if isinstance(side, int) else OPEN_SIDE
+    return side if isinstance(side, int) else default
 
 
 def _read_file(path: str) -> bytes:
@@ -214,13 +213,11 @@ def _read_file(path: str) -> bytes:
         with open_regular(path) as file:
             return file.read()
     except MemoryError:
-        raise ConfigError(
-            f"Invalid value for model_path: {path!r} (it does not fit into memory on {platform.node()})."
-        ) from None
+        raise ConfigError(f"Cannot use the model {path!r}: it does not fit into memory on {platform.node()}.") from None
     except OSError as error:
         raise ConfigError(
-            f"Invalid value for model_path: {path!r} (it cannot be read on {platform.node()}: {error.strerror}). "
-            "Name an ONNX file that every node has."
+            f"Cannot use the model {path!r}: it cannot be read on {platform.node()} ({error.strerror}). Name an ONNX "
+            "file that every node has."
         ) from None
 
 

@@ -14,6 +14,7 @@ from fastdup_ray.common.records import Limits
 from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.model import SIDE
 from fastdup_ray.extract.pillow_settings import strict_pillow
+from fastdup_ray.extract.resize import Fit
 from fastdup_ray.training.cells import LONGEST_SIDE, iter_cells
 from fastdup_ray.training.edits import EDITS, ORIGINAL_QUALITY, encode
 from fastdup_ray.training.photos import load_working_copy
@@ -75,7 +76,7 @@ def make_views(path: Path) -> ByteArray:
         files += _make_copies(image, FIRST_VIEWS - 1, _FIRST, rng)
         files += _make_copies(image, VIEWS - FIRST_VIEWS, _LATER, later)
         with strict_pillow():
-            views = [decode_bytes(data, (SIDE, SIDE), Limits(sys.maxsize), trim=True).pixels for data in files]
+            views = [decode_bytes(data, (SIDE, SIDE), Limits(sys.maxsize), Fit(trim=True)).pixels for data in files]
         images.append(np.stack(views))
     return np.stack(images)
 

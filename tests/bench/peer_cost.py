@@ -19,6 +19,7 @@ from fastdup_ray.common.records import Limits
 from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.model import BATCH, Model
 from fastdup_ray.extract.pillow_settings import strict_pillow
+from fastdup_ray.extract.resize import Fit
 from tests.bench import peers
 from tests.bench.measured import measured
 
@@ -29,7 +30,7 @@ def extract(folder: Path) -> None:
     for start in range(0, len(paths), BATCH):
         with strict_pillow():
             batch = [
-                decode_bytes(path.read_bytes(), model.size, Limits(sys.maxsize), trim=True).pixels
+                decode_bytes(path.read_bytes(), model.size, Limits(sys.maxsize), Fit(trim=True)).pixels
                 for path in paths[start : start + BATCH]
             ]
         model.embed(np.stack(batch))

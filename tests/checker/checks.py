@@ -31,7 +31,7 @@ STATISTICS = {
 """Column -> the least and the most that it can be."""
 IMAGES = ("index", "filename", "size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS)
 IMAGES += ("unseen", "taken")
-UNSEEN = {"frames", "video", "channels", "transparency", "values", "aspect_ratio", "margin"}
+UNSEEN = {"frames", "video", "channels", "transparency", "values", "aspect_ratio", "margin", "crop"}
 CODES = {
     *("ZERO_SIZE", "NOT_AN_IMAGE", "TRUNCATED", "CORRUPT", "TOO_LARGE", "TOO_SMALL", "UNREADABLE", "MISSING"),
     *("CHANGED", "READ_FAILED", "BOUNDING_BOX_OUTSIDE", "TIMEOUT", "OUT_OF_MEMORY", "CRASHED", "UNSUPPORTED"),

@@ -6,6 +6,7 @@ from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract import decode
 from fastdup_ray.extract.pillow_settings import strict_pillow
+from fastdup_ray.extract.resize import Fit
 
 SIDE = 64
 
@@ -14,7 +15,7 @@ def verdict_of(data: bytes, *, concurrent: bool = False) -> tuple[object, ...]:
     """Code and message of a bad image; pixels and all facts of a good one."""
     try:
         with strict_pillow():
-            image = decode.decode_bytes(data, (SIDE, SIDE), Limits(10**8), trim=True, concurrent=concurrent)
+            image = decode.decode_bytes(data, (SIDE, SIDE), Limits(10**8), Fit(trim=True), concurrent=concurrent)
     except BadImageError as error:
         return error.code, error.message
     facts = (image.width, image.height, image.format, image.statistics, image.unseen, image.decoder, image.taken)

@@ -63,7 +63,7 @@ def test_every_copy_is_closer_to_its_own_than_to_any_stranger(finished, truth):
         ({"metadata": None, "weights": np.ones((5, 4), np.float32)}, "it fails on 48 x 32 pixels|cannot open it"),
         ({"metadata": {"mean": "a lot"}}, "mean='a lot' in its metadata must be"),
         ({"metadata": {"std": "1,2"}}, "std='1,2' in its metadata must be"),
-        ({"metadata": {"std": "0"}}, "std in its metadata must be above 0"),
+        ({"metadata": {"std": "0"}}, "std='0' in its metadata must be above 0"),
         ({"save_as_external_data": True, "size_threshold": 1, "location": "weights"}, "weights are in another file"),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_graph_that_is_not_a_picture_in_and_one_row_out_is_refused_with_the_re
     with pytest.raises(ConfigError, match=reason) as caught:
         run_inline(PHOTOS, tmp_path / "out", model_path=path)
     assert "\n" not in str(caught.value)
-    assert f"model_path: {path!r}" in str(caught.value)
+    assert repr(path) in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 

@@ -14,8 +14,9 @@ from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract import model as model_module
 from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec
-from fastdup_ray.extract.model import BATCH, DIMENSIONS, IMAGENET_MEAN, IMAGENET_STD, SIDE, Model, make_fingerprint
+from fastdup_ray.extract.model import BATCH, DIMENSIONS, SIDE, Model, make_fingerprint
 from fastdup_ray.extract.pillow_settings import strict_pillow
+from fastdup_ray.extract.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from fastdup_ray.storage import open_store
 from tests.helpers.images import cloudy, encode
 from tests.helpers.models import WEIGHTS, save_model

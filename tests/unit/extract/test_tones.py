@@ -9,6 +9,7 @@ from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.model import SIDE, Model
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.pixels import hash_pixels
+from fastdup_ray.extract.resize import Fit
 from fastdup_ray.extract.tones import Range, apply_range, find_range
 from tests.helpers.deep_files import save_png_16, save_tiff
 from tests.helpers.images import cloudy, encode
@@ -33,7 +34,7 @@ def gray() -> np.ndarray:
 
 def similarity(model: Model, one: bytes, other: bytes) -> float:
     with strict_pillow():
-        pixels = [decode_bytes(data, (SIDE, SIDE), Limits(10**9), trim=True).pixels for data in (one, other)]
+        pixels = [decode_bytes(data, (SIDE, SIDE), Limits(10**9), Fit(trim=True)).pixels for data in (one, other)]
     first, second = model.embed(np.stack(pixels))
     return float(first @ second)
 

@@ -11,6 +11,7 @@ from fastdup_ray.common.records import Limits
 from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.model import SIDE, Model
 from fastdup_ray.extract.pillow_settings import strict_pillow
+from fastdup_ray.extract.resize import Fit
 from fastdup_ray.extract.thumbnails import make_thumbnail
 from fastdup_ray.extract.transparency import BLACK, GRAY, WHITE, choose_ground
 from tests.helpers.images import cloudy, encode
@@ -59,7 +60,7 @@ FORMATS = {
 def similarities(model: Model, *files: bytes) -> np.ndarray:
     """(n, n)"""
     with strict_pillow():
-        pixels = [decode_bytes(data, (SIDE, SIDE), Limits(10**9), trim=True).pixels for data in files]
+        pixels = [decode_bytes(data, (SIDE, SIDE), Limits(10**9), Fit(trim=True)).pixels for data in files]
     rows = model.embed(np.stack(pixels))
     return rows @ rows.T
 

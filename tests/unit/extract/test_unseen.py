@@ -11,6 +11,7 @@ from fastdup_ray.common.records import Box, Limits
 from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.pixels import hash_pixels
+from fastdup_ray.extract.resize import Fit
 from tests.helpers.deep_files import save_tiff
 from tests.helpers.images import cloudy, encode
 
@@ -19,7 +20,7 @@ SIDE = 128
 
 def unseen(data: bytes, *, trim: bool = True, box: Box | None = None) -> set[str]:
     with strict_pillow():
-        return set(decode_bytes(data, (SIDE, SIDE), Limits(10**9, box=box), trim=trim).unseen)
+        return set(decode_bytes(data, (SIDE, SIDE), Limits(10**9, box=box), Fit(trim=trim)).unseen)
 
 
 def digest(data: bytes) -> str | None:
