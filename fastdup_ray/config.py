@@ -33,6 +33,7 @@ from fastdup_ray.parameter_types import (
     Switch,
     UnitInterval,
     Verify,
+    find_model,
     format_error,
     merge_turi_param,
     parse_box,
@@ -172,6 +173,12 @@ class RunConfig(BaseModel):
         ),
     ] = "text"
 
+    model: Annotated[
+        Location | None,
+        Field(
+            description="Embedding model: default, or the path of an ONNX file, which config.json has as model_path."
+        ),
+    ] = None
     verify: Annotated[
         Verify | None,
         Field(
@@ -254,7 +261,9 @@ class RunConfig(BaseModel):
                 format_error(error.errors()[0], cls.model_fields, parameters, from_text=from_text)
             ) from None
         _check_combinations(config)
-        return config
+        if config.model is None:
+            return config
+        return config.model_copy(update={"model": None, "model_path": find_model(config.model)})
 
     @property
     def inputs(self) -> list[str]:
@@ -288,6 +297,8 @@ def _check_combinations(config: RunConfig) -> None:
         raise ConfigError(f"input_dir is missing: name {INPUT_KINDS}.")
     if Path(config.work_dir).is_file() and mode != 2:
         raise ConfigError(f"Invalid value for work_dir: {config.work_dir!r} (is a file; name a folder).")
+    if config.model is not None and config.model_path is not None:
+        raise ConfigError(f"model={config.model!r} and model_path={config.model_path!r} exclude each other.")
     if config.log_format == "quiet" and config.verbose:
         raise ConfigError("log_format='quiet' and verbose=1 exclude each other.")
     if config.invariant and mode != 0:

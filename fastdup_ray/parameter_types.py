@@ -1,6 +1,7 @@
 """Types of parameters: how the values of `RunConfig` are parsed, and what is said of values that are refused."""
 
 import difflib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -22,6 +23,9 @@ NNMODELS = ("brute_force", "ball_tree", "lsh")
 
 TURI_NAMES = ("nnmodel", "ccthreshold", "run_cc", "run_pagerank", "run_degree")
 """Parameters that can be given in `turi_param`, too."""
+
+MODELS: dict[str, str | None] = {"default": None}
+"""The names that `model` takes, and the file of each; None for the embedded model."""
 
 _BOX_EXAMPLE = "rows=100,cols=100,width=250,height=310"
 
@@ -146,6 +150,25 @@ def parse_box(text: str) -> Box:
     if min(box.width, box.height) < MIN_SIDE:
         raise ConfigError(f"{invalid} (width and height must be at least {MIN_SIDE}).")
     return box
+
+
+def find_model(name: str) -> str | None:
+    """Return the file of a model, None for the embedded one.
+
+    Args:
+        name: One of `MODELS`, or a path.
+
+    Raises:
+        ConfigError: It is no such name and does not look like a path, and there is no such file.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    if not (os.path.dirname(name) or name.lower().endswith(".onnx") or os.path.exists(name)):
+        names = f"The names are: {', '.join(MODELS)}" if len(MODELS) > 1 else f"The only name is {next(iter(MODELS))}"
+        raise ConfigError(
+            f"Invalid value for model: {format_value(name)} (there is no model of this name, and no such file). {names}."
+        )
+    return name
 
 
 # Types of fields

@@ -15,6 +15,7 @@ _ACCEPTED: Mapping[str, Any] = {
     "input_dir": Paths | None,
     "work_dir": StrPath,
     "model_path": StrPath | None,
+    "model": StrPath | None,
     "labels": StrPath | None,
     "reference": Paths,
     "invariant": Iterable[str],

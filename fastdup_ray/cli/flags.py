@@ -15,6 +15,7 @@ _SHORT = {"work_dir": "-o", "verbose": "-v"}
 
 _PATHS = {
     "work_dir": ("FOLDER", complete_folder),
+    "model": ("NAME|FILE.onnx", complete_path),
     "model_path": ("FILE.onnx", complete_path),
     "labels": ("FILE.csv|folder|.EXT", complete_path),
     "reference": ("INPUT", complete_path),
@@ -37,7 +38,7 @@ GROUPS = FRONT | {
     "More about the output": ("report", "thumbnails", "estimate", "fail_over", "log_format", "version"),
     "Outliers and groups": ("lower_threshold", "ccthreshold", "run_cc", "run_pagerank", "run_degree"),
     "Model and search": (
-        *("model_path", "distance", "faiss_mode", "faiss_param", "nn_provider", "nnmodel", "turi_param"),
+        *("model", "model_path", "distance", "faiss_mode", "faiss_param", "nn_provider", "nnmodel", "turi_param"),
         *("partition_copies", "partition_memory"),
     ),
     "How it runs": ("run_mode", "reuse", "num_actors", "shard_size", "actor_memory", "image_timeout"),

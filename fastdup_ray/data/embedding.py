@@ -16,7 +16,7 @@ from fastdup_ray.runs.preflight import make_model_facts
 
 EXTRACTION = frozenset(
     [
-        *("model_path", "compute", "bounding_box", "max_pixels", "min_size", "image_timeout", "actor_memory"),
+        *("model", "model_path", "compute", "bounding_box", "max_pixels", "min_size", "image_timeout", "actor_memory"),
         *("s3_anonymous", "s3_requester_pays"),
     ]
 )
@@ -83,8 +83,8 @@ def embed(
         actors: Number of actors, or the least and the most; None: as many as Ray Data has room for.
         batch_size: Rows that an actor gets at once.
         num_cpus: Cores that each actor reserves, and threads that it decodes with.
-        parameters: Of a run, as far as they decide how an image is read: model_path, compute, bounding_box, max_pixels,
-            min_size, image_timeout, actor_memory, s3_anonymous, s3_requester_pays.
+        parameters: Of a run, as far as they decide how an image is read: model, model_path, compute, bounding_box,
+            max_pixels, min_size, image_timeout, actor_memory, s3_anonymous, s3_requester_pays.
 
     Returns:
         The Dataset with the columns `embedding` (float32 of shape (576,), of unit length; NaN for a bad image),

@@ -11,7 +11,7 @@ always measures the images, reads buckets directly, and tells images from videos
 
 _PARAMETERS = {
     "embeddings": "write them with save_binary_feature, and use fastdup_ray.run with run_mode=2",
-    "high_accuracy": "give the path of a larger ONNX model as model_path",
+    "high_accuracy": "give the path of a larger ONNX model as model",
     "outlier_percentile": "use lower_threshold, a similarity",
     "run_advanced_stats": "img_stats has what is measured",
     "nnf_mode": "use faiss_mode",

@@ -73,6 +73,7 @@ CALLS: dict[str, Callable[[Callable[[Path], Any], Path], Any]] = {
     "RunConfig.of reference list": lambda kind, _: RunConfig.of(input_dir="a", reference=[kind(PHONE)]),
     "RunConfig.of labels": lambda kind, out: RunConfig.of(input_dir="a", labels=kind(_labels(out))),
     "RunConfig.of model_path": lambda kind, out: RunConfig.of(input_dir="a", model_path=kind(out)),
+    "RunConfig.of model": lambda kind, out: RunConfig.of(input_dir="a", model=kind(out)),
     "deduplicate": lambda kind, out: fastdup_ray.deduplicate(
         RunConfig.of(input_dir=[kind(PHONE)], work_dir=kind(out), labels=kind(_labels(out)), **INLINE)
     ),

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 import fastdup_ray
 from fastdup_ray import RunConfig
 from fastdup_ray.errors import ConfigError
+from fastdup_ray.parameter_types import MODELS
 
 SPECIFICATION = {
     "input_dir": None,
@@ -169,6 +170,9 @@ def test_an_unknown_name_like_no_other_is_one_short_line():
         ("lower_threshold", float("inf")),
         ("ccthreshold", 1.5),
         ("model_path", ""),
+        ("model", ""),
+        ("model", "fast"),
+        ("model", 7),
         ("bounding_box", "rows"),
         ("bounding_box", "rows=1"),
         ("bounding_box", "rows=1,cols=1,width=9"),
@@ -454,3 +458,24 @@ def test_no_bounding_box_is_none(nothing):
 def test_whatever_python_can_pass_is_refused_with_one_line(parameters):
     with pytest.raises(ConfigError, match=next(iter(parameters))):
         RunConfig.of(**{"input_dir": "photos"} | parameters)
+
+
+def test_a_model_has_a_name_or_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "extensionless").touch()
+    paths = ["m.onnx", "folder/m", "./default", "M.ONNX", "extensionless", str(tmp_path / "m")]
+    assert [of(model=path).model_path for path in paths] == paths
+    assert of(model=Path("m.onnx")) == of(model_path="m.onnx")
+    assert of(model="default") == of()
+    assert RunConfig.from_text({"input_dir": "photos", "model": "default"}) == of()
+
+
+def test_an_unknown_name_of_a_model_is_refused_with_those_that_exist(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = refusal(model="defualt")
+    assert "model: 'defualt'" in message
+    assert all(name in message for name in MODELS)
+
+
+def test_a_model_has_one_value():
+    assert "model='default' and model_path='m.onnx'" in refusal(model="default", model_path="m.onnx")
