@@ -174,10 +174,7 @@ class RunConfig(BaseModel):
     ] = "text"
 
     model: Annotated[
-        Location | None,
-        Field(
-            description="Embedding model: default, or the path of an ONNX file, which config.json has as model_path."
-        ),
+        Location | None, Field(description="Embedding model: a name (default), or the path of an ONNX file.")
     ] = None
     verify: Annotated[
         Verify | None,

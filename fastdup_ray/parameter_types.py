@@ -164,10 +164,8 @@ def find_model(name: str) -> str | None:
     if name in MODELS:
         return MODELS[name]
     if not (os.path.dirname(name) or name.lower().endswith(".onnx") or os.path.exists(name)):
-        names = f"The names are: {', '.join(MODELS)}" if len(MODELS) > 1 else f"The only name is {next(iter(MODELS))}"
-        raise ConfigError(
-            f"Invalid value for model: {format_value(name)} (there is no model of this name, and no such file). {names}."
-        )
+        allowed = f"must be {', '.join(MODELS)}, or the path of an ONNX file"
+        raise ConfigError(f"Invalid value for model: {format_value(name)} ({allowed}).")
     return name
 
 
