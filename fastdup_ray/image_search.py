@@ -1,6 +1,7 @@
-"""Look one image up among the images of a finished run: exactly, whatever index the run has, and changing nothing."""
+"""Look an image or a text up among the images of a finished run: exactly, whatever index the run has."""
 
 import os
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -21,6 +22,7 @@ from fastdup_ray.extract.encode_pixels import encode_png, to_image
 from fastdup_ray.extract.model import Model, make_fingerprint
 from fastdup_ray.extract.open_image import explain_error
 from fastdup_ray.extract.pillow_settings import strict_pillow
+from fastdup_ray.extract.text_model import TextModel
 from fastdup_ray.features import find_difference, map_features
 from fastdup_ray.inputs import find_frame, read_entry, stat
 from fastdup_ray.neighbors.metrics import COSINE
@@ -36,7 +38,7 @@ Query: TypeAlias = StrPath | bytes | Image.Image | npt.NDArray[np.uint8]
 
 
 class ImageSearch:
-    """Looks images up in a finished run. Keeps the model and the embeddings, mapped from their file.
+    """Looks images and texts up in a finished run. Keeps the model and the embeddings, mapped from their file.
 
     Args:
         run: A finished run.
@@ -53,7 +55,8 @@ class ImageSearch:
             raise InputError(f"Cannot search {run.store.location!r}: its embeddings were not made by a run.")
         box, max_pixels = run.config.get("bounding_box"), RunConfig.model_fields["max_pixels"].default
         self._limits = Limits(run.config.get("max_pixels", max_pixels), box=parse_box(box) if box else None)
-        self._model = Model(run.config.get("model_path"))
+        self._model_path = run.config.get("model_path")
+        self._model = Model(self._model_path)
         ours = make_fingerprint(self._model.sha256, self._limits.box)
         if name := find_difference(ours, theirs):
             raise InputError(
@@ -82,16 +85,35 @@ class ImageSearch:
             InputError: The image cannot be read.
             ConfigError: `k` is no whole number of at least 1.
         """
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-            raise ConfigError(f"Invalid value for k: {format_value(k)} (must be a whole number of at least 1).")
+        count = _check_count(k)
         name, data = read_image(image, self._access)
-        similarity, rows = self._find_closest(self._embed(name, data), int(k))
-        names = self._names.take(pa.array(rows))
-        table = pa.table({"filename": escape_names(names), "similarity": similarity})
+        names, similarity = self._find_closest(self._embed(name, data), count)
+        table = _make_table(names, similarity)
         if verify:
             relations = self._relate(name, data, [os.fsdecode(other) for other in names.to_pylist()])
             table = table.append_column("relation", pa.array(relations, pa.large_string()))
         return table
+
+    def search_text(self, text: str, k: int = 10) -> pa.Table:
+        """Find the images that a text describes best, by the text tower of the run's model.
+
+        Args:
+            text: A few words.
+            k: Number of images; of a smaller run, all are returned.
+
+        Returns:
+            filename and similarity, the most similar first.
+
+        Raises:
+            InputError: The model has no text tower.
+            ConfigError: `k` is no whole number of at least 1, or see `TextModel`.
+        """
+        count = _check_count(k)
+        return _make_table(*self._find_closest(self._text_model.embed(text), count))
+
+    @cached_property
+    def _text_model(self) -> TextModel:
+        return TextModel(self._model_path, self._model.sha256, self._model.dimensions)
 
     def _embed(self, name: str, data: bytes) -> FloatArray:
         """Return the (1, d) embedding of a file."""
@@ -105,13 +127,13 @@ class ImageSearch:
             raise InputError(f"Cannot search for {name}: the model has no embedding of it.")
         return embedding
 
-    def _find_closest(self, query: FloatArray, k: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """Return the similarities and the rows of the k closest embeddings."""
+    def _find_closest(self, query: FloatArray, k: int) -> tuple[pa.Array, npt.NDArray[np.float64]]:
+        """Return the names of the images with the k closest embeddings, and their similarities."""
         scores = self._features @ query[0]
         count = min(k + SPARE, len(scores))
         candidates = np.argpartition(-scores, count - 1)[None, :count]
         similarity, rows = select_closest(query, self._features, candidates, COSINE, k)
-        return similarity[0], rows[0]
+        return self._names.take(pa.array(rows[0])), similarity[0]
 
     def _relate(self, name: str, data: bytes, others: list[str]) -> list[str | None]:
         """Return the relation of a file with others; None for those that cannot be read."""
@@ -125,6 +147,16 @@ class ImageSearch:
             return _load(*read_image(name, self._access))
         except FastdupError:
             return None
+
+
+def _check_count(k: int) -> int:
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise ConfigError(f"Invalid value for k: {format_value(k)} (must be a whole number of at least 1).")
+    return int(k)
+
+
+def _make_table(names: pa.Array, similarity: npt.NDArray[np.float64]) -> pa.Table:
+    return pa.table({"filename": escape_names(names), "similarity": similarity})
 
 
 def read_image(image: Query, access: Access) -> tuple[str, bytes]:

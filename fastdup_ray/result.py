@@ -215,6 +215,26 @@ class RunResult:
         """
         return self._search.search(image, k, verify=verify)
 
+    def search_text(self, text: str, k: int = 10) -> pa.Table:
+        """Find the images of the run that a text describes best, where its model has a text tower, such as CLIP's.
+
+        Needs the extra `text`. The search is exact, and nothing in the work_dir changes.
+
+        Args:
+            text: A few words, such as "a red car".
+            k: Number of images; of a smaller run, all are returned.
+
+        Returns:
+            filename and similarity, the most similar first. The similarity of a text and an image is much lower than
+            that of two images.
+
+        Raises:
+            InputError: The model of the run has no text tower, or the embeddings were not made by a run.
+            ConfigError: A parameter is wrong.
+            DamagedError: A file is not the one that the run wrote.
+        """
+        return self._search.search_text(text, k)
+
     def to_arrow(self) -> pa.Table:
         """Return one row for each image: images.parquet, exact duplicates (copy_of, copy_kind), and its component."""
         table, copies = self.images, self.exact_copies

@@ -16,7 +16,7 @@ PROGRAM = "fastdup-ray"
 COMMANDS = {
     "Find duplicates": {
         "run": "Find duplicates in INPUT: a folder, image, video, archive, Parquet file, or list of paths.",
-        "search": "Find the images of a finished run that are most similar to IMAGE.",
+        "search": "Find the images of a finished run that are most similar to IMAGE, or to a text.",
         "compare": "Say what two images are to each other, in full detail.",
     },
     "Review and clean up": {

@@ -1,29 +1,25 @@
 """The ONNX model, which turns pixels into embeddings of unit length."""
 
 import hashlib
-import os
 import platform
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 
 from fastdup_ray.common.arrays import AnyArray, ByteArray, FloatArray
 from fastdup_ray.common.facts import Fingerprint
 from fastdup_ray.common.records import Box
-from fastdup_ray.common.regular_file import open_regular
 from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract import cuda
 from fastdup_ray.extract.decode import make_decoder_fingerprint
+from fastdup_ray.extract.onnx_session import make_model_error, open_session, read_model_file, shorten_error
 from fastdup_ray.extract.preprocessing import Preprocessing, parse_preprocessing
 from fastdup_ray.extract.resize import Fit
 from fastdup_ray.system.gpu import measure_free_gpu_memory
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 SIDE = 128
 """Width and height of the images that the embedded model takes."""
@@ -68,10 +64,10 @@ class Model:
     """
 
     def __init__(self, path: str | None = None, *, gpu: bool = False) -> None:
-        self._name = f"the model {path!r}" if path else "the embedded model"
-        data = _read_file(path) if path else _read_embedded()
+        self._path = path
+        data = read_model_file(path) if path else _read_embedded()
         self.sha256 = hashlib.sha256(data).hexdigest()
-        self._session = self._open_session(data, gpu=gpu)
+        self._session = open_session(data, path, gpu=gpu)
         preprocessing = self._read_metadata()
         self._read_graph(preprocessing)
         self.fit = preprocessing.fit if path else Fit(trim=True)
@@ -101,10 +97,7 @@ class Model:
             part = pixels[start : start + self.batch]
             batch[: len(part)] = part
             embeddings[start : start + len(part)] = self._run_batch(batch)[: len(part)]
-        with np.errstate(all="ignore"):
-            embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-            embeddings[~(np.abs(np.linalg.norm(embeddings, axis=1) - 1) < UNIT)] = np.nan
-        return embeddings
+        return scale_to_unit(embeddings)
 
     def _run_batch(self, pixels: ByteArray) -> AnyArray:
         """Return the model's output for a full batch, without trailing axes of length 1."""
@@ -125,32 +118,6 @@ class Model:
         while output.ndim > 2 and output.shape[-1] == 1:
             output = output[..., 0]
         return cast(AnyArray, output)
-
-    def _open_session(self, data: bytes, *, gpu: bool) -> "onnxruntime.InferenceSession":
-        import onnxruntime  # late: importing it takes a fifth of a second
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.use_deterministic_compute = gpu
-        # Weights in a second file would not be part of the fingerprint, and would be read from the current folder.
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-        providers = [cuda.make_provider()] if gpu else ["CPUExecutionProvider"]
-        try:
-            session = onnxruntime.InferenceSession(data, options, providers=providers)
-        except Exception as error:  # onnxruntime has a class for each reason, without a common base
-            if "external" in str(error).lower():
-                raise self._make_error(
-                    "its weights are in another file; export it into one file (external_data=False)"
-                ) from None
-            raise self._make_error(f"onnxruntime cannot open it: {_shorten_error(error)}") from None
-        if gpu and session.get_providers()[0] != cuda.PROVIDER:
-            raise ConfigError(
-                "Invalid value for compute: 'gpu' (CUDA does not start on this machine). Check its driver, or use "
-                "compute='cpu'."
-            )
-        return session
 
     def _read_metadata(self) -> Preprocessing:
         try:
@@ -192,7 +159,7 @@ class Model:
         try:
             output = self._run_batch(np.zeros((self.batch, height, width, 3), np.uint8))
         except Exception as error:
-            raise self._make_error(f"it fails on {width} x {height} pixels: {_shorten_error(error)}") from None
+            raise self._make_error(f"it fails on {width} x {height} pixels: {shorten_error(error)}") from None
         fits = output.ndim == 2 and len(output) == self.batch and output.shape[1] > 0
         if not fits or not np.issubdtype(output.dtype, np.floating):
             actual = f"{output.dtype} {_format_shape(output.shape)} for {self.batch} images"
@@ -200,7 +167,15 @@ class Model:
         return int(output.shape[1])
 
     def _make_error(self, reason: str) -> ConfigError:
-        return ConfigError(f"Cannot use {self._name}: {reason}.")
+        return make_model_error(self._path, reason)
+
+
+def scale_to_unit(embeddings: FloatArray) -> FloatArray:
+    """Scale embeddings, (n, d) float32, to unit length in place; all NaN where that cannot be done (see `embed`)."""
+    with np.errstate(all="ignore"):
+        embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+        embeddings[~(np.abs(np.linalg.norm(embeddings, axis=1) - 1) < UNIT)] = np.nan
+    return embeddings
 
 
 def _get_side(side: object, default: int) -> int:
@@ -208,26 +183,8 @@ def _get_side(side: object, default: int) -> int:
     return side if isinstance(side, int) else default
 
 
-def _read_file(path: str) -> bytes:
-    try:
-        with open_regular(path) as file:
-            return file.read()
-    except MemoryError:
-        raise ConfigError(f"Cannot use the model {path!r}: it does not fit into memory on {platform.node()}.") from None
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot use the model {path!r}: it cannot be read on {platform.node()} ({error.strerror}). Name an ONNX "
-            "file that every node has."
-        ) from None
-
-
 def _format_shape(shape: Iterable[object]) -> str:
     return f"({', '.join('?' if side is None else str(side) for side in shape)})"
-
-
-def _shorten_error(error: Exception) -> str:
-    """Return the last part of a message of onnxruntime, which says what is wrong."""
-    return " ".join(str(error).rpartition(" : ")[2].split())[:200].rstrip(". ")
 
 
 def get_embedded_sha256() -> str:

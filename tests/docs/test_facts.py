@@ -1,5 +1,6 @@
 """The user pages name every file, column, code and extension of the code, and no other."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.curation.file_ops import LINK_KINDS
 from fastdup_ray.errors import ErrorCode
 from fastdup_ray.export import FORMATS
+from fastdup_ray.extract.preprocessing import Preprocessing
 from fastdup_ray.extract.transforms import TRANSFORMS
 from fastdup_ray.inputs import sidecars, suffixes
 from fastdup_ray.inputs.manifest import ENTRIES
@@ -64,6 +66,11 @@ def test_the_columns_of_the_manifest_are_described():
 def test_codes_are_those_of_the_code():
     assert first_cells(text_of("outputs.md", "Unreadable files")) == {code.value for code in ErrorCode}
     assert first_cells(text_of("outputs.md", "Unseen content")) == {kind.value for kind in Unseen}
+
+
+def test_the_keys_of_the_metadata_of_models_are_those_of_the_code():
+    keys = {field.name for field in dataclasses.fields(Preprocessing)}
+    assert first_cells(text_of("models.md", "Preprocessing")) == keys
 
 
 def test_exit_codes_are_those_of_the_code():
