@@ -31,13 +31,15 @@ COMMANDS = {
         "subset": "List the N most diverse images of a finished run, the most typical one first.",
         "gallery": "Rebuild the report and galleries of a finished run.",
         "evaluate": "Measure precision and recall against known duplicates.",
+        "export-model": "Make an ONNX file of a checkpoint of DINOv2, CLIP or SSCD, for run --model.",
         "leakage": "Find test images that also appear in the training set, as exact or near duplicates.",
     },
     "Check the installation": {
         "doctor": "Check that this machine can run fastdup-ray.",
     },
 }
-"""The first sentence of the help of each command, under headings. The command `x` is `x` in the module `cli.x`."""
+"""The first sentence of the help of each command, under headings. The command `x` is `x` in the module `cli.x`,
+`x-y` is `x_y`."""
 
 # click prints a paragraph that begins with a backspace as it is; a docstring would have it spelled out.
 _EPILOG = f"""\b
@@ -61,7 +63,8 @@ class LazyGroup(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         with pause_collection():
-            command = getattr(importlib.import_module(f"fastdup_ray.cli.{cmd_name}"), cmd_name)
+            name = cmd_name.replace("-", "_")
+            command = getattr(importlib.import_module(f"fastdup_ray.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 
