@@ -31,15 +31,17 @@ COMMANDS = {
         "subset": "List the N most diverse images of a finished run, the most typical one first.",
         "gallery": "Rebuild the report and galleries of a finished run.",
         "evaluate": "Measure precision and recall against known duplicates.",
-        "export-model": "Make an ONNX file of a checkpoint of DINOv2, CLIP or SSCD, for run --model.",
         "leakage": "Find test images that also appear in the training set, as exact or near duplicates.",
+    },
+    "Prepare a model": {
+        "export-model": "Make an ONNX file of a checkpoint of DINOv2, CLIP or SSCD, for run --model.",
     },
     "Check the installation": {
         "doctor": "Check that this machine can run fastdup-ray.",
     },
 }
-"""The first sentence of the help of each command, under headings. The command `x` is `x` in the module `cli.x`,
-`x-y` is `x_y`."""
+"""The first sentence of the help of each command, under headings. The command `x-y` is `x_y` in the module
+`cli.x_y`."""
 
 # click prints a paragraph that begins with a backspace as it is; a docstring would have it spelled out.
 _EPILOG = f"""\b

@@ -42,7 +42,11 @@ def search(
 
     s3 = make_access(anonymous=access["s3_anonymous"], requester_pays=access["s3_requester_pays"])
     run = RunResult.open(work_dir, access=s3)
-    found = run.search(image, k, verify=verify) if image is not None else run.search_text(text or "", k)
+    if text is not None:
+        found = run.search_text(text, k)
+    else:
+        assert image is not None
+        found = run.search(image, k, verify=verify)
     rows = found.to_pylist()
     if as_json:
         print_lines(json.dumps(rows, indent=1))

@@ -38,7 +38,7 @@ class Preprocessing:
         interpolation: The filter that images are resized with.
         crop_mode: `squash` gives the model the whole image without keeping its proportions, `center` the largest part
             around the center that has the proportions of the input.
-        crop_pct: Share of each side of that which is used, more than 0 and at most 1.
+        crop_pct: Share of each side of that which is used, from 0.1 to 1.
         channel_order: `RGB`, or `BGR` for models of OpenCV and Caffe.
     """
 
@@ -88,7 +88,7 @@ def _parse_numbers(text: str) -> tuple[float, ...]:
     """Parse numbers that are separated by commas, perhaps in brackets; () if there is anything else."""
     try:
         numbers = json.loads(f"[{text.strip().strip('[]()')}]")
-        return tuple(map(float, numbers))
+        return tuple(map(float, numbers)) if {*map(type, numbers)} <= {int, float} else ()
     except (ValueError, TypeError, OverflowError):
         return ()
 
@@ -116,8 +116,8 @@ def _parse_input_size(text: str) -> tuple[int, int, int]:
 
 def _parse_share(text: str) -> float:
     numbers = _parse_numbers(text)
-    if len(numbers) != 1 or not 0 < numbers[0] <= 1:
-        raise _InvalidValueError("a number above 0 and at most 1")
+    if len(numbers) != 1 or not _SMALLEST_SHARE <= numbers[0] <= 1:
+        raise _InvalidValueError(f"between {_SMALLEST_SHARE} and 1")
     return numbers[0]
 
 
@@ -136,6 +136,9 @@ def _format(value: Any) -> str:
 
 _LARGEST = 1e6
 """Numbers of this size make no sense in any key."""
+
+_SMALLEST_SHARE = 0.1
+"""Of the smallest images, less is no pixel."""
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "input_size": _parse_input_size,

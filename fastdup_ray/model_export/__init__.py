@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 from dataclasses import dataclass
 
 from fastdup_ray.common.paths import accept_paths
@@ -37,7 +38,7 @@ class ModelExportResult:
         lines = [
             f"Wrote {', '.join(self.paths)}: {self.kind}, {width} x {height} pixels to {self.dimensions} numbers.",
             f"The numbers differ from torch's by at most {self.difference:.1e}.",
-            f"Next: fastdup-ray run INPUT --model {self.paths[0]}",
+            f"Next: fastdup-ray run INPUT --model {shlex.quote(self.paths[0])}",
         ]
         return "\n".join(lines)
 
