@@ -1,7 +1,8 @@
 """Convert a module of torch to an ONNX file, and compare the two."""
 
-import io
 import logging
+import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -81,19 +82,19 @@ def _write(tower: Tower, metadata: Mapping[str, str]) -> bytes:
     axes: dict[str, Any] = {"dynamo": True, "dynamic_shapes": ({0: torch.export.Dim("n")},)}
     if isinstance(tower.module, torch.jit.ScriptModule):  # which the newer exporter does not take
         axes = {"dynamo": False, "dynamic_axes": {_INPUT: {0: "n"}, _OUTPUT: {0: "n"}}}
-    file = io.BytesIO()
-    with torch.no_grad(), _quiet():
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad(), _quiet():
+        path = os.path.join(folder, "model.onnx")
         torch.onnx.export(
             tower.module,
             (tower.examples,),
-            file,
+            path,
             input_names=[_INPUT],
             output_names=[_OUTPUT],
             external_data=False,
             verbose=False,
             **axes,
         )
-    model = onnx.load_from_string(file.getvalue())
+        model = onnx.load(path)
     onnx.helper.set_model_props(model, dict(metadata))
     content: bytes = model.SerializeToString()
     return content

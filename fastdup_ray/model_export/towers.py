@@ -66,7 +66,8 @@ def load_towers(checkpoint: str, kind: Kind, side: tuple[int, int]) -> Towers:
 
 
 def _load_sscd(checkpoint: str, pixels: Any) -> Towers:
-    return Towers(Tower(torch.jit.load(checkpoint, map_location="cpu").eval(), pixels))
+    load: Any = torch.jit.load  # which torch gives no types
+    return Towers(Tower(load(checkpoint, map_location="cpu").eval(), pixels))
 
 
 def _load_dinov2(checkpoint: str, pixels: Any) -> Towers:
