@@ -18,6 +18,7 @@ from fastdup_ray.common.names import is_utf8, to_utf8
 from fastdup_ray.common.records import Limits
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.parameter_types import (
+    MODELS,
     TURI_NAMES,
     BoxText,
     Count,
@@ -27,13 +28,14 @@ from fastdup_ray.parameter_types import (
     Inputs,
     Invariances,
     Location,
+    ModelName,
+    ModelPath,
     NNModel,
     Offset,
     RunMode,
     Switch,
     UnitInterval,
     Verify,
-    find_model,
     format_error,
     merge_turi_param,
     parse_box,
@@ -99,7 +101,7 @@ class RunConfig(BaseModel):
     lower_threshold: Annotated[
         UnitInterval, Field(description="Images whose nearest neighbor is less similar than this are outliers (0–1).")
     ] = 0.3
-    model_path: Annotated[Location | None, Field(description="Use your own ONNX embedding model.")] = None
+    model_path: Annotated[ModelPath | None, Field(description="Use your own ONNX embedding model.")] = None
     version: Annotated[Switch, Field(description="Print the version and exit.")] = False
     nearest_neighbors_k: Annotated[Count, Field(description="Number of neighbors per image.")] = 2
     run_mode: Annotated[
@@ -174,7 +176,7 @@ class RunConfig(BaseModel):
     ] = "text"
 
     model: Annotated[
-        Location | None, Field(description="Embedding model: a name (default), or the path of an ONNX file.")
+        ModelName | None, Field(description="Embedding model: a name (default), or the path of an ONNX file.")
     ] = None
     verify: Annotated[
         Verify | None,
@@ -260,7 +262,7 @@ class RunConfig(BaseModel):
         _check_combinations(config)
         if config.model is None:
             return config
-        return config.model_copy(update={"model": None, "model_path": find_model(config.model)})
+        return config.model_copy(update={"model": None, "model_path": MODELS.get(config.model, config.model)})
 
     @property
     def inputs(self) -> list[str]:

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from fastdup_ray.common.formatting import format_value
+from fastdup_ray.common.locations import to_absolute
 from fastdup_ray.common.path_lists import list_paths
 from fastdup_ray.common.paths import to_path_text
 from fastdup_ray.common.records import MIN_SIDE, Box
@@ -110,6 +111,15 @@ def _normalize_box(value: str) -> str | None:
     return str(parse_box(value)) if value else None
 
 
+def _resolve_model(value: str) -> str:
+    """Return a name of `MODELS`, or an absolute path: who searches the run may be in another folder."""
+    if value in MODELS:
+        return value
+    if not (os.path.dirname(value) or value.lower().endswith(".onnx") or os.path.exists(value)):
+        raise ValueError(f"must be {', '.join(MODELS)}, or the path of an ONNX file")
+    return to_absolute(value)
+
+
 def parse_pairs(parameter: str, text: str) -> dict[str, str]:
     """Parse `'a=1,b=2'`.
 
@@ -152,28 +162,13 @@ def parse_box(text: str) -> Box:
     return box
 
 
-def find_model(name: str) -> str | None:
-    """Return the file of a model, None for the embedded one.
-
-    Args:
-        name: One of `MODELS`, or a path.
-
-    Raises:
-        ConfigError: It is no such name and does not look like a path, and there is no such file.
-    """
-    if name in MODELS:
-        return MODELS[name]
-    if not (os.path.dirname(name) or name.lower().endswith(".onnx") or os.path.exists(name)):
-        allowed = f"must be {', '.join(MODELS)}, or the path of an ONNX file"
-        raise ConfigError(f"Invalid value for model: {format_value(name)} ({allowed}).")
-    return name
-
-
 # Types of fields
 
 Location = Annotated[str, PlainValidator(to_path_text, json_schema_input_type=str)]
 """A path or URI. A str of pydantic's own cannot hold the bytes of a name that are not UTF-8."""
 
+ModelPath = Annotated[Location, AfterValidator(to_absolute)]
+ModelName = Annotated[Location, AfterValidator(_resolve_model)]
 InputDir = Annotated[str | list[str], PlainValidator(_parse_input_dir, json_schema_input_type=str | list[str])]
 Inputs = Annotated[list[str], PlainValidator(_parse_inputs, json_schema_input_type=list[str])]
 Switch = Annotated[bool, BeforeValidator(_parse_switch)]
