@@ -1,7 +1,7 @@
 """Choice of the keeper of a group: rules in order of importance, and the reasons in words."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.analysis.dates import format_date, read_dates
-from fastdup_ray.analysis.pairs import rank_names
+from fastdup_ray.analysis.pairs import rank_names, rank_some_names
 from fastdup_ray.analysis.verified_pairs import VerifiedPairs
-from fastdup_ray.common.arrays import BoolArray, IntArray
+from fastdup_ray.common.arrays import AnyArray, BoolArray, IntArray, shrink, split_array
 from fastdup_ray.common.relations import DESCRIBED, Loss
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs.globs import Patterns
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, take_rows
 
 DEFAULT_RULES = "reference,quality,resolution,bytes,oldest"
 """Reference images come first, since they are never removed; then the least edited, most detail, least compression,
@@ -59,7 +60,7 @@ class Rule:
         name: The rule as in `--keep`.
         best: Reason for the first image of a group, such as `most pixels`.
         better: Reason for one image against another, such as `has more pixels`.
-        key: Computes (n,) integer sort keys, the lowest first, from the table of images and the raw names.
+        key: Computes (b,) integer sort keys, the lowest first, from b rows of the table of images and their raw names.
         shown: Formats the value of one image from the table, its row and its key; "" if there is nothing to show.
         tie: Keys that differ by less are equal.
     """
@@ -93,15 +94,9 @@ def _read_losses(images: pa.Table, _: pa.Array) -> IntArray:
     return has_lost.astype(np.int64)
 
 
-def add_losses(images: pa.Table, rows: IntArray, verified: VerifiedPairs | None) -> pa.Table:
-    """Add what each image has lost, if the run verified pairs.
-
-    Args:
-        images: A table with m rows.
-        rows: (m,) int64, their indices.
-        verified: The verified pairs.
-    """
-    return images if verified is None else images.append_column(LOST, verified.find_losses(rows))
+def add_losses(images: pa.Table, verified: VerifiedPairs | None) -> pa.Table:
+    """Add what each image has lost to a table of all images, if the run verified pairs."""
+    return images if verified is None else images.append_column(LOST, verified.find_losses())
 
 
 def _read_references(images: pa.Table, _: pa.Array) -> IntArray:
@@ -154,7 +149,9 @@ _RULES = {
         Rule("oldest", "oldest", "is older", read_dates, _format_date, SAME_TIME),
     )
 }
-_RULES_BY_NAME = Rule(NAME, "first by name", "is first by name", lambda _, names: rank_names(names), _format_nothing)
+
+
+_BY_NAME = Rule(NAME, "first by name", "is first by name", lambda _, names: rank_names(names), _format_nothing)
 
 
 def parse_rules(text: str) -> list[Rule]:
@@ -198,18 +195,29 @@ def _parse_rule(word: str) -> Rule:
 
 
 class Ranking:
-    """The order of preference of n images, by rules, then by the bytes of the names.
+    """The order of preference of m images, by rules, then by the bytes of the names.
+
+    In memory are numbers alone: about 30 bytes for each of the m images.
 
     Args:
         rules: The rules, the most important first.
-        images: The table of images.parquet, n rows.
-        names: (n,) names as raw bytes.
+        images: The table of images.parquet, n rows. It is read part by part, and may be mapped from a file.
+        names: (n,) names as raw bytes, which may be mapped, too.
+        rows: (m,) int64 ascending indices of the images to order, which are then meant by their positions in it; None:
+            all n images.
     """
 
-    def __init__(self, rules: Sequence[Rule], images: pa.Table, names: pa.Array | pa.ChunkedArray) -> None:
-        names = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
-        self._images, self._rules = images, [*rules, _RULES_BY_NAME]
-        self._keys = [rule.key(images, names.cast(_NAMES)) for rule in self._rules]
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        images: pa.Table,
+        names: pa.Array | pa.ChunkedArray,
+        rows: IntArray | None = None,
+    ) -> None:
+        names = (names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names).cast(_NAMES)
+        self._images, self._rules = images, [*rules, _BY_NAME]
+        self._rows = np.arange(len(names)) if rows is None else rows
+        self._keys = [*_read_keys(rules, images, names, self._rows), shrink(rank_some_names(names, self._rows))]
 
     def order(self, members: IntArray) -> IntArray:
         """Sort the images of one group by preference.
@@ -234,7 +242,7 @@ class Ranking:
         """
         place = group
         for rule, key in zip(self._rules, self._keys, strict=True):
-            place = _refine(place, key[members], rule.tie)
+            place = _refine(place, key[members].astype(np.int64), rule.tie)
         return np.argsort(place)
 
     def explain_kept(self, members: IntArray) -> Reason:
@@ -268,7 +276,18 @@ class Ranking:
         return decisive if ahead[decisive] > 0 else next(index for index, value in enumerate(ahead) if value > 0)
 
     def _describe_value(self, index: int, row: int) -> str:
-        return self._rules[index].shown(self._images, row, int(self._keys[index][row]))
+        return self._rules[index].shown(self._images, int(self._rows[row]), int(self._keys[index][row]))
+
+
+def _read_keys(rules: Sequence[Rule], images: pa.Table, names: pa.Array, rows: IntArray) -> Iterator[AnyArray]:
+    """Yield the (m,) keys of each rule, for the images at m rows of a table."""
+    table = images.select([name for name in (*RANKED, LOST) if name in images.column_names])
+    keys: list[list[AnyArray]] = [[np.empty(0, np.int8)] for _ in rules]
+    for part in split_array(rows, ROWS_PER_BLOCK):
+        some = take_rows(table, part), names.take(pa.array(part))
+        for rule, parts in zip(rules, keys, strict=True):
+            parts.append(shrink(rule.key(*some)))
+    return map(np.concatenate, keys)
 
 
 def _refine(place: IntArray, key: IntArray, tie: int) -> IntArray:

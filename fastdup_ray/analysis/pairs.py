@@ -119,6 +119,19 @@ def rank_names(names: pa.Array | pa.ChunkedArray) -> IntArray:
     return _invert(pc.sort_indices(names).to_numpy())
 
 
+def rank_some_names(names: pa.Array, rows: IntArray) -> IntArray:
+    """Return numbers in the order of the bytes of some names.
+
+    Args:
+        names: (n,) raw names.
+        rows: (m,) int64 indices of some of them.
+
+    Returns:
+        (m,) int64.
+    """
+    return rows if _are_sorted(names) else rank_names(names.take(pa.array(rows)))
+
+
 def sort_pairs(pairs: Pairs, ranks: IntArray, target_ranks: IntArray | None = None, *, closest_first: bool) -> Pairs:
     """Sort pairs by value, then by the bytes of the names of the source and the target.
 

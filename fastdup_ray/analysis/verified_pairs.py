@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from fastdup_ray.analysis.edges import encode_digests
 from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, IntArray
 from fastdup_ray.common.records import Pairs
-from fastdup_ray.common.relations import CONFIRMED, Relation
+from fastdup_ray.common.relations import CONFIRMED, Loss, Relation
 from fastdup_ray.storage.tables import TableFormat
 
 MATRIX = ("m00", "m01", "m02", "m10", "m11", "m12")
@@ -78,15 +78,16 @@ class VerifiedPairs:
         }
         return pa.table([columns[name].cast(VERIFIED.schema.field(name).type) for name in EVIDENCE], EVIDENCE)
 
-    def find_losses(self, rows: IntArray) -> pa.Array:
-        """Return (m,) text: the `Loss` of each of some images beside an image that is the same, null for none."""
-        losses = np.full(len(self.first), None, object)
+    def find_losses(self) -> pa.DictionaryArray:
+        """Return (n,) text: the `Loss` of each image beside an image that is the same, null for none."""
+        kinds = pa.array(list(Loss), pa.large_string())
+        code = np.full(len(self.first), -1, np.int8)
         if set(LOSSES).issubset(self.table.column_names):
             for end, name in zip(("from", "to"), LOSSES, strict=True):
                 lost = self.table.select([end, name]).filter(self.table[name].is_valid())
-                losses[lost[end].to_numpy()] = lost[name].to_pylist()
-        first = self.first[rows]
-        return pa.array(losses[first], pa.large_string(), mask=first < 0)
+                code[lost[end].to_numpy()] = pc.index_in(lost[name], value_set=kinds).fill_null(-1).to_numpy()
+        code = np.where(self.first < 0, np.int8(-1), code[self.first])
+        return pa.DictionaryArray.from_arrays(pa.array(code, mask=code < 0), kinds)
 
     def select_confirmed(self, threshold: float) -> tuple[IntArray, IntArray, DoubleArray]:
         """Return from, to and similarity of the pairs that show the same, though they are not above the threshold."""

@@ -1,5 +1,6 @@
-"""Type aliases of NumPy arrays."""
+"""Type aliases of NumPy arrays, and how large arrays are kept small."""
 
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,3 +23,17 @@ ByteArray: TypeAlias = npt.NDArray[np.uint8]
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 """Any dtype, such as that of structured arrays."""
+
+
+def shrink(numbers: AnyArray) -> AnyArray:
+    """Return whole numbers as int8, int32 or int64, whichever is the smallest that has room for all of them."""
+    least, most = int(numbers.min(initial=0)), int(numbers.max(initial=0))
+    for kind in (np.int8, np.int32):
+        if np.iinfo(kind).min <= least and most <= np.iinfo(kind).max:
+            return numbers.astype(kind, copy=False)
+    return numbers
+
+
+def split_array(array: AnyArray, size: int) -> Iterator[AnyArray]:
+    """Yield an array in parts of at most `size` rows; one that is empty has none."""
+    return (array[start : start + size] for start in range(0, len(array), size))

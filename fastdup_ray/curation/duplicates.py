@@ -159,8 +159,7 @@ def _choose_keepers(run: FinishedRun, keeper: IntArray, group: IntArray, links: 
     The keeper of another one is the first image that it is linked with, if that is preferred to it, else the first of
     its group.
     """
-    images = add_losses(run.images, np.arange(len(run.names)), run.verified)
-    ranking = Ranking(parse_rules(DEFAULT_RULES), images, run.names)
+    ranking = Ranking(parse_rules(DEFAULT_RULES), add_losses(run.images, run.verified), run.names)
     kept = kept[np.argsort(group[kept], kind="stable")]
     ordered = np.concatenate([kept[:0], *map(ranking.order, np.split(kept, _find_changes(group[kept])))])
     places = np.arange(len(ordered))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -19,14 +20,13 @@ from fastdup_ray.analysis.keeper_assignment import (
 )
 from fastdup_ray.analysis.keepers import (
     DEFAULT_RULES,
-    RANKED,
     Ranking,
     Reason,
     add_losses,
     find_references,
     parse_rules,
 )
-from fastdup_ray.common.arrays import BoolArray, IntArray
+from fastdup_ray.common.arrays import BoolArray, IntArray, split_array
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, DuplicateRule, Explanation, default_threshold, make_rule
 from fastdup_ray.curation.finished_run import FinishedRun
@@ -34,7 +34,7 @@ from fastdup_ray.curation.plan_file import DROP, KEEP, PlanRow
 from fastdup_ray.curation.sidecar_check import explain_unique_sidecars
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs import find_standalone
-from fastdup_ray.storage.tables import take_rows
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK
 
 SIDECAR = "sidecar"
 """Rule of an image that is kept because of a sidecar that its keeper lacks."""
@@ -70,10 +70,20 @@ class KeeperChoice:
         """(d,) int64 indices in features.dat of the images to drop."""
         return self.rows[self.assigned.row[self.is_dropped]]
 
-    @property
-    def keepers(self) -> IntArray:
-        """(d,) int64 indices in features.dat of the image that each of these is dropped for."""
-        return self.rows[self.assigned.keeper[self.is_dropped]]
+    def find_keepers(self, images: IntArray) -> IntArray:
+        """Return (m,) int64: the image that each of m images is dropped for; -1 where it is not dropped."""
+        position = np.searchsorted(self.rows, images)
+        candidate = position < np.searchsorted(self.rows, images, "right")
+        keepers = np.full(len(images), -1)
+        keepers[candidate] = self._keeper[position[candidate]]
+        return keepers
+
+    @cached_property
+    def _keeper(self) -> IntArray:
+        """(c,) int64 index in features.dat of the keeper of each candidate that is dropped; -1 for the others."""
+        keeper = np.full(len(self.rows), -1)
+        keeper[self.assigned.row[self.is_dropped]] = self.rows[self.assigned.keeper[self.is_dropped]]
+        return keeper
 
 
 @dataclass(frozen=True)
@@ -166,11 +176,9 @@ def choose_keepers(
     rules, pairs, first = parse_rules(keep), rule.list_pairs(), run.first_of_bytes
     repeats = np.flatnonzero(first != np.arange(len(first)))
     rows = np.unique(np.concatenate([pairs.source, pairs.target, repeats, first[repeats]]))
-    columns = [name for name in RANKED if name in run.images.column_names]
-    table, names = take_rows(run.images.select(columns), rows), run.names.take(pa.array(rows))
-    table = add_losses(table, rows, run.verified)
-    fixed, ranking = find_references(table), Ranking(rules, table, names)
-    eligible = fixed | find_standalone(names, run.access) if only_files else np.ones(len(rows), bool)
+    ranking = Ranking(rules, add_losses(run.images, run.verified), run.names, rows)
+    fixed = find_references(run.images)[rows]
+    eligible = fixed | _find_standalone(run, rows) if only_files else np.ones(len(rows), bool)
     links = Pairs(np.searchsorted(rows, pairs.source), np.searchsorted(rows, pairs.target), pairs.value)
     digests = np.unique(first[rows], return_inverse=True)[1]
 
@@ -181,6 +189,12 @@ def choose_keepers(
     assigned = assign_keepers(*groups, ranking, fixed, compare, grouping)
     held = {} if any_sidecars else _hold_back(run, rows, assigned)
     return KeeperChoice(rows, ranking, fixed, assigned, held)
+
+
+def _find_standalone(run: FinishedRun, rows: IntArray) -> BoolArray:
+    """Return (m,) bool: whether each of some images is a separate file, which can be moved."""
+    parts = (run.names.take(pa.array(part)) for part in split_array(rows, ROWS_PER_BLOCK))
+    return np.concatenate([np.empty(0, bool), *(find_standalone(names, run.access) for names in parts)])
 
 
 def _hold_back(run: FinishedRun, rows: IntArray, assigned: KeeperAssignments) -> dict[int, str]:

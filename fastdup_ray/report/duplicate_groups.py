@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, parse_rules
 from fastdup_ray.analysis.verified_pairs import VerifiedPairs
 from fastdup_ray.common import layout
-from fastdup_ray.common.arrays import DoubleArray, IntArray
+from fastdup_ray.common.arrays import DoubleArray, IntArray, split_array
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.common.relations import CONFIRMED
 from fastdup_ray.curation.suggest import KeeperChoice
@@ -20,13 +20,13 @@ from fastdup_ray.outputs.exact_copies import ExactCopies
 from fastdup_ray.outputs.formats import COMPONENTS
 from fastdup_ray.report.group_table import GroupTable
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import describe_other_run, iter_parquet, take_rows
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, describe_other_run, iter_parquet, take_rows
 
 
 class DuplicateGroups:
     """The images of a run that are in a component of two or more, in a set of exact duplicates, or in a confirmed pair.
 
-    Only these are ranked and held in memory; a large run has many more images that duplicate nothing.
+    In memory are numbers of these images alone; what a page shows of them is read when it is asked for.
 
     Args:
         store: The work_dir.
@@ -88,11 +88,6 @@ class DuplicateGroups:
         replaced = np.unique(self._component_numbers[is_new & (self._component_numbers >= 0)])
         return self._make_groups(np.where(is_new, joined[node], alone)), replaced
 
-    @cached_property
-    def keepers(self) -> dict[int, int]:
-        """The images that `plan` drops by default, each with its keeper."""
-        return dict(zip(self._choice.dropped.tolist(), self._choice.keepers.tolist(), strict=True))
-
     @property
     def total_reclaim(self) -> int:
         """Bytes of all images that `plan` drops by default."""
@@ -100,8 +95,7 @@ class DuplicateGroups:
 
     def _make_groups(self, number: IntArray) -> GroupTable:
         is_dropped = np.isin(self._member_indices, self._choice.dropped)
-        sizes: IntArray = self._member_facts["size"].fill_null(0).to_numpy().astype(np.int64)
-        return GroupTable(self._member_indices, number, self._ranking, is_dropped, sizes, self._features)
+        return GroupTable(self._member_indices, number, self._rank, is_dropped, self._member_sizes, self._features)
 
     def _list_confirmed(self) -> Pairs:
         """Return the confirmed pairs, by the positions of the images among the m members."""
@@ -146,14 +140,17 @@ class DuplicateGroups:
         return np.unique(np.concatenate(parts))
 
     @cached_property
-    def _member_facts(self) -> pa.Table:
-        return add_losses(take_rows(self._facts, self._member_indices), self._member_indices, self._verified)
+    def _member_sizes(self) -> IntArray:
+        """(m,) int64 bytes of the file of each member."""
+        table = self._facts.select(["size"])
+        parts = (take_rows(table, rows)["size"] for rows in split_array(self._member_indices, ROWS_PER_BLOCK))
+        sizes = [size.fill_null(0).to_numpy().astype(np.int64) for size in parts]
+        return np.concatenate([np.empty(0, np.int64), *sizes])
+
+    def _rank(self, rows: IntArray) -> Ranking:
+        """Return the order in which some images are kept."""
+        return Ranking(parse_rules(DEFAULT_RULES), self._facts_and_losses, self._names, rows)
 
     @cached_property
-    def _member_names(self) -> pa.Array:
-        return self._names.take(pa.array(self._member_indices))
-
-    @cached_property
-    def _ranking(self) -> Ranking:
-        """The order in which the m members are kept."""
-        return Ranking(parse_rules(DEFAULT_RULES), self._member_facts, self._member_names)
+    def _facts_and_losses(self) -> pa.Table:
+        return add_losses(self._facts.slice(0, len(self._names)), self._verified)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastdup_ray.common.arrays import IntArray
+from fastdup_ray.curation.suggest import KeeperChoice
 from fastdup_ray.report.group_table import MAX_BETWEEN, Group, GroupTable
 from fastdup_ray.report.image_table import ImageTable
 from fastdup_ray.report.pair_evidence import PairEvidence
@@ -26,11 +27,11 @@ class GroupCards:
     Args:
         images: The images of the page.
         evidence: The verdicts of the page; None if the run did not verify pairs.
-        keepers: The images that are suggested to be dropped, each with its keeper.
+        choice: What is suggested to be dropped, and for which images.
     """
 
-    def __init__(self, images: ImageTable, evidence: PairEvidence | None, keepers: dict[int, int]) -> None:
-        self._images, self._evidence, self._keepers = images, evidence, keepers
+    def __init__(self, images: ImageTable, evidence: PairEvidence | None, choice: KeeperChoice) -> None:
+        self._images, self._evidence, self._choice = images, evidence, choice
         self._members_shown: list[list[int]] = []
 
     def make_list(self, groups: GroupTable, positions: list[int]) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class GroupCards:
 
     def _request_keepers(self, members: list[int]) -> None:
         """Request the images for which members are suggested to be dropped, and the verdicts on both."""
-        keepers = [self._keepers.get(member, -1) for member in members]
+        keepers = self._choice.find_keepers(np.array(members, np.int64)).tolist()
         for member, keeper in zip(members, keepers, strict=True):
             if keeper >= 0:
                 self._images.request([keeper])

@@ -1,12 +1,12 @@
 """Groups of similar images: the keeper of each, its lowest similarity, and the bytes that can be reclaimed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fastdup_ray.analysis.keepers import Ranking
-from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray, shrink
 from fastdup_ray.features import check_finite
 
 MAX_COMPARED = 2_000
@@ -45,12 +45,12 @@ class Group:
 
 
 class GroupTable:
-    """The c groups of two or more images that m images form.
+    """The c groups of two or more images that m images form. Only groups that are selected are ranked.
 
     Args:
-        indices: (m,) int64 indices of the images.
+        indices: (m,) int64 ascending indices of the images.
         number: (m,) int64, equal for images of one group.
-        ranking: The order in which the m images are kept.
+        rank: Returns the order in which images with some ascending indices are kept.
         is_dropped: (m,) bool, whether each is suggested to be dropped; these come after the others of their group.
         sizes: (m,) int64 bytes of their files.
         features: (n, d) float32 embeddings of all n images.
@@ -65,17 +65,16 @@ class GroupTable:
         self,
         indices: IntArray,
         number: IntArray,
-        ranking: Ranking,
+        rank: Callable[[IntArray], Ranking],
         is_dropped: BoolArray,
         sizes: IntArray,
         features: FloatArray,
     ) -> None:
-        self._indices, self._ranking, self._is_dropped, self._features = indices, ranking, is_dropped, features
-        order = ranking.order_groups(np.arange(len(number)), number)
-        order = order[np.lexsort((is_dropped[order], number[order]))]
+        self._indices, self._rank, self._is_dropped, self._features = indices, rank, is_dropped, features
+        order = np.argsort(number, kind="stable")
         ids, first, count = np.unique(number[order], return_index=True, return_counts=True)
         several = count > 1
-        self._order, self._first = order, first[several]
+        self._order, self._first = shrink(order), first[several]
         self.id, self.count = ids[several], count[several]
         freed = np.where(is_dropped, sizes, 0)[order]
         self.reclaim = np.add.reduceat(freed, first)[several] if len(order) else self.id
@@ -85,15 +84,25 @@ class GroupTable:
 
     def select(self, positions: Sequence[int]) -> Iterator[Group]:
         """Yield the groups at some positions of `id`."""
-        for position in positions:
-            first = self._first[position]
-            members = self._order[first : first + self.count[position]]
-            yield self._make_group(int(self.id[position]), members, int(self.reclaim[position]))
+        if not len(positions):
+            return
+        starts, counts = self._first[positions], self.count[positions]
+        group = np.repeat(np.arange(len(positions)), counts)
+        ends = np.cumsum(counts)
+        members = self._order[np.arange(len(group)) + np.repeat(starts - ends + counts, counts)]
+        by_index = np.argsort(members, kind="stable")
+        members, group = members[by_index], group[by_index]
+        ranking, is_dropped = self._rank(self._indices[members]), self._is_dropped[members]
+        order = ranking.order_groups(np.arange(len(members)), group)
+        order = order[np.lexsort((is_dropped[order], group[order]))]
+        for position, ranked in zip(positions, np.split(order, ends[:-1]), strict=True):
+            kept = ranked[~is_dropped[ranked]]
+            reason = ranking.explain_kept(kept).text if len(kept) > 1 else ""
+            indices = self._indices[members[ranked]]
+            yield self._make_group(int(self.id[position]), indices, reason, int(self.reclaim[position]))
 
-    def _make_group(self, id_: int, positions: IntArray, reclaim: int) -> Group:
-        """Make a group of the images at some positions among the m, the keeper first."""
-        kept, members = positions[~self._is_dropped[positions]], self._indices[positions]
-        reason = self._ranking.explain_kept(kept).text if len(kept) > 1 else ""
+    def _make_group(self, id_: int, members: IntArray, reason: str, reclaim: int) -> Group:
+        """Make a group of some images, the keeper first."""
         similarity = self._compare_with_keeper(members)
         order = np.concatenate([[0], 1 + np.argsort(-similarity[1:], kind="stable")])
         members, similarity = members[order], similarity[order]

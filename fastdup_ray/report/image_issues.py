@@ -1,18 +1,19 @@
 """Images with an issue that is seen without another image: dark, bright, blurred, blank, of an odd size or shape."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.arrays import BoolArray, DoubleArray
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.report.image_table import ImageTable
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import read_parquet
+from fastdup_ray.storage.tables import iter_parquet
 
 MAX_SHOWN = 100
 """Images with one issue that a page shows: those that are furthest from the threshold."""
@@ -44,28 +45,36 @@ class Issue:
         title: For people.
         rule: What images with the issue are like, for people.
         columns: Columns of images.parquet that are needed.
-        measure: Computes (n,) how far each image is beyond the threshold; those above 0 have the issue.
+        measure: Computes (b,) how far each of b images is beyond the threshold, which may depend on quartiles of all
+            images; those above 0 have the issue.
         describe: Formats the values of one image.
+        usual: Computes the (b,) values that the quartiles are of.
     """
 
     id: str
     title: str
     rule: str
     columns: tuple[str, ...]
-    measure: Callable[[Columns], DoubleArray]
+    measure: Callable[[Columns, DoubleArray], DoubleArray]
     describe: Callable[[dict[str, float]], str]
+    usual: Callable[[Columns], DoubleArray] | None = None
 
 
-def _measure_size(columns: Columns) -> DoubleArray:
-    """How much larger or smaller an image is than usual, as a factor."""
-    side = np.log(np.sqrt(np.maximum(1, columns["width"] * columns["height"])))
-    low, median, high = np.percentile(side, [25, 50, 75])
+def _compute_side(columns: Columns) -> DoubleArray:
+    """Return the logarithm of the side of a square with as many pixels."""
+    side: DoubleArray = np.log(np.sqrt(np.maximum(1, columns["width"] * columns["height"])))
+    return side
+
+
+def _measure_size(columns: Columns, quartiles: DoubleArray) -> DoubleArray:
+    """Return how much larger or smaller an image is than usual, as a factor."""
+    side, (low, median, high) = _compute_side(columns), quartiles
     beyond = np.maximum(side - (high + SPREAD * (high - low)), (low - SPREAD * (high - low)) - side)
     distance: DoubleArray = np.abs(side - median)
     return np.where((beyond > 0) & (distance > np.log(FACTOR)), distance, 0.0)
 
 
-def _measure_shape(columns: Columns) -> DoubleArray:
+def _measure_shape(columns: Columns, _: DoubleArray) -> DoubleArray:
     sides = np.maximum(1, [columns["width"], columns["height"]])
     narrowness: DoubleArray = NARROW - sides.min(axis=0) / sides.max(axis=0)
     return narrowness
@@ -84,7 +93,7 @@ ISSUES = (
         "Dark",
         f"Nearly all pixels are darker than {DARK} of 255.",
         _LIGHT,
-        lambda of: DARK - (of["brightness"] + 2 * of["contrast"]),
+        lambda of, _: DARK - (of["brightness"] + 2 * of["contrast"]),
         lambda of: f"brightness {of['brightness']:.1f}",
     ),
     Issue(
@@ -92,7 +101,7 @@ ISSUES = (
         "Bright",
         f"Nearly all pixels are brighter than {BRIGHT} of 255.",
         _LIGHT,
-        lambda of: of["brightness"] - 2 * of["contrast"] - BRIGHT,
+        lambda of, _: of["brightness"] - 2 * of["contrast"] - BRIGHT,
         lambda of: f"brightness {of['brightness']:.1f}",
     ),
     Issue(
@@ -100,7 +109,7 @@ ISSUES = (
         "Blurred",
         f"Sharpness (variance of the Laplacian) below {BLURRED}.",
         ("blur",),
-        lambda of: BLURRED - of["blur"],
+        lambda of, _: BLURRED - of["blur"],
         lambda of: f"sharpness {of['blur']:.1f}",
     ),
     Issue(
@@ -108,7 +117,7 @@ ISSUES = (
         "Nearly blank",
         f"Contrast (standard deviation of the brightness) below {BLANK} of 255.",
         ("contrast",),
-        lambda of: BLANK - of["contrast"],
+        lambda of, _: BLANK - of["contrast"],
         lambda of: f"contrast {of['contrast']:.1f}",
     ),
     Issue(
@@ -118,6 +127,7 @@ ISSUES = (
         _SIDES,
         _measure_size,
         _format_sides,
+        _compute_side,
     ),
     Issue(
         "shape",
@@ -138,30 +148,65 @@ def list_issues(store: Store, files: FileSet, images: ImageTable) -> list[dict[s
         files: The set of files that the page is about.
         images: The images of the page; thumbnails of those with an issue are requested.
     """
-    path = store.fetch(files.name(layout.IMAGES))
-    columns: Columns = {}
-    for name in sorted({name for issue in ISSUES for name in issue.columns}):
-        table = read_parquet(path, IMAGES.select([name]))
-        if name in table.column_names:
-            columns[name] = table[name].cast("float64").fill_null(np.nan).to_numpy()
-    return list(_describe_issues(columns, images))
+    return list(_describe_issues(store.fetch(files.name(layout.IMAGES)), images))
 
 
-def _describe_issues(columns: Columns, images: ImageTable) -> Iterator[dict[str, Any]]:
+def _describe_issues(path: Path, images: ImageTable) -> Iterator[dict[str, Any]]:
     for issue in ISSUES:
-        if not all(name in columns for name in issue.columns):
+        found = _find_images(issue, path)
+        if found is None:
             continue
-        used = {name: columns[name] for name in issue.columns}
-        known: BoolArray = np.all([np.isfinite(values) for values in used.values()], axis=0)
-        rows = np.flatnonzero(known)
-        if not len(rows):
-            continue
-        beyond = issue.measure({name: values[rows] for name, values in used.items()})
-        order = np.argsort(-beyond, kind="stable")[: int((beyond > 0).sum())]
-        shown = rows[order[:MAX_SHOWN]].tolist()
-        images.request(shown)
+        images.request(found.rows.tolist())
         items = [
-            [images.number(row), issue.describe({name: float(values[row]) for name, values in used.items()})]
-            for row in shown
+            [images.number(row), issue.describe({name: float(values[place]) for name, values in found.values.items()})]
+            for place, row in enumerate(found.rows.tolist())
         ]
-        yield {"id": issue.id, "title": issue.title, "rule": issue.rule, "total": len(order), "items": items}
+        yield {"id": issue.id, "title": issue.title, "rule": issue.rule, "total": found.total, "items": items}
+
+
+@dataclass(frozen=True)
+class _IssueImages:
+    """The images with one issue.
+
+    Attributes:
+        total: Their number.
+        rows: Indices of those that are shown, the furthest from the threshold first.
+        values: The columns of these.
+    """
+
+    total: int
+    rows: IntArray
+    values: Columns
+
+
+def _find_images(issue: Issue, path: Path) -> _IssueImages | None:
+    """Return the images with an issue; None if the columns are missing, or no image has values in them."""
+    quartiles = np.empty(0)
+    if issue.usual is not None:
+        usual = np.concatenate([np.empty(0), *(issue.usual(values) for _, values in _iter_known(path, issue.columns))])
+        quartiles = np.percentile(usual, [25, 50, 75], overwrite_input=True) if len(usual) else quartiles
+    is_known, total = False, 0
+    rows, beyond, shown = np.empty(0, np.int64), np.empty(0), {name: np.empty(0) for name in issue.columns}
+    for some, values in _iter_known(path, issue.columns):
+        is_known = True
+        by_how_much = issue.measure(values, quartiles)
+        has_issue = by_how_much > 0
+        total += int(has_issue.sum())
+        rows, beyond = np.append(rows, some[has_issue]), np.append(beyond, by_how_much[has_issue])
+        furthest = np.argsort(-beyond, kind="stable")[:MAX_SHOWN]
+        rows, beyond = rows[furthest], beyond[furthest]
+        shown = {name: np.append(shown[name], values[name][has_issue])[furthest] for name in issue.columns}
+    return _IssueImages(total, rows, shown) if is_known else None
+
+
+def _iter_known(path: Path, names: Sequence[str]) -> Iterator[tuple[IntArray, Columns]]:
+    """Yield the indices of the images that have a value in each of some columns, and these values, block by block."""
+    start = 0
+    for table in iter_parquet(path, IMAGES.select(names)):
+        if not set(names).issubset(table.column_names):
+            return
+        columns = {name: table[name].cast("float64").fill_null(np.nan).to_numpy() for name in names}
+        known: BoolArray = np.all([np.isfinite(values) for values in columns.values()], axis=0)
+        if known.any():
+            yield start + np.flatnonzero(known), {name: values[known] for name, values in columns.items()}
+        start += len(table)

@@ -82,8 +82,15 @@ def read_group_numbers(store: Store, files: FileSet, rows: IntArray) -> list[int
     """
     if files is not INDEXED or not store.exists(layout.COMPONENTS):
         return [None] * len(rows)
-    ids = read_parquet(store.fetch(layout.COMPONENTS), COMPONENTS.select(["component_id"]))["component_id"]
-    numbers: list[int | None] = ids.take(pa.array(rows, mask=rows >= len(ids))).to_pylist()
+    numbers: list[int | None] = [None] * len(rows)
+    order, start = np.argsort(rows), 0
+    for block in iter_parquet(store.fetch(layout.COMPONENTS), COMPONENTS.select(["component_id"])):
+        low, high = np.searchsorted(rows, [start, start + len(block)], sorter=order)
+        places = order[low:high]
+        ids = block["component_id"].take(pa.array(rows[places] - start)).to_pylist()
+        for place, id_ in zip(places.tolist(), ids, strict=True):
+            numbers[place] = id_
+        start += len(block)
     return numbers
 
 

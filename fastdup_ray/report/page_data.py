@@ -112,7 +112,7 @@ def make_page_data(
             builder.verified,
             plan.choice,
         )
-        cards = GroupCards(builder.images, builder.evidence, duplicate_groups.keepers)
+        cards = GroupCards(builder.images, builder.evidence, plan.choice)
         exact = duplicate_groups.by_content(builder.contents)
         exact_shown = choose_groups(exact, np.zeros(len(exact)), MAX_EXACT_SETS)
         if store.exists(layout.COMPONENTS):  # not with run_cc=0

@@ -20,10 +20,9 @@ def list_suggestions(plan: SuggestedPlan, images: ImageTable) -> dict[str, list[
         For each image the number of its keeper, or `NOT_DROPPED`, similarity, rule, reason and group, as in the file
         that `plan` writes; None for an image that is not in the plan.
     """
-    keepers = dict(zip(plan.choice.dropped.tolist(), plan.choice.keepers.tolist(), strict=True))
-    for index in images.rows.tolist():
-        if index in keepers:
-            images.number(keepers[index])
+    for keeper in plan.choice.find_keepers(images.rows).tolist():
+        if keeper >= 0:
+            images.number(keeper)
     indices = images.rows
     names = {plan.run.name(index): index for index in indices.tolist() if index < len(plan.run.names)}
     suggestions: dict[int, list[Any]] = {}

@@ -79,9 +79,9 @@ def select_keepers(
     first = images.first_of_bytes
     rows = np.flatnonzero(first >= 0)
     rows = rows[np.isin(first[rows], members)]  # also those with the bytes of a member
-    table, names = take_rows(_add_references(images), rows), images.names.take(pa.array(rows))
-    table = add_losses(table, rows, VerifiedPairs(verified, first, first))
-    order = Ranking(parse_rules(DEFAULT_RULES), table, names).order_groups(np.arange(len(rows)), group[first[rows]])
+    table = add_losses(_add_references(images), VerifiedPairs(verified, first, first))
+    ranking = Ranking(parse_rules(DEFAULT_RULES), table, images.names, rows)
+    order = ranking.order_groups(np.arange(len(rows)), group[first[rows]])
     ordered = first[rows[order]]
     keeper = np.full(len(images), -1)
     keeper[group[ordered][::-1]] = ordered[::-1]  # the last one that is written is the first of its group
