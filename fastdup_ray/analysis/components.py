@@ -12,7 +12,7 @@ import numpy as np
 
 from fastdup_ray.analysis.edges import Edges
 from fastdup_ray.analysis.union_find import find_roots, join_trees
-from fastdup_ray.common.arrays import AnyArray, DoubleArray, IntArray
+from fastdup_ray.common.arrays import AnyArray, DoubleArray, IntArray, get_index_type, shrink
 
 NETWORKX_UP_TO = 100_000
 """Largest number of edges for networkx, which takes 7 ms and 0.6 MB per thousand; more are processed with scipy."""
@@ -54,9 +54,9 @@ class Components:
     Attributes:
         n: Number of images.
         images: (l,) int64 ascending indices of the images with an edge.
-        group: (l,) int64, for each of `images`, the index of its component among the g.
+        group: (l,) int32 or less, for each of `images`, the index of its component among the g.
         pagerank: (l,) float64, with mean 1 over all n images; None if it was not requested.
-        degree: (l,) int64; None if it was not requested.
+        degree: (l,) int32; None if it was not requested.
         pagerank_alone: PageRank of each image without an edge.
         later: (l - g,) int64 ascending indices of the images that are not the first of their component.
         number: (g,) int64 number of each component, ascending.
@@ -130,7 +130,7 @@ class _Graph:
         for low, high, _ in edges.blocks():
             has_edge[low] = has_edge[high] = True
         self.images, self._edges = np.flatnonzero(has_edge), edges
-        self._positions = np.cumsum(has_edge, dtype=np.int32 if n < 1 << 31 else np.int64) - 1
+        self._positions = np.cumsum(has_edge, dtype=get_index_type(n)) - 1
 
     def __len__(self) -> int:
         return len(self.images)
@@ -197,7 +197,7 @@ def _summarize_similarities(graph: _Graph, group: AnyArray, groups: int) -> tupl
 
 
 def _count_degrees(graph: _Graph) -> AnyArray:
-    degrees = np.zeros(len(graph), np.int64)
+    degrees = np.zeros(len(graph), np.int32)
     for low, high, _ in graph.blocks():
         np.add.at(degrees, low, 1)
         np.add.at(degrees, high, 1)
@@ -221,7 +221,7 @@ def _search_by_networkx(graph: _Graph, *, pagerank: bool) -> tuple[AnyArray, Any
 
 def _search_by_scipy(graph: _Graph, *, pagerank: bool) -> tuple[AnyArray, AnyArray | None]:
     """Run union-find over blocks of edges, with the components of each block from scipy."""
-    parent = np.arange(len(graph))
+    parent = np.arange(len(graph), dtype=get_index_type(len(graph)))
     for low, high, _ in graph.blocks():
         join_trees(parent, low, high)
     return find_roots(parent, parent), _compute_pagerank(graph) if pagerank else None
@@ -232,8 +232,11 @@ def _compute_pagerank(graph: _Graph) -> AnyArray:
     import scipy.sparse as sp
 
     low, high = graph.ends()
-    upper = sp.csr_array((np.ones(len(low)), (low, high)), shape=(len(graph), len(graph)))
+    upper = sp.csr_array((np.ones(len(low), np.int8), (low, high)), shape=(len(graph), len(graph)))
+    del low, high
     both = upper + upper.T
+    del upper  # the values, which take twice as much as the rest, are needed only now
+    both = both.astype(float)
     share = 1 / np.asarray(both.sum(axis=1)).ravel()
     rank = np.ones(len(graph))
     for _ in range(MAX_ROUNDS):
@@ -250,4 +253,4 @@ def _number_by_first_image(labels: AnyArray) -> tuple[AnyArray, AnyArray]:
     order = np.argsort(first)
     number: IntArray = np.empty(len(first), np.int64)
     number[order] = np.arange(len(first))
-    return number[inverse], first[order]
+    return shrink(number)[inverse], first[order]

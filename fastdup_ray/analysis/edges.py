@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from fastdup_ray.analysis.pairs import find_cosines, select_similar
 from fastdup_ray.analysis.sorting import Scratch, sort_blocks, write_and_map
@@ -40,21 +38,6 @@ class Edges:
             yield np.asarray(self.low[part]), np.asarray(self.high[part]), np.asarray(self.similarity[part])
 
 
-def encode_digests(sha256: pa.Array | pa.ChunkedArray) -> IntArray:
-    """Return numbers that are equal for byte-identical files.
-
-    Args:
-        sha256: (n,) digests in hex, null where unknown.
-
-    Returns:
-        (n,) int64; a number of its own where the digest is unknown.
-    """
-    codes = pc.dictionary_encode(pa.chunked_array(sha256).cast(pa.large_string()).combine_chunks()).indices
-    own = np.arange(len(codes)) + len(codes)
-    numbers: IntArray = np.where(pc.is_null(codes).to_numpy(zero_copy_only=False), own, codes.fill_null(0).to_numpy())
-    return numbers
-
-
 def build_edges(pairs: Pairs, digests: IntArray) -> Edges:
     """Build the edges of similar pairs and of byte-identical files.
 
@@ -62,7 +45,7 @@ def build_edges(pairs: Pairs, digests: IntArray) -> Edges:
 
     Args:
         pairs: Similar images; the values are similarities. An edge takes the largest value of its pairs.
-        digests: (n,) int64, equal for byte-identical files, as `encode_digests` returns them.
+        digests: (n,) int64, equal for byte-identical files.
 
     Returns:
         The edges, in memory.

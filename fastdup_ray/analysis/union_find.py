@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fastdup_ray.common.arrays import AnyArray, IntArray
+from fastdup_ray.common.arrays import AnyArray, IntArray, get_index_type
 
 
 def join_trees(parent: AnyArray, low: AnyArray, high: AnyArray) -> None:
@@ -41,10 +41,10 @@ def count_linked(links: Iterable[tuple[IntArray, IntArray]], n: int) -> int:
 
     Args:
         links: Blocks of edges, each as two arrays of nodes.
-        n: Number of nodes; memory is 8 bytes for each.
+        n: Number of nodes; memory is 4 bytes for each, and 8 from 2^31 nodes on.
     """
-    parent = np.arange(n)
+    parent = np.arange(n, dtype=get_index_type(n))
     for low, high in links:
         if len(low):
             join_trees(parent, low, high)
-    return int(np.count_nonzero(parent != np.arange(n)))
+    return int(np.count_nonzero(parent != np.arange(n, dtype=parent.dtype)))

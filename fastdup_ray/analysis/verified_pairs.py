@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.analysis.edges import encode_digests
 from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, IntArray
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.common.relations import CONFIRMED, Loss, Relation
@@ -149,12 +148,6 @@ class VerifiedPairs:
         found: BoolArray = (self._keys[row] == wanted) & (source >= 0) & (target >= 0)
         rows: IntArray = np.where(found, row, -1)
         return rows
-
-
-def find_first_of_bytes(sha256: pa.ChunkedArray) -> IntArray:
-    """Return (n,) index of the first image with the same bytes, -1 where they are not known."""
-    _, first, content = np.unique(encode_digests(sha256), return_index=True, return_inverse=True)
-    return np.where(sha256.is_valid().to_numpy(), first[content], -1)
 
 
 def _make_values(relations: Collection[Relation]) -> pa.Array:

@@ -25,6 +25,11 @@ AnyArray: TypeAlias = npt.NDArray[Any]
 """Any dtype, such as that of structured arrays."""
 
 
+def get_index_type(n: int) -> type[np.int32] | type[np.int64]:
+    """Return the smaller of int32 and int64 that has room for the indices of n items."""
+    return np.int32 if n < 1 << 31 else np.int64
+
+
 def shrink(numbers: AnyArray) -> AnyArray:
     """Return whole numbers as int8, int32 or int64, whichever is the smallest that has room for all of them."""
     least, most = int(numbers.min(initial=0)), int(numbers.max(initial=0))

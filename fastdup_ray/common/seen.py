@@ -2,14 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from fastdup_ray.common.arrays import BoolArray, IntArray
+from fastdup_ray.common.arrays import AnyArray, BoolArray, IntArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SMALLEST_BATCH, LARGEST_BATCH = 1 << 3, 1 << 10
 """Items that are looked up at a time: fewer at first, so that what needs only a few items does not wait for many."""
+
+_MULTIPLIERS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1342543DE82EF95)
 
 _Item = TypeVar("_Item")
 
@@ -74,6 +79,30 @@ class SeenNames:
         # Python's hash of a text is SipHash, of 64 bits; the second one is of another text, and so independent.
         texts = names, [f"{name}\0" for name in names]
         return self._keys.add(*(np.fromiter(map(hash, half), np.int64, len(half)) for half in texts))
+
+
+def hash_names(names: "pa.Array") -> tuple[IntArray, IntArray]:
+    """Return two independent hashes of each of n raw names, as int64; they may be added for a set of names."""
+    offsets = np.frombuffer(names.buffers()[1], np.int64)[names.offset : names.offset + len(names) + 1]
+    data = np.frombuffer(names.buffers()[2] or b"", np.uint8)
+    starts, lengths = offsets[:-1], np.diff(offsets)
+    hashes = [lengths.astype(np.uint64) for _ in _MULTIPLIERS]
+    rows = np.arange(len(names))
+    for place in range(int(lengths.max(initial=0))):
+        rows = rows[lengths[rows] > place]
+        values = data[starts[rows] + place].astype(np.uint64)
+        for number, multiplier in zip(hashes, _MULTIPLIERS, strict=True):
+            number[rows] = number[rows] * multiplier + values
+    first, second = (_mix(number).view(np.int64) for number in hashes)
+    return first, second
+
+
+def _mix(numbers: AnyArray) -> AnyArray:
+    """Spread each bit over all others, as SplitMix64 does; else sums of hashes of names in a row would be equal."""
+    for shift, multiplier in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        numbers = (numbers ^ (numbers >> np.uint64(shift))) * np.uint64(multiplier)
+    mixed: AnyArray = numbers ^ (numbers >> np.uint64(31))
+    return mixed
 
 
 def _are_in(major: IntArray, minor: IntArray, run_major: IntArray, run_minor: IntArray) -> BoolArray:

@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-import pyarrow.compute as pc
-
 from fastdup_ray.analysis.union_find import count_linked
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.relations import CONFIRMED, Relation
-from fastdup_ray.curation.suggest import KeeperChoice, SuggestedPlan
+from fastdup_ray.curation.keeper_choice import KeeperChoice
+from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 from fastdup_ray.outputs.results import Results
-from fastdup_ray.storage.tables import take_rows
 
 _LINKING = CONFIRMED | {Relation.UNSURE}
 """Relations of images that a person would look at as duplicates."""
@@ -24,17 +21,14 @@ def count_duplicates(plan: SuggestedPlan, results: Results) -> DuplicateCounts:
         plan: What the run suggests by default.
         results: What the run has found.
     """
-    images, n = plan.run.images, len(plan.run.names)
-    dropped = plan.choice.dropped
-    size = pc.sum(take_rows(images.select(["size"]), dropped)["size"]).as_py() or 0
-    return DuplicateCounts(n, count_linked(_iter_links(plan.choice, results), n), len(dropped), size)
+    n, dropped = len(plan.run.names), len(plan.choice.dropped)
+    return DuplicateCounts(n, count_linked(_iter_links(plan.choice, results), n), dropped, plan.dropped_bytes)
 
 
 def _iter_links(choice: KeeperChoice, results: Results) -> Iterator[tuple[IntArray, IntArray]]:
     """Yield pairs of images that are in one group of duplicates."""
-    contents, verified = results.contents, results.verified
-    repeats = np.flatnonzero(contents != np.arange(len(contents)))
-    yield repeats, contents[repeats]
+    verified = results.verified
+    yield results.copies.copy, results.copies.of
     yield choice.rows[choice.assigned.row], choice.rows[choice.assigned.keeper]
     if verified is not None:
         links = verified.list_links(_LINKING)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastdup_ray.analysis.pairs import select_similar
+from fastdup_ray.analysis.same_bytes import name_unknown
 from fastdup_ray.common.arrays import FloatArray
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.curation.duplicate_rules import default_threshold
@@ -37,8 +38,18 @@ def view_current_run(
         pairs = list(select_similar(neighbors, least))
         source = np.concatenate([source, *(some.source for some in pairs)])
         target = np.concatenate([target, *(some.target for some in pairs)])
-    first = np.where(images.first_of_bytes < 0, np.arange(len(images)), images.first_of_bytes)
-    component = None if results.components is None else results.components.component_of(np.arange(len(images)))
+    first, components = name_unknown(images.first_of_bytes), results.components
+    find_components = None if components is None else components.component_of
     return FinishedRun(
-        table, images.names, source, target, first, features, config, "", store.access, results.verified, component
+        table,
+        images.names,
+        source,
+        target,
+        first,
+        features,
+        config,
+        "",
+        store.access,
+        results.verified,
+        find_components,
     )

@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, parse_rules
-from fastdup_ray.analysis.verified_pairs import find_first_of_bytes
+from fastdup_ray.analysis.same_bytes import find_first_of_bytes
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.relations import CONFIRMED, Relation
 from fastdup_ray.curation.finished_run import FinishedRun

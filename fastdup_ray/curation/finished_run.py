@@ -1,28 +1,29 @@
 """The outputs of a finished run that a plan is made from."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs, find_first_of_bytes
+from fastdup_ray.analysis.same_bytes import find_first_of_bytes, name_unknown
+from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
-from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray, shrink
 from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.curation.plan_file import ImageFacts
 from fastdup_ray.curation.provenance import SeenImages
-from fastdup_ray.features import check_finite, map_features, read_names
+from fastdup_ray.features import check_finite, find_images, map_features
 from fastdup_ray.outputs.exact_copies import read_exact_copies
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
 from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import describe_other_run, parse_rows, read_csv
+from fastdup_ray.storage.tables import describe_other_run
 
 FLAT = 8.0
 """Contrast (standard deviation of the gray values, 0 to 127.5) below which an image is almost of one color: a blank
@@ -37,8 +38,8 @@ class FinishedRun:
     """The n images of an indexed set, and what a run found out about them.
 
     Attributes:
-        images: Table of images.parquet.
-        names: (n,) raw bytes.
+        images: Table of images.parquet, mapped from a file.
+        names: (n,) raw bytes, mapped as well.
         source: (m,) int64 index of the first image of each pair in similarity.csv.
         target: (m,) int64 index of the second one.
         first_of_bytes: (n,) int64, the first image with the same bytes; itself where they are not known.
@@ -47,7 +48,7 @@ class FinishedRun:
         digest: See `SeenImages`.
         access: How buckets are accessed.
         verified: The verified pairs of the run; None if it has none.
-        component: (n,) int64 `component_id` of each image; None with run_cc=0.
+        find_components: Returns the `component_id` of images at (m,) int64 indices; None with run_cc=0.
     """
 
     images: pa.Table
@@ -60,14 +61,14 @@ class FinishedRun:
     digest: str
     access: Access = DEFAULT_ACCESS
     verified: VerifiedPairs | None = None
-    component: IntArray | None = None
+    find_components: Callable[[IntArray], IntArray] | None = None
 
     @property
     def seen(self) -> SeenImages:
         """What the run saw of the images."""
         return SeenImages(self.digest, self.names, self.images)
 
-    def facts(self, rows: Sequence[int]) -> list[ImageFacts]:
+    def facts(self, rows: Sequence[int] | IntArray) -> list[ImageFacts]:
         """Return for each of the images at `rows` what identifies it in a plan."""
         return self.seen.facts(rows)
 
@@ -109,33 +110,33 @@ def read_finished_run(store: Store) -> FinishedRun:
         DamagedError: An output is damaged, or of another run.
     """
     run = RunReader.open(store, needed=(layout.CONFIG, layout.IMAGES, layout.SIMILARITY_CSV))
-    names = read_names(run.fetch(run.features_file + ".csv")).combine_chunks()
-    images = run.read_parquet(layout.IMAGES, IMAGES)
-    path = run.fetch(layout.SIMILARITY_CSV)
-    pairs = read_csv(path, csv_columns.PAIRS_HEADER)
+    run.fetch(run.features_file + ".csv")
+    names, images = run.map_names(), run.map_parquet(layout.IMAGES, IMAGES)
     run.fetch(run.features_file)
     features = map_features(store, run.features_file, run.summary["d"])
     run.fetch(layout.CONFIG)
     if not len(names) == images.num_rows == len(features):
         raise describe_other_run(store.fetch(layout.IMAGES))
-    source, target = (parse_rows(path, pairs[name], names) for name in ("from", "to"))
+    pairs = run.fetch(layout.SIMILARITY_CSV)
+    source, target = find_images(pairs, csv_columns.PAIRS_HEADER, ["from", "to"], names, store.scratch)
     first, verified = find_first_of_bytes(images["sha256"]), None
     if run.config.get("verify") not in (None, "off"):
         table, contents = run.read_parquet(layout.VERIFIED, VERIFIED), read_exact_copies(store, INDEXED, names, names)
         verified = VerifiedPairs(table, first, contents.contents(len(names)))
-    component = None
+    find_components = None
     if layout.COMPONENTS in run.summary["sha256"]:
         component = run.read_parquet(layout.COMPONENTS, COMPONENTS.select(["component_id"]))["component_id"].to_numpy()
+        find_components = shrink(component).__getitem__
     return FinishedRun(
         images,
         names,
         source,
         target,
-        np.where(first < 0, np.arange(len(first)), first),
+        name_unknown(first),
         features,
         run.config,
         digest_images(store),
         store.access,
         verified,
-        component,
+        find_components,
     )

@@ -4,6 +4,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import nullcontext
+from itertools import zip_longest
 
 from fastdup_ray.analysis.keeper_assignment import DIRECT, Grouping
 from fastdup_ray.analysis.keepers import DEFAULT_RULES
@@ -13,9 +14,9 @@ from fastdup_ray.common.formatting import format_bytes, format_count
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP
 from fastdup_ray.curation.finished_run import read_finished_run
-from fastdup_ray.curation.plan_file import PlanRow, dump_plan, is_json, read_plan
+from fastdup_ray.curation.plan_file import PlanRow, dump_suggested_plan, is_json, read_plan
 from fastdup_ray.curation.plan_summary import ANY_SIDECARS, PlanSummary
-from fastdup_ray.curation.suggest import count_not_compared, suggest
+from fastdup_ray.curation.suggest import count_not_compared, suggest_plan
 from fastdup_ray.errors import InputError, WorkDirError
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 from fastdup_ray.storage import open_store
@@ -71,19 +72,20 @@ def make_plan(
         os.path.join(source.location, layout.PLAN_CSV) if save_path is None else save_path, access, overwrite=overwrite
     )
     run = read_finished_run(source)
-    rows = suggest(run, keep, grouping, threshold, drop, any_sidecars=any_sidecars)
+    plan = suggest_plan(run, keep, grouping, threshold, drop, any_sidecars=any_sidecars)
     if save_path is None:
         source.prepare()
     with source.lock(layout.LOCK) if save_path is None else nullcontext():
         earlier = _read_earlier(output, access)
-        if earlier is not None and earlier != rows and not overwrite:
+        is_new = earlier is None or any(row != other for row, other in zip_longest(earlier, plan.rows()))
+        if earlier is not None and is_new and not overwrite:
             raise _make_exists_error(output.path, earlier)
-        if earlier != rows:
+        if is_new:
             with output.open() as file:
-                dump_plan(file, rows, as_json=is_json(output.path))
+                dump_suggested_plan(file, plan.rows(), as_json=is_json(output.path))
     return PlanSummary(
         output.path,
-        rows,
+        plan,
         source.location,
         DuplicateCounts.of(read_summary(source)["counts"]),
         tuple(_list_options(keep, grouping, threshold, drop, any_sidecars=any_sidecars)),

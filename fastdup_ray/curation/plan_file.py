@@ -6,8 +6,9 @@ The CSV, one row for each image, is for people to read and edit; the JSON, for p
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, BinaryIO, Final, Literal, TypedDict
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from fastdup_ray.common.names import escape_non_utf8, is_utf8
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs.labels import read_by_name
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.tables import encode_names, write_columns
+from fastdup_ray.storage.tables import encode_names, make_csv_writer
 
 Action = Literal["keep", "drop"]
 KEEP: Final = "keep"
@@ -26,6 +27,9 @@ DROP: Final = "drop"
 
 KEPT_BY_HAND = "kept by hand"
 """Reason of an image that a person decided to keep."""
+
+ROWS_AT_ONCE = 1 << 14
+"""Rows that are written at a time."""
 
 _NAMES = ("filename", "keeper")
 _RUN = "run"
@@ -105,10 +109,34 @@ def dump_plan(file: BinaryIO, rows: Sequence[PlanRow], *, as_json: bool) -> None
         InputError: If the plan contradicts itself; then nothing is written.
     """
     check_plan(rows)
+    dump_suggested_plan(file, rows, as_json=as_json)
+
+
+def dump_suggested_plan(file: BinaryIO, rows: Iterable[PlanRow], *, as_json: bool) -> None:
+    """Write a plan that cannot contradict itself to an open file, `ROWS_AT_ONCE` rows at a time.
+
+    Raises:
+        InputError: If a name is not absolute.
+    """
+    parts = _split_rows(rows)
     if as_json:
-        file.write(plan_to_json(rows).encode())
+        file.writelines(part.encode() for part in _iter_json(parts))
         return
-    columns = [
+    write = make_csv_writer(file, csv_columns.PLAN_HEADER)
+    for part in parts:
+        write(_make_columns(part))
+
+
+def _split_rows(rows: Iterable[PlanRow]) -> Iterator[list[PlanRow]]:
+    rows = iter(rows)
+    while part := list(islice(rows, ROWS_AT_ONCE)):
+        for row in part:
+            _check_name(row)
+        yield part
+
+
+def _make_columns(rows: Sequence[PlanRow]) -> list[pa.Array]:
+    return [
         encode_names(row.filename for row in rows),
         pa.array([row.action for row in rows], pa.string()),
         pa.array([row.group for row in rows], pa.int64()),
@@ -122,7 +150,6 @@ def dump_plan(file: BinaryIO, rows: Sequence[PlanRow], *, as_json: bool) -> None
         pa.array([int(row.reference) for row in rows], pa.int64()),
         pa.array([row.run for row in rows], pa.string()),
     ]
-    write_columns(file, csv_columns.PLAN_HEADER, columns)
 
 
 def read_plan(location: str | os.PathLike[str], access: Access = DEFAULT_ACCESS) -> list[PlanRow]:
@@ -159,8 +186,23 @@ def plan_to_json(rows: Iterable[PlanRow]) -> str:
     The members are the columns of the CSV. In a name that is not UTF-8, invalid bytes are written as `\xNN`, as in all
     JSON files of a run; one more member (`filename_hex`, `keeper_hex`) has the whole name in hex, to read it back.
     """
-    members = [_to_members(row) for row in rows]
-    return json.dumps({"format": layout.PLAN_JSON_FORMAT, "pictures": members}, indent=0, ensure_ascii=False) + "\n"
+    return "".join(_iter_json([list(rows)]))
+
+
+def _iter_json(parts: Iterable[Sequence[PlanRow]]) -> Iterator[str]:
+    """Yield a plan as JSON, part by part: a line for each member, as `json.dumps` writes it without indentation."""
+    begin, end = _to_lines({"format": layout.PLAN_JSON_FORMAT, "pictures": []}).split("[]")
+    yield f"{begin}["
+    separator = "\n"
+    for part in parts:
+        for row in part:
+            yield f"{separator}{_to_lines(_to_members(row))}"
+            separator = ",\n"
+    yield f"]{end}\n" if separator == "\n" else f"\n]{end}\n"
+
+
+def _to_lines(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=0, ensure_ascii=False)
 
 
 def plan_from_json(text: str, source: str = "the plan") -> list[PlanRow]:
@@ -203,8 +245,7 @@ def check_plan(rows: Sequence[PlanRow]) -> None:
         if row.filename in seen:
             raise InputError(f"The plan has {row.filename!r} twice: remove one of the rows.")
         seen.add(row.filename)
-        if "\0" in row.filename or not (os.path.isabs(row.filename) or "://" in row.filename):
-            raise InputError(f"The plan has {row.filename!r}, which is neither an absolute path nor a URI.")
+        _check_name(row)
         if not row.is_dropped:
             continue
         if row.reference:
@@ -221,6 +262,11 @@ def check_plan(rows: Sequence[PlanRow]) -> None:
                 f"The plan drops {row.filename!r} but does not keep its keeper {row.keeper!r}: "
                 "name a keeper that the plan keeps, or change the action to keep."
             )
+
+
+def _check_name(row: PlanRow) -> None:
+    if "\0" in row.filename or not (os.path.isabs(row.filename) or "://" in row.filename):
+        raise InputError(f"The plan has {row.filename!r}, which is neither an absolute path nor a URI.")
 
 
 def _to_members(row: PlanRow) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 import os
 import shlex
 from dataclasses import dataclass
+from functools import cached_property
 
 from fastdup_ray.common.formatting import format_bytes, format_count
 from fastdup_ray.curation.plan_file import PlanRow
-from fastdup_ray.curation.suggest import SIDECAR
+from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 
 _NOT_COMPARED = (
@@ -25,7 +26,7 @@ class PlanSummary:
 
     Attributes:
         path: Path or URI of its file; `-` for standard output.
-        rows: Its rows.
+        plan: What it says.
         work_dir: The work_dir of the run.
         found: What the run has said of its duplicates; None if it did not count them.
         options: Parameters of the plan that were given, as flags, such as `--drop same,cropped`.
@@ -34,27 +35,32 @@ class PlanSummary:
     """
 
     path: str
-    rows: list[PlanRow]
+    plan: SuggestedPlan
     work_dir: str
     found: DuplicateCounts | None = None
     options: tuple[str, ...] = ()
     is_stdout: bool = False
     not_compared: int = 0
 
+    @cached_property
+    def rows(self) -> list[PlanRow]:
+        """Its rows, which are made when they are asked for: a kilobyte of memory each."""
+        return list(self.plan.rows())
+
     @property
     def dropped(self) -> int:
         """Number of images to drop."""
-        return sum(row.is_dropped for row in self.rows)
+        return len(self.plan.choice.dropped)
 
     @property
     def dropped_bytes(self) -> int:
         """Bytes of their files."""
-        return sum(row.size or 0 for row in self.rows if row.is_dropped)
+        return self.plan.dropped_bytes
 
     @property
     def held(self) -> int:
         """Number of images that are kept because of their sidecars."""
-        return sum(row.rule == SIDECAR for row in self.rows)
+        return len(self.plan.choice.held)
 
     def text(self) -> str:
         """Return what the command prints: the counts, where the plan is, and what to do next."""
@@ -68,7 +74,7 @@ class PlanSummary:
         if self.not_compared:
             lines.append(_NOT_COMPARED)
         lines.append("The plan was written to standard output." if self.is_stdout else f"Plan: {self.path}")
-        if self.rows:
+        if len(self.plan.choice.assigned.row):
             lines.append(self._describe_next_step())
         return "\n".join(lines)
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.access import Access
+from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import FILE_SETS, INDEXED, SCORED, FileSet
 from fastdup_ray.common.locations import is_remote
 from fastdup_ray.curation.plan_file import ImageFacts, PlanRow
@@ -19,7 +20,7 @@ from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import encode_names, find_positions, read_parquet
+from fastdup_ray.storage.tables import encode_names, find_positions, read_parquet, take_rows
 
 _COLUMNS = ("size", "sha256", "mtime_or_etag", "reference")
 _ANY_PLAN = "any_plan=True"
@@ -40,10 +41,11 @@ class SeenImages:
     names: pa.Array
     table: pa.Table
 
-    def facts(self, rows: Sequence[int]) -> list[ImageFacts]:
+    def facts(self, rows: Sequence[int] | IntArray) -> list[ImageFacts]:
         """Return the facts that a plan stores about images, in the order of the indices `rows`."""
         table = self.table.select([name for name in _COLUMNS if name in self.table.column_names])
-        names = self.names.take(pa.array(rows, pa.int64())).to_pylist()
+        rows = np.asarray(rows, np.int64)
+        names = self.names.take(pa.array(rows)).to_pylist()
         return [
             {
                 "size": fact["size"],
@@ -52,7 +54,7 @@ class SeenImages:
                 "reference": bool(fact.get("reference")),
                 "run": self.digest,
             }
-            for name, fact in zip(names, table.take(pa.array(rows, pa.int64())).to_pylist(), strict=True)
+            for name, fact in zip(names, take_rows(table, rows).to_pylist(), strict=True)
         ]
 
     def facts_by_name(self, names: Sequence[str]) -> dict[str, ImageFacts]:

@@ -3,12 +3,73 @@
 import os
 from collections.abc import Collection, Iterator, Mapping
 
+import numpy as np
+import pyarrow as pa
+
 from fastdup_ray.common.access import Access
+from fastdup_ray.common.arrays import IntArray, split_array
 from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.curation.file_ops import FileMover, can_move, get_file_mover
 from fastdup_ray.errors import RefusedError
-from fastdup_ray.inputs.sidecars import Sidecar, find_sidecars
+from fastdup_ray.inputs.sidecars import SIDECAR_SUFFIXES, Sidecar, find_sidecars
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK
+
+
+def find_unique_sidecars(names: pa.Array, planned: IntArray, keepers: IntArray, access: Access) -> dict[int, str]:
+    """Find the dropped images that `explain_unique_sidecars` yields, in limited memory.
+
+    Only the names in folders that have sidecars are held.
+
+    Args:
+        names: (n,) raw names of all images, which may be mapped from a file.
+        planned: (m,) int64 indices of the images of the plan.
+        keepers: (m,) int64 index of the keeper of each, which is itself if it is kept.
+        access: How buckets are accessed.
+
+    Returns:
+        The index of each such image, and why it should stay.
+    """
+    dropped = np.flatnonzero(planned != keepers)
+    folders = _find_folders(names, planned[dropped], access)
+    if not folders:
+        return {}
+    places = [dropped[place] for place, _ in _iter_names_in(folders, names, planned[dropped])]
+    images, kept = (_decode(names, some[places]) for some in (planned, keepers))
+    folders.update(map(os.path.dirname, kept))
+    others = [name for _, name in _iter_names_in(folders, names, planned)]
+    rows = dict(zip(images, planned[places].tolist(), strict=True))
+    found = explain_unique_sidecars(dict(zip(images, kept, strict=True)), others, access)
+    return {rows[image]: reason for image, reason in found}
+
+
+def _find_folders(names: pa.Array, rows: IntArray, access: Access) -> set[str]:
+    """Return the folders of some images that have files which may be sidecars, of those that can be listed."""
+    seen: set[str] = set()
+    found: set[str] = set()
+    for part in split_array(rows, ROWS_PER_BLOCK):
+        for image in _decode(names, part):
+            if (folder := os.path.dirname(image)) not in seen and can_move(image):
+                seen.add(folder)
+                try:
+                    files = get_file_mover(image, access).list_siblings(image)
+                except RefusedError:
+                    continue
+                if any(os.path.splitext(file)[1].lower() in SIDECAR_SUFFIXES for file in files):
+                    found.add(folder)
+    return found
+
+
+def _iter_names_in(folders: Collection[str], names: pa.Array, rows: IntArray) -> Iterator[tuple[int, str]]:
+    """Yield the places in `rows` of the images in some folders, and their names."""
+    for start in range(0, len(rows), ROWS_PER_BLOCK):
+        for place, name in enumerate(_decode(names, rows[start : start + ROWS_PER_BLOCK]), start):
+            if os.path.dirname(name) in folders:
+                yield place, name
+
+
+def _decode(names: pa.Array, rows: IntArray) -> list[str]:
+    return [os.fsdecode(name) for name in names.take(pa.array(rows)).to_pylist()]
 
 
 def explain_unique_sidecars(

@@ -20,7 +20,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.config import RunConfig
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, make_rule
 from fastdup_ray.curation.finished_run import read_finished_run
-from fastdup_ray.curation.suggest import choose_keepers
+from fastdup_ray.curation.keeper_choice import choose_keepers
 from fastdup_ray.data.columns import choose_columns
 from fastdup_ray.data.embedding import EXTRACTION, ActorPool, make_config, map_embeddings
 from fastdup_ray.data.features import write_features

@@ -41,7 +41,7 @@ from fastdup_ray.features.merge import (
     merge_sets,
     open_ranges,
 )
-from fastdup_ray.features.names import expand_entries, map_names, read_names, write_bad, write_names
+from fastdup_ray.features.names import expand_entries, find_images, map_names, read_names, write_bad, write_names
 from fastdup_ray.features.reuse import (
     find_missing,
     find_not_reusable,
@@ -66,6 +66,7 @@ __all__ = [
     "combine_shards",
     "expand_entries",
     "find_difference",
+    "find_images",
     "find_missing",
     "find_not_reusable",
     "infer_dimensions",

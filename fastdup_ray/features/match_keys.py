@@ -21,7 +21,7 @@ MOST_PARTS = 256
 _HASHED_BYTES = 16
 """Last bytes of a name that decide its part, with the size: names often differ in a number there."""
 
-_SCHEMA = pa.schema([("row", pa.int64()), ("key", pa.large_string())])
+_SCHEMA = pa.schema([("row", pa.int64()), ("key", pa.large_binary())])
 
 Scratch = Callable[[], IO[bytes]]
 """Opens an empty file on a local disk, see `Store.scratch`."""
@@ -33,18 +33,18 @@ def match_keys(
     """Find each key of a list among stored keys.
 
     Args:
-        listed: Blocks of `count` keys: the column `uri`, and any others; size is expected to be among them.
+        listed: Blocks of m keys: the column `uri`, as text or bytes, and any others, such as the size.
         stored: Blocks of other keys, with the same columns, and the row number of each.
-        count: Number of keys in the list.
+        count: About the number of keys in the list.
         scratch: Opens an empty file. What is in memory are the keys of a part, and 8 bytes per key of the list.
 
     Returns:
-        (count,) int64 row number of the first stored key that equals the one of the list; -1 if there is none.
+        (m,) int64 row number of the first stored key that equals the one of the list; -1 if there is none.
     """
     parts = min(count // KEYS_PER_PART + 1, MOST_PARTS)
     ours = _PartitionedKeys(_number_rows(listed), parts, scratch())
     theirs = _PartitionedKeys(stored, parts, scratch())
-    position = np.full(count, -1)
+    position = np.full(len(ours), -1)
     for part in range(parts):
         for offsets, keys in ours.read(part):
             for rows, others in theirs.read(part):
@@ -67,9 +67,10 @@ class _PartitionedKeys:
 
     def __init__(self, blocks: Iterable[tuple[IntArray, pa.Table]], parts: int, file: IO[bytes]) -> None:
         self._pieces: list[list[int]] = [[] for _ in range(parts)]  # of each part, the batches of the file
-        number = 0
+        self._count = number = 0
         with pa.ipc.new_file(file, _SCHEMA) as writer:
             for rows, block in blocks:
+                self._count += len(block)
                 part = _assign_parts(block, parts)
                 order = np.argsort(part, kind="stable")
                 table = pa.table([rows, _join_keys(block)], schema=_SCHEMA).take(pa.array(order))
@@ -80,6 +81,9 @@ class _PartitionedKeys:
                         own.append(number)
                         number += 1
         self._reader = pa.ipc.open_file(map_file(file))
+
+    def __len__(self) -> int:
+        return self._count
 
     def read(self, part: int) -> Iterator[tuple[IntArray, pa.Array]]:
         """Yield the row numbers and the keys of a part, about `KEYS_PER_PART` at a time, in the order of writing."""
@@ -111,8 +115,9 @@ def _assign_parts(table: pa.Table, parts: int) -> AnyArray:
 
 
 def _join_keys(table: pa.Table) -> pa.Array:
-    """Join the columns of each row to one text; with the size first, different keys give different texts."""
+    """Join the columns of each row; with the size first, different keys give different bytes."""
     if table.column_names == ["uri"]:
-        return table["uri"].combine_chunks()
+        return table["uri"].combine_chunks().cast(pa.large_binary())
     uri, size, token = (table[name].combine_chunks() for name in ("uri", "size", "mtime_or_etag"))
-    return pc.binary_join_element_wise(size.cast(uri.type), token, uri, pa.scalar("\0", uri.type))
+    keys = pc.binary_join_element_wise(size.cast(uri.type), token, uri, pa.scalar("\0", uri.type))
+    return keys.cast(pa.large_binary())

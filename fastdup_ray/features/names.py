@@ -1,23 +1,26 @@
 """The names of entries and of their embeddings: features.dat.csv, and the lists of bad images."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import csv_columns
-from fastdup_ray.common.arrays import IntArray
+from fastdup_ray.common.arrays import IntArray, split_array
 from fastdup_ray.errors import DamagedError
+from fastdup_ray.features.match_keys import match_keys
 from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.inputs.video import format_frame_suffix, get_frame_time, hash_frame
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import iter_csv, map_file, open_csv, read_csv
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, describe_other_run, iter_csv, map_file, open_csv, read_csv
 
 Names: TypeAlias = pa.Array | pa.ChunkedArray
 """(n,) paths and URIs as raw bytes (`large_binary`)."""
+
+_NAMES = pa.large_binary()
 
 
 def write_names(store: Store, name: str, blocks: Iterable[Names]) -> None:
@@ -73,6 +76,40 @@ def map_names(store: Store, name: str) -> pa.LargeBinaryArray:
         offsets.write((ends[1:] - ends[0] + size).data)
         n, size = n + len(names), size + int(ends[-1] - ends[0])
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), n, [None, map_file(offsets), map_file(data)])
+
+
+def find_images(
+    path: Path, header: Sequence[str], columns: Sequence[str], names: pa.Array, scratch: Callable[[], IO[bytes]]
+) -> list[IntArray]:
+    """Find the images that a CSV file names, in limited memory.
+
+    Args:
+        path: The file, with m rows.
+        header: Its columns.
+        columns: Those with names of images.
+        names: (n,) raw names of all images, each once; they may be mapped from a file.
+        scratch: Opens an empty file.
+
+    Returns:
+        (m,) int64 indices in `names`, for each of `columns`.
+
+    Raises:
+        DamagedError: The file is damaged, or a name is that of no image.
+    """
+    counts: list[int] = []
+
+    def list_names() -> Iterator[pa.Table]:
+        for block in iter_csv(path, header):
+            counts.append(len(block))
+            yield pa.table({"uri": pa.chunked_array([block[name].cast(_NAMES) for name in columns])})
+
+    blocks = split_array(np.arange(len(names)), ROWS_PER_BLOCK)
+    stored = ((rows, pa.table({"uri": names.slice(rows[0], len(rows))})) for rows in blocks)
+    images = match_keys(list_names(), stored, len(names), scratch)
+    if (images < 0).any():
+        raise describe_other_run(path)
+    parts = np.split(images, np.cumsum(np.repeat(counts, len(columns)).astype(int)))
+    return [np.concatenate([images[:0], *parts[column :: len(columns)]]) for column in range(len(columns))]
 
 
 def write_bad(store: Store, name: str, blocks: Iterable[tuple[Names, pa.Table]]) -> None:

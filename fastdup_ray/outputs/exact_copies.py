@@ -21,10 +21,11 @@ from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import ImageRef, Neighbors
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.pixels import hash_pixels
+from fastdup_ray.features import find_images
 from fastdup_ray.inputs import ReadEntry
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import parse_rows, read_csv, take_rows, write_csv
+from fastdup_ray.storage.tables import iter_csv, take_rows, write_csv
 
 ShortArray: TypeAlias = npt.NDArray[np.int16]
 
@@ -226,6 +227,8 @@ def read_exact_copies(store: Store, files: FileSet, names: pa.Array, among: pa.A
         none = np.empty(0, np.int64)
         return ExactCopies(none, none, none.astype(bool))
     path = store.fetch(files.name(layout.EXACT_COPIES_CSV))
-    table = read_csv(path, csv_columns.EXACT_COPIES_HEADER)
-    copy, of = (parse_rows(path, table[name], side) for name, side in (("filename", names), ("copy_of", among)))
-    return ExactCopies(copy, of, pc.equal(table["kind"].cast(pa.binary()), BYTES.encode()).to_numpy())
+    header = csv_columns.EXACT_COPIES_HEADER
+    ends = (("filename", names), ("copy_of", among))
+    copy, of = (find_images(path, header, [end], side, store.scratch)[0] for end, side in ends)
+    same_bytes = [pc.equal(block["kind"], BYTES.encode()) for block in iter_csv(path, header)]
+    return ExactCopies(copy, of, np.concatenate([np.empty(0, bool), *map(np.asarray, same_bytes)]))

@@ -17,15 +17,15 @@ from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import TableFormat, read_csv, read_parquet
+from fastdup_ray.storage.tables import TableFormat, map_parquet, read_csv, read_parquet
 
 
 @dataclass(frozen=True)
 class RunReader:
     """A run or a scoring in a work_dir, and its outputs by name.
 
-    `fetch`, `read_csv` and `read_parquet` check the digest of a file, and raise `DamagedError` if it is not the one
-    that the run wrote, or `MissingFileError` if the run wrote none.
+    `fetch`, `read_csv`, `read_parquet` and `map_parquet` check the digest of a file, and raise `DamagedError` if it is
+    not the one that the run wrote, or `MissingFileError` if the run wrote none.
 
     Attributes:
         store: The work_dir.
@@ -89,6 +89,10 @@ class RunReader:
     def read_parquet(self, name: str, form: TableFormat) -> pa.Table:
         """Return a Parquet file, see `storage.tables.read_parquet`."""
         return read_parquet(self.fetch(name), form)
+
+    def map_parquet(self, name: str, form: TableFormat) -> pa.Table:
+        """Return the same as `read_parquet`, mapped from a file that is not compressed."""
+        return map_parquet(self.fetch(name), form, self.store.scratch())
 
 
 def locate_output(store: Store, name: str, files: FileSet = INDEXED) -> str:

@@ -4,13 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fastdup_ray.analysis.same_bytes import find_first_in, find_first_of_bytes
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import FileSet
@@ -26,13 +24,7 @@ from fastdup_ray.storage.tables import (
     escape_names,
     iter_parquet,
     map_table,
-    take_rows,
 )
-
-UnsignedArray: TypeAlias = npt.NDArray[np.uint64]
-
-BEGINNING = 8
-"""Bytes of a digest that are compared first: most images differ in them from all others."""
 
 
 @dataclass(frozen=True)
@@ -57,48 +49,11 @@ class Images:
     @cached_property
     def first_of_bytes(self) -> IntArray:
         """(n,) index of the first image with the same bytes, -1 if the digest is unknown."""
-        return self.first_in(self)
+        return find_first_of_bytes(self.entries["sha256"])
 
     def first_in(self, others: "Images") -> IntArray:
         """Return (n,) index of the first of `others` with the same bytes, -1 for none."""
-        first, mine = np.full(len(self), -1), self._digest_beginnings()
-        if others is self:
-            has_digest = self.entries["sha256"].is_valid().to_numpy()
-            first[has_digest] = np.flatnonzero(has_digest)
-            ranked = np.sort(mine)
-            rows = among = _find_rows(mine, ranked[1:][ranked[1:] == ranked[:-1]])
-        else:
-            theirs = others._digest_beginnings()
-            rows, among = _find_rows(mine, np.sort(theirs)), _find_rows(theirs, np.sort(mine))
-        digests, candidates = (
-            take_rows(images.entries.select(["sha256"]), some)["sha256"].combine_chunks()
-            for images, some in ((self, rows), (others, among))
-        )
-        match = pc.index_in(digests, candidates, skip_nulls=True)
-        first[rows[match.is_valid().to_numpy(zero_copy_only=False)]] = among[match.filter(match.is_valid()).to_numpy()]
-        return first
-
-    def _digest_beginnings(self) -> UnsignedArray:
-        """Return up to n of the known digests' first 8 bytes: equal for equal digests, and for few others."""
-        parts = [_get_beginnings(chunk) for chunk in self.entries["sha256"].chunks]
-        return np.concatenate([np.empty(0, np.uint64), *parts])
-
-
-def _find_rows(values: UnsignedArray, among: UnsignedArray) -> IntArray:
-    """Return the rows of `values` that are in the sorted `among`."""
-    rows = [np.empty(0, np.int64)]
-    for start in range(0, len(values) if len(among) else 0, ROWS_PER_BLOCK):
-        block = values[start : start + ROWS_PER_BLOCK]
-        position = np.searchsorted(among, block).clip(max=len(among) - 1)
-        rows.append(start + np.flatnonzero(among[position] == block))
-    return np.concatenate(rows)
-
-
-def _get_beginnings(digests: pa.Array) -> UnsignedArray:
-    text = digests.cast(pa.large_binary()).fill_null(b"")
-    end, nothing = (pa.scalar(value, pa.large_binary()) for value in (bytes(BEGINNING), b""))
-    cut = pc.binary_slice(pc.binary_join_element_wise(text, end, nothing), 0, BEGINNING)
-    return np.frombuffer(cut.buffers()[2], np.uint64, len(cut))
+        return find_first_in(self.entries["sha256"], others.entries["sha256"])
 
 
 def map_images(store: Store, features_file: str, files: FileSet) -> Images:

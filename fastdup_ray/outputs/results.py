@@ -20,7 +20,7 @@ from fastdup_ray.analysis.pairs import (
 )
 from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs
 from fastdup_ray.common import csv_columns, layout
-from fastdup_ray.common.arrays import DoubleArray, FloatArray, IntArray
+from fastdup_ray.common.arrays import DoubleArray, FloatArray
 from fastdup_ray.common.facts import Counts
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import Neighbors, Pairs
@@ -42,14 +42,14 @@ class Results:
 
     Attributes:
         counts: For summary.json.
-        contents: (n,) int64, the first image with the same bytes or pixels.
+        copies: The exact duplicates.
         verified: The verified pairs; None if there are none.
         edges: Of images that are more similar than `ccthreshold`, or have the same bytes.
         components: The components that they form; None with run_cc=0.
     """
 
     counts: Counts
-    contents: IntArray
+    copies: ExactCopies
     verified: VerifiedPairs | None
     edges: Edges
     components: Components | None
@@ -90,7 +90,7 @@ def write_results(
     else:
         for name in COMPONENT_FILES:
             store.remove(name)
-    return Results(counts, copies.contents(len(images)), verified, edges, components)
+    return Results(counts, copies, verified, edges, components)
 
 
 def write_scored_results(

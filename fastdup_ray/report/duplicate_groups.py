@@ -4,17 +4,16 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, parse_rules
 from fastdup_ray.analysis.verified_pairs import VerifiedPairs
 from fastdup_ray.common import layout
-from fastdup_ray.common.arrays import DoubleArray, IntArray, split_array
+from fastdup_ray.common.arrays import DoubleArray, IntArray, shrink, split_array
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.common.relations import CONFIRMED
-from fastdup_ray.curation.suggest import KeeperChoice
+from fastdup_ray.curation.keeper_choice import KeeperChoice
 from fastdup_ray.features import map_features
 from fastdup_ray.outputs.exact_copies import ExactCopies
 from fastdup_ray.outputs.formats import COMPONENTS
@@ -69,8 +68,8 @@ class DuplicateGroups:
 
     def by_component(self) -> tuple[GroupTable, DoubleArray]:
         """Return the c components of two or more images, and the lowest similarity of the edges of each, (c,)."""
-        _, component, lowest = self._component_members
-        return self._make_groups(self._component_numbers), lowest[np.unique(component, return_index=True)[1]]
+        _, _, lowest = self._component_members
+        return self._make_groups(self._component_numbers), lowest
 
     def by_confirmed_pair(self) -> tuple[GroupTable, IntArray]:
         """Return the groups that appear or grow where confirmed pairs of any similarity count as links, too.
@@ -87,11 +86,6 @@ class DuplicateGroups:
         alone = -1 - np.arange(len(node))
         replaced = np.unique(self._component_numbers[is_new & (self._component_numbers >= 0)])
         return self._make_groups(np.where(is_new, joined[node], alone)), replaced
-
-    @property
-    def total_reclaim(self) -> int:
-        """Bytes of all images that `plan` drops by default."""
-        return pc.sum(take_rows(self._facts.select(["size"]), self._choice.dropped)["size"]).as_py() or 0
 
     def _make_groups(self, number: IntArray) -> GroupTable:
         is_dropped = np.isin(self._member_indices, self._choice.dropped)
@@ -115,15 +109,19 @@ class DuplicateGroups:
 
     @cached_property
     def _component_members(self) -> tuple[IntArray, IntArray, DoubleArray]:
-        """Indices, component ids and lowest similarities of the images in a component of two or more."""
-        parts = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+        """Indices and component ids of the images in a component of two or more; the lowest similarities of these."""
+        parts = [(np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0))]
+        last = -1
         if self._store.exists(layout.COMPONENTS):
             path, start = self._store.fetch(layout.COMPONENTS), 0
             for batch in iter_parquet(path, COMPONENTS.select(["component_id", "count", "min_distance"])):
                 rows = np.flatnonzero(batch["count"].to_numpy() > 1)
                 members = batch.take(pa.array(rows))
-                lowest = members["min_distance"].fill_null(1.0).to_numpy()
-                parts.append((start + rows, members["component_id"].to_numpy(), lowest))
+                ids, first = np.unique(members["component_id"].to_numpy(), return_index=True)
+                new = first[ids > last]  # components are numbered in the order of their first images
+                last = max(last, int(ids.max(initial=-1)))
+                lowest = members["min_distance"].fill_null(1.0).to_numpy()[new]
+                parts.append((start + rows, shrink(members["component_id"].to_numpy()), lowest))
                 start += len(batch)
             if start != len(self._names):
                 raise describe_other_run(path)

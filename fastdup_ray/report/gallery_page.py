@@ -99,7 +99,7 @@ def open_page(source: Store, save_path: Location | None, page: str, *, overwrite
 
 def write_gallery(source: Store, name: str, output: NamedOutput, shown: GalleryItems, **words: str) -> str:
     """Write the gallery of the file `name` in `source`, show it in a notebook, return its path."""
-    html = render(
+    parts = render(
         "gallery.html",
         ("base.css", "gallery.css"),
         source=os.path.join(source.location, name),
@@ -108,6 +108,7 @@ def write_gallery(source: Store, name: str, output: NamedOutput, shown: GalleryI
         measure=shown.measure,
         **words,
     )
+    html = "".join(parts)
     with output.open() as file:
         file.write(html.encode())
     show_inline(html)

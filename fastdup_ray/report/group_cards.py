@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastdup_ray.common.arrays import IntArray
-from fastdup_ray.curation.suggest import KeeperChoice
+from fastdup_ray.curation.keeper_choice import KeeperChoice
 from fastdup_ray.report.group_table import MAX_BETWEEN, Group, GroupTable
 from fastdup_ray.report.image_table import ImageTable
 from fastdup_ray.report.pair_evidence import PairEvidence

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from fastdup_ray.storage.tables import (
     describe_other_run,
     escape_names,
     iter_parquet,
-    map_table,
+    map_parquet,
     read_parquet,
     take_rows,
 )
@@ -67,9 +66,7 @@ def map_facts(store: Store, files: FileSet, names: pa.Array) -> pa.Table:
 
 
 def _map_images(store: Store, files: FileSet) -> pa.Table:
-    blocks = iter_parquet(store.fetch(files.name(layout.IMAGES)), IMAGES.select(FACTS))
-    first = next(blocks)
-    return map_table(chain([first], blocks), first.schema, store.scratch())
+    return map_parquet(store.fetch(files.name(layout.IMAGES)), IMAGES.select(FACTS), store.scratch())
 
 
 def read_group_numbers(store: Store, files: FileSet, rows: IntArray) -> list[int | None]:

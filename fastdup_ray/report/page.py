@@ -14,7 +14,8 @@ from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.names import INVISIBLE
 from fastdup_ray.config import RunConfig
 from fastdup_ray.curation.finished_run import read_finished_run
-from fastdup_ray.curation.suggest import SIDECAR, SuggestedPlan
+from fastdup_ray.curation.plan_rows import SIDECAR
+from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.answer import Answer, answer_run, answer_scoring
@@ -61,8 +62,8 @@ def write_report(
     plan = _complete(store, files, plan)
     contents = make_page_data(store, summary, files, plan, thumbnails=thumbnails)
     html = _render(store, contents, plan, summary, files, began)
-    with store.create(files.name(layout.REPORT)) as path:
-        path.write_text(html, encoding="utf-8")
+    with store.create(files.name(layout.REPORT)) as path, open(path, "w", encoding="utf-8") as file:
+        file.writelines(html)
     return contents.unreadable
 
 
@@ -74,7 +75,7 @@ def render_report(
     plan: SuggestedPlan | None = None,
     thumbnails: bool = True,
     began: float | None = None,
-) -> str:
+) -> Iterator[str]:
     """Render the report of a finished run. An image that is gone by now becomes a placeholder.
 
     Args:
@@ -86,7 +87,7 @@ def render_report(
         began: When the stage that writes the report began, by `time.monotonic`; None if `summary` has its duration.
 
     Returns:
-        The HTML of the page.
+        The HTML of the page, in parts.
 
     Raises:
         DamagedError: where an output is not what the run wrote.
@@ -111,7 +112,7 @@ def _render(
     summary: RunSummary,
     files: FileSet,
     began: float | None,
-) -> str:
+) -> Iterator[str]:
     if began is not None:
         outputs = {"outputs": round(time.monotonic() - began, 3)}
         summary = {**summary, "seconds": summary.get("seconds", {}) | outputs}

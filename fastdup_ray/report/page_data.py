@@ -161,8 +161,7 @@ def make_page_data(
     uris = [thumbnail.data_uri for thumbnail in images.values() if thumbnail.data_uri]
     unreadable = sum(not thumbnail.was_read for thumbnail in images.values())
     labels = builder.facts["label"].slice(0, builder.n) if builder.conflicts is not None else None
-    reclaim = duplicate_groups.total_reclaim if plan is not None else 0
-    return PageData(data, uris, builder.pairs, labels, reclaim, unreadable)
+    return PageData(data, uris, builder.pairs, labels, 0 if plan is None else plan.dropped_bytes, unreadable)
 
 
 class _PageDataBuilder:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fastdup_ray.analysis.verified_pairs import BOX, MATRIX, VERIFIED, VerifiedPairs, find_first_of_bytes
+from fastdup_ray.analysis.same_bytes import find_first_of_bytes
+from fastdup_ray.analysis.verified_pairs import BOX, MATRIX, VERIFIED, VerifiedPairs
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.facts import StoredConfig

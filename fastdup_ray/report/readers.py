@@ -1,6 +1,6 @@
 """Readers of finished outputs: pairs, exact duplicates and components, as pages show them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.layout import INDEXED, SCORED, FileSet
 from fastdup_ray.common.records import Pairs
+from fastdup_ray.common.seen import SeenKeys, hash_names
 from fastdup_ray.extract.thumbnails import PageImage, ThumbnailLoader
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.storage import Store
@@ -132,7 +133,7 @@ class PairList:
 
 
 def read_pair_list(path: Path, header: Sequence[str], limit: int, *, each_once: bool) -> PairList:
-    """Read a list of pairs in blocks.
+    """Read a list of pairs in blocks. In memory are 16 bytes for each pair of one value.
 
     Args:
         path: A CSV file, sorted by value.
@@ -146,33 +147,36 @@ def read_pair_list(path: Path, header: Sequence[str], limit: int, *, each_once: 
     total, room = 0, limit
     first = [pa.table([NO_NAMES] * len(header), header)]
     counted = [(np.empty(0), np.empty(0, np.int64))]
-    for rows in _align_to_values(iter_csv(path, header)):
+    seen = _SeenPairs()
+    for rows in iter_csv(path, header):
         if each_once:
-            rows = rows.take(pa.array(_find_first(_parse_pairs(path, rows, NO_NAMES)[1])))
+            rows = rows.filter(pa.array(seen.add(rows)))
         total += len(rows)
         if room > 0:
-            first.append(rows.slice(0, room))
+            first.append(pa.Table.from_batches([rows.slice(0, room)]))
             room -= len(rows)
         counted.append(np.unique(_parse_values(path, rows), return_counts=True))
-    values, counts = zip(*counted, strict=True)
-    return PairList(total, pa.concat_tables(first).combine_chunks(), np.concatenate(values), np.concatenate(counts))
+    values, counts = (np.concatenate(parts) for parts in zip(*counted, strict=True))
+    values, place = np.unique(values, return_inverse=True)  # a value may occur in two blocks
+    counts = np.bincount(place, counts, len(values)).astype(np.int64)
+    return PairList(total, pa.concat_tables(first).combine_chunks(), values, counts)
 
 
-def _align_to_values(blocks: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows, split only where the value changes: (a, b) and (b, a) come in one table."""
-    pending: list[pa.RecordBatch] = []
-    for block in blocks:
-        text = block["distance"]
-        cut = 0
-        if len(block):
-            others = np.flatnonzero(pc.not_equal(text, text[-1]).to_numpy(zero_copy_only=False))
-            cut = int(others[-1]) + 1 if len(others) else 0
-        if cut or (pending and len(block) and pending[-1]["distance"][-1] != text[-1]):
-            yield pa.Table.from_batches([*pending, block.slice(0, cut)])
-            pending = []
-        pending.append(block.slice(cut))
-    if pending:
-        yield pa.Table.from_batches(pending)
+class _SeenPairs:
+    """Tells which pairs of a list come for the first time, whatever their direction. They are sorted by value."""
+
+    def __init__(self) -> None:
+        self._keys, self._last = SeenKeys(), pa.scalar(None, _NAMES)
+
+    def add(self, rows: pa.RecordBatch) -> BoolArray:
+        """Return (b,) whether each of the next b pairs is new. (a, b) and (b, a) have the same value."""
+        if not len(rows):
+            return np.empty(0, bool)
+        if rows["distance"][0] != self._last:
+            self._keys = SeenKeys()
+        self._last = rows["distance"][-1]
+        one, other = (hash_names(rows[end]) for end in ("from", "to"))
+        return self._keys.add(*(first + second for first, second in zip(one, other, strict=True)))
 
 
 def _parse_pairs(path: Path, table: pa.Table, names: pa.Array) -> tuple[pa.Array, Pairs]:

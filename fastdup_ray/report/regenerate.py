@@ -82,7 +82,7 @@ def make_pages(
             shows_images = wants_thumbnails(source, files, thumbnails=thumbnails)
             html = render_report(source, read_summary(source, files), files, thumbnails=shows_images)
             with output.open() as file:
-                file.write(html.encode())
+                file.writelines(part.encode() for part in html)
         options = {"num_images": num_images, "thumbnails": thumbnails, "overwrite": overwrite}
         options |= {"s3_anonymous": s3_anonymous, "s3_requester_pays": s3_requester_pays}
         paths = [create(work_dir=source.location, save_path=save_path, **options) for create in galleries.values()]

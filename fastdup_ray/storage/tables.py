@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO, Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -141,7 +142,7 @@ def write_csv(store: Store, name: str, header: Sequence[str], columns: Sequence[
 def write_columns(file: IO[bytes], header: Sequence[str], columns: Sequence[Column]) -> None:
     """Write a CSV from whole columns to an open file; see `open_csv` for the format."""
     columns = [pa.chunked_array(column) if isinstance(column, list) else column for column in columns]
-    _make_csv_writer(file, header)(columns)
+    make_csv_writer(file, header)(columns)
 
 
 @contextmanager
@@ -161,10 +162,11 @@ def open_csv(store: Store, name: str, header: Sequence[str]) -> Iterator[Callabl
     """
     # pyarrow.csv quotes either every string or none. So Arrow joins the cells, and its buffer is written as it is.
     with store.create(name) as path, open(path, "wb") as file:
-        yield _make_csv_writer(file, header)
+        yield make_csv_writer(file, header)
 
 
-def _make_csv_writer(file: IO[bytes], header: Sequence[str]) -> Callable[[Sequence[Column]], None]:
+def make_csv_writer(file: IO[bytes], header: Sequence[str]) -> Callable[[Sequence[Column]], None]:
+    """Write the header of a CSV to an open file; return a function that writes a block, see `open_csv`."""
     file.write(",".join(header).encode() + b"\n")
 
     def write(columns: Sequence[Column]) -> None:
@@ -374,6 +376,13 @@ def iter_parquet(path: AnyPath, form: TableFormat) -> Iterator[pa.Table]:
                 if table[name].null_count:
                     raise _make_damaged_error(path, f"the column {name} has empty values.")
             yield table
+
+
+def map_parquet(path: AnyPath, form: TableFormat, file: IO[bytes]) -> pa.Table:
+    """Read a Parquet file as `read_parquet` does, and map its content from another file; see `map_table`."""
+    blocks = iter_parquet(path, form)
+    first = next(blocks)
+    return map_table(chain([first], blocks), first.schema, file)
 
 
 def _select_columns(path: AnyPath, form: TableFormat, stored: pa.Schema) -> pa.Schema:

@@ -15,7 +15,7 @@ import pytest
 from fastdup_ray import apply_plan, make_plan, undo
 from fastdup_ray.common import layout
 from fastdup_ray.curation.file_ops import FileIdentity, atomic_move, get_file_mover
-from fastdup_ray.curation.suggest import SIDECAR
+from fastdup_ray.curation.plan_rows import SIDECAR
 from fastdup_ray.errors import DamagedError, InputError, LockedError, RefusedError, WorkDirError
 from tests.helpers.commands import call
 from tests.helpers.images import cloudy, encode

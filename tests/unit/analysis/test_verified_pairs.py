@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fastdup_ray.analysis.verified_pairs import BOX, MATRIX, VERIFIED, VerifiedPairs, find_first_of_bytes
+from fastdup_ray.analysis.same_bytes import find_first_of_bytes
+from fastdup_ray.analysis.verified_pairs import BOX, MATRIX, VERIFIED, VerifiedPairs
 from fastdup_ray.common.relations import Relation
 
 SAME_BYTES = pa.chunked_array([["a", "b", "a", None, "c"]])

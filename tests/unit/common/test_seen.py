@@ -3,9 +3,10 @@
 import tracemalloc
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from fastdup_ray.common.seen import LARGEST_BATCH, SMALLEST_BATCH, SeenKeys, SeenNames, make_batches
+from fastdup_ray.common.seen import LARGEST_BATCH, SMALLEST_BATCH, SeenKeys, SeenNames, hash_names, make_batches
 
 
 def first_ones(items: list) -> list[bool]:
@@ -51,3 +52,16 @@ def test_a_name_takes_few_bytes():
         tracemalloc.stop()
     assert held < 20 * count
     assert most < 70 * count
+
+
+def test_hashes_of_names_depend_on_their_bytes_alone():
+    names = pa.array([b"", b"a", b"a\0", b"/x/01.jpg", b"/x/02.jpg", b"/x/03.jpg", b"/x/04.jpg"], pa.large_binary())
+    first, second = hash_names(names)
+    assert len(set(first.tolist())) == len(set(second.tolist())) == len(names)
+    for start in range(len(names)):
+        assert [half.tolist() for half in hash_names(names[start:])] == [
+            first[start:].tolist(),
+            second[start:].tolist(),
+        ]
+    for half in (first, second):
+        assert half[3] + half[6] != half[4] + half[5]  # a pair is the sum of its names

@@ -17,7 +17,7 @@ from fastdup_ray import make_plan
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.access import DEFAULT_ACCESS
 from fastdup_ray.common.formulas import FORMULA
-from fastdup_ray.curation.suggest import SIDECAR
+from fastdup_ray.curation.plan_rows import SIDECAR
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.outputs.summary import write_summary
@@ -26,7 +26,7 @@ from fastdup_ray.report.group_table import GroupTable, choose_groups
 from fastdup_ray.report.histogram import make_histogram
 from fastdup_ray.report.page import write_report
 from fastdup_ray.report.readers import drop_reversed, read_pair_list, read_pairs
-from fastdup_ray.report.rendering import escape_json
+from fastdup_ray.report.rendering import iter_json
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json
 from fastdup_ray.storage.tables import encode_names, read_csv
@@ -86,10 +86,11 @@ def test_modules_are_whole_and_their_names_are_their_own():
 
 
 def test_json_in_a_script_ends_no_script():
-    content = ["</script><!--<script>", "a & b", "\u2028\u2029", 'quo"te\\']
-    text = escape_json(content)
-    assert not re.search("[<>&\u2028\u2029]", text)
-    assert json.loads(text) == content
+    texts = ["</script><!--<script>", "a & b", "\u2028\u2029", 'quo"te\\']
+    for content in (texts, {"</script>": {"&": texts, "<none>": {}}, "last": None}):
+        text = "".join(iter_json(content))
+        assert not re.search("[<>&\u2028\u2029]", text)
+        assert json.loads(text) == content
 
 
 def test_names_come_whole_and_what_is_not_utf_8_with_its_bytes(made, odd):

@@ -1,0 +1,85 @@
+"""Files with the same bytes, by their digests: in memory are 16 bytes for each."""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fastdup_ray.common.arrays import IntArray, split_array
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, take_rows
+
+UnsignedArray: TypeAlias = npt.NDArray[np.uint64]
+
+BEGINNING = 8
+"""Bytes of a digest that are compared first: most images differ in them from all others."""
+
+
+def find_first_of_bytes(sha256: pa.ChunkedArray) -> IntArray:
+    """Find the images with the same bytes.
+
+    Args:
+        sha256: (n,) digests in hex, null where unknown. They may be mapped from a file.
+
+    Returns:
+        (n,) int64 index of the first image with the same bytes; -1 where the digest is unknown.
+    """
+    first, mine = np.full(len(sha256), -1), _read_beginnings(sha256)
+    has_digest = sha256.is_valid().to_numpy()
+    first[has_digest] = np.flatnonzero(has_digest)
+    ranked = np.sort(mine)
+    rows = _find_rows(mine, ranked[1:][ranked[1:] == ranked[:-1]])
+    digests = _read_digests(sha256, rows)
+    _set_first(first, rows, digests, rows, digests)
+    return first
+
+
+def name_unknown(first: IntArray) -> IntArray:
+    """Return what `find_first_of_bytes` returned, but for each image with an unknown digest its own index."""
+    unknown = np.flatnonzero(first < 0)
+    if not len(unknown):
+        return first
+    named = first.copy()
+    named[unknown] = unknown
+    return named
+
+
+def find_first_in(sha256: pa.ChunkedArray, others: pa.ChunkedArray) -> IntArray:
+    """Return (n,) int64 index of the first of m other digests that equals each of n; -1 for none or where unknown."""
+    first, mine, theirs = np.full(len(sha256), -1), _read_beginnings(sha256), _read_beginnings(others)
+    rows, among = _find_rows(mine, np.sort(theirs)), _find_rows(theirs, np.sort(mine))
+    _set_first(first, rows, _read_digests(sha256, rows), among, _read_digests(others, among))
+    return first
+
+
+def _read_digests(sha256: pa.ChunkedArray, rows: IntArray) -> pa.Array:
+    return take_rows(pa.table({"sha256": sha256}), rows)["sha256"].combine_chunks()
+
+
+def _set_first(first: IntArray, rows: IntArray, digests: pa.Array, among: IntArray, candidates: pa.Array) -> None:
+    """Set `first` of some rows to the first of other rows that has the same digest."""
+    match = pc.index_in(digests, candidates, skip_nulls=True)
+    first[rows[match.is_valid().to_numpy(zero_copy_only=False)]] = among[match.drop_null().to_numpy()]
+
+
+def _read_beginnings(sha256: pa.ChunkedArray) -> UnsignedArray:
+    """Return (n,) the first 8 bytes of each digest, 0 where unknown: equal for equal digests, and for few others."""
+    return np.concatenate([np.empty(0, np.uint64), *map(_get_beginnings, sha256.chunks)])
+
+
+def _get_beginnings(digests: pa.Array) -> UnsignedArray:
+    text = digests.cast(pa.large_binary()).fill_null(b"")
+    end, nothing = (pa.scalar(value, pa.large_binary()) for value in (bytes(BEGINNING), b""))
+    cut = pc.binary_slice(pc.binary_join_element_wise(text, end, nothing), 0, BEGINNING)
+    return np.frombuffer(cut.buffers()[2], np.uint64, len(cut))
+
+
+def _find_rows(values: UnsignedArray, among: UnsignedArray) -> IntArray:
+    """Return the rows of `values` that are in the sorted `among`."""
+    rows, start = [np.empty(0, np.int64)], 0
+    for block in split_array(values, ROWS_PER_BLOCK) if len(among) else ():
+        position = np.searchsorted(among, block).clip(max=len(among) - 1)
+        rows.append(start + np.flatnonzero(among[position] == block))
+        start += len(block)
+    return np.concatenate(rows)
