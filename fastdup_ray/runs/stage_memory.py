@@ -19,13 +19,13 @@ from fastdup_ray.storage.tables import ROWS_PER_BLOCK
 PROCESS_BYTES = 300 << 20
 """A process with the libraries of a stage, and the blocks that it reads and writes."""
 
-LIST_BYTES, MERGE_BYTES, OUTPUTS_BYTES = 40, 60, 500
-"""For each entry, or image, besides its name."""
+LIST_BYTES, MERGE_BYTES, OUTPUTS_BYTES = 40, 60, 250
+"""For each entry, or image. Most of that of the outputs is taken by images in groups."""
 
-BLOCK_NAMES, OUTPUTS_NAMES = 7, 2
-"""For each byte of a name: how often it is held at once, in the list and the merge those of a block, then all."""
+BLOCK_NAMES = 7
+"""For each byte of the names of a block: how often it is held at once."""
 
-REPORT_BYTES, REPORT_IMAGES = 520 << 20, 100_000
+REPORT_BYTES, REPORT_IMAGES = 280 << 20, 100_000
 """The lists of the report and the blocks of the outputs, which grow up to so many images and no more."""
 
 NAME_BYTES = 100
@@ -114,8 +114,8 @@ def estimate_stages(config: RunConfig, size: RunSize, plan: SearchPlan | None) -
     """
     names_of_block = size.name_bytes * min(size.entries, ROWS_PER_BLOCK) // max(1, size.entries)
 
-    def add(per_entry: int, names: int) -> int:
-        return PROCESS_BYTES + per_entry * size.entries + names
+    def add(per_entry: int) -> int:
+        return PROCESS_BYTES + per_entry * size.entries + BLOCK_NAMES * names_of_block
 
     report = REPORT_BYTES * min(size.entries, REPORT_IMAGES) // REPORT_IMAGES
     reads_list = config.run_mode in (0, 1, 3)
@@ -123,10 +123,10 @@ def estimate_stages(config: RunConfig, size: RunSize, plan: SearchPlan | None) -
     if plan is not None:
         search = plan.process_bytes if plan.partitioned else PROCESS_BYTES + int(plan.process_bytes / USABLE_SHARE)
     return StageMemory(
-        list=add(LIST_BYTES, BLOCK_NAMES * names_of_block) if reads_list else 0,
-        merge=add(MERGE_BYTES, BLOCK_NAMES * names_of_block) if reads_list else 0,
+        list=add(LIST_BYTES) if reads_list else 0,
+        merge=add(MERGE_BYTES) if reads_list else 0,
         search=search,
-        outputs=add(OUTPUTS_BYTES, OUTPUTS_NAMES * size.name_bytes) + report if config.run_mode != 1 else 0,
+        outputs=add(OUTPUTS_BYTES) + report if config.run_mode != 1 else 0,
     )
 
 

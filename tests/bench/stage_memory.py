@@ -1,9 +1,10 @@
 """The memory of the steps that hold something of every image, beside what is estimated of them.
 
-python -m tests.bench.stage_memory [--rows 250000 1000000] [--d 8 32] [--scratch DIR]
+python -m tests.bench.stage_memory [--rows 250000 1000000] [--d 8 32] [--steps list merge outputs …] [--scratch DIR]
 
 Feature shards, neighbors and their images are planted, so nothing is decoded or searched. Memory is what cannot be
-dropped: pages of mapped files are not counted. Each step has a separate process.
+dropped: pages of mapped files are not counted. Each step has a separate process. A plan and a report that are made
+later read the same of every image as the outputs, and are held against the same estimate.
 """
 
 import argparse
@@ -23,15 +24,18 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.config import RunConfig
+from fastdup_ray.curation.make_plan import make_plan
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.features import find_missing, read_earlier_entries, write_shard
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.neighbors.metrics import COSINE
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, create_neighbors
+from fastdup_ray.report.page import render_report
 from fastdup_ray.runs.merge_stage import merge_features
 from fastdup_ray.runs.outputs_stage import write_outputs
 from fastdup_ray.runs.stage_memory import RunSize, estimate_stages
 from fastdup_ray.storage import local, open_store
+from fastdup_ray.storage.facts import read_summary
 from tests.bench.outputs import Fours, K, make_entries, measure_unshared
 
 SHARD = 1 << 14
@@ -92,7 +96,22 @@ def outputs(work_dir: Path, n: int, d: int) -> None:
     write_outputs(open_store(str(work_dir)), config, layout.FEATURES, neighbors, summary)
 
 
-STEPS: dict[str, Callable[[Path, int, int], None]] = {"list": list_and_look_up, "merge": merge, "outputs": outputs}
+def plan(work_dir: Path, n: int, d: int) -> None:
+    assert make_plan(work_dir, work_dir.parent / "plan.csv", overwrite=True).dropped
+
+
+def report(work_dir: Path, n: int, d: int) -> None:
+    store = open_store(str(work_dir))
+    assert sum(map(len, render_report(store, read_summary(store), thumbnails=False)))
+
+
+STEPS: dict[str, Callable[[Path, int, int], None]] = {
+    "list": list_and_look_up,
+    "merge": merge,
+    "outputs": outputs,
+    "plan": plan,
+    "report": report,
+}
 
 
 def measure(step: Callable[[Path, int, int], None], work_dir: Path, n: int, d: int, result: Path) -> None:
@@ -128,6 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[250_000, 1_000_000])
     parser.add_argument("--d", type=int, nargs="+", default=[8, 32])
+    parser.add_argument("--steps", choices=STEPS, nargs="+", default=[*STEPS], help="in this order")
     parser.add_argument("--scratch", type=Path, help="a folder for what is made, a kilobyte a row")
     args = parser.parse_args()
     print("rows\td\tstep\tMB\testimate\tratio\tmaps\tseconds", flush=True)
@@ -138,10 +158,10 @@ def main() -> None:
                 run(plant, work_dir, n, d)
                 size = RunSize.of(Manifest.from_refs(refs(n)), d)
                 estimated = estimate_stages(RunConfig.of(work_dir=str(work_dir), input_dir="x"), size, None)
-                for name, step in STEPS.items():
-                    run(measure, step, work_dir, n, d, result)
+                for name in args.steps:
+                    run(measure, STEPS[name], work_dir, n, d, result)
                     most, maps, seconds = json.loads(result.read_text())
-                    told = getattr(estimated, name)
+                    told = getattr(estimated, name, estimated.outputs)
                     sizes = f"{most / 1e6:,.0f}\t{told / 1e6:,.0f}\t{told / most:.2f}"
                     print(f"{n:,}\t{d}\t{name}\t{sizes}\t{maps:,}\t{seconds:.1f}", flush=True)
 
