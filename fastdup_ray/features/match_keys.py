@@ -106,10 +106,11 @@ def _assign_parts(table: pa.Table, parts: int) -> AnyArray:
     if "size" in table.column_names:
         number += table["size"].to_numpy().astype(np.uint64)
     uri = table["uri"].combine_chunks()
-    offsets, data = (np.frombuffer(buffer, kind) for buffer, kind in zip(uri.buffers()[1:], ("i8", "u1"), strict=True))
-    offsets = offsets[uri.offset : uri.offset + len(uri) + 1]
+    offsets = np.frombuffer(uri.buffers()[1], np.int64)[uri.offset : uri.offset + len(uri) + 1]
+    data = np.append(np.frombuffer(uri.buffers()[2] or b"", np.uint8), np.uint8(0))
+    starts, is_empty = offsets[:-1], offsets[:-1] == offsets[1:]
     for back in range(1, _HASHED_BYTES + 1):
-        number = 31 * number + data[np.maximum(offsets[1:] - back, offsets[:-1])]
+        number = 31 * number + data[np.where(is_empty, len(data) - 1, np.maximum(offsets[1:] - back, starts))]
     part: AnyArray = (number % np.uint64(parts)).astype(np.uint32)
     return part
 
