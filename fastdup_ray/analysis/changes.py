@@ -6,7 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.common.arrays import DoubleArray, IntArray
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray, split_array
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, take_rows
+
+CONTENTS = pa.schema([("content", pa.large_string())])
 
 ALONE = -1
 """Component of an image that is in no group."""
@@ -17,15 +20,15 @@ class RunSnapshot:
     """The result of a run over n images.
 
     Attributes:
-        names: (n,) large_binary, names as raw bytes.
-        contents: (n,) large_string tokens that differ where the contents of images differ.
+        names: (n,) large_binary, names as raw bytes, which may be mapped from a file.
+        contents: n rows with one column of text, which may be mapped, too: it differs where the contents of images do.
         pairs: (m, 2) int64 indices of images.
         values: (m,) float64 similarities or distances of the pairs.
         component: (n,) int64, `ALONE` for an image in no group of two or more.
     """
 
     names: pa.Array
-    contents: pa.Array
+    contents: pa.Table
     pairs: IntArray
     values: DoubleArray
     component: IntArray
@@ -34,9 +37,7 @@ class RunSnapshot:
     def empty(cls) -> "RunSnapshot":
         """Return the snapshot of a run without images."""
         none = np.empty(0, np.int64)
-        return cls(
-            pa.array([], pa.large_binary()), pa.array([], pa.large_string()), none.reshape(0, 2), np.empty(0), none
-        )
+        return cls(pa.array([], pa.large_binary()), CONTENTS.empty_table(), none.reshape(0, 2), np.empty(0), none)
 
 
 @dataclass(frozen=True)
@@ -79,24 +80,24 @@ class Changes:
     gone: list[Group]
 
 
-def find_changes(before: RunSnapshot, after: RunSnapshot) -> Changes:
-    """Compare two runs, and match their images by name.
+def find_changes(before: RunSnapshot, after: RunSnapshot, earlier: IntArray) -> Changes:
+    """Compare two runs.
 
     Groups are matched greedily, one to one, by the number of images that they share.
 
     Args:
         before: The earlier run.
-        after: The later run.
+        after: The later run, with n images.
+        earlier: (n,) int64 index in the earlier run of the image with the same name; -1 where there is none.
 
     Returns:
         What is new, changed or gone.
     """
-    earlier = _find_positions(after.names, before.names)  # of each image after, its index in the run before
-    later = _find_positions(before.names, after.names)  # the opposite: indices in the run after
     same = np.flatnonzero(earlier >= 0)
-    contents = after.contents.take(pa.array(same)), before.contents.take(pa.array(earlier[same]))
-    differs = pc.fill_null(pc.not_equal(*contents), fill_value=True).to_numpy(zero_copy_only=False)
-    changed = same[differs]
+    later = np.full(len(before.names), -1)  # the opposite: indices in the run after
+    later[earlier[same]] = same
+    parts = (part[_differ(after, part, before, earlier[part])] for part in split_array(same, ROWS_PER_BLOCK))
+    changed = np.concatenate([same[:0], *parts])
     return Changes(
         np.flatnonzero(earlier < 0),
         changed,
@@ -106,10 +107,11 @@ def find_changes(before: RunSnapshot, after: RunSnapshot) -> Changes:
     )
 
 
-def _find_positions(names: pa.Array, others: pa.Array) -> IntArray:
-    """Return (n,) int64, the index of each name in `others`; -1 where it is missing."""
-    positions: IntArray = pc.index_in(names, others).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return positions
+def _differ(after: RunSnapshot, rows: IntArray, before: RunSnapshot, others: IntArray) -> BoolArray:
+    """Return (m,) bool: whether images of a run have another content than others of the run before."""
+    contents = (take_rows(run.contents, some)[0] for run, some in ((after, rows), (before, others)))
+    differ: BoolArray = pc.fill_null(pc.not_equal(*contents), fill_value=True).to_numpy()
+    return differ
 
 
 def _find_new_pairs(before: RunSnapshot, after: RunSnapshot, later: IntArray, changed: IntArray) -> IntArray:

@@ -41,7 +41,15 @@ from fastdup_ray.features.merge import (
     merge_sets,
     open_ranges,
 )
-from fastdup_ray.features.names import expand_entries, find_images, map_names, read_names, write_bad, write_names
+from fastdup_ray.features.names import (
+    expand_entries,
+    find_images,
+    find_names,
+    map_names,
+    read_names,
+    write_bad,
+    write_names,
+)
 from fastdup_ray.features.reuse import (
     find_missing,
     find_not_reusable,
@@ -68,6 +76,7 @@ __all__ = [
     "find_difference",
     "find_images",
     "find_missing",
+    "find_names",
     "find_not_reusable",
     "infer_dimensions",
     "iter_embedding_blocks",

@@ -78,6 +78,26 @@ def map_names(store: Store, name: str) -> pa.LargeBinaryArray:
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), n, [None, map_file(offsets), map_file(data)])
 
 
+def find_names(names: pa.Array, among: pa.Array, scratch: Callable[[], IO[bytes]]) -> IntArray:
+    """Find names among others, in limited memory.
+
+    Args:
+        names: (n,) raw names, which may be mapped from a file.
+        among: (m,) raw names, each once, which may be mapped, too.
+        scratch: Opens an empty file.
+
+    Returns:
+        (n,) int64 index in `among` of each; -1 where it is not there.
+    """
+    return match_keys((table for _, table in _iter_numbered(names)), _iter_numbered(among), len(names), scratch)
+
+
+def _iter_numbered(names: pa.Array) -> Iterator[tuple[IntArray, pa.Table]]:
+    """Yield the indices of names, and a table of them, block by block."""
+    for rows in split_array(np.arange(len(names)), ROWS_PER_BLOCK):
+        yield rows, pa.table({"uri": names.slice(rows[0], len(rows))})
+
+
 def find_images(
     path: Path, header: Sequence[str], columns: Sequence[str], names: pa.Array, scratch: Callable[[], IO[bytes]]
 ) -> list[IntArray]:
@@ -103,9 +123,7 @@ def find_images(
             counts.append(len(block))
             yield pa.table({"uri": pa.chunked_array([block[name].cast(_NAMES) for name in columns])})
 
-    blocks = split_array(np.arange(len(names)), ROWS_PER_BLOCK)
-    stored = ((rows, pa.table({"uri": names.slice(rows[0], len(rows))})) for rows in blocks)
-    images = match_keys(list_names(), stored, len(names), scratch)
+    images = match_keys(list_names(), _iter_numbered(names), len(names), scratch)
     if (images < 0).any():
         raise describe_other_run(path)
     parts = np.split(images, np.cumsum(np.repeat(counts, len(columns)).astype(int)))

@@ -6,21 +6,23 @@ finds these copies, so that no change is missed.
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.analysis.changes import ALONE, Changes, RunSnapshot, find_changes
+from fastdup_ray.analysis.changes import ALONE, CONTENTS, Changes, RunSnapshot, find_changes
 from fastdup_ray.common import csv_columns, layout
-from fastdup_ray.common.arrays import DoubleArray
+from fastdup_ray.common.arrays import DoubleArray, IntArray, split_array
 from fastdup_ray.common.facts import ChangeCounts
 from fastdup_ray.errors import DamagedError
+from fastdup_ray.features import find_images, find_names, map_names
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file, read_json, write_json
 from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import parse_numbers, parse_rows, read_csv, read_parquet, write_csv
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, iter_csv, iter_parquet, map_table, open_csv, parse_numbers
 
 _COMPARED = (layout.FEATURES_CSV, layout.IMAGES, layout.SIMILARITY_CSV, layout.COMPONENTS_CSV)
 _GROUPS = layout.COMPONENTS_CSV
@@ -52,9 +54,10 @@ def write_changes(store: Store) -> ChangeCounts:
         names = read_json(store, layout.EARLIER)["files"]
         before = _read_snapshot(store, {name: layout.earlier_name(name) for name in names})
     after = _read_snapshot(store, {name: name for name in _COMPARED if store.exists(name)})
-    changes = find_changes(before, after)
-    parts = list(_iter_tables(before, after, changes))
-    write_csv(store, layout.CHANGES_CSV, csv_columns.CHANGES_HEADER, pa.concat_tables(parts).columns)
+    changes = find_changes(before, after, find_names(after.names, before.names, store.scratch))
+    with open_csv(store, layout.CHANGES_CSV, csv_columns.CHANGES_HEADER) as write:
+        for table in _iter_tables(before, after, changes):
+            write(table.columns)
     return {
         "images_added": len(changes.added),
         "images_changed": len(changes.changed),
@@ -69,21 +72,32 @@ def write_changes(store: Store) -> ChangeCounts:
 
 def _read_snapshot(store: Store, files: dict[str, str]) -> RunSnapshot:
     """Read the outputs of a run; files: usual name -> present name."""
-    names = read_csv(store.fetch(files[layout.FEATURES_CSV]), csv_columns.FEATURES_HEADER)["filename"]
-    names = names.cast(pa.large_binary()).combine_chunks()
-    images = read_parquet(store.fetch(files[layout.IMAGES]), IMAGES.select(["sha256", "mtime_or_etag"]))
-    contents = pc.coalesce(images["sha256"], images["mtime_or_etag"]).combine_chunks()
+    names = map_names(store, files[layout.FEATURES_CSV])
+    images = iter_parquet(store.fetch(files[layout.IMAGES]), IMAGES.select(["sha256", "mtime_or_etag"]))
+    contents = (pa.table([pc.coalesce(block["sha256"], block["mtime_or_etag"])], CONTENTS) for block in images)
     path = store.fetch(files[layout.SIMILARITY_CSV])
-    pairs = read_csv(path, csv_columns.PAIRS_HEADER)
-    ends = [parse_rows(path, pairs[side], names) for side in ("from", "to")]
-    values = parse_numbers(path, pairs, "distance", pa.float64()).to_numpy()
+    ends = find_images(path, csv_columns.PAIRS_HEADER, ["from", "to"], names, store.scratch)
+    blocks = iter_csv(path, csv_columns.PAIRS_HEADER)
+    values = [parse_numbers(path, block, "distance", pa.float64()).to_numpy() for block in blocks]
     component = np.full(len(names), ALONE, np.int64)
     if _GROUPS in files:
-        path = store.fetch(files[_GROUPS])
-        rows = read_csv(path, csv_columns.COMPONENTS_HEADER)
-        ids, count = (parse_numbers(path, rows, name, pa.int64()).to_numpy() for name in ("component_id", "count"))
-        component = np.where(count > 1, ids, ALONE)
-    return RunSnapshot(names, contents, np.stack(ends, axis=1).astype(np.int64).reshape(-1, 2), values, component)
+        component = _read_components(store.fetch(files[_GROUPS]))
+    return RunSnapshot(
+        names,
+        map_table(contents, CONTENTS, store.scratch()),
+        np.stack(ends, axis=1),
+        np.concatenate([np.empty(0), *values]),
+        component,
+    )
+
+
+def _read_components(path: Path) -> IntArray:
+    """Return the component of each image; `ALONE` for images that are in none of two or more."""
+    parts = [np.empty(0, np.int64)]
+    for block in iter_csv(path, csv_columns.COMPONENTS_HEADER):
+        ids, count = (parse_numbers(path, block, name, pa.int64()).to_numpy() for name in ("component_id", "count"))
+        parts.append(np.where(count > 1, ids, ALONE))
+    return np.concatenate(parts)
 
 
 def _iter_tables(before: RunSnapshot, after: RunSnapshot, changes: Changes) -> Iterator[pa.Table]:
@@ -93,10 +107,11 @@ def _iter_tables(before: RunSnapshot, after: RunSnapshot, changes: Changes) -> I
         ("image_changed", changes.changed, after),
         ("image_removed", changes.removed, before),
     ):
-        yield _make_table(change, run.names.take(pa.array(images)))
-    pairs = after.pairs[changes.pairs]
-    first, second = (after.names.take(pa.array(pairs[:, side])) for side in (0, 1))
-    yield _make_table("new_pair", first, second, after.values[changes.pairs])
+        for part in split_array(images, ROWS_PER_BLOCK):
+            yield _make_table(change, run.names.take(pa.array(part)))
+    for part in split_array(changes.pairs, ROWS_PER_BLOCK):
+        first, second = (after.names.take(pa.array(after.pairs[part, side])) for side in (0, 1))
+        yield _make_table("new_pair", first, second, after.values[part])
     for change, groups, run in (
         ("group_new", changes.new, after),
         ("group_grew", changes.grew, after),
@@ -106,7 +121,8 @@ def _iter_tables(before: RunSnapshot, after: RunSnapshot, changes: Changes) -> I
         members = [group.members for group in groups]
         ids = np.repeat([group.component for group in groups], [len(images) for images in members]).astype(np.int64)
         images = np.concatenate([np.empty(0, np.int64), *members])
-        yield _make_table(change, run.names.take(pa.array(images)), ids=pa.array(ids))
+        for part in split_array(np.arange(len(ids)), ROWS_PER_BLOCK):
+            yield _make_table(change, run.names.take(pa.array(images[part])), ids=pa.array(ids[part]))
 
 
 def _make_table(

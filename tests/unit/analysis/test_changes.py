@@ -2,8 +2,10 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from fastdup_ray.analysis.changes import Group, RunSnapshot, find_changes
+from fastdup_ray.analysis import changes as changes_module
+from fastdup_ray.analysis.changes import CONTENTS, Changes, Group, RunSnapshot
 
 
 def found(
@@ -16,11 +18,16 @@ def found(
     ends = np.array([[names.index(name) for name in pair] for pair in pairs], np.int64).reshape(-1, 2)
     return RunSnapshot(
         pa.array([name.encode() for name in names], pa.large_binary()),
-        pa.array([(contents or {}).get(name, name) for name in names]),
+        pa.table([[(contents or {}).get(name, name) for name in names]], CONTENTS),
         ends,
         np.ones(len(ends)),
         np.array(component, np.int64),
     )
+
+
+def find_changes(before: RunSnapshot, after: RunSnapshot) -> Changes:
+    earlier = pc.index_in(after.names, before.names).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return changes_module.find_changes(before, after, earlier)
 
 
 def letters(of: RunSnapshot, images: np.ndarray) -> str:
