@@ -105,7 +105,7 @@ class Unseen(StrEnum):
         VIDEO: A clip that is part of a photo.
         CHANNELS: Channels besides color and opacity.
         TRANSPARENCY: Drawing in the color of the background.
-        VALUES: Samples outside the displayed range.
+        VALUES: Samples outside the displayed range, or those of a camera's raw file.
         ASPECT_RATIO: Details of a very long image.
         MARGIN: Marks in a margin that was cropped.
         CROP: What is beside the center that the model takes.

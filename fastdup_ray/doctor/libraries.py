@@ -18,7 +18,12 @@ from fastdup_ray.doctor.packages import (
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.version import __version__
 
-OPTIONAL = {"av": ("videos", "video"), "pillow_heif": ("HEIC", "heic")}
+OPTIONAL = {
+    "av": ("videos", "video"),
+    "pillow_heif": ("HEIC", "heic"),
+    "pillow_jxl": ("JPEG XL", "jxl"),
+    "rawpy": ("raw files of cameras", "raw"),
+}
 """Optional modules, what they read, and the extras that install them."""
 
 CODECS = {"webp": "WebP", "avif": "AVIF", "jpg_2000": "JPEG 2000", "libtiff": "compressed TIFF"}

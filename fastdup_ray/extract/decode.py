@@ -18,7 +18,7 @@ from fastdup_ray.extract.date_taken import read_date_taken
 from fastdup_ray.extract.decoder_versions import get_decoder
 from fastdup_ray.extract.deep_color import has_16_bit_colors, show_used_bits
 from fastdup_ray.extract.fast_decoders import decode_fast
-from fastdup_ray.extract.open_image import explain_error, open_image
+from fastdup_ray.extract.open_image import DRAFTED, explain_error, open_image
 from fastdup_ray.extract.progressive_jpeg import leave_out_details
 from fastdup_ray.extract.resize import SQUASH, Fit, crop_box, resize
 from fastdup_ray.extract.size_limits import check_size
@@ -132,7 +132,7 @@ def decode_image(
     stored = image.size
     check_size(stored, limits)
     image_format = image.format or "UNKNOWN"
-    if image_format in ("JPEG", "MPO"):
+    if image_format in DRAFTED:
         _draft_jpeg(image, fit.enlarge(size), limits.box, data)
     color = None if data is None else decode_fast(image, data, concurrent=concurrent)
     if color is None or data is None:

@@ -6,6 +6,8 @@ import numpy as np
 from PIL import Image
 
 from fastdup_ray.common.arrays import ByteArray
+from fastdup_ray.extract import jxl
+from fastdup_ray.extract.jxl_header import read_jxl_header
 from fastdup_ray.extract.tones import apply_range, find_range
 
 BRIGHT = 64
@@ -65,6 +67,8 @@ def has_more_bits(image: Image.Image, data: bytes) -> bool:
         return box < 0 or bool(data[box + 6] & _AV1_HIGH_BIT_DEPTH)
     if image.format == "HEIF":
         return int(image.info.get("bit_depth", 8)) > 8
+    if image.format == jxl.FORMAT:
+        return read_jxl_header(data).is_deep
     if image.format == "JPEG2000":
         return (data[data.find(b"\xff\x51") + _JPEG_2000_DEPTH] & 0x7F) + 1 > 8
     if image.format == "SGI":

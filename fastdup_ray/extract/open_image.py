@@ -6,18 +6,23 @@ from collections.abc import Callable
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fastdup_ray.errors import BadImageError, ErrorCode
+from fastdup_ray.extract import raw
 from fastdup_ray.extract.heif import HEIF_BRANDS, open_with_heif, register_heif
+from fastdup_ray.extract.jxl import open_jxl
+from fastdup_ray.extract.jxl_header import is_jxl
+from fastdup_ray.extract.raw_structure import is_raw
 
 _SIGNATURES = {
     b"\xff\xd8\xff": ErrorCode.CORRUPT,
     b"\x89PNG\r\n\x1a\n": ErrorCode.CORRUPT,
     b"GIF8": ErrorCode.CORRUPT,
-    b"II*\0": ErrorCode.UNSUPPORTED,  # TIFF, and the raw formats of cameras that are based on it
+    b"II*\0": ErrorCode.UNSUPPORTED,  # TIFF
     b"MM\0*": ErrorCode.UNSUPPORTED,
-    b"\xff\x0a": ErrorCode.UNSUPPORTED,  # JPEG XL
-    b"\0\0\0\x0cJXL ": ErrorCode.UNSUPPORTED,
 }
 """Codes of files that Pillow does not recognize, by their first bytes; any other file is not an image."""
+
+DRAFTED = ("JPEG", "MPO", raw.FORMAT)
+"""Formats of images that can be decoded at 1/2, 1/4 or 1/8 of their size, by `draft`."""
 
 _NO_CODEC = "has not been built in"
 """Part of libheif's message for a format that it recognizes and cannot decode."""
@@ -30,7 +35,8 @@ def _accept(_: tuple[int, int]) -> None:
 def open_image(data: bytes, check: Callable[[tuple[int, int]], None] = _accept) -> Image.Image:
     """Open an image as Pillow does, but refuse formats that are programs, which Pillow passes to Ghostscript.
 
-    AVIF and HEIC are decoded at once: several decoders read them, and each refuses files that others accept.
+    AVIF and HEIC are decoded at once: several decoders read them, and each refuses files that others accept. So is JPEG
+    XL, whose decoder has only one step.
 
     Args:
         data: The bytes of the file.
@@ -38,8 +44,12 @@ def open_image(data: bytes, check: Callable[[tuple[int, int]], None] = _accept) 
 
     Raises:
         BadImageError: The format is not supported.
-        Exception: Whatever Pillow, pillow-heif or `check` raises.
+        Exception: Whatever Pillow, another decoder or `check` raises.
     """
+    if is_raw(data):
+        return raw.open_raw(data, check)
+    if is_jxl(data):
+        return open_jxl(data, check)
     if data[4:8] == b"ftyp":
         return _open_with_any_decoder(data, check)
     image = Image.open(io.BytesIO(data))
@@ -95,7 +105,7 @@ def _explain_unidentified(data: bytes) -> BadImageError:
             return BadImageError(ErrorCode.TRUNCATED, "the file ends or breaks inside its header")
     if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS and register_heif() is None:
         return BadImageError(ErrorCode.UNSUPPORTED, "HEIC: to read it, pip install 'fastdup-ray[heic]'")
-    if data[4:8] == b"ftyp" and data[8:12] in (*HEIF_BRANDS, b"avif", b"crx "):
+    if data[4:8] == b"ftyp" and data[8:12] in (*HEIF_BRANDS, b"avif"):
         return BadImageError(ErrorCode.UNSUPPORTED, "an image format that the installed decoder cannot read")
     return BadImageError(ErrorCode.NOT_AN_IMAGE, "not an image in any known format")
 
@@ -115,7 +125,7 @@ def _is_truncated(data: bytes) -> bool:
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
     if data[:4] in (b"II*\0", b"MM\0*"):  # TIFF: the offset of its first directory
         return int.from_bytes(data[4:8], "little" if data[:1] == b"I" else "big") >= len(data)
-    if data[4:8] in (b"ftyp", b"jP  "):  # AVIF, HEIC, JPEG 2000: a sequence of boxes
+    if data[4:8] in (b"ftyp", b"jP  ", b"JXL "):  # AVIF, HEIC, CR3, JPEG 2000, JPEG XL: a sequence of boxes
         return _find_end_of_boxes(data) > len(data)
     return False
 

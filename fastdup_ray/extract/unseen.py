@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image, MpoImagePlugin
 
 from fastdup_ray.common.records import Unseen
+from fastdup_ray.extract import jxl, raw
+from fastdup_ray.extract.jxl_header import read_jxl_header
 
 _SAMPLES_PER_PIXEL, _SUB_IFDS = 277, 330
 """TIFF tags."""
@@ -39,6 +41,8 @@ def find_unseen(image: Image.Image, data: bytes) -> frozenset[Unseen]:
 
 
 def _iter_unseen(image: Image.Image, data: bytes) -> Iterator[Unseen]:
+    if image.format == raw.FORMAT:
+        yield Unseen.VALUES  # a preview has 8 bits of the samples, in the tones that the camera chose
     if _has_frames(image, data):
         yield Unseen.FRAMES
     if _has_clip(image, data):
@@ -82,6 +86,8 @@ def _has_unused_channels(image: Image.Image, data: bytes) -> bool:
     bands = len(image.getbands())
     if image.format == "TIFF":
         return int(getattr(image, "tag_v2", {}).get(_SAMPLES_PER_PIXEL, 1)) > bands
+    if image.format == jxl.FORMAT:
+        return read_jxl_header(data).extra_channels > image.getbands().count("A")
     if image.format == "PSD":
         return int.from_bytes(data[12:14], "big") > bands
     if image.format == "BMP" and image.mode == "RGB" and int.from_bytes(data[28:30], "little") == 32:

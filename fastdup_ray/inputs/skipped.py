@@ -45,7 +45,7 @@ class SkippedFiles:
 
 
 def describe_skipped(counts: Mapping[str, int]) -> str:
-    """Return `12 files skipped: .cr2 9, .jxl 3 (unsupported suffix)`, or "" if none was skipped."""
+    """Return `12 files skipped: .svg 9, .pdf 3 (unsupported suffix)`, or "" if none was skipped."""
     total = sum(counts.values())
     if not total:
         return ""

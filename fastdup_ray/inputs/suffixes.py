@@ -6,12 +6,27 @@ IMAGE_SUFFIXES = frozenset(
     [
         *(".apng", ".avif", ".avifs", ".bmp", ".cur", ".dib", ".gif", ".heic", ".heics", ".heif", ".heifs", ".hif"),
         *(".icns", ".ico", ".j2c", ".j2k", ".jfi", ".jfif", ".jif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg"),
-        *(".jps", ".jpx", ".mpo", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".pns", ".ppm", ".psd", ".qoi"),
+        *(
+            ".jps",
+            ".jpx",
+            ".jxl",
+            ".mpo",
+            ".pbm",
+            ".pcx",
+            ".pfm",
+            ".pgm",
+            ".png",
+            ".pnm",
+            ".pns",
+            ".ppm",
+            ".psd",
+            ".qoi",
+        ),
         *(".tif", ".tiff", ".webp"),
         *(".blp", ".dcx", ".dds", ".icb", ".pcd", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".vda", ".xbm", ".xpm"),
     ]
 )
-"""Image formats in common use that Pillow, or pillow-heif, decodes.
+"""Image formats in common use that Pillow, or its plugins for HEIF and JPEG XL, decode.
 
 Left out, although Pillow supports them: programs and drawings (.eps .ps .pdf .wmf .emf); scientific data, most of which
 are not images (.fit .fits .grib .bufr .h5 .hdf .spi); suffixes that mostly mean something else (.bw: BigWig, .msp:
@@ -35,7 +50,10 @@ RAW_SUFFIXES = frozenset(
         *(".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"),
     ]
 )
-"""Raw files of cameras, which cannot be read."""
+"""Raw files of cameras."""
+
+READ_RAW_SUFFIXES = RAW_SUFFIXES - {".raw"}
+"""The ones that are read. Left out: `.raw`, which mostly means samples without a header."""
 
 ARCHIVE_SUFFIXES = (
     *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".zip"),
@@ -52,7 +70,12 @@ _SYSTEM_FOLDERS = frozenset(
 
 def is_image_name(name: str) -> bool:
     """Return whether a name has the suffix of an image."""
-    return _get_suffix(name) in IMAGE_SUFFIXES
+    return _get_suffix(name) in IMAGE_SUFFIXES or is_raw_name(name)
+
+
+def is_raw_name(name: str) -> bool:
+    """Return whether a name has the suffix of a camera's raw file."""
+    return _get_suffix(name) in READ_RAW_SUFFIXES
 
 
 def is_video_name(name: str) -> bool:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from fastdup_ray.common.records import Unseen
 from fastdup_ray.extract.decode import get_orientation, to_color, turn_upright
-from fastdup_ray.extract.open_image import open_image
+from fastdup_ray.extract.open_image import DRAFTED, open_image
 from fastdup_ray.extract.transparency import BLACK, WHITE, flatten_alpha
 from fastdup_ray.verify.detail_image import DETAIL, DetailImage, Storage
 from fastdup_ray.verify.filters import fit_size, resize_bytes
@@ -48,7 +48,7 @@ def load_views(data: bytes) -> Views:
         Exception: Whatever Pillow raises on a broken file.
     """
     with open_image(data) as image:
-        if image.format in ("JPEG", "MPO"):
+        if image.format in DRAFTED:
             image.draft(None, (DETAIL, DETAIL))
         image.load()
         storage = _find_storage(image)

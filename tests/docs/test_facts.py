@@ -83,6 +83,7 @@ def test_exit_codes_are_those_of_the_code():
     ("kind", "known"),
     [
         ("images", suffixes.IMAGE_SUFFIXES),
+        ("raw files", suffixes.READ_RAW_SUFFIXES),
         ("videos", suffixes.VIDEO_SUFFIXES),
         ("archives", suffixes.ARCHIVE_SUFFIXES),
     ],

@@ -47,6 +47,8 @@ def test_formats_that_cannot_be_read_name_the_extra(monkeypatch):
     assert found.state is State.NOTE
     assert "extra video" in found.text
     assert "extra heic" in found.text
+    assert "extra jxl" in found.text
+    assert "extra raw" in found.text
 
 
 def test_a_slower_decoder_is_noted(monkeypatch):

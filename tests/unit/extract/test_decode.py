@@ -352,7 +352,9 @@ def test_what_is_no_picture_is_not_an_image(data):
     assert code_of(data) == "NOT_AN_IMAGE"
 
 
-@pytest.mark.parametrize("data", [b"\xff\x0a" + bytes(64), b"\0\0\0\x20ftypheic" + bytes(64), b"II*\0" + bytes(64)])
+@pytest.mark.parametrize(
+    "data", [b"\0\0\0\x20ftypcrx " + bytes(64), b"\0\0\0\x20ftypheic" + bytes(64), b"II*\0" + bytes(64)]
+)
 def test_a_format_that_the_decoder_does_not_know_is_unsupported(data):
     assert code_of(data) == "UNSUPPORTED"
 

@@ -59,7 +59,8 @@ def test_a_link_in_the_name_of_the_input_is_not_resolved(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "suffix", ["jpg", "JPG", "Jpeg", "png", "PNG", "gif", "bmp", "webp", "tif", "TIFF", "heic", "avif"]
+    "suffix",
+    ["jpg", "JPG", "Jpeg", "png", "PNG", "gif", "bmp", "webp", "tif", "TIFF", "heic", "avif", "jxl", "CR2", "dng"],
 )
 def test_a_picture_is_known_by_its_suffix_in_any_case(folder, suffix):
     make(folder, f"x.{suffix}")
