@@ -51,7 +51,10 @@ def open_jxl(data: bytes, check: Callable[[tuple[int, int]], None]) -> Image.Ima
         raise BadImageError(ErrorCode.UNSUPPORTED, message) from None
     if header.is_animated:
         raise BadImageError(ErrorCode.UNSUPPORTED, "an animation in JPEG XL", header.size)
-    is_jpeg, found, decoded, _, boxes = Decoder(num_threads=0)(data)
+    try:
+        is_jpeg, found, decoded, _, boxes = Decoder(num_threads=0)(data)
+    except RuntimeError:  # its text is of several lines, and says how to build libjxl
+        raise ValueError("the file is damaged, or not complete") from None
     if is_jpeg:
         image: Image.Image = Image.open(io.BytesIO(decoded), formats=("JPEG",))
         image.load()

@@ -10,9 +10,12 @@ _TIFF = (b"II*\0", b"MM\0*")
 _VARIANTS = (b"IIU\0", b"IIRO", b"IIRS", b"MMOR")
 """First bytes of Panasonic's and Olympus' forms of TIFF."""
 
+_CANON = b"CR"
+"""What follows the first directory's offset in a CR2."""
+
 _FUJIFILM = b"FUJIFILMCCD-RAW "
-_OTHERS = (_FUJIFILM, b"\0MRM", b"FOVb")
-"""First bytes of files of Fujifilm, Minolta and Sigma."""
+_STARTS = (*_VARIANTS, _FUJIFILM, b"\0MRM", b"FOVb")
+"""First bytes of raw files; the last three are of Fujifilm, Minolta and Sigma."""
 
 _FUJIFILM_PARTS = (84, 92, 100)
 """Where the offset and the length of a part are, in 4 bytes each, the highest first."""
@@ -29,6 +32,9 @@ _OF_SENSORS = (32803, 34892)
 _OF_CAMERAS = (32767, 32769, 32770, 34713, 65000, 65535)
 """Values of `_COMPRESSION`: Sony, packed samples, Samsung, Nikon, Kodak, Pentax."""
 
+_WITH_LENGTHS = (32767, 34713, 65535)
+"""The ones of Sony, Nikon and Pentax, whose files have the lengths of compressed samples."""
+
 _FORMATS = {1: "B", 3: "H", 4: "I", 13: "I"}
 """Types of TIFF fields with integers -> how `struct` reads them."""
 
@@ -41,11 +47,11 @@ Directory = Mapping[int, tuple[int, ...]]
 def is_raw(data: bytes) -> bool:
     """Return whether a file is the raw file of a camera."""
     head = data[:16]
-    if head.startswith((*_VARIANTS, *_OTHERS)) or head[6:14] == b"HEAPCCDR" or head[4:12] == b"ftypcrx ":
+    if head.startswith(_STARTS) or head[6:14] == b"HEAPCCDR" or head[4:12] == b"ftypcrx ":
         return True
     if not head.startswith(_TIFF):
         return False
-    if head[8:10] == b"CR" or head[8:12] in (b"IIII", b"MMMM"):  # Canon, Phase One
+    if head[8:10] == _CANON or head[8:12] in (b"IIII", b"MMMM"):  # the latter are of Phase One
         return True
     return any(_has_samples(fields) for fields in _iter_directories(data) if fields is not None)
 
@@ -55,7 +61,12 @@ def is_raw_truncated(data: bytes) -> bool:
     if data.startswith(_FUJIFILM):
         return any(sum(struct.unpack_from(">II", data.ljust(112, b"\0"), at)) > len(data) for at in _FUJIFILM_PARTS)
     if data.startswith((*_TIFF, *_VARIANTS)):
-        return any(fields is None or _find_end(fields) > len(data) for fields in _iter_directories(data))
+        directories = list(_iter_directories(data))
+        whole = [fields for fields in directories if fields is not None]
+        has_lengths = data[8:10] == _CANON or any(map(_has_lengths, whole))
+        return len(whole) < len(directories) or any(
+            _find_end(fields, has_lengths=has_lengths) > len(data) for fields in whole
+        )
     return False
 
 
@@ -64,12 +75,17 @@ def _has_samples(directory: Directory) -> bool:
     return _DNG_VERSION in directory or photometric[0] in _OF_SENSORS or compression[0] in _OF_CAMERAS
 
 
-def _find_end(directory: Directory) -> int:
-    """Return the end of the last strip or tile of an image."""
+def _has_lengths(directory: Directory) -> bool:
+    """Return whether the lengths in a file with this directory are right; those of some cameras are not."""
+    return _DNG_VERSION in directory or directory.get(_COMPRESSION, (0,))[0] in _WITH_LENGTHS
+
+
+def _find_end(directory: Directory, *, has_lengths: bool) -> int:
+    """Return the end of the last strip or tile of an image, or at least its beginning."""
     ends = [0]
     for offsets, lengths in (_STRIPS, _TILES):
         pairs = zip(directory.get(offsets, ()), directory.get(lengths, ()), strict=False)
-        ends += [offset + length for offset, length in pairs if _UNKNOWN not in (offset, length)]
+        ends += [offset + (length if has_lengths else 0) for offset, length in pairs if offset != _UNKNOWN]
     return max(ends)
 
 

@@ -55,6 +55,7 @@ def decode(data: bytes, limits: Limits = LIMITS) -> DecodedImage:
 def code_of(data: bytes, limits: Limits = LIMITS) -> str:
     with pytest.raises(BadImageError) as caught:
         decode(data, limits)
+    assert "\n" not in caught.value.message
     return caught.value.code
 
 
