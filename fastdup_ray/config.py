@@ -47,7 +47,7 @@ AUTO = "auto"
 """The `faiss_mode` that chooses an index by the number of images, k, memory and GPU."""
 
 
-INPUT_KINDS = "a folder, image, video, archive, Parquet file, or list of paths"
+INPUT_KINDS = "a folder, image, video, archive, Parquet file, dataset, or list of paths"
 """What an input can be, for messages."""
 
 

@@ -23,8 +23,10 @@ OPTIONAL = {
     "pillow_heif": ("HEIC", "heic"),
     "pillow_jxl": ("JPEG XL", "jxl"),
     "rawpy": ("raw files of cameras", "raw"),
+    "huggingface_hub": ("datasets of the Hugging Face hub", "hf"),
+    "lance": ("Lance datasets", "lance"),
 }
-"""Optional modules, what they read, and the extras that install them."""
+"""Optional modules, what is read by them, and the extras that install them."""
 
 CODECS = {"webp": "WebP", "avif": "AVIF", "jpg_2000": "JPEG 2000", "libtiff": "compressed TIFF"}
 """Features of Pillow, and the formats that need them."""

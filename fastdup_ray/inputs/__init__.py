@@ -14,7 +14,7 @@ from fastdup_ray.errors import InputError
 from fastdup_ray.inputs import archive, bucket, folder, inventory, list_file
 from fastdup_ray.inputs.file_source import get_remote_source
 from fastdup_ray.inputs.globs import Patterns
-from fastdup_ray.inputs.parquet_rows import is_parquet_name, list_rows, read_paths
+from fastdup_ray.inputs.hugging_face import is_hub_name, list_hub_files
 from fastdup_ray.inputs.skipped import SkippedFiles, describe_skipped
 from fastdup_ray.inputs.sources import (
     ReadEntry,
@@ -27,7 +27,10 @@ from fastdup_ray.inputs.sources import (
     read_entry,
     stat,
 )
+from fastdup_ray.inputs.splits import find_split
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_video_name
+from fastdup_ray.inputs.table_rows import list_rows, read_paths
+from fastdup_ray.inputs.tables import is_table
 
 __all__ = [
     "ReadEntry",
@@ -79,14 +82,25 @@ def check_inputs(config: RunConfig) -> None:
     for location in inputs:
         if _is_image_of_many(location, len(inputs)):
             continue  # if it does not exist, it is a bad image
-        if is_remote(location):
+        if is_hub_name(location):
+            list_hub_files(location)
+        elif is_remote(location):
             if not (source := get_remote_source(location)).is_file(location, access):
                 source.check_listing(location, access)
-        elif not os.path.exists(location) and not stat(os.path.abspath(location), access).mtime_or_etag:
+        elif not _exists(location, access):
             raise InputError(f"Input {location!r} does not exist; name {INPUT_KINDS}.")
     for location in config.reference:
         if list_file.is_pipe(location):
             raise InputError(f"Reference {location!r} is a pipe, which can be read only once: save the list as a file.")
+
+
+def _exists(location: str, access: Access) -> bool:
+    """Return whether an input on disk exists: a file or folder, an image in a file, or a split of a dataset."""
+    return (
+        os.path.exists(location)
+        or bool(stat(os.path.abspath(location), access).mtime_or_etag)
+        or bool(find_split(location, access))
+    )
 
 
 def _is_image_of_many(location: str, count: int) -> bool:
@@ -111,16 +125,24 @@ def _list_one(
 ) -> Iterator[ImageRef]:
     work_dir, access, remote = config.work_dir, config.s3_access, is_remote(location)
     uri = location if remote else os.path.abspath(location)
-    if remote and not get_remote_source(uri).is_file(uri, access):
-        yield from bucket.walk(uri, work_dir, patterns, skipped, access)
+    if is_hub_name(location):
+        for file in list_hub_files(location):
+            yield from _list_one(file, config, patterns, skipped, seen)
+    elif is_table(uri, access):
+        paths = read_paths(uri, access)
+        rows = list_rows(uri, access) if paths is None else list_file.stat_names(paths, skipped, access)
+        yield from (ref for ref in rows if patterns.keep(ref.uri))
+    elif remote and not get_remote_source(uri).is_file(uri, access):
+        refs = bucket.walk(uri, work_dir, patterns, skipped, access)
+        if (first := next(refs, None)) is not None:
+            yield first
+            yield from refs
+        else:
+            yield from _list_files(find_split(uri, access), patterns, access)
     elif not remote and os.path.isdir(location):
         yield from folder.walk(location, work_dir, patterns, skipped, seen)
     elif is_archive_name(uri):
         yield from (ref for ref in archive.list_members(uri, skipped, access) if patterns.keep(ref.uri))
-    elif is_parquet_name(uri) and (remote or os.path.exists(location)):
-        paths = read_paths(uri, access)
-        rows = list_rows(uri, access) if paths is None else list_file.stat_names(paths, skipped, access)
-        yield from (ref for ref in rows if patterns.keep(ref.uri))
     elif inventory.is_inventory(uri, access):
         yield from bucket.walk_inventory(uri, work_dir, patterns, skipped, access)
     elif (remote or os.path.exists(location)) and not is_video_name(uri):
@@ -129,8 +151,16 @@ def _list_one(
                 yield from (ref for ref in entries.refs(skipped) if patterns.keep(ref.uri))
             elif patterns.keep(uri):
                 yield stat(uri, access)
+    elif not remote and (files := find_split(uri, access)):
+        yield from _list_files(files, patterns, access)
     elif patterns.keep(uri):
         yield stat(uri, access)
+
+
+def _list_files(files: Iterable[str], patterns: Patterns, access: Access) -> Iterator[ImageRef]:
+    """List the rows of the files of a split."""
+    for file in files:
+        yield from (ref for ref in list_rows(file, access) if patterns.keep(ref.uri))
 
 
 def _drop_repeats(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:

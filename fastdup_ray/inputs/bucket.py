@@ -10,11 +10,12 @@ from fastdup_ray.common import layout, locations
 from fastdup_ray.common.access import Access
 from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.records import ImageRef
-from fastdup_ray.inputs import archive, inventory
+from fastdup_ray.inputs import inventory
 from fastdup_ray.inputs.file_source import get_remote_source
 from fastdup_ray.inputs.globs import Patterns
+from fastdup_ray.inputs.members import list_members
 from fastdup_ray.inputs.skipped import SkippedFiles
-from fastdup_ray.inputs.suffixes import is_archive_name, is_excluded_folder, is_readable_name
+from fastdup_ray.inputs.suffixes import has_members, is_excluded_folder
 
 _MOVED = re.compile(f"/{layout.MOVED}/s3/")
 """Part of the name of what is in a quarantine; whether it is one depends on a mark beside it, in any order."""
@@ -31,10 +32,10 @@ def walk(uri: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles, acc
         access: how the bucket is accessed.
 
     Yields:
-        The entries; an archive is replaced by its members.
+        The entries; an archive or table is replaced by the images in it.
     """
     selection = _Selection(_make_folder_uri(uri), work_dir, patterns, skipped, access)
-    return selection.expand_archives(get_remote_source(uri).list_below(uri, selection.takes, access))
+    return selection.expand(get_remote_source(uri).list_below(uri, selection.takes, access))
 
 
 def walk_inventory(
@@ -43,7 +44,7 @@ def walk_inventory(
     """List the objects of the bucket whose inventory has the manifest `uri`, in its order; see `walk`."""
     bucket, refs = inventory.list_inventory(uri, access)
     selection = _Selection(s3.make_uri(bucket, ""), work_dir, patterns, skipped, access)
-    return selection.expand_archives(filter(selection.takes, refs))
+    return selection.expand(filter(selection.takes, refs))
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,17 @@ class _Selection:
             return False
         if not self.patterns.keep(name):
             return False
-        if not is_readable_name(name):
+        if not self.patterns.selects_suffix(name):
             if ref.size:  # an empty object may be the marker of a folder
                 self.skipped.add(name)
             return False
         return not _is_in_quarantine(ref.uri, len(self.root) - 1, self.access)
 
-    def expand_archives(self, refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
-        """Replace archives by their members."""
+    def expand(self, refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
+        """Replace archives and tables by the images in them."""
         for ref in refs:
-            if is_archive_name(ref.uri):
-                members = archive.list_members(ref.uri, self.skipped, self.access)
+            if has_members(ref.uri):
+                members = list_members(ref.uri, self.skipped, self.access)
                 yield from (member for member in members if self.patterns.keep(member.uri[len(self.root) :]))
             else:
                 yield ref

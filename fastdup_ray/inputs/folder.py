@@ -8,11 +8,11 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.access import DEFAULT_ACCESS
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.common.seen import SeenKeys, make_batches
-from fastdup_ray.inputs import archive
 from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.local import make_ref, stat
+from fastdup_ray.inputs.members import list_members
 from fastdup_ray.inputs.skipped import SkippedFiles
-from fastdup_ray.inputs.suffixes import is_archive_name, is_excluded_folder, is_readable_name
+from fastdup_ray.inputs.suffixes import has_members, is_excluded_folder
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def walk(
             one are added.
 
     Yields:
-        The entries; an archive is replaced by its members, in its own order.
+        The entries; an archive or table is replaced by the images in it, in its own order.
     """
     root = os.path.abspath(folder)
     root_length = len(os.path.join(root, ""))
@@ -43,8 +43,8 @@ def walk(
     for path, status in _drop_seen(_FolderWalk(root, work_dir, patterns, skipped).paths(), seen):
         if status is None:
             yield stat(path)
-        elif is_archive_name(path):
-            members = archive.list_members(path, skipped, DEFAULT_ACCESS)
+        elif has_members(path):
+            members = list_members(path, skipped, DEFAULT_ACCESS)
             yield from (ref for ref in members if patterns.keep(ref.uri[root_length:]))
         else:
             yield make_ref(path, status)
@@ -114,7 +114,7 @@ class _FolderWalk:
                 if not self._patterns.exclude(name):
                     selected.append((child.path, True))
             elif _is_file(child) and self._patterns.keep(name):
-                if is_readable_name(name):
+                if self._patterns.selects_suffix(name):
                     selected.append((child.path, False))
                 else:
                     self._skipped.add(name)
@@ -122,9 +122,9 @@ class _FolderWalk:
 
 
 def _sort_key(child: tuple[str, bool]) -> bytes:
-    """The bytes to compare: all names in a folder begin with its own name and a `/`, those in an archive with `!/`."""
+    """The bytes to compare: all names in a folder begin with its own name and a `/`, those in a file with `!/`."""
     path, is_folder = child
-    return os.fsencode(path + "/" if is_folder else path + "!/" if is_archive_name(path) else path)
+    return os.fsencode(path + "/" if is_folder else path + "!/" if has_members(path) else path)
 
 
 def _is_file(child: os.DirEntry[str]) -> bool:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from fastdup_ray.errors import ConfigError
-from fastdup_ray.inputs.suffixes import is_archive_name
+from fastdup_ray.inputs.suffixes import has_members, is_readable_name
 
 _TOKENS = re.compile(r"\*\*/|\*\*|\*|\?|\[(?P<no>!?)(?P<set>\]?[^]]*)\]", re.DOTALL)
 _REGEX = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
@@ -37,12 +37,21 @@ class Patterns:
         Args:
             name: relative to the input folder, or the whole name; bytes that are not UTF-8 as surrogates.
         """
-        wanted = self._include is None or is_archive_name(name) or _matches(self._include, name)
+        wanted = self._include is None or _is_listed_as_members(name) or _matches(self._include, name)
         return wanted and not self.exclude(name)
+
+    def selects_suffix(self, name: str) -> bool:
+        """Return whether the suffix of a file that is kept is one that is read: a table, only if it is asked for."""
+        return is_readable_name(name) or (self._include is not None and has_members(name))
 
     def exclude(self, name: str) -> bool:
         """Return whether a file or folder, with everything in it, is excluded."""
         return self._exclude is not None and _matches(self._exclude, name)
+
+
+def _is_listed_as_members(name: str) -> bool:
+    """Return whether patterns apply to the images in a file, not to the file."""
+    return has_members(name) and is_readable_name(name)
 
 
 def _compile(patterns: Sequence[str]) -> re.Pattern[str] | None:

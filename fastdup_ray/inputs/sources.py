@@ -20,9 +20,10 @@ from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.arrays import BoolArray
 from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.records import ImageRef, LoadedRef
-from fastdup_ray.inputs import archive, parquet_rows
+from fastdup_ray.inputs import archive, table_rows
 from fastdup_ray.inputs.file_source import get_file_source
 from fastdup_ray.inputs.suffixes import is_archive_name
+from fastdup_ray.inputs.tables import is_table_name
 from fastdup_ray.inputs.video import split_frame
 
 ReadEntry: TypeAlias = Callable[[ImageRef], bytes]
@@ -48,12 +49,12 @@ def get_source(uri: str, access: Access = DEFAULT_ACCESS) -> Source:
     remote = is_remote(uri)
     if "!/" in uri and (remote or not os.path.lexists(uri)) and archive.split_member(uri, access):
         return archive
-    if "!/" in uri and (remote or not os.path.lexists(uri)) and parquet_rows.split_row(uri, access):
-        return parquet_rows
+    if "!/" in uri and (remote or not os.path.lexists(uri)) and table_rows.split_row(uri, access):
+        return table_rows
     if is_archive_name(uri):
         return archive
-    if parquet_rows.is_parquet_name(uri):
-        return parquet_rows
+    if is_table_name(uri):
+        return table_rows
     return get_file_source(uri)
 
 
@@ -69,10 +70,10 @@ def find_frame(uri: str, access: Access = DEFAULT_ACCESS) -> tuple[str, int | No
 
 
 def is_standalone_file(uri: str, access: Access = DEFAULT_ACCESS) -> bool:
-    """Return whether an image is a separate file: not in an archive, a Parquet file or a video."""
+    """Return whether an image is a separate file: not in an archive, a table or a video."""
     if split_frame(uri) is not None:
         return False
-    return "!/" not in uri or (archive.split_member(uri, access) or parquet_rows.split_row(uri, access)) is None
+    return "!/" not in uri or (archive.split_member(uri, access) or table_rows.split_row(uri, access)) is None
 
 
 def find_standalone(names: pa.Array | pa.ChunkedArray, access: Access = DEFAULT_ACCESS) -> BoolArray:

@@ -1,6 +1,7 @@
 """Which files of folders, archives and buckets are read, by extension. The format is detected from the content."""
 
 import os
+import re
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -60,6 +61,12 @@ ARCHIVE_SUFFIXES = (
     *(".cbt", ".cbz"),  # comics: a tar, or zip, of pages
 )
 
+TABLE_SUFFIXES = (".parquet", ".pq", ".arrow")
+"""Files with a table, of which each row may have an image."""
+
+_SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(?:-[0-9a-f]{16})?\.(?:parquet|arrow)", re.IGNORECASE)
+"""Names of the files of a Hugging Face dataset, each with a part of a split, on their server and by `save_to_disk`."""
+
 _SYSTEM_FOLDERS = frozenset(
     [
         *("@eadir", "__macosx"),  # thumbnails of a Synology, metadata of a Mac
@@ -88,9 +95,29 @@ def is_archive_name(name: str) -> bool:
     return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
+def get_split(name: str) -> str | None:
+    """Return the split of a dataset that a file has a part of, such as "train" of `train-00000-of-00002.parquet`.
+
+    Args:
+        name: A path or URI.
+
+    Returns:
+        The split; None if it is not the name of such a file.
+    """
+    if not name[-8:].lower().endswith((".parquet", ".arrow")):  # long listings ask this of each file
+        return None
+    match = _SHARD.fullmatch(name.rpartition("/")[2])
+    return match[1] if match else None
+
+
+def has_members(name: str) -> bool:
+    """Return whether a file of this name stands for the images in it: an archive or a table."""
+    return name.lower().endswith((*ARCHIVE_SUFFIXES, *TABLE_SUFFIXES))
+
+
 def is_readable_name(name: str) -> bool:
-    """Return whether a file of this name in a folder or bucket is read."""
-    return is_image_name(name) or is_video_name(name) or is_archive_name(name)
+    """Return whether a file of this name in a folder or bucket is read without being asked for."""
+    return is_image_name(name) or is_video_name(name) or is_archive_name(name) or get_split(name) is not None
 
 
 def is_excluded_folder(folder: str) -> bool:

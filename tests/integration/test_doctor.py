@@ -49,6 +49,8 @@ def test_formats_that_cannot_be_read_name_the_extra(monkeypatch):
     assert "extra heic" in found.text
     assert "extra jxl" in found.text
     assert "extra raw" in found.text
+    assert "extra hf" in found.text
+    assert "extra lance" in found.text
 
 
 def test_a_slower_decoder_is_noted(monkeypatch):

@@ -29,7 +29,7 @@ from fastdup_ray.common import locations
 from fastdup_ray.common.access import DEFAULT_ACCESS
 from fastdup_ray.common.requests import count_requests_made
 from fastdup_ray.errors import ConfigError, InputError, LockedError, WorkDirError
-from fastdup_ray.inputs import list_file, list_images
+from fastdup_ray.inputs import check_inputs, list_file, list_images, read_entry
 from fastdup_ray.runs.estimate import estimate_run
 from fastdup_ray.s3 import listing, upload
 from fastdup_ray.s3 import objects as s3_inputs
@@ -41,6 +41,7 @@ from tests.helpers.images import cloudy, encode
 from tests.helpers.runs import EVERY_FILE, PHOTOS, SAME_BYTES, outputs, run_inline
 from tests.helpers.s3_keys import lister_of
 from tests.helpers.s3_server import OPEN, PUBLIC, SECRET, WORK, Bucket
+from tests.helpers.tables import write_arrow, write_parquet
 
 JOB = Path(__file__).parents[2] / "jobs" / "rededupe_s3.py"
 
@@ -253,6 +254,20 @@ def test_rows_of_a_parquet_file_in_a_bucket_are_read(bucket, tmp_path):
     assert result.counts["bad"] == 0
     local = run_inline(tmp_path / "a.parquet", tmp_path / "local", report=False)
     assert result.images["sha256"].equals(local.images["sha256"])
+
+
+def test_a_dataset_in_a_bucket_is_read_by_its_splits(bucket, tmp_path):
+    parts = {"train-00000-of-00002": 4, "train-00001-of-00002": 2, "test-00000-of-00001": 3}
+    for name, rows in parts.items():
+        bucket.put(f"hub/data/{name}.parquet", write_parquet(tmp_path / "a.parquet", rows=rows).read_bytes())
+    bucket.put("saved/data-00000-of-00001.arrow", write_arrow(tmp_path / "a.arrow", 50).read_bytes())
+    hub, saved = bucket.uri("hub"), bucket.uri("saved")
+    assert [len(listed(place)) for place in (hub, f"{hub}/train", f"{hub}/data/test", saved)] == [9, 6, 3, 50]
+    check_inputs(RunConfig.of(input_dir=f"{hub}/train", work_dir="unused"))
+    bucket.put("other.parquet", (tmp_path / "a.parquet").read_bytes())
+    assert [len(listed(bucket.pictures, **asked)) for asked in ({}, {"include": ["other.parquet"]})] == [59, 3]
+    config = RunConfig.of(input_dir=saved, work_dir="unused")
+    assert [read_entry(ref) for ref in list_images(config)][::10] == [picture(seed) for seed in range(0, 50, 10)]
 
 
 def test_large_objects_are_got_in_parts(bucket, monkeypatch):

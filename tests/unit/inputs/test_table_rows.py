@@ -1,42 +1,21 @@
-"""Images in the rows of Parquet files."""
+"""Images in the rows of Parquet and Arrow files, and of datasets of these."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fastdup_ray import RunConfig
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, ErrorCode, InputError
-from fastdup_ray.inputs import find_standalone, is_standalone_file, list_images, parquet_rows, read_entry, stat
+from fastdup_ray.inputs import find_standalone, is_standalone_file, read_entry, stat, table_rows
 from fastdup_ray.inputs.references import reference_mask
 from fastdup_ray.storage.tables import encode_names
-from tests.helpers.images import cloudy, encode
-
-IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-def picture(seed: int) -> bytes:
-    return encode(cloudy(seed), "JPEG", quality=90)
-
-
-def write(path: Path, /, rows: int = 50, group: int = 20, **columns: pa.Array) -> Path:
-    """Images as the feature Image of Hugging Face has them, unless other columns are given."""
-    images = [{"bytes": picture(seed), "path": f"folder/{seed}.jpg"} for seed in range(rows)]
-    pq.write_table(pa.table(columns or {"image": pa.array(images, IMAGE)}), path, row_group_size=group)
-    return path
-
-
-def listed(*locations: object, **parameters: object) -> list[ImageRef]:
-    inputs = [os.fspath(location) for location in locations]
-    return list(list_images(RunConfig.of(input_dir=inputs, work_dir="unused", **parameters)))
+from tests.helpers.tables import IMAGE, listed, picture, write_parquet
 
 
 def test_each_row_is_an_image_with_its_number_and_its_name(tmp_path):
-    path = write(tmp_path / "a.parquet")
+    path = write_parquet(tmp_path / "a.parquet")
     refs = listed(path)
     assert [ref.uri for ref in refs] == [f"{path}!/{row:08d}-{row}.jpg" for row in range(50)]
     assert [read_entry(ref) for ref in refs] == [picture(seed) for seed in range(50)]
@@ -54,7 +33,7 @@ def test_each_row_is_an_image_with_its_number_and_its_name(tmp_path):
     ],
 )
 def test_the_column_of_images_is_found(tmp_path, columns, name):
-    path = write(tmp_path / "a.pq", **{key: pa.array(value) for key, value in columns.items()})
+    path = write_parquet(tmp_path / "a.pq", **{key: pa.array(value) for key, value in columns.items()})
     first, second = listed(path)
     assert first.uri == f"{path}!/00000000" + (f"-{name}" if name else "")
     assert [read_entry(ref) for ref in (first, second)] == [b"1", b"2"]
@@ -63,7 +42,9 @@ def test_the_column_of_images_is_found(tmp_path, columns, name):
 @pytest.mark.parametrize("column", ["id", "image_id", "__key__", "label"])
 def test_a_row_of_hugging_face_without_a_path_has_its_id_as_a_name(tmp_path, column):
     images = pa.array([{"bytes": picture(1), "path": None}, {"bytes": picture(2), "path": "b.jpg"}, None], IMAGE)
-    path = write(tmp_path / "train-00000-of-00001.parquet", **{"image": images, column: pa.array(["x1", "x2", "x3"])})
+    path = write_parquet(
+        tmp_path / "train-00000-of-00001.parquet", **{"image": images, column: pa.array(["x1", "x2", "x3"])}
+    )
     names = ["-x1", "-b.jpg", "-x3"] if column != "label" else ["", "-b.jpg", ""]
     refs = listed(path)
     assert [ref.uri for ref in refs] == [f"{path}!/{row:08d}{name}" for row, name in enumerate(names)]
@@ -72,7 +53,7 @@ def test_a_row_of_hugging_face_without_a_path_has_its_id_as_a_name(tmp_path, col
 
 
 def test_rows_are_read_in_any_order_by_many_threads(tmp_path):
-    path = write(tmp_path / "a.parquet", rows=90, group=40)
+    path = write_parquet(tmp_path / "a.parquet", rows=90, group=40)
     refs = listed(path)
     order = [refs[(37 * place) % 90] for place in range(90)]
     with ThreadPoolExecutor(8) as pool:
@@ -81,7 +62,7 @@ def test_rows_are_read_in_any_order_by_many_threads(tmp_path):
 
 
 def test_rows_that_follow_each_other_are_read_once(tmp_path, monkeypatch):
-    path, groups = write(tmp_path / "a.parquet", rows=100, group=50), []
+    path, groups = write_parquet(tmp_path / "a.parquet", rows=100, group=50), []
     refs = listed(path)
     iter_batches = pq.ParquetFile.iter_batches
 
@@ -90,7 +71,7 @@ def test_rows_that_follow_each_other_are_read_once(tmp_path, monkeypatch):
         return iter_batches(table, *args, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", count)
-    parquet_rows._open_reader.cache_clear()
+    table_rows._open_reader.cache_clear()
     for place in range(0, 100, 2):
         for ref in reversed(refs[place : place + 2]):  # threads read ahead of each other
             read_entry(ref)
@@ -98,7 +79,7 @@ def test_rows_that_follow_each_other_are_read_once(tmp_path, monkeypatch):
 
 
 def test_a_row_is_read_by_its_name_alone(tmp_path):
-    path = write(tmp_path / "a.parquet")
+    path = write_parquet(tmp_path / "a.parquet")
     name = f"{path}!/00000003-3.jpg"
     assert stat(name) == listed(path)[3]
     assert read_entry(ImageRef(name, 0, "")) == picture(3)
@@ -108,7 +89,7 @@ def test_a_row_is_read_by_its_name_alone(tmp_path):
 
 @pytest.mark.parametrize("row", ["00000003-4.jpg", "00000099-99.jpg", "3", "x"])
 def test_a_row_that_is_not_there_is_missing(tmp_path, row):
-    name = f"{write(tmp_path / 'a.parquet')}!/{row}"
+    name = f"{write_parquet(tmp_path / 'a.parquet')}!/{row}"
     assert not stat(name).mtime_or_etag
     with pytest.raises(BadImageError) as caught:
         read_entry(ImageRef(name, 0, ""))
@@ -116,15 +97,15 @@ def test_a_row_that_is_not_there_is_missing(tmp_path, row):
 
 
 def test_rows_are_no_files_of_their_own(tmp_path):
-    names = [ref.uri for ref in listed(write(tmp_path / "a.parquet"))[:2]] + [str(tmp_path / "b!/00000001.jpg")]
+    names = [ref.uri for ref in listed(write_parquet(tmp_path / "a.parquet"))[:2]] + [str(tmp_path / "b!/00000001.jpg")]
     assert find_standalone(encode_names(names)).tolist() == [False, False, True]
     assert [is_standalone_file(name) for name in names] == [False, False, True]
 
 
 def test_a_file_that_changed_is_not_read(tmp_path):
-    path = write(tmp_path / "a.parquet")
+    path = write_parquet(tmp_path / "a.parquet")
     ref = listed(path)[0]
-    write(path, rows=60)
+    write_parquet(path, rows=60)
     with pytest.raises(BadImageError) as caught:
         read_entry(ref)
     assert caught.value.code is ErrorCode.CHANGED
@@ -132,13 +113,13 @@ def test_a_file_that_changed_is_not_read(tmp_path):
 
 def test_a_row_without_an_image_is_empty(tmp_path):
     images = pa.array([None, {"bytes": None, "path": "a.jpg"}, {"bytes": picture(1), "path": None}], IMAGE)
-    refs = listed(write(tmp_path / "a.parquet", image=images))
+    refs = listed(write_parquet(tmp_path / "a.parquet", image=images))
     assert [ref.size for ref in refs] == [0, 0, len(picture(1))]
     assert [read_entry(ref) for ref in refs] == [b"", b"", picture(1)]
 
 
 def test_the_rows_before_the_damage_are_listed_then_the_file(tmp_path):
-    path = write(tmp_path / "a.parquet", rows=60, group=20)
+    path = write_parquet(tmp_path / "a.parquet", rows=60, group=20)
     data = bytearray(path.read_bytes())
     start = pq.ParquetFile(path).metadata.row_group(1).column(0).data_page_offset
     data[start : start + 40] = bytes(40)
@@ -154,13 +135,13 @@ def test_a_column_of_paths_is_a_list(tmp_path):
     names = ["one.jpg", "two.jpg", "missing.jpg"]
     for seed, name in enumerate(names[:2]):
         (tmp_path / name).write_bytes(picture(seed))
-    path = write(tmp_path / "a.parquet", filename=pa.array([*names, str(tmp_path / "one.jpg"), None]))
+    path = write_parquet(tmp_path / "a.parquet", filename=pa.array([*names, str(tmp_path / "one.jpg"), None]))
     assert [ref.uri for ref in listed(path)] == [str(tmp_path / name) for name in names]
 
 
 @pytest.mark.parametrize("columns", [{"n": [1]}, {"a": ["x"], "b": ["y"]}, {"a": [b"x"], "b": [b"y"]}])
 def test_a_file_without_images_or_paths_is_refused(tmp_path, columns):
-    path = write(tmp_path / "a.parquet", **{name: pa.array(values) for name, values in columns.items()})
+    path = write_parquet(tmp_path / "a.parquet", **{name: pa.array(values) for name, values in columns.items()})
     with pytest.raises(InputError):
         listed(path)
 
@@ -173,18 +154,21 @@ def test_what_is_no_parquet_file_is_refused(tmp_path, content):
 
 
 def test_parquet_files_of_a_folder_are_left_out(tmp_path):
-    write(tmp_path / "a.parquet")
+    write_parquet(tmp_path / "a.parquet")
     (tmp_path / "b.jpg").write_bytes(picture(1))
     assert [ref.uri for ref in listed(tmp_path)] == [str(tmp_path / "b.jpg")]
 
 
 def test_patterns_apply_to_rows(tmp_path):
-    path = write(tmp_path / "a.parquet", rows=12)
+    path = write_parquet(tmp_path / "a.parquet", rows=12)
     assert [ref.uri for ref in listed(path, include=["*-1?.jpg"])] == [f"{path}!/{n:08d}-{n}.jpg" for n in (10, 11)]
 
 
 def test_a_parquet_file_of_references_is_all_of_its_images(tmp_path):
-    rows, paths = write(tmp_path / "a.parquet", rows=2), write(tmp_path / "b.parquet", filename=pa.array(["x.jpg"]))
+    rows, paths = (
+        write_parquet(tmp_path / "a.parquet", rows=2),
+        write_parquet(tmp_path / "b.parquet", filename=pa.array(["x.jpg"])),
+    )
     names = encode_names([*(ref.uri for ref in listed(rows)), str(tmp_path / "x.jpg"), str(tmp_path / "y.jpg")])
     assert reference_mask([str(rows)], names).tolist() == [True, True, False, False]
     assert reference_mask([str(paths)], names).tolist() == [False, False, True, False]

@@ -1,4 +1,4 @@
-"""Images in Parquet files, one in each row, as datasets of Hugging Face have them.
+"""Images in the rows of tables, one in each row, as datasets of Hugging Face have them.
 
 An image is named `data.parquet!/00000012-cat.jpg`: by the number of its row, and by the name that the row has for it,
 if there is one. The token of an entry has the token and the size of the file, and the number of the row.
@@ -13,25 +13,22 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import accumulate
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fastdup_ray.common.access import Access
-from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.path_lists import find_column
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError, ErrorCode, InputError
-from fastdup_ray.inputs import local
-from fastdup_ray.inputs.file_source import get_file_source
 from fastdup_ray.inputs.image_columns import find_image_columns, is_text
-
-SUFFIXES = (".parquet", ".pq")
+from fastdup_ray.inputs.skipped import SkippedFiles
+from fastdup_ray.inputs.tables import Table, get_table_kind, is_table
 
 _ROWS_AT_ONCE, _KEPT = 16, 8
 """Rows that are read at a time, and how many times as many are kept for threads that read ahead of each other."""
+
+_PATHS_AT_ONCE = 1 << 16
 
 _LONGEST_NAME = 120
 
@@ -41,16 +38,11 @@ _SHOWN = 10
 _MEMBER = re.compile(r"(\d{8,})(?:-[^/]*)?")
 
 
-def is_parquet_name(name: str) -> bool:
-    """Return whether a name has the suffix of a Parquet file."""
-    return name.lower().endswith(SUFFIXES)
-
-
 def split_row(uri: str, access: Access) -> tuple[str, int] | None:
-    """Split a name into an existing Parquet file and the number of a row; None if it is not the name of a row."""
+    """Split a name into an existing table and the number of a row; None if it is not the name of a row."""
     path, separator, member = uri.rpartition("!/")
-    match = _MEMBER.fullmatch(member) if separator and is_parquet_name(path) else None
-    return (path, int(match[1])) if match and get_file_source(path).is_file(path, access) else None
+    match = _MEMBER.fullmatch(member) if separator else None
+    return (path, int(match[1])) if match and is_table(path, access) else None
 
 
 def read_paths(path: str, access: Access) -> list[str] | None:
@@ -60,19 +52,25 @@ def read_paths(path: str, access: Access) -> list[str] | None:
         InputError: It has neither, or cannot be read.
     """
     try:
-        with get_file_source(path).open_entry(get_file_source(path).stat(path, access), access, parts=True) as file:
-            table = pq.ParquetFile(file, pre_buffer=False)
-            schema = table.schema_arrow
-            if find_image_columns(schema) is not None:
-                return None
-            column = _find_path_column(path, schema)
-            values = [value for value in table.read([column])[column].to_pylist() if value]
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path!r} is not a Parquet file, or damaged: {_shorten(error)}.") from None
+        kind = get_table_kind(path)
+        table = kind.open_table(kind.stat(path, access), access)
+        if find_image_columns(table.schema) is not None:
+            return None
+        column = _find_path_column(path, table.schema)
+        values = list(_iter_values(table, column))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        suffix = os.path.splitext(path)[1]
+        raise InputError(f"{path!r} is not a {suffix} file, or damaged: {_shorten(error)}.") from None
     except BadImageError as error:
         raise InputError(f"{path!r} cannot be read: {error.message}.") from None
     folder = path.rpartition("/")[0]
     return [value if "://" in value or os.path.isabs(value) else f"{folder}/{value}" for value in values]
+
+
+def _iter_values(table: Table, column: str) -> Iterator[str]:
+    for group in range(len(table.starts) - 1):
+        for batch in table.iter_batches(group, [column], _PATHS_AT_ONCE):
+            yield from filter(None, batch.column(0).to_pylist())
 
 
 def _find_path_column(path: str, schema: pa.Schema) -> str:
@@ -83,31 +81,35 @@ def _find_path_column(path: str, schema: pa.Schema) -> str:
         raise InputError(f"{path!r} has no column of images or of paths; its columns are {names or 'none'}.") from None
 
 
-def list_rows(path: str, access: Access) -> Iterator[ImageRef]:
+def list_rows(path: str, access: Access, skipped: SkippedFiles | None = None) -> Iterator[ImageRef]:
     """List the images of a file, in its order.
 
     Args:
         path: The path or URI of the file.
         access: How buckets are accessed.
+        skipped: If given, counts the file if it has no images, instead of listing it.
 
     Yields:
         The entries; if the file is damaged, the last one is the file itself: reading it gives the reason.
     """
-    file = get_file_source(path).stat(path, access)
+    file = get_table_kind(path).stat(path, access)
     try:
         for row, (name, data) in enumerate(_RowReader(file, access).iter_rows()):
             yield _make_ref(file, row, name, len(data))
-    except BadImageError:
-        yield file
+    except BadImageError as error:
+        if skipped is not None and error.code is ErrorCode.NOT_AN_IMAGE:
+            skipped.add(path)
+        else:
+            yield file
 
 
 def stat(uri: str, access: Access) -> ImageRef:
     """Return the entry of a row, or of the file itself; with size 0 and no token if there is no such row."""
     parts = split_row(uri, access)
     if parts is None:
-        return get_file_source(uri).stat(uri, access)
+        return get_table_kind(uri).stat(uri, access)
     path, row = parts
-    file = get_file_source(path).stat(path, access)
+    file = get_table_kind(path).stat(path, access)
     try:
         name, data = _open_reader(file, access).read(row)
     except BadImageError:
@@ -125,7 +127,7 @@ def open_entry(ref: ImageRef, access: Access) -> Iterator[BinaryIO]:
     """
     parts = split_row(ref.uri, access)
     if parts is None:
-        for _ in _RowReader(get_file_source(ref.uri).stat(ref.uri, access), access).iter_rows():
+        for _ in _RowReader(get_table_kind(ref.uri).stat(ref.uri, access), access).iter_rows():
             pass
         raise BadImageError(ErrorCode.CHANGED, "the file is whole by now")
     path, row = parts
@@ -135,7 +137,7 @@ def open_entry(ref: ImageRef, access: Access) -> Iterator[BinaryIO]:
         raise BadImageError(ErrorCode.MISSING, "the file has no such row")
     token, size, _ = ref.mtime_or_etag.rsplit(":", 2)
     file = ImageRef(path, int(size), token)
-    if not is_remote(path) and local.stat(path) != file:  # remote files are checked with each request
+    if not get_table_kind(path).is_unchanged(file):
         raise BadImageError(ErrorCode.CHANGED, "the file changed after it was listed")
     yield io.BytesIO(_open_reader(file, access).read(row)[1])
 
@@ -159,15 +161,12 @@ class _RowReader:
         self._batches: Iterator[list[tuple[str, bytes]]] = iter(())
         self._next = self._end = 0
         with _explain_damage():
-            source = get_file_source(file.uri)
-            self._table = pq.ParquetFile(source.open_stream(file, access), pre_buffer=False)
-            columns = find_image_columns(self._table.schema_arrow)
+            self._table = get_table_kind(file.uri).open_table(file, access)
+        columns = find_image_columns(self._table.schema)
         if columns is None:
-            raise BadImageError(ErrorCode.NOT_AN_IMAGE, "a Parquet file without a column of images")
+            raise BadImageError(ErrorCode.NOT_AN_IMAGE, "a table without a column of images")
         self._columns = columns
-        metadata = self._table.metadata
-        counts = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-        self._starts = list(accumulate(counts, initial=0))
+        self._starts = self._table.starts
 
     def iter_rows(self) -> Iterator[tuple[str, bytes]]:
         """Yield the name and the bytes of each row.
@@ -206,9 +205,7 @@ class _RowReader:
     def _iter_batches(self, group: int) -> Iterator[list[tuple[str, bytes]]]:
         columns = [name for name in (self._columns.image, self._columns.name) if name is not None]
         with _explain_damage():
-            for batch in self._table.iter_batches(
-                _ROWS_AT_ONCE, row_groups=[group], columns=columns, use_threads=False
-            ):
+            for batch in self._table.iter_batches(group, columns, _ROWS_AT_ONCE):
                 yield [self._read_row(row) for row in batch.to_pylist()]
 
     def _read_row(self, row: dict[str, Any]) -> tuple[str, bytes]:
@@ -226,7 +223,7 @@ def _explain_damage() -> Iterator[None]:
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise BadImageError(ErrorCode.MISSING, "the file does not exist") from None
-        raise BadImageError(ErrorCode.CORRUPT, f"the Parquet file is broken: {_shorten(error)}") from None
+        raise BadImageError(ErrorCode.CORRUPT, f"its file is broken: {_shorten(error)}") from None
 
 
 def _clean_name(name: object) -> str:
