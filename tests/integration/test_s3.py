@@ -179,14 +179,14 @@ def test_hidden_objects_other_suffixes_and_the_work_dir_are_left_out(bucket):
 
 
 def test_the_work_dir_itself_is_read_but_for_what_runs_write(bucket):
-    for name in ("photos/a.jpg", "photos/b.jpg", "photos/raw.cr2", "photos/@eaDir/a.jpg"):
+    for name in ("photos/a.jpg", "photos/b.jpg", "photos/map.svg", "photos/@eaDir/a.jpg"):
         bucket.put(name, picture(ord(name[-5])))
     work_dir = bucket.uri("photos")
     first = run_inline(work_dir, work_dir)
     again = run_inline(f"{work_dir}/", work_dir)
     for result in (first, again):
         assert result.images["filename"].to_pylist() == [bucket.uri("photos/a.jpg"), bucket.uri("photos/b.jpg")]
-        assert result.summary["skipped"] == {".cr2": 1}
+        assert result.summary["skipped"] == {".svg": 1}
     assert again.summary["read"] == 0
     config = RunConfig.of(input_dir=work_dir, work_dir=bucket.pictures)
     assert len(list(list_images(config))) == 2

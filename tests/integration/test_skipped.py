@@ -95,15 +95,15 @@ def test_comics_are_archives(folder):
 
 
 def test_what_is_skipped_for_its_suffix_is_counted(folder):
-    make(folder, "1.jpg", "a.CR2", "sub/b.cr2", "c.jxl", "readme", "x.tar.zst", "2024.01")
-    pack(folder / "p.zip", {"1.jpg": b"x", "d.jxl": b"x", "notes.txt": b"x"})
-    assert counts(folder) == {".cr2": 2, ".jxl": 2, "no suffix": 2, ".zst": 1}
-    assert counts(folder, exclude=["sub", "*.jxl", "p.zip"]) == {"no suffix": 2, ".cr2": 1, ".zst": 1}
+    make(folder, "1.jpg", "a.SVG", "sub/b.svg", "c.xcf", "readme", "x.tar.zst", "2024.01")
+    pack(folder / "p.zip", {"1.jpg": b"x", "d.xcf": b"x", "notes.txt": b"x"})
+    assert counts(folder) == {".svg": 2, ".xcf": 2, "no suffix": 2, ".zst": 1}
+    assert counts(folder, exclude=["sub", "*.xcf", "p.zip"]) == {"no suffix": 2, ".svg": 1, ".zst": 1}
 
 
 @pytest.mark.parametrize(
     "name",
-    ["a.txt", "a.json", "a.xmp", "labels.csv", "Thumbs.db", "desktop.ini", ".hidden.cr2", ".git/x.cr2", "._x.cr2"],
+    ["a.txt", "a.json", "a.xmp", "labels.csv", "Thumbs.db", "desktop.ini", ".hidden.svg", ".git/x.svg", "._x.svg"],
 )
 def test_captions_labels_and_what_systems_write_are_not_counted(folder, name):
     make(folder, "1.jpg", name)
@@ -114,7 +114,7 @@ def test_captions_labels_and_what_systems_write_are_not_counted(folder, name):
     "name",
     [
         *("@eaDir/1.jpg/SYNOPHOTO_THUMB_XL.jpg", "__MACOSX/1.jpg", "$RECYCLE.BIN/1.jpg", "#recycle/1.jpg"),
-        *("Photos Previews.lrdata/A/1.jpg", "sub/@eaDir/x.cr2"),
+        *("Photos Previews.lrdata/A/1.jpg", "sub/@eaDir/x.svg"),
     ],
 )
 def test_folders_of_systems_are_left_out_unless_they_are_named(folder, name):
@@ -127,7 +127,7 @@ def test_folders_of_systems_are_left_out_unless_they_are_named(folder, name):
 
 def test_the_sentence_names_the_most_frequent_suffixes():
     assert describe_skipped({}) == ""
-    assert describe_skipped({".jxl": 1}) == "1 file skipped: .jxl 1 (unsupported suffix)"
+    assert describe_skipped({".xcf": 1}) == "1 file skipped: .xcf 1 (unsupported suffix)"
     many = dict.fromkeys((f".x{n}" for n in range(9)), 1000)
     assert describe_skipped(many).startswith("9,000 files skipped: .x0 1,000, ")
     assert describe_skipped(many).endswith(".x4 1,000, and 4,000 others (unsupported suffix)")
@@ -142,20 +142,20 @@ def test_memory_does_not_grow_with_the_number_of_suffixes():
 
 
 def test_where_nothing_is_taken_the_error_says_what_was_skipped(folder):
-    make(folder, "a.cr2", "b.cr2", "c.jxl")
-    with pytest.raises(InputError, match=r"No images in .*: 3 files skipped: \.cr2 2, \.jxl 1"):
+    make(folder, "a.svg", "b.svg", "c.xcf")
+    with pytest.raises(InputError, match=r"No images in .*: 3 files skipped: \.svg 2, \.xcf 1"):
         listed_or_refused(RunConfig.of(input_dir=folder))
 
 
 def test_the_end_of_a_run_says_what_was_skipped(folder, tmp_path, capsys):
     save_cloudy(folder, 1)
-    make(folder, "a.cr2", "b.jxl")
+    make(folder, "a.svg", "b.xcf")
     options = {"executor": "inline", "report": False}
     assert fastdup.run(folder, tmp_path / "out", **options) == 0
-    assert "2 files skipped: .cr2 1, .jxl 1" in capsys.readouterr().out
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"] == {".cr2": 1, ".jxl": 1}
+    assert "2 files skipped: .svg 1, .xcf 1" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"] == {".svg": 1, ".xcf": 1}
     assert fastdup.run(folder, tmp_path / "out", log_format="json", **options) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["skipped"] == {".cr2": 1, ".jxl": 1}
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["skipped"] == {".svg": 1, ".xcf": 1}
 
 
 # --- the work_dir as an input -----------------------------------------------------------------------------------------
