@@ -16,6 +16,7 @@ from fastdup_ray.extract.decode import DecodedImage, decode_bytes
 from fastdup_ray.extract.model import SIDE, Model
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.raw_structure import is_raw, is_raw_truncated
+from fastdup_ray.extract.resize import Fit
 from fastdup_ray.extract.thumbnails import make_thumbnail
 from tests.helpers.images import encode
 from tests.helpers.raw_files import dng
@@ -39,7 +40,7 @@ def coffee() -> bytes:
 
 def decode(data: bytes, limits: Limits = LIMITS) -> DecodedImage:
     with strict_pillow(limits.max_pixels):
-        return decode_bytes(data, (SIDE, SIDE), limits, trim=True)
+        return decode_bytes(data, (SIDE, SIDE), limits, Fit(trim=True))
 
 
 def cosine(one: DecodedImage, other: DecodedImage) -> float:
