@@ -31,6 +31,7 @@ _load, __dir__, __all__ = lazy_loader.attach(
         "export.subset": ["SubsetResult", "select_subset"],
         "features": ["load_binary", "load_binary_feature", "load_binary_features", "save_binary_feature"],
         "model_export": ["ModelExportResult", "export_model"],
+        "report.embedding_map": ["create_embedding_map"],
         "report.regenerate": ["make_pages"],
         "report.galleries": [
             "create_components_gallery",

@@ -28,6 +28,7 @@ from fastdup_ray.features.binary_features import load_binary_features as load_bi
 from fastdup_ray.features.binary_features import save_binary_feature as save_binary_feature
 from fastdup_ray.model_export import ModelExportResult as ModelExportResult
 from fastdup_ray.model_export import export_model as export_model
+from fastdup_ray.report.embedding_map import create_embedding_map as create_embedding_map
 from fastdup_ray.report.galleries import create_components_gallery as create_components_gallery
 from fastdup_ray.report.galleries import create_duplicates_gallery as create_duplicates_gallery
 from fastdup_ray.report.galleries import create_outliers_gallery as create_outliers_gallery

@@ -10,8 +10,11 @@ from fastdup_ray.cli.s3_options import add_s3_options
 from fastdup_ray.common.events import print_lines
 from fastdup_ray.config import RunConfig
 
+MAP_METHODS = ("pca", "umap")
+
 EXAMPLES = """
 fastdup-ray gallery out --num-images 50
+fastdup-ray gallery out --map pca
 """
 
 
@@ -23,6 +26,11 @@ fastdup-ray gallery out --num-images 50
 @click.option("--overwrite", is_flag=True, help="Replace pages in FOLDER that fastdup-ray did not write.")
 @click.option(
     "--num-images", type=click.IntRange(1), default=20, metavar="N", help="Pairs or groups per gallery.  [20]"
+)
+@click.option(
+    "--map",
+    type=click.Choice(MAP_METHODS),
+    help="Also write map.html, with similar images near each other, and link to it in the report. umap: extra map.",
 )
 @click.option(
     "--thumbnails/--no-thumbnails",

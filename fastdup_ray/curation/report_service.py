@@ -115,12 +115,22 @@ class ReportService:
         Raises:
             InputError: If another version of this package wrote the report.
         """
-        path = self._store.fetch(layout.REPORT)
+        return self._render(layout.REPORT, self._read_page(layout.REPORT))
+
+    def render_map(self) -> Page | None:
+        """Return the map in the same way; None if there is none of this run."""
+        html = self._read_page(layout.MAP_HTML) if self._store.exists(layout.MAP_HTML) else ""
+        return self._render(layout.MAP_HTML, html) if f'data-run="{self._run.digest}"' in html else None
+
+    def _read_page(self, name: str) -> str:
+        path = self._store.fetch(name)
         with explain_damage(path):
-            html = path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8")
+
+    def _render(self, name: str, html: str) -> Page:
         match = _POLICY.search(html)
         if match is None:
-            raise InputError(f"{layout.REPORT} in {self._store.location!r} was written by another version: run again.")
+            raise InputError(f"{name} in {self._store.location!r} was written by another version: run again.")
         policy = dict(part.strip().partition(" ")[::2] for part in unescape(match[1]).split(";") if part.strip())
         policy["img-src"] = f"{policy.get('img-src', '')} 'self'"
         policy |= {"connect-src": "'self'", "frame-ancestors": "'none'"}

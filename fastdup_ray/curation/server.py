@@ -41,7 +41,7 @@ HEADERS = {
 }
 """Sent with every response that does not replace them. None of them lets another origin read it."""
 
-_TARGET = re.compile(r"/([A-Za-z0-9_-]{1,100})/(|plan|picture/(\d{1,12}))")
+_TARGET = re.compile(r"/([A-Za-z0-9_-]{1,100})/(|plan|map|picture/(\d{1,12}))")
 """The token, and what is requested. Without escapes, queries and dots, there is only one way to read it."""
 
 _HOST = re.compile(r"(\[[0-9a-f:]+\]|[0-9a-z.-]+)(?::\d{1,5})?")
@@ -133,7 +133,10 @@ class _Handler(BoundedHandler):
         if what == "plan":
             plan = service.read_plan()
             return _Response(HTTPStatus.OK, plan.text, {"Content-Type": "application/json", "ETag": plan.tag})
-        policy, html = service.render_page()
+        page = service.render_map() if what == "map" else service.render_page()
+        if page is None:
+            raise _RequestError(HTTPStatus.NOT_FOUND, "There is no map of this run.")
+        policy, html = page
         return _Response(
             HTTPStatus.OK, html, {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": policy}
         )

@@ -75,6 +75,7 @@ def render_report(
     plan: SuggestedPlan | None = None,
     thumbnails: bool = True,
     began: float | None = None,
+    has_map: bool = False,
 ) -> Iterator[str]:
     """Render the report of a finished run. An image that is gone by now becomes a placeholder.
 
@@ -85,6 +86,7 @@ def render_report(
         plan: What the run suggests by default; None: read the finished run, and make it. A scoring has none.
         thumbnails: Whether it shows images.
         began: When the stage that writes the report began, by `time.monotonic`; None if `summary` has its duration.
+        has_map: Whether to link to map.html, in the folder above.
 
     Returns:
         The HTML of the page, in parts.
@@ -95,7 +97,7 @@ def render_report(
     """
     plan = _complete(store, files, plan)
     contents = make_page_data(store, summary, files, plan, thumbnails=thumbnails)
-    return _render(store, contents, plan, summary, files, began)
+    return _render(store, contents, plan, summary, files, began, has_map=has_map)
 
 
 def _complete(store: Store, files: FileSet, plan: SuggestedPlan | None) -> SuggestedPlan | None:
@@ -112,6 +114,8 @@ def _render(
     summary: RunSummary,
     files: FileSet,
     began: float | None,
+    *,
+    has_map: bool = False,
 ) -> Iterator[str]:
     if began is not None:
         outputs = {"outputs": round(time.monotonic() - began, 3)}
@@ -130,7 +134,7 @@ def _render(
     }
     variables = _make_variables(contents, read_config(store, files), summary, files)
     variables["data"] |= {"plan": plan_file}
-    return render("page_frame.html", STYLES, MODULES, **variables)
+    return render("page_frame.html", STYLES, MODULES, has_map=has_map, **variables)
 
 
 def _make_variables(contents: PageData, config: StoredConfig, summary: RunSummary, files: FileSet) -> dict[str, Any]:

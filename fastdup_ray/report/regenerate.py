@@ -3,13 +3,15 @@
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.access import make_access
-from fastdup_ray.common.layout import FILE_SETS
+from fastdup_ray.common.layout import FILE_SETS, INDEXED
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import InputError
 from fastdup_ray.outputs.stored_config import read_config
+from fastdup_ray.report.embedding_map import create_embedding_map
 from fastdup_ray.report.galleries import (
     create_components_gallery,
     create_duplicates_gallery,
@@ -28,17 +30,19 @@ def make_pages(
     save_path: Location | None = None,
     num_images: int = 20,
     *,
+    map: str | None = None,
     thumbnails: bool | None = None,
     overwrite: bool = False,
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
 ) -> list[str]:
-    """Write report/index.html, the report of the last scoring if there is one, and the three galleries.
+    """Write report/index.html, the report of the last scoring if there is one, the three galleries, and a map.
 
     Args:
         work_dir: A folder or s3:// URI with a finished run.
         save_path: The folder or URI that the pages go to. Default: `work_dir`.
         num_images: Pairs or groups in each gallery.
+        map: Also write map.html, to which the report then links: the method, see `create_embedding_map`. None: no map.
         thumbnails: Whether pages show images. None: as the run did.
         overwrite: Replace files in `save_path` that are not pages of this package.
         s3_anonymous: Send unsigned requests to S3; also done if the run did.
@@ -70,20 +74,24 @@ def make_pages(
     }
     if source.exists(layout.COMPONENTS):  # not with run_cc=0
         galleries[layout.COMPONENTS_HTML] = create_components_gallery
+    pages = [*galleries, *([] if map is None else [layout.MAP_HTML])]
     if save_path is None:
         source.prepare()
     with source.lock(layout.LOCK) if save_path is None else nullcontext():
         reports = {
             files: open_page(source, save_path, files.name(layout.REPORT), overwrite=overwrite) for files in file_sets
         }
-        for page in galleries:  # check all of them before the first page is written
+        for page in pages:  # check all of them before the first page is written
             open_page(source, save_path, page, overwrite=overwrite)
+        options: dict[str, Any] = {"thumbnails": thumbnails, "overwrite": overwrite}
+        options |= {"s3_anonymous": s3_anonymous, "s3_requester_pays": s3_requester_pays}
+        maps = [] if map is None else [create_embedding_map(source.location, save_path, map, **options)]
         for files, output in reports.items():
             shows_images = wants_thumbnails(source, files, thumbnails=thumbnails)
-            html = render_report(source, read_summary(source, files), files, thumbnails=shows_images)
+            has_map = bool(maps) and files is INDEXED
+            html = render_report(source, read_summary(source, files), files, thumbnails=shows_images, has_map=has_map)
             with output.open() as file:
                 file.writelines(part.encode() for part in html)
-        options = {"num_images": num_images, "thumbnails": thumbnails, "overwrite": overwrite}
-        options |= {"s3_anonymous": s3_anonymous, "s3_requester_pays": s3_requester_pays}
+        options |= {"num_images": num_images}
         paths = [create(work_dir=source.location, save_path=save_path, **options) for create in galleries.values()]
-    return [*(output.path for output in reports.values()), *paths]
+    return [*(output.path for output in reports.values()), *paths, *maps]

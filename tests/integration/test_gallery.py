@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,22 @@ def test_pages_are_made_again_and_nothing_else_changes(out, capsys):
     )
     assert outputs(out) == before
     assert all("data:image" in (out / name).read_text() for name in PAGES)
+
+
+def test_a_map_is_written_and_the_report_links_to_it(out, tmp_path, capsys):
+    assert call("gallery", out, "--map", "pca", "--save-path", tmp_path / "pages") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "pages" / "map.html")
+    link = 'href="../map.html"'
+    assert link in (tmp_path / "pages/report/index.html").read_text()
+    assert link not in (out / "report/index.html").read_text()
+    assert call("gallery", out, "--save-path", tmp_path / "pages") == 0
+    assert link not in (tmp_path / "pages/report/index.html").read_text()
+
+
+def test_no_page_is_written_if_the_map_cannot_be_made(out, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    assert call("gallery", out, "--map", "umap", "--save-path", tmp_path / "pages") == 2
+    assert files_below(tmp_path) == {f"out/{name}" for name in files_below(out)}
 
 
 def test_pages_go_elsewhere_and_leave_the_work_dir_as_it_is(out, tmp_path):

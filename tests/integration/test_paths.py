@@ -120,6 +120,7 @@ CALLS: dict[str, Callable[[Callable[[Path], Any], Path], Any]] = {
     "split_dataset": lambda kind, out: fastdup_ray.split_dataset(kind(out), kind(out.parent / "parts.csv")),
     "select_subset": lambda kind, out: fastdup_ray.select_subset(kind(out), 2, kind(out.parent / "few.txt")),
     "export_model": _export_model,
+    "create_embedding_map": lambda kind, out: fastdup_ray.create_embedding_map(kind(out), kind(out.parent / "pages")),
     "leakage": lambda kind, out: fastdup_ray.leakage(kind(out), kind(PHONE), executor="inline"),
     "leakage work_dir": lambda kind, out: fastdup_ray.leakage(PHONE, PHONE, kind(out.parent / "new"), **INLINE),
     "compare": lambda kind, _: fastdup_ray.compare(kind(PHONE / "IMG_0001.jpg"), PHONE / "IMG_0002.jpg"),

@@ -28,7 +28,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastdup_ray import apply_plan, load_binary_feature, make_plan, save_binary_feature, undo
+from fastdup_ray import apply_plan, create_embedding_map, load_binary_feature, make_plan, save_binary_feature, undo
 from fastdup_ray.common import layout
 from fastdup_ray.curation import connections, report_service
 from fastdup_ray.curation.connections import MOST_CONNECTIONS
@@ -128,6 +128,17 @@ def test_the_page_is_the_report_and_says_that_it_is_served(server, out):
     assert rules["default-src"] == "'none'"
     assert "unsafe" not in headers["Content-Security-Policy"]
     assert headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+def test_the_map_is_served_if_it_is_of_this_run(server, out):
+    assert ask(server, "map").status == 404
+    page = Path(create_embedding_map(out))
+    status, headers, body = ask(server, "map")
+    assert status == 200
+    assert b'<meta name="fastdup-server" data-plan="plan" data-picture="picture/">' in body
+    assert "'self'" in headers["Content-Security-Policy"]
+    page.write_text(page.read_text().replace('data-run="', 'data-run="0'))
+    assert ask(server, "map").status == 404
 
 
 def test_every_picture_is_there_in_its_full_size_by_its_row(server, out):
@@ -451,7 +462,16 @@ def test_without_the_token_there_is_nothing(server, out):
         *("../", "../../../../etc/passwd", "..%2f..%2fetc%2fpasswd", "picture/../../../etc/passwd"),
         *("picture/..%2f..%2f..%2fetc%2fpasswd", "picture//etc/passwd", "picture/%2fetc%2fpasswd", "/etc/passwd"),
         *("picture/-1", "picture/0.0", "picture/0/", "picture/0x0", "picture/", "picture/1e1", "picture/\uff10"),
-        *("picture/999999999999", "picture/" + "9" * 400, "picture/0?x", "picture/0#x", "picture/0%00", "picture/ 0"),
+        *(
+            "picture/999999999999",
+            "picture/" + "9" * 400,
+            "map/",
+            "map?x",
+            "picture/0?x",
+            "picture/0#x",
+            "picture/0%00",
+            "picture/ 0",
+        ),
         *("features.dat", "config.json", "plan.csv", "report/index.html", "plan/", "./plan", "plan?x", "PLAN"),
         *("file:///etc/passwd", "\\..\\..\\etc\\passwd", "picture/\\etc\\passwd", "%2e%2e/%2e%2e/etc/passwd"),
     ],

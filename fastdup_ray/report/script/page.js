@@ -2,7 +2,7 @@
 import { createCard } from "./cards.js";
 import { createConfirmedSwitch, includeConfirmed } from "./confirmed.js";
 import { formatCsv } from "./csv.js";
-import { data, getImage } from "./data.js";
+import { data, getImage, server } from "./data.js";
 import { createDecisionBar } from "./decision_bar.js";
 import { Decisions } from "./decisions.js";
 import { announce, createButton, createElement, download } from "./dom.js";
@@ -53,6 +53,7 @@ const tabs = lists.map((list) =>
 );
 const tiles = document.getElementById("tiles");
 const shortcuts = createShortcutsDialog();
+if (server) document.getElementById("map-link")?.setAttribute("href", "map");
 const viewer = new Viewer(decisions, (card, by) => {
   const at = shown.findIndex(([item]) => item === card) + by;
   return shown[at]?.[0] ?? null;
