@@ -27,10 +27,12 @@ _load, __dir__, __all__ = lazy_loader.attach(
         "errors": ["FastdupError"],
         "evaluation.leakage": ["Leakage", "leakage"],
         "export": ["export"],
+        "export.clusters": ["ClusterResult", "cluster_images"],
         "export.split": ["SplitResult", "split_dataset"],
         "export.subset": ["SubsetResult", "select_subset"],
         "features": ["load_binary", "load_binary_feature", "load_binary_features", "save_binary_feature"],
         "model_export": ["ModelExportResult", "export_model"],
+        "report.cluster_gallery": ["create_clusters_gallery"],
         "report.embedding_map": ["create_embedding_map"],
         "report.regenerate": ["make_pages"],
         "report.galleries": [

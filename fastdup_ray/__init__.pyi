@@ -18,6 +18,8 @@ from fastdup_ray.errors import FastdupError as FastdupError
 from fastdup_ray.evaluation.leakage import Leakage as Leakage
 from fastdup_ray.evaluation.leakage import leakage as leakage
 from fastdup_ray.export import export as export
+from fastdup_ray.export.clusters import ClusterResult as ClusterResult
+from fastdup_ray.export.clusters import cluster_images as cluster_images
 from fastdup_ray.export.split import SplitResult as SplitResult
 from fastdup_ray.export.split import split_dataset as split_dataset
 from fastdup_ray.export.subset import SubsetResult as SubsetResult
@@ -28,6 +30,7 @@ from fastdup_ray.features.binary_features import load_binary_features as load_bi
 from fastdup_ray.features.binary_features import save_binary_feature as save_binary_feature
 from fastdup_ray.model_export import ModelExportResult as ModelExportResult
 from fastdup_ray.model_export import export_model as export_model
+from fastdup_ray.report.cluster_gallery import create_clusters_gallery as create_clusters_gallery
 from fastdup_ray.report.embedding_map import create_embedding_map as create_embedding_map
 from fastdup_ray.report.galleries import create_components_gallery as create_components_gallery
 from fastdup_ray.report.galleries import create_duplicates_gallery as create_duplicates_gallery

@@ -28,6 +28,7 @@ COMMANDS = {
     "Use the results": {
         "export": "Export results for other tools.",
         "split": "Split the images of a finished run into training, validation and test, with no duplicates across.",
+        "clusters": "Cluster the images of a finished run: images that look alike without being duplicates.",
         "subset": "List the N most diverse images of a finished run, the most typical one first.",
         "gallery": "Rebuild the report and galleries of a finished run.",
         "evaluate": "Measure precision and recall against known duplicates.",

@@ -8,6 +8,7 @@ VERIFIED_HEADER = (*PAIRS_HEADER, "relation", "cover_from", "cover_to", "differe
 EXACT_COPIES_HEADER = ("filename", "copy_of", "kind")
 LABEL_CONFLICTS_HEADER = (*PAIRS_HEADER, "label_from", "label_to")
 CHANGES_HEADER = ("change", "component_id", "from", "to", "distance")
+CLUSTERS_HEADER = ("filename", "cluster", "similarity", "label", "cluster_label")
 SPLIT_HEADER = ("filename", "split")
 LEAKAGE_HEADER = ("test", "train", "similarity", "copy")
 PLAN_HEADER = (
@@ -20,5 +21,5 @@ COMPONENTS_HEADER = ("__id", "component_id", "pagerank", "degree", "count", "min
 BY_HAND = "user"
 """Value of the column `rule` for decisions that a person made."""
 
-TEXT_COLUMNS = frozenset(["message", "label", "label_from", "label_to", "rule", "reason", "etag"])
+TEXT_COLUMNS = frozenset(["message", "label", "label_from", "label_to", "cluster_label", "rule", "reason", "etag"])
 """Columns of CSV files with text, other than names, that comes from elsewhere; see `common.formulas`."""

@@ -49,6 +49,9 @@ LEAKAGE_CSV = "leakage.csv"
 SPLIT_CSV = "split.csv"
 """Which part of a dataset each image is in: training, validation, test."""
 
+CLUSTERS_CSV = "clusters.csv"
+"""Which cluster each image is in. Runs never remove it."""
+
 SUBSET_TXT = "subset.txt"
 """The most diverse images of a run."""
 
@@ -130,6 +133,7 @@ OUTLIERS_HTML = "outliers.html"
 COMPONENTS_HTML = "components.html"
 SIMILARITY_HTML = "similarity.html"
 MAP_HTML = "map.html"
+CLUSTERS_HTML = "clusters.html"
 STATISTICS_HTML = tuple(f"{metric}.html" for metric in ("blur", "dark", "bright", "contrast", "colors", "size"))
 
 
@@ -139,8 +143,17 @@ _OUTPUTS = frozenset(
         *(COMPONENTS_INFO_CSV, COMPONENTS_CSV, MANIFEST, IMAGES, SIMILARITY, COMPONENTS, CONFIG, SUMMARY, REPORT),
         *(EXACT_COPIES_CSV, LABEL_CONFLICTS_CSV, CHANGES_CSV, INVARIANT_CSV, LEAKAGE_CSV),
         *(TRAIN_SIMILARITY_CSV, TRAIN_SIMILARITY, VERIFIED, VERIFIED_CSV),
-        *(PLAN_CSV, DUPLICATES_HTML, OUTLIERS_HTML, COMPONENTS_HTML, SIMILARITY_HTML, MAP_HTML, *STATISTICS_HTML),
-        *("fiftyone.json", "keep.txt", "drop.txt", SPLIT_CSV, SUBSET_TXT),
+        *(
+            PLAN_CSV,
+            DUPLICATES_HTML,
+            OUTLIERS_HTML,
+            COMPONENTS_HTML,
+            SIMILARITY_HTML,
+            MAP_HTML,
+            CLUSTERS_HTML,
+            *STATISTICS_HTML,
+        ),
+        *("fiftyone.json", "keep.txt", "drop.txt", SPLIT_CSV, SUBSET_TXT, CLUSTERS_CSV),
     ]
 )
 

@@ -27,6 +27,7 @@ from fastdup_ray.features.files import (
     open_merged,
     open_range,
     read_complete_entries,
+    read_unit_rows,
     write_embeddings,
     write_range,
 )
@@ -101,6 +102,7 @@ __all__ = [
     "read_earlier_entries",
     "read_features",
     "read_names",
+    "read_unit_rows",
     "save_binary_feature",
     "share_names",
     "write_bad",

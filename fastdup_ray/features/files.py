@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.arrays import AnyArray, DoubleArray, FloatArray
+from fastdup_ray.common.arrays import AnyArray, DoubleArray, FloatArray, IntArray
 from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.errors import DamagedError
@@ -29,6 +29,9 @@ from fastdup_ray.storage.tables import (
     iter_parquet,
     map_table,
 )
+
+_ROWS_PER_BLOCK = 16_384
+"""Embeddings that `read_unit_rows` holds as float64 at a time."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +233,28 @@ def check_finite(embeddings: FloatArray) -> DoubleArray:
     if not np.isfinite(embeddings).all():
         raise DamagedError("The features are damaged: some values are infinite or NaN; run again.")
     return np.asarray(embeddings, np.float64)
+
+
+def read_unit_rows(features: FloatArray, rows: IntArray) -> FloatArray:
+    """Read rows of a features file, block by block, as embeddings of unit length.
+
+    Args:
+        features: (n, d) float32, mapped from the file.
+        rows: (m,) int64.
+
+    Returns:
+        (m, d) float32; a row of zeros stays one.
+
+    Raises:
+        DamagedError: One of them is not finite.
+    """
+    embeddings = np.empty((len(rows), features.shape[1]), np.float32)
+    for start in range(0, len(rows), _ROWS_PER_BLOCK):
+        block = check_finite(features[rows[start : start + _ROWS_PER_BLOCK]])
+        embeddings[start : start + _ROWS_PER_BLOCK] = block / np.maximum(
+            np.linalg.norm(block, axis=1, keepdims=True), 1e-12
+        )
+    return embeddings
 
 
 def write_embeddings(path: Path, blocks: Iterable[AnyArray]) -> str:

@@ -10,14 +10,14 @@ from markupsafe import Markup
 
 from fastdup_ray.analysis.projection import METHODS, Projection, choose_rows, project
 from fastdup_ray.common import layout
-from fastdup_ray.common.arrays import FloatArray, IntArray
+from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.common.names import INVISIBLE
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.finished_run import FinishedRun, read_finished_run
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.extract.thumbnails import MAX_PIXELS
-from fastdup_ray.features import check_finite
+from fastdup_ray.features import read_unit_rows
 from fastdup_ray.report.gallery_page import Location, open_page
 from fastdup_ray.report.image_table import LEFT_OUT, MAX_THUMBNAILS, NO_ROOM, ImageTable, map_facts
 from fastdup_ray.report.map_colors import list_colorings
@@ -38,9 +38,6 @@ MODULES = (
     *("map_data.js", "map_view.js", "map_legend.js", "map_dialog.js", "map_page.js"),
 )
 """Scripts, each after those that it imports."""
-
-_BLOCK = 16_384
-"""Embeddings that are read at a time."""
 
 _STEPS = 10_000
 """Steps of the wider axis."""
@@ -114,26 +111,6 @@ def render_map(store: Store, method: str, *, thumbnails: bool | None = None) -> 
         data=data | {"pictures": images.columns},
         thumbnails=images.thumbnails,
     )
-
-
-def read_unit_rows(features: FloatArray, rows: IntArray) -> FloatArray:
-    """Read rows of a features file, block by block, as embeddings of unit length.
-
-    Args:
-        features: (n, d) float32, mapped from the file.
-        rows: (m,) int64.
-
-    Returns:
-        (m, d) float32.
-
-    Raises:
-        DamagedError: One of them is not finite.
-    """
-    embeddings = np.empty((len(rows), features.shape[1]), np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        block = check_finite(features[rows[start : start + _BLOCK]])
-        embeddings[start : start + _BLOCK] = block / np.maximum(np.linalg.norm(block, axis=1, keepdims=True), 1e-12)
-    return embeddings
 
 
 def _make_data(store: Store, run: FinishedRun, rows: IntArray, points: IntArray) -> dict[str, Any]:

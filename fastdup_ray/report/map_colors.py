@@ -14,6 +14,7 @@ from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.curation.duplicates import list_duplicates
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.suggest import suggest
+from fastdup_ray.outputs.clusters_file import read_clusters
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, read_exact_copies
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import escape_names, parse_rows, read_csv
@@ -48,7 +49,7 @@ class Coloring:
 
 
 def list_colorings(store: Store, run: FinishedRun, rows: IntArray) -> list[Coloring]:
-    """Return what the images at some rows can be colored by: relations, groups, labels and outliers.
+    """Return what the images at some rows can be colored by: relations, groups, clusters, labels and outliers.
 
     Args:
         store: The work_dir.
@@ -67,6 +68,10 @@ def _iter_colorings(store: Store, run: FinishedRun, rows: IntArray) -> Iterator[
             for number, images in zip(run.component[rows].tolist(), count.tolist(), strict=True)
         ]
         yield make_coloring("Group", "groups", "in no group", pa.array(numbers, pa.string()))
+    clusters = read_clusters(store, run.names)
+    if clusters is not None:
+        names = pa.array([f"Cluster #{number}" for number in clusters.cluster[rows].tolist()], pa.string())
+        yield make_coloring("Cluster", "clusters", "in no cluster", names)
     if "label" in run.images.column_names:
         labels = run.images["label"].take(pa.array(rows)).combine_chunks()
         yield make_coloring("Label", "labels", "no label", labels)

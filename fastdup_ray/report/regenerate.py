@@ -10,7 +10,10 @@ from fastdup_ray.common.access import make_access
 from fastdup_ray.common.layout import FILE_SETS, INDEXED
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import InputError
+from fastdup_ray.features import read_names
+from fastdup_ray.outputs.clusters_file import read_clusters
 from fastdup_ray.outputs.stored_config import read_config
+from fastdup_ray.report.cluster_gallery import create_clusters_gallery
 from fastdup_ray.report.embedding_map import create_embedding_map
 from fastdup_ray.report.galleries import (
     create_components_gallery,
@@ -20,7 +23,7 @@ from fastdup_ray.report.galleries import (
 from fastdup_ray.report.gallery_page import Location, open_page
 from fastdup_ray.report.page import render_report
 from fastdup_ray.report.readers import wants_thumbnails
-from fastdup_ray.storage import open_store
+from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.facts import read_summary
 
 
@@ -36,7 +39,9 @@ def make_pages(
     s3_anonymous: bool = False,
     s3_requester_pays: bool = False,
 ) -> list[str]:
-    """Write report/index.html, the report of the last scoring if there is one, the three galleries, and a map.
+    """Write report/index.html, the report of the last scoring if there is one, the galleries, and a map.
+
+    There are three galleries, and one of the clusters if clusters.csv is of the images of the run.
 
     Args:
         work_dir: A folder or s3:// URI with a finished run.
@@ -74,6 +79,8 @@ def make_pages(
     }
     if source.exists(layout.COMPONENTS):  # not with run_cc=0
         galleries[layout.COMPONENTS_HTML] = create_components_gallery
+    if _has_clusters(source):
+        galleries[layout.CLUSTERS_HTML] = create_clusters_gallery
     pages = [*galleries, *([] if map is None else [layout.MAP_HTML])]
     if save_path is None:
         source.prepare()
@@ -95,3 +102,10 @@ def make_pages(
         options |= {"num_images": num_images}
         paths = [create(work_dir=source.location, save_path=save_path, **options) for create in galleries.values()]
     return [*(output.path for output in reports.values()), *paths, *maps]
+
+
+def _has_clusters(source: Store) -> bool:
+    """Return whether there is a clusters.csv of the images of the run."""
+    if not source.exists(layout.CLUSTERS_CSV):
+        return False
+    return read_clusters(source, read_names(source.fetch(layout.FEATURES_CSV)).combine_chunks()) is not None

@@ -72,6 +72,9 @@ def _export_model(kind: Callable[[Path], Any], out: Path) -> None:
     except FastdupError as error:
         if not re.search("cannot be (imported|loaded)", str(error)):
             raise
+def _clustered(out: Path) -> Path:
+    fastdup_ray.cluster_images(out, 2)
+    return out
 
 
 CALLS: dict[str, Callable[[Callable[[Path], Any], Path], Any]] = {
@@ -120,6 +123,10 @@ CALLS: dict[str, Callable[[Callable[[Path], Any], Path], Any]] = {
     "split_dataset": lambda kind, out: fastdup_ray.split_dataset(kind(out), kind(out.parent / "parts.csv")),
     "select_subset": lambda kind, out: fastdup_ray.select_subset(kind(out), 2, kind(out.parent / "few.txt")),
     "export_model": _export_model,
+    "cluster_images": lambda kind, out: fastdup_ray.cluster_images(kind(out), 2, kind(out.parent / "clusters.csv")),
+    "create_clusters_gallery": lambda kind, out: fastdup_ray.create_clusters_gallery(
+        kind(_clustered(out)), kind(out.parent / "pages")
+    ),
     "create_embedding_map": lambda kind, out: fastdup_ray.create_embedding_map(kind(out), kind(out.parent / "pages")),
     "leakage": lambda kind, out: fastdup_ray.leakage(kind(out), kind(PHONE), executor="inline"),
     "leakage work_dir": lambda kind, out: fastdup_ray.leakage(PHONE, PHONE, kind(out.parent / "new"), **INLINE),
@@ -154,6 +161,7 @@ def test_no_public_function_is_left_out():
     told = " ".join(CALLS).replace(".", " ").split()
     types = {
         "ApplyResult",
+        "ClusterResult",
         "Comparison",
         "DatasetResult",
         "FastdupError",

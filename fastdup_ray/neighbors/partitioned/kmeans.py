@@ -47,13 +47,17 @@ def _find_libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def fit_centers(sample: FloatArray, count: int, seed: int) -> FloatArray:
+def fit_centers(
+    sample: FloatArray, count: int, seed: int, iterations: int = ITERATIONS, first: FloatArray | None = None
+) -> FloatArray:
     """Train centers by spherical k-means.
 
     Args:
         sample: (s, d) float32 of unit length, with s at least `count`.
         count: Number of centers.
         seed: Seed of the first centers.
+        iterations: Rounds of training.
+        first: (count, d) float32 first centers; None: embeddings of the sample at random.
 
     Returns:
         (count, d) float32 of unit length.
@@ -62,14 +66,14 @@ def fit_centers(sample: FloatArray, count: int, seed: int) -> FloatArray:
     means = faiss.Kmeans(
         sample.shape[1],
         count,
-        niter=ITERATIONS,
+        niter=iterations,
         seed=seed,
         spherical=True,
         min_points_per_centroid=1,
         max_points_per_centroid=len(sample),
     )
     with _limit_blas_threads():
-        means.train(np.ascontiguousarray(sample))
+        means.train(np.ascontiguousarray(sample), init_centroids=first)
     return np.asarray(means.centroids)
 
 
