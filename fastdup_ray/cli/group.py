@@ -27,6 +27,7 @@ COMMANDS = {
     },
     "Use the results": {
         "export": "Export results for other tools.",
+        "log": "Log a finished run to MLflow or Weights & Biases: parameters, counts and the report.",
         "split": "Split the images of a finished run into training, validation and test, with no duplicates across.",
         "clusters": "Cluster the images of a finished run: images that look alike without being duplicates.",
         "subset": "List the N most diverse images of a finished run, the most typical one first.",
