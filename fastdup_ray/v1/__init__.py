@@ -20,6 +20,9 @@ from fastdup_ray.version import __version__
 
 __all__ = ["Analysis", "Galleries", "__version__", "create"]
 
+_NAMES = {"create_kmeans_clusters_gallery": "create_clusters_gallery"}
+"""Functions that have another name here."""
+
 
 def __getattr__(name: str) -> Any:
-    return getattr(fastdup_ray, name)
+    return getattr(fastdup_ray, _NAMES.get(name, name))

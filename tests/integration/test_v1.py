@@ -128,6 +128,7 @@ def test_results_need_a_finished_run(tmp_path):
 def test_the_functions_of_the_package_are_here_as_well():
     assert fastdup.run is fastdup_ray.run
     assert fastdup.load_binary_feature is fastdup_ray.load_binary_feature
+    assert fastdup.create_kmeans_clusters_gallery is fastdup_ray.create_clusters_gallery
 
 
 CELLS = (
