@@ -1,7 +1,7 @@
 // The page of the map: its parts, the pointer, and the keys.
+import { getImage } from "./data.js";
 import { announce, createButton, createElement, isTyping } from "./dom.js";
 import { escapeInvisible } from "./format.js";
-import { getImage } from "./data.js";
 import { createImage } from "./images.js";
 import { describePoint, nameCategory, pointCount } from "./map_data.js";
 import { MapDialog } from "./map_dialog.js";
@@ -29,6 +29,7 @@ let shown = -1; // the point of the tip
 function update() {
   view.categories = legend.categories;
   view.matches = legend.matches;
+  shown = -1; // it may be called otherwise now
   if (view.current >= 0 && !view.isMatch(view.current)) view.current = -1;
   view.draw();
 }
@@ -55,8 +56,7 @@ function showTip() {
 }
 
 function select(point) {
-  if (point === view.current) return;
-  view.select(point);
+  if (point !== view.current) view.select(point);
 }
 
 /** The next point that stands out, in the order of the run. */

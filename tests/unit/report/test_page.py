@@ -21,7 +21,16 @@ from fastdup_ray.curation.plan_rows import SIDECAR
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.outputs.summary import write_summary
-from fastdup_ray.report import bad_files, group_cards, image_issues, image_table, page, page_data, readers
+from fastdup_ray.report import (
+    bad_files,
+    embedding_map,
+    group_cards,
+    image_issues,
+    image_table,
+    page,
+    page_data,
+    readers,
+)
 from fastdup_ray.report.group_table import GroupTable, choose_groups
 from fastdup_ray.report.histogram import make_histogram
 from fastdup_ray.report.page import write_report
@@ -73,13 +82,17 @@ def hash_of(text):
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def test_modules_are_whole_and_their_names_are_their_own():
+def test_every_module_is_on_a_page():
+    assert {*page.MODULES, *embedding_map.MODULES} == {path.name for path in SCRIPT.glob("*.js")}
+
+
+@pytest.mark.parametrize("modules", [page.MODULES, embedding_map.MODULES])
+def test_modules_are_whole_and_their_names_are_their_own(modules):
     """They become one script: each after those that it imports, and no name twice."""
-    assert sorted(page.MODULES) == sorted(path.name for path in SCRIPT.glob("*.js"))
     names = []
-    for place, name in enumerate(page.MODULES):
+    for place, name in enumerate(modules):
         text = (SCRIPT / name).read_text(encoding="utf-8")
-        assert set(re.findall(r'from "\./(.*?)"', text)) <= set(page.MODULES[:place]), name
+        assert set(re.findall(r'from "\./(.*?)"', text)) <= set(modules[:place]), name
         names += re.findall(r"^(?:export )?(?:async )?(?:const|let|function|class) (\w+)", text, re.MULTILINE)
         assert len(text.splitlines()) <= 300, name
     assert len(names) == len(set(names))
