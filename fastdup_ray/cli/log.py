@@ -29,8 +29,8 @@ def log(work_dir: str, to: str, run_name: str | None, prefix: str, **options: An
     The tracker is configured by its own environment variables, such as MLFLOW_TRACKING_URI, WANDB_PROJECT or
     WANDB_MODE.
     """
+    from fastdup_ray.common.access import make_access
     from fastdup_ray.result import RunResult  # imports what only this command needs
-    from fastdup_ray.s3 import make_access
     from fastdup_ray.trackers import TRACKERS
 
     access = make_access(anonymous=options["s3_anonymous"], requester_pays=options["s3_requester_pays"])

@@ -8,13 +8,13 @@ import numpy as np
 from fastdup_ray.analysis.clusters import Clusters, choose_count, find_clusters
 from fastdup_ray.analysis.projection import choose_rows
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import make_access
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.result_file import ResultFile
 from fastdup_ray.features import read_unit_rows
 from fastdup_ray.outputs.clusters_file import write_clusters
-from fastdup_ray.s3 import make_access
 from fastdup_ray.storage import open_store
 
 Location = str | os.PathLike[str]
@@ -83,7 +83,7 @@ def cluster_images(
         save_path: The file to write, or `-` for standard output; default: clusters.csv in `work_dir`, which is replaced
             if it exists.
         overwrite: Replace `save_path` if it exists.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Raises:

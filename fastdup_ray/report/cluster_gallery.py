@@ -7,6 +7,7 @@ import numpy as np
 
 from fastdup_ray.analysis.clusters import Clusters
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import make_access
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.common.paths import accept_paths
@@ -25,7 +26,6 @@ from fastdup_ray.report.gallery_page import (
     open_page,
     write_gallery,
 )
-from fastdup_ray.s3 import make_access
 from fastdup_ray.storage.tables import read_parquet
 
 IMAGES_PER_CLUSTER = 5
@@ -91,7 +91,7 @@ def create_clusters_gallery(
         descending: False: start with the smallest.
         thumbnails: False: names only. None: as the run did.
         overwrite: Replace a clusters.html in `save_path` that is not a page of this package.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Returns:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from fastdup_ray.analysis.projection import METHODS, Projection, choose_rows, project
 from fastdup_ray.common import layout
+from fastdup_ray.common.access import make_access
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.common.names import INVISIBLE
@@ -25,7 +26,6 @@ from fastdup_ray.report.notebook import show_inline
 from fastdup_ray.report.page_data import MAX_CHARACTERS
 from fastdup_ray.report.readers import wants_thumbnails
 from fastdup_ray.report.rendering import escape_json, render
-from fastdup_ray.s3 import make_access
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.tables import take_rows
 
@@ -64,7 +64,7 @@ def create_embedding_map(
         method: How 2 numbers are made of each embedding: `pca`, or `umap`, which needs the extra `map`.
         thumbnails: False: names only. None: as the run did.
         overwrite: Replace a map.html in `save_path` that is not a page of this package.
-        s3_anonymous: Send unsigned requests to S3.
+        s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
 
     Returns:
