@@ -72,6 +72,8 @@ def _export_model(kind: Callable[[Path], Any], out: Path) -> None:
     except FastdupError as error:
         if not re.search("cannot be (imported|loaded)", str(error)):
             raise
+
+
 def _clustered(out: Path) -> Path:
     fastdup_ray.cluster_images(out, 2)
     return out
