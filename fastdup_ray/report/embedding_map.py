@@ -25,7 +25,7 @@ from fastdup_ray.report.map_colors import list_colorings
 from fastdup_ray.report.notebook import show_inline
 from fastdup_ray.report.page_data import MAX_CHARACTERS
 from fastdup_ray.report.readers import wants_thumbnails
-from fastdup_ray.report.rendering import escape_json, render
+from fastdup_ray.report.rendering import iter_json, render
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.tables import take_rows
 
@@ -97,7 +97,7 @@ def render_map(store: Store, method: str, *, thumbnails: bool | None = None) -> 
     points = np.rint(projection.places * _STEPS).astype(np.int64)
     data = _make_data(store, run, rows, points)
     images = _PageImages.make(store, run, rows, data, thumbnails=wants_thumbnails(store, thumbnails=thumbnails))
-    return render(
+    parts = render(
         "map.html",
         STYLES,
         MODULES,
@@ -111,6 +111,7 @@ def render_map(store: Store, method: str, *, thumbnails: bool | None = None) -> 
         data=data | {"pictures": images.columns},
         thumbnails=images.thumbnails,
     )
+    return "".join(parts)
 
 
 def _make_data(store: Store, run: FinishedRun, rows: IntArray, points: IntArray) -> dict[str, Any]:
@@ -143,7 +144,7 @@ class _PageImages:
         columns, images = table.columns() | {"row": rows.tolist()}, {}
         if thumbnails:
             table.request(choose_rows(len(rows), MAX_THUMBNAILS).tolist())
-            room = MAX_CHARACTERS - len(escape_json([columns, data]).encode())
+            room = MAX_CHARACTERS - sum(len(part.encode()) for part in iter_json(data | columns))
             images = table.make_thumbnails(run.config.get("max_pixels", MAX_PIXELS), room)
         columns |= table.locate_thumbnails(images, NO_ROOM if thumbnails else LEFT_OUT)
         return cls(columns, [thumbnail.data_uri for thumbnail in images.values() if thumbnail.data_uri])

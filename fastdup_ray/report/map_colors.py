@@ -61,11 +61,12 @@ def list_colorings(store: Store, run: FinishedRun, rows: IntArray) -> list[Color
 
 def _iter_colorings(store: Store, run: FinishedRun, rows: IntArray) -> Iterator[Coloring]:
     yield make_coloring("Relation", "relations", "no duplicate", _find_kinds(store, run).take(pa.array(rows)))
-    if run.component is not None:
-        count = np.bincount(run.component)[run.component[rows]]
+    component = _find_components(run)
+    if component is not None:
+        count = np.bincount(component)[component[rows]]
         numbers = [
             f"Group #{number}" if images > 1 else None
-            for number, images in zip(run.component[rows].tolist(), count.tolist(), strict=True)
+            for number, images in zip(component[rows].tolist(), count.tolist(), strict=True)
         ]
         yield make_coloring("Group", "groups", "in no group", pa.array(numbers, pa.string()))
     clusters = read_clusters(store, run.names)
@@ -100,9 +101,13 @@ def make_coloring(title: str, words: str, none: str, values: pa.Array) -> Colori
 
 def _find_kinds(store: Store, run: FinishedRun) -> pa.Array:
     """Return (n,) what each image is to its keeper; null for an image that repeats none."""
-    duplicates = list_duplicates(
-        run, suggest(run), read_exact_copies(store, INDEXED, run.names, run.names), run.component
-    )
+    copies = read_exact_copies(store, INDEXED, run.names, run.names)
+    duplicates = list_duplicates(run, suggest(run), copies, _find_components(run))
     kinds = [_KINDS.get(kind, kind) for kind in duplicates["kind"].to_pylist()]
     where = duplicates["filename"].combine_chunks()
     return pa.array(kinds, pa.string()).take(pc.index_in(escape_names(run.names), where))
+
+
+def _find_components(run: FinishedRun) -> IntArray | None:
+    """Return the (n,) `component_id` of each image; None if the run wrote none."""
+    return None if run.find_components is None else run.find_components(np.arange(len(run.names)))
