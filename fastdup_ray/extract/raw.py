@@ -141,7 +141,7 @@ def _make_exif(raw: Any, shown: tuple[int, int]) -> Image.Exif:
 def _explain(error: Exception) -> BadImageError:
     import rawpy
 
-    codes = {
+    codes: dict[type[Exception], ErrorCode] = {
         rawpy.LibRawFileUnsupportedError: ErrorCode.UNSUPPORTED,
         rawpy.LibRawNotImplementedError: ErrorCode.UNSUPPORTED,
         rawpy.LibRawIOError: ErrorCode.TRUNCATED,
