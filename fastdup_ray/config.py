@@ -67,6 +67,11 @@ def _resolve_labels(value: str) -> str:
     return os.path.abspath(value) if is_path else value
 
 
+def _resolve_annotations(value: str) -> str:
+    """Return an absolute path, as `_resolve_labels` does; a URI as it is."""
+    return value if "://" in value else os.path.abspath(value)
+
+
 class RunConfig(BaseModel):
     """The parameters of a run, validated. `of` makes one from keywords, `from_text` from a command line."""
 
@@ -143,6 +148,14 @@ class RunConfig(BaseModel):
             description="Labels of the images: a CSV with the columns filename and label, the word folder to use the "
             "name of the folder of each image, or an extension, such as .cls, .txt or .json:caption, to use the file "
             "beside each image."
+        ),
+    ] = None
+
+    annotations: Annotated[
+        Annotated[Location, AfterValidator(_resolve_annotations)] | None,
+        Field(
+            description="Use each box in this file, COCO or a CSV with the columns filename, x, y, width, height and "
+            "label, as an image; input_dir is where the photos are."
         ),
     ] = None
 
@@ -260,9 +273,12 @@ class RunConfig(BaseModel):
                 format_error(error.errors()[0], cls.model_fields, parameters, from_text=from_text)
             ) from None
         _check_combinations(config)
-        if config.model is None:
-            return config
-        return config.model_copy(update={"model": None, "model_path": MODELS.get(config.model, config.model)})
+        updates: dict[str, Any] = {}
+        if config.model is not None:
+            updates |= {"model": None, "model_path": MODELS.get(config.model, config.model)}
+        if config.annotations:  # their names are relative to it, in other processes and in later commands as well
+            updates["input_dir"] = to_absolute(config.inputs[-1])
+        return config.model_copy(update=updates) if updates else config
 
     @property
     def inputs(self) -> list[str]:
@@ -310,12 +326,25 @@ def _check_combinations(config: RunConfig) -> None:
         raise ConfigError(f"Invalid value for reference: {format_value(config.reference)} ({reason}).")
     if mode == 4 and config.inputs:
         _check_mode_4(config)
+    if config.annotations:
+        _check_annotations(config)
     refuse_read_only(config.work_dir)
-    for location in (config.work_dir, *config.inputs):
+    for location in (config.work_dir, *config.inputs, *filter(None, [config.annotations])):
         if is_remote(location):
             refuse_secrets(location)
         elif "://" in location:
             raise ConfigError(f"{location!r}: unsupported URI; {SUPPORTED}.")
+
+
+def _check_annotations(config: RunConfig) -> None:
+    if not isinstance(config.input_dir, str) and len(config.input_dir or []) != 1:
+        raise ConfigError(
+            f"Invalid value for annotations: {config.annotations!r} (needs one input_dir, where the photos are)."
+        )
+    if config.bounding_box:
+        raise ConfigError("annotations and bounding_box exclude each other: both say which part of a photo is used.")
+    if config.run_mode == 4:
+        raise ConfigError(f"Invalid value for annotations: {config.annotations!r} (run_mode=4 reads no images).")
 
 
 def _check_mode_4(config: RunConfig) -> None:

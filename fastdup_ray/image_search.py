@@ -2,7 +2,7 @@
 
 import os
 from functools import cached_property
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,10 @@ from fastdup_ray.common.arrays import FloatArray
 from fastdup_ray.common.formatting import format_value
 from fastdup_ray.common.locations import to_absolute
 from fastdup_ray.common.paths import StrPath, to_path_text
-from fastdup_ray.common.records import Limits
+from fastdup_ray.common.records import Box, Limits
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError, ConfigError, DamagedError, FastdupError, InputError
+from fastdup_ray.extract.boxes import decode_box, decode_photo
 from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.encode_pixels import encode_png, to_image
 from fastdup_ray.extract.model import Model, make_fingerprint
@@ -24,7 +25,7 @@ from fastdup_ray.extract.open_image import explain_error
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.text_model import TextModel
 from fastdup_ray.features import find_difference, map_features
-from fastdup_ray.inputs import find_frame, read_entry, stat
+from fastdup_ray.inputs import find_part, get_box, read_entry, stat
 from fastdup_ray.neighbors.metrics import COSINE
 from fastdup_ray.neighbors.search import SPARE, select_closest
 from fastdup_ray.outputs.finished_run import RunReader
@@ -34,7 +35,8 @@ from fastdup_ray.verify.load import Views, load_views
 from fastdup_ray.verify.relate_files import relate_files
 
 Query: TypeAlias = StrPath | bytes | Image.Image | npt.NDArray[np.uint8]
-"""An image: its path or URI, the bytes of its file, a PIL image, or pixels as (height, width[, 3 or 4]) uint8."""
+"""An image: its path or URI, which may name a box of a photo; the bytes of its file; a PIL image; or pixels as
+(height, width[, 3 or 4]) uint8."""
 
 
 class ImageSearch:
@@ -86,11 +88,11 @@ class ImageSearch:
             ConfigError: `k` is no whole number of at least 1.
         """
         count = _check_count(k)
-        name, data = read_image(image, self._access)
-        names, similarity = self._find_closest(self._embed(name, data), count)
+        query = read_image(image, self._access)
+        names, similarity = self._find_closest(self._embed(query), count)
         table = _make_table(names, similarity)
         if verify:
-            relations = self._relate(name, data, [os.fsdecode(other) for other in names.to_pylist()])
+            relations = self._relate(query, [os.fsdecode(other) for other in names.to_pylist()])
             table = table.append_column("relation", pa.array(relations, pa.large_string()))
         return table
 
@@ -115,11 +117,15 @@ class ImageSearch:
     def _text_model(self) -> TextModel:
         return TextModel(self._model_path, self._model.sha256, self._model.dimensions)
 
-    def _embed(self, name: str, data: bytes) -> FloatArray:
-        """Return the (1, d) embedding of a file."""
+    def _embed(self, query: "ReadImage") -> FloatArray:
+        """Return the (1, d) embedding of an image."""
+        name, size, fit = query.name, self._model.size, self._model.fit
         try:
             with strict_pillow(self._limits.max_pixels):
-                decoded = decode_bytes(data, self._model.size, self._limits, self._model.fit)
+                if query.box is None:
+                    decoded = decode_bytes(query.data, size, self._limits, fit)
+                else:
+                    decoded = decode_box(decode_photo(query.data, self._limits), query.box, size, self._limits, fit)
         except BadImageError as error:
             raise InputError(f"Cannot read {name}: {error.message} ({error.code}).") from None
         embedding = self._model.embed(decoded.pixels[None])
@@ -135,16 +141,16 @@ class ImageSearch:
         similarity, rows = select_closest(query, self._features, candidates, COSINE, k)
         return self._names.take(pa.array(rows[0])), similarity[0]
 
-    def _relate(self, name: str, data: bytes, others: list[str]) -> list[str | None]:
-        """Return the relation of a file with others; None for those that cannot be read."""
+    def _relate(self, query: "ReadImage", others: list[str]) -> list[str | None]:
+        """Return the relation of an image with others; None for those that cannot be read."""
         with strict_pillow(self._limits.max_pixels):
-            own = _load(name, data)
+            own = _load(query)
             views = (self._load_stored(other) for other in others)
             return [None if other is None else relate_files(own, other).relation.value for other in views]
 
     def _load_stored(self, name: str) -> Views | None:
         try:
-            return _load(*read_image(name, self._access))
+            return _load(read_image(name, self._access))
         except FastdupError:
             return None
 
@@ -159,30 +165,44 @@ def _make_table(names: pa.Array, similarity: npt.NDArray[np.float64]) -> pa.Tabl
     return pa.table({"filename": escape_names(names), "similarity": similarity})
 
 
-def read_image(image: Query, access: Access) -> tuple[str, bytes]:
-    """Return what messages call an image, and the bytes of its file or, if it has none, of a PNG of it.
+class ReadImage(NamedTuple):
+    """An image that was read.
+
+    Attributes:
+        name: What messages call it.
+        data: The bytes of its file or, if it has none, of a PNG of it.
+        box: The part of the file that it is; None: all of it.
+    """
+
+    name: str
+    data: bytes
+    box: Box | None = None
+
+
+def read_image(image: Query, access: Access) -> ReadImage:
+    """Read an image.
 
     Raises:
         InputError: It cannot be read.
         ConfigError: It is no image.
     """
     if isinstance(image, bytes):
-        return "these bytes", image
+        return ReadImage("these bytes", image)
     if isinstance(image, np.ndarray):
         try:
-            return "this array", _encode(to_image(image))
+            return ReadImage("this array", _encode(to_image(image)))
         except ValueError as error:
             raise ConfigError(f"Invalid value for image: {error}.") from None
     if isinstance(image, Image.Image):
-        return "this image", _encode(image)
+        return ReadImage("this image", _encode(image))
     try:
         uri = to_absolute(to_path_text(image))
     except ValueError as error:
         raise ConfigError(f"Invalid value for image: {format_value(image)} ({error}).") from None
-    if find_frame(uri, access)[1] is not None:
+    if find_part(uri, access).milliseconds is not None:
         raise InputError(f"Cannot read {uri!r}: it is a frame of a video; save it as an image.")
     try:
-        return repr(uri), read_entry(stat(uri, access), access)
+        return ReadImage(repr(uri), read_entry(stat(uri, access), access), get_box(uri))
     except BadImageError as error:
         raise InputError(f"Cannot read {uri!r}: {error.message}.") from None
 
@@ -194,9 +214,9 @@ def _encode(image: Image.Image) -> bytes:
         raise InputError(f"Cannot read this image: {str(error) or type(error).__name__}.") from None
 
 
-def _load(name: str, data: bytes) -> Views:
+def _load(image: ReadImage) -> Views:
     try:
-        return load_views(data)
+        return load_views(image.data, image.box)
     except Exception as error:  # plugins raise anything at all on broken files
-        reason = error if isinstance(error, BadImageError) else explain_error(error, data)
-        raise InputError(f"Cannot read {name}: {reason.message}.") from None
+        reason = error if isinstance(error, BadImageError) else explain_error(error, image.data)
+        raise InputError(f"Cannot read {image.name}: {reason.message}.") from None

@@ -17,6 +17,7 @@ _ACCEPTED: Mapping[str, Any] = {
     "model_path": StrPath | None,
     "model": StrPath | None,
     "labels": StrPath | None,
+    "annotations": StrPath | None,
     "reference": Paths,
     "invariant": Iterable[str],
 }

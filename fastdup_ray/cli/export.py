@@ -17,14 +17,18 @@ _HELP = """Export results for other tools.
 fiftyone   a JSON file for fiftyone.Dataset.from_json
 drop-list  the files that the plan drops, one per line
 keep-list  all other good images, one per line
+coco       the annotations without those of images and boxes that the plan drops
+yolo       the same as a zip of text files
+csv        all images and boxes that are kept, with their labels
 """
 
 EXAMPLES = """
 fastdup-ray export out --format fiftyone
 fastdup-ray export out --format drop-list --null -o drop.txt
+fastdup-ray export out --format coco --annotations instances.json
 """
 
-FORMATS = ("fiftyone", "drop-list", "keep-list")
+FORMATS = ("fiftyone", "drop-list", "keep-list", "coco", "yolo", "csv")
 
 
 @click.command("export", cls=Command, help=_HELP, examples=EXAMPLES)
@@ -42,6 +46,12 @@ FORMATS = ("fiftyone", "drop-list", "keep-list")
     "--plan",
     metavar="FILE",
     help="The plan that says what to drop.  [plan.csv of WORK_DIR, or else what the command plan suggests]",
+    shell_complete=complete_path,
+)
+@click.option(
+    "--annotations",
+    metavar="FILE",
+    help="With coco and yolo: the annotations to write without what is dropped.  [those of the run]",
     shell_complete=complete_path,
 )
 @click.option("--any-plan", is_flag=True, help="Accept a plan of another run, or of none.")

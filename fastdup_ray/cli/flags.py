@@ -18,6 +18,7 @@ _PATHS = {
     "model": ("NAME|FILE.onnx", complete_path),
     "model_path": ("FILE.onnx", complete_path),
     "labels": ("FILE.csv|folder|.EXT", complete_path),
+    "annotations": ("FILE.json|FILE.csv", complete_path),
     "reference": ("INPUT", complete_path),
 }
 """How paths are called in the help, and how they are completed."""
@@ -33,6 +34,7 @@ FRONT = {
 GROUPS = FRONT | {
     "More about the input": (
         *("num_images", "min_offset", "max_offset", "min_size", "max_pixels", "bounding_box", "labels"),
+        "annotations",
         *("video_fps", "max_frames", "s3_anonymous", "s3_requester_pays"),
     ),
     "More about the output": ("report", "thumbnails", "estimate", "fail_over", "log_format", "version"),

@@ -215,6 +215,7 @@ class StoredConfig(TypedDict, total=False):
 
     input_dir: str | list[str] | None
     model_path: str
+    annotations: str | None
     bounding_box: str
     distance: str
     threshold: float

@@ -143,17 +143,9 @@ _OUTPUTS = frozenset(
         *(COMPONENTS_INFO_CSV, COMPONENTS_CSV, MANIFEST, IMAGES, SIMILARITY, COMPONENTS, CONFIG, SUMMARY, REPORT),
         *(EXACT_COPIES_CSV, LABEL_CONFLICTS_CSV, CHANGES_CSV, INVARIANT_CSV, LEAKAGE_CSV),
         *(TRAIN_SIMILARITY_CSV, TRAIN_SIMILARITY, VERIFIED, VERIFIED_CSV),
-        *(
-            PLAN_CSV,
-            DUPLICATES_HTML,
-            OUTLIERS_HTML,
-            COMPONENTS_HTML,
-            SIMILARITY_HTML,
-            MAP_HTML,
-            CLUSTERS_HTML,
-            *STATISTICS_HTML,
-        ),
-        *("fiftyone.json", "keep.txt", "drop.txt", SPLIT_CSV, SUBSET_TXT, CLUSTERS_CSV),
+        *(PLAN_CSV, DUPLICATES_HTML, OUTLIERS_HTML, COMPONENTS_HTML, SIMILARITY_HTML, MAP_HTML, CLUSTERS_HTML),
+        *(*STATISTICS_HTML, "fiftyone.json", "keep.txt", "drop.txt", "coco.json", "yolo.zip", "kept.csv"),
+        *(SPLIT_CSV, SUBSET_TXT, CLUSTERS_CSV),
     ]
 )
 

@@ -18,8 +18,7 @@ from fastdup_ray.curation.moves import MovePlan, make_identity, plan_moves
 from fastdup_ray.curation.plan_file import PlanRow, read_plan
 from fastdup_ray.curation.provenance import check_provenance, store_of_run
 from fastdup_ray.errors import BadImageError, RefusedError
-from fastdup_ray.inputs import find_frame, is_standalone_file, read_entry, stat
-from fastdup_ray.inputs.video import hash_frame
+from fastdup_ray.inputs import find_part, is_standalone_file, read_entry, stat
 
 Location = str | os.PathLike[str]
 LineCallback = Callable[[str], None]
@@ -269,8 +268,5 @@ def _hold_keeper(keeper: PlanRow, stack: ExitStack, access: Access) -> None:
         digest = hashlib.sha256(read_entry(stat(keeper.filename, access), access)).hexdigest()
     except BadImageError as error:
         raise RefusedError(error.message) from None
-    _, milliseconds = find_frame(keeper.filename, access)
-    if milliseconds is not None:
-        digest = hash_frame(digest, milliseconds)
-    if digest != keeper.sha256:
+    if find_part(keeper.filename, access).hash(digest) != keeper.sha256:
         raise RefusedError("it changed since the run: different content")

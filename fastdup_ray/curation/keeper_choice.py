@@ -1,6 +1,6 @@
 """The keepers of the images of a run that may have a duplicate."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,7 +21,7 @@ from fastdup_ray.common.records import Pairs
 from fastdup_ray.curation.duplicate_rules import DuplicateRule
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.sidecar_check import find_unique_sidecars
-from fastdup_ray.inputs import find_standalone
+from fastdup_ray.inputs import find_boxes, find_standalone
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK
 
 
@@ -96,7 +96,7 @@ def choose_keepers(
     rows = np.unique(np.concatenate([pairs.source, pairs.target, repeats, first[repeats]]))
     ranking = Ranking(rules, add_losses(run.images, run.verified), run.names, rows)
     fixed = find_references(run.images)[rows]
-    eligible = fixed | _find_standalone(run, rows) if only_files else np.ones(len(rows), bool)
+    eligible = fixed | _find_droppable(run, rows, fixed) if only_files else np.ones(len(rows), bool)
     links = Pairs(np.searchsorted(rows, pairs.source), np.searchsorted(rows, pairs.target), pairs.value)
     digests = np.unique(first[rows], return_inverse=True)[1]
 
@@ -109,10 +109,19 @@ def choose_keepers(
     return KeeperChoice(rows, ranking, fixed, assigned, held)
 
 
-def _find_standalone(run: FinishedRun, rows: IntArray) -> BoolArray:
-    """Return (m,) bool: whether each of some images is a separate file, which can be moved."""
+def _find_droppable(run: FinishedRun, rows: IntArray, fixed: BoolArray) -> BoolArray:
+    """Return which images may be dropped: files of their own; where there are none, boxes of photos.
+
+    A box and a file are never in one group, so that no file is dropped because of a box.
+    """
+    files = check_names(run, rows, lambda names: find_standalone(names, run.access))
+    return files if (files & ~fixed).any() else check_names(run, rows, find_boxes)
+
+
+def check_names(run: FinishedRun, rows: IntArray, check: Callable[[pa.Array], BoolArray]) -> BoolArray:
+    """Return (m,) bool: what a check says of the names of some images, part by part."""
     parts = (run.names.take(pa.array(part)) for part in split_array(rows, ROWS_PER_BLOCK))
-    return np.concatenate([np.empty(0, bool), *(find_standalone(names, run.access) for names in parts)])
+    return np.concatenate([np.empty(0, bool), *map(check, parts)])
 
 
 def _hold_back(run: FinishedRun, rows: IntArray, assigned: KeeperAssignments) -> dict[int, str]:

@@ -11,7 +11,7 @@ from fastdup_ray.curation.journal import Move, Quarantine
 from fastdup_ray.curation.plan_file import PlanRow
 from fastdup_ray.curation.sidecar_check import explain_unique_sidecars
 from fastdup_ray.errors import RefusedError
-from fastdup_ray.inputs import is_standalone_file
+from fastdup_ray.inputs import get_box, is_standalone_file
 from fastdup_ray.inputs.sidecars import find_sidecars
 
 
@@ -79,7 +79,11 @@ def make_identity(row: PlanRow) -> FileIdentity:
 def _refuse_impossible(row: PlanRow, keeper: PlanRow, quarantine: Quarantine, mover: FileMover) -> None:
     """Raise `RefusedError` if the image of a row cannot be moved to the quarantine, whatever is on the disk."""
     if not is_standalone_file(row.filename, quarantine.access):
+        if get_box(row.filename) is not None:
+            raise RefusedError("it is a box of a photo, which stays: export the annotations without it")
         raise RefusedError("it is in an archive, or a frame of a video, and cannot be moved")
+    if get_box(keeper.filename) is not None:
+        raise RefusedError("its keeper is a box of a photo, and no file is moved because of a box")
     if get_file_mover(row.filename, quarantine.access) is not mover:
         other = "a prefix of a bucket" if is_remote(row.filename) else "a local folder"
         raise RefusedError(f"it cannot be moved to {quarantine.location!r}: use {other} as the quarantine")

@@ -8,6 +8,7 @@ from functools import cached_property
 from fastdup_ray.common.formatting import format_bytes, format_count
 from fastdup_ray.curation.plan_file import PlanRow
 from fastdup_ray.curation.suggest import SuggestedPlan
+from fastdup_ray.inputs import get_box
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 
 _NOT_COMPARED = (
@@ -54,7 +55,7 @@ class PlanSummary:
 
     @property
     def dropped_bytes(self) -> int:
-        """Bytes of their files."""
+        """Bytes of their files; 0 for boxes of photos."""
         return self.plan.dropped_bytes
 
     @property
@@ -81,7 +82,8 @@ class PlanSummary:
     def _describe_duplicates(self) -> str:
         """Return what the run has said, and how many images this plan drops if it is another number."""
         found = self.found
-        own = f"This plan drops {format_count(self.dropped, 'image')} ({format_bytes(self.dropped_bytes)})"
+        size = f" ({format_bytes(self.dropped_bytes)})" if self.dropped_bytes else ""
+        own = f"This plan drops {format_count(self.dropped, 'image')}{size}"
         if found is None:
             return f"{own}." if self.dropped else "Nothing to drop."
         answer = found.text()
@@ -93,6 +95,10 @@ class PlanSummary:
         return f"{answer}\n{own}{reason}."
 
     def _describe_next_step(self) -> str:
+        if any(get_box(row.filename) is not None for row in self.rows):
+            plan = f" --plan {shlex.quote(self.path)}" if os.path.dirname(self.path) != self.work_dir else ""
+            export = f"fastdup-ray export {shlex.quote(self.work_dir)} --format coco{plan}"
+            return f"Boxes of photos are never moved. To write the annotations without those to drop: {export}"
         is_elsewhere = self.is_stdout or os.path.dirname(self.path) != self.work_dir
         run = f" --work-dir {shlex.quote(self.work_dir)}" if is_elsewhere else ""
         if ANY_SIDECARS in self.options:

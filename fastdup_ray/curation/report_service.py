@@ -21,8 +21,7 @@ from fastdup_ray.curation.plan_file import PlanRow, plan_from_json, plan_to_json
 from fastdup_ray.curation.provenance import carry_over
 from fastdup_ray.errors import BadImageError, ErrorCode, InputError
 from fastdup_ray.extract.thumbnails import MAX_PIXELS, make_thumbnail_of_file
-from fastdup_ray.inputs import find_frame, open_entry, stat
-from fastdup_ray.inputs.video import hash_frame
+from fastdup_ray.inputs import find_part, open_entry, stat
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.tables import explain_damage
 
@@ -211,11 +210,11 @@ class ReportService:
         ref = ImageRef(name, facts["size"] or 0, facts["mtime_or_etag"] or "")
         if by_digest and (now := stat(name, self._access)).size == ref.size:
             ref = now
-        milliseconds = find_frame(name, self._access)[1]
+        part = find_part(name, self._access)
         with open_entry(ref, self._access) as file:
-            if by_digest and self._digests.get(file, milliseconds) != facts["sha256"]:
+            if by_digest and part.hash(self._digests.get(file)) != facts["sha256"]:
                 raise BadImageError(ErrorCode.CHANGED, "different content")
-            if facts["format"] in _BROWSER_FORMATS and milliseconds is None:
+            if facts["format"] in _BROWSER_FORMATS and part.is_whole:
                 return _BROWSER_FORMATS[facts["format"]], file.read()
             thumbnail = make_thumbnail_of_file(file, name, self.max_pixels, _LARGEST_SIDE, self._access)
         if thumbnail.problem:
@@ -232,20 +231,19 @@ class _DigestCache:
         self._locks: defaultdict[Identity, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
 
-    def get(self, file: BinaryIO, milliseconds: int | None) -> str:
-        """Return the digest of an image, or of a frame of a video, as a run records it, and rewind the file."""
+    def get(self, file: BinaryIO) -> str:
+        """Return the digest of a file, and rewind it."""
         try:
             identity = get_inode(os.fstat(file.fileno()))
         except io.UnsupportedOperation:  # a member of an archive is in memory
-            digest = _hash_file(file)
+            return _hash_file(file)
         else:
             with self._guard:
                 lock = self._locks[identity]
             with lock:
                 if identity not in self._computed:
                     self._computed[identity] = _hash_file(file)
-                digest = self._computed[identity]
-        return digest if milliseconds is None else hash_frame(digest, milliseconds)
+                return self._computed[identity]
 
 
 def _hash_file(file: BinaryIO) -> str:

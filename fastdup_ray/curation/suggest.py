@@ -12,10 +12,11 @@ from fastdup_ray.analysis.keepers import DEFAULT_RULES
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, DuplicateRule, default_threshold, make_rule
 from fastdup_ray.curation.finished_run import FinishedRun
-from fastdup_ray.curation.keeper_choice import KeeperChoice, choose_keepers
+from fastdup_ray.curation.keeper_choice import KeeperChoice, check_names, choose_keepers
 from fastdup_ray.curation.plan_file import PlanRow
 from fastdup_ray.curation.plan_rows import make_plan_rows
 from fastdup_ray.errors import ConfigError
+from fastdup_ray.inputs import find_boxes
 from fastdup_ray.storage.tables import take_rows
 
 
@@ -49,8 +50,10 @@ class SuggestedPlan:
 
     @property
     def dropped_bytes(self) -> int:
-        """Bytes of the images to drop."""
-        sizes = take_rows(self.run.images.select(["size"]), self.choice.dropped)["size"]
+        """Bytes of the files to drop; of a box its photo stays."""
+        dropped = self.choice.dropped
+        files = dropped[~check_names(self.run, dropped, find_boxes)]
+        sizes = take_rows(self.run.images.select(["size"]), files)["size"]
         return pc.sum(sizes).as_py() or 0
 
 
@@ -81,7 +84,8 @@ def suggest_plan(
     If the run verified pairs, two images are duplicates if their relation is in `drop`. Else
     they are if their similarity exceeds the threshold, and images whose embedding does not show the whole file (see
     `FinishedRun.is_fully_seen`) only if their bytes are the same. Images of reference inputs are always kept. Images in
-    archives and frames of videos, which cannot be moved, are left out unless they are references.
+    archives and frames of videos, which cannot be moved, are left out unless they are references. Boxes of photos are
+    only planned where no files are: an exported annotation file leaves them out.
 
     Args:
         run: A finished run.

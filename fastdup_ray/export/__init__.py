@@ -9,15 +9,20 @@ from typing import BinaryIO, NamedTuple
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.access import make_access
+from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.finished_run import FinishedRun, read_finished_run
 from fastdup_ray.curation.plan_file import PlanRow, read_plan
 from fastdup_ray.curation.provenance import check_provenance
 from fastdup_ray.curation.suggest import suggest
-from fastdup_ray.errors import ConfigError
+from fastdup_ray.errors import ConfigError, WorkDirError
+from fastdup_ray.export.box_csv import write_box_csv
+from fastdup_ray.export.coco import write_coco
+from fastdup_ray.export.export_source import ExportSource
 from fastdup_ray.export.fiftyone import write_fiftyone
 from fastdup_ray.export.lists import write_drop_list, write_keep_list
 from fastdup_ray.export.result_file import ResultFile
+from fastdup_ray.export.yolo import write_yolo
 from fastdup_ray.result import RunResult
 from fastdup_ray.storage import Store, open_store
 
@@ -28,13 +33,12 @@ class Format(NamedTuple):
     """A format that results can be exported to.
 
     Attributes:
-        write: Writes to an open file what a run, its result and a plan say, and returns the number of items. The last
-            argument is what the names of a list end with.
+        write: Writes to an open file, and returns the number of items.
         file: Name of the file in the work_dir.
         words: What the items are.
     """
 
-    write: Callable[[BinaryIO, FinishedRun, RunResult, list[PlanRow], bytes], int]
+    write: Callable[[BinaryIO, ExportSource], int]
     file: str
     words: str
 
@@ -43,6 +47,9 @@ FORMATS = {
     "fiftyone": Format(write_fiftyone, "fiftyone.json", "samples"),
     "drop-list": Format(write_drop_list, "drop.txt", "files to drop"),
     "keep-list": Format(write_keep_list, "keep.txt", "images to keep"),
+    "coco": Format(write_coco, "coco.json", "images"),
+    "yolo": Format(write_yolo, "yolo.zip", "photos"),
+    "csv": Format(write_box_csv, "kept.csv", "images to keep"),
 }
 
 
@@ -70,13 +77,14 @@ class ExportResult:
         return f"Wrote {target}: {self.count:,} {self.words} (plan: {self.by})."
 
 
-@accept_paths("work_dir", "save_path", "plan")
+@accept_paths("work_dir", "save_path", "plan", "annotations")
 def export(
     work_dir: Location,
     format: str,
     save_path: Location | None = None,
     plan: Location | None = None,
     *,
+    annotations: Location | None = None,
     null: bool = False,
     overwrite: bool = False,
     any_plan: bool = False,
@@ -91,6 +99,8 @@ def export(
         save_path: The file to write, or `-` for standard output; default: a file in `work_dir`, which is replaced if it
             exists.
         plan: The plan that says what is dropped; default: plan.csv of `work_dir`, or else what `make_plan` suggests.
+        annotations: The annotation file that is written without what is dropped, as COCO or YOLO; default: the one of
+            the run. Names in it are relative to the input of the run.
         null: End each name of a list with NUL instead of a newline.
         overwrite: Replace `save_path` if it exists.
         any_plan: Accept a plan of another run, or of none.
@@ -107,14 +117,28 @@ def export(
     writer = FORMATS[format]
     if null and not format.endswith("-list"):
         raise ConfigError(f"Invalid value for null: True (format={format} has no list of names to end with NUL).")
+    if annotations is not None and format not in ("coco", "yolo"):
+        raise ConfigError(f"Invalid value for annotations: {annotations!r} (format={format} takes none).")
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
-    source = open_store(os.path.expanduser(work_dir), access)
-    output = ResultFile(source, writer.file, save_path, overwrite=overwrite)
-    run, result = read_finished_run(source), RunResult.open(source.location, access=access)
-    rows, by = _read_plan(source, run, plan, any_plan=any_plan)
+    store = open_store(os.path.expanduser(work_dir), access)
+    output = ResultFile(store, writer.file, save_path, overwrite=overwrite)
+    run, result = read_finished_run(store), RunResult.open(store.location, access=access)
+    rows, by = _read_plan(store, run, plan, any_plan=any_plan)
+    path = None if annotations is None else os.fspath(annotations)
+    source = ExportSource(run, result, rows, b"\0" if null else b"\n", path)
+    _refuse_same_file(output, path or run.config.get("annotations"))
     with output.open() as file:
-        count = writer.write(file, run, result, rows, b"\0" if null else b"\n")
+        count = writer.write(file, source)
     return ExportResult(output.path, count, writer.words, by, output.is_stdout)
+
+
+def _refuse_same_file(output: ResultFile, annotations: str | None) -> None:
+    if annotations and _resolve(annotations) == _resolve(output.path):
+        raise WorkDirError(f"{output.path!r} is the annotation file itself, which is not replaced: name another file.")
+
+
+def _resolve(location: str) -> str:
+    return location if is_remote(location) else os.path.realpath(location)
 
 
 def _read_plan(source: Store, run: FinishedRun, plan: Location | None, *, any_plan: bool) -> tuple[list[PlanRow], str]:

@@ -15,6 +15,7 @@ from PIL import Image
 from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.plan_file import PlanRow
+from fastdup_ray.export.export_source import ExportSource
 from fastdup_ray.inputs import is_standalone_file
 from fastdup_ray.inputs.manifest import STATISTICS
 from fastdup_ray.result import RunResult
@@ -26,17 +27,17 @@ BLOCK = 10_000
 """Images that become Python objects at a time."""
 
 
-def write_fiftyone(file: BinaryIO, run: FinishedRun, result: RunResult, plan: list[PlanRow], _end: bytes) -> int:
+def write_fiftyone(file: BinaryIO, source: ExportSource) -> int:
     """Write a sample for each image that is a file of its own, tagged keep or drop by the plan, and outlier.
 
     Returns:
         The number of samples.
     """
     Image.init()
-    count = 0
+    run, result, count = source.run, source.result, 0
     name = json.dumps(os.path.basename(result.work_dir.rstrip("/")) or "fastdup_ray")
     file.write(f'{{"name": {name}, "media_type": "image", "samples": ['.encode())
-    for sample in _samples(run, result, {row.filename: row for row in plan}):
+    for sample in _samples(run, result, {row.filename: row for row in source.plan}):
         file.write(((",\n" if count else "\n") + json.dumps(sample, ensure_ascii=False)).encode())
         count += 1
     file.write(b"\n]}\n")

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from fastdup_ray.analysis.union_find import find_roots, join_trees
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.access import make_access
 from fastdup_ray.common.arrays import DoubleArray, IntArray
@@ -18,6 +20,7 @@ from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.curation.suggest import suggest
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.result_file import ResultFile
+from fastdup_ray.inputs import find_boxes
 from fastdup_ray.outputs.exact_copies import read_exact_copies
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.tables import write_columns
@@ -64,9 +67,9 @@ def split_dataset(
 ) -> SplitResult:
     """Split the images of a finished run at random into parts, such as training, validation and test.
 
-    A group of duplicates, as `RunResult.groups` has them, is in one part as a whole. If the run has labels, each label
-    has its share in each part, as far as the groups allow it. The same seed gives the same split of the same images,
-    whatever their names are.
+    A group of duplicates, as `RunResult.groups` has them, is in one part as a whole, and so are the boxes of a photo.
+    If the run has labels, each label has its share in each part, as far as the groups allow it. The same seed gives the
+    same split of the same images, whatever their names are.
 
     Args:
         work_dir: The folder or URI of the run.
@@ -89,12 +92,13 @@ def split_dataset(
     output = ResultFile(source, layout.SPLIT_CSV, save_path, overwrite=overwrite)
     run = read_finished_run(source)
     group = find_groups(run, suggest(run), read_exact_copies(source, INDEXED, run.names, run.names))
+    groups = int((np.bincount(group) > 1).sum())
+    group = _join_photos(group, run.names)
     part = assign_parts(group, _encode_labels(run.images), _rank_at_random(run.images, seed), list(shares.values()))
     names = pa.array(list(shares), pa.string())
     with output.open() as file:
         write_columns(file, csv_columns.SPLIT_HEADER, [run.names, names.take(pa.array(part))])
     counts = np.bincount(part, minlength=len(shares)).tolist()
-    groups = int((np.bincount(group) > 1).sum())
     return SplitResult(output.path, dict(zip(shares, counts, strict=True)), groups, output.is_stdout)
 
 
@@ -151,6 +155,18 @@ def assign_parts(group: IntArray, label: IntArray, rank: IntArray, shares: Seque
         own[chosen] -= size[each]
         missing_at_all[chosen] -= size[each]
     return part[unit]
+
+
+def _join_photos(group: IntArray, names: pa.Array) -> IntArray:
+    """Return (n,) number of the group of each image, where all boxes of a photo are in one group."""
+    boxes = np.flatnonzero(find_boxes(names))
+    photo_of = pc.replace_substring_regex(names.take(pa.array(boxes)), "#xywh=[^#]*$", "").dictionary_encode().indices
+    _, first, photo = np.unique(photo_of.to_numpy(), return_index=True, return_inverse=True)
+    parent = np.arange(group.max(initial=-1) + 1)
+    if len(boxes):
+        join_trees(parent, group[boxes], group[boxes[first[photo]]])
+    joined: IntArray = find_roots(parent, group)
+    return joined
 
 
 def _find_majority(unit: IntArray, label: IntArray) -> IntArray:

@@ -3,8 +3,9 @@
 import io
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import PIL
@@ -71,6 +72,9 @@ class DecodedImage:
     taken: str | None = None
 
 
+Decoded = TypeVar("Decoded")
+
+
 def decode_bytes(
     data: bytes, size: tuple[int, int], limits: Limits, fit: Fit = SQUASH, *, concurrent: bool = False
 ) -> DecodedImage:
@@ -89,11 +93,33 @@ def decode_bytes(
     Raises:
         BadImageError: The file cannot be decoded to its end, or the limits exclude it.
     """
+    return decode_file(
+        data,
+        limits,
+        lambda image, fast: decode_image(image, size, limits, fit, data=data, concurrent=fast),
+        concurrent=concurrent,
+    )
+
+
+def decode_file(
+    data: bytes, limits: Limits, decode: Callable[[Image.Image, bool], Decoded], *, concurrent: bool
+) -> Decoded:
+    """Open a file and decode it. Call it inside `strict_pillow`.
+
+    Args:
+        data: The bytes of the file.
+        limits: What is too large or too small.
+        decode: Called with the open image, and whether more than two threads decode images.
+        concurrent: See `decode_bytes`.
+
+    Raises:
+        BadImageError: Whatever is wrong with the file.
+    """
     if not data:
         raise BadImageError(ErrorCode.ZERO_SIZE, "the file is empty")
     try:
         with open_image(data, lambda full_size: check_size(full_size, limits)) as image:
-            return decode_image(image, size, limits, fit, data=data, concurrent=concurrent)
+            return decode(image, concurrent)
     except BadImageError:
         raise
     except MemoryError:
@@ -102,7 +128,7 @@ def decode_bytes(
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise  # elsewhere it is a plugin's, not the user's
         if concurrent:  # a fast decoder may accept it, and whether it is bad does not depend on the number of threads
-            return decode_bytes(data, size, limits, fit)
+            return decode_file(data, limits, decode, concurrent=False)
         raise explain_error(error, data) from None
 
 
@@ -134,12 +160,7 @@ def decode_image(
     image_format = image.format or "UNKNOWN"
     if image_format in DRAFTED:
         _draft_jpeg(image, fit.enlarge(size), limits.box, data)
-    color = None if data is None else decode_fast(image, data, concurrent=concurrent)
-    if color is None or data is None:
-        image.load()
-        color, unseen = to_color(image, data)
-    else:
-        unseen = find_unseen(image, data)
+    color, unseen = load_color(image, data, concurrent=concurrent)
     color = turn_upright(color, orientation := get_orientation(image))
     width, height = stored[::-1] if orientation in _SIDEWAYS else stored
     small, lost = resize(color, size, limits.box, (width, height), fit)
@@ -148,10 +169,27 @@ def decode_image(
     return DecodedImage(pixels, width, height, image_format, statistics, unseen | lost, decoder, taken)
 
 
+def load_color(
+    image: Image.Image, data: bytes | None, *, concurrent: bool = False
+) -> tuple[Image.Image, frozenset[Unseen]]:
+    """Load an open image, as it is stored, with the fastest decoder, and convert it as `to_color` does."""
+    color = None if data is None else decode_fast(image, data, concurrent=concurrent)
+    if color is None or data is None:
+        image.load()
+        return to_color(image, data)
+    return color, find_unseen(image, data)
+
+
 def get_orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an image, from 1 (upright) to 8."""
     orientation: int = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT)
     return orientation
+
+
+def get_upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of an open image once it is upright."""
+    width, height = image.size
+    return (height, width) if get_orientation(image) in _SIDEWAYS else (width, height)
 
 
 def turn_upright(image: Image.Image, orientation: int) -> Image.Image:

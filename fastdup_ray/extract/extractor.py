@@ -1,7 +1,6 @@
 """The extractor: reads a shard of the list and writes a feature shard. It does not know what runs it."""
 
 import hashlib
-import io
 import platform
 import time
 import uuid
@@ -19,25 +18,24 @@ from fastdup_ray.common.arrays import FloatArray
 from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.records import Entry, ExtractedShard, ImageRef, Limits, Shard, ShardReceipt
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode
+from fastdup_ray.extract.boxes import PhotoCache, add_boxes, decode_box, find_next_boxes
 from fastdup_ray.extract.decode import DecodedImage, decode_bytes, decode_image
 from fastdup_ray.extract.embedding_buffer import Embedder, EmbeddingBuffer
 from fastdup_ray.extract.entries import make_bad_entry, make_good_entry, reject_non_finite
 from fastdup_ray.extract.gpu_batcher import BatchingModel
 from fastdup_ray.extract.model import BATCH, Model, make_fingerprint
 from fastdup_ray.extract.pillow_settings import strict_pillow
+from fastdup_ray.extract.read_file import hash_file, read_once, read_photo
 from fastdup_ray.extract.transforms import TransformedEmbedder
 from fastdup_ray.extract.video import describe_decoder, read_frame, read_frames
 from fastdup_ray.extract.worker_threads import AbandonableThread, Watchdog, run_jobs
 from fastdup_ray.features import write_shard
-from fastdup_ray.inputs import find_frame
+from fastdup_ray.inputs import find_part
 from fastdup_ray.inputs.manifest import make_entries_table
 from fastdup_ray.inputs.prefetch import Opened, read_ahead
 from fastdup_ray.inputs.suffixes import is_video_name
-from fastdup_ray.inputs.video import HEAD, hash_frame, is_video
+from fastdup_ray.inputs.video import HEAD, is_video
 from fastdup_ray.storage import Store
-
-_CHUNK = 4 << 20
-"""Bytes of a video that are read at a time."""
 
 _DIGESTS = 16
 """Videos whose digests are remembered, for lists that name each frame."""
@@ -146,14 +144,16 @@ class Extractor:
         self, thread: AbandonableThread, refs: Sequence[ImageRef], timed_out: set[ImageRef], buffer: EmbeddingBuffer
     ) -> Iterator[Entry]:
         """Yield the entry of each of `refs`, and add the embeddings of the good ones to the buffer."""
-        for ref, file in read_ahead(refs, self._access, without=timed_out):
+        photos = PhotoCache(self._spec.limits, concurrent=self._is_concurrent)
+        timed_out = add_boxes(frozenset(timed_out), refs)  # other threads add to it
+        for ref, file in read_ahead(refs, self._access, without=timed_out | find_next_boxes(refs)):
             thread.start_item(ref)
             before = len(buffer)
             partial = _PartialEntry()
             try:
                 if ref in timed_out:
                     raise BadImageError(ErrorCode.TIMEOUT, f"not read and decoded in {self._spec.timeout:g} seconds")
-                yield self._extract_good(thread, ref, file, buffer, partial)
+                yield self._extract_good(thread, ref, file, buffer, partial, photos)
             except BadImageError as error:
                 buffer.take(before)
                 yield make_bad_entry(ref, error, partial.sha256)
@@ -168,20 +168,36 @@ class Extractor:
         opened: Opened,
         buffer: EmbeddingBuffer,
         partial: "_PartialEntry",
+        photos: PhotoCache,
     ) -> Entry:
-        """Return the entry of an image, a frame or a video; raise `BadImageError` if it is bad."""
-        name, milliseconds = find_frame(ref.uri, self._access)
+        """Return the entry of an image, a box, a frame or a video; raise `BadImageError` if it is bad."""
+        part = find_part(ref.uri, self._access)
+        if part.box is not None:
+            partial.sha256 = photos.load((part.file, ref.mtime_or_etag), lambda: read_photo(part.file, opened))
+            partial.sha256 = partial.sha256 and part.hash(partial.sha256)
+            decoded = decode_box(photos.photo, part.box, self._model.size, self._spec.limits, self._model.fit)
+            return self._add(ref, decoded, buffer, partial)
         with opened as file:
             head = file.read(HEAD)
-            if is_video(name, head):
+            if is_video(part.file, head):
                 return self._extract_frames(thread, ref, file, buffer, partial)
             data = read_once(file)
-        if milliseconds is not None:
+        if part.milliseconds is not None:
             raise BadImageError(ErrorCode.MISSING, "the file does not exist")
         partial.sha256 = hashlib.sha256(data).hexdigest()
-        concurrent = self._spec.threads > 2
-        image = decode_bytes(data, self._model.size, self._spec.limits, self._model.fit, concurrent=concurrent)
+        decoded = decode_bytes(
+            data, self._model.size, self._spec.limits, self._model.fit, concurrent=self._is_concurrent
+        )
+        return self._add(ref, decoded, buffer, partial)
+
+    @property
+    def _is_concurrent(self) -> bool:
+        return self._spec.threads > 2
+
+    def _add(self, ref: ImageRef, image: DecodedImage, buffer: EmbeddingBuffer, partial: "_PartialEntry") -> Entry:
+        """Add an image to the buffer, and return its entry."""
         buffer.add(image.pixels)
+        assert partial.sha256 is not None
         entry = make_good_entry(ref, partial.sha256, image, 1, decoder=image.decoder)
         return replace(entry, **asdict(image.statistics), unseen=",".join(sorted(image.unseen)))
 
@@ -195,11 +211,10 @@ class Extractor:
     ) -> Entry:
         """Return the entry of a video, or of the one frame of it that `ref` names."""
         limits = self._spec.limits
-        name, milliseconds = find_frame(ref.uri, self._access)
-        partial.sha256 = self._hash_video(file, replace(ref, uri=name), lambda: thread.start_item(ref))
-        if milliseconds is not None:
-            partial.sha256 = hash_frame(partial.sha256, milliseconds)
-            codec, frame = read_frame(file, milliseconds, limits)
+        part = find_part(ref.uri, self._access)
+        partial.sha256 = part.hash(self._hash_video(file, replace(ref, uri=part.file), lambda: thread.start_item(ref)))
+        if part.milliseconds is not None:
+            codec, frame = read_frame(file, part.milliseconds, limits)
             image = self._decode_frame(codec, frame)
             buffer.add(image.pixels)
             return make_good_entry(ref, partial.sha256, image, 1, decoder=describe_decoder())
@@ -226,7 +241,7 @@ class Extractor:
         if video not in self._digests:
             if len(self._digests) >= _DIGESTS:
                 self._digests.clear()
-            self._digests[video] = _hash_file(file, tick)
+            self._digests[video] = hash_file(file, tick)
         file.seek(0)
         return self._digests[video]
 
@@ -238,36 +253,19 @@ class _PartialEntry:
 
 
 def _split_jobs(refs: Sequence[ImageRef]) -> Iterator[tuple[int, int]]:
-    """Yield ranges of `refs`, each for one thread: a batch of images, or one video."""
-    start = 0
+    """Yield ranges of `refs`, each for one thread: a batch of images, with all boxes of a photo, or one video."""
+    start, next_boxes = 0, find_next_boxes(refs)
     for stop, ref in enumerate(refs):
         if is_video_name(ref.uri):
             if start < stop:
                 yield start, stop
             yield stop, stop + 1
             start = stop + 1
-        elif stop - start == BATCH:
+        elif stop - start >= BATCH and ref not in next_boxes:
             yield start, stop
             start = stop
     if start < len(refs):
         yield start, len(refs)
-
-
-def read_once(file: BinaryIO) -> bytes:
-    """Return all bytes of a file without a second copy in memory, as joined parts or a `BytesIO` would have."""
-    size = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    return file.read(size) + file.read()  # the rest: some file systems report a size of 0
-
-
-def _hash_file(file: BinaryIO, tick: Callable[[], None]) -> str:
-    """Return the sha256 of a whole file; `tick` is called after each chunk."""
-    file.seek(0)
-    digest = hashlib.sha256()
-    while data := file.read(_CHUNK):
-        digest.update(data)
-        tick()
-    return digest.hexdigest()
 
 
 def deliver_quarantined(spec: ExtractSpec, shard: Shard, error: BadImageError) -> ShardReceipt:

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fastdup_ray.common.arrays import ByteArray
+from fastdup_ray.common.records import Box
+from fastdup_ray.extract.boxes import BESIDE_BOX, crop
 from fastdup_ray.extract.deep_color import has_16_bit_colors, has_more_bits, load_lower_bytes
 from fastdup_ray.extract.open_image import open_image
 from fastdup_ray.extract.unseen import find_unseen
@@ -18,17 +20,18 @@ ROWS = 256
 """Rows of pixels that are converted at a time, so that a large image is not in memory twice."""
 
 
-def hash_pixels(data: bytes) -> str | None:
-    """Return the sha256 of the size and of every pixel of an upright image at full size.
+def hash_pixels(data: bytes, box: Box | None = None) -> str | None:
+    """Return the sha256 of the size and of every pixel of an upright image at full size, or of a box of it.
 
     Call it inside `strict_pillow`.
 
     Args:
         data: The bytes of the file.
+        box: The part to use, in pixels of the upright image; None: all of it.
 
     Returns:
         The digest in hexadecimal; None if the file holds more than the decoded pixels: further frames or pages,
-        channels or bits that the decoder leaves out.
+        channels or bits that the decoder leaves out. Of a box, also if there is more than 8 bits to a color.
 
     Raises:
         Exception: Whatever Pillow raises on a broken file.
@@ -37,11 +40,14 @@ def hash_pixels(data: bytes) -> str | None:
         image.load()
         is_deep = has_16_bit_colors(image, data)
         lower = load_lower_bytes(data) if is_deep else None
-        if find_unseen(image, data) or (is_deep and lower is None) or has_more_bits(image, data):
+        unseen = find_unseen(image, data) - (BESIDE_BOX if box is not None else frozenset())
+        if unseen or (is_deep and lower is None) or has_more_bits(image, data):
             return None
         if lower is not None and _is_derived(lower, np.asarray(image)):
             lower = None
-        upright = ImageOps.exif_transpose(image)
+        if lower is not None and box is not None:
+            return None
+        upright = crop(ImageOps.exif_transpose(image), box)
         as_rgba = upright.mode in EXACTLY_RGBA and lower is None
         digest = hashlib.sha256(f"{upright.size} {'RGBA' if as_rgba else upright.mode}".encode())
         for part in _iter_parts(upright):

@@ -69,7 +69,7 @@ def crop_box(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     width, height = size
     left, top = box.cols, box.rows
     right, bottom = min(width, box.cols + box.width), min(height, box.rows + box.height)
-    if left >= right or top >= bottom:
+    if min(box.width, box.height) >= MIN_SIDE and (left >= right or top >= bottom):
         reason = f"the box {box} is outside the image's {width} x {height} pixels"
         raise BadImageError(ErrorCode.BOUNDING_BOX_OUTSIDE, reason, size)
     if min(right - left, bottom - top) < MIN_SIDE:

@@ -7,23 +7,24 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import fsdecode
 from typing import BinaryIO, Self
 
 import pyarrow as pa
-from PIL import ExifTags, Image, ImageOps, features
+from PIL import Image, ImageOps, features
 
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
-from fastdup_ray.common.records import ImageRef, Limits
+from fastdup_ray.common.records import Box, ImageRef, Limits
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError
-from fastdup_ray.extract.decode import to_color
+from fastdup_ray.extract.boxes import crop
+from fastdup_ray.extract.decode import get_upright_size, to_color
 from fastdup_ray.extract.open_image import open_image
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.transparency import flatten_alpha
 from fastdup_ray.extract.video import read_frame
-from fastdup_ray.inputs import find_frame, open_entry
+from fastdup_ray.inputs import find_part, open_entry
 from fastdup_ray.inputs.video import HEAD, is_video
 
 MAX_SIDE = 320
@@ -143,7 +144,7 @@ def make_thumbnail_of_file(
 
     Args:
         file: The file, at its beginning.
-        uri: Its path or URI, which may name a frame of a video.
+        uri: Its path or URI, which may name a frame of a video, or a box of a photo.
         max_pixels: Pixels of the largest image that is decoded.
         side: Largest width and height of the thumbnail.
         access: How buckets are accessed.
@@ -155,13 +156,13 @@ def make_thumbnail_of_file(
         BadImageError: The frame of a video cannot be decoded.
         Exception: Whatever reading the file raises.
     """
-    video, milliseconds = find_frame(uri, access)
-    if milliseconds is not None:
-        return _make_frame_thumbnail(file, video, milliseconds, max_pixels, side)
+    part = find_part(uri, access)
+    if part.milliseconds is not None:
+        return _make_frame_thumbnail(file, part.file, part.milliseconds, max_pixels, side)
     data = file.read()
-    digest = hashlib.sha256(data).hexdigest()
+    digest = part.hash(hashlib.sha256(data).hexdigest())
     try:
-        return _shrink(data, digest, max_pixels, side)
+        return _shrink(data, digest, max_pixels, side, part.box)
     except Exception as error:  # plugins raise anything at all on broken files
         return Thumbnail("", problem=_explain(error), facts=FileFacts(len(data), digest, None, None, None))
 
@@ -180,17 +181,17 @@ def _explain(error: Exception) -> str:
     return f"it cannot be decoded ({type(error).__name__})"
 
 
-def _shrink(data: bytes, digest: str, max_pixels: int, side: int) -> Thumbnail:
+def _shrink(data: bytes, digest: str, max_pixels: int, side: int, box: Box | None) -> Thumbnail:
     with open_image(data) as image:
-        width, height = image.size
-        if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):  # stored sideways
-            width, height = height, width
+        width, height = get_upright_size(image)
         facts = FileFacts(len(data), digest, width, height, image.format)
         if width * height > max_pixels:
             return Thumbnail("", problem=f"more than {max_pixels:,} pixels", facts=facts)
-        image.draft(None, (side, side))  # decodes large JPEGs at 1/2, 1/4 or 1/8 of their size
+        if box is None:
+            image.draft(None, (side, side))  # decodes large JPEGs at 1/2, 1/4 or 1/8 of their size
         ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies upright images too
-        return _encode(to_color(image, data)[0], facts, side)
+        color = crop(to_color(image, data)[0], box)
+        return _encode(color, facts if box is None else replace(facts, width=color.width, height=color.height), side)
 
 
 def _encode(small: Image.Image, facts: FileFacts, side: int) -> Thumbnail:

@@ -4,6 +4,7 @@ import importlib.util
 import os
 from collections.abc import Iterable, Iterator
 from itertools import compress, groupby, islice
+from typing import TYPE_CHECKING
 
 from fastdup_ray.common.access import Access
 from fastdup_ray.common.locations import is_remote, to_absolute
@@ -17,9 +18,13 @@ from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.hugging_face import is_hub_name, list_hub_files
 from fastdup_ray.inputs.skipped import SkippedFiles, describe_skipped
 from fastdup_ray.inputs.sources import (
+    Part,
     ReadEntry,
-    find_frame,
+    find_box,
+    find_boxes,
+    find_part,
     find_standalone,
+    get_box,
     get_source,
     is_standalone_file,
     make_reader,
@@ -32,13 +37,21 @@ from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_video
 from fastdup_ray.inputs.table_rows import list_rows, read_paths
 from fastdup_ray.inputs.tables import is_table
 
+if TYPE_CHECKING:
+    from fastdup_ray.inputs.annotations import Annotations
+
 __all__ = [
+    "Part",
     "ReadEntry",
     "SkippedFiles",
     "check_inputs",
     "describe_skipped",
-    "find_frame",
+    "find_box",
+    "find_boxes",
+    "find_part",
     "find_standalone",
+    "get_annotations",
+    "get_box",
     "get_source",
     "is_standalone_file",
     "list_images",
@@ -89,6 +102,8 @@ def check_inputs(config: RunConfig) -> None:
                 source.check_listing(location, access)
         elif not _exists(location, access):
             raise InputError(f"Input {location!r} does not exist; name {INPUT_KINDS}.")
+    if (annotations := get_annotations(config)) is not None:
+        annotations.check()
     for location in config.reference:
         if list_file.is_pipe(location):
             raise InputError(f"Reference {location!r} is a pipe, which can be read only once: save the list as a file.")
@@ -109,7 +124,8 @@ def _is_image_of_many(location: str, count: int) -> bool:
 
 
 def _list_all(config: RunConfig, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
-    inputs = config.inputs
+    # With annotations, input_dir is where their photos are: it is not listed.
+    inputs = config.reference if config.annotations else config.inputs
     seen = SeenKeys()  # a folder may be reached again by a link, or as a part of another input
     for are_images, locations in groupby(inputs, lambda location: _is_image_of_many(location, len(inputs))):
         if are_images:
@@ -118,6 +134,18 @@ def _list_all(config: RunConfig, patterns: Patterns, skipped: SkippedFiles) -> I
         else:
             for location in locations:
                 yield from _list_one(location, config, patterns, skipped, seen)
+    if (annotations := get_annotations(config)) is not None:
+        yield from annotations.list_boxes(patterns.keep)
+
+
+def get_annotations(config: RunConfig) -> "Annotations | None":
+    """Return the annotations of a run; None if it has none."""
+    if config.annotations is None:
+        return None
+    from fastdup_ray.inputs.annotations import Annotations  # late: few runs have annotations
+
+    assert isinstance(config.input_dir, str)  # as RunConfig checks
+    return Annotations(config.annotations, config.input_dir, config.s3_access)
 
 
 def _list_one(
@@ -172,7 +200,7 @@ def _drop_repeats(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
 def _refuse_only_videos(refs: Iterable[ImageRef], access: Access) -> Iterator[ImageRef]:
     name, only_videos = "", True
     for ref in refs:
-        name, only_videos = ref.uri, only_videos and is_video_name(find_frame(ref.uri, access)[0])
+        name, only_videos = ref.uri, only_videos and is_video_name(find_part(ref.uri, access).file)
         yield ref
     if name and only_videos:
         raise InputError(f"All inputs are videos, such as {name!r}: to read them, pip install 'fastdup-ray[video]'.")

@@ -17,7 +17,7 @@ from fastdup_ray.common.label_sources import LabelFile
 from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.inputs import table_rows
-from fastdup_ray.inputs.sources import find_frame, read_entry, stat
+from fastdup_ray.inputs.sources import find_part, read_entry, stat
 
 LARGEST = 1 << 20
 """Bytes of the largest file that is read: a label is a word, a caption some sentences."""
@@ -48,7 +48,7 @@ def read_label_files(names: pa.Array | pa.ChunkedArray, source: LabelFile, acces
 def _read_label(name: str, source: LabelFile, access: Access) -> str | None:
     if table_rows.split_row(name, access):
         return None  # a row has no files beside it
-    for stem in _list_stems(find_frame(name, access)[0]):
+    for stem in _list_stems(find_part(name, access).file):
         ref = stat(stem + source.suffix, access)
         if not ref.mtime_or_etag or ref.size > LARGEST:
             continue

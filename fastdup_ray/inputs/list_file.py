@@ -169,7 +169,7 @@ def open_list(path: str, access: Access) -> Iterator[ListFile | None]:
     Raises:
         InputError: where it is neither a list nor an image, or cannot be read.
     """
-    with _open_path(path, access) as file:
+    with open_path(path, access) as file:
         yield ListFile(path, file, access) if _is_list(path, file, access) else None
 
 
@@ -212,7 +212,12 @@ def _names_files(path: str, file: BinaryIO, access: Access) -> bool:
 
 
 @contextmanager
-def _open_path(path: str, access: Access) -> Iterator[BinaryIO]:
+def open_path(path: str, access: Access) -> Iterator[BinaryIO]:
+    """Open a file that the user named, at a path or URI; a pipe is copied first.
+
+    Raises:
+        InputError: where it cannot be read.
+    """
     try:
         if is_pipe(path):
             with open(path, "rb") as pipe, tempfile.SpooledTemporaryFile(_IN_MEMORY) as copy:

@@ -46,10 +46,13 @@ def read_ahead(
         ):
             wanted = _is_worth_it(ahead) and ahead not in without
             waiting.append((ahead, background.start(_read_bytes, ahead, access) if wanted else None))
-            waiting_bytes, ahead = waiting_bytes + ahead.size, next(rest, None)
+            waiting_bytes, ahead = waiting_bytes + (ahead.size if wanted else 0), next(rest, None)
         ref, future = waiting.popleft()
-        waiting_bytes -= ref.size
-        yield ref, open_entry(ref, access) if future is None else _get_result(future)
+        if future is None:
+            yield ref, open_entry(ref, access)
+        else:
+            waiting_bytes -= ref.size
+            yield ref, _get_result(future)
 
 
 def _is_worth_it(ref: ImageRef) -> bool:

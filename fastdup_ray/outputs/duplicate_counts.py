@@ -18,7 +18,7 @@ class DuplicateCounts:
             `ccthreshold`; over any number of steps.
         safe_to_drop: Of these, the ones that `plan` drops by default: exact duplicates of an image that is kept, or
             verified to be the same.
-        safe_bytes: Bytes of their files.
+        safe_bytes: Bytes of their files; 0 for boxes of photos.
     """
 
     images: int
@@ -53,8 +53,8 @@ class DuplicateCounts:
             return "No duplicates found."
         parts = []
         if self.safe_to_drop:
-            size = format_bytes(self.safe_bytes)
-            parts.append(f"{self.safe_to_drop:,} {_agree(self.safe_to_drop, 'is', 'are')} safe to drop ({size})")
+            size = f" ({format_bytes(self.safe_bytes)})" if self.safe_bytes else ""
+            parts.append(f"{self.safe_to_drop:,} {_agree(self.safe_to_drop, 'is', 'are')} safe to drop{size}")
         if self.to_review:
             parts.append(f"{self.to_review:,} {_agree(self.to_review, 'needs', 'need')} your eye")
         are = _agree(self.duplicates, "is a duplicate", "are duplicates")

@@ -22,7 +22,7 @@ from fastdup_ray.common.records import ImageRef, Neighbors
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.pixels import hash_pixels
 from fastdup_ray.features import find_images
-from fastdup_ray.inputs import ReadEntry
+from fastdup_ray.inputs import ReadEntry, get_box
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import iter_csv, take_rows, write_csv
@@ -188,7 +188,7 @@ def _hash_pixels(
         ref, area = file
         with one_at_a_time if area > LARGE else nullcontext():
             try:
-                return hash_pixels(read(ref))
+                return hash_pixels(read(ref), get_box(ref.uri))
             except Exception:  # the file is gone, has changed, or is too large to decode at its full size
                 return None
 

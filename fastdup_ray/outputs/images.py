@@ -14,6 +14,7 @@ from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.config import RunConfig
 from fastdup_ray.features import expand_entries, map_names
+from fastdup_ray.inputs import get_annotations
 from fastdup_ray.inputs.labels import read_labels
 from fastdup_ray.inputs.manifest import ENTRIES, MANIFEST, add_missing_columns
 from fastdup_ray.inputs.references import reference_mask
@@ -95,7 +96,10 @@ def load_images(store: Store, features_file: str, files: FileSet, config: RunCon
     reference = None
     if config.reference:
         reference = pa.array(reference_mask(config.reference, images.names, uris, access=store.access))
-    return replace(images, labels=read_labels(config.labels, images.names, uris, store.access), reference=reference)
+    labels = read_labels(config.labels, images.names, uris, store.access)
+    if labels is None and (annotations := get_annotations(config)) is not None:
+        labels = annotations.read_labels(images.names)
+    return replace(images, labels=labels, reference=reference)
 
 
 def _read_described(manifest: Path) -> Iterator[pa.Table]:

@@ -15,7 +15,7 @@ from fastdup_ray.storage import Store
 from fastdup_ray.storage.facts import make_damaged_error
 
 _READ_AGAIN = (
-    *("input_dir", "distance", "threshold", "ccthreshold", "lower_threshold", "nearest_neighbors_k"),
+    *("input_dir", "annotations", "distance", "threshold", "ccthreshold", "lower_threshold", "nearest_neighbors_k"),
     *("max_pixels", "thumbnails", "s3_anonymous", "s3_requester_pays"),
 )
 _FIELDS: dict[str, Any] = {

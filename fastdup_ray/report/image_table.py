@@ -15,7 +15,7 @@ from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.common.names import escape_non_utf8, is_utf8
 from fastdup_ray.extract.thumbnails import Thumbnail, ThumbnailLoader, choose_side
-from fastdup_ray.inputs import is_standalone_file
+from fastdup_ray.inputs import get_box, is_standalone_file
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
 from fastdup_ray.storage import Store
@@ -95,7 +95,8 @@ def explain_fixed(name: str, access: Access, *, is_reference: bool) -> str:
     """Return why an image cannot be dropped, as a text for people; "" if it can."""
     if is_reference:
         return "a reference image, always kept"
-    return "" if is_standalone_file(name, access) else "inside an archive or a video"
+    is_droppable = is_standalone_file(name, access) or get_box(name) is not None
+    return "" if is_droppable else "inside an archive or a video"
 
 
 class ImageTable:

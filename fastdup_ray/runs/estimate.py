@@ -11,7 +11,7 @@ from fastdup_ray.common.requests import count_requests_made
 from fastdup_ray.config import RunConfig
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.features import find_missing, read_earlier_entries
-from fastdup_ray.inputs import check_inputs, find_frame, list_images
+from fastdup_ray.inputs import check_inputs, find_part, list_images
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.neighbors.cost import SearchCost, estimate_search
 from fastdup_ray.neighbors.search_plan import plan_search
@@ -109,7 +109,8 @@ def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
     earlier = read_earlier_entries(store, facts["fingerprint"]) if config.reuse else []
     missing = find_missing(manifest, earlier, config.limits, list_optional_decoders(), TemporaryFile)
     refs = [ref for ref in manifest.refs(missing) if get_scheme(ref.uri) in BUCKETS]
-    gets = len({find_frame(ref.uri, config.s3_access)[0] for ref in refs})
+    sizes = {find_part(ref.uri, config.s3_access).file: ref.size for ref in refs}
+    gets = len(sizes)
     puts = 0
     if is_remote(config.work_dir):
         shards = (
@@ -117,7 +118,7 @@ def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
         )
         puts = shards + FILES_OF_A_RUN
         gets += GETS_OF_A_SHARD * shards + GETS_OF_A_FILE * FILES_OF_A_RUN
-    size = int(np.sum([ref.size for ref in refs], dtype=np.int64))
+    size = int(np.sum(list(sizes.values()), dtype=np.int64))
     n, d, free = len(manifest), facts["d"], measure_free_memory()
     plan = plan_search(config, n, d, free) if config.run_mode == 0 else None
     memory = estimate_stages(config, RunSize.of(manifest, d), plan)

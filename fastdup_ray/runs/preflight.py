@@ -30,7 +30,7 @@ from fastdup_ray.errors import ConfigError, DamagedError, InputError, WorkDirErr
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, make_fingerprint
 from fastdup_ray.extract.transforms import select_transforms
 from fastdup_ray.features import share_names
-from fastdup_ray.inputs import SkippedFiles, check_inputs, list_images
+from fastdup_ray.inputs import SkippedFiles, check_inputs, find_part, list_images
 from fastdup_ray.inputs.labels import check_labels
 from fastdup_ray.inputs.manifest import MANIFEST, Manifest
 from fastdup_ray.inputs.missing import describe_empty, describe_missing
@@ -178,6 +178,12 @@ def list_manifest(
     inputs = format_names(config.inputs)
     if len(manifest) == 0:
         raise InputError(describe_empty(config.inputs, inputs, skipped, INPUT_KINDS))
+    if manifest.is_all_missing() and config.annotations:
+        (first,) = manifest.refs([0])
+        raise InputError(
+            f"No photo of {config.annotations!r} is in {inputs}, such as {find_part(first.uri).file!r}: the names in "
+            "the file are relative to input_dir."
+        )
     if manifest.is_all_missing():
         (first,) = manifest.refs([0])
         raise InputError(describe_missing(first, len(manifest), config.inputs, inputs, config.s3_access))

@@ -84,8 +84,8 @@ def is_unchanged(
 
 
 def _has_same_labels(store: Store, config: RunConfig) -> bool:
-    """Return whether the files and folders that `labels` and `reference` name say of each image what they said."""
-    if not config.labels and not config.reference:
+    """Return whether the files that `labels`, `annotations` and `reference` name say of each image what they said."""
+    if not config.labels and not config.annotations and not config.reference:
         return True
     images = load_images(store, layout.FEATURES, INDEXED, config)
     named = {"label": images.labels, "reference": images.reference}

@@ -1,10 +1,8 @@
 """A run and its results as one object, as fastdup 1 and 2 have it."""
 
-import csv
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +15,9 @@ from fastdup_ray.errors import ConfigError, InputError
 from fastdup_ray.features import load_binary_feature
 from fastdup_ray.result import RunResult
 from fastdup_ray.v1 import frames
+from fastdup_ray.v1.annotation_files import has_boxes, write_boxes, write_labels
 from fastdup_ray.v1.galleries import Galleries
-from fastdup_ray.v1.unsupported import BOXES, IGNORED, METHODS, refuse_parameters
+from fastdup_ray.v1.unsupported import IGNORED, METHODS, refuse_parameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +74,9 @@ class Analysis:
         Args:
             input_dir: The images; default: those that `create` was given.
             annotations: A data frame, or a CSV, with the column filename, relative to `input_dir`, and possibly label
-                and other columns, which the data frames of the results then have. Only these images are used.
+                and other columns, which the data frames of the results then have. Only these images are used. With the
+                columns col_x, row_y, width and height, each row is a box, which is an image of its own. Or the path of
+                a COCO file, whose name ends in .json.
             subset: A list of images to use instead of all of `input_dir`.
             threshold: Similarity above which two images are a pair.
             cc_threshold: Similarity above which two images are in one group; default: 0.96.
@@ -93,13 +94,8 @@ class Analysis:
         if cc_threshold is not None:
             parameters["ccthreshold"] = cc_threshold
         images, self._annotations = self.input_dir if subset is None else subset, None
-        if annotations is not None:
-            self._annotations = self._read_annotations(annotations)
-            images = list(self._annotations["filename"])
-        with nullcontext() if self._annotations is None else _write_labels(self._annotations) as labels:
-            if labels is not None:
-                parameters["labels"] = labels
-            result = deduplicate(input_dir=images, work_dir=self.work_dir, threshold=threshold, **parameters)
+        with self._use_annotations(annotations, images) as more:
+            result = deduplicate(work_dir=self.work_dir, threshold=threshold, **parameters | more)
         self.__dict__.pop("result", None)
         return result
 
@@ -235,6 +231,23 @@ class Analysis:
                 table = table.merge(own, left_on=end, right_on=f"index_{end}").drop(columns=f"index_{end}")
         return table
 
+    @contextmanager
+    def _use_annotations(self, annotations: "pd.DataFrame | StrPath | None", images: Any) -> Iterator[dict[str, Any]]:
+        """Yield the parameters of a run: input_dir, and the file with what the annotations say."""
+        if annotations is None:
+            yield {"input_dir": images}
+        elif isinstance(annotations, (str, os.PathLike)) and os.fspath(annotations).lower().endswith(".json"):
+            yield {"input_dir": images, "annotations": annotations}
+        elif has_boxes(table := self._read_annotations(annotations)):
+            if not isinstance(images, (str, os.PathLike)):
+                raise ConfigError("Annotations with boxes need one input_dir, the folder of the photos.")
+            with write_boxes(table, os.fspath(images)) as (path, self._annotations):
+                yield {"input_dir": images, "annotations": path}
+        else:
+            self._annotations = table
+            with write_labels(table) as path:
+                yield {"input_dir": list(table["filename"]), **({"labels": path} if path else {})}
+
     def _read_annotations(self, annotations: "pd.DataFrame | StrPath") -> "pd.DataFrame":
         """Return annotations with absolute filenames."""
         table = frames.read_table(annotations)
@@ -243,8 +256,6 @@ class Analysis:
         if "filename" not in table:
             columns = ", ".join(map(str, table.columns))
             raise InputError(f"The annotations have no column filename; they have {columns}.")
-        if boxes := sorted(BOXES.intersection(table.columns)):
-            raise ConfigError(f"Annotations of objects ({', '.join(boxes)}) are not supported: crop the objects first.")
         return table.assign(filename=[self._locate(str(name)) for name in table["filename"]])
 
     def _locate(self, name: str) -> str:
@@ -253,19 +264,3 @@ class Analysis:
             return name
         folder = os.fspath(folder)
         return f"{folder.rstrip('/')}/{name}" if is_remote(folder) else os.path.abspath(os.path.join(folder, name))
-
-
-@contextmanager
-def _write_labels(annotations: "pd.DataFrame") -> Iterator[str | None]:
-    """Write the labels as a run reads them; yield the path of the file, None if there are no labels."""
-    if "label" not in annotations:
-        yield None
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "labels.csv")
-        with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(("filename", "label"))
-            labelled = annotations.drop_duplicates("filename")[["filename", "label"]].dropna()
-            rows.writerows(labelled.astype(str).to_numpy().tolist())
-        yield path

@@ -33,9 +33,6 @@ METHODS = {
 }
 """Methods that are not here -> what to use instead."""
 
-BOXES = frozenset(["col_x", "row_y", "width", "height", "bounding_box", "rotated_bbox"])
-"""Columns of annotations with places of objects."""
-
 
 def refuse_parameters(parameters: Mapping[str, Any]) -> None:
     """Raise `ConfigError` if one of some parameters is not here."""

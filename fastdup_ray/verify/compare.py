@@ -12,7 +12,7 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError, InputError
 from fastdup_ray.extract.open_image import explain_error
 from fastdup_ray.extract.pillow_settings import strict_pillow
-from fastdup_ray.inputs import find_frame, read_entry, stat
+from fastdup_ray.inputs import find_part, get_box, read_entry, stat
 from fastdup_ray.verify.alignment import QUARTER_TURNS
 from fastdup_ray.verify.load import Views, load_views
 from fastdup_ray.verify.relate import Verdict
@@ -93,7 +93,7 @@ def compare(
     """Compare two image files in full detail.
 
     Args:
-        first: Path or URI of an image.
+        first: Path or URI of an image, or the name of a box of one (`photo.jpg#xywh=160,120,320,240`).
         second: Path or URI of another one.
         s3_anonymous: Send unsigned requests to buckets.
         s3_requester_pays: Pay for reads from requester-pays buckets.
@@ -109,13 +109,13 @@ def compare(
     with strict_pillow(MAX_PIXELS):
         files = [_read(name, access) for name in names]
         views = [_decode(*file) for file in zip(names, files, strict=True)]
-        if files[0] == files[1]:
+        if files[0] == files[1] and get_box(names[0]) == get_box(names[1]):
             return _describe(Verdict(Relation.SAME, 1.0, 1.0, matrix=QUARTER_TURNS[""]))
         return _describe(relate_files(*views))
 
 
 def _read(uri: str, access: Access) -> bytes:
-    if find_frame(uri, access)[1] is not None:
+    if find_part(uri, access).milliseconds is not None:
         raise InputError(f"{uri!r} is a frame of a video; compare takes images.")
     try:
         return read_entry(stat(uri, access), access)
@@ -125,7 +125,7 @@ def _read(uri: str, access: Access) -> bytes:
 
 def _decode(uri: str, data: bytes) -> Views:
     try:
-        return load_views(data)
+        return load_views(data, get_box(uri))
     except BadImageError as error:
         raise InputError(f"{uri!r} cannot be decoded: {error.message}.") from None
     except Exception as error:  # plugins raise anything at all on broken files

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from fastdup_ray.common.records import Unseen
+from fastdup_ray.common.records import Box, Unseen
+from fastdup_ray.extract.boxes import BESIDE_BOX, crop
 from fastdup_ray.extract.decode import get_orientation, to_color, turn_upright
 from fastdup_ray.extract.open_image import DRAFTED, open_image
 from fastdup_ray.extract.transparency import BLACK, WHITE, flatten_alpha
@@ -38,22 +39,25 @@ class Views:
     size: tuple[int, int]
 
 
-def load_views(data: bytes) -> Views:
-    """Decode a file. Call it inside `strict_pillow`.
+def load_views(data: bytes, box: Box | None = None) -> Views:
+    """Decode a file, or a box of it. Call it inside `strict_pillow`.
 
     Args:
         data: The bytes of the file.
+        box: The part to use, in pixels of the upright image; None: all of it.
 
     Raises:
+        BadImageError: The image has no pixels in the box.
         Exception: Whatever Pillow raises on a broken file.
     """
     with open_image(data) as image:
-        if image.format in DRAFTED:
+        if image.format in DRAFTED and box is None:
             image.draft(None, (DETAIL, DETAIL))
         image.load()
         storage = _find_storage(image)
         color, unseen = to_color(image, data)
-        first = turn_upright(color, get_orientation(image))
+        unseen = unseen if box is None else unseen - BESIDE_BOX
+        first = crop(turn_upright(color, get_orientation(image)), box)
         pages = list(_iter_grounds(first, storage))
         complete = not unseen & NOT_SHOWN
         if Unseen.FRAMES in unseen:

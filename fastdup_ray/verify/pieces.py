@@ -22,7 +22,7 @@ from fastdup_ray.common.records import ImageRef
 from fastdup_ray.common.relations import Relation
 from fastdup_ray.extract.decode import make_decoder_fingerprint
 from fastdup_ray.extract.pillow_settings import strict_pillow
-from fastdup_ray.inputs import ReadEntry
+from fastdup_ray.inputs import ReadEntry, get_box
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import open_parquet
 from fastdup_ray.verify.filters import single_threaded_opencv
@@ -148,7 +148,7 @@ class _FileCache:
 
     def _decode(self, ref: ImageRef) -> Views | None:
         try:
-            return load_views(self._read(ref))
+            return load_views(self._read(ref), get_box(ref.uri))
         except Exception:  # gone, changed, too large to decode at full size: it stays undecided
             return None
 

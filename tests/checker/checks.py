@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 from PIL import Image, ImageChops, ImageOps
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from .run import COMPONENTS, EXACT_COPIES, PAIRS, Run, parts, printable, raw
+from .run import COMPONENTS, EXACT_COPIES, PAIRS, Run, box_of, parts, printable, raw
 
 WIDTH = 576
 ALWAYS = (
@@ -155,16 +155,27 @@ def check_sha256(run: Run) -> Iterator[str]:
     wrong = []
     for i in np.unique(np.linspace(0, len(run.manifest["uri"]) - 1, SAMPLE).astype(int)):
         name, sha256 = names.get(run.manifest["uri"][i]), run.manifest["sha256"][i]
-        if name and sha256 and os.path.isfile(raw(name)):
-            with open(raw(name), "rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                    wrong.append(name)
+        if not name or not sha256:
+            continue
+        photo, box = box_of(name) or (name, None)
+        if os.path.isfile(raw(photo)):
+            with open(raw(photo), "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if box is not None:
+                digest = hashlib.sha256(f"{digest}#xywh={','.join(map(str, box))}".encode()).hexdigest()
+            if digest != sha256:
+                wrong.append(name)
     yield from some("manifest.parquet", "sha256 is not that of the file", wrong)
 
 
 def check_input(run: Run) -> Iterator[str]:
-    """Each picture of the input folder is in the manifest, under one of its names, in the order of the bytes."""
+    """Each picture of the input folder is in the manifest, under one of its names, in the order of the bytes; boxes of
+    one photo stand together."""
     if run.input_dir is None:
+        return
+    if run.config.get("annotations"):
+        photos = [photo for photo, _ in groupby((box_of(name) or (name,))[0] for name in run.names)]
+        yield from some("features.dat.csv", "photos whose boxes are apart", {p for p in photos if photos.count(p) > 1})
         return
     names = [*run.names, *(name for name, _, _ in run.bad)]
     listed = {os.stat(raw(name)).st_ino for name in names if os.path.exists(raw(name))}
@@ -346,7 +357,7 @@ def _edges_out_of_bounds(run: Run, bounds: dict[int, tuple[float, float, float]]
 
 def check_parquet(run: Run) -> Iterator[str]:
     """images, similarity and components hold what the CSV files hold."""
-    images = run.parquet("images.parquet", IMAGES + ("label",) * bool(run.config.get("labels")))
+    images = run.parquet("images.parquet", IMAGES + ("label",) * run.has_labels)
     if images["index"] != list(range(run.n)) or images["filename"] != [printable(name) for name in run.names]:
         yield "images.parquet: index and filename are not those of features.dat.csv"
     entry = np.repeat(np.arange(len(run.manifest["rows"])), run.manifest["rows"])
@@ -434,14 +445,20 @@ def same_pixels(first: str, second: str) -> bool | None:
     """Whether two files of one picture each show the same; None where that cannot be told."""
     shown = []
     for name in (first, second):
+        photo, box = box_of(name) or (name, None)
         try:
-            with Image.open(raw(name)) as image:
+            with Image.open(raw(photo)) as image:
                 if getattr(image, "n_frames", 1) > 1 or image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
                     return None
                 bits = getattr(image, "tag_v2", {}).get(258, (8,))[0]
-                if image.format in ("ICO", "CUR", "ICNS", "SGI") or bits > 8 or _is_png_of_16_bits(name):
+                if image.format in ("ICO", "CUR", "ICNS", "SGI") or bits > 8 or _is_png_of_16_bits(photo):
                     return None  # with more than is seen here
-                shown.append(ImageOps.exif_transpose(image).convert("RGBA"))
+                upright = ImageOps.exif_transpose(image).convert("RGBA")
+                if box is not None:
+                    left, top, width, height = box
+                    edges = (left, top, min(left + width, upright.width), min(top + height, upright.height))
+                    upright = upright.crop(edges)
+                shown.append(upright)
         except OSError:
             return None
     return shown[0].size == shown[1].size and ImageChops.difference(*shown).getbbox(alpha_only=False) is None
@@ -459,7 +476,7 @@ FAISS_METRIC = {"cosine": 0, "euclidean": 1, "squared_euclidean": 1, "manhattan"
 
 def check_label_conflicts(run: Run) -> Iterator[str]:
     """label_conflicts.csv has the rows of similarity.csv whose labels differ, and no other."""
-    if not run.config.get("labels"):
+    if not run.has_labels:
         if run.file("label_conflicts.csv").exists():
             yield "label_conflicts.csv: there, without labels"
         return

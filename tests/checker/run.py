@@ -234,6 +234,10 @@ class Run:
 
         return faiss.read_index(str(self.path / "faiss.index"))
 
+    @property
+    def has_labels(self) -> bool:
+        return bool(self.config.get("labels") or self.config.get("annotations"))
+
     def is_exact(self) -> bool:
         if self.config["nn_provider"] == "turi":
             return self.config["nnmodel"] in (0, 1, "brute_force", "ball_tree")
@@ -278,6 +282,15 @@ class Run:
 def times_of(count: int, fps: float) -> list[str]:
     """What is added to the name of a video for each of its frames."""
     return [f"#t={round(index * 1000 / fps) / 1000:.3f}" for index in range(count)]
+
+
+def box_of(name: str) -> tuple[str, tuple[int, int, int, int]] | None:
+    """The photo that a name is a box of, and left, top, width and height."""
+    match = re.fullmatch(r"(.*)#xywh=(\d+),(\d+),(\d+),(\d+)(?:&n=\d+)?", name, re.DOTALL)
+    if match is None or os.path.lexists(raw(name)):
+        return None
+    left, top, width, height = map(int, match.groups()[1:])
+    return match[1], (left, top, width, height)
 
 
 def parts(n: int, size: int) -> Iterator[slice]:

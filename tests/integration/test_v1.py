@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 import fastdup_ray
 import fastdup_ray.v1 as fastdup
 from fastdup_ray.errors import ConfigError, InputError
+from tests.helpers.boxes import CAT, COFFEE, COPY, make_coco, save_json, save_photos
 from tests.helpers.runs import PHOTOS
 
 INLINE = {"executor": "inline", "report": False}
@@ -105,6 +106,7 @@ def test_annotations_choose_the_images_and_stand_beside_the_results(tmp_path):
         ({"no_such": 1}, ConfigError),
         ({"annotations": pd.DataFrame({"name": ["a.jpg"], "other": [1]})}, InputError),
         ({"annotations": pd.DataFrame({"filename": ["a.jpg"], "col_x": [1]})}, ConfigError),
+        ({"annotations": pd.DataFrame({"filename": ["a.jpg"], "rotated_bbox": ["1"]})}, ConfigError),
         ({"annotations": "missing.csv"}, InputError),
     ],
 )
@@ -162,3 +164,31 @@ def test_a_notebook_for_the_object_api_runs(tmp_path):
     written = {path.name for path in (tmp_path / "work" / "galleries").iterdir()}
     names = ("duplicates", "outliers", "components", "similarity", "dark", "bright", "blur")
     assert written == {f"{name}.html" for name in names}
+
+
+def test_boxes_are_images(tmp_path):
+    folder = save_photos(tmp_path / "in")
+    boxes = pd.DataFrame(
+        {
+            "filename": [CAT, COPY, COFFEE, COFFEE],
+            "col_x": [100, 100, 100, None],
+            "row_y": [30, 30, 100, None],
+            "width": [181, 181, 200, None],
+            "height": [151, 151, 120, None],
+            "label": ["cat", "dog", "cup", None],
+            "annotator": ["x", "y", "z", "z"],
+        }
+    )
+    fd = fastdup.create(tmp_path / "out", folder)
+    fd.run(annotations=boxes, **INLINE)
+    found = fd.annotations()
+    assert sorted(found["filename"]) == sorted(
+        [f"{folder}/{name}#xywh=100,30,181,151" for name in (CAT, COPY)] + [f"{folder}/{COFFEE}#xywh=100,100,200,120"]
+    )
+    of_box = found.set_index("filename").loc[f"{folder}/{COPY}#xywh=100,30,181,151"]
+    assert (of_box["label"], of_box["annotator"], of_box["img_filename"]) == ("dog", "y", f"{folder}/{COPY}")
+    pairs = fd.similarity()
+    assert {("cat", "dog"), ("dog", "cat")} <= set(zip(pairs["label_from"], pairs["label_to"], strict=True))
+    coco = save_json(tmp_path / "coco.json", make_coco([(CAT, [100, 30, 181, 151], "cat"), (CAT, [0, 0, 50, 50], "x")]))
+    fd.run(annotations=coco, overwrite=True, **INLINE)
+    assert list(fd.annotations()["label"]) == ["cat", "x"]

@@ -11,7 +11,7 @@ import pytest
 from fastdup_ray import RunConfig, create_duplicates_gallery
 from fastdup_ray.errors import InputError
 from fastdup_ray.extract.video import describe_decoder
-from fastdup_ray.inputs import find_frame, list_images
+from fastdup_ray.inputs import Part, find_part, list_images
 from tests.helpers.images import save_cloudy
 from tests.helpers.runs import csv_rows, deadline, run_inline
 from tests.helpers.videos import SIZE, differ, make_clip, shown_at
@@ -127,9 +127,9 @@ def test_a_frame_that_takes_too_long_makes_its_video_bad_and_no_other(tmp_path, 
 def test_a_file_with_the_name_of_a_frame_is_that_file(tmp_path):
     clip = make_clip(tmp_path / "clip.mp4", 2)
     (file,) = save_cloudy(tmp_path / "other", 1)
-    assert find_frame(f"{clip}#t=1.000") == (str(clip), 1000)
+    assert find_part(f"{clip}#t=1.000") == Part(str(clip), 1000)
     file.rename(f"{clip}#t=1.000")
-    assert find_frame(f"{clip}#t=1.000") == (f"{clip}#t=1.000", None)
+    assert find_part(f"{clip}#t=1.000") == Part(f"{clip}#t=1.000")
     (tmp_path / "list").write_text(f"{clip}#t=1.000\n{clip}#t=0.000\n{file}#t=0.000\n{tmp_path}/gone.mp4#t=0.000\n")
     result = run_inline(tmp_path / "list", tmp_path / "out")
     assert result.images["format"].to_pylist() == ["JPEG", "MPEG4"]

@@ -14,7 +14,7 @@ from ray.exceptions import (
 
 from fastdup_ray.common.records import ImageRef, Shard
 from fastdup_ray.errors import ConfigError, WorkerError
-from fastdup_ray.executors import index_actor
+from fastdup_ray.executors import extract_pool, index_actor
 from fastdup_ray.executors.attempts import MAX_STARTS, Attempt
 from fastdup_ray.executors.extract_pool import ExtractPool, _Worker
 from fastdup_ray.executors.ray_results import NodeLostError, is_node_lost
@@ -71,6 +71,18 @@ def test_actors_that_die_over_one_shard_have_it_split(member):
     assert list(member.crew._queue) == [member.attempt]
     member.dies(ActorDiedError())
     assert [len(each.shard.refs) for each in member.crew._queue] == [1] * 4
+
+
+def test_boxes_of_one_photo_that_kills_actors_are_bad_at_once(member, monkeypatch):
+    delivered: list[int] = []
+    monkeypatch.setattr(extract_pool, "deliver_quarantined", lambda _, shard, __: delivered.append(len(shard.refs)))
+    refs = [ImageRef(f"a.jpg#xywh={n},0,20,20", 1, "") for n in range(40)]
+    member.attempt = Attempt(Shard(0, 40, range(40), refs))
+    assert (member.dies(ActorDiedError()), member.dies(ActorDiedError())) == (0, 1)
+    assert (delivered, list(member.crew._queue)) == ([40], [])
+    member.attempt = Attempt(Shard(0, 41, range(41), [*refs, ImageRef("b.jpg#xywh=1,0,20,20", 1, "")]), failures=1)
+    assert member.dies(ActorDiedError()) == 0
+    assert len(member.crew._queue) > 1
 
 
 def test_actors_whose_nodes_go_as_they_start_are_no_error(member):

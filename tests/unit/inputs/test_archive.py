@@ -16,7 +16,7 @@ import pytest
 from fastdup_ray import RunConfig
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError
-from fastdup_ray.extract.extractor import read_once
+from fastdup_ray.extract.read_file import read_once
 from fastdup_ray.inputs import archive, check_inputs, list_images, local, open_entry, read_entry
 from fastdup_ray.inputs.video import HEAD
 from tests.helpers.archives import FILES, KINDS, add, pack
