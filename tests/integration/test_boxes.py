@@ -463,7 +463,7 @@ def test_references_stay_whole_images(folder, coco, tmp_path):
         {"input_dir": ["a", "b"]},
         {"bounding_box": "rows=1,cols=1,width=20,height=20"},
         {"run_mode": 4},
-        {"annotations": "gs://bucket/coco.json"},
+        {"annotations": "ftp://host/coco.json"},
     ],
 )
 def test_parameters_that_do_not_go_together(folder, coco, parameters):
