@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import fastdup_ray
 from fastdup_ray import errors
 from fastdup_ray.analysis.keepers import DEFAULT_RULES
+from fastdup_ray.cli.group import COMMANDS
 from fastdup_ray.cli.plan import plan
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.path_lists import COLUMNS
@@ -21,6 +23,7 @@ from fastdup_ray.extract.preprocessing import Preprocessing
 from fastdup_ray.extract.transforms import TRANSFORMS
 from fastdup_ray.inputs import sidecars, suffixes
 from fastdup_ray.inputs.manifest import ENTRIES
+from tests.docs.pages import ROOT
 
 DOCS = Path(fastdup_ray.__file__).parent / "docs"
 
@@ -66,6 +69,17 @@ def test_the_columns_of_the_manifest_are_described():
 def test_codes_are_those_of_the_code():
     assert first_cells(text_of("outputs.md", "Unreadable files")) == {code.value for code in ErrorCode}
     assert first_cells(text_of("outputs.md", "Unseen content")) == {kind.value for kind in Unseen}
+
+
+def test_every_command_is_a_feature():
+    named = {code.split()[0] for code in code_in(text_of("features.md"))}
+    assert {name for section in COMMANDS.values() for name in section} <= named
+
+
+def test_every_extra_is_described():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = set(project["optional-dependencies"]) - {"test", "model"}  # those of developers
+    assert extras <= first_cells(text_of("install.md"))
 
 
 def test_the_keys_of_the_metadata_of_models_are_those_of_the_code():
