@@ -69,7 +69,10 @@ def _make_store(container: str, *, anonymous: bool, **options: Any) -> ObjectSto
     return AzureStore(container, **config, **options)
 
 
-azure = BucketSource(
-    Cloud(AZURE, "Azure", "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN", _has_credentials, _make_store)
+azure_cloud = Cloud(
+    AZURE, "Azure", "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN", _has_credentials, _make_store
 )
-"""The source of az:// URIs; a bucket is called a container there."""
+"""Azure Blob Storage; a bucket is called a container there."""
+
+azure = BucketSource(azure_cloud)
+"""The source of az:// URIs."""

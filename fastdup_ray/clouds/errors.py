@@ -69,6 +69,13 @@ def refuse_credentials(error: Exception, cloud: Cloud, access: Access) -> None:
         ) from None
 
 
+def is_refused_condition(error: Exception) -> bool:
+    """Return whether an error says that an object is not the one that was to be replaced, or exists already."""
+    from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+    return isinstance(error, (AlreadyExistsError, PreconditionError))
+
+
 def is_bucket_missing(error: Exception) -> bool:
     """Return whether an error says that there is no such bucket."""
     return _find(_CODE, str(error)) in _NO_CONTAINER

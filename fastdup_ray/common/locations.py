@@ -11,6 +11,9 @@ S3, GOOGLE, AZURE, HTTPS = "s3", "gs", "az", "https"
 BUCKETS = (S3, GOOGLE, AZURE)
 """Schemes of buckets, which can be listed. Azure calls a bucket a container."""
 
+WRITABLE = (S3, AZURE)
+"""Schemes of buckets that can be written to, and locked by conditional writes."""
+
 SCHEMES = (*BUCKETS, HTTPS)
 
 SUPPORTED = "only s3://, gs://, az:// and https:// are supported"
@@ -87,8 +90,10 @@ def refuse_password(address: str) -> None:
 def refuse_read_only(location: str) -> None:
     """Raise `ConfigError` for a URI of a scheme that images are read from, and nothing is written to."""
     scheme = get_scheme(location)
-    if scheme not in ("", S3):
-        raise ConfigError(f"{location!r}: {scheme}:// is for images only; name a folder or s3://bucket/prefix.")
+    if scheme and scheme not in WRITABLE:
+        raise ConfigError(
+            f"{location!r}: {scheme}:// is for images only; name a folder, s3://bucket/prefix or az://container/prefix."
+        )
 
 
 def _explain_credentials(scheme: str) -> str:

@@ -1,8 +1,6 @@
 """Download objects to files: one request for an object of at most `PART` bytes, parts at once for a larger one."""
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +8,7 @@ from typing import Any
 
 from fastdup_ray import s3
 from fastdup_ray.common.access import Access
-
-PART = 32 << 20
-"""Bytes of a part."""
-
-AT_ONCE = 4
-"""Parts of one object that are downloaded at once."""
+from fastdup_ray.common.parts import PART, save_parts
 
 ATTEMPTS = 5
 """Attempts at the bytes of a part, if the connection breaks after the answer has begun; boto3 repeats the rest."""
@@ -43,16 +36,7 @@ class Download:
         Raises:
             botocore.exceptions.ClientError: Among others, the object was replaced meanwhile.
         """
-        with open(path, "wb") as file:
-
-            def copy(start: int) -> None:
-                answer = self._answer if start == 0 else None
-                os.pwrite(file.fileno(), self._read(start, min(PART, self.size - start), answer), start)
-
-            copy(0)
-            if self.size > PART:
-                with ThreadPoolExecutor(AT_ONCE) as pool:
-                    list(pool.map(copy, range(PART, self.size, PART)))
+        save_parts(path, self.size, lambda start, size: self._read(start, size, None if start else self._answer))
 
     def _read(self, start: int, size: int, answer: dict[str, Any] | None) -> bytes:
         from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS  # brings boto3, which takes a third of a second

@@ -1,6 +1,7 @@
 """The store of a work_dir: list, read, write whole files, remove, lock.
 
-To support another kind of storage, add a class with the methods of `Store` and a line in `open_store`.
+To support another kind of storage, add a class with the methods of `Store` and a line in `open_store`; for another kind
+of bucket, a subclass of `BucketStore`, and its scheme in `locations.WRITABLE`.
 """
 
 import os
@@ -10,8 +11,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
-from fastdup_ray.common.locations import refuse_read_only, to_absolute
-from fastdup_ray.s3 import is_s3
+from fastdup_ray.common.locations import AZURE, S3, get_scheme, refuse_read_only, to_absolute
 from fastdup_ray.storage.local import LocalStore
 
 
@@ -154,15 +154,20 @@ def open_file(location: str | os.PathLike[str], default: str, access: Access = D
 
 
 def open_store(location: str | os.PathLike[str], access: Access = DEFAULT_ACCESS) -> Store:
-    """Return the store of a work_dir, given as a local path or an s3:// URI. Nothing is created.
+    """Return the store of a work_dir, given as a local path or the URI of a bucket. Nothing is created.
 
     Raises:
-        ConfigError: It is another URI.
+        ConfigError: Nothing can be written there.
     """
     location = os.fspath(location)
     refuse_read_only(location)
-    if is_s3(location):
+    scheme = get_scheme(location)
+    if scheme == S3:
         from fastdup_ray.storage.s3 import S3Store
 
         return S3Store(location, access)
+    if scheme == AZURE:
+        from fastdup_ray.storage.azure import AzureStore
+
+        return AzureStore(location, access)
     return LocalStore(location, access)

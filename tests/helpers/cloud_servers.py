@@ -11,13 +11,20 @@ import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
+import pytest
+
+from fastdup_ray.clouds import buckets, cloud
+from fastdup_ray.common import access
 from tests.helpers.s3_server import free_ports
+
+if TYPE_CHECKING:
+    from obstore.store import AzureStore
 
 BUCKET, PUBLIC = "open", "public"
 
@@ -124,10 +131,15 @@ class AzureServer:
 
     def put(self, key: str, data: bytes, bucket: str = BUCKET) -> None:
         import obstore
+
+        obstore.put(self.open(bucket), key, data)
+
+    def open(self, bucket: str = BUCKET) -> "AzureStore":
+        """The container, for requests of the owner."""
         from obstore.store import AzureStore
 
         options = {"account_name": _ACCOUNT, "account_key": _KEY, "endpoint": self.endpoint}
-        obstore.put(AzureStore(bucket, **options, client_options={"allow_http": True}), key, data)
+        return AzureStore(bucket, **options, client_options={"allow_http": True})
 
     def _create(self, container: str, *, is_public: bool) -> None:
         """Obstore creates no containers: https://learn.microsoft.com/rest/api/storageservices/create-container."""
@@ -142,6 +154,34 @@ class AzureServer:
         answer = connection.getresponse()
         if answer.status not in (201, 409):
             raise RuntimeError(answer.read().decode())
+
+
+def started(kind: type[GoogleServer] | type[AzureServer], folder: Path) -> Iterator[CloudServer]:
+    """A server, of a fixture; without one, its tests are skipped."""
+    if missing := kind.find_missing():
+        pytest.skip(missing)
+    server = kind(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def become(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    """Have these credentials, and no others."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    forget()
+
+
+def forget() -> None:
+    """As in a process that has just begun."""
+    access._decided.clear()
+    cloud._open_shared.cache_clear()
+    buckets._did_exist.cache_clear()
 
 
 def _find_fake_gcs() -> str:

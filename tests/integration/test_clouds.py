@@ -7,7 +7,6 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +14,6 @@ import pytest
 
 from fastdup_ray import RunConfig, apply_plan, make_plan
 from fastdup_ray.clouds import buckets, cloud
-from fastdup_ray.common import access
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.doctor.connectivity import check_input
@@ -25,7 +23,16 @@ from fastdup_ray.inputs import list_images, read_entry, stat
 from fastdup_ray.runs.estimate import estimate_run
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.named_output import NamedOutput
-from tests.helpers.cloud_servers import BUCKET, PUBLIC, VARIABLES, AzureServer, CloudServer, GoogleServer
+from tests.helpers.cloud_servers import (
+    BUCKET,
+    PUBLIC,
+    AzureServer,
+    CloudServer,
+    GoogleServer,
+    become,
+    forget,
+    started,
+)
 from tests.helpers.images import cloudy, encode
 from tests.helpers.runs import run_inline
 from tests.helpers.videos import make_clip
@@ -33,17 +40,6 @@ from tests.helpers.videos import make_clip
 IMAGES = {f"{seed:02d}.jpg": encode(cloudy(seed), "JPEG", quality=90) for seed in (0, 1, 2)}
 IMAGES["copy.jpg"] = IMAGES["00.jpg"]
 QUICK = {"report": False, "verify": "off"}
-
-
-def started(kind: type[GoogleServer] | type[AzureServer], folder: Path) -> Iterator[CloudServer]:
-    if missing := kind.find_missing():
-        pytest.skip(missing)
-    server = kind(folder)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -59,21 +55,6 @@ def azure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudServ
 @pytest.fixture(params=["google_server", "azure_server"])
 def server(request: pytest.FixtureRequest) -> CloudServer:
     return request.getfixturevalue(request.param)
-
-
-def become(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    forget()
-
-
-def forget() -> None:
-    """As in a process that has just begun."""
-    access._decided.clear()
-    cloud._open_shared.cache_clear()
-    buckets._did_exist.cache_clear()
 
 
 class Prefix:
@@ -197,14 +178,14 @@ def test_a_bucket_that_does_not_exist_is_refused(prefix, monkeypatch):
         listed(f"{prefix.server.scheme}://nowhere/photos")
 
 
-def test_outputs_go_elsewhere(prefix):
-    for work_dir in (f"{prefix.uri}/out", "https://localhost/out"):
-        with pytest.raises(ConfigError):
-            RunConfig.of(input_dir=prefix.uri, work_dir=work_dir)
-        with pytest.raises(ConfigError):
-            open_store(work_dir)
-        with pytest.raises(ConfigError):
-            NamedOutput(f"{work_dir}/list.txt").check()
+@pytest.mark.parametrize("location", ["gs://bucket/out", "https://localhost/out"])
+def test_outputs_go_elsewhere(location):
+    with pytest.raises(ConfigError):
+        RunConfig.of(input_dir="photos", work_dir=location)
+    with pytest.raises(ConfigError):
+        open_store(location)
+    with pytest.raises(ConfigError):
+        NamedOutput(f"{location}/list.txt").check()
 
 
 def test_a_plan_is_made_and_not_applied(prefix, tmp_path):

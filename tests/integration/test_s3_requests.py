@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastdup_ray.common import layout
-from fastdup_ray.s3.download import PART
+from fastdup_ray.common.parts import PART
 from fastdup_ray.storage import Store, download_cache, open_store
 from tests.helpers.commands import run
 from tests.helpers.images import save_cloudy

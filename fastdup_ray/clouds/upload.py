@@ -1,0 +1,68 @@
+"""Upload a file to a bucket on the condition that nobody else has uploaded one of that name in the meantime."""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastdup_ray.clouds.cloud import ObjectStore
+from fastdup_ray.common.parts import AT_ONCE, PART
+from fastdup_ray.common.requests import count_request
+
+MAX_PARTS = 10_000
+"""The most parts of an object; Azure allows 50,000."""
+
+_MARK = "put"
+"""Metadata of an object in parts: which upload it came from."""
+
+
+def put(store: ObjectStore, key: str, data: bytes, before: str | None) -> str:
+    """Put an object.
+
+    Args:
+        store: The bucket.
+        key: The key of the object.
+        data: Its bytes.
+        before: The ETag of the object that is replaced; None if there must be none.
+
+    Returns:
+        The ETag of the object.
+
+    Raises:
+        obstore.exceptions.BaseError: Among others where the condition fails, see `clouds.errors.is_refused_condition`.
+    """
+    import obstore
+
+    count_request()
+    return str(obstore.put(store, key, data, mode={"e_tag": before} if before else "create")["e_tag"])
+
+
+def put_parts(store: ObjectStore, key: str, path: Path, check: Callable[[], None]) -> str | None:
+    """Put a file in parts, on no condition that the server knows.
+
+    Args:
+        store: The bucket.
+        key: The key of the object.
+        path: The file, of more than `PART` bytes.
+        check: Called when all parts but the last are sent; if it raises, the object does not change.
+
+    Returns:
+        The ETag of the object; None if another process has replaced it already.
+    """
+    import obstore
+
+    mark, size = uuid.uuid4().hex, path.stat().st_size
+    part = max(PART, -(-size // MAX_PARTS))
+    writer = obstore.open_writer(
+        store, key, attributes={_MARK: mark}, buffer_size=part, max_concurrency=AT_ONCE
+    )  # a context manager would also publish what an exception has cut off
+    with open(path, "rb") as file:
+        while data := file.read(part):
+            count_request()
+            writer.write(data)
+    check()
+    writer.close()
+    options: Any = {"head": True}
+    count_request()
+    current = obstore.get(store, key, options=options)
+    return str(current.meta["e_tag"]) if current.attributes.get(_MARK) == mark else None
