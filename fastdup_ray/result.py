@@ -63,7 +63,7 @@ class RunResult:
         """Open the result of a finished run.
 
         Args:
-            work_dir: Its folder or s3:// URI.
+            work_dir: Its folder, or URI of a bucket.
             scored: Open the last scoring there instead.
             access: How buckets are accessed.
 

@@ -47,7 +47,7 @@ def parse_count(value: str) -> int:
     "--work-dir",
     metavar="TEXT",
     default=".",
-    help="Check the free space of this folder.  [the current folder]",
+    help="Check the free space of this folder, or that something can be written to this bucket.  [the current folder]",
     shell_complete=complete_folder,
 )
 @click.option("--images", type=parse_count, metavar="N", help="Check the limits for N images, such as 100M, too.")

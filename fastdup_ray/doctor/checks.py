@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from fastdup_ray.common.locations import is_remote
 from fastdup_ray.doctor import connectivity, libraries, machine
 from fastdup_ray.doctor.findings import Diagnosis, Finding
 
@@ -12,7 +13,7 @@ def examine(*, gpu: bool = False, uri: str | None = None, work_dir: str = ".", i
     Args:
         gpu: Whether a GPU is needed.
         uri: A bucket to list, or an https:// address to read; None to leave that out.
-        work_dir: Where outputs are to be written.
+        work_dir: Where outputs are to be written; in a bucket, an object is written and removed.
         images: Images of a run whose needs are checked; None to leave that out.
     """
 
@@ -28,6 +29,8 @@ def examine(*, gpu: bool = False, uri: str | None = None, work_dir: str = ".", i
         yield connectivity.check_ray()
         if uri is not None:
             yield connectivity.check_input(uri)
+        if is_remote(work_dir):
+            yield connectivity.check_work_dir(work_dir)
         if images is not None:
             from fastdup_ray.doctor import limits  # imports faiss, whose absence is a finding
 

@@ -39,3 +39,18 @@ def check_input(uri: str) -> Finding:
     except (FastdupError, ImportError) as error:
         return Finding(scheme, State.BROKEN, str(error))
     return Finding(scheme, State.OK, f"{uri} can be listed")
+
+
+def check_work_dir(uri: str) -> Finding:
+    """Check that a work_dir in a bucket can be written, by an object that is removed again."""
+    from fastdup_ray.storage import open_store
+
+    try:
+        store = open_store(uri)
+        listed = check_input(uri)  # waits less where no server answers
+        if listed.state is not State.OK:
+            return Finding("work_dir", listed.state, listed.text)
+        store.prepare()
+    except FastdupError as error:
+        return Finding("work_dir", State.BROKEN, str(error))
+    return Finding("work_dir", State.OK, f"{uri} can be written")

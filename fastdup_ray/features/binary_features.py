@@ -84,7 +84,7 @@ def save_binary_feature(
     """Save your own embeddings to a folder, for run mode 2.
 
     Args:
-        save_path: Folder or s3:// URI; features.dat and features.dat.csv are written to it.
+        save_path: Folder or URI; features.dat and features.dat.csv are written to it.
         filenames: n names, one for each embedding.
         features: (n, d) embeddings; stored as float32.
         overwrite: Replace the results of a run, or other files with these names. Features of an earlier call are

@@ -44,7 +44,7 @@ def make_pages(
     There are three galleries, and one of the clusters if clusters.csv is of the images of the run.
 
     Args:
-        work_dir: A folder or s3:// URI with a finished run.
+        work_dir: A folder or URI with a finished run.
         save_path: The folder or URI that the pages go to. Default: `work_dir`.
         num_images: Pairs or groups in each gallery.
         map: Also write map.html, to which the report then links: the method, see `create_embedding_map`. None: no map.

@@ -39,7 +39,7 @@ _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.E
 
 
 class NamedOutput:
-    """A file, an object on S3, a pipe, a device, or standard output (`-`), to be written once.
+    """A file, an object in a bucket, a pipe, a device, or standard output (`-`), to be written once.
 
     Regular files and objects appear whole. Symbolic links are followed: their target is written.
 

@@ -21,6 +21,8 @@ from fastdup_ray import apply_plan, make_plan
 from fastdup_ray.common.parts import PART
 from fastdup_ray.curation.report_service import ReportService
 from fastdup_ray.curation.server import ReportServer
+from fastdup_ray.doctor.connectivity import check_work_dir
+from fastdup_ray.doctor.findings import State
 from fastdup_ray.errors import ConfigError, DamagedError, InputError, LockedError, WorkDirError
 from fastdup_ray.export import export
 from fastdup_ray.storage import download_cache, lock, open_store
@@ -345,12 +347,17 @@ def test_an_output_that_exists_stays(work_dir):
 
 
 def test_where_nothing_can_be_written_a_run_ends_before_any_work(work_dir, server, monkeypatch, images):
+    assert check_work_dir(work_dir.uri).state is State.OK
+    assert work_dir.outputs() == {}
+    assert check_work_dir(f"gs://{BUCKET}/out").state is State.BROKEN
     for location in ("az://nowhere/out", f"{work_dir.uri}/a//b"):
+        assert check_work_dir(location).state is State.BROKEN
         with pytest.raises(WorkDirError):
             run_inline(images, location)
     become(monkeypatch, server.environment(key="d3Jvbmc="))
     with pytest.raises(InputError, match="refuses the credentials"):
         run_inline(images, work_dir.uri)
     become(monkeypatch, {"AZURE_STORAGE_ACCOUNT": "account", "AZURE_STORAGE_ENDPOINT": server.endpoint})
-    with pytest.raises(WorkDirError):  # it is readable without credentials
+    assert check_work_dir(f"az://{PUBLIC}/out").state is State.BROKEN  # it is readable without credentials
+    with pytest.raises(WorkDirError):
         run_inline(images, f"az://{PUBLIC}/out")
