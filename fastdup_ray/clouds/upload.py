@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from fastdup_ray.clouds.cloud import ObjectStore
-from fastdup_ray.common.parts import AT_ONCE, PART
+from fastdup_ray.common.parts import AT_ONCE
 from fastdup_ray.common.requests import count_request
 
+SENT = 8 << 20
+"""Bytes of a part of a larger file: small, since a request that takes more than two minutes is given up."""
+
 MAX_PARTS = 10_000
-"""The most parts of an object; Azure allows 50,000."""
+"""The most parts of an object, which grow instead; Azure allows 50,000."""
 
 _MARK = "put"
 """Metadata of an object in parts: which upload it came from."""
@@ -43,7 +46,7 @@ def put_parts(store: ObjectStore, key: str, path: Path, check: Callable[[], None
     Args:
         store: The bucket.
         key: The key of the object.
-        path: The file, of more than `PART` bytes.
+        path: The file, of more than `SENT` bytes.
         check: Called when all parts but the last are sent; if it raises, the object does not change.
 
     Returns:
@@ -52,7 +55,7 @@ def put_parts(store: ObjectStore, key: str, path: Path, check: Callable[[], None
     import obstore
 
     mark, size = uuid.uuid4().hex, path.stat().st_size
-    part = max(PART, -(-size // MAX_PARTS))
+    part = max(SENT, -(-size // MAX_PARTS))
     writer = obstore.open_writer(
         store, key, attributes={_MARK: mark}, buffer_size=part, max_concurrency=AT_ONCE
     )  # a context manager would also publish what an exception has cut off

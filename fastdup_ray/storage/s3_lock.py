@@ -30,7 +30,7 @@ class S3LockObjects:
         return StoredRecord(text, answer["ETag"], answer["LastModified"])
 
     def read_clock(self) -> datetime:
-        answer = self._client.head_bucket(Bucket=self.bucket)
+        answer = self._client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
         date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         return parsedate_to_datetime(date) if date else datetime.now(UTC)
 
