@@ -1,6 +1,7 @@
 """A work_dir below a prefix of a container of Azure."""
 
 import hashlib
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -32,7 +33,7 @@ class AzureStore(BucketStore):
 
     def _make_cached_name(self, name: str) -> str:
         """Return the name of a file in the cache: ETags of Azure are times, which two work_dirs may have in common."""
-        return f"{hashlib.sha256(self.location.encode()).hexdigest()[:16]}/{name}"
+        return f"{hashlib.sha256(os.fsencode(self.location)).hexdigest()[:16]}/{name}"
 
     def _probe(self) -> None:
         from obstore import delete
@@ -89,7 +90,8 @@ class AzureStore(BucketStore):
         try:
             return bytes(get(self._blobs, self._prefix + name, options=options).bytes())
         except BaseError:
-            if head(self._blobs, self._prefix + name)["size"] <= start:
+            count_request()
+            if head(self._blobs, self._prefix + name)["size"] <= start:  # it ends before
                 return b""
             raise
 
