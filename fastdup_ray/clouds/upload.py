@@ -1,4 +1,4 @@
-"""Upload a file to a bucket on the condition that nobody else has uploaded one of that name in the meantime."""
+"""Upload to a bucket: whole on a condition, or a large file in parts, for which obstore has no conditions."""
 
 import uuid
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from fastdup_ray.clouds.cloud import ObjectStore
 from fastdup_ray.common.parts import AT_ONCE
 from fastdup_ray.common.requests import count_request
 
-SENT = 8 << 20
+UPLOAD_PART = 8 << 20
 """Bytes of a part of a larger file: small, since a request that takes more than two minutes is given up."""
 
 MAX_PARTS = 10_000
@@ -41,13 +41,13 @@ def put(store: ObjectStore, key: str, data: bytes, before: str | None) -> str:
 
 
 def put_parts(store: ObjectStore, key: str, path: Path, check: Callable[[], None]) -> str | None:
-    """Put a file in parts, on no condition that the server knows.
+    """Put a file in parts, without a condition that the server checks.
 
     Args:
         store: The bucket.
         key: The key of the object.
-        path: The file, of more than `SENT` bytes.
-        check: Called when all parts but the last are sent; if it raises, the object does not change.
+        path: The file, of more than `UPLOAD_PART` bytes.
+        check: Called just before the parts become the object; if it raises, the object does not change.
 
     Returns:
         The ETag of the object; None if another process has replaced it already.
@@ -55,10 +55,9 @@ def put_parts(store: ObjectStore, key: str, path: Path, check: Callable[[], None
     import obstore
 
     mark, size = uuid.uuid4().hex, path.stat().st_size
-    part = max(SENT, -(-size // MAX_PARTS))
-    writer = obstore.open_writer(
-        store, key, attributes={_MARK: mark}, buffer_size=part, max_concurrency=AT_ONCE
-    )  # a context manager would also publish what an exception has cut off
+    part = max(UPLOAD_PART, -(-size // MAX_PARTS))
+    # Without `with`, which would publish even what an exception has cut off.
+    writer = obstore.open_writer(store, key, attributes={_MARK: mark}, buffer_size=part, max_concurrency=AT_ONCE)
     with open(path, "rb") as file:
         while data := file.read(part):
             count_request()
