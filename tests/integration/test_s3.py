@@ -635,16 +635,18 @@ def test_a_lock_of_another_host_is_taken_over_when_it_gives_no_sign_of_life(buck
 
 
 def test_of_many_who_want_a_lock_at_once_one_gets_it(bucket):
-    inside, locked, start = [], [], threading.Barrier(8)
+    inside, locked, start, done = [], [], threading.Barrier(8), threading.Event()
 
     def want() -> None:
         start.wait()
         try:
             with open_store(bucket.work_dir).lock("lock"):
                 inside.append(threading.get_ident())
-                time.sleep(1)
+                done.wait(30)
         except LockedError:
             locked.append(threading.get_ident())
+            if len(locked) == 7:
+                done.set()
 
     threads = [threading.Thread(target=want) for _ in range(8)]
     for thread in threads:
