@@ -110,7 +110,7 @@ def test_run_and_plan_print_the_same_sentence(tmp_path, capsys):
     assert call("plan", out, "--threshold", "1", "--overwrite") == 0
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith(sentence.removesuffix("."))
-    assert second == "This plan drops 0 images (0 bytes), as asked by --threshold 1."
+    assert second == "This plan drops 0 images, as asked by --threshold 1."
 
 
 def test_one_image_has_no_duplicates(tmp_path, capsys):

@@ -200,7 +200,7 @@ def test_pictures_that_kill_hang_or_hog_end_in_the_bad_list_and_all_others_are_g
     (tmp_path / "plugin/sitecustomize.py").write_text(PLUGIN)
     out = tmp_path / "out"
     environment = {"PYTHONPATH": str(tmp_path / "plugin"), "RAY_ADDRESS": "local"}
-    options = ("--image-timeout", 4, "--actor-memory", 512, "--num-threads", 2, "--shard-size", 32)
+    options = ("--image-timeout", 12, "--actor-memory", 512, "--num-threads", 2, "--shard-size", 32)
     done = run(harmful, "--work-dir", out, "--no-report", "--executor", executor, *options, **environment)
     assert done.returncode == 0, done.stderr
     bad = [line.split(",") for line in (out / "features.bad.csv").read_text().splitlines()[1:]]
