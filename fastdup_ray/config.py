@@ -154,8 +154,8 @@ class RunConfig(BaseModel):
     annotations: Annotated[
         Annotated[Location, AfterValidator(_resolve_annotations)] | None,
         Field(
-            description="Use each box in this file, COCO or a CSV with the columns filename, x, y, width, height and "
-            "label, as an image; input_dir is where the photos are."
+            description="Use each box as an image, of a COCO file, a CSV with the columns filename, x, y, width, "
+            "height and label, or a folder with labels of YOLO, or its data.yaml; input_dir is where the photos are."
         ),
     ] = None
 

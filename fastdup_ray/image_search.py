@@ -14,7 +14,7 @@ from fastdup_ray.common.arrays import FloatArray
 from fastdup_ray.common.formatting import format_value
 from fastdup_ray.common.locations import to_absolute
 from fastdup_ray.common.paths import StrPath, to_path_text
-from fastdup_ray.common.records import Box, Limits
+from fastdup_ray.common.records import AnyBox, Limits
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError, ConfigError, DamagedError, FastdupError, InputError
 from fastdup_ray.extract.boxes import decode_box, decode_photo
@@ -176,7 +176,7 @@ class ReadImage(NamedTuple):
 
     name: str
     data: bytes
-    box: Box | None = None
+    box: AnyBox | None = None
 
 
 def read_image(image: Query, access: Access) -> ReadImage:

@@ -18,7 +18,7 @@ _PATHS = {
     "model": ("NAME|FILE.onnx", complete_path),
     "model_path": ("FILE.onnx", complete_path),
     "labels": ("FILE.csv|folder|.EXT", complete_path),
-    "annotations": ("FILE.json|FILE.csv", complete_path),
+    "annotations": ("FILE.json|FILE.csv|FOLDER", complete_path),
     "reference": ("INPUT", complete_path),
 }
 """How paths are called in the help, and how they are completed."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.errors import ErrorCode
@@ -78,6 +78,36 @@ class Box(NamedTuple):
 
     def __str__(self) -> str:
         return ",".join(f"{name}={value}" for name, value in self._asdict().items())
+
+    def resolve(self, size: tuple[int, int]) -> "Box":  # noqa: ARG002 (as of RelativeBox)
+        """Return the box itself: it is in pixels, whatever the size of the image."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class RelativeBox:
+    """A box in parts of an image whose size need not be known: `left`, `top`, `width`, `height`, in 1 / `UNITS`."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    UNITS: ClassVar[int] = 10_000_000
+
+    def resolve(self, size: tuple[int, int]) -> Box:
+        """Return the box in pixels of an upright image of some width and height; its edges are rounded."""
+        left, right = (_round_part(edge, size[0]) for edge in (self.left, self.left + self.width))
+        top, bottom = (_round_part(edge, size[1]) for edge in (self.top, self.top + self.height))
+        return Box(top, left, right - left, bottom - top)
+
+
+def _round_part(edge: int, side: int) -> int:
+    return (2 * edge * side + RelativeBox.UNITS) // (2 * RelativeBox.UNITS)
+
+
+AnyBox: TypeAlias = Box | RelativeBox
+"""A box of a photo, as its name says it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ _PROVIDERS = {module: packages[0] for module, packages in TWINS.items()} | {
     "lazy_loader": "lazy-loader",
     "pydantic_core": "pydantic",
     "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
 }
 """Packages whose name is not that of their module."""
 

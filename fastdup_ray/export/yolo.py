@@ -7,35 +7,18 @@ Format: https://docs.ultralytics.com/datasets/detect/.
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.common.access import Access
 from fastdup_ray.common.arrays import BoolArray
-from fastdup_ray.common.events import log
-from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError, InputError
 from fastdup_ray.export.export_source import ExportSource
-from fastdup_ray.extract.decode import get_upright_size
-from fastdup_ray.extract.open_image import open_image
-from fastdup_ray.extract.pillow_settings import strict_pillow
-from fastdup_ray.inputs import read_entry, stat
+from fastdup_ray.export.photo_sizes import measure
+from fastdup_ray.export.yolo_texts import add_text, write_yolo_texts
 from fastdup_ray.inputs.box_table import BoxTable
-
-MAX_PIXELS: int = RunConfig.model_fields["max_pixels"].default
-"""Pixels of the largest photo whose size is read."""
-
-_THREADS, _AT_ONCE = 16, 256
-"""Threads that read the sizes of photos, and how many photos are waited for at a time."""
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The date of all files in the zip, so that equal results are equal bytes."""
 
 Photo: TypeAlias = tuple[str, int, int]
 """The name of a photo in the annotation file, and the range of its boxes."""
@@ -60,6 +43,8 @@ def write_yolo(file: BinaryIO, source: ExportSource) -> int:
     annotations = source.annotations
     if annotations is None:
         raise ConfigError("Invalid value for format: 'yolo' (the run has no boxes: name annotations).")
+    if annotations.yolo is not None:
+        return write_yolo_texts(file, source, annotations, annotations.yolo)
     boxes = annotations.read()
     dropped = pa.array(source.dropped, pa.large_binary())
     is_kept = ~pc.is_in(annotations.names(boxes), dropped).to_numpy(zero_copy_only=False) & (boxes.label >= 0)
@@ -70,40 +55,15 @@ def write_yolo(file: BinaryIO, source: ExportSource) -> int:
     )
     written: dict[str, str] = {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        _add(archive, "data.yaml", _describe_classes(boxes))
-        for photo, size in _measure(photos, annotations.locate, source.run.access):
+        add_text(archive, "data.yaml", _describe_classes(boxes))
+        for photo, size in measure(photos, lambda photo: annotations.locate(photo[0]), source.run.access):
             name = _name_text(photo[0])
             if (other := written.setdefault(name.casefold(), photo[0])) != photo[0]:
                 raise InputError(
                     f"{other!r} and {photo[0]!r} would have one file {name!r} in YOLO: rename one of them."
                 )
-            _add(archive, name, _format_boxes(boxes, is_kept, photo, size))
+            add_text(archive, name, _format_boxes(boxes, is_kept, photo, size))
     return len(written)
-
-
-def _measure(
-    photos: Iterator[Photo], locate: Callable[[str], str], access: Access
-) -> Iterator[tuple[Photo, tuple[int, int]]]:
-    """Yield photos, and their width and height; those that cannot be read are counted and left out."""
-    unreadable = 0
-    with strict_pillow(MAX_PIXELS), ThreadPoolExecutor(_THREADS) as pool:
-        while batch := list(islice(photos, _AT_ONCE)):
-            sizes = pool.map(lambda photo: _read_size(locate(photo[0]), access), batch)
-            for photo, size in zip(batch, sizes, strict=True):
-                if size is None:
-                    unreadable += 1
-                else:
-                    yield photo, size
-    if unreadable:
-        log.warning("%s photos cannot be read, and are left out.", f"{unreadable:,}")
-
-
-def _read_size(uri: str, access: Access) -> tuple[int, int] | None:
-    try:
-        with open_image(read_entry(stat(uri, access), access)) as image:
-            return get_upright_size(image)
-    except Exception:  # plugins raise anything at all on broken files
-        return None
 
 
 def _format_boxes(boxes: BoxTable, is_kept: BoolArray, photo: Photo, size: tuple[int, int]) -> str:
@@ -131,9 +91,3 @@ def _name_text(photo: str) -> str:
     """Return the name in the zip of the text file of a photo."""
     parts = [part for part in photo.rpartition("://")[2].split("/") if part not in ("", ".", "..")]
     return f"labels/{os.path.splitext('/'.join(parts))[0]}.txt"
-
-
-def _add(archive: zipfile.ZipFile, name: str, text: str) -> None:
-    info = zipfile.ZipInfo(name, _EPOCH)
-    info.compress_type = zipfile.ZIP_DEFLATED
-    archive.writestr(info, text.encode("utf-8", "surrogateescape"))

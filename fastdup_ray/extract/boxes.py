@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image
 
-from fastdup_ray.common.records import Box, ImageRef, Limits, Unseen
+from fastdup_ray.common.records import AnyBox, ImageRef, Limits, Unseen
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract.date_taken import read_date_taken
 from fastdup_ray.extract.decode import DecodedImage, decode_file, get_orientation, load_color, turn_upright
@@ -67,12 +67,12 @@ def decode_photo(data: bytes, limits: Limits, *, concurrent: bool = False) -> Ph
     return decode_file(data, limits, decode, concurrent=concurrent)
 
 
-def decode_box(photo: Photo, box: Box, size: tuple[int, int], limits: Limits, fit: Fit = SQUASH) -> DecodedImage:
+def decode_box(photo: Photo, box: AnyBox, size: tuple[int, int], limits: Limits, fit: Fit = SQUASH) -> DecodedImage:
     """Return a box of a photo as `decode_bytes` returns an image; width and height are those of the box.
 
     Args:
         photo: The photo.
-        box: The box, in pixels of the upright photo; it is clipped to it.
+        box: The box, of the upright photo; it is clipped to it.
         size: Width and height of the pixels that are returned.
         limits: What is too small.
         fit: How the box is fitted to `size`.
@@ -146,10 +146,10 @@ def add_boxes(some: Collection[ImageRef], refs: Sequence[ImageRef]) -> set[Image
     return {*some, *(ref for ref in refs if photos and (part := find_box(ref.uri)) and part.file in photos)}
 
 
-def crop(image: Image.Image, box: Box | None) -> Image.Image:
-    """Return the part of an upright image in a box; the image itself without one.
+def crop(image: Image.Image, box: AnyBox | None) -> Image.Image:
+    """Return the part of an upright image at full size in a box; the image itself without one.
 
     Raises:
         BadImageError: See `crop_box`.
     """
-    return image if box is None else image.crop(crop_box(box, image.size))
+    return image if box is None else image.crop(crop_box(box.resolve(image.size), image.size))

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fastdup_ray.common.arrays import ByteArray
-from fastdup_ray.common.records import Box
+from fastdup_ray.common.records import AnyBox
 from fastdup_ray.extract.boxes import BESIDE_BOX, crop
 from fastdup_ray.extract.deep_color import has_16_bit_colors, has_more_bits, load_lower_bytes
 from fastdup_ray.extract.open_image import open_image
@@ -20,14 +20,14 @@ ROWS = 256
 """Rows of pixels that are converted at a time, so that a large image is not in memory twice."""
 
 
-def hash_pixels(data: bytes, box: Box | None = None) -> str | None:
+def hash_pixels(data: bytes, box: AnyBox | None = None) -> str | None:
     """Return the sha256 of the size and of every pixel of an upright image at full size, or of a box of it.
 
     Call it inside `strict_pillow`.
 
     Args:
         data: The bytes of the file.
-        box: The part to use, in pixels of the upright image; None: all of it.
+        box: The part to use, of the upright image; None: all of it.
 
     Returns:
         The digest in hexadecimal; None if the file holds more than the decoded pixels: further frames or pages,

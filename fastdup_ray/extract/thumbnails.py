@@ -15,7 +15,7 @@ import pyarrow as pa
 from PIL import Image, ImageOps, features
 
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
-from fastdup_ray.common.records import Box, ImageRef, Limits
+from fastdup_ray.common.records import AnyBox, ImageRef, Limits
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract.boxes import crop
@@ -181,7 +181,7 @@ def _explain(error: Exception) -> str:
     return f"it cannot be decoded ({type(error).__name__})"
 
 
-def _shrink(data: bytes, digest: str, max_pixels: int, side: int, box: Box | None) -> Thumbnail:
+def _shrink(data: bytes, digest: str, max_pixels: int, side: int, box: AnyBox | None) -> Thumbnail:
     with open_image(data) as image:
         width, height = get_upright_size(image)
         facts = FileFacts(len(data), digest, width, height, image.format)

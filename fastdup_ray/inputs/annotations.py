@@ -1,4 +1,7 @@
-"""Annotation files: each box in them is an image. A COCO file is a JSON object; everything else is a CSV."""
+"""Annotations: each box in them is an image.
+
+A folder, or a YAML file, is of YOLO; a file with a JSON object is of COCO; every other file is a CSV.
+"""
 
 import io
 import os
@@ -26,6 +29,8 @@ from fastdup_ray.inputs.coco import read_coco
 from fastdup_ray.inputs.list_file import is_pipe, open_path
 from fastdup_ray.inputs.sources import is_file, stat
 from fastdup_ray.inputs.suffixes import is_archive_name
+from fastdup_ray.inputs.yolo import YoloDataset
+from fastdup_ray.inputs.yolo_classes import is_yaml_name
 from fastdup_ray.storage.tables import encode_names
 
 Names: TypeAlias = pa.Array | pa.ChunkedArray
@@ -40,10 +45,10 @@ _HEAD = 4096
 
 @dataclass(frozen=True)
 class Annotations:
-    """An annotation file, and where its photos are.
+    """An annotation file, or a folder of them, and where its photos are.
 
     Attributes:
-        path: Path or URI of the file.
+        path: Path or URI of the file or folder.
         root: The folder, bucket prefix or archive that the names of photos in it are relative to.
         access: How buckets are accessed.
     """
@@ -56,12 +61,27 @@ class Annotations:
     def _has_archive(self) -> bool:
         return is_archive_name(self.root) and is_file(self.root, self.access)
 
+    @cached_property
+    def yolo(self) -> YoloDataset | None:
+        """The text files of YOLO; None if the annotations are one file with all boxes."""
+        if is_yaml_name(self.path) or self._is_folder():
+            return YoloDataset(self.path, self.root, self._has_archive, self.access)
+        return None
+
+    def _is_folder(self) -> bool:
+        if is_remote(self.path):
+            return self.path.endswith("/") or not is_file(self.path, self.access)
+        return os.path.isdir(self.path)
+
     def check(self) -> None:
         """Raise `InputError` if the file cannot be read, or `root` has no photos; reads the beginning only."""
         if is_pipe(self.path):
             raise InputError(f"Annotations {self.path!r} are a pipe, which can be read only once: save them as a file.")
-        with self.open():
-            pass
+        if self.yolo is not None:
+            self.yolo.check()
+        else:
+            with self.open():
+                pass
         if not self._has_archive and is_file(self.root, self.access):
             raise InputError(
                 f"{self.root!r} is a file; with annotations, input_dir is the folder, bucket prefix or archive that "
@@ -70,7 +90,7 @@ class Annotations:
 
     @contextmanager
     def open(self) -> Iterator[tuple[TextIO, bool]]:
-        """Open the file; yield it, and whether it is a COCO file.
+        """Open the file, if all boxes are in one; yield it, and whether it is a COCO file.
 
         Raises:
             InputError: It cannot be read, or is a JSON array.
@@ -87,11 +107,13 @@ class Annotations:
                 text.detach()
 
     def read(self) -> BoxTable:
-        """Return the boxes of the file.
+        """Return the boxes.
 
         Raises:
-            InputError: It cannot be read, or is not what it should be.
+            InputError: They cannot be read, or are not what they should be.
         """
+        if self.yolo is not None:
+            return self.yolo.read()
         with self.open() as (text, is_coco):
             return (read_coco if is_coco else read_box_csv)(self.path, text)
 
@@ -143,6 +165,8 @@ class Annotations:
             count = sum(boxes.left_out.values())
             total = f"{count:,} of {len(boxes) + count:,}"
             log.warning("%s annotations in %r are left out: %s.", total, self.path, reasons)
+        if boxes.unmatched:
+            log.warning("%s text files in %r belong to no photo.", f"{boxes.unmatched:,}", self.path)
 
     def read_labels(self, names: Names) -> pa.Array:
         """Return (n,) the category of each of n images, as large_string; null for those that are no box of the file."""

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from fastdup_ray.common.arrays import IntArray
-from fastdup_ray.common.records import Box
+from fastdup_ray.common.records import Box, RelativeBox
 from fastdup_ray.inputs.boxes import LARGEST, format_box_suffix
 
 NO_BOX, CROWD, NO_PHOTO = "no valid box", "crowd", "unknown image"
@@ -23,12 +23,14 @@ class BoxTable:
     Attributes:
         photos: Names of the p photos, as the file has them.
         photo: (m,) int64 photo of each box, ascending.
-        boxes: (m, 4) int64 left, top, width and height in pixels of the upright photo.
+        boxes: (m, 4) int64 left, top, width and height of the upright photo: in pixels, or as a `RelativeBox` has them.
         number: (m,) int64, counts equal boxes of one photo from 1.
         label: (m,) int64 position in `labels`, or -1.
         labels: Names of the categories.
         position: (m,) int64 position in the file, among its annotations or rows, from 0.
         left_out: Why annotations of the file are not here -> how many.
+        is_relative: Whether boxes are in parts of the photo.
+        unmatched: Number of text files of YOLO that belong to no photo.
     """
 
     photos: Sequence[str]
@@ -39,6 +41,8 @@ class BoxTable:
     labels: Sequence[str]
     position: IntArray
     left_out: Mapping[str, int]
+    is_relative: bool = False
+    unmatched: int = 0
 
     def __len__(self) -> int:
         return len(self.photo)
@@ -49,7 +53,8 @@ class BoxTable:
         for (left, top, width, height), number in zip(
             self.boxes[rows].tolist(), self.number[rows].tolist(), strict=True
         ):
-            yield format_box_suffix(Box(top, left, width, height), number)
+            box = RelativeBox(left, top, width, height) if self.is_relative else Box(top, left, width, height)
+            yield format_box_suffix(box, number)
 
     def iter_photos(self) -> Iterator[tuple[str, int, int]]:
         """Yield the name of each photo with boxes, and the range of its boxes."""
@@ -59,9 +64,14 @@ class BoxTable:
 
 
 class BoxCollector:
-    """Collects the boxes of a file, in any order."""
+    """Collects the boxes of a file, in any order.
 
-    def __init__(self) -> None:
+    Args:
+        is_relative: Whether boxes are in parts of the photo, in the unit of `RelativeBox`.
+    """
+
+    def __init__(self, *, is_relative: bool = False) -> None:
+        self._is_relative = is_relative
         self._photos: dict[str, int] = {}
         self._labels: dict[str, int] = {}
         self._photo, self._label, self._position = array("q"), array("q"), array("q")
@@ -70,7 +80,11 @@ class BoxCollector:
 
     def number_photo(self, name: str) -> int:
         """Return the number of a photo; equal paths, such as `a.jpg` and `./a.jpg`, have one."""
-        return self._photos.setdefault(name if "://" in name else posixpath.normpath(name), len(self._photos))
+        return self.number_listed_photo(name if "://" in name else posixpath.normpath(name))
+
+    def number_listed_photo(self, name: str) -> int:
+        """Return the number of a photo whose name comes from a listing, not from a file."""
+        return self._photos.setdefault(name, len(self._photos))
 
     def number_label(self, name: str) -> int:
         """Return the number of a category; -1 for none."""
@@ -85,7 +99,7 @@ class BoxCollector:
 
         Args:
             photo: Number of the photo, or any number that `build` is given a photo for.
-            box: Its left, top, width and height in pixels.
+            box: Its left, top, width and height in pixels, or in the unit of `RelativeBox`.
             label: Number of its category, likewise.
             position: In the file.
         """
@@ -98,12 +112,15 @@ class BoxCollector:
         self._label.append(label)
         self._position.append(position)
 
-    def build(self, photo_of: IntArray | None = None, label_of: IntArray | None = None) -> BoxTable:
+    def build(
+        self, photo_of: IntArray | None = None, label_of: IntArray | None = None, *, unmatched: int = 0
+    ) -> BoxTable:
         """Return the boxes.
 
         Args:
             photo_of: The photo of each number that `add` was given; -1 for none. Without it, they are photos.
             label_of: The same for categories.
+            unmatched: See `BoxTable`.
         """
         photo, label, position = (
             np.frombuffer(column, np.int64) if column else np.empty(0, np.int64)
@@ -127,6 +144,8 @@ class BoxCollector:
             list(self._labels),
             position[order],
             self._left_out,
+            self._is_relative,
+            unmatched,
         )
 
 

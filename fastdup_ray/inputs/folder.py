@@ -50,6 +50,11 @@ def walk(
             yield make_ref(path, status)
 
 
+def iter_paths(folder: str, patterns: Patterns) -> Iterator[str]:
+    """Yield the paths of the files below a folder, as `walk` finds them, but all that lead to one file."""
+    return _FolderWalk(os.path.abspath(folder), "", patterns, SkippedFiles()).paths()
+
+
 def _drop_seen(paths: Iterator[str], seen: SeenKeys) -> Iterator[tuple[str, os.stat_result | None]]:
     """Look up files, and leave out those that are `seen`; None is the status of a file that cannot be looked up."""
     for batch in make_batches((path, _try_stat(path)) for path in paths):

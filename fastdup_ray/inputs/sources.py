@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.arrays import BoolArray
 from fastdup_ray.common.locations import is_remote
-from fastdup_ray.common.records import Box, ImageRef, LoadedRef
+from fastdup_ray.common.records import AnyBox, ImageRef, LoadedRef
 from fastdup_ray.inputs import archive, table_rows
 from fastdup_ray.inputs.boxes import hash_box, split_box
 from fastdup_ray.inputs.file_source import get_file_source
@@ -76,7 +76,7 @@ class Part:
 
     file: str
     milliseconds: int | None = None
-    box: Box | None = None
+    box: AnyBox | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -108,7 +108,7 @@ def find_box(uri: str) -> Part | None:
     return None if parts is None or (not is_remote(uri) and os.path.lexists(uri)) else Part(parts[0], box=parts[1])
 
 
-def get_box(uri: str) -> Box | None:
+def get_box(uri: str) -> AnyBox | None:
     """Return the box that a name says; None for all other names."""
     part = find_box(uri)
     return None if part is None else part.box

@@ -15,7 +15,7 @@ from fastdup_ray.errors import ConfigError, InputError
 from fastdup_ray.features import load_binary_feature
 from fastdup_ray.result import RunResult
 from fastdup_ray.v1 import frames
-from fastdup_ray.v1.annotation_files import has_boxes, write_boxes, write_labels
+from fastdup_ray.v1.annotation_files import has_boxes, is_of_run, write_boxes, write_labels
 from fastdup_ray.v1.galleries import Galleries
 from fastdup_ray.v1.unsupported import IGNORED, METHODS, refuse_parameters
 
@@ -236,7 +236,7 @@ class Analysis:
         """Yield the parameters of a run: input_dir, and the file with what the annotations say."""
         if annotations is None:
             yield {"input_dir": images}
-        elif isinstance(annotations, (str, os.PathLike)) and os.fspath(annotations).lower().endswith(".json"):
+        elif isinstance(annotations, (str, os.PathLike)) and is_of_run(os.fspath(annotations)):
             yield {"input_dir": images, "annotations": annotations}
         elif has_boxes(table := self._read_annotations(annotations)):
             if not isinstance(images, (str, os.PathLike)):

@@ -23,6 +23,11 @@ _NOT_HERE = ("bounding_box", "rotated_bbox")
 """Columns of places that are no upright boxes."""
 
 
+def is_of_run(path: str) -> bool:
+    """Return whether a run reads annotations as they are: COCO, or YOLO."""
+    return path.lower().endswith((".json", ".yaml", ".yml")) or os.path.isdir(path)
+
+
 def has_boxes(table: "pd.DataFrame") -> bool:
     """Return whether annotations have boxes; raise `ConfigError` if they have places of another kind."""
     if odd := [name for name in _NOT_HERE if name in table]:

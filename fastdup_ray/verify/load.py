@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from fastdup_ray.common.records import Box, Unseen
+from fastdup_ray.common.records import AnyBox, Unseen
 from fastdup_ray.extract.boxes import BESIDE_BOX, crop
 from fastdup_ray.extract.decode import get_orientation, to_color, turn_upright
 from fastdup_ray.extract.open_image import DRAFTED, open_image
@@ -39,12 +39,12 @@ class Views:
     size: tuple[int, int]
 
 
-def load_views(data: bytes, box: Box | None = None) -> Views:
+def load_views(data: bytes, box: AnyBox | None = None) -> Views:
     """Decode a file, or a box of it. Call it inside `strict_pillow`.
 
     Args:
         data: The bytes of the file.
-        box: The part to use, in pixels of the upright image; None: all of it.
+        box: The part to use, of the upright image; None: all of it.
 
     Raises:
         BadImageError: The image has no pixels in the box.
