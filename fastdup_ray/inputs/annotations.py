@@ -166,7 +166,7 @@ class Annotations:
             total = f"{count:,} of {len(boxes) + count:,}"
             log.warning("%s annotations in %r are left out: %s.", total, self.path, reasons)
         if boxes.unmatched:
-            log.warning("%s text files in %r belong to no photo.", f"{boxes.unmatched:,}", self.path)
+            log.warning("Text files in %r without a photo in %r: %s.", self.path, self.root, f"{boxes.unmatched:,}")
 
     def read_labels(self, names: Names) -> pa.Array:
         """Return (n,) the category of each of n images, as large_string; null for those that are no box of the file."""

@@ -162,7 +162,7 @@ def check_sha256(run: Run) -> Iterator[str]:
             with open(raw(photo), "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             if box is not None:
-                digest = hashlib.sha256(f"{digest}#xywh={','.join(map(str, box))}".encode()).hexdigest()
+                digest = hashlib.sha256(f"{digest}#xywh={box.text}".encode()).hexdigest()
             if digest != sha256:
                 wrong.append(name)
     yield from some("manifest.parquet", "sha256 is not that of the file", wrong)
@@ -455,9 +455,8 @@ def same_pixels(first: str, second: str) -> bool | None:
                     return None  # with more than is seen here
                 upright = ImageOps.exif_transpose(image).convert("RGBA")
                 if box is not None:
-                    left, top, width, height = box
-                    edges = (left, top, min(left + width, upright.width), min(top + height, upright.height))
-                    upright = upright.crop(edges)
+                    left, top, right, bottom = box.of(upright.size)
+                    upright = upright.crop((left, top, min(right, upright.width), min(bottom, upright.height)))
                 shown.append(upright)
         except OSError:
             return None

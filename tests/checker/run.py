@@ -9,8 +9,10 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -284,13 +286,29 @@ def times_of(count: int, fps: float) -> list[str]:
     return [f"#t={round(index * 1000 / fps) / 1000:.3f}" for index in range(count)]
 
 
-def box_of(name: str) -> tuple[str, tuple[int, int, int, int]] | None:
-    """The photo that a name is a box of, and left, top, width and height."""
-    match = re.fullmatch(r"(.*)#xywh=(\d+),(\d+),(\d+),(\d+)(?:&n=\d+)?", name, re.DOTALL)
+class Crop(NamedTuple):
+    """What follows `#xywh=` in the name of a box, but for `&n=`; left, top, width and height, in percent or pixels."""
+
+    text: str
+    edges: tuple[Decimal, ...]
+    in_percent: bool
+
+    def of(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom in pixels of a photo; halves are rounded up."""
+        left, top, width, height = self.edges
+        corners = (left, top, left + width, top + height)
+        if self.in_percent:
+            corners = tuple(edge * side / 100 for edge, side in zip(corners, size * 2, strict=True))
+        left, top, right, bottom = (int(edge.quantize(Decimal(1), ROUND_HALF_UP)) for edge in corners)
+        return left, top, right, bottom
+
+
+def box_of(name: str) -> tuple[str, Crop] | None:
+    """The photo that a name is a box of, and the box."""
+    match = re.fullmatch(r"(.*)#xywh=((percent:)?([\d.]+,[\d.]+,[\d.]+,[\d.]+))(?:&n=\d+)?", name, re.DOTALL)
     if match is None or os.path.lexists(raw(name)):
         return None
-    left, top, width, height = map(int, match.groups()[1:])
-    return match[1], (left, top, width, height)
+    return match[1], Crop(match[2], tuple(map(Decimal, match[4].split(","))), match[3] is not None)
 
 
 def parts(n: int, size: int) -> Iterator[slice]:
