@@ -65,7 +65,7 @@ def write_coco(file: BinaryIO, source: ExportSource) -> int:
         return _write_images(file, source)
     annotations = source.annotations
     if annotations.yolo is not None:
-        raise InputError(f"{annotations.path!r} is of YOLO, which becomes no COCO file: use format='yolo' or 'csv'.")
+        raise InputError(f"{annotations.path!r} is of YOLO, which becomes no COCO file: use format='yolo'.")
     with annotations.open() as (_, is_coco):
         if not is_coco:
             raise InputError(f"{annotations.path!r} is a CSV, which becomes no COCO file: use format='csv'.")

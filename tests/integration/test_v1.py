@@ -192,3 +192,7 @@ def test_boxes_are_images(tmp_path):
     coco = save_json(tmp_path / "coco.json", make_coco([(CAT, [100, 30, 181, 151], "cat"), (CAT, [0, 0, 50, 50], "x")]))
     fd.run(annotations=coco, overwrite=True, **INLINE)
     assert list(fd.annotations()["label"]) == ["cat", "x"]
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "cat.txt").write_text("3 0.5 0.5 0.5 0.5\n")
+    fd.run(annotations=tmp_path / "labels", overwrite=True, **INLINE)
+    assert list(fd.annotations()["label"]) == ["3"]

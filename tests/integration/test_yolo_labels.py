@@ -182,7 +182,9 @@ def test_bad_lines_are_listed_or_left_out(dataset, tmp_path, caplog):
 def test_lines_that_are_kept_are_not_rewritten(dataset, tmp_path):
     (dataset / "labels" / "gone.txt").write_text("0 0.5 0.5 0.5 0.5\n")  # without a photo
     run_inline(dataset / "images", tmp_path / "out", annotations=dataset / "labels", report=False)
-    dropped = {row.filename.rpartition("/")[2] for row in fastdup.make_plan(tmp_path / "out").rows if row.is_dropped}
+    plan = fastdup.make_plan(tmp_path / "out")
+    assert "--format yolo" in plan.text()
+    dropped = {row.filename.rpartition("/")[2] for row in plan.rows if row.is_dropped}
     assert len(dropped) == 2
     written = read_zip(fastdup.export(tmp_path / "out", "yolo").path)
     expected = {f"labels/{name}": text for name, text in TEXTS.items()} | {
