@@ -194,5 +194,6 @@ def test_boxes_are_images(tmp_path):
     assert list(fd.annotations()["label"]) == ["cat", "x"]
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "cat.txt").write_text("3 0.5 0.5 0.5 0.5\n")
-    fd.run(annotations=tmp_path / "labels", overwrite=True, **INLINE)
+    fd = fastdup.create(tmp_path / "yolo", folder)
+    fd.run(annotations=tmp_path / "labels", **INLINE)
     assert list(fd.annotations()["label"]) == ["3"]
