@@ -43,6 +43,10 @@ _HEAD = 4096
 """Bytes at the beginning of a file by which its format is told."""
 
 
+_FILE_SUFFIXES = (".json", ".csv")
+"""Suffixes of URIs that are no prefix of a bucket."""
+
+
 @dataclass(frozen=True)
 class Annotations:
     """An annotation file, or a folder of them, and where its photos are.
@@ -70,7 +74,8 @@ class Annotations:
 
     def _is_folder(self) -> bool:
         if is_remote(self.path):
-            return self.path.endswith("/") or not is_file(self.path, self.access)
+            is_named_file = self.path.lower().endswith(_FILE_SUFFIXES)  # if it is missing, that is what to say
+            return not is_named_file and (self.path.endswith("/") or not is_file(self.path, self.access))
         return os.path.isdir(self.path)
 
     def check(self) -> None:

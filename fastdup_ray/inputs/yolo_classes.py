@@ -94,7 +94,7 @@ def _read_classes(path: str, access: Access) -> Classes:
 def _parse_yaml(path: str, text: str) -> Classes:
     try:
         content = yaml.load(text, yaml.BaseLoader)  # all values are texts: a class may be called "no", or "1e3"
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # the last two: "\\UFFFFFFFF"
         raise InputError(f"{path!r} is not valid YAML: {_explain(error)}.") from None
     if not isinstance(content, dict):
         return Classes(path, {})
@@ -104,7 +104,7 @@ def _parse_yaml(path: str, text: str) -> Classes:
         shape = [int(number) for number in content.get("kpt_shape") or []]
     except (ValueError, TypeError):
         raise InputError(f"{path!r} is no data.yaml of YOLO: its 'names' or 'kpt_shape' cannot be read.") from None
-    if not all(isinstance(name, str) for name in numbered.values()):
+    if not all(map(_is_text, numbered.values())):
         raise InputError(f"{path!r} is no data.yaml of YOLO: 'names' are not all texts.")
     return Classes(path, numbered, math.prod(shape) if shape else 0)
 
@@ -113,6 +113,14 @@ def _number(names: list[Any]) -> dict[int, Any]:
     if not isinstance(names, list):
         raise TypeError
     return {number: name.strip() if isinstance(name, str) else name for number, name in enumerate(names)}
+
+
+def _is_text(name: object) -> bool:
+    """Return whether a name is a text that can be written; half of a character that YAML writes as two cannot."""
+    try:
+        return isinstance(name, str) and name.encode("utf-8", "surrogateescape") is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def _explain(error: Exception) -> str:

@@ -176,6 +176,8 @@ def list_manifest(
     refs = takewhile(lambda _: not stop.is_set(), list_images(config, skipped))
     manifest = Manifest.from_refs(refs, store, folder)
     inputs = format_names(config.inputs)
+    if len(manifest) == 0 and config.annotations:
+        raise InputError(f"No boxes to use in {config.annotations!r}.")
     if len(manifest) == 0:
         raise InputError(describe_empty(config.inputs, inputs, skipped, INPUT_KINDS))
     if manifest.is_all_missing() and config.annotations:

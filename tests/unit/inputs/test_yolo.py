@@ -104,6 +104,7 @@ def test_the_nearest_names_are_used(tmp_path: Path):
     "text",
     [
         *("", "names:", "a: [", "names: cat", "names: {a: b}", "names: [[a]]", "names: [a]\nkpt_shape: x"),
+        *('names: ["\\UFFFFFFFF"]', 'names: ["\\ud800"]', "names: {1: a, 99999999999x: b}"),
         *("names: &a [*a]", "[" * 5000, "names: !!python/object/apply:os.getcwd []", "x: " + "a" * (1 << 20)),
     ],
 )
