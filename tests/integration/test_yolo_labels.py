@@ -255,7 +255,7 @@ def test_a_run_sees_what_changed(dataset, tmp_path):
     assert "kitten" in more.images["label"].to_pylist()
 
 
-def test_everything_may_be_in_a_bucket(bucket: Bucket, dataset, tmp_path):
+def test_labels_and_photos_may_be_in_a_bucket(bucket: Bucket, dataset, tmp_path):
     own = run_inline(dataset / "images", tmp_path / "out", annotations=dataset / "labels", report=False)
     bucket.put_folder(dataset / "images")
     for path in dataset.rglob("*"):
