@@ -20,6 +20,7 @@ from fastdup_ray.doctor.connectivity import check_input
 from fastdup_ray.doctor.findings import State
 from fastdup_ray.errors import BadImageError, ConfigError, ErrorCode, InputError
 from fastdup_ray.inputs import list_images, read_entry, stat
+from fastdup_ray.inputs.annotations import Annotations
 from fastdup_ray.runs.estimate import estimate_run
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.named_output import NamedOutput
@@ -216,6 +217,20 @@ def test_a_name_with_an_empty_part_stops_the_listing_with_its_name(google_server
 
 
 # --- credentials ------------------------------------------------------------------------------------------------------
+
+
+def test_labels_of_yolo_are_found_beside_their_photos(prefix):
+    prefix.put("set/images/a b.jpg", IMAGES["00.jpg"])
+    prefix.put("set/images/c.jpg", IMAGES["00.jpg"])
+    prefix.put("set/labels/a b.txt", b"1 0.5 0.5 0.5 0.25\n")
+    prefix.put("set/data.yaml", b"names: [cat, dog]")
+    for annotations, root in (("set/labels", "set/images"), ("set/data.yaml", "set")):
+        source = Annotations(f"{prefix.uri}/{annotations}", f"{prefix.uri}/{root}")
+        source.check()
+        (ref,) = source.list_boxes()
+        assert ref.uri == f"{prefix.uri}/set/images/a b.jpg#xywh=percent:25,37.5,50,25"
+        assert ref.size == len(IMAGES["00.jpg"])
+        assert source.read_labels(source.names(source.read())).to_pylist() == ["dog"]
 
 
 @pytest.fixture
