@@ -22,7 +22,8 @@ from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, PAIRS
 from fastdup_ray.outputs.shown_counts import iter_shown_counts
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.tables import describe_other_run, escape_names, parse_numbers, read_csv
+from fastdup_ray.storage.csv_files import parse_numbers, read_csv
+from fastdup_ray.storage.tables import describe_other_run, escape_names
 
 if TYPE_CHECKING:
     import pandas as pd

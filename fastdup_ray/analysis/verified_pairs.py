@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, IntArray
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.common.relations import CONFIRMED, Loss, Relation
-from fastdup_ray.storage.tables import TableFormat
+from fastdup_ray.storage.parquet_files import TableFormat
 
 MATRIX = ("m00", "m01", "m02", "m10", "m11", "m12")
 BOX = ("left", "top", "right", "bottom")

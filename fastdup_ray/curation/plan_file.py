@@ -19,7 +19,8 @@ from fastdup_ray.common.names import escape_non_utf8, is_utf8
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs.labels import read_by_name
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.tables import encode_names, make_csv_writer
+from fastdup_ray.storage.csv_files import make_csv_writer
+from fastdup_ray.storage.tables import encode_names
 
 Action = Literal["keep", "drop"]
 KEEP: Final = "keep"

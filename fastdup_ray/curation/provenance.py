@@ -20,7 +20,8 @@ from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import encode_names, find_positions, read_parquet, take_rows
+from fastdup_ray.storage.parquet_files import read_parquet
+from fastdup_ray.storage.tables import encode_names, find_positions, take_rows
 
 _COLUMNS = ("size", "sha256", "mtime_or_etag", "reference")
 _ANY_PLAN = "any_plan=True"

@@ -26,7 +26,7 @@ from fastdup_ray.runs.pipeline import run_pipeline
 from fastdup_ray.runs.preflight import refuse_foreign_outputs
 from fastdup_ray.runs.stored_index import is_indexed
 from fastdup_ray.storage import Store, open_file, open_store
-from fastdup_ray.storage.tables import parse_numbers, parse_rows, read_csv, write_csv
+from fastdup_ray.storage.csv_files import parse_numbers, parse_rows, read_csv, write_csv
 
 
 @dataclass(frozen=True)

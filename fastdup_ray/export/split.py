@@ -23,7 +23,7 @@ from fastdup_ray.export.result_file import ResultFile
 from fastdup_ray.inputs import find_boxes
 from fastdup_ray.outputs.exact_copies import read_exact_copies
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.tables import write_columns
+from fastdup_ray.storage.csv_files import write_columns
 
 Location = str | os.PathLike[str]
 

@@ -15,8 +15,9 @@ from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
 from fastdup_ray.features.files import write_embedding_blocks
 from fastdup_ray.features.names import read_names
 from fastdup_ray.storage import open_file, open_store
+from fastdup_ray.storage.csv_files import write_columns
 from fastdup_ray.storage.named_output import NamedOutput
-from fastdup_ray.storage.tables import encode_names, write_columns
+from fastdup_ray.storage.tables import encode_names
 
 
 def infer_dimensions(path: Path, n: int) -> int:

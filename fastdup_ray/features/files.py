@@ -25,10 +25,8 @@ from fastdup_ray.inputs.manifest import ENTRIES, MANIFEST, add_missing_columns
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest, hash_file, write_json
 from fastdup_ray.storage.facts import read_facts
-from fastdup_ray.storage.tables import (
-    iter_parquet,
-    map_table,
-)
+from fastdup_ray.storage.parquet_files import iter_parquet
+from fastdup_ray.storage.tables import map_table
 
 _ROWS_PER_BLOCK = 16_384
 """Embeddings that `read_unit_rows` holds as float64 at a time."""

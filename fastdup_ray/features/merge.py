@@ -22,7 +22,8 @@ from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.inputs.video import format_frame_suffix
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file, write_json
-from fastdup_ray.storage.tables import open_parquet, read_csv
+from fastdup_ray.storage.csv_files import read_csv
+from fastdup_ray.storage.parquet_files import open_parquet
 
 BYTES_PER_BLOCK = 32 << 20
 """Bytes of embeddings that are copied at a time."""

@@ -15,7 +15,8 @@ from fastdup_ray.features.match_keys import match_keys
 from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.inputs.video import format_frame_suffix, get_frame_time, hash_frame
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import ROWS_PER_BLOCK, describe_other_run, iter_csv, map_file, open_csv, read_csv
+from fastdup_ray.storage.csv_files import iter_csv, open_csv, read_csv
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, describe_other_run, map_file
 
 Names: TypeAlias = pa.Array | pa.ChunkedArray
 """(n,) paths and URIs as raw bytes (`large_binary`)."""

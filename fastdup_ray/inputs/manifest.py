@@ -16,7 +16,8 @@ from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.common.records import Entry, ImageRef, Shard
 from fastdup_ray.common.ref_tables import REFS, iter_refs, make_ref_table
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import TableFormat, escape_names, read_parquet, write_parquet
+from fastdup_ray.storage.parquet_files import TableFormat, read_parquet, write_parquet
+from fastdup_ray.storage.tables import escape_names
 
 _TEXT = pa.large_string()
 """`pa.string` holds 2 GiB per column, which is 33 million SHA-256 digests."""

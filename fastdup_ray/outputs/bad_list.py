@@ -7,7 +7,8 @@ from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.errors import ErrorCode
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import escape_names, read_csv
+from fastdup_ray.storage.csv_files import read_csv
+from fastdup_ray.storage.tables import escape_names
 
 FEW = 9
 """Upper limit of unreadable entries that are shown one by one."""

@@ -20,7 +20,7 @@ from fastdup_ray.inputs.manifest import MANIFEST
 from fastdup_ray.inputs.sidecars import SIDECAR_SUFFIXES
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file
-from fastdup_ray.storage.tables import iter_parquet
+from fastdup_ray.storage.parquet_files import iter_parquet
 
 _CODE = {".py", ".html", ".css", ".js"}
 

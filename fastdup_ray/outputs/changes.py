@@ -21,8 +21,10 @@ from fastdup_ray.features import find_images, find_names, map_names
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file, read_json, write_json
+from fastdup_ray.storage.csv_files import iter_csv, open_csv, parse_numbers
 from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import ROWS_PER_BLOCK, iter_csv, iter_parquet, map_table, open_csv, parse_numbers
+from fastdup_ray.storage.parquet_files import iter_parquet
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, map_table
 
 _COMPARED = (layout.FEATURES_CSV, layout.IMAGES, layout.SIMILARITY_CSV, layout.COMPONENTS_CSV)
 _GROUPS = layout.COMPONENTS_CSV

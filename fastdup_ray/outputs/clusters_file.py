@@ -10,7 +10,8 @@ from fastdup_ray.analysis.clusters import Clusters
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import explain_damage, parse_numbers, read_csv, write_columns
+from fastdup_ray.storage.csv_files import parse_numbers, read_csv, write_columns
+from fastdup_ray.storage.tables import explain_damage
 
 
 def write_clusters(file: BinaryIO, names: pa.Array, clusters: Clusters) -> None:

@@ -25,7 +25,8 @@ from fastdup_ray.features import find_images
 from fastdup_ray.inputs import ReadEntry, get_box
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import iter_csv, take_rows, write_csv
+from fastdup_ray.storage.csv_files import iter_csv, write_csv
+from fastdup_ray.storage.tables import take_rows
 
 ShortArray: TypeAlias = npt.NDArray[np.int16]
 

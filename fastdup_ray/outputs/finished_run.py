@@ -16,8 +16,9 @@ from fastdup_ray.features import map_names
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import fetch_listed
+from fastdup_ray.storage.csv_files import read_csv
 from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import TableFormat, map_parquet, read_csv, read_parquet
+from fastdup_ray.storage.parquet_files import TableFormat, map_parquet, read_parquet
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,11 @@ class RunReader:
         return fetch_listed(self.store, name, self.summary, kept_as=self.locate(name))
 
     def read_csv(self, name: str, header: Sequence[str]) -> pa.Table:
-        """Return a CSV file as raw bytes, see `storage.tables.read_csv`."""
+        """Return a CSV file as raw bytes, see `storage.csv_files.read_csv`."""
         return read_csv(self.fetch(name), header)
 
     def read_parquet(self, name: str, form: TableFormat) -> pa.Table:
-        """Return a Parquet file, see `storage.tables.read_parquet`."""
+        """Return a Parquet file, see `storage.parquet_files.read_parquet`."""
         return read_parquet(self.fetch(name), form)
 
     def map_parquet(self, name: str, form: TableFormat) -> pa.Table:

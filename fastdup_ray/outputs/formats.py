@@ -5,7 +5,7 @@ import pyarrow as pa
 from fastdup_ray.analysis.verified_pairs import EVIDENCE, VERIFIED
 from fastdup_ray.common import csv_columns
 from fastdup_ray.inputs.manifest import ENTRIES, STATISTICS
-from fastdup_ray.storage.tables import TableFormat
+from fastdup_ray.storage.parquet_files import TableFormat
 
 OF_ENTRIES = ("size", "mtime_or_etag", "sha256", "width", "height", "format", *STATISTICS, "unseen", "taken")
 """Columns that images.parquet takes over from manifest.parquet."""

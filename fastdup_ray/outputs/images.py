@@ -19,13 +19,8 @@ from fastdup_ray.inputs.labels import read_labels
 from fastdup_ray.inputs.manifest import ENTRIES, MANIFEST, add_missing_columns
 from fastdup_ray.inputs.references import reference_mask
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import (
-    ROWS_PER_BLOCK,
-    describe_other_run,
-    escape_names,
-    iter_parquet,
-    map_table,
-)
+from fastdup_ray.storage.parquet_files import iter_parquet
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, describe_other_run, escape_names, map_table
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,9 @@ from fastdup_ray.outputs.exact_copies import ExactCopies, find_exact_copies, wri
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, OF_ENTRIES, PAIRS
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import ROWS_PER_BLOCK, escape_names, open_csv, open_parquet, read_parquet, write_csv
+from fastdup_ray.storage.csv_files import open_csv, write_csv
+from fastdup_ray.storage.parquet_files import open_parquet, read_parquet
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, escape_names
 
 COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS)
 

@@ -8,7 +8,7 @@ from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.outputs.bad_list import describe_code
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import read_csv
+from fastdup_ray.storage.csv_files import read_csv
 
 MAX_BAD_FILES = 5_000
 

@@ -26,7 +26,7 @@ from fastdup_ray.report.gallery_page import (
     open_page,
     write_gallery,
 )
-from fastdup_ray.storage.tables import read_parquet
+from fastdup_ray.storage.parquet_files import read_parquet
 
 IMAGES_PER_CLUSTER = 5
 """Most typical images of a cluster, and images of it with another label, that a gallery shows."""

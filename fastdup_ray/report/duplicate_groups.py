@@ -19,7 +19,8 @@ from fastdup_ray.outputs.exact_copies import ExactCopies
 from fastdup_ray.outputs.formats import COMPONENTS
 from fastdup_ray.report.group_table import GroupTable
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import ROWS_PER_BLOCK, describe_other_run, iter_parquet, take_rows
+from fastdup_ray.storage.parquet_files import iter_parquet
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, describe_other_run, take_rows
 
 
 class DuplicateGroups:

@@ -31,7 +31,8 @@ from fastdup_ray.report.readers import (
     view_pairs,
 )
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import describe_other_run, read_parquet
+from fastdup_ray.storage.parquet_files import read_parquet
+from fastdup_ray.storage.tables import describe_other_run
 
 
 @accept_paths("similarity_file", "save_path", "work_dir")

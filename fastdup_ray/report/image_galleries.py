@@ -30,7 +30,7 @@ from fastdup_ray.report.gallery_page import (
     write_gallery,
 )
 from fastdup_ray.report.readers import IMAGES_PER_GROUP, describe_measure, is_cosine, read_pairs
-from fastdup_ray.storage.tables import read_parquet
+from fastdup_ray.storage.parquet_files import read_parquet
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from fastdup_ray.common.layout import FileSet
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.report.image_table import ImageTable
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import iter_parquet
+from fastdup_ray.storage.parquet_files import iter_parquet
 
 MAX_SHOWN = 100
 """Images with one issue that a page shows: those that are furthest from the threshold."""

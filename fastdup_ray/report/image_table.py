@@ -19,14 +19,8 @@ from fastdup_ray.inputs import get_box, is_standalone_file
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import (
-    describe_other_run,
-    escape_names,
-    iter_parquet,
-    map_parquet,
-    read_parquet,
-    take_rows,
-)
+from fastdup_ray.storage.parquet_files import iter_parquet, map_parquet, read_parquet
+from fastdup_ray.storage.tables import describe_other_run, escape_names, take_rows
 
 FACTS = ("size", "mtime_or_etag", "sha256", "width", "height", "format", "taken", "label", "reference")
 """Columns of images.parquet that a page shows or a plan needs."""

@@ -17,7 +17,8 @@ from fastdup_ray.curation.suggest import suggest
 from fastdup_ray.outputs.clusters_file import read_clusters
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, read_exact_copies
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import escape_names, parse_rows, read_csv
+from fastdup_ray.storage.csv_files import parse_rows, read_csv
+from fastdup_ray.storage.tables import escape_names
 
 MAX_CATEGORIES = 10
 """Categories with a color of their own."""

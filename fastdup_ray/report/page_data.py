@@ -33,8 +33,9 @@ from fastdup_ray.report.readers import (
 )
 from fastdup_ray.report.suggestions import list_suggestions
 from fastdup_ray.storage import Store
+from fastdup_ray.storage.csv_files import read_csv
 from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import escape_names, find_positions, read_csv
+from fastdup_ray.storage.tables import escape_names, find_positions
 
 MAX_GROUPS = 20_000
 MAX_CONFIRMED_GROUPS = 5_000

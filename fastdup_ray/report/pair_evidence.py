@@ -13,7 +13,7 @@ from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.relations import DUPLICATE_OF, Relation
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import read_parquet
+from fastdup_ray.storage.parquet_files import read_parquet
 
 RELATIONS = tuple(Relation)
 

@@ -18,7 +18,7 @@ from fastdup_ray.common.seen import SeenKeys, hash_names
 from fastdup_ray.extract.thumbnails import PageImage, ThumbnailLoader
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import iter_csv, parse_numbers, read_csv
+from fastdup_ray.storage.csv_files import iter_csv, parse_numbers, read_csv
 
 _NAMES = pa.large_binary()
 NO_NAMES = pa.nulls(0, _NAMES)  # pa.array would import pandas

@@ -40,7 +40,7 @@ from fastdup_ray.outputs.summary import FILES_AFTER_FEATURES
 from fastdup_ray.runs.indexed_set import check_comparable, read_indexed_facts
 from fastdup_ray.storage import Store, open_file, open_store
 from fastdup_ray.storage.checked_json import read_json
-from fastdup_ray.storage.tables import iter_parquet
+from fastdup_ray.storage.parquet_files import iter_parquet
 from fastdup_ray.version import __version__
 
 OUTPUTS = (layout.BAD_CSV, layout.BAD_CSV_TWIN, *FILES_AFTER_FEATURES, layout.CONFIG, layout.SUMMARY)

@@ -25,7 +25,7 @@ from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.neighbors.search import SPARE, check_unit_length, find_neighbors_of
 from fastdup_ray.outputs.summary import write_summary
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import write_csv
+from fastdup_ray.storage.csv_files import write_csv
 
 
 class _TransformPairs(NamedTuple):

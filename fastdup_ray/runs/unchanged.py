@@ -23,7 +23,8 @@ from fastdup_ray.outputs.summary import was_scored
 from fastdup_ray.runs.verify_stage import choose_verify
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest
-from fastdup_ray.storage.tables import read_parquet, take_rows
+from fastdup_ray.storage.parquet_files import read_parquet
+from fastdup_ray.storage.tables import take_rows
 
 
 def open_comparable(store: Store, config: RunConfig, model: FeatureFacts) -> RunSummary | None:

@@ -28,7 +28,8 @@ from fastdup_ray.parameter_types import Verify
 from fastdup_ray.runs.progress import report_verification, show_stage
 from fastdup_ray.runs.verify_candidates import Candidates, order_by_group, select_keepers, select_neighbors
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import open_parquet, read_parquet, take_rows
+from fastdup_ray.storage.parquet_files import open_parquet, read_parquet
+from fastdup_ray.storage.tables import take_rows
 from fastdup_ray.verify.pieces import (
     PAIRS_OF_FIRST_PIECE,
     PAIRS_PER_PIECE,

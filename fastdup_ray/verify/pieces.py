@@ -24,7 +24,7 @@ from fastdup_ray.extract.decode import make_decoder_fingerprint
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.inputs import ReadEntry, get_box
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import open_parquet
+from fastdup_ray.storage.parquet_files import open_parquet
 from fastdup_ray.verify.filters import single_threaded_opencv
 from fastdup_ray.verify.load import Views, load_views
 from fastdup_ray.verify.relate import Verdict

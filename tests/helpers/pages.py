@@ -17,7 +17,9 @@ from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.summary import write_summary
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.checked_json import read_json
-from fastdup_ray.storage.tables import encode_names, escape_names, read_parquet, write_csv, write_parquet
+from fastdup_ray.storage.csv_files import write_csv
+from fastdup_ray.storage.parquet_files import read_parquet, write_parquet
+from fastdup_ray.storage.tables import encode_names, escape_names
 from tests.helpers.embeddings import normalized
 
 D = 16

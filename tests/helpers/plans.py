@@ -16,7 +16,9 @@ from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.checked_json import hash_file, write_json
-from fastdup_ray.storage.tables import encode_names, escape_names, write_csv, write_parquet
+from fastdup_ray.storage.csv_files import write_csv
+from fastdup_ray.storage.parquet_files import write_parquet
+from fastdup_ray.storage.tables import encode_names, escape_names
 
 
 def row(path: Path | str, keeper: Path | str = "", *, reference: bool = False) -> PlanRow:

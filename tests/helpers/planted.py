@@ -8,7 +8,7 @@ import pyarrow as pa
 from fastdup_ray.features import FeatureSet, StoredEmbeddings, write_embeddings
 from fastdup_ray.inputs.manifest import ENTRIES, ENTRIES_PER_PART, ListPart, Manifest
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.tables import write_parquet
+from fastdup_ray.storage.parquet_files import write_parquet
 
 DIGITS = 12
 

@@ -17,7 +17,8 @@ from fastdup_ray.common.events import print_lines
 from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.inputs import list_images
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.tables import encode_names, write_csv
+from fastdup_ray.storage.csv_files import write_csv
+from fastdup_ray.storage.tables import encode_names
 from tests.helpers.images import cloudy, encode
 from tests.helpers.names import HARD, name_bytes, paths_in
 

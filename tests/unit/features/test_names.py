@@ -8,7 +8,7 @@ from fastdup_ray.common import csv_columns
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.features import find_images, match_keys
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.tables import write_csv
+from fastdup_ray.storage.csv_files import write_csv
 
 HEADER = csv_columns.EXACT_COPIES_HEADER
 NAMES = pa.array(

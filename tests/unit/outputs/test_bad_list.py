@@ -9,7 +9,8 @@ from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.errors import ErrorCode
 from fastdup_ray.outputs.bad_list import FEW, IN_WORDS, describe_bad
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.tables import encode_names, write_csv
+from fastdup_ray.storage.csv_files import write_csv
+from fastdup_ray.storage.tables import encode_names
 
 
 def make_store(folder: Path, codes: list[str]) -> Store:

@@ -38,7 +38,8 @@ from fastdup_ray.report.readers import drop_reversed, read_pair_list, read_pairs
 from fastdup_ray.report.rendering import iter_json
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json
-from fastdup_ray.storage.tables import encode_names, read_csv
+from fastdup_ray.storage.csv_files import read_csv
+from fastdup_ray.storage.tables import encode_names
 from tests.helpers.odd_report import BAD, COMPONENT, NAMES, make_odd, write_odd_report
 from tests.helpers.pages import Made, group_rows, write_finished, write_pairs
 

@@ -13,19 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastdup_ray.errors import DamagedError
-from fastdup_ray.storage import Store, open_store, tables
-from fastdup_ray.storage.tables import (
-    encode_names,
-    escape_names,
-    find_positions,
-    iter_csv,
-    map_table,
-    open_csv,
-    read_csv,
-    take_rows,
-    write_csv,
-    write_parquet,
-)
+from fastdup_ray.storage import Store, csv_files, open_store, parquet_files, tables
+from fastdup_ray.storage.csv_files import iter_csv, open_csv, read_csv, write_csv
+from fastdup_ray.storage.parquet_files import write_parquet
+from fastdup_ray.storage.tables import encode_names, escape_names, find_positions, map_table, take_rows
 from tests.helpers.runs import csv_rows
 
 NASTY = [
@@ -250,7 +241,7 @@ def test_a_file_is_the_same_whatever_is_written_at_a_time(store, monkeypatch, si
     with open_csv(store, "blocks.csv", ("filename", "x")) as write:
         for start in range(0, len(names), size):
             write([names[start : start + size], values[start : start + size]])
-    monkeypatch.setattr(tables, "ROWS_PER_BLOCK", size)
+    monkeypatch.setattr(csv_files, "ROWS_PER_BLOCK", size)
     assert store.fetch("blocks.csv").read_bytes() == bytes_of(store, ("filename", "x"), [names, values]) == whole
     assert csv_blocks_of(store, "blocks.csv") == list(zip(NASTY * 3, values.round(6), strict=True))
 
@@ -272,7 +263,7 @@ def test_a_csv_read_by_blocks_is_checked_like_a_whole_one(tmp_path):
 
 
 def test_a_row_group_has_so_many_rows_and_a_table_without_rows_has_its_columns(store, monkeypatch):
-    monkeypatch.setattr(tables, "ROWS_PER_BLOCK", 10)
+    monkeypatch.setattr(parquet_files, "ROWS_PER_BLOCK", 10)
     write_parquet(store, "a.parquet", table())
     found = pq.ParquetFile(store.fetch("a.parquet"))
     assert [found.metadata.row_group(place).num_rows for place in range(found.num_row_groups)] == [10, 10, 3]
