@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fastdup_ray.common.formatting import format_bytes, format_count
-from fastdup_ray.common.records import RelativeBox
 from fastdup_ray.curation.plan_file import PlanRow
 from fastdup_ray.curation.suggest import SuggestedPlan
-from fastdup_ray.inputs import get_box
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 
 _NOT_COMPARED = (
@@ -96,8 +94,9 @@ class PlanSummary:
         return f"{answer}\n{own}{reason}."
 
     def _describe_next_step(self) -> str:
-        if (box := next(filter(None, (get_box(row.filename) for row in self.rows)), None)) is not None:
-            kind = "yolo" if isinstance(box, RelativeBox) else "coco"
+        annotations = (self.plan.run.config.get("annotations") or "").lower()
+        if annotations:
+            kind = {".json": "coco", ".csv": "csv"}.get(os.path.splitext(annotations)[1], "yolo")
             plan = f" --plan {shlex.quote(self.path)}" if os.path.dirname(self.path) != self.work_dir else ""
             export = f"fastdup-ray export {shlex.quote(self.work_dir)} --format {kind}{plan}"
             return f"Boxes of photos are never moved. To write the annotations without those to drop: {export}"

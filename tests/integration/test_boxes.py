@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import zipfile
 from pathlib import Path
@@ -338,6 +339,11 @@ def test_a_csv_has_boxes_too(folder, tmp_path, header):
     left = RunResult.open(tmp_path / "again").images
     assert set(left["filename"].to_pylist()) < set(first)
     assert "cup" in left["label"].to_pylist()
+    (tmp_path / "csv" / "kept.csv").unlink()
+    for work_dir in ("csv", "coco"):  # what `plan` names as the next step can be done
+        text = fastdup.make_plan(tmp_path / work_dir, tmp_path / f"{work_dir}.csv").text()
+        _, *arguments = shlex.split(text.partition("drop: ")[2])
+        assert call(*arguments) == 0
 
 
 def test_yolo_has_what_is_kept_in_parts_of_each_photo(folder, coco, tmp_path):
