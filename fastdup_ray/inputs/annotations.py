@@ -40,7 +40,7 @@ _PHOTOS_AT_ONCE = 4096
 """Photos that are looked up at once, if each takes a request."""
 
 _HEAD = 4096
-"""Bytes at the beginning of a file by which its format is told."""
+"""Bytes at the beginning of a file that are read to detect its format."""
 
 
 _FILE_SUFFIXES = (".json", ".csv")

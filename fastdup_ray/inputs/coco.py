@@ -84,7 +84,7 @@ class _Item:
 
 
 class _Ids:
-    """What the ids of images, or of categories, stand for. An annotation may come before its image."""
+    """The values of the ids of images, or of categories. An annotation may come before its image."""
 
     def __init__(self, path: str, what: str) -> None:
         self._path, self._what = path, what
@@ -92,13 +92,13 @@ class _Ids:
         self._values: dict[int, int] = {}
 
     def number(self, key: Any) -> int:
-        """Return a number for an id."""
+        """Return the position of an id, in the order in which ids are first met."""
         if not isinstance(key, Hashable):
             raise InputError(f"{self._path!r} has {key!r} as an id of {self._what}.")
         return self._numbers.setdefault(key, len(self._numbers))
 
     def set(self, key: Any, value: int, name: object) -> None:
-        """Say what an id stands for; raise `InputError` if it stands for something else already."""
+        """Set the value of an id; raise `InputError` if it has another one already."""
         if self._values.setdefault(self.number(key), value) != value:
             raise InputError(
                 f"{self._path!r} has two {self._what} with the id {key!r}, of which one is {name!r}: annotations "
@@ -106,5 +106,5 @@ class _Ids:
             )
 
     def values(self) -> IntArray:
-        """Return (n,) int64 what each number stands for, or -1."""
+        """Return (n,) int64 values of the ids, by their positions; -1 for ids without one."""
         return np.array([self._values.get(number, -1) for number in range(len(self._numbers))], np.int64)

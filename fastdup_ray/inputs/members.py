@@ -1,4 +1,4 @@
-"""Files in folders and buckets that stand for the images in them: archives and tables."""
+"""Archives and tables in folders and buckets: files that contain images."""
 
 from collections.abc import Iterator
 

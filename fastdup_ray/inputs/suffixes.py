@@ -111,7 +111,7 @@ def get_split(name: str) -> str | None:
 
 
 def has_members(name: str) -> bool:
-    """Return whether a file of this name stands for the images in it: an archive or a table."""
+    """Return whether a file of this name contains images: an archive or a table."""
     return name.lower().endswith((*ARCHIVE_SUFFIXES, *TABLE_SUFFIXES))
 
 

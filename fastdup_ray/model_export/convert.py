@@ -107,7 +107,7 @@ def _measure_difference(actual: FloatArray, expected: FloatArray) -> float:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out what torch says of its own insides while it exports."""
+    """Hide the messages of torch about its exporter."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

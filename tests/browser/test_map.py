@@ -62,7 +62,7 @@ def point_at(browser, x, y):
 
 
 def read_name(browser):
-    """What is said of the current image begins with its name, which then stands beside it, too."""
+    """The announcement of the current image begins with its name, which is also shown beside it."""
     said = browser.js("return document.getElementById('message').textContent")
     browser.until(lambda: said.startswith(browser.texts(".tip b")[0] if browser.all(".tip") else "-"))
     return browser.text(".tip b")

@@ -18,7 +18,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class WebServer:
-    """What stands in `files` is at `address`.
+    """The files in `files` are served at `address`.
 
     Attributes:
         files: Path -> bytes, or a function that gets the method and the headers, and returns an answer.
