@@ -1,9 +1,9 @@
 """Ours and the peers, side by side: in turn, on the same files, each in processes of its own.
 
-FASTDUP_PYTHON=PYTHON python -m tests.bench [WHAT ...] --jpegs DIR --mixed DIR --photos DIR [--features DIR ...]
+FASTDUP_PYTHON=PYTHON python -m tests.bench [WHAT ...] --jpegs DIR --mixed DIR --photos DIR --pngs DIR
 
 Prints a table of medians and ratios, with what each ratio aims at, and writes it to tests/bench/results/. WHAT: some of
-jpegs, photos, mixed, whole, again, actors, neighbors; not given: all whose pictures are named.
+jpegs, photos, pngs, mixed, whole, few, again, unchanged, actors, neighbors; not given: all whose images are named.
 """
 
 import argparse
@@ -18,31 +18,35 @@ import psutil
 
 from tests.bench import peers, works
 from tests.bench.measured import Cost
-from tests.bench.works import ON_RAY, Goal, Work
+from tests.bench.works import DEFAULT, ON_RAY, Goal, Work
 
 RESULTS = Path(__file__).with_name("results")
+PHOTOS = Path(__file__).parents[1] / "data" / "photos"
 
 
 def works_of(args: argparse.Namespace, scratch: Path) -> dict[str, list[Work]]:
-    known: dict[str, list[Work]] = {}
+    known: dict[str, list[Work]] = {"few": [works.few("38 images, folder to report", PHOTOS, 2.5)]}
     if args.jpegs:
         count = sum(1 for path in args.jpegs.rglob("*.jpg"))
         title = f"{count:,} small JPEGs"
-        wall = [Goal(5, "cpu"), Goal(5, "wall"), Goal(4, "wall", ON_RAY)]
-        known["jpegs"] = [works.features(f"features, {title}", args.jpegs, wall, ray=True)]
-        known["whole"] = [works.whole(f"folder to report, {title}", args.jpegs, [Goal(3.5, "wall", ON_RAY)])]
+        known["jpegs"] = [works.features(f"features, {title}", args.jpegs, [Goal(5, "cpu"), Goal(5, "wall")], ray=True)]
+        goals = [Goal(3.5, "wall", DEFAULT)]
+        known["whole"] = [works.whole(f"folder to report, {title}", args.jpegs, goals)]
         faster = [Goal(30, "wall", "second run", "first run")]
         known["again"] = [works.again(f"extraction, 1 % of {title} changed", args.jpegs, faster)]
+        known["unchanged"] = [works.unchanged(f"the same run again, {title}", args.jpegs)]
         even = [Goal(0.95, "wall", ON_RAY, "two processes")]
         known["actors"] = [works.actors(f"two actors, {title}", args.jpegs, even)]
-    if args.photos:
-        known["photos"] = [works.features("features, photographs", args.photos, [Goal(4, "cpu"), Goal(4, "wall")])]
-    if args.mixed:
-        goals = [Goal(2.5, "cpu"), Goal(2.5, "wall")]
-        known["mixed"] = [works.features("features, mixed formats", args.mixed, goals)]
-    goals = [Goal(4, "cpu"), Goal(4, "wall")]
+    for name, images, title, least in (
+        ("photos", args.photos, "large JPEGs", 2.5),
+        ("pngs", args.pngs, "large PNGs", 2),
+        ("mixed", args.mixed, "mixed formats", 3),
+    ):
+        if images:
+            known[name] = [works.features(f"features, {title}", images, [Goal(least, "cpu")])]
+    goals = [Goal(6, "cpu")]
     made = [works.synthetic(scratch, n) for n in args.rows]
-    known["neighbors"] = [works.neighbors(f"neighbours, {path.name}", path, goals) for path in [*args.features, *made]]
+    known["neighbors"] = [works.neighbors(f"neighbors, {path.name}", path, goals) for path in [*args.features, *made]]
     return {name: work for name, work in known.items() if not args.what or name in args.what}
 
 
@@ -91,7 +95,7 @@ def machine() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*")
-    for name in ("jpegs", "photos", "mixed"):
+    for name in ("jpegs", "photos", "pngs", "mixed"):
         parser.add_argument(f"--{name}", type=Path, metavar="DIR")
     parser.add_argument("--features", type=Path, nargs="*", default=[], help="work_dirs of run mode 1")
     parser.add_argument("--rows", type=int, nargs="*", default=[50_000, 200_000], help="of synthetic features")

@@ -14,7 +14,8 @@ from tests.bench import peers, rows
 from tests.bench.measured import Cost, measured
 
 CORES = len(psutil.Process().cpu_affinity())
-OURS, ON_RAY, FASTDUP, PHASH, PLAIN = "ours", "ours on Ray", "fastdup 2.54", "imagededup PHash", "plain loop"
+OURS, ON_RAY, DEFAULT = "ours", "ours on Ray", "ours, default executor"
+FASTDUP, PHASH, PLAIN = "fastdup 2.54", "imagededup PHash", "plain loop"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Work:
 
 def features(title: str, pictures: Path, goals: Sequence[Goal], *, ray: bool = False) -> Work:
     """From files to rows, nothing else."""
-    inline, on_ray = ("--run-mode", 1, "--executor", "inline"), ("--run-mode", 1)
+    inline, on_ray = ("--run-mode", 1, "--executor", "inline"), ("--run-mode", 1, "--executor", "ray")
     tools = {OURS: lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out", *inline))}
     if ray:
         tools[ON_RAY] = lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out", *on_ray))
@@ -52,10 +53,28 @@ def features(title: str, pictures: Path, goals: Sequence[Goal], *, ray: bool = F
 
 def whole(title: str, pictures: Path, goals: Sequence[Goal]) -> Work:
     """From a folder to everything that a run leaves; fastdup's is without a report."""
-    tools = {ON_RAY: lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out"))}
+    tools = {DEFAULT: lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out", "--verify", "off"))}
+    tools["ours, verified"] = lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out"))
     if peers.FASTDUP:
         tools[FASTDUP] = lambda scratch: _fastdup(pictures, scratch, mode=0)
     return Work(title, tools, goals)
+
+
+def few(title: str, pictures: Path, most: float) -> Work:
+    """A whole run on a few images, which is mostly its start. most: seconds."""
+    tools = {DEFAULT: lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out"))}
+    return Work(f"{title} (goal: {most} s)", tools, [])
+
+
+def unchanged(title: str, pictures: Path) -> Work:
+    """A run in a work_dir that has all its results already; verification, which would not run again, is left out."""
+
+    def again(scratch: Path) -> Cost:
+        given = (pictures, "--work-dir", scratch / "out", "--verify", "off")
+        measured(peers.ours(*given))
+        return measured(peers.ours(*given))
+
+    return Work(f"{title} (goal: 3 s)", {DEFAULT: again}, [])
 
 
 def neighbors(title: str, features_of: Path, goals: Sequence[Goal]) -> Work:
@@ -93,7 +112,7 @@ def actors(title: str, pictures: Path, goals: Sequence[Goal]) -> Work:
     """Two actors on Ray against two processes without it, each with half of the list. wall: of the extraction alone."""
 
     def on_ray(scratch: Path) -> Cost:
-        given = ("--run-mode", 1, "--num-actors", 2, "--num-threads", 2)
+        given = ("--run-mode", 1, "--executor", "ray", "--num-actors", 2, "--num-threads", 2)
         return _of_extraction(measured(peers.ours(pictures, "--work-dir", scratch / "out", *given)), [scratch / "out"])
 
     def plain(scratch: Path) -> Cost:
