@@ -10,7 +10,7 @@ import numpy as np
 
 from fastdup_ray.common.arrays import AnyArray, ByteArray, FloatArray
 from fastdup_ray.extract.margins import find_content_box
-from fastdup_ray.verify.filters import enlarge, fit_size, resize_bytes, resize_floats, to_gray
+from fastdup_ray.verify.filters import enlarge, fit_size, resize_bytes, resize_floats, sample_pixels, to_gray
 
 DETAIL = 1600
 """Longest side, in pixels, at which images are compared."""
@@ -42,6 +42,13 @@ FLAT = 2.0
 DRAWN_SIDE, DRAWN_STEP, DRAWN = 128, 8, 0.7
 """Images with a shorter side below the first value are small drawings if most of their pixels, by the last value, are
 in two steps of so many gray levels: a change of tones makes a ring with soft borders a thicker one."""
+
+FEW_TONES, TONE_STEP = 7.0, 8
+"""Colored images have few tones if each channel has fewer steps of so many levels, as its entropy counts them. Of 150
+flags all but one have few, as JPEGs of quality 60 three in four; of 197 photographs one in eight, mostly drawn."""
+
+COLORED, COLORED_SHARE = 24, 0.05
+"""Range of the channels of a pixel from which on it has a color, and the part of such pixels in a colored image."""
 
 
 class Storage(Enum):
@@ -103,6 +110,17 @@ class DetailImage:
         return bool(counts[-2:].sum() > DRAWN * counts.sum())
 
     @cached_property
+    def has_few_tones(self) -> bool:
+        """Whether the image is colored, in so few tones that a change of them may make any other image: flags, charts.
+
+        A curve for each channel turns the flag of Ireland into that of Italy.
+        """
+        pixels = sample_pixels(self.pixels, fit_size(self.pixels.shape[1::-1], DRAWN_SIDE)).reshape(-1, 3)
+        if (np.ptp(pixels, axis=1) > COLORED).mean() < COLORED_SHARE:
+            return False
+        return all(_count_tones(channel) < FEW_TONES for channel in pixels.T)
+
+    @cached_property
     def small(self) -> FloatArray:
         """(SMALL, SMALL) gray levels with a mean of 0 and a length of 1."""
         small = resize_floats(self.gray.astype(np.float32), (SMALL, SMALL))
@@ -134,6 +152,13 @@ class DetailImage:
         if descriptors is not None:
             descriptors = np.sqrt(descriptors / np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6))
         return Keypoints(_list_places(found, gray), np.asarray(descriptors), cv2.NORM_L2)
+
+
+def _count_tones(levels: ByteArray) -> float:
+    """Return how many steps of tones there are, each by its part of the pixels: the exponential of their entropy."""
+    share = np.bincount(levels // TONE_STEP) / len(levels)
+    share = share[share > 0]
+    return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def _list_places(found: Sequence[cv2.KeyPoint], gray: ByteArray) -> FloatArray:

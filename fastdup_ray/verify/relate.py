@@ -263,7 +263,7 @@ def _measure_at(
     """
     mask = leave_rim(find_mask(matrix, size), RIM) if is_part else None
     is_sprite = first.is_cut_out and second.is_cut_out  # in other colors it is another one
-    as_they_are = is_sprite or first.is_small_drawing or second.is_small_drawing
+    as_they_are = is_sprite or any(image.is_small_drawing or image.has_few_tones for image in (first, second))
     pixels, laid = resize_bytes(first.pixels, size), lay(second.pixels, matrix, size)
     return measure_difference(pixels, laid, mask, tones, as_they_are=as_they_are)
 
