@@ -237,6 +237,16 @@ class RunConfig(BaseModel):
     partition_memory: Annotated[
         int, Field(ge=1024, description="Partitioned search: memory limit of a worker in MiB.")
     ] = 4096
+    largest_features_file: Annotated[
+        int,
+        Field(
+            ge=0,
+            description=(
+                "Most MiB of embeddings that are written as one file, features.dat; more are kept in parts, in "
+                "features.parts."
+            ),
+        ),
+    ] = 8192
     s3_anonymous: Annotated[
         Switch, Field(description="Read public buckets without credentials; the default where there are none.")
     ] = False
@@ -295,6 +305,11 @@ class RunConfig(BaseModel):
     def cores(self) -> int:
         """`num_threads`, or the cores that affinity and cgroup leave to this process."""
         return self.num_threads if self.num_threads > 0 else count_cores()
+
+    @property
+    def features_file_bytes(self) -> int:
+        """`largest_features_file` in bytes."""
+        return self.largest_features_file << 20
 
     @property
     def limits(self) -> Limits:

@@ -24,12 +24,13 @@ from fastdup_ray.extract.model import Model, make_fingerprint
 from fastdup_ray.extract.open_image import explain_error
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.text_model import TextModel
-from fastdup_ray.features import find_difference, map_features
+from fastdup_ray.features import find_difference
 from fastdup_ray.inputs import find_part, get_box, read_entry, stat
 from fastdup_ray.neighbors.metrics import COSINE
 from fastdup_ray.neighbors.search import SPARE, select_closest
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.parameter_types import parse_box
+from fastdup_ray.storage.feature_rows import iter_blocks
 from fastdup_ray.storage.tables import escape_names
 from fastdup_ray.verify.load import Views, load_views
 from fastdup_ray.verify.relate_files import relate_files
@@ -65,8 +66,7 @@ class ImageSearch:
                 f"Cannot search {run.store.location!r}: its embeddings were made with another {name.replace('_', ' ')} "
                 f"({theirs.get(name)}) than today's ({ours.get(name)}); run again first."
             )
-        run.fetch(run.features_file)
-        self._features = map_features(run.store, run.features_file, run.summary["d"])
+        self._features = run.map_features()
         self._names = run.map_names()
         if len(self._names) != len(self._features):
             raise DamagedError(f"The files of {run.store.location!r} are of different runs. Run again.")
@@ -135,7 +135,7 @@ class ImageSearch:
 
     def _find_closest(self, query: FloatArray, k: int) -> tuple[pa.Array, npt.NDArray[np.float64]]:
         """Return the names of the images with the k closest embeddings, and their similarities."""
-        scores = self._features @ query[0]
+        scores = np.concatenate([np.empty(0, np.float32), *(b @ query[0] for b in iter_blocks(self._features))])
         count = min(k + SPARE, len(scores))
         candidates = np.argpartition(-scores, count - 1)[None, :count]
         similarity, rows = select_closest(query, self._features, candidates, COSINE, k)

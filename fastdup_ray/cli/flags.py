@@ -37,7 +37,10 @@ GROUPS = FRONT | {
         "annotations",
         *("video_fps", "max_frames", "s3_anonymous", "s3_requester_pays"),
     ),
-    "More about the output": ("report", "thumbnails", "estimate", "fail_over", "log_format", "version"),
+    "More about the output": (
+        *("report", "thumbnails", "estimate", "fail_over", "log_format", "version"),
+        "largest_features_file",
+    ),
     "Outliers and groups": ("lower_threshold", "ccthreshold", "run_cc", "run_pagerank", "run_degree"),
     "Model and search": (
         *("model", "model_path", "distance", "faiss_mode", "faiss_param", "nn_provider", "nnmodel", "turi_param"),

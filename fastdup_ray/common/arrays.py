@@ -1,7 +1,7 @@
 """Type aliases of NumPy arrays, and how large arrays are kept small."""
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,20 @@ ByteArray: TypeAlias = npt.NDArray[np.uint8]
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 """Any dtype, such as that of structured arrays."""
+
+
+class EmbeddingArray(Protocol):
+    """(n, d) float32 embeddings that are read when they are indexed: an array, or many files that look like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, d)."""
+
+    def __len__(self) -> int:
+        """Return n."""
+
+    def __getitem__(self, key: slice | AnyArray) -> FloatArray:
+        """Return the embeddings at a slice, or at an array of indices of any shape, as (..., d)."""
 
 
 def get_index_type(n: int) -> type[np.int32] | type[np.int64]:

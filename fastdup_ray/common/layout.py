@@ -7,6 +7,8 @@ FORMAT_VERSION = 1
 
 FEATURES = "features.dat"
 FEATURES_CSV = "features.dat.csv"
+FEATURE_PARTS = "features.parts"
+FEATURES_INDEX = "features.parts/index.parquet"
 BAD_CSV = "features.bad.csv"
 BAD_CSV_TWIN = "features.dat.bad"
 SIMILARITY_CSV = "similarity.csv"
@@ -123,6 +125,12 @@ FILE_SETS = (INDEXED, SCORED)
 TRANSFORMED = FileSet("turned_")
 """Has features only: a row is the concatenated embeddings of all transforms of an indexed image."""
 
+
+def locate_index(features: str) -> str:
+    """Return the name of the index beside a features file, if its embeddings are in parts."""
+    return f"{features.removesuffix('.dat')}.parts/index.parquet"
+
+
 LOCK = ".fastdup_ray.lock"
 """Record of the lock on the work_dir."""
 
@@ -154,7 +162,7 @@ def is_output(name: str) -> bool:
     """Return whether a name, relative to the work_dir, is that of an output, or of the folder of shards."""
     for files in (*FILE_SETS, TRANSFORMED):
         own = name.removeprefix(files.prefix)
-        if own in _OUTPUTS or own.split("/")[0] == SHARDS:
+        if own in _OUTPUTS or own.split("/")[0] in (SHARDS, FEATURE_PARTS):
             return True
     return parse_range(name) is not None
 

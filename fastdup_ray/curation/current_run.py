@@ -4,7 +4,7 @@ import numpy as np
 
 from fastdup_ray.analysis.pairs import select_similar
 from fastdup_ray.analysis.same_bytes import name_unknown
-from fastdup_ray.common.arrays import FloatArray
+from fastdup_ray.common.arrays import EmbeddingArray
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.curation.duplicate_rules import default_threshold
 from fastdup_ray.curation.finished_run import FinishedRun
@@ -18,7 +18,7 @@ _ROUNDING = 1e-3
 
 
 def view_current_run(
-    store: Store, images: Images, features: FloatArray, neighbors: Neighbors, results: Results
+    store: Store, images: Images, features: EmbeddingArray, neighbors: Neighbors, results: Results
 ) -> FinishedRun:
     """Return what `read_finished_run` will read, as far as it decides what a plan says by default.
 

@@ -12,12 +12,12 @@ from fastdup_ray.analysis.same_bytes import find_first_of_bytes, name_unknown
 from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
-from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray, shrink
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, EmbeddingArray, IntArray, shrink
 from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.curation.plan_file import ImageFacts
 from fastdup_ray.curation.provenance import SeenImages
-from fastdup_ray.features import check_finite, find_images, map_features
+from fastdup_ray.features import check_finite, find_images
 from fastdup_ray.outputs.exact_copies import read_exact_copies
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
@@ -43,7 +43,7 @@ class FinishedRun:
         source: (m,) int64 index of the first image of each pair in similarity.csv.
         target: (m,) int64 index of the second one.
         first_of_bytes: (n,) int64, the first image with the same bytes; itself where they are not known.
-        features: (n, d) float32, mapped from the file.
+        features: (n, d) float32, mapped from files.
         config: Content of config.json.
         digest: See `SeenImages`.
         access: How buckets are accessed.
@@ -56,7 +56,7 @@ class FinishedRun:
     source: IntArray
     target: IntArray
     first_of_bytes: IntArray
-    features: FloatArray
+    features: EmbeddingArray
     config: StoredConfig
     digest: str
     access: Access = DEFAULT_ACCESS
@@ -112,8 +112,7 @@ def read_finished_run(store: Store) -> FinishedRun:
     run = RunReader.open(store, needed=(layout.CONFIG, layout.IMAGES, layout.SIMILARITY_CSV))
     run.fetch(run.features_file + ".csv")
     names, images = run.map_names(), run.map_parquet(layout.IMAGES, IMAGES)
-    run.fetch(run.features_file)
-    features = map_features(store, run.features_file, run.summary["d"])
+    features = run.map_features()
     run.fetch(layout.CONFIG)
     if not len(names) == images.num_rows == len(features):
         raise describe_other_run(store.fetch(layout.IMAGES))

@@ -13,7 +13,7 @@ from fastdup_ray.common.records import ImageRef
 from fastdup_ray.data.embed_batches import EMBEDDING, NAME
 from fastdup_ray.errors import InputError
 from fastdup_ray.features import write_range
-from fastdup_ray.features.merge import renumber
+from fastdup_ray.features.embedding_blocks import renumber
 from fastdup_ray.inputs.manifest import ENTRIES, Manifest
 from fastdup_ray.runs.preflight import make_list_facts
 from fastdup_ray.storage import Store

@@ -27,7 +27,8 @@ from fastdup_ray.features import read_features
 from fastdup_ray.neighbors.search import check_unit_length
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.runs.pipeline import run_pipeline
-from fastdup_ray.storage import Store, open_file
+from fastdup_ray.storage import Store
+from fastdup_ray.storage.feature_rows import has_features, open_features
 from fastdup_ray.storage.named_output import NamedOutput
 
 THRESHOLDS = (0.80, 0.85, 0.90, 0.95, 0.98)
@@ -206,8 +207,8 @@ def _open_embeddings(
     location: str, work_dir: str | None, executor: str | None, access: Access
 ) -> Iterator[tuple[list[str], FloatArray, VerifiedPairs | None]]:
     """Yield the names, embeddings and verified pairs of a run, or of what else is stored, after a run if needed."""
-    store, file = open_file(location, layout.FEATURES, access)
-    if store.is_file(file):
+    store, file = open_features(location, access)
+    if has_features(store, file):
         if work_dir is not None:
             raise ConfigError(f"Invalid value for work_dir: {work_dir!r} (not needed: {location!r} has embeddings).")
         yield _read_stored(location, access)
@@ -224,7 +225,7 @@ def _read_stored(location: str, access: Access) -> tuple[list[str], FloatArray, 
         names, embeddings = read_features(location, access)
     except FileNotFoundError as error:
         raise InputError(str(error)) from None
-    return names, embeddings, _read_verified(*open_file(location, layout.FEATURES, access))
+    return names, embeddings, _read_verified(*open_features(location, access))
 
 
 def _read_verified(store: Store, features_file: str) -> VerifiedPairs | None:

@@ -25,8 +25,9 @@ from fastdup_ray.runs.indexed_set import read_indexed_facts
 from fastdup_ray.runs.pipeline import run_pipeline
 from fastdup_ray.runs.preflight import refuse_foreign_outputs
 from fastdup_ray.runs.stored_index import is_indexed
-from fastdup_ray.storage import Store, open_file, open_store
+from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.csv_files import parse_numbers, parse_rows, read_csv, write_csv
+from fastdup_ray.storage.feature_rows import has_features, open_features
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,8 @@ def _is_finished(location: str, access: Access) -> bool:
 
 def _has_features(location: str, access: Access) -> bool:
     """Return whether this is a features file with its list of names, or a folder that has one."""
-    store, file = open_file(location, layout.FEATURES, access)
-    exists = file.endswith(".dat") and store.is_file(file)
+    store, file = open_features(location, access)
+    exists = file.endswith(".dat") and has_features(store, file)
     return exists and (file == layout.FEATURES or store.is_file(file + ".csv"))
 
 

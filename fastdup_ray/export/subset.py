@@ -83,7 +83,7 @@ def select_subset(
     source = open_store(os.path.expanduser(work_dir), access)
     output = ResultFile(source, layout.SUBSET_TXT, save_path, overwrite=overwrite)
     run = read_finished_run(source)
-    rows, reach = choose_diverse(run.features, k)
+    rows, reach = choose_diverse(run.features[:], k)
     names = (run.names[row].as_py() for row in rows.tolist())
     with output.open() as file:
         count = write_names(file, names, b"\0" if null else b"\n")

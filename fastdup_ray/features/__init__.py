@@ -5,7 +5,7 @@ list has which embeddings. There are three kinds:
 
 - a *feature shard*: the file that one extract actor writes;
 - a range of run mode 1: four files with a common stem;
-- features.dat and manifest.parquet of a whole run.
+- features.dat, or the parts below features.parts, and manifest.parquet of a whole run.
 
 So resuming a run, adding images and merging ranges are one operation: look up entries in the sets of a work_dir.
 """
@@ -18,11 +18,12 @@ from fastdup_ray.features.binary_features import (
     read_features,
     save_binary_feature,
 )
+from fastdup_ray.features.embedding_blocks import iter_embedding_blocks
 from fastdup_ray.features.files import (
     EntrySet,
     FeatureSet,
     check_finite,
-    map_features,
+    check_parts,
     open_complete,
     open_merged,
     open_range,
@@ -36,7 +37,6 @@ from fastdup_ray.features.lookup import LookupResult
 from fastdup_ray.features.merge import (
     combine_ranges,
     combine_shards,
-    iter_embedding_blocks,
     merge_range,
     merge_ranges,
     merge_sets,
@@ -61,7 +61,7 @@ from fastdup_ray.features.reuse import (
     share_names,
 )
 from fastdup_ray.features.shard_file import open_shard, write_shard
-from fastdup_ray.features.stored_embeddings import LostEmbeddingsError, StoredEmbeddings
+from fastdup_ray.features.stored_embeddings import LostEmbeddingsError, StoredEmbeddings, StoredParts
 from fastdup_ray.features.unlisted import keep_unlisted
 
 __all__ = [
@@ -70,7 +70,9 @@ __all__ = [
     "LookupResult",
     "LostEmbeddingsError",
     "StoredEmbeddings",
+    "StoredParts",
     "check_finite",
+    "check_parts",
     "combine_ranges",
     "combine_shards",
     "expand_entries",
@@ -86,7 +88,6 @@ __all__ = [
     "load_binary_feature",
     "load_binary_features",
     "lookup_entries",
-    "map_features",
     "map_names",
     "merge_range",
     "merge_ranges",

@@ -14,8 +14,10 @@ from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
 from fastdup_ray.features.files import write_embedding_blocks
 from fastdup_ray.features.names import read_names
-from fastdup_ray.storage import open_file, open_store
+from fastdup_ray.features.parts import remove_other_features
+from fastdup_ray.storage import open_store
 from fastdup_ray.storage.csv_files import write_columns
+from fastdup_ray.storage.feature_rows import locate_features, open_features, open_parts
 from fastdup_ray.storage.named_output import NamedOutput
 from fastdup_ray.storage.tables import encode_names
 
@@ -48,6 +50,7 @@ def load_binary_feature(filename: str | os.PathLike[str] = layout.FEATURES) -> t
     Args:
         filename: Path or URI of the features file, or of the folder with features.dat. The names are read from the CSV
             file beside it, `<filename>.csv`; the width d follows from the size of the file and the number of names.
+            Of a run with so many images that their embeddings are in parts, these are read.
 
     Returns:
         n names, and the embeddings as (n, d) float32.
@@ -61,15 +64,20 @@ def load_binary_feature(filename: str | os.PathLike[str] = layout.FEATURES) -> t
 
 def read_features(location: str | os.PathLike[str], access: Access) -> tuple[list[str], np.ndarray]:
     """Return the names and the embeddings of a features file, as `load_binary_feature` does."""
-    store, file = open_file(location, layout.FEATURES, access)
-    for needed in (file, file + ".csv"):
+    store, file = open_features(location, access)
+    source = locate_features(store, file)
+    for needed in (source, file + ".csv"):
         if not store.is_file(needed):
             path_or_uri = os.path.join(store.location, needed)
             raise MissingFileError(f"{path_or_uri} does not exist; name the features file of a finished run.")
-    path = store.fetch(file)
+    path = store.fetch(source)
     names = [os.fsdecode(name) for name in read_names(store.fetch(file + ".csv")).to_pylist()]
-    d = infer_dimensions(path, len(names))
-    return names, np.fromfile(path, "<f4").reshape(len(names), d)
+    if source == file:
+        return names, np.fromfile(path, "<f4").reshape(len(names), infer_dimensions(path, len(names)))
+    parts = open_parts(store, source, check=True)
+    if len(parts) != len(names):
+        raise DamagedError(f"{path} is damaged: its {len(parts):,} embeddings do not fit the {len(names):,} names.")
+    return names, parts[:]
 
 
 load_binary = load_binary_features = load_binary_feature  # the specification has all three names
@@ -112,3 +120,4 @@ def save_binary_feature(
         write_columns(names_file, csv_columns.FEATURES_HEADER, [np.arange(len(filenames)), encode_names(filenames)])
     for name in described:
         store.remove(name)
+    remove_other_features(store, layout.INDEXED, None)

@@ -6,7 +6,7 @@ last, `.json` with its bounds, fingerprint, digests and entries. A range without
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,16 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.arrays import AnyArray, DoubleArray, FloatArray, IntArray
+from fastdup_ray.common.arrays import AnyArray, DoubleArray, EmbeddingArray, FloatArray, IntArray
 from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.features.names import Names, name_embeddings, write_bad, write_names
-from fastdup_ray.features.stored_embeddings import StoredEmbeddings
+from fastdup_ray.features.stored_embeddings import StoredEmbeddings, StoredParts
 from fastdup_ray.inputs.manifest import ENTRIES, MANIFEST, add_missing_columns
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest, hash_file, write_json
 from fastdup_ray.storage.facts import read_facts
+from fastdup_ray.storage.feature_parts import PartIndex, read_index
 from fastdup_ray.storage.parquet_files import iter_parquet
 from fastdup_ray.storage.tables import map_table
 
@@ -40,10 +41,12 @@ class EntrySet:
         entries: One row for each entry, with the columns `inputs.manifest.ENTRIES`. Those of features.dat are mapped
             from a scratch file, and take no memory of their own.
         facts: What is stored of the embeddings: fingerprint, d, list_sha256, sha256 and more.
+        index: Where the embeddings are, if they are in parts.
     """
 
     entries: pa.Table
     facts: FeatureFacts
+    index: PartIndex | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,10 @@ class FeatureSet(EntrySet):
     """Entries and their embeddings, which were checked.
 
     Attributes:
-        embeddings: (n, d) float32, in their file.
+        embeddings: (n, d) float32, in their file, or in parts.
     """
 
-    embeddings: StoredEmbeddings
+    embeddings: StoredEmbeddings | StoredParts
 
 
 def write_range(
@@ -164,6 +167,8 @@ def _open_described(store: Store, files: FileSet, description: str, manifest: st
     if own is None:
         return None
     try:
+        if own.index is not None:
+            return FeatureSet(own.entries, own.facts, StoredParts.check(store, own.index), index=own.index)
         return _check_embeddings(store, features, own.facts["sha256"][features], own)
     except FileNotFoundError as error:
         raise DamagedError(str(error)) from None
@@ -181,39 +186,45 @@ def _read_described(store: Store, files: FileSet, description: str, manifest: st
             return None  # the user saved these features
         path = check_digest(store, manifest, facts["sha256"][manifest])
         blocks = map(add_missing_columns, iter_parquet(path, MANIFEST))
-        return EntrySet(map_table(blocks, ENTRIES, store.scratch()), facts)
+        entries = map_table(blocks, ENTRIES, store.scratch())
+        index = _read_index(store, files.name(layout.FEATURES_INDEX), entries, facts)
+        return EntrySet(entries, facts, index=index)
     except FileNotFoundError as error:
         raise DamagedError(str(error)) from None
     except KeyError:
         raise _make_version_error(description) from None
 
 
-def _make_version_error(name: str) -> DamagedError:
-    return DamagedError(f"{name} was not written by this version of fastdup_ray.")
-
-
-def map_features(store: Store, name: str, d: int) -> FloatArray:
-    """Map a features file into memory.
+def check_parts(store: Store, features_file: str, sha256: dict[str, str]) -> None:
+    """Check the digests of embeddings in parts, and do nothing for those in one file.
 
     Args:
         store: The work_dir.
-        name: The features file.
-        d: Width of an embedding.
-
-    Returns:
-        (n, d) float32, read only.
+        features_file: Name of the features file that they stand for.
+        sha256: Digests of the outputs of a run, by name.
 
     Raises:
-        DamagedError: The size is not a multiple of that of an embedding.
-        FileNotFoundError: There is no such file.
+        DamagedError: A part, or the index, is damaged.
+        FileNotFoundError: One of them is missing.
     """
-    path = store.fetch(name)
-    n, rest = divmod(path.stat().st_size, 4 * d)
-    if rest:
-        raise DamagedError(
-            f"{path} is damaged: {path.stat().st_size:,} bytes are not a whole number of embeddings of width {d:,}."
-        )
-    return np.memmap(path, "<f4", "r", shape=(n, d)) if n else np.empty((0, d), np.float32)
+    index = layout.locate_index(features_file)
+    if index in sha256:
+        StoredParts.check(store, read_index(check_digest(store, index, sha256[index])))
+
+
+def _read_index(store: Store, name: str, entries: pa.Table, facts: FeatureFacts) -> PartIndex | None:
+    """Return where the embeddings of some entries are, if these are in parts."""
+    if name not in facts["sha256"]:
+        return None
+    path = check_digest(store, name, facts["sha256"][name])
+    index, n = read_index(path), count_embeddings(entries)
+    if len(index) != n or index.d not in (0, facts["d"]):
+        raise DamagedError(f"{path} is damaged: it has {len(index):,} embeddings of width {index.d:,}, not {n:,}.")
+    return index
+
+
+def _make_version_error(name: str) -> DamagedError:
+    return DamagedError(f"{name} was not written by this version of fastdup_ray.")
 
 
 def check_finite(embeddings: FloatArray) -> DoubleArray:
@@ -233,11 +244,11 @@ def check_finite(embeddings: FloatArray) -> DoubleArray:
     return np.asarray(embeddings, np.float64)
 
 
-def read_unit_rows(features: FloatArray, rows: IntArray) -> FloatArray:
+def read_unit_rows(features: EmbeddingArray, rows: IntArray) -> FloatArray:
     """Read rows of a features file, block by block, as embeddings of unit length.
 
     Args:
-        features: (n, d) float32, mapped from the file.
+        features: (n, d) float32.
         rows: (m,) int64.
 
     Returns:

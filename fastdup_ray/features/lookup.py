@@ -1,14 +1,15 @@
 """Where the embeddings of the entries of a list are."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.features.names import Names
-from fastdup_ray.features.stored_embeddings import StoredEmbeddings
+from fastdup_ray.features.stored_embeddings import StoredEmbeddings, StoredParts
 from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK, take_rows
 
@@ -19,14 +20,31 @@ class EntryBlock:
 
     Attributes:
         start: Offset of the first entry in the list.
-        entries: b rows with columns of `ENTRIES`. `first_row` counts within the file of embeddings that the entry is
-            from.
-        source: (b,) int64 index of that file.
+        entries: b rows with columns of `ENTRIES`. `first_row` counts within the embeddings of the set that the entry
+            is from.
+        source: (b,) int64 index of that set.
     """
 
     start: int
     entries: pa.Table
     source: IntArray
+
+
+@dataclass(frozen=True)
+class LocatedBlock:
+    """Good entries that follow one another in a list, and where their embeddings are.
+
+    Attributes:
+        offset: (g,) int64 offset of each in the list.
+        file: (g,) int64 index in `LookupResult.files`.
+        first: (g,) int64 index in that file of its first embedding.
+        count: (g,) int64 number of its embeddings.
+    """
+
+    offset: IntArray
+    file: IntArray
+    first: IntArray
+    count: IntArray
 
 
 @dataclass(frozen=True)
@@ -36,7 +54,7 @@ class LookupResult:
     Attributes:
         stored: Rows with the columns `ENTRIES`, which may be mapped from files: the entries of some feature sets, one
             set after the other.
-        embeddings: The files of embeddings of these sets.
+        embeddings: The embeddings of these sets.
         starts: The first row in `stored` of each set.
         position: (n,) int64 row of `stored` for each entry; -1 where an entry is missing.
         get_names: Returns the names of the entries [start, stop), as raw bytes.
@@ -44,7 +62,7 @@ class LookupResult:
     """
 
     stored: pa.Table
-    embeddings: Sequence[StoredEmbeddings]
+    embeddings: Sequence[StoredEmbeddings | StoredParts]
     starts: IntArray
     position: IntArray
     get_names: Callable[[int, int], Names]
@@ -69,6 +87,40 @@ class LookupResult:
         is_found = self.position >= 0
         found = take_rows(self.stored, self.position[is_found])
         return found.take(pa.array(np.cumsum(is_found) - 1, mask=~is_found))
+
+    @cached_property
+    def files(self) -> list[StoredEmbeddings]:
+        """The files that `embeddings` are in."""
+        return [file for embeddings in self.embeddings for file in embeddings.files]
+
+    @cached_property
+    def _first_files(self) -> IntArray:
+        """The index in `files` of the first file of each set."""
+        counts = [len(embeddings.files) for embeddings in self.embeddings]
+        return np.cumsum([0, *counts])[:-1]
+
+    def select(self, offsets: IntArray) -> "LookupResult":
+        """Return the result of the entries at some offsets, without their names."""
+        return replace(self, position=self.position[offsets], unlisted=None)
+
+    def located_blocks(self) -> Iterator["LocatedBlock"]:
+        """Yield where the embeddings of all good entries are, in order, block by block."""
+        for block in self.blocks(["rows", "first_row"]):
+            rows = block.entries["rows"].to_numpy()
+            good = np.flatnonzero(rows)
+            source, first = block.source[good], block.entries["first_row"].fill_null(0).to_numpy()[good]
+            file = self._first_files[source]
+            for number, embeddings in enumerate(self.embeddings):
+                if isinstance(embeddings, StoredParts) and (own := np.flatnonzero(source == number)).size:
+                    part, first[own] = embeddings.locate(first[own])
+                    file[own] += part
+            yield LocatedBlock(block.start + good, file, first, rows[good].astype(np.int64))
+
+    def find_entries_of(self, file: StoredEmbeddings) -> IntArray:
+        """Return the offsets of the good entries whose embeddings are in a file."""
+        number = self.files.index(file)
+        found = [block.offset[block.file == number] for block in self.located_blocks()]
+        return np.concatenate([np.empty(0, np.int64), *found])
 
     def blocks(self, columns: Sequence[str] = ENTRIES.names) -> Iterator[EntryBlock]:
         """Yield all entries in order, `ROWS_PER_BLOCK` at a time; none may be missing.

@@ -1,7 +1,7 @@
 """Merge many feature sets into one, in the order of the list."""
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+import sys
 from itertools import pairwise
 from typing import cast
 
@@ -10,58 +10,66 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import csv_columns, layout
-from fastdup_ray.common.arrays import FloatArray, IntArray
 from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.errors import DamagedError, InputError
+from fastdup_ray.features.embedding_blocks import iter_embedding_blocks, renumber
 from fastdup_ray.features.files import FeatureSet, open_range, write_embeddings, write_range
-from fastdup_ray.features.lookup import EntryBlock, LookupResult
+from fastdup_ray.features.lookup import LookupResult
 from fastdup_ray.features.names import Names, name_embeddings, read_names, write_bad, write_names
-from fastdup_ray.features.stored_embeddings import EmbeddingReader, StoredEmbeddings
+from fastdup_ray.features.parts import add_parts, remove_other_features
 from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.inputs.video import format_frame_suffix
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file, write_json
 from fastdup_ray.storage.csv_files import read_csv
+from fastdup_ray.storage.feature_parts import write_index
 from fastdup_ray.storage.parquet_files import open_parquet
 
-BYTES_PER_BLOCK = 32 << 20
-"""Bytes of embeddings that are copied at a time."""
 
-
-def merge_sets(store: Store, lookup: LookupResult, facts: FeatureFacts, files: FileSet = INDEXED) -> str:
-    """Write features.dat with its names, the bad lists and manifest.parquet.
+def merge_sets(
+    store: Store, lookup: LookupResult, facts: FeatureFacts, files: FileSet = INDEXED, largest: int = sys.maxsize
+) -> dict[str, str]:
+    """Write features.dat, or parts and their index, with the names, the bad lists and manifest.parquet.
 
     These files may replace files that the embeddings are read from. So the new manifest and the digests are written to
-    shards/ first: at whatever point the run is killed, either the old or the new features.dat is described.
+    shards/ first: at whatever point the run is killed, either the old or the new embeddings are described.
 
     Args:
         store: The work_dir.
         lookup: The entries, and where their embeddings are. No entry may be missing.
         facts: What describes the features besides digests: fingerprint, d, list_sha256 and more.
         files: Set of images, which decides the file names.
+        largest: Bytes of embeddings up to which they are one file.
 
     Returns:
-        The SHA-256 of features.dat, in hex.
+        The SHA-256 of features.dat or of the index, in hex, by name.
 
     Raises:
         LostEmbeddingsError: A file with embeddings is gone.
     """
-    features, manifest = files.name(layout.FEATURES), files.name(layout.MERGED_MANIFEST)
-    with store.create(features) as path:
-        digest = write_embeddings(path, iter_embedding_blocks(lookup))
+    manifest, features, index = map(files.name, (layout.MERGED_MANIFEST, layout.FEATURES, layout.FEATURES_INDEX))
+    n = sum(pc.sum(block.entries["rows"]).as_py() or 0 for block in lookup.blocks(["rows"]))
+    parts = None if 4 * n * facts["d"] <= largest else add_parts(store, lookup, facts, files)
+    with store.create(features if parts is None else index) as path:
+        if parts is None:
+            digests = {features: write_embeddings(path, iter_embedding_blocks(lookup))}
+        else:
+            write_index(path, parts)
+            digests = {index: hash_file(path)}
         with open_parquet(store, manifest, ENTRIES) as write:
             for entries in renumber(block.entries for block in lookup.blocks()):
                 write(entries)
-        sha256 = {features: digest, manifest: hash_file(store.fetch(manifest))}
+        sha256 = digests | {manifest: hash_file(store.fetch(manifest))}
         write_json(store, files.name(layout.MERGED), facts | {"sha256": sha256})
+    remove_other_features(store, files, parts)
     _copy(store, manifest, files.name(layout.MANIFEST))
     names = (name_embeddings(*block) for block in lookup.named_blocks(["rows", "fps"]))
     write_names(store, files.name(layout.FEATURES_CSV), names)
     bad, twin = files.name(layout.BAD_CSV), files.name(layout.BAD_CSV_TWIN)
     write_bad(store, bad, lookup.named_blocks(["error_code", "error_message"]))
     _copy(store, bad, twin)
-    return digest
+    return digests
 
 
 def _copy(store: Store, name: str, other: str) -> None:
@@ -124,12 +132,13 @@ def open_ranges(store: Store) -> list[FeatureSet]:
     return ranges
 
 
-def merge_ranges(store: Store, ranges: list[FeatureSet]) -> FeatureFacts:
+def merge_ranges(store: Store, ranges: list[FeatureSet], largest: int = sys.maxsize) -> FeatureFacts:
     """Merge ranges as `merge_sets` does.
 
     Args:
         store: The work_dir.
         ranges: What `open_ranges` returned.
+        largest: See `merge_sets`.
 
     Returns:
         The facts of the whole list.
@@ -139,7 +148,7 @@ def merge_ranges(store: Store, ranges: list[FeatureSet]) -> FeatureFacts:
         DamagedError: The lists of names were replaced meanwhile.
     """
     facts, lookup = combine_ranges(store, ranges)
-    merge_sets(store, lookup, facts)
+    merge_sets(store, lookup, facts, largest=largest)
     return facts
 
 
@@ -204,70 +213,3 @@ def _read_uris(store: Store, stems: list[str], entries: pa.Table) -> Names:
     uris = np.array(names.to_pylist(), object)
     uris[videos] = [uri.removesuffix(format_frame_suffix(0).encode()) for uri in uris[videos]]
     return pa.array(uris, pa.large_binary())
-
-
-def iter_embedding_blocks(lookup: LookupResult) -> Iterator[FloatArray]:
-    """Read the embeddings of all good entries, in the order of the list.
-
-    Each file is read once for a block, since the entries of many files may alternate in the list.
-
-    Args:
-        lookup: Where the embeddings of the entries are.
-
-    Yields:
-        (b, d) float32, of at most `BYTES_PER_BLOCK` bytes.
-
-    Raises:
-        LostEmbeddingsError: A file with embeddings is gone.
-    """
-    with EmbeddingReader() as reader:
-        for block in lookup.blocks(["rows", "first_row"]):
-            yield from _read_blocks(reader, lookup.embeddings, *_find_runs(block))
-
-
-def _read_blocks(
-    reader: EmbeddingReader, files: Sequence[StoredEmbeddings], source: IntArray, first: IntArray, count: IntArray
-) -> Iterator[FloatArray]:
-    """Read runs of embeddings one after the other, see `_find_runs` and `iter_embedding_blocks`."""
-    stops = np.cumsum(count)
-    if len(stops) == 0:
-        return
-    total, d = int(stops[-1]), files[0].shape[1]
-    size = max(1, BYTES_PER_BLOCK // (4 * d))
-    for start in range(0, total, size):
-        block = np.empty((min(size, total - start), d), "<f4")
-        low, high = np.searchsorted(stops, (start, start + len(block) - 1), "right")
-        runs = low + np.argsort(source[low : high + 1], kind="stable")
-        begins = stops[runs] - count[runs] - start
-        reader.prepare(files[file] for file in np.unique(source[runs]))
-        bounds = np.stack([begins.clip(0), (stops[runs] - start).clip(max=len(block))], axis=1)
-        indices = first[runs] + bounds[:, 0] - begins
-        for file, index, part in zip(source[runs].tolist(), indices.tolist(), bounds.tolist(), strict=True):
-            reader.read(files[file], index, block[slice(*part)])
-        yield block
-
-
-def _find_runs(block: EntryBlock) -> tuple[IntArray, IntArray, IntArray]:
-    """Find runs of embeddings that are consecutive both in the list and in a file.
-
-    Returns:
-        Three (r,) arrays: the index of the file, of the first embedding in it, and the number of embeddings.
-    """
-    rows = block.entries["rows"].to_numpy()
-    good = np.flatnonzero(rows)
-    source, count = block.source[good], rows[good].astype(np.int64)
-    first = block.entries["first_row"].fill_null(0).to_numpy()[good]
-    follows = (source[1:] == source[:-1]) & (first[1:] == first[:-1] + count[:-1])
-    starts = np.flatnonzero(np.concatenate([[True], ~follows])[: len(good)])
-    ends = np.concatenate([[0], np.cumsum(count)])
-    return source[starts], first[starts], np.diff(ends[np.append(starts, len(good))])
-
-
-def renumber(blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yield tables `ENTRIES` with `first_row` counted from 0 over all of them."""
-    total = 0
-    for entries in blocks:
-        count = entries["rows"].to_numpy().astype(np.int64)
-        first = pa.array(total + np.cumsum(count) - count, pa.int64(), mask=count == 0)
-        total += int(count.sum())
-        yield entries.set_column(ENTRIES.get_field_index("first_row"), "first_row", first)

@@ -31,7 +31,7 @@ from fastdup_ray.features.files import (
 from fastdup_ray.features.lookup import LookupResult
 from fastdup_ray.features.match_keys import match_keys
 from fastdup_ray.features.shard_file import open_shard, read_shard_entries
-from fastdup_ray.features.stored_embeddings import StoredEmbeddings
+from fastdup_ray.features.stored_embeddings import StoredEmbeddings, StoredParts
 from fastdup_ray.inputs.manifest import ENTRIES, KEY, Manifest
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK, encode_names, map_table, regroup, take_rows
@@ -68,7 +68,8 @@ def open_earlier_sets(store: Store, fingerprint: Fingerprint, without: Sequence[
         without: Stems of feature shards to skip.
 
     Yields:
-        The sets: indexed, scored and transformed features first, then ranges and feature shards.
+        The sets: indexed, scored and transformed features first, then ranges, feature shards, and parts that no index
+        refers to.
     """
     return _find_sets(store, fingerprint, without, open_merged, {".json": open_range, layout.SHARD: open_shard})
 
@@ -90,16 +91,18 @@ def _find_sets(
 
     open_whole: opens those of whole runs. open_part: by suffix, opens ranges and shards by their stems.
     """
-    names = (os.path.splitext(name) for name in store.names("") if layout.parse_range(name))
-    parts = sorted(
-        {(stem, suffix) for stem, suffix in names if suffix in open_part} - {(s, layout.SHARD) for s in without}
-    )
-    opened: list[Callable[[], _Set | None]] = [
-        *(partial(open_whole, store, files) for files in (*layout.FILE_SETS, layout.TRANSFORMED)),
-        *(partial(open_part[suffix], store, stem) for stem, suffix in parts),
-    ]
-    for feature_set in call_ahead((partial(_open_or_skip, one) for one in opened), store.at_once):
-        if feature_set is not None and feature_set.facts["fingerprint"] == fingerprint:
+
+    def open_each(sets: Iterable[Callable[[], _Set | None]]) -> Iterator[_Set]:
+        opened = call_ahead((partial(_open_or_skip, one) for one in sets), store.at_once)
+        return (feature_set for feature_set in opened if feature_set is not None)
+
+    whole = list(open_each(partial(open_whole, store, files) for files in (*layout.FILE_SETS, layout.TRANSFORMED)))
+    indexed = {part.name for feature_set in whole if feature_set.index for part in feature_set.index.parts}
+    others = (name for name in store.names("") if layout.parse_range(name) and name not in indexed)
+    stems = {(stem, suffix) for stem, suffix in map(os.path.splitext, others) if suffix in open_part}
+    parts = sorted(stems - {(stem, layout.SHARD) for stem in without})
+    for feature_set in chain(whole, open_each(partial(open_part[suffix], store, stem) for stem, suffix in parts)):
+        if feature_set.facts["fingerprint"] == fingerprint:
             yield feature_set
 
 
@@ -145,7 +148,7 @@ def lookup_entries(
         decoders: Decoders that are installed, from `list_optional_decoders`.
         scratch: Opens an empty file on a local disk, see `Store.scratch`: memory is 8 bytes an entry.
     """
-    embeddings: list[StoredEmbeddings] = []
+    embeddings: list[StoredEmbeddings | StoredParts] = []
     counts: list[int] = []
     ours, theirs = (_concat_entries(sets, embeddings, counts, scratch) for sets in (fresh, earlier))
     stored = pa.concat_tables([ours, theirs])
@@ -205,11 +208,14 @@ def share_names(manifest: Manifest, uris: Callable[[], Iterator[pa.Table]], scra
 
 
 def _concat_entries(
-    sets: Iterable[FeatureSet], embeddings: list[StoredEmbeddings], counts: list[int], scratch: Callable[[], IO[bytes]]
+    sets: Iterable[FeatureSet],
+    embeddings: list[StoredEmbeddings | StoredParts],
+    counts: list[int],
+    scratch: Callable[[], IO[bytes]],
 ) -> pa.Table:
     """Concatenate the entries of sets; those of small sets, which are in memory, are moved to a scratch file.
 
-    Appends the files of the sets to `embeddings`, and their numbers of entries to `counts`.
+    Appends those of the sets to `embeddings`, and their numbers of entries to `counts`.
     """
 
     def collect(some: Iterable[FeatureSet]) -> Iterator[pa.Table]:

@@ -20,9 +20,10 @@ from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.features.files import EntrySet, FeatureSet, count_embeddings, write_embedding_blocks
 from fastdup_ray.features.stored_embeddings import StoredEmbeddings
-from fastdup_ray.inputs.manifest import add_missing_columns
+from fastdup_ray.inputs.manifest import KEY, add_missing_columns
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.facts import check_facts
+from fastdup_ray.storage.feature_parts import FeaturePart
 
 _PREAMBLE = struct.Struct("<8sQQ32s32s")
 """Magic number, bytes of the facts, bytes of the entries, SHA-256 of both together, SHA-256 of the embeddings."""
@@ -36,27 +37,41 @@ LARGEST_HEAD = 1 << 30
 """Bytes of the entries that no shard comes near."""
 
 
-def write_shard(store: Store, stem: str, entries: pa.Table, blocks: Iterable[FloatArray], facts: FeatureFacts) -> None:
+def make_stem(folder: str, entries: pa.Table, facts: FeatureFacts) -> str:
+    """Return a stem in a folder that is named after the entries and the fingerprint of their embeddings."""
+    text = json.dumps([entries.select(KEY).to_pydict(), facts.get("fingerprint")], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"{folder}/{layout.format_range_stem(0, len(entries))}-{digest}"
+
+
+def write_shard(
+    store: Store, stem: str, entries: pa.Table, blocks: Iterable[FloatArray], facts: FeatureFacts, *, new: bool = True
+) -> FeaturePart:
     """Write a feature shard.
 
     Args:
         store: The work_dir.
-        stem: Name of the file without its suffix. No file has that name.
+        stem: Name of the file without its suffix.
         entries: m rows with the columns `ENTRIES`.
         blocks: The embeddings of these in order, as (b, d) float32 arrays.
         facts: What describes the shard: min_offset, max_offset, d, fingerprint and more.
+        new: No file has that name, see `Store.create`.
+
+    Returns:
+        The embeddings in the file.
     """
     sink = pa.BufferOutputStream()
     pq.write_table(entries, sink, compression="zstd", store_schema=False)
     described = json.dumps(facts).encode()
     sizes = len(described), sink.tell()
     head = described + sink.getvalue().to_pybytes()
-    with store.create(stem + layout.SHARD, new=True) as path, open(path, "wb") as file:
+    with store.create(stem + layout.SHARD, new=new) as path, open(path, "wb") as file:
         file.write(bytes(_PREAMBLE.size))
         file.write(head)
         digest = write_embedding_blocks(file, blocks)
         file.seek(0)
         file.write(_PREAMBLE.pack(_MAGIC, *sizes, hashlib.sha256(head).digest(), bytes.fromhex(digest)))
+    return FeaturePart(stem + layout.SHARD, _PREAMBLE.size + len(head), count_embeddings(entries), digest)
 
 
 def open_shard(store: Store, stem: str) -> FeatureSet:

@@ -1,19 +1,21 @@
 """Embeddings in files of a work_dir, read on demand with few files open at a time."""
 
 import errno
-import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Self
 
-from fastdup_ray.common.arrays import FloatArray
+from fastdup_ray.common.arrays import FloatArray, IntArray
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
+from fastdup_ray.storage.checked_json import hash_content
+from fastdup_ray.storage.feature_parts import PartIndex
 from fastdup_ray.system.ahead import call_ahead
 
 OPEN_FILES = 16
@@ -79,7 +81,7 @@ class StoredEmbeddings:
         path = path or store.fetch(name)
         with open(path, "rb") as file:
             state = _read_state(file)
-            if _hash_content(file, offset) != sha256:
+            if hash_content(file, offset) != sha256:
                 raise DamagedError(f"{path} is damaged (its checksum differs).")
         (n, d), size = shape, state[1] - offset
         if size != 4 * n * d:
@@ -89,6 +91,11 @@ class StoredEmbeddings:
     def __len__(self) -> int:
         return self.shape[0]
 
+    @property
+    def files(self) -> "tuple[StoredEmbeddings, ...]":
+        """The file itself; see `StoredParts`."""
+        return (self,)
+
     def open(self) -> FileIO:
         """Open the file that was checked.
 
@@ -97,7 +104,7 @@ class StoredEmbeddings:
         """
         with self._explain_loss():
             file = self._open_copy()
-            if _read_state(file) == self.state or _hash_content(file, self.offset) == self.sha256:
+            if _read_state(file) == self.state or hash_content(file, self.offset) == self.sha256:
                 return file
             file.close()
         raise self._make_lost_error("replaced")
@@ -143,6 +150,42 @@ class StoredEmbeddings:
 
     def _make_lost_error(self, how: str) -> "LostEmbeddingsError":
         return LostEmbeddingsError(f"{self.name} in {self.store.location!r} was {how} while it was in use.", self)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredParts:
+    """(n, d) float32 embeddings in parts, whose digests were checked; see `storage.feature_parts`.
+
+    Attributes:
+        index: Where each embedding is.
+        files: The parts.
+    """
+
+    index: PartIndex
+    files: tuple[StoredEmbeddings, ...]
+
+    @classmethod
+    def check(cls, store: Store, index: PartIndex) -> Self:
+        """Check the digests and sizes of all parts, several at a time where each takes a request.
+
+        Raises:
+            DamagedError: One of them differs.
+            FileNotFoundError: A part is missing.
+        """
+        checks = (
+            partial(StoredEmbeddings.check, store, part.name, part.sha256, (part.rows, index.d), part.offset)
+            for part in index.parts
+        )
+        return cls(index, tuple(call_ahead(checks, store.at_once)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        return self.index.shape
+
+    def locate(self, rows: IntArray) -> tuple[IntArray, IntArray]:
+        """Return for (m,) rows the index of the file of each, and of the embedding in that file."""
+        return self.index.locate(rows)
 
 
 class LostEmbeddingsError(DamagedError):
@@ -203,8 +246,3 @@ def _read_state(file: FileIO | BufferedReader) -> tuple[int, int, int]:
     """Return inode, size, and the time of the last change in nanoseconds."""
     status = os.fstat(file.fileno())
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _hash_content(file: FileIO | BufferedReader, offset: int) -> str:
-    file.seek(offset)
-    return hashlib.file_digest(file, "sha256").hexdigest()

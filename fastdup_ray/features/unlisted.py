@@ -1,16 +1,13 @@
 """Embeddings of images that are not in the list any more: those in a quarantine come back with `undo`."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.facts import FeatureFacts
+from fastdup_ray.features.embedding_blocks import iter_embedding_blocks, renumber
 from fastdup_ray.features.lookup import LookupResult
-from fastdup_ray.features.merge import iter_embedding_blocks, renumber
-from fastdup_ray.features.shard_file import write_shard
-from fastdup_ray.inputs.manifest import KEY
+from fastdup_ray.features.shard_file import make_stem, write_shard
 from fastdup_ray.storage import Store
 
 
@@ -32,9 +29,7 @@ def keep_unlisted(store: Store, unlisted: LookupResult | None, facts: FeatureFac
     stem = ""
     if unlisted is not None and (n := len(unlisted)):
         (entries,) = renumber([unlisted.entries])
-        text = json.dumps([entries.select(KEY).to_pydict(), facts["fingerprint"]], sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        stem = f"{layout.UNLISTED}/{layout.format_range_stem(0, n)}-{digest}"
+        stem = make_stem(layout.UNLISTED, entries, facts)
         if not store.exists(stem + layout.SHARD):
             facts = facts | {"min_offset": 0, "max_offset": n}
             write_shard(store, stem, entries, iter_embedding_blocks(unlisted), facts)

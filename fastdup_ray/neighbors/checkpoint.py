@@ -12,6 +12,7 @@ from fastdup_ray.common.arrays import DoubleArray, IntArray
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file, read_json, write_json
+from fastdup_ray.storage.feature_rows import locate_features
 
 
 class SearchCheckpoint:
@@ -71,8 +72,9 @@ class SearchCheckpoint:
 
 
 def get_features_digest(store: Store, features: str) -> str:
-    """Return the sha256 of a features file: as the step that wrote or checked it has recorded it, else computed."""
+    """Return the sha256 of a features file, or of the index of its parts: as it was recorded, else computed."""
+    name = locate_features(store, features)
     for record in (layout.MERGED, layout.SUMMARY):
-        if store.exists(record) and (digest := read_json(store, record)["sha256"].get(features)):
+        if store.exists(record) and (digest := read_json(store, record)["sha256"].get(name)):
             return str(digest)
-    return hash_file(store.fetch(features))
+    return hash_file(store.fetch(name))

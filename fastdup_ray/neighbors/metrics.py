@@ -14,7 +14,7 @@ To add a metric, write a function over (m, d) and (m, k, d) arrays and add it to
 
 import numpy as np
 
-from fastdup_ray.common.arrays import AnyArray, DoubleArray, FloatArray
+from fastdup_ray.common.arrays import AnyArray, DoubleArray, EmbeddingArray, FloatArray
 
 COSINE = "cosine"
 """The one metric where more is closer."""
@@ -47,7 +47,7 @@ def from_cosine(cosine: float, metric: str) -> float:
     return values[metric]
 
 
-def compute_values(queries: FloatArray, embeddings: FloatArray, others: AnyArray, metric: str) -> DoubleArray:
+def compute_values(queries: FloatArray, embeddings: EmbeddingArray, others: AnyArray, metric: str) -> DoubleArray:
     """Compute the exact values of a metric between queries and chosen embeddings.
 
     The values that an index returns depend on how it blocks its work; these do not.

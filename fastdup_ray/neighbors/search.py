@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastdup_ray.common.arrays import AnyArray, BoolArray, DoubleArray, FloatArray, IntArray
+from fastdup_ray.common.arrays import AnyArray, BoolArray, DoubleArray, EmbeddingArray, FloatArray, IntArray
 from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.errors import DamagedError
@@ -141,7 +141,7 @@ def _mask_self(candidates: IntArray, own: IntArray) -> IntArray:
 
 
 def select_closest(
-    queries: FloatArray, embeddings: FloatArray, candidates: AnyArray, metric: str, k: int
+    queries: FloatArray, embeddings: EmbeddingArray, candidates: AnyArray, metric: str, k: int
 ) -> tuple[DoubleArray, AnyArray]:
     """Select the k closest of the candidates by their exact distances; ties by index.
 

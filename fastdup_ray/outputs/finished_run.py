@@ -9,6 +9,7 @@ from typing import Self
 import pyarrow as pa
 
 from fastdup_ray.common import layout
+from fastdup_ray.common.arrays import EmbeddingArray
 from fastdup_ray.common.facts import RunSummary, StoredConfig
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.errors import InputError
@@ -18,6 +19,7 @@ from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.csv_files import read_csv
 from fastdup_ray.storage.facts import read_summary
+from fastdup_ray.storage.feature_rows import map_listed_features
 from fastdup_ray.storage.parquet_files import TableFormat, map_parquet, read_parquet
 
 
@@ -74,6 +76,10 @@ class RunReader:
     def map_names(self) -> pa.LargeBinaryArray:
         """Return the raw names of the n images, mapped from a file; the digest is not checked."""
         return map_names(self.store, self.features_file + ".csv")
+
+    def map_features(self) -> EmbeddingArray:
+        """Return the (n, d) embeddings, mapped from their files, whose digests are checked."""
+        return map_listed_features(self.store, self.features_file, self.summary)
 
     def locate(self, name: str) -> str:
         """Return the name that an output of this run has now, see `locate_output`."""

@@ -20,7 +20,7 @@ from fastdup_ray.analysis.pairs import (
 )
 from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs
 from fastdup_ray.common import csv_columns, layout
-from fastdup_ray.common.arrays import DoubleArray, FloatArray
+from fastdup_ray.common.arrays import DoubleArray, EmbeddingArray
 from fastdup_ray.common.facts import Counts
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import Neighbors, Pairs
@@ -61,7 +61,7 @@ def write_results(
     store: Store,
     config: RunConfig,
     images: Images,
-    features: FloatArray,
+    features: EmbeddingArray,
     neighbors: Neighbors,
     read: ReadEntry | None = None,
 ) -> Results:
@@ -210,7 +210,12 @@ def _read_verified(store: Store, config: RunConfig, images: Images, copies: Exac
 
 
 def _write_verified_csv(
-    store: Store, config: RunConfig, images: Images, features: FloatArray, metric: str, verified: VerifiedPairs | None
+    store: Store,
+    config: RunConfig,
+    images: Images,
+    features: EmbeddingArray,
+    metric: str,
+    verified: VerifiedPairs | None,
 ) -> None:
     """Write the pairs that similarity.csv does not have, the most similar first."""
     if verified is None:

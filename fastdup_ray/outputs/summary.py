@@ -8,7 +8,10 @@ from fastdup_ray.common.layout import INDEXED, SCORED, TRANSFORMED, FileSet
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file, write_json
 
-FEATURE_FILES = (layout.FEATURES, layout.FEATURES_CSV, layout.BAD_CSV, layout.BAD_CSV_TWIN, layout.MANIFEST)
+FEATURE_FILES = (
+    *(layout.FEATURES, layout.FEATURES_INDEX, layout.FEATURES_CSV),
+    *(layout.BAD_CSV, layout.BAD_CSV_TWIN, layout.MANIFEST),
+)
 
 DIGESTED = (
     *FEATURE_FILES,
@@ -41,6 +44,7 @@ SCORING_FILES = (
         SCORED.name(os.path.dirname(layout.REPORT)),
         layout.LEAKAGE_CSV,
         layout.TRAIN_SIMILARITY,
+        SCORED.name(layout.FEATURE_PARTS),
     ),
 )
 """Files of a scoring: they are removed when the indexed set is replaced."""
@@ -89,6 +93,6 @@ def remove_scoring(store: Store) -> None:
 def remove_transforms(store: Store) -> None:
     """Remove the files of a run with `invariant`; keep files of the user that only have such names."""
     if store.exists(layout.INVARIANT_CSV) or store.exists(TRANSFORMED.name(layout.SUMMARY)):
-        for name in (*FEATURE_FILES, layout.SHARDS, layout.SUMMARY):
+        for name in (*FEATURE_FILES, layout.FEATURE_PARTS, layout.SHARDS, layout.SUMMARY):
             store.remove(TRANSFORMED.name(name))
         store.remove(layout.INVARIANT_CSV)

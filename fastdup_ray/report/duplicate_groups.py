@@ -14,11 +14,11 @@ from fastdup_ray.common.arrays import DoubleArray, IntArray, shrink, split_array
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.common.relations import CONFIRMED
 from fastdup_ray.curation.keeper_choice import KeeperChoice
-from fastdup_ray.features import map_features
 from fastdup_ray.outputs.exact_copies import ExactCopies
 from fastdup_ray.outputs.formats import COMPONENTS
 from fastdup_ray.report.group_table import GroupTable
 from fastdup_ray.storage import Store
+from fastdup_ray.storage.feature_rows import map_features
 from fastdup_ray.storage.parquet_files import iter_parquet
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK, describe_other_run, take_rows
 
@@ -57,7 +57,7 @@ class DuplicateGroups:
         self._verified, self._choice = verified, choice
         self._features = map_features(store, features_file, d)
         if len(self._features) != len(names):
-            raise describe_other_run(store.fetch(features_file))
+            raise describe_other_run(features_file)
 
     def by_content(self, contents: IntArray) -> GroupTable:
         """Return the sets of exact duplicates.

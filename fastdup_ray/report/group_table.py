@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastdup_ray.analysis.keepers import Ranking
-from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray, shrink
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, EmbeddingArray, FloatArray, IntArray, shrink
 from fastdup_ray.features import check_finite
 
 MAX_COMPARED = 2_000
@@ -68,7 +68,7 @@ class GroupTable:
         rank: Callable[[IntArray], Ranking],
         is_dropped: BoolArray,
         sizes: IntArray,
-        features: FloatArray,
+        features: EmbeddingArray,
     ) -> None:
         self._indices, self._rank, self._is_dropped, self._features = indices, rank, is_dropped, features
         order = np.argsort(number, kind="stable")

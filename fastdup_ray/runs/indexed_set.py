@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from fastdup_ray.common import layout
 from fastdup_ray.common.facts import FeatureFacts, RunSummary, SearchSummary
 from fastdup_ray.errors import DamagedError, InputError
-from fastdup_ray.features import find_difference
+from fastdup_ray.features import check_parts, find_difference
 from fastdup_ray.neighbors.search_plan import USABLE_SHARE, estimate_index_bytes
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest, hash_file
@@ -73,6 +73,7 @@ def check_indexed(store: Store) -> None:
         for name in (features, features + ".csv", layout.FAISS_INDEX, layout.MANIFEST):
             if name in sha256:
                 check_digest(store, name, sha256[name])
+        check_parts(store, features, sha256)
         find_train_similarity(store, sha256)
 
 

@@ -41,6 +41,8 @@ from fastdup_ray.outputs.summary import was_scored
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest
 from fastdup_ray.storage.facts import read_summary
+from fastdup_ray.storage.feature_parts import read_index
+from fastdup_ray.storage.feature_rows import has_features
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ def merge_features(
     part: tuple[int, int] | None,
     files: FileSet = INDEXED,
 ) -> MergeResult:
-    """Write features.dat and the lists beside it, or the files of a range.
+    """Write features.dat, or what it has in parts, and the lists beside it; or the files of a range.
 
     Args:
         store: The work_dir.
@@ -88,26 +90,27 @@ def merge_features(
     found = lookup_entries(manifest, shards, earlier, config.limits, decoders, store.scratch)
     if len(found.missing):
         return MergeResult(None, found.missing)
-    sha256 = {}
+    sha256: dict[str, str] = {}
     try:
         if part is None:
             with keep_unlisted(store, found.unlisted, facts) if files is INDEXED else nullcontext():
-                sha256[files.name(layout.FEATURES)] = merge_sets(store, found, facts, files)
+                sha256 = merge_sets(store, found, facts, files, config.features_file_bytes)
         else:
             merge_range(store, *part, found, facts)
     except LostEmbeddingsError as error:
         log.warning("%s Its images are read again.", error)
-        return MergeResult(None, np.flatnonzero(found.source == found.embeddings.index(error.embeddings)))
+        return MergeResult(None, found.find_entries_of(error.embeddings))
     blocks = found.blocks(["rows", "error_code"])
     return MergeResult(count_entries(block.entries for block in blocks), found.missing, sha256)
 
 
-def adopt_features(store: Store, features_file: str) -> RunSummary:
+def adopt_features(store: Store, features_file: str, largest: int) -> RunSummary:
     """Check stored features for mode 2, and merge the ranges of mode 1 if there are any.
 
     Args:
         store: The work_dir.
         features_file: Name of the features file that the user asked for.
+        largest: See `merge_sets`.
 
     Returns:
         The facts of the features, and their counts.
@@ -125,7 +128,7 @@ def adopt_features(store: Store, features_file: str) -> RunSummary:
         return describe_own_features(store, features_file)
     try:
         if ranges := open_ranges(store):
-            return _merge_ranges(store, ranges)
+            return _merge_ranges(store, ranges, largest)
         described = open_complete(store)
         if described is None:
             return describe_own_features(store, features_file)
@@ -147,6 +150,8 @@ def estimate_stored(store: Store, features_file: str) -> int:
     """
     if is_remote(store.location):
         return sys.maxsize
+    if store.is_file(index := layout.locate_index(features_file)):
+        return len(read_index(store.fetch(index)))
     is_range = not store.exists(features_file)
     folder = Path(store.location)
     paths = folder.glob("features-*.dat") if is_range else [folder / features_file]
@@ -164,14 +169,14 @@ def select_reusable_facts(facts: FeatureFacts) -> FeatureFacts:
     }
 
 
-def _merge_ranges(store: Store, ranges: list[FeatureSet]) -> RunSummary:
-    if store.exists(layout.FEATURES):
+def _merge_ranges(store: Store, ranges: list[FeatureSet], largest: int) -> RunSummary:
+    if has_features(store, layout.FEATURES):
         merged = open_merged(store)
         if merged is None or merged.facts["list_sha256"] != ranges[0].facts["list_sha256"]:
             raise InputError(
                 f"{store.location!r} has both {layout.FEATURES} and ranges of another list: remove one of them."
             )
-    facts = merge_ranges(store, ranges)
+    facts = merge_ranges(store, ranges, largest)
     return begin_summary(facts) | {"counts": count_entries(part.entries for part in ranges)}
 
 

@@ -10,7 +10,6 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.curation.count_duplicates import count_duplicates
 from fastdup_ray.curation.current_run import view_current_run
 from fastdup_ray.curation.suggest import SuggestedPlan
-from fastdup_ray.features import map_features
 from fastdup_ray.inputs import ReadEntry
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.outputs.basis import make_basis
@@ -20,6 +19,7 @@ from fastdup_ray.outputs.results import write_results
 from fastdup_ray.outputs.stored_config import write_config
 from fastdup_ray.outputs.summary import FILES_AFTER_FEATURES, remove_transforms, write_summary
 from fastdup_ray.storage import Store
+from fastdup_ray.storage.feature_rows import map_features
 
 
 def write_outputs(

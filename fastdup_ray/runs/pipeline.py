@@ -49,7 +49,7 @@ from fastdup_ray.runs.stages import Stages
 from fastdup_ray.runs.transforms_stage import write_transforms
 from fastdup_ray.runs.unchanged import is_unchanged, open_comparable
 from fastdup_ray.runs.verify_stage import ImageHolder, choose_verify, verify_neighbors, widen_search
-from fastdup_ray.storage import open_file
+from fastdup_ray.storage.feature_rows import open_features
 from fastdup_ray.version import __version__
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,9 @@ class _Run:
         count = partial(estimate_stored, self.store, self._features_file)
         executor = self._start_executor(choose_executor(self.config, count))
         with self._stages.time("features"), show_stage("Reading the embeddings", self.config):
-            facts = executor.call("index", adopt_features, self.store, self._features_file)
+            facts = executor.call(
+                "index", adopt_features, self.store, self._features_file, self.config.features_file_bytes
+            )
         summary: RunSummary = {"version": __version__, **facts, **self._cost}
         return self._search_and_write(executor, summary) if summary["counts"]["images"] else summary
 
@@ -199,11 +201,11 @@ class _Run:
 
     def _run_score_features(self) -> RunSummary:
         location = to_absolute(self.config.inputs[0])
-        count = partial(estimate_stored, *open_file(location, layout.FEATURES, self.config.s3_access))
+        count = partial(estimate_stored, *open_features(location, self.config.s3_access))
         executor = self._start_executor(choose_executor(self.config, count))
         executor.call("index", check_indexed, self.store)
         with self._stages.time("features"), show_stage("Reading the embeddings", self.config):
-            facts = executor.call("index", import_query_features, self.store, location)
+            facts = executor.call("index", import_query_features, self.store, location, self.config.features_file_bytes)
         return self._search_and_write_scores(executor, {"version": __version__, **facts, **self._cost})
 
     # Their parts

@@ -38,8 +38,9 @@ from fastdup_ray.neighbors import check_search
 from fastdup_ray.neighbors.search_plan import SearchPlan, plan_search
 from fastdup_ray.outputs.summary import FILES_AFTER_FEATURES
 from fastdup_ray.runs.indexed_set import check_comparable, read_indexed_facts
-from fastdup_ray.storage import Store, open_file, open_store
+from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.checked_json import read_json
+from fastdup_ray.storage.feature_rows import open_features
 from fastdup_ray.storage.parquet_files import iter_parquet
 from fastdup_ray.version import __version__
 
@@ -76,7 +77,7 @@ def preflight(config: RunConfig) -> Preflight:
     """
     store, features_file = open_store(config.work_dir, config.s3_access), layout.FEATURES
     if config.run_mode == 2:
-        store, features_file = open_file(config.work_dir, layout.FEATURES, config.s3_access)
+        store, features_file = open_features(config.work_dir, config.s3_access)
     files = SCORED if config.run_mode in (3, 4) else INDEXED
     model = make_model_facts(config) if config.run_mode in (0, 1, 3) else FeatureFacts()
     check_search(config, model.get("d") if config.run_mode in (0, 1) else None)

@@ -16,7 +16,6 @@ from fastdup_ray.features import (
     LookupResult,
     combine_ranges,
     combine_shards,
-    map_features,
     merge_sets,
     open_complete,
     open_range,
@@ -35,16 +34,18 @@ from fastdup_ray.outputs.stored_config import write_config
 from fastdup_ray.outputs.summary import write_summary
 from fastdup_ray.runs.indexed_set import add_advice, check_comparable, find_train_similarity, read_indexed_facts
 from fastdup_ray.runs.merge_stage import count_entries, describe_own_features, select_reusable_facts
-from fastdup_ray.storage import Store, open_file
+from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest, write_json
+from fastdup_ray.storage.feature_rows import has_features, map_whole, open_features
 
 
-def import_query_features(store: Store, location: str) -> RunSummary:
+def import_query_features(store: Store, location: str, largest: int) -> RunSummary:
     """Copy features for mode 4 to test_features.dat.
 
     Args:
         store: The work_dir of the indexed set.
         location: A features file, or its folder: of mode 1 (also a range of it), or of `save_binary_feature`.
+        largest: See `merge_sets`.
 
     Returns:
         The facts of the features, and their counts.
@@ -54,14 +55,14 @@ def import_query_features(store: Store, location: str) -> RunSummary:
         DamagedError: A file is damaged or missing.
     """
     indexed = read_indexed_facts(store)
-    source, name = open_file(location, layout.FEATURES, store.access)
+    source, name = open_features(location, store.access)
     with add_advice("Extract the features again (run_mode=1), or put the file back."):
         described = _read_described(source, name)
     if described is not None:
         facts, lookup = described
         check_comparable(indexed, facts)
         with add_advice("Run again once nothing else writes there."):
-            merge_sets(store, lookup, facts, SCORED)
+            merge_sets(store, lookup, facts, SCORED, largest)
         return begin_summary(select_reusable_facts(facts)) | {"counts": count_entries([lookup.stored])}
     summary = describe_own_features(source, name)
     check_comparable(indexed, summary)
@@ -80,14 +81,14 @@ def _read_described(source: Store, name: str) -> tuple[FeatureFacts, LookupResul
             for beside in (layout.FEATURES_CSV, layout.BAD_CSV):
                 check_digest(source, files.name(beside), whole.facts["sha256"][files.name(beside)])
             return whole.facts, combine_shards(source, [name.removesuffix(".dat")], [whole])
-    if name == layout.FEATURES and not source.exists(name) and (ranges := open_ranges(source)):
+    if name == layout.FEATURES and not has_features(source, name) and (ranges := open_ranges(source)):
         return combine_ranges(source, ranges)
     return None
 
 
 def _copy_own_features(source: Store, name: str, facts: RunSummary, store: Store) -> None:
     """Copy features that no run described, and that have no manifest."""
-    features, names = map_features(source, name, facts["d"]), read_names(source.fetch(name + ".csv"))
+    features, names = map_whole(source, name, facts["d"]), read_names(source.fetch(name + ".csv"))
     store.remove(SCORED.name(layout.MANIFEST))
     write_json(store, SCORED.name(layout.MERGED), facts)  # marks the files written next as those of a scoring
     with store.create(SCORED.name(layout.FEATURES)) as path:
@@ -112,7 +113,7 @@ def search_indexed(store: Store, config: RunConfig, d: int) -> StoredNeighbors:
     index = load_index(store.fetch(layout.FAISS_INDEX), config, config.cores)
     if config.compute == "gpu":
         index.to_gpu(config.nearest_neighbors_k + SPARE)
-    indexed, new = (map_features(store, name, d) for name in (features, SCORED.name(layout.FEATURES)))
+    indexed, new = (map_whole(store, name, d) for name in (features, SCORED.name(layout.FEATURES)))
     queries = check_unit_length(new) if len(new) else new
     return store_neighbors(
         store, find_neighbors_of(index, check_unit_length(indexed), queries, config.nearest_neighbors_k), SCORED

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from fastdup_ray.common import layout
 from fastdup_ray.config import RunConfig
-from fastdup_ray.features import map_features
 from fastdup_ray.neighbors import NeighborIndex, make_index
 from fastdup_ray.neighbors.checkpoint import SearchCheckpoint, get_features_digest
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, store_neighbors
@@ -15,6 +14,7 @@ from fastdup_ray.neighbors.search import SPARE, check_unit_length, find_neighbor
 from fastdup_ray.neighbors.search_plan import plan_search
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file
+from fastdup_ray.storage.feature_rows import map_whole
 from fastdup_ray.system.memory import measure_free_memory
 from fastdup_ray.version import __version__
 
@@ -34,7 +34,7 @@ def search_neighbors(store: Store, config: RunConfig, features_file: str, d: int
     Raises:
         DamagedError: Some numbers of the features are not finite.
     """
-    embeddings = check_unit_length(map_features(store, features_file, d))
+    embeddings = check_unit_length(map_whole(store, features_file, d))
     n = len(embeddings)
     plan = plan_search(config, n, d, measure_free_memory())
     index = make_index(config, plan, config.cores)

@@ -18,7 +18,7 @@ from fastdup_ray.common.layout import INDEXED, TRANSFORMED
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.config import RunConfig
 from fastdup_ray.extract.transforms import select_transforms
-from fastdup_ray.features import map_features, map_names
+from fastdup_ray.features import map_names
 from fastdup_ray.neighbors import make_index
 from fastdup_ray.neighbors.metrics import to_score
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
@@ -26,6 +26,7 @@ from fastdup_ray.neighbors.search import SPARE, check_unit_length, find_neighbor
 from fastdup_ray.outputs.summary import write_summary
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.csv_files import write_csv
+from fastdup_ray.storage.feature_rows import map_whole
 
 
 class _TransformPairs(NamedTuple):
@@ -63,8 +64,8 @@ def write_transforms(
     write_summary(store, facts, TRANSFORMED)
     names, sources = (map_names(store, files.name(layout.FEATURES_CSV)) for files in (INDEXED, TRANSFORMED))
     own = pc.fill_null(pc.index_in(sources, names), -1).to_numpy(zero_copy_only=False)
-    embeddings = check_unit_length(map_features(store, layout.FEATURES, d))
-    transformed = map_features(store, TRANSFORMED.name(layout.FEATURES), d * len(transforms))
+    embeddings = check_unit_length(map_whole(store, layout.FEATURES, d))
+    transformed = map_whole(store, TRANSFORMED.name(layout.FEATURES), d * len(transforms))
     index = make_index(config, neighbors.get_plan(), config.cores)
     index.restore(embeddings, store.fetch(layout.FAISS_INDEX))
     if config.compute == "gpu":

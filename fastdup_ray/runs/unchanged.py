@@ -12,7 +12,7 @@ from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError, ErrorCode, InputError
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
-from fastdup_ray.features import find_not_reusable, read_complete_entries
+from fastdup_ray.features import check_parts, find_not_reusable, read_complete_entries
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.outputs.basis import digest_sidecars, fits_basis
 from fastdup_ray.outputs.finished_run import RunReader
@@ -79,6 +79,7 @@ def is_unchanged(
             return False
         for name, sha256 in last["sha256"].items():
             check_digest(store, name, sha256)
+        check_parts(store, layout.FEATURES, last["sha256"])
         return _has_same_labels(store, config)
     except (DamagedError, OSError):
         return False

@@ -11,11 +11,11 @@ from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, par
 from fastdup_ray.analysis.verified_pairs import VerifiedPairs
 from fastdup_ray.common.arrays import DoubleArray, IntArray
 from fastdup_ray.common.relations import Relation
-from fastdup_ray.features import map_features
 from fastdup_ray.neighbors.metrics import COSINE, compute_values
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.storage import Store
+from fastdup_ray.storage.feature_rows import map_features
 from fastdup_ray.storage.tables import take_rows
 
 

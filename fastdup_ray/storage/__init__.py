@@ -31,6 +31,9 @@ class Store(Protocol):
     access: Access
     at_once: int
 
+    def __hash__(self) -> int:
+        """Return a hash of its identity."""
+
     def prepare(self) -> None:
         """Create the work_dir if needed, and check that it is writable.
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ _DIGEST_KEY = "sha256_of_this"
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_content(file)
+
+
+def hash_content(file: FileIO | BufferedReader, start: int = 0) -> str:
+    """Return the SHA-256 of an open file from an offset to its end, in hex."""
+    file.seek(start)
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch_listed(store: Store, name: str, summary: RunSummary, *, kept_as: str | None = None) -> Path:

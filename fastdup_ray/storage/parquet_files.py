@@ -125,10 +125,17 @@ def open_parquet(store: Store, name: str, schema: pa.Schema) -> Iterator[Callabl
     Yields:
         A function that writes a table. Each but the last should have `ROWS_PER_BLOCK` rows, which make a row group.
     """
+    with store.create(name) as path, open_parquet_file(path, schema) as write:
+        yield write
+
+
+@contextmanager
+def open_parquet_file(path: AnyPath, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    """Write a Parquet file to a local path, as `open_parquet` does."""
     schema = schema.remove_metadata()
     options = {"compression": "zstd", "write_page_checksum": True, "store_schema": False}
     empty = True
-    with store.create(name) as path, pq.ParquetWriter(path, schema, **options) as writer:
+    with pq.ParquetWriter(path, schema, **options) as writer:
 
         def write(table: pa.Table) -> None:
             nonlocal empty

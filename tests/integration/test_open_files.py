@@ -111,7 +111,7 @@ def test_more_ranges_than_descriptors_are_merged_and_scored(store, tmp_path, few
     assert len(ranges) == SHARDS
     assert mapped_files() == 0
     monkeypatch.setattr(scoring, "read_indexed_facts", lambda store: {"d": D})
-    scoring.import_query_features(open_store(str(tmp_path / "index")), str(tmp_path))
+    scoring.import_query_features(open_store(str(tmp_path / "index")), str(tmp_path), sys.maxsize)
     merge_ranges(store, ranges)
     for folder, files in ((tmp_path, INDEXED), (tmp_path / "index", SCORED)):
         assert (folder / files.name("features.dat")).read_bytes() == expected(SHARDS)
@@ -189,7 +189,7 @@ def test_rows_of_a_range_that_is_replaced_are_not_scored(store, tmp_path, monkey
     monkeypatch.setattr(scoring, "read_indexed_facts", lambda store: {"d": D})
     monkeypatch.setattr(scoring, "merge_sets", replace_then_merge)
     with pytest.raises(DamagedError):
-        scoring.import_query_features(open_store(str(tmp_path / "index")), str(tmp_path))
+        scoring.import_query_features(open_store(str(tmp_path / "index")), str(tmp_path), sys.maxsize)
     assert not (tmp_path / "index" / SCORED.name("features.dat")).exists()
 
 

@@ -4,8 +4,9 @@ All are below `PartitionLayout.folder`, and each is complete or missing. A step 
 needs, from a bucket as well as from a disk.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from fastdup_ray.neighbors.partitioned.partition_layout import PartitionLayout
 from fastdup_ray.neighbors.search import check_unit_length
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import read_json, write_json
+from fastdup_ray.storage.feature_rows import open_range_reader
 
 _ID = np.dtype("<i8")
 
@@ -115,13 +117,25 @@ def read_cell(store: Store, partitioning: PartitionLayout, cell: Cell) -> tuple[
 
 
 def _read_piece(store: Store, partitioning: PartitionLayout, piece: Piece) -> tuple[FloatArray, IntArray]:
-    width, name = 4 * partitioning.d, partitioning.features if piece.stem is None else piece.stem + ".dat"
-    content = store.read(name, piece.start * width, piece.count * width)
-    embeddings = np.frombuffer(content, "<f4").reshape(-1, partitioning.d)
+    width, stop = 4 * partitioning.d, piece.start + piece.count
     if piece.stem is None:
-        return check_unit_length(embeddings), np.arange(piece.start, piece.start + piece.count)
+        read = _open_features(store, partitioning.features, partitioning.digest, partitioning.d)
+        return check_unit_length(read(piece.start, stop)), np.arange(piece.start, stop)
+    content = store.read(piece.stem + ".dat", piece.start * width, piece.count * width)
+    embeddings = np.frombuffer(content, "<f4").reshape(-1, partitioning.d)
     indices = store.read(piece.stem + ".ids", piece.start * _ID.itemsize, piece.count * _ID.itemsize)
     return embeddings, np.frombuffer(indices, _ID)
+
+
+@lru_cache(maxsize=1)
+def _open_features(
+    store: Store,
+    name: str,
+    digest: str,  # noqa: ARG001 (part of the key)
+    d: int,
+) -> Callable[[int, int], FloatArray]:
+    """Return a reader of the features with a digest: a step may read single rows of them many times."""
+    return open_range_reader(store, name, d)
 
 
 def write_groups(
