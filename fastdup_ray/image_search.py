@@ -135,7 +135,7 @@ class ImageSearch:
 
     def _find_closest(self, query: FloatArray, k: int) -> tuple[pa.Array, npt.NDArray[np.float64]]:
         """Return the names of the images with the k closest embeddings, and their similarities."""
-        scores = np.concatenate([np.empty(0, np.float32), *(b @ query[0] for b in iter_blocks(self._features))])
+        scores = np.concatenate([np.empty(0, np.float32), *(block @ query[0] for block in iter_blocks(self._features))])
         count = min(k + SPARE, len(scores))
         candidates = np.argpartition(-scores, count - 1)[None, :count]
         similarity, rows = select_closest(query, self._features, candidates, COSINE, k)

@@ -7,8 +7,6 @@ FORMAT_VERSION = 1
 
 FEATURES = "features.dat"
 FEATURES_CSV = "features.dat.csv"
-FEATURE_PARTS = "features.parts"
-FEATURES_INDEX = "features.parts/index.parquet"
 BAD_CSV = "features.bad.csv"
 BAD_CSV_TWIN = "features.dat.bad"
 SIMILARITY_CSV = "similarity.csv"
@@ -23,6 +21,11 @@ COMPONENTS = "components.parquet"
 CONFIG = "config.json"
 SUMMARY = "summary.json"
 REPORT = "report/index.html"
+
+FEATURE_PARTS = "features.parts"
+FEATURES_INDEX = "features.parts/index.parquet"
+"""Take the place of features.dat if there are more embeddings than `largest_features_file`: a folder of parts, which
+are never changed, and in it the index that says where each embedding is."""
 
 VERIFIED = "verified_pairs.parquet"
 """The verified pairs: how images are related, and the evidence."""

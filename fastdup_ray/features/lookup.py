@@ -77,11 +77,6 @@ class LookupResult:
         return np.flatnonzero(self.position < 0)
 
     @property
-    def source(self) -> IntArray:
-        """(n,) int64 index into `embeddings`; -1 where an entry is missing."""
-        return self._find_source(self.position)
-
-    @property
     def entries(self) -> pa.Table:
         """All n rows with the columns `ENTRIES`, in memory, null where an entry is missing; see `blocks`."""
         is_found = self.position >= 0

@@ -36,6 +36,7 @@ from fastdup_ray.inputs.splits import find_split
 from fastdup_ray.inputs.suffixes import is_archive_name, is_image_name, is_video_name
 from fastdup_ray.inputs.table_rows import list_rows, read_paths
 from fastdup_ray.inputs.tables import is_table
+from fastdup_ray.storage.feature_rows import has_features, open_features
 
 if TYPE_CHECKING:
     from fastdup_ray.inputs.annotations import Annotations
@@ -95,6 +96,8 @@ def check_inputs(config: RunConfig) -> None:
     for location in inputs:
         if _is_image_of_many(location, len(inputs)):
             continue  # if it does not exist, it is a bad image
+        if config.run_mode == 4 and location.endswith(".dat") and has_features(*open_features(location, access)):
+            continue  # there is no file of this name if its embeddings are in parts
         if is_hub_name(location):
             list_hub_files(location)
         elif is_remote(location):

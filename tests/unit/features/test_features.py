@@ -198,7 +198,7 @@ def a_set(store: Store, *entries: Entry, seed: int = 0) -> FeatureSet:
 
 def known(found) -> list[int]:
     """Which set each entry comes from, -1 where it has to be read."""
-    return found.source.tolist()
+    return (np.searchsorted(found.starts, found.position, "right") - 1).tolist()
 
 
 def test_entries_are_found_by_name_size_and_mtime_in_the_order_of_the_list(store):
