@@ -53,7 +53,7 @@ def plant(scratch: Path, n: int) -> RunConfig:
     facts = make_list_facts(manifest) | make_model_facts(config)
     store = open_store(config.work_dir)
     for shard in manifest.shards(np.arange(n), iter(lambda: ENTRIES_PER_SHARD, 0)):
-        entries = _make_entries(shard.start, [(ref.uri, ref.mtime_or_etag) for ref in shard.refs])
+        entries = make_entries(shard.start, [(ref.uri, ref.mtime_or_etag) for ref in shard.refs])
         stem = f"{layout.SHARDS}/{layout.format_range_stem(shard.start, shard.stop)}-planted"
         bounds = {"min_offset": shard.start, "max_offset": shard.stop}
         write_shard(store, stem, entries, [_make_embeddings(shard.start, len(entries))], facts | bounds)
@@ -74,7 +74,7 @@ def configure(scratch: Path) -> RunConfig:
     return RunConfig.of(input_dir=str(scratch / "images"), work_dir=str(scratch / "out"), model_path=model)
 
 
-def _make_entries(start: int, named: list[tuple[str, str]]) -> pa.Table:
+def make_entries(start: int, named: list[tuple[str, str]]) -> pa.Table:
     numbers = np.arange(start, start + len(named))
     uris, tokens = zip(*named, strict=True)
     columns = {field.name: pa.nulls(len(named), field.type) for field in ENTRIES}
