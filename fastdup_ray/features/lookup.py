@@ -94,6 +94,12 @@ class LookupResult:
         counts = [len(embeddings.files) for embeddings in self.embeddings]
         return np.cumsum([0, *counts])[:-1]
 
+    @cached_property
+    def _in_parts(self) -> list[tuple[int, StoredParts]]:
+        """The sets whose embeddings are in parts, with their indices: a handful, while there may be many shards."""
+        numbered = enumerate(self.embeddings)
+        return [(number, embeddings) for number, embeddings in numbered if isinstance(embeddings, StoredParts)]
+
     def select(self, offsets: IntArray) -> "LookupResult":
         """Return the result of the entries at some offsets, without their names."""
         return replace(self, position=self.position[offsets], unlisted=None)
@@ -105,10 +111,10 @@ class LookupResult:
             good = np.flatnonzero(rows)
             source, first = block.source[good], block.entries["first_row"].fill_null(0).to_numpy()[good]
             file = self._first_files[source]
-            for number, embeddings in enumerate(self.embeddings):
-                if isinstance(embeddings, StoredParts) and (own := np.flatnonzero(source == number)).size:
-                    part, first[own] = embeddings.locate(first[own])
-                    file[own] += part
+            for number, parts in self._in_parts:
+                own = np.flatnonzero(source == number)
+                part, first[own] = parts.locate(first[own])
+                file[own] += part
             yield LocatedBlock(block.start + good, file, first, rows[good].astype(np.int64))
 
     def find_entries_of(self, file: StoredEmbeddings) -> IntArray:
