@@ -1,8 +1,7 @@
 """Which of very many keys came before, in 16 bytes a key."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,20 +10,7 @@ from fastdup_ray.common.arrays import AnyArray, BoolArray, IntArray
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SMALLEST_BATCH, LARGEST_BATCH = 1 << 3, 1 << 10
-"""Items that are looked up at a time: fewer at first, so that what needs only a few items does not wait for many."""
-
 _MULTIPLIERS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1342543DE82EF95)
-
-_Item = TypeVar("_Item")
-
-
-def make_batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    """Yield the items in batches for `SeenKeys.add`."""
-    size, items = SMALLEST_BATCH, iter(items)
-    while batch := list(islice(items, size)):
-        yield batch
-        size = min(2 * size, LARGEST_BATCH)
 
 
 class SeenKeys:
@@ -74,10 +60,10 @@ class SeenNames:
     def __init__(self) -> None:
         self._keys = SeenKeys()
 
-    def add(self, names: Sequence[str]) -> BoolArray:
-        """Add names; return (m,) whether each is new, see `SeenKeys.add`."""
-        # Python's hash of a text is SipHash, of 64 bits; the second one is of another text, and so independent.
-        texts = names, [f"{name}\0" for name in names]
+    def add(self, names: Sequence[bytes]) -> BoolArray:
+        """Add raw names; return (m,) whether each is new, see `SeenKeys.add`."""
+        # Python's hash of bytes is SipHash, of 64 bits; the second one is of others, and so independent.
+        texts = names, [name + b"\0" for name in names]
         return self._keys.add(*(np.fromiter(map(hash, half), np.int64, len(half)) for half in texts))
 
 

@@ -3,13 +3,16 @@
 import importlib.util
 import os
 from collections.abc import Iterable, Iterator
-from itertools import compress, groupby, islice
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from fastdup_ray.common.access import Access
 from fastdup_ray.common.locations import is_remote, to_absolute
 from fastdup_ray.common.records import ImageRef
-from fastdup_ray.common.seen import SeenKeys, SeenNames, make_batches
+from fastdup_ray.common.ref_tables import iter_refs, make_ref_tables
+from fastdup_ray.common.seen import SeenKeys, SeenNames
 from fastdup_ray.config import INPUT_KINDS, RunConfig
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs import archive, bucket, folder, inventory, list_file
@@ -56,6 +59,7 @@ __all__ = [
     "get_source",
     "is_standalone_file",
     "list_images",
+    "list_tables",
     "make_reader",
     "open_entry",
     "read_entry",
@@ -64,6 +68,11 @@ __all__ = [
 
 
 def list_images(config: RunConfig, skipped: SkippedFiles | None = None) -> Iterator[ImageRef]:
+    """List the entries of all inputs, one by one; see `list_tables`."""
+    return chain.from_iterable(map(iter_refs, list_tables(config, skipped)))
+
+
+def list_tables(config: RunConfig, skipped: SkippedFiles | None = None) -> Iterator[pa.Table]:
     """List the entries of all inputs.
 
     Args:
@@ -71,17 +80,16 @@ def list_images(config: RunConfig, skipped: SkippedFiles | None = None) -> Itera
         skipped: counts the files that are left out because of their suffix.
 
     Yields:
-        The entries in order, each once.
+        Tables `common.ref_tables.REFS` of any size, with the entries in order, each once.
 
     Raises:
         InputError: where an input cannot be listed, or has nothing but videos and PyAV is not installed.
     """
     patterns, skipped = Patterns(config.include, config.exclude), skipped or SkippedFiles()
-    all_refs = _list_all(config, patterns, skipped)
-    refs: Iterator[ImageRef] = _drop_repeats(all_refs)
+    tables = _drop_repeats(_list_all(config, patterns, skipped))
     if config.num_images > 0:
-        refs = islice(refs, config.num_images)
-    return refs if importlib.util.find_spec("av") else _refuse_only_videos(refs, config.s3_access)
+        tables = _take_first(tables, config.num_images)
+    return tables if importlib.util.find_spec("av") else _refuse_only_videos(tables, config.s3_access)
 
 
 def check_inputs(config: RunConfig) -> None:
@@ -126,19 +134,19 @@ def _is_image_of_many(location: str, count: int) -> bool:
     return count > 1 and is_image_name(location) and (is_remote(location) or not os.path.isdir(location))
 
 
-def _list_all(config: RunConfig, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
+def _list_all(config: RunConfig, patterns: Patterns, skipped: SkippedFiles) -> Iterator[pa.Table]:
     # With annotations, input_dir is where their photos are: it is not listed.
     inputs = config.reference if config.annotations else config.inputs
     seen = SeenKeys()  # a folder may be reached again by a link, or as a part of another input
     for are_images, locations in groupby(inputs, lambda location: _is_image_of_many(location, len(inputs))):
         if are_images:
             names = filter(patterns.keep, map(to_absolute, locations))
-            yield from list_file.stat_names(names, skipped, config.s3_access)
+            yield from make_ref_tables(list_file.stat_names(names, skipped, config.s3_access))
         else:
             for location in locations:
                 yield from _list_one(location, config, patterns, skipped, seen)
     if (annotations := get_annotations(config)) is not None:
-        yield from annotations.list_boxes(patterns.keep)
+        yield from make_ref_tables(annotations.list_boxes(patterns.keep))
 
 
 def get_annotations(config: RunConfig) -> "Annotations | None":
@@ -153,13 +161,21 @@ def get_annotations(config: RunConfig) -> "Annotations | None":
 
 def _list_one(
     location: str, config: RunConfig, patterns: Patterns, skipped: SkippedFiles, seen: SeenKeys
-) -> Iterator[ImageRef]:
-    work_dir, access, remote = config.work_dir, config.s3_access, is_remote(location)
-    uri = location if remote else os.path.abspath(location)
+) -> Iterator[pa.Table]:
     if is_hub_name(location):
         for file in list_hub_files(location):
             yield from _list_one(file, config, patterns, skipped, seen)
-    elif is_table(uri, access):
+    elif not is_remote(location) and os.path.isdir(location) and not is_table(location, config.s3_access):
+        yield from folder.walk(location, config.work_dir, patterns, skipped, seen)
+    else:
+        yield from make_ref_tables(_list_refs(location, config, patterns, skipped))
+
+
+def _list_refs(location: str, config: RunConfig, patterns: Patterns, skipped: SkippedFiles) -> Iterator[ImageRef]:
+    """List an input that is no folder."""
+    work_dir, access, remote = config.work_dir, config.s3_access, is_remote(location)
+    uri = location if remote else os.path.abspath(location)
+    if is_table(uri, access):
         paths = read_paths(uri, access)
         rows = list_rows(uri, access) if paths is None else list_file.stat_names(paths, skipped, access)
         yield from (ref for ref in rows if patterns.keep(ref.uri))
@@ -170,8 +186,6 @@ def _list_one(
             yield from refs
         else:
             yield from _list_files(find_split(uri, access), patterns, access)
-    elif not remote and os.path.isdir(location):
-        yield from folder.walk(location, work_dir, patterns, skipped, seen)
     elif is_archive_name(uri):
         yield from (ref for ref in archive.list_members(uri, skipped, access) if patterns.keep(ref.uri))
     elif inventory.is_inventory(uri, access):
@@ -194,16 +208,27 @@ def _list_files(files: Iterable[str], patterns: Patterns, access: Access) -> Ite
         yield from (ref for ref in list_rows(file, access) if patterns.keep(ref.uri))
 
 
-def _drop_repeats(refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
+def _drop_repeats(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     seen = SeenNames()
-    for batch in make_batches(refs):
-        yield from compress(batch, seen.add([ref.uri for ref in batch]))
+    for table in tables:
+        is_new = seen.add(table["uri"].to_pylist())
+        yield table if is_new.all() else table.filter(pa.array(is_new))
 
 
-def _refuse_only_videos(refs: Iterable[ImageRef], access: Access) -> Iterator[ImageRef]:
+def _take_first(tables: Iterable[pa.Table], count: int) -> Iterator[pa.Table]:
+    for table in tables:
+        yield table.slice(0, count)
+        count -= len(table)
+        if count <= 0:
+            return
+
+
+def _refuse_only_videos(tables: Iterable[pa.Table], access: Access) -> Iterator[pa.Table]:
     name, only_videos = "", True
-    for ref in refs:
-        name, only_videos = ref.uri, only_videos and is_video_name(find_part(ref.uri, access).file)
-        yield ref
+    for table in tables:
+        names = (os.fsdecode(uri.as_py()) for chunk in table["uri"].chunks for uri in chunk) if only_videos else ()
+        for name in names:
+            only_videos = only_videos and is_video_name(find_part(name, access).file)
+        yield table
     if name and only_videos:
         raise InputError(f"All inputs are videos, such as {name!r}: to read them, pip install 'fastdup-ray[video]'.")

@@ -2,24 +2,32 @@
 
 import logging
 import os
+from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pyarrow as pa
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.access import DEFAULT_ACCESS
-from fastdup_ray.common.records import ImageRef
-from fastdup_ray.common.seen import SeenKeys, make_batches
+from fastdup_ray.common.ref_tables import make_ref_tables
+from fastdup_ray.common.seen import SeenKeys
 from fastdup_ray.inputs.globs import Patterns
-from fastdup_ray.inputs.local import make_ref, stat
+from fastdup_ray.inputs.local import stat_files
 from fastdup_ray.inputs.members import list_members
 from fastdup_ray.inputs.skipped import SkippedFiles
-from fastdup_ray.inputs.suffixes import has_members, is_excluded_folder
+from fastdup_ray.inputs.suffixes import has_members, is_excluded_folder, is_image_name, is_video_name
 
 log = logging.getLogger(__name__)
+
+_FILES_AT_ONCE = 1 << 13
+"""Files that are looked up at a time."""
 
 
 def walk(
     folder: str, work_dir: str, patterns: Patterns, skipped: SkippedFiles, seen: SeenKeys | None = None
-) -> Iterator[ImageRef]:
+) -> Iterator[pa.Table]:
     """List the files with a known suffix below a folder, sorted by the bytes of their paths.
 
     Hidden files and folders, folders that systems keep for themselves, and quarantines are left out. Links are
@@ -35,44 +43,43 @@ def walk(
             one are added.
 
     Yields:
-        The entries; an archive or table is replaced by the images in it, in its own order.
+        Tables `REFS` of the entries; an archive or table is replaced by the images in it, in its own order.
     """
     root = os.path.abspath(folder)
     root_length = len(os.path.join(root, ""))
     seen = SeenKeys() if seen is None else seen
-    for path, status in _drop_seen(_FolderWalk(root, work_dir, patterns, skipped).paths(), seen):
-        if status is None:
-            yield stat(path)
-        elif has_members(path):
-            members = list_members(path, skipped, DEFAULT_ACCESS)
-            yield from (ref for ref in members if patterns.keep(ref.uri[root_length:]))
-        else:
-            yield make_ref(path, status)
+    for run in _FolderWalk(root, work_dir, patterns, skipped).runs():
+        for start in range(0, len(run.names), _FILES_AT_ONCE):
+            found = stat_files([run.folder + name for name in run.names[start : start + _FILES_AT_ONCE]])
+            is_new = ~found.exists
+            is_new[found.exists] = seen.add(found.inodes, found.devices)
+            if run.have_members and found.exists.all():
+                for path in found.refs.filter(pa.array(is_new))["uri"].to_pylist():
+                    members = list_members(os.fsdecode(path), skipped, DEFAULT_ACCESS)
+                    yield from make_ref_tables(ref for ref in members if patterns.keep(ref.uri[root_length:]))
+            else:
+                yield found.refs if is_new.all() else found.refs.filter(pa.array(is_new))
 
 
 def iter_paths(folder: str, patterns: Patterns) -> Iterator[str]:
     """Yield the paths of the files below a folder, as `walk` finds them, but all that lead to one file."""
-    return _FolderWalk(os.path.abspath(folder), "", patterns, SkippedFiles()).paths()
+    for run in _FolderWalk(os.path.abspath(folder), "", patterns, SkippedFiles()).runs():
+        yield from (os.fsdecode(run.folder + name) for name in run.names)
 
 
-def _drop_seen(paths: Iterator[str], seen: SeenKeys) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Look up files, and leave out those that are `seen`; None is the status of a file that cannot be looked up."""
-    for batch in make_batches((path, _try_stat(path)) for path in paths):
-        found = [status for _, status in batch if status is not None]
-        is_new = iter(seen.add([_sign(status.st_ino) for status in found], [_sign(status.st_dev) for status in found]))
-        yield from ((path, status) for path, status in batch if status is None or next(is_new))
+@dataclass(frozen=True)
+class _FileRun:
+    """Files of a folder that follow one another in the list.
 
+    Attributes:
+        folder: Path of the folder, with a `/` at its end, as raw bytes.
+        names: Names of the files in it, as raw bytes.
+        have_members: Whether it is a single archive or table, whose images are listed instead of it.
+    """
 
-def _try_stat(path: str) -> os.stat_result | None:
-    try:
-        return os.stat(path)
-    except OSError:
-        return None
-
-
-def _sign(number: int) -> int:
-    """Return a number of 64 bits as a signed one."""
-    return number - (1 << 64) if number >> 63 else number
+    folder: bytes
+    names: list[bytes]
+    have_members: bool = False
 
 
 class _FolderWalk:
@@ -84,52 +91,75 @@ class _FolderWalk:
         self._work_dir = _get_identity(work_dir)
         self._visited = set() if _get_identity(root) == self._work_dir else {self._work_dir}
 
-    def paths(self) -> Iterator[str]:
-        """In the order of their bytes, so that a folder is listed under the first path that leads to it."""
-        stack = [(self._root, True)]
+    def runs(self) -> Iterator[_FileRun]:
+        """Yield the files in the order of the bytes of their paths.
+
+        So a folder is listed under the first path that leads to it.
+        """
+        stack: list[str | _FileRun] = [self._root]
         while stack:
-            path, is_folder = stack.pop()
-            if not is_folder:
-                yield path
+            item = stack.pop()
+            if isinstance(item, _FileRun):
+                yield item
                 continue
-            identity = _get_identity(path)
+            identity = _get_identity(item)
             if identity in self._visited:
                 continue
             self._visited.add(identity)
             try:
-                with os.scandir(path) as children:
-                    visible = [child for child in children if not child.name.startswith(".")]
-                selected = self._select(visible, is_work_dir=identity is not None and identity == self._work_dir)
+                is_work_dir = identity is not None and identity == self._work_dir
+                stack += reversed(self._list(item, is_work_dir=is_work_dir))
             except OSError as error:
-                log.warning("Cannot list the folder %r (%s): it is left out.", path, error.strerror)
-                continue
-            stack += sorted(selected, key=_sort_key, reverse=True)
+                log.warning("Cannot list the folder %r (%s): it is left out.", item, error.strerror)
 
-    def _select(self, children: list[os.DirEntry[str]], *, is_work_dir: bool) -> list[tuple[str, bool]]:
-        """The path, and whether it is a folder, of the children that are taken."""
-        if any(child.name == layout.QUARANTINE_MARK for child in children):
+    def _list(self, folder: str, *, is_work_dir: bool) -> list[str | _FileRun]:
+        """Return the folders and the runs of files in a folder that are taken, in their order."""
+        path = os.path.join(folder, "")
+        if os.path.lexists(path + layout.QUARANTINE_MARK):
             return []
-        selected: list[tuple[str, bool]] = []
-        for child in children:
-            is_folder = _is_folder(child)
-            if (is_folder and is_excluded_folder(child.name)) or (is_work_dir and layout.is_output(child.name)):
-                continue
-            name = child.path[self._root_length :]
-            if is_folder:
-                if not self._patterns.exclude(name):
-                    selected.append((child.path, True))
-            elif _is_file(child) and self._patterns.keep(name):
-                if self._patterns.selects_suffix(name):
-                    selected.append((child.path, False))
-                else:
-                    self._skipped.add(name)
-        return selected
+        files, others = list[bytes](), list[tuple[bytes, str | _FileRun]]()
+        raw_path, start = os.fsencode(path), path[self._root_length :]
+        with os.scandir(folder) as children:
+            for child in children:
+                name = child.name
+                if name.startswith(".") or (is_work_dir and layout.is_output(name)):
+                    continue
+                if _is_folder(child):
+                    if not is_excluded_folder(name) and not self._patterns.exclude(start + name):
+                        others.append((os.fsencode(name + "/"), path + name))
+                elif _is_file(child) and self._patterns.keep(start + name):
+                    if _is_plain(name[name.rfind(".") :]):
+                        files.append(os.fsencode(name))
+                    elif not self._patterns.selects_suffix(name):
+                        self._skipped.add(name)
+                    elif has_members(name):
+                        raw = os.fsencode(name)
+                        others.append((raw + b"!/", _FileRun(raw_path, [raw], have_members=True)))
+                    else:
+                        files.append(os.fsencode(name))
+        return _merge(raw_path, files, others)
 
 
-def _sort_key(child: tuple[str, bool]) -> bytes:
-    """The bytes to compare: all names in a folder begin with its own name and a `/`, those in a file with `!/`."""
-    path, is_folder = child
-    return os.fsencode(path + "/" if is_folder else path + "!/" if has_members(path) else path)
+def _merge(folder: bytes, files: list[bytes], others: list[tuple[bytes, str | _FileRun]]) -> list[str | _FileRun]:
+    """Sort the names of files, and put folders, archives and tables between them.
+
+    All names in a folder begin with its own name and a `/`, those in a file with `!/`.
+    """
+    files.sort()
+    merged, done = list[str | _FileRun](), 0
+    for key, other in sorted(others, key=lambda item: item[0]):
+        place = bisect_left(files, key)
+        if done < place:
+            merged.append(_FileRun(folder, files[done:place]))
+        merged.append(other)
+        done = place
+    return [*merged, _FileRun(folder, files[done:])] if done < len(files) else merged
+
+
+@lru_cache(maxsize=1024)
+def _is_plain(suffix: str) -> bool:
+    """Return whether files with a suffix are images or videos, whatever else is in their names."""
+    return is_image_name(f"x{suffix}") or is_video_name(f"x{suffix}")
 
 
 def _is_file(child: os.DirEntry[str]) -> bool:

@@ -5,12 +5,18 @@ and ignore it.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import BinaryIO
 
+import numpy as np
+import pyarrow as pa
+
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
+from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.common.records import ImageRef
+from fastdup_ray.common.ref_tables import REFS
 from fastdup_ray.common.regular_file import NotRegularError, open_regular
 from fastdup_ray.errors import BadImageError, ErrorCode
 
@@ -26,6 +32,46 @@ def stat(uri: str, _: Access = DEFAULT_ACCESS) -> ImageRef:
         return make_ref(uri, os.stat(uri))
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return ImageRef(uri, 0, "")
+
+
+@dataclass(frozen=True)
+class FileStates:
+    """What `os.stat` says of n paths.
+
+    Attributes:
+        refs: Table `REFS`, as `stat` makes the entries.
+        exists: (n,) whether `os.stat` succeeded.
+        inodes: Inodes of the m files that exist.
+        devices: Devices of these.
+    """
+
+    refs: pa.Table
+    exists: BoolArray
+    inodes: IntArray
+    devices: IntArray
+
+
+def stat_files(paths: Sequence[bytes]) -> FileStates:
+    """Look up many paths: a third of the time of as many calls of `stat`."""
+    states = list(map(_try_stat, paths))
+    found = [state for state in states if state is not None]
+    times = pa.array([None if state is None else state.st_mtime_ns for state in states], pa.int64())
+    sizes = [0 if state is None else state.st_size for state in states]
+    # Inodes have 64 bits without a sign.
+    inodes, devices = (
+        np.array(numbers, np.uint64).view(np.int64)
+        for numbers in ([state.st_ino for state in found], [state.st_dev for state in found])
+    )
+    exists = np.array([state is not None for state in states], bool)
+    table = pa.table([paths, sizes, times.cast(pa.large_string()).fill_null("")], schema=REFS)
+    return FileStates(table, exists, inodes, devices)
+
+
+def _try_stat(path: bytes) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
 
 
 def is_file(uri: str, _: Access = DEFAULT_ACCESS) -> bool:

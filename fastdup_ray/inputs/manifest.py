@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.names import escape_non_utf8
 from fastdup_ray.common.records import Entry, ImageRef, Shard
-from fastdup_ray.common.ref_tables import REFS, iter_refs, make_ref_table
+from fastdup_ray.common.ref_tables import REFS, iter_refs, make_ref_tables
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.parquet_files import TableFormat, read_parquet, write_parquet
 from fastdup_ray.storage.tables import escape_names
@@ -117,23 +116,26 @@ class Manifest:
 
     @classmethod
     def from_refs(cls, refs: Iterable[ImageRef], store: Store | None = None, folder: str = "") -> "Manifest":
+        """Return the manifest of a whole list of entries; see `from_tables`."""
+        return cls.from_tables(make_ref_tables(refs), store, folder)
+
+    @classmethod
+    def from_tables(cls, tables: Iterable[pa.Table], store: Store | None = None, folder: str = "") -> "Manifest":
         """Return the manifest of a whole list.
 
         Args:
-            refs: The entries.
+            tables: The entries, as tables `REFS` of any size.
             store: Keeps the parts, as Parquet files; without it, they stay in memory. The last part always does.
             folder: Folder of the store for these files.
         """
-        refs, parts = iter(refs), list[ListPart]()
-        while True:
-            table = make_ref_table(islice(refs, ENTRIES_PER_PART)).combine_chunks()
+        parts = list[ListPart]()
+        for table in _cut_parts(tables):
             if store is None or len(table) < ENTRIES_PER_PART:
                 parts.append(ListPart(len(table), table))
             else:
                 parts.append(ListPart(len(table), None, store, f"{folder}/part-{len(parts):06d}.parquet"))
                 write_parquet(store, parts[-1].name, table)
-            if len(table) < ENTRIES_PER_PART:
-                return cls(parts)
+        return cls(parts)
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -216,6 +218,19 @@ class Manifest:
         if number != self._number:
             self._number, self._table = number, self._parts[number].read()
         return self._table
+
+
+def _cut_parts(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the rows of tables `REFS` as tables of `ENTRIES_PER_PART`, and at the end the rest, which may be empty."""
+    some, count = [REFS.empty_table()], 0
+    for table in tables:
+        some.append(table)
+        count += len(table)
+        while count >= ENTRIES_PER_PART:
+            whole = pa.concat_tables(some)
+            yield whole.slice(0, ENTRIES_PER_PART).combine_chunks()
+            some, count = [whole.slice(ENTRIES_PER_PART)], count - ENTRIES_PER_PART
+    yield pa.concat_tables(some).combine_chunks()
 
 
 def add_missing_columns(table: pa.Table) -> pa.Table:

@@ -11,7 +11,7 @@ from fastdup_ray.common.requests import count_requests_made
 from fastdup_ray.config import RunConfig
 from fastdup_ray.extract.decoder_versions import list_optional_decoders
 from fastdup_ray.features import find_missing, read_earlier_entries
-from fastdup_ray.inputs import check_inputs, find_part, list_images
+from fastdup_ray.inputs import check_inputs, find_part, list_tables
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.neighbors.cost import SearchCost, estimate_search
 from fastdup_ray.neighbors.search_plan import plan_search
@@ -101,7 +101,7 @@ def estimate_run(config: RunConfig, actors: int = 1) -> Estimate:
     """
     check_inputs(config)
     before = count_requests_made()
-    manifest = Manifest.from_refs(list_images(config))
+    manifest = Manifest.from_tables(list_tables(config))
     listing = count_requests_made() - before
     manifest = manifest.window(config.min_offset or 0, config.max_offset or len(manifest))
     store = open_store(config.work_dir, config.s3_access)

@@ -30,7 +30,7 @@ from fastdup_ray.errors import ConfigError, DamagedError, InputError, WorkDirErr
 from fastdup_ray.extract.model import BATCH, DIMENSIONS, Model, make_fingerprint
 from fastdup_ray.extract.transforms import select_transforms
 from fastdup_ray.features import share_names
-from fastdup_ray.inputs import SkippedFiles, check_inputs, find_part, list_images
+from fastdup_ray.inputs import SkippedFiles, check_inputs, find_part, list_tables
 from fastdup_ray.inputs.labels import check_labels
 from fastdup_ray.inputs.manifest import MANIFEST, Manifest
 from fastdup_ray.inputs.missing import describe_empty, describe_missing
@@ -168,14 +168,14 @@ def list_manifest(
         skipped: Counts the files that are left out because of their extension.
         stop: Ends the listing early once it is set.
         store: Keeps the list, in `folder`; without it, the list stays in memory.
-        folder: See `Manifest.from_refs`.
+        folder: See `Manifest.from_tables`.
 
     Raises:
         InputError: The list is empty, or nothing in it can be read.
     """
     skipped, stop = skipped or SkippedFiles(), stop or Event()
-    refs = takewhile(lambda _: not stop.is_set(), list_images(config, skipped))
-    manifest = Manifest.from_refs(refs, store, folder)
+    tables = takewhile(lambda _: not stop.is_set(), list_tables(config, skipped))
+    manifest = Manifest.from_tables(tables, store, folder)
     inputs = format_names(config.inputs)
     if len(manifest) == 0 and config.annotations:
         raise InputError(f"No boxes to use in {config.annotations!r}.")

@@ -1,5 +1,6 @@
 """What a command costs: seconds, CPU seconds and memory of all the processes that it starts."""
 
+import math
 import os
 import subprocess
 import sys
@@ -77,3 +78,8 @@ def measured(command: Sequence[object], environment: Mapping[str, str] | None = 
     if process.returncode:
         sys.exit(f"{command[0]} ended with {process.returncode}: " + "".join(said[-20:]))
     return Cost(wall, sum(watch.cpu.values()), watch.memory)
+
+
+def measure_exponent(few: int, before: float, many: int, after: float) -> float:
+    """Return the exponent of the power by which a cost grows; NaN if there is none."""
+    return math.log(after / before) / math.log(many / few) if before > 0 and after > 0 else math.nan

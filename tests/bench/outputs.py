@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from fastdup_ray.common import layout
 from fastdup_ray.config import RunConfig
-from fastdup_ray.inputs.manifest import ENTRIES
+from fastdup_ray.inputs.manifest import ENTRIES, KEY
 from fastdup_ray.neighbors.metrics import COSINE
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, create_neighbors
 from fastdup_ray.runs.outputs_stage import write_outputs
@@ -84,28 +84,24 @@ def prepare(work_dir: Path, n: int) -> None:
             neighbors.indices[rows], neighbors.similarity[rows] = fours.neighbors_of(rows)
             uris = [f"/pictures/{row // 1000:06d}/{row:09d}.jpg" for row in rows.tolist()]
             names.writelines(f"{row},{uri}\n" for row, uri in zip(rows.tolist(), uris, strict=True))
-            manifest.write_table(make_entries(rows, uris, fours.contents_of(rows)))
+            tokens = [str(10**18 + row) for row in rows.tolist()]
+            keys = pa.table([uris, rows % 3_000_000, tokens], schema=pa.schema([ENTRIES.field(name) for name in KEY]))
+            manifest.write_table(make_entries(keys, rows, fours.contents_of(rows)))
 
 
-def make_entries(rows: np.ndarray, uris: list[str], contents: np.ndarray) -> pa.Table:
+def make_entries(keys: pa.Table, first_rows: np.ndarray, contents: np.ndarray) -> pa.Table:
+    """Return the table `ENTRIES` of images with keys, whose bytes are equal where their contents are."""
     odd = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)
-    digits = (contents[:, None] * odd + odd).tobytes().hex()
-    known = {
-        "uri": uris,
-        "size": contents.astype(np.int64) % 3_000_000,
-        "mtime_or_etag": [str(10**18 + row) for row in rows.tolist()],
-        "sha256": [digits[64 * i : 64 * i + 64] for i in range(len(rows))],
-        "width": 200 + contents.astype(np.int64) % 1_999,
-        "height": 200 + contents.astype(np.int64) % 1_709,
-        "format": ["JPEG"] * len(rows),
-        "first_row": rows,
-        "rows": np.ones(len(rows), np.int64),
-        "brightness": contents % 255 / 1,
-        "contrast": contents % 127 / 1,
-        "blur": contents % 1_023 / 1,
-        "unique_colors": contents.astype(np.int64) % 9_999,
-    }
-    nulls = {field.name: pa.nulls(len(rows), field.type) for field in ENTRIES if field.name not in known}
+    digits = (contents[:, None] * odd + odd).tobytes().hex().encode()
+    offsets, numbers = 64 * np.arange(len(keys) + 1), contents.astype(np.int64)
+    known = {name: keys[name] for name in keys.column_names}
+    known |= {"sha256": pa.LargeStringArray.from_buffers(len(keys), pa.py_buffer(offsets), pa.py_buffer(digits))}
+    known |= {"width": 200 + numbers % 1_999, "height": 200 + numbers % 1_709}
+    known |= {"format": pa.repeat(pa.scalar("JPEG", pa.large_string()), len(keys)), "first_row": first_rows}
+    known |= {"rows": np.ones(len(keys), np.int64), "unseen": pa.repeat(pa.scalar("", pa.large_string()), len(keys))}
+    known |= {"brightness": numbers % 255 / 1, "contrast": numbers % 127 / 1, "blur": numbers % 1_023 / 1}
+    known |= {"unique_colors": numbers % 9_999}
+    nulls = {field.name: pa.nulls(len(keys), field.type) for field in ENTRIES if field.name not in known}
     return pa.table({field.name: known.get(field.name, nulls.get(field.name)) for field in ENTRIES}, ENTRIES)
 
 

@@ -27,6 +27,7 @@ import fastdup_ray as fastdup
 from fastdup_ray import RunConfig, deduplicate, s3
 from fastdup_ray.common import locations
 from fastdup_ray.common.access import DEFAULT_ACCESS
+from fastdup_ray.common.ref_tables import make_ref_tables
 from fastdup_ray.common.requests import count_requests_made
 from fastdup_ray.errors import ConfigError, InputError, LockedError, WorkDirError
 from fastdup_ray.inputs import check_inputs, list_file, list_images, read_entry
@@ -383,7 +384,7 @@ def test_objects_that_vanish_change_or_are_forbidden_are_bad_with_their_reason(b
     forbidden = f"s3://{SECRET}/forbidden.jpg"
     before = list(list_images(RunConfig.of(input_dir=bucket.pictures, work_dir="unused")))
     before += [s3_inputs.make_ref(forbidden, {"Size": 5, "ETag": '"x"'})]
-    monkeypatch.setattr("fastdup_ray.runs.preflight.list_images", lambda config, skipped: iter(before))
+    monkeypatch.setattr("fastdup_ray.runs.preflight.list_tables", lambda config, skipped: make_ref_tables(before))
     bucket.delete("000.jpg")
     bucket.put("001.jpg", picture(9))
     for name, value in bucket.server.environment("reader").items():
@@ -690,6 +691,7 @@ STOP = """
 import os, signal, sys
 from fastdup_ray import s3
 from fastdup_ray.common.access import DEFAULT_ACCESS
+from fastdup_ray.common.ref_tables import make_ref_tables
 from fastdup_ray.storage import lock
 lock.BEAT, lock.STALE = 0.2, 1.0
 name = sys.argv[1]  # this process is stopped just before it puts this file
@@ -759,6 +761,7 @@ DIE = """
 import os, signal, sys
 from fastdup_ray import s3
 from fastdup_ray.common.access import DEFAULT_ACCESS
+from fastdup_ray.common.ref_tables import make_ref_tables
 when = sys.argv[1]  # which put does not come about: the name, or the number
 puts = 0
 def count(request, **_):

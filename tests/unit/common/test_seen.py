@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fastdup_ray.common.seen import LARGEST_BATCH, SMALLEST_BATCH, SeenKeys, SeenNames, hash_names, make_batches
+from fastdup_ray.common.batches import LARGEST_BATCH, SMALLEST_BATCH, make_batches
+from fastdup_ray.common.seen import SeenKeys, SeenNames, hash_names
 
 
 def first_ones(items: list) -> list[bool]:
@@ -26,7 +27,7 @@ def test_keys_are_new_once(devices, batch):
 
 
 def test_names_are_new_once():
-    names = [f"/{number % 700}" for number in range(3000)] + ["", "\0", "/1\0", "\udcff", ""]
+    names = [b"/%d" % (number % 700) for number in range(3000)] + [b"", b"\0", b"/1\0", b"\xff", b""]
     seen = SeenNames()
     found = [seen.add(batch) for batch in make_batches(names)]
     assert np.concatenate(found).tolist() == first_ones(names)
@@ -34,10 +35,10 @@ def test_names_are_new_once():
 
 
 def test_batches_are_small_at_first():
-    sizes = [len(batch) for batch in make_batches(range(10_000))]
+    sizes = [len(batch) for batch in make_batches(range(20_000))]
     assert sizes[0] == SMALLEST_BATCH
     assert max(sizes) == LARGEST_BATCH
-    assert sum(sizes) == 10_000
+    assert sum(sizes) == 20_000
 
 
 def test_a_name_takes_few_bytes():
@@ -45,7 +46,7 @@ def test_a_name_takes_few_bytes():
     tracemalloc.start()
     try:
         seen = SeenNames()
-        for batch in make_batches(f"/a/folder/with/a/long/name/{number:09d}.jpg" for number in range(count)):
+        for batch in make_batches(b"/a/folder/with/a/long/name/%09d.jpg" % number for number in range(count)):
             assert seen.add(batch).all()
         held, most = tracemalloc.get_traced_memory()
     finally:

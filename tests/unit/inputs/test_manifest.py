@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fastdup_ray.common import ref_tables
+from fastdup_ray.common import batches, ref_tables
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.inputs import manifest as module
 from fastdup_ray.inputs.manifest import KEY, Manifest
@@ -22,7 +22,8 @@ REFS = [ImageRef(os.fsdecode(b"/%04d\xff.jpg" % number), number, str(number % 3)
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
     monkeypatch.setattr(module, "ENTRIES_PER_PART", ROWS)
-    monkeypatch.setattr(ref_tables, "_ROWS_PER_BATCH", 3)
+    monkeypatch.setattr(ref_tables, "LARGEST_BATCH", 3)
+    monkeypatch.setattr(batches, "LARGEST_BATCH", 3)
 
 
 @pytest.fixture(params=["in memory", "in files"])
