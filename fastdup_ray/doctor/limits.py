@@ -1,4 +1,4 @@
-"""Limits of this machine that a run of a given size would meet: open files, memory maps, disk, memory of each stage."""
+"""Limits of this machine that a run of a given size would meet: files, memory maps, disk, memory of each stage."""
 
 import os
 import resource
@@ -13,7 +13,7 @@ from fastdup_ray.doctor.machine import find_folder
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.extract.model import DIMENSIONS
 from fastdup_ray.neighbors.search_plan import format_bytes, plan_search
-from fastdup_ray.runs.stage_memory import RunSize, StageMemory, estimate_disk, estimate_stages
+from fastdup_ray.runs.stage_memory import RunSize, StageMemory, estimate_disk, estimate_files, estimate_stages
 from fastdup_ray.system.memory import measure_free_memory
 
 NEEDED_FILES = 1_024
@@ -35,6 +35,7 @@ def check_limits(n: int, work_dir: str) -> Iterator[Finding]:
     yield _check_files()
     yield _check_maps()
     yield _check_disk(n, work_dir)
+    yield _check_inodes(n, work_dir)
     yield from _check_memory(n, work_dir)
 
 
@@ -63,6 +64,15 @@ def _check_disk(n: int, work_dir: str) -> Finding:
     state = State.OK if free >= need else State.BROKEN
     text = f"{n:,} images take up to {format_bytes(need)} while a run works; {format_bytes(free)} free in {folder}"
     return Finding("disk for images", state, text)
+
+
+def _check_inodes(n: int, work_dir: str) -> Finding:
+    folder = find_folder(work_dir)
+    free, need = os.statvfs(folder).f_favail, estimate_files(_measure(n))
+    if os.statvfs(folder).f_files == 0:  # such as on Btrfs
+        return Finding("number of files", State.OK, f"{folder} has no limit")
+    text = f"{n:,} images take up to {need:,} files while a run works; {folder} has room for {free:,}"
+    return Finding("number of files", State.OK if free >= need else State.BROKEN, text)
 
 
 def _check_memory(n: int, work_dir: str) -> Iterator[Finding]:

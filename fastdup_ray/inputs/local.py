@@ -52,26 +52,22 @@ class FileStates:
 
 
 def stat_files(paths: Sequence[bytes]) -> FileStates:
-    """Look up many paths: a third of the time of as many calls of `stat`."""
-    states = list(map(_try_stat, paths))
-    found = [state for state in states if state is not None]
-    times = pa.array([None if state is None else state.st_mtime_ns for state in states], pa.int64())
-    sizes = [0 if state is None else state.st_size for state in states]
-    # Inodes have 64 bits without a sign.
-    inodes, devices = (
-        np.array(numbers, np.uint64).view(np.int64)
-        for numbers in ([state.st_ino for state in found], [state.st_dev for state in found])
-    )
+    """Look up many paths, in less time than as many calls of `stat` take."""
+    states = [_read_state(path) for path in paths]
     exists = np.array([state is not None for state in states], bool)
-    table = pa.table([paths, sizes, times.cast(pa.large_string()).fill_null("")], schema=REFS)
-    return FileStates(table, exists, inodes, devices)
+    sizes, times, inodes, devices = zip(*(state or (0, None, 0, 0) for state in states), strict=True)
+    tokens = pa.array(times, pa.int64()).cast(pa.large_string()).fill_null("")
+    identities = np.array([inodes, devices], np.uint64).view(np.int64)[:, exists]  # they use all 64 bits
+    return FileStates(pa.table([paths, sizes, tokens], schema=REFS), exists, *identities)
 
 
-def _try_stat(path: bytes) -> os.stat_result | None:
+def _read_state(path: bytes) -> tuple[int, int, int, int] | None:
+    """Return size, mtime, inode and device; a whole `os.stat_result` takes a kilobyte."""
     try:
-        return os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
 
 
 def is_file(uri: str, _: Access = DEFAULT_ACCESS) -> bool:

@@ -25,7 +25,7 @@ from fastdup_ray.outputs.bad_list import describe_few_bad
 from fastdup_ray.outputs.changes import set_earlier_aside
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.runs.features_stage import FeatureRequest, make_features
-from fastdup_ray.runs.indexed_set import check_indexed, measure_index_bytes
+from fastdup_ray.runs.indexed_set import check_indexed, measure_index_bytes, read_indexed_facts
 from fastdup_ray.runs.input_list import InputList
 from fastdup_ray.runs.merge_stage import adopt_features, estimate_stored
 from fastdup_ray.runs.outputs_stage import write_outputs, write_summary_only
@@ -316,6 +316,8 @@ class _Run:
     def _search_and_write_scores(self, executor: Executor, summary: RunSummary) -> RunSummary:
         store, config = self.store, self.config
         executor.reserve(measure_index_bytes(store), gpu=config.compute == "gpu")
+        n = summary["counts"]["images"] + read_indexed_facts(store)["n"]  # the outputs name images of both sets
+        executor.reserve(estimate_stages(config, RunSize.of_images(n, summary["d"]), None).outputs, target="final")
         with self._stages.time("neighbors"):
             neighbors = executor.call("index", search_indexed, store, config, summary["d"])
         _log_search(neighbors)

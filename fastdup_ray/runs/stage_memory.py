@@ -1,6 +1,6 @@
 """The memory that each stage of a run takes: one definition for `--estimate`, refusals and reservations.
 
-The numbers are upper limits: between what `tests/bench/stage_memory.py` measures and twice that. The number
+The numbers are upper limits: between what `tests/bench/scale.py` measures and twice that. The number
 of the search comes from `neighbors.search_plan`.
 """
 
@@ -36,6 +36,10 @@ NEIGHBOR_BYTES = 64
 
 ROW_BYTES, NAMES_ON_DISK = 600, 12
 """Bytes on disk for each entry in all tables, besides its name, and how often that is in them."""
+
+FILES_OF_A_RUN, ENTRIES_PER_FILE = 1_000, 256
+"""Files that a run has besides those that grow with the list, and entries for each of these: shards have at most 512,
+the first ones fewer."""
 
 
 @dataclass(frozen=True)
@@ -142,3 +146,8 @@ def estimate_disk(config: RunConfig, size: RunSize) -> int:
     copies = 3 + (1 + config.partition_copies if is_partitioned(config, size.entries) else 1)
     neighbors = NEIGHBOR_BYTES * max(NEIGHBORS, config.nearest_neighbors_k) * size.entries
     return copies * embeddings + neighbors + size.entries * ROW_BYTES + NAMES_ON_DISK * size.name_bytes
+
+
+def estimate_files(size: RunSize) -> int:
+    """Return the number of files that a run has in its work_dir while it works, at most."""
+    return FILES_OF_A_RUN + size.entries // ENTRIES_PER_FILE

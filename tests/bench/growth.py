@@ -8,7 +8,6 @@ many. Options after -- go to the run. Prints a table and writes it to tests/benc
 
 import argparse
 import json
-import math
 import tempfile
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from tests.bench import peers, rows
 from tests.bench.__main__ import RESULTS, machine
-from tests.bench.measured import Cost, measured
+from tests.bench.measured import Cost, measure_exponent, measured
 from tests.helpers.commands import summary_of
 
 
@@ -41,7 +40,7 @@ def exponents(lines: Sequence[dict]) -> dict[str, list[float]]:
     """Of each stage, from each number of rows to the next."""
     return {
         name: [
-            round(math.log(after[name] / before[name]) / math.log(after["rows"] / before["rows"]), 2)
+            round(measure_exponent(before["rows"], before[name], after["rows"], after[name]), 2)
             for before, after in pairwise(lines)
         ]
         for name in ("neighbors", "outputs", "cpu", "memory_mb")

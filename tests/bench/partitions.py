@@ -9,7 +9,6 @@ Prints, for each number of rows, seconds a stage and the exponents by which they
 
 import argparse
 import json
-import math
 import os
 import signal
 import subprocess
@@ -25,6 +24,7 @@ import psutil
 import pyarrow.csv as pc
 from ray.cluster_utils import Cluster
 
+from tests.bench.measured import measure_exponent
 from tests.bench.rows import planted_found, write
 from tests.helpers.commands import command, summary_of
 
@@ -149,7 +149,7 @@ def main() -> None:
     if len(args.rows) > 1:
         first, last = args.rows[0], args.rows[-1]
         grown = {
-            stage: round(math.log(seconds[last][stage] / seconds[first][stage]) / math.log(last / first), 2)
+            stage: round(measure_exponent(first, seconds[first][stage], last, seconds[last][stage]), 2)
             for stage in seconds[first]
             if seconds[first][stage] and seconds[last][stage]
         }

@@ -1,7 +1,7 @@
 """Very many entries: what each step of a run takes, and how it grows, on planted shards and neighbors.
 
-python -m tests.bench.scale [--entries 250000 1000000] [--d 8] [--input tables|files] [--until again] [--kill]
-    [--folder DIR] [--keep]
+python -m tests.bench.scale [--entries 250000 1000000] [--d 8] [--input tables|files]
+    [--steps list merge …] [--kill] [--folder DIR] [--keep]
 
 Nothing is decoded or searched. Each step runs in a process of its own, as on Ray: *list* and *reuse* in the driver,
 *merge* in the index actor, *outputs* in the final task, then *report* (without thumbnails) and *plan*. *same again* is
@@ -20,7 +20,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -159,8 +159,8 @@ def run_again(run: PlantedRun, lap: Lap) -> None:
 
 
 STEPS = {"list": list_and_reuse, "merge": merge, "outputs": write, "report": report, "plan": plan, "again": run_again}
-CHANGED = (list_and_reuse, merge)
-"""The steps of a run after some images have changed."""
+CHANGED = "changed"
+"""Is the last step: it has the first two again, after some images have changed."""
 
 
 # Measuring them
@@ -224,20 +224,26 @@ def _measure_disk(folder: Path) -> int:
     return total
 
 
-def measure_all(run: PlantedRun, until: str = "", *, kill: bool = False) -> Iterator[Cost]:
-    """Plant a run, and yield the cost of each part of each of its steps."""
+def measure_all(run: PlantedRun, steps: Collection[str], *, kill: bool = False) -> Iterator[Cost]:
+    """Plant a run, and yield the cost of each part of its steps.
+
+    Args:
+        run: Where and what to plant.
+        steps: Which of `STEPS` and `CHANGED` to measure, which are then taken in their order; each takes those before
+            it, but for the report and the plan.
+        kill: Kill the merge when half of it is written, and merge again.
+    """
     yield from measure(_plant, run)
-    for name, step in STEPS.items():
+    for name in (name for name in STEPS if name in steps):
         if name == "merge" and kill:
-            assert not list(measure(step, run, lambda: _is_half_merged(run)))
-        yield from measure(step, run)
-        if name == until:
-            return
-    yield from measure(_change, run)
-    for step in CHANGED:
-        for cost in measure(step, run):
-            cost.name += ", changed"
-            yield cost
+            assert not list(measure(STEPS[name], run, lambda: _is_half_merged(run)))
+        yield from measure(STEPS[name], run)
+    if CHANGED in steps:
+        yield from measure(_change, run)
+        for step in (list_and_reuse, merge):
+            for cost in measure(step, run):
+                cost.name += ", changed"
+                yield cost
 
 
 def _plant(run: PlantedRun, lap: Lap) -> None:
@@ -260,7 +266,7 @@ def main() -> None:
     parser.add_argument("--entries", type=int, nargs="+", default=[250_000, 1_000_000])
     parser.add_argument("--d", type=int, nargs="+", default=[8])
     parser.add_argument("--input", choices=(TABLES, FILES), default=TABLES)
-    parser.add_argument("--until", choices=STEPS, help="the last step")
+    parser.add_argument("--steps", choices=[*STEPS, CHANGED], nargs="+", default=[*STEPS, CHANGED])
     parser.add_argument("--kill", action="store_true", help="kill the merge once with SIGKILL, and merge again")
     parser.add_argument("--folder", type=Path, help="a folder for what is planted and written, a kilobyte an entry")
     parser.add_argument("--keep", action="store_true", help="remove nothing")
@@ -273,7 +279,7 @@ def main() -> None:
             try:
                 run = PlantedRun(folder, n, d, args.input)
                 spent.append({})
-                for cost in measure_all(run, args.until, kill=args.kill):
+                for cost in measure_all(run, args.steps, kill=args.kill):
                     spent[-1][cost.name] = cost.cpu
                     print(_format(cost, run), flush=True)
             finally:

@@ -203,7 +203,13 @@ def test_limits_of_a_run_of_some_size(capsys, monkeypatch):
     assert {finding(stage, images=10**9).state for stage in ("merge", "outputs", "disk for images")} == {State.BROKEN}
     assert call("doctor", "--images", "1B", "--json") == 1
     told = json.loads(capsys.readouterr().out)
-    assert {found["name"] for found in told["findings"]} >= {*stages, "disk for images"}
+    assert {found["name"] for found in told["findings"]} >= {*stages, "disk for images", "number of files"}
+
+
+def test_a_disk_without_room_for_so_many_files_is_named(monkeypatch):
+    assert finding("number of files", images=10_000).state is State.OK
+    monkeypatch.setattr(limits, "estimate_files", lambda size: 1 << 62)
+    assert finding("number of files", images=10_000).state is State.BROKEN
 
 
 def test_a_low_limit_of_open_files_is_noted(monkeypatch):

@@ -1,35 +1,43 @@
-"""A million entries are looked up and merged in little memory, and nothing in the way ends at 2 GiB."""
-
-import subprocess
-import sys
+"""Of very many entries, each takes little memory in any process, and a run with nothing new takes little time."""
 
 import pytest
+
+from tests.bench.planted import PlantedRun
+from tests.bench.scale import Cost, measure_all
 
 MOST = 100
 """Bytes of memory per entry."""
 
-FEW, MANY = 1 << 18, 1 << 20
+FEW, MANY = 150_000, 500_000
 
-MEASURE = """
-import sys
-from tests.bench.look_up import measure
-measure(sys.argv[1], int(sys.argv[2]), 2000, 60)
-"""
+SECONDS_PER_MILLION, SECONDS_TO_START = 15, 5
 
-
-@pytest.mark.parametrize("step", ["find_missing", "lookup_entries", "merge_sets"])
-def test_a_step_takes_little_memory_per_entry(step, steps):
-    few, many = steps
-    assert MANY * many[step] - FEW * few[step] < MOST * (MANY - FEW)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def steps(tmp_path_factory) -> list[dict[str, int]]:
-    """Bytes per entry of each step, for few and for many entries."""
-    return [read_steps(tmp_path_factory.mktemp("planted"), count) for count in (FEW, MANY)]
+def few(tmp_path_factory) -> dict[str, Cost]:
+    return measure_parts(tmp_path_factory, FEW, ["list", "merge", "outputs", "again"])
 
 
-def read_steps(folder, count: int) -> dict[str, int]:
-    command = [sys.executable, "-c", MEASURE, folder, str(count)]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return {line.split("\t")[0]: int(line.split("\t")[-1]) for line in text.splitlines()}
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> dict[str, Cost]:
+    return measure_parts(tmp_path_factory, MANY, ["list", "merge"])
+
+
+def measure_parts(tmp_path_factory, count: int, steps: list[str]) -> dict[str, Cost]:
+    run = PlantedRun(tmp_path_factory.mktemp("planted") / "run", count, d=8)
+    return {cost.name: cost for cost in measure_all(run, steps)}
+
+
+@pytest.mark.parametrize("part", ["list", "reuse", "merge"])
+def test_a_step_takes_little_memory_per_entry(part, few, many):
+    assert many[part].memory - few[part].memory < MOST * (MANY - FEW)
+
+
+def test_a_step_opens_few_files(few, many):
+    assert max(cost.files for cost in [*few.values(), *many.values()]) < 100
+
+
+def test_a_run_with_nothing_new_searches_nothing_and_takes_little_time(few):
+    assert few["same again"].cpu < SECONDS_TO_START + SECONDS_PER_MILLION * FEW / 1e6  # it has asserted the former
