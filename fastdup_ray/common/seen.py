@@ -47,9 +47,13 @@ class SeenKeys:
     def _insert(self, major: IntArray, minor: IntArray) -> None:
         while self._runs and len(self._runs[-1][0]) <= len(major):
             other_major, other_minor = self._runs.pop()
-            major, minor = np.concatenate([other_major, major]), np.concatenate([other_minor, minor])
+            major = np.concatenate([other_major, major])
+            del other_major  # this is most of what a list takes: no array stays for longer than it must
+            minor = np.concatenate([other_minor, minor])
+            del other_minor
             order = np.argsort(major, kind="stable")
-            major, minor = major[order], minor[order]
+            major = major[order]
+            minor = minor[order]
         if len(major):
             self._runs.append((major, minor))
 

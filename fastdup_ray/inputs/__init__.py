@@ -162,10 +162,11 @@ def get_annotations(config: RunConfig) -> "Annotations | None":
 def _list_one(
     location: str, config: RunConfig, patterns: Patterns, skipped: SkippedFiles, seen: SeenKeys
 ) -> Iterator[pa.Table]:
+    is_folder = not is_remote(location) and os.path.isdir(location)
     if is_hub_name(location):
         for file in list_hub_files(location):
             yield from _list_one(file, config, patterns, skipped, seen)
-    elif not is_remote(location) and os.path.isdir(location) and not is_table(location, config.s3_access):
+    elif is_folder and not is_table(os.path.abspath(location), config.s3_access):
         yield from folder.walk(location, config.work_dir, patterns, skipped, seen)
     else:
         yield from make_ref_tables(_list_refs(location, config, patterns, skipped))

@@ -8,7 +8,7 @@ from tests.bench.scale import Cost, measure_all
 MOST = 100
 """Bytes of memory per entry."""
 
-FEW, MANY = 150_000, 500_000
+FEW, MANY = 200_000, 700_000
 
 SECONDS_PER_MILLION, SECONDS_TO_START = 15, 5
 
