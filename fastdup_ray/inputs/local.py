@@ -52,7 +52,7 @@ class FileStates:
 
 
 def stat_files(paths: Sequence[bytes]) -> FileStates:
-    """Look up many paths, in less time than as many calls of `stat` take."""
+    """Look up one path or more, in less time than as many calls of `stat` take."""
     states = [_read_state(path) for path in paths]
     exists = np.array([state is not None for state in states], bool)
     sizes, times, inodes, devices = zip(*(state or (0, None, 0, 0) for state in states), strict=True)

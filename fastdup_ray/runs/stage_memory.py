@@ -25,8 +25,8 @@ LIST_BYTES, MERGE_BYTES, OUTPUTS_BYTES = 40, 60, 250
 BLOCK_NAMES = 7
 """For each byte of the names of a block: how often it is held at once."""
 
-REPORT_BYTES, REPORT_IMAGES = 280 << 20, 100_000
-"""The lists of the report and the blocks of the outputs, which grow up to so many images and no more."""
+OUTPUT_BLOCKS, REPORT_LISTS, REPORT_IMAGES = 140 << 20, 140 << 20, 100_000
+"""Bytes of the blocks of the outputs, and of the lists of the report, which grow up to so many images and no more."""
 
 NAME_BYTES = 100
 """Bytes of a name, where the list is not known."""
@@ -121,7 +121,8 @@ def estimate_stages(config: RunConfig, size: RunSize, plan: SearchPlan | None) -
     def add(per_entry: int) -> int:
         return PROCESS_BYTES + per_entry * size.entries + BLOCK_NAMES * names_of_block
 
-    report = REPORT_BYTES * min(size.entries, REPORT_IMAGES) // REPORT_IMAGES
+    lists = OUTPUT_BLOCKS + (REPORT_LISTS if config.report else 0)
+    lists = lists * min(size.entries, REPORT_IMAGES) // REPORT_IMAGES
     reads_list = config.run_mode in (0, 1, 3)
     search = 0
     if plan is not None:
@@ -130,7 +131,7 @@ def estimate_stages(config: RunConfig, size: RunSize, plan: SearchPlan | None) -
         list=add(LIST_BYTES) if reads_list else 0,
         merge=add(MERGE_BYTES) if reads_list else 0,
         search=search,
-        outputs=add(OUTPUTS_BYTES) + report if config.run_mode != 1 else 0,
+        outputs=add(OUTPUTS_BYTES) + lists if config.run_mode != 1 else 0,
     )
 
 

@@ -61,6 +61,9 @@ EVERY = 0.01
 Lap = Callable[[str], None]
 """Ends a part of a step, and names it."""
 
+NAME_BYTES = 39
+"""Bytes of a name behind the folder of the images."""
+
 MANIFEST, MERGED = "manifest.pickle", "merged.pickle"
 """Files beside the work_dir for what a step hands to the next one."""
 
@@ -291,9 +294,12 @@ def main() -> None:
 
 
 def _format(cost: Cost, run: PlantedRun) -> str:
-    estimated = estimate_stages(run.config, RunSize(run.n, len(str(run.images)) * run.n + 45 * run.n, run.d), None)
+    size = RunSize(run.n, (len(str(run.images)) + NAME_BYTES) * run.n, run.d)
+    estimated = estimate_stages(run.config, size, None)
     stage = {"list": estimated.list, "reuse": estimated.list, "merge": estimated.merge}
-    stage |= dict.fromkeys(("outputs", "report", "plan"), estimated.outputs)
+    with_report = run.config.model_copy(update={"report": True})
+    stage |= {"outputs": estimated.outputs}
+    stage |= dict.fromkeys(("report", "plan"), estimate_stages(with_report, size, None).outputs)
     told = stage.get(cost.name.partition(",")[0], 0)
     sizes = f"{cost.memory / 1e6:,.0f}\t{told / 1e6:,.0f}\t{cost.files:,}\t{cost.maps:,}\t{cost.disk / 1e9:.2f}"
     return f"{run.n:,}\t{run.d}\t{cost.name}\t{cost.seconds:.1f}\t{cost.cpu:.1f}\t{sizes}"
