@@ -17,7 +17,16 @@ from fastdup_ray import RunConfig
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.errors import BadImageError
 from fastdup_ray.extract.read_file import read_once
-from fastdup_ray.inputs import archive, check_inputs, list_images, local, open_entry, read_entry
+from fastdup_ray.inputs import (
+    archive,
+    archive_limits,
+    check_inputs,
+    list_images,
+    local,
+    open_entry,
+    read_entry,
+    tar_archive,
+)
 from fastdup_ray.inputs.video import HEAD
 from tests.helpers.archives import FILES, KINDS, add, pack
 from tests.helpers.runs import deadline
@@ -121,7 +130,7 @@ def test_a_thousand_members_of_a_compressed_tar_are_unpacked_once(tmp_path, monk
             opened.append(options)
             super().__init__(**options)
 
-    monkeypatch.setattr(archive.gzip, "GzipFile", Counted)
+    monkeypatch.setattr(tar_archive.gzip, "GzipFile", Counted)
     assert [read_entry(ref) for ref in refs] == list(files.values())
     assert len(opened) == 1
 
@@ -199,7 +208,7 @@ def test_a_zip_that_unpacks_to_more_than_it_says_is_not_unpacked(tmp_path):
 
 
 def test_a_member_that_is_too_large_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_MEMBER", 1000)
+    monkeypatch.setattr(archive_limits, "MAX_MEMBER", 1000)
     for kind in (".tar", ".zip"):
         small, large = listed(pack(tmp_path / f"a{kind}", {"small.jpg": b"x" * 1000, "large.jpg": b"x" * 1001}))
         assert len(read_entry(small)) == 1000
@@ -207,7 +216,7 @@ def test_a_member_that_is_too_large_is_not_read(tmp_path, monkeypatch):
 
 
 def test_a_compressed_tar_that_unpacks_without_end_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_MEMBER", 1 << 20)
+    monkeypatch.setattr(archive_limits, "MAX_MEMBER", 1 << 20)
     path = pack(tmp_path / "a.tgz", {"a.jpg": b"good", "bomb.bin": bytes(64 << 20), "z.jpg": b"never reached"})
     good, bomb = listed(path)
     assert read_entry(good) == b"good"
@@ -322,7 +331,7 @@ def test_a_zip_whose_files_overlap_is_refused_before_any_is_unpacked(tmp_path, s
 
 
 def test_a_zip_that_unpacks_to_too_much_in_all_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_MEMBER", 1 << 20)
+    monkeypatch.setattr(archive_limits, "MAX_MEMBER", 1 << 20)
     pack(tmp_path / "a.zip", {f"{number}.jpg": bytes(1 << 20) for number in range(3)})
     (ref,) = listed(tmp_path / "a.zip")
     with pytest.raises(BadImageError) as caught:
