@@ -12,15 +12,15 @@ from fastdup_ray.analysis.same_bytes import find_first_of_bytes, name_unknown
 from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
-from fastdup_ray.common.arrays import BoolArray, DoubleArray, EmbeddingArray, IntArray, shrink
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, EmbeddingArray, IntArray
 from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.curation.plan_file import ImageFacts
 from fastdup_ray.curation.provenance import SeenImages
 from fastdup_ray.features import check_finite, find_images
 from fastdup_ray.outputs.exact_copies import read_exact_copies
-from fastdup_ray.outputs.finished_run import RunReader
-from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
+from fastdup_ray.outputs.finished_run import RunReader, read_component_ids
+from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.tables import describe_other_run
@@ -124,8 +124,7 @@ def read_finished_run(store: Store) -> FinishedRun:
         verified = VerifiedPairs(table, first, contents.contents(len(names)))
     find_components = None
     if layout.COMPONENTS in run.summary["sha256"]:
-        component = run.read_parquet(layout.COMPONENTS, COMPONENTS.select(["component_id"]))["component_id"].to_numpy()
-        find_components = shrink(component).__getitem__
+        find_components = read_component_ids(run.fetch(layout.COMPONENTS)).__getitem__
     return FinishedRun(
         images,
         names,

@@ -17,8 +17,9 @@ from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import DoubleArray, IntArray, split_array
 from fastdup_ray.common.facts import ChangeCounts
 from fastdup_ray.errors import DamagedError
-from fastdup_ray.features import find_images, find_names, map_names
+from fastdup_ray.features import find_names, map_names
 from fastdup_ray.outputs.formats import IMAGES
+from fastdup_ray.outputs.pair_file import read_pairs
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file, read_json, write_json
 from fastdup_ray.storage.csv_files import iter_csv, open_csv, parse_numbers
@@ -77,18 +78,15 @@ def _read_snapshot(store: Store, files: dict[str, str]) -> RunSnapshot:
     names = map_names(store, files[layout.FEATURES_CSV])
     images = iter_parquet(store.fetch(files[layout.IMAGES]), IMAGES.select(["sha256", "mtime_or_etag"]))
     contents = (pa.table([pc.coalesce(block["sha256"], block["mtime_or_etag"])], CONTENTS) for block in images)
-    path = store.fetch(files[layout.SIMILARITY_CSV])
-    ends = find_images(path, csv_columns.PAIRS_HEADER, ["from", "to"], names, store.scratch)
-    blocks = iter_csv(path, csv_columns.PAIRS_HEADER)
-    values = [parse_numbers(path, block, "distance", pa.float64()).to_numpy() for block in blocks]
+    pairs = read_pairs(store.fetch(files[layout.SIMILARITY_CSV]), names, store.scratch)
     component = np.full(len(names), ALONE, np.int64)
     if _GROUPS in files:
         component = _read_components(store.fetch(files[_GROUPS]))
     return RunSnapshot(
         names,
         map_table(contents, CONTENTS, store.scratch()),
-        np.stack(ends, axis=1),
-        np.concatenate([np.empty(0), *values]),
+        np.stack([pairs.source, pairs.target], axis=1),
+        pairs.value,
         component,
     )
 

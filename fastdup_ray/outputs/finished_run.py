@@ -6,21 +6,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.arrays import EmbeddingArray
+from fastdup_ray.common.arrays import EmbeddingArray, IntArray, shrink
 from fastdup_ray.common.facts import RunSummary, StoredConfig
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.errors import InputError
 from fastdup_ray.features import map_names
+from fastdup_ray.outputs.formats import COMPONENTS
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.csv_files import read_csv
 from fastdup_ray.storage.facts import read_summary
 from fastdup_ray.storage.feature_rows import map_listed_features
-from fastdup_ray.storage.parquet_files import TableFormat, map_parquet, read_parquet
+from fastdup_ray.storage.parquet_files import TableFormat, iter_parquet, map_parquet, read_parquet
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,11 @@ class RunReader:
     def map_parquet(self, name: str, form: TableFormat) -> pa.Table:
         """Return the same as `read_parquet`, mapped from a file that is not compressed."""
         return map_parquet(self.fetch(name), form, self.store.scratch())
+
+
+def read_component_ids(path: Path) -> IntArray:
+    """Return the (n,) `component_id` of each image from components.parquet, in as few bytes as there is room in."""
+    return np.concatenate([shrink(block["component_id"].to_numpy()) for block in iter_parquet(path, COMPONENTS)])
 
 
 def locate_output(store: Store, name: str, files: FileSet = INDEXED) -> str:

@@ -24,8 +24,8 @@ from fastdup_ray.report.image_table import LEFT_OUT, MAX_THUMBNAILS, NO_ROOM, Im
 from fastdup_ray.report.map_colors import list_colorings
 from fastdup_ray.report.notebook import show_inline
 from fastdup_ray.report.page_data import MAX_CHARACTERS
-from fastdup_ray.report.readers import wants_thumbnails
 from fastdup_ray.report.rendering import iter_json, render
+from fastdup_ray.report.run_settings import wants_thumbnails
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.tables import take_rows
 

@@ -1,14 +1,12 @@
 """Galleries: small pages with the first pairs, outliers or groups of a finished run."""
 
+import numpy as np
+
 from fastdup_ray.common import layout
 from fastdup_ray.common.access import make_access
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.common.paths import accept_paths
-from fastdup_ray.common.records import Pairs
 from fastdup_ray.extract.thumbnails import ThumbnailLoader
-from fastdup_ray.features import read_names
-from fastdup_ray.outputs.finished_run import locate_output
-from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.gallery_page import (
     GalleryItems,
@@ -17,22 +15,15 @@ from fastdup_ray.report.gallery_page import (
     choose_side,
     fetch_output,
     find_source,
+    map_images,
     open_page,
     write_gallery,
 )
-from fastdup_ray.report.readers import (
-    Components,
-    describe_measure,
-    drop_reversed,
-    find_file_set,
-    read_contents,
-    read_pairs,
-    view_groups,
-    view_pairs,
-)
+from fastdup_ray.report.group_views import GroupReader
+from fastdup_ray.report.pair_lists import find_sources, read_shown_pairs
+from fastdup_ray.report.pair_views import read_contents, view_pairs
+from fastdup_ray.report.run_settings import describe_measure, find_file_set
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.parquet_files import read_parquet
-from fastdup_ray.storage.tables import describe_other_run
 
 
 @accept_paths("similarity_file", "save_path", "work_dir")
@@ -167,21 +158,14 @@ def create_components_gallery(
     store, name = find_source("work_dir", None, work_dir, layout.COMPONENTS, access)
     output = open_page(store, save_path, layout.COMPONENTS_HTML, overwrite=overwrite)
     check_num_images(num_images)
-    table = read_parquet(fetch_output(store, name), COMPONENTS)
-    images = read_parquet(fetch_output(store, layout.IMAGES), IMAGES)
-    if len(table) != len(images):
-        raise describe_other_run(fetch_output(store, name))
-    image_names = read_names(fetch_output(store, layout.FEATURES_CSV)).combine_chunks()
-    names, pairs = read_pairs(fetch_output(store, locate_output(store, layout.SIMILARITY_CSV)), image_names)
-    contents = read_contents(store, INDEXED, names)
-    components = Components(table, contents, pairs, largest_first=descending)
+    path, (names, images) = fetch_output(store, name), map_images(store)
+    groups = GroupReader(store, path, names, largest_first=descending)
     with ThumbnailLoader(
         names, images, side=choose_side(store, INDEXED, thumbnails=thumbnails), access=access
     ) as loader:
-        items = list(view_groups(loader, components, num_images))
-    groups = GalleryItems(items, len(components), describe_measure(read_config(store)))
+        shown = GalleryItems(list(groups.view(loader, num_images)), len(groups), describe_measure(read_config(store)))
     order = f"{'largest' if descending else 'smallest'} groups first"
-    return write_gallery(store, name, output, groups, heading="Groups", kind="groups", order=order)
+    return write_gallery(store, name, output, shown, heading="Groups", kind="groups", order=order)
 
 
 def _read_first_pairs(
@@ -193,14 +177,14 @@ def _read_first_pairs(
     tells distances from similarities.
     """
     check_num_images(num_images)
-    names, pairs = read_pairs(fetch_output(store, name))
-    pairs = drop_reversed(pairs)
-    rises = len(pairs) > 0 and pairs.value[0] != pairs.value[-1] and (pairs.value[0] < pairs.value[-1]) == closest_first
+    path = fetch_output(store, name)
+    shown = read_shown_pairs(path, num_images, from_end=not descending)
     files = find_file_set(store, name)
     config = read_config(store, files)
-    measure = describe_measure(config) if config or not rises else "distance"
-    if not descending:  # reverse the file rather than sort by value: the order of values depends on the metric
-        pairs = Pairs(pairs.source[::-1], pairs.target[::-1], pairs.value[::-1])
-    contents = read_contents(store, files, names)
-    with ThumbnailLoader(names, side=choose_side(store, files, thumbnails=thumbnails), access=store.access) as loader:
-        return GalleryItems(list(view_pairs(loader, pairs, contents, num_images)), len(pairs), measure)
+    measure = describe_measure(config) if config or shown.slope != (1 if closest_first else -1) else "distance"
+    contents = read_contents(store, files, shown.names)
+    is_source = np.zeros(len(shown.names), bool) if closest_first else find_sources(path, shown.names)
+    with ThumbnailLoader(
+        shown.names, side=choose_side(store, files, thumbnails=thumbnails), access=store.access
+    ) as loader:
+        return GalleryItems(list(view_pairs(loader, shown, contents, is_source)), shown.total, measure)

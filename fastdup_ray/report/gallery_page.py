@@ -6,16 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from fastdup_ray.common import layout
 from fastdup_ray.common.access import Access
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.errors import ConfigError, MissingFileError
-from fastdup_ray.extract.thumbnails import MAX_SIDE
+from fastdup_ray.extract.thumbnails import MAX_SIDE, FileFacts
+from fastdup_ray.features import map_names
+from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.report.notebook import show_inline
-from fastdup_ray.report.readers import wants_thumbnails
 from fastdup_ray.report.rendering import GENERATOR, render
+from fastdup_ray.report.run_settings import wants_thumbnails
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.named_output import STDOUT, NamedOutput
+from fastdup_ray.storage.parquet_files import map_parquet
+from fastdup_ray.storage.tables import describe_other_run
 
 Location = str | os.PathLike[str]
 
@@ -56,6 +62,22 @@ def fetch_output(store: Store, name: str) -> Path:
         raise MissingFileError(
             f"No {name!r} in {store.location!r}: give the outputs of a finished run, or run again."
         ) from None
+
+
+def map_images(store: Store) -> tuple[pa.LargeBinaryArray, pa.Table]:
+    """Return the raw names of the images of a run, and what a page shows of each, mapped from files.
+
+    Raises:
+        MissingFileError: There are no such outputs.
+        DamagedError: They are damaged, or of different runs.
+    """
+    fetch_output(store, layout.FEATURES_CSV)
+    path = fetch_output(store, layout.IMAGES)
+    names = map_names(store, layout.FEATURES_CSV)
+    images = map_parquet(path, IMAGES, store.scratch(), FileFacts.__slots__)
+    if len(names) != len(images):
+        raise describe_other_run(path)
+    return names, images
 
 
 def check_num_images(num_images: int) -> None:

@@ -15,9 +15,9 @@ from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.extract.thumbnails import PageImage, ThumbnailLoader
-from fastdup_ray.features import read_names
 from fastdup_ray.outputs.finished_run import locate_output
 from fastdup_ray.outputs.formats import IMAGES
+from fastdup_ray.outputs.pair_file import read_pairs
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.gallery_page import (
     GalleryItems,
@@ -26,11 +26,13 @@ from fastdup_ray.report.gallery_page import (
     choose_side,
     fetch_output,
     find_source,
+    map_images,
     open_page,
     write_gallery,
 )
-from fastdup_ray.report.readers import IMAGES_PER_GROUP, describe_measure, is_cosine, read_pairs
-from fastdup_ray.storage.parquet_files import read_parquet
+from fastdup_ray.report.group_views import IMAGES_PER_GROUP
+from fastdup_ray.report.run_settings import describe_measure, is_cosine
+from fastdup_ray.storage.parquet_files import iter_parquet
 
 
 @dataclass(frozen=True)
@@ -128,13 +130,14 @@ def create_stats_gallery(
         raise ConfigError(f"Invalid value for metric: {metric!r} (must be one of {', '.join(METRICS)}).")
     store, name = find_source("work_dir", None, work_dir, layout.IMAGES, access)
     output = open_page(store, save_path, f"{metric}.html", overwrite=overwrite)
-    images, chosen = read_parquet(fetch_output(store, name), IMAGES), METRICS[metric]
-    if chosen.column not in images.column_names:
+    chosen = METRICS[metric]
+    blocks = iter_parquet(fetch_output(store, name), IMAGES.select([chosen.column]))
+    if chosen.column not in next(blocks).column_names:
         raise ConfigError(f"Invalid value for metric: {metric!r} (the run has not measured it).")
-    values = images[chosen.column].cast(pa.float64()).to_numpy()
+    values = np.concatenate([np.empty(0), *(block[chosen.column].cast(pa.float64()).to_numpy() for block in blocks)])
     is_default = descending is None or descending == chosen.descending
     descending = chosen.descending if descending is None else descending
-    names = read_names(fetch_output(store, layout.FEATURES_CSV)).combine_chunks()
+    names, images = map_images(store)
     side = choose_side(store, INDEXED, thumbnails=thumbnails)
     with ThumbnailLoader(names, images, side=side, access=access) as loader:
         items = list(_view_images(loader, metric, values, num_images, descending=descending))
@@ -191,10 +194,9 @@ def create_similarity_gallery(
     check_num_images(num_images)
     store, _ = find_source("work_dir", None, work_dir, layout.SIMILARITY_CSV, access)
     output = open_page(store, save_path, layout.SIMILARITY_HTML, overwrite=overwrite)
-    images, config = read_parquet(fetch_output(store, layout.IMAGES), IMAGES), read_config(store)
-    image_names = read_names(fetch_output(store, layout.FEATURES_CSV)).combine_chunks()
+    (names, images), config = map_images(store), read_config(store)
     name = locate_output(store, layout.SIMILARITY_CSV)
-    names, pairs = read_pairs(fetch_output(store, name), image_names)
+    pairs = read_pairs(fetch_output(store, name), names, store.scratch)
     side = choose_side(store, INDEXED, thumbnails=thumbnails)
     order = _order_by_source(pairs, highest_first=is_cosine(config))
     starts = np.flatnonzero(np.diff(pairs.source[order], prepend=-1))

@@ -21,8 +21,9 @@ from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.answer import Answer, answer_run, answer_scoring
 from fastdup_ray.report.histogram import Histogram, make_histogram
 from fastdup_ray.report.page_data import PageData, make_page_data
-from fastdup_ray.report.readers import PairList, describe_measure, is_cosine
+from fastdup_ray.report.pair_lists import PairList
 from fastdup_ray.report.rendering import render
+from fastdup_ray.report.run_settings import describe_measure, is_cosine
 from fastdup_ray.storage import Store
 
 STYLES = ("base.css", "page.css")

@@ -17,6 +17,7 @@ from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.extract.thumbnails import MAX_PIXELS, Thumbnail
 from fastdup_ray.outputs.exact_copies import read_exact_copies
 from fastdup_ray.outputs.finished_run import RunReader
+from fastdup_ray.outputs.pair_file import read_pairs
 from fastdup_ray.report.bad_files import list_bad_files
 from fastdup_ray.report.duplicate_groups import DuplicateGroups
 from fastdup_ray.report.group_cards import GroupCards
@@ -24,13 +25,8 @@ from fastdup_ray.report.group_table import choose_groups
 from fastdup_ray.report.image_issues import list_issues
 from fastdup_ray.report.image_table import LEFT_OUT, NO_ROOM, ImageTable, map_facts, read_group_numbers
 from fastdup_ray.report.pair_evidence import PairEvidence, has_verified_pairs, read_verified_pairs
-from fastdup_ray.report.readers import (
-    PairList,
-    describe_measure,
-    is_cosine,
-    read_pair_list,
-    read_pairs,
-)
+from fastdup_ray.report.pair_lists import PairList, read_pair_list
+from fastdup_ray.report.run_settings import describe_measure, is_cosine
 from fastdup_ray.report.suggestions import list_suggestions
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.csv_files import read_csv
@@ -230,7 +226,7 @@ class _PageDataBuilder:
 
         Exact duplicates come first, then the most similar ones.
         """
-        _, pairs = read_pairs(self._similarity_file, self.names)
+        pairs = read_pairs(self._similarity_file, self.names, self._store.scratch)
         copies = self.copies
         copied = np.isin(pairs.source, copies.copy)
         ends = zip(pairs.source[copied].tolist(), pairs.target[copied].tolist(), strict=True)

@@ -22,7 +22,7 @@ from fastdup_ray.report.galleries import (
 )
 from fastdup_ray.report.gallery_page import Location, open_page
 from fastdup_ray.report.page import render_report
-from fastdup_ray.report.readers import wants_thumbnails
+from fastdup_ray.report.run_settings import wants_thumbnails
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.facts import read_summary
 

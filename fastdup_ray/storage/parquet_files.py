@@ -1,6 +1,6 @@
 """Read and write Parquet files: one layout for all of them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -66,11 +66,20 @@ def iter_parquet(path: AnyPath, form: TableFormat) -> Iterator[pa.Table]:
             yield table
 
 
-def map_parquet(path: AnyPath, form: TableFormat, file: IO[bytes]) -> pa.Table:
-    """Read a Parquet file as `read_parquet` does, and map its content from another file; see `map_table`."""
+def map_parquet(path: AnyPath, form: TableFormat, file: IO[bytes], columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet file as `read_parquet` does, and map its content from another file; see `map_table`.
+
+    Args:
+        path: A local file.
+        form: The format that it has to have.
+        file: An empty file, such as `Store.scratch` gives.
+        columns: Those to return; None: all. Columns that the file lacks are left out.
+    """
     blocks = iter_parquet(path, form)
     first = next(blocks)
-    return map_table(chain([first], blocks), first.schema, file)
+    names = [name for name in first.column_names if columns is None or name in columns]
+    tables = (table.select(names) for table in chain([first], blocks))
+    return map_table(tables, first.select(names).schema, file)
 
 
 def _select_columns(path: AnyPath, form: TableFormat, stored: pa.Schema) -> pa.Schema:

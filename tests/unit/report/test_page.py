@@ -29,12 +29,12 @@ from fastdup_ray.report import (
     image_table,
     page,
     page_data,
-    readers,
+    pair_lists,
 )
 from fastdup_ray.report.group_table import GroupTable, choose_groups
 from fastdup_ray.report.histogram import make_histogram
 from fastdup_ray.report.page import write_report
-from fastdup_ray.report.readers import drop_reversed, read_pair_list, read_pairs
+from fastdup_ray.report.pair_lists import read_pair_list, read_shown_pairs
 from fastdup_ray.report.rendering import iter_json
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json
@@ -324,6 +324,9 @@ def test_pairs_of_images_that_the_run_did_not_see_are_refused(tmp_path):
         again(store)
 
 
+_LETTERS = ["é,", '"', "c", "\n", "e", "f"]
+
+
 @given(
     rows=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.sampled_from([0.9, 0.95, 1.0]))),
     block=st.sampled_from([1, 7, 1000]),
@@ -335,16 +338,28 @@ def test_a_list_read_part_by_part_is_told_as_a_whole_one(rows, block, limit):
     rows = sorted({(a, b, value[frozenset((a, b))]) for a, b, _ in rows}, key=lambda row: (-row[2], row))
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         store = open_store(folder)
-        write_pairs(store, "list.csv", encode_names(["é,", '"', "c", "\n", "e", "f"]), rows)
+        write_pairs(store, "list.csv", encode_names(_LETTERS), rows)
         path = store.fetch("list.csv")
-        names, whole = read_pairs(path)
-        whole = drop_reversed(whole)
         table = read_csv(path, csv_columns.PAIRS_HEADER)
         blocks = [batch for start in range(0, len(rows), block) for batch in table.slice(start, block).to_batches()]
-        patch.setattr(readers, "iter_csv", lambda *_: iter(blocks))
+        patch.setattr(pair_lists, "iter_csv", lambda *_: iter(blocks))
         listed = read_pair_list(path, csv_columns.PAIRS_HEADER, limit, each_once=True)
         all_rows = read_pair_list(path, csv_columns.PAIRS_HEADER, limit, each_once=False)
-    assert (listed.total, all_rows.total) == (len(whole), len(rows))
-    ends = (names.take(pa.array(end)).to_pylist()[:limit] for end in (whole.source, whole.target))
-    assert [listed.first[end].to_pylist() for end in ("from", "to")] == list(ends)
-    assert sorted(np.repeat(listed.values, listed.counts)) == sorted(whole.value)
+        shown = [read_shown_pairs(path, limit, from_end=from_end) for from_end in (False, True)]
+    once = list({frozenset(row[:2]): row for row in reversed(rows)}.values())[::-1]
+    once.sort(key=rows.index)
+    assert (listed.total, all_rows.total) == (len(once), len(rows))
+    assert [pairs.total for pairs in shown] == [len(once)] * 2
+    assert _list_rows(listed.first["from"], listed.first["to"]) == [row[:2] for row in once[:limit]]
+    for pairs, expected in zip(shown, (once[:limit], once[::-1][:limit]), strict=True):
+        ends = (pairs.names.take(pa.array(end)) for end in (pairs.pairs.source, pairs.pairs.target))
+        assert _list_rows(*ends) == [row[:2] for row in expected]
+        assert pairs.pairs.value.tolist() == [row[2] for row in expected]
+        assert pairs.slope == (-1 if rows and rows[0][2] > rows[-1][2] else 0)
+    assert sorted(np.repeat(listed.values, listed.counts)) == sorted(row[2] for row in once)
+
+
+def _list_rows(first: pa.Array, second: pa.Array) -> list[tuple[int, int]]:
+    """Pairs of indices in `_LETTERS`."""
+    ends = ([_LETTERS.index(name.decode()) for name in names.to_pylist()] for names in (first, second))
+    return list(zip(*ends, strict=True))
