@@ -42,7 +42,8 @@ _NUMBERS = {
 class RunResult:
     r"""The outputs of a run, read when they are asked for.
 
-    Each table is a `pa.Table`; `to_pandas()` of it needs pandas. Bytes of names that are not UTF-8 are written `\xNN`.
+    Each table is a `pa.Table`; those of Parquet files are mapped from unnamed files, so that they take no memory before
+    they are used. `to_pandas()` needs pandas. Bytes of names that are not UTF-8 are written `\xNN`.
     A property raises `DamagedError` if its file is not the one that the run wrote, and `FileNotFoundError` if the run
     wrote none.
 
@@ -104,7 +105,7 @@ class RunResult:
         # These imports take half a second, which only this property needs.
         from fastdup_ray.curation.duplicates import list_duplicates
         from fastdup_ray.curation.finished_run import read_finished_run
-        from fastdup_ray.curation.suggest import suggest
+        from fastdup_ray.curation.suggest import suggest_plan
         from fastdup_ray.outputs.exact_copies import read_exact_copies
 
         if self.files != INDEXED:
@@ -115,7 +116,7 @@ class RunResult:
         if layout.COMPONENTS in self.summary["sha256"]:
             component = self.components["component_id"].to_numpy()
         copies = read_exact_copies(store, INDEXED, run.names, run.names)
-        return list_duplicates(run, suggest(run), copies, component)
+        return list_duplicates(run, suggest_plan(run), copies, component)
 
     @property
     def groups(self) -> pa.Table:
@@ -131,7 +132,7 @@ class RunResult:
     @property
     def images(self) -> pa.Table:
         """images.parquet, or test_images.parquet."""
-        return self._run.read_parquet(self.files.name(layout.IMAGES), IMAGES)
+        return self._run.map_parquet(self.files.name(layout.IMAGES), IMAGES)
 
     @property
     def similarity(self) -> pa.Table:
@@ -139,7 +140,7 @@ class RunResult:
 
         A scoring replaces the file, but not this property of the run before it.
         """
-        return self._run.read_parquet(layout.SIMILARITY, PAIRS)
+        return self._run.map_parquet(layout.SIMILARITY, PAIRS)
 
     @property
     def verified_pairs(self) -> pa.Table:
@@ -152,7 +153,7 @@ class RunResult:
     @property
     def components(self) -> pa.Table:
         """components.parquet of the indexed set; not written with run_cc=0."""
-        return self._run.read_parquet(layout.COMPONENTS, COMPONENTS)
+        return self._run.map_parquet(layout.COMPONENTS, COMPONENTS)
 
     @property
     def components_info(self) -> pa.Table:
@@ -239,7 +240,7 @@ class RunResult:
     def to_arrow(self) -> pa.Table:
         """Return one row for each image: images.parquet, exact duplicates (copy_of, copy_kind), and its component."""
         table, copies = self.images, self.exact_copies
-        row = pc.index_in(table["filename"].cast(pa.large_string()), copies["filename"].combine_chunks())
+        row = pc.index_in(table["filename"], copies["filename"].combine_chunks())
         table = table.append_column("copy_of", copies["copy_of"].take(row))
         table = table.append_column("copy_kind", copies["kind"].take(row))
         if self.files == INDEXED and layout.COMPONENTS in self.summary["sha256"]:

@@ -1,11 +1,10 @@
 """Clusters of embeddings: images that look alike without being duplicates."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
@@ -25,39 +24,47 @@ class Clusters:
     Attributes:
         cluster: (n,) int64, the cluster of each image.
         similarity: (n,) float64, the cosine of each image and the center of its cluster, 6 decimals.
-        labels: (n,) the label of each image, null for none; None without labels.
+        label: (n,) int32, the number of the label of each image, -1 for none; None without labels.
+        labels: The different labels.
     """
 
     cluster: IntArray
     similarity: DoubleArray
-    labels: pa.Array | None = None
+    label: IntArray | None = None
+    labels: Sequence[str] = ()
 
     @property
     def sizes(self) -> IntArray:
         """(c,) int64, the number of images of each cluster."""
         return np.bincount(self.cluster)
 
-    def find_labels(self) -> list[str | None]:
-        """Return the most frequent label of each cluster; of equally frequent ones the first in order."""
-        found: list[str | None] = [None] * len(self.sizes)
-        if self.labels is None:
-            return found
-        codes = self.labels.dictionary_encode()
-        names, has_label = codes.dictionary.to_pylist(), codes.indices.is_valid().to_numpy(zero_copy_only=False)
-        pairs = np.stack([self.cluster[has_label], codes.indices.drop_null().to_numpy()])
-        kinds, count = np.unique(pairs, axis=1, return_counts=True)
-        ranked = sorted(zip(*kinds.tolist(), count.tolist(), strict=True), key=lambda row: (-row[2], names[row[1]]))
-        for cluster, code, _ in reversed(ranked):
-            found[cluster] = names[code]
-        return found
+    def get_label(self, row: int) -> str | None:
+        """Return the label of an image; None if it has none."""
+        number = -1 if self.label is None else int(self.label[row])
+        return None if number < 0 else self.labels[number]
+
+    def find_labels(self) -> IntArray:
+        """Return (c,) the number of the most frequent label of each cluster, -1 for a cluster without labels.
+
+        Of equally frequent labels it is the first in the order of texts.
+        """
+        most = np.full(len(self.sizes), -1)
+        if self.label is None:
+            return most
+        codes = self.cluster * len(self.labels) + self.label
+        codes, count = np.unique(codes[self.label >= 0], return_counts=True)
+        cluster, label = np.divmod(codes, max(1, len(self.labels)))
+        place = np.empty(len(self.labels), np.int64)
+        place[sorted(range(len(self.labels)), key=self.labels.__getitem__)] = np.arange(len(self.labels))
+        order = np.lexsort((-place[label], count))  # of one cluster, the last one stays
+        most[cluster[order]] = label[order]
+        return most
 
     def find_minority(self) -> BoolArray:
         """Return (n,) bool: whether an image has another label than most of its cluster."""
-        if self.labels is None:
+        if self.label is None:
             return np.zeros(len(self.cluster), bool)
-        most = np.array(self.find_labels(), object)[self.cluster]
-        own = np.array(self.labels.to_pylist(), object)
-        differs: BoolArray = (own != None) & (own != most)  # noqa: E711 (elementwise)
+        differs: BoolArray = (self.label >= 0) & (self.label != self.find_labels()[self.cluster])
         return differs
 
 

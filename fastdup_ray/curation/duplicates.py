@@ -1,7 +1,5 @@
 """The duplicates of a finished run, and their groups, as tables."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,9 +11,9 @@ from fastdup_ray.analysis.same_bytes import find_first_of_bytes
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.relations import CONFIRMED, Relation
 from fastdup_ray.curation.finished_run import FinishedRun
-from fastdup_ray.curation.plan_file import PlanRow
+from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, ExactCopies
-from fastdup_ray.storage.tables import encode_names, escape_names, find_positions
+from fastdup_ray.storage.tables import escape_names
 
 SIMILAR = "similar"
 """Kind of a duplicate that was not compared with its keeper in full detail."""
@@ -45,16 +43,14 @@ GROUPS = pa.schema(
 """Columns of the table of groups; similarities are those of a duplicate and its keeper."""
 
 
-def list_duplicates(
-    run: FinishedRun, plan: Sequence[PlanRow], copies: ExactCopies, component: IntArray | None
-) -> pa.Table:
+def list_duplicates(run: FinishedRun, plan: SuggestedPlan, copies: ExactCopies, component: IntArray | None) -> pa.Table:
     """Return the images that are not needed if one image of each group of duplicates is kept.
 
     Images are in one group as `find_groups` says.
 
     Args:
         run: A finished run.
-        plan: What `suggest` returns for it.
+        plan: What `suggest_plan` returns for it.
         copies: The exact duplicates of the run.
         component: (n,) int64 `component_id` of each image; None if the run wrote no components.
 
@@ -63,7 +59,7 @@ def list_duplicates(
         keepers. Of the others in a group, the default rules choose the one that stays.
     """
     n = len(run.names)
-    safe, safe_keepers = _locate_dropped(run, plan)
+    safe, safe_keepers = plan.list_dropped()
     links = _list_links(run, copies, safe, safe_keepers)
     group = _connect(links, n)
     keeper = np.full(n, -1)
@@ -86,7 +82,7 @@ def list_duplicates(
     return pa.table(columns, DUPLICATES)
 
 
-def find_groups(run: FinishedRun, plan: Sequence[PlanRow], copies: ExactCopies) -> IntArray:
+def find_groups(run: FinishedRun, plan: SuggestedPlan, copies: ExactCopies) -> IntArray:
     """Return (n,) the number of the group of each image of a run, which may be in one by itself.
 
     Images are in one group, over any number of steps, if they are exact duplicates, if the plan drops one because of
@@ -95,10 +91,10 @@ def find_groups(run: FinishedRun, plan: Sequence[PlanRow], copies: ExactCopies) 
 
     Args:
         run: A finished run.
-        plan: What `suggest` returns for it.
+        plan: What `suggest_plan` returns for it.
         copies: The exact duplicates of the run.
     """
-    return _connect(_list_links(run, copies, *_locate_dropped(run, plan)), len(run.names))
+    return _connect(_list_links(run, copies, *plan.list_dropped()), len(run.names))
 
 
 def _connect(links: IntArray, n: int) -> IntArray:
@@ -131,14 +127,6 @@ def list_groups(duplicates: pa.Table) -> pa.Table:
         lowest,
     ]
     return pa.table(columns, GROUPS).sort_by([("images", "descending"), ("group", "ascending")])
-
-
-def _locate_dropped(run: FinishedRun, plan: Sequence[PlanRow]) -> tuple[IntArray, IntArray]:
-    """Return the indices of the images that a plan drops, and those of their keepers."""
-    dropped = [row for row in plan if row.is_dropped]
-    ends = ([row.filename for row in dropped], [row.keeper for row in dropped])
-    rows, keepers = (find_positions(encode_names(names), run.names) for names in ends)
-    return rows, keepers
 
 
 def _list_links(run: FinishedRun, copies: ExactCopies, safe: IntArray, keepers: IntArray) -> IntArray:

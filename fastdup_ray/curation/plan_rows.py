@@ -32,8 +32,7 @@ def make_plan_rows(
         choice: The keepers of its images.
         images: Indices in features.dat; images that the plan does not have are ignored. None: all of the plan.
     """
-    number = _number_groups(run, choice)
-    order = np.argsort(number, kind="stable")
+    number, order = order_places(run, choice)
     if images is not None:
         order = order[np.isin(choice.rows[choice.assigned.row[order]], images)]
     for places in split_array(order, ROWS_AT_ONCE):
@@ -76,6 +75,12 @@ def _make_rows_at(
             reason=reason.text,
             **own_facts,
         )
+
+
+def order_places(run: FinishedRun, choice: KeeperChoice) -> tuple[IntArray, IntArray]:
+    """Return the number of the group of each of the m assigned images, and the m places in the order of the plan."""
+    number = _number_groups(run, choice)
+    return number, np.argsort(number, kind="stable")
 
 
 def _number_groups(run: FinishedRun, choice: KeeperChoice) -> IntArray:

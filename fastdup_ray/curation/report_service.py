@@ -11,6 +11,8 @@ from dataclasses import replace
 from html import unescape
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+
 from fastdup_ray.common import layout
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.locations import is_remote
@@ -23,7 +25,7 @@ from fastdup_ray.errors import BadImageError, ErrorCode, InputError
 from fastdup_ray.extract.thumbnails import MAX_PIXELS, make_thumbnail_of_file
 from fastdup_ray.inputs import find_part, open_entry, stat
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.tables import explain_damage
+from fastdup_ray.storage.tables import encode_names, explain_damage, find_positions
 
 _BROWSER_FORMATS = {
     "JPEG": "image/jpeg",
@@ -96,7 +98,6 @@ class ReportService:
         self._run = read_finished_run(self._store)
         if not self._store.exists(layout.REPORT):
             raise InputError(f"No {layout.REPORT} in {self._store.location!r}: run again with report=True.")
-        self._indices = {self._run.name(index): index for index in range(len(self._run.names))}
         self.max_pixels: int = self._run.config.get("max_pixels", MAX_PIXELS)
         self.has_plan = False
         self._saving, self._digests = threading.Lock(), _DigestCache()
@@ -177,10 +178,10 @@ class ReportService:
             StaleError: If another plan was saved meanwhile.
         """
         rows = plan_from_json(text, "the plan of the page")
-        for row in rows:
-            if row.filename not in self._indices:
-                raise InputError(f"The plan has {row.filename!r}, which is not an image of this run.")
-        facts = self._run.facts([self._indices[row.filename] for row in rows])
+        indices = find_positions(encode_names(row.filename for row in rows), self._run.names)
+        if len(unknown := np.flatnonzero(indices < 0)):
+            raise InputError(f"The plan has {rows[unknown[0]].filename!r}, which is not an image of this run.")
+        facts = self._run.facts(indices)
         rows = [replace(row, **own_facts) for row, own_facts in zip(rows, facts, strict=True)]
         with self._saving:
             if self.read_plan().tag != instead_of:  # raises if it cannot be read: that may be somebody's work
@@ -202,7 +203,7 @@ class ReportService:
         Raises:
             BadImageError: If there is no such image, or it cannot be read; with `CHANGED` if it is another file now.
         """
-        if not 0 <= index < len(self._indices):
+        if not 0 <= index < len(self._run.names):
             raise BadImageError(ErrorCode.MISSING, "no such image")
         name = self._run.name(index)
         facts = self._run.images.slice(index, 1).select(["size", "mtime_or_etag", "sha256", "format"]).to_pylist()[0]

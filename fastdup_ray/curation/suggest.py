@@ -14,7 +14,7 @@ from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, DuplicateRule, de
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.keeper_choice import KeeperChoice, check_names, choose_keepers
 from fastdup_ray.curation.plan_file import PlanRow
-from fastdup_ray.curation.plan_rows import make_plan_rows
+from fastdup_ray.curation.plan_rows import make_plan_rows, order_places
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs import find_boxes
 from fastdup_ray.storage.tables import take_rows
@@ -48,6 +48,13 @@ class SuggestedPlan:
         """
         return make_plan_rows(self.run, self.rule, self.choice, images)
 
+    def list_dropped(self) -> tuple[IntArray, IntArray]:
+        """Return (d,) int64 indices of the images to drop, in the order of the rows, and of their keepers."""
+        _, order = order_places(self.run, self.choice)
+        dropped = order[self.choice.is_dropped[order]]
+        assigned, rows = self.choice.assigned, self.choice.rows
+        return rows[assigned.row[dropped]], rows[assigned.keeper[dropped]]
+
     @property
     def dropped_bytes(self) -> int:
         """Bytes of the files to drop; of a box its photo stays."""
@@ -55,19 +62,6 @@ class SuggestedPlan:
         files = dropped[~check_names(self.run, dropped, find_boxes)]
         sizes = take_rows(self.run.images.select(["size"]), files)["size"]
         return pc.sum(sizes).as_py() or 0
-
-
-def suggest(
-    run: FinishedRun,
-    keep: str = DEFAULT_RULES,
-    grouping: Grouping = DIRECT,
-    threshold: float | None = None,
-    drop: str = DEFAULT_DROP,
-    *,
-    any_sidecars: bool = False,
-) -> list[PlanRow]:
-    """Return the rows of a plan of all images that have a duplicate; see `suggest_plan`."""
-    return list(suggest_plan(run, keep, grouping, threshold, drop, any_sidecars=any_sidecars).rows())
 
 
 def suggest_plan(

@@ -12,12 +12,13 @@ from fastdup_ray.common.access import make_access
 from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.finished_run import FinishedRun, read_finished_run
-from fastdup_ray.curation.plan_file import PlanRow, read_plan
+from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.curation.provenance import check_provenance
-from fastdup_ray.curation.suggest import suggest
+from fastdup_ray.curation.suggest import suggest_plan
 from fastdup_ray.errors import ConfigError, WorkDirError
 from fastdup_ray.export.box_csv import write_box_csv
 from fastdup_ray.export.coco import write_coco
+from fastdup_ray.export.dropped_images import DroppedImages
 from fastdup_ray.export.export_source import ExportSource
 from fastdup_ray.export.fiftyone import write_fiftyone
 from fastdup_ray.export.lists import write_drop_list, write_keep_list
@@ -123,9 +124,9 @@ def export(
     store = open_store(os.path.expanduser(work_dir), access)
     output = ResultFile(store, writer.file, save_path, overwrite=overwrite)
     run, result = read_finished_run(store), RunResult.open(store.location, access=access)
-    rows, by = _read_plan(store, run, plan, any_plan=any_plan)
+    dropped, by = _read_plan(store, run, plan, any_plan=any_plan)
     path = None if annotations is None else os.fspath(annotations)
-    source = ExportSource(run, result, rows, b"\0" if null else b"\n", path)
+    source = ExportSource(run, result, dropped, b"\0" if null else b"\n", path)
     _refuse_same_file(output, path or run.config.get("annotations"))
     with output.open() as file:
         count = writer.write(file, source)
@@ -141,11 +142,11 @@ def _resolve(location: str) -> str:
     return location if is_remote(location) else os.path.realpath(location)
 
 
-def _read_plan(source: Store, run: FinishedRun, plan: Location | None, *, any_plan: bool) -> tuple[list[PlanRow], str]:
+def _read_plan(source: Store, run: FinishedRun, plan: Location | None, *, any_plan: bool) -> tuple[DroppedImages, str]:
     if plan is None and not source.exists(layout.PLAN_CSV):
-        return suggest(run), "suggestions of fastdup-ray plan"
+        return DroppedImages.of_suggestion(suggest_plan(run), source.scratch), "suggestions of fastdup-ray plan"
     path = os.path.join(source.location, layout.PLAN_CSV) if plan is None else os.fspath(plan)
     rows = read_plan(path, source.access)
     if not any_plan:
         check_provenance(rows, path, source)
-    return rows, path
+    return DroppedImages.of_plan(rows, run.names, source.scratch), path

@@ -19,11 +19,11 @@ HEADER = ("filename", "x", "y", "width", "height", "label")
 
 
 class _Image(NamedTuple):
-    """An image that is kept: its number in the run, its name, and what the name says."""
+    """An image that is kept: its name, what the name says, and its label; "" for none."""
 
-    number: int
     name: str
     part: Part
+    label: str
 
 
 def write_box_csv(file: BinaryIO, source: ExportSource) -> int:
@@ -34,14 +34,12 @@ def write_box_csv(file: BinaryIO, source: ExportSource) -> int:
     Returns:
         The number of lines.
     """
-    labels = source.run.images["label"].to_pylist() if "label" in source.run.images.column_names else None
     text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="", write_through=True)
     rows, count = csv.writer(text, lineterminator="\n"), 0
     rows.writerow(HEADER)
     for image, box in _iter_boxes(source):
         cells = ["", "", "", ""] if box is None else [box.cols, box.rows, box.width, box.height]
-        label = (labels and labels[image.number]) or ""
-        rows.writerow([to_utf8(image.name if box is None else image.part.file), *cells, escape_formula(label)])
+        rows.writerow([to_utf8(image.name if box is None else image.part.file), *cells, escape_formula(image.label)])
         count += 1
     text.detach()
     return count
@@ -61,6 +59,6 @@ def _iter_boxes(source: ExportSource) -> Iterator[tuple[_Image, Box | None]]:
 
 
 def _iter_images(source: ExportSource) -> Iterator[_Image]:
-    for number, raw in source.iter_kept():
+    for raw, facts in source.iter_facts(["label"]):
         name = os.fsdecode(raw)
-        yield _Image(number, name, find_part(name, source.run.access))
+        yield _Image(name, find_part(name, source.run.access), facts.get("label") or "")

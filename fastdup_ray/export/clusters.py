@@ -16,6 +16,7 @@ from fastdup_ray.export.result_file import ResultFile
 from fastdup_ray.features import read_unit_rows
 from fastdup_ray.outputs.clusters_file import write_clusters
 from fastdup_ray.storage import open_store
+from fastdup_ray.storage.tables import TextNumbers
 
 Location = str | os.PathLike[str]
 
@@ -102,15 +103,17 @@ def cluster_images(
     sample = read_unit_rows(run.features, choose_rows(n, SAMPLE))
     clusters = find_clusters(sample, blocks, k or choose_count(n))
     if "label" in run.images.column_names:
-        clusters = replace(clusters, labels=run.images["label"].combine_chunks())
+        texts = TextNumbers()
+        label = np.concatenate([texts.encode(chunk) for chunk in run.images["label"].chunks])
+        clusters = replace(clusters, label=label, labels=texts.texts)
     with output.open() as file:
         write_clusters(file, run.names, clusters)
     return _count(output, clusters)
 
 
 def _count(output: ResultFile, clusters: Clusters) -> ClusterResult:
-    sizes, labels = clusters.sizes, clusters.labels
-    labelled = 0 if labels is None else len(labels) - labels.null_count
+    sizes = clusters.sizes
+    labelled = 0 if clusters.label is None else int((clusters.label >= 0).sum())
     minority = int(clusters.find_minority().sum())
     counts = int((sizes > 0).sum()), len(clusters.cluster), int(sizes.max()), labelled, minority
     return ClusterResult(output.path, *counts, output.is_stdout)

@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from fastdup_ray.common.arrays import BoolArray
 from fastdup_ray.common.names import to_utf8
 from fastdup_ray.errors import InputError
 from fastdup_ray.export.export_source import ExportSource
+from fastdup_ray.features import find_names
 from fastdup_ray.inputs import find_boxes
 from fastdup_ray.inputs.annotations import Annotations
 from fastdup_ray.inputs.coco import ANNOTATIONS, CATEGORIES, IMAGES
@@ -113,12 +113,11 @@ def _find_dropped_boxes(annotations: Annotations, source: ExportSource) -> _Drop
 
 def _are_dropped(names: pa.Array, annotations: Annotations, source: ExportSource) -> BoolArray:
     """Return (n,) whether the plan drops each of n images; raise `InputError` if the run has none of them."""
-    if not pc.any(pc.is_in(names, source.run.names.cast(names.type))).as_py():
+    if not (find_names(names, source.run.names, source.dropped.scratch) >= 0).any():
         raise InputError(
             f"{annotations.path!r} has no image of the run; the names in it are relative to {annotations.root!r}."
         )
-    dropped: BoolArray = pc.is_in(names, pa.array(source.dropped, names.type)).to_numpy(zero_copy_only=False)
-    return dropped
+    return source.dropped.has(names)
 
 
 def _iter_items(annotations: Annotations, key: str) -> Iterator[dict[str, Any]]:
@@ -132,15 +131,12 @@ def _iter_items(annotations: Annotations, key: str) -> Iterator[dict[str, Any]]:
 def _write_images(file: BinaryIO, source: ExportSource) -> int:
     """Write a COCO file of the images that are kept, without annotations."""
     root = None if source.root is None else source.root.rstrip("/") + "/"
-    sizes = source.run.images.select(["width", "height"])
-    width, height = (sizes[name].to_pylist() for name in ("width", "height"))
 
     def iter_texts() -> Iterator[str]:
-        for number, (index, raw) in enumerate(source.iter_kept(), 1):
+        for number, (raw, size) in enumerate(source.iter_facts(["width", "height"]), 1):
             name = os.fsdecode(raw)
             name = to_utf8(name if root is None else name.removeprefix(root))
-            item = {"id": number, "file_name": name, "width": width[index], "height": height[index]}
-            yield json.dumps(item, ensure_ascii=False)
+            yield json.dumps({"id": number, "file_name": name, **size}, ensure_ascii=False)
 
     file.write(_encode(f'{{\n"{IMAGES}": '))
     count = _write_array(file, iter_texts())

@@ -1,16 +1,21 @@
 """What results are exported from."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
+from fastdup_ray.common.arrays import split_array
 from fastdup_ray.common.locations import to_absolute
 from fastdup_ray.curation.finished_run import FinishedRun
-from fastdup_ray.curation.plan_file import PlanRow
 from fastdup_ray.errors import ConfigError
+from fastdup_ray.export.dropped_images import DroppedImages
 from fastdup_ray.inputs.annotations import Annotations
 from fastdup_ray.result import RunResult
+from fastdup_ray.storage.tables import take_rows
 
 _BLOCK = 10_000
 """Images that become Python objects at a time."""
@@ -23,28 +28,30 @@ class ExportSource:
     Attributes:
         run: The run.
         result: Its result.
-        plan: Says what is dropped.
+        dropped: The images that the plan drops.
         end: What the names of a list end with.
         annotations_path: Path or URI of an annotation file; None for that of the run.
     """
 
     run: FinishedRun
     result: RunResult
-    plan: list[PlanRow]
+    dropped: DroppedImages
     end: bytes = b"\n"
     annotations_path: str | None = None
 
-    @cached_property
-    def dropped(self) -> frozenset[bytes]:
-        """Raw names of the images that the plan drops."""
-        return frozenset(os.fsencode(row.filename) for row in self.plan if row.is_dropped)
+    def iter_kept(self) -> Iterator[bytes]:
+        """Yield the raw name of each image that is not dropped, in the order of the run."""
+        return (name for name, _ in self.iter_facts([]))
 
-    def iter_kept(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the index and the raw name of each image that is not dropped, in the order of the run."""
-        for start in range(0, len(self.run.names), _BLOCK):
-            for index, name in enumerate(self.run.names.slice(start, _BLOCK).to_pylist(), start):
-                if name not in self.dropped:
-                    yield index, name
+    def iter_facts(self, columns: Sequence[str]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+        """Yield the same, with some columns of images.parquet; those that the run does not have are left out."""
+        is_kept = np.ones(len(self.run.names), bool)
+        is_kept[self.dropped.row[self.dropped.row >= 0]] = False
+        table = self.run.images.select([name for name in columns if name in self.run.images.column_names])
+        for rows in split_array(np.flatnonzero(is_kept), _BLOCK):
+            names = self.run.names.take(pa.array(rows)).to_pylist()
+            facts = take_rows(table, rows).to_pylist() if table.column_names else [{}] * len(names)
+            yield from zip(names, facts, strict=True)
 
     @cached_property
     def root(self) -> str | None:

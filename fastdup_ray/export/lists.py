@@ -10,12 +10,12 @@ from fastdup_ray.export.export_source import ExportSource
 
 def write_drop_list(file: BinaryIO, source: ExportSource) -> int:
     """Write the names of the files that the plan drops, in the order of the plan; return how many there are."""
-    return write_names(file, (os.fsencode(row.filename) for row in source.plan if row.is_dropped), source.end)
+    return write_names(file, source.dropped.iter_names(), source.end)
 
 
 def write_keep_list(file: BinaryIO, source: ExportSource) -> int:
     """Write the names of all other images of the run, in its order, as a list for another run; return how many."""
-    return write_names(file, (name for _, name in source.iter_kept()), source.end)
+    return write_names(file, source.iter_kept(), source.end)
 
 
 def write_names(file: BinaryIO, names: Iterable[bytes], end: bytes) -> int:

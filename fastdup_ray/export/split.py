@@ -17,13 +17,14 @@ from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.duplicates import find_groups
 from fastdup_ray.curation.finished_run import read_finished_run
-from fastdup_ray.curation.suggest import suggest
+from fastdup_ray.curation.suggest import suggest_plan
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.result_file import ResultFile
 from fastdup_ray.inputs import find_boxes
 from fastdup_ray.outputs.exact_copies import read_exact_copies
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.csv_files import write_columns
+from fastdup_ray.storage.tables import TextNumbers
 
 Location = str | os.PathLike[str]
 
@@ -91,7 +92,7 @@ def split_dataset(
     source = open_store(os.path.expanduser(work_dir), access)
     output = ResultFile(source, layout.SPLIT_CSV, save_path, overwrite=overwrite)
     run = read_finished_run(source)
-    group = find_groups(run, suggest(run), read_exact_copies(source, INDEXED, run.names, run.names))
+    group = find_groups(run, suggest_plan(run), read_exact_copies(source, INDEXED, run.names, run.names))
     groups = int((np.bincount(group) > 1).sum())
     group = _join_photos(group, run.names)
     part = assign_parts(group, _encode_labels(run.images), _rank_at_random(run.images, seed), list(shares.values()))
@@ -183,14 +184,17 @@ def _encode_labels(images: pa.Table) -> IntArray:
     """Return a number for each label; images without one have a number as well."""
     if "label" not in images.column_names:
         return np.zeros(images.num_rows, np.int64)
-    codes = images["label"].combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
-    return np.asarray(codes, np.int64) + 1
+    texts = TextNumbers()
+    return np.concatenate([np.empty(0, np.int64), *(texts.encode(chunk) + 1 for chunk in images["label"].chunks)])
 
 
 def _rank_at_random(images: pa.Table, seed: int) -> IntArray:
     """Return a random order of the images that depends on their bytes and a seed alone."""
-    names = images["sha256"].fill_null("").to_pylist()
-    keys = [hashlib.sha256(f"{seed} {digest}".encode()).digest() for digest in names]
-    rank = np.empty(len(keys), np.int64)
-    rank[sorted(range(len(keys)), key=keys.__getitem__)] = np.arange(len(keys))
+    digests = bytearray()
+    for chunk in images["sha256"].chunks:
+        names = chunk.fill_null("").to_pylist()
+        digests += b"".join(hashlib.sha256(f"{seed} {name}".encode()).digest() for name in names)
+    numbers = np.frombuffer(digests, ">u8").reshape(-1, 4)
+    rank = np.empty(len(numbers), np.int64)
+    rank[np.lexsort(numbers.T[::-1])] = np.arange(len(numbers))
     return rank

@@ -10,8 +10,6 @@ import zipfile
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from fastdup_ray.common.arrays import BoolArray
 from fastdup_ray.errors import ConfigError, InputError
@@ -19,6 +17,7 @@ from fastdup_ray.export.export_source import ExportSource
 from fastdup_ray.export.photo_sizes import measure
 from fastdup_ray.export.yolo_texts import add_text, write_yolo_texts
 from fastdup_ray.inputs.box_table import BoxTable
+from fastdup_ray.storage.tables import encode_names
 
 Photo: TypeAlias = tuple[str, int, int]
 """The name of a photo in the annotation file, and the range of its boxes."""
@@ -46,12 +45,12 @@ def write_yolo(file: BinaryIO, source: ExportSource) -> int:
     if annotations.yolo is not None:
         return write_yolo_texts(file, source, annotations, annotations.yolo)
     boxes = annotations.read()
-    dropped = pa.array(source.dropped, pa.large_binary())
-    is_kept = ~pc.is_in(annotations.names(boxes), dropped).to_numpy(zero_copy_only=False) & (boxes.label >= 0)
+    is_kept = ~source.dropped.has(annotations.names(boxes)) & (boxes.label >= 0)
+    is_whole = ~source.dropped.has(encode_names(annotations.locate(photo[0]) for photo in boxes.iter_photos()))
     photos = (
         photo
-        for photo in boxes.iter_photos()
-        if os.fsencode(annotations.locate(photo[0])) not in source.dropped and is_kept[slice(*photo[1:])].any()
+        for photo, whole in zip(boxes.iter_photos(), is_whole.tolist(), strict=True)
+        if whole and is_kept[slice(*photo[1:])].any()
     )
     written: dict[str, str] = {}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -5,15 +5,13 @@ import zipfile
 from typing import BinaryIO
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from fastdup_ray.common.names import to_utf8
 from fastdup_ray.export.export_source import ExportSource
 from fastdup_ray.inputs.annotations import Annotations
 from fastdup_ray.inputs.list_file import open_path
 from fastdup_ray.inputs.yolo import YoloDataset
-from fastdup_ray.inputs.yolo_files import TextFile, read_lines
+from fastdup_ray.inputs.yolo_files import read_lines
 from fastdup_ray.storage.tables import encode_names
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -46,13 +44,15 @@ def write_yolo_texts(file: BinaryIO, source: ExportSource, annotations: Annotati
         if named:
             with open_path(named, annotations.access) as names:
                 add_text(archive, to_utf8(named.removeprefix(start)), names.read())
-        for text, lines in read_lines(dataset.texts, annotations.access):
+        without_photo = _have_dropped_photos(dataset, source, annotations)
+        texts = read_lines(dataset.texts, annotations.access)
+        for (text, lines), has_none in zip(texts, without_photo, strict=True):
             kept = lines
             if text.photos:
                 kept = [line for place, line in enumerate(lines, position) if place not in dropped]
                 position += len(lines)
             is_empty = len(kept) < len(lines) and not b"".join(kept).strip()
-            if not is_empty and not _has_dropped_photos(text, source, annotations):
+            if not is_empty and not has_none:
                 add_text(archive, to_utf8(text.ref.uri.removeprefix(start)), b"".join(kept))
                 count += 1
     return count
@@ -69,11 +69,13 @@ def _find_dropped_lines(source: ExportSource, annotations: Annotations) -> froze
     """Return the positions of the lines that are dropped; one that is of two photos, if it is dropped for both."""
     boxes = annotations.read()
     names = annotations.names(boxes)
-    is_dropped = pc.is_in(names, pa.array(source.dropped, names.type)).to_numpy(zero_copy_only=False)
+    is_dropped = source.dropped.has(names)
     return frozenset(np.setdiff1d(boxes.position[is_dropped], boxes.position[~is_dropped]).tolist())
 
 
-def _has_dropped_photos(text: TextFile, source: ExportSource, annotations: Annotations) -> bool:
-    """Return whether a text file belongs to photos that are all dropped."""
-    names = encode_names(map(annotations.locate, text.photos)).to_pylist()
-    return bool(names) and all(name in source.dropped for name in names)
+def _have_dropped_photos(dataset: YoloDataset, source: ExportSource, annotations: Annotations) -> list[bool]:
+    """Return whether each text file belongs to photos that are all dropped."""
+    names = encode_names(annotations.locate(photo) for text in dataset.texts for photo in text.photos)
+    dropped = iter(source.dropped.has(names).tolist())
+    own = [[next(dropped) for _ in text.photos] for text in dataset.texts]
+    return [bool(photos) and all(photos) for photos in own]

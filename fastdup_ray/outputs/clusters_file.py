@@ -8,10 +8,11 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.clusters import Clusters
 from fastdup_ray.common import csv_columns, layout
+from fastdup_ray.common.arrays import AnyArray
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.csv_files import parse_numbers, read_csv, write_columns
-from fastdup_ray.storage.tables import explain_damage
+from fastdup_ray.storage.csv_files import iter_csv, make_csv_writer, parse_numbers
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, TextNumbers, explain_damage
 
 
 def write_clusters(file: BinaryIO, names: pa.Array, clusters: Clusters) -> None:
@@ -22,11 +23,14 @@ def write_clusters(file: BinaryIO, names: pa.Array, clusters: Clusters) -> None:
         names: (n,) raw names.
         clusters: Of these images.
     """
-    none = pa.nulls(len(names), pa.string())
-    labels = none if clusters.labels is None else clusters.labels
-    found = pa.array(clusters.find_labels(), pa.string()).take(pa.array(clusters.cluster))
-    columns = [names, clusters.cluster, clusters.similarity, pc.fill_null(labels, ""), pc.fill_null(found, "")]
-    write_columns(file, csv_columns.CLUSTERS_HEADER, columns)
+    write = make_csv_writer(file, csv_columns.CLUSTERS_HEADER)
+    texts, most = pa.array([*clusters.labels, ""], pa.large_string()), clusters.find_labels()
+    for start in range(0, len(names), ROWS_PER_BLOCK):
+        rows = slice(start, start + ROWS_PER_BLOCK)
+        cluster = clusters.cluster[rows]
+        own = np.full(len(cluster), -1) if clusters.label is None else clusters.label[rows]
+        labels = (texts.take(pa.array(numbers % len(texts))) for numbers in (own, most[cluster]))
+        write([names[rows], cluster, clusters.similarity[rows], *labels])
 
 
 def read_clusters(store: Store, names: pa.Array) -> Clusters | None:
@@ -44,15 +48,22 @@ def read_clusters(store: Store, names: pa.Array) -> Clusters | None:
     """
     if not store.exists(layout.CLUSTERS_CSV):
         return None
-    path = store.fetch(layout.CLUSTERS_CSV)
-    table = read_csv(path, csv_columns.CLUSTERS_HEADER)
-    if not table["filename"].combine_chunks().cast(names.type).equals(names):
+    path, texts, start = store.fetch(layout.CLUSTERS_CSV), TextNumbers(), 0
+    parts: list[tuple[AnyArray, ...]] = [(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int32))]
+    for block in iter_csv(path, csv_columns.CLUSTERS_HEADER):
+        if not block["filename"].cast(names.type).equals(names.slice(start, len(block))):
+            return None
+        start += len(block)
+        cluster, similarity = (
+            np.asarray(parse_numbers(path, block, name, kind))
+            for name, kind in (("cluster", pa.int64()), ("similarity", pa.float64()))
+        )
+        with explain_damage(path):
+            labels = block["label"].cast(pa.large_string())
+        parts.append((cluster, similarity, texts.encode(pc.if_else(pc.equal(labels, ""), None, labels))))
+    if start < len(names):
         return None
-    cluster = np.asarray(parse_numbers(path, table, "cluster", pa.int64()).to_numpy())
-    if not np.isin(cluster, np.arange(len(cluster))).all():
+    cluster, similarity, label = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    if ((cluster < 0) | (cluster >= len(cluster))).any():
         raise DamagedError(f"{path} is damaged: clusters are numbered from 0.")
-    similarity = parse_numbers(path, table, "similarity", pa.float64()).to_numpy()
-    with explain_damage(path):
-        labels = table["label"].cast(pa.string()).combine_chunks()
-    labels = pc.if_else(pc.equal(labels, ""), None, labels)
-    return Clusters(cluster, similarity, None if labels.null_count == len(labels) else labels)
+    return Clusters(cluster, similarity, label if texts.texts else None, texts.texts)

@@ -13,20 +13,17 @@ from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import InputError
 from fastdup_ray.extract.thumbnails import PageImage, ThumbnailLoader
-from fastdup_ray.features import read_names
 from fastdup_ray.outputs.clusters_file import read_clusters
-from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.report.gallery_page import (
     GalleryItems,
     Location,
     check_num_images,
     choose_side,
-    fetch_output,
     find_source,
+    map_images,
     open_page,
     write_gallery,
 )
-from fastdup_ray.storage.parquet_files import read_parquet
 
 IMAGES_PER_CLUSTER = 5
 """Most typical images of a cluster, and images of it with another label, that a gallery shows."""
@@ -108,11 +105,10 @@ def create_clusters_gallery(
     check_num_images(num_images)
     store, name = find_source("work_dir", None, work_dir, layout.CLUSTERS_CSV, access)
     output = open_page(store, save_path, layout.CLUSTERS_HTML, overwrite=overwrite)
-    names = read_names(fetch_output(store, layout.FEATURES_CSV)).combine_chunks()
+    names, images = map_images(store)
     clusters = read_clusters(store, names)
     if clusters is None:
         raise InputError(f"No {name} of these images in {store.location!r}: cluster them first.")
-    images = read_parquet(fetch_output(store, layout.IMAGES), IMAGES)
     with ThumbnailLoader(
         names, images, side=choose_side(store, INDEXED, thumbnails=thumbnails), access=access
     ) as loader:
@@ -131,13 +127,13 @@ def _view_clusters(
         rows = np.flatnonzero(clusters.cluster == number)
         rows = rows[np.argsort(-clusters.similarity[rows], kind="stable")]
         minority = rows[is_minority[rows]]
-        labels = 0 if clusters.labels is None else len(clusters.labels.take(rows).drop_null())
+        labels = 0 if clusters.label is None else int((clusters.label[rows] >= 0).sum())
         first, other = rows[:IMAGES_PER_CLUSTER], minority[:IMAGES_PER_CLUSTER]
         loader.request([*first.tolist(), *other.tolist()])
         yield ClusterView(
             number,
             len(rows),
-            found[number],
+            clusters.labels[found[number]] if found[number] >= 0 else None,
             labels,
             labels - len(minority),
             _view_images(loader, clusters, first),
@@ -146,8 +142,6 @@ def _view_clusters(
 
 
 def _view_images(loader: ThumbnailLoader, clusters: Clusters, rows: IntArray) -> list[ClusterImage]:
-    labels = [None] * len(rows) if clusters.labels is None else clusters.labels.take(rows).to_pylist()
     return [
-        ClusterImage(loader[row], f"{clusters.similarity[row]:.4f}", label)
-        for row, label in zip(rows.tolist(), labels, strict=True)
+        ClusterImage(loader[row], f"{clusters.similarity[row]:.4f}", clusters.get_label(row)) for row in rows.tolist()
     ]

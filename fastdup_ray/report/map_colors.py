@@ -13,7 +13,7 @@ from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.curation.duplicates import list_duplicates
 from fastdup_ray.curation.finished_run import FinishedRun
-from fastdup_ray.curation.suggest import suggest
+from fastdup_ray.curation.suggest import suggest_plan
 from fastdup_ray.outputs.clusters_file import read_clusters
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS, read_exact_copies
 from fastdup_ray.storage import Store
@@ -103,7 +103,7 @@ def make_coloring(title: str, words: str, none: str, values: pa.Array) -> Colori
 def _find_kinds(store: Store, run: FinishedRun) -> pa.Array:
     """Return (n,) what each image is to its keeper; null for an image that repeats none."""
     copies = read_exact_copies(store, INDEXED, run.names, run.names)
-    duplicates = list_duplicates(run, suggest(run), copies, _find_components(run))
+    duplicates = list_duplicates(run, suggest_plan(run), copies, _find_components(run))
     kinds = [_KINDS.get(kind, kind) for kind in duplicates["kind"].to_pylist()]
     where = duplicates["filename"].combine_chunks()
     return pa.array(kinds, pa.string()).take(pc.index_in(escape_names(run.names), where))

@@ -10,7 +10,7 @@ from fastdup_ray.common.access import make_access
 from fastdup_ray.common.layout import FILE_SETS, INDEXED
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import InputError
-from fastdup_ray.features import read_names
+from fastdup_ray.features import map_names
 from fastdup_ray.outputs.clusters_file import read_clusters
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.cluster_gallery import create_clusters_gallery
@@ -108,4 +108,4 @@ def _has_clusters(source: Store) -> bool:
     """Return whether there is a clusters.csv of the images of the run."""
     if not source.exists(layout.CLUSTERS_CSV):
         return False
-    return read_clusters(source, read_names(source.fetch(layout.FEATURES_CSV)).combine_chunks()) is not None
+    return read_clusters(source, map_names(source, layout.FEATURES_CSV)) is not None

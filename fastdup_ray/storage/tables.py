@@ -107,6 +107,28 @@ def find_positions(names: ArrowColumn, among: pa.Array) -> IntArray:
     return found
 
 
+class TextNumbers:
+    """Numbers texts from 0 on, in the order in which they are first met. In memory is each different text once.
+
+    Attributes:
+        texts: The different texts.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    @property
+    def texts(self) -> list[str]:
+        return list(self._numbers)
+
+    def encode(self, block: ArrowColumn) -> IntArray:
+        """Return (n,) int32 the number of each of n texts, -1 for null."""
+        encoded = (block.combine_chunks() if isinstance(block, pa.ChunkedArray) else block).dictionary_encode()
+        own = [self._numbers.setdefault(text, len(self._numbers)) for text in encoded.dictionary.to_pylist()]
+        numbers: IntArray = np.array([*own, -1], np.int32)[encoded.indices.fill_null(-1).to_numpy()]
+        return numbers
+
+
 def encode_names(names: Iterable[str]) -> pa.Array:
     """Return names as a column of the bytes that they have on disk."""
     return pa.array([os.fsencode(name) for name in names], TEXT)

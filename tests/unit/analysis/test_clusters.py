@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from fastdup_ray.analysis.clusters import Clusters, choose_count, find_clusters
+from fastdup_ray.storage.tables import TextNumbers
 from tests.helpers.embeddings import normalized
 
 
@@ -40,8 +41,11 @@ def test_the_label_of_a_cluster_is_the_most_frequent_one():
     rng = np.random.default_rng(0)
     cluster = rng.integers(0, 5, 200)
     labels = [None if cluster[row] == 4 or row % 7 == 0 else "abc"[rng.integers(3)] for row in range(200)]
-    clusters = Clusters(cluster, np.ones(200), pa.array(labels))
-    found = clusters.find_labels()
+    texts = TextNumbers()
+    label = texts.encode(pa.array(labels))
+    clusters = Clusters(cluster, np.ones(200), label, texts.texts)
+    assert [clusters.get_label(row) for row in range(200)] == labels
+    found = [None if number < 0 else texts.texts[number] for number in clusters.find_labels().tolist()]
     for number in range(4):
         own = Counter(label for label, where in zip(labels, cluster, strict=True) if where == number and label)
         assert found[number] == min(own, key=lambda label: (-own[label], label))
@@ -53,7 +57,8 @@ def test_the_label_of_a_cluster_is_the_most_frequent_one():
 
 def test_without_labels_nothing_is_said_of_them():
     clusters = Clusters(np.array([0, 0, 1]), np.ones(3))
-    assert clusters.find_labels() == [None, None]
+    assert clusters.find_labels().tolist() == [-1, -1]
+    assert clusters.get_label(0) is None
     assert not clusters.find_minority().any()
 
 
