@@ -41,16 +41,26 @@ class RunSnapshot:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Images of one group.
+class GroupMembers:
+    """Images of groups, by the numbers of the groups.
 
     Attributes:
-        component: Number of the component.
-        members: (k,) int64 indices of images.
+        component: (k,) int64, ascending: the component of the group of each image.
+        image: (k,) int64 indices of the images, ascending in each group.
     """
 
-    component: int
-    members: IntArray
+    component: IntArray
+    image: IntArray
+
+    @classmethod
+    def of(cls, component: IntArray, image: IntArray) -> "GroupMembers":
+        """Return ascending images by their groups."""
+        order = np.argsort(component, kind="stable")
+        return cls(component[order], image[order])
+
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(np.unique(self.component))
 
 
 @dataclass(frozen=True)
@@ -74,10 +84,10 @@ class Changes:
     changed: IntArray
     removed: IntArray
     pairs: IntArray
-    new: list[Group]
-    grew: list[Group]
-    shrank: list[Group]
-    gone: list[Group]
+    new: GroupMembers
+    grew: GroupMembers
+    shrank: GroupMembers
+    gone: GroupMembers
 
 
 def find_changes(before: RunSnapshot, after: RunSnapshot, earlier: IntArray) -> Changes:
@@ -132,43 +142,44 @@ def _encode_pairs(pairs: IntArray, n: int) -> IntArray:
 
 def _compare_groups(
     before: RunSnapshot, after: RunSnapshot, earlier: IntArray, later: IntArray
-) -> tuple[list[Group], list[Group], list[Group], list[Group]]:
-    older, newer = _list_members(before.component), _list_members(after.component)
-    continued = _find_continuations(before, after, earlier)
-    new, grew, shrank = [], [], []
-    for component, members in newer.items():
-        if component not in continued:
-            new.append(Group(component, members))
-            continue
-        former = older[continued[component]]
-        joined = members[~np.isin(earlier[members], former)]
-        left = former[~np.isin(later[former], members)]
-        grew += [Group(component, joined)] if len(joined) else []
-        shrank += [Group(component, left)] if len(left) else []
-    continued_groups = set(continued.values())
-    gone = [Group(component, members) for component, members in older.items() if component not in continued_groups]
-    return new, grew, shrank, gone
+) -> tuple[GroupMembers, GroupMembers, GroupMembers, GroupMembers]:
+    """Return the groups that are new, grew, shrank and are gone, with the images that make the difference."""
+    older = _find_continuations(before, after, earlier)
+    newer = np.full(before.component.max(initial=ALONE) + 1, -1)  # the opposite: what continues an earlier group
+    newer[older[older >= 0]] = np.flatnonzero(older >= 0)
+    own, former = np.flatnonzero(after.component != ALONE), np.flatnonzero(before.component != ALONE)
+    component, continued = after.component[own], older[after.component[own]]
+    was_in = _take_or(before.component, earlier[own])
+    number, continuing = before.component[former], newer[before.component[former]]
+    is_in = _take_or(after.component, later[former])
+    is_new, is_gone = continued < 0, continuing < 0
+    joined, left = ~is_new & (was_in != continued), ~is_gone & (is_in != continuing)
+    return (
+        GroupMembers.of(component[is_new], own[is_new]),
+        GroupMembers.of(component[joined], own[joined]),
+        GroupMembers.of(continuing[left], former[left]),
+        GroupMembers.of(number[is_gone], former[is_gone]),
+    )
 
 
-def _list_members(component: IntArray) -> dict[int, IntArray]:
-    """Return the images of each group by its component."""
-    grouped = np.flatnonzero(component != ALONE)
-    order = grouped[np.argsort(component[grouped], kind="stable")]
-    ids, starts = np.unique(component[order], return_index=True)
-    return dict(zip(ids.tolist(), np.split(order, starts[1:]), strict=True)) if len(ids) else {}
+def _take_or(component: IntArray, images: IntArray) -> IntArray:
+    """Return (m,) the components of images of a run, `ALONE` for those that it does not have."""
+    return np.append(component, ALONE)[images]
 
 
-def _find_continuations(before: RunSnapshot, after: RunSnapshot, earlier: IntArray) -> dict[int, int]:
-    """Return the component of the run before that each component of the run after continues."""
+def _find_continuations(before: RunSnapshot, after: RunSnapshot, earlier: IntArray) -> IntArray:
+    """Return (c,) the component of the run before that each component of the run after continues; -1 for none."""
     both = np.flatnonzero((earlier >= 0) & (after.component != ALONE))
     both = both[before.component[earlier[both]] != ALONE]
-    shared = np.stack([after.component[both], before.component[earlier[both]]], axis=1)
-    shared, count = np.unique(shared.reshape(-1, 2), axis=0, return_counts=True)
-    continued: dict[int, int] = {}
+    width = int(before.component.max(initial=0)) + 1
+    codes, count = np.unique(after.component[both] * width + before.component[earlier[both]], return_counts=True)
+    newer, older = np.divmod(codes, width)
+    continued = np.full(after.component.max(initial=ALONE) + 1, -1)
+    is_only = (np.bincount(newer)[newer] == 1) & (np.bincount(older)[older] == 1)
+    continued[newer[is_only]] = older[is_only]
     matched: set[int] = set()
     for row in np.argsort(-count, kind="stable"):
-        newer, older = shared[row].tolist()
-        if newer not in continued and older not in matched:
-            continued[newer] = older
-            matched.add(older)
+        if not is_only[row] and continued[newer[row]] < 0 and older[row] not in matched:
+            continued[newer[row]] = older[row]
+            matched.add(older[row])
     return continued

@@ -118,11 +118,10 @@ def _iter_tables(before: RunSnapshot, after: RunSnapshot, changes: Changes) -> I
         ("group_shrank", changes.shrank, before),
         ("group_gone", changes.gone, before),
     ):
-        members = [group.members for group in groups]
-        ids = np.repeat([group.component for group in groups], [len(images) for images in members]).astype(np.int64)
-        images = np.concatenate([np.empty(0, np.int64), *members])
-        for part in split_array(np.arange(len(ids)), ROWS_PER_BLOCK):
-            yield _make_table(change, run.names.take(pa.array(images[part])), ids=pa.array(ids[part]))
+        for part in split_array(np.arange(len(groups.image)), ROWS_PER_BLOCK):
+            yield _make_table(
+                change, run.names.take(pa.array(groups.image[part])), ids=pa.array(groups.component[part])
+            )
 
 
 def _make_table(

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.analysis import changes as changes_module
-from fastdup_ray.analysis.changes import CONTENTS, Changes, Group, RunSnapshot
+from fastdup_ray.analysis.changes import CONTENTS, Changes, GroupMembers, RunSnapshot
 
 
 def found(
@@ -34,8 +34,10 @@ def letters(of: RunSnapshot, images: np.ndarray) -> str:
     return "".join(of.names[int(image)].as_py().decode() for image in images)
 
 
-def told(groups: list[Group], of: RunSnapshot) -> list[tuple[int, str]]:
-    return [(group.component, letters(of, group.members)) for group in groups]
+def told(groups: GroupMembers, of: RunSnapshot) -> list[tuple[int, str]]:
+    ids = sorted(set(groups.component.tolist()))
+    assert len(groups) == len(ids)
+    return [(id_, letters(of, groups.image[groups.component == id_])) for id_ in ids]
 
 
 def test_pictures_come_change_and_go():
@@ -82,7 +84,7 @@ def test_a_group_grows_and_shrinks():
     changes = find_changes(before, after)
     assert told(changes.grew, after) == [(0, "d")]
     assert told(changes.shrank, before) == [(0, "c")]
-    assert (changes.new, changes.gone) == ([], [])
+    assert len(changes.new) == len(changes.gone) == 0
 
 
 def test_of_two_groups_that_become_one_the_larger_goes_on():
