@@ -1,0 +1,128 @@
+"""The memory that commands on a finished run take for each of its images.
+
+python -m tests.bench.command_memory [--rows 200000 400000] [--commands serve export-coco …] [--scratch DIR]
+
+The run is planted, see `tests.bench.stage_memory`: four in five images are in a group. None of its files exists, so
+pages have no thumbnails, and `apply` refuses each move. Each command has a separate process.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fastdup_ray.curation.apply import apply_plan
+from fastdup_ray.curation.finished_run import read_finished_run
+from fastdup_ray.curation.make_plan import make_plan
+from fastdup_ray.curation.report_service import ReportService
+from fastdup_ray.evaluation.evaluate import evaluate
+from fastdup_ray.export import FORMATS, export
+from fastdup_ray.export.clusters import cluster_images
+from fastdup_ray.export.split import split_dataset
+from fastdup_ray.export.subset import select_subset
+from fastdup_ray.outputs.changes import set_earlier_aside, write_changes
+from fastdup_ray.report.cluster_gallery import create_clusters_gallery
+from fastdup_ray.report.galleries import create_components_gallery, create_duplicates_gallery, create_outliers_gallery
+from fastdup_ray.report.image_galleries import create_similarity_gallery, create_stats_gallery
+from fastdup_ray.result import RunResult
+from fastdup_ray.storage import open_store
+from tests.bench.outputs import Watch
+from tests.bench.stage_memory import measure, merge, outputs, plan, plant, run, uri
+
+D = 8
+
+LABELED = 2_000
+"""Images of the truth file for `evaluate`, which compares all pairs of these."""
+
+
+def serve(work_dir: Path) -> None:
+    service = ReportService(work_dir)
+    service.render_page()
+    service.save_plan(service.read_plan().text, service.read_plan().tag)
+
+
+def apply(work_dir: Path) -> None:
+    assert apply_plan(work_dir.parent / "plan.csv", work_dir.parent / "quarantine", work_dir=work_dir).refused
+
+
+def find_changes(work_dir: Path) -> None:
+    store = open_store(work_dir)
+    set_earlier_aside(store)
+    write_changes(store)
+
+
+def evaluate_some(work_dir: Path) -> None:
+    truth = work_dir.parent / "truth.csv"
+    rows = [f"{uri(row)},{row // 4}" for row in range(LABELED)]
+    truth.write_text("\n".join(["path,group", *rows]) + "\n")
+    evaluate(work_dir, truth)
+
+
+COMMANDS: dict[str, Callable[[Path], object]] = {
+    "(read)": lambda work_dir: read_finished_run(open_store(work_dir)),
+    "duplicates": create_duplicates_gallery,
+    "outliers": create_outliers_gallery,
+    "components": create_components_gallery,
+    "stats": create_stats_gallery,
+    "similarity": create_similarity_gallery,
+    "clusters": cluster_images,
+    "clusters-gallery": create_clusters_gallery,
+    "serve": serve,
+    **{f"export-{name}": lambda work_dir, name=name: export(work_dir, name) for name in FORMATS if name != "yolo"},
+    "split": split_dataset,
+    "subset": lambda work_dir: select_subset(work_dir, 100),
+    "evaluate": evaluate_some,
+    **{
+        f"result.{name}": lambda work_dir, name=name: getattr(RunResult.open(work_dir), name)
+        for name in ("images", "similarity", "components", "components_info", "exact_copies", "duplicates", "groups")
+    },
+    "result.to_arrow": lambda work_dir: RunResult.open(work_dir).to_arrow(),
+    "changes": find_changes,
+    "plan": lambda work_dir: make_plan(work_dir, work_dir.parent / "plan.csv"),
+    "apply": apply,
+}
+
+
+def run_silently(work_dir: Path, name: str, *_: object) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        result = COMMANDS[name](work_dir)
+    del result
+
+
+def measure_commands(work_dir: Path, names: Sequence[str]) -> None:
+    """Print a line for each command, with its most memory in MB at the end; nothing else runs in this process."""
+    watch = Watch()
+    for name in names:
+        run_silently(work_dir, name)
+        watch.lap(name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[200_000, 400_000])
+    parser.add_argument("--commands", choices=COMMANDS, nargs="+", default=[*COMMANDS])
+    parser.add_argument("--scratch", type=Path, help="a folder for what is made, two kilobytes a row")
+    args = parser.parse_args()
+    print("command\trows\tMB\tseconds\tbytes an image more", flush=True)
+    with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
+        folders = {n: Path(scratch) / str(n) for n in args.rows}
+        for n, folder in folders.items():
+            folder.mkdir()
+            run(plant, folder / "out", n, D)
+            for step in (merge, outputs, plan):
+                run(step, folder / "out", n, D)
+        for name in args.commands:
+            before = None
+            for n, folder in folders.items():
+                run(measure, run_silently, folder / "out", name, D, folder / "result.json")
+                most, _, seconds = json.loads((folder / "result.json").read_text())
+                more = "" if before is None else f"{(most - before[1]) / (n - before[0]):.0f}"
+                print(f"{name}\t{n:,}\t{most / 1e6:,.0f}\t{seconds:.1f}\t{more}", flush=True)
+                before = n, most
+
+
+if __name__ == "__main__":
+    main()
