@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from fastdup_ray.analysis.verified_pairs import VerifiedPairs
 from fastdup_ray.common import layout
@@ -23,13 +24,14 @@ from fastdup_ray.evaluation.pairs import ORIGINAL, UNKNOWN, count_pairs, find_bi
 from fastdup_ray.evaluation.plot import draw_svg
 from fastdup_ray.evaluation.relations import RelationEvaluation, evaluate_relations
 from fastdup_ray.evaluation.truth import Label, read_truth
-from fastdup_ray.features import read_features
+from fastdup_ray.features import map_named_features
 from fastdup_ray.neighbors.search import check_unit_length
 from fastdup_ray.outputs.finished_run import RunReader
 from fastdup_ray.runs.pipeline import run_pipeline
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.feature_rows import has_features, open_features
 from fastdup_ray.storage.named_output import NamedOutput
+from fastdup_ray.storage.tables import encode_names, find_positions
 
 THRESHOLDS = (0.80, 0.85, 0.90, 0.95, 0.98)
 """Thresholds that figures are printed for."""
@@ -146,12 +148,12 @@ def _open_plot(plot: str, access: Access, *, overwrite: bool) -> NamedOutput:
 
 
 def evaluate_embeddings(
-    names: list[str], embeddings: FloatArray, labels: dict[str, Label], verified: VerifiedPairs | None = None
+    names: pa.Array, embeddings: FloatArray, labels: dict[str, Label], verified: VerifiedPairs | None = None
 ) -> Evaluation:
     """Measure precision and recall of embeddings, and of verified pairs.
 
     Args:
-        names: n paths or URIs.
+        names: (n,) raw names, each once; they may be mapped from a file.
         embeddings: (n, d) float32.
         labels: The labels of images by path or URI. Images without a label are left out.
         verified: The verified pairs of these n images, if there are any.
@@ -159,13 +161,16 @@ def evaluate_embeddings(
     Raises:
         InputError: If no image has a label, or no two have the same group.
     """
-    labeled = [index for index, name in enumerate(names) if name in labels]
-    if not labeled:
+    positions = find_positions(encode_names(labels), names)
+    order = np.argsort(positions, kind="stable")[int((positions < 0).sum()) :]
+    labeled, listed = positions[order], list(labels.values())
+    if not len(labeled):
+        first = os.fsdecode(names[0].as_py()) if len(names) else "nothing"
         raise InputError(
             f"The truth file has none of the images: it names {next(iter(labels), 'nothing')!r}, "
-            f"the work_dir has {next(iter(names), 'nothing')!r}."
+            f"the work_dir has {first!r}."
         )
-    used = [labels[names[index]] for index in labeled]
+    used = [listed[index] for index in order.tolist()]
     kinds = sorted({label.edit for label in used if label.edit is not None and not label.is_original})
     groups, edits = _number_groups(used), np.array([_number_kind(label, kinds) for label in used])
     counts = count_pairs(check_unit_length(embeddings[labeled]), groups, edits)
@@ -179,7 +184,7 @@ def evaluate_embeddings(
             recalls[kind] = (len(copies), (copies[:, None] > limits).mean(0).tolist())
     relations = None
     if verified is not None:
-        relations = evaluate_relations(verified, np.array(labeled), groups, edits, kinds)
+        relations = evaluate_relations(verified, labeled, groups, edits, kinds)
     return Evaluation(
         Curve(counts.same, counts.other),
         images=len(labeled),
@@ -205,7 +210,7 @@ def _number_kind(label: Label, kinds: list[str]) -> int:
 @contextmanager
 def _open_embeddings(
     location: str, work_dir: str | None, executor: str | None, access: Access
-) -> Iterator[tuple[list[str], FloatArray, VerifiedPairs | None]]:
+) -> Iterator[tuple[pa.Array, FloatArray, VerifiedPairs | None]]:
     """Yield the names, embeddings and verified pairs of a run, or of what else is stored, after a run if needed."""
     store, file = open_features(location, access)
     if has_features(store, file):
@@ -220,9 +225,9 @@ def _open_embeddings(
         yield _read_stored(run.store.location, access)
 
 
-def _read_stored(location: str, access: Access) -> tuple[list[str], FloatArray, VerifiedPairs | None]:
+def _read_stored(location: str, access: Access) -> tuple[pa.Array, FloatArray, VerifiedPairs | None]:
     try:
-        names, embeddings = read_features(location, access)
+        names, embeddings = map_named_features(location, access)
     except FileNotFoundError as error:
         raise InputError(str(error)) from None
     return names, embeddings, _read_verified(*open_features(location, access))

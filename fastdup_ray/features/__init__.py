@@ -15,6 +15,7 @@ from fastdup_ray.features.binary_features import (
     load_binary,
     load_binary_feature,
     load_binary_features,
+    map_named_features,
     read_features,
     save_binary_feature,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "load_binary_feature",
     "load_binary_features",
     "lookup_entries",
+    "map_named_features",
     "map_names",
     "merge_range",
     "merge_ranges",

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
-from fastdup_ray.common.arrays import FloatArray
+from fastdup_ray.common.arrays import EmbeddingArray, FloatArray
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.errors import DamagedError, MissingFileError, WorkDirError
 from fastdup_ray.features.files import write_embedding_blocks
-from fastdup_ray.features.names import read_names
+from fastdup_ray.features.names import map_names
 from fastdup_ray.features.parts import remove_other_features
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.csv_files import write_columns
-from fastdup_ray.storage.feature_rows import locate_features, open_features, open_parts
+from fastdup_ray.storage.feature_rows import locate_features, map_features, open_features, open_parts
 from fastdup_ray.storage.named_output import NamedOutput
 from fastdup_ray.storage.tables import encode_names
 
@@ -64,20 +65,26 @@ def load_binary_feature(filename: str | os.PathLike[str] = layout.FEATURES) -> t
 
 def read_features(location: str | os.PathLike[str], access: Access) -> tuple[list[str], np.ndarray]:
     """Return the names and the embeddings of a features file, as `load_binary_feature` does."""
+    names, embeddings = map_named_features(location, access)
+    return [os.fsdecode(name) for name in names.to_pylist()], np.array(embeddings[:])
+
+
+def map_named_features(location: str | os.PathLike[str], access: Access) -> tuple[pa.Array, EmbeddingArray]:
+    """Return the same, (n,) raw names and (n, d) float32, mapped from files."""
     store, file = open_features(location, access)
     source = locate_features(store, file)
     for needed in (source, file + ".csv"):
         if not store.is_file(needed):
             path_or_uri = os.path.join(store.location, needed)
             raise MissingFileError(f"{path_or_uri} does not exist; name the features file of a finished run.")
-    path = store.fetch(source)
-    names = [os.fsdecode(name) for name in read_names(store.fetch(file + ".csv")).to_pylist()]
+    names, path = map_names(store, file + ".csv"), store.fetch(source)
     if source == file:
-        return names, np.fromfile(path, "<f4").reshape(len(names), infer_dimensions(path, len(names)))
+        d = infer_dimensions(path, len(names))
+        return names, map_features(store, file, d) if d else np.empty((len(names), 0), np.float32)
     parts = open_parts(store, source, check=True)
     if len(parts) != len(names):
         raise DamagedError(f"{path} is damaged: its {len(parts):,} embeddings do not fit the {len(names):,} names.")
-    return names, parts[:]
+    return names, parts
 
 
 load_binary = load_binary_features = load_binary_feature  # the specification has all three names

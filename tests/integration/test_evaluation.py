@@ -16,6 +16,7 @@ from fastdup_ray.evaluation import pairs as pairs_module
 from fastdup_ray.evaluation.evaluate import evaluate, evaluate_embeddings
 from fastdup_ray.evaluation.relations import NOT_COMPARED, PairTotals
 from fastdup_ray.evaluation.truth import Label, read_truth
+from fastdup_ray.storage.tables import encode_names
 from tests.helpers.embeddings import unit_rows
 from tests.helpers.runs import PHOTOS, csv_rows, run_inline
 
@@ -50,7 +51,7 @@ def cosine(degrees: float) -> float:
 
 
 def test_the_figures_are_those_reckoned_by_hand():
-    evaluation = evaluate_embeddings(list(ANGLES), rows(), labels())
+    evaluation = evaluate_embeddings(encode_names(ANGLES), rows(), labels())
     assert evaluation.curve.average_precision == pytest.approx(AVERAGE_PRECISION)
     assert evaluation.curve.at(cosine(22)) == (2 / 4, 2 / 4)
     assert evaluation.curve.at(cosine(5)) == (1, 0)  # strictly above
@@ -61,7 +62,7 @@ def test_the_figures_are_those_reckoned_by_hand():
 
 
 def test_recall_by_edit_counts_copies_with_their_original_only():
-    evaluation = evaluate_embeddings(list(ANGLES), rows(), labels())
+    evaluation = evaluate_embeddings(encode_names(ANGLES), rows(), labels())
     assert evaluation.recalls == {
         "crop": (2, [1.0, 1.0, 0.5, 0.0, 0.0]),  # cosines 0.940 and 0.866
         "grey": (1, [1.0, 1.0, 1.0, 1.0, 1.0]),
@@ -72,9 +73,9 @@ def test_recall_by_edit_counts_copies_with_their_original_only():
 def test_the_counts_do_not_depend_on_the_blocks(monkeypatch, at_once):
     many = unit_rows(60, 8)
     truth = {str(i): Label(str(i // 3), "" if i % 3 == 0 else f"edit {i % 3}") for i in range(60)}
-    whole = evaluate_embeddings(list(truth), many, truth)
+    whole = evaluate_embeddings(encode_names(truth), many, truth)
     monkeypatch.setattr(pairs_module, "PAIRS_AT_ONCE", at_once)
-    blocks = evaluate_embeddings(list(truth), many, truth)
+    blocks = evaluate_embeddings(encode_names(truth), many, truth)
     assert blocks.text() == whole.text()
     assert whole.curve.same.sum() == 60
     assert whole.curve.other.sum() == 60 * 59 // 2 - 60
@@ -82,7 +83,7 @@ def test_the_counts_do_not_depend_on_the_blocks(monkeypatch, at_once):
 
 def test_a_picture_without_a_group_is_like_no_other():
     truth = {name: Label("", None) for name in ANGLES} | {name: Label("a", None) for name in ("a", "a-crop")}
-    evaluation = evaluate_embeddings(list(ANGLES), rows(), truth)
+    evaluation = evaluate_embeddings(encode_names(ANGLES), rows(), truth)
     assert evaluation.curve.same.sum() == 1
     assert evaluation.recalls == {}
 
@@ -113,7 +114,7 @@ def make_verified() -> VerifiedPairs:
 
 def test_relations_are_measured_over_all_images_with_their_bytes():
     names = [*LABELED, "not labeled"]
-    relations = evaluate_embeddings(names, unit_rows(len(names), 8), LABELED, make_verified()).relations
+    relations = evaluate_embeddings(encode_names(names), unit_rows(len(names), 8), LABELED, make_verified()).relations
     assert relations.duplicates == 5
     assert relations.relations == {
         "same": PairTotals(4, 2),  # a a-copy, b b-grey, and strangers: a b, a-copy b

@@ -212,6 +212,7 @@ def test_a_csv_alone_is_enough(store, tmp_path, monkeypatch):
 def test_the_outliers_gallery_has_the_farthest_first(store):
     made = Page(create_outliers_gallery(store.fetch(layout.OUTLIERS_CSV)))
     assert made.pictures == [shown_name(index) for index in (7, 8, 9, 0)]
+    assert made.text.count("also an outlier") == 1  # 8 and 7 are each other's neighbors
     made = Page(create_outliers_gallery(work_dir=store.location, descending=False))
     assert made.pictures == [shown_name(index) for index in (9, 0, 7, 8)]
 
