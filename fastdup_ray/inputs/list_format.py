@@ -8,6 +8,7 @@ or tabs in it.
 import codecs
 import csv
 import io
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -207,6 +208,8 @@ def _detect_table(path: str, text: str, exists: Exists) -> tuple[str, int, int, 
         tables.append((" ", *blanks))
     if not (tables or _detect_other_text(text)) or any(exists(line) for line in lines[:_SAMPLE]):
         return None
+    if _is_json(text):  # the cells of a CSV in it may be names that exist
+        _refuse_other_text(path, text)
     for delimiter, skip, rows in tables:
         if (column := _find_column_by_data(rows, exists)) is not None:
             return delimiter, column, skip + (not _may_be_name(rows[0][column], exists)), len(rows[0])
@@ -267,6 +270,17 @@ def _is_labeled(rows: Sequence[list[str]]) -> bool:
 def _may_be_name(cell: str, exists: Exists) -> bool:
     known = is_image_name(cell) or is_video_name(cell) or is_archive_name(cell)
     return known or "/" in cell or "\\" in cell or cell.strip().isdecimal() or exists(cell)
+
+
+def _is_json(text: str) -> bool:
+    """Return whether it is a whole JSON list or object."""
+    if not _JSON.match(text):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _detect_other_text(text: str) -> str | None:

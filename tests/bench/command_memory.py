@@ -2,16 +2,16 @@
 
 python -m tests.bench.command_memory [--rows 200000 400000] [--commands serve export-coco …] [--scratch DIR]
 
-The run is planted, see `tests.bench.stage_memory`: four in five images are in a group. None of its files exists, so
-pages have no thumbnails, and `apply` refuses each move. Each command has a separate process.
+The run is planted, see `tests.bench.outputs`: four in five images are in a group. No file of it exists, so pages have
+no thumbnails, and `apply` refuses each move. Each command has a separate process.
 """
 
 import argparse
 import contextlib
 import io
-import json
 import tempfile
 from collections.abc import Callable, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 
 from fastdup_ray.curation.apply import apply_plan
@@ -29,10 +29,7 @@ from fastdup_ray.report.galleries import create_components_gallery, create_dupli
 from fastdup_ray.report.image_galleries import create_similarity_gallery, create_stats_gallery
 from fastdup_ray.result import RunResult
 from fastdup_ray.storage import open_store
-from tests.bench.outputs import Watch
-from tests.bench.stage_memory import measure, merge, outputs, plan, plant, run, uri
-
-D = 8
+from tests.bench.outputs import Watch, measure, prepare
 
 LABELED = 2_000
 """Images of the truth file for `evaluate`, which compares all pairs of these."""
@@ -56,7 +53,7 @@ def find_changes(work_dir: Path) -> None:
 
 def evaluate_some(work_dir: Path) -> None:
     truth = work_dir.parent / "truth.csv"
-    rows = [f"{uri(row)},{row // 4}" for row in range(LABELED)]
+    rows = [f"/pictures/{row // 1000:06d}/{row:09d}.jpg,{row // 4}" for row in range(LABELED)]
     truth.write_text("\n".join(["path,group", *rows]) + "\n")
     evaluate(work_dir, truth)
 
@@ -86,42 +83,53 @@ COMMANDS: dict[str, Callable[[Path], object]] = {
 }
 
 
-def run_silently(work_dir: Path, name: str, *_: object) -> None:
-    with contextlib.redirect_stdout(io.StringIO()):
-        result = COMMANDS[name](work_dir)
-    del result
+def plant(work_dir: Path, n: int) -> None:
+    """Plant a finished run, and a plan beside it."""
+    work_dir.mkdir(parents=True)
+    prepare(work_dir, n)
+    measure(work_dir, n)
+    make_plan(work_dir, work_dir.parent / "plan.csv")
 
 
 def measure_commands(work_dir: Path, names: Sequence[str]) -> None:
     """Print a line for each command, with its most memory in MB at the end; nothing else runs in this process."""
     watch = Watch()
     for name in names:
-        run_silently(work_dir, name)
+        with contextlib.redirect_stdout(io.StringIO()):
+            COMMANDS[name](work_dir)
         watch.lap(name)
+
+
+def run(step: Callable[..., None], *arguments: object) -> str:
+    """Run a step in a process of its own; return what it prints."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(_capture, (step, *arguments))
+
+
+def _capture(step: Callable[..., None], *arguments: object) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        step(*arguments)
+    return text.getvalue()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[200_000, 400_000])
     parser.add_argument("--commands", choices=COMMANDS, nargs="+", default=[*COMMANDS])
-    parser.add_argument("--scratch", type=Path, help="a folder for what is made, two kilobytes a row")
+    parser.add_argument("--scratch", type=Path, help="a folder for what is made, four kilobytes a row")
     args = parser.parse_args()
-    print("command\trows\tMB\tseconds\tbytes an image more", flush=True)
+    print("command\trows\tseconds\tCPU\tMB\tbytes an image more", flush=True)
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
-        folders = {n: Path(scratch) / str(n) for n in args.rows}
-        for n, folder in folders.items():
-            folder.mkdir()
-            run(plant, folder / "out", n, D)
-            for step in (merge, outputs, plan):
-                run(step, folder / "out", n, D)
+        folders = {n: Path(scratch) / str(n) / "out" for n in args.rows}
+        for n, work_dir in folders.items():
+            run(plant, work_dir, n)
         for name in args.commands:
             before = None
-            for n, folder in folders.items():
-                run(measure, run_silently, folder / "out", name, D, folder / "result.json")
-                most, _, seconds = json.loads((folder / "result.json").read_text())
-                more = "" if before is None else f"{(most - before[1]) / (n - before[0]):.0f}"
-                print(f"{name}\t{n:,}\t{most / 1e6:,.0f}\t{seconds:.1f}\t{more}", flush=True)
-                before = n, most
+            for n, work_dir in folders.items():
+                _, *times, most = run(measure_commands, work_dir, [name]).split()
+                more = "" if before is None else f"{1e6 * (int(most) - before[1]) / (n - before[0]):.0f}"
+                print(name, f"{n:,}", *times, most, more, sep="\t", flush=True)
+                before = n, int(most)
 
 
 if __name__ == "__main__":

@@ -349,6 +349,11 @@ def test_what_is_no_list_is_told_in_one_line(images, data, told):
     refusal(write(images, data))
 
 
+def test_json_is_no_table_even_if_a_cell_of_it_is_a_name(images):
+    with pytest.raises(InputError, match="JSON"):
+        listed(write(images, json.dumps([str(images / f"{number}.jpg") for number in (1, 2, 3)])))
+
+
 @pytest.mark.parametrize(
     "name", ["ORCHIDS/1.jpg", "PAR1S.jpg", "BZh.jpg", "{x}.jpg", "[1].jpg", "<html>.jpg", "%PDF.jpg"]
 )
