@@ -351,7 +351,7 @@ def test_what_is_no_list_is_told_in_one_line(images, data, told):
 
 def test_json_is_no_table_even_if_a_cell_of_it_is_a_name(images):
     with pytest.raises(InputError, match="JSON"):
-        listed(write(images, json.dumps([str(images / f"{number}.jpg") for number in (1, 2, 3)])))
+        listed(write(images, json.dumps([str(images / name) for name in PLAIN])))
 
 
 @pytest.mark.parametrize(
