@@ -83,9 +83,9 @@ def choose_keepers(
     Args:
         run: A finished run.
         rule: Decides which images are duplicates.
-        keep: As in `suggest`.
-        grouping: As in `suggest`.
-        any_sidecars: As in `suggest`.
+        keep: As in `suggest_plan`.
+        grouping: As in `suggest_plan`.
+        any_sidecars: As in `suggest_plan`.
         only_files: Leave out images that cannot be moved, unless they are references.
 
     Raises:

@@ -109,7 +109,7 @@ def count_not_compared(run: FinishedRun, threshold: float | None = None) -> int:
 
     Args:
         run: A finished run.
-        threshold: As in `suggest`.
+        threshold: As in `suggest_plan`.
     """
     if run.verified is not None:
         return 0
