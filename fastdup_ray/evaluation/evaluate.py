@@ -14,7 +14,7 @@ import pyarrow as pa
 from fastdup_ray.analysis.verified_pairs import VerifiedPairs
 from fastdup_ray.common import layout
 from fastdup_ray.common.access import Access, make_access
-from fastdup_ray.common.arrays import FloatArray, IntArray
+from fastdup_ray.common.arrays import EmbeddingArray, IntArray
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.config import RunConfig
 from fastdup_ray.curation.finished_run import read_finished_run
@@ -148,7 +148,7 @@ def _open_plot(plot: str, access: Access, *, overwrite: bool) -> NamedOutput:
 
 
 def evaluate_embeddings(
-    names: pa.Array, embeddings: FloatArray, labels: dict[str, Label], verified: VerifiedPairs | None = None
+    names: pa.Array, embeddings: EmbeddingArray, labels: dict[str, Label], verified: VerifiedPairs | None = None
 ) -> Evaluation:
     """Measure precision and recall of embeddings, and of verified pairs.
 
@@ -210,7 +210,7 @@ def _number_kind(label: Label, kinds: list[str]) -> int:
 @contextmanager
 def _open_embeddings(
     location: str, work_dir: str | None, executor: str | None, access: Access
-) -> Iterator[tuple[pa.Array, FloatArray, VerifiedPairs | None]]:
+) -> Iterator[tuple[pa.Array, EmbeddingArray, VerifiedPairs | None]]:
     """Yield the names, embeddings and verified pairs of a run, or of what else is stored, after a run if needed."""
     store, file = open_features(location, access)
     if has_features(store, file):
@@ -225,7 +225,7 @@ def _open_embeddings(
         yield _read_stored(run.store.location, access)
 
 
-def _read_stored(location: str, access: Access) -> tuple[pa.Array, FloatArray, VerifiedPairs | None]:
+def _read_stored(location: str, access: Access) -> tuple[pa.Array, EmbeddingArray, VerifiedPairs | None]:
     try:
         names, embeddings = map_named_features(location, access)
     except FileNotFoundError as error:
