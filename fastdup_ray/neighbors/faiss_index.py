@@ -174,6 +174,9 @@ class FaissIndex:
             ) from None
         return values, indices
 
+    def search_within(self, k: int) -> IntArray | None:  # noqa: ARG002 (part of the protocol)
+        return None
+
     def to_gpu(self, k: int) -> None:
         candidates = self.candidates(k)
         copy, reason = copy_to_gpu(self._index, self.n * measure_embedding_bytes(self._index), candidates)

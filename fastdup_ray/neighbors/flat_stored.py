@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastdup_ray.common.arrays import FloatArray
+from fastdup_ray.common.arrays import FloatArray, IntArray
 from fastdup_ray.neighbors.faiss_index import FaissIndex
 
 
@@ -30,6 +30,9 @@ class FlatStored:
 
     def restore(self, xb: FloatArray, path: Path) -> None:  # noqa: ARG002 (the file has no more than the embeddings)
         self.add(xb)
+
+    def search_within(self, k: int) -> IntArray | None:  # noqa: ARG002 (part of the protocol)
+        return None
 
     def save(self, path: Path) -> None:
         flat = FaissIndex("Flat", self.d, {}, self._threads, self.metric)

@@ -8,8 +8,8 @@ PARTITIONED = "partitioned"
 
 PARTITIONED_ABOVE = 100_000
 """Embeddings above which a search is partitioned; up to it all are compared with all in 8 bits. Measured for 200,000
-clustered embeddings of 576 numbers, with VNNI: 8 bits 127 s of CPU and recall 1.0; cells 63 s and 0.9965; HNSW32, on an
-older processor, 287 s and 0.97."""
+clustered embeddings of 576 numbers, with VNNI, when each pair was compared twice and cells used floats: 8 bits 127 s of
+CPU and recall 1.0; cells 63 s and 0.9965; HNSW32, on an older processor, 287 s and 0.97."""
 
 PARTITIONED_ABOVE_ON_GPU = 2_000_000
 """The same with a GPU, which searches exactly: an H100 compares 200,000 x 576 with each other in a second, and two

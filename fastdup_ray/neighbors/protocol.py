@@ -53,6 +53,13 @@ class NeighborIndex(Protocol):
             Values of the index's own, and indices of embeddings, both (m, k); the index is -1 where there is none.
         """
 
+    def search_within(self, k: int) -> IntArray | None:
+        """Return k candidates for each embedding of the index, itself not among them.
+
+        Returns:
+            (n, k) indices, -1 where there is none; None if this takes no less than `search` for all embeddings.
+        """
+
     def save(self, path: Path) -> None:
         """Write a faiss index to `path`."""
 

@@ -1,5 +1,7 @@
 """Find the k nearest neighbors of each query, with their exact distances, and measure the recall."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fastdup_ray.common.arrays import AnyArray, BoolArray, DoubleArray, EmbeddingArray, FloatArray, IntArray
@@ -103,10 +105,19 @@ def _find_neighbors(
     indices = np.empty((m, k), np.int64)
     distance = np.empty((m, k), np.float64)
     step = checkpoint.block if checkpoint else max(1, m)
+    count = min(max(index.candidates(k + within), k + within + SPARE), len(embeddings))
+    found = index.search_within(count - 1) if within and k and checkpoint is None else None
+
+    def find(own: IntArray) -> IntArray:
+        if found is not None:
+            return found[own]
+        candidates = index.search(queries[own], count)[1]
+        return _mask_self(candidates, own) if within else candidates
+
     for start in range(0, m if k else 0, step):
         block = slice(start, min(start + step, m))
         stored = checkpoint.load_block(start) if checkpoint else None
-        distance[block], indices[block] = stored or _search_block(index, embeddings, queries, k, block, within=within)
+        distance[block], indices[block] = stored or _search_block(find, embeddings, queries, metric, k, block)
         if checkpoint and stored is None:
             checkpoint.save_block(start, distance[block], indices[block])
     similarity = compute_values(queries, embeddings, indices, COSINE) if is_distance(metric) else distance
@@ -119,16 +130,21 @@ def _find_neighbors(
 
 
 def _search_block(
-    index: NeighborIndex, embeddings: FloatArray, queries: FloatArray, k: int, block: slice, *, within: bool
+    find: Callable[[IntArray], IntArray],
+    embeddings: FloatArray,
+    queries: FloatArray,
+    metric: str,
+    k: int,
+    block: slice,
 ) -> tuple[DoubleArray, IntArray]:
-    """Return the distances and indices, both (m, k), of the k nearest of a block of queries."""
-    count = min(max(index.candidates(k + within), k + within + SPARE), len(embeddings))
+    """Return the distances and indices, both (m, k), of the k nearest of a block of queries.
+
+    `find` returns candidates for some queries.
+    """
     distances, indices = [], []
     for start in range(block.start, block.stop, BLOCK):
         own = np.arange(start, min(start + BLOCK, block.stop))
-        candidates = index.search(queries[own], count)[1]
-        candidates = _mask_self(candidates, own) if within else candidates
-        closest = select_closest(queries[own], embeddings, candidates, index.metric, k)
+        closest = select_closest(queries[own], embeddings, find(own), metric, k)
         distances.append(closest[0])
         indices.append(closest[1])
     return np.concatenate(distances), np.concatenate(indices)

@@ -11,6 +11,7 @@ import faiss
 
 from fastdup_ray.config import AUTO, RunConfig
 from fastdup_ray.errors import ConfigError
+from fastdup_ray.neighbors.all_pairs import estimate_blocks
 from fastdup_ray.neighbors.exact_and_lsh import BallTree, Lsh
 from fastdup_ray.neighbors.faiss_factory import iter_layers, make_empty_index, measure_embedding_bytes
 from fastdup_ray.neighbors.faiss_index import EF_SEARCH, TRAINING_EMBEDDINGS, TRAINING_EMBEDDINGS_PER_LIST
@@ -115,7 +116,9 @@ def plan_search(config: RunConfig, n: int, d: int, memory: int) -> SearchPlan:
         cell_bytes = layout.estimate_memory(min(n, layout.capacity))
         return SearchPlan(choice.name, choice.why, n, d, cell_bytes, 0, config.faiss_mode == PARTITIONED)
     best = choose_index(config, n, d, _UNLIMITED)
-    size, best_size = (estimate_index_bytes(name, n, d, config.distance) for name in (choice.name, best.name))
+    size, best_size = (
+        estimate_index_bytes(name, n, d, config.distance, config.cores) for name in (choice.name, best.name)
+    )
     transformed = 4 * n * d if config.invariant else 0  # the queries: one transform of each image
     reserved = int((best_size + transformed) / USABLE_SHARE)
     requested = config.nn_provider == "faiss" and config.faiss_mode not in (None, AUTO)
@@ -168,7 +171,8 @@ def choose_index(config: RunConfig, n: int, d: int, memory: int) -> IndexChoice:
     compressed = f"IVF{lists},SQ8"
     needs = {name: estimate_index_bytes(name, n, d) for name in (FLAT, HNSW, compressed)}
     int8_possible = config.distance != MANHATTAN and k <= INT8_K and FEW < n <= PARTITIONED_ABOVE
-    if config.compute == "cpu" and int8_possible and estimate_index_bytes(Int8Index.name, n, d) <= usable:
+    int8_bytes = estimate_index_bytes(Int8Index.name, n, d, threads=config.cores)
+    if config.compute == "cpu" and int8_possible and int8_bytes <= usable:
         why = f"{FEW:,} to {PARTITIONED_ABOVE:,} images: all against all in 8-bit integers, then ranked by exact values"
         return IndexChoice(Int8Index.name, why)
     if n <= flat_up_to and needs[FLAT] <= usable:
@@ -200,7 +204,7 @@ def _choose_lists(n: int) -> int:
     return 1 << max(0, round(4 * n**0.5 or 1).bit_length() - 1)
 
 
-def estimate_index_bytes(name: str, n: int, d: int, metric: str = COSINE) -> int:
+def estimate_index_bytes(name: str, n: int, d: int, metric: str = COSINE, threads: int = 0) -> int:
     """Estimate the memory of an index.
 
     Args:
@@ -208,6 +212,7 @@ def estimate_index_bytes(name: str, n: int, d: int, metric: str = COSINE) -> int
         n: Number of embeddings.
         d: Length of an embedding.
         metric: Metric of the index.
+        threads: Threads that search it, if what they take is to be counted, too.
 
     Returns:
         Bytes of the index, and of the sample that it is trained on.
@@ -216,7 +221,8 @@ def estimate_index_bytes(name: str, n: int, d: int, metric: str = COSINE) -> int
         ConfigError: If faiss cannot make such an index.
     """
     if name in _BYTES_PER_NUMBER:
-        return _BYTES_PER_NUMBER[name] * d * n
+        blocks = estimate_blocks(n, threads) if name == Int8Index.name else 0
+        return _BYTES_PER_NUMBER[name] * d * n + blocks
     index = make_empty_index(name, d, metric)
     lists = max((layer.nlist for layer in iter_layers(index) if isinstance(layer, faiss.IndexIVF)), default=0)
     trained = 0 if index.is_trained else min(n, max(TRAINING_EMBEDDINGS, TRAINING_EMBEDDINGS_PER_LIST * lists))

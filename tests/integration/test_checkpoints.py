@@ -28,11 +28,11 @@ def test_a_killed_search_goes_on(mode, at, tmp_path, monkeypatch):
 
     searched = Counter()
 
-    def counted(index, rows, queries, k, part, *, within):
+    def counted(*args):
         if killed and searched["blocks"] == at:
             raise KeyboardInterrupt
         searched["blocks"] += 1
-        return search_of(index, rows, queries, k, part, within=within)
+        return search_of(*args)
 
     killed = True
     monkeypatch.setattr(search, "_search_block", counted)
@@ -59,7 +59,7 @@ def test_another_question_takes_nothing_of_a_killed_search(other, tmp_path, monk
         run_inline(None, tmp_path / "out", **arguments)
     assert list((tmp_path / "out" / "shards" / "search").rglob("*.npz"))
     searched = []
-    monkeypatch.setattr(search, "_search_block", lambda *args, **kw: searched.append(1) or search_of(*args, **kw))
+    monkeypatch.setattr(search, "_search_block", lambda *args: searched.append(1) or search_of(*args))
     for name in ("out", "whole"):
         run_inline(None, tmp_path / name, **arguments | other)
     assert len(searched) == 3 + 3

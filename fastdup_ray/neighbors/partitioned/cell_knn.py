@@ -1,7 +1,8 @@
 """Find the k nearest neighbors of each embedding in a cell, by comparing small groups in rounds until few are new.
 
 A round splits the cell into groups by k-means with its own seed, and compares all embeddings of a group with each
-other. Two near embeddings may be in different groups in one round, but hardly in all.
+other, in 8-bit integers. Two near embeddings may be in different groups in one round, but hardly in all. The best
+candidates of all rounds are ranked by the embeddings.
 
 Sources: J. Wang et al., Scalable k-NN graph construction for visual descriptors, CVPR 2012, which splits at random;
 W. Dong et al., Efficient k-nearest neighbor graph construction, WWW 2011, which ends when a round changes little.
@@ -12,27 +13,23 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from fastdup_ray.common.arrays import AnyArray, DoubleArray, FloatArray, IntArray
-from fastdup_ray.neighbors.partitioned.kmeans import (
-    EMBEDDINGS_PER_CENTER,
-    find_nearest_centers,
-    fit_centers,
-    group_by_label,
-    map_threads,
-)
+from fastdup_ray.neighbors.all_pairs import compare_all, compare_group
+from fastdup_ray.neighbors.candidate_lists import CandidateLists
+from fastdup_ray.neighbors.int8_products import Quantized, QuantizedView, Quantizer, multiply
+from fastdup_ray.neighbors.partitioned.kmeans import EMBEDDINGS_PER_CENTER, fit_centers, group_by_label, map_threads
 from fastdup_ray.neighbors.search import SPARE, select_closest
 
-EXACT_UP_TO = 4_096
-"""Size of a cell up to which all embeddings are compared with each other: a round or two would cost as much."""
+ALL_PAIRS_UP_TO = 16_384
+"""Size of a cell up to which all embeddings are compared with each other: rounds would cost as much."""
 
-GROUP_FACTOR = 0.6
+GROUP_FACTOR = 1.15
 """Size of a group divided by the square root of the cell's size. With this, comparing with centers costs about as much
 as comparing within groups. Of 200,000 clustered embeddings, a part of 0.27 shares a group with a neighbor at groups of
-500, and 0.36 at 250, in the same time."""
+500, and 0.24 at 1,000, which take longer."""
 
-LEAST_GROUP = 128
+LEAST_GROUP = 256
 
 UNRELATED_BELOW = 0.3
 """Similarity below which no rounds are spent on a neighbor, if there is one cell (the default `lower_threshold`)."""
@@ -49,48 +46,7 @@ LEAST_ROUNDS, MOST_ROUNDS = 8, 60
 """If there are few neighbors, a round without new ones means little."""
 
 PART = 1_024
-"""Queries that are compared with a group, or ranked, at a time."""
-
-_Indices32 = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class CandidateHeap:
-    """The c best candidates so far of each of m embeddings, in no order.
-
-    Attributes:
-        value: (m, c) float32 products, minus infinity for none.
-        index: (m, c) int32 indices in the cell, -1 for none.
-    """
-
-    value: FloatArray
-    index: _Indices32
-
-    @classmethod
-    def empty(cls, m: int, c: int) -> "CandidateHeap":
-        """Return a heap without candidates."""
-        return cls(np.full((m, c), -np.inf, np.float32), np.full((m, c), -1, np.int32))
-
-    def update(self, own: IntArray, value: FloatArray, index: IntArray) -> None:
-        """Add candidates where they are better than those before.
-
-        Args:
-            own: (b,) int64, the embeddings that they are of; none twice.
-            value: (b, e) float32 products.
-            index: (b, e) int64 indices in the cell.
-        """
-        old_index, old_value = self.index[own], self.value[own]
-        repeated = (index[:, :, None] == old_index[:, None, :]).any(axis=2)
-        new_value, new_index = np.where(repeated, -np.inf, value), np.where(repeated, -1, index)
-        values = np.concatenate([old_value, new_value], axis=1)
-        indices = np.concatenate([old_index, new_index], axis=1)
-        best = np.argpartition(-values, old_value.shape[1] - 1, axis=1)[:, : old_value.shape[1]]
-        self.value[own] = np.take_along_axis(values, best, 1)
-        self.index[own] = np.take_along_axis(indices, best, 1)
-
-    def best(self, k: int) -> FloatArray:
-        """Return the k largest products of each embedding, (m, k) float32, ascending."""
-        return np.sort(self.value, axis=1)[:, -k:].copy()  # a view would keep the whole array in memory
+"""Embeddings that are compared with the centers, or ranked, at a time."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +65,17 @@ class CellNeighbors:
 
 
 def search_within(
-    embeddings: FloatArray, k: int, metric: str, threads: int, least: float = UNRELATED_BELOW
+    embeddings: FloatArray,
+    k: int,
+    metric: str,
+    threads: int,
+    least: float = UNRELATED_BELOW,
+    *,
+    hold_quantized: bool = True,
 ) -> CellNeighbors:
     """Find the k nearest others of each embedding of a cell.
 
-    Memory besides the embeddings: `partition_layout.get_fixed_bytes`, and `get_bytes_per_embedding` for each.
+    Memory besides the embeddings: see `PartitionLayout.estimate_memory`.
 
     Args:
         embeddings: (m, d) float32 of unit length.
@@ -121,24 +83,29 @@ def search_within(
         metric: A metric that ranks as the cosine does.
         threads: Threads to use; the result does not depend on them.
         least: Similarity from which on the neighbors count when the rounds are judged. Less similar ones may be missed.
+        hold_quantized: Whether to hold the embeddings in 8 bits, too, instead of quantizing them in each round again.
+            It takes a quarter more memory, and the result is the same.
     """
     m = len(embeddings)
-    heap = CandidateHeap.empty(m, min(k + SPARE, m - 1))
+    lists = CandidateLists(m, min(k + SPARE, m - 1))
+    quantizer = Quantizer(embeddings)
     rounds = 0
-    if m <= EXACT_UP_TO:
-        _compare_within_groups(embeddings, [np.arange(m)], heap, threads)
+    quantized = quantizer.quantize(embeddings) if hold_quantized else QuantizedView(embeddings, quantizer)
+    if k and m <= ALL_PAIRS_UP_TO:
+        compare_all(quantized, lists, threads)
     elif k:
-        new = 1.0
+        new, least_product = 1.0, quantizer.to_product(least)
         while rounds < LEAST_ROUNDS or (new > CONVERGED_BELOW and rounds < MOST_ROUNDS):
-            before = heap.best(k)
-            _compare_within_groups(embeddings, _divide_into_groups(embeddings, rounds, k, threads), heap, threads)
+            before = lists.get_products(k)
+            groups = _divide(embeddings, quantized, np.arange(m), choose_group_size(m, k), rounds, threads)
+            map_threads(threads, lambda group: compare_group(quantized, group, lists), list(groups))
             rounds += 1
-            after = heap.best(k)
-            near = after >= least
+            after = lists.get_products(k)
+            near = after >= least_product
             new = (near & (after > before)).sum() / max(1, near.sum())
     parts = [slice(start, start + PART) for start in range(0, m, PART)]
     ranked = map_threads(
-        threads, lambda part: select_closest(embeddings[part], embeddings, heap.index[part], metric, k), parts
+        threads, lambda part: select_closest(embeddings[part], embeddings, lists.get_indices(part), metric, k), parts
     )
     distances, indices = zip(*ranked, strict=True)
     return CellNeighbors(np.concatenate(indices), np.concatenate(distances), rounds)
@@ -149,12 +116,9 @@ def choose_group_size(m: int, k: int) -> int:
     return max(LEAST_GROUP, int(GROUP_FACTOR * m**0.5), 2 * (k + SPARE))
 
 
-def _divide_into_groups(embeddings: FloatArray, seed: int, k: int, threads: int) -> list[IntArray]:
-    m = len(embeddings)
-    return list(_divide(embeddings, np.arange(m), choose_group_size(m, k), seed, threads))
-
-
-def _divide(embeddings: FloatArray, own: IntArray, size: int, seed: int, threads: int) -> Iterator[IntArray]:
+def _divide(
+    embeddings: FloatArray, quantized: Quantized, own: IntArray, size: int, seed: int, threads: int
+) -> Iterator[IntArray]:
     """Yield the embeddings `own` in groups of about `size`, at most twice that.
 
     Embeddings that k-means cannot tell apart are split by their index.
@@ -163,9 +127,10 @@ def _divide(embeddings: FloatArray, own: IntArray, size: int, seed: int, threads
     random = np.random.default_rng([seed, len(own)])
     sample = np.sort(random.choice(own, min(len(own), EMBEDDINGS_PER_CENTER * count), replace=False))
     centers = fit_centers(embeddings[sample], count, seed)
-    is_whole = len(own) == len(embeddings)
-    labels = find_nearest_centers(embeddings if is_whole else embeddings[own], centers, 1, threads)[:, 0]
-    order, starts = group_by_label(labels, count)
+    quantized_centers = Quantizer(centers).quantize(centers)
+    parts = [own[start : start + PART] for start in range(0, len(own), PART)]
+    labels = map_threads(threads, lambda part: multiply(quantized[part], quantized_centers).argmax(axis=1), parts)
+    order, starts = group_by_label(np.concatenate(labels), count)
     for start, stop in pairwise(starts):
         group = own[order[start:stop]]
         if len(group) <= 2 * size:
@@ -173,21 +138,4 @@ def _divide(embeddings: FloatArray, own: IntArray, size: int, seed: int, threads
         elif len(group) > 0.9 * len(own):
             yield from np.array_split(group, -(-len(group) // size))
         else:
-            yield from _divide(embeddings, group, size, seed, threads)
-
-
-def _compare_within_groups(embeddings: FloatArray, groups: list[IntArray], heap: CandidateHeap, threads: int) -> None:
-    """Compare all embeddings of each group with each other; no embedding is in two groups."""
-
-    def compare(work: tuple[IntArray, slice]) -> None:
-        group, part = work
-        members, own = embeddings[group], group[part]
-        products = members[part] @ members.T
-        products[np.arange(len(own)), np.arange(len(group))[part]] = -np.inf
-        count = min(heap.index.shape[1], len(group) - 1)
-        if count:
-            best = np.argpartition(-products, count - 1, axis=1)[:, :count]
-            heap.update(own, np.take_along_axis(products, best, 1), group[best])
-
-    works = ((group, slice(start, start + PART)) for group in groups for start in range(0, len(group), PART))
-    map_threads(threads, compare, works)
+            yield from _divide(embeddings, quantized, group, size, seed, threads)

@@ -83,6 +83,13 @@ class PartitionLayout:
 
     def estimate_memory(self, size: int) -> int:
         """Return the bytes that a worker takes for a cell of so many embeddings."""
+        return self._estimate_floats(size) + (size * self.d if self.holds_quantized(size) else 0)
+
+    def holds_quantized(self, size: int) -> bool:
+        """Return whether a worker holds so many embeddings in 8 bits, too: if they take no more than a full cell."""
+        return self._estimate_floats(size) + size * self.d <= self._estimate_floats(self.capacity)
+
+    def _estimate_floats(self, size: int) -> int:
         return get_fixed_bytes(size, self.d, self.k) + size * get_bytes_per_embedding(self.d, self.k, self.metric)
 
 

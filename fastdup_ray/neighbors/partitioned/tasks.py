@@ -116,8 +116,9 @@ def search_cell(store: Store, partitioning: PartitionLayout, cell: Cell, threads
     """Find the nearest neighbors of each embedding of a cell among the others of it."""
     embeddings, indices = read_cell(store, partitioning, cell)
     least = UNRELATED_BELOW if cell.name == ROOT else LOOK_ALIKE_FROM
-    within = search_within(embeddings, min(partitioning.k, len(embeddings) - 1), partitioning.metric, threads, least)
-    k = within.index.shape[1]
+    k = min(partitioning.k, len(embeddings) - 1)
+    hold_quantized = partitioning.holds_quantized(len(embeddings))
+    within = search_within(embeddings, k, partitioning.metric, threads, least, hold_quantized=hold_quantized)
     neighbors = make_empty_neighbors(len(embeddings), partitioning)
     neighbors["row"] = indices
     neighbors["index"][:, :k] = np.where(within.index < 0, -1, indices[within.index])

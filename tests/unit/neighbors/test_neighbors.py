@@ -64,6 +64,9 @@ class Fake:
     def search(self, xq: np.ndarray, k: int):
         return None, self._find(xq, k)
 
+    def search_within(self, k: int):
+        return None
+
 
 @pytest.fixture(scope="module")
 def clusters() -> np.ndarray:
@@ -550,8 +553,7 @@ def in_eight_bits(rows: np.ndarray) -> Int8Index:
 @pytest.mark.parametrize("k", [1, 3, 40])
 @pytest.mark.parametrize(("n", "d"), [(2, 4), (50, 8), (700, 576)])
 def test_eight_bits_find_what_brute_force_finds(n, d, k, monkeypatch):
-    monkeypatch.setattr("fastdup_ray.neighbors.int8_bruteforce.ROWS", 100)
-    monkeypatch.setattr("fastdup_ray.neighbors.int8_bruteforce.COLUMNS", 64)
+    monkeypatch.setattr("fastdup_ray.neighbors.all_pairs.PART", 64)
     rows = unit_rows(n, d)
     found = find_neighbors_within(in_eight_bits(rows), rows, k)
     cosine, _ = brute_force(rows, min(k, n - 1))
@@ -565,7 +567,7 @@ def test_products_of_eight_bits_are_exact_wherever_they_are_made():
     rows[1] *= -1
     products, columns = in_eight_bits(rows).search(rows, 3)
     values = np.take_along_axis(products, np.argsort(columns, axis=1), 1)
-    assert values.tolist() == [[576 * 63 * 127 * sign for sign in row] for row in ((1, -1, 1), (-1, 1, -1), (1, -1, 1))]
+    assert values.tolist() == [[576 * 63 * 126 * sign for sign in row] for row in ((1, -1, 1), (-1, 1, -1), (1, -1, 1))]
 
 
 @pytest.mark.parametrize("rows", [np.zeros((4, 8)), np.eye(8), np.repeat(np.eye(1, 8), 5, axis=0)])

@@ -16,6 +16,7 @@ from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors import check_search
 from fastdup_ray.neighbors.cost import estimate_search
 from fastdup_ray.neighbors.flat_file import write_flat
+from fastdup_ray.neighbors.int8_products import Quantizer
 from fastdup_ray.neighbors.partition_threshold import PARTITIONED, PARTITIONED_ABOVE, PARTITIONED_ABOVE_ON_GPU
 from fastdup_ray.neighbors.partitioned import cell_knn, files, tasks
 from fastdup_ray.neighbors.partitioned.cell_knn import choose_group_size, search_within
@@ -251,7 +252,7 @@ def test_there_are_more_cells_and_blocks_than_descriptors(tmp_path, clusters, fe
 
 
 @pytest.mark.slow
-def test_a_cell_takes_the_memory_that_the_plan_counts_with(clusters):
+def test_a_cell_takes_the_memory_that_the_plan_counts_with(in_rounds, clusters):
     """Allocated, over what the process has before; the libraries that it loads are in `PROCESS_BYTES` as well."""
     rows = np.concatenate([rows for rows, _ in blocks(20_000, seed=1)])
     counted, peak = [], []
@@ -261,7 +262,7 @@ def test_a_cell_takes_the_memory_that_the_plan_counts_with(clusters):
         peak.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         counted.append(
-            get_fixed_bytes(m, 576, 2) - PROCESS_BYTES + m * (get_bytes_per_embedding(576, 2, "cosine") - 4 * 576)
+            get_fixed_bytes(m, 576, 2) - PROCESS_BYTES + m * (get_bytes_per_embedding(576, 2, "cosine") - 3 * 576)
         )
     assert peak[0] < counted[0] + (64 << 20)
     assert peak[1] - peak[0] < counted[1] - counted[0] + (4 << 20)
@@ -424,7 +425,7 @@ def test_of_the_products_with_centres_only_the_best_are_kept():
 @pytest.fixture
 def in_rounds(monkeypatch):
     """Few rows are searched as many are."""
-    monkeypatch.setattr(cell_knn, "EXACT_UP_TO", 100)
+    monkeypatch.setattr(cell_knn, "ALL_PAIRS_UP_TO", 100)
 
 
 def test_rounds_end_when_nearly_all_is_found(in_rounds, clusters):
@@ -434,10 +435,32 @@ def test_rounds_end_when_nearly_all_is_found(in_rounds, clusters):
     assert (found.distance >= values.min(axis=1, keepdims=True) - 1e-6).mean() > 0.98
 
 
+def test_a_cell_without_room_for_its_rows_in_eight_bits_has_the_same_neighbours(in_rounds, clusters):
+    held, not_held = (search_within(clusters, 2, "cosine", 2, hold_quantized=hold) for hold in (True, False))
+    assert held.index.tobytes() == not_held.index.tobytes()
+    assert held.distance.tobytes() == not_held.distance.tobytes()
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_rounds_do_not_depend_on_the_number_of_threads(in_rounds, clusters, equal_rows, threads):
+    for rows in (clusters, equal_rows):
+        one, more = (search_within(rows, 2, "cosine", count) for count in (1, threads))
+        assert one.index.tobytes() == more.index.tobytes()
+
+
+def test_a_worker_never_takes_more_for_the_rows_in_eight_bits_than_for_a_full_cell():
+    plan = PartitionLayout("", "", 10**7, 576, 2, "cosine", 2, 100_000)
+    sizes = [1, 1_000, 50_000, 75_000, 95_000, 100_000]
+    assert [plan.holds_quantized(size) for size in sizes] == [True, True, True, True, False, False]
+    assert max(map(plan.estimate_memory, sizes)) == plan.estimate_memory(100_000)
+
+
 def test_rounds_over_equal_rows_are_as_quick_as_over_others(in_rounds, equal_rows):
-    sizes = [len(group) for group in cell_knn._divide_into_groups(equal_rows, 0, 2, 1)]
+    quantized, size = Quantizer(equal_rows).quantize(equal_rows), choose_group_size(len(equal_rows), 2)
+    own = np.arange(len(equal_rows))
+    sizes = [len(group) for group in cell_knn._divide(equal_rows, quantized, own, size, seed=0, threads=1)]
     assert sum(sizes) == len(equal_rows)
-    assert max(sizes) <= 2 * choose_group_size(len(equal_rows), 2)
+    assert max(sizes) <= 2 * size
     assert (search_within(equal_rows, 2, "cosine", 1).distance[150:1050] == 1).all()
 
 
