@@ -233,7 +233,7 @@ class RunConfig(BaseModel):
     ] = 4096
     partition_copies: Annotated[
         int, Field(ge=1, le=16, description="Partitioned search: cells per image, on average.")
-    ] = 2
+    ] = 3
     partition_memory: Annotated[
         int, Field(ge=1024, description="Partitioned search: memory limit of a worker in MiB.")
     ] = 4096

@@ -1,10 +1,11 @@
 """Partitioned search: for more images than one index takes. The executor maps each of its stages over cells."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,32 @@ from fastdup_ray.neighbors.checkpoint import get_features_digest
 from fastdup_ray.neighbors.faiss_factory import check_parameters
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.neighbors.partition_threshold import PARTITIONED
-from fastdup_ray.neighbors.partitioned import tasks
-from fastdup_ray.neighbors.partitioned.files import (
+from fastdup_ray.neighbors.partitioned import division, tasks
+from fastdup_ray.neighbors.partitioned.cell_files import (
     ROOT,
     Cell,
     Piece,
     format_centers_name,
-    format_embeddings_stem,
-    format_merged_name,
-    format_neighbors_name,
+    format_rows_folder,
+    list_written_parts,
+    make_pieces,
     make_root_cell,
-    read_group_counts,
+    read_counts,
 )
-from fastdup_ray.neighbors.partitioned.partition_layout import PartitionLayout, make_layout
+from fastdup_ray.neighbors.partitioned.neighbor_records import (
+    format_found_folder,
+    format_found_name,
+    format_merged_folder,
+    format_merged_name,
+    neighbor_dtype,
+)
+from fastdup_ray.neighbors.partitioned.partition_layout import (
+    MERGED_AT_ONCE,
+    MOST_MERGED,
+    PROCESS_BYTES,
+    PartitionLayout,
+    make_layout,
+)
 from fastdup_ray.storage import Store
 
 
@@ -66,11 +80,15 @@ def search_layout(executor: Executor, store: Store, plan: PartitionLayout) -> St
     search.remove_other_searches()
     cells = search.divide()
     search.search(cells)
-    search.merge(cells)
+    merged = search.merge(cells)
     nearest = search.find_true_nearest()
-    neighbors = executor.call("index", tasks.gather_neighbors, store, plan, nearest, search.summarize(cells))
+    neighbors = executor.call("index", tasks.gather_neighbors, store, plan, merged, nearest, search.summarize(cells))
     store.remove(layout.PARTITIONS)
     return neighbors
+
+
+NOT_DIVIDED = 0.9
+"""Share of a cell in the largest of its parts above which dividing it was of no use."""
 
 
 class _PartitionedSearch:
@@ -86,60 +104,96 @@ class _PartitionedSearch:
             self._store.remove(f"{layout.PARTITIONS}/{other}")
 
     def divide(self) -> list[Cell]:
-        """Divide the images into cells that fit into a worker each; return them, the largest first."""
-        fit, too_large = [], [make_root_cell(self.plan)]
+        """Divide the images into cells that fit into a worker each; return them, neighboring ones together."""
+        cells = [make_root_cell(self.plan)]
         with self._time_stage("divide"):
-            while too_large:
-                cell = too_large.pop()
-                if cell.rows <= self.plan.capacity:
-                    fit.append(cell)
-                else:
-                    too_large += self._divide_cell(cell)
-        return sorted((cell for cell in fit if cell.rows), key=lambda cell: (-cell.rows, cell.name))
+            while too_large := [cell for cell in cells if cell.rows > self.plan.capacity]:
+                cells = [cell for cell in cells if cell.rows <= self.plan.capacity] + self._divide_cells(too_large)
+        return sorted((cell for cell in cells if cell.rows), key=lambda cell: list(map(int, cell.name.split(".")[1:])))
 
-    def _divide_cell(self, cell: Cell) -> list[Cell]:
+    def _divide_cells(self, cells: list[Cell]) -> list[Cell]:
+        """Return the cells that some cells are divided into."""
         plan, store = self.plan, self._store
-        memory = plan.estimate_memory(plan.block)
-        if not store.exists(format_centers_name(plan, cell.name)):
-            self._map(tasks.learn_centers, [(cell,)], memory)
-        stems = [format_embeddings_stem(plan, cell.name, number) for number in range(len(cell.pieces))]
-        missing = [number for number, stem in enumerate(stems) if read_group_counts(store, stem) is None]
-        self._map(tasks.divide_piece, [(cell, number) for number in missing], memory)
-        counts = np.array([read_group_counts(store, stem) for stem in stems])
-        starts = np.cumsum(counts, axis=1) - counts
-        if counts.sum(axis=0).max() > NOT_DIVIDED * cell.rows:
-            return list(self._cut_cell(cell))
-        return [
-            Cell(
-                f"{cell.name}.{group}",
-                tuple(Piece(stem, int(starts[i, group]), int(counts[i, group])) for i, stem in enumerate(stems)),
-            )
-            for group in range(counts.shape[1])
-        ]
+        missing = [cell for cell in cells if not store.exists(format_centers_name(plan, cell.name))]
+        self._map(division.learn_centers, [(cell,) for cell in missing], plan.estimate_memory(plan.part))
+        groups = {cell.name: division.read_groups(store, plan, cell.name) for cell in cells}
+        divided = self._divide_parts(division.divide_part, cells)
+        gathered = {
+            name: [Cell(f"{name}.g{i}", divided[name][i], group) for i, group in enumerate(own)]
+            for name, own in groups.items()
+            if len(own) > 1
+        }
+        to_split = [part for part in chain.from_iterable(gathered.values()) if part.rows]
+        split = self._divide_parts(division.split_part, to_split)
+        for name, parts in gathered.items():
+            none: list[tuple[Piece, ...]] = [()]
+            own = (split.get(part.name, none * len(part.group or ())) for part in parts)
+            divided[name] = list(chain.from_iterable(own))
+            store.remove(format_rows_folder(plan, name))
+        return [part for cell in cells for part in self._make_parts(cell, divided[cell.name])]
 
-    def _cut_cell(self, cell: Cell) -> Iterator[Cell]:
-        """Cut a cell whose embeddings are all but equal into parts of consecutive ones: none is better than another."""
-        edges = np.linspace(0, cell.rows, -(-cell.rows // self.plan.capacity) + 1).astype(int)
-        for number, (start, stop) in enumerate(pairwise(edges)):
-            yield Cell(f"{cell.name}.{number}", cell.part(int(start), int(stop)).pieces)
+    def _divide_parts(self, step: Callable[..., None], cells: list[Cell]) -> dict[str, list[tuple[Piece, ...]]]:
+        """Divide each part of some cells by a step; return, by cell, the pieces of all that it was divided into."""
+        plan, store = self.plan, self._store
+        counts = {cell.name: -(-cell.rows // plan.part) for cell in cells}
+        items: list[tuple[Cell, int]] = []
+        for cell in cells:
+            written = list_written_parts(store, plan, cell.name)
+            if len(written) < counts[cell.name]:
+                parts = enumerate(cell.cut(plan.part))
+                items += [(part, number) for number, part in parts if number not in written]
+        self._map(step, items, plan.estimate_memory(plan.part))
+        return {name: make_pieces(plan, name, read_counts(store, plan, name, n)) for name, n in counts.items()}
+
+    def _make_parts(self, cell: Cell, divided: list[tuple[Piece, ...]]) -> list[Cell]:
+        """Return the cells that a cell was divided into.
+
+        A cell whose embeddings are all but equal is cut instead into parts of consecutive ones: none is better.
+        """
+        parts = [Cell("", pieces) for pieces in divided]
+        if max(part.rows for part in parts) > NOT_DIVIDED * cell.rows:
+            count = -(-cell.rows // self.plan.capacity)
+            parts = list(cell.cut(-(-cell.rows // count)))
+        return [replace(part, name=f"{cell.name}.{number}") for number, part in enumerate(parts)]
 
     def search(self, cells: list[Cell]) -> None:
         """Search each cell, the largest first, since they take the longest."""
-        missing = [cell for cell in cells if not self._store.exists(format_neighbors_name(self.plan, cell.name))]
+        there = set(self._store.names(format_found_folder(self.plan)))
+        missing = [cell for cell in cells if format_found_name(self.plan, cell.name) not in there]
+        missing.sort(key=lambda cell: -cell.rows)
         with self._time_stage("search"):
             if missing:
                 memory = self.plan.estimate_memory(missing[0].rows)
                 self._map(tasks.search_cell, [(cell,) for cell in missing], memory)
-        self._store.remove(f"{self.plan.folder}/rows")
+        self._store.remove(format_rows_folder(self.plan))
 
-    def merge(self, cells: list[Cell]) -> None:
-        """Merge the neighbors that were found in the cells, block by block."""
-        names, blocks = tuple(cell.name for cell in cells), range(self.plan.blocks)
-        missing = [block for block in blocks if not self._store.exists(format_merged_name(self.plan, block))]
+    def merge(self, cells: list[Cell]) -> list[str]:
+        """Merge the neighbors that were found in the cells; return the names of the files, in order."""
+        plan, size = self.plan, neighbor_dtype(self.plan.k, self.plan.metric).itemsize
         with self._time_stage("merge"):
-            self._map(
-                tasks.merge_block, [(names, block) for block in missing], self.plan.estimate_memory(self.plan.block)
-            )
+            sources = [format_found_name(plan, cell.name) for cell in cells]
+            if len(cells) > MERGED_AT_ONCE:
+                groups = list(_group_cells(cells, plan.merge_bytes // size))
+                names = [tuple(format_found_name(plan, cell.name) for cell in group) for group in groups]
+                most = max(sum(cell.rows for cell in group) for group in groups) * size
+                sources = self._merge(1, [(own, range(plan.blocks)) for own in names], most)
+            each = plan.block * plan.most_copies * size  # of one block, at most
+            step = max(1, min(plan.merge_bytes // each, MOST_MERGED // plan.block))
+            blocks = [range(start, min(start + step, plan.blocks)) for start in range(0, plan.blocks, step)]
+            return self._merge(2, [(tuple(sources), some) for some in blocks], step * each)
+
+    def _merge(self, level: int, items: list[tuple[tuple[str, ...], range]], size: int) -> list[str]:
+        """Merge the blocks of each item's files into one file; return the names of the new files.
+
+        size: most bytes of neighbors that one of the steps holds.
+        """
+        plan, there = self.plan, set(self._store.names(format_merged_folder(self.plan, level)))
+        names = [format_merged_name(plan, level, number) for number in range(len(items))]
+        missing = [
+            (sources, name, blocks) for name, (sources, blocks) in zip(names, items, strict=True) if name not in there
+        ]
+        self._map(tasks.merge_neighbors, missing, PROCESS_BYTES + size)
+        return names
 
     def find_true_nearest(self) -> DoubleArray:
         """Return the true nearest of the sample by which the recall is measured, (s, k) values of the metric."""
@@ -181,5 +235,16 @@ class _PartitionedSearch:
         self._executor.record_stage(stage, self._seconds[stage])
 
 
-NOT_DIVIDED = 0.9
-"""Share of a cell in the largest of its parts above which dividing it was of no use."""
+def _group_cells(cells: list[Cell], most: int) -> Iterator[list[Cell]]:
+    """Yield consecutive cells, about as many groups as cells in each; none has more than `most` embeddings.
+
+    A single cell may have more.
+    """
+    most = min(most, -(-sum(cell.rows for cell in cells) // math.isqrt(len(cells))))
+    group: list[Cell] = []
+    for cell in cells:
+        if group and sum(other.rows for other in group) + cell.rows > most:
+            yield group
+            group = []
+        group.append(cell)
+    yield group

@@ -24,6 +24,7 @@ import psutil
 import pyarrow.csv as pc
 from ray.cluster_utils import Cluster
 
+from fastdup_ray import RunConfig
 from tests.bench.measured import measure_exponent
 from tests.bench.rows import planted_found, write
 from tests.helpers.commands import command, summary_of
@@ -38,7 +39,15 @@ ALL_EVERY = 10
 LOOKS_BEFORE_KILL = 60
 """At which somebody searched."""
 
-STEPS = ("learn_centers", "divide_piece", "search_cell", "merge_block", "find_true_nearest", "read_sample")
+STEPS = (
+    "learn_centers",
+    "divide_part",
+    "split_part",
+    "search_cell",
+    "merge_neighbors",
+    "find_true_nearest",
+    "read_sample",
+)
 
 
 @dataclass
@@ -111,7 +120,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", required=True)
     parser.add_argument("--index", default="HNSW32")
     parser.add_argument("--memory", type=int, default=4096)
-    parser.add_argument("--copies", type=int, default=2)
+    parser.add_argument("--copies", type=int, default=RunConfig.model_fields["partition_copies"].default)
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--kill", action="store_true")

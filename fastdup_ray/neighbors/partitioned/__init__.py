@@ -1,4 +1,5 @@
 """Search without one index: the embeddings are split into cells, workers search the cells, and the results are merged.
 
-The modules, from the plan to the result: `partition_layout`, `tasks` (the steps), `kmeans`, `cell_knn`, `files`.
+The modules, from the plan to the result: `partition_layout`; the steps, in `division` and `tasks`, which use `kmeans`
+and `cell_knn`; the files, in `cell_files` and `neighbor_records`.
 """

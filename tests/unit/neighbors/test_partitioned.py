@@ -18,9 +18,9 @@ from fastdup_ray.neighbors.cost import estimate_search
 from fastdup_ray.neighbors.flat_file import write_flat
 from fastdup_ray.neighbors.int8_products import Quantizer
 from fastdup_ray.neighbors.partition_threshold import PARTITIONED, PARTITIONED_ABOVE, PARTITIONED_ABOVE_ON_GPU
-from fastdup_ray.neighbors.partitioned import cell_knn, files, tasks
+from fastdup_ray.neighbors.partitioned import cell_files, cell_knn, neighbor_records, partition_layout, tasks
+from fastdup_ray.neighbors.partitioned.cell_files import Cell, Piece, read_cell
 from fastdup_ray.neighbors.partitioned.cell_knn import choose_group_size, search_within
-from fastdup_ray.neighbors.partitioned.files import Cell, Piece, read_cell
 from fastdup_ray.neighbors.partitioned.kmeans import (
     find_centers_within,
     find_nearest_centers,
@@ -37,6 +37,7 @@ from fastdup_ray.neighbors.partitioned.partition_layout import (
     make_layout,
 )
 from fastdup_ray.neighbors.search_plan import plan_search
+from fastdup_ray.runs import partitioned_search
 from fastdup_ray.runs.partitioned_search import search_layout
 from fastdup_ray.storage import open_store
 from tests.bench.rows import blocks
@@ -298,7 +299,7 @@ def test_the_number_of_threads_changes_nothing(threads, tmp_path, clusters):
     assert one.distance.tobytes() == other.distance.tobytes()
 
 
-STEPS = ("learn_centers", "divide_piece", "search_cell", "merge_block")
+STEPS = ("learn_centers", "divide_part", "split_part", "search_cell", "merge_neighbors")
 
 
 @pytest.fixture(scope="module")
@@ -327,11 +328,87 @@ def test_after_an_interruption_only_what_was_not_finished_is_done(step, number, 
 
 def test_what_was_left_of_another_search_is_not_taken(tmp_path, clusters):
     with pytest.raises(KeyboardInterrupt):
-        searched(tmp_path, clusters, executor=Counting(ends_at=("merge_block", 0)))
+        searched(tmp_path, clusters, executor=Counting(ends_at=("merge_neighbors", 0)))
     again = Counting()
     searched(tmp_path, clusters, 3, executor=again)
     assert again.done["search_cell"] > 0
     assert not (tmp_path / layout.PARTITIONS).exists()
+
+
+# --- how it moves what it divides, and merges what it finds -----------------------------------------------------------
+
+
+def test_groups_of_cells_change_nothing(tmp_path, clusters, monkeypatch, undisturbed):
+    grouped, done = undisturbed
+    monkeypatch.setattr(partition_layout, "LEAST_RANGE", 0)
+    at_once = Counting()
+    found = searched(tmp_path, clusters, executor=at_once)
+    assert (done["split_part"] > 1, at_once.done.get("split_part", 0)) == (True, 0)
+    assert found.indices.tobytes() == grouped.indices.tobytes()
+    assert found.distance.tobytes() == grouped.distance.tobytes()
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_merging_by_groups_changes_nothing(metric, tmp_path, clusters, monkeypatch):
+    at_once, by_groups = Counting(), Counting()
+    one = searched(tmp_path / "a", clusters, 3, metric=metric, executor=at_once)
+    monkeypatch.setattr(partitioned_search, "MERGED_AT_ONCE", 4)
+    monkeypatch.setattr(partitioned_search, "MOST_MERGED", 300)
+    other = searched(tmp_path / "b", clusters, 3, metric=metric, executor=by_groups)
+    assert by_groups.done["merge_neighbors"] > at_once.done["merge_neighbors"] + 4
+    for name in ("indices", "distance", "similarity"):
+        assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+
+
+@pytest.mark.parametrize("step", ["split_part", "merge_neighbors"])
+def test_what_is_in_groups_is_gone_on_with_after_an_interruption(step, tmp_path, clusters, monkeypatch, undisturbed):
+    monkeypatch.setattr(partitioned_search, "MERGED_AT_ONCE", 4)
+    first, second = Counting(ends_at=(step, 2)), Counting()
+    with pytest.raises(KeyboardInterrupt):
+        searched(tmp_path, clusters, executor=first)
+    plan, store = planned(tmp_path, clusters), open_store(tmp_path)
+    found = search_layout(second, store, plan).open(store)
+    assert found.indices.tobytes() == undisturbed[0].indices.tobytes()
+    assert second.done.get("divide_part", 0) == 0
+    assert first.done[step] == 2
+    assert second.done[step] > 0
+
+
+def test_neighbors_are_stored_by_block_and_merged(tmp_path):
+    plan, store = planned(tmp_path, unit_rows(40, 8), k=2, capacity=20), open_store(tmp_path)
+    ours = neighbor_records.make_empty_neighbors(3, plan)
+    ours["row"], ours["index"] = [3, 12, 39], [[1, 2], [4, 5], [6, -1]]
+    ours["distance"] = [[0.9, 0.8], [0.7, 0.6], [0.5, np.nan]]
+    theirs = neighbor_records.make_empty_neighbors(2, plan)
+    theirs["row"], theirs["index"], theirs["distance"] = [3, 20], [[7, 1], [8, 9]], [[0.95, 0.9], [0.4, 0.3]]
+    merged = neighbor_records.merge_records([ours, theirs], plan)
+    assert merged["row"].tolist() == [3, 12, 20, 39]
+    assert merged["index"].tolist() == [[7, 1], [4, 5], [8, 9], [6, -1]]
+    assert merged["distance"][0].tolist() == [0.95, 0.9]
+    neighbor_records.write_records(store, plan, "some.dat", [merged[:1], merged[1:]])
+    assert plan.block == 10
+    for some, rows in ((range(1), [3]), (range(1, 3), [12, 20]), (range(3, 4), [39]), (range(4), [3, 12, 20, 39])):
+        assert neighbor_records.read_records(store, plan, "some.dat", some)["row"].tolist() == rows
+    assert [len(part) for part in neighbor_records.iter_records(store, plan, "some.dat")] == [4]
+
+
+@pytest.mark.parametrize(("n", "megabytes"), [(10**8, 16), (10**9, 100)])
+def test_what_the_driver_holds_of_a_large_search_is_small(n, megabytes):
+    """The pieces of each cell and group, and the parts that they are divided in."""
+    plan = make_layout(RunConfig.of(work_dir="o", run_mode=2), n, 576)
+    cells = plan.count_cells(n)
+    groups = plan.count_groups(cells)
+    tracemalloc.start()
+    first = np.ones((-(-n // plan.part), groups if groups > 1 else cells), np.int64)
+    held: list[object] = [cell_files.make_pieces(plan, "all", first)]
+    for group in range(groups if groups > 1 else 0):
+        members = tuple(Piece("all", 0, piece.count * plan.part // groups * 2) for piece in held[0][group])
+        parts = list(Cell("group", members).cut(plan.part))
+        split = np.ones((len(parts), cells // groups), np.int64)
+        held += [members, parts, cell_files.make_pieces(plan, f"all.g{group}", split)]
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert size < megabytes << 20
 
 
 # --- its parts --------------------------------------------------------------------------------------------------------
@@ -390,14 +467,17 @@ def test_groups_are_places_by_label():
     assert starts.tolist() == [0, 1, 2, 4, 4]
 
 
-def test_a_part_of_a_cell_has_its_rows(tmp_path):
+def test_the_parts_of_a_cell_have_its_rows(tmp_path):
     rows = unit_rows(50, 8)
     plan, store = planned(tmp_path, rows), open_store(tmp_path)
     cell = Cell("some", (Piece(None, 5, 10), Piece(None, 20, 10), Piece(None, 40, 10)))
     _, numbers = read_cell(store, plan, cell)
-    part, own = read_cell(store, plan, cell.part(7, 24))
-    assert own.tolist() == numbers[7:24].tolist()
-    assert (part == rows[own]).all()
+    parts = list(cell.cut(12))
+    assert [part.rows for part in parts] == [12, 12, 6]
+    for number, part in enumerate(parts):
+        embeddings, own = read_cell(store, plan, part)
+        assert own.tolist() == numbers[12 * number : 12 * number + 12].tolist()
+        assert (embeddings == rows[own]).all()
 
 
 def test_a_cell_is_read_some_rows_at_a_time(tmp_path, monkeypatch):
@@ -405,7 +485,7 @@ def test_a_cell_is_read_some_rows_at_a_time(tmp_path, monkeypatch):
     plan, store = planned(tmp_path, rows), open_store(tmp_path)
     cell = Cell("some", (Piece(None, 5, 20), Piece(None, 30, 7)))
     whole, numbers = read_cell(store, plan, cell)
-    monkeypatch.setattr(files, "READ", 6)
+    monkeypatch.setattr(cell_files, "READ", 6)
     part, own = read_cell(store, plan, cell)
     assert own.tolist() == numbers.tolist() == [*range(5, 25), *range(30, 37)]
     assert (part == whole).all()
