@@ -111,6 +111,7 @@ class SearchSummary(TypedDict, total=False):
         cells: Number of cells of a partitioned search.
         worker_bytes: Memory of the largest task of a partitioned search.
         seconds: Of each stage of a partitioned search.
+        reused: True if they were found by an earlier run.
     """
 
     index: str
@@ -124,6 +125,7 @@ class SearchSummary(TypedDict, total=False):
     cells: int
     worker_bytes: int
     seconds: dict[str, float]
+    reused: bool
 
 
 class TransformSummary(TypedDict):

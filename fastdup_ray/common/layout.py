@@ -100,6 +100,10 @@ VERIFY = f"{SHARDS}/verify"
 NEIGHBORS = f"{SHARDS}/neighbors"
 """Results of the search, until the run is finished."""
 
+KEPT_NEIGHBORS = "neighbors.json"
+KEPT_ARRAYS = {name: f"neighbors.{name}.npy" for name in ("indices", "distance", "similarity")}
+"""Results of a search that are kept for the next run: what they are of, and the arrays."""
+
 
 def earlier_name(name: str) -> str:
     """Return the name under which a file of the last finished run is set aside."""
@@ -156,7 +160,7 @@ _OUTPUTS = frozenset(
         *(TRAIN_SIMILARITY_CSV, TRAIN_SIMILARITY, VERIFIED, VERIFIED_CSV),
         *(PLAN_CSV, DUPLICATES_HTML, OUTLIERS_HTML, COMPONENTS_HTML, SIMILARITY_HTML, MAP_HTML, CLUSTERS_HTML),
         *(*STATISTICS_HTML, "fiftyone.json", "keep.txt", "drop.txt", "coco.json", "yolo.zip", "kept.csv"),
-        *(SPLIT_CSV, SUBSET_TXT, CLUSTERS_CSV),
+        *(SPLIT_CSV, SUBSET_TXT, CLUSTERS_CSV, KEPT_NEIGHBORS, *KEPT_ARRAYS.values()),
     ]
 )
 

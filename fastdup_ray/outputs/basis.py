@@ -103,15 +103,15 @@ def _read_state(file: os.DirEntry[str]) -> tuple[str, int, int]:
 
 
 def _describe(store: Store, config: RunConfig) -> OutputBasis:
-    libraries = ", ".join([_describe_libraries(), *list_optional_decoders()])
-    basis: OutputBasis = {"code": _hash_code(), "libraries": libraries, "location": store.location}
+    libraries = ", ".join([describe_libraries(), *list_optional_decoders()])
+    basis: OutputBasis = {"code": hash_code(), "libraries": libraries, "location": store.location}
     if config.report:
         basis["report"] = hash_file(store.fetch(layout.REPORT))
     return basis
 
 
 @cache
-def _hash_code() -> str:
+def hash_code() -> str:
     """Return the SHA-256 of the files of this package, in hex."""
     digest, root = hashlib.sha256(), Path(fastdup_ray.__file__).parent
     for path in sorted(path for path in root.rglob("*") if path.suffix in _CODE):
@@ -121,7 +121,8 @@ def _hash_code() -> str:
 
 
 @cache
-def _describe_libraries() -> str:
+def describe_libraries() -> str:
+    """Return the names and versions of the libraries that decide what is in the outputs."""
     found = [f"python {platform.python_version()}"]
     for name in _LIBRARIES:
         try:

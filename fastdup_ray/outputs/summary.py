@@ -33,7 +33,12 @@ DIGESTED = (
 )
 """Files whose digests are in summary.json."""
 
-FILES_AFTER_FEATURES = (*(name for name in DIGESTED if name not in (*FEATURE_FILES, layout.CONFIG)), layout.REPORT)
+FILES_AFTER_FEATURES = (
+    *(name for name in DIGESTED if name not in (*FEATURE_FILES, layout.CONFIG)),
+    layout.REPORT,
+    layout.KEPT_NEIGHBORS,
+    *layout.KEPT_ARRAYS.values(),
+)
 """Files computed from the features: they are removed when the features are replaced."""
 
 SCORING_FILES = (

@@ -17,6 +17,7 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.executors import Executor
 from fastdup_ray.neighbors.checkpoint import get_features_digest
 from fastdup_ray.neighbors.faiss_factory import check_parameters
+from fastdup_ray.neighbors.kept_neighbors import KEPT_ABOVE, keep_neighbors
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.neighbors.partition_threshold import PARTITIONED
 from fastdup_ray.neighbors.partitioned import division, tasks
@@ -45,6 +46,7 @@ from fastdup_ray.neighbors.partitioned.partition_layout import (
     PartitionLayout,
     make_layout,
 )
+from fastdup_ray.runs.search_stage import describe_code, find_kept
 from fastdup_ray.storage import Store
 
 
@@ -66,12 +68,16 @@ def search_partitioned(
     """
     digest = executor.call("index", get_features_digest, store, features)
     plan = make_layout(config, n, d, features, digest)
+    key = {"partitions": plan.folder, **describe_code()} if n > KEPT_ABOVE else None
+    if (kept := executor.call("index", find_kept, store, config, key)) is not None:
+        return kept
     index_sha256 = executor.call("index", tasks.write_index, store, plan)
     neighbors = search_layout(executor, store, plan)
     summary: SearchSummary = {**neighbors.summary, "faiss_index": index_sha256 is not None}
     if unused := list(check_parameters(config.faiss_param)):
         summary["unused_parameters"] = unused
-    return replace(neighbors, summary=summary, index_sha256=index_sha256)
+    neighbors = replace(neighbors, summary=summary, index_sha256=index_sha256)
+    return executor.call("index", keep_neighbors, store, key, neighbors) if key else neighbors
 
 
 def search_layout(executor: Executor, store: Store, plan: PartitionLayout) -> StoredNeighbors:

@@ -4,19 +4,26 @@
 """
 
 from dataclasses import replace
+from typing import Any
 
 from fastdup_ray.common import layout
 from fastdup_ray.config import RunConfig
-from fastdup_ray.neighbors import NeighborIndex, make_index
+from fastdup_ray.neighbors import make_index
 from fastdup_ray.neighbors.checkpoint import SearchCheckpoint, get_features_digest
+from fastdup_ray.neighbors.kept_neighbors import (
+    KEPT_ABOVE,
+    keep_neighbors,
+    load_kept_neighbors,
+    remove_kept_neighbors,
+)
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, store_neighbors
 from fastdup_ray.neighbors.search import SPARE, check_unit_length, find_neighbors_within
-from fastdup_ray.neighbors.search_plan import plan_search
+from fastdup_ray.neighbors.search_plan import SearchPlan, plan_search
+from fastdup_ray.outputs.basis import describe_libraries, hash_code
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file
-from fastdup_ray.storage.feature_rows import map_whole
+from fastdup_ray.storage.feature_rows import map_features, map_whole
 from fastdup_ray.system.memory import measure_free_memory
-from fastdup_ray.version import __version__
 
 
 def search_neighbors(store: Store, config: RunConfig, features_file: str, d: int) -> StoredNeighbors:
@@ -34,11 +41,14 @@ def search_neighbors(store: Store, config: RunConfig, features_file: str, d: int
     Raises:
         DamagedError: Some numbers of the features are not finite.
     """
-    embeddings = check_unit_length(map_whole(store, features_file, d))
-    n = len(embeddings)
+    n = len(map_features(store, features_file, d))
     plan = plan_search(config, n, d, measure_free_memory())
+    key = _make_key(store, config, features_file, plan) if n > KEPT_ABOVE else None
+    if (kept := find_kept(store, config, key)) is not None:
+        return kept
+    embeddings = check_unit_length(map_whole(store, features_file, d))
     index = make_index(config, plan, config.cores)
-    checkpoint = _make_checkpoint(store, config, features_file, index) if n > SearchCheckpoint.block else None
+    checkpoint = SearchCheckpoint(store, key) if key and n > SearchCheckpoint.block else None
     sha256 = checkpoint.find_index() if checkpoint else None
     if sha256:
         index.restore(embeddings, store.fetch(layout.FAISS_INDEX))
@@ -52,10 +62,29 @@ def search_neighbors(store: Store, config: RunConfig, features_file: str, d: int
     if config.compute == "gpu":
         index.to_gpu(config.nearest_neighbors_k + SPARE)
     neighbors = find_neighbors_within(index, embeddings, config.nearest_neighbors_k, checkpoint)
-    return replace(store_neighbors(store, neighbors, plan=plan), index_sha256=sha256)
+    stored = replace(store_neighbors(store, neighbors, plan=plan, kept=key is not None), index_sha256=sha256)
+    return keep_neighbors(store, key, stored) if key else stored
 
 
-def _make_checkpoint(store: Store, config: RunConfig, features_file: str, index: NeighborIndex) -> SearchCheckpoint:
+def find_kept(store: Store, config: RunConfig, key: dict[str, Any] | None) -> StoredNeighbors | None:
+    """Return the neighbors that an earlier run has found, and that are those of a search; remove any others.
+
+    Args:
+        store: The work_dir.
+        config: Of the run.
+        key: Everything that the neighbors depend on; None if they are few and not kept.
+    """
+    if key is not None and config.reuse:
+        return load_kept_neighbors(store, key)
+    remove_kept_neighbors(store)
+    return None
+
+
+def describe_code() -> dict[str, str]:
+    """Return what neighbors depend on besides features and parameters, as a part of their key."""
+    return {"code": hash_code(), "libraries": describe_libraries()}
+
+
+def _make_key(store: Store, config: RunConfig, features_file: str, plan: SearchPlan) -> dict[str, Any]:
     parameters = config.model_dump(include={"nn_provider", "faiss_param", "distance", "nearest_neighbors_k", "compute"})
-    features = get_features_digest(store, features_file)
-    return SearchCheckpoint(store, parameters | {"index": index.name, "features": features, "version": __version__})
+    return parameters | {"index": plan.index, "features": get_features_digest(store, features_file)} | describe_code()

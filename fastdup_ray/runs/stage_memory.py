@@ -12,6 +12,7 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.neighbors.partition_threshold import is_partitioned
+from fastdup_ray.neighbors.partitioned.partition_layout import make_layout
 from fastdup_ray.neighbors.search_plan import USABLE_SHARE, SearchPlan, format_bytes
 from fastdup_ray.runs.verify_stage import NEIGHBORS
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK
@@ -31,8 +32,9 @@ OUTPUT_BLOCKS, REPORT_LISTS, REPORT_IMAGES = 140 << 20, 140 << 20, 100_000
 NAME_BYTES = 100
 """Bytes of a name, where the list is not known."""
 
-NEIGHBOR_BYTES = 64
-"""Bytes on disk for each neighbor of an image: index and distance in the cells, merged, and gathered."""
+NEIGHBOR_BYTES, NEIGHBOR_FILES = 20, 4
+"""Bytes on disk for each neighbor of an image: index, distance, and a share of what goes before them; and how often it
+is there, besides once in each cell of the image: merged for a group of cells, merged, gathered, and kept."""
 
 ROW_BYTES, NAMES_ON_DISK = 600, 12
 """Bytes on disk for each entry in all tables, besides its name, and how often that is in them."""
@@ -143,9 +145,14 @@ def estimate_disk(config: RunConfig, size: RunSize) -> int:
         size: Of the run.
     """
     embeddings = 4 * size.d * size.entries
-    # Shards and what they are merged into, which replaces what an earlier run left; the index, or copies in cells.
-    copies = 3 + (1 + config.partition_copies if is_partitioned(config, size.entries) else 1)
-    neighbors = NEIGHBOR_BYTES * max(NEIGHBORS, config.nearest_neighbors_k) * size.entries
+    # Shards and what they are merged into, which replaces what an earlier run left; the index; copies in cells.
+    copies, found = 4, NEIGHBOR_FILES
+    if is_partitioned(config, size.entries):
+        search = make_layout(config, size.entries, size.d)
+        is_gathered = search.count_groups(search.count_cells(size.entries)) > 1
+        copies += (1 + is_gathered) * config.partition_copies
+        found += config.partition_copies
+    neighbors = NEIGHBOR_BYTES * found * max(NEIGHBORS, config.nearest_neighbors_k) * size.entries
     return copies * embeddings + neighbors + size.entries * ROW_BYTES + NAMES_ON_DISK * size.name_bytes
 
 

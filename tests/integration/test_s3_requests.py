@@ -13,8 +13,14 @@ import pytest
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.parts import PART
+from fastdup_ray.executors.inline import InlineExecutor
+from fastdup_ray.features import save_binary_feature
+from fastdup_ray.neighbors.partitioned import division, tasks
+from fastdup_ray.neighbors.partitioned.partition_layout import PartitionLayout
+from fastdup_ray.runs import partitioned_search
 from fastdup_ray.storage import Store, download_cache, open_store
 from tests.helpers.commands import run
+from tests.helpers.embeddings import unit_rows
 from tests.helpers.images import save_cloudy
 from tests.helpers.kills import dying_before
 from tests.helpers.runs import outputs, run_inline
@@ -69,6 +75,26 @@ def test_a_run_whose_shards_leave_the_cache_gets_them_once_more(bucket, folders,
     monkeypatch.setattr(download_cache, "BUDGET", 1)  # it holds one file at a time
     run_inline(folders[FEW], bucket.work_dir, shard_size=1, report=False, verify="off")
     assert bucket.output(layout.FEATURES) == outputs(tmp_path / "out")[layout.FEATURES]
+
+
+def test_requests_of_a_partitioned_search_grow_less_than_cells_times_blocks(bucket, monkeypatch):
+    for module, name, value in (
+        (division, "SAMPLE_ROWS_PER_CELL", 4),
+        (tasks, "SAMPLE", 10),
+        (partitioned_search, "MERGED_AT_ONCE", 4),
+    ):
+        monkeypatch.setattr(module, name, value)
+    gets, pairs = {}, {}
+    for n in (600, 1800):
+        store = open_store(f"{bucket.work_dir}/{n}")
+        save_binary_feature(store.location, [f"{i}.jpg" for i in range(n)], unit_rows(n, 8))
+        plan = PartitionLayout(layout.FEATURES, "digest", n, 8, 2, "cosine", copies=3, capacity=250)
+        with counted(bucket) as made:
+            neighbors = partitioned_search.search_layout(InlineExecutor(1), store, plan)
+        gets[n], pairs[n] = made["GET"], neighbors.summary["cells"] * plan.blocks
+        assert gets[n] < 2.5 * pairs[n]  # it was 4 of them when each cell was read block by block
+    assert pairs[1800] > 7 * pairs[600]
+    assert gets[1800] < 3**1.6 * gets[600]
 
 
 @pytest.fixture

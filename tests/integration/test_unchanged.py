@@ -183,7 +183,7 @@ def test_a_damaged_output_is_made_again(name, is_removed, folder):
     assert not path.read_bytes().endswith(b"#")
 
 
-@pytest.mark.parametrize("what", ["_hash_code", "_describe_libraries"])
+@pytest.mark.parametrize("what", ["hash_code", "describe_libraries"])
 def test_another_version_makes_its_own_outputs(what, folder, monkeypatch):
     run(folder)
     before = stamp(folder)

@@ -16,6 +16,7 @@ from fastdup_ray.common.arrays import AnyArray, DoubleArray, FloatArray, IntArra
 from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.neighbors.flat_file import write_flat
+from fastdup_ray.neighbors.kept_neighbors import KEPT_ABOVE
 from fastdup_ray.neighbors.metrics import COSINE, DECIMALS, compute_values, from_cosine, is_distance, to_score
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, create_neighbors
 from fastdup_ray.neighbors.partitioned.cell_files import (
@@ -176,7 +177,8 @@ def gather_neighbors(
     """
     sample, start = choose_sample(partitioning), 0
     found = np.empty((len(sample), partitioning.k))
-    with create_neighbors(store, partitioning.n, partitioning.k, partitioning.metric) as neighbors:
+    kept = partitioning.n > KEPT_ABOVE
+    with create_neighbors(store, partitioning.n, partitioning.k, partitioning.metric, kept=kept) as neighbors:
         for records in chain.from_iterable(iter_records(store, partitioning, name) for name in merged):
             own = slice(start, start + len(records))
             neighbors.indices[own], neighbors.distance[own] = records["index"], records["distance"]
@@ -186,7 +188,7 @@ def gather_neighbors(
             found[here] = records["distance"][sample[here] - start]
             start = own.stop
     summary = summary | _measure_recalls(true, found, partitioning.metric)
-    return StoredNeighbors(summary, partitioning.metric, INDEXED)
+    return StoredNeighbors(summary, partitioning.metric, INDEXED, kept=kept)
 
 
 def _measure_recalls(true: DoubleArray, found: DoubleArray, metric: str) -> SearchSummary:
