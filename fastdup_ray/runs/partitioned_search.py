@@ -72,23 +72,39 @@ def search_partitioned(
     if (kept := executor.call("index", find_kept, store, config, key)) is not None:
         return kept
     index_sha256 = executor.call("index", tasks.write_index, store, plan)
-    neighbors = search_layout(executor, store, plan)
-    summary: SearchSummary = {**neighbors.summary, "faiss_index": index_sha256 is not None}
+    about: SearchSummary = {"faiss_index": index_sha256 is not None}
     if unused := list(check_parameters(config.faiss_param)):
-        summary["unused_parameters"] = unused
-    neighbors = replace(neighbors, summary=summary, index_sha256=index_sha256)
-    return executor.call("index", keep_neighbors, store, key, neighbors) if key else neighbors
+        about["unused_parameters"] = unused
+
+    def keep(neighbors: StoredNeighbors) -> StoredNeighbors:
+        neighbors = replace(neighbors, summary={**neighbors.summary, **about}, index_sha256=index_sha256)
+        return executor.call("index", keep_neighbors, store, key, neighbors) if key else neighbors
+
+    return search_layout(executor, store, plan, keep)
 
 
-def search_layout(executor: Executor, store: Store, plan: PartitionLayout) -> StoredNeighbors:
-    """Find the neighbors in the partitions of `plan`; resume a search that was interrupted."""
+def search_layout(
+    executor: Executor,
+    store: Store,
+    plan: PartitionLayout,
+    keep: Callable[[StoredNeighbors], StoredNeighbors] = lambda neighbors: neighbors,
+) -> StoredNeighbors:
+    """Find the neighbors in the partitions of `plan`; resume a search that was interrupted.
+
+    Args:
+        executor: Runs the steps.
+        store: The work_dir.
+        plan: The layout of the search.
+        keep: Is given the neighbors before the files of the search are removed; what it returns is the result.
+    """
     search = _PartitionedSearch(executor, store, plan)
     search.remove_other_searches()
     cells = search.divide()
     search.search(cells)
     merged = search.merge(cells)
     nearest = search.find_true_nearest()
-    neighbors = executor.call("index", tasks.gather_neighbors, store, plan, merged, nearest, search.summarize(cells))
+    summary = search.summarize(cells)
+    neighbors = keep(executor.call("index", tasks.gather_neighbors, store, plan, merged, nearest, summary))
     store.remove(layout.PARTITIONS)
     return neighbors
 

@@ -147,8 +147,13 @@ def _has_run(store: Store) -> bool:
     for files in (*layout.FILE_SETS, layout.TRANSFORMED):
         if store.is_file(files.name(layout.MANIFEST)) or store.exists(files.name(layout.SHARDS)):
             return True
+    return any(_is_record(store, name) for name in (layout.SUMMARY, layout.KEPT_NEIGHBORS))
+
+
+def _is_record(store: Store, name: str) -> bool:
+    """Return whether a run has written this JSON file."""
     try:
-        read_json(store, layout.SUMMARY)
+        read_json(store, name)
     except (DamagedError, FileNotFoundError):
         return False
     return True
