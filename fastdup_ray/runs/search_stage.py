@@ -43,12 +43,13 @@ def search_neighbors(store: Store, config: RunConfig, features_file: str, d: int
     """
     n = len(map_features(store, features_file, d))
     plan = plan_search(config, n, d, measure_free_memory())
-    key = _make_key(store, config, features_file, plan) if n > KEPT_ABOVE else None
-    if (kept := find_kept(store, config, key)) is not None:
+    is_long, is_kept = n > SearchCheckpoint.block, n > KEPT_ABOVE
+    key = _make_key(store, config, features_file, plan) if is_long or is_kept else {}
+    if (kept := find_kept(store, config, key if is_kept else None)) is not None:
         return kept
     embeddings = check_unit_length(map_whole(store, features_file, d))
     index = make_index(config, plan, config.cores)
-    checkpoint = SearchCheckpoint(store, key) if key and n > SearchCheckpoint.block else None
+    checkpoint = SearchCheckpoint(store, key) if is_long else None
     sha256 = checkpoint.find_index() if checkpoint else None
     if sha256:
         index.restore(embeddings, store.fetch(layout.FAISS_INDEX))
@@ -62,8 +63,8 @@ def search_neighbors(store: Store, config: RunConfig, features_file: str, d: int
     if config.compute == "gpu":
         index.to_gpu(config.nearest_neighbors_k + SPARE)
     neighbors = find_neighbors_within(index, embeddings, config.nearest_neighbors_k, checkpoint)
-    stored = replace(store_neighbors(store, neighbors, plan=plan, kept=key is not None), index_sha256=sha256)
-    return keep_neighbors(store, key, stored) if key else stored
+    stored = replace(store_neighbors(store, neighbors, plan=plan, kept=is_kept), index_sha256=sha256)
+    return keep_neighbors(store, key, stored) if is_kept else stored
 
 
 def find_kept(store: Store, config: RunConfig, key: dict[str, Any] | None) -> StoredNeighbors | None:

@@ -77,24 +77,22 @@ def test_a_run_whose_shards_leave_the_cache_gets_them_once_more(bucket, folders,
     assert bucket.output(layout.FEATURES) == outputs(tmp_path / "out")[layout.FEATURES]
 
 
-def test_requests_of_a_partitioned_search_grow_less_than_cells_times_blocks(bucket, monkeypatch):
+def test_a_partitioned_search_takes_fewer_requests_than_cells_times_blocks(bucket, monkeypatch):
     for module, name, value in (
         (division, "SAMPLE_ROWS_PER_CELL", 4),
         (tasks, "SAMPLE", 10),
         (partitioned_search, "MERGED_AT_ONCE", 4),
     ):
         monkeypatch.setattr(module, name, value)
-    gets, pairs = {}, {}
-    for n in (600, 1800):
-        store = open_store(f"{bucket.work_dir}/{n}")
-        save_binary_feature(store.location, [f"{i}.jpg" for i in range(n)], unit_rows(n, 8))
-        plan = PartitionLayout(layout.FEATURES, "digest", n, 8, 2, "cosine", copies=3, capacity=250)
-        with counted(bucket) as made:
-            neighbors = partitioned_search.search_layout(InlineExecutor(1), store, plan)
-        gets[n], pairs[n] = made["GET"], neighbors.summary["cells"] * plan.blocks
-    assert pairs[1800] > 7 * pairs[600]
-    assert gets[1800] < 3**1.6 * gets[600]
-    assert gets[1800] < 4 * pairs[1800]  # as many as when each cell was read block by block
+    n, store = 1_800, open_store(bucket.work_dir)
+    save_binary_feature(store.location, [f"{i}.jpg" for i in range(n)], unit_rows(n, 8))
+    plan = PartitionLayout(layout.FEATURES, "digest", n, 8, 2, "cosine", copies=3, capacity=250)
+    with counted(bucket) as made:
+        neighbors = partitioned_search.search_layout(InlineExecutor(1), store, plan)
+    # Each cell was read in pieces of each block, and its neighbors block by block, with an index for both.
+    before = 4 * neighbors.summary["cells"] * plan.blocks
+    assert before > 1_500
+    assert made["GET"] < 0.75 * before
 
 
 @pytest.fixture

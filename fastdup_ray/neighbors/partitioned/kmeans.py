@@ -117,7 +117,9 @@ def fit_margin(sample: FloatArray, centers: FloatArray, mean: float, most: int) 
     Returns:
         How far a center's product may be below that of the nearest one; -1.0 if it is the nearest only.
     """
-    behind = _rank_centers(sample @ centers.T, min(most, len(centers)))[1][:, 1:].ravel()
+    most, size = min(most, len(centers)), max(1, PRODUCTS // len(centers))
+    blocks = (sample[start : start + size] @ centers.T for start in range(0, len(sample), size))
+    behind = np.concatenate([_rank_centers(products, most)[1][:, 1:].ravel() for products in blocks])
     wanted = round((mean - 1) * len(sample))
     return float(np.sort(behind)[min(wanted, len(behind)) - 1]) if wanted > 0 and len(behind) else -1.0
 
