@@ -112,8 +112,8 @@ class PartitionLayout:
 
     @property
     def merge_bytes(self) -> int:
-        """Bytes of neighbors that a worker can merge."""
-        return 4 * self.d * self.capacity // 2
+        """Bytes of neighbors that a worker can merge: half of what a cell takes."""
+        return self.capacity * get_bytes_per_embedding(self.d, self.k, self.metric) // 2
 
     def estimate_memory(self, size: int) -> int:
         """Return the bytes that a worker takes for a cell of so many embeddings."""
