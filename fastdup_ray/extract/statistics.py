@@ -6,6 +6,13 @@ from PIL import Image
 from fastdup_ray.common.arrays import ByteArray
 from fastdup_ray.common.records import Statistics
 
+_SLOT_BITS = 16
+_MULTIPLIER = 0x9E3779B1
+"""Multiplicative hashing of colors: 2^32 by the golden ratio, see Knuth, The Art of Computer Programming 3, 6.4."""
+
+_OPAQUE = 0xFF000000
+"""The fourth byte of a color, whatever Pillow has there: no color is 0, which stands for an empty slot."""
+
 
 def compute_statistics(image: Image.Image) -> Statistics:
     """Compute the statistics of an image.
@@ -34,13 +41,16 @@ def _measure_sharpness(gray: ByteArray) -> float:
     """Return the variance of the Laplacian, as OpenCV's `Laplacian(gray).var()` but without the outermost pixels."""
     signed = gray.astype(np.int16)
     laplacian = signed[:-2, 1:-1] + signed[2:, 1:-1] + signed[1:-1, :-2] + signed[1:-1, 2:] - 4 * signed[1:-1, 1:-1]
-    n = max(1, laplacian.size)
-    squares = np.square(laplacian, dtype=np.int32)
-    mean = int(laplacian.sum(dtype=np.int64)) / n
-    return float(int(squares.sum(dtype=np.int64)) / n - mean**2)
+    values = laplacian.astype(np.float64).ravel()  # integers, whose sums are exact
+    n = max(1, values.size)
+    return float(values @ values / n - (values.sum() / n) ** 2)
 
 
 def _count_unique_colors(image: Image.Image) -> int:
-    colors = np.asarray(image.convert("RGBA")).view(np.uint32)
-    colors = np.sort(colors, axis=None)
-    return 1 + int(np.count_nonzero(colors[1:] != colors[:-1]))
+    """Return the number of colors: each goes to a slot, which keeps one of those that meet there; the rest is sorted."""
+    colors = np.frombuffer(image.tobytes("raw", "RGBX"), "<u4") | np.uint32(_OPAQUE)
+    slots = ((colors * np.uint32(_MULTIPLIER)) >> np.uint32(32 - _SLOT_BITS)).astype(np.intp)
+    kept = np.zeros(1 << _SLOT_BITS, np.uint32)
+    kept[slots] = colors
+    rest = np.sort(colors[kept.take(slots) != colors])
+    return int(np.count_nonzero(kept)) + int(np.count_nonzero(np.diff(rest))) + bool(len(rest))
