@@ -39,7 +39,7 @@ _BROWSER_FORMATS = {
 """Content types of the formats, by their names in Pillow, that every browser shows: these are sent as they are."""
 
 _LARGEST_SIDE = 16_383
-"""Pixels of the longest side that a WebP can have."""
+"""Pixels of the longest side that is sent of other formats: not every browser draws more on a canvas."""
 
 _POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">')
 

@@ -47,7 +47,7 @@ def _measure_sharpness(gray: ByteArray) -> float:
 
 
 def _count_unique_colors(image: Image.Image) -> int:
-    """Return the number of colors: each goes to a slot, which keeps one of those that meet there; the rest is sorted."""
+    """Return the number of colors. A slot keeps one of the colors that are hashed to it; the few others are sorted."""
     colors = np.frombuffer(image.tobytes("raw", "RGBX"), "<u4") | np.uint32(_OPAQUE)
     slots = ((colors * np.uint32(_MULTIPLIER)) >> np.uint32(32 - _SLOT_BITS)).astype(np.intp)
     kept = np.zeros(1 << _SLOT_BITS, np.uint32)

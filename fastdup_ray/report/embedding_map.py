@@ -145,7 +145,7 @@ class _PageImages:
         if thumbnails:
             table.request(choose_rows(len(rows), MAX_THUMBNAILS).tolist())
             room = MAX_CHARACTERS - sum(len(part.encode()) for part in iter_json(data | columns))
-            images = table.make_thumbnails(run.config.get("max_pixels", MAX_PIXELS), room)
+            images = table.make_thumbnails(run.config.get("max_pixels", MAX_PIXELS), table.choose_side(room), room)
         columns |= table.locate_thumbnails(images, NO_ROOM if thumbnails else LEFT_OUT)
         return cls(columns, [thumbnail.data_uri for thumbnail in images.values() if thumbnail.data_uri])
 

@@ -18,6 +18,7 @@ from fastdup_ray.extract.thumbnails import Thumbnail, ThumbnailLoader, choose_si
 from fastdup_ray.inputs import get_box, is_standalone_file
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
+from fastdup_ray.report.last_thumbnails import LastThumbnails
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.parquet_files import iter_parquet, map_parquet, read_parquet
 from fastdup_ray.storage.tables import describe_other_run, escape_names, take_rows
@@ -134,27 +135,43 @@ class ImageTable:
                 return
             self._requested.setdefault(int(self.contents[index]))
 
-    def make_thumbnails(self, max_pixels: int, room: int) -> dict[int, Thumbnail]:
-        """Make the requested thumbnails, as large as their number allows.
+    def choose_side(self, room: int) -> int:
+        """Return the side of the requested thumbnails, the largest with which they have `room` characters."""
+        return choose_side(len(self._requested), room)
+
+    def make_thumbnails(
+        self, max_pixels: int, side: int, room: int, last: LastThumbnails | None = None
+    ) -> dict[int, Thumbnail]:
+        """Make the requested thumbnails.
 
         Args:
             max_pixels: Images with more pixels are not decoded.
+            side: Largest width and height of a thumbnail.
             room: Characters that all thumbnails together may take. Once it is used up, the rest is left out.
+            last: Thumbnails to reuse.
 
         Returns:
             The thumbnail of each image, by its index.
         """
-        side = choose_side(len(self._requested), room)
+        reused = self._reuse(last, side) if last else {}
         thumbnails: dict[int, Thumbnail] = {}
         with ThumbnailLoader(self._names, self._facts, max_pixels, side, self._access) as loader:
-            loader.request(self._requested)
+            loader.request(index for index in self._requested if index not in reused)
             for index in self._requested:
-                thumbnail = loader[index].thumbnail
+                thumbnail = reused[index] if index in reused else loader[index].thumbnail
                 room -= len(thumbnail.data_uri) + 3
                 if room < 0:
                     break
                 thumbnails[index] = thumbnail
         return thumbnails
+
+    def _reuse(self, last: LastThumbnails, side: int) -> dict[int, Thumbnail]:
+        """Return the requested thumbnails that the last report has, by index."""
+        indices = list(self._requested)
+        names = map(os.fsdecode, self._names.take(pa.array(indices, pa.int64())).to_pylist())
+        digests = take_rows(self._facts.select(["sha256"]), np.array(indices, np.int64))["sha256"].to_pylist()
+        found = zip(indices, last.find(names, digests, side), strict=True)
+        return {index: Thumbnail(data_uri) for index, data_uri in found if data_uri is not None}
 
     def columns(self) -> dict[str, list[Any]]:
         """Return the facts of the numbered images, as a list for each column.

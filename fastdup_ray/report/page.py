@@ -20,6 +20,7 @@ from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.outputs.stored_config import read_config
 from fastdup_ray.report.answer import Answer, answer_run, answer_scoring
 from fastdup_ray.report.histogram import Histogram, make_histogram
+from fastdup_ray.report.last_thumbnails import LastThumbnails
 from fastdup_ray.report.page_data import PageData, make_page_data
 from fastdup_ray.report.pair_lists import PairList
 from fastdup_ray.report.rendering import render
@@ -53,15 +54,25 @@ def write_report(
     *,
     plan: SuggestedPlan | None = None,
     thumbnails: bool = True,
+    last: LastThumbnails | None = None,
     began: float | None = None,
 ) -> int:
-    """Write report/index.html into a work_dir. The parameters are those of `render_report`.
+    """Write report/index.html into a work_dir.
+
+    Args:
+        store: The work_dir.
+        summary: What summary.json has, or will have.
+        files: Which set of files the report is about.
+        plan: What the run suggests by default.
+        thumbnails: Whether it shows images.
+        last: Thumbnails to reuse.
+        began: When the stage that writes the report began.
 
     Returns:
         The number of images on the page that could not be read.
     """
     plan = _complete(store, files, plan)
-    contents = make_page_data(store, summary, files, plan, thumbnails=thumbnails)
+    contents = make_page_data(store, summary, files, plan, thumbnails=thumbnails, last=last)
     html = _render(store, contents, plan, summary, files, began)
     with store.create(files.name(layout.REPORT)) as path, open(path, "w", encoding="utf-8") as file:
         file.writelines(html)

@@ -24,6 +24,7 @@ from fastdup_ray.report.group_cards import GroupCards
 from fastdup_ray.report.group_table import choose_groups
 from fastdup_ray.report.image_issues import list_issues
 from fastdup_ray.report.image_table import LEFT_OUT, NO_ROOM, ImageTable, map_facts, read_group_numbers
+from fastdup_ray.report.last_thumbnails import LastThumbnails
 from fastdup_ray.report.pair_evidence import PairEvidence, has_verified_pairs, read_verified_pairs
 from fastdup_ray.report.pair_lists import PairList, read_pair_list
 from fastdup_ray.report.run_settings import describe_measure, is_cosine
@@ -80,7 +81,13 @@ class PageData:
 
 
 def make_page_data(
-    store: Store, summary: RunSummary, files: FileSet, plan: SuggestedPlan | None, *, thumbnails: bool
+    store: Store,
+    summary: RunSummary,
+    files: FileSet,
+    plan: SuggestedPlan | None,
+    *,
+    thumbnails: bool,
+    last: LastThumbnails | None = None,
 ) -> PageData:
     """Read the outputs of a run or a scoring.
 
@@ -90,6 +97,7 @@ def make_page_data(
         files: Which set of files the page is about.
         plan: What the run suggests by default; None for a scoring.
         thumbnails: Whether to make thumbnails.
+        last: Thumbnails to reuse.
 
     Raises:
         DamagedError: where an output is not what the run wrote.
@@ -142,15 +150,18 @@ def make_page_data(
     suggestions = list_suggestions(plan, builder.images) if plan is not None else {}
     columns = builder.images.columns() | suggestions | {"group": read_group_numbers(store, files, builder.images.rows)}
     images: dict[int, Thumbnail] = {}
+    side = 0
     if thumbnails:
         room = MAX_CHARACTERS - len(json.dumps([columns, lists, verified], ensure_ascii=False).encode())
-        images = builder.images.make_thumbnails(builder.config.get("max_pixels", MAX_PIXELS), room)
+        side = builder.images.choose_side(room)
+        images = builder.images.make_thumbnails(builder.config.get("max_pixels", MAX_PIXELS), side, room, last)
     data = {
         "scored": files is SCORED,
         "measure": describe_measure(builder.config),
         "cosine": is_cosine(builder.config),
         "run": f"{store.location}/{files.name(layout.REPORT)}",
         "pictures": columns | builder.images.locate_thumbnails(images, NO_ROOM if thumbnails else LEFT_OUT),
+        "side": side,
         "lists": lists,
         "verified": verified,
         "dropped_above": None if verified or plan is None else default_threshold(builder.config),

@@ -64,9 +64,11 @@ def write_outputs(
         remove_transforms(store)
     unreadable = 0
     if config.report:
+        from fastdup_ray.report.last_thumbnails import read_last_thumbnails
         from fastdup_ray.report.page import write_report  # late: it takes a third of a second to import
 
-        unreadable = write_report(store, summary, plan=plan, thumbnails=config.thumbnails, began=start)
+        last = read_last_thumbnails(store, config)
+        unreadable = write_report(store, summary, plan=plan, thumbnails=config.thumbnails, last=last, began=start)
     else:
         store.remove(layout.REPORT)
     if config.run_mode == 0 and not unreadable and (basis := make_basis(store, config)):  # else it is written again

@@ -143,7 +143,7 @@ def test_a_bucket_has_its_pages_from_its_own_pictures(bucket, capsys):
     made = bucket.outputs()
     assert {*PAGES} <= set(made)
     text = made["report/index.html"].decode()
-    assert text.count("data:image/webp") > 20
+    assert text.count("data:image/jpeg") > 20
     assert "s3://" in text
     assert "no thumbnail on this page" not in text
 

@@ -11,7 +11,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.extract import thumbnails
 from fastdup_ray.extract.video import describe_decoder
 from fastdup_ray.outputs import basis
-from tests.helpers.images import save_cloudy
+from tests.helpers.images import cloudy, encode, save_cloudy
 from tests.helpers.runs import outputs, run_inline
 
 OTHER_MTIME = 1_000_000_000
@@ -207,6 +207,57 @@ def test_a_report_with_a_gap_is_made_again(folder, monkeypatch):
     size = (folder.parent / "out" / layout.REPORT).stat().st_size
     run(folder)
     assert (folder.parent / "out" / layout.REPORT).stat().st_size > size
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """The names of the images that thumbnails are made of."""
+    names: list[str] = []
+    make = thumbnails.make_thumbnail
+
+    def note(name: str, *args: object) -> thumbnails.Thumbnail:
+        names.append(Path(name).name)
+        return make(name, *args)
+
+    monkeypatch.setattr(thumbnails, "make_thumbnail", note)
+    return names
+
+
+def test_thumbnails_of_the_last_report_are_made_once(folder, decoded):
+    run(folder, threshold=0.5)
+    assert sorted(decoded) == [f"{number:04d}.jpg" for number in range(5)]  # z-again.jpg is the same as one of them
+    decoded.clear()
+    (folder / "0003.jpg").write_bytes(encode(cloudy(9), "JPEG"))
+    run(folder, threshold=0.6)
+    assert decoded == ["0003.jpg"]
+    written = outputs(folder.parent / "out")
+    run(folder, threshold=0.6, reuse=False)
+    assert len(decoded) == 6
+    assert outputs(folder.parent / "out") == written
+
+
+@pytest.mark.parametrize("change", ["edited", "larger thumbnails", "another version"])
+def test_thumbnails_of_another_report_are_not_reused(change, folder, decoded, monkeypatch):
+    run(folder, threshold=0.5)
+    decoded.clear()
+    if change == "edited":
+        report = folder.parent / "out" / layout.REPORT
+        report.write_bytes(report.read_bytes() + b"<!-- -->")
+    elif change == "another version":
+        monkeypatch.setattr(basis, "_hash_code", lambda: "another")
+    else:
+        monkeypatch.setattr(thumbnails, "REPORT_SIDES", {1000: 1})
+    run(folder, threshold=0.6)
+    assert len(decoded) == 5
+
+
+def test_a_run_without_thumbnails_makes_none_and_leaves_none_to_reuse(folder, decoded):
+    run(folder, threshold=0.5)
+    decoded.clear()
+    run(folder, threshold=0.6, thumbnails=False)
+    assert decoded == []
+    run(folder, threshold=0.6)
+    assert len(decoded) == 5
 
 
 def test_a_report_names_the_place_where_it_is(folder):
