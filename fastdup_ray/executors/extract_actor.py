@@ -6,6 +6,7 @@ from pathlib import Path
 from fastdup_ray.common.records import Shard, ShardReceipt
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec
 from fastdup_ray.extract.worker_threads import Watchdog
+from fastdup_ray.system.garbage import pause_collection
 
 START_SECONDS = 10.0
 """Seconds beyond the timeout of an image after which an actor ends itself if a decoder holds the interpreter's lock."""
@@ -19,7 +20,8 @@ class ExtractActor:
 
     def ready(self) -> None:
         """Load the model. If the process dies here, no image is the cause."""
-        self._extractor = Extractor(self._spec, Watchdog(self._spec.timeout + START_SECONDS))
+        with pause_collection():
+            self._extractor = Extractor(self._spec, Watchdog(self._spec.timeout + START_SECONDS))
         _bound_memory(self._spec.memory << 20)
 
     def extract(self, shard: Shard) -> ShardReceipt:
