@@ -14,7 +14,7 @@ from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import INDEXED, FileSet
 from fastdup_ray.common.names import escape_non_utf8, is_utf8
-from fastdup_ray.extract.thumbnails import Thumbnail, ThumbnailLoader, choose_side
+from fastdup_ray.extract.thumbnails import FileFacts, Thumbnail, ThumbnailLoader, choose_side
 from fastdup_ray.inputs import get_box, is_standalone_file
 from fastdup_ray.outputs.exact_copies import BYTES, PIXELS
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES
@@ -28,6 +28,9 @@ FACTS = ("size", "mtime_or_etag", "sha256", "width", "height", "format", "taken"
 
 MAX_THUMBNAILS = 6_000
 """Thumbnails of a page."""
+
+_OVERHEAD = len('"",') + len(f'"{64 * "0"}",')
+"""Characters of a thumbnail besides its data URI: quotes, a comma, and the sha256 of its image."""
 
 _MINUTE = len("2019-05-04 12:30")
 
@@ -159,19 +162,20 @@ class ImageTable:
             loader.request(index for index in self._requested if index not in reused)
             for index in self._requested:
                 thumbnail = reused[index] if index in reused else loader[index].thumbnail
-                room -= len(thumbnail.data_uri) + 3
+                room -= len(thumbnail.data_uri) + _OVERHEAD
                 if room < 0:
                     break
                 thumbnails[index] = thumbnail
         return thumbnails
 
     def _reuse(self, last: LastThumbnails, side: int) -> dict[int, Thumbnail]:
-        """Return the requested thumbnails that the last report has, by index."""
-        indices = list(self._requested)
-        names = map(os.fsdecode, self._names.take(pa.array(indices, pa.int64())).to_pylist())
-        digests = take_rows(self._facts.select(["sha256"]), np.array(indices, np.int64))["sha256"].to_pylist()
-        found = zip(indices, last.find(names, digests, side), strict=True)
-        return {index: Thumbnail(data_uri) for index, data_uri in found if data_uri is not None}
+        """Return the requested thumbnails that the last report has, by index; their width and height are not known."""
+        rows = take_rows(self._facts.select(FileFacts.__slots__), np.array(list(self._requested), np.int64))
+        return {
+            index: Thumbnail(data_uri, facts=FileFacts(**facts))
+            for index, facts in zip(self._requested, rows.to_pylist(), strict=True)
+            if (data_uri := last.find(facts["sha256"], side)) is not None
+        }
 
     def columns(self) -> dict[str, list[Any]]:
         """Return the facts of the numbered images, as a list for each column.

@@ -1,7 +1,6 @@
 """Thumbnails of the report that the last run wrote, so that the next report need not decode the same images again."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,28 +18,29 @@ class LastThumbnails:
 
     Attributes:
         side: Largest width and height of each.
-        data_uris: By the name of an image, as text, and its sha256.
+        data_uris: By the sha256 of the image that each was made of.
     """
 
     side: int = 0
-    data_uris: dict[tuple[str, str], str] = field(default_factory=dict)
+    data_uris: dict[str, str] = field(default_factory=dict)
 
-    def find(self, names: Iterable[str], digests: Iterable[str | None], side: int) -> list[str | None]:
-        """Return the data URI of each of some images; None where a thumbnail of that size has to be made.
+    def find(self, sha256: str | None, side: int) -> str | None:
+        """Return the data URI of the thumbnail of an image.
 
         Args:
-            names: Names of the images, as text.
-            digests: Their sha256.
-            side: Largest width and height of the thumbnails.
+            sha256: Of the image; None if that is not known.
+            side: Largest width and height of the thumbnail.
+
+        Returns:
+            The data URI; None if the thumbnail has to be made.
         """
-        known = self.data_uris if side == self.side else {}
-        return [known.get((name, sha256 or "")) for name, sha256 in zip(names, digests, strict=True)]
+        return self.data_uris.get(sha256) if sha256 and side == self.side else None
 
 
 def read_last_thumbnails(store: Store, config: RunConfig) -> LastThumbnails:
     """Read the thumbnails of the report in a work_dir, if the same code made it and it is as it was written.
 
-    Then it has, of an image with the same name and content, the thumbnail that would be made now.
+    Then it has, of an image with the same content, the thumbnail that would be made now.
 
     Args:
         store: The work_dir.
@@ -58,17 +58,9 @@ def read_last_thumbnails(store: Store, config: RunConfig) -> LastThumbnails:
         page = store.fetch(layout.REPORT).read_bytes()
     except (DamagedError, InputError, OSError):
         return LastThumbnails()
-    data, uris = (_read_script(page, name) for name in ("data", "thumbnails"))
-    images = data["pictures"]
-    columns = (images[column] for column in ("folder", "base", "hex", "sha256", "thumb"))
-    return LastThumbnails(
-        data["side"],
-        {
-            (images["folders"][folder] + base, sha256): uris[thumb]
-            for folder, base, name_bytes, sha256, thumb in zip(*columns, strict=True)
-            if thumb >= 0 and sha256 and not name_bytes
-        },
-    )
+    facts = _read_script(page, "data")["thumbnails"]
+    uris = zip(facts["sha256"], _read_script(page, "thumbnails"), strict=True)
+    return LastThumbnails(facts["side"], {sha256: data_uri for sha256, data_uri in uris if sha256})
 
 
 def _read_script(page: bytes, name: str) -> Any:

@@ -155,18 +155,19 @@ def make_page_data(
         room = MAX_CHARACTERS - len(json.dumps([columns, lists, verified], ensure_ascii=False).encode())
         side = builder.images.choose_side(room)
         images = builder.images.make_thumbnails(builder.config.get("max_pixels", MAX_PIXELS), side, room, last)
+    shown = [thumbnail for thumbnail in images.values() if thumbnail.data_uri]
     data = {
         "scored": files is SCORED,
         "measure": describe_measure(builder.config),
         "cosine": is_cosine(builder.config),
         "run": f"{store.location}/{files.name(layout.REPORT)}",
         "pictures": columns | builder.images.locate_thumbnails(images, NO_ROOM if thumbnails else LEFT_OUT),
-        "side": side,
+        "thumbnails": {"side": side, "sha256": [thumbnail.facts and thumbnail.facts.sha256 for thumbnail in shown]},
         "lists": lists,
         "verified": verified,
         "dropped_above": None if verified or plan is None else default_threshold(builder.config),
     }
-    uris = [thumbnail.data_uri for thumbnail in images.values() if thumbnail.data_uri]
+    uris = [thumbnail.data_uri for thumbnail in shown]
     unreadable = sum(not thumbnail.was_read for thumbnail in images.values())
     labels = builder.facts["label"].slice(0, builder.n) if builder.conflicts is not None else None
     return PageData(data, uris, builder.pairs, labels, 0 if plan is None else plan.dropped_bytes, unreadable)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from fastdup_ray.common import layout
 from fastdup_ray.extract import thumbnails
@@ -234,6 +235,19 @@ def test_thumbnails_of_the_last_report_are_made_once(folder, decoded):
     run(folder, threshold=0.6, reuse=False)
     assert len(decoded) == 6
     assert outputs(folder.parent / "out") == written
+
+
+def test_a_thumbnail_of_another_image_with_the_same_pixels_is_not_reused(folder, decoded):
+    """A large JPEG is decoded at a lower size for it, a PNG is not."""
+    cloudy(7, (1500, 1000)).save(folder / "a.jpg")
+    with Image.open(folder / "a.jpg") as image:
+        image.save(folder / "b.png")
+    run(folder, threshold=0.5)
+    assert {"a.jpg", "b.png"} & set(decoded) == {"a.jpg"}
+    decoded.clear()
+    (folder / "a.jpg").unlink()
+    run(folder, threshold=0.5)
+    assert decoded == ["b.png"]
 
 
 @pytest.mark.parametrize("change", ["edited", "larger thumbnails", "another version"])
