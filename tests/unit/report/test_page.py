@@ -222,10 +222,11 @@ def test_what_has_no_room_is_told(odd, monkeypatch):
 
 def test_the_page_stays_within_its_bytes(odd, monkeypatch):
     store, _ = odd
-    monkeypatch.setattr(page_data, "MAX_CHARACTERS", 9_000)
+    monkeypatch.setattr(page_data, "MAX_CHARACTERS", 12_000)
     made = again(store)
     assert 0 < len(made.thumbnails) < 11
-    assert len(json.dumps([made.data["pictures"], made.data["lists"]])) + sum(map(len, made.thumbnails)) < 10_000
+    facts = [made.data["pictures"], made.data["lists"], made.data["thumbnails"]]
+    assert len(json.dumps(facts)) + sum(map(len, made.thumbnails)) < 13_000
 
 
 def test_a_large_group_has_its_ends_and_says_how_many_are_left_out(tmp_path, monkeypatch):
