@@ -23,7 +23,11 @@ from fastdup_ray.extract.model import DIMENSIONS
 from fastdup_ray.training import training
 from fastdup_ray.training.export import export_embedder, export_onnx
 from fastdup_ray.training.network import (
+    CONTENT,
+    GRID,
     GRID_CHANNELS,
+    THUMBNAILS,
+    WEIGHTS,
     Back,
     Embedder,
     Front,
@@ -37,6 +41,7 @@ from fastdup_ray.training.network import (
 from fastdup_ray.training.photos import list_training_images
 from fastdup_ray.training.training import Cycle, FrontOutputs, HalfArray, train
 from fastdup_ray.training.views import FIRST_VIEWS, VIEWS, make_views
+from fastdup_ray.training.worker_session import WorkerSession
 
 CYCLES = (
     Cycle(2500, depthwise=False, views=FIRST_VIEWS),
@@ -47,27 +52,13 @@ CYCLES = (
 )
 """Each begins with the mean of the results of those before it; the model is the mean of all results."""
 
-WEIGHTS = {"content": 0.25, "grid": 0.5, "thumbnails": 0.25}  # before the training
-CONTENT, GRID, THUMBNAILS = 256, 384, 96  # numbers in a block
 REGULARIZATION, GRID_REGULARIZATION = 0.03, 0.1  # share of the mean variance within copies
 SAMPLE = 1500  # images that the maps are fitted to before the training
 
 
-class _FrontSession:
-    """`Front` in each worker process, run by onnxruntime, which is faster than torch."""
-
-    front: onnxruntime.InferenceSession
-
-    @classmethod
-    def start(cls, front: bytes) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        cls.front = onnxruntime.InferenceSession(front, options, providers=["CPUExecutionProvider"])
-
-
 def compute_outputs(path: Path) -> list[HalfArray]:
     """Return the blocks of `FrontOutputs` for the images of one photograph."""
-    return run_front(make_views(path), _FrontSession.front)
+    return run_front(make_views(path), WorkerSession.session)
 
 
 def run_front(pixels: ByteArray, front: onnxruntime.InferenceSession) -> list[HalfArray]:
@@ -179,7 +170,7 @@ def main() -> None:
             f"too few images for training in {args.photos}: {len(photographs)}; a step takes {training.IMAGES}."
         )
     print(f"{len(photographs)} photographs for training", flush=True)
-    with ProcessPoolExecutor(args.jobs, initializer=_FrontSession.start, initargs=(export_front(),)) as pool:
+    with ProcessPoolExecutor(args.jobs, initializer=WorkerSession.start, initargs=(export_front(),)) as pool:
         outputs = join_outputs(pool.map(compute_outputs, photographs, chunksize=4))
     print(f"{len(outputs.photographs)} images of them, in {outputs.stage.shape[1]} views each", flush=True)
 

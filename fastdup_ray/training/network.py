@@ -19,6 +19,8 @@ FROZEN = 8  # blocks of stages 1 to 4, which are not trained
 POOLED_BLOCK = 5  # the first block of stage 4, whose expansion is pooled
 BATCH_NORM_EPSILON = 1e-3  # of the TensorFlow original; not stored with the weights
 
+WEIGHTS = {"content": 0.25, "grid": 0.5, "thumbnails": 0.25}  # of the blocks, before the training
+CONTENT, GRID, THUMBNAILS = 256, 384, 96  # numbers in a block
 GRID_SIDE = 4
 GRID_CHANNELS = 48
 HIDDEN = 1024
@@ -152,9 +154,9 @@ class Thumbnails(nn.Module):
 
     colours: Tensor  # spelled as in the tensor names of the ONNX file
 
-    def __init__(self) -> None:
+    def __init__(self, luma_weights: Sequence[float] = LUMA) -> None:
         super().__init__()
-        luma = torch.tensor(LUMA)
+        luma = torch.tensor(luma_weights)
         self.register_buffer(
             "colours", torch.stack([luma, torch.tensor([0, 0, 1]) - luma, torch.tensor([1, 0, 0]) - luma])
         )
@@ -191,9 +193,17 @@ def make_grid(cells: Tensor, channels: Tensor) -> Tensor:
         cells: (n, 16, 672), from `Back`.
         channels: (672, 48), a projection.
     """
-    values = cells @ channels
-    values = (values - values.mean(1, keepdim=True)).transpose(1, 2)
-    return scale_to_unit(fold_mirror(split_axis(values, (GRID_SIDE, GRID_SIDE))))
+    return fold_grid(center_cells(cells @ channels))
+
+
+def center_cells(cells: Tensor) -> Tensor:
+    """Subtract the mean over the cells, (n, 16, c)."""
+    return cells - cells.mean(1, keepdim=True)
+
+
+def fold_grid(cells: Tensor) -> Tensor:
+    """Return cells, (n, 16, c), as (n, c * 16) of unit length; the same for a mirrored grid."""
+    return scale_to_unit(fold_mirror(split_axis(cells.transpose(1, 2), (GRID_SIDE, GRID_SIDE))))
 
 
 class Map(NamedTuple):

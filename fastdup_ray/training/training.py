@@ -144,11 +144,11 @@ def list_parameters(model: Tail, *, depthwise: bool) -> list[dict[str, Any]]:
     ]
 
 
-def get_rate(progress: float) -> float:
+def get_rate(progress: float, warm_up: float = WARM_UP) -> float:
     """Return the share of the highest learning rate: a linear rise, then half a cosine."""
-    if progress < WARM_UP:
-        return progress / WARM_UP + 1e-3
-    return 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
+    if progress < warm_up:
+        return progress / warm_up + 1e-3
+    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
 
 
 def draw_batches(photographs: IntArray, rng: np.random.Generator) -> Iterator[IntArray]:

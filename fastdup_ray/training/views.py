@@ -57,15 +57,20 @@ def _make_chances(hardest: float) -> DoubleArray:
 _FIRST, _LATER = _make_chances(2), _make_chances(5)
 
 
-def make_views(path: Path) -> ByteArray:
+def make_views(path: Path, first: int = FIRST_VIEWS, later: int = VIEWS - FIRST_VIEWS) -> ByteArray:
     """Make the views of a photograph and of some of its cells; random, but determined by the photograph's pixels.
 
+    Args:
+        path: The photograph.
+        first: Number of views of an image with the chances of the first views, itself among them.
+        later: Number of views with the chances of the later ones, which follow.
+
     Returns:
-        (images, VIEWS, 128, 128, 3) uint8, RGB.
+        (images, first + later, 128, 128, 3) uint8, RGB.
     """
     photograph = load_working_copy(path, LONGEST_SIDE)
     seed = [SEED, zlib.crc32(photograph.tobytes())]
-    rng, later = np.random.default_rng(seed), np.random.default_rng([*seed, FIRST_VIEWS])
+    rng, later_rng = np.random.default_rng(seed), np.random.default_rng([*seed, FIRST_VIEWS])
     parts = list(iter_cells(photograph))
     some = [parts[i] for i in rng.permutation(len(parts))[:CELLS]] if len(parts) > 1 else []
     images = []
@@ -73,8 +78,8 @@ def make_views(path: Path) -> ByteArray:
         side = int(rng.integers(*WORKING_SIDES, endpoint=True))
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
         files = [encode(image, ORIGINAL_QUALITY)]
-        files += _make_copies(image, FIRST_VIEWS - 1, _FIRST, rng)
-        files += _make_copies(image, VIEWS - FIRST_VIEWS, _LATER, later)
+        files += _make_copies(image, first - 1, _FIRST, rng)
+        files += _make_copies(image, later, _LATER, later_rng)
         with strict_pillow():
             views = [decode_bytes(data, (SIDE, SIDE), Limits(sys.maxsize), Fit(trim=True)).pixels for data in files]
         images.append(np.stack(views))
