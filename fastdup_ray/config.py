@@ -189,13 +189,13 @@ class RunConfig(BaseModel):
     ] = "text"
 
     model: Annotated[
-        ModelName | None, Field(description="Embedding model: a name (default), or the path of an ONNX file.")
+        ModelName | None, Field(description="Embedding model: default, fast, or the path of an ONNX file.")
     ] = None
     verify: Annotated[
         Verify | None,
         Field(
             description="Compare similar images again in full detail, and say how they are related: candidates; all "
-            "(low similarities, too); off. Not given: candidates in modes 0 and 2, with the embedded model and without "
+            "(low similarities, too); off. Not given: candidates in modes 0 and 2, with an embedded model and without "
             "a bounding box, up to a million images."
         ),
     ] = None

@@ -25,8 +25,8 @@ NNMODELS = ("brute_force", "ball_tree", "lsh")
 TURI_NAMES = ("nnmodel", "ccthreshold", "run_cc", "run_pagerank", "run_degree")
 """Parameters that can be given in `turi_param`, too."""
 
-MODELS: dict[str, str | None] = {"default": None}
-"""The names that `model` takes, and the file of each; None for the embedded model."""
+MODELS: dict[str, str | None] = {"default": None, "fast": "fast"}
+"""The names that `model` takes, and the `model_path` of each: None and bare names for the embedded models."""
 
 _BOX_EXAMPLE = "rows=100,cols=100,width=250,height=310"
 

@@ -1,4 +1,4 @@
-"""Checks of the packages that a run needs, and of the embedded model."""
+"""Checks of the packages that a run needs, and of the embedded models."""
 
 import importlib
 import platform
@@ -116,11 +116,13 @@ def check_decoders() -> Iterator[Finding]:
 
 
 def check_model() -> Finding:
-    """Check that the embedded model is complete."""
+    """Check that the embedded models are complete."""
     try:
         from fastdup_ray.extract.model import get_embedded_sha256
+        from fastdup_ray.parameter_types import MODELS
 
-        return Finding("model", State.OK, f"embedded, sha256 {get_embedded_sha256()[:12]}…")
+        digests = ", ".join(f"{name} (sha256 {get_embedded_sha256(path)[:12]}…)" for name, path in MODELS.items())
+        return Finding("model", State.OK, f"embedded: {digests}")
     except DamagedError as error:
         return Finding("model", State.BROKEN, str(error))
     except Exception as error:  # a package is missing, which the other checks report

@@ -22,10 +22,13 @@ from fastdup_ray.extract.resize import Fit
 from fastdup_ray.system.gpu import measure_free_gpu_memory
 
 SIDE = 128
-"""Width and height of the images that the embedded model takes."""
+"""Width and height of the images that the embedded models take."""
 
 DIMENSIONS = 576
-"""Numbers in an embedding of the embedded model."""
+"""Numbers in an embedding of the embedded models."""
+
+FAST = "fast"
+"""The embedded model that computes with whole numbers, as a path of a model: files have absolute paths."""
 
 BATCH = 8
 """Images in one call of a model with an open batch axis. Smaller batches are padded to it: the last bits of an
@@ -38,6 +41,7 @@ OPEN_SIDE = 224
 """Width and height of the images for a model that leaves them open."""
 
 _EMBEDDED = files("fastdup_ray.extract.embedded")
+_EMBEDDED_FILES = {None: "model.onnx", FAST: "fast.onnx"}
 _OUT_OF_MEMORY = ("allocat", "out of memory")
 """Parts of the messages of onnxruntime ("bad allocation", "failed to allocate") and of CUDA."""
 
@@ -48,7 +52,8 @@ class Model:
     """An ONNX model on one CPU thread or one GPU. `embed` may be called from several threads at once.
 
     Args:
-        path: An ONNX file with one image as input and one vector as output; None for the embedded model.
+        path: An ONNX file with one image as input and one vector as output; None for the embedded model, `FAST` for the
+            other one.
         gpu: Run it on the GPU of this process.
 
     Attributes:
@@ -65,12 +70,12 @@ class Model:
 
     def __init__(self, path: str | None = None, *, gpu: bool = False) -> None:
         self._path = path
-        data = read_model_file(path) if path else _read_embedded()
+        data = read_model_file(path) if path and not is_embedded(path) else _read_embedded(path)
         self.sha256 = hashlib.sha256(data).hexdigest()
         self._session = open_session(data, path, gpu=gpu)
         preprocessing = self._read_metadata()
         self._read_graph(preprocessing)
-        self.fit = preprocessing.fit if path else Fit(trim=True)
+        self.fit = Fit(trim=True) if is_embedded(path) else preprocessing.fit
         if gpu and not self._fixed:
             self.batch = cuda.choose_batch_size(measure_free_gpu_memory(), self.size)
         width, height = self.size
@@ -187,30 +192,35 @@ def _format_shape(shape: Iterable[object]) -> str:
     return f"({', '.join('?' if side is None else str(side) for side in shape)})"
 
 
-def get_embedded_sha256() -> str:
-    """Return the digest of the embedded model.
+def is_embedded(path: str | None) -> bool:
+    """Return whether a path of a model stands for one of the embedded models."""
+    return path in _EMBEDDED_FILES
+
+
+def get_embedded_sha256(name: str | None = None) -> str:
+    """Return the digest of an embedded model.
 
     Raises:
         DamagedError: The file does not match its digest.
     """
-    _read_embedded()
-    return _get_model_sha256()
+    _read_embedded(name)
+    return _get_model_sha256(name)
 
 
 def shows_whole_images(fingerprint: Fingerprint) -> bool:
-    """Return whether embeddings are those of the embedded model for whole images, not for a bounding box of them."""
-    return fingerprint["model"] == _get_model_sha256() and "bounding_box" not in fingerprint
+    """Return whether embeddings are those of an embedded model for whole images, not for a bounding box of them."""
+    return fingerprint["model"] in map(_get_model_sha256, _EMBEDDED_FILES) and "bounding_box" not in fingerprint
 
 
-def _read_embedded() -> bytes:
-    data = _EMBEDDED.joinpath("model.onnx").read_bytes()
-    if hashlib.sha256(data).hexdigest() != _get_model_sha256():
+def _read_embedded(name: str | None = None) -> bytes:
+    data = _EMBEDDED.joinpath(_EMBEDDED_FILES[name]).read_bytes()
+    if hashlib.sha256(data).hexdigest() != _get_model_sha256(name):
         raise DamagedError("The embedded model is damaged. Reinstall fastdup-ray.")
     return data
 
 
-def _get_model_sha256() -> str:
-    return _EMBEDDED.joinpath("model.onnx.sha256").read_text(encoding="ascii").strip()
+def _get_model_sha256(name: str | None = None) -> str:
+    return _EMBEDDED.joinpath(f"{_EMBEDDED_FILES[name]}.sha256").read_text(encoding="ascii").strip()
 
 
 @cache
@@ -233,8 +243,10 @@ def make_fingerprint(
         "model": model or _get_model_sha256(),
         "decoder": make_decoder_fingerprint(),
         "onnxruntime": onnxruntime.__version__,
-        "cpu": _describe_cpu(),
     }
+    # With whole numbers all CPUs of an architecture give the same embeddings.
+    is_exact = parts["model"] == _get_model_sha256(FAST) and not gpu
+    parts["cpu"] = platform.machine() if is_exact else _describe_cpu()
     if box is not None:
         parts["bounding_box"] = str(box)
     if gpu:

@@ -14,7 +14,7 @@ import numpy as np
 from fastdup_ray.common.arrays import FloatArray
 from fastdup_ray.common.formatting import format_value
 from fastdup_ray.errors import ConfigError, FastdupError, InputError
-from fastdup_ray.extract.model import scale_to_unit
+from fastdup_ray.extract.model import is_embedded, scale_to_unit
 from fastdup_ray.extract.onnx_session import make_model_error, open_session, read_model_file, shorten_error
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class TextModel:
     """The text tower that belongs to a model of images.
 
     Args:
-        image_model: Path of the ONNX file that takes the images; None for the embedded model.
+        image_model: Path of the ONNX file that takes the images; None or a name for an embedded model.
         image_sha256: Digest of that file.
         dimensions: Numbers in its embeddings.
 
@@ -44,7 +44,7 @@ class TextModel:
     """
 
     def __init__(self, image_model: str | None, image_sha256: str, dimensions: int) -> None:
-        if image_model is None:
+        if image_model is None or is_embedded(image_model):
             raise InputError("The embedded model has no text tower. Run with a model that has one, such as CLIP.")
         self._path, tokenizer_path = make_text_paths(image_model)
         if not os.path.exists(self._path):

@@ -154,7 +154,7 @@ def test_a_package_that_is_not_installed_is_told(monkeypatch):
 
 
 def test_a_damaged_model_is_broken(monkeypatch):
-    monkeypatch.setattr(model, "_get_model_sha256", lambda: "0" * 64)
+    monkeypatch.setattr(model, "_get_model_sha256", lambda name: "0" * 64)
     assert finding("model").state is State.BROKEN
 
 

@@ -1,5 +1,6 @@
 """Runs by other models, boxes and trimmed margins."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from PIL import Image, ImageOps
 
 from fastdup_ray import load_binary_feature
 from fastdup_ray.errors import ConfigError, InputError
-from fastdup_ray.extract.model import SIDE, Model
+from fastdup_ray.extract.model import FAST, SIDE, Model
+from fastdup_ray.parameter_types import MODELS
 from tests.checker import check
 from tests.helpers.images import cloudy, save_cloudy
 from tests.helpers.models import WEIGHTS, save_model
@@ -27,9 +29,22 @@ def rows_of_run(image: Image.Image, tmp_path: Path, **parameters) -> np.ndarray:
     return load_binary_feature(tmp_path / "out")[1]
 
 
-def test_a_run_cuts_them_off(photo, tmp_path):
+@pytest.mark.parametrize("name", MODELS)
+def test_a_run_cuts_them_off(photo, tmp_path, name):
     framed = ImageOps.expand(photo, (0, 60), "black")
-    assert rows_of_run(framed, tmp_path).tobytes() == Model().embed(pixels_of(framed)[None]).tobytes()
+    rows = rows_of_run(framed, tmp_path, model=name)
+    assert rows.tobytes() == Model(MODELS[name]).embed(pixels_of(framed)[None]).tobytes()
+
+
+def test_a_run_with_the_fast_model_can_be_searched_and_resumed(tmp_path):
+    result = run_inline(PHOTOS, tmp_path / "out", model="fast", report=False)
+    check(tmp_path / "out")
+    names, _ = load_binary_feature(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["model_path"] == FAST
+    found = result.search(names[0], k=1)
+    assert found["filename"].to_pylist() == [names[0]]
+    again = run_inline(PHOTOS, tmp_path / "out", model="fast", report=False)
+    assert again.summary["read"] == 0
 
 
 def test_a_run_with_another_model_gives_it_the_picture_as_it_is(photo, tmp_path):

@@ -15,7 +15,7 @@ from fastdup_ray.errors import ConfigError, FastdupError, InputError
 from fastdup_ray.extract.text_model import make_text_paths
 from tests.helpers.commands import call
 from tests.helpers.models import COLORS, TOKENS, WEIGHTS, save_model, save_text_model
-from tests.helpers.runs import run_inline
+from tests.helpers.runs import PHOTOS, run_inline
 
 pytest.importorskip("tokenizers")
 
@@ -109,6 +109,12 @@ def test_a_text_without_an_embedding_is_refused(out):
 def test_the_embedded_model_has_no_text_tower(finished):
     with pytest.raises(InputError, match="no text tower"):
         RunResult.open(finished).search_text("red")
+
+
+def test_the_fast_model_has_no_text_tower(tmp_path):
+    result = run_inline(PHOTOS, tmp_path / "out", model="fast", report=False)
+    with pytest.raises(InputError, match="no text tower"):
+        result.search_text("red")
 
 
 def test_a_model_without_a_text_tower_says_which_file_is_missing(own):

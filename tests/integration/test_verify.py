@@ -189,9 +189,10 @@ def describe(number: int) -> PngInfo:
     return info
 
 
-def test_pairs_are_compared_by_default_where_the_embedded_model_has_seen_whole_images(tmp_path: Path):
+def test_pairs_are_compared_by_default_where_an_embedded_model_has_seen_whole_images(tmp_path: Path):
     assert "verified" in run(PHOTOS, tmp_path / "out", verify=None).summary
     assert "verified" in run(None, tmp_path / "out", verify=None, run_mode=2).summary
+    assert "verified" in run(PHOTOS, tmp_path / "fast", verify=None, model="fast").summary
     box = "rows=0,cols=0,width=40,height=40"
     assert "verified" not in run(PHOTOS, tmp_path / "boxes", verify=None, bounding_box=box).summary
     fastdup.save_binary_feature(tmp_path / "own", ["a", "b", "c"], np.eye(3, dtype=np.float32))

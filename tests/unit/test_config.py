@@ -171,7 +171,7 @@ def test_an_unknown_name_like_no_other_is_one_short_line():
         ("ccthreshold", 1.5),
         ("model_path", ""),
         ("model", ""),
-        ("model", "fast"),
+        ("model", "faster"),
         ("model", 7),
         ("bounding_box", "rows"),
         ("bounding_box", "rows=1"),
@@ -467,6 +467,8 @@ def test_a_model_has_a_name_or_a_path(tmp_path, monkeypatch):
     assert [of(model=path).model_path for path in paths] == [str(tmp_path / path) for path in paths]
     assert of(model=Path("m.onnx")) == of(model_path="m.onnx")
     assert of(model="default") == of()
+    assert of(model="fast").model_path == "fast"
+    assert of(model_path="fast").model_path == str(tmp_path / "fast")
     assert RunConfig.from_text({"input_dir": "photos", "model": "default"}) == of()
 
 

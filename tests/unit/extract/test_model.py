@@ -1,5 +1,6 @@
 """What a row of features promises. Relations, never numbers: the model gets better, these stay."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -14,18 +15,38 @@ from fastdup_ray.errors import ConfigError, DamagedError
 from fastdup_ray.extract import model as model_module
 from fastdup_ray.extract.decode import decode_bytes
 from fastdup_ray.extract.extractor import Extractor, ExtractSpec
-from fastdup_ray.extract.model import BATCH, DIMENSIONS, SIDE, Model, make_fingerprint
+from fastdup_ray.extract.model import (
+    BATCH,
+    DIMENSIONS,
+    FAST,
+    SIDE,
+    Model,
+    get_embedded_sha256,
+    is_embedded,
+    make_fingerprint,
+    scale_to_unit,
+    shows_whole_images,
+)
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from fastdup_ray.parameter_types import MODELS
 from fastdup_ray.storage import open_store
 from tests.helpers.images import cloudy, encode
 from tests.helpers.models import WEIGHTS, save_model
 from tests.helpers.runs import PHOTOS
 
+FAST_ROWS = "5c4c243059855e21cc0d5880dc5e567566d1c2338361f30e21c563b8099989f8"
+"""Digest of the rows of fast.onnx for the pixels below; it changes with the model only."""
+
+
+@pytest.fixture(scope="module", params=MODELS.values(), ids=MODELS)
+def model_path(request: pytest.FixtureRequest) -> str | None:
+    return request.param
+
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    return Model()
+def model(model_path: str | None) -> Model:
+    return Model(model_path)
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +81,24 @@ def test_a_row_does_not_depend_on_what_comes_with_it(model, pixels, rows):
     assert model.embed(pixels[order]).tobytes() == rows[order].tobytes()
 
 
-def test_two_models_agree(pixels, rows):
-    assert Model().embed(pixels).tobytes() == rows.tobytes()
+def test_two_models_agree(model_path, pixels, rows):
+    assert Model(model_path).embed(pixels).tobytes() == rows.tobytes()
+
+
+def test_the_fast_model_gives_these_rows_on_every_cpu():
+    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, SIDE, SIDE, 3), dtype=np.uint8)
+    pixels[1:] = pixels[1:] // np.arange(2, BATCH + 1, dtype=np.uint8)[:, None, None, None]
+    pixels[BATCH // 2 :, : SIDE // 2] = 200
+    assert hashlib.sha256(Model(FAST).embed(pixels).tobytes()).hexdigest() == FAST_ROWS
+
+
+def test_a_fast_row_does_not_depend_on_the_number_of_threads(pixels):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 3
+    data = Path(model_module.__file__).with_name("embedded").joinpath("fast.onnx").read_bytes()
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    (rows,) = session.run(None, {"image": pixels})
+    assert scale_to_unit(rows).tobytes() == Model(FAST).embed(pixels).tobytes()
 
 
 def test_flat_pictures_have_rows_too(model):
@@ -90,8 +127,15 @@ def test_a_mirrored_picture_is_a_copy_and_an_upended_one_is_not(model, name):
     assert rows[0] @ rows[1] > 0.85 > rows[0] @ rows[2]
 
 
-def test_the_file_is_at_most_8_megabytes():
-    assert Path(model_module.__file__).with_name("embedded").joinpath("model.onnx").stat().st_size <= 8_000_000
+@pytest.mark.parametrize("name", ["model.onnx", "fast.onnx"])
+def test_the_file_is_at_most_8_megabytes(name):
+    assert Path(model_module.__file__).with_name("embedded").joinpath(name).stat().st_size <= 8_000_000
+
+
+def test_names_stand_for_embedded_models_and_paths_for_files():
+    assert all(map(is_embedded, MODELS.values()))
+    assert not is_embedded("/models/fast")
+    assert len({get_embedded_sha256(path) for path in MODELS.values()}) == len(MODELS)
 
 
 @pytest.fixture
@@ -131,6 +175,23 @@ def test_the_fingerprint_tells_boxes_models_and_devices_apart():
 def test_the_fingerprint_names_model_decoder_runtime_and_cpu():
     assert set(make_fingerprint()) == {"model", "decoder", "onnxruntime", "cpu"}
     assert all(make_fingerprint().values())
+
+
+def test_only_the_fast_model_is_the_same_on_all_cpus(monkeypatch):
+    fast = get_embedded_sha256(FAST)
+    make_fingerprint.cache_clear()
+    before = [make_fingerprint(), make_fingerprint(fast), make_fingerprint(fast, gpu=True)]
+    monkeypatch.setattr(model_module, "_describe_cpu", lambda: "another kind")
+    make_fingerprint.cache_clear()
+    after = [make_fingerprint(), make_fingerprint(fast), make_fingerprint(fast, gpu=True)]
+    make_fingerprint.cache_clear()
+    assert [one == other for one, other in zip(before, after, strict=True)] == [False, True, False]
+
+
+def test_embedded_models_show_whole_images():
+    assert all(shows_whole_images(make_fingerprint(get_embedded_sha256(path))) for path in MODELS.values())
+    assert not shows_whole_images(make_fingerprint("x"))
+    assert not shows_whole_images(make_fingerprint(get_embedded_sha256(FAST), Box(0, 0, 9, 9)))
 
 
 # --- models of one's own ----------------------------------------------------------------------------------------------
