@@ -116,10 +116,16 @@ def test_the_file_computes_what_torch_does(exported, pixels):
     assert (rows * embeddings).sum(1)[:3].min() > 0.98  # not the flat one, which is noise in bfloat16
 
 
-def test_all_implementations_agree_to_the_last_bit(exported, pixels):
+def test_other_kernels_agree_to_the_last_bit(exported, pixels):
     proto = exported[1]
     rows = embedded(proto, pixels, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
     plain = embedded(proto, pixels, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
-    (reference,) = ReferenceEvaluator(proto).run(None, {"image": pixels[:2]})
     assert rows.tobytes() == plain.tobytes()
-    assert rows[:2].tobytes() == reference.tobytes()
+
+
+def test_the_reference_implementation_agrees(exported, pixels):
+    """But for the order in which `QLinearConv` multiplies its scales, which ONNX leaves open."""
+    proto = exported[1]
+    rows = embedded(proto, pixels[:2], onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    (reference,) = ReferenceEvaluator(proto).run(None, {"image": pixels[:2]})
+    assert np.abs(rows - reference).max() < 0.01
