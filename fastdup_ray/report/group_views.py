@@ -18,7 +18,7 @@ from fastdup_ray.outputs.formats import COMPONENTS
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.csv_files import iter_csv, parse_numbers
 from fastdup_ray.storage.parquet_files import iter_parquet
-from fastdup_ray.storage.tables import find_positions
+from fastdup_ray.storage.tables import describe_other_run, find_positions
 
 IMAGES_PER_GROUP = 12
 """Images of a group that a gallery shows."""
@@ -64,11 +64,16 @@ class GroupReader:
         path: Its components.parquet.
         names: (n,) raw names of all images, which may be mapped from a file.
         largest_first: Whether the largest comes first.
+
+    Raises:
+        DamagedError: The file is of another run.
     """
 
     def __init__(self, store: Store, path: Path, names: pa.Array, *, largest_first: bool) -> None:
         self._store, self._path, self._names = store, path, names
         self._component = read_component_ids(path)
+        if len(self._component) != len(names):
+            raise describe_other_run(path)
         self._sizes = np.bincount(self._component)
         order = np.argsort(-self._sizes if largest_first else self._sizes, kind="stable")
         self._ids = order[self._sizes[order] > 1]
