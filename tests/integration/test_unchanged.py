@@ -258,7 +258,7 @@ def test_thumbnails_of_another_report_are_not_reused(change, folder, decoded, mo
         report = folder.parent / "out" / layout.REPORT
         report.write_bytes(report.read_bytes() + b"<!-- -->")
     elif change == "another version":
-        monkeypatch.setattr(basis, "_hash_code", lambda: "another")
+        monkeypatch.setattr(basis, "hash_code", lambda: "another")
     else:
         monkeypatch.setattr(thumbnails, "REPORT_SIDES", {1000: 1})
     run(folder, threshold=0.6)
