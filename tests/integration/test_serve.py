@@ -177,7 +177,7 @@ def test_frames_of_videos_and_members_of_archives_are_pictures_too(tmp_path):
     assert answers[f"{photos}/a.tar!/in.png"].body == data
     frame = answers[f"{photos}/clip.mp4#t=0.000"]
     assert frame.status == 200
-    assert Image.open(io.BytesIO(frame.body)).format == "WEBP"
+    assert Image.open(io.BytesIO(frame.body)).format == "JPEG"
 
 
 def test_a_picture_that_is_gone_or_another_by_now_is_not_served(tmp_path):
