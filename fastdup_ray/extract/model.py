@@ -193,7 +193,7 @@ def _format_shape(shape: Iterable[object]) -> str:
 
 
 def is_embedded(path: str | None) -> bool:
-    """Return whether a path of a model stands for one of the embedded models."""
+    """Return whether a model path names one of the embedded models."""
     return path in _EMBEDDED_FILES
 
 

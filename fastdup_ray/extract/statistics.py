@@ -11,7 +11,7 @@ _MULTIPLIER = 0x9E3779B1
 """Multiplicative hashing of colors: 2^32 by the golden ratio, see Knuth, The Art of Computer Programming 3, 6.4."""
 
 _OPAQUE = 0xFF000000
-"""The fourth byte of a color, whatever Pillow has there: no color is 0, which stands for an empty slot."""
+"""Set as the fourth byte of each color, so that no color is 0, which marks an empty slot."""
 
 
 def compute_statistics(image: Image.Image) -> Statistics:

@@ -47,7 +47,7 @@ LUMA_WEIGHTS = (77 / 256, 150 / 256, 29 / 256)
 """Those of the teacher, rounded so that sums of pixels are exact."""
 
 PIXEL_ZERO, PIXEL_SCALE = 128, 1 / 64
-"""A pixel p stands for (p - PIXEL_ZERO) * PIXEL_SCALE."""
+"""The value of a pixel p is (p - PIXEL_ZERO) * PIXEL_SCALE."""
 
 LARGEST_WEIGHT = 63
 """7 bits: two products with 255 fit into 16 bits, where CPUs without VNNI add them."""

@@ -214,6 +214,31 @@ def test_small_flags_that_differ_in_their_arms_are_not_the_same():
     assert relate(*flags).relation is not Relation.SAME
 
 
+IRELAND, ITALY = [(48, 147, 0), (255, 255, 255), (230, 96, 16)], [(0, 90, 0), (255, 255, 255), (255, 0, 0)]
+CHAD, ROMANIA = [(0, 0, 100), (255, 255, 0), (255, 0, 0)], [(0, 48, 153), (255, 222, 0), (222, 33, 16)]
+
+
+def draw_flag(colors: list[tuple[int, int, int]]) -> Image.Image:
+    stripes = np.array([colors], np.uint8)
+    return Image.fromarray(stripes).resize((300, 200), Image.Resampling.NEAREST)
+
+
+@pytest.mark.parametrize("quality", [None, 60, 85])
+@pytest.mark.parametrize("colors", [(IRELAND, ITALY), (CHAD, ROMANIA)], ids=["Ireland, Italy", "Chad, Romania"])
+def test_images_of_a_few_colors_are_not_the_same_in_others(colors, quality):
+    first, second = map(draw_flag, colors)
+    saved = second if quality is None else Image.open(io.BytesIO(encode(second, "JPEG", quality=quality)))
+    assert relate(first, saved).relation in (Relation.ALTERED, Relation.DIFFERENT)
+
+
+@pytest.mark.parametrize("quality", [60, 85])
+@pytest.mark.parametrize("colors", [IRELAND, ITALY, CHAD, ROMANIA])
+def test_images_of_a_few_colors_are_the_same_however_they_are_saved(colors, quality):
+    flag = draw_flag(colors)
+    smaller = flag.resize((210, 140), Image.Resampling.BICUBIC)
+    assert relate(flag, Image.open(io.BytesIO(encode(smaller, "JPEG", quality=quality)))).relation is Relation.SAME
+
+
 @pytest.mark.parametrize("size", [(2, 2), (2, 900), (900, 3), (7, 7), (40, 2), (1600, 16), (64, 64)])
 @pytest.mark.parametrize("other", [(2, 2), (3, 700), (800, 5), (9, 40), (300, 200)])
 def test_images_of_any_size_are_compared(size, other):
