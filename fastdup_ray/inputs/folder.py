@@ -5,7 +5,6 @@ import os
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import pyarrow as pa
 
@@ -17,7 +16,7 @@ from fastdup_ray.inputs.globs import Patterns
 from fastdup_ray.inputs.local import stat_files
 from fastdup_ray.inputs.members import list_members
 from fastdup_ray.inputs.skipped import SkippedFiles
-from fastdup_ray.inputs.suffixes import has_members, is_excluded_folder, is_image_name, is_video_name
+from fastdup_ray.inputs.suffixes import has_members, is_excluded_folder, is_media_name
 
 log = logging.getLogger(__name__)
 
@@ -128,11 +127,9 @@ class _FolderWalk:
                     if not is_excluded_folder(name) and not self._patterns.exclude(start + name):
                         others.append((os.fsencode(name + "/"), path + name))
                 elif _is_file(child) and self._patterns.keep(start + name):
-                    if _is_plain(name[name.rfind(".") :]):
-                        files.append(os.fsencode(name))
-                    elif not self._patterns.selects_suffix(name):
+                    if not self._patterns.selects_suffix(name):
                         self._skipped.add(name)
-                    elif has_members(name):
+                    elif not is_media_name(name) and has_members(name):
                         raw = os.fsencode(name)
                         others.append((raw + b"!/", _FileRun(raw_path, [raw], have_members=True)))
                     else:
@@ -154,12 +151,6 @@ def _merge(folder: bytes, files: list[bytes], others: list[tuple[bytes, str | _F
         merged.append(other)
         done = place
     return [*merged, _FileRun(folder, files[done:])] if done < len(files) else merged
-
-
-@lru_cache(maxsize=1024)
-def _is_plain(suffix: str) -> bool:
-    """Return whether files with a suffix are images or videos, whatever else is in their names."""
-    return is_image_name(f"x{suffix}") or is_video_name(f"x{suffix}")
 
 
 def _is_file(child: os.DirEntry[str]) -> bool:
