@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from fastdup_ray.neighbors.partitioned.kmeans import fit_centers
+from fastdup_ray.system.threads import single_threaded_libraries
 
 ITERATIONS = 20
 """Rounds of k-means. More change nothing that one would see."""
@@ -84,7 +84,7 @@ def find_clusters(sample: FloatArray, blocks: Iterable[FloatArray], count: int) 
     from sklearn.cluster import kmeans_plusplus  # takes a second, which only this needs
 
     count = min(count, len(sample))
-    with threadpool_limits(1):
+    with single_threaded_libraries():
         first, _ = kmeans_plusplus(sample, count, random_state=0)
     centers = fit_centers(sample, count, 0, ITERATIONS, first)
     nearest, similarity = [np.empty(0, np.int64)], [np.empty(0)]

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from fastdup_ray.common.arrays import FloatArray, IntArray
 from fastdup_ray.errors import ConfigError
+from fastdup_ray.system.threads import single_threaded_libraries
 
 NEIGHBORS = 15
 """Neighbors of a point that UMAP keeps near it: its default."""
@@ -48,7 +48,7 @@ def project(embeddings: FloatArray, method: str) -> Projection:
     Raises:
         ConfigError: The package of the method is not installed.
     """
-    with threadpool_limits(1):
+    with single_threaded_libraries():
         places, variance = METHODS[method](embeddings)
     places = places - places.min(axis=0)
     return Projection((places / (places.max() or 1)).astype(np.float32), variance)

@@ -10,7 +10,7 @@ import numpy as np
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.neighbors.candidate_lists import NO_PRODUCT, CandidateLists
 from fastdup_ray.neighbors.int8_products import Quantized, multiply
-from fastdup_ray.neighbors.partitioned.kmeans import map_threads
+from fastdup_ray.system.threads import map_threads
 
 PART = 1_024
 """Embeddings on each side of a block of products. More would not fit into the caches."""

@@ -10,7 +10,7 @@ from fastdup_ray.neighbors.all_pairs import compare_all, split
 from fastdup_ray.neighbors.candidate_lists import CandidateLists
 from fastdup_ray.neighbors.flat_stored import FlatStored
 from fastdup_ray.neighbors.int8_products import Quantizer, multiply
-from fastdup_ray.neighbors.partitioned.kmeans import map_threads
+from fastdup_ray.system.threads import map_threads
 
 SPARE = 7
 """Candidates beyond k. With 4, all neighbors among 20,000 photos were found."""

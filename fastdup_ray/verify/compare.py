@@ -13,6 +13,7 @@ from fastdup_ray.errors import BadImageError, InputError
 from fastdup_ray.extract.open_image import explain_error
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.inputs import find_part, get_box, read_entry, stat
+from fastdup_ray.system.threads import single_threaded_libraries
 from fastdup_ray.verify.alignment import QUARTER_TURNS
 from fastdup_ray.verify.load import Views, load_views
 from fastdup_ray.verify.relate import Verdict
@@ -106,7 +107,7 @@ def compare(
     """
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
     names = [to_absolute(fspath(name)) for name in (first, second)]
-    with strict_pillow(MAX_PIXELS):
+    with strict_pillow(MAX_PIXELS), single_threaded_libraries():
         files = [_read(name, access) for name in names]
         views = [_decode(*file) for file in zip(names, files, strict=True)]
         if files[0] == files[1] and get_box(names[0]) == get_box(names[1]):

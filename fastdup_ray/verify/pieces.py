@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from os import fsdecode
 from typing import Any
 
@@ -25,6 +24,7 @@ from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.inputs import ReadEntry, get_box
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.parquet_files import open_parquet
+from fastdup_ray.system.threads import map_threads
 from fastdup_ray.verify.filters import single_threaded_opencv
 from fastdup_ray.verify.load import Views, load_views
 from fastdup_ray.verify.relate import Verdict
@@ -94,10 +94,10 @@ def verify_piece(store: Store, folder: str, number: int, max_pixels: int, read: 
     pairs = pq.read_table(store.fetch(name_piece(folder, number)), schema=TASKS)
     size = -(-len(pairs) // threads) or 1
     parts = [pairs.slice(start, size) for start in range(0, len(pairs), size)]
-    with strict_pillow(max_pixels), single_threaded_opencv(), ThreadPoolExecutor(threads) as pool:
-        rows = [row for answered in pool.map(lambda part: list(_verify(part, read)), parts) for row in answered]
+    with strict_pillow(max_pixels), single_threaded_opencv():
+        answers = map_threads(threads, lambda part: list(_verify(part, read)), parts)
     with open_parquet(store, name_answer(folder, number), VERIFIED.schema) as write:
-        write(pa.Table.from_pylist(rows, VERIFIED.schema))
+        write(pa.Table.from_pylist([row for answer in answers for row in answer], VERIFIED.schema))
     return len(pairs)
 
 

@@ -18,8 +18,9 @@ from fastdup_ray.common.arrays import AnyArray, DoubleArray, FloatArray, IntArra
 from fastdup_ray.neighbors.all_pairs import compare_all, compare_group
 from fastdup_ray.neighbors.candidate_lists import CandidateLists
 from fastdup_ray.neighbors.int8_products import Quantized, QuantizedView, Quantizer, multiply
-from fastdup_ray.neighbors.partitioned.kmeans import EMBEDDINGS_PER_CENTER, fit_centers, group_by_label, map_threads
+from fastdup_ray.neighbors.partitioned.kmeans import EMBEDDINGS_PER_CENTER, fit_centers, group_by_label
 from fastdup_ray.neighbors.search import SPARE, select_closest
+from fastdup_ray.system.threads import map_threads
 
 ALL_PAIRS_UP_TO = 16_384
 """Size of a cell up to which all embeddings are compared with each other: rounds would cost as much."""

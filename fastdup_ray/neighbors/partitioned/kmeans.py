@@ -4,20 +4,11 @@ The results do not depend on the number of threads: one thread trains, and block
 centers, each by one thread.
 """
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from functools import cache
-from typing import Any, TypeVar
-
 import faiss
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from fastdup_ray.common.arrays import FloatArray, IntArray
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from fastdup_ray.system.threads import map_threads, single_threaded_libraries
 
 ITERATIONS = 3
 EMBEDDINGS_PER_CENTER = 20
@@ -29,25 +20,6 @@ BLOCK = 4_096
 
 PRODUCTS = 1 << 20
 """Products of embeddings and centers that a thread ranks at a time."""
-
-
-def map_threads(threads: int, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Return `work(item)` for each item, in their order, computed by so many threads.
-
-    Meanwhile, each thread multiplies matrices alone, without the threads of the BLAS library.
-    """
-    with _limit_blas_threads(), ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, items))
-
-
-def _limit_blas_threads() -> AbstractContextManager[Any]:
-    limit: AbstractContextManager[Any] = _find_libraries().limit(limits=1)
-    return limit
-
-
-@cache  # the search for loaded libraries takes a while
-def _find_libraries() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def fit_centers(
@@ -75,7 +47,7 @@ def fit_centers(
         min_points_per_centroid=1,
         max_points_per_centroid=len(sample),
     )
-    with _limit_blas_threads():
+    with single_threaded_libraries():
         means.train(np.ascontiguousarray(sample), init_centroids=first)
     return np.asarray(means.centroids)
 

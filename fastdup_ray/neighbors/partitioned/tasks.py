@@ -30,7 +30,6 @@ from fastdup_ray.neighbors.partitioned.cell_files import (
 )
 from fastdup_ray.neighbors.partitioned.cell_knn import LOOK_ALIKE_FROM, UNRELATED_BELOW, search_within
 from fastdup_ray.neighbors.partitioned.division import draw_sample
-from fastdup_ray.neighbors.partitioned.kmeans import map_threads
 from fastdup_ray.neighbors.partitioned.neighbor_records import (
     format_found_name,
     iter_records,
@@ -45,6 +44,7 @@ from fastdup_ray.neighbors.search_plan import USABLE_SHARE
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file
 from fastdup_ray.system.memory import measure_free_memory
+from fastdup_ray.system.threads import map_threads
 
 MERGED_BYTES = 32 << 20
 """Bytes of neighbors that are sorted at a time."""

@@ -1,0 +1,35 @@
+"""Work that is divided among threads of our own does not wake those of libraries."""
+
+import time
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from fastdup_ray.extract.statistics import compute_statistics
+from fastdup_ray.system.cores import count_cores
+from fastdup_ray.system.threads import map_threads
+from tests.helpers.images import cloudy
+
+
+def count_library_threads(item: object = None) -> list[int]:
+    np.ones(2) @ np.ones(2)  # so that a library is loaded
+    return [library["num_threads"] for library in threadpool_info()]
+
+
+def test_libraries_have_one_thread_meanwhile():
+    with threadpool_limits(2):
+        before = count_library_threads()
+        assert [set(counts) for counts in map_threads(3, count_library_threads, range(3))] == [{1}] * 3
+        assert count_library_threads() == before
+
+
+@pytest.mark.skipif(count_cores() == 1, reason="needs two cores")
+def test_an_image_is_measured_by_one_thread():
+    image = cloudy(1, (600, 600))
+    with threadpool_limits(2):
+        whole, own = time.process_time(), time.thread_time()
+        for _ in range(50):
+            compute_statistics(image)
+        whole, own = time.process_time() - whole, time.thread_time() - own
+    assert whole < 1.5 * own  # twice, where BLAS has a thread that waits for work
