@@ -18,7 +18,7 @@ import psutil
 
 from tests.bench import peers, works
 from tests.bench.measured import Cost
-from tests.bench.works import DEFAULT, ON_RAY, Goal, Work
+from tests.bench.works import DEFAULT, FAST, ON_RAY, OURS, Goal, Work
 
 RESULTS = Path(__file__).with_name("results")
 PHOTOS = Path(__file__).parents[1] / "data" / "photos"
@@ -29,8 +29,9 @@ def works_of(args: argparse.Namespace, scratch: Path) -> dict[str, list[Work]]:
     if args.jpegs:
         count = sum(1 for path in args.jpegs.rglob("*.jpg"))
         title = f"{count:,} small JPEGs"
-        known["jpegs"] = [works.features(f"features, {title}", args.jpegs, [Goal(5, "cpu"), Goal(5, "wall")], ray=True)]
-        goals = [Goal(3.5, "wall", DEFAULT)]
+        goals = [Goal(5, what, whose) for whose in (OURS, FAST) for what in ("cpu", "wall")]
+        known["jpegs"] = [works.features(f"features, {title}", args.jpegs, goals, ray=True)]
+        goals = [Goal(3.5, "wall", whose) for whose in (DEFAULT, FAST)]
         known["whole"] = [works.whole(f"folder to report, {title}", args.jpegs, goals)]
         faster = [Goal(30, "wall", "second run", "first run")]
         known["again"] = [works.again(f"extraction, 1 % of {title} changed", args.jpegs, faster)]
@@ -43,7 +44,8 @@ def works_of(args: argparse.Namespace, scratch: Path) -> dict[str, list[Work]]:
         ("mixed", args.mixed, "mixed formats", 3),
     ):
         if images:
-            known[name] = [works.features(f"features, {title}", images, [Goal(least, "cpu")])]
+            goals = [Goal(least, "cpu", whose) for whose in (OURS, FAST)]
+            known[name] = [works.features(f"features, {title}", images, goals)]
     goals = [Goal(6, "cpu")]
     made = [works.synthetic(scratch, n) for n in args.rows]
     known["neighbors"] = [works.neighbors(f"neighbors, {path.name}", path, goals) for path in [*args.features, *made]]

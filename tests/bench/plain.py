@@ -19,7 +19,7 @@ def rows_of(paths: list[Path]) -> np.ndarray:
     model, rows = Model(), []
     for batch in _batched(paths):
         pixels = [picture for path in batch if (picture := _pixels(path, model.size)) is not None]
-        rows.append(model.embed(np.stack(pixels)))
+        rows += [model.embed(np.stack(pixels))] if pixels else []
     return np.concatenate(rows)
 
 

@@ -15,6 +15,7 @@ from tests.bench.measured import Cost, measured
 
 CORES = len(psutil.Process().cpu_affinity())
 OURS, ON_RAY, DEFAULT = "ours", "ours on Ray", "ours, default executor"
+FAST = "ours, --model fast"
 FASTDUP, PHASH, PLAIN = "fastdup 2.54", "imagededup PHash", "plain loop"
 
 
@@ -40,7 +41,10 @@ class Work:
 def features(title: str, pictures: Path, goals: Sequence[Goal], *, ray: bool = False) -> Work:
     """From files to rows, nothing else."""
     inline, on_ray = ("--run-mode", 1, "--executor", "inline"), ("--run-mode", 1, "--executor", "ray")
-    tools = {OURS: lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out", *inline))}
+    tools = {
+        OURS: lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out", *inline)),
+        FAST: lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out", *inline, "--model", "fast")),
+    }
     if ray:
         tools[ON_RAY] = lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out", *on_ray))
     if peers.FASTDUP:
@@ -53,8 +57,11 @@ def features(title: str, pictures: Path, goals: Sequence[Goal], *, ray: bool = F
 
 def whole(title: str, pictures: Path, goals: Sequence[Goal]) -> Work:
     """From a folder to everything that a run leaves; fastdup's is without a report."""
-    tools = {DEFAULT: lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out", "--verify", "off"))}
-    tools["ours, verified"] = lambda scratch: measured(peers.ours(pictures, "--work-dir", scratch / "out"))
+    own = {DEFAULT: ["--verify", "off"], FAST: ["--verify", "off", "--model", "fast"], "ours, verified": []}
+    tools = {
+        name: lambda scratch, given=given: measured(peers.ours(pictures, "--work-dir", scratch / "out", *given))
+        for name, given in own.items()
+    }
     if peers.FASTDUP:
         tools[FASTDUP] = lambda scratch: _fastdup(pictures, scratch, mode=0)
     return Work(title, tools, goals)
