@@ -51,6 +51,7 @@ class ChildProcess:
                 stdin=null,
                 stdout=null,
                 stderr=null,  # decoders write what they like
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a thread for each core would wait in a busy loop
             )
 
     def end(self) -> str:
