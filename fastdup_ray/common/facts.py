@@ -96,6 +96,24 @@ class ChangeCounts(TypedDict, total=False):
     groups_gone: int
 
 
+class AddedSummary(TypedDict):
+    """How the neighbors of an earlier partitioned search were updated, where not all images were searched.
+
+    Attributes:
+        new: Images that the earlier search did not have. A changed image is a new one and a removed one.
+        removed: Images of the earlier search that are gone.
+        searched: Images that were searched: the new ones, and those that had a removed one as a neighbor.
+        last_full: Number of images of the last search of all images.
+        changed_since: Images that are new or were removed since then.
+    """
+
+    new: int
+    removed: int
+    searched: int
+    last_full: int
+    changed_since: int
+
+
 class SearchSummary(TypedDict, total=False):
     """How the neighbors were found; `neighbors` in summary.json.
 
@@ -111,6 +129,7 @@ class SearchSummary(TypedDict, total=False):
         cells: Number of cells of a partitioned search.
         worker_bytes: Memory of the largest task of a partitioned search.
         seconds: Of each stage of a partitioned search.
+        added: See `AddedSummary`; missing if all images were searched.
         reused: True if they were found by an earlier run.
     """
 
@@ -125,6 +144,7 @@ class SearchSummary(TypedDict, total=False):
     cells: int
     worker_bytes: int
     seconds: dict[str, float]
+    added: AddedSummary
     reused: bool
 
 

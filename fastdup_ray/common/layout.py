@@ -104,6 +104,14 @@ KEPT_NEIGHBORS = "neighbors.json"
 KEPT_ARRAYS = {name: f"neighbors.{name}.npy" for name in ("indices", "distance", "similarity")}
 """Results of a search that are kept for the next run: what they are of, and the arrays."""
 
+KEPT_DIGESTS = "neighbors.digests.npy"
+KEPT_CENTERS = "neighbors.centers.zip"
+"""What is kept beside them of a partitioned search, so that a later one can update them: the digest of each embedding,
+and the centers of the cells."""
+
+KEPT_FILES = (*KEPT_ARRAYS.values(), KEPT_DIGESTS, KEPT_CENTERS)
+"""All files of kept neighbors, besides the record."""
+
 
 def earlier_name(name: str) -> str:
     """Return the name under which a file of the last finished run is set aside."""
@@ -160,7 +168,7 @@ _OUTPUTS = frozenset(
         *(TRAIN_SIMILARITY_CSV, TRAIN_SIMILARITY, VERIFIED, VERIFIED_CSV),
         *(PLAN_CSV, DUPLICATES_HTML, OUTLIERS_HTML, COMPONENTS_HTML, SIMILARITY_HTML, MAP_HTML, CLUSTERS_HTML),
         *(*STATISTICS_HTML, "fiftyone.json", "keep.txt", "drop.txt", "coco.json", "yolo.zip", "kept.csv"),
-        *(SPLIT_CSV, SUBSET_TXT, CLUSTERS_CSV, KEPT_NEIGHBORS, *KEPT_ARRAYS.values()),
+        *(SPLIT_CSV, SUBSET_TXT, CLUSTERS_CSV, KEPT_NEIGHBORS, *KEPT_FILES),
     ]
 )
 

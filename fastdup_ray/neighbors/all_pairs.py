@@ -4,6 +4,7 @@ The result does not depend on the number of threads: candidates are the same in 
 """
 
 from collections.abc import Iterator
+from threading import Lock
 
 import numpy as np
 
@@ -32,7 +33,38 @@ def compare_all(quantized: Quantized, lists: CandidateLists, threads: int) -> No
         lists: Candidates of the m embeddings, to update.
         threads: Threads to use.
     """
-    parts = split(np.arange(len(quantized)))
+    _compare_each_other(quantized, split(np.arange(len(quantized))), lists, threads)
+
+
+def compare_with_all(quantized: Quantized, chosen: IntArray, lists: CandidateLists, threads: int) -> None:
+    """Compare some embeddings with each other and with all others.
+
+    Args:
+        quantized: The m embeddings.
+        chosen: (c,) int64, the indices of these, ascending.
+        lists: Candidates of the m embeddings, to update.
+        threads: Threads to use.
+    """
+    is_other = np.ones(len(quantized), bool)
+    is_other[chosen] = False
+    parts, others = split(chosen), split(np.flatnonzero(is_other))
+    _compare_each_other(quantized, parts, lists, threads)
+    own, locks = [quantized[part] for part in parts], [Lock() for _ in parts]
+
+    def compare(number: int) -> None:
+        other = others[number]
+        theirs = quantized[other]
+        for turn in range(len(parts)):
+            i = (number + turn) % len(parts)
+            products = multiply(own[i], theirs)
+            lists.update(other, products.T, parts[i])
+            with locks[i]:
+                lists.update(parts[i], products, other)
+
+    map_threads(threads, compare, range(len(others)))
+
+
+def _compare_each_other(quantized: Quantized, parts: list[IntArray], lists: CandidateLists, threads: int) -> None:
     map_threads(threads, lambda part: _compare_within(quantized, part, lists), parts)
     for pairs in _pair_up(len(parts)):  # no part is in two pairs, so that no two threads update a list
         map_threads(threads, lambda pair: _compare_parts(quantized, parts[pair[0]], parts[pair[1]], lists), pairs)

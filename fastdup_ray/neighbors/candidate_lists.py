@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from fastdup_ray.common.arrays import AnyArray, BoolArray, IntArray
+from fastdup_ray.common.arrays import AnyArray, BoolArray, DoubleArray, IntArray
 
 NO_PRODUCT = np.iinfo(np.int32).min
 """Stands for no candidate among products."""
@@ -36,11 +36,25 @@ class CandidateLists:
         # The product in the upper 32 bits, the index in the lower ones; inverted, so that lower ones sort as better.
         self._keys: IntArray = np.full((m, c), _EMPTY, np.int64)
 
+    def require(self, own: IntArray, least: DoubleArray) -> None:
+        """Take only candidates with a certain product or a larger one, for embeddings that have none yet.
+
+        Args:
+            own: (b,) int64, the embeddings.
+            least: (b,) float64, the least product of each.
+        """
+        self._keys[own] = np.floor(least).astype(np.int64)[:, None] << 32  # of the index -1
+
     def get_products(self, k: int) -> _Int32Array:
         """Return the products of the k best candidates, (m, k) int32; `NO_PRODUCT` for none."""
         return (self._keys[:, :k] >> 32).astype(np.int32)
 
-    def get_indices(self, own: slice = _ALL) -> _Int32Array:
+    def has_any(self) -> BoolArray:
+        """Return whether each embedding has a candidate, (m,) bool."""
+        has_any: BoolArray = self._keys[:, 0] & _LOW != 0
+        return has_any
+
+    def get_indices(self, own: slice | IntArray = _ALL) -> _Int32Array:
         """Return the candidates of some of the m embeddings, (b, c) int32; -1 for none."""
         return (_LOW ^ (self._keys[own] & _LOW)).astype(np.uint32).view(np.int32)
 

@@ -26,8 +26,7 @@ def load_kept_neighbors(store: Store, key: dict[str, Any]) -> StoredNeighbors | 
         key: Everything that they depend on.
 
     Returns:
-        The neighbors; None if there are none with this key, or a file of theirs, or faiss.index, is damaged. Then they
-        are removed.
+        The neighbors; None if there are none with this key, or a file of theirs, or faiss.index, is damaged.
     """
     try:
         record = read_json(store, layout.KEPT_NEIGHBORS)
@@ -41,19 +40,21 @@ def load_kept_neighbors(store: Store, key: dict[str, Any]) -> StoredNeighbors | 
             return StoredNeighbors(summary, record["metric"], INDEXED, plan, index_sha256, kept=True)
     except (DamagedError, FileNotFoundError):
         pass
-    remove_kept_neighbors(store)
     return None
 
 
-def keep_neighbors(store: Store, key: dict[str, Any], neighbors: StoredNeighbors) -> StoredNeighbors:
+def keep_neighbors(
+    store: Store, key: dict[str, Any], neighbors: StoredNeighbors, search: dict[str, Any] | None = None
+) -> StoredNeighbors:
     """Record that neighbors whose arrays are in the place of those that are kept are complete; return them.
 
     Args:
         store: The work_dir.
         key: See `load_kept_neighbors`.
         neighbors: What was found, with the digest of faiss.index if there is one.
+        search: Of a partitioned search, what `earlier_search` has to know to add images to it.
     """
-    sha256 = {name: hash_file(store.fetch(name)) for name in layout.KEPT_ARRAYS.values() if store.exists(name)}
+    sha256 = {name: hash_file(store.fetch(name)) for name in layout.KEPT_FILES if store.exists(name)}
     if neighbors.index_sha256:
         sha256[layout.FAISS_INDEX] = neighbors.index_sha256
     record = {
@@ -62,6 +63,7 @@ def keep_neighbors(store: Store, key: dict[str, Any], neighbors: StoredNeighbors
         "metric": neighbors.metric,
         "summary": neighbors.summary,
         "plan": asdict(neighbors.plan) if neighbors.plan else None,
+        "search": search,
     }
     write_json(store, layout.KEPT_NEIGHBORS, record)
     return replace(neighbors, kept=True)
@@ -70,5 +72,5 @@ def keep_neighbors(store: Store, key: dict[str, Any], neighbors: StoredNeighbors
 def remove_kept_neighbors(store: Store) -> None:
     """Remove the neighbors that a work_dir keeps, the record first."""
     if store.is_file(layout.KEPT_ARRAYS["indices"]):
-        for name in (layout.KEPT_NEIGHBORS, *reversed(layout.KEPT_ARRAYS.values())):
+        for name in (layout.KEPT_NEIGHBORS, *reversed(layout.KEPT_FILES)):
             store.remove(name)

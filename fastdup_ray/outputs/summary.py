@@ -37,7 +37,7 @@ FILES_AFTER_FEATURES = (
     *(name for name in DIGESTED if name not in (*FEATURE_FILES, layout.CONFIG)),
     layout.REPORT,
     layout.KEPT_NEIGHBORS,
-    *layout.KEPT_ARRAYS.values(),
+    *layout.KEPT_FILES,
 )
 """Files computed from the features: they are removed when the features are replaced."""
 

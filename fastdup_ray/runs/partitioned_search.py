@@ -17,10 +17,10 @@ from fastdup_ray.config import RunConfig
 from fastdup_ray.executors import Executor
 from fastdup_ray.neighbors.checkpoint import get_features_digest
 from fastdup_ray.neighbors.faiss_factory import check_parameters
-from fastdup_ray.neighbors.kept_neighbors import KEPT_ABOVE, keep_neighbors
+from fastdup_ray.neighbors.kept_neighbors import KEPT_ABOVE, load_kept_neighbors, remove_kept_neighbors
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.neighbors.partition_threshold import PARTITIONED
-from fastdup_ray.neighbors.partitioned import division, tasks
+from fastdup_ray.neighbors.partitioned import added, division, tasks
 from fastdup_ray.neighbors.partitioned.cell_files import (
     ROOT,
     Cell,
@@ -32,6 +32,7 @@ from fastdup_ray.neighbors.partitioned.cell_files import (
     make_root_cell,
     read_counts,
 )
+from fastdup_ray.neighbors.partitioned.earlier_search import keep_search
 from fastdup_ray.neighbors.partitioned.neighbor_records import (
     format_found_folder,
     format_found_name,
@@ -46,7 +47,8 @@ from fastdup_ray.neighbors.partitioned.partition_layout import (
     PartitionLayout,
     make_layout,
 )
-from fastdup_ray.runs.search_stage import describe_code, find_kept
+from fastdup_ray.runs.added_search import hash_embeddings, plan_added
+from fastdup_ray.runs.search_stage import describe_code
 from fastdup_ray.storage import Store
 
 
@@ -67,10 +69,14 @@ def search_partitioned(
         The neighbors, in files.
     """
     digest = executor.call("index", get_features_digest, store, features)
-    plan = make_layout(config, n, d, features, digest)
-    key = {"partitions": plan.folder, **describe_code()} if n > KEPT_ABOVE else None
-    if (kept := executor.call("index", find_kept, store, config, key)) is not None:
-        return kept
+    plan, code = make_layout(config, n, d, features, digest), describe_code()
+    key = {"partitions": plan.features_folder, **code} if n > KEPT_ABOVE else None
+    if key and config.reuse:
+        if (kept := executor.call("index", load_kept_neighbors, store, key)) is not None:
+            return kept
+        plan = plan_added(executor, store, plan, code)
+    if not plan.earlier:
+        executor.call("index", remove_kept_neighbors, store)
     index_sha256 = executor.call("index", tasks.write_index, store, plan)
     about: SearchSummary = {"faiss_index": index_sha256 is not None}
     if unused := list(check_parameters(config.faiss_param)):
@@ -78,7 +84,10 @@ def search_partitioned(
 
     def keep(neighbors: StoredNeighbors) -> StoredNeighbors:
         neighbors = replace(neighbors, summary={**neighbors.summary, **about}, index_sha256=index_sha256)
-        return executor.call("index", keep_neighbors, store, key, neighbors) if key else neighbors
+        if key is None:
+            return neighbors
+        hash_embeddings(executor, store, plan)
+        return executor.call("index", keep_search, store, key, neighbors, plan, code)
 
     return search_layout(executor, store, plan, keep)
 
@@ -122,7 +131,7 @@ class _PartitionedSearch:
     def remove_other_searches(self) -> None:
         """Remove the files of searches of other features, or with other parameters."""
         others = {name.split("/")[2] for name in self._store.names(layout.PARTITIONS)}
-        for other in others - {self.plan.folder.rpartition("/")[2]}:
+        for other in others - {self.plan.features_folder.rpartition("/")[2]}:
             self._store.remove(f"{layout.PARTITIONS}/{other}")
 
     def divide(self) -> list[Cell]:
@@ -179,18 +188,22 @@ class _PartitionedSearch:
         return [replace(part, name=f"{cell.name}.{number}") for number, part in enumerate(parts)]
 
     def search(self, cells: list[Cell]) -> None:
-        """Search each cell, the largest first, since they take the longest."""
+        """Search each cell, the largest first, since they take the longest; of an update, only what is new in it."""
+        step = added.search_added if self.plan.earlier else tasks.search_cell
         there = set(self._store.names(format_found_folder(self.plan)))
         missing = [cell for cell in cells if format_found_name(self.plan, cell.name) not in there]
         missing.sort(key=lambda cell: -cell.rows)
         with self._time_stage("search"):
             if missing:
                 memory = self.plan.estimate_memory(missing[0].rows)
-                self._map(tasks.search_cell, [(cell,) for cell in missing], memory)
+                self._map(step, [(cell,) for cell in missing], memory)
         self._store.remove(format_rows_folder(self.plan))
 
     def merge(self, cells: list[Cell]) -> list[str]:
-        """Merge the neighbors that were found in the cells; return the names of the files, in order."""
+        """Merge the neighbors that were found in the cells, and of an update the earlier ones.
+
+        Returns the names of the files, in order.
+        """
         plan, size = self.plan, neighbor_dtype(self.plan.k, self.plan.metric).itemsize
         with self._time_stage("merge"):
             sources = [format_found_name(plan, cell.name) for cell in cells]
@@ -199,7 +212,9 @@ class _PartitionedSearch:
                 names = [tuple(format_found_name(plan, cell.name) for cell in group) for group in groups]
                 most = max(sum(cell.rows for cell in group) for group in groups) * size
                 sources = self._merge(1, [(own, range(plan.blocks)) for own in names], most)
-            each = plan.block * plan.most_copies * size  # of one block, at most
+            if plan.earlier:
+                sources.append(added.format_earlier_name(plan))
+            each = plan.block * (plan.most_copies + bool(plan.earlier)) * size  # of one block, at most
             step = max(1, min(plan.merge_bytes // each, MOST_MERGED // plan.block))
             blocks = [range(start, min(start + step, plan.blocks)) for start in range(0, plan.blocks, step)]
             return self._merge(2, [(tuple(sources), some) for some in blocks], step * each)
@@ -232,7 +247,7 @@ class _PartitionedSearch:
         """Return what summary.json says of the search."""
         plan, largest = self.plan, max(cell.rows for cell in cells)
         each = "" if cells[0].name == ROOT else f", each image in {plan.copies} of them on average"
-        return {
+        summary: SearchSummary = {
             "index": PARTITIONED,
             "why": f"{plan.n:,} images in cells of at most {plan.capacity:,}{each}",
             "metric": plan.metric,
@@ -241,6 +256,9 @@ class _PartitionedSearch:
             "worker_bytes": plan.estimate_memory(largest),
             "seconds": self._seconds,
         }
+        if plan.earlier:
+            summary["added"] = added.read_added(self._store, plan)
+        return summary
 
     def _each(self, step: Callable[..., Any], items: Iterable[tuple[Any, ...]], memory: int) -> Iterator[Any]:
         work = [(self._store, self.plan, *item) for item in items]

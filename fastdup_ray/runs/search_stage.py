@@ -75,10 +75,10 @@ def find_kept(store: Store, config: RunConfig, key: dict[str, Any] | None) -> St
         config: Of the run.
         key: Everything that the neighbors depend on; None if they are few and not kept.
     """
-    if key is not None and config.reuse:
-        return load_kept_neighbors(store, key)
-    remove_kept_neighbors(store)
-    return None
+    kept = load_kept_neighbors(store, key) if key is not None and config.reuse else None
+    if kept is None:
+        remove_kept_neighbors(store)
+    return kept
 
 
 def describe_code() -> dict[str, str]:

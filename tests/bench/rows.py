@@ -7,6 +7,7 @@ Writes features.dat and features.dat.csv, from which run mode 2 goes on, and tru
 
 import argparse
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -57,25 +58,30 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def write(work_dir: Path, n: int, seed: int = 1) -> None:
+def write(work_dir: Path, n: int, seed: int = 1, chosen: np.ndarray | None = None) -> None:
+    """chosen: (n,) bool, the rows to write, if not all; they keep their names, and the planted pairs their numbers."""
     work_dir.mkdir(parents=True, exist_ok=True)
-    pairs = []
+    pairs, index = [], count()
     with open(work_dir / "features.dat", "wb") as features, open(work_dir / "features.dat.csv", "w") as names:
         names.write("index,filename\n")
         for number, (rows, planted) in enumerate(blocks(n, seed)):
-            rows.tofile(features)
-            pairs.append(planted)
             start = number * BLOCK
-            names.writelines(f"{row},/pictures/{row:09d}.jpg\n" for row in range(start, start + len(rows)))
+            own = np.arange(len(rows)) if chosen is None else np.flatnonzero(chosen[start : start + len(rows)])
+            rows[own].tofile(features)
+            pairs.append(planted)
+            names.writelines(f"{next(index)},/pictures/{start + row:09d}.jpg\n" for row in own.tolist())
     np.save(work_dir / "truth.npy", np.concatenate(pairs))
 
 
-def planted_found(out: Path) -> float:
-    """The part of the planted pairs that is in similarity.csv: all are above the default threshold."""
+def planted_found(out: Path, chosen: np.ndarray | None = None) -> float:
+    """The part of the planted pairs that is in similarity.csv: all are above the default threshold.
+
+    chosen: (m,) bool, which of the pairs count, if not all."""
     table = pc.read_csv(out / "similarity.csv")
     ends = [np.char.partition(np.asarray(table[name], "S"), b"/pictures/")[:, 2] for name in ("from", "to")]
     found = {tuple(sorted((int(a[:9]), int(b[:9])))) for a, b in zip(*ends, strict=True)}
-    truth = [tuple(sorted(pair)) for pair in np.load(out / "truth.npy").tolist()]
+    planted = np.load(out / "truth.npy")
+    truth = [tuple(sorted(pair)) for pair in (planted if chosen is None else planted[chosen]).tolist()]
     return sum(pair in found for pair in truth) / len(truth)
 
 

@@ -253,7 +253,12 @@ def format_rows_folder(partitioning: PartitionLayout, cell: str | None = None) -
 
 def format_centers_name(partitioning: PartitionLayout, cell: str) -> str:
     """Return the name of the file with the centers that a cell is divided by."""
-    return f"{partitioning.folder}/centers/{cell}.npz"
+    return f"{format_centers_folder(partitioning)}/{cell}.npz"
+
+
+def format_centers_folder(partitioning: PartitionLayout) -> str:
+    """Return the folder of the centers of all cells."""
+    return f"{partitioning.folder}/centers"
 
 
 def _format_counts_folder(partitioning: PartitionLayout, cell: str) -> str:

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from fastdup_ray.common.arrays import AnyArray, DoubleArray, FloatArray, IntArray
-from fastdup_ray.neighbors.all_pairs import compare_all, compare_group
+from fastdup_ray.neighbors.all_pairs import compare_all, compare_group, compare_with_all
 from fastdup_ray.neighbors.candidate_lists import CandidateLists
 from fastdup_ray.neighbors.int8_products import Quantized, QuantizedView, Quantizer, multiply
 from fastdup_ray.neighbors.partitioned.kmeans import EMBEDDINGS_PER_CENTER, fit_centers, group_by_label
@@ -45,6 +45,9 @@ then, in 33 rounds, and all of those above 0.6, in 12; if each photo has two cop
 
 LEAST_ROUNDS, MOST_ROUNDS = 8, 60
 """If there are few neighbors, a round without new ones means little."""
+
+QUANTIZATION_ERROR = 0.02
+"""How far the similarity of two embeddings in 8 bits is from the exact one at most, in practice."""
 
 PART = 1_024
 """Embeddings that are compared with the centers, or ranked, at a time."""
@@ -104,12 +107,58 @@ def search_within(
             after = lists.get_products(k)
             near = after >= least_product
             new = (near & (after > before)).sum() / max(1, near.sum())
-    parts = [slice(start, start + PART) for start in range(0, m, PART)]
+    index, distance = _rank(embeddings, lists, np.arange(m), k, metric, threads)
+    return CellNeighbors(index, distance, rounds)
+
+
+def search_chosen(
+    embeddings: FloatArray,
+    chosen: IntArray,
+    least: FloatArray,
+    k: int,
+    metric: str,
+    threads: int,
+    *,
+    hold_quantized: bool = True,
+) -> tuple[IntArray, CellNeighbors]:
+    """Compare some embeddings of a cell with all of it: their nearest neighbors, and whose neighbors they are.
+
+    Memory and arguments: see `search_within`.
+
+    Args:
+        embeddings: (m, d) float32 of unit length.
+        chosen: (c,) int64, indices of the embeddings to compare, ascending.
+        least: (m,) float32. The others only get neighbors that are about as similar, or more.
+        k: Neighbors of each, at least 1 and at most m - 1.
+        metric: A metric that ranks as the cosine does.
+        threads: Threads to use; the result does not depend on them.
+        hold_quantized: See `search_within`.
+
+    Returns:
+        The indices of the embeddings with neighbors, (r,) ascending, and the neighbors of these.
+    """
+    m = len(embeddings)
+    lists = CandidateLists(m, min(k + SPARE, m - 1))
+    quantizer = Quantizer(embeddings)
+    others = np.setdiff1d(np.arange(m), chosen, assume_unique=True)
+    lists.require(others, quantizer.to_product(1) * (least[others].astype(np.float64) - QUANTIZATION_ERROR))
+    quantized = quantizer.quantize(embeddings) if hold_quantized else QuantizedView(embeddings, quantizer)
+    compare_with_all(quantized, chosen, lists, threads)
+    rows = np.flatnonzero(lists.has_any())
+    index, distance = _rank(embeddings, lists, rows, k, metric, threads)
+    return rows, CellNeighbors(index, distance, rounds=0)
+
+
+def _rank(
+    embeddings: FloatArray, lists: CandidateLists, rows: IntArray, k: int, metric: str, threads: int
+) -> tuple[AnyArray, DoubleArray]:
+    """Return the k closest candidates of some embeddings, and their distances."""
+    parts = [rows[start : start + PART] for start in range(0, len(rows), PART)]
     ranked = map_threads(
-        threads, lambda part: select_closest(embeddings[part], embeddings, lists.get_indices(part), metric, k), parts
+        threads, lambda own: select_closest(embeddings[own], embeddings, lists.get_indices(own), metric, k), parts
     )
-    distances, indices = zip(*ranked, strict=True)
-    return CellNeighbors(np.concatenate(indices), np.concatenate(distances), rounds)
+    distances, indices = zip((np.empty((0, k)), np.empty((0, k), np.int32)), *ranked, strict=True)
+    return np.concatenate(indices), np.concatenate(distances)
 
 
 def choose_group_size(m: int, k: int) -> int:

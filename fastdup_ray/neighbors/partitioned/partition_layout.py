@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from fastdup_ray.common import layout
 from fastdup_ray.config import RunConfig
@@ -48,6 +49,9 @@ FORMAT = 3
 """Version of the files below shards/; raised when they change."""
 
 
+_OF_ONE_SEARCH = frozenset(["features", "digest", "n", "earlier"])
+
+
 @dataclass(frozen=True)
 class PartitionLayout:
     """How the embeddings of a features file are split into cells.
@@ -61,6 +65,7 @@ class PartitionLayout:
         metric: Metric that the neighbors are ranked by.
         copies: Cells that each embedding is put into, on average.
         capacity: Most embeddings of a cell.
+        earlier: The sha256 of the record of the earlier search whose neighbors are updated; "" if all are searched.
     """
 
     features: str
@@ -71,6 +76,7 @@ class PartitionLayout:
     metric: str
     copies: int
     capacity: int
+    earlier: str = ""
 
     @property
     def block(self) -> int:
@@ -93,10 +99,20 @@ class PartitionLayout:
         return self.copies + BORDER_COPIES if self.copies > 1 else 1
 
     @property
+    def parameters(self) -> dict[str, Any]:
+        """What a search has to have in common with an earlier one whose neighbors it updates."""
+        return {name: value for name, value in asdict(self).items() if name not in _OF_ONE_SEARCH}
+
+    @property
+    def features_folder(self) -> str:
+        """Folder of all searches of these features with these parameters."""
+        key = json.dumps([FORMAT, asdict(replace(self, earlier=""))], sort_keys=True)
+        return f"{layout.PARTITIONS}/{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+    @property
     def folder(self) -> str:
         """Folder of all files of this search; another search has another folder."""
-        key = json.dumps([FORMAT, asdict(self)], sort_keys=True)
-        return f"{layout.PARTITIONS}/{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        return f"{self.features_folder}/added-{self.earlier[:16]}" if self.earlier else self.features_folder
 
     def count_cells(self, size: int) -> int:
         """Return into how many cells so many embeddings are divided, if they are too many for one."""

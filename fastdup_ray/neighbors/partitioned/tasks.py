@@ -28,7 +28,7 @@ from fastdup_ray.neighbors.partitioned.cell_files import (
     read_cell,
     read_embeddings_at,
 )
-from fastdup_ray.neighbors.partitioned.cell_knn import LOOK_ALIKE_FROM, UNRELATED_BELOW, search_within
+from fastdup_ray.neighbors.partitioned.cell_knn import LOOK_ALIKE_FROM, UNRELATED_BELOW, CellNeighbors, search_within
 from fastdup_ray.neighbors.partitioned.division import draw_sample
 from fastdup_ray.neighbors.partitioned.neighbor_records import (
     format_found_name,
@@ -57,17 +57,40 @@ def search_cell(store: Store, partitioning: PartitionLayout, cell: Cell, threads
     k = min(partitioning.k, len(embeddings) - 1)
     hold_quantized = partitioning.holds_quantized(len(embeddings))
     within = search_within(embeddings, k, partitioning.metric, threads, least, hold_quantized=hold_quantized)
-    neighbors = make_empty_neighbors(len(embeddings), partitioning)
-    neighbors["row"] = indices
-    neighbors["index"][:, :k] = np.where(within.index < 0, -1, indices[within.index])
-    neighbors["distance"][:, :k] = within.distance
-    if is_distance(partitioning.metric):
-        parts = [slice(start, start + BLOCK) for start in range(0, len(embeddings), BLOCK)]
-        cosines = map_threads(
-            threads, lambda part: compute_values(embeddings[part], embeddings, within.index[part], COSINE), parts
-        )
-        neighbors["similarity"][:, :k] = np.concatenate(cosines)
+    neighbors = make_records(partitioning, embeddings, indices, np.arange(len(embeddings)), within, threads)
     write_records(store, partitioning, format_found_name(partitioning, cell.name), [neighbors])
+
+
+def make_records(
+    partitioning: PartitionLayout,
+    embeddings: FloatArray,
+    indices: IntArray,
+    rows: IntArray,
+    found: CellNeighbors,
+    threads: int,
+) -> AnyArray:
+    """Return neighbors that were found in a cell as an array of `neighbor_dtype`.
+
+    Args:
+        partitioning: The layout of the search.
+        embeddings: (m, d) float32, those of the cell.
+        indices: (m,) int64, their indices in the features file, ascending.
+        rows: (r,) int64, which of them have neighbors, ascending.
+        found: The neighbors of these.
+        threads: Threads to use.
+    """
+    k = found.index.shape[1]
+    neighbors = make_empty_neighbors(len(rows), partitioning)
+    neighbors["row"] = indices[rows]
+    neighbors["index"][:, :k] = np.where(found.index < 0, -1, indices[found.index])
+    neighbors["distance"][:, :k] = found.distance
+    if is_distance(partitioning.metric):
+        parts = [slice(start, start + BLOCK) for start in range(0, len(rows), BLOCK)]
+        cosines = map_threads(
+            threads, lambda part: compute_values(embeddings[rows[part]], embeddings, found.index[part], COSINE), parts
+        )
+        neighbors["similarity"][:, :k] = np.concatenate([np.empty((0, k)), *cosines])
+    return neighbors
 
 
 def merge_neighbors(
