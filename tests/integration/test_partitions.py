@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from watchdog.events import EVENT_TYPE_MOVED, FileCreatedEvent, FileMovedEvent, FileSystemEventHandler
 from watchdog.observers import Observer
@@ -126,7 +127,7 @@ def test_on_ray_the_bytes_are_those_of_the_inline_executor(threads, out, inline)
 
 
 def found_in(out: Path) -> set[str]:
-    return {path.name for path in out.glob(f"{layout.PARTITIONS}/*/{FOUND}")}
+    return {path.name for path in out.glob(f"{layout.PARTITIONS}/**/{FOUND}")}
 
 
 def wait_for(process: subprocess.Popen, is_time) -> None:
@@ -165,6 +166,41 @@ def test_a_driver_that_is_killed_leaves_the_finished_cells_to_the_next(cells, ou
     assert found.cells.isdisjoint(there)
     assert len(found.cells) + len(there) == summary_of(out)["neighbors"]["cells"]
     assert found.times <= len(found.cells)
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory) -> Path:
+    """A finished run on all but 200 of the images; then all are put into its work_dir."""
+    folder = tmp_path_factory.mktemp("earlier")
+    write(folder, N, chosen=np.arange(N) % 45 > 0)
+    assert ended(start(folder, "--executor", "inline", "--verify", "off")) == 0
+    (folder / layout.SUMMARY).unlink()  # of other features
+    write(folder, N)
+    return folder
+
+
+def test_a_driver_that_is_killed_while_new_images_are_searched_leaves_the_rest_to_the_next(
+    earlier, tmp_path, ray_session
+):
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    for folder in (out, whole):
+        shutil.copytree(earlier, folder)
+    assert ended(start(whole, "--executor", "inline", "--verify", "off")) == 0
+    process = start(out, "--verify", "off", RAY_ADDRESS=ray_session)
+    wait_for(process, lambda: len(found_in(out)) >= 4)
+    process.kill()
+    assert ended(process) == -signal.SIGKILL
+    while workers("search_added"):
+        time.sleep(0.1)
+    there = found_in(out)
+    with Found(out) as found:
+        assert ended(start(out, "--verify", "off", RAY_ADDRESS=ray_session)) == 0
+    assert_same(out, whole)
+    assert found.cells.isdisjoint(there)
+    told = summary_of(out)["neighbors"]
+    assert told["added"] == summary_of(whole)["neighbors"]["added"]
+    assert (told["added"]["new"], told["added"]["searched"]) == (200, 200)
+    assert len(found.cells) + len(there) == told["cells"]
 
 
 def test_the_recall_of_look_alikes_is_told(tmp_path):
