@@ -68,7 +68,7 @@ def find_earlier(store: Store, partitioning: PartitionLayout, code: dict[str, st
         record = read_json(store, layout.KEPT_NEIGHBORS)
     except (DamagedError, FileNotFoundError):
         return None
-    search = record["search"]
+    search = record.get("search")
     if search is None or search["parameters"] != partitioning.parameters | code:
         return None
     digest = hash_file(store.fetch(layout.KEPT_NEIGHBORS))

@@ -18,7 +18,7 @@ DigestArray = npt.NDArray[np.uint64]
 
 _BYTES = 16
 
-DIGESTS_PER_PART = 1 << 21
+DIGESTS_PER_PART = 1 << 20
 """About the number of digests that are compared at a time."""
 
 READ = 1 << 20
