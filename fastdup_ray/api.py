@@ -172,7 +172,10 @@ def _describe_search(result: RunResult, config: RunConfig) -> Iterator[str]:
     recall = f"recall {search['recall']:g}"
     if "recall_of_look_alikes" in search:
         recall += f" ({search['recall_of_look_alikes']:g} for the most similar images)"
-    yield f"Index {search['index']}, {recall}."
+    index = search["index"]
+    if "added" in search and not search.get("reused"):
+        index += f", {search['added']['searched']:,} of {counts['images']:,} images searched"
+    yield f"Index {index}, {recall}."
 
 
 def _describe_next(result: RunResult, config: RunConfig) -> Iterator[str]:

@@ -46,9 +46,6 @@ then, in 33 rounds, and all of those above 0.6, in 12; if each photo has two cop
 LEAST_ROUNDS, MOST_ROUNDS = 8, 60
 """If there are few neighbors, a round without new ones means little."""
 
-QUANTIZATION_ERROR = 0.02
-"""How far the similarity of two embeddings in 8 bits is from the exact one at most, in practice."""
-
 PART = 1_024
 """Embeddings that are compared with the centers, or ranked, at a time."""
 
@@ -123,12 +120,13 @@ def search_chosen(
 ) -> tuple[IntArray, CellNeighbors]:
     """Compare some embeddings of a cell with all of it: their nearest neighbors, and whose neighbors they are.
 
-    Memory and arguments: see `search_within`.
+    Memory besides the embeddings: as of `search_within`.
 
     Args:
         embeddings: (m, d) float32 of unit length.
         chosen: (c,) int64, indices of the embeddings to compare, ascending.
-        least: (m,) float32. The others only get neighbors that are about as similar, or more.
+        least: (m,) float32, least similarity that neighbors of the others are of interest from. Somewhat less similar
+            ones may be found, too.
         k: Neighbors of each, at least 1 and at most m - 1.
         metric: A metric that ranks as the cosine does.
         threads: Threads to use; the result does not depend on them.
@@ -141,7 +139,7 @@ def search_chosen(
     lists = CandidateLists(m, min(k + SPARE, m - 1))
     quantizer = Quantizer(embeddings)
     others = np.setdiff1d(np.arange(m), chosen, assume_unique=True)
-    lists.require(others, quantizer.to_product(1) * (least[others].astype(np.float64) - QUANTIZATION_ERROR))
+    lists.require(others, quantizer.to_least_products(least[others]))
     quantized = quantizer.quantize(embeddings) if hold_quantized else QuantizedView(embeddings, quantizer)
     compare_with_all(quantized, chosen, lists, threads)
     rows = np.flatnonzero(lists.has_any())

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fastdup_ray.neighbors.int8_products import Quantizer, multiply
 from fastdup_ray.neighbors.partitioned import embedding_digests
 from fastdup_ray.neighbors.partitioned.cell_knn import search_chosen, search_within
 from fastdup_ray.neighbors.partitioned.embedding_digests import match_digests
@@ -76,3 +77,15 @@ def test_the_others_get_chosen_ones_that_are_as_similar_as_asked_for(hold_quanti
             wanted = np.sort(cosines[row][cosines[row] > least[row]])[::-1][:3]
             assert np.isin(index[index >= 0], CHOSEN).all()
             assert np.abs(distance[: len(wanted)] - wanted).max(initial=0) < 2e-6
+
+
+@pytest.mark.parametrize("d", [8, 64, 576])
+def test_a_product_is_hardly_ever_below_the_least_of_its_cosine(d):
+    rows = unit_rows(2000, d)
+    quantizer = Quantizer(rows)
+    quantized = quantizer.quantize(rows)
+    cosines = (rows @ rows.T).ravel()
+    products = multiply(quantized, quantized).ravel()
+    least = quantizer.to_least_products(cosines)
+    assert (products > least).all()
+    assert (products - least).mean() < 3 * quantizer.to_product(1) ** 0.5 * 2**0.5
