@@ -23,8 +23,10 @@ from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import check_digest, hash_file, read_json
 
 MOST_CHANGED = 0.05
-"""Share of the images that may be new or removed since the last search of all, and share of those to search: the centers
-are of the images that were there then, and to compare more with all of a large cell takes as long as a search of all."""
+"""Share of the images that may be new or removed since the last search of all, and that may have to be searched.
+
+The centers are of the images that were there then. To compare more images with all of a large cell takes as long as to
+search all of it."""
 
 
 @dataclass(frozen=True)
