@@ -15,6 +15,7 @@ from fastdup_ray.neighbors.partitioned import added, earlier_search, partition_l
 from fastdup_ray.runs import partitioned_search, search_stage
 from fastdup_ray.storage import open_store
 from tests.helpers.embeddings import normalized, unit_rows
+from tests.helpers.images import save_cloudy
 from tests.helpers.runs import run_inline
 from tests.helpers.s3_server import Bucket
 
@@ -231,6 +232,24 @@ def test_the_search_of_one_index_is_not_updated(tmp_path, start, rows, copies):
     kept = {path.name for path in tmp_path.glob("neighbors*")}
     assert kept == {layout.KEPT_NEIGHBORS, *layout.KEPT_FILES[:2]}
     assert "added" not in run(tmp_path, added_to(rows, copies))
+
+
+def test_of_a_folder_only_images_that_were_added_are_searched(tmp_path, steps):
+    """Also where the embeddings are in parts."""
+    images, parameters = tmp_path / "in", {"faiss_mode": "partitioned", "report": False, "largest_features_file": 0}
+    paths = save_cloudy(images, 112, (40, 40))
+    for path in paths[:8]:
+        path.rename(tmp_path / path.name)
+    run_inline(images, tmp_path / "out", **parameters)
+    for path in paths[:8]:
+        (tmp_path / path.name).rename(path)
+    paths[50].unlink()
+    steps.clear()
+    told = run_inline(images, tmp_path / "out", **parameters).summary["neighbors"]
+    assert steps == ["search_added"]
+    assert (told["added"]["new"], told["added"]["removed"]) == (8, 1)
+    run_inline(images, tmp_path / "fresh", **parameters)
+    assert_same(tmp_path / "out", tmp_path / "fresh")
 
 
 class Stopped(BaseException):
