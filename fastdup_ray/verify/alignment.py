@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
 
 import cv2
 import numpy as np
 
-from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
+from fastdup_ray.common.arrays import AnyArray, BoolArray, ByteArray, DoubleArray, FloatArray, IntArray
 from fastdup_ray.verify.detail_image import DetailImage, Keypoints
-from fastdup_ray.verify.filters import fit_size, leave_rim, resize_bytes, shrink
+from fastdup_ray.verify.filters import correlate, fit_size, leave_rim, resize_bytes, shrink
 
 RATIO = 0.85
 """Lowe's ratio: the best match has to be nearer than this part of the second best (D. Lowe, 2004, section 7.1)."""
@@ -112,6 +114,10 @@ def lay(image: ByteArray, matrix: DoubleArray, size: tuple[int, int]) -> ByteArr
         smaller = fit_size((width, height), max(2, round(max(height, width) * scale)))
         if smaller != (width, height):
             return lay(resize_bytes(image, smaller), matrix, size)
+    return _warp(image, pixels, size)
+
+
+def _warp(image: ByteArray, pixels: DoubleArray, size: tuple[int, int]) -> ByteArray:
     laid = cv2.warpAffine(image, pixels, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(laid, np.uint8)
 
@@ -121,11 +127,11 @@ def _enlarge(image: ByteArray, size: tuple[int, int]) -> ByteArray:
 
 
 def _to_pixels(matrix: DoubleArray, source: tuple[int, int], target: tuple[int, int]) -> DoubleArray:
-    """Return the (2, 3) map between pixels of images of these widths and heights."""
+    """Return the (..., 2, 3) maps between pixels of images of these widths and heights."""
     # Pixel centers are at half numbers: (x + 0.5) / width is from 0 to 1.
     from_pixels = np.array([[1 / source[0], 0, 0.5 / source[0]], [0, 1 / source[1], 0.5 / source[1]], [0, 0, 1]])
     to_pixels = np.array([[target[0], 0, -0.5], [0, target[1], -0.5], [0, 0, 1]])
-    pixels: DoubleArray = (to_pixels @ _square(matrix) @ from_pixels)[:2]
+    pixels: DoubleArray = to_pixels[:2] @ _square(matrix) @ from_pixels
     return pixels
 
 
@@ -135,22 +141,90 @@ def invert(matrix: DoubleArray) -> DoubleArray:
 
 
 def _square(matrix: DoubleArray) -> DoubleArray:
-    return np.vstack([matrix, [0, 0, 1]])
+    """Return (..., 3, 3) for (..., 2, 3) maps."""
+    last = np.broadcast_to([[0.0, 0.0, 1.0]], (*matrix.shape[:-2], 1, 3))
+    return np.concatenate([matrix, last], axis=-2)
 
 
 def find_mask(matrix: DoubleArray, size: tuple[int, int]) -> BoolArray:
     """Return (height, width) bool: which pixels of a frame lie in an image that is laid on it."""
-    corners: DoubleArray = np.array([[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]], float) @ matrix.T * size - 0.5
+    return _fill(_find_corners(matrix, size), size)
+
+
+def _find_corners(matrix: DoubleArray, size: tuple[int, int]) -> AnyArray:
+    """Return (..., 4, 2) int32 corners of an image in a frame, in parts of a pixel, for (..., 2, 3) maps."""
+    corners = np.array([[0, 0, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]], float) @ matrix.swapaxes(-2, -1) * size - 0.5
+    return np.rint(corners * FIXED_POINT).clip(-(2**30), 2**30).astype(np.int32)
+
+
+def _fill(corners: AnyArray, size: tuple[int, int]) -> BoolArray:
     mask = np.zeros((size[1], size[0]), np.uint8)
-    fixed = np.rint(corners * FIXED_POINT).clip(-(2**30), 2**30).astype(np.int32)
-    cv2.fillConvexPoly(mask, fixed, 1, shift=FIXED_POINT.bit_length() - 1)
-    return mask.astype(bool)
+    cv2.fillConvexPoly(mask, corners, 1, shift=FIXED_POINT.bit_length() - 1)
+    return mask.view(bool)
 
 
 def measure_covers(matrix: DoubleArray) -> tuple[float, float]:
     """Return which part of the first image the second one covers, and which part of the second the first one."""
     first, second = (float(find_mask(way, (COVER_SIDE, COVER_SIDE)).mean()) for way in (matrix, invert(matrix)))
     return first, second
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Gray levels of an image, and those of another one that is laid on it.
+
+    Attributes:
+        matrix: See `Alignment`.
+        gray: (height, width) uint8.
+        other: The same, of the image that is laid on it.
+    """
+
+    matrix: DoubleArray
+    gray: ByteArray
+    other: ByteArray
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the frame."""
+        return self.gray.shape[1], self.gray.shape[0]
+
+    @cached_property
+    def inside(self) -> BoolArray:
+        """(height, width), which pixels lie in the other image."""
+        return find_mask(self.matrix, self.size)
+
+    @cached_property
+    def laid(self) -> ByteArray:
+        """(height, width) gray levels of the other image in the frame of the first."""
+        return lay(self.other, self.matrix, self.size)
+
+    @cached_property
+    def correlation(self) -> float:
+        """Correlation of the gray levels where both images have some; 0 where one of them is flat."""
+        return correlate(self.gray, self.laid, self.inside)
+
+
+def correlate_each(matrices: DoubleArray, gray: ByteArray, other: ByteArray, rim: int) -> DoubleArray:
+    """Return the correlations of gray levels with others that are laid on them in several ways.
+
+    Args:
+        matrices: (n, 2, 3), see `Alignment`.
+        gray: (height, width) uint8.
+        other: The same, of the image that is laid on it.
+        rim: Pixels at the border of what both show that are left out.
+    """
+    size, other_size = gray.shape[::-1], other.shape[::-1]
+    pixels = _to_pixels(matrices, other_size, size)
+    is_reduced = np.abs(np.linalg.det(pixels[:, :, :2])) < REDUCE**2
+    values = [
+        correlate(
+            gray,
+            lay(other, matrices[n], size) if is_reduced[n] else _warp(other, pixels[n], size),
+            leave_rim(_fill(corners, size), rim),
+        )
+        for n, corners in enumerate(_find_corners(matrices, size))
+    ]
+    return np.array(values)
 
 
 def align_by_keypoints(first: DetailImage, second: DetailImage) -> Alignment | None:
@@ -194,33 +268,48 @@ def match_keypoints(own: Keypoints, others: Keypoints) -> tuple[FloatArray, Floa
     none = np.empty((0, 2), np.float32)
     if min(len(own.places), len(others.places)) < FEWEST_INLIERS:
         return none, none
-    pairs = cv2.BFMatcher.create(own.norm).knnMatch(others.descriptors, own.descriptors, 2)
-    good = [
-        (best.distance, best.trainIdx, best.queryIdx)
-        for best, next_best in pairs
-        if best.distance < RATIO * next_best.distance
-    ]
-    nearest = {target: source for _, target, source in sorted(good, reverse=True)}  # the last one is the nearest
+    distances, targets = _find_nearest_two(others, own)
+    good = np.flatnonzero(distances[:, 0] < RATIO * distances[:, 1])
+    matches = zip(distances[good, 0].tolist(), targets[good].tolist(), good.tolist(), strict=True)
+    nearest = {target: source for _, target, source in sorted(matches, reverse=True)}  # the last one is the nearest
     rows = np.array(list(nearest.items()), np.int64).reshape(-1, 2)
     return own.places[rows[:, 0]], others.places[rows[:, 1]]
 
 
-def refine(alignment: Alignment, first: DetailImage, second: DetailImage) -> Alignment:
+def _find_nearest_two(queries: Keypoints, others: Keypoints) -> tuple[FloatArray, IntArray]:
+    """Return for each of m keypoints the distances to the two nearest of others, (m, 2), and the (m,) nearest one."""
+    if queries.norm != cv2.NORM_HAMMING:
+        found = cv2.batchDistance(queries.descriptors, others.descriptors, cv2.CV_32F, normType=queries.norm, K=2)
+        return np.asarray(found[0], np.float32), np.asarray(found[1], np.int64)[:, 0]
+    own, words = (np.ascontiguousarray(each.descriptors).view(np.uint64) for each in (queries, others))
+    distances = np.zeros((len(own), len(words)), np.uint8)
+    for own_word, word in zip(own.T, words.T, strict=True):
+        distances = np.asarray(cv2.add(distances, np.bitwise_count(own_word[:, None] ^ word)), np.uint8)  # at most 255
+    rows, nearest = np.arange(len(own)), distances.argmin(axis=1)
+    least = distances[rows, nearest]
+    distances[rows, nearest] = 255
+    return np.stack([least, distances.min(axis=1)], axis=1).astype(np.float32), nearest
+
+
+def refine(alignment: Alignment, overlay: Overlay) -> Alignment:
     """Improve an alignment by following its points from one image to the other; keep it if too few can be followed.
 
     Source: B. Lucas and T. Kanade, An Iterative Image Registration Technique with an Application to Stereo Vision,
     1981; J.-Y. Bouguet, Pyramidal Implementation of the Lucas Kanade Feature Tracker, 2001.
     """
-    gray = first.gray
-    size = (gray.shape[1], gray.shape[0])
-    laid = lay(second.gray, alignment.matrix, size)
-    inside = shrink(find_mask(alignment.matrix, size), FOLLOWED // 2)
-    found = cv2.goodFeaturesToTrack(gray, POINTS, 0.01, POINT_DISTANCE, mask=inside.astype(np.uint8))
+    inside = shrink(overlay.inside, FOLLOWED // 2)
+    found = cv2.goodFeaturesToTrack(overlay.gray, POINTS, 0.01, POINT_DISTANCE, mask=inside.view(np.uint8))
     if found is None or len(found) < FEWEST_INLIERS:
         return alignment
     points = np.asarray(found, np.float32)
     followed, status, _ = cv2.calcOpticalFlowPyrLK(
-        gray, laid, points, points.copy(), winSize=(FOLLOWED, FOLLOWED), maxLevel=2, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
+        overlay.gray,
+        overlay.laid,
+        points,
+        points.copy(),
+        winSize=(FOLLOWED, FOLLOWED),
+        maxLevel=2,
+        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )
     seen = np.asarray(status).reshape(-1) == 1
     if seen.sum() < FEWEST_INLIERS:
@@ -228,32 +317,8 @@ def refine(alignment: Alignment, first: DetailImage, second: DetailImage) -> Ali
     step, _ = _estimate_map(np.asarray(followed, np.float32)[seen], points[seen], CLOSE)
     if step is None:
         return alignment
-    refined = (_square(_to_unit(step, size)) @ _square(alignment.matrix))[:2]
+    refined = (_square(_to_unit(step, overlay.size)) @ _square(alignment.matrix))[:2]
     return Alignment(refined, alignment.inliers) if np.abs(refined - alignment.matrix).max() < FAR else alignment
-
-
-def correlate(alignment: Alignment, first: DetailImage, second: DetailImage) -> float:
-    """Return the correlation of the gray levels of two aligned images, where both have some."""
-    return correlate_at(alignment.matrix, first.gray, second.gray)
-
-
-def correlate_at(matrix: DoubleArray, gray: ByteArray, other_gray: ByteArray, rim: int = 0) -> float:
-    """Return the correlation of (height, width) gray levels with others that are laid on them.
-
-    Args:
-        matrix: See `Alignment`.
-        gray: (height, width) uint8.
-        other_gray: The same, of the image that is laid on it.
-        rim: Pixels at the border of what both show that are left out.
-    """
-    size = (gray.shape[1], gray.shape[0])
-    mask = find_mask(matrix, size)
-    mask = leave_rim(mask, rim) if rim else mask
-    if not mask.any():
-        return 0.0
-    own, other = (levels[mask].astype(np.float32) for levels in (gray, lay(other_gray, matrix, size)))
-    own, other = own - own.mean(), other - other.mean()
-    return float(own @ other) / max(float(np.linalg.norm(own)) * float(np.linalg.norm(other)), 1e-6)
 
 
 def _to_unit(matrix: DoubleArray, size: tuple[int, int]) -> DoubleArray:

@@ -3,10 +3,9 @@
 import cv2
 import numpy as np
 
-from fastdup_ray.common.arrays import ByteArray
 from fastdup_ray.verify.alignment import Alignment
 from fastdup_ray.verify.detail_image import DetailImage
-from fastdup_ray.verify.filters import resize_bytes, to_gray
+from fastdup_ray.verify.filters import measure_contrast, resize_bytes, to_gray
 
 SIDE = 192
 """Longest side, in pixels, at which images are aligned."""
@@ -35,33 +34,30 @@ def align_by_sliding(first: DetailImage, second: DetailImage) -> Alignment | Non
     height, width = first.pixels.shape[:2]
     other_height, other_width = second.pixels.shape[:2]
     scale = min(1.0, SIDE / max(height, width, other_height, other_width))
-    own, others = (_reduce(image, scale) for image in (first, second))
-    if own.shape[0] >= others.shape[0] and own.shape[1] >= others.shape[1]:
-        place = _find_place(own, others)
-        if place is None:
-            return None
-        across, down = other_width / width, other_height / height
-        return Alignment(np.array([[across, 0, place[0] / own.shape[1]], [0, down, place[1] / own.shape[0]]]), 0)
-    if own.shape[0] <= others.shape[0] and own.shape[1] <= others.shape[1]:
-        place = _find_place(others, own)
-        if place is None:
-            return None
-        across, down = other_width / width, other_height / height
-        left, top = place[0] / others.shape[1], place[1] / others.shape[0]
-        return Alignment(np.array([[across, 0, -across * left], [0, down, -down * top]]), 0)
+    size, other_size = _scale(width, height, scale), _scale(other_width, other_height, scale)
+    across, down = other_width / width, other_height / height
+    if size[0] >= other_size[0] and size[1] >= other_size[1]:
+        place = _find_place(first, size, second, other_size)
+        return place and Alignment(np.array([[across, 0, place[0]], [0, down, place[1]]]), 0)
+    if size[0] <= other_size[0] and size[1] <= other_size[1]:
+        place = _find_place(second, other_size, first, size)
+        return place and Alignment(np.array([[across, 0, -across * place[0]], [0, down, -down * place[1]]]), 0)
     return None
 
 
-def _reduce(image: DetailImage, scale: float) -> ByteArray:
-    height, width = image.pixels.shape[:2]
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return to_gray(resize_bytes(image.pixels, size))
+def _scale(width: int, height: int, scale: float) -> tuple[int, int]:
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _find_place(image: ByteArray, part: ByteArray) -> tuple[int, int] | None:
-    """Return column and row of the part in the image, in pixels; None if it does not fit."""
-    if min(part.shape) < LEAST_SIDE or part.std() < FLAT:
+def _find_place(
+    image: DetailImage, size: tuple[int, int], part: DetailImage, part_size: tuple[int, int]
+) -> tuple[float, float] | None:
+    """Return left and top of the part in the image, from 0 to 1 of its width and height; None if it does not fit."""
+    if min(part_size) < LEAST_SIDE:
         return None
-    fit = cv2.matchTemplate(image, part, cv2.TM_CCOEFF_NORMED)
+    levels, part_levels = to_gray(resize_bytes(image.pixels, size)), to_gray(resize_bytes(part.pixels, part_size))
+    if measure_contrast(part_levels) < FLAT:
+        return None
+    fit = cv2.matchTemplate(levels, part_levels, cv2.TM_CCOEFF_NORMED)
     _, value, _, place = cv2.minMaxLoc(fit)
-    return (int(place[0]), int(place[1])) if value > FITS else None
+    return (place[0] / size[0], place[1] / size[1]) if value > FITS else None

@@ -10,13 +10,28 @@ import numpy as np
 
 from fastdup_ray.common.arrays import AnyArray, ByteArray, FloatArray
 from fastdup_ray.extract.margins import find_content_box
-from fastdup_ray.verify.filters import enlarge, fit_size, resize_bytes, resize_floats, sample_pixels, to_gray
+from fastdup_ray.verify.filters import (
+    count_levels,
+    enlarge,
+    fit_size,
+    measure_contrast,
+    measure_ranges,
+    resize_bytes,
+    resize_floats,
+    resize_in_halves,
+    sample_pixels,
+    split_channels,
+    to_gray,
+)
 
 DETAIL = 1600
 """Longest side, in pixels, at which images are compared."""
 
 SIDE = 384
 """Longest side, in pixels, at which keypoints are found."""
+
+LEAST_REDUCED = 1.9
+"""Times that an image has to become smaller once more, if it is made even smaller from its reduced pixels."""
 
 BLOB_SIDE = 256
 """Longest side, in pixels, at which blobs are found: it takes five times as long as corners."""
@@ -89,24 +104,37 @@ class DetailImage:
         self.storage = storage
 
     @cached_property
+    def reduced(self) -> ByteArray:
+        """(height, width, 3) uint8 RGB, at most `SIDE` wide or high."""
+        return resize_in_halves(self.pixels, fit_size((self.pixels.shape[1], self.pixels.shape[0]), SIDE))
+
+    def get_pixels(self, scale: float) -> ByteArray:
+        """Return the pixels from which the image is made smaller to a scale: fewer if it becomes so small anyway."""
+        return self.reduced if scale * LEAST_REDUCED < self.reduced.shape[1] / self.pixels.shape[1] else self.pixels
+
+    @cached_property
     def gray(self) -> ByteArray:
         """Gray levels, `SIDE` wide or high; of a small image less, as it is enlarged to no more than twice its size."""
-        height, width = self.pixels.shape[:2]
-        gray = to_gray(resize_bytes(self.pixels, fit_size((width, height), SIDE)))
+        gray = to_gray(self.reduced)
         scale = min(MOST_ENLARGED, SIDE / max(gray.shape))
         return gray if scale < LEAST_ENLARGED else enlarge(gray, scale)
 
     @cached_property
     def is_flat(self) -> bool:
         """Whether there is next to nothing to see."""
-        return bool(self.gray.std() < FLAT)
+        return self.contrast < FLAT
+
+    @cached_property
+    def contrast(self) -> float:
+        """Standard deviation of the gray levels."""
+        return measure_contrast(self.gray)
 
     @cached_property
     def is_small_drawing(self) -> bool:
         """Whether the image is small and has so few tones that other ones make it another image."""
         if min(self.pixels.shape[:2]) >= DRAWN_SIDE:
             return False
-        counts = np.sort(np.bincount(to_gray(self.pixels).reshape(-1) // DRAWN_STEP))
+        counts = np.sort(count_levels(to_gray(self.pixels), DRAWN_STEP))
         return bool(counts[-2:].sum() > DRAWN * counts.sum())
 
     @cached_property
@@ -115,10 +143,10 @@ class DetailImage:
 
         A curve for each channel turns the flag of Ireland into that of Italy.
         """
-        pixels = sample_pixels(self.pixels, fit_size(self.pixels.shape[1::-1], DRAWN_SIDE)).reshape(-1, 3)
-        if (np.ptp(pixels, axis=1) > COLORED).mean() < COLORED_SHARE:
+        channels = split_channels(sample_pixels(self.pixels, fit_size(self.pixels.shape[1::-1], DRAWN_SIDE)))
+        if (measure_ranges(channels) > COLORED).mean() < COLORED_SHARE:
             return False
-        return all(_count_tones(channel) < FEW_TONES for channel in pixels.T)
+        return all(_count_tones(channel) < FEW_TONES for channel in channels)
 
     @cached_property
     def small(self) -> FloatArray:
@@ -130,9 +158,8 @@ class DetailImage:
     @cached_property
     def content_box(self) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of what the margins enclose, from 0 to 1 of width and height."""
-        pixels = resize_bytes(self.pixels, fit_size((self.pixels.shape[1], self.pixels.shape[0]), SIDE))
-        height, width = pixels.shape[:2]
-        left, top, right, bottom = find_content_box(pixels)
+        height, width = self.reduced.shape[:2]
+        left, top, right, bottom = find_content_box(self.reduced)
         return left / width, top / height, right / width, bottom / height
 
     @cached_property
@@ -156,7 +183,7 @@ class DetailImage:
 
 def _count_tones(levels: ByteArray) -> float:
     """Return how many steps of tones there are, each by its part of the pixels: the exponential of their entropy."""
-    share = np.bincount(levels // TONE_STEP) / len(levels)
+    share = count_levels(levels, TONE_STEP) / levels.size
     share = share[share > 0]
     return float(np.exp(-(share * np.log(share)).sum()))
 

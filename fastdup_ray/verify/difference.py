@@ -11,9 +11,10 @@ from operator import attrgetter
 import cv2
 import numpy as np
 
-from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
+from fastdup_ray.common.arrays import BoolArray, ByteArray, FloatArray
 from fastdup_ray.verify.filters import (
     blur,
+    count_levels,
     interpolate,
     measure_length,
     measure_rms,
@@ -140,8 +141,8 @@ def measure_difference(
     """
     height, width = first.shape[:2]
     window = WINDOW if min(height, width) >= SMALL else SMALL_WINDOW
-    mask = np.ones((height, width), bool) if mask is None else mask
-    inside = shrink(mask, window)[STEP // 2 :: STEP, STEP // 2 :: STEP]
+    inside = np.ones((height, width), bool) if mask is None else shrink(mask, window)
+    inside = inside[STEP // 2 :: STEP, STEP // 2 :: STEP]
     if not inside.any():
         return Difference(0.0, 0.0, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0)
     images = tuple(TonedImage(blur(image, BLUR), window) for image in (first, second))
@@ -192,26 +193,26 @@ def _compare_windows(
         tolerance *= SMALL_EXACT
     else:
         tolerance = np.minimum(tolerance, _find_usual(luma, busyness, inside) * TIMES_OTHERS + LEAST_NOISE)
-    excess = np.asarray(luma / tolerance, np.float32)
-    excess = np.maximum(excess, _compare_colors(own, other, luma.shape))
+    excess = np.maximum(luma / tolerance, _compare_colors(own, other, luma.shape))
     had = deviation if before is None else before.deviation
     inexplicable = _find_unrelated(luma, had, deviation, other_deviation, inside)
     if before is not None:
         inexplicable |= (had > 2 * BUSY) & (deviation < ERASED * had) & ~_find_clipped(own.luma, other.luma)
-    excess = np.where(inexplicable, np.maximum(excess, 2 * SLACK), excess)
-    excess = np.where(inside, excess, 0)
+    excess[inexplicable] = np.maximum(excess[inexplicable], 2 * SLACK)
+    excess *= inside
     if usual <= STRONGLY_COMPRESSED and excess.max() <= SLACK:
         has_spot = inside & find_spots(own.luma, other.luma, np.minimum(deviation, other_deviation), inside)
-        excess = np.where(has_spot, 2 * SLACK, excess)
+        excess[has_spot] = 2 * SLACK
     differs = excess > 1
+    area, count = np.count_nonzero(inside), np.count_nonzero(differs)
     return Difference(
-        share=float(differs.sum()) / float(inside.sum()),
+        share=count / area,
         strength=float(excess.max()),
-        box=_find_box(differs, excess),
-        agreement=float((lost < ALIKE).mean()) if len(lost) else 0.0,
+        box=_find_box(differs, excess) if count else (0.0, 0.0, 0.0, 0.0),
+        agreement=np.count_nonzero(lost < ALIKE) / len(lost) if len(lost) else 0.0,
         loss=usual,
-        seen=float(busy.sum()) / float(inside.sum()),
-        common=_measure_common(own.luma, inside & ~differs & (busyness <= BUSY)) if differs.any() else 0.0,
+        seen=np.count_nonzero(busy) / area,
+        common=_measure_common(own.luma, inside & ~differs & (busyness <= BUSY)) if count else 0.0,
     )
 
 
@@ -220,23 +221,21 @@ def _measure_common(luma: ByteArray, equal: BoolArray) -> float:
     levels = luma[STEP // 2 :: STEP, STEP // 2 :: STEP][equal]
     if levels.size <= COMMON_SHARE * equal.size:
         return 0.0
-    low, high = np.quantile(levels, (0.25, 0.75))
-    return float(high - low)
+    return quantile(levels, 0.75) - quantile(levels, 0.25)
 
 
-def _find_usual(luma: FloatArray, busyness: FloatArray, inside: BoolArray) -> DoubleArray:
+def _find_usual(luma: FloatArray, busyness: FloatArray, inside: BoolArray) -> FloatArray:
     """Return for each window by how much most windows that are as busy differ."""
     values, places = luma[inside], busyness[inside]
     some = np.sort(places[::SOME])
     limits = np.unique(some[np.arange(1, BUSYNESS_BINS) * len(some) // BUSYNESS_BINS])
-    bins = np.searchsorted(limits, places, side="right").astype(np.uint8)
+    bins = (places >= limits[:, None]).sum(axis=0, dtype=np.uint8)
     order = np.argsort(bins, kind="stable")
     ends = np.cumsum(np.bincount(bins))
     values, places = values[order], places[order]
     parts = [slice(*both) for both in pairwise([0, *ends]) if both[0] < both[1]]
     most = [quantile(values[part], MOST_OTHERS) for part in parts]
-    usual: DoubleArray = np.interp(busyness, [places[part].mean() for part in parts], most)
-    return usual
+    return np.interp(busyness, [places[part].mean() for part in parts], most).astype(np.float32)
 
 
 def _find_unrelated(
@@ -251,8 +250,8 @@ def _find_unrelated(
         other: The same of the second image.
         inside: Which windows count.
     """
-    unrelated = inside & (np.minimum(had, other) > TEXTURE) & (luma > UNRELATED * np.hypot(deviation, other))
-    return unrelated & bool(unrelated.sum() > UNRELATED_SHARE * inside.sum())
+    unrelated = inside & (np.minimum(had, other) > TEXTURE) & (luma > UNRELATED * np.asarray(cv2.magnitude(deviation, other)))
+    return unrelated & (np.count_nonzero(unrelated) > UNRELATED_SHARE * np.count_nonzero(inside))
 
 
 def _find_clipped(luma: ByteArray, other: ByteArray) -> BoolArray:
@@ -261,7 +260,8 @@ def _find_clipped(luma: ByteArray, other: ByteArray) -> BoolArray:
     Only if the other image has tones next to white, or black: else nothing shows that its tones go on beyond it.
     """
     level = luma[STEP // 2 :: STEP, STEP // 2 :: STEP]
-    near_white, near_black = ((other > 200) & (other < 250)).mean(), ((other > 5) & (other < 55)).mean()
+    shares = count_levels(other) / other.size
+    near_white, near_black = shares[201:250].sum(), shares[6:55].sum()
     clipped: BoolArray = (level >= 250) & (near_white > NEXT_TO_END) | (level <= 5) & (near_black > NEXT_TO_END)
     return clipped
 
@@ -269,16 +269,13 @@ def _find_clipped(luma: ByteArray, other: ByteArray) -> BoolArray:
 def _compare_colors(own: TonedImage, other: TonedImage, shape: tuple[int, ...]) -> FloatArray:
     """Return (rows, columns) differences of Cr and Cb, in parts of what is tolerated."""
     color = measure_length(measure_rms(subtract(own.color, other.color), own.window, COLOR_STEP))
-    colorful = np.minimum(own.colorfulness, other.colorfulness)
-    excess = np.asarray(color / (COLOR_NOISE + COLOR_LOSS * colorful), np.float32)
+    excess = color / (COLOR_NOISE + COLOR_LOSS * np.minimum(own.colorfulness, other.colorfulness))
     return interpolate(excess, (shape[1], shape[0]))
 
 
 def _find_box(differs: BoolArray, excess: FloatArray) -> tuple[float, float, float, float]:
-    if not differs.any():
-        return 0.0, 0.0, 0.0, 0.0
-    _, regions, boxes, _ = cv2.connectedComponentsWithStats(differs.astype(np.uint8))
-    strength = np.bincount(regions.ravel(), np.where(differs, excess, 0).ravel())
+    _, regions, boxes, _ = cv2.connectedComponentsWithStats(differs.view(np.uint8))
+    strength = np.bincount(regions.ravel(), (excess * differs).ravel())
     left, top, width, height, _ = boxes[1 + int(np.argmax(strength[1:]))].tolist()
     across, down = differs.shape[1], differs.shape[0]
     return left / across, top / down, (left + width) / across, (top + height) / down

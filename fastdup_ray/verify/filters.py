@@ -1,12 +1,14 @@
 """Filters of OpenCV, with the types of this project."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
 
 import cv2
 import numpy as np
 
-from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
+from fastdup_ray.common.arrays import AnyArray, BoolArray, ByteArray, DoubleArray, FloatArray
 
 
 @contextmanager
@@ -48,6 +50,15 @@ def resize_bytes(pixels: ByteArray, size: tuple[int, int]) -> ByteArray:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def resize_in_halves(pixels: ByteArray, size: tuple[int, int]) -> ByteArray:
+    """Resize a large image as `resize_bytes` does, nearly: by halves first, which takes a third of the time."""
+    height, width = pixels.shape[:2]
+    while width >= 2 * size[0] and height >= 2 * size[1]:
+        width, height = width // 2, height // 2
+        pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    return resize_bytes(pixels, size)
+
+
 def enlarge(pixels: ByteArray, scale: float) -> ByteArray:
     """Enlarge an image by a factor."""
     return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -86,9 +97,14 @@ def look_up(pixels: ByteArray, table: ByteArray) -> ByteArray:
     return np.asarray(cv2.LUT(pixels, table if table.ndim == 1 else table[None]), np.uint8)
 
 
-def select_channels(pixels: ByteArray, *numbers: int) -> ByteArray:
-    """Return some of the channels, contiguous."""
-    return np.asarray(cv2.merge([cv2.extractChannel(pixels, number) for number in numbers]), np.uint8)
+def select_channel(pixels: ByteArray, number: int) -> ByteArray:
+    """Return one of the channels, contiguous."""
+    return np.asarray(cv2.extractChannel(pixels, number), np.uint8)
+
+
+def select_colors(pixels: ByteArray) -> ByteArray:
+    """Return (height, width, 2), the last two of the three channels, contiguous."""
+    return np.asarray(cv2.merge([cv2.extractChannel(pixels, number) for number in (1, 2)]), np.uint8)
 
 
 def split_channels(pixels: ByteArray) -> list[ByteArray]:
@@ -115,6 +131,32 @@ def quantile(values: FloatArray | DoubleArray, share: float) -> float:
     return low if below == place else low + (place - below) * (float(parted[below + 1 :].min()) - low)
 
 
+def measure_contrast(levels: ByteArray) -> float:
+    """Return the standard deviation of (height, width) levels."""
+    return float(cv2.meanStdDev(levels)[1].item())
+
+
+def correlate(levels: ByteArray, others: ByteArray, mask: BoolArray) -> float:
+    """Return the correlation of (height, width) levels within a mask; 0 where one of them is flat."""
+    count = np.count_nonzero(mask)
+    levels, others = (np.asarray(cv2.copyTo(each, mask.view(np.uint8)), np.uint8) for each in (levels, others))
+    total, other_total = cv2.sumElems(levels)[0], cv2.sumElems(others)[0]
+    square, other_square = cv2.norm(levels, cv2.NORM_L2SQR), cv2.norm(others, cv2.NORM_L2SQR)
+    product = (square + other_square - cv2.norm(levels, others, cv2.NORM_L2SQR)) / 2
+    spreads = (count * square - total**2) * (count * other_square - other_total**2)
+    return (count * product - total * other_total) / math.sqrt(spreads) if spreads > 0 else 0.0
+
+
+def count_levels(levels: ByteArray, step: int = 1) -> DoubleArray:
+    """Return how many of (height, width) levels there are in each of the `256 / step` steps."""
+    return np.asarray(cv2.calcHist([levels], [0], None, [256 // step], [0, 256]), np.float64).ravel()
+
+
+def measure_ranges(channels: list[ByteArray]) -> ByteArray:
+    """Return the difference of the highest and the lowest of some channels at each pixel."""
+    return np.asarray(cv2.subtract(reduce(cv2.max, channels), reduce(cv2.min, channels)), np.uint8)
+
+
 def measure_means(values: FloatArray, window: int) -> FloatArray:
     """Return the mean in the window around every pixel."""
     return np.asarray(cv2.blur(values, (window, window)), np.float32)
@@ -122,25 +164,41 @@ def measure_means(values: FloatArray, window: int) -> FloatArray:
 
 def measure_rms(values: ByteArray, window: int, step: int) -> FloatArray:
     """Return the root mean square in the window around every `step`-th pixel."""
-    return np.sqrt(_sample(cv2.sqrBoxFilter(values, cv2.CV_32F, (window, window), borderType=cv2.BORDER_REFLECT), step))
+    _, squares = _average_windows(values, window, step)
+    return np.sqrt(squares, dtype=np.float32)
 
 
 def measure_deviation(values: ByteArray, window: int, step: int) -> FloatArray:
     """Return the standard deviation in the window around every `step`-th pixel."""
-    square = cv2.sqrBoxFilter(values, cv2.CV_32F, (window, window), borderType=cv2.BORDER_REFLECT)
-    mean = cv2.boxFilter(values, cv2.CV_32F, (window, window), borderType=cv2.BORDER_REFLECT)
-    return np.sqrt(np.maximum(_sample(square, step) - np.square(_sample(mean, step)), 0))
+    means, squares = _average_windows(values, window, step)
+    return np.sqrt(np.maximum(squares - np.square(means), 0), dtype=np.float32)
 
 
 def measure_length(vectors: FloatArray) -> FloatArray:
     """Return (height, width) lengths of (height, width, 2) vectors."""
-    length: FloatArray = np.sqrt(np.square(vectors[..., 0]) + np.square(vectors[..., 1]))
-    return length
+    return np.asarray(cv2.magnitude(vectors[..., 0], vectors[..., 1]), np.float32)
 
 
-def _sample(values: "cv2.typing.MatLike", step: int) -> FloatArray:
-    rows, columns = (min(step // 2, side - 1) for side in values.shape[:2])
-    return np.asarray(values, np.float32)[rows::step, columns::step]
+def _average_windows(values: ByteArray, window: int, step: int) -> tuple[DoubleArray, DoubleArray]:
+    """Return the mean and the mean square in the window around every `step`-th pixel.
+
+    Both are differences of sums from the first pixel on: a filter would take as long at the pixels that are left out.
+    """
+    beside = window // 2
+    padded = cv2.copyMakeBorder(values, beside, beside, beside, beside, cv2.BORDER_REFLECT)
+    (top, bottom), (left, right) = (_list_edges(side, window, step) for side in values.shape[:2])
+    averages = []
+    for sums in cv2.integral2(padded):
+        bands = np.asarray(sums)[bottom] - np.asarray(sums)[top]
+        averages.append((bands[:, right] - bands[:, left]) / window**2)
+    means, squares = averages
+    return means, squares
+
+
+def _list_edges(side: int, window: int, step: int) -> tuple[slice, slice]:
+    """Return where windows begin along a side, and where they end."""
+    first = min(step // 2, side - 1)
+    return slice(first, side, step), slice(first + window, side + window, step)
 
 
 def measure_edges(gray: ByteArray) -> FloatArray:
@@ -151,15 +209,19 @@ def measure_edges(gray: ByteArray) -> FloatArray:
 
 def grow(mask: BoolArray, pixels: int) -> BoolArray:
     """Extend a mask by so many pixels on each side."""
-    kernel = np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)
-    return np.asarray(cv2.dilate(mask.astype(np.uint8), kernel), bool)
+    return np.asarray(cv2.dilate(mask.view(np.uint8), _make_square(pixels)), np.uint8).view(bool)
 
 
 def shrink(mask: BoolArray, pixels: int) -> BoolArray:
     """Reduce a mask by so many pixels on each side, though not at the border of the frame."""
-    return ~grow(~mask, pixels)
+    return np.asarray(cv2.erode(mask.view(np.uint8), _make_square(pixels)), np.uint8).view(bool)
 
 
 def leave_rim(mask: BoolArray, pixels: int) -> BoolArray:
     """Reduce a mask by so many pixels on each side, at the border of the frame, too."""
-    return shrink(np.pad(mask, 1), pixels)[1:-1, 1:-1]
+    inner = cv2.erode(mask.view(np.uint8), _make_square(pixels), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(inner, np.uint8).view(bool)
+
+
+def _make_square(pixels: int) -> ByteArray:
+    return np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)

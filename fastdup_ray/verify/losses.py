@@ -12,7 +12,14 @@ import numpy as np
 
 from fastdup_ray.common.arrays import ByteArray, DoubleArray
 from fastdup_ray.common.relations import Loss
-from fastdup_ray.verify.filters import quantile, split_channels, to_luma_and_color
+from fastdup_ray.verify.filters import (
+    count_levels,
+    measure_contrast,
+    quantile,
+    select_channel,
+    split_channels,
+    to_luma_and_color,
+)
 
 SIDE = 512
 """Longest side, in pixels, at which losses are looked for."""
@@ -92,9 +99,9 @@ def _find_loss(own: _Traits, other: _Traits) -> Loss | None:
 
 def _measure_traits(pixels: ByteArray) -> _Traits:
     image = to_luma_and_color(pixels)
-    luma = image[..., 0]
-    shares = np.bincount(luma.ravel(), minlength=256) / luma.size
-    contrast = max(float(luma.std()), 1.0)
+    luma = select_channel(image, 0)
+    shares = count_levels(luma) / luma.size
+    contrast = max(measure_contrast(luma), 1.0)
     colors = _measure_colors(image[::2, ::2])
     return _Traits(contrast, _measure_noise(luma), colors, _count_levels(shares), _measure_steps(shares))
 

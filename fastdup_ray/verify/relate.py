@@ -10,8 +10,8 @@ from fastdup_ray.common.relations import Loss, Relation
 from fastdup_ray.verify.alignment import (
     QUARTER_TURNS,
     Alignment,
+    Overlay,
     align_by_keypoints,
-    correlate,
     find_mask,
     find_quarter_turn,
     invert,
@@ -51,8 +51,9 @@ changes as much."""
 AGREES_IN_PARTS = 0.5
 """Agreement above which two images that keypoints have aligned show the same; the rest of it may be altered."""
 
-ALIKE = 0.6
-"""Correlation of thumbnails above which two images are compared as a whole."""
+VERY_ALIKE, ALIKE = 0.85, 0.6
+"""Correlations of thumbnails above which two images are compared as a whole: first, or if no part of one is in the
+other."""
 
 SEEN = 0.004
 """Part of an image with something to see, below which nothing can be told."""
@@ -129,16 +130,17 @@ def relate_images(first: DetailImage, second: DetailImage) -> Verdict:
     if any(flat):
         return Verdict(Relation.UNSURE if all(flat) else Relation.DIFFERENT)
     turn, correlation = find_quarter_turn(first, second)
-    whole = _compare_whole(first, second, turn) if correlation > ALIKE else None
+    whole = _compare_whole(first, second, turn) if correlation > VERY_ALIKE else None
     if whole is not None and whole.relation in (Relation.SAME, Relation.MIRRORED, Relation.TURNED):
         return whole
     if whole is not None and whole.relation is Relation.ALTERED and whole.agreement > WELL_ALIGNED:
         return whole
     parts = _compare_parts(first, second)
-    if parts is not None and parts.relation is not Relation.DIFFERENT:
-        if whole is None or whole.relation is Relation.DIFFERENT or parts.difference < whole.difference:
-            return parts
-        return whole
+    is_part = parts is not None and parts.relation is not Relation.DIFFERENT
+    if whole is None and correlation > ALIKE and not (is_part and min(parts.cover_from, parts.cover_to) < WHOLE):
+        whole = _compare_whole(first, second, turn)
+    if is_part and (whole is None or whole.relation is Relation.DIFFERENT or parts.difference < whole.difference):
+        return parts
     may_be_altered = whole is not None and whole.agreement > AGREES_IN_PARTS and whole.difference <= MOST_ALTERED
     if whole is not None and whole.relation is Relation.DIFFERENT and may_be_altered:
         return replace(whole, relation=Relation.ALTERED)
@@ -150,7 +152,7 @@ def _compare_whole(first: DetailImage, second: DetailImage, turn: str) -> Verdic
     found = _measure(first, second, matrix, DETAIL, is_part=False)
     verdict = Verdict(Relation.DIFFERENT, 1.0, 1.0, found.share, found.box, matrix, found.agreement)
     if found.seen < SEEN:
-        is_equal = found.tones is None and found.strength < 1 and first.gray.std() > SMOOTH
+        is_equal = found.tones is None and found.strength < 1 and first.contrast > SMOOTH
         if not is_equal:
             return replace(verdict, relation=Relation.UNSURE)
         verdict, found = replace(verdict, agreement=1.0), replace(found, agreement=1.0)
@@ -190,22 +192,23 @@ def _compare_parts(first: DetailImage, second: DetailImage) -> Verdict | None:
 
 def _compare_aligned(first: DetailImage, second: DetailImage, alignment: Alignment) -> Verdict | None:
     is_certain = alignment.inliers >= CERTAIN_INLIERS
-    if correlate(alignment, first, second) < (CORRELATES_AT_ALL if is_certain else CORRELATES_ROUGHLY):
+    overlay = Overlay(alignment.matrix, first.gray, second.gray)
+    if overlay.correlation < (CORRELATES_AT_ALL if is_certain else CORRELATES_ROUGHLY):
         return None
-    alignment = refine(alignment, first, second)
-    matrix = alignment.matrix
+    matrix = refine(alignment, overlay).matrix
+    overlay = Overlay(matrix, first.gray, second.gray)
     cover_from, cover_to = measure_covers(matrix)
     if max(cover_from, cover_to) < LEAST_OVERLAP:
         return None
     least = CORRELATES if alignment.inliers else CORRELATES_WELL
-    if not is_certain and correlate(alignment, first, second) < least:
+    if not is_certain and overlay.correlation < least:
         return None
     found = _measure(first, second, matrix, PART_DETAIL, is_part=True)
     verdict = Verdict(
         Relation.DIFFERENT, cover_from, cover_to, found.share, found.box, matrix, found.agreement, alignment.inliers
     )
-    is_smooth = found.seen < SEEN and first.gray.std() > SMOOTH
-    if is_smooth and correlate(alignment, first, second) < CORRELATES_SMOOTHLY:
+    is_smooth = found.seen < SEEN and first.contrast > SMOOTH
+    if is_smooth and overlay.correlation < CORRELATES_SMOOTHLY:
         return verdict
     if not is_smooth and (found.agreement < AGREES_IN_PARTS or found.seen < SEEN):
         return verdict
@@ -264,7 +267,10 @@ def _measure_at(
     mask = leave_rim(find_mask(matrix, size), RIM) if is_part else None
     is_sprite = first.is_cut_out and second.is_cut_out  # in other colors it is another one
     as_they_are = is_sprite or any(image.is_small_drawing or image.has_few_tones for image in (first, second))
-    pixels, laid = resize_bytes(first.pixels, size), lay(second.pixels, matrix, size)
+    other_height, other_width = second.pixels.shape[:2]
+    other_scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])) * (size[0] * size[1]) / (other_width * other_height))
+    pixels = resize_bytes(first.get_pixels(size[0] / first.pixels.shape[1]), size)
+    laid = lay(second.get_pixels(other_scale), matrix, size)
     return measure_difference(pixels, laid, mask, tones, as_they_are=as_they_are)
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fastdup_ray.common.arrays import DoubleArray
-from fastdup_ray.verify.alignment import ENOUGH_CORNERS, Alignment, correlate_at
+from fastdup_ray.verify.alignment import ENOUGH_CORNERS, Alignment, correlate_each
 from fastdup_ray.verify.detail_image import DetailImage
 from fastdup_ray.verify.filters import fit_size, resize_bytes
 
@@ -49,15 +49,12 @@ def _find_best(
     """Return the highest correlation of thumbnails at so many steps to each side of an angle, its angle and its map."""
     own, other = (resize_bytes(image.gray, fit_size(image.gray.shape[::-1], side)) for image in (first, second))
     size, other_size = ((image.pixels.shape[1], image.pixels.shape[0]) for image in (first, second))
-    best, best_angle, best_matrix = -1.0, middle, _turn(size, other_size, 0.0, 1.0)
-    for count in range(-tries, tries + 1):
-        angle = middle + count * step
-        for enlarged in _list_scales(size, other_size, math.radians(angle)):
-            matrix = _turn(size, other_size, math.radians(angle), enlarged)
-            fit = correlate_at(matrix, own, other, RIM)
-            if fit > best:
-                best, best_angle, best_matrix = fit, angle, matrix
-    return best, best_angle, best_matrix
+    angles = [middle + count * step for count in range(-tries, tries + 1)]
+    turns = [(angle, scale) for angle in angles for scale in _list_scales(size, other_size, math.radians(angle))]
+    matrices = _turn(size, other_size, np.array(turns))
+    fits = correlate_each(matrices, own, other, RIM)
+    best = int(fits.argmax())
+    return float(fits[best]), turns[best][0], matrices[best]
 
 
 def _list_scales(size: tuple[int, int], other: tuple[int, int], angle: float) -> list[float]:
@@ -80,8 +77,15 @@ def _reduce(size: tuple[int, int], angle: float) -> float:
     return width * min(width / (width * across + height * down), height / (width * down + height * across))
 
 
-def _turn(size: tuple[int, int], other: tuple[int, int], angle: float, scale: float) -> DoubleArray:
-    """Return the (2, 3) map, as in `Alignment`, of a rotation about the centers of both images."""
-    cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
-    linear = np.array([[cosine, -sine], [sine, cosine]]) * np.array(other) / np.array(size)[:, None]
-    return np.column_stack([linear, 0.5 - linear.sum(axis=1) / 2])
+def _turn(size: tuple[int, int], other: tuple[int, int], turns: DoubleArray) -> DoubleArray:
+    """Return the (n, 2, 3) maps, as in `Alignment`, of rotations about the centers of both images.
+
+    Args:
+        size: Width and height of the first image.
+        other: The same of the second one.
+        turns: (n, 2) degrees and scales.
+    """
+    angles, scales = np.radians(turns[:, 0]), turns[:, 1]
+    cosine, sine = scales * np.cos(angles), scales * np.sin(angles)
+    linear = np.stack([cosine, -sine, sine, cosine], axis=1).reshape(-1, 2, 2) * other / np.array(size)[:, None]
+    return np.concatenate([linear, 0.5 - linear.sum(axis=2, keepdims=True) / 2], axis=2)

@@ -8,13 +8,17 @@ import numpy as np
 
 from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 from fastdup_ray.verify.filters import (
+    correlate,
     equalize,
     fit_size,
     look_up,
+    measure_contrast,
     quantile,
     resize_bytes,
     resize_floats,
     sample_pixels,
+    select_channel,
+    split_channels,
     subtract,
     to_gray,
     to_luma_and_color,
@@ -22,6 +26,8 @@ from fastdup_ray.verify.filters import (
 
 BINS = 64
 """Steps of a tone curve, over 256 gray levels."""
+
+LEVELS = np.arange(256, dtype=np.float32)
 
 PLACES = np.linspace(0, 255, BINS, dtype=np.float32)
 """Levels at which a tone curve is given; in between it is straight."""
@@ -46,9 +52,9 @@ SIDE = 128
 """Pixels, of the longer side, by which tones and colors are compared: some of the image, as means of several pixels
 would not have its tones."""
 
-RELATED = 0.65
-"""Correlation of ranks below which no change of tones makes two images agree: it made 2 of 242 agree by more than a
-half."""
+RELATED = 0.8
+"""Correlation of ranks below which no change of tones makes two images agree: of those that are the same none has less
+than 0.95."""
 
 COLORED, COLORED_SHARE, COS_OF_OTHER_HUE = 10.0, 0.05, 0.92
 """Levels of Cr and Cb from which on there is a color; the part of two images in which both have one from which on these
@@ -88,12 +94,11 @@ class ToneMatch:
 
     def apply(self, pixels: ByteArray) -> ByteArray:
         """Return (height, width, 3) uint8 luma, Cr and Cb of RGB pixels with these changes."""
-        levels = np.arange(256, dtype=np.float32)
-        curve = _to_levels(np.interp(levels, PLACES, self.curve))
-        color = [_to_levels((levels - 128) * np.float32(self.saturation) + 128 + cast) for cast in self.cast]
+        curve = np.interp(LEVELS, PLACES, self.curve)
         if self.kind == "channels":
-            pixels, curve = look_up(pixels, curve), _to_levels(levels)
-        return look_up(to_luma_and_color(pixels), np.stack([curve, *color], axis=1))
+            pixels, curve = look_up(pixels, _to_levels(curve)), LEVELS
+        colors = (LEVELS - 128) * np.float32(self.saturation) + (128 + self.cast[:, None])
+        return look_up(to_luma_and_color(pixels), _to_levels(np.vstack([curve, colors])).T)
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,8 @@ class Sample:
             weight: (height, width) float32.
         """
         inside = weight > 0
+        if inside.all():
+            return cls(image.reshape(1, -1, 3), weight.ravel())
         return cls(image[inside][None], weight[inside])
 
     @cached_property
@@ -127,30 +134,37 @@ class Sample:
     @cached_property
     def contrast(self) -> float:
         """Standard deviation of the luma, at least 1."""
-        return max(1.0, float(self.luma_and_color[..., 0].std()))
+        return max(1.0, measure_contrast(select_channel(self.luma_and_color, 0)))
+
+    @cached_property
+    def spread(self) -> float:
+        """Standard deviation of red, green and blue."""
+        return measure_contrast(self.pixels.reshape(1, -1))
 
 
-def match_tones(first: ByteArray, second: ByteArray, mask: BoolArray) -> ToneMatch | None:
+def match_tones(first: ByteArray, second: ByteArray, mask: BoolArray | None) -> ToneMatch | None:
     """Return the change that brings one image nearest to the tones of the other, whichever way and of whichever kind.
 
     Args:
         first: (height, width, 3) uint8 RGB.
         second: The same, aligned with the first.
-        mask: (height, width), pixels that both have.
+        mask: (height, width), pixels that both have; None: all.
 
     Returns:
         The change; None if the images are so different that none helps.
     """
-    size = fit_size((mask.shape[1], mask.shape[0]), SIDE)
-    weight = resize_floats(mask.astype(np.float32), size)
+    height, width = first.shape[:2]
+    size = fit_size((width, height), SIDE)
     images = sample_pixels(first, size), sample_pixels(second, size)
+    weight = np.ones(size[::-1], np.float32) if mask is None else resize_floats(mask.astype(np.float32), size)
     if not weight[::2, ::2].any():
         return None
     if _correlate_ranks(*images, weight > 0) < RELATED or _have_other_hues(*images, weight):
         return None
     some = [Sample.select(image[::2, ::2], weight[::2, ::2]) for image in images]  # they tell which change fits
+    every = [Sample.select(image, weight) for image in images]
     # The image with more contrast has what the other one has.
-    order = (True, False) if images[0][weight > 0].std() >= images[1][weight > 0].std() else (False, True)
+    order = (True, False) if every[0].spread >= every[1].spread else (False, True)
     least, best = np.inf, (order[0], KINDS[0])
     for changes_first in order:
         source, target = some if changes_first else some[::-1]
@@ -162,7 +176,7 @@ def match_tones(first: ByteArray, second: ByteArray, mask: BoolArray) -> ToneMat
         if least < GOOD_FIT:
             break
     changes_first, kind = best
-    source, target = (Sample.select(image, weight) for image in (images if changes_first else images[::-1]))
+    source, target = every if changes_first else every[::-1]
     return replace(_fit_twice(source, target, kind), changes_first=changes_first)
 
 
@@ -176,11 +190,8 @@ def _fit_twice(source: Sample, target: Sample, kind: Kind) -> ToneMatch:
 
 def _sum_differences(match: ToneMatch, source: Sample, target: Sample) -> FloatArray:
     """Return (n,) sums of the differences of luma, Cr and Cb after a change of tones."""
-    luma, *colors = subtract(match.apply(source.pixels), target.luma_and_color)[0].T
-    total: FloatArray = luma.astype(np.float32)
-    for color in colors:
-        total += color
-    return total
+    differences = subtract(match.apply(source.pixels), target.luma_and_color)[0]
+    return differences.astype(np.float32) @ np.ones(3, np.float32)
 
 
 def _have_other_hues(first: ByteArray, second: ByteArray, weight: FloatArray) -> bool:
@@ -201,9 +212,7 @@ def _have_other_hues(first: ByteArray, second: ByteArray, weight: FloatArray) ->
 
 def _correlate_ranks(first: ByteArray, second: ByteArray, mask: BoolArray) -> float:
     """Return the correlation of the ranks of gray levels, which no change of tones changes."""
-    ranks = [equalize(to_gray(image))[mask].astype(np.float32) for image in (first, second)]
-    own, other = (levels - levels.mean() for levels in ranks)
-    return float(own @ other) / max(float(np.linalg.norm(own)) * float(np.linalg.norm(other)), 1e-6)
+    return correlate(equalize(to_gray(first)), equalize(to_gray(second)), mask)
 
 
 def fit_tone(source: Sample, target: Sample, kind: Kind) -> ToneMatch:
@@ -217,11 +226,11 @@ def fit_tone(source: Sample, target: Sample, kind: Kind) -> ToneMatch:
     own, wanted = source.luma_and_color, target.luma_and_color
     if kind == "channels":
         curve = _fit_curve(source.pixels.ravel(), target.pixels.ravel(), np.repeat(source.weight, 3))
-        own = to_luma_and_color(look_up(source.pixels, _to_levels(np.interp(np.arange(256), PLACES, curve))))
+        own = to_luma_and_color(look_up(source.pixels, _to_levels(np.interp(LEVELS, PLACES, curve))))
     else:
         curve = _fit_curve(own[0, :, 0], wanted[0, :, 0], source.weight)
     shares = source.weight / np.float32(source.weight.sum())
-    color, wanted_color = (image[0].T[1:].astype(np.float32) for image in (own, wanted))
+    color, wanted_color = (np.array(split_channels(image)[1:], np.float32)[:, 0] for image in (own, wanted))
     mean, wanted_mean = color @ shares, wanted_color @ shares
     color -= mean[:, None]
     spread = float((np.square(color) @ shares).sum())
@@ -238,9 +247,9 @@ def _to_levels(values: FloatArray | DoubleArray) -> ByteArray:
 
 def _fit_curve(source: ByteArray, target: ByteArray, weight: FloatArray) -> FloatArray:
     """Return (BINS,) levels of `target` for those of `source` at `PLACES`, which never fall."""
-    step = NEAREST[source]
-    count = np.asarray(np.bincount(step, weight, BINS), np.float64)
-    shift = np.bincount(step, weight * (target.astype(np.float32) - source), BINS)
+    weights = np.bincount(source, weight, 256)
+    shifts = np.bincount(source, weight * target, 256) - weights * LEVELS
+    count, shift = np.bincount(NEAREST, weights, BINS), np.bincount(NEAREST, shifts, BINS)
     known = count > 0
     if not known.any():
         return PLACES

@@ -3,7 +3,7 @@
 from functools import cached_property
 
 from fastdup_ray.common.arrays import ByteArray, FloatArray
-from fastdup_ray.verify.filters import halve, measure_deviation, measure_length, select_channels, to_luma_and_color
+from fastdup_ray.verify.filters import halve, measure_deviation, measure_length, select_channel, select_colors, to_luma_and_color
 from fastdup_ray.verify.tone import ToneMatch
 
 STEP = 3
@@ -34,7 +34,7 @@ class TonedImage:
     @cached_property
     def luma(self) -> ByteArray:
         """(height, width) uint8."""
-        return select_channels(self._luma_and_color, 0)
+        return select_channel(self._luma_and_color, 0)
 
     @cached_property
     def deviation(self) -> FloatArray:
@@ -44,7 +44,7 @@ class TonedImage:
     @cached_property
     def color(self) -> ByteArray:
         """(height, width, 2) uint8 Cr and Cb at half the size."""
-        return select_channels(halve(self._luma_and_color), 1, 2)
+        return select_colors(halve(self._luma_and_color))
 
     @cached_property
     def colorfulness(self) -> FloatArray:
