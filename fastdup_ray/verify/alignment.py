@@ -3,14 +3,13 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import cv2
 import numpy as np
 
 from fastdup_ray.common.arrays import AnyArray, BoolArray, ByteArray, DoubleArray, FloatArray, IntArray
 from fastdup_ray.verify.detail_image import DetailImage, Keypoints
-from fastdup_ray.verify.filters import correlate, fit_size, leave_rim, resize_bytes, shrink
+from fastdup_ray.verify.filters import correlate, fit_size, leave_rim, reduce_much, shrink
 
 RATIO = 0.85
 """Lowe's ratio: the best match has to be nearer than this part of the second best (D. Lowe, 2004, section 7.1)."""
@@ -107,13 +106,13 @@ def lay(image: ByteArray, matrix: DoubleArray, size: tuple[int, int]) -> ByteArr
     """
     height, width = image.shape[:2]
     if np.array_equal(matrix, QUARTER_TURNS[""]):
-        return resize_bytes(image, size) if width >= size[0] and height >= size[1] else _enlarge(image, size)
+        return reduce_much(image, size) if width >= size[0] and height >= size[1] else _enlarge(image, size)
     pixels = _to_pixels(matrix, (width, height), size)
     scale = math.sqrt(abs(np.linalg.det(pixels[:, :2])))
     if scale < REDUCE:  # average, rather than skip, the pixels that become one
         smaller = fit_size((width, height), max(2, round(max(height, width) * scale)))
         if smaller != (width, height):
-            return lay(resize_bytes(image, smaller), matrix, size)
+            return lay(reduce_much(image, smaller), matrix, size)
     return _warp(image, pixels, size)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from fastdup_ray.verify.alignment import Alignment
 from fastdup_ray.verify.detail_image import DetailImage
-from fastdup_ray.verify.filters import measure_contrast, resize_bytes, to_gray
+from fastdup_ray.verify.filters import measure_contrast, reduce_much, to_gray
 
 SIDE = 192
 """Longest side, in pixels, at which images are aligned."""
@@ -55,7 +55,7 @@ def _find_place(
     """Return left and top of the part in the image, from 0 to 1 of its width and height; None if it does not fit."""
     if min(part_size) < LEAST_SIDE:
         return None
-    levels, part_levels = to_gray(resize_bytes(image.pixels, size)), to_gray(resize_bytes(part.pixels, part_size))
+    levels, part_levels = to_gray(reduce_much(image.pixels, size)), to_gray(reduce_much(part.pixels, part_size))
     if measure_contrast(part_levels) < FLAT:
         return None
     fit = cv2.matchTemplate(levels, part_levels, cv2.TM_CCOEFF_NORMED)

@@ -16,9 +16,8 @@ from fastdup_ray.verify.filters import (
     fit_size,
     measure_contrast,
     measure_ranges,
+    reduce_much,
     resize_bytes,
-    resize_floats,
-    resize_in_halves,
     sample_pixels,
     split_channels,
     to_gray,
@@ -29,9 +28,6 @@ DETAIL = 1600
 
 SIDE = 384
 """Longest side, in pixels, at which keypoints are found."""
-
-LEAST_REDUCED = 1.9
-"""Times that an image has to become smaller once more, if it is made even smaller from its reduced pixels."""
 
 BLOB_SIDE = 256
 """Longest side, in pixels, at which blobs are found: it takes five times as long as corners."""
@@ -106,11 +102,7 @@ class DetailImage:
     @cached_property
     def reduced(self) -> ByteArray:
         """(height, width, 3) uint8 RGB, at most `SIDE` wide or high."""
-        return resize_in_halves(self.pixels, fit_size((self.pixels.shape[1], self.pixels.shape[0]), SIDE))
-
-    def get_pixels(self, scale: float) -> ByteArray:
-        """Return the pixels from which the image is made smaller to a scale: fewer if it becomes so small anyway."""
-        return self.reduced if scale * LEAST_REDUCED < self.reduced.shape[1] / self.pixels.shape[1] else self.pixels
+        return reduce_much(self.pixels, fit_size((self.pixels.shape[1], self.pixels.shape[0]), SIDE))
 
     @cached_property
     def gray(self) -> ByteArray:
@@ -151,7 +143,7 @@ class DetailImage:
     @cached_property
     def small(self) -> FloatArray:
         """(SMALL, SMALL) gray levels with a mean of 0 and a length of 1."""
-        small = resize_floats(self.gray.astype(np.float32), (SMALL, SMALL))
+        small = reduce_much(self.gray, (SMALL, SMALL)).astype(np.float32)
         small -= small.mean()
         return small / max(float(np.linalg.norm(small)), 1e-6)
 

@@ -250,7 +250,9 @@ def _find_unrelated(
         other: The same of the second image.
         inside: Which windows count.
     """
-    unrelated = inside & (np.minimum(had, other) > TEXTURE) & (luma > UNRELATED * np.asarray(cv2.magnitude(deviation, other)))
+    unrelated = (
+        inside & (np.minimum(had, other) > TEXTURE) & (luma > UNRELATED * np.asarray(cv2.magnitude(deviation, other)))
+    )
     return unrelated & (np.count_nonzero(unrelated) > UNRELATED_SHARE * np.count_nonzero(inside))
 
 
@@ -269,7 +271,8 @@ def _find_clipped(luma: ByteArray, other: ByteArray) -> BoolArray:
 def _compare_colors(own: TonedImage, other: TonedImage, shape: tuple[int, ...]) -> FloatArray:
     """Return (rows, columns) differences of Cr and Cb, in parts of what is tolerated."""
     color = measure_length(measure_rms(subtract(own.color, other.color), own.window, COLOR_STEP))
-    excess = color / (COLOR_NOISE + COLOR_LOSS * np.minimum(own.colorfulness, other.colorfulness))
+    tolerance = COLOR_NOISE + COLOR_LOSS * np.minimum(own.colorfulness, other.colorfulness)
+    excess = np.asarray(color / tolerance, np.float32)
     return interpolate(excess, (shape[1], shape[0]))
 
 

@@ -13,9 +13,12 @@ import numpy as np
 from fastdup_ray.common.arrays import ByteArray, DoubleArray
 from fastdup_ray.common.relations import Loss
 from fastdup_ray.verify.filters import (
+    count_level_pairs,
     count_levels,
     measure_contrast,
+    measure_means,
     quantile,
+    sample_pixels,
     select_channel,
     split_channels,
     to_luma_and_color,
@@ -102,7 +105,8 @@ def _measure_traits(pixels: ByteArray) -> _Traits:
     luma = select_channel(image, 0)
     shares = count_levels(luma) / luma.size
     contrast = max(measure_contrast(luma), 1.0)
-    colors = _measure_colors(image[::2, ::2])
+    half = (luma.shape[1] + 1) // 2, (luma.shape[0] + 1) // 2
+    colors = _measure_colors(sample_pixels(image, half))
     return _Traits(contrast, _measure_noise(luma), colors, _count_levels(shares), _measure_steps(shares))
 
 
@@ -113,18 +117,20 @@ def _measure_noise(luma: ByteArray) -> float:
     """
     if min(luma.shape) < 16:
         return 0.0
-    details = np.abs(cv2.filter2D(luma, cv2.CV_32F, _NOISE_FILTER))
-    means = np.asarray(cv2.blur(details, (9, 9)), np.float32)[4:-4:3, 4:-4:3]
+    details = cv2.convertScaleAbs(cv2.filter2D(luma, cv2.CV_16S, _NOISE_FILTER))  # at most 255, which is not calm
+    means = measure_means(np.asarray(details, np.uint8), 9)[4:-4:3, 4:-4:3]
     return quantile(means.ravel(), CALM) * math.sqrt(math.pi / 2) / 6
 
 
 def _measure_colors(image: ByteArray) -> float:
     """Return the standard deviation of Cr and Cb among pixels with the same luma."""
-    luma, *colors = (channel.ravel() for channel in split_channels(image))
-    count = np.maximum(np.bincount(luma, minlength=256), 1)
-    squares = sum(float(np.square(color, dtype=np.int64).sum()) for color in colors)
-    explained = sum(float((np.bincount(luma, color, 256) ** 2 / count).sum()) for color in colors)
-    return math.sqrt(max(squares - explained, 0.0) / luma.size)
+    luma, *colors = split_channels(image)
+    count, levels = np.maximum(count_levels(luma), 1), np.arange(256)
+    spread = 0.0
+    for color in colors:
+        pairs = count_level_pairs(luma, color)
+        spread += float(pairs.sum(axis=0) @ np.square(levels) - (np.square(pairs @ levels) / count).sum())
+    return math.sqrt(max(spread, 0.0) / luma.size)
 
 
 def _count_levels(shares: DoubleArray) -> float:

@@ -94,11 +94,11 @@ class ToneMatch:
 
     def apply(self, pixels: ByteArray) -> ByteArray:
         """Return (height, width, 3) uint8 luma, Cr and Cb of RGB pixels with these changes."""
-        curve = np.interp(LEVELS, PLACES, self.curve)
+        curve = _to_levels(np.interp(LEVELS, PLACES, self.curve))
+        color = _to_levels((LEVELS - 128) * np.float32(self.saturation) + (128 + self.cast[:, None]))
         if self.kind == "channels":
-            pixels, curve = look_up(pixels, _to_levels(curve)), LEVELS
-        colors = (LEVELS - 128) * np.float32(self.saturation) + (128 + self.cast[:, None])
-        return look_up(to_luma_and_color(pixels), _to_levels(np.vstack([curve, colors])).T)
+            pixels, curve = look_up(pixels, curve), _to_levels(LEVELS)
+        return look_up(to_luma_and_color(pixels), np.vstack([curve, color]).T)
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,8 @@ def _fit_twice(source: Sample, target: Sample, kind: Kind) -> ToneMatch:
 def _sum_differences(match: ToneMatch, source: Sample, target: Sample) -> FloatArray:
     """Return (n,) sums of the differences of luma, Cr and Cb after a change of tones."""
     differences = subtract(match.apply(source.pixels), target.luma_and_color)[0]
-    return differences.astype(np.float32) @ np.ones(3, np.float32)
+    total: FloatArray = differences.astype(np.float32) @ np.ones(3, np.float32)
+    return total
 
 
 def _have_other_hues(first: ByteArray, second: ByteArray, weight: FloatArray) -> bool:
@@ -249,7 +250,7 @@ def _fit_curve(source: ByteArray, target: ByteArray, weight: FloatArray) -> Floa
     """Return (BINS,) levels of `target` for those of `source` at `PLACES`, which never fall."""
     weights = np.bincount(source, weight, 256)
     shifts = np.bincount(source, weight * target, 256) - weights * LEVELS
-    count, shift = np.bincount(NEAREST, weights, BINS), np.bincount(NEAREST, shifts, BINS)
+    count, shift = (np.asarray(np.bincount(NEAREST, values, BINS), np.float64) for values in (weights, shifts))
     known = count > 0
     if not known.any():
         return PLACES

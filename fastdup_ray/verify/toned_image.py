@@ -3,7 +3,14 @@
 from functools import cached_property
 
 from fastdup_ray.common.arrays import ByteArray, FloatArray
-from fastdup_ray.verify.filters import halve, measure_deviation, measure_length, select_channel, select_colors, to_luma_and_color
+from fastdup_ray.verify.filters import (
+    halve,
+    measure_deviation,
+    measure_length,
+    select_channel,
+    select_colors,
+    to_luma_and_color,
+)
 from fastdup_ray.verify.tone import ToneMatch
 
 STEP = 3
