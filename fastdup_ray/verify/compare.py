@@ -14,8 +14,8 @@ from fastdup_ray.extract.open_image import explain_error
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.inputs import find_part, get_box, read_entry, stat
 from fastdup_ray.system.threads import single_threaded_libraries
-from fastdup_ray.verify.alignment import QUARTER_TURNS
 from fastdup_ray.verify.load import Views, load_views
+from fastdup_ray.verify.overlay import QUARTER_TURNS
 from fastdup_ray.verify.relate import Verdict
 from fastdup_ray.verify.relate_files import relate_files
 

@@ -100,14 +100,9 @@ class DetailImage:
         self.storage = storage
 
     @cached_property
-    def reduced(self) -> ByteArray:
-        """(height, width, 3) uint8 RGB, at most `SIDE` wide or high."""
-        return reduce_much(self.pixels, fit_size((self.pixels.shape[1], self.pixels.shape[0]), SIDE))
-
-    @cached_property
     def gray(self) -> ByteArray:
         """Gray levels, `SIDE` wide or high; of a small image less, as it is enlarged to no more than twice its size."""
-        gray = to_gray(self.reduced)
+        gray = to_gray(self._reduce())
         scale = min(MOST_ENLARGED, SIDE / max(gray.shape))
         return gray if scale < LEAST_ENLARGED else enlarge(gray, scale)
 
@@ -150,9 +145,13 @@ class DetailImage:
     @cached_property
     def content_box(self) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of what the margins enclose, from 0 to 1 of width and height."""
-        height, width = self.reduced.shape[:2]
-        left, top, right, bottom = find_content_box(self.reduced)
+        pixels = self._reduce()
+        height, width = pixels.shape[:2]
+        left, top, right, bottom = find_content_box(pixels)
         return left / width, top / height, right / width, bottom / height
+
+    def _reduce(self) -> ByteArray:
+        return reduce_much(self.pixels, fit_size((self.pixels.shape[1], self.pixels.shape[0]), SIDE))
 
     @cached_property
     def corners(self) -> Keypoints:

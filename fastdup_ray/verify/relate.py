@@ -7,22 +7,12 @@ import numpy as np
 
 from fastdup_ray.common.arrays import DoubleArray
 from fastdup_ray.common.relations import Loss, Relation
-from fastdup_ray.verify.alignment import (
-    QUARTER_TURNS,
-    Alignment,
-    Overlay,
-    align_by_keypoints,
-    find_mask,
-    find_quarter_turn,
-    invert,
-    lay,
-    measure_covers,
-    refine,
-)
+from fastdup_ray.verify.alignment import Alignment, align_by_keypoints, find_quarter_turn, refine
 from fastdup_ray.verify.dense_alignment import align_by_margins, align_by_sliding
 from fastdup_ray.verify.detail_image import DETAIL, DetailImage, Storage
 from fastdup_ray.verify.difference import NEXT_TO_NOTHING, SLACK, SMALL, Difference, measure_difference
 from fastdup_ray.verify.filters import fit_size, leave_rim, reduce_much
+from fastdup_ray.verify.overlay import QUARTER_TURNS, Overlay, find_mask, invert, lay, measure_covers
 from fastdup_ray.verify.rotation_search import align_by_rotation
 from fastdup_ray.verify.surroundings import classify_surroundings
 from fastdup_ray.verify.tone import ToneMatch

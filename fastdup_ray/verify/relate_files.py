@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 
 from fastdup_ray.common.relations import Loss, Relation
-from fastdup_ray.verify.alignment import QUARTER_TURNS
 from fastdup_ray.verify.detail_image import DetailImage
 from fastdup_ray.verify.filters import resize_bytes
 from fastdup_ray.verify.load import Views
 from fastdup_ray.verify.losses import SIDE, find_losses
+from fastdup_ray.verify.overlay import QUARTER_TURNS
 from fastdup_ray.verify.relate import Verdict, choose_size, relate_images
 
 log = logging.getLogger(__name__)

@@ -5,9 +5,10 @@ import math
 import numpy as np
 
 from fastdup_ray.common.arrays import DoubleArray
-from fastdup_ray.verify.alignment import ENOUGH_CORNERS, Alignment, correlate_each
+from fastdup_ray.verify.alignment import ENOUGH_CORNERS, Alignment
 from fastdup_ray.verify.detail_image import DetailImage
 from fastdup_ray.verify.filters import fit_size, resize_bytes
+from fastdup_ray.verify.overlay import correlate_each
 
 COARSE_SIDE, FINE_SIDE = 64, 160
 """Longest sides, in pixels, of the thumbnails on which angles are tried first, and then again next to the best."""

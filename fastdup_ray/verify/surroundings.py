@@ -2,9 +2,9 @@
 
 from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray
 from fastdup_ray.common.relations import Relation
-from fastdup_ray.verify.alignment import find_mask
 from fastdup_ray.verify.detail_image import DetailImage
 from fastdup_ray.verify.filters import grow, measure_edges, shrink
+from fastdup_ray.verify.overlay import find_mask
 
 UNIFORM = 6.0
 """Standard deviation of the gray levels of a bar."""
