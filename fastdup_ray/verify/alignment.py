@@ -121,17 +121,9 @@ def match_keypoints(own: Keypoints, others: Keypoints) -> tuple[FloatArray, Floa
 
 def _find_nearest_two(queries: Keypoints, others: Keypoints) -> tuple[FloatArray, IntArray]:
     """Return for each of m keypoints the distances to the two nearest of others, (m, 2), and the (m,) nearest one."""
-    if queries.norm != cv2.NORM_HAMMING:
-        found = cv2.batchDistance(queries.descriptors, others.descriptors, cv2.CV_32F, normType=queries.norm, K=2)
-        return np.asarray(found[0], np.float32), np.asarray(found[1], np.int64)[:, 0]
-    own, words = (np.ascontiguousarray(each.descriptors).view(np.uint64) for each in (queries, others))
-    distances = np.zeros((len(own), len(words)), np.uint8)
-    for own_word, word in zip(own.T, words.T, strict=True):
-        distances = np.asarray(cv2.add(distances, np.bitwise_count(own_word[:, None] ^ word)), np.uint8)  # at most 255
-    rows, nearest = np.arange(len(own)), distances.argmin(axis=1)
-    least = distances[rows, nearest]
-    distances[rows, nearest] = 255
-    return np.stack([least, distances.min(axis=1)], axis=1).astype(np.float32), nearest
+    kind = cv2.CV_32S if queries.norm == cv2.NORM_HAMMING else cv2.CV_32F
+    found = cv2.batchDistance(queries.descriptors, others.descriptors, kind, normType=queries.norm, K=2)
+    return np.asarray(found[0], np.float32), np.asarray(found[1], np.int64)[:, 0]
 
 
 def refine(alignment: Alignment, overlay: Overlay) -> Alignment:
