@@ -43,7 +43,7 @@ AGREES_IN_PARTS = 0.5
 
 VERY_ALIKE, ALIKE = 0.85, 0.6
 """Correlations of thumbnails above which two images are compared as a whole: before their parts are, or only if no part
-of one is in the other. Of 500 pairs in between none is the same as a whole."""
+of one is in the other. Of 430 pairs in between none is the same as a whole."""
 
 SEEN = 0.004
 """Part of an image with something to see, below which nothing can be told."""
