@@ -9,8 +9,8 @@ import numpy as np
 
 from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, FloatArray
 
-MUCH = 3
-"""Factor from which on an image is made smaller by halves."""
+MUCH, LARGE = 3, 512
+"""Factor from which on an image with a longer side, in pixels, is made smaller by halves."""
 
 
 @contextmanager
@@ -53,9 +53,9 @@ def resize_bytes(pixels: ByteArray, size: tuple[int, int]) -> ByteArray:
 
 
 def reduce_much(pixels: ByteArray, size: tuple[int, int]) -> ByteArray:
-    """Resize as `resize_bytes` does; by halves, which is nearly the same, if the image becomes much smaller."""
+    """Resize as `resize_bytes` does; by halves, which is nearly the same, if a large image becomes much smaller."""
     height, width = pixels.shape[:2]
-    while width >= MUCH * size[0] and height >= MUCH * size[1]:
+    while max(width, height) > LARGE and width >= MUCH * size[0] and height >= MUCH * size[1]:
         width, height = width // 2, height // 2
         pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
     return resize_bytes(pixels, size)
