@@ -3,22 +3,30 @@
 import hashlib
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import compress, islice
+from typing import Any
+
+import numpy as np
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.access import Access, make_access
 from fastdup_ray.common.formatting import format_bytes, format_count
 from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.common.paths import accept_paths
+from fastdup_ray.common.row_index import RowIndex
 from fastdup_ray.curation.file_ops import get_file_mover
 from fastdup_ray.curation.journal import Move, Quarantine
 from fastdup_ray.curation.moves import MovePlan, make_identity, plan_moves
-from fastdup_ray.curation.plan_file import PlanRow, read_plan
+from fastdup_ray.curation.plan import Plan
+from fastdup_ray.curation.plan_file import read_plan
+from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.curation.provenance import check_provenance, store_of_run
 from fastdup_ray.errors import BadImageError, RefusedError
 from fastdup_ray.inputs import find_part, is_standalone_file, read_entry, stat
+from fastdup_ray.storage.disk_list import DiskList
 
 Location = str | os.PathLike[str]
 LineCallback = Callable[[str], None]
@@ -55,8 +63,8 @@ class ApplyResult:
 
     quarantine: str
     executed: bool
-    moved: list[Move] = field(default_factory=list)
-    refused: list[tuple[str, str]] = field(default_factory=list)
+    moved: DiskList[Move] = field(default_factory=DiskList)
+    refused: DiskList[tuple[str, str]] = field(default_factory=DiskList)
     already_moved: int = 0
     held: int = 0
 
@@ -70,11 +78,11 @@ class ApplyResult:
         lines = [self._describe_total() if self.moved else "Nothing to move."]
         if self.already_moved:
             lines.append(f"Moved earlier: {format_count(self.already_moved, 'image')}.")
-        lines += list_examples([_describe_move(move) for move in self.moved], limit)
+        lines += list_examples(_describe_move, self.moved, limit)
         if self.refused:
             stay = "Stayed where they are" if self.executed else "Would stay where they are"
             lines.append(f"{stay}: {format_count(len(self.refused), 'file')}.")
-            lines += list_examples([describe_refusal(name, reason) for name, reason in self.refused], limit)
+            lines += list_examples(describe_refusal, self.refused, limit)
         if self.held:
             lines.append(
                 f"{format_count(self.held, 'image')} of these: because of sidecars, such as annotations, that are "
@@ -91,11 +99,14 @@ class ApplyResult:
             raise RefusedError(f"{format_count(len(self.refused), 'file')} {stayed}; see the reasons above.")
 
     def _describe_total(self) -> str:
-        images = [move for move in self.moved if not move.with_]
-        files = format_count(len(images), "image")
-        if sidecars := len(self.moved) - len(images):
+        images = total = 0
+        for move in self.moved:
+            if not move.with_:
+                images, total = images + 1, total + (move.known.size or 0)
+        files = format_count(images, "image")
+        if sidecars := len(self.moved) - images:
             files += f" and {format_count(sidecars, 'sidecar')}"
-        size = format_bytes(sum(move.known.size or 0 for move in images))
+        size = format_bytes(total)
         if self.executed:
             return f"Moved {files} ({size}) to {self.quarantine}."
         return f"Would move {files} ({size}) to {self.quarantine}. Add --execute to move them."
@@ -144,13 +155,14 @@ def apply_plan(
         WorkDirError: If the quarantine cannot be written, or is a folder with other content.
     """
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
-    plan, work_dir = os.fspath(plan), None if work_dir is None else os.fspath(work_dir)
-    rows, target = read_plan(plan, access), Quarantine(quarantine, access)
+    source, work_dir = os.fspath(plan), None if work_dir is None else os.fspath(work_dir)
+    rows, target = read_plan(source, access), Quarantine(quarantine, access)
     if not any_plan:
-        check_provenance(rows, plan, store_of_run(plan, work_dir, access))
-    for row in rows:
-        get_file_mover(row.filename, access)  # refuses what cannot be moved, before anything is written
-    mover, result = get_file_mover(target.location, access), ApplyResult(target.location, execute)
+        check_provenance(rows, source, store_of_run(source, work_dir, access))
+    for name in rows.iter_names():
+        get_file_mover(name, access)  # refuses what cannot be moved, before anything is written
+    mover = get_file_mover(target.location, access)
+    result = ApplyResult(target.location, execute, DiskList(rows.scratch), DiskList(rows.scratch))
     target.refuse_foreign()
     if not execute:
         dry_run = _ApplyCall(rows, plan_moves(rows, target, any_sidecars=any_sidecars), result, tell, target)
@@ -170,8 +182,8 @@ class _ApplyCall:
     """One call of `apply_plan`: makes, or checks, the planned moves, and adds to the result.
 
     Args:
-        rows: The plan.
-        plan: Its moves.
+        plan: The plan.
+        moves: What it asks for.
         result: Gets the results.
         tell: Gets a line for each file.
         quarantine: Where the files go.
@@ -179,31 +191,31 @@ class _ApplyCall:
 
     def __init__(
         self,
-        rows: list[PlanRow],
-        plan: MovePlan,
+        plan: Plan,
+        moves: MovePlan,
         result: ApplyResult,
         tell: LineCallback,
         quarantine: Quarantine,
     ) -> None:
-        self._plan, self._result, self._tell = plan, result, tell
+        self._plan, self._moves, self._result, self._tell = plan, moves, result, tell
         self._resolve, self._access = quarantine.resolve, quarantine.access
-        self._kept = {row.filename: row for row in rows if not row.is_dropped}
-        self._moved = set(plan.already_moved)
-        self._kept_files = {get_file_mover(name, self._access).get_identity(name): name for name in self._kept}
+        self._is_moved = moves.is_moved.copy()
+        self._kept_files = _KeptFiles(plan, quarantine.access)
 
     def run(self, act: Callable[[Move], None], track: TrackMoves) -> None:
         """Call `act` for each move that is allowed; it raises `RefusedError` for a file that has to stay."""
-        self._result.already_moved, self._result.held = len(self._moved), self._plan.held
-        for name, reason in self._plan.refused:
+        self._result.already_moved, self._result.held = int(self._is_moved.sum()), self._moves.held
+        for name, reason in self._moves.refused:
             self._refuse(name, reason)
-        for move in track(self._plan.moves):
+        for move in track(self._moves.moves):
             try:
                 with self._check_allowed(move):
                     act(move)
             except RefusedError as error:
                 self._refuse(move.source, str(error))
                 continue
-            self._moved.add(move.source)
+            if not move.with_:
+                self._is_moved[self._plan.find(move.source)] = True
             self._result.moved.append(move)
             self._tell(f"{'moved' if self._result.executed else 'would move'} {_describe_move(move)}")
 
@@ -215,13 +227,13 @@ class _ApplyCall:
     def _check_allowed(self, move: Move) -> Iterator[None]:
         """Check that a file may be moved, and hold its keeper meanwhile; else raise `RefusedError`."""
         for image in move.with_:
-            if image not in self._moved:
+            if not self._is_moved[self._plan.find(image)]:
                 raise RefusedError(f"{image!r} stays and may need it")
         with ExitStack() as stack:
             if not move.with_:
                 self._refuse_kept(move)
                 try:
-                    _hold_keeper(self._kept[move.keeper], stack, self._access)
+                    _hold_keeper(self._plan[self._plan.find(move.keeper)], stack, self._access)
                 except RefusedError as error:
                     raise RefusedError(f"its keeper {move.keeper!r} cannot be relied on: {error}") from None
             yield
@@ -231,9 +243,37 @@ class _ApplyCall:
         identity, keeper_identity = (
             get_file_mover(name, self._access).get_identity(name) for name in (self._resolve(move.source), move.keeper)
         )
-        same = move.keeper if identity == keeper_identity else self._kept_files.get(identity)
-        if identity is not None and same is not None:
+        if identity is None:
+            return
+        same = move.keeper if identity == keeper_identity else self._kept_files.find(identity)
+        if same is not None:
             raise RefusedError(f"it is the same file as {same!r}, which is kept")
+
+
+class _KeptFiles:
+    """The files of the images that a plan keeps, whatever their names. In memory are 16 bytes for each.
+
+    Args:
+        plan: The plan.
+        access: How buckets are accessed.
+    """
+
+    def __init__(self, plan: Plan, access: Access) -> None:
+        self._plan, self._access = plan, access
+        self._kept = np.flatnonzero(~plan.is_dropped).astype(plan.keeper.dtype)
+        names = compress(plan.iter_names(), ~plan.is_dropped)
+        self._index = RowIndex(map(self._identify, names), len(self._kept), self._get_identity)
+
+    def find(self, identity: Hashable) -> str | None:
+        """Return the name of a kept image that is a file; None if there is none."""
+        place = self._index.find(identity)
+        return None if place < 0 else self._plan[int(self._kept[place])].filename
+
+    def _get_identity(self, place: int) -> Hashable:
+        return self._identify(self._plan[int(self._kept[place])].filename)
+
+    def _identify(self, name: str) -> Hashable:
+        return get_file_mover(name, self._access).get_identity(name)
 
 
 def _describe_move(move: Move) -> str:
@@ -241,17 +281,18 @@ def _describe_move(move: Move) -> str:
     return f"{escape_invisible(move.source)} ({escape_invisible(reason)})"
 
 
-def list_examples(lines: Sequence[str], limit: int | None) -> Iterator[str]:
-    """Yield the first lines of a list, indented, and how many are left out.
+def list_examples(describe: Callable[..., str], items: Sequence[Any], limit: int | None) -> Iterator[str]:
+    """Yield lines for the first items, indented, and how many are left out.
 
     Args:
-        lines: All of them.
+        describe: Returns the line of an item, or of the members of a tuple.
+        items: All of them.
         limit: How many to yield; None: all.
     """
-    listed = lines[:limit]
-    yield from (f"  {line}" for line in listed)
-    if len(lines) > len(listed):
-        yield f"  … and {len(lines) - len(listed):,} more: --verbose lists all."
+    for item in islice(items, limit):
+        yield f"  {describe(*item) if isinstance(item, tuple) else describe(item)}"
+    if limit is not None and len(items) > limit:
+        yield f"  … and {len(items) - limit:,} more: --verbose lists all."
 
 
 def describe_refusal(name: str, reason: str) -> str:

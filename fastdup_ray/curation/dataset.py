@@ -1,24 +1,33 @@
 """The command `apply --link`: build a clean data set of the images that a plan keeps, and leave the originals alone."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
-from fastdup_ray.common.access import Access, make_access
+import numpy as np
+
+from fastdup_ray.common.access import make_access
+from fastdup_ray.common.arrays import IntArray, split_array
 from fastdup_ray.common.formatting import format_count
 from fastdup_ray.common.locations import to_absolute
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.curation.apply import LineCallback, Location, describe_refusal, ignore_line
 from fastdup_ray.curation.file_ops import FileIdentity, FileMover, Link, get_file_mover
-from fastdup_ray.curation.finished_run import read_finished_run
-from fastdup_ray.curation.moves import group_by_folder
+from fastdup_ray.curation.finished_run import FinishedRun, read_finished_run
+from fastdup_ray.curation.folders import decode, group_by_folder
+from fastdup_ray.curation.keeper_choice import check_names
+from fastdup_ray.curation.plan import ROWS_AT_ONCE, Plan
 from fastdup_ray.curation.plan_file import read_plan
 from fastdup_ray.curation.provenance import check_provenance, store_of_run
 from fastdup_ray.errors import ConfigError, InputError, RefusedError
-from fastdup_ray.inputs import is_standalone_file, stat
+from fastdup_ray.features import find_names
+from fastdup_ray.inputs import find_standalone, stat
 from fastdup_ray.inputs.sidecars import find_sidecars
 from fastdup_ray.storage import open_store
+from fastdup_ray.storage.disk_list import DiskList
+from fastdup_ray.storage.tables import take_rows
 
 
 @dataclass
@@ -41,7 +50,7 @@ class DatasetResult:
     sidecars: int = 0
     dropped: int = 0
     parts: int = 0
-    refused: list[tuple[str, str]] = field(default_factory=list)
+    refused: DiskList[tuple[str, str]] = field(default_factory=DiskList)
 
     def text(self) -> str:
         """Return what the command prints in the end: the total, and what to do next."""
@@ -101,36 +110,43 @@ def build_dataset(
         WorkDirError: If the folder cannot be written.
     """
     access = make_access(anonymous=s3_anonymous, requester_pays=s3_requester_pays)
-    plan, work_dir = os.fspath(plan), None if work_dir is None else os.fspath(work_dir)
-    source, rows = store_of_run(plan, work_dir, access), read_plan(plan, access)
+    path, work_dir = os.fspath(plan), None if work_dir is None else os.fspath(work_dir)
+    source, rows = store_of_run(path, work_dir, access), read_plan(path, access)
     if not any_plan:
-        check_provenance(rows, plan, source)
+        check_provenance(rows, path, source)
     run = read_finished_run(source)
-    dropped = {row.filename for row in rows if row.is_dropped}
-    names = [os.fsdecode(name) for name in run.names.to_pylist()]
-    if unknown := dropped.difference(names):
-        raise InputError(f"The plan drops {min(unknown)!r}, which the run did not see: name its run with work_dir=….")
+    dropped = _find_dropped(rows, run)
     target = open_store(folder, access)
-    result = DatasetResult(target.location, execute, dropped=len(dropped))
-    facts = run.images.select(["size", "mtime_or_etag", "sha256"]).to_pylist()
-    kept = {
-        name: (ImageRef(name, fact["size"], fact["mtime_or_etag"]), FileIdentity(fact["size"], fact["sha256"] or ""))
-        for name, fact in zip(names, facts, strict=True)
-        if name not in dropped and is_standalone_file(name, access)
-    }
-    result.parts = len(names) - len(dropped) - len(kept)
-    _check_folder(target.location, names, run.config.get("input_dir"))
+    result = DatasetResult(target.location, execute, dropped=len(dropped), refused=DiskList(rows.scratch))
+    everything = np.arange(len(run.names))
+    is_kept = check_names(run, everything, lambda names: find_standalone(names, access))
+    is_kept[dropped] = False
+    result.parts = len(everything) - len(dropped) - int(is_kept.sum())
+    _check_folder(target.location, run, run.config.get("input_dir"))
     if execute:
         target.prepare()
-    builder = _DatasetBuilder(result, _find_common_folder(names), link, tell, access)
-    for images in group_by_folder(kept):
-        builder.add_folder(images, kept)
+    builder = _DatasetBuilder(result, run, _find_common_folder(_iter_names(run)), link, tell)
+    for images in group_by_folder(run.names, np.flatnonzero(is_kept)):
+        builder.add_folder(images)
     return result
 
 
-def _check_folder(folder: str, names: Sequence[str], inputs: str | Sequence[str] | None) -> None:
-    """Raise `ConfigError` if a data set of these images cannot be built in a folder."""
-    if len({get_file_mover(name) for name in [*names, folder]}) > 1:
+def _find_dropped(plan: Plan, run: FinishedRun) -> IntArray:
+    """Return (d,) the indices of the images that a plan drops; raise `InputError` if the run did not see one."""
+    numbers = np.flatnonzero(plan.is_dropped)
+    dropped = find_names(plan.names, run.names, plan.scratch)[numbers]
+    if unknown := [plan[number].filename for number in numbers[dropped < 0].tolist()]:
+        raise InputError(f"The plan drops {min(unknown)!r}, which the run did not see: name its run with work_dir=….")
+    return dropped
+
+
+def _iter_names(run: FinishedRun) -> Iterator[str]:
+    return (name for part in split_array(np.arange(len(run.names)), ROWS_AT_ONCE) for name in decode(run.names, part))
+
+
+def _check_folder(folder: str, run: FinishedRun, inputs: str | Sequence[str] | None) -> None:
+    """Raise `ConfigError` if a data set of the images of a run cannot be built in a folder."""
+    if len({get_file_mover(name) for name in chain(_iter_names(run), [folder])}) > 1:
         raise ConfigError(
             f"Cannot build a data set in {folder!r}: it has to be in a bucket if the images are, else a local folder."
         )
@@ -145,7 +161,11 @@ def _check_folder(folder: str, names: Sequence[str], inputs: str | Sequence[str]
 def _find_common_folder(names: Iterable[str]) -> str:
     """Return the deepest folder that contains all images, without a slash at its end."""
     # commonpath would remove // and . from the keys of objects, where they mean something
-    return os.path.commonprefix([os.path.dirname(name) + "/" for name in names]).rpartition("/")[0]  # noqa: RUF071
+    prefix = None
+    for name in names:
+        folder = os.path.dirname(name) + "/"
+        prefix = folder if prefix is None else os.path.commonprefix([prefix, folder])  # noqa: RUF071
+    return (prefix or "").rpartition("/")[0]
 
 
 class _DatasetBuilder:
@@ -153,28 +173,35 @@ class _DatasetBuilder:
 
     Args:
         result: Gets the results.
+        run: The run that has seen the images.
         root: The folder whose structure the data set keeps.
         link: How files are linked.
         tell: Gets a line for each file that is left out.
-        access: How buckets are accessed.
     """
 
-    def __init__(self, result: DatasetResult, root: str, link: Link, tell: LineCallback, access: Access) -> None:
-        self._result, self._root, self._link, self._tell = result, root, link, tell
-        self._access = access
-        self._mover: FileMover = get_file_mover(result.folder, access)
+    def __init__(self, result: DatasetResult, run: FinishedRun, root: str, link: Link, tell: LineCallback) -> None:
+        self._result, self._run, self._root, self._link, self._tell = result, run, root, link, tell
+        self._facts = run.images.select(["size", "mtime_or_etag", "sha256"])
+        self._mover: FileMover = get_file_mover(result.folder, run.access)
 
-    def add_folder(self, images: Sequence[str], kept: Mapping[str, tuple[ImageRef, FileIdentity]]) -> None:
-        """Add the kept images of one folder, and their sidecars."""
-        for name in images:
-            self._result.images += self._add(name, kept[name])
-        for sidecar in find_sidecars(self._mover.list_siblings(images[0]), images):
-            if not kept.keys().isdisjoint(sidecar.images):
+    def add_folder(self, images: Mapping[str, int]) -> None:
+        """Add the kept images of one folder, each with its index in the run, and their sidecars."""
+        names = iter(images)
+        for rows in split_array(np.fromiter(images.values(), np.int64, len(images)), ROWS_AT_ONCE):
+            for name, fact in zip(names, take_rows(self._facts, rows).to_pylist(), strict=False):
+                ref = ImageRef(name, fact["size"], fact["mtime_or_etag"])
+                self._result.images += self._add(name, (ref, FileIdentity(fact["size"], fact["sha256"] or "")))
+        try:
+            files = self._mover.list_siblings(next(iter(images)))
+        except RefusedError:
+            return  # the images of this folder were refused, too
+        for sidecar in find_sidecars(files, images):
+            if not images.keys().isdisjoint(sidecar.images):
                 self._result.sidecars += self._add(sidecar.name)
 
     def _add(self, name: str, seen: tuple[ImageRef, FileIdentity] | None = None) -> bool:
         try:
-            if seen is not None and stat(name, self._access) != seen[0]:
+            if seen is not None and stat(name, self._run.access) != seen[0]:
                 with self._mover.hold(name, seen[1]):
                     pass  # it has another mtime, but the same bytes
             if self._result.executed:

@@ -15,7 +15,7 @@ from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, EmbeddingArray, IntArray
 from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.layout import INDEXED
-from fastdup_ray.curation.plan_file import ImageFacts
+from fastdup_ray.curation.plan_row import ImageFacts
 from fastdup_ray.curation.provenance import SeenImages
 from fastdup_ray.features import check_finite, find_images
 from fastdup_ray.outputs.exact_copies import read_exact_copies

@@ -11,14 +11,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from itertools import compress
+from typing import IO, Any
+
+import numpy as np
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
+from fastdup_ray.common.row_index import RowIndex
 from fastdup_ray.curation.file_ops import FileIdentity, get_file_mover
 from fastdup_ray.errors import DamagedError, LockedError, WorkDirError
 from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage import Store, open_store
+from fastdup_ray.storage.disk_list import DiskList
 
 _FORMAT = "fastdup-ray journal 2"
 _FORMAT_WITHOUT_ROOTS = "fastdup-ray journal 1"
@@ -100,18 +105,25 @@ class Quarantine:
                 raise WorkDirError(f"Cannot write to {self.location!r}: {error.strerror}.") from None
             yield
 
-    def read_moves(self) -> dict[str, Move]:
-        """Return all moves in the journals by target, each at the position of its latest record.
+    def read_moves(self) -> DiskList[Move]:
+        """Return all moves in the journals: of each target the latest record, in the order of these.
 
         Raises:
             DamagedError: If a journal is not as `write` writes it.
         """
-        moves: dict[str, Move] = {}
+        moves: DiskList[Move] = DiskList(self.scratch)
         for name in self._store.names(layout.JOURNALS):
-            for move in self._read(name) if _JOURNAL.fullmatch(name) else ():
-                moves.pop(move.target, None)
-                moves[move.target] = move
-        return moves
+            if _JOURNAL.fullmatch(name):
+                moves.extend(self._read(name))
+        index = RowIndex((move.target for move in moves), len(moves), lambda row: moves[row].target)
+        is_latest = np.ones(len(moves), bool)
+        for rows in index.iter_repeated():
+            is_latest[rows[:-1]] = False
+        return DiskList(self.scratch, compress(moves, is_latest))
+
+    def scratch(self) -> IO[bytes]:
+        """Open an empty, unnamed file, see `Store.scratch`."""
+        return self._store.scratch()
 
     def write(self, moves: Sequence[Move]) -> None:
         """Write a journal of `moves`, whole and on disk, before the first of them.
@@ -167,8 +179,9 @@ class Quarantine:
 
     def _is_target_of(self, target: str, source: str) -> bool:
         """Return whether it is `get_target(source)`, or that with a number because the name was taken."""
-        root, suffix = os.path.splitext(self.get_target(source))
-        return re.fullmatch(rf"{re.escape(root)}( \(\d+\))?{re.escape(suffix)}", target) is not None
+        first = self.get_target(source)
+        root, suffix = os.path.splitext(first)
+        return target == first or re.fullmatch(rf"{re.escape(root)}( \(\d+\))?{re.escape(suffix)}", target) is not None
 
     @property
     def files(self) -> str:
@@ -196,26 +209,29 @@ class Quarantine:
         """
         try:
             with open(self._store.fetch(name), encoding="ascii") as file:
-                head, *lines = map(json.loads, file)
-            roots = {_FORMAT: head.get("roots"), _FORMAT_WITHOUT_ROOTS: [""]}[head["format"]]
-            if head["moves"] != len(lines):
-                raise ValueError
-            moves = [self._parse(line, roots) for line in lines]
-            if "links" in head:  # earlier versions did not write them
-                self._remember_folders(head["links"], moves)
-            yield from moves
+                head = json.loads(file.readline())
+                roots = {_FORMAT: head.get("roots"), _FORMAT_WITHOUT_ROOTS: [""]}[head["format"]]
+                has_links, count = "links" in head, 0  # earlier versions did not write them
+                if has_links:
+                    _check_links(head["links"])
+                for line in file:
+                    move = self._parse(json.loads(line), roots)
+                    if has_links:
+                        self._remember_folder(move, head["links"])
+                    yield move
+                    count += 1
+                if head["moves"] != count:
+                    raise ValueError
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise DamagedError(
                 f"{name} in {self.location!r} is damaged: restore it from a backup, or remove it."
             ) from None
 
-    def _remember_folders(self, links: dict[str, str], moves: Sequence[Move]) -> None:
-        """Remember the real paths of the folders that files came from; raise `ValueError` if they are not paths."""
-        if not all(isinstance(real, str) and _is_plain(real, absolute=True) for real in links.values()):
-            raise ValueError
-        mover = get_file_mover(self.location, self.access)
-        folders = {os.path.dirname(move.source) for move in moves if mover.exists(move.target)}
-        self._folders |= {folder: links.get(folder, folder) for folder in folders}
+    def _remember_folder(self, move: Move, links: dict[str, str]) -> None:
+        """Remember the real path of the folder that a file came from, if the file is in the quarantine."""
+        folder = os.path.dirname(move.source)
+        if get_file_mover(self.location, self.access).exists(move.target):
+            self._folders[folder] = links.get(folder, folder)
 
     def _parse(self, line: dict[str, Any], roots: Sequence[str]) -> Move:
         """Return the move of a line; raise `ValueError`, `KeyError` or `TypeError` if it is not one."""
@@ -236,12 +252,18 @@ class Quarantine:
         return move
 
 
+def _check_links(links: dict[str, str]) -> None:
+    """Raise `ValueError` if real paths of folders are not paths."""
+    if not all(isinstance(real, str) and _is_plain(real, absolute=True) for real in links.values()):
+        raise ValueError
+
+
 def _find_roots(sources: Iterable[str]) -> list[str]:
     """Return the deepest folder that contains all files; on S3, one for each bucket."""
-    of_bucket: dict[str, list[str]] = {}
+    of_bucket: dict[str, set[str]] = {}
     for source in sources:
         bucket = "/".join(source.split("/", 3)[:3]) if is_s3(source) else ""
-        of_bucket.setdefault(bucket, []).append(os.path.dirname(source))
+        of_bucket.setdefault(bucket, set()).add(os.path.dirname(source))
     return sorted(bucket or os.path.commonpath(folders) for bucket, folders in of_bucket.items())
 
 

@@ -14,7 +14,8 @@ from fastdup_ray.common.formatting import format_bytes, format_count
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP
 from fastdup_ray.curation.finished_run import read_finished_run
-from fastdup_ray.curation.plan_file import PlanRow, dump_suggested_plan, is_json, read_plan
+from fastdup_ray.curation.plan import Plan
+from fastdup_ray.curation.plan_file import dump_rows, is_json, read_plan
 from fastdup_ray.curation.plan_summary import ANY_SIDECARS, PlanSummary
 from fastdup_ray.curation.suggest import count_not_compared, suggest_plan
 from fastdup_ray.errors import InputError, WorkDirError
@@ -82,7 +83,7 @@ def make_plan(
             raise _make_exists_error(output.path, earlier)
         if is_new:
             with output.open() as file:
-                dump_suggested_plan(file, plan.rows(), as_json=is_json(output.path))
+                dump_rows(file, plan.rows(), as_json=is_json(output.path))
     return PlanSummary(
         output.path,
         plan,
@@ -110,7 +111,7 @@ def _list_options(
         yield ANY_SIDECARS
 
 
-def _read_earlier(output: NamedOutput, access: Access) -> list[PlanRow] | None:
+def _read_earlier(output: NamedOutput, access: Access) -> Plan | None:
     """Return the plan that a file has already; None if it has none."""
     try:
         return read_plan(output.path, access) if output.is_file() else None
@@ -118,10 +119,10 @@ def _read_earlier(output: NamedOutput, access: Access) -> list[PlanRow] | None:
         return None
 
 
-def _make_exists_error(path: str, earlier: list[PlanRow]) -> WorkDirError:
-    dropped = [row for row in earlier if row.is_dropped]
-    size = format_bytes(sum(row.size or 0 for row in dropped))
+def _make_exists_error(path: str, earlier: Plan) -> WorkDirError:
+    images = format_count(int(earlier.is_dropped.sum()), "image")
+    size = format_bytes(sum(row.size or 0 for row in earlier if row.is_dropped))
     return WorkDirError(
-        f"{path!r} exists and drops {format_count(len(dropped), 'image')} ({size}): it was edited, or made with other "
-        "options or from another run. Name another file, or replace it with overwrite=True."
+        f"{path!r} exists and drops {images} ({size}): it was edited, or made with other options or from another run. "
+        "Name another file, or replace it with overwrite=True."
     )

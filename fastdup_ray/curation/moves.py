@@ -1,74 +1,86 @@
 """From a plan to the moves that carry it out: where each file goes, which sidecars go along, what cannot be moved."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+
+from fastdup_ray.common.arrays import BoolArray, split_array
 from fastdup_ray.common.locations import is_remote
+from fastdup_ray.common.row_index import RowIndex
+from fastdup_ray.common.seen import SeenNames
 from fastdup_ray.curation.file_ops import FileIdentity, FileMover, get_file_mover
+from fastdup_ray.curation.folders import group_by_folder
 from fastdup_ray.curation.journal import Move, Quarantine
-from fastdup_ray.curation.plan_file import PlanRow
-from fastdup_ray.curation.sidecar_check import explain_unique_sidecars
+from fastdup_ray.curation.plan import ROWS_AT_ONCE, Plan
+from fastdup_ray.curation.plan_row import PlanRow
+from fastdup_ray.curation.sidecar_check import find_unique_sidecars
 from fastdup_ray.errors import RefusedError
 from fastdup_ray.inputs import get_box, is_standalone_file
-from fastdup_ray.inputs.sidecars import find_sidecars
+from fastdup_ray.inputs.sidecars import Sidecar, find_sidecars
+from fastdup_ray.storage.disk_list import DiskList
 
 
 @dataclass
 class MovePlan:
-    """What a plan asks for.
+    """What a plan of n rows asks for.
 
     Attributes:
         moves: Those that are left to do: images, then sidecars.
-        already_moved: Images that an earlier call moved.
+        is_moved: (n,) whether an earlier call has moved an image.
         refused: Name and reason of each image that cannot be moved.
         held: How many of these stay because of their sidecars.
     """
 
-    moves: list[Move] = field(default_factory=list)
-    already_moved: set[str] = field(default_factory=set)
-    refused: list[tuple[str, str]] = field(default_factory=list)
+    moves: DiskList[Move]
+    is_moved: BoolArray
+    refused: DiskList[tuple[str, str]]
     held: int = 0
 
 
-def plan_moves(rows: Sequence[PlanRow], quarantine: Quarantine, *, any_sidecars: bool = False) -> MovePlan:
+def plan_moves(plan: Plan, quarantine: Quarantine, *, any_sidecars: bool = False) -> MovePlan:
     """Return the moves that a plan asks for and no earlier call has made.
 
     Args:
-        rows: A plan that `check_plan` accepts.
+        plan: The plan.
         quarantine: Where the files go.
         any_sidecars: Move images even if they have sidecars that their keepers lack, or have with other content.
     """
+    found = MovePlan(DiskList(plan.scratch), np.zeros(len(plan), bool), DiskList(plan.scratch))
     mover, targets = get_file_mover(quarantine.location, quarantine.access), _Targets(quarantine)
-    kept = {row.filename: row for row in rows if not row.is_dropped}
-    plan = MovePlan()
-    held = {} if any_sidecars else _find_unique_sidecars(rows, quarantine)
-    for row in rows:
-        if not row.is_dropped:
-            continue
-        try:
-            _refuse_impossible(row, kept[row.keeper], quarantine, mover)
-            if mover.exists(row.filename):
-                if row.filename in held:
-                    plan.held += 1
-                    raise RefusedError(held[row.filename])
-                target = targets.choose(row.filename, make_identity(row))
-                plan.moves.append(Move(row.filename, target, make_identity(row), keeper=row.keeper))
-            elif targets.contains(row.filename, make_identity(row)):
-                plan.already_moved.add(row.filename)
-            else:
-                raise RefusedError("it is gone")
-        except RefusedError as error:
-            plan.refused.append((row.filename, str(error)))
-    leaving = plan.already_moved | {move.source for move in plan.moves}
-    plan.moves += _plan_sidecar_moves(leaving, [row.filename for row in rows], mover, targets, quarantine)
-    return plan
-
-
-def _find_unique_sidecars(rows: Sequence[PlanRow], quarantine: Quarantine) -> dict[str, str]:
-    keepers = {row.filename: row.keeper for row in rows if row.is_dropped}
-    return dict(explain_unique_sidecars(keepers, [row.filename for row in rows], quarantine.access))
+    leaves = np.zeros(len(plan), bool)
+    held: dict[int, str] = {}
+    if not any_sidecars:
+        held = find_unique_sidecars(plan.names, np.arange(len(plan)), plan.keeper, quarantine.access)
+    for rows in split_array(np.flatnonzero(plan.is_dropped), ROWS_AT_ONCE):
+        files: list[tuple[PlanRow, FileIdentity]] = []
+        for number in rows.tolist():
+            row = plan[number]
+            identity = make_identity(row)
+            try:
+                _refuse_impossible(row, plan[int(plan.keeper[number])], quarantine, mover)
+                if mover.exists(row.filename):
+                    if number in held:
+                        found.held += 1
+                        raise RefusedError(held[number])
+                    files.append((row, identity))
+                elif targets.contains(row.filename, identity):
+                    found.is_moved[number] = True
+                else:
+                    raise RefusedError("it is gone")
+                leaves[number] = True
+            except RefusedError as error:
+                found.refused.append((row.filename, str(error)))
+        chosen = targets.choose([(row.filename, identity) for row, identity in files])
+        for (row, identity), target in zip(files, chosen, strict=True):
+            found.moves.append(Move(row.filename, target, identity, keeper=row.keeper))
+    for sidecars in _iter_leaving_sidecars(plan, leaves, mover):
+        identities = [_describe_sidecar(mover, quarantine.resolve(sidecar.name)) for sidecar in sidecars]
+        chosen = targets.choose([(sidecar.name, its) for sidecar, its in zip(sidecars, identities, strict=True)])
+        for sidecar, target, its in zip(sidecars, chosen, identities, strict=True):
+            found.moves.append(Move(sidecar.name, target, its, with_=sidecar.images))
+    return found
 
 
 def make_identity(row: PlanRow) -> FileIdentity:
@@ -100,52 +112,73 @@ class _Targets:
     def __init__(self, quarantine: Quarantine) -> None:
         self._quarantine, self._mover = quarantine, get_file_mover(quarantine.location, quarantine.access)
         # Another file that has the name of one that was moved before gets a target of its own.
-        self._earlier = {(move.source, move.known): move.target for move in quarantine.read_moves().values()}
-        self._taken = {target.casefold() for target in self._earlier.values()}
+        self._earlier = quarantine.read_moves()
+        self._index = RowIndex(map(_get_file, self._earlier), len(self._earlier), self._get_earlier_file)
+        self._taken = SeenNames()
         """In lower case, as the file system of a quarantine may ignore case."""
+        for rows in split_array(np.arange(len(self._earlier)), ROWS_AT_ONCE):
+            self._take([move.target for move in self._earlier[rows[0] : rows[-1] + 1]])
 
     def contains(self, source: str, identity: FileIdentity) -> bool:
         """Return whether an earlier call moved this file, and it is still in the quarantine."""
-        target = self._earlier.get((source, identity))
+        target = self._find_earlier(source, identity)
         return target is not None and self._mover.exists(target)
 
-    def choose(self, source: str, identity: FileIdentity) -> str:
-        """Return the target of a file: the one of an earlier call, else a new one."""
-        if (source, identity) in self._earlier:
-            return self._earlier[source, identity]
-        first = self._quarantine.get_target(source)
+    def choose(self, files: Sequence[tuple[str, FileIdentity]]) -> list[str]:
+        """Return the target of each file: the one of an earlier call, else a new one."""
+        earlier = [self._find_earlier(source, identity) for source, identity in files]
+        firsts = [self._quarantine.get_target(source) for source, _ in files]
+        new = [first for first, target in zip(firsts, earlier, strict=True) if target is None]
+        is_free = iter(self._take(new).tolist())
+        return [
+            (first if next(is_free) and not self._mover.exists(first) else self._number(first))
+            if target is None
+            else target
+            for first, target in zip(firsts, earlier, strict=True)
+        ]
+
+    def _number(self, first: str) -> str:
+        """Return a target with a number, as its own name is taken."""
         root, suffix = os.path.splitext(first)
-        target, number = first, 1
-        while target.casefold() in self._taken or self._mover.exists(target):
+        number = 2
+        while not self._take([target := f"{root} ({number}){suffix}"])[0] or self._mover.exists(target):
             number += 1
-            target = f"{root} ({number}){suffix}"
-        self._taken.add(target.casefold())
         return target
 
+    def _take(self, targets: Sequence[str]) -> BoolArray:
+        """Take names; return whether each was free."""
+        return self._taken.add([os.fsencode(target.casefold()) for target in targets])
 
-def _plan_sidecar_moves(
-    leaving: set[str], planned: Sequence[str], mover: FileMover, targets: _Targets, quarantine: Quarantine
-) -> Iterator[Move]:
-    """Yield the moves of the sidecars whose images all leave.
+    def _find_earlier(self, source: str, identity: FileIdentity) -> str | None:
+        row = self._index.find((source, identity))
+        return None if row < 0 else self._earlier[row].target
+
+    def _get_earlier_file(self, row: int) -> tuple[str, FileIdentity]:
+        return _get_file(self._earlier[row])
+
+
+def _get_file(move: Move) -> tuple[str, FileIdentity]:
+    return move.source, move.known
+
+
+def _iter_leaving_sidecars(plan: Plan, leaves: BoolArray, mover: FileMover) -> Iterator[list[Sidecar]]:
+    """Yield the sidecars whose images all leave, folder by folder.
 
     Args:
-        leaving: Images that are moved, or were by an earlier call.
-        planned: All images of the plan.
+        plan: The plan.
+        leaves: (n,) whether an image is moved, or was by an earlier call.
         mover: Of the quarantine.
-        targets: Chooses the names in it.
-        quarantine: Where the files go.
     """
-    for images in group_by_folder(planned):
-        if leaving.isdisjoint(images):
+    for images in group_by_folder(plan.names, np.arange(len(plan))):
+        leaving = {name for name, row in images.items() if leaves[row]}
+        if not leaving:
             continue
         try:
-            files = mover.list_siblings(images[0])
+            files = mover.list_siblings(next(iter(images)))
         except RefusedError:
             continue  # the images of this folder cannot be moved either
-        for sidecar in find_sidecars(files, images):
-            if leaving.issuperset(sidecar.images):
-                identity = _describe_sidecar(mover, quarantine.resolve(sidecar.name))
-                yield Move(sidecar.name, targets.choose(sidecar.name, identity), identity, with_=sidecar.images)
+        if sidecars := [some for some in find_sidecars(files, images) if leaving.issuperset(some.images)]:
+            yield sidecars
 
 
 def _describe_sidecar(mover: FileMover, sidecar: str) -> FileIdentity:
@@ -154,8 +187,3 @@ def _describe_sidecar(mover: FileMover, sidecar: str) -> FileIdentity:
         return mover.describe(sidecar)
     except RefusedError:
         return FileIdentity()
-
-
-def group_by_folder(names: Iterable[str]) -> Iterator[list[str]]:
-    """Yield the names of each folder, sorted."""
-    return (list(group) for _, group in groupby(sorted(names, key=os.path.split), os.path.dirname))

@@ -10,7 +10,7 @@ from fastdup_ray.common.arrays import IntArray, split_array
 from fastdup_ray.curation.duplicate_rules import DuplicateRule, Explanation
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.keeper_choice import KeeperChoice
-from fastdup_ray.curation.plan_file import DROP, KEEP, PlanRow
+from fastdup_ray.curation.plan_row import DROP, KEEP, PlanRow
 
 ROWS_AT_ONCE = 1 << 14
 """Rows whose facts are read at a time."""

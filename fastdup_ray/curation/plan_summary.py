@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fastdup_ray.common.formatting import format_bytes, format_count
-from fastdup_ray.curation.plan_file import PlanRow
+from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 

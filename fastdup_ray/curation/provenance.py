@@ -1,7 +1,7 @@
 """Which run a plan was made from, and whether its rows agree with what that run saw."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,16 +12,17 @@ from fastdup_ray.common.access import Access
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import FILE_SETS, INDEXED, SCORED, FileSet
 from fastdup_ray.common.locations import is_remote
-from fastdup_ray.curation.plan_file import ImageFacts, PlanRow
+from fastdup_ray.curation.plan import Plan, split_rows
+from fastdup_ray.curation.plan_row import ImageFacts, PlanRow
 from fastdup_ray.errors import DamagedError, InputError
-from fastdup_ray.features import map_names
+from fastdup_ray.features import find_names, map_names
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.storage import Store, open_store
 from fastdup_ray.storage.checked_json import fetch_listed
 from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.parquet_files import read_parquet
-from fastdup_ray.storage.tables import encode_names, find_positions, take_rows
+from fastdup_ray.storage.parquet_files import map_parquet
+from fastdup_ray.storage.tables import map_texts, take_rows
 
 _COLUMNS = ("size", "sha256", "mtime_or_etag", "reference")
 _ANY_PLAN = "any_plan=True"
@@ -58,11 +59,14 @@ class SeenImages:
             for name, fact in zip(names, take_rows(table, rows).to_pylist(), strict=True)
         ]
 
-    def facts_by_name(self, names: Sequence[str]) -> dict[str, ImageFacts]:
-        """Return the same by name, for those of `names` that the run saw."""
-        positions = find_positions(encode_names(names), self.names)
-        seen = np.flatnonzero(positions >= 0)
-        return dict(zip([names[index] for index in seen.tolist()], self.facts(positions[seen].tolist()), strict=True))
+    def iter_facts(self, plan: Plan) -> Iterator[tuple[PlanRow, ImageFacts | None]]:
+        """Yield each row of a plan, and what the run has recorded about its image; None if it did not see it."""
+        positions, start = find_names(plan.names, self.names, plan.scratch), 0
+        for part in split_rows(plan):
+            position = positions[start : start + len(part)]
+            facts = iter(self.facts(position[position >= 0]))
+            yield from zip(part, (next(facts) if is_seen else None for is_seen in position >= 0), strict=True)
+            start += len(part)
 
 
 def store_of_run(plan: str, work_dir: str | None, access: Access) -> Store:
@@ -70,55 +74,55 @@ def store_of_run(plan: str, work_dir: str | None, access: Access) -> Store:
     return open_store(work_dir or os.path.dirname(plan) or os.curdir, access)
 
 
-def check_provenance(rows: Sequence[PlanRow], plan: str, store: Store) -> None:
+def check_provenance(plan: Plan, source: str, store: Store) -> None:
     """Check that all rows of a plan come from the finished run in a work_dir, or from its last scoring.
 
     Args:
-        rows: The rows of the plan.
-        plan: Its name, for errors.
+        plan: The plan.
+        source: Its name, for errors.
         store: The work_dir.
 
     Raises:
         InputError: If a row is of another run, names an image that the run did not see, or differs from what the run
             recorded about it.
     """
-    if not rows:
+    digests = {row.run for row in plan}
+    if not digests:
         return
-    if any(not row.run for row in rows):
-        raise InputError(f"{plan!r} does not say which run it was made from: {_AGAIN}.")
-    seen = _read_seen(store, {row.run for row in rows})
+    if "" in digests:
+        raise InputError(f"{source!r} does not say which run it was made from: {_AGAIN}.")
+    seen = _read_seen(store, digests)
     if seen is None:
         raise InputError(
-            f"{plan!r} was made from another run than the last one in {store.location!r}: name its run with "
+            f"{source!r} was made from another run than the last one in {store.location!r}: name its run with "
             f"work_dir=…, {_AGAIN}."
         )
-    facts = seen.facts_by_name([row.filename for row in rows])
-    for row in rows:
-        if row.filename not in facts:
+    for row, facts in seen.iter_facts(plan):
+        if facts is None:
             raise InputError(
-                f"{plan!r} has {row.filename!r}, which the run in {store.location!r} did not see: remove the row."
+                f"{source!r} has {row.filename!r}, which the run in {store.location!r} did not see: remove the row."
             )
-        for column, value in facts[row.filename].items():
+        for column, value in facts.items():
             if getattr(row, column) != value:
                 raise InputError(
-                    f"{plan!r} has the {column} {getattr(row, column)!r} for {row.filename!r}, but the run in "
+                    f"{source!r} has the {column} {getattr(row, column)!r} for {row.filename!r}, but the run in "
                     f"{store.location!r} recorded {value!r}: remove the row, or {_AGAIN}."
                 )
 
 
-def carry_over(rows: Sequence[PlanRow], seen: SeenImages) -> list[PlanRow]:
-    """Return those rows of a plan of another run that are valid for this one, as rows of this one.
+def carry_over(plan: Plan, seen: SeenImages) -> Iterator[PlanRow]:
+    """Yield those rows of a plan of another run that are valid for this one, as rows of this one.
 
     These are the rows of images that this run saw with the same bytes, and whose keepers it saw so, too.
     """
-    facts = seen.facts_by_name([row.filename for row in rows])
-    moved = {row.filename: replace(row, run=seen.digest) for row in rows if row.filename in facts}
-    valid = {
-        name: row
-        for name, row in moved.items()
-        if all(getattr(row, column) == value for column, value in facts[name].items())
-    }
-    return [row for row in valid.values() if not row.is_dropped or row.keeper in valid]
+    moved = ((replace(row, run=seen.digest), facts) for row, facts in seen.iter_facts(plan))
+    agrees = (
+        facts is not None and all(getattr(row, column) == value for column, value in facts.items())
+        for row, facts in moved
+    )
+    valid = np.fromiter(agrees, bool, len(plan))
+    valid &= valid[plan.keeper]
+    return (replace(row, run=seen.digest) for row, is_valid in zip(plan, valid, strict=True) if is_valid)
 
 
 def _read_seen(store: Store, digests: set[str]) -> SeenImages | None:
@@ -131,22 +135,21 @@ def _read_seen(store: Store, digests: set[str]) -> SeenImages | None:
         files = next((files for files in finished if {digest_images(store, files)} == digests), None)
         if files is None:
             return None
-        names = [map_names(store, features_csv)]
-        tables = [_read_facts(store, INDEXED)]
+        names, tables = map_names(store, features_csv), [_map_facts(store, INDEXED)]
         if files is SCORED:
-            names.insert(0, map_names(store, SCORED.name(layout.FEATURES_CSV)))
-            tables.insert(0, _read_facts(store, SCORED))
+            names = map_texts([map_names(store, SCORED.name(layout.FEATURES_CSV)), names], store.scratch)
+            tables.insert(0, _map_facts(store, SCORED))
     except (FileNotFoundError, KeyError):
         raise InputError(
             f"No finished run in {store.location!r}: name the plan's run with work_dir=…, or accept "
             f"any plan with {_ANY_PLAN}."
         ) from None
     (digest,) = digests
-    seen = SeenImages(digest, pa.concat_arrays(names), pa.concat_tables(tables, promote_options="default"))
+    seen = SeenImages(digest, names, pa.concat_tables(tables, promote_options="default"))
     if len(seen.names) != seen.table.num_rows:
         raise DamagedError(f"The outputs in {store.location!r} are not of one run: run again.")
     return seen
 
 
-def _read_facts(store: Store, files: FileSet) -> pa.Table:
-    return read_parquet(store.fetch(files.name(layout.IMAGES)), IMAGES.select(_COLUMNS))
+def _map_facts(store: Store, files: FileSet) -> pa.Table:
+    return map_parquet(store.fetch(files.name(layout.IMAGES)), IMAGES.select(_COLUMNS), store.scratch())

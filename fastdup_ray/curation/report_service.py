@@ -11,21 +11,21 @@ from dataclasses import replace
 from html import unescape
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-
 from fastdup_ray.common import layout
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.records import ImageRef
 from fastdup_ray.curation.file_ops.posix_file import Identity, get_inode
 from fastdup_ray.curation.finished_run import read_finished_run
-from fastdup_ray.curation.plan_file import PlanRow, plan_from_json, plan_to_json, read_plan, write_plan
+from fastdup_ray.curation.plan import Plan
+from fastdup_ray.curation.plan_file import read_plan, write_plan
+from fastdup_ray.curation.plan_json import iter_json, plan_from_json, plan_to_json
 from fastdup_ray.curation.provenance import carry_over
 from fastdup_ray.errors import BadImageError, ErrorCode, InputError
 from fastdup_ray.extract.thumbnails import MAX_PIXELS, make_thumbnail_of_file
 from fastdup_ray.inputs import find_part, open_entry, stat
 from fastdup_ray.storage import open_store
-from fastdup_ray.storage.tables import encode_names, explain_damage, find_positions
+from fastdup_ray.storage.tables import explain_damage
 
 _BROWSER_FORMATS = {
     "JPEG": "image/jpeg",
@@ -145,21 +145,23 @@ class ReportService:
         Raises:
             InputError: If the saved plan cannot be read.
         """
-        saved = self._read_saved_rows()
-        tag = f'"{hashlib.sha256(plan_to_json(saved).encode()).hexdigest()}"'
-        return PlanSnapshot(tag, plan_to_json(carry_over(saved, self._run.seen)))
+        saved = self._read_saved()
+        digest = hashlib.sha256()
+        for part in iter_json(saved):
+            digest.update(part.encode())
+        return PlanSnapshot(f'"{digest.hexdigest()}"', plan_to_json(carry_over(saved, self._run.seen)))
 
     def count_left_out(self) -> int:
         """Return how many rows of the saved plan are of images that changed since; 0 if it cannot be read."""
         try:
-            rows = self._read_saved_rows()
+            saved = self._read_saved()
         except InputError:
             return 0
-        return len(rows) - len(carry_over(rows, self._run.seen))
+        return len(saved) - sum(1 for _ in carry_over(saved, self._run.seen))
 
-    def _read_saved_rows(self) -> list[PlanRow]:
+    def _read_saved(self) -> Plan:
         self.has_plan = self._store.exists(layout.PLAN_CSV)
-        return read_plan(self.plan_path, self._access) if self.has_plan else []
+        return read_plan(self.plan_path, self._access) if self.has_plan else Plan([])
 
     def save_plan(self, text: str, instead_of: str) -> PlanSnapshot:
         """Replace the saved plan.
@@ -177,12 +179,11 @@ class ReportService:
             InputError: If the plan is not valid.
             StaleError: If another plan was saved meanwhile.
         """
-        rows = plan_from_json(text, "the plan of the page")
-        indices = find_positions(encode_names(row.filename for row in rows), self._run.names)
-        if len(unknown := np.flatnonzero(indices < 0)):
-            raise InputError(f"The plan has {rows[unknown[0]].filename!r}, which is not an image of this run.")
-        facts = self._run.facts(indices)
-        rows = [replace(row, **own_facts) for row, own_facts in zip(rows, facts, strict=True)]
+        plan = plan_from_json(text, "the plan of the page")
+        for row, facts in self._run.seen.iter_facts(plan):
+            if facts is None:
+                raise InputError(f"The plan has {row.filename!r}, which is not an image of this run.")
+        rows = (replace(row, **facts) for row, facts in self._run.seen.iter_facts(plan) if facts is not None)
         with self._saving:
             if self.read_plan().tag != instead_of:  # raises if it cannot be read: that may be somebody's work
                 raise StaleError("The plan was changed elsewhere: reload the page.")

@@ -11,6 +11,7 @@ from fastdup_ray.common.arrays import IntArray, split_array
 from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.curation.file_ops import FileMover, can_move, get_file_mover
+from fastdup_ray.curation.folders import decode
 from fastdup_ray.errors import RefusedError
 from fastdup_ray.inputs.sidecars import SIDECAR_SUFFIXES, Sidecar, find_sidecars
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK
@@ -35,7 +36,7 @@ def find_unique_sidecars(names: pa.Array, planned: IntArray, keepers: IntArray, 
     if not folders:
         return {}
     places = [dropped[place] for place, _ in _iter_names_in(folders, names, planned[dropped])]
-    images, kept = (_decode(names, some[places]) for some in (planned, keepers))
+    images, kept = (decode(names, some[places]) for some in (planned, keepers))
     folders.update(map(os.path.dirname, kept))
     others = [name for _, name in _iter_names_in(folders, names, planned)]
     rows = dict(zip(images, planned[places].tolist(), strict=True))
@@ -48,7 +49,7 @@ def _find_folders(names: pa.Array, rows: IntArray, access: Access) -> set[str]:
     seen: set[str] = set()
     found: set[str] = set()
     for part in split_array(rows, ROWS_PER_BLOCK):
-        for image in _decode(names, part):
+        for image in decode(names, part):
             if (folder := os.path.dirname(image)) not in seen and can_move(image):
                 seen.add(folder)
                 try:
@@ -63,13 +64,9 @@ def _find_folders(names: pa.Array, rows: IntArray, access: Access) -> set[str]:
 def _iter_names_in(folders: Collection[str], names: pa.Array, rows: IntArray) -> Iterator[tuple[int, str]]:
     """Yield the places in `rows` of the images in some folders, and their names."""
     for start in range(0, len(rows), ROWS_PER_BLOCK):
-        for place, name in enumerate(_decode(names, rows[start : start + ROWS_PER_BLOCK]), start):
+        for place, name in enumerate(decode(names, rows[start : start + ROWS_PER_BLOCK]), start):
             if os.path.dirname(name) in folders:
                 yield place, name
-
-
-def _decode(names: pa.Array, rows: IntArray) -> list[str]:
-    return [os.fsdecode(name) for name in names.take(pa.array(rows)).to_pylist()]
 
 
 def explain_unique_sidecars(

@@ -13,7 +13,7 @@ from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, DuplicateRule, default_threshold, make_rule
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.keeper_choice import KeeperChoice, check_names, choose_keepers
-from fastdup_ray.curation.plan_file import PlanRow
+from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.curation.plan_rows import make_plan_rows, order_places
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs import find_boxes

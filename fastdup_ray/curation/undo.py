@@ -21,6 +21,7 @@ from fastdup_ray.curation.file_ops import get_file_mover
 from fastdup_ray.curation.journal import Move, Quarantine
 from fastdup_ray.errors import InputError, RefusedError
 from fastdup_ray.inputs.globs import Patterns
+from fastdup_ray.storage.disk_list import DiskList
 
 
 @dataclass
@@ -35,9 +36,9 @@ class UndoResult:
     """
 
     quarantine: str
-    restored: list[Move] = field(default_factory=list)
-    refused: list[tuple[str, str]] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
+    restored: DiskList[Move] = field(default_factory=DiskList)
+    refused: DiskList[tuple[str, str]] = field(default_factory=DiskList)
+    lost: DiskList[str] = field(default_factory=DiskList)
 
     def text(self, *, verbose: bool = False) -> str:
         """Return what the command prints in the end: the total, and examples of files.
@@ -49,15 +50,15 @@ class UndoResult:
         lines = [f"Restored {format_count(len(self.restored), 'file')}."]
         if not self.restored and not self.refused:
             lines = [f"Nothing to restore in {self.quarantine}."]
-        lines += list_examples([escape_invisible(move.source) for move in self.restored], limit)
+        lines += list_examples(lambda move: escape_invisible(move.source), self.restored, limit)
         if self.refused:
             lines.append(f"Stayed in the quarantine: {format_count(len(self.refused), 'file')}.")
-            lines += list_examples([describe_refusal(name, reason) for name, reason in self.refused], limit)
+            lines += list_examples(describe_refusal, self.refused, limit)
         if self.lost:
             lines.append(
                 f"Missing, removed from the quarantine by something else: {format_count(len(self.lost), 'file')}."
             )
-            lines += list_examples([escape_invisible(name) for name in self.lost], limit)
+            lines += list_examples(escape_invisible, self.lost, limit)
         return "\n".join(lines)
 
     def check(self) -> None:
@@ -104,10 +105,11 @@ def undo(
     source, patterns = Quarantine(quarantine, access), Patterns([only] if only else [], [])
     if not source.exists():
         raise InputError(f"No quarantine in {source.location!r}: name the folder that apply moved files to.")
-    mover, result = get_file_mover(source.location, access), UndoResult(source.location)
+    mover = get_file_mover(source.location, access)
+    result = UndoResult(source.location, *(DiskList(source.scratch) for _ in range(3)))
     with source.lock():
-        moves = [move for move in source.read_moves().values() if patterns.keep(move.source)]
-        for move in track(moves[::-1]):
+        moves = (move for move in reversed(source.read_moves()) if patterns.keep(move.source))
+        for move in track(DiskList(source.scratch, moves)):
             if not mover.exists(move.target):
                 if not mover.exists(move.source):
                     result.lost.append(move.source)

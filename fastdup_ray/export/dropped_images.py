@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common.arrays import BoolArray, IntArray, split_array
-from fastdup_ray.curation.plan_file import PlanRow
+from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.features import find_names
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK, encode_names, map_table

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fastdup_ray.common.arrays import get_index_type
 from fastdup_ray.common.names import escape_non_utf8
-from fastdup_ray.curation.plan_file import DROP, KEEP
+from fastdup_ray.curation.plan_row import DROP, KEEP
 from fastdup_ray.export.export_source import ExportSource
 from fastdup_ray.inputs import is_standalone_file
 from fastdup_ray.inputs.manifest import STATISTICS

@@ -16,7 +16,7 @@ from fastdup_ray.inputs.manifest import ENTRIES
 from fastdup_ray.inputs.video import format_frame_suffix, get_frame_time, hash_frame
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.csv_files import iter_csv, open_csv, read_csv
-from fastdup_ray.storage.tables import ROWS_PER_BLOCK, describe_other_run, map_file
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, describe_other_run, map_texts
 
 Names: TypeAlias = pa.Array | pa.ChunkedArray
 """(n,) paths and URIs as raw bytes (`large_binary`)."""
@@ -66,17 +66,16 @@ def map_names(store: Store, name: str) -> pa.LargeBinaryArray:
     Raises:
         DamagedError: It has another header, or its indices do not count from 0.
     """
-    path, data = store.fetch(name), store.scratch()
-    offsets, n, size = store.scratch(), 0, 0
-    offsets.write(np.zeros(1, np.int64).data)
-    for block in iter_csv(path, csv_columns.FEATURES_HEADER):
-        _check_count(path, block["index"], n)
-        names = block["filename"].cast(pa.large_binary())
-        ends = np.frombuffer(names.buffers()[1], np.int64)[names.offset : names.offset + len(names) + 1]
-        data.write(memoryview(names.buffers()[2])[ends[0] : ends[-1]])
-        offsets.write((ends[1:] - ends[0] + size).data)
-        n, size = n + len(names), size + int(ends[-1] - ends[0])
-    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), n, [None, map_file(offsets), map_file(data)])
+    path, n = store.fetch(name), 0
+
+    def iter_blocks() -> Iterator[pa.Array]:
+        nonlocal n
+        for block in iter_csv(path, csv_columns.FEATURES_HEADER):
+            _check_count(path, block["index"], n)
+            n += len(block)
+            yield block["filename"]
+
+    return map_texts(iter_blocks(), store.scratch)
 
 
 def find_names(names: pa.Array, among: pa.Array, scratch: Callable[[], IO[bytes]]) -> IntArray:

@@ -3,7 +3,7 @@
 import csv
 import os
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -72,8 +72,43 @@ def _read_file(path: str) -> dict[str, str]:
     return {name: row[LABEL] for name, row in rows if row[LABEL]}
 
 
+class NamedRow(NamedTuple):
+    """A line of a CSV that is about one image.
+
+    Attributes:
+        number: of the line.
+        written: the name as the line has it.
+        name: absolute path or URI.
+        cells: by column; those of `csv_columns.TEXT_COLUMNS` are unescaped.
+    """
+
+    number: int
+    written: str
+    name: str
+    cells: dict[str, str]
+
+
 def read_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Read a CSV that has one line for each image, separated by `,` or `;`.
+    """Yield the absolute path or URI, and the cells, of each line that `iter_named_rows` does.
+
+    Raises:
+        InputError: as `iter_named_rows` does, and where it has a name twice.
+    """
+    seen: set[str] = set()
+    for row in iter_named_rows(path, what, key, needed):
+        if row.name in seen:
+            raise describe_repeated(path, row)
+        seen.add(row.name)
+        yield row.name, row.cells
+
+
+def describe_repeated(path: str, row: NamedRow) -> InputError:
+    """Return the error for a line with a name that an earlier one has."""
+    return InputError(f"{path!r}, line {row.number}: {row.written!r} is listed twice.")
+
+
+def iter_named_rows(path: str, what: str, key: str, needed: Sequence[str]) -> Iterator[NamedRow]:
+    """Read a CSV that has one line for each image, separated by `,` or `;`, line by line.
 
     Args:
         path: the CSV.
@@ -81,15 +116,10 @@ def read_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Itera
         key: the column of names. Relative paths start at the folder of the CSV.
         needed: other columns that it must have.
 
-    Yields:
-        The absolute path or URI of each line, and its cells by column. Cells of `csv_columns.TEXT_COLUMNS` are
-        unescaped.
-
     Raises:
-        InputError: where it cannot be read, lacks a column, or has a name twice.
+        InputError: where it cannot be read, or lacks a column.
     """
     folder = os.path.dirname(os.path.abspath(path))
-    seen: set[str] = set()
     try:
         with open_regular_text(path, "utf-8-sig") as file:
             first = file.readline()
@@ -103,17 +133,11 @@ def read_by_name(path: str, what: str, key: str, needed: Sequence[str]) -> Itera
             for row in rows:
                 if None in row or None in row.values():
                     raise InputError(f"{path!r}, line {rows.line_num}: not as many cells as the header has.")
-                name = _to_absolute(folder, row[key])
-                if name in seen:
-                    raise InputError(f"{path!r}, line {rows.line_num}: {row[key]!r} is listed twice.")
-                seen.add(name)
-                yield (
-                    name,
-                    {
-                        column: unescape_formula(cell) if column in csv_columns.TEXT_COLUMNS else cell
-                        for column, cell in row.items()
-                    },
-                )
+                cells = {
+                    column: unescape_formula(cell) if column in csv_columns.TEXT_COLUMNS else cell
+                    for column, cell in row.items()
+                }
+                yield NamedRow(rows.line_num, row[key], _to_absolute(folder, row[key]), cells)
     except OSError as error:
         raise InputError(f"Cannot read {what} {path!r}: {error.strerror}.") from None
     except csv.Error as error:

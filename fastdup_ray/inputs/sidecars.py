@@ -37,13 +37,16 @@ def find_sidecars(files: Sequence[str], listed: Collection[str]) -> Iterator[Sid
         listed: Names of images of the run in that folder, even if they are gone. They count as images, and never as
             sidecars, whatever their extension.
     """
+    candidates = [name for name in files if os.path.splitext(name)[1].lower() in SIDECAR_SUFFIXES]
+    if not candidates:
+        return
     images = {name for name in files if _is_owner(name)} | set(listed)
     by_stem: dict[str, list[str]] = {}
     for name in sorted(images):
         by_stem.setdefault(os.path.splitext(name)[0].casefold(), []).append(name)
-    for name in files:
-        stem, suffix = os.path.splitext(name)
-        if suffix.lower() in SIDECAR_SUFFIXES and name not in images:
+    for name in candidates:
+        if name not in images:
+            stem = os.path.splitext(name)[0]
             owners = [stem] if stem in images else by_stem.get(stem.casefold(), [])
             if owners:
                 yield Sidecar(name, tuple(owners))

@@ -2,7 +2,7 @@
 
 import mmap
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, TypeAlias
 
@@ -48,6 +48,24 @@ def map_table(blocks: Iterable[pa.Table], schema: pa.Schema, file: IO[bytes]) ->
         for block in blocks:
             writer.write_table(block)
     return pa.ipc.open_file(map_file(file)).read_all()
+
+
+def map_texts(blocks: Iterable[pa.Array], scratch: Callable[[], IO[bytes]]) -> pa.LargeBinaryArray:
+    """Write blocks of texts to files and map them back as one array, so that they take no memory of their own.
+
+    Args:
+        blocks: Arrays of raw bytes without nulls.
+        scratch: Opens an empty file, such as `Store.scratch`.
+    """
+    offsets, data, n, size = scratch(), scratch(), 0, 0
+    offsets.write(np.zeros(1, np.int64).data)
+    for block in blocks:
+        texts = block.cast(TEXT)
+        ends = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        data.write(memoryview(texts.buffers()[2] or b"")[ends[0] : ends[-1]])
+        offsets.write((ends[1:] - ends[0] + size).data)
+        n, size = n + len(texts), size + int(ends[-1] - ends[0])
+    return pa.LargeBinaryArray.from_buffers(TEXT, n, [None, map_file(offsets), map_file(data)])
 
 
 def regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -3,21 +3,33 @@
 python -m tests.bench.command_memory [--rows 200000 400000] [--commands serve export-coco …] [--scratch DIR]
 
 The run is planted, see `tests.bench.outputs`: four in five images are in a group. No file of it exists, so pages have
-no thumbnails, and `apply` refuses each move. Each command has a separate process.
+no thumbnails. `apply`, `undo` and `serve-plan` have a plan with a row for each image, which drops every second one:
+`apply` refuses each move, `--link` each image, and `undo` finds none of the files that its journal names. Each command
+has a separate process.
 """
 
 import argparse
 import contextlib
 import io
+import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
+
+from fastdup_ray.common.arrays import split_array
 from fastdup_ray.curation.apply import apply_plan
-from fastdup_ray.curation.finished_run import read_finished_run
+from fastdup_ray.curation.dataset import build_dataset
+from fastdup_ray.curation.finished_run import FinishedRun, read_finished_run
+from fastdup_ray.curation.journal import Move, Quarantine
 from fastdup_ray.curation.make_plan import make_plan
+from fastdup_ray.curation.moves import make_identity
+from fastdup_ray.curation.plan_file import dump_rows
+from fastdup_ray.curation.plan_row import DROP, KEEP, PlanRow
 from fastdup_ray.curation.report_service import ReportService
+from fastdup_ray.curation.undo import undo
 from fastdup_ray.evaluation.evaluate import evaluate
 from fastdup_ray.export import FORMATS, export
 from fastdup_ray.export.clusters import cluster_images
@@ -41,8 +53,24 @@ def serve(work_dir: Path) -> None:
     service.save_plan(service.read_plan().text, service.read_plan().tag)
 
 
+def serve_plan(work_dir: Path) -> None:
+    shutil.copy(work_dir.parent / "rows.csv", work_dir / "plan.csv")
+    try:
+        serve(work_dir)
+    finally:
+        (work_dir / "plan.csv").unlink()
+
+
 def apply(work_dir: Path) -> None:
-    assert apply_plan(work_dir.parent / "plan.csv", work_dir.parent / "quarantine", work_dir=work_dir).refused
+    assert apply_plan(work_dir.parent / "rows.csv", work_dir.parent / "quarantine", work_dir=work_dir).refused
+
+
+def undo_moves(work_dir: Path) -> None:
+    assert undo(work_dir.parent / "moved").lost
+
+
+def link(work_dir: Path) -> None:
+    assert build_dataset(work_dir.parent / "rows.csv", work_dir.parent / "clean", "hard", work_dir).refused
 
 
 def find_changes(work_dir: Path) -> None:
@@ -68,6 +96,7 @@ COMMANDS: dict[str, Callable[[Path], object]] = {
     "clusters": cluster_images,
     "clusters-gallery": create_clusters_gallery,
     "serve": serve,
+    "serve-plan": serve_plan,
     **{f"export-{name}": lambda work_dir, name=name: export(work_dir, name) for name in FORMATS if name != "yolo"},
     "split": split_dataset,
     "subset": lambda work_dir: select_subset(work_dir, 100),
@@ -80,15 +109,34 @@ COMMANDS: dict[str, Callable[[Path], object]] = {
     "changes": find_changes,
     "plan": lambda work_dir: make_plan(work_dir, work_dir.parent / "plan.csv"),
     "apply": apply,
+    "apply-link": link,
+    "undo": undo_moves,
 }
 
 
 def plant(work_dir: Path, n: int) -> None:
-    """Plant a finished run, and a plan beside it."""
+    """Plant a finished run, and beside it plans, and a quarantine with a journal of moves but without files."""
     work_dir.mkdir(parents=True)
     prepare(work_dir, n)
     measure(work_dir, n)
     make_plan(work_dir, work_dir.parent / "plan.csv")
+    run, quarantine = read_finished_run(open_store(work_dir)), Quarantine(work_dir.parent / "moved")
+    with open(work_dir.parent / "rows.csv", "wb") as file:
+        dump_rows(file, plan_all(run), as_json=False)
+    dropped = [row for row in plan_all(run) if row.is_dropped]
+    quarantine.write(
+        [Move(row.filename, quarantine.get_target(row.filename), make_identity(row), row.keeper) for row in dropped]
+    )
+
+
+def plan_all(run: FinishedRun) -> Iterator[PlanRow]:
+    """Yield a row for each image of a run; every second one is dropped for the one before."""
+    for rows in split_array(np.arange(len(run.names)), 1 << 14):
+        for row, facts in zip(rows.tolist(), run.facts(rows), strict=True):
+            name, keeper = run.name(row), run.name(row - 1) if row % 2 else ""
+            reason = "same image as its keeper, which has more pixels: 480 × 480 against 240 × 240"
+            action, similarity = (DROP, 0.998) if keeper else (KEEP, None)
+            yield PlanRow(name, action, row // 2, keeper, similarity, "resolution", reason, **facts)
 
 
 def measure_commands(work_dir: Path, names: Sequence[str]) -> None:

@@ -13,7 +13,8 @@ from selenium.webdriver import Keys
 
 from fastdup_ray import make_plan
 from fastdup_ray.common import csv_columns, layout
-from fastdup_ray.curation.plan_file import PlanRow, read_plan, write_plan
+from fastdup_ray.curation.plan_file import read_plan, write_plan
+from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.curation.report_service import ReportService
 from fastdup_ray.curation.server import ReportServer
 from fastdup_ray.outputs.run_identity import digest_images

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import csv_columns, layout
-from fastdup_ray.curation.plan_file import PlanRow, write_plan
+from fastdup_ray.curation.plan_file import write_plan
+from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.run_identity import digest_images
 from fastdup_ray.storage import Store, open_store

@@ -13,7 +13,10 @@ import pytest
 from fastdup_ray import apply_plan, build_dataset, export, make_plan
 from fastdup_ray.common import layout
 from fastdup_ray.common.layout import SCORED
-from fastdup_ray.curation.plan_file import PlanRow, plan_to_json, read_plan, write_plan
+from fastdup_ray.curation.plan import Plan
+from fastdup_ray.curation.plan_file import read_plan, write_plan
+from fastdup_ray.curation.plan_json import plan_to_json
+from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.curation.provenance import SeenImages, carry_over, check_provenance
 from fastdup_ray.curation.report_service import ReportService
 from fastdup_ray.errors import InputError
@@ -259,7 +262,7 @@ def test_rows_whose_keeper_changed_are_not_taken_over(rows):
         "mtime_or_etag": ["1"] * len(rows),
     }
     seen = SeenImages("ab" * 32, encode_names(row.filename for row in rows), pa.table(facts))
-    assert carry_over(rows, seen) == [replace(rows[2], run=seen.digest)]
+    assert list(carry_over(Plan(rows), seen)) == [replace(rows[2], run=seen.digest)]
 
 
 def test_a_plan_of_the_page_of_a_scoring_is_of_the_scoring(images, out, tmp_path):

@@ -32,7 +32,8 @@ from fastdup_ray import apply_plan, create_embedding_map, load_binary_feature, m
 from fastdup_ray.common import layout
 from fastdup_ray.curation import connections, report_service
 from fastdup_ray.curation.connections import MOST_CONNECTIONS
-from fastdup_ray.curation.plan_file import plan_to_json, read_plan
+from fastdup_ray.curation.plan_file import read_plan
+from fastdup_ray.curation.plan_json import plan_to_json
 from fastdup_ray.curation.report_service import ReportService
 from fastdup_ray.curation.server import HEADERS, LARGEST_PLAN, ReportServer
 from tests.conftest import Bucket

@@ -24,12 +24,16 @@ from fastdup_ray.errors import RefusedError, WorkDirError
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+_MOST_CHECKED = 1 << 13
+"""Keepers that are remembered; in a plan, each comes before its duplicates."""
+
+
 class LocalFileMover:
     """The `FileMover` of local files; see there for what the methods promise."""
 
     def __init__(self) -> None:
         self._checked: dict[str, tuple[Identity, FileIdentity]] = {}
-        """Keepers that `hold` has compared, and with what: they are read again only if they change."""
+        """Keepers that `hold` has compared last, and with what: they are read again only if they change."""
 
     def exists(self, name: str) -> bool:
         return os.path.lexists(name)
@@ -73,6 +77,8 @@ class LocalFileMover:
             identity = get_inode(os.fstat(file.fileno()))
             if self._checked.get(name) != (identity, expected):
                 check_identity(file, expected)
+                if len(self._checked) == _MOST_CHECKED:
+                    del self._checked[next(iter(self._checked))]
                 self._checked[name] = identity, expected
             yield
 

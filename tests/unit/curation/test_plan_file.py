@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastdup_ray.common import csv_columns
-from fastdup_ray.curation.plan_file import PlanRow, check_plan, plan_from_json, plan_to_json, read_plan, write_plan
+from fastdup_ray.curation.plan import Plan
+from fastdup_ray.curation.plan_file import read_plan, write_plan
+from fastdup_ray.curation.plan_json import plan_from_json, plan_to_json
+from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.errors import InputError
 from fastdup_ray.storage import open_store
 
@@ -142,7 +145,7 @@ def test_a_plan_that_cannot_be_meant_is_refused_before_it_is_written_and_when_it
         write_plan(open_store(str(tmp_path)), "plan.csv", rows)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match=re.escape(told)):
-        check_plan(rows)
+        Plan(rows)
     with pytest.raises(InputError):
         plan_from_json(plan_to_json(rows))
 
