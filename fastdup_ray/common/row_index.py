@@ -22,11 +22,12 @@ class RowIndex:
     def find(self, key: Hashable) -> int:
         """Return the last row that has a key; -1 if there is none."""
         number = np.int64(hash(key))
-        first, stop = (int(np.searchsorted(self._hashes, number, side)) for side in ("left", "right"))
-        for place in reversed(range(first, stop)):
+        place = int(self._hashes.searchsorted(number, "right")) - 1
+        while place >= 0 and self._hashes[place] == number:
             row = int(self._rows[place])
             if self._get_key(row) == key:
                 return row
+            place -= 1
         return -1
 
     def iter_repeated(self) -> Iterator[list[int]]:

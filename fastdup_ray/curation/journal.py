@@ -23,7 +23,7 @@ from fastdup_ray.curation.file_ops import FileIdentity, get_file_mover
 from fastdup_ray.errors import DamagedError, LockedError, WorkDirError
 from fastdup_ray.s3 import is_s3
 from fastdup_ray.storage import Store, open_store
-from fastdup_ray.storage.disk_list import DiskList
+from fastdup_ray.storage.disk_list import DiskList, reduce_to_fields
 
 _FORMAT = "fastdup-ray journal 2"
 _FORMAT_WITHOUT_ROOTS = "fastdup-ray journal 1"
@@ -54,6 +54,8 @@ class Move:
     known: FileIdentity
     keeper: str = ""
     with_: tuple[str, ...] = ()
+
+    __reduce__ = reduce_to_fields
 
 
 class Quarantine:

@@ -43,6 +43,7 @@ class Plan(Sequence[PlanRow]):
         names: (n,) raw names of the images, mapped from a file.
         is_dropped: (n,) whether the plan drops an image.
         keeper: (n,) the row of the image that it is dropped for; of a kept one, its own row.
+        runs: `PlanRow.run` of the rows.
         scratch: Opens an empty file.
 
     Raises:
@@ -51,21 +52,26 @@ class Plan(Sequence[PlanRow]):
     """
 
     def __init__(self, rows: Iterable[PlanRow], scratch: Scratch = tempfile.TemporaryFile) -> None:
-        self.scratch = scratch
+        self.scratch, self.runs = scratch, set[str]()
         self._rows: DiskList[PlanRow] = DiskList(scratch)
+        keepers: DiskList[str] = DiskList(scratch)
         dropped = bytearray()
 
         def iter_names() -> Iterator[pa.Array]:
             for part in split_rows(rows):
-                self._rows.extend(part)
-                dropped.extend(row.is_dropped for row in part)
+                for row in part:
+                    _check_row(row)
+                    self._rows.append(row)
+                    keepers.append(row.keeper)
+                    dropped.append(row.is_dropped)
+                    self.runs.add(row.run)
                 yield encode_names(row.filename for row in part)
 
         self.names = map_texts(iter_names(), scratch)
         self.is_dropped: BoolArray = np.frombuffer(dropped, np.bool_)
         self._index = RowIndex(self._iter_raw_names(), len(self), lambda row: self.names[row].as_py())
-        self.keeper: AnyArray = np.arange(len(self), dtype=get_index_type(len(self)))
-        self._check()
+        self._refuse_repeated()
+        self.keeper = self._find_keepers(keepers)
 
     def find(self, name: str) -> int:
         """Return the row of an image; -1 if the plan does not have it."""
@@ -102,34 +108,36 @@ class Plan(Sequence[PlanRow]):
     def __repr__(self) -> str:
         return f"Plan({self._rows!r})"
 
-    def _check(self) -> None:
-        """Check the rows in their order, and set `keeper`."""
-        repeated = min((rows[1] for rows in self._index.iter_repeated()), default=-1)
-        for number, row in enumerate(self):
-            if number == repeated:
-                raise RepeatedNameError(row.filename, number)
-            check_name(row)
-            if row.is_dropped:
-                self.keeper[number] = self._find_keeper(row)
+    def _refuse_repeated(self) -> None:
+        repeated = min((rows[1] for rows in self._index.iter_repeated()), default=None)
+        if repeated is not None:
+            raise RepeatedNameError(self[repeated].filename, repeated)
 
-    def _find_keeper(self, row: PlanRow) -> int:
-        """Return the row of the keeper of a dropped image; raise `InputError` if it may not be dropped for it."""
-        if row.reference:
-            raise InputError(
-                f"The plan drops {row.filename!r}, an image of a reference input: change its action to keep."
-            )
-        if not row.keeper:
-            raise InputError(
-                f"The plan drops {row.filename!r} without a keeper: name the image that it duplicates, "
-                "or change its action to keep."
-            )
-        keeper = self.find(row.keeper)
-        if keeper < 0 or self.is_dropped[keeper]:
-            raise InputError(
-                f"The plan drops {row.filename!r} but does not keep its keeper {row.keeper!r}: "
-                "name a keeper that the plan keeps, or change the action to keep."
-            )
+    def _find_keepers(self, names: Iterable[str]) -> AnyArray:
+        """Return `keeper`, given the names of the keepers."""
+        keeper = np.arange(len(self), dtype=get_index_type(len(self)))
+        for row, name in enumerate(names):
+            if self.is_dropped[row]:
+                found = self.find(name)
+                if found < 0 or self.is_dropped[found]:
+                    raise InputError(
+                        f"The plan drops {self[row].filename!r} but does not keep its keeper {name!r}: "
+                        "name a keeper that the plan keeps, or change the action to keep."
+                    )
+                keeper[row] = found
         return keeper
+
+
+def _check_row(row: PlanRow) -> None:
+    """Raise `InputError` if a row cannot be valid, whatever the others are."""
+    check_name(row)
+    if row.is_dropped and row.reference:
+        raise InputError(f"The plan drops {row.filename!r}, an image of a reference input: change its action to keep.")
+    if row.is_dropped and not row.keeper:
+        raise InputError(
+            f"The plan drops {row.filename!r} without a keeper: name the image that it duplicates, "
+            "or change its action to keep."
+        )
 
 
 def split_rows(rows: Iterable[PlanRow]) -> Iterator[list[PlanRow]]:

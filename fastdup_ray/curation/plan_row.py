@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypedDict
 
 from fastdup_ray.errors import InputError
+from fastdup_ray.storage.disk_list import reduce_to_fields
 
 Action = Literal["keep", "drop"]
 KEEP: Final = "keep"
@@ -52,6 +53,8 @@ class PlanRow:
     etag: str
     reference: bool
     run: str = ""
+
+    __reduce__ = reduce_to_fields
 
     @property
     def is_dropped(self) -> bool:

@@ -86,12 +86,11 @@ def check_provenance(plan: Plan, source: str, store: Store) -> None:
         InputError: If a row is of another run, names an image that the run did not see, or differs from what the run
             recorded about it.
     """
-    digests = {row.run for row in plan}
-    if not digests:
+    if not plan.runs:
         return
-    if "" in digests:
+    if "" in plan.runs:
         raise InputError(f"{source!r} does not say which run it was made from: {_AGAIN}.")
-    seen = _read_seen(store, digests)
+    seen = _read_seen(store, plan.runs)
     if seen is None:
         raise InputError(
             f"{source!r} was made from another run than the last one in {store.location!r}: name its run with "

@@ -14,7 +14,7 @@ from fastdup_ray.curation.file_ops import FileMover, can_move, get_file_mover
 from fastdup_ray.curation.folders import decode
 from fastdup_ray.errors import RefusedError
 from fastdup_ray.inputs.sidecars import SIDECAR_SUFFIXES, Sidecar, find_sidecars
-from fastdup_ray.storage.tables import ROWS_PER_BLOCK
+from fastdup_ray.storage.tables import ROWS_PER_GROUP
 
 
 def find_unique_sidecars(names: pa.Array, planned: IntArray, keepers: IntArray, access: Access) -> dict[int, str]:
@@ -48,7 +48,7 @@ def _find_folders(names: pa.Array, rows: IntArray, access: Access) -> set[str]:
     """Return the folders of some images that have files which may be sidecars, of those that can be listed."""
     seen: set[str] = set()
     found: set[str] = set()
-    for part in split_array(rows, ROWS_PER_BLOCK):
+    for part in split_array(rows, ROWS_PER_GROUP):
         for image in decode(names, part):
             if (folder := os.path.dirname(image)) not in seen and can_move(image):
                 seen.add(folder)
@@ -63,8 +63,8 @@ def _find_folders(names: pa.Array, rows: IntArray, access: Access) -> set[str]:
 
 def _iter_names_in(folders: Collection[str], names: pa.Array, rows: IntArray) -> Iterator[tuple[int, str]]:
     """Yield the places in `rows` of the images in some folders, and their names."""
-    for start in range(0, len(rows), ROWS_PER_BLOCK):
-        for place, name in enumerate(decode(names, rows[start : start + ROWS_PER_BLOCK]), start):
+    for start in range(0, len(rows), ROWS_PER_GROUP):
+        for place, name in enumerate(decode(names, rows[start : start + ROWS_PER_GROUP]), start):
             if os.path.dirname(name) in folders:
                 yield place, name
 

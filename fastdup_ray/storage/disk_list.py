@@ -23,6 +23,11 @@ _SHOWN = 100
 """Items that the text of a list shows."""
 
 
+def reduce_to_fields(item: Any) -> tuple[Any, ...]:
+    """Pickle a dataclass with slots by its fields, as its `__reduce__`: much faster than what the library generates."""
+    return type(item), tuple([getattr(item, name) for name in item.__slots__])
+
+
 class DiskList(Sequence[Item]):
     """A list that grows at its end, and keeps its items in a file that no other process sees.
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from fastdup_ray.storage.disk_list import reduce_to_fields
+
 Link = Literal["hard", "copy", "symlink"]
 """How a file gets a second name: a hard link, a copy, or a symbolic link."""
 
@@ -24,3 +26,5 @@ class FileIdentity:
     size: int | None = None
     sha256: str = ""
     etag: str = ""
+
+    __reduce__ = reduce_to_fields

@@ -172,10 +172,35 @@ def test_a_cell_that_cannot_be_meant_is_named(old, new, told, tmp_path):
         read_plan(path)
 
 
+def test_a_name_that_is_listed_twice_is_named_with_its_line(tmp_path):
+    path = written(tmp_path, [KEPT, replace(GONE, reason="two\nlines"), OTHER], "plan.csv")
+    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
+    with pytest.raises(InputError, match=re.escape(f"{str(path)!r}, line 6: '/p/kept.jpg' is listed twice")):
+        read_plan(path)
+    content = json.loads(plan_to_json([KEPT, GONE]))
+    content["pictures"].append(content["pictures"][1])
+    with pytest.raises(InputError, match=re.escape("'/p/gone.jpg' twice")):
+        plan_from_json(json.dumps(content))
+
+
+def test_members_of_the_json_may_be_in_any_order_and_others_are_ignored(tmp_path):
+    content = json.loads(plan_to_json([KEPT, GONE]))
+    images = [dict(reversed(members.items())) | {"note": [1]} for members in content["pictures"]]
+    text = json.dumps({"about": {"pictures": []}, "pictures": images, "more": [{}], "format": content["format"]})
+    (tmp_path / "plan.json").write_text(" \n" + text, encoding="utf-8")
+    assert read_plan(tmp_path / "plan.json") == plan_from_json(text) == [KEPT, GONE]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("", "is not JSON"),
+        (" ", "is not JSON"),
+        ("my notes", "is not JSON"),
+        ('{"format": "fastdup-ray plan 1", "pictures": [', "is not JSON"),
+        ('{"format": "fastdup-ray plan 1", "pictures": {}}', "a list of objects"),
+        ('{"format": ["fastdup-ray plan 1"], "pictures": []}', '"format" must be'),
+        ('{"pictures": []}', '"format" must be'),
         ("[" * 100_000, "is not JSON"),
         ("[]", '"format" must be'),
         ('{"format": "other", "pictures": []}', '"format" must be'),
