@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.access import make_access
-from fastdup_ray.common.arrays import FloatArray, IntArray
+from fastdup_ray.common.arrays import EmbeddingArray, FloatArray, IntArray
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.errors import ConfigError
@@ -16,6 +16,7 @@ from fastdup_ray.export.lists import write_names
 from fastdup_ray.export.result_file import ResultFile
 from fastdup_ray.features import check_finite
 from fastdup_ray.storage import open_store
+from fastdup_ray.storage.feature_rows import iter_blocks
 
 Location = str | os.PathLike[str]
 
@@ -83,15 +84,17 @@ def select_subset(
     source = open_store(os.path.expanduser(work_dir), access)
     output = ResultFile(source, layout.SUBSET_TXT, save_path, overwrite=overwrite)
     run = read_finished_run(source)
-    rows, reach = choose_diverse(run.features[:], k)
+    rows, reach = choose_diverse(run.features, k)
     names = (run.names[row].as_py() for row in rows.tolist())
     with output.open() as file:
         count = write_names(file, names, b"\0" if null else b"\n")
     return SubsetResult(output.path, count, len(run.names), reach, output.is_stdout)
 
 
-def choose_diverse(features: FloatArray, k: int) -> tuple[IntArray, float]:
+def choose_diverse(features: EmbeddingArray, k: int) -> tuple[IntArray, float]:
     """Choose rows so that every row is near one of them: the most typical one, then always the farthest.
+
+    Embeddings are read block by block, once for each row that is chosen.
 
     Source: T. Gonzalez, Clustering to Minimize the Maximum Intercluster Distance, 1985. No choice of k rows has a
     largest distance of less than half of this one.
@@ -104,15 +107,31 @@ def choose_diverse(features: FloatArray, k: int) -> tuple[IntArray, float]:
         (min(k, n),) int64 rows in the order in which they were chosen, and the lowest cosine of a row to the nearest
         of them.
     """
-    lengths = np.maximum(np.linalg.norm(check_finite(features), axis=1), 1e-12)
-    mean = (features / lengths[:, None]).mean(axis=0) if len(features) else np.zeros(features.shape[1])
-    typical = features @ mean.astype(np.float32) / lengths
+    lengths, mean = _measure_lengths(features)
+    typical = _multiply(features, mean) / lengths
     chosen: list[int] = []
     nearest = np.full(len(features), -np.inf, np.float32)
     for _ in tqdm(range(min(k, len(features))), desc="Choosing images", disable=None, leave=False):
         row = int((nearest if chosen else -typical).argmin())
         chosen.append(row)
-        np.maximum(nearest, features @ features[row] / (lengths * lengths[row]), out=nearest)
+        cosines = _multiply(features, features[np.array([row])][0])
+        cosines /= lengths * lengths[row]
+        np.maximum(nearest, cosines, out=nearest)
         nearest[row] = np.inf  # it is chosen
     others = nearest[np.isfinite(nearest)]
     return np.array(chosen, np.int64), round(float(others.min()), 6) if len(others) else 1.0
+
+
+def _measure_lengths(features: EmbeddingArray) -> tuple[FloatArray, FloatArray]:
+    """Return (n,) float32 the lengths of embeddings, not below 1e-12, and (d,) float32 the mean of their directions."""
+    n, d = features.shape
+    lengths, total = [np.empty(0, np.float32)], np.zeros(d, np.float32)
+    for block in iter_blocks(features):
+        lengths.append(np.maximum(np.linalg.norm(check_finite(block), axis=1), 1e-12))
+        total += (block / lengths[-1][:, None]).sum(axis=0)
+    return np.concatenate(lengths), total / np.float32(max(1, n))
+
+
+def _multiply(features: EmbeddingArray, vector: FloatArray) -> FloatArray:
+    """Return (n,) float32 the products of embeddings with a vector."""
+    return np.concatenate([np.empty(0, np.float32), *(block @ vector for block in iter_blocks(features))])

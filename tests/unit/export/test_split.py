@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.export.split import PARTS, assign_parts, parse_parts
 from fastdup_ray.export.subset import choose_diverse
+from fastdup_ray.storage import feature_rows
 
 SHARES = [0.8, 0.1, 0.1]
 
@@ -68,6 +69,15 @@ def test_a_subset_has_one_of_each_cluster():
     assert cluster[rows[0]] == 0
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     assert reach == pytest.approx((unit @ unit[rows].T).max(axis=1).min(), abs=1e-3)
+
+
+def test_a_subset_does_not_depend_on_how_the_embeddings_are_read(monkeypatch):
+    features = np.random.default_rng(5).normal(size=(100, 16)).astype(np.float32)
+    rows, reach = choose_diverse(features, 20)
+    monkeypatch.setattr(feature_rows, "BYTES_PER_BLOCK", 7 * features[0].nbytes)
+    again, same = choose_diverse(features, 20)
+    assert rows.tolist() == again.tolist()
+    assert reach == pytest.approx(same, abs=1e-6)
 
 
 @pytest.mark.parametrize(("n", "k", "count"), [(0, 3, 0), (1, 1, 1), (4, 9, 4)])
