@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import IO
 
 from fastdup_ray.common import csv_columns
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
@@ -31,7 +31,8 @@ def read_plan(location: str | os.PathLike[str], access: Access = DEFAULT_ACCESS)
     try:
         path = store.fetch(name)
         if is_json(name):
-            return read_json_plan(path, source, store.scratch)
+            with open(path, "rb") as file:
+                return read_json_plan(file, source, store.scratch)
         return read_csv_plan(os.fspath(path), source, store.scratch)
     except FileNotFoundError:
         raise InputError(f"Cannot read the plan {source!r}: No such file or directory.") from None
@@ -55,7 +56,7 @@ def write_plan(store: Store, name: str, rows: Iterable[PlanRow]) -> None:
         dump_rows(file, plan, as_json=is_json(name))
 
 
-def dump_rows(file: BinaryIO, rows: Iterable[PlanRow], *, as_json: bool) -> None:
+def dump_rows(file: IO[bytes], rows: Iterable[PlanRow], *, as_json: bool) -> None:
     """Write the rows of a plan that does not contradict itself to an open file, some at a time.
 
     Raises:

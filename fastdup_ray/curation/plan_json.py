@@ -4,7 +4,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.names import escape_non_utf8, is_utf8
@@ -23,17 +23,13 @@ _HEX = "_hex"
 _FORMAT, _IMAGES = "format", "pictures"
 
 
-def plan_to_json(rows: Iterable[PlanRow]) -> str:
-    r"""Return a plan as JSON: `{"format": …, "pictures": [{"filename": …, "action": …, …}, …]}`.
-
-    The members are the columns of the CSV. In a name that is not UTF-8, invalid bytes are written as `\xNN`, as in all
-    JSON files of a run; one more member (`filename_hex`, `keeper_hex`) has the whole name in hex, to read it back.
-    """
-    return "".join(iter_json(rows))
-
-
 def iter_json(rows: Iterable[PlanRow]) -> Iterator[str]:
-    """Yield a plan as JSON, row by row: a line for each member, as `json.dumps` writes it without indentation."""
+    r"""Yield a plan as JSON, row by row: `{"format": …, "pictures": [{"filename": …, "action": …, …}, …]}`.
+
+    There is a line for each member, as `json.dumps` writes it without indentation. The members are the columns of the
+    CSV. In a name that is not UTF-8, invalid bytes are written as `\xNN`, as in all JSON files of a run; another member
+    (`filename_hex`, `keeper_hex`) has the whole name in hex, to read it back.
+    """
     begin, end = _to_lines({_FORMAT: layout.PLAN_JSON_FORMAT, _IMAGES: []}).split("[]")
     yield f"{begin}["
     separator = "\n"
@@ -47,32 +43,22 @@ def _to_lines(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=0, ensure_ascii=False)
 
 
-def plan_from_json(text: str, source: str = "the plan") -> Plan:
-    """Return a plan that `plan_to_json`, or the report, wrote.
+def read_json_plan(file: IO[bytes], source: str, scratch: Scratch) -> Plan:
+    """Read a plan that `iter_json`, or the report, wrote, row by row.
 
     Args:
-        text: JSON.
-        source: What errors call the plan.
-
-    Raises:
-        InputError: If it is not a valid plan.
-    """
-    return Plan(_parse_rows(io.StringIO(text), source))
-
-
-def read_json_plan(path: str | os.PathLike[str], source: str, scratch: Scratch) -> Plan:
-    """Read a plan from a file, row by row.
-
-    Args:
-        path: A local file.
+        file: JSON.
         source: What errors call it.
         scratch: Opens an empty file.
 
     Raises:
         InputError: If it is not a valid plan.
     """
-    with open(path, encoding="utf-8") as file:
-        return Plan(_parse_rows(file, source), scratch)
+    text = io.TextIOWrapper(file, encoding="utf-8")
+    try:
+        return Plan(_parse_rows(text, source), scratch)
+    finally:
+        text.detach()
 
 
 def _parse_rows(file: TextIO, source: str) -> Iterator[PlanRow]:
@@ -96,9 +82,9 @@ def _parse_rows(file: TextIO, source: str) -> Iterator[PlanRow]:
 
 def _expect_object(file: TextIO, source: str) -> None:
     """Raise `ValueError` for what is no JSON, and `InputError` for JSON of another kind than an object."""
-    begin = ""
-    while (begin := begin or file.read(1)).isspace():
-        begin = ""
+    begin = file.read(1)
+    while begin.isspace():
+        begin = file.read(1)
     if begin != "{":
         json.loads(begin + file.read())
         raise _make_format_error(source)

@@ -9,7 +9,7 @@ import threading
 from collections import defaultdict
 from dataclasses import replace
 from html import unescape
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.access import DEFAULT_ACCESS, Access
@@ -18,8 +18,8 @@ from fastdup_ray.common.records import ImageRef
 from fastdup_ray.curation.file_ops.posix_file import Identity, get_inode
 from fastdup_ray.curation.finished_run import read_finished_run
 from fastdup_ray.curation.plan import Plan
-from fastdup_ray.curation.plan_file import read_plan, write_plan
-from fastdup_ray.curation.plan_json import iter_json, plan_from_json, plan_to_json
+from fastdup_ray.curation.plan_file import dump_rows, read_plan, write_plan
+from fastdup_ray.curation.plan_json import iter_json, read_json_plan
 from fastdup_ray.curation.provenance import carry_over
 from fastdup_ray.errors import BadImageError, ErrorCode, InputError
 from fastdup_ray.extract.thumbnails import MAX_PIXELS, make_thumbnail_of_file
@@ -67,11 +67,11 @@ class PlanSnapshot(NamedTuple):
 
     Attributes:
         tag: An ETag, which changes when the plan does.
-        text: JSON.
+        file: JSON, from its beginning.
     """
 
     tag: str
-    text: str
+    file: IO[bytes]
 
 
 class StaleError(Exception):
@@ -145,11 +145,14 @@ class ReportService:
         Raises:
             InputError: If the saved plan cannot be read.
         """
-        saved = self._read_saved()
-        digest = hashlib.sha256()
-        for part in iter_json(saved):
-            digest.update(part.encode())
-        return PlanSnapshot(f'"{digest.hexdigest()}"', plan_to_json(carry_over(saved, self._run.seen)))
+        saved, file = self._read_saved(), self.scratch()
+        dump_rows(file, carry_over(saved, self._run.seen), as_json=True)
+        file.seek(0)
+        return PlanSnapshot(_make_tag(saved), file)
+
+    def scratch(self) -> IO[bytes]:
+        """Open an empty, unnamed file, see `Store.scratch`."""
+        return self._store.scratch()
 
     def count_left_out(self) -> int:
         """Return how many rows of the saved plan are of images that changed since; 0 if it cannot be read."""
@@ -163,32 +166,32 @@ class ReportService:
         self.has_plan = self._store.exists(layout.PLAN_CSV)
         return read_plan(self.plan_path, self._access) if self.has_plan else Plan([])
 
-    def save_plan(self, text: str, instead_of: str) -> PlanSnapshot:
+    def save_plan(self, file: IO[bytes], instead_of: str) -> str:
         """Replace the saved plan.
 
         What identifies an image, and whether it is a reference, is taken from the run and not from the page.
 
         Args:
-            text: The new plan, as `plan_to_json` returns it.
+            file: The new plan, as JSON.
             instead_of: The tag of the plan that it replaces; an empty plan has one, too.
 
         Returns:
-            The plan that is saved now.
+            The tag of the plan that is saved now.
 
         Raises:
             InputError: If the plan is not valid.
             StaleError: If another plan was saved meanwhile.
         """
-        plan = plan_from_json(text, "the plan of the page")
+        plan = read_json_plan(file, "the plan of the page", self.scratch)
         for row, facts in self._run.seen.iter_facts(plan):
             if facts is None:
                 raise InputError(f"The plan has {row.filename!r}, which is not an image of this run.")
         rows = (replace(row, **facts) for row, facts in self._run.seen.iter_facts(plan) if facts is not None)
         with self._saving:
-            if self.read_plan().tag != instead_of:  # raises if it cannot be read: that may be somebody's work
+            if _make_tag(self._read_saved()) != instead_of:  # raises if it cannot be read: that may be somebody's work
                 raise StaleError("The plan was changed elsewhere: reload the page.")
             write_plan(self._store, layout.PLAN_CSV, rows)
-            return self.read_plan()
+            return _make_tag(self._read_saved())
 
     def read_image(self, index: int) -> tuple[str, bytes]:
         """Return the content type and the bytes of an image in full size.
@@ -223,6 +226,13 @@ class ReportService:
             raise BadImageError(ErrorCode.READ_FAILED, thumbnail.problem)
         head, _, data = thumbnail.data_uri.partition(",")
         return head.removeprefix("data:").removesuffix(";base64"), base64.b64decode(data)
+
+
+def _make_tag(plan: Plan) -> str:
+    digest = hashlib.sha256()
+    for part in iter_json(plan):
+        digest.update(part.encode())
+    return f'"{digest.hexdigest()}"'
 
 
 class _DigestCache:

@@ -5,18 +5,20 @@ ever comes from a request. Whoever does not know the token in the URL gets nothi
 """
 
 import hmac
+import io
 import ipaddress
 import os
 import re
 import secrets
 import shlex
+import shutil
 import socket
 import sys
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import IO, Any
 
 from fastdup_ray.common.access import make_access
 from fastdup_ray.common.formatting import format_count
@@ -28,6 +30,9 @@ from fastdup_ray.extract.pillow_settings import strict_pillow
 
 LARGEST_PLAN = 1 << 28
 """Bytes of the largest plan that a page may send."""
+
+BYTES_AT_ONCE = 1 << 20
+"""Bytes of a request or response that are copied at a time."""
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -132,7 +137,7 @@ class _Handler(BoundedHandler):
             return _Response(HTTPStatus.OK, data, {"Content-Type": content_type})
         if what == "plan":
             plan = service.read_plan()
-            return _Response(HTTPStatus.OK, plan.text, {"Content-Type": "application/json", "ETag": plan.tag})
+            return _Response(HTTPStatus.OK, plan.file, {"Content-Type": "application/json", "ETag": plan.tag})
         page = service.render_map() if what == "map" else service.render_page()
         if page is None:
             raise _RequestError(HTTPStatus.NOT_FOUND, "There is no map of this run.")
@@ -145,8 +150,9 @@ class _Handler(BoundedHandler):
         if what != "plan":
             raise _RequestError(HTTPStatus.METHOD_NOT_ALLOWED, "Only the plan can be replaced.")
         tag = self._parse_if_match()
-        saved = self.server.service.save_plan(self._read_body(), tag)
-        return _Response(HTTPStatus.NO_CONTENT, headers={"ETag": saved.tag})
+        with self._read_body() as file:
+            saved = self.server.service.save_plan(file, tag)
+        return _Response(HTTPStatus.NO_CONTENT, headers={"ETag": saved})
 
     def _parse_if_match(self) -> str:
         """Return the tag of the plan to replace. `*` is refused: it would replace a plan that nobody has seen."""
@@ -175,7 +181,7 @@ class _Handler(BoundedHandler):
             raise _RequestError(HTTPStatus.NOT_FOUND, "Not found.")
         return target[2], target[3]
 
-    def _read_body(self) -> str:
+    def _read_body(self) -> IO[bytes]:
         """Return the JSON of a request. Its type makes browsers ask before a page of another origin may send it."""
         if self.headers.get_content_type() != "application/json":
             raise _RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A plan has the type application/json.")
@@ -184,17 +190,23 @@ class _Handler(BoundedHandler):
             raise _RequestError(HTTPStatus.LENGTH_REQUIRED, "Send the Content-Length.")
         if int(length) > LARGEST_PLAN:
             raise _RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The plan has more than {LARGEST_PLAN:,} bytes.")
-        data = self.rfile.read(int(length))
-        if len(data) < int(length):
-            raise _RequestError(HTTPStatus.BAD_REQUEST, "The plan is truncated.")
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            raise _RequestError(HTTPStatus.BAD_REQUEST, "The plan is not UTF-8.") from None
+        file, left = self.server.service.scratch(), int(length)
+        while left:
+            part = self.rfile.read(min(left, BYTES_AT_ONCE))
+            if not part:
+                raise _RequestError(HTTPStatus.BAD_REQUEST, "The plan is truncated.")
+            file.write(part)
+            left -= len(part)
+        file.seek(0)
+        return file
 
     def _respond(self, response: "_Response") -> None:
         body = response.body
-        data = body.encode("utf-8", "backslashreplace") if isinstance(body, str) else body
+        if isinstance(body, str):
+            body = body.encode("utf-8", "backslashreplace")
+        file = io.BytesIO(body) if isinstance(body, bytes) else body
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         if response.status >= HTTPStatus.BAD_REQUEST:
             self.close_connection = True  # the rest of a refused request is not read
         self.send_response(response.status)
@@ -203,10 +215,10 @@ class _Handler(BoundedHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         if response.status != HTTPStatus.NO_CONTENT:
-            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Content-Length", str(size))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(data)
+            shutil.copyfileobj(file, self.wfile, BYTES_AT_ONCE)
 
     def send_error(  # the arguments are those of the library
         self,
@@ -229,7 +241,7 @@ class _Response:
     """A response. Its `headers` are added to `HEADERS`, or replace them."""
 
     status: HTTPStatus
-    body: str | bytes = b""
+    body: str | bytes | IO[bytes] = b""
     headers: dict[str, str] = field(default_factory=dict)
 
 

@@ -50,7 +50,8 @@ LABELED = 2_000
 def serve(work_dir: Path) -> None:
     service = ReportService(work_dir)
     service.render_page()
-    service.save_plan(service.read_plan().text, service.read_plan().tag)
+    plan = service.read_plan()
+    service.save_plan(plan.file, plan.tag)
 
 
 def serve_plan(work_dir: Path) -> None:

@@ -1,7 +1,9 @@
 """What the tests of plans share: files that are as good as pictures, plans for them, and what became of them."""
 
 import hashlib
+import io
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -11,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import csv_columns, layout
+from fastdup_ray.curation.plan import Plan
 from fastdup_ray.curation.plan_file import write_plan
+from fastdup_ray.curation.plan_json import iter_json, read_json_plan
 from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.outputs.run_identity import digest_images
@@ -39,6 +43,14 @@ def write(folder: Path, rows: Iterable[PlanRow], name: str = "plan.csv") -> Path
     digest = digest_images(store)
     write_plan(store, name, [replace(row, run=digest) for row in rows])
     return folder / name
+
+
+def plan_to_json(rows: Iterable[PlanRow]) -> str:
+    return "".join(iter_json(rows))
+
+
+def plan_from_json(text: str, source: str = "the plan") -> Plan:
+    return read_json_plan(io.BytesIO(text.encode()), source, tempfile.TemporaryFile)
 
 
 def write_run(store: Store, rows: Sequence[PlanRow]) -> None:

@@ -15,7 +15,6 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.layout import SCORED
 from fastdup_ray.curation.plan import Plan
 from fastdup_ray.curation.plan_file import read_plan, write_plan
-from fastdup_ray.curation.plan_json import plan_to_json
 from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.curation.provenance import SeenImages, carry_over, check_provenance
 from fastdup_ray.curation.report_service import ReportService
@@ -26,7 +25,7 @@ from fastdup_ray.storage.tables import encode_names
 from tests.conftest import Bucket
 from tests.helpers.commands import call
 from tests.helpers.images import cloudy, encode
-from tests.helpers.plans import fill, row, state, write
+from tests.helpers.plans import fill, plan_to_json, row, state, write
 from tests.helpers.runs import files_below, run_inline
 
 
@@ -247,11 +246,12 @@ def test_the_server_takes_over_what_holds_of_a_plan_of_an_earlier_run(images, ou
     (images / "b.png").write_bytes(encode(cloudy(3), "PNG"))
     run_inline(images, out)
     served = ReportService(out)
-    text = served.read_plan().text
-    held = json.loads(text)["pictures"]
+    tag, file = served.read_plan()
+    held = json.load(file)["pictures"]
     assert [Path(picture["filename"]).name for picture in held] == ["a.png", "c.png", "d.png"]
     assert served.count_left_out() == 1
-    served.save_plan(text, served.read_plan().tag)
+    file.seek(0)
+    assert served.save_plan(file, tag) == served.read_plan().tag
     check_provenance(read_plan(out / "plan.csv"), "the plan", open_store(str(out)))
 
 

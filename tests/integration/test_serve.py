@@ -33,12 +33,12 @@ from fastdup_ray.common import layout
 from fastdup_ray.curation import connections, report_service
 from fastdup_ray.curation.connections import MOST_CONNECTIONS
 from fastdup_ray.curation.plan_file import read_plan
-from fastdup_ray.curation.plan_json import plan_to_json
 from fastdup_ray.curation.report_service import ReportService
 from fastdup_ray.curation.server import HEADERS, LARGEST_PLAN, ReportServer
 from tests.conftest import Bucket
 from tests.helpers.commands import call
 from tests.helpers.images import cloudy, encode
+from tests.helpers.plans import plan_to_json
 from tests.helpers.runs import deadline, files_below, run_inline
 from tests.helpers.videos import make_clip
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from fastdup_ray.common import csv_columns
 from fastdup_ray.curation.plan import Plan
 from fastdup_ray.curation.plan_file import read_plan, write_plan
-from fastdup_ray.curation.plan_json import plan_from_json, plan_to_json
 from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.errors import InputError
 from fastdup_ray.storage import open_store
+from tests.helpers.plans import plan_from_json, plan_to_json
 
 SHA = "ab" * 32
 KEPT = PlanRow("/p/kept.jpg", "keep", 0, "", None, "bytes", "most bytes: 9,000", 9000, SHA, "", False)
