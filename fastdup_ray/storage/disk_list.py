@@ -13,11 +13,8 @@ Item = TypeVar("Item")
 Scratch = Callable[[], IO[bytes]]
 """Opens an empty, unnamed file, such as `Store.scratch`."""
 
-BYTES_IN_MEMORY = 1 << 20
-"""Bytes that are written at a time: a list that takes fewer has no file."""
-
-_ITEMS_AT_ONCE = 1 << 10
-"""Items that are read at a time."""
+ITEMS_AT_ONCE = 1 << 10
+"""Items that are written or read at a time: a list of fewer has no file."""
 
 _SHOWN = 100
 """Items that the text of a list shows."""
@@ -31,51 +28,56 @@ def reduce_to_fields(item: Any) -> tuple[Any, ...]:
 class DiskList(Sequence[Item]):
     """A list that grows at its end, and keeps its items in a file that no other process sees.
 
-    In memory are 8 bytes for each item, and the last ones. Items are copied when they are added, and each time that
-    they are read.
+    In memory are 8 bytes for each item, and the last `ITEMS_AT_ONCE`.
 
     Args:
-        scratch: Opens the file, once there are `BYTES_IN_MEMORY`.
-        items: The first ones.
+        scratch: Opens the file, once there are so many.
+        items: The first ones. They are not changed afterwards.
     """
 
     def __init__(self, scratch: Scratch = tempfile.TemporaryFile, items: Iterable[Item] = ()) -> None:
         self._scratch = scratch
         self._file: IO[bytes] | None = None
-        self._written, self._tail = 0, bytearray()
         self._ends = array("q", [0])
+        self._last: list[Item] = []
         self.extend(items)
 
     def append(self, item: Item) -> None:
         """Add an item, of any type that can be pickled."""
-        self._tail += pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
-        self._ends.append(self._written + len(self._tail))
-        if len(self._tail) >= BYTES_IN_MEMORY:
-            self._write_tail()
+        self._last.append(item)
+        if len(self._last) >= ITEMS_AT_ONCE:
+            self._write_last()
 
     def extend(self, items: Iterable[Item]) -> None:
         """Add items."""
         for item in items:
             self.append(item)
 
-    def _write_tail(self) -> None:
+    def _write_last(self) -> None:
         if self._file is None:
             self._file = self._scratch()
-        self._file.write(self._tail)
+        for item in self._last:
+            content = pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
+            self._file.write(content)
+            self._ends.append(self._ends[-1] + len(content))
         self._file.flush()
-        self._written += len(self._tail)
-        self._tail = bytearray()
+        self._last.clear()
 
-    def _read(self, start: int, stop: int) -> memoryview:
-        """Return the bytes of the items [start, stop)."""
-        first, last = self._ends[start], self._ends[stop]
-        content = b""
-        if self._file is not None and first < self._written:
-            content = os.pread(self._file.fileno(), min(last, self._written) - first, first)
-        return memoryview(content + self._tail[max(0, first - self._written) : max(0, last - self._written)])
+    def _read(self, start: int, stop: int) -> Iterator[Item]:
+        """Yield items of the file."""
+        assert self._file is not None
+        ends = self._ends[start : stop + 1]
+        content = memoryview(os.pread(self._file.fileno(), ends[-1] - ends[0], ends[0]))
+        for first, last in pairwise(ends):
+            yield pickle.loads(content[first - ends[0] : last - ends[0]])
+
+    @property
+    def _written(self) -> int:
+        """Number of items that are in the file."""
+        return len(self._ends) - 1
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return self._written + len(self._last)
 
     @overload
     def __getitem__(self, index: int) -> Item: ...
@@ -87,18 +89,18 @@ class DiskList(Sequence[Item]):
         rows = range(len(self))[index]
         if isinstance(rows, range):
             return [self[row] for row in rows]
-        item: Item = pickle.loads(self._read(rows, rows + 1))
-        return item
+        return next(self._read(rows, rows + 1)) if rows < self._written else self._last[rows - self._written]
 
     def __iter__(self) -> Iterator[Item]:
-        start = 0
-        while start < len(self):
-            stop = min(start + _ITEMS_AT_ONCE, len(self))
-            ends = self._ends[start : stop + 1]
-            content = self._read(start, stop)
-            for first, last in pairwise(ends):
-                yield pickle.loads(content[first - ends[0] : last - ends[0]])
-            start = stop
+        row = 0
+        while row < len(self):
+            if row < self._written:
+                stop = min(row + ITEMS_AT_ONCE, self._written)
+                yield from self._read(row, stop)
+                row = stop
+            else:
+                yield self._last[row - self._written]
+                row += 1
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str | bytes):

@@ -26,8 +26,7 @@ FEW, MANY = 1_000, 5_000
 @pytest.fixture
 def small_blocks(monkeypatch) -> None:
     """Everything is worked on a few at a time, and on disk at once."""
-    monkeypatch.setattr(disk_list, "BYTES_IN_MEMORY", 1)
-    monkeypatch.setattr(disk_list, "_ITEMS_AT_ONCE", 2)
+    monkeypatch.setattr(disk_list, "ITEMS_AT_ONCE", 2)
     monkeypatch.setattr(plan, "ROWS_AT_ONCE", 3)
     monkeypatch.setattr(moves, "ROWS_AT_ONCE", 2)
     monkeypatch.setattr(local, "_MOST_CHECKED", 2)
@@ -121,7 +120,7 @@ def measure_undo(count: int, tmp_path: Path) -> tuple[int, int]:
 
 @pytest.mark.parametrize("measure", [measure_apply, measure_undo])
 def test_of_a_large_plan_each_row_takes_little_memory(measure, tmp_path, monkeypatch):
-    monkeypatch.setattr(disk_list, "BYTES_IN_MEMORY", 1 << 12)
+    monkeypatch.setattr(disk_list, "ITEMS_AT_ONCE", 1 << 5)
     for module in (plan, moves):
         monkeypatch.setattr(module, "ROWS_AT_ONCE", 1 << 8)
     for module in (folders, sidecar_check):

@@ -15,10 +15,12 @@ from fastdup_ray.storage.disk_list import DiskList
 ITEMS = [("a\udcff\n", n, None if n % 3 else "x" * n) for n in range(3000)]
 
 
-@pytest.fixture(params=["in memory", "on disk"])
+@pytest.fixture(params=["in memory", "on disk", "one by one"])
 def items(request, monkeypatch) -> DiskList:
     if request.param == "on disk":
-        monkeypatch.setattr(disk_list, "BYTES_IN_MEMORY", 10_000)
+        monkeypatch.setattr(disk_list, "ITEMS_AT_ONCE", 700)
+    else:
+        monkeypatch.setattr(disk_list, "ITEMS_AT_ONCE", 1 if request.param == "one by one" else 10_000)
     return DiskList(items=ITEMS)
 
 
@@ -63,7 +65,7 @@ def test_it_has_no_file_before_it_needs_one(monkeypatch):
     few = DiskList(scratch, ITEMS[:10])
     assert few == ITEMS[:10]
     assert not opened
-    monkeypatch.setattr(disk_list, "BYTES_IN_MEMORY", 1000)
+    monkeypatch.setattr(disk_list, "ITEMS_AT_ONCE", 100)
     few.extend(ITEMS)
     assert few == ITEMS[:10] + ITEMS
     assert len(opened) == 1
