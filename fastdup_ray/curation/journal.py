@@ -121,7 +121,7 @@ class Quarantine:
         is_latest = np.ones(len(moves), bool)
         for rows in index.iter_repeated():
             is_latest[rows[:-1]] = False
-        return DiskList(self.scratch, compress(moves, is_latest))
+        return moves if is_latest.all() else DiskList(self.scratch, compress(moves, is_latest))
 
     def scratch(self) -> IO[bytes]:
         """Open an empty, unnamed file, see `Store.scratch`."""
