@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 def single_threaded_libraries() -> AbstractContextManager[Any]:
-    """Have BLAS and OpenMP use the calling thread alone.
+    """Have BLAS multiply in the thread that calls it, and OpenMP of this thread start no others.
 
     Threads of BLAS wait for work in a busy loop, and the last bits of a sum depend on how many of them share it.
     """
