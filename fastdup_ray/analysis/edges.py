@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastdup_ray.analysis.pairs import find_cosines, select_similar
-from fastdup_ray.analysis.sorting import Scratch, sort_blocks, write_and_map
+from fastdup_ray.analysis.sorting import sort_blocks
 from fastdup_ray.common.arrays import DoubleArray, IntArray
 from fastdup_ray.common.records import NEIGHBORS_PER_BLOCK, Neighbors, Pairs
+from fastdup_ray.common.scratch import Scratch, write_and_map
 
 EDGES_PER_BLOCK = NEIGHBORS_PER_BLOCK
 """Edges that are processed at a time."""

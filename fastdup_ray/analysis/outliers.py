@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fastdup_ray.analysis.pairs import NameOrder, iter_sorted
-from fastdup_ray.analysis.sorting import Scratch
 from fastdup_ray.common.records import Neighbors, Pairs
+from fastdup_ray.common.scratch import Scratch
 
 
 def iter_sorted_outliers(

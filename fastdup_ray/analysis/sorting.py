@@ -1,20 +1,17 @@
-"""External sort of int64 numbers, and arrays mapped from temporary files."""
+"""External sort of int64 numbers."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import IO
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from fastdup_ray.common.arrays import AnyArray, IntArray
+from fastdup_ray.common.arrays import IntArray
+from fastdup_ray.common.scratch import Scratch, write_and_map
 
 NUMBERS_PER_RUN = 1 << 25
 """Numbers that are sorted in memory at a time: 256 MB."""
 
 NUMBERS_PER_BLOCK = 1 << 17
 """Numbers that are returned at a time."""
-
-Scratch = Callable[[], IO[bytes]]
-"""Opens an empty temporary file, which is removed when it is closed."""
 
 
 def sort_blocks(blocks: Iterable[IntArray], scratch: Scratch) -> Iterator[IntArray]:
@@ -64,21 +61,29 @@ def _sort_runs(blocks: Iterable[IntArray], scratch: Scratch) -> list[IntArray]:
     ]
 
 
-def write_and_map(blocks: Iterable[AnyArray], dtype: type, file: IO[bytes]) -> AnyArray:
-    """Write blocks to a file, and map the whole file as an array.
+def split_by_group(blocks: Iterable[IntArray], members: int) -> Iterator[IntArray]:
+    """Divide ascending numbers into blocks of whole groups, such as `sort_blocks` returns for group * members + member.
 
     Args:
-        blocks: Arrays to append to the file.
-        dtype: Type of the numbers in the file.
-        file: An open file, which may already have numbers of that type.
+        blocks: (b,) int64 each, which are not empty and ascend over all blocks.
+        members: A number is in the group `number // members`.
 
-    Returns:
-        (n,) numbers of the file; it is mapped read-only, and empty if the file is.
+    Yields:
+        The same numbers. A block has about as many as one of `blocks`, or more if they are in one group.
     """
+    left: list[IntArray] = []
     for block in blocks:
-        file.write(np.ascontiguousarray(block, dtype).data)
-    file.flush()
-    return np.memmap(file, dtype, "r") if file.tell() else np.empty(0, dtype)
+        group = block // members
+        if left and left[-1][-1] // members != group[0]:
+            yield np.concatenate(left)
+            left = []
+        cut = int(np.searchsorted(group, group[-1]))
+        if cut:
+            yield np.concatenate([*left, block[:cut]])
+            left = []
+        left.append(block[cut:])
+    if left:
+        yield np.concatenate(left)
 
 
 def _rechunk(blocks: Iterable[IntArray]) -> Iterator[IntArray]:

@@ -5,6 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from fastdup_ray.common.arrays import AnyArray, IntArray, get_index_type
+from fastdup_ray.common.scratch import Scratch, make_array
+
+NODES_PER_BLOCK = 1 << 20
+"""Nodes that are labelled at a time."""
 
 
 def join_trees(parent: AnyArray, low: AnyArray, high: AnyArray) -> None:
@@ -36,15 +40,33 @@ def find_roots(parent: AnyArray, nodes: AnyArray) -> AnyArray:
         nodes = above
 
 
-def count_linked(links: Iterable[tuple[IntArray, IntArray]], n: int) -> int:
-    """Return how many of n nodes are not the first of their connected component.
+def label_components(links: Iterable[tuple[AnyArray, AnyArray]], n: int, scratch: Scratch) -> AnyArray:
+    """Find the connected components of n nodes.
 
     Args:
         links: Blocks of edges, each as two arrays of nodes.
-        n: Number of nodes; memory is 4 bytes for each, and 8 from 2^31 nodes on.
+        n: Number of nodes.
+        scratch: Opens a temporary file.
+
+    Returns:
+        (n,) int32, or int64 from 2^31 nodes on: the lowest node in the component of each.
     """
-    parent = np.arange(n, dtype=get_index_type(n))
+    parent = make_array(n, get_index_type(n), scratch)
+    for start in range(0, n, NODES_PER_BLOCK):
+        parent[start : start + NODES_PER_BLOCK] = np.arange(start, min(start + NODES_PER_BLOCK, n))
     for low, high in links:
         if len(low):
             join_trees(parent, low, high)
-    return int(np.count_nonzero(parent != np.arange(n, dtype=parent.dtype)))
+    for start in range(0, n, NODES_PER_BLOCK):
+        part = slice(start, start + NODES_PER_BLOCK)
+        parent[part] = find_roots(parent, parent[part])
+    return parent
+
+
+def count_linked(labels: AnyArray) -> int:
+    """Return how many nodes are not the first of their component, from what `label_components` returned."""
+    count = 0
+    for start in range(0, len(labels), NODES_PER_BLOCK):
+        block = labels[start : start + NODES_PER_BLOCK]
+        count += int(np.count_nonzero(block != np.arange(start, start + len(block))))
+    return count

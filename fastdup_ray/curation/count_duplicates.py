@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from fastdup_ray.analysis.union_find import count_linked
+from fastdup_ray.analysis.union_find import count_linked, label_components
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.relations import CONFIRMED, Relation
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.curation.keeper_choice import KeeperChoice
 from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
@@ -14,15 +15,17 @@ _LINKING = CONFIRMED | {Relation.UNSURE}
 """Relations of images that a person would look at as duplicates."""
 
 
-def count_duplicates(plan: SuggestedPlan, results: Results) -> DuplicateCounts:
+def count_duplicates(plan: SuggestedPlan, results: Results, scratch: Scratch) -> DuplicateCounts:
     """Count the duplicates of a run, and those that a plan drops by default.
 
     Args:
         plan: What the run suggests by default.
         results: What the run has found.
+        scratch: Opens a temporary file.
     """
     n, dropped = len(plan.run.names), len(plan.choice.dropped)
-    return DuplicateCounts(n, count_linked(_iter_links(plan.choice, results), n), dropped, plan.dropped_bytes)
+    labels = label_components(_iter_links(plan.choice, results), n, scratch)
+    return DuplicateCounts(n, count_linked(labels), dropped, plan.dropped_bytes)
 
 
 def _iter_links(choice: KeeperChoice, results: Results) -> Iterator[tuple[IntArray, IntArray]]:

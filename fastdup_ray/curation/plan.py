@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from fastdup_ray.common.arrays import AnyArray, BoolArray, get_index_type
 from fastdup_ray.common.row_index import RowIndex
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.curation.plan_row import PlanRow, check_name
 from fastdup_ray.errors import InputError
-from fastdup_ray.storage.disk_list import DiskList, Scratch
+from fastdup_ray.storage.disk_list import DiskList
 from fastdup_ray.storage.tables import encode_names, map_texts
 
 ROWS_AT_ONCE = 1 << 14

@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from fastdup_ray.common import csv_columns
 from fastdup_ray.common.names import escape_non_utf8
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.curation.plan import Plan, RepeatedNameError
 from fastdup_ray.curation.plan_row import DROP, KEEP, Action, PlanRow
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs.labels import describe_repeated, iter_named_rows
-from fastdup_ray.storage.disk_list import Scratch
 from fastdup_ray.storage.tables import encode_names
 
 KEPT_BY_HAND = "kept by hand"

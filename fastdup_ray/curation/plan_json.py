@@ -8,12 +8,12 @@ from typing import IO, Any, TextIO
 
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.names import escape_non_utf8, is_utf8
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.curation.plan import Plan
 from fastdup_ray.curation.plan_csv import REQUIRED, parse_cells
 from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.errors import InputError
 from fastdup_ray.inputs.json_stream import iter_members
-from fastdup_ray.storage.disk_list import Scratch
 
 _NAMES = ("filename", "keeper")
 

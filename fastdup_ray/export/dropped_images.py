@@ -1,23 +1,21 @@
 """The images that a plan drops, as arrays and texts on disk: there may be very many."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import IO, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common.arrays import BoolArray, IntArray, split_array
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.features import find_names
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK, encode_names, map_table
 
 _SCHEMA = pa.schema([("name", pa.large_binary()), ("keeper", pa.large_binary())])
-
-Scratch = Callable[[], IO[bytes]]
-"""Opens an empty file, see `Store.scratch`."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Arrow's own join crashes the process if the keys of a table take more than 2 GiB, and keeps both tables in memory.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common.arrays import AnyArray, IntArray
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.storage.tables import map_file
 
 KEYS_PER_PART = 1 << 16
@@ -22,9 +23,6 @@ _HASHED_BYTES = 16
 """Last bytes of a name that decide its part, with the size: names often differ in a number there."""
 
 _SCHEMA = pa.schema([("row", pa.int64()), ("key", pa.large_binary())])
-
-Scratch = Callable[[], IO[bytes]]
-"""Opens an empty file on a local disk, see `Store.scratch`."""
 
 
 def match_keys(

@@ -1,8 +1,8 @@
 """The names of entries and of their embeddings: features.dat.csv, and the lists of bad images."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.common import csv_columns
 from fastdup_ray.common.arrays import IntArray, split_array
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.features.match_keys import match_keys
 from fastdup_ray.inputs.manifest import ENTRIES
@@ -78,7 +79,7 @@ def map_names(store: Store, name: str) -> pa.LargeBinaryArray:
     return map_texts(iter_blocks(), store.scratch)
 
 
-def find_names(names: pa.Array, among: pa.Array, scratch: Callable[[], IO[bytes]]) -> IntArray:
+def find_names(names: pa.Array, among: pa.Array, scratch: Scratch) -> IntArray:
     """Find names among others, in limited memory.
 
     Args:
@@ -99,7 +100,7 @@ def _iter_numbered(names: pa.Array) -> Iterator[tuple[IntArray, pa.Table]]:
 
 
 def find_images(
-    path: Path, header: Sequence[str], columns: Sequence[str], names: pa.Array, scratch: Callable[[], IO[bytes]]
+    path: Path, header: Sequence[str], columns: Sequence[str], names: pa.Array, scratch: Scratch
 ) -> list[IntArray]:
     """Find the images that a CSV file names, in limited memory.
 

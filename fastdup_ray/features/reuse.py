@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, groupby
-from typing import IO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.common.facts import Fingerprint
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import Limits
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.errors import DamagedError, ErrorCode
 from fastdup_ray.features.files import (
     EntrySet,
@@ -136,7 +137,7 @@ def lookup_entries(
     earlier: Iterable[FeatureSet],
     limits: Limits,
     decoders: Sequence[str],
-    scratch: Callable[[], IO[bytes]],
+    scratch: Scratch,
 ) -> LookupResult:
     """Look up each entry of a manifest in feature sets, by name, size, and mtime or ETag.
 
@@ -166,7 +167,7 @@ def find_missing(
     earlier: Iterable[EntrySet],
     limits: Limits,
     decoders: Sequence[str],
-    scratch: Callable[[], IO[bytes]],
+    scratch: Scratch,
 ) -> IntArray:
     """Find the entries that have to be read, as `lookup_entries` does, but without looking at more than their keys.
 
@@ -191,7 +192,7 @@ def find_not_reusable(entries: pa.Table, limits: Limits, decoders: Sequence[str]
     return np.flatnonzero(~np.concatenate([np.empty(0, bool), *masks]))
 
 
-def share_names(manifest: Manifest, uris: Callable[[], Iterator[pa.Table]], scratch: Callable[[], IO[bytes]]) -> bool:
+def share_names(manifest: Manifest, uris: Callable[[], Iterator[pa.Table]], scratch: Scratch) -> bool:
     """Return whether a manifest has names in common with others.
 
     Args:
@@ -211,7 +212,7 @@ def _concat_entries(
     sets: Iterable[FeatureSet],
     embeddings: list[StoredEmbeddings | StoredParts],
     counts: list[int],
-    scratch: Callable[[], IO[bytes]],
+    scratch: Scratch,
 ) -> pa.Table:
     """Concatenate the entries of sets; those of small sets, which are in memory, are moved to a scratch file.
 

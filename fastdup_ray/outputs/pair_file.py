@@ -1,19 +1,18 @@
 """Read similarity.csv, or another list of pairs, as numbers."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import csv_columns
 from fastdup_ray.common.records import Pairs
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.features import find_images
 from fastdup_ray.storage.csv_files import iter_csv, parse_numbers
 
 
-def read_pairs(path: Path, names: pa.Array, scratch: Callable[[], IO[bytes]]) -> Pairs:
+def read_pairs(path: Path, names: pa.Array, scratch: Scratch) -> Pairs:
     """Read all pairs of a file. In memory are 24 bytes for each.
 
     Args:

@@ -50,7 +50,7 @@ def write_outputs(
     results = write_results(store, config, images, features, found, read)
     write_config(store, config)
     plan = SuggestedPlan.by_default(view_current_run(store, images, features, found, results))
-    duplicates = count_duplicates(plan, results)
+    duplicates = count_duplicates(plan, results, store.scratch)
     counts = summary["counts"] | results.counts | duplicates.to_counts()
     search: SearchSummary = {**neighbors.summary, "k": min(neighbors.summary["k"], config.nearest_neighbors_k)}
     summary = {**summary, "counts": counts, "neighbors": search, "features_file": features_file}

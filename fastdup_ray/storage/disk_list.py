@@ -4,14 +4,13 @@ import os
 import pickle
 import tempfile
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import IO, Any, TypeVar, overload
 
-Item = TypeVar("Item")
+from fastdup_ray.common.scratch import Scratch
 
-Scratch = Callable[[], IO[bytes]]
-"""Opens an empty, unnamed file, such as `Store.scratch`."""
+Item = TypeVar("Item")
 
 ITEMS_AT_ONCE = 1 << 10
 """Items that are written or read at a time: a list of fewer has no file."""

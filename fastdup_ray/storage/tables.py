@@ -2,7 +2,7 @@
 
 import mmap
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, TypeAlias
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common.arrays import IntArray
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.errors import DamagedError
 
 ROWS_PER_BLOCK = 1 << 17
@@ -50,7 +51,7 @@ def map_table(blocks: Iterable[pa.Table], schema: pa.Schema, file: IO[bytes]) ->
     return pa.ipc.open_file(map_file(file)).read_all()
 
 
-def map_texts(blocks: Iterable[pa.Array], scratch: Callable[[], IO[bytes]]) -> pa.LargeBinaryArray:
+def map_texts(blocks: Iterable[pa.Array], scratch: Scratch) -> pa.LargeBinaryArray:
     """Write blocks of texts to files and map them back as one array, so that they take no memory of their own.
 
     Args:

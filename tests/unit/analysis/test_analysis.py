@@ -24,9 +24,10 @@ from fastdup_ray.analysis.pairs import (
     select_similar,
     sort_pairs,
 )
-from fastdup_ray.analysis.sorting import sort_blocks
-from fastdup_ray.common import records
+from fastdup_ray.analysis.sorting import sort_blocks, split_by_group
+from fastdup_ray.common import records, scratch
 from fastdup_ray.common.records import Neighbors, Pairs
+from fastdup_ray.common.scratch import make_array
 
 SIZES = st.sampled_from([1, 7, 1 << 20])
 """Of a block, a sorted run, a part: each can be all there is, and none is."""
@@ -128,6 +129,27 @@ def test_numbers_come_in_order_and_in_even_parts(drawn, run, part):
     assert [int(number) for block in found for number in block] == sorted(chain.from_iterable(drawn))
     assert {len(block) for block in found[:-1]} <= {part}
     assert all(0 < len(block) <= part for block in found)
+
+
+@given(drawn=st.lists(st.integers(0, 40), min_size=1).map(sorted), part=SIZES)
+def test_groups_stay_whole_whatever_a_block_holds(drawn, part):
+    numbers = np.array(drawn)
+    blocks = (numbers[start : start + part] for start in range(0, len(numbers), part))
+    found = list(split_by_group(blocks, 10))
+    assert [int(number) for block in found for number in block] == drawn
+    ends = [int(block[at]) // 10 for block in found for at in (0, -1)]
+    assert all(last < first for last, first in zip(ends[1::2], ends[2::2], strict=False))
+
+
+@pytest.mark.parametrize("fill", [0, -1, np.nan])
+def test_a_large_array_is_on_disk_and_filled_like_a_small_one(monkeypatch, fill):
+    monkeypatch.setattr(scratch, "ARRAY_IN_MEMORY", 8 * 100)
+    small, large = (make_array(n, np.float64, tempfile.TemporaryFile, fill) for n in (100, 101))
+    assert isinstance(large, np.memmap)
+    assert not isinstance(small, np.memmap)
+    assert large.tolist()[:100] == pytest.approx(small.tolist(), nan_ok=True)
+    large[7] = 1
+    assert large[7] == 1
 
 
 def test_what_is_merged_at_a_time_is_bounded_by_the_runs_and_a_part(monkeypatch):
