@@ -1,7 +1,7 @@
 """Connected components, PageRank and degrees of the graph of similar images.
 
-Most images have no edge. Those take five bytes of memory each, and only the others take more. Edges are processed block
-by block.
+Numbers of all images and components are in arrays that may be mapped from files. Edges are processed in batches of
+whole components, so that in memory is one batch, or the largest component.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from fastdup_ray.analysis.edges import Edges
-from fastdup_ray.analysis.union_find import find_roots, join_trees
-from fastdup_ray.common.arrays import AnyArray, DoubleArray, IntArray, get_index_type, shrink
+from fastdup_ray.analysis.sorting import sort_blocks, split_by_group
+from fastdup_ray.analysis.union_find import NODES_PER_BLOCK, label_components
+from fastdup_ray.common.arrays import AnyArray, DoubleArray, IntArray
+from fastdup_ray.common.scratch import Scratch, make_array
 
 NETWORKX_UP_TO = 100_000
 """Largest number of edges for networkx, which takes 7 ms and 0.6 MB per thousand; more are processed with scipy."""
@@ -47,33 +49,21 @@ class ComponentBlock(NamedTuple):
 
 @dataclass(frozen=True)
 class Components:
-    """The components of n images, of which l have an edge. These are in g components of two or more images.
-
-    Components, also those of one image, are numbered from 0 in the order of their first images.
+    """The c components of n images, also those of one image, numbered from 0 in the order of their first images.
 
     Attributes:
-        n: Number of images.
-        images: (l,) int64 ascending indices of the images with an edge.
-        group: (l,) int32 or less, for each of `images`, the index of its component among the g.
-        pagerank: (l,) float64, with mean 1 over all n images; None if it was not requested.
-        degree: (l,) int32; None if it was not requested.
-        pagerank_alone: PageRank of each image without an edge.
-        later: (l - g,) int64 ascending indices of the images that are not the first of their component.
-        number: (g,) int64 number of each component, ascending.
-        count: (g,) int64 number of its images.
-        mean: (g,) float64 mean similarity of its edges.
-        low: (g,) float64 lowest similarity of its edges.
-        high: (g,) float64 highest similarity of its edges.
+        number: (n,) int32, or int64 from 2^31 images on: the number of the component of each image.
+        pagerank: (n,) float64, with mean 1; None if it was not requested.
+        degree: (n,) int32, the number of edges of each image; None if it was not requested.
+        count: (c,) int64, the number of images of each component.
+        mean: (c,) float64 mean similarity of its edges; NaN where it has none, and so below.
+        low: (c,) float64 lowest similarity of its edges.
+        high: (c,) float64 highest similarity of its edges.
     """
 
-    n: int
-    images: IntArray
-    group: IntArray
+    number: AnyArray
     pagerank: DoubleArray | None
     degree: IntArray | None
-    pagerank_alone: float
-    later: IntArray
-    number: IntArray
     count: IntArray
     mean: DoubleArray
     low: DoubleArray
@@ -81,176 +71,142 @@ class Components:
 
     def __len__(self) -> int:
         """Return the number of components, including those of one image."""
-        return self.n - len(self.images) + len(self.count)
+        return len(self.count)
 
     def block(self, start: int, stop: int) -> ComponentBlock:
         """Return the columns of the images from `start` to `stop - 1`."""
-        part = slice(*np.searchsorted(self.images, [start, stop]))
-        linked, group = self.images[part] - start, self.group[part]
-
-        def spread(values: AnyArray, default: float) -> AnyArray:
-            column = np.full(stop - start, default, values.dtype)
-            column[linked] = values
-            return column
-
+        part = slice(start, stop)
+        number = self.number[part]
         return ComponentBlock(
-            self.component_of(np.arange(start, stop)),
-            None if self.pagerank is None else spread(self.pagerank[part], self.pagerank_alone),
-            None if self.degree is None else spread(self.degree[part], 0),
-            spread(self.count[group], 1),
-            spread(self.low[group], np.nan),
+            number.astype(np.int64),
+            None if self.pagerank is None else self.pagerank[part],
+            None if self.degree is None else self.degree[part].astype(np.int64),
+            self.count[number],
+            self.low[number],
         )
 
-    def component_of(self, rows: AnyArray) -> AnyArray:
-        """Return the numbers of the components of some images.
+    def numbers_by_size(self, scratch: Scratch) -> Iterator[IntArray]:
+        """Yield the numbers of the components, the largest first, then in ascending order, block by block."""
+        most = int(self.count.max(initial=0))
 
-        Args:
-            rows: (m,) int64 indices of images.
+        def encode(start: int) -> IntArray:
+            number = start + np.flatnonzero(self.count[start : start + NODES_PER_BLOCK] > 1)
+            return (most - self.count[number]) * len(self) + number
 
-        Returns:
-            (m,) int64.
-        """
-        # Correct for the first image of each component, and so for all images without an edge.
-        component = rows - np.searchsorted(self.later, rows)
-        position = np.searchsorted(self.images, rows)
-        linked = position < np.searchsorted(self.images, rows, "right")
-        component[linked] = self.number[self.group[position[linked]]]
-        return component
+        starts = range(0, len(self), NODES_PER_BLOCK)
+        for keys in sort_blocks(map(encode, starts), scratch):
+            yield keys % len(self)
+        for start in starts:
+            yield start + np.flatnonzero(self.count[start : start + NODES_PER_BLOCK] == 1)
 
-
-class _Graph:
-    """The images with an edge, and the edges in terms of their positions.
-
-    Attributes:
-        images: (l,) int64 ascending indices of the images.
-    """
-
-    def __init__(self, edges: Edges, n: int) -> None:
-        has_edge = np.zeros(n, bool)
-        for low, high, _ in edges.blocks():
-            has_edge[low] = has_edge[high] = True
-        self.images, self._edges = np.flatnonzero(has_edge), edges
-        self._positions = np.cumsum(has_edge, dtype=get_index_type(n)) - 1
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def blocks(self) -> Iterator[tuple[AnyArray, AnyArray, DoubleArray]]:
-        """Yield (low, high, similarity) of a block of edges, with positions in `images`."""
-        for low, high, similarity in self._edges.blocks():
-            yield self._positions[low], self._positions[high], similarity
-
-    def ends(self) -> tuple[AnyArray, AnyArray]:
-        """Return the positions (low, high) of all edges at once."""
-        low, high = np.empty((2, len(self._edges)), self._positions.dtype)
-        start = 0
-        for one, other, _ in self.blocks():
-            low[start : start + len(one)], high[start : start + len(one)] = one, other
-            start += len(one)
-        return low, high
+    def count_single(self) -> int:
+        """Return the number of components of one image."""
+        return int(np.count_nonzero(self.count == 1))
 
 
-def find_components(edges: Edges, n: int, *, pagerank: bool, degree: bool) -> Components:
+def find_components(edges: Edges, n: int, scratch: Scratch, *, pagerank: bool, degree: bool) -> Components:
     """Find the components of a graph.
 
     Args:
         edges: The edges.
         n: Number of images.
+        scratch: Opens a temporary file.
         pagerank: Whether to compute the PageRank too.
         degree: Whether to count the edges of each image too.
 
     Returns:
         The components.
     """
-    graph = _Graph(edges, n)
-    solve = _search_by_networkx if pagerank and len(edges) <= NETWORKX_UP_TO else _search_by_scipy
-    labels, ranks = solve(graph, pagerank=pagerank)
-    group, first = _number_by_first_image(labels)
-    later = np.delete(graph.images, first)
-    # As in networkx, images without an edge spread their rank evenly over all images, which scales every rank up.
-    larger = n / (n - DAMPING * (n - len(graph)))
-    return Components(
-        n,
-        graph.images,
-        group,
-        None if ranks is None else ranks * larger,
-        _count_degrees(graph) if degree else None,
-        (1 - DAMPING) * larger,
-        later,
-        graph.images[first] - np.searchsorted(later, graph.images[first]),
-        np.bincount(group, minlength=len(first)),
-        *_summarize_similarities(graph, group, len(first)),
+    number, count = _number_components(edges, n, scratch)
+    mean, low, high = (make_array(len(count), np.float64, scratch, np.nan) for _ in range(3))
+    found = Components(
+        number,
+        make_array(n, np.float64, scratch) if pagerank else None,
+        make_array(n, np.int32, scratch) if degree else None,
+        count,
+        mean,
+        low,
+        high,
     )
+    # As in networkx, images without an edge spread their rank evenly over all images, which scales every rank up.
+    larger = n / (n - DAMPING * found.count_single())
+    if found.pagerank is not None:
+        found.pagerank[:] = (1 - DAMPING) * larger
+    rank = _rank_by_networkx if len(edges) <= NETWORKX_UP_TO else _rank_by_scipy
+    for one, other, similarity in _iter_whole_components(edges, number, scratch):
+        _summarize_similarities(found, number[one], similarity)
+        images, position = np.unique(np.concatenate([one, other]), return_inverse=True)
+        if found.degree is not None:
+            found.degree[images] = np.bincount(position)
+        if found.pagerank is not None:
+            found.pagerank[images] = larger * rank(position[: len(one)], position[len(one) :], len(images))
+    return found
 
 
-def _summarize_similarities(graph: _Graph, group: AnyArray, groups: int) -> tuple[AnyArray, AnyArray, AnyArray]:
-    """Return the mean, lowest and highest similarity of the edges of each component, (g,) each."""
-    number, total = np.zeros(groups, np.int64), np.zeros(groups)
-    low, high = np.full(groups, np.inf), np.full(groups, -np.inf)
-    for one, _, similarity in graph.blocks():
-        inside = group[one]
-        np.add.at(number, inside, 1)
-        np.add.at(total, inside, similarity)
-        np.minimum.at(low, inside, similarity)
-        np.maximum.at(high, inside, similarity)
-    return total / number, low, high
+def _number_components(edges: Edges, n: int, scratch: Scratch) -> tuple[AnyArray, IntArray]:
+    """Return `Components.number` and `Components.count`."""
+    number, c = label_components(((low, high) for low, high, _ in edges.blocks()), n, scratch), 0
+    for start in range(0, n, NODES_PER_BLOCK):  # a label is the index of a first image, which has its number by then
+        labels = number[start : start + NODES_PER_BLOCK].copy()
+        first = np.flatnonzero(labels == np.arange(start, start + len(labels)))
+        number[start + first] = np.arange(c, c + len(first))
+        number[start : start + NODES_PER_BLOCK] = number[labels]
+        c += len(first)
+    count = make_array(c, np.int64, scratch)
+    for start in range(0, n, NODES_PER_BLOCK):
+        np.add.at(count, number[start : start + NODES_PER_BLOCK], 1)
+    return number, count
 
 
-def _count_degrees(graph: _Graph) -> AnyArray:
-    degrees = np.zeros(len(graph), np.int32)
-    for low, high, _ in graph.blocks():
-        np.add.at(degrees, low, 1)
-        np.add.at(degrees, high, 1)
-    return degrees
+def _iter_whole_components(
+    edges: Edges, number: AnyArray, scratch: Scratch
+) -> Iterator[tuple[IntArray, IntArray, DoubleArray]]:
+    """Yield (low, high, similarity) of the edges of some whole components at a time."""
+    m, start = len(edges), 0
+
+    def encode() -> Iterator[IntArray]:
+        nonlocal start
+        for low, _, _ in edges.blocks():
+            yield number[low] * np.int64(m) + np.arange(start, start + len(low))
+            start += len(low)
+
+    for keys in split_by_group(sort_blocks(encode(), scratch), m):
+        rows = np.sort(keys % m)
+        yield edges.low[rows], edges.high[rows], edges.similarity[rows]
 
 
-def _search_by_networkx(graph: _Graph, *, pagerank: bool) -> tuple[AnyArray, AnyArray | None]:
+def _summarize_similarities(found: Components, number: AnyArray, similarity: DoubleArray) -> None:
+    """Set the similarities of some components from all of their edges, of which `number` are the components."""
+    some, position = np.unique(number, return_inverse=True)
+    found.mean[some] = np.bincount(position, similarity) / np.bincount(position)
+    low, high = np.full(len(some), np.inf), np.full(len(some), -np.inf)
+    np.minimum.at(low, position, similarity)
+    np.maximum.at(high, position, similarity)
+    found.low[some], found.high[some] = low, high
+
+
+def _rank_by_networkx(low: IntArray, high: IntArray, n: int) -> DoubleArray:
+    """Return (n,) PageRank with mean 1 of images that all have an edge."""
     import networkx as nx
 
-    nx_graph = nx.Graph()
-    nx_graph.add_nodes_from(range(len(graph)))
-    nx_graph.add_edges_from(zip(*(ends.tolist() for ends in graph.ends()), strict=True))
-    labels = np.empty(len(graph), np.int64)
-    for label, members in enumerate(nx.connected_components(nx_graph)):
-        labels[list(members)] = label
-    if not pagerank:
-        return labels, None
-    ranks = nx.pagerank(nx_graph, DAMPING, max_iter=MAX_ROUNDS, tol=TOLERANCE / max(1, len(graph)))
-    return labels, len(graph) * np.fromiter(ranks.values(), float, len(graph))
+    graph = nx.Graph()
+    graph.add_nodes_from(range(n))
+    graph.add_edges_from(zip(low.tolist(), high.tolist(), strict=True))
+    ranks = nx.pagerank(graph, DAMPING, max_iter=MAX_ROUNDS, tol=TOLERANCE / n)
+    return n * np.fromiter(ranks.values(), float, n)
 
 
-def _search_by_scipy(graph: _Graph, *, pagerank: bool) -> tuple[AnyArray, AnyArray | None]:
-    """Run union-find over blocks of edges, with the components of each block from scipy."""
-    parent = np.arange(len(graph), dtype=get_index_type(len(graph)))
-    for low, high, _ in graph.blocks():
-        join_trees(parent, low, high)
-    return find_roots(parent, parent), _compute_pagerank(graph) if pagerank else None
-
-
-def _compute_pagerank(graph: _Graph) -> AnyArray:
-    """Return (l,) PageRank with mean 1, by power iteration. Each image has an edge."""
+def _rank_by_scipy(low: IntArray, high: IntArray, n: int) -> DoubleArray:
+    """Return the same by power iteration."""
     import scipy.sparse as sp
 
-    low, high = graph.ends()
-    upper = sp.csr_array((np.ones(len(low), np.int8), (low, high)), shape=(len(graph), len(graph)))
-    del low, high
+    upper = sp.csr_array((np.ones(len(low)), (low, high)), shape=(n, n))
     both = upper + upper.T
-    del upper  # the values, which take twice as much as the rest, are needed only now
-    both = both.astype(float)
     share = 1 / np.asarray(both.sum(axis=1)).ravel()
-    rank = np.ones(len(graph))
+    rank = np.ones(n)
     for _ in range(MAX_ROUNDS):
         before = rank
         rank = DAMPING * (both @ (rank * share)) + (1 - DAMPING)
-        if np.abs(rank - before).sum() < TOLERANCE * len(graph):
+        if np.abs(rank - before).sum() < TOLERANCE * n:
             break
     return rank
-
-
-def _number_by_first_image(labels: AnyArray) -> tuple[AnyArray, AnyArray]:
-    """Renumber labels in the order of their first images; return (l,) labels and (g,) positions of the first images."""
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    number: IntArray = np.empty(len(first), np.int64)
-    number[order] = np.arange(len(first))
-    return shrink(number)[inverse], first[order]

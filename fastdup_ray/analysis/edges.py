@@ -9,7 +9,7 @@ from fastdup_ray.analysis.pairs import find_cosines, select_similar
 from fastdup_ray.analysis.sorting import sort_blocks
 from fastdup_ray.common.arrays import DoubleArray, IntArray
 from fastdup_ray.common.records import NEIGHBORS_PER_BLOCK, Neighbors, Pairs
-from fastdup_ray.common.scratch import Scratch, write_and_map
+from fastdup_ray.common.scratch import Scratch, write_and_map_columns
 
 EDGES_PER_BLOCK = NEIGHBORS_PER_BLOCK
 """Edges that are processed at a time."""
@@ -79,16 +79,15 @@ def build_edges_from_neighbors(
     Returns:
         The edges, mapped from temporary files.
     """
-    low, high, similarity = scratch(), scratch(), scratch()
-    for block in _drop_repeats(sort_blocks(_encode_edges(neighbors, threshold, first_of_bytes), scratch)):
-        ends = np.divmod(block, len(neighbors))
-        value = np.maximum(find_cosines(neighbors, *ends), find_cosines(neighbors, *ends[::-1]))
-        value[first_of_bytes[ends[1]] == ends[0]] = 1.0
-        for file, column in zip((low, high, similarity), (*ends, value), strict=True):
-            file.write(column.data)
-    return Edges(
-        *(write_and_map([], dtype, file) for dtype, file in ((np.int64, low), (np.int64, high), (float, similarity)))
-    )
+
+    def list_edges() -> Iterator[tuple[IntArray, IntArray, DoubleArray]]:
+        for block in _drop_repeats(sort_blocks(_encode_edges(neighbors, threshold, first_of_bytes), scratch)):
+            low, high = np.divmod(block, len(neighbors))
+            value = np.maximum(find_cosines(neighbors, low, high), find_cosines(neighbors, high, low))
+            value[first_of_bytes[high] == low] = 1.0
+            yield low, high, value
+
+    return Edges(*write_and_map_columns(list_edges(), (np.int64, np.int64, np.float64), scratch))
 
 
 def _encode_edges(neighbors: Neighbors, threshold: float, first_of_bytes: IntArray) -> Iterator[IntArray]:

@@ -1,13 +1,14 @@
 """Which images duplicate each other, and which of them is the keeper of which others."""
 
 from collections.abc import Callable
+from tempfile import TemporaryFile
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from fastdup_ray.analysis.components import find_components
 from fastdup_ray.analysis.edges import build_edges
 from fastdup_ray.analysis.keepers import Ranking
+from fastdup_ray.analysis.union_find import label_components
 from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.common.records import Pairs
 
@@ -70,8 +71,10 @@ def find_duplicate_groups(pairs: Pairs, digests: IntArray, eligible: BoolArray) 
         return np.empty(0, np.int64), np.empty(0, np.int64)
     pairs = pairs.select(eligible[pairs.source] & eligible[pairs.target])
     codes = np.where(eligible, digests, 2 * n + np.arange(n))  # a code of its own links an image to no other
-    components = find_components(build_edges(pairs, codes), n, pagerank=False, degree=False)
-    return components.images, components.component_of(components.images)
+    edges = build_edges(pairs, codes)
+    labels = label_components([(edges.low, edges.high)], n, TemporaryFile)
+    members = np.unique(np.concatenate([edges.low, edges.high]))
+    return members, np.unique(labels[members], return_inverse=True)[1]
 
 
 def assign_keepers(

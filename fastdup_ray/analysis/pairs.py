@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from fastdup_ray.analysis.sorting import sort_blocks
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.records import NEIGHBORS_PER_BLOCK, Neighbors, Pairs
-from fastdup_ray.common.scratch import Scratch
+from fastdup_ray.common.scratch import Scratch, make_array
 from fastdup_ray.neighbors.metrics import DECIMALS, is_distance
 
 
@@ -72,7 +72,7 @@ def find_cosines(neighbors: Neighbors, source: IntArray, target: IntArray) -> Do
 
 @dataclass(frozen=True)
 class NameOrder:
-    """The order of images by the bytes of their names.
+    """The order of images by the bytes of their names. The arrays may be mapped.
 
     Both attributes are None if the images are in this order already, as those of a folder are.
 
@@ -85,12 +85,16 @@ class NameOrder:
     row: IntArray | None = None
 
     @classmethod
-    def from_names(cls, names: pa.Array) -> "NameOrder":
-        """Return the order of (n,) names, as raw bytes."""
+    def from_names(cls, names: pa.Array, scratch: Scratch) -> "NameOrder":
+        """Return the order of (n,) names, as raw bytes; `scratch` opens a temporary file."""
         if _are_sorted(names):
             return cls()
-        row = pc.sort_indices(names).to_numpy().astype(np.int64)
-        return cls(_invert(row), row)
+        rank, row = (make_array(len(names), np.int64, scratch) for _ in range(2))
+        row[:] = pc.sort_indices(names).to_numpy()
+        for start in range(0, len(names), NEIGHBORS_PER_BLOCK):
+            part = row[start : start + NEIGHBORS_PER_BLOCK]
+            rank[part] = np.arange(start, start + len(part))
+        return cls(rank, row)
 
     def ranks_of(self, rows: IntArray) -> IntArray:
         """Return the positions of images, of the same shape."""

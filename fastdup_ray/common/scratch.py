@@ -1,6 +1,6 @@
 """Temporary files, and arrays that are mapped from them, so that they take no memory that cannot be dropped."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import IO
 
 import numpy as np
@@ -52,3 +52,23 @@ def write_and_map(blocks: Iterable[AnyArray], dtype: type, file: IO[bytes]) -> A
         file.write(np.ascontiguousarray(block, dtype).data)
     file.flush()
     return np.memmap(file, dtype, "r") if file.tell() else np.empty(0, dtype)
+
+
+def write_and_map_columns(
+    blocks: Iterable[tuple[AnyArray, ...]], dtypes: Sequence[type], scratch: Scratch
+) -> tuple[AnyArray, ...]:
+    """Write blocks of several columns to a file for each, and map these as arrays.
+
+    Args:
+        blocks: For each block, its rows of all columns.
+        dtypes: Type of the numbers of each column.
+        scratch: Opens a temporary file.
+
+    Returns:
+        The columns, (n,) each, mapped read-only.
+    """
+    files = [scratch() for _ in dtypes]
+    for block in blocks:
+        for file, column, dtype in zip(files, block, dtypes, strict=True):
+            file.write(np.ascontiguousarray(column, dtype).data)
+    return tuple(write_and_map([], dtype, file) for file, dtype in zip(files, dtypes, strict=True))

@@ -39,7 +39,7 @@ def view_current_run(
         source = np.concatenate([source, *(some.source for some in pairs)])
         target = np.concatenate([target, *(some.target for some in pairs)])
     first, components = name_unknown(images.first_of_bytes), results.components
-    find_components = None if components is None else components.component_of
+    find_components = None if components is None else components.number.__getitem__
     return FinishedRun(
         table,
         images.names,

@@ -1,5 +1,7 @@
 """The duplicates of a finished run, and their groups, as tables."""
 
+from tempfile import TemporaryFile
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -7,7 +9,6 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, parse_rules
-from fastdup_ray.analysis.same_bytes import find_first_of_bytes
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.relations import CONFIRMED, Relation
 from fastdup_ray.curation.finished_run import FinishedRun
@@ -169,8 +170,8 @@ def _find_changes(numbers: IntArray) -> IntArray:
 
 def _find_kinds(run: FinishedRun, copies: ExactCopies, rows: IntArray, keepers: IntArray) -> pa.Array:
     """Return how each image repeats its keeper: same bytes, same pixels, a relation, or similar."""
-    contents, first = copies.contents(len(run.names)), find_first_of_bytes(run.images["sha256"])
-    have_same_bytes = (first[rows] == first[keepers]) & (first[rows] >= 0)
+    contents, first = copies.contents(len(run.names), TemporaryFile), run.first_of_bytes
+    have_same_bytes = first[rows] == first[keepers]
     relation = pa.nulls(len(rows), pa.large_string())
     if run.verified is not None:
         relation = run.verified.look_up(rows, keepers)["relation"].combine_chunks()

@@ -118,10 +118,10 @@ def read_finished_run(store: Store) -> FinishedRun:
         raise describe_other_run(store.fetch(layout.IMAGES))
     pairs = run.fetch(layout.SIMILARITY_CSV)
     source, target = find_images(pairs, csv_columns.PAIRS_HEADER, ["from", "to"], names, store.scratch)
-    first, verified = find_first_of_bytes(images["sha256"]), None
+    first, verified = find_first_of_bytes(images["sha256"], store.scratch), None
     if run.config.get("verify") not in (None, "off"):
         table, contents = run.read_parquet(layout.VERIFIED, VERIFIED), read_exact_copies(store, INDEXED, names, names)
-        verified = VerifiedPairs(table, first, contents.contents(len(names)))
+        verified = VerifiedPairs(table, first, contents.contents(len(names), store.scratch))
     find_components = None
     if layout.COMPONENTS in run.summary["sha256"]:
         find_components = read_component_ids(run.fetch(layout.COMPONENTS)).__getitem__

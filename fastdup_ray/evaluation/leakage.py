@@ -145,7 +145,7 @@ def _read_scoring(store: Store, threshold: float) -> Leakage:
     images = load_images(store, SCORED.name(layout.FEATURES), SCORED)
     indexed = load_images(store, read_indexed_facts(store)["features_file"], INDEXED)
     copies = read_exact_copies(store, SCORED, images.names, indexed.names)
-    contents = read_exact_copies(store, INDEXED, indexed.names, indexed.names).contents(len(indexed))
+    contents = read_exact_copies(store, INDEXED, indexed.names, indexed.names).contents(len(indexed), store.scratch)
     pairs = _add_missing_copies(_read_pairs(store, images, indexed), copies)
     pairs = sort_pairs(pairs, rank_names(images.names), rank_names(indexed.names), closest_first=True)
     exact = _is_exact(pairs, copies, contents)

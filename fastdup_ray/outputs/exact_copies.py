@@ -19,14 +19,15 @@ from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.common.facts import Counts
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import ImageRef, Neighbors
+from fastdup_ray.common.scratch import Scratch, make_array, write_and_map_columns
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.pixels import hash_pixels
 from fastdup_ray.features import find_images
 from fastdup_ray.inputs import ReadEntry, get_box
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.csv_files import iter_csv, write_csv
-from fastdup_ray.storage.tables import take_rows
+from fastdup_ray.storage.csv_files import iter_csv, open_csv
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, take_rows
 
 ShortArray: TypeAlias = npt.NDArray[np.int16]
 
@@ -46,7 +47,7 @@ LARGE = 32_000_000
 
 @dataclass(frozen=True)
 class ExactCopies:
-    """m exact duplicates. Of images with the same content, all but one are duplicates.
+    """m exact duplicates. Of images with the same content, all but one are duplicates. The arrays may be mapped.
 
     Attributes:
         copy: (m,) index of the duplicate.
@@ -67,11 +68,19 @@ class ExactCopies:
         same_bytes = int(self.same_bytes.sum())
         return {"exact_copies": len(self), "same_bytes": same_bytes, "same_pixels": len(self) - same_bytes}
 
-    def contents(self, n: int) -> IntArray:
-        """Return (n,) index of the image that represents all with the same content, within one set of n images."""
-        representative = np.arange(n)
-        for copies in (~self.same_bytes, self.same_bytes):  # an image may have the bytes of one with others' pixels
-            representative[self.copy[copies]] = representative[self.of[copies]]
+    def contents(self, n: int, scratch: Scratch) -> IntArray:
+        """Return (n,) index of the image that represents all with the same content, within one set of n images.
+
+        It may be mapped from a file, which `scratch` opens.
+        """
+        representative = make_array(n, np.int64, scratch)
+        for start in range(0, n, ROWS_PER_BLOCK):
+            representative[start : start + ROWS_PER_BLOCK] = np.arange(start, min(start + ROWS_PER_BLOCK, n))
+        for have_same_bytes in (False, True):  # an image may have the bytes of one with others' pixels
+            for start in range(0, len(self), ROWS_PER_BLOCK):
+                part = slice(start, start + ROWS_PER_BLOCK)
+                some = self.same_bytes[part] == have_same_bytes
+                representative[self.copy[part][some]] = representative[self.of[part][some]]
         return representative
 
 
@@ -96,14 +105,22 @@ def find_exact_copies(
     of = first_of_bytes if within else images.first_in(among)
     sources, targets = _find_candidates(images, among, neighbors, of, first_of_bytes)
     same = _find_same_pixels(images, among, sources, targets, first_of_bytes, threads, max_pixels, read)
-    if within:
-        of = np.where(of == np.arange(len(of)), -1, of)
-    same_bytes = of >= 0
-    for index, equal in same:
-        if of[index] < 0 and not (within and equal == index):
-            of[index] = equal
-    copy = np.flatnonzero(of >= 0)
-    return ExactCopies(copy, of[copy], same_bytes[copy])
+    by_pixels = sorted((row, equal) for row, equal in same if not (within and row == equal))
+    rows, equals = np.array(by_pixels, np.int64).reshape(-1, 2).T
+
+    def list_copies() -> Iterator[tuple[IntArray, IntArray, BoolArray]]:
+        for start in range(0, len(images), ROWS_PER_BLOCK):
+            equal = np.array(of[start : start + ROWS_PER_BLOCK])
+            if within:
+                equal[equal == np.arange(start, start + len(equal))] = -1
+            have_same_bytes = equal >= 0
+            part = slice(*np.searchsorted(rows, [start, start + len(equal)]))
+            own, only_pixels = rows[part] - start, ~have_same_bytes[rows[part] - start]
+            equal[own[only_pixels]] = equals[part][only_pixels]
+            copies = np.flatnonzero(equal >= 0)
+            yield start + copies, equal[copies], have_same_bytes[copies]
+
+    return ExactCopies(*write_and_map_columns(list_copies(), (np.int64, np.int64, bool), images.scratch))
 
 
 def _find_candidates(
@@ -116,7 +133,7 @@ def _find_candidates(
     formats: dict[str | None, int] = {}
     shape, form = _encode_stills(images, formats)
     its_shape, its_form = (shape, form) if among is images else _encode_stills(among, formats)
-    wanted_source, wanted_target = np.zeros(len(images), bool), np.zeros(len(among), bool)
+    wanted_source, wanted_target = (make_array(len(some), bool, some.scratch) for some in (images, among))
     for near in select_similar(neighbors, NEAR):
         source, target = near.source, near.target
         same_size = (shape[source] >= 0) & (shape[source] == its_shape[target])
@@ -132,16 +149,19 @@ def _encode_stills(images: Images, formats: dict[str | None, int]) -> tuple[IntA
 
     A size is -1 for frames of videos, and if it is unknown. formats: grows by those that are met.
     """
-    shapes, forms = [np.empty(0, np.int64)], [np.empty(0, np.int16)]
-    for batch in images.entries.select(["width", "height", "format", "sha256", "fps"]).to_batches():
-        width, height, form = (batch[name] for name in ("width", "height", "format"))
-        size = pc.add(pc.shift_left(width.cast(pa.int64()), 32), height.cast(pa.int64()))
-        whole = pc.and_(pc.and_(form.is_valid(), batch["sha256"].is_valid()), batch["fps"].is_null())
-        shapes.append(pc.if_else(whole, size, pa.scalar(None, pa.int64())).fill_null(-1).to_numpy())
-        encoded = form.dictionary_encode("encode")
-        numbers = [formats.setdefault(name, len(formats)) for name in encoded.dictionary.to_pylist()]
-        forms.append(np.array(numbers, np.int16)[encoded.indices.to_numpy()])
-    return np.concatenate(shapes), np.concatenate(forms)
+
+    def encode() -> Iterator[tuple[IntArray, ShortArray]]:
+        for batch in images.entries.select(["width", "height", "format", "sha256", "fps"]).to_batches():
+            width, height, form = (batch[name] for name in ("width", "height", "format"))
+            size = pc.add(pc.shift_left(width.cast(pa.int64()), 32), height.cast(pa.int64()))
+            whole = pc.and_(pc.and_(form.is_valid(), batch["sha256"].is_valid()), batch["fps"].is_null())
+            shapes = pc.if_else(whole, size, pa.scalar(None, pa.int64())).fill_null(-1).to_numpy()
+            encoded = form.dictionary_encode("encode")
+            numbers = [formats.setdefault(name, len(formats)) for name in encoded.dictionary.to_pylist()]
+            yield shapes, np.array(numbers, np.int16)[encoded.indices.to_numpy()]
+
+    shapes, forms = write_and_map_columns(encode(), (np.int64, np.int16), images.scratch)
+    return shapes, forms
 
 
 def _find_same_pixels(
@@ -207,9 +227,11 @@ def write_exact_copies(store: Store, images: Images, among: Images, copies: Exac
         copies: What it returned.
         files: The file set of `images`.
     """
-    kinds = pc.if_else(pa.array(copies.same_bytes), BYTES, PIXELS)
-    ends = [images.names.take(pa.array(copies.copy)), among.names.take(pa.array(copies.of))]
-    write_csv(store, files.name(layout.EXACT_COPIES_CSV), csv_columns.EXACT_COPIES_HEADER, [*ends, kinds])
+    with open_csv(store, files.name(layout.EXACT_COPIES_CSV), csv_columns.EXACT_COPIES_HEADER) as write:
+        for start in range(0, len(copies), ROWS_PER_BLOCK):
+            part = slice(start, start + ROWS_PER_BLOCK)
+            kinds = pc.if_else(pa.array(copies.same_bytes[part]), BYTES, PIXELS)
+            write([images.names.take(pa.array(copies.copy[part])), among.names.take(pa.array(copies.of[part])), kinds])
 
 
 def read_exact_copies(store: Store, files: FileSet, names: pa.Array, among: pa.Array) -> ExactCopies:

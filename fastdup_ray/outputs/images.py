@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +13,7 @@ from fastdup_ray.analysis.same_bytes import find_first_in, find_first_of_bytes
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import FileSet
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.config import RunConfig
 from fastdup_ray.features import expand_entries, map_names
 from fastdup_ray.inputs import get_annotations
@@ -32,20 +34,22 @@ class Images:
         entries: Table of `manifest.ENTRIES` with n rows, in batches: the entry of each image.
         labels: (n,) text, null for images without a label; None if the run has no labels.
         reference: (n,) bool, whether an image is from a `reference` input; None if there are no such inputs.
+        scratch: Opens a temporary file.
     """
 
     names: pa.Array | pa.ChunkedArray
     entries: pa.Table
     labels: pa.Array | None = None
     reference: pa.Array | None = None
+    scratch: Scratch = TemporaryFile
 
     def __len__(self) -> int:
         return len(self.names)
 
     @cached_property
     def first_of_bytes(self) -> IntArray:
-        """(n,) index of the first image with the same bytes, -1 if the digest is unknown."""
-        return find_first_of_bytes(self.entries["sha256"])
+        """(n,) index of the first image with the same bytes, -1 if the digest is unknown; it may be mapped, too."""
+        return find_first_of_bytes(self.entries["sha256"], self.scratch)
 
     def first_in(self, others: "Images") -> IntArray:
         """Return (n,) index of the first of `others` with the same bytes, -1 for none."""
@@ -69,7 +73,7 @@ def map_images(store: Store, features_file: str, files: FileSet) -> Images:
     entries = map_table(_read_described(path) if path else _make_unknown(names), ENTRIES, store.scratch())
     if len(entries) != len(names):
         raise describe_other_run(path or features_file)
-    return Images(names, entries)
+    return Images(names, entries, scratch=store.scratch)
 
 
 def load_images(store: Store, features_file: str, files: FileSet, config: RunConfig | None = None) -> Images:

@@ -20,7 +20,7 @@ from fastdup_ray.analysis.pairs import (
 )
 from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs
 from fastdup_ray.common import csv_columns, layout
-from fastdup_ray.common.arrays import DoubleArray, EmbeddingArray
+from fastdup_ray.common.arrays import DoubleArray, EmbeddingArray, IntArray
 from fastdup_ray.common.facts import Counts
 from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import Neighbors, Pairs
@@ -85,10 +85,14 @@ def write_results(
     edges = build_edges_from_neighbors(neighbors, config.ccthreshold, images.first_of_bytes, store.scratch)
     components = None
     if config.run_cc:
-        components = find_components(edges, len(images), pagerank=config.run_pagerank, degree=config.run_degree)
+        components = find_components(
+            edges, len(images), store.scratch, pagerank=config.run_pagerank, degree=config.run_degree
+        )
         _write_components(store, components)
         _write_components_info(store, components)
-        counts |= {"components": len(components.count), "near_copies": _count_near_copies(components, copies)}
+        contents = copies.contents(len(images), store.scratch)
+        counts |= {"components": len(components) - components.count_single()}
+        counts |= {"near_copies": _count_near_copies(components, contents)}
     else:
         for name in COMPONENT_FILES:
             store.remove(name)
@@ -130,8 +134,8 @@ def _write_tables(
 ) -> Counts:
     """Write the images, their pairs and their outliers; return their numbers."""
     _write_images(store, sources, files)
-    order = NameOrder.from_names(sources.names)
-    orders = order, order if sources is targets else NameOrder.from_names(targets.names)
+    order = NameOrder.from_names(sources.names, store.scratch)
+    orders = order, order if sources is targets else NameOrder.from_names(targets.names, store.scratch)
     pairs = iter_sorted_pairs(neighbors, config.threshold, *orders, store.scratch)
     counts = _write_pairs(store, sources, targets, neighbors, config.threshold, pairs, files, verified)
     outliers = 0
@@ -206,7 +210,7 @@ def _read_verified(store: Store, config: RunConfig, images: Images, copies: Exac
         store.remove(layout.VERIFIED_CSV)
         return None
     table = read_parquet(store.fetch(layout.VERIFIED), VERIFIED)
-    return VerifiedPairs(table, images.first_of_bytes, copies.contents(len(images)))
+    return VerifiedPairs(table, images.first_of_bytes, copies.contents(len(images), store.scratch))
 
 
 def _write_verified_csv(
@@ -242,8 +246,8 @@ def _write_components(store: Store, components: Components) -> None:
         open_csv(store, layout.COMPONENTS_CSV, csv_columns.COMPONENTS_HEADER) as csv,
         open_parquet(store, layout.COMPONENTS, COMPONENTS.schema) as parquet,
     ):
-        for start in range(0, components.n, ROWS_PER_BLOCK):
-            rows = components.block(start, min(start + ROWS_PER_BLOCK, components.n))
+        for start in range(0, len(components.number), ROWS_PER_BLOCK):
+            rows = components.block(start, start + ROWS_PER_BLOCK)
             n = len(rows.component)
             pagerank = pa.nulls(n, pa.float64()) if rows.pagerank is None else _format_reals(rows.pagerank)
             degree = pa.nulls(n, pa.int64()) if rows.degree is None else pa.array(rows.degree)
@@ -261,26 +265,22 @@ def _write_components(store: Store, components: Components) -> None:
 
 
 def _write_components_info(store: Store, components: Components) -> None:
-    """Write the largest first, then by number; components of one image, without similarities, come last."""
-    largest = np.argsort(-components.count, kind="stable")
+    """Write the largest first, then by number; components of one image have no similarities."""
+    similarities = components.mean, components.low, components.high
     with open_csv(store, layout.COMPONENTS_INFO_CSV, csv_columns.COMPONENTS_INFO_HEADER) as write:
-        for start in range(0, len(largest), ROWS_PER_BLOCK):
-            part = largest[start : start + ROWS_PER_BLOCK]
-            similarities = (
-                _format_reals(values[part]) for values in (components.mean, components.low, components.high)
-            )
-            write([components.number[part], components.count[part], *similarities])
-        for start in range(0, len(components), ROWS_PER_BLOCK):
-            number = np.arange(start, min(start + ROWS_PER_BLOCK, len(components)))
-            single = number[~np.isin(number, components.number, assume_unique=True)]
-            write([single, np.ones(len(single), np.int64), *[pa.nulls(len(single), pa.float64())] * 3])
+        for number in components.numbers_by_size(store.scratch):
+            write([number, components.count[number], *(_format_reals(values[number]) for values in similarities)])
 
 
-def _count_near_copies(components: Components, copies: ExactCopies) -> int:
+def _count_near_copies(components: Components, contents: IntArray) -> int:
     """Return the number of images that are not needed if one of each component is kept, without exact duplicates."""
-    exact = np.unique(np.concatenate([copies.copy, copies.of]))
-    contents = np.stack([components.component_of(exact), copies.contents(components.n)[exact]])
-    distinct: int = components.n - len(exact) + np.unique(contents, axis=1).shape[1]
+    distinct, apart = 0, [np.empty((2, 0), np.int64)]
+    for start in range(0, len(contents), ROWS_PER_BLOCK):
+        content = contents[start : start + ROWS_PER_BLOCK]
+        number, its_number = components.number[start : start + ROWS_PER_BLOCK], components.number[content]
+        distinct += int(np.count_nonzero(content == np.arange(start, start + len(content))))
+        apart.append(np.stack([number, content])[:, number != its_number])
+    distinct += len(np.unique(np.concatenate(apart, axis=1), axis=1).T)
     return distinct - len(components)
 
 

@@ -85,7 +85,8 @@ class GroupReader:
         """Yield the first `limit` groups, with thumbnails of their first images."""
         ids = self._ids[:limit]
         groups = [np.flatnonzero(self._component == id_) for id_ in ids]
-        contents = read_exact_copies(self._store, INDEXED, self._names, self._names).contents(len(self._names))
+        copies = read_exact_copies(self._store, INDEXED, self._names, self._names)
+        contents = copies.contents(len(self._names), self._store.scratch)
         ordered = [_group_exact_duplicates(members, contents) for members in groups]
         first = [(members[:IMAGES_PER_GROUP], exact[:IMAGES_PER_GROUP].tolist()) for members, exact in ordered]
         closest = self._find_closest(np.concatenate([np.empty(0, np.int64), *(members for members, _ in first)]))

@@ -210,7 +210,7 @@ class _PageDataBuilder:
         self.names = _add_unknown_names(indexed_and_own, lists)
         self.copies = read_exact_copies(store, files, indexed_and_own, indexed_and_own)
         self.n, self.facts = len(own), map_facts(store, files, self.names)
-        self.contents = self.copies.contents(len(self.names))
+        self.contents = self.copies.contents(len(self.names), store.scratch)
         self.images = ImageTable(self.names, self.facts, self.contents, store.access)
         digests = self.facts["sha256"].slice(0, self.n)
         contents = self.contents[: self.n]

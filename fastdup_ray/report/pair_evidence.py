@@ -42,7 +42,8 @@ def read_verified_pairs(
     if not has_verified_pairs(config):
         return None
     form = VERIFIED.select([name for name in VERIFIED.schema.names if name != "contents"])  # a third of the file
-    return VerifiedPairs(read_parquet(store.fetch(layout.VERIFIED), form), find_first_of_bytes(sha256), contents)
+    table = read_parquet(store.fetch(layout.VERIFIED), form)
+    return VerifiedPairs(table, find_first_of_bytes(sha256, store.scratch), contents)
 
 
 class PairEvidence:

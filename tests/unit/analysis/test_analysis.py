@@ -186,7 +186,7 @@ def test_pairs_and_outliers_are_sorted_as_in_memory_whatever_a_block_holds(drawn
     names = pa.array(names, pa.large_binary())
     ranks = rank_names(names)
     with blocks_of(cells, run, part):
-        order = NameOrder.from_names(names)
+        order = NameOrder.from_names(names, tempfile.TemporaryFile)
         told = list(iter_sorted_pairs(found, 0.85, order, order, tempfile.TemporaryFile))
         strange = list(iter_sorted_outliers(found, 0.85, order, order, tempfile.TemporaryFile))
         similar = list(select_similar(found, 0.85))
@@ -260,7 +260,8 @@ def test_edges_from_neighbours_are_those_of_the_pairs_whatever_a_block_holds(dra
 
 
 def components_among(n: int, *pairs: tuple[int, int, float], **asked: bool) -> Components:
-    return find_components(build_edges(pairs_of(*pairs), np.arange(n)), n, **{"pagerank": True, "degree": True} | asked)
+    graph = build_edges(pairs_of(*pairs), np.arange(n))
+    return find_components(graph, n, tempfile.TemporaryFile, **{"pagerank": True, "degree": True} | asked)
 
 
 def graph(n: int, *pairs: tuple[int, int, float], **asked: bool) -> ComponentBlock:
@@ -273,18 +274,12 @@ def test_components_are_numbered_by_their_first_image():
     assert found.component.tolist() == [0, 1, 2, 3, 2, 1, 1]
 
 
-def test_the_numbers_of_components_do_not_hang_on_who_finds_them(monkeypatch):
-    monkeypatch.setattr(components, "_search_by_networkx", lambda *_, **__: (np.array([7, 2, 7, 2]), None))
-    found = graph(5, (0, 2, 0.97), (1, 4, 0.97), pagerank=False)
-    assert found.component.tolist() == [0, 1, 0, 2, 1]
-    assert found.count.tolist() == [2, 2, 2, 1, 2]
-
-
 def test_a_component_has_the_number_of_its_images_and_the_similarities_of_its_edges():
     found = components_among(5, (1, 2, 0.97), (2, 3, 0.99), (1, 3, 0.98))
-    assert (len(found), found.number.tolist(), found.count.tolist()) == (3, [1], [3])
-    assert found.mean[0] == pytest.approx(0.98)
-    assert (found.low[0], found.high[0]) == (0.97, 0.99)
+    assert (len(found), found.number.tolist(), found.count.tolist()) == (3, [0, 1, 1, 1, 2], [1, 3, 1])
+    assert found.mean[1] == pytest.approx(0.98)
+    assert (found.low[1], found.high[1]) == (0.97, 0.99)
+    assert np.isnan([found.mean[[0, 2]], found.low[[0, 2]], found.high[[0, 2]]]).all()
     rows = found.block(0, 5)
     assert rows.count.tolist() == [1, 3, 3, 3, 1]
     assert rows.low[1:4].tolist() == [0.97] * 3
@@ -352,8 +347,6 @@ def test_what_is_known_of_some_images_is_part_of_what_is_known_of_all(drawn, dat
     start, stop = sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n))))
     for column, whole in zip(found.block(start, stop), found.block(0, n), strict=True):
         assert column.tobytes() == whole[start:stop].tobytes()
-    some = np.array(data.draw(st.lists(st.integers(0, n - 1))), np.int64)
-    assert found.component_of(some).tolist() == found.block(0, n).component[some].tolist()
 
 
 @given(drawn=random_graphs())
@@ -365,8 +358,11 @@ def test_components_are_those_of_the_graph(drawn):
     reference.add_edges_from(pair[:2] for pair in pairs)
     parts = sorted(sorted(part) for part in nx.connected_components(reference))
     assert [np.flatnonzero(found.component == number).tolist() for number in range(len(parts))] == parts
-    assert components.number.tolist() == [number for number, part in enumerate(parts) if len(part) > 1]
-    assert components.count.tolist() == [len(part) for part in parts if len(part) > 1]
+    assert components.count.tolist() == [len(part) for part in parts]
+    assert components.count_single() == sum(len(part) == 1 for part in parts)
+    by_size = sorted(range(len(parts)), key=lambda number: (-len(parts[number]), number))
+    numbers = components.numbers_by_size(tempfile.TemporaryFile)
+    assert [number for block in numbers for number in block.tolist()] == by_size
     assert len(components) == len(parts)
     assert found.degree.tolist() == [reference.degree[image] for image in range(n)]
     ranks = nx.pagerank(reference, tol=1e-12, max_iter=1000)

@@ -1,5 +1,7 @@
 """Verdicts are found by either order of a pair, and by any image with the same bytes."""
 
+from tempfile import TemporaryFile
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -19,11 +21,11 @@ def verified() -> VerifiedPairs:
         {"from": 1, "to": 4, "relation": "different", "cover_from": 0.0, "cover_to": 0.0},
     ]
     table = pa.Table.from_pylist([usual | row for row in rows], VERIFIED.schema)
-    return VerifiedPairs(table, find_first_of_bytes(SAME_BYTES), np.array([0, 1, 0, 3, 4]))
+    return VerifiedPairs(table, find_first_of_bytes(SAME_BYTES, TemporaryFile), np.array([0, 1, 0, 3, 4]))
 
 
 def test_the_first_of_bytes_stands_for_all():
-    assert find_first_of_bytes(SAME_BYTES).tolist() == [0, 1, 0, -1, 4]
+    assert find_first_of_bytes(SAME_BYTES, TemporaryFile).tolist() == [0, 1, 0, -1, 4]
 
 
 @pytest.mark.parametrize(
