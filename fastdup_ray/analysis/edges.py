@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastdup_ray.analysis.pairs import find_cosines, select_similar
-from fastdup_ray.analysis.sorting import sort_blocks
+from fastdup_ray.analysis.sorting import drop_repeats, sort_blocks
 from fastdup_ray.common.arrays import DoubleArray, IntArray
 from fastdup_ray.common.records import NEIGHBORS_PER_BLOCK, Neighbors, Pairs
 from fastdup_ray.common.scratch import Scratch, write_and_map_columns
@@ -81,7 +81,7 @@ def build_edges_from_neighbors(
     """
 
     def list_edges() -> Iterator[tuple[IntArray, IntArray, DoubleArray]]:
-        for block in _drop_repeats(sort_blocks(_encode_edges(neighbors, threshold, first_of_bytes), scratch)):
+        for block in drop_repeats(sort_blocks(_encode_edges(neighbors, threshold, first_of_bytes), scratch)):
             low, high = np.divmod(block, len(neighbors))
             value = np.maximum(find_cosines(neighbors, low, high), find_cosines(neighbors, high, low))
             value[first_of_bytes[high] == low] = 1.0
@@ -99,11 +99,3 @@ def _encode_edges(neighbors: Neighbors, threshold: float, first_of_bytes: IntArr
         first = first_of_bytes[start : start + EDGES_PER_BLOCK]
         copies = np.flatnonzero((first >= 0) & (first != np.arange(start, start + len(first))))
         yield first[copies] * n + start + copies
-
-
-def _drop_repeats(blocks: Iterator[IntArray]) -> Iterator[IntArray]:
-    """Yield ascending numbers without repeats."""
-    last = -1
-    for block in blocks:
-        yield block[np.diff(block, prepend=last) > 0]
-        last = block[-1]

@@ -61,6 +61,14 @@ def _sort_runs(blocks: Iterable[IntArray], scratch: Scratch) -> list[IntArray]:
     ]
 
 
+def drop_repeats(blocks: Iterable[IntArray]) -> Iterator[IntArray]:
+    """Yield numbers without repeats, from what `sort_blocks` returns; none of them is below 0."""
+    last = -1
+    for block in blocks:
+        yield block[np.diff(block, prepend=last) > 0]
+        last = block[-1]
+
+
 def split_by_group(blocks: Iterable[IntArray], members: int) -> Iterator[IntArray]:
     """Divide ascending numbers into blocks of whole groups, such as `sort_blocks` returns for group * members + member.
 

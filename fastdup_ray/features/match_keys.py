@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common.arrays import AnyArray, IntArray
-from fastdup_ray.common.scratch import Scratch
+from fastdup_ray.common.scratch import Scratch, make_array
 from fastdup_ray.storage.tables import map_file
 
 KEYS_PER_PART = 1 << 16
@@ -34,15 +34,16 @@ def match_keys(
         listed: Blocks of m keys: the column `uri`, as text or bytes, and any others, such as the size.
         stored: Blocks of other keys, with the same columns, and the row number of each.
         count: About the number of keys in the list.
-        scratch: Opens an empty file. What is in memory are the keys of a part, and 8 bytes per key of the list.
+        scratch: Opens an empty file. What is in memory are the keys of a part.
 
     Returns:
-        (m,) int64 row number of the first stored key that equals the one of the list; -1 if there is none.
+        (m,) int64 row number of the first stored key that equals the one of the list; -1 if there is none. It may be
+        mapped from a file.
     """
     parts = min(count // KEYS_PER_PART + 1, MOST_PARTS)
     ours = _PartitionedKeys(_number_rows(listed), parts, scratch())
     theirs = _PartitionedKeys(stored, parts, scratch())
-    position = np.full(len(ours), -1)
+    position = make_array(len(ours), np.int64, scratch, -1)
     for part in range(parts):
         for offsets, keys in ours.read(part):
             for rows, others in theirs.read(part):

@@ -1,6 +1,6 @@
 """Which pairs of images are compared in full detail."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -8,117 +8,177 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.edges import build_edges_from_neighbors
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, parse_rules
+from fastdup_ray.analysis.pairs import find_cosines
+from fastdup_ray.analysis.sorting import drop_repeats, sort_blocks, split_by_group
+from fastdup_ray.analysis.union_find import label_components
 from fastdup_ray.analysis.verified_pairs import VerifiedPairs
-from fastdup_ray.common.arrays import DoubleArray, IntArray
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, EmbeddingArray, IntArray, split_array
+from fastdup_ray.common.records import Neighbors
 from fastdup_ray.common.relations import Relation
+from fastdup_ray.common.scratch import Scratch, make_array, write_and_map
 from fastdup_ray.neighbors.metrics import COSINE, compute_values
-from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.outputs.images import Images
-from fastdup_ray.storage import Store
-from fastdup_ray.storage.feature_rows import map_features
-from fastdup_ray.storage.tables import take_rows
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, map_table, take_rows
+
+CANDIDATES = pa.schema(
+    [("from", pa.int64()), ("to", pa.int64()), ("similarity", pa.float64()), ("contents", pa.large_string())]
+)
+"""Columns of the pairs to compare, as in `VERIFIED`."""
+
+COSINES_AT_ONCE = 1 << 14
+"""Pairs of embeddings that are read at a time."""
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """m pairs of images with different bytes; of images with the same bytes, only the first is listed.
-
-    Attributes:
-        source: (m,) int64 index of the image with the lower digest, so that a verdict does not depend on names.
-        target: (m,) int64 index of the other one.
-        similarity: (m,) float64.
-        contents: (m,) the recipe of verdicts and the beginnings of both digests, as one text.
-    """
-
-    source: IntArray
-    target: IntArray
-    similarity: DoubleArray
-    contents: pa.Array
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-
-def select_neighbors(store: Store, images: Images, neighbors: StoredNeighbors, least: float, recipe: str) -> Candidates:
+def select_neighbors(
+    images: Images, features: EmbeddingArray, neighbors: Neighbors, least: float, recipe: str
+) -> pa.Table:
     """Select neighbors that are more similar than `least`.
 
     Frames of videos, and images whose bytes are not known, are left out.
-    """
-    edges = build_edges_from_neighbors(neighbors.open(store), least, np.full(len(images), -1), store.scratch)
-    first = images.first_of_bytes
-    low, high = first[np.asarray(edges.low)], first[np.asarray(edges.high)]
-    is_file = images.entries["fps"].is_null().to_numpy()
-    wanted = (low >= 0) & (high >= 0) & (low != high) & is_file[low] & is_file[high]
-    low, high = np.minimum(low, high)[wanted], np.maximum(low, high)[wanted]
-    similarity = np.asarray(edges.similarity)[wanted]
-    order = np.lexsort((-similarity, high, low))
-    low, high, similarity = low[order], high[order], similarity[order]
-    distinct = np.ones(len(low), bool)
-    distinct[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
-    return _order_by_digest(images, low[distinct], high[distinct], similarity[distinct], recipe)
-
-
-def select_keepers(
-    store: Store, images: Images, features_file: str, d: int, verified: pa.Table, recipe: str
-) -> Candidates:
-    """Select what no neighbor has shown: an image of a group, and the one that a plan would keep of that group.
-
-    An image has a limited number of neighbors, and a group of duplicates may have more members.
 
     Args:
-        store: The work_dir.
-        images: Its n images.
-        features_file: Name of the features file.
-        d: Width of an embedding.
-        verified: The verdicts so far, a table of `VERIFIED`.
-        recipe: See `Candidates`.
+        images: The n images.
+        features: Their (n, d) embeddings.
+        neighbors: Of all of them.
+        least: Lowest similarity, exclusive.
+        recipe: What verdicts depend on besides the bytes of both files.
+
+    Returns:
+        Table of `CANDIDATES`, mapped from a file: pairs of images with different bytes. Of images with the same bytes,
+        only the first is listed.
     """
-    same = verified.filter(pc.equal(verified["relation"], Relation.SAME.value))
-    group = _find_groups(same["from"].to_numpy(), same["to"].to_numpy(), len(images))
-    members = np.flatnonzero(np.bincount(group, minlength=len(images))[group] > 2)
-    first = images.first_of_bytes
-    rows = np.flatnonzero(first >= 0)
-    rows = rows[np.isin(first[rows], members)]  # also those with the bytes of a member
+    n, first, scratch = len(images), images.first_of_bytes, images.scratch
+    edges = build_edges_from_neighbors(neighbors, least, np.broadcast_to(np.int64(-1), n), scratch)
+    is_file = images.entries["fps"].is_null().to_numpy()
+
+    def encode() -> Iterator[IntArray]:
+        for low, high, _ in edges.blocks():
+            one, other = first[low], first[high]
+            wanted = (one >= 0) & (other >= 0) & (one != other) & is_file[one] & is_file[other]
+            yield np.minimum(one, other)[wanted] * n + np.maximum(one, other)[wanted]
+
+    def list_pairs() -> Iterator[pa.Table]:
+        for keys in drop_repeats(sort_blocks(encode(), scratch)):
+            low, high = np.divmod(keys, n)
+            similarity = np.maximum(find_cosines(neighbors, low, high), find_cosines(neighbors, high, low))
+            by_copies = np.flatnonzero(similarity <= least)  # others with their bytes are neighbors
+            similarity[by_copies] = _compute_cosines(features, low[by_copies], high[by_copies])
+            yield _order_by_digest(images, low, high, similarity, recipe)
+
+    return map_table(list_pairs(), CANDIDATES, scratch())
+
+
+def select_keepers(images: Images, features: EmbeddingArray, verified: pa.Table, recipe: str) -> pa.Table:
+    """Select what no neighbor has shown: an image of a group, and the one that a plan would keep of that group.
+
+    An image has a limited number of neighbors, and a group of duplicates may have more members. In memory are the
+    members of some groups, or of the largest.
+
+    Args:
+        images: The n images.
+        features: Their (n, d) embeddings.
+        verified: The verdicts so far, a table of `VERIFIED`.
+        recipe: See `select_neighbors`.
+
+    Returns:
+        The same as `select_neighbors`.
+    """
+    n, first, scratch = len(images), images.first_of_bytes, images.scratch
+    label = label_components(_iter_same(verified), n, scratch)
+    count = make_array(n, np.int32, scratch)
+    for start in range(0, n, ROWS_PER_BLOCK):
+        np.add.at(count, label[start : start + ROWS_PER_BLOCK], 1)
+    known = _list_known(verified, n, scratch)
     table = add_losses(_add_references(images), VerifiedPairs(verified, first, first))
-    ranking = Ranking(parse_rules(DEFAULT_RULES), table, images.names, rows)
-    order = ranking.order_groups(np.arange(len(rows)), group[first[rows]])
-    ordered = first[rows[order]]
-    keeper = np.full(len(images), -1)
-    keeper[group[ordered][::-1]] = ordered[::-1]  # the last one that is written is the first of its group
-    source, target = keeper[group[members]], members
-    known = verified["from"].to_numpy(), verified["to"].to_numpy()
-    n = len(images)
-    keys = np.concatenate([known[0] * n + known[1], known[1] * n + known[0]])
-    wanted = (source != target) & ~np.isin(source * n + target, keys)
-    low, high = np.minimum(source, target)[wanted], np.maximum(source, target)[wanted]
-    features = map_features(store, features_file, d)
-    similarity = compute_values(features[low], features, high[:, None], COSINE)[:, 0]
-    return _order_by_digest(images, low, high, similarity, recipe)
+    rules = parse_rules(DEFAULT_RULES)
+
+    def encode() -> Iterator[IntArray]:
+        """Yield the groups of three or more and their members, and the images with the bytes of a member."""
+        for start in range(0, n, ROWS_PER_BLOCK):
+            content = first[start : start + ROWS_PER_BLOCK]
+            row = np.flatnonzero(content >= 0)
+            group = label[content[row]].astype(np.int64)
+            wanted = count[group] > 2
+            yield group[wanted] * n + start + row[wanted]
+
+    def list_pairs() -> Iterator[pa.Table]:
+        for keys in split_by_group(sort_blocks(encode(), scratch), n):
+            group, rows = np.divmod(keys, n)
+            by_row = np.argsort(rows)
+            ranking = Ranking(rules, table, images.names, rows[by_row])
+            order = by_row[ranking.order_groups(np.arange(len(rows)), group[by_row])]
+            is_keeper = np.diff(group[order], prepend=-1) > 0
+            keeper = first[rows[order[is_keeper]]][np.cumsum(np.diff(group, prepend=-1) > 0) - 1]
+            wanted = (first[rows] == rows) & (keeper != rows)
+            low, high = np.minimum(keeper, rows)[wanted], np.maximum(keeper, rows)[wanted]
+            new = ~_contains(known, low * n + high)
+            low, high = low[new], high[new]
+            yield _order_by_digest(images, low, high, _compute_cosines(features, low, high), recipe)
+
+    return map_table(list_pairs(), CANDIDATES, scratch())
 
 
-def order_by_group(source: IntArray, target: IntArray, n: int) -> IntArray:
-    """Return an order in which pairs that are connected, over any number of steps, stand together."""
-    order: IntArray = np.lexsort((target, source, _find_groups(source, target, n)[source]))
-    return order
+def order_by_group(pairs: pa.Table, rows: IntArray, n: int, scratch: Scratch) -> IntArray:
+    """Order pairs so that those that are connected, over any number of steps, stand together.
+
+    Args:
+        pairs: Table of `CANDIDATES`.
+        rows: (m,) int64 ascending rows of the pairs to order.
+        n: Number of images.
+        scratch: Opens a temporary file.
+
+    Returns:
+        (m,) int64, the rows in that order, mapped from a file.
+    """
+
+    def list_ends() -> Iterator[tuple[IntArray, IntArray]]:
+        for start in range(0, len(rows), ROWS_PER_BLOCK):
+            some = take_rows(pairs.select(["from", "to"]), rows[start : start + ROWS_PER_BLOCK])
+            yield some["from"].to_numpy(), some["to"].to_numpy()
+
+    label, starts = label_components(list_ends(), n, scratch), range(0, len(rows), ROWS_PER_BLOCK)
+    keys = (
+        label[source].astype(np.int64) * len(pairs) + rows[start : start + ROWS_PER_BLOCK]
+        for start, (source, _) in zip(starts, list_ends(), strict=True)
+    )
+    return write_and_map((block % len(pairs) for block in sort_blocks(keys, scratch)), np.int64, scratch())
 
 
-def _find_groups(source: IntArray, target: IntArray, n: int) -> IntArray:
-    """Return (n,) number of the component of each image."""
-    if not len(source):
-        return np.arange(n)
-    from scipy.sparse import coo_array  # late: it takes a fifth of a second to import
-    from scipy.sparse.csgraph import connected_components
+def _iter_same(verified: pa.Table) -> Iterator[tuple[IntArray, IntArray]]:
+    for batch in verified.select(["from", "to", "relation"]).to_batches():
+        same = batch.filter(pc.equal(batch["relation"], Relation.SAME.value))
+        yield same["from"].to_numpy(), same["to"].to_numpy()
 
-    graph = coo_array((np.ones(len(source), np.int8), (source, target)), shape=(n, n))
-    _, group = connected_components(graph, directed=False)
-    return np.asarray(group, np.int64)
+
+def _list_known(verified: pa.Table, n: int, scratch: Scratch) -> IntArray:
+    """Return (r,) int64, sorted: low * n + high of the pairs that have a verdict."""
+
+    def encode() -> Iterator[IntArray]:
+        for batch in verified.select(["from", "to"]).to_batches():
+            ends = batch["from"].to_numpy(), batch["to"].to_numpy()
+            yield np.minimum(*ends) * n + np.maximum(*ends)
+
+    return write_and_map(sort_blocks(encode(), scratch), np.int64, scratch())
+
+
+def _contains(known: IntArray, keys: IntArray) -> BoolArray:
+    """Return whether each of some keys is among sorted ones."""
+    found: BoolArray = np.searchsorted(known, keys) < np.searchsorted(known, keys, "right")
+    return found
+
+
+def _compute_cosines(features: EmbeddingArray, low: IntArray, high: IntArray) -> DoubleArray:
+    parts = zip(split_array(low, COSINES_AT_ONCE), split_array(high, COSINES_AT_ONCE), strict=True)
+    values = [compute_values(features[one], features, other[:, None], COSINE)[:, 0] for one, other in parts]
+    return np.concatenate([np.empty(0), *values])
 
 
 def _add_references(images: Images) -> pa.Table:
     return images.entries if images.reference is None else images.entries.append_column("reference", images.reference)
 
 
-def _order_by_digest(images: Images, low: IntArray, high: IntArray, similarity: DoubleArray, recipe: str) -> Candidates:
+def _order_by_digest(images: Images, low: IntArray, high: IntArray, similarity: DoubleArray, recipe: str) -> pa.Table:
+    """Return a table of `CANDIDATES`; first comes the image with the lower digest, so that names decide no verdict."""
     digests = images.entries.select(["sha256"])
     first, second = (
         pc.utf8_slice_codeunits(take_rows(digests, rows)["sha256"].combine_chunks().cast(pa.large_string()), 0, 32)
@@ -130,4 +190,4 @@ def _order_by_digest(images: Images, low: IntArray, high: IntArray, similarity: 
         pa.scalar(recipe, pa.large_string()), *ends, pa.scalar(" ", pa.large_string())
     )
     swapped = swap.to_numpy(zero_copy_only=False)
-    return Candidates(np.where(swapped, high, low), np.where(swapped, low, high), similarity, contents)
+    return pa.table([np.where(swapped, high, low), np.where(swapped, low, high), similarity, contents], CANDIDATES)

@@ -37,6 +37,9 @@ PAIRS_OF_FIRST_PIECE, PAIRS_PER_PIECE = 16, 256
 """Half a second and some seconds of work. Each piece has twice as many pairs as the one before it, up to the second
 number."""
 
+MOST_PIECES = 8_192
+"""About the largest number of pieces: of very many pairs, each has more. They are files in one folder."""
+
 TASKS = pa.schema(
     [
         ("from", pa.int64()),

@@ -145,7 +145,7 @@ def test_without_reuse_each_pair_is_compared_again(invoices: Path, tmp_path: Pat
 
 
 def test_a_stage_that_was_killed_goes_on_with_what_is_missing(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("fastdup_ray.runs.verify_stage.PAIRS_PER_PIECE", 2)
+    monkeypatch.setattr("fastdup_ray.runs.pair_pieces.PAIRS_PER_PIECE", 2)
     run(PHOTOS, tmp_path / "whole")
     relate, calls = pieces.relate_files, []
 

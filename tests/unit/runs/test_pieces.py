@@ -2,8 +2,8 @@
 
 import pytest
 
-from fastdup_ray.runs.verify_stage import Pieces
-from fastdup_ray.verify.pieces import PAIRS_OF_FIRST_PIECE, PAIRS_PER_PIECE
+from fastdup_ray.runs.pair_pieces import Pieces
+from fastdup_ray.verify.pieces import MOST_PIECES, PAIRS_OF_FIRST_PIECE, PAIRS_PER_PIECE
 
 
 @pytest.mark.parametrize("pairs", [0, 1, PAIRS_OF_FIRST_PIECE, PAIRS_OF_FIRST_PIECE + 1, PAIRS_PER_PIECE, 5000])
@@ -20,3 +20,9 @@ def test_the_first_pieces_are_small_so_that_progress_shows():
     assert counts[0] == PAIRS_OF_FIRST_PIECE
     assert counts[:-1] == sorted(counts[:-1])
     assert max(counts) == PAIRS_PER_PIECE
+
+
+def test_very_many_pairs_are_not_as_many_files():
+    pieces = Pieces("folder", 20_000_000)
+    assert pieces.count < 2 * MOST_PIECES
+    assert sum(map(len, pieces.parts)) == 20_000_000
