@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
+from tempfile import TemporaryFile
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,9 @@ import pyarrow.compute as pc
 from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, IntArray
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.common.relations import CONFIRMED, Loss, Relation
+from fastdup_ray.common.scratch import write_and_map
 from fastdup_ray.storage.parquet_files import TableFormat
+from fastdup_ray.storage.tables import take_rows
 
 MATRIX = ("m00", "m01", "m02", "m10", "m11", "m12")
 BOX = ("left", "top", "right", "bottom")
@@ -50,7 +53,8 @@ class VerifiedPairs:
     """The verdicts of a run on pairs of contents, by the images that have them.
 
     Attributes:
-        table: Table of `VERIFIED`, ascending by from and to; each of the first image with its bytes.
+        table: Table of `VERIFIED`, ascending by from and to; each of the first image with its bytes. It may be mapped
+            from a file, like the arrays.
         first: (n,) int64, the first image with the same bytes; -1 where the bytes are not known.
         contents: (n,) int64, the first image with the same bytes or pixels.
     """
@@ -65,15 +69,15 @@ class VerifiedPairs:
         Images with the same bytes or pixels are the same.
         """
         row, backwards = self.find_rows(source, target)
-        swapped = pa.array(backwards)
-        evidence = self.table.select(EVIDENCE).take(pa.array(row, mask=row < 0))
-        equal = self.contents[source] == self.contents[target]
-        covers = evidence["cover_from"].combine_chunks(), evidence["cover_to"].combine_chunks()
+        equal, swapped = pa.array(self.contents[source] == self.contents[target]), pa.array(backwards)
+        known = take_rows(self.table.select(EVIDENCE), row[row >= 0])
+        place = pa.array(np.cumsum(row >= 0) - 1, mask=row < 0)
+        relation, *covers, difference = (known[name].combine_chunks().take(place) for name in EVIDENCE)
         columns = {
-            "relation": pc.if_else(pa.array(equal), Relation.SAME.value, evidence["relation"].combine_chunks()),
-            "cover_from": pc.if_else(pa.array(equal), 1.0, pc.if_else(swapped, covers[1], covers[0])),
-            "cover_to": pc.if_else(pa.array(equal), 1.0, pc.if_else(swapped, covers[0], covers[1])),
-            "difference": pc.if_else(pa.array(equal), 0.0, evidence["difference"].combine_chunks()),
+            "relation": pc.if_else(equal, Relation.SAME.value, relation),
+            "cover_from": pc.if_else(equal, 1.0, pc.if_else(swapped, covers[1], covers[0])),
+            "cover_to": pc.if_else(equal, 1.0, pc.if_else(swapped, covers[0], covers[1])),
+            "difference": pc.if_else(equal, 0.0, difference),
         }
         return pa.table([columns[name].cast(VERIFIED.schema.field(name).type) for name in EVIDENCE], EVIDENCE)
 
@@ -82,9 +86,10 @@ class VerifiedPairs:
         kinds = pa.array(list(Loss), pa.large_string())
         code = np.full(len(self.first), -1, np.int8)
         if set(LOSSES).issubset(self.table.column_names):
-            for end, name in zip(("from", "to"), LOSSES, strict=True):
-                lost = self.table.select([end, name]).filter(self.table[name].is_valid())
-                code[lost[end].to_numpy()] = pc.index_in(lost[name], value_set=kinds).fill_null(-1).to_numpy()
+            for batch in self.table.select(["from", "to", *LOSSES]).to_batches():
+                for end, name in zip(("from", "to"), LOSSES, strict=True):
+                    lost = batch.filter(batch[name].is_valid())
+                    code[lost[end].to_numpy()] = pc.index_in(lost[name], value_set=kinds).fill_null(-1).to_numpy()
         code = np.where(self.first < 0, np.int8(-1), code[self.first])
         return pa.DictionaryArray.from_arrays(pa.array(code, mask=code < 0), kinds)
 
@@ -130,14 +135,15 @@ class VerifiedPairs:
     @cached_property
     def _codes(self) -> ByteArray:
         """(r,) the position in `_RELATIONS` of the relation of each row."""
-        values = pa.array(_RELATIONS, pa.large_string())
-        codes: ByteArray = pc.index_in(self.table["relation"], value_set=values).to_numpy().astype(np.uint8)
-        return codes
+        values, batches = pa.array(_RELATIONS, pa.large_string()), self.table.select(["relation"]).to_batches()
+        codes = (pc.index_in(batch["relation"], value_set=values).to_numpy() for batch in batches)
+        return write_and_map(codes, np.uint8, TemporaryFile())
 
     @cached_property
     def _keys(self) -> IntArray:
-        keys: IntArray = self.table["from"].to_numpy() * len(self.first) + self.table["to"].to_numpy()
-        return keys
+        n, batches = len(self.first), self.table.select(["from", "to"]).to_batches()
+        keys = (batch["from"].to_numpy() * n + batch["to"].to_numpy() for batch in batches)
+        return write_and_map(keys, np.int64, TemporaryFile())
 
     def _find(self, source: IntArray, target: IntArray) -> IntArray:
         """Return the rows of pairs in this order, -1 where there is none."""

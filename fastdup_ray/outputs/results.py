@@ -32,7 +32,7 @@ from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, OF_ENTRIES, PAIRS
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.csv_files import open_csv, write_csv
-from fastdup_ray.storage.parquet_files import open_parquet, read_parquet
+from fastdup_ray.storage.parquet_files import map_parquet, open_parquet
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK, escape_names
 
 COMPONENT_FILES = (layout.COMPONENTS_CSV, layout.COMPONENTS_INFO_CSV, layout.COMPONENTS)
@@ -209,7 +209,7 @@ def _read_verified(store: Store, config: RunConfig, images: Images, copies: Exac
         store.remove(layout.VERIFIED)
         store.remove(layout.VERIFIED_CSV)
         return None
-    table = read_parquet(store.fetch(layout.VERIFIED), VERIFIED)
+    table = map_parquet(store.fetch(layout.VERIFIED), VERIFIED, store.scratch())
     return VerifiedPairs(table, images.first_of_bytes, copies.contents(len(images), store.scratch))
 
 
