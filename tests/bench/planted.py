@@ -14,14 +14,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastdup_ray import RunConfig
+from fastdup_ray.analysis.verified_pairs import BOX, VERIFIED
 from fastdup_ray.common import layout
 from fastdup_ray.common.facts import FeatureFacts
 from fastdup_ray.features import write_shard
 from fastdup_ray.inputs.manifest import Manifest
 from fastdup_ray.neighbors.metrics import COSINE
 from fastdup_ray.neighbors.neighbor_files import create_neighbors
+from fastdup_ray.parameter_types import Verify
+from fastdup_ray.runs.pair_pieces import Pieces
 from fastdup_ray.runs.preflight import list_manifest, make_list_facts, make_model_facts
 from fastdup_ray.storage import local, open_store
+from fastdup_ray.storage.parquet_files import open_parquet
+from fastdup_ray.verify.pieces import name_answer, name_piece
 from tests.bench.outputs import Fours, K, make_entries
 from tests.helpers.models import save_model
 
@@ -46,12 +51,14 @@ class PlantedRun:
         n: Number of images, a multiple of `PARTS`.
         d: Numbers of an embedding.
         kind: Of the input.
+        verified: Whether its pairs are verified.
     """
 
     folder: Path
     n: int
     d: int
     kind: str = TABLES
+    verified: bool = False
 
     @property
     def work_dir(self) -> Path:
@@ -65,13 +72,17 @@ class PlantedRun:
     def options(self) -> list[object]:
         """The options of the command that `config` is the configuration of."""
         options = ["--work-dir", self.work_dir, "--model-path", self.folder / "model.onnx"]
-        return [*options, "--verify", "off", "--no-report", "--executor", "local"]
+        return [*options, "--verify", self._verify, "--no-report", "--executor", "local"]
 
     @property
     def config(self) -> RunConfig:
         named = {"input_dir": str(self.images), "work_dir": str(self.work_dir)}
         named["model_path"] = str(self.folder / "model.onnx")
-        return RunConfig.of(**named, verify="off", report=False, executor="local")
+        return RunConfig.of(**named, verify=self._verify, report=False, executor="local")
+
+    @property
+    def _verify(self) -> Verify:
+        return "candidates" if self.verified else "off"
 
     def describe(self, manifest: Manifest) -> FeatureFacts:
         """Return the facts of the run's features."""
@@ -86,6 +97,21 @@ class PlantedRun:
         with patch.object(local, "sync", lambda path: None):
             (self.folder / "digest").write_text(self._write_shards(self.n))
             self._write_neighbors()
+
+    def answer(self, pieces: Pieces) -> None:
+        """Answer all pieces of pairs: six in ten are the same, two are altered, and two differ."""
+        store, relation = open_store(self.work_dir), pa.array([*["same"] * 6, *["altered"] * 2, *["different"] * 2])
+        with patch.object(local, "sync", lambda path: None):
+            for number in range(pieces.count):
+                pairs = pq.read_table(store.fetch(name_piece(pieces.folder, number)))
+                drawn = (pairs["from"].to_numpy() + pairs["to"].to_numpy()) % len(relation)
+                columns = {name: pairs[name] for name in ("from", "to", "similarity", "contents")}
+                columns |= {"relation": relation.take(pa.array(drawn)).cast(pa.large_string())}
+                numbers = ("cover_from", "cover_to", "difference", *BOX)
+                columns |= {name: pa.array(np.zeros(len(pairs))) for name in numbers}
+                known = [columns.get(field.name, pa.nulls(len(pairs), field.type)) for field in VERIFIED.schema]
+                with open_parquet(store, name_answer(pieces.folder, number), VERIFIED.schema) as write:
+                    write(pa.table(known, VERIFIED.schema))
 
     def change(self) -> None:
         """Change the first image in a hundred, and plant their new shards."""

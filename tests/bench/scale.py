@@ -4,11 +4,12 @@ python -m tests.bench.scale [--entries 250000 1000000] [--d 8] [--input tables|f
     [--steps list merge …] [--kill] [--folder DIR] [--keep]
 
 Nothing is decoded or searched. Each step runs in a process of its own, as on Ray: *list* and *reuse* in the driver,
-*merge* in the index actor, *outputs* in the final task, then *report* (without thumbnails) and *plan*. *same again* is
-the whole command with nothing new, *changed* the steps of a run after one image in a hundred has changed. Memory is the
-most that one process could not drop, so pages of mapped files are not counted; it is held against what `--estimate`
-says. Files and maps are the most that one process had open. Disk is what the work_dir has after a step, neighbors
-included. The exponents are those of the power by which CPU seconds grow.
+*merge* in the index actor, and *verify* if it is named: it chooses pairs, and gathers answers that are planted. Then
+come *outputs* in the final task, *report* (without thumbnails) and *plan*. *same again* is the whole command with
+nothing new, *changed* the steps of a run after one image in a hundred has changed. Memory is the most that one process
+could not drop, so pages of mapped files are not counted; it is held against what `--estimate` says. Files and maps are
+the most that one process had open. Disk is what the work_dir has after a step, neighbors included. The exponents are
+those of the power by which CPU seconds grow.
 """
 
 import argparse
@@ -45,6 +46,7 @@ from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.report.page import render_report
 from fastdup_ray.runs.merge_stage import MergeResult, merge_features
 from fastdup_ray.runs.outputs_stage import write_outputs
+from fastdup_ray.runs.pair_pieces import cut_keepers, cut_neighbors, gather_answers
 from fastdup_ray.runs.preflight import list_manifest
 from fastdup_ray.runs.stage_memory import RunSize, estimate_stages
 from fastdup_ray.storage import open_store
@@ -128,6 +130,20 @@ def merge(run: PlantedRun, lap: Lap) -> None:
     (run.folder / MERGED).write_bytes(pickle.dumps(result))
 
 
+def verify(run: PlantedRun, lap: Lap) -> None:
+    store, neighbors = open_store(run.work_dir), StoredNeighbors({"index": "none", "k": K}, COSINE, layout.INDEXED)
+    similar = cut_neighbors(store, run.config, layout.FEATURES, run.d, neighbors)
+    lap("pairs")
+    run.answer(similar)
+    lap("(answers)")
+    members = cut_keepers(store, run.config, layout.FEATURES, run.d, similar)
+    lap("pairs with keepers")
+    run.answer(members)
+    lap("(answers)")
+    assert gather_answers(store, [similar, members])
+    lap("gather")
+
+
 def write(run: PlantedRun, lap: Lap) -> None:
     manifest: Manifest = pickle.loads((run.folder / MANIFEST).read_bytes())
     merged: MergeResult = pickle.loads((run.folder / MERGED).read_bytes())
@@ -161,9 +177,19 @@ def run_again(run: PlantedRun, lap: Lap) -> None:
     lap("same again")
 
 
-STEPS = {"list": list_and_reuse, "merge": merge, "outputs": write, "report": report, "plan": plan, "again": run_again}
-CHANGED = "changed"
-"""Is the last step: it has the first two again, after some images have changed."""
+VERIFY, CHANGED = "verify", "changed"
+
+STEPS = {
+    "list": list_and_reuse,
+    "merge": merge,
+    VERIFY: verify,
+    "outputs": write,
+    "report": report,
+    "plan": plan,
+    "again": run_again,
+}
+
+USUAL_STEPS = [name for name in STEPS if name != VERIFY]
 
 
 # Measuring them
@@ -269,7 +295,7 @@ def main() -> None:
     parser.add_argument("--entries", type=int, nargs="+", default=[250_000, 1_000_000])
     parser.add_argument("--d", type=int, nargs="+", default=[8])
     parser.add_argument("--input", choices=(TABLES, FILES), default=TABLES)
-    parser.add_argument("--steps", choices=[*STEPS, CHANGED], nargs="+", default=[*STEPS, CHANGED])
+    parser.add_argument("--steps", choices=[*STEPS, CHANGED], nargs="+", default=[*USUAL_STEPS, CHANGED])
     parser.add_argument("--kill", action="store_true", help="kill the merge once with SIGKILL, and merge again")
     parser.add_argument("--folder", type=Path, help="a folder for what is planted and written, a kilobyte an entry")
     parser.add_argument("--keep", action="store_true", help="remove nothing")
@@ -280,7 +306,7 @@ def main() -> None:
         for n in args.entries:
             folder = Path(tempfile.mkdtemp(prefix=f"scale-{n}-", dir=args.folder))
             try:
-                run = PlantedRun(folder, n, d, args.input)
+                run = PlantedRun(folder, n, d, args.input, verified=VERIFY in args.steps)
                 spent.append({})
                 for cost in measure_all(run, args.steps, kill=args.kill):
                     spent[-1][cost.name] = cost.cpu
