@@ -1,6 +1,6 @@
 """Verified pairs: images that were compared in full detail, and their relations."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from tempfile import TemporaryFile
@@ -14,7 +14,7 @@ from fastdup_ray.common.records import Pairs
 from fastdup_ray.common.relations import CONFIRMED, Loss, Relation
 from fastdup_ray.common.scratch import write_and_map
 from fastdup_ray.storage.parquet_files import TableFormat
-from fastdup_ray.storage.tables import take_rows
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK, take_rows
 
 MATRIX = ("m00", "m01", "m02", "m10", "m11", "m12")
 BOX = ("left", "top", "right", "bottom")
@@ -105,13 +105,23 @@ class VerifiedPairs:
 
     def list_links(self, relations: Collection[Relation]) -> Pairs:
         """Return the pairs with one of some relations, and their similarities; `SAME` is that of equal contents."""
-        table = self.select(relations)
-        source, target, value = (table[name].to_numpy() for name in ("from", "to", "similarity"))
-        if Relation.SAME in relations:
-            repeats = np.flatnonzero(self.contents != np.arange(len(self.contents)))
-            source, target = np.append(source, repeats), np.append(target, self.contents[repeats])
-            value = np.append(value, np.ones(len(repeats)))
+        none = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+        blocks = [none, *self.iter_links(relations)]
+        source, target, value = (
+            np.concatenate([getattr(pairs, column) for pairs in blocks]) for column in ("source", "target", "value")
+        )
         return Pairs(source, target, value)
+
+    def iter_links(self, relations: Collection[Relation]) -> Iterator[Pairs]:
+        """Yield what `list_links` returns, block by block."""
+        table = self.table.select(["from", "to", "similarity", "relation"])
+        for batch in table.to_batches(ROWS_PER_BLOCK):
+            some = batch.filter(pc.is_in(batch["relation"], value_set=_make_values(relations)))
+            yield Pairs(*(some[name].to_numpy() for name in ("from", "to", "similarity")))
+        for start in range(0, len(self.contents) if Relation.SAME in relations else 0, ROWS_PER_BLOCK):
+            block = self.contents[start : start + ROWS_PER_BLOCK]
+            repeats = np.flatnonzero(block != np.arange(start, start + len(block)))
+            yield Pairs(start + repeats, block[repeats], np.ones(len(repeats)))
 
     def have_relation(self, source: IntArray, target: IntArray, relations: Collection[Relation]) -> BoolArray:
         """Return (m,) bool: whether the relation of a pair is one of some; `SAME` is that of equal contents."""

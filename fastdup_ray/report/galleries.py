@@ -159,11 +159,11 @@ def create_components_gallery(
     output = open_page(store, save_path, layout.COMPONENTS_HTML, overwrite=overwrite)
     check_num_images(num_images)
     path, (names, images) = fetch_output(store, name), map_images(store)
-    groups = GroupReader(store, path, names, largest_first=descending)
+    groups = GroupReader(store, path, names, num_images, largest_first=descending)
     with ThumbnailLoader(
         names, images, side=choose_side(store, INDEXED, thumbnails=thumbnails), access=access
     ) as loader:
-        shown = GalleryItems(list(groups.view(loader, num_images)), len(groups), describe_measure(read_config(store)))
+        shown = GalleryItems(list(groups.view(loader)), groups.total, describe_measure(read_config(store)))
     order = f"{'largest' if descending else 'smallest'} groups first"
     return write_gallery(store, name, output, shown, heading="Groups", kind="groups", order=order)
 

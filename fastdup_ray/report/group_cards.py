@@ -7,9 +7,9 @@ import numpy as np
 
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.curation.keeper_choice import KeeperChoice
-from fastdup_ray.report.group_table import MAX_BETWEEN, Group, GroupTable
 from fastdup_ray.report.image_table import ImageTable
 from fastdup_ray.report.pair_evidence import PairEvidence
+from fastdup_ray.report.shown_groups import MAX_BETWEEN, Group, ShownGroups
 
 MEMBERS, MAX_MEMBERS = (500, 200, 60, 30, 12, 8), 60_000
 """Images of a group: the largest of these limits with which all groups together have at most `MAX_MEMBERS`."""
@@ -34,20 +34,19 @@ class GroupCards:
         self._images, self._evidence, self._choice = images, evidence, choice
         self._members_shown: list[list[int]] = []
 
-    def make_list(self, groups: GroupTable, positions: list[int]) -> dict[str, Any]:
-        """Return the groups at some positions.
+    def make_list(self, groups: ShownGroups) -> dict[str, Any]:
+        """Return the cards of groups.
 
         Thumbnails of the keepers, the images closest to them and the two least similar ones are requested first.
         """
-        counts = groups.count[positions]
-        limit = next((limit for limit in MEMBERS if np.minimum(counts, limit).sum() <= MAX_MEMBERS), min(MEMBERS))
+        limit = next((limit for limit in MEMBERS if np.minimum(groups.count, limit).sum() <= MAX_MEMBERS), min(MEMBERS))
         items = []
-        for group in groups.select(positions):
+        for group in groups:
             shown = _choose_members(group, limit)
             self._images.request([*group.members[:2].tolist(), *group.least_similar])
             self._members_shown.append(group.members[shown].tolist())
             items.append(self._make_card(group, shown))
-        return {"total": len(groups), "items": items}
+        return {"total": groups.total, "items": items}
 
     def request_other_members(self) -> None:
         """Request thumbnails of all other images of groups, first of those that are visible at first."""

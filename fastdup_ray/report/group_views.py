@@ -1,6 +1,6 @@
 """The groups of similar images that a gallery shows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,16 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common import csv_columns, layout
-from fastdup_ray.common.arrays import BoolArray, IntArray
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.extract.thumbnails import PageImage, ThumbnailLoader
 from fastdup_ray.outputs.exact_copies import read_exact_copies
-from fastdup_ray.outputs.finished_run import locate_output, read_component_ids
-from fastdup_ray.outputs.formats import COMPONENTS
+from fastdup_ray.outputs.finished_run import locate_output
+from fastdup_ray.report.component_table import map_components
+from fastdup_ray.report.group_table import GroupTable, by_size, by_smallness, choose_groups
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.csv_files import iter_csv, parse_numbers
-from fastdup_ray.storage.parquet_files import iter_parquet
-from fastdup_ray.storage.tables import describe_other_run, find_positions
+from fastdup_ray.storage.tables import find_positions
 
 IMAGES_PER_GROUP = 12
 """Images of a group that a gallery shows."""
@@ -57,57 +57,47 @@ class GroupView:
 
 
 class GroupReader:
-    """The components of two or more images, largest or smallest first, then by id.
+    """The first components of two or more images, largest or smallest first, then by id.
 
     Args:
         store: The work_dir.
         path: Its components.parquet.
         names: (n,) raw names of all images, which may be mapped from a file.
+        limit: How many of them there are at most.
         largest_first: Whether the largest comes first.
+
+    Attributes:
+        total: The number of all components of two or more images.
 
     Raises:
         DamagedError: The file is of another run.
     """
 
-    def __init__(self, store: Store, path: Path, names: pa.Array, *, largest_first: bool) -> None:
-        self._store, self._path, self._names = store, path, names
-        self._component = read_component_ids(path)
-        if len(self._component) != len(names):
-            raise describe_other_run(path)
-        self._sizes = np.bincount(self._component)
-        order = np.argsort(-self._sizes if largest_first else self._sizes, kind="stable")
-        self._ids = order[self._sizes[order] > 1]
+    def __init__(self, store: Store, path: Path, names: pa.Array, limit: int, *, largest_first: bool) -> None:
+        self._store, self._names = store, names
+        self._components = map_components(path, len(names), store.scratch)
+        self._table = GroupTable(self._components.list_members(), len(names), store.scratch)
+        groups = self._table.summarize(self._describe)
+        self.total, self._chosen = choose_groups(groups, limit, [by_size if largest_first else by_smallness])
 
-    def __len__(self) -> int:
-        return len(self._ids)
+    def _describe(self, images: IntArray, first: IntArray) -> tuple[IntArray, DoubleArray]:
+        return np.zeros_like(first), self._components.lowest[images[first]]
 
-    def view(self, loader: ThumbnailLoader, limit: int) -> Iterator[GroupView]:
-        """Yield the first `limit` groups, with thumbnails of their first images."""
-        ids = self._ids[:limit]
-        groups = [np.flatnonzero(self._component == id_) for id_ in ids]
+    def view(self, loader: ThumbnailLoader) -> Iterator[GroupView]:
+        """Yield the groups, with thumbnails of their first images."""
         copies = read_exact_copies(self._store, INDEXED, self._names, self._names)
         contents = copies.contents(len(self._names), self._store.scratch)
+        groups = [self._table.list_members(self._chosen[place : place + 1]) for place in range(len(self._chosen))]
         ordered = [_group_exact_duplicates(members, contents) for members in groups]
         first = [(members[:IMAGES_PER_GROUP], exact[:IMAGES_PER_GROUP].tolist()) for members, exact in ordered]
         closest = self._find_closest(np.concatenate([np.empty(0, np.int64), *(members for members, _ in first)]))
         loader.request(index for members, _ in first for index in members.tolist())
-        lowest = self._read_lowest([members[0] for members in groups])
-        for id_, low, (members, exact) in zip(ids.tolist(), lowest, first, strict=True):
+        for group, (members, exact) in zip(self._chosen, first, strict=True):
             images = [
                 GroupImage(loader[index], closest.get(index), is_exact)
                 for index, is_exact in zip(members.tolist(), exact, strict=True)
             ]
-            yield GroupView(id_, int(self._sizes[id_]), low, images)
-
-    def _read_lowest(self, images: Sequence[int]) -> list[float]:
-        """Return the lowest similarity of the edges of the components of some images."""
-        rows, start = np.array(images, np.int64), 0
-        lowest = np.full(len(rows), np.nan)
-        for block in iter_parquet(self._path, COMPONENTS.select(["min_distance"])):
-            here = np.flatnonzero((rows >= start) & (rows < start + len(block)))
-            lowest[here] = block["min_distance"].to_numpy()[rows[here] - start]
-            start += len(block)
-        return [float(value) for value in lowest]
+            yield GroupView(int(group["id"]), int(group["count"]), float(group["lowest"]), images)
 
     def _find_closest(self, images: IntArray) -> dict[int, float]:
         """Return the value of the closest pair of images inside their components: the first, since pairs are sorted."""
@@ -115,7 +105,7 @@ class GroupReader:
         pairs = self._read_pairs_of(self._names.take(pa.array(images)))
         source, target = (find_positions(pairs[end], self._names) for end in ("from", "to"))
         known = (source >= 0) & (target >= 0)
-        inside = known & (self._component[source] == self._component[target])
+        inside = known & (self._components.number[source] == self._components.number[target])
         ends = np.stack([source, target], axis=1)[inside].tolist()
         for (one, other), value in zip(ends, pairs["distance"].to_numpy()[inside].tolist(), strict=True):
             closest.setdefault(one, value)

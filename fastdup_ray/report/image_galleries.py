@@ -1,6 +1,6 @@
 """Galleries of single images: by a statistic, and each with the images that are most similar to it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,26 +134,53 @@ def create_stats_gallery(
     blocks = iter_parquet(fetch_output(store, name), IMAGES.select([chosen.column]))
     if chosen.column not in next(blocks).column_names:
         raise ConfigError(f"Invalid value for metric: {metric!r} (the run has not measured it).")
-    values = np.concatenate([np.empty(0), *(block[chosen.column].cast(pa.float64()).to_numpy() for block in blocks)])
+    values = (block[chosen.column].cast(pa.float64()).to_numpy() for block in blocks)
     is_default = descending is None or descending == chosen.descending
     descending = chosen.descending if descending is None else descending
+    found = _find_extremes(values, num_images, descending=descending)
     names, images = map_images(store)
     side = choose_side(store, INDEXED, thumbnails=thumbnails)
     with ThumbnailLoader(names, images, side=side, access=access) as loader:
-        items = list(_view_images(loader, metric, values, num_images, descending=descending))
-    shown = GalleryItems(items, int(np.isfinite(values).sum()), chosen.column)
+        items = list(_view_images(loader, metric, found))
+    shown = GalleryItems(items, found.total, chosen.column)
     order = f"{chosen.first} first" if is_default else f"{chosen.first} last"
     return write_gallery(store, name, output, shown, heading=f"Images by {metric}", kind="images", order=order)
 
 
-def _view_images(
-    loader: ThumbnailLoader, metric: str, values: DoubleArray, limit: int, *, descending: bool
-) -> Iterator[ImageView]:
-    known = np.flatnonzero(np.isfinite(values))
-    rows = known[np.argsort(-values[known] if descending else values[known], kind="stable")][:limit].tolist()
+@dataclass(frozen=True)
+class _Extremes:
+    """The images with the lowest or the highest values of a statistic.
+
+    Attributes:
+        total: Images with a value.
+        rows: (m,) their indices.
+        values: (m,) float64 their values.
+    """
+
+    total: int
+    rows: IntArray
+    values: DoubleArray
+
+
+def _find_extremes(blocks: Iterable[DoubleArray], limit: int, *, descending: bool) -> _Extremes:
+    """Return the first images by value, and of equal values by index, from blocks of the values of all images."""
+    total = start = 0
+    rows, values = np.empty(0, np.int64), np.empty(0)
+    for block in blocks:
+        known = np.flatnonzero(np.isfinite(block))
+        total += len(known)
+        rows, values = np.append(rows, start + known), np.append(values, block[known])
+        first = np.argsort(-values if descending else values, kind="stable")[:limit]
+        rows, values = rows[first], values[first]
+        start += len(block)
+    return _Extremes(total, rows, values)
+
+
+def _view_images(loader: ThumbnailLoader, metric: str, found: _Extremes) -> Iterator[ImageView]:
+    rows = found.rows.tolist()
     loader.request(rows)
-    for row in rows:
-        shown = format_bytes(int(values[row])) if metric == "size" else f"{values[row]:,.6g}"
+    for row, value in zip(rows, found.values.tolist(), strict=True):
+        shown = format_bytes(int(value)) if metric == "size" else f"{value:,.6g}"
         yield ImageView(loader[row], f"{METRICS[metric].column.replace('_', ' ')}: {shown}")
 
 

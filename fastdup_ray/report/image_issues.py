@@ -1,6 +1,6 @@
 """Images with an issue that is seen without another image: dark, bright, blurred, blank, of an odd size or shape."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.layout import FileSet
+from fastdup_ray.common.scratch import Scratch, make_array
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.report.image_table import ImageTable
 from fastdup_ray.storage import Store
@@ -148,12 +149,16 @@ def list_issues(store: Store, files: FileSet, images: ImageTable) -> list[dict[s
         files: The set of files that the page is about.
         images: The images of the page; thumbnails of those with an issue are requested.
     """
-    return list(_describe_issues(store.fetch(files.name(layout.IMAGES)), images))
+    return list(_describe_issues(store.fetch(files.name(layout.IMAGES)), images, store.scratch))
 
 
-def _describe_issues(path: Path, images: ImageTable) -> Iterator[dict[str, Any]]:
+def _describe_issues(path: Path, images: ImageTable, scratch: Scratch) -> Iterator[dict[str, Any]]:
     for issue in ISSUES:
-        found = _find_images(issue, path)
+        quartiles = np.empty(0)
+        if issue.usual is not None:
+            blocks = (issue.usual(values) for _, values in _iter_known(path, issue.columns))
+            quartiles = _compute_quartiles(blocks, images.total, scratch)
+        found = _find_images(issue, path, quartiles)
         if found is None:
             continue
         images.request(found.rows.tolist())
@@ -179,12 +184,20 @@ class _IssueImages:
     values: Columns
 
 
-def _find_images(issue: Issue, path: Path) -> _IssueImages | None:
+def _compute_quartiles(blocks: Iterable[DoubleArray], most: int, scratch: Scratch) -> DoubleArray:
+    """Return the (3,) quartiles of at most so many values, (0,) of none. The values may be in a temporary file."""
+    values, count = make_array(most, np.float64, scratch), 0
+    for block in blocks:
+        values[count : count + len(block)] = block
+        count += len(block)
+    if not count:
+        return np.empty(0)
+    quartiles: DoubleArray = np.percentile(np.asarray(values)[:count], [25, 50, 75], overwrite_input=True)
+    return quartiles
+
+
+def _find_images(issue: Issue, path: Path, quartiles: DoubleArray) -> _IssueImages | None:
     """Return the images with an issue; None if the columns are missing, or no image has values in them."""
-    quartiles = np.empty(0)
-    if issue.usual is not None:
-        usual = np.concatenate([np.empty(0), *(issue.usual(values) for _, values in _iter_known(path, issue.columns))])
-        quartiles = np.percentile(usual, [25, 50, 75], overwrite_input=True) if len(usual) else quartiles
     is_known, total = False, 0
     rows, beyond, shown = np.empty(0, np.int64), np.empty(0), {name: np.empty(0) for name in issue.columns}
     for some, values in _iter_known(path, issue.columns):

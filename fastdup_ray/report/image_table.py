@@ -116,6 +116,11 @@ class ImageTable:
         return len(self._numbers)
 
     @property
+    def total(self) -> int:
+        """The number of all images, n."""
+        return len(self._names)
+
+    @property
     def rows(self) -> IntArray:
         """The indices of the numbered images, in the order of their numbers."""
         return np.array(list(self._numbers), np.int64)

@@ -21,7 +21,6 @@ from fastdup_ray.outputs.pair_file import read_pairs
 from fastdup_ray.report.bad_files import list_bad_files
 from fastdup_ray.report.duplicate_groups import DuplicateGroups
 from fastdup_ray.report.group_cards import GroupCards
-from fastdup_ray.report.group_table import choose_groups
 from fastdup_ray.report.image_issues import list_issues
 from fastdup_ray.report.image_table import LEFT_OUT, NO_ROOM, ImageTable, map_facts, read_group_numbers
 from fastdup_ray.report.last_thumbnails import LastThumbnails
@@ -30,9 +29,9 @@ from fastdup_ray.report.pair_lists import PairList, read_pair_list
 from fastdup_ray.report.run_settings import describe_measure, is_cosine
 from fastdup_ray.report.suggestions import list_suggestions
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.csv_files import read_csv
+from fastdup_ray.storage.csv_files import iter_csv
 from fastdup_ray.storage.facts import read_summary
-from fastdup_ray.storage.tables import escape_names, find_positions
+from fastdup_ray.storage.tables import TEXT, escape_names, find_positions
 
 MAX_GROUPS = 20_000
 MAX_CONFIRMED_GROUPS = 5_000
@@ -111,23 +110,18 @@ def make_page_data(
             store,
             builder.names.slice(0, builder.n),
             builder.facts,
-            builder.copies,
             RunReader(store, summary).features_file,
             summary["d"],
             builder.verified,
             plan.choice,
         )
         cards = GroupCards(builder.images, builder.evidence, plan.choice)
-        exact = duplicate_groups.by_content(builder.contents)
-        exact_shown = choose_groups(exact, np.zeros(len(exact)), MAX_EXACT_SETS)
         if store.exists(layout.COMPONENTS):  # not with run_cc=0
-            groups, lowest = duplicate_groups.by_component()
-            lists["groups"] = cards.make_list(groups, choose_groups(groups, lowest, MAX_GROUPS))
+            lists["groups"] = cards.make_list(duplicate_groups.by_component(MAX_GROUPS))
             if builder.verified is not None:
-                joined, replaced = duplicate_groups.by_confirmed_pair()
-                positions = choose_groups(joined, np.zeros(len(joined)), MAX_CONFIRMED_GROUPS)
-                lists["groups"]["confirmed"] = cards.make_list(joined, positions) | {"replaced": replaced.tolist()}
-        lists["exact"] = cards.make_list(exact, exact_shown)
+                joined, replaced = duplicate_groups.by_confirmed_pair(MAX_CONFIRMED_GROUPS)
+                lists["groups"]["confirmed"] = cards.make_list(joined) | {"replaced": replaced.tolist()}
+        lists["exact"] = cards.make_list(duplicate_groups.by_content(builder.contents[: builder.n], MAX_EXACT_SETS))
     else:
         lists["leakage"] = builder.list_leaks()
     lists["pairs"] = builder.list_pairs(builder.pairs)
@@ -255,18 +249,26 @@ class _PageDataBuilder:
 
     def list_changes(self, counts: ChangeCounts) -> dict[str, Any]:
         """Return the first rows of each kind in changes.csv: its cells, and the numbers of the two images or -1."""
-        table = read_csv(self._store.fetch(layout.CHANGES_CSV), csv_columns.CHANGES_HEADER)
-        kinds = table["change"].combine_chunks().dictionary_encode()
-        codes = kinds.indices.to_numpy()
-        first = [np.flatnonzero(codes == code)[:MAX_CHANGES_OF_KIND] for code in range(len(kinds.dictionary))]
-        shown = table.take(pa.array(np.concatenate([np.empty(0, np.int64), *first])))
-        ends = [find_positions(shown[name], self.names).tolist() for name in ("from", "to")]
+        total, shown = 0, dict[bytes, list[dict[str, bytes]]]()
+        for block in iter_csv(self._store.fetch(layout.CHANGES_CSV), csv_columns.CHANGES_HEADER):
+            total += len(block)
+            kinds = block["change"].dictionary_encode()
+            codes = kinds.indices.to_numpy()
+            for code, kind in enumerate(kinds.dictionary.to_pylist()):
+                rows = shown.setdefault(kind, [])
+                first = np.flatnonzero(codes == code)[: MAX_CHANGES_OF_KIND - len(rows)]
+                rows += block.take(pa.array(first)).to_pylist()
+        changes = [row for rows in shown.values() for row in rows]
+        ends = [
+            find_positions(pa.array([row[name] for row in changes], TEXT), self.names).tolist()
+            for name in ("from", "to")
+        ]
         items = []
-        for cells, *indices in zip(shown.to_pylist(), *ends, strict=True):
+        for cells, *indices in zip(changes, *ends, strict=True):
             self.images.request(index for index in indices if index >= 0)
             numbers = [self.images.number(index) if index >= 0 else -1 for index in indices]
             items.append([*(escape_non_utf8(fsdecode(cell)) for cell in cells.values()), *numbers])
-        return {"total": table.num_rows, "counts": counts, "items": items}
+        return {"total": total, "counts": counts, "items": items}
 
 
 def _add_unknown_names(names: pa.Array, lists: list[PairList]) -> pa.Array:

@@ -13,7 +13,7 @@ from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.relations import DUPLICATE_OF, Relation
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.parquet_files import read_parquet
+from fastdup_ray.storage.parquet_files import map_parquet
 
 RELATIONS = tuple(Relation)
 
@@ -42,7 +42,7 @@ def read_verified_pairs(
     if not has_verified_pairs(config):
         return None
     form = VERIFIED.select([name for name in VERIFIED.schema.names if name != "contents"])  # a third of the file
-    table = read_parquet(store.fetch(layout.VERIFIED), form)
+    table = map_parquet(store.fetch(layout.VERIFIED), form, store.scratch())
     return VerifiedPairs(table, find_first_of_bytes(sha256, store.scratch), contents)
 
 

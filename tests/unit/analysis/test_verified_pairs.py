@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fastdup_ray.analysis import verified_pairs
 from fastdup_ray.analysis.same_bytes import find_first_of_bytes
 from fastdup_ray.analysis.verified_pairs import BOX, MATRIX, VERIFIED, VerifiedPairs
 from fastdup_ray.common.relations import Relation
@@ -56,3 +57,12 @@ def test_rows_say_whether_they_are_the_other_way_round(verified: VerifiedPairs):
 
 def test_rows_are_selected_by_relation(verified: VerifiedPairs):
     assert verified.select([Relation.CROPPED, Relation.SAME])["to"].to_pylist() == [0]
+
+
+def test_links_are_the_same_in_blocks(verified: VerifiedPairs, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(verified_pairs, "ROWS_PER_BLOCK", 1)
+    found = verified.list_links([Relation.CROPPED, Relation.SAME])
+    assert found.source.tolist() == [1, 2]
+    assert found.target.tolist() == [0, 0]
+    assert found.value.tolist() == [0.9, 1.0]
+    assert verified.list_links([Relation.DIFFERENT]).target.tolist() == [4]

@@ -20,6 +20,7 @@ from fastdup_ray.common.formatting import format_bytes
 from fastdup_ray.common.names import escape_invisible
 from fastdup_ray.errors import ConfigError, DamagedError, WorkDirError
 from fastdup_ray.extract.thumbnails import MAX_SIDE, make_thumbnail
+from fastdup_ray.report import image_galleries
 from fastdup_ray.report.galleries import (
     create_components_gallery,
     create_duplicates_gallery,
@@ -409,3 +410,17 @@ def parsed_tags(html):
     parser.handle_starttag = lambda tag, attrs: tags.append((tag, attrs))
     parser.feed(html)
     return tags
+
+
+@pytest.mark.parametrize("block", [1, 3, 100])
+@pytest.mark.parametrize("limit", [0, 1, 4, 100])
+def test_the_extremes_of_many_blocks_are_those_of_all_values(block, limit):
+    values = np.array([3, np.nan, 1, 3, 2, 1, np.inf, 3, 0, 1, 2, 3], float)
+    known = [row for row, value in enumerate(values) if np.isfinite(value)]
+    for descending, sign in ((False, 1), (True, -1)):
+        ranked = sorted(known, key=lambda row, sign=sign: sign * values[row])[:limit]
+        blocks = np.split(values, range(block, len(values), block))
+        found = image_galleries._find_extremes(blocks, limit, descending=descending)
+        assert found.total == len(known)
+        assert found.rows.tolist() == ranked
+        assert found.values.tolist() == values[ranked].tolist()

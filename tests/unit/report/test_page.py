@@ -31,14 +31,13 @@ from fastdup_ray.report import (
     page_data,
     pair_lists,
 )
-from fastdup_ray.report.group_table import GroupTable, choose_groups
 from fastdup_ray.report.histogram import make_histogram
 from fastdup_ray.report.page import write_report
 from fastdup_ray.report.pair_lists import read_pair_list, read_shown_pairs
 from fastdup_ray.report.rendering import iter_json
 from fastdup_ray.storage import open_store
 from fastdup_ray.storage.checked_json import read_json
-from fastdup_ray.storage.csv_files import read_csv
+from fastdup_ray.storage.csv_files import iter_csv, read_csv
 from fastdup_ray.storage.tables import encode_names
 from tests.helpers.odd_report import BAD, COMPONENT, NAMES, make_odd, write_odd_report
 from tests.helpers.pages import Made, group_rows, write_finished, write_pairs
@@ -194,6 +193,16 @@ def test_no_thumbnails_no_pictures(odd, tmp_path):
     again(store)
 
 
+def test_changes_are_the_same_in_blocks(odd, made, monkeypatch):
+    store, _ = odd
+    monkeypatch.setattr(page_data, "iter_csv", lambda *args: (row for block in iter_csv(*args) for row in split(block)))
+    assert again(store).lists["changes"] == made.lists["changes"]
+
+
+def split(block):
+    return (block.slice(row, 1) for row in range(len(block)))
+
+
 def test_what_has_no_room_is_told(odd, monkeypatch):
     """Bounds of numbers and of bytes: the page says how much there is, and where all of it stands."""
     store, _ = odd
@@ -241,26 +250,6 @@ def test_a_large_group_has_its_ends_and_says_how_many_are_left_out(tmp_path, mon
     features = np.fromfile(store.fetch(layout.FEATURES), "<f4").reshape(n, -1).astype(float)
     assert group["lowest"] == pytest.approx((features @ features.T).min(), abs=2e-6)
     assert group["similarity"][-1] == pytest.approx((features @ features[made.rows(group)[0]]).min(), abs=2e-6)
-
-
-def test_of_many_groups_the_telling_ones_are_on_the_page():
-    class Ranked:
-        def order_groups(self, members: np.ndarray, group: np.ndarray) -> np.ndarray:
-            return members[np.argsort(group, kind="stable")]
-
-    number = np.repeat(np.arange(1_000), 3)
-    number[:20] = 0  # the largest
-    sizes = np.ones(3_000, np.int64)
-    sizes[number == 500] = 1_000_000  # the most bytes
-    is_dropped = np.diff(number, prepend=-1) == 0
-    features = np.zeros((3_000, 2), np.float32)
-    groups = GroupTable(np.arange(len(number)), number, Ranked(), is_dropped, sizes, features)
-    weakest = np.linspace(1, 0.99, len(groups))
-    weakest[groups.id == 700] = 0.1  # the worst chain
-    chosen = set(groups.id[choose_groups(groups, weakest, 30)])
-    assert {0, 500, 700} <= chosen
-    assert len(chosen) == 30
-    assert len(choose_groups(groups, weakest, 5_000)) == len(groups)
 
 
 def test_the_plan_that_the_script_writes_is_that_of_the_command(made, odd):
