@@ -20,6 +20,9 @@ from fastdup_ray.storage import Store
 from fastdup_ray.storage.feature_rows import map_features
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK, describe_other_run, take_rows
 
+ORDERS: Sequence[Order] = (by_size, by_reclaim, by_lowest)
+"""Of many groups, a page has the first ones of each order. Only components have a lowest similarity."""
+
 
 class DuplicateGroups:
     """Lists the groups of the n images of a run, as many as a page has room for.
@@ -93,7 +96,7 @@ class DuplicateGroups:
             reclaim = np.add.reduceat(self._measure_dropped(images), first)
             return reclaim, np.zeros(len(first)) if lowest is None else lowest[images[first]]
 
-        total, chosen = choose_groups(table.summarize(describe), limit, _ORDERS)
+        total, chosen = choose_groups(table.summarize(describe), limit, ORDERS)
         return ShownGroups(total, table, chosen, self._rank, self._choice, self._features)
 
     def _measure_dropped(self, images: IntArray) -> IntArray:
@@ -115,9 +118,6 @@ class DuplicateGroups:
     @cached_property
     def _facts_and_losses(self) -> pa.Table:
         return add_losses(self._facts.slice(0, len(self._names)), self._verified)
-
-
-_ORDERS: Sequence[Order] = (by_size, by_reclaim, by_lowest)
 
 
 def _list_repeats(contents: IntArray) -> Iterator[tuple[IntArray, IntArray]]:

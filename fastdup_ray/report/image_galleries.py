@@ -8,11 +8,12 @@ import pyarrow as pa
 
 from fastdup_ray.common import layout
 from fastdup_ray.common.access import make_access
-from fastdup_ray.common.arrays import DoubleArray, IntArray
+from fastdup_ray.common.arrays import DoubleArray, IntArray, split_array
 from fastdup_ray.common.formatting import format_bytes
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.common.records import Pairs
+from fastdup_ray.common.scratch import Scratch, make_array
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.extract.thumbnails import PageImage, ThumbnailLoader
 from fastdup_ray.outputs.finished_run import locate_output
@@ -33,6 +34,7 @@ from fastdup_ray.report.gallery_page import (
 from fastdup_ray.report.group_views import IMAGES_PER_GROUP
 from fastdup_ray.report.run_settings import describe_measure, is_cosine
 from fastdup_ray.storage.parquet_files import iter_parquet
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK
 
 
 @dataclass(frozen=True)
@@ -225,23 +227,36 @@ def create_similarity_gallery(
     name = locate_output(store, layout.SIMILARITY_CSV)
     pairs = read_pairs(fetch_output(store, name), names, store.scratch)
     side = choose_side(store, INDEXED, thumbnails=thumbnails)
-    order = _order_by_source(pairs, highest_first=is_cosine(config))
-    starts = np.flatnonzero(np.diff(pairs.source[order], prepend=-1))
-    nearest = pairs.value[order][starts]
-    ranked = np.argsort(-nearest if descending == is_cosine(config) else nearest, kind="stable")[:num_images]
-    ends = np.append(starts, len(order))[1:]
+    highest_first = is_cosine(config)
+    nearest = split_array(_find_nearest(pairs, len(names), store.scratch, highest_first=highest_first), ROWS_PER_BLOCK)
+    found = _find_extremes(nearest, num_images, descending=descending == highest_first)
     with ThumbnailLoader(names, images, side=side, access=access) as loader:
-        rows = [order[starts[place] : ends[place]] for place in ranked.tolist()]
-        items = [_view_neighbors(loader, pairs, each) for each in rows]
-    shown = GalleryItems(items, len(starts), describe_measure(config))
+        items = [
+            _view_neighbors(loader, pairs, rows)
+            for rows in _list_pairs_of(found.rows, pairs, highest_first=highest_first)
+        ]
+    shown = GalleryItems(items, found.total, describe_measure(config))
     words = f"{'most' if descending else 'least'} similar to another one first"
     return write_gallery(store, name, output, shown, heading="Similar images", kind="neighbors", order=words)
 
 
-def _order_by_source(pairs: Pairs, *, highest_first: bool) -> IntArray:
-    """Return an order in which the pairs of each image stand together, its nearest neighbor first."""
-    order: IntArray = np.lexsort((-pairs.value if highest_first else pairs.value, pairs.source))
-    return order
+def _find_nearest(pairs: Pairs, n: int, scratch: Scratch, *, highest_first: bool) -> DoubleArray:
+    """Return (n,) the value of the nearest neighbor of each image, NaN for none; it may be mapped from a file."""
+    nearest, choose = make_array(n, np.float64, scratch, np.nan), np.fmax if highest_first else np.fmin
+    for start in range(0, len(pairs), ROWS_PER_BLOCK):
+        part = slice(start, start + ROWS_PER_BLOCK)
+        choose.at(nearest, pairs.source[part], pairs.value[part])
+    return nearest
+
+
+def _list_pairs_of(images: IntArray, pairs: Pairs, *, highest_first: bool) -> Iterator[IntArray]:
+    """Yield the positions of the pairs of each of some images, its nearest neighbor first."""
+    starts = range(0, len(pairs), ROWS_PER_BLOCK)
+    parts = (start + np.flatnonzero(np.isin(pairs.source[start : start + ROWS_PER_BLOCK], images)) for start in starts)
+    some = np.concatenate([np.empty(0, np.int64), *parts])
+    for image in images:
+        rows = some[pairs.source[some] == image]
+        yield rows[np.argsort(-pairs.value[rows] if highest_first else pairs.value[rows], kind="stable")]
 
 
 def _view_neighbors(loader: ThumbnailLoader, pairs: Pairs, rows: IntArray) -> NeighborsView:

@@ -29,30 +29,30 @@ class JoinedComponents:
         self._number, n = number, len(number)
         ends = ((self._find_nodes(source), self._find_nodes(target)) for source, target in links)
         self._labels = label_components(ends, 2 * n, scratch)
-        self._is_new = make_array(2 * n, bool, scratch)
+        self._is_joined = make_array(2 * n, bool, scratch)  # whether it is the lowest node of a group of several
         for nodes in _split_range(2 * n):
             labels = self._labels[nodes]
-            self._is_new[labels[labels != nodes]] = True
-        self._group = make_array(2 * n, get_index_type(2 * n), scratch)
+            self._is_joined[labels[labels != nodes]] = True
+        is_lowest = make_array(2 * n, bool, scratch)  # whether it is that of any group
         for images in _split_range(n):
             nodes = self._find_nodes(images)
-            self._group[self._labels[nodes[nodes >= n]]] = 1
-        count = 0
+            is_lowest[self._labels[nodes[nodes >= n]]] = True
+        self._group, count = make_array(2 * n, get_index_type(2 * n), scratch), 0
         for nodes in _split_range(2 * n):
-            self._group[nodes] = count + np.cumsum((self._group[nodes] > 0) | self._is_new[nodes]) - 1
+            self._group[nodes] = count + np.cumsum(is_lowest[nodes] | self._is_joined[nodes]) - 1
             count = int(self._group[nodes[-1]]) + 1
 
     def list_members(self) -> Iterator[tuple[IntArray, IntArray]]:
         """Yield blocks of groups and images: those in a group of several nodes, in the order of the images."""
         for images in _split_range(len(self._number)):
             labels = self._labels[self._find_nodes(images)]
-            is_member = self._is_new[labels]
+            is_member = self._is_joined[labels]
             yield self._group[labels[is_member]].astype(np.int64), images[is_member]
 
     def list_replaced(self) -> IntArray:
         """Return the ascending components that are in a group of several nodes."""
         n = len(self._number)
-        parts = (components[self._is_new[self._labels[n + components]]] for components in _split_range(n))
+        parts = (components[self._is_joined[self._labels[n + components]]] for components in _split_range(n))
         return np.concatenate([np.empty(0, np.int64), *parts])
 
     def _find_nodes(self, images: IntArray) -> IntArray:
