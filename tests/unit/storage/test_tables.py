@@ -246,6 +246,16 @@ def test_a_file_is_the_same_whatever_is_written_at_a_time(store, monkeypatch, si
     assert csv_blocks_of(store, "blocks.csv") == list(zip(NASTY * 3, values.round(6), strict=True))
 
 
+def test_blocks_have_many_rows_however_little_is_read_at_a_time(store, monkeypatch):
+    names = encode_names(f"{row}.jpg" for row in range(1_000))
+    write_csv(store, "t.csv", ("filename", "x"), [names, np.arange(1_000.0)])
+    monkeypatch.setattr(csv_files, "BYTES_READ", 200)
+    monkeypatch.setattr(tables, "ROWS_PER_GROUP", 100)
+    blocks = list(iter_csv(store.fetch("t.csv"), ("filename", "x")))
+    assert pa.Table.from_batches(blocks)["filename"].to_pylist() == names.to_pylist()
+    assert min(map(len, blocks[:-1])) >= 100
+
+
 def csv_blocks_of(store, name):
     header = ("filename", "x")
     rows = pa.Table.from_batches(iter_csv(store.fetch(name), header)).to_pylist()
