@@ -14,6 +14,7 @@ from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.relations import DUPLICATE_OF, Relation
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.parquet_files import map_parquet
+from fastdup_ray.storage.tables import take_rows
 
 RELATIONS = tuple(Relation)
 
@@ -85,7 +86,7 @@ class PairEvidence:
         rows, backwards = self._verified.find_rows(pairs[:, 0], pairs[:, 1])
         seen = rows >= 0
         pairs = np.where(backwards[:, None], pairs[:, ::-1], pairs)[seen]
-        verdicts = self._verified.table.take(pa.array(rows[seen])).to_pylist()
+        verdicts = take_rows(self._verified.table, rows[seen]).to_pylist()
         for (first, second), verdict in zip(pairs.tolist(), verdicts, strict=True):
             covers_and_difference, matrix, box = (
                 [round(verdict[name], DECIMALS) for name in names if verdict[name] is not None]
