@@ -23,7 +23,7 @@ def by_size(groups: AnyArray) -> AnyArray:
     return -groups["count"]
 
 
-def by_smallness(groups: AnyArray) -> AnyArray:
+def by_size_ascending(groups: AnyArray) -> AnyArray:
     """Return sort keys with which the smallest groups come first."""
     size: AnyArray = groups["count"]
     return size
@@ -52,8 +52,8 @@ class GroupTable:
     def __init__(self, members: Iterable[tuple[IntArray, IntArray]], n: int, scratch: Scratch) -> None:
         self._n = n
         keys = sort_blocks((group * n + image for group, image in members), scratch)
-        blocks = map(self._select_groups, split_by_group(keys, n)) if n else ()
-        self._keys = np.asarray(write_and_map(blocks, np.int64, scratch()))  # a slice of it is made quickly
+        blocks = map(self._select_groups, split_by_group(keys, n))
+        self._keys = write_and_map(blocks, np.int64, scratch())
 
     def _select_groups(self, keys: IntArray) -> IntArray:
         """Return the keys of groups of two or more images, each once."""

@@ -15,7 +15,7 @@ from fastdup_ray.extract.thumbnails import PageImage, ThumbnailLoader
 from fastdup_ray.outputs.exact_copies import read_exact_copies
 from fastdup_ray.outputs.finished_run import locate_output
 from fastdup_ray.report.component_table import map_components
-from fastdup_ray.report.group_table import GroupTable, by_size, by_smallness, choose_groups
+from fastdup_ray.report.group_table import GroupTable, by_size, by_size_ascending, choose_groups
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.csv_files import iter_csv, parse_numbers
 from fastdup_ray.storage.tables import find_positions
@@ -78,7 +78,7 @@ class GroupReader:
         self._components = map_components(path, len(names), store.scratch)
         self._table = GroupTable(self._components.list_members(), len(names), store.scratch)
         groups = self._table.summarize(self._describe)
-        self.total, self._chosen = choose_groups(groups, limit, [by_size if largest_first else by_smallness])
+        self.total, self._chosen = choose_groups(groups, limit, [by_size if largest_first else by_size_ascending])
 
     def _describe(self, images: IntArray, first: IntArray) -> tuple[IntArray, DoubleArray]:
         return np.zeros_like(first), self._components.lowest[images[first]]
