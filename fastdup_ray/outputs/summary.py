@@ -36,10 +36,9 @@ DIGESTED = (
 FILES_AFTER_FEATURES = (
     *(name for name in DIGESTED if name not in (*FEATURE_FILES, layout.CONFIG)),
     layout.REPORT,
-    layout.KEPT_NEIGHBORS,
-    *layout.KEPT_FILES,
 )
-"""Files computed from the features: they are removed when the features are replaced."""
+"""Files computed from the features: they are removed when the features are replaced. Kept neighbors are not among them:
+they say which features they are of, and a search of others takes over those of equal embeddings only."""
 
 SCORING_FILES = (
     *(SCORED.name(name) for name in (*FEATURE_FILES, layout.OUTLIERS_CSV, layout.IMAGES, layout.LABEL_CONFLICTS_CSV)),

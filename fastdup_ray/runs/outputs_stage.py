@@ -80,7 +80,7 @@ def write_outputs(
 def write_summary_only(store: Store, config: RunConfig, summary: RunSummary) -> RunSummary:
     """Write config.json and summary.json of a run that ends with the features.
 
-    Outputs that an earlier run computed from other features are removed.
+    Outputs that an earlier run computed from other features are removed; the neighbors that it has kept stay.
     """
     for name in FILES_AFTER_FEATURES:
         store.remove(name)

@@ -44,7 +44,10 @@ from fastdup_ray.storage.feature_rows import open_features
 from fastdup_ray.storage.parquet_files import iter_parquet
 from fastdup_ray.version import __version__
 
-OUTPUTS = (layout.BAD_CSV, layout.BAD_CSV_TWIN, *FILES_AFTER_FEATURES, layout.CONFIG, layout.SUMMARY)
+OUTPUTS = (
+    *(layout.BAD_CSV, layout.BAD_CSV_TWIN, *FILES_AFTER_FEATURES, layout.CONFIG, layout.SUMMARY),
+    *(layout.KEPT_NEIGHBORS, *layout.KEPT_FILES),
+)
 """What a run on an indexed set writes or removes, beside the features."""
 
 SHARDS_PER_ACTOR = 8

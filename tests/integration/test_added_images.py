@@ -12,7 +12,8 @@ import pytest
 from fastdup_ray.common import layout
 from fastdup_ray.features import save_binary_feature
 from fastdup_ray.neighbors.partitioned import added, earlier_search, partition_layout, tasks
-from fastdup_ray.runs import partitioned_search, search_stage
+from fastdup_ray.outputs.summary import FILES_AFTER_FEATURES
+from fastdup_ray.runs import outputs_stage, partitioned_search, pipeline, search_stage
 from fastdup_ray.storage import open_store
 from tests.helpers.embeddings import normalized, unit_rows
 from tests.helpers.images import save_cloudy
@@ -234,6 +235,10 @@ def test_the_search_of_one_index_is_not_updated(tmp_path, start, rows, copies):
     assert "added" not in run(tmp_path, added_to(rows, copies))
 
 
+class Stopped(BaseException):
+    """As a kill is, nothing goes on after it."""
+
+
 def test_of_a_folder_only_images_that_were_added_are_searched(tmp_path, steps):
     """Also where the embeddings are in parts."""
     images, parameters = tmp_path / "in", {"faiss_mode": "partitioned", "report": False, "largest_features_file": 0}
@@ -252,8 +257,40 @@ def test_of_a_folder_only_images_that_were_added_are_searched(tmp_path, steps):
     assert_same(tmp_path / "out", tmp_path / "fresh")
 
 
-class Stopped(BaseException):
-    """As a kill is, nothing goes on after it."""
+@pytest.mark.parametrize("stop", [None, "write_summary_only", "write_summary"])
+def test_run_mode_1_keeps_the_neighbors_for_mode_2(stop, tmp_path, steps, monkeypatch):
+    images, out = tmp_path / "in", tmp_path / "out"
+    run_with_more(images, out, steps, monkeypatch, stop)
+    assert steps == ["search_added"]
+    run_inline(images, tmp_path / "fresh", faiss_mode="partitioned", report=False, verify="off")
+    assert_same(out, tmp_path / "fresh")
+
+
+def test_run_mode_1_keeps_the_neighbors_in_a_bucket(tmp_path, bucket: Bucket, steps, monkeypatch):
+    run_with_more(tmp_path / "in", bucket.work_dir, steps, monkeypatch)
+    assert steps == ["search_added"]
+
+
+def run_with_more(images: Path, out: Path | str, steps: list[str], monkeypatch, stop: str | None = None) -> None:
+    """Run mode 0, then modes 1 and 2 with 8 more images. stop: what mode 1 is stopped before, and repeated."""
+    parameters = {"faiss_mode": "partitioned", "report": False, "verify": "off"}
+    paths, store = save_cloudy(images, 112, (40, 40)), open_store(str(out))
+    for path in paths[:8]:
+        path.rename(images.parent / path.name)
+    run_inline(images, out, **parameters)
+    kept = {name: store.fetch(name).read_bytes() for name in (layout.KEPT_NEIGHBORS, layout.KEPT_FILES[0])}
+    for path in paths[:8]:
+        (images.parent / path.name).rename(path)
+    if stop:
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            stop_before(patch, pipeline if stop == "write_summary_only" else outputs_stage, 0, stop)
+            run_inline(images, out, run_mode=1, **parameters)
+    assert "neighbors" not in run_inline(images, out, run_mode=1, **parameters).summary
+    assert not any(map(store.exists, FILES_AFTER_FEATURES))
+    assert all(store.fetch(name).read_bytes() == content for name, content in kept.items())
+    steps.clear()
+    told = run_inline(None, out, run_mode=2, **parameters).summary["neighbors"]
+    assert (told["added"]["new"], told["added"]["removed"]) == (8, 0)
 
 
 STOPS = {
