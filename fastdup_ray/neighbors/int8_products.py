@@ -5,7 +5,7 @@ A processor with VNNI or AMX multiplies small integers several times faster than
 
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,9 @@ Int8Array = npt.NDArray[np.int8]
 Int32Array = npt.NDArray[np.int32]
 
 
+Cosine = TypeVar("Cosine", float, DoubleArray)
+
+
 class Quantized(Protocol):
     """Embeddings in 8-bit integers: an array, (n, d) int8, or a `QuantizedView`."""
 
@@ -51,12 +54,12 @@ class Quantizer:
     """Turns embeddings into 8-bit integers, on a scale that fits some of them.
 
     Args:
-        embeddings: (n, d) float32. The largest of their numbers gets `LEVELS`, and so do larger ones of others.
+        embeddings: Arrays, (n, d) float32. The largest of all numbers gets `LEVELS`, and so do larger ones of others.
     """
 
-    def __init__(self, embeddings: FloatArray) -> None:
-        starts = range(0, len(embeddings), BLOCK)
-        largest = max((float(np.abs(embeddings[start : start + BLOCK]).max()) for start in starts), default=0)
+    def __init__(self, *embeddings: FloatArray) -> None:
+        blocks = (array[start : start + BLOCK] for array in embeddings for start in range(0, len(array), BLOCK))
+        largest = max((float(np.abs(block).max()) for block in blocks), default=0)
         self._scale = LEVELS / (largest or 1.0)
 
     def quantize(self, embeddings: FloatArray) -> Int8Array:
@@ -69,9 +72,24 @@ class Quantizer:
             quantized[block] = np.clip(scaled, -LEVELS, LEVELS, out=scaled)
         return quantized
 
-    def to_product(self, cosine: float) -> float:
-        """Return about what `multiply` returns for two embeddings of unit length with this cosine."""
-        return cosine * self._scale**2 / 2
+    def to_product(self, cosine: Cosine) -> Cosine:
+        """Return about what `multiply` returns for two embeddings of unit length with this cosine, or these cosines."""
+        return cosine * (self._scale**2 / 2)
+
+    def bound_errors(self, embeddings: FloatArray) -> DoubleArray:
+        """Return how far from that it may be at most, whatever they are multiplied with.
+
+        Args:
+            embeddings: (m, d) float32 of unit length, the left factors. No number of the factors is larger than those
+                that the scale fits.
+
+        Returns:
+            (m,) float64.
+        """
+        halves = _halve(self.quantize(embeddings)).astype(np.float64) - ZERO
+        lost = np.linalg.norm(halves - embeddings * (self._scale / 2), axis=1)
+        bounds: DoubleArray = lost * self._scale + np.linalg.norm(halves, axis=1) * 0.5 * embeddings.shape[1] ** 0.5
+        return bounds
 
     def to_least_products(self, cosines: FloatArray) -> DoubleArray:
         """Return products that are below those of embeddings of unit length with these cosines, whatever was rounded.

@@ -47,6 +47,12 @@ def from_cosine(cosine: float, metric: str) -> float:
     return values[metric]
 
 
+def to_cosine(values: DoubleArray, metric: str) -> DoubleArray:
+    """Return the cosines of embeddings of unit length whose values of a metric are given; not for `manhattan`."""
+    cosines = {COSINE: values, "euclidean": 1 - values**2 / 2, "squared_euclidean": 1 - values / 2}
+    return cosines[metric]
+
+
 def compute_values(queries: FloatArray, embeddings: EmbeddingArray, others: AnyArray, metric: str) -> DoubleArray:
     """Compute the exact values of a metric between queries and chosen embeddings.
 

@@ -8,19 +8,17 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from fastdup_ray.common import layout
-from fastdup_ray.common.arrays import DoubleArray
 from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.config import RunConfig
 from fastdup_ray.executors import Executor
 from fastdup_ray.neighbors.checkpoint import get_features_digest
+from fastdup_ray.neighbors.exact_distances import merge_nearest
 from fastdup_ray.neighbors.faiss_factory import check_parameters
 from fastdup_ray.neighbors.kept_neighbors import KEPT_ABOVE, load_kept_neighbors, remove_kept_neighbors
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors
 from fastdup_ray.neighbors.partition_threshold import PARTITIONED
-from fastdup_ray.neighbors.partitioned import added, division, tasks
+from fastdup_ray.neighbors.partitioned import added, division, recall, tasks
 from fastdup_ray.neighbors.partitioned.cell_files import (
     ROOT,
     Cell,
@@ -111,9 +109,9 @@ def search_layout(
     cells = search.divide()
     search.search(cells)
     merged = search.merge(cells)
-    nearest = search.find_true_nearest()
-    summary = search.summarize(cells)
-    neighbors = keep(executor.call("index", tasks.gather_neighbors, store, plan, merged, nearest, summary))
+    measured = search.measure_recall(merged)
+    summary = search.summarize(cells) | measured
+    neighbors = keep(executor.call("index", tasks.gather_neighbors, store, plan, merged, summary))
     store.remove(layout.PARTITIONS)
     return neighbors
 
@@ -232,16 +230,16 @@ class _PartitionedSearch:
         self._map(tasks.merge_neighbors, missing, PROCESS_BYTES + size)
         return names
 
-    def find_true_nearest(self) -> DoubleArray:
-        """Return the true nearest of the sample by which the recall is measured, (s, k) values of the metric."""
+    def measure_recall(self, merged: list[str]) -> SearchSummary:
+        """Measure the recall of the merged neighbors on a sample."""
         plan, memory = self.plan, self.plan.estimate_memory(self.plan.block)
         with self._time_stage("recall"):
-            (sample,) = self._map(tasks.read_sample, [()], memory)
-            nearest: DoubleArray = np.full((len(sample), plan.k), np.nan)
+            (sample,) = self._map(recall.read_sample, [(merged,)], memory)
+            true = sample.distance
             items = [(sample, block) for block in range(plan.blocks)]
-            for some in self._each(tasks.find_true_nearest, items, memory):
-                nearest = tasks.merge_nearest(plan, nearest, some)
-        return nearest
+            for closer in self._each(recall.find_closer_in_block, items, memory):
+                true = merge_nearest(true, closer, plan.metric)
+            return recall.measure_recalls(true, sample.distance, plan.metric)
 
     def summarize(self, cells: list[Cell]) -> SearchSummary:
         """Return what summary.json says of the search."""

@@ -1,8 +1,8 @@
 """The steps of a partitioned search: functions over a work_dir, each for one cell, part of a cell, or some blocks.
 
-Those of `division` come first. Each step writes a complete file or none; the caller skips steps whose file is there. An
-executor calls a step with `threads`, the number of threads that it may use, as its last argument; no result depends on
-that.
+Those of `division` come first; those of `recall` come between merging and collecting. Each step writes a complete file
+or none; the caller skips steps whose file is there. An executor calls a step with `threads`, the number of threads that
+it may use, as its last argument; no result depends on that.
 """
 
 from collections.abc import Sequence
@@ -12,24 +12,21 @@ from itertools import chain, pairwise
 import numpy as np
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.arrays import AnyArray, DoubleArray, FloatArray, IntArray
+from fastdup_ray.common.arrays import AnyArray, FloatArray, IntArray
 from fastdup_ray.common.facts import SearchSummary
 from fastdup_ray.common.layout import INDEXED
 from fastdup_ray.neighbors.flat_file import write_flat
 from fastdup_ray.neighbors.kept_neighbors import KEPT_ABOVE
-from fastdup_ray.neighbors.metrics import COSINE, DECIMALS, compute_values, from_cosine, is_distance, to_score
+from fastdup_ray.neighbors.metrics import COSINE, compute_values, is_distance
 from fastdup_ray.neighbors.neighbor_files import StoredNeighbors, create_neighbors
 from fastdup_ray.neighbors.partitioned.cell_files import (
     READ,
     ROOT,
     Cell,
-    Piece,
     make_root_cell,
     read_cell,
-    read_embeddings_at,
 )
 from fastdup_ray.neighbors.partitioned.cell_knn import LOOK_ALIKE_FROM, UNRELATED_BELOW, CellNeighbors, search_within
-from fastdup_ray.neighbors.partitioned.division import draw_sample
 from fastdup_ray.neighbors.partitioned.neighbor_records import (
     format_found_name,
     iter_records,
@@ -39,7 +36,7 @@ from fastdup_ray.neighbors.partitioned.neighbor_records import (
     write_records,
 )
 from fastdup_ray.neighbors.partitioned.partition_layout import PartitionLayout
-from fastdup_ray.neighbors.search import BLOCK, SAMPLE, SPARE, select_closest
+from fastdup_ray.neighbors.search import BLOCK
 from fastdup_ray.neighbors.search_plan import USABLE_SHARE
 from fastdup_ray.storage import Store
 from fastdup_ray.storage.checked_json import hash_file
@@ -124,105 +121,29 @@ def merge_neighbors(
     write_records(store, partitioning, name, (merge_rows(start, stop) for start, stop in pairwise(edges)))
 
 
-# Measure the recall
-
-
-def choose_sample(partitioning: PartitionLayout) -> IntArray:
-    """Return the indices of the embeddings that are also searched exactly, to measure the recall."""
-    return draw_sample(partitioning.n, min(partitioning.n, SAMPLE))
-
-
-def read_sample(
-    store: Store,
-    partitioning: PartitionLayout,
-    threads: int,  # noqa: ARG001 (passed by the executor)
-) -> FloatArray:
-    """Return the embeddings of the sample, (s, d) float32."""
-    return read_embeddings_at(store, partitioning, make_root_cell(partitioning), choose_sample(partitioning))
-
-
-def find_true_nearest(
-    store: Store, partitioning: PartitionLayout, sample: FloatArray, number: int, threads: int
-) -> DoubleArray:
-    """Search the sample exactly in one block of the features.
-
-    Args:
-        store: The work_dir.
-        partitioning: The layout of the search.
-        sample: (s, d) float32, as `read_sample` returns it.
-        number: Number of the block.
-        threads: Threads to use.
-
-    Returns:
-        (s, k) float64, the distances of the nearest, the closest first; NaN for none.
-    """
-    start = number * partitioning.block
-    count = min(partitioning.block, partitioning.n - start)
-    embeddings, indices = read_cell(store, partitioning, Cell(ROOT, (Piece(None, start, count),)))
-    sample_indices = choose_sample(partitioning)
-
-    def search_part(part: slice) -> DoubleArray:
-        queries, candidates = sample[part], []
-        for start in range(0, len(embeddings), BLOCK):
-            products = queries @ embeddings[start : start + BLOCK].T  # all these metrics rank as the cosine does
-            count = min(partitioning.k + 1 + SPARE, products.shape[1])
-            candidates.append(start + np.argpartition(products, -count, axis=1)[:, -count:])
-        index = np.concatenate(candidates, axis=1)
-        index = np.where(indices[index] == sample_indices[part, None], -1, index)
-        nearest = select_closest(queries, embeddings, index, partitioning.metric, partitioning.k)[0]
-        return np.pad(nearest, ((0, 0), (0, partitioning.k - nearest.shape[1])), constant_values=np.nan)
-
-    parts = [slice(start, start + SAMPLE // 8) for start in range(0, len(sample), SAMPLE // 8)]
-    return np.concatenate(map_threads(threads, search_part, parts))
-
-
-def merge_nearest(partitioning: PartitionLayout, nearest: DoubleArray, more: DoubleArray) -> DoubleArray:
-    """Return the k closest of two arrays of distances, (s, k) each, the closest first."""
-    values = np.concatenate([nearest, more], axis=1)
-    order = np.argsort(-to_score(values, partitioning.metric), axis=1, kind="stable")[:, : partitioning.k]
-    return np.take_along_axis(values, order, 1)
-
-
 # Collect
 
 
 def gather_neighbors(
-    store: Store, partitioning: PartitionLayout, merged: Sequence[str], true: DoubleArray, summary: SearchSummary
+    store: Store, partitioning: PartitionLayout, merged: Sequence[str], summary: SearchSummary
 ) -> StoredNeighbors:
-    """Store the merged neighbors as the outputs read them, and measure the recall.
+    """Store the merged neighbors as the outputs read them.
 
     Args:
         store: The work_dir.
         partitioning: The layout of the search.
         merged: Names of the files with the merged neighbors of all embeddings, in order.
-        true: (s, k) float64, the distances of the sample's true nearest in all blocks.
-        summary: What was searched and how; the recall is added to it.
+        summary: What was searched, how, and the recall.
     """
-    sample, start = choose_sample(partitioning), 0
-    found = np.empty((len(sample), partitioning.k))
-    kept = partitioning.n > KEPT_ABOVE
+    start, kept = 0, partitioning.n > KEPT_ABOVE
     with create_neighbors(store, partitioning.n, partitioning.k, partitioning.metric, kept=kept) as neighbors:
         for records in chain.from_iterable(iter_records(store, partitioning, name) for name in merged):
             own = slice(start, start + len(records))
             neighbors.indices[own], neighbors.distance[own] = records["index"], records["distance"]
             if is_distance(partitioning.metric):
                 neighbors.similarity[own] = records["similarity"]
-            here = (sample >= start) & (sample < own.stop)
-            found[here] = records["distance"][sample[here] - start]
             start = own.stop
-    summary = summary | _measure_recalls(true, found, partitioning.metric)
     return StoredNeighbors(summary, partitioning.metric, INDEXED, kept=kept)
-
-
-def _measure_recalls(true: DoubleArray, found: DoubleArray, metric: str) -> SearchSummary:
-    """Return the recall of all neighbors, and that of look-alikes, from distances, (s, k) each, the closest first."""
-    true_score, found_score = to_score(true, metric), to_score(found, metric) + 10.0**-DECIMALS
-    near = true_score >= to_score(np.array(from_cosine(LOOK_ALIKE_FROM, metric)), metric)
-    of_all, of_look_alikes = (
-        round(float(hit.mean()), 6) if hit.size else 1.0
-        for hit in (found_score >= true_score[:, -1:], (found_score >= true_score)[near])
-    )
-    return {"recall": of_all, "recall_of_look_alikes": of_look_alikes}
 
 
 def write_index(store: Store, partitioning: PartitionLayout) -> str | None:
