@@ -28,7 +28,9 @@ class Cost:
 
 
 @dataclass
-class _Watch:
+class ProcessWatch:
+    """The processes of a tree. cpu: seconds of each so far. memory: bytes, the most that all held at once (PSS)."""
+
     root: psutil.Process
     cpu: dict[tuple[int, float], float] = field(default_factory=dict)
     known: dict[int, psutil.Process] = field(default_factory=dict)
@@ -68,7 +70,7 @@ def measured(command: Sequence[object], environment: Mapping[str, str] | None = 
     said: list[str] = []
     reader = threading.Thread(target=lambda: said.extend(process.stderr), daemon=True)
     reader.start()
-    watch, looks = _Watch(psutil.Process(process.pid)), 0
+    watch, looks = ProcessWatch(psutil.Process(process.pid)), 0
     while process.poll() is None:
         watch.look(memory=looks % MEMORY_EVERY == 0)
         looks += 1

@@ -9,104 +9,21 @@ Prints, for each number of rows, seconds a stage and the exponents by which they
 
 import argparse
 import json
-import os
-import signal
-import subprocess
 import tempfile
-import time
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import psutil
 import pyarrow.csv as pc
-from ray.cluster_utils import Cluster
 
 from fastdup_ray import RunConfig
 from tests.bench.measured import measure_exponent
 from tests.bench.rows import planted_found, write
-from tests.helpers.commands import command, summary_of
+from tests.bench.searches import run, start_cluster
+from tests.helpers.commands import summary_of
 
 THRESHOLD = 0.85
-EVERY = 0.5
-"""Seconds between two looks at the workers."""
-
-ALL_EVERY = 10
-"""Looks from one at all processes to the next."""
-
 LOOKS_BEFORE_KILL = 60
 """At which somebody searched."""
-
-STEPS = (
-    "learn_centers",
-    "divide_part",
-    "split_part",
-    "search_cell",
-    "merge_neighbors",
-    "find_true_nearest",
-    "read_sample",
-)
-
-
-@dataclass
-class Seen:
-    """Of a run. worker: bytes of its own that a worker of the search had at most; all: what all processes had at once,
-    the cluster and this one with them (PSS). killed: workers that were."""
-
-    wall: float = 0.0
-    worker: int = 0
-    all: int = 0
-    killed: int = 0
-
-
-def run(work_dir: Path, mode: str, *options: object, kill: bool = False, **environment: str) -> Seen:
-    """Run mode 2."""
-    words = command("--work-dir", work_dir, "--run-mode", 2, "--faiss-mode", mode, "--no-report", *options)
-    seen, begin = Seen(), time.perf_counter()
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
-    looks = searching = 0
-    while process.poll() is None:
-        workers = _workers()
-        seen.worker = max([seen.worker, *(worker.uss for worker in workers.values())])
-        if looks % ALL_EVERY == 0:
-            seen.all = max(seen.all, _all_memory())
-        looks += 1
-        searching += any("search_cell" in worker.step for worker in workers.values())
-        if kill and searching > LOOKS_BEFORE_KILL and not seen.killed:
-            victim = next((pid for pid, worker in workers.items() if "search_cell" in worker.step), None)
-            if victim is not None:
-                os.kill(victim, signal.SIGKILL)
-                seen.killed += 1
-        time.sleep(EVERY)
-    assert process.returncode == 0
-    seen.wall = time.perf_counter() - begin
-    return seen
-
-
-class Worker(NamedTuple):
-    step: str
-    uss: int
-
-
-def _workers() -> dict[int, Worker]:
-    """Those of the search, by pid."""
-    workers = {}
-    for process in psutil.process_iter(["cmdline"]):
-        step = next((step for step in STEPS if f"ray::{step}" in " ".join(process.info["cmdline"] or [])), None)
-        if step is not None:
-            with suppress(psutil.Error):
-                workers[process.pid] = Worker(step, process.memory_full_info().uss)
-    return workers
-
-
-def _all_memory() -> int:
-    own, total = psutil.Process(), 0
-    for process in [own, *own.children(recursive=True)]:
-        with suppress(psutil.Error):
-            total += process.memory_full_info().pss
-    return total
 
 
 def pairs(work_dir: Path) -> set[tuple[bytes, bytes]]:
@@ -125,36 +42,30 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--kill", action="store_true")
     args = parser.parse_args()
-    node = {"num_cpus": max(1, args.cores // args.nodes), "object_store_memory": 200 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
-    for _ in range(args.nodes - 1):
-        cluster.add_node(**node)
     seconds: dict[int, dict[str, float]] = {}
-    try:
+    with start_cluster(args.nodes, args.cores) as address:
         for n in args.rows:
             with tempfile.TemporaryDirectory() as folder:
                 out = Path(folder)
                 write(out, n)
                 own = ("--partition-memory", args.memory, "--partition-copies", args.copies)
-                seen = run(out, "partitioned", *own, kill=args.kill, RAY_ADDRESS=cluster.address)
+                seen = run(out, "partitioned", *own, address=address, kill_at=LOOKS_BEFORE_KILL if args.kill else None)
                 summary, found = summary_of(out), pairs(out)
                 told = summary["neighbors"]
                 seconds[n] = told["seconds"] | {"outputs": summary["seconds"]["outputs"]}
-                line = {"rows": n, "cells": told["cells"], "wall": round(seen.wall, 1)}
+                line = {"rows": n, "cells": told["cells"], "wall": round(seen.wall, 1), "cpu": round(seen.cpu)}
                 line |= {name: told[name] for name in ("recall", "recall_of_look_alikes")}
                 line |= {"worker_mb": seen.worker >> 20, "planned_mb": told["worker_bytes"] >> 20}
                 line |= {"all_mb": seen.all >> 20, "killed": seen.killed, "planted": round(planted_found(out), 5)}
                 line |= {"pairs": len(found), "seconds": seconds[n]}
                 if args.index:
-                    other_wall = run(out, args.index, RAY_ADDRESS=cluster.address).wall
+                    other_wall = run(out, args.index, address=address).wall
                     other = pairs(out)
                     line |= {"index": args.index, "index_wall": round(other_wall, 1)}
                     line |= {"index_recall": summary_of(out)["neighbors"]["recall"]}
                     line |= {"of_its_pairs": round(len(found & other) / max(1, len(other)), 5)}
                     line |= {"of_our_pairs": round(len(found & other) / max(1, len(found)), 5)}
                 print(json.dumps(line), flush=True)
-    finally:
-        cluster.shutdown()
     if len(args.rows) > 1:
         first, last = args.rows[0], args.rows[-1]
         grown = {
