@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.common.arrays import BoolArray, ByteArray, DoubleArray, IntArray
+from fastdup_ray.common.arrays import BoolArray, ByteArray, IntArray
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.common.relations import CONFIRMED, Loss, Relation
 from fastdup_ray.common.scratch import write_and_map
@@ -93,15 +93,10 @@ class VerifiedPairs:
         code = np.where(self.first < 0, np.int8(-1), code[self.first])
         return pa.DictionaryArray.from_arrays(pa.array(code, mask=code < 0), kinds)
 
-    def select_confirmed(self, threshold: float) -> tuple[IntArray, IntArray, DoubleArray]:
-        """Return from, to and similarity of the pairs that show the same, though they are not above the threshold."""
-        some = self.select(CONFIRMED)
-        some = some.filter(pc.less_equal(some["similarity"], threshold))
-        return some["from"].to_numpy(), some["to"].to_numpy(), some["similarity"].to_numpy()
-
-    def select(self, relations: Collection[Relation]) -> pa.Table:
-        """Return the rows of `table` with one of some relations."""
-        return self.table.filter(pc.is_in(self.table["relation"], value_set=_make_values(relations)))
+    def iter_confirmed(self, threshold: float) -> Iterator[Pairs]:
+        """Yield the pairs that show the same, though their similarities are not above the threshold, block by block."""
+        for pairs in self._iter_pairs(CONFIRMED):
+            yield pairs.select(pairs.value <= threshold)
 
     def list_links(self, relations: Collection[Relation]) -> Pairs:
         """Return the pairs with one of some relations, and their similarities; `SAME` is that of equal contents."""
@@ -114,14 +109,16 @@ class VerifiedPairs:
 
     def iter_links(self, relations: Collection[Relation]) -> Iterator[Pairs]:
         """Yield what `list_links` returns, block by block."""
-        table = self.table.select(["from", "to", "similarity", "relation"])
-        for batch in table.to_batches(ROWS_PER_BLOCK):
-            some = batch.filter(pc.is_in(batch["relation"], value_set=_make_values(relations)))
-            yield Pairs(*(some[name].to_numpy() for name in ("from", "to", "similarity")))
+        yield from self._iter_pairs(relations)
         for start in range(0, len(self.contents) if Relation.SAME in relations else 0, ROWS_PER_BLOCK):
             block = self.contents[start : start + ROWS_PER_BLOCK]
             repeats = np.flatnonzero(block != np.arange(start, start + len(block)))
             yield Pairs(start + repeats, block[repeats], np.ones(len(repeats)))
+
+    def _iter_pairs(self, relations: Collection[Relation]) -> Iterator[Pairs]:
+        for batch in self.table.select(["from", "to", "similarity", "relation"]).to_batches(ROWS_PER_BLOCK):
+            some = batch.filter(pc.is_in(batch["relation"], value_set=_make_values(relations)))
+            yield Pairs(*(some[name].to_numpy() for name in ("from", "to", "similarity")))
 
     def have_relation(self, source: IntArray, target: IntArray, relations: Collection[Relation]) -> BoolArray:
         """Return (m,) bool: whether the relation of a pair is one of some; `SAME` is that of equal contents."""

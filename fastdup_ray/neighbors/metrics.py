@@ -14,7 +14,7 @@ To add a metric, write a function over (m, d) and (m, k, d) arrays and add it to
 
 import numpy as np
 
-from fastdup_ray.common.arrays import AnyArray, DoubleArray, EmbeddingArray, FloatArray
+from fastdup_ray.common.arrays import AnyArray, DoubleArray, EmbeddingArray, FloatArray, IntArray, split_array
 
 COSINE = "cosine"
 """The one metric where more is closer."""
@@ -74,6 +74,24 @@ def compute_values(queries: FloatArray, embeddings: EmbeddingArray, others: AnyA
         values[block] = _METRICS[metric](queries[block], embeddings[others[block]])
     rounded: DoubleArray = np.where(others < 0, np.nan, np.round(values, DECIMALS) + 0.0)  # + 0.0: no negative zero
     return rounded
+
+
+def compute_pair_values(embeddings: EmbeddingArray, first: IntArray, second: IntArray, metric: str) -> DoubleArray:
+    """Compute the exact values of a metric for m pairs of embeddings, which are read block by block.
+
+    Args:
+        embeddings: (n, d) float32.
+        first: (m,) int64 indices.
+        second: (m,) int64 indices.
+        metric: Name of the metric.
+
+    Returns:
+        (m,) float64 with 6 decimals.
+    """
+    step = max(1, NUMBERS_PER_BLOCK // embeddings.shape[1])
+    parts = zip(split_array(first, step), split_array(second, step), strict=True)
+    values = [compute_values(embeddings[one], embeddings, other[:, None], metric)[:, 0] for one, other in parts]
+    return np.concatenate([np.empty(0), *values])
 
 
 def _cosine(a: FloatArray, b: FloatArray) -> DoubleArray:

@@ -9,10 +9,12 @@ from tempfile import TemporaryFile
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fastdup_ray.analysis.pairs import NameOrder
 from fastdup_ray.analysis.same_bytes import find_first_in, find_first_of_bytes
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import IntArray
 from fastdup_ray.common.layout import FileSet
+from fastdup_ray.common.records import Pairs
 from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.config import RunConfig
 from fastdup_ray.features import expand_entries, map_names
@@ -50,6 +52,11 @@ class Images:
     def first_of_bytes(self) -> IntArray:
         """(n,) index of the first image with the same bytes, -1 if the digest is unknown; it may be mapped, too."""
         return find_first_of_bytes(self.entries["sha256"], self.scratch)
+
+    @cached_property
+    def order(self) -> NameOrder:
+        """The order of the images by their names."""
+        return NameOrder.from_names(self.names, self.scratch)
 
     def first_in(self, others: "Images") -> IntArray:
         """Return (n,) index of the first of `others` with the same bytes, -1 for none."""
@@ -99,6 +106,11 @@ def load_images(store: Store, features_file: str, files: FileSet, config: RunCon
     if labels is None and (annotations := get_annotations(config)) is not None:
         labels = annotations.read_labels(images.names)
     return replace(images, labels=labels, reference=reference)
+
+
+def name_pairs(sources: Images, targets: Images, pairs: Pairs) -> list[pa.Array]:
+    """Return the names of both images of each pair."""
+    return [sources.names.take(pa.array(pairs.source)), targets.names.take(pa.array(pairs.target))]
 
 
 def _read_described(manifest: Path) -> Iterator[pa.Table]:

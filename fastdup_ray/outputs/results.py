@@ -12,10 +12,8 @@ from fastdup_ray.analysis.components import Components, find_components
 from fastdup_ray.analysis.edges import Edges, build_edges_from_neighbors
 from fastdup_ray.analysis.outliers import iter_sorted_outliers
 from fastdup_ray.analysis.pairs import (
-    NameOrder,
     count_distinct,
     iter_sorted_pairs,
-    rank_names,
     select_similar,
 )
 from fastdup_ray.analysis.verified_pairs import VERIFIED, VerifiedPairs
@@ -26,12 +24,12 @@ from fastdup_ray.common.layout import FileSet
 from fastdup_ray.common.records import Neighbors, Pairs
 from fastdup_ray.config import RunConfig
 from fastdup_ray.inputs import ReadEntry, make_reader
-from fastdup_ray.neighbors.metrics import compute_values
 from fastdup_ray.outputs.exact_copies import ExactCopies, find_exact_copies, write_exact_copies
 from fastdup_ray.outputs.formats import COMPONENTS, IMAGES, OF_ENTRIES, PAIRS
-from fastdup_ray.outputs.images import Images
+from fastdup_ray.outputs.images import Images, name_pairs
+from fastdup_ray.outputs.verified_csv import write_verified_csv
 from fastdup_ray.storage import Store
-from fastdup_ray.storage.csv_files import open_csv, write_csv
+from fastdup_ray.storage.csv_files import open_csv
 from fastdup_ray.storage.parquet_files import map_parquet, open_parquet
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK, escape_names
 
@@ -78,7 +76,8 @@ def write_results(
     read = read or make_reader(store.access)
     copies = find_exact_copies(images, images, neighbors, config.cores, config.max_pixels, read)
     verified = _read_verified(store, config, images, copies)
-    _write_verified_csv(store, config, images, features, neighbors.metric, verified)
+    if verified is not None:
+        write_verified_csv(store, images, features, neighbors.metric, verified, config.threshold)
     counts = _write_tables(store, config, images, images, neighbors, layout.INDEXED, verified)
     write_exact_copies(store, images, images, copies, layout.INDEXED)
     counts |= copies.counts
@@ -134,14 +133,13 @@ def _write_tables(
 ) -> Counts:
     """Write the images, their pairs and their outliers; return their numbers."""
     _write_images(store, sources, files)
-    order = NameOrder.from_names(sources.names, store.scratch)
-    orders = order, order if sources is targets else NameOrder.from_names(targets.names, store.scratch)
+    orders = sources.order, targets.order
     pairs = iter_sorted_pairs(neighbors, config.threshold, *orders, store.scratch)
     counts = _write_pairs(store, sources, targets, neighbors, config.threshold, pairs, files, verified)
     outliers = 0
     with open_csv(store, files.name(layout.OUTLIERS_CSV), csv_columns.PAIRS_HEADER) as write:
         for some in iter_sorted_outliers(neighbors, config.lower_threshold, *orders, store.scratch):
-            write([*_name_pairs(sources, targets, some), some.value])
+            write([*name_pairs(sources, targets, some), some.value])
             outliers += len(some)
     return counts | {"outliers": outliers}
 
@@ -188,7 +186,7 @@ def _write_pairs(
         if source_labels is not None and target_labels is not None:
             conflicts = stack.enter_context(open_csv(store, conflicts_csv, csv_columns.LABEL_CONFLICTS_HEADER))
         for some in pairs:
-            ends = _name_pairs(sources, targets, some)
+            ends = name_pairs(sources, targets, some)
             csv([*ends, some.value])
             evidence = verified.look_up(some.source, some.target).columns if verified else []
             parquet(pa.table([*map(escape_names, ends), some.value, *evidence], schema))
@@ -211,34 +209,6 @@ def _read_verified(store: Store, config: RunConfig, images: Images, copies: Exac
         return None
     table = map_parquet(store.fetch(layout.VERIFIED), VERIFIED, store.scratch())
     return VerifiedPairs(table, images.first_of_bytes, copies.contents(len(images), store.scratch))
-
-
-def _write_verified_csv(
-    store: Store,
-    config: RunConfig,
-    images: Images,
-    features: EmbeddingArray,
-    metric: str,
-    verified: VerifiedPairs | None,
-) -> None:
-    """Write the pairs that similarity.csv does not have, the most similar first."""
-    if verified is None:
-        return
-    source, target, similarity = verified.select_confirmed(config.threshold)
-    ranks = rank_names(images.names)
-    source, target = (np.where(ranks[source] < ranks[target], *ends) for ends in ((source, target), (target, source)))
-    order = np.lexsort((ranks[target], ranks[source], -similarity))
-    source, target = source[order], target[order]
-    distance = compute_values(features[source], features, target[:, None], metric)[:, 0]
-    pairs = Pairs(source, target, distance)
-    evidence = verified.look_up(pairs.source, pairs.target).columns
-    columns = [*_name_pairs(images, images, pairs), pairs.value, *evidence]
-    write_csv(store, layout.VERIFIED_CSV, csv_columns.VERIFIED_HEADER, columns)
-
-
-def _name_pairs(sources: Images, targets: Images, pairs: Pairs) -> list[pa.Array]:
-    """Return the names of both images of each pair."""
-    return [sources.names.take(pa.array(pairs.source)), targets.names.take(pa.array(pairs.target))]
 
 
 def _write_components(store: Store, components: Components) -> None:

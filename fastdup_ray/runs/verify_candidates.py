@@ -12,11 +12,11 @@ from fastdup_ray.analysis.pairs import find_cosines
 from fastdup_ray.analysis.sorting import drop_repeats, sort_blocks, split_by_group
 from fastdup_ray.analysis.union_find import label_components
 from fastdup_ray.analysis.verified_pairs import VerifiedPairs
-from fastdup_ray.common.arrays import BoolArray, DoubleArray, EmbeddingArray, IntArray, split_array
+from fastdup_ray.common.arrays import BoolArray, DoubleArray, EmbeddingArray, IntArray
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.common.relations import Relation
 from fastdup_ray.common.scratch import Scratch, make_array, write_and_map
-from fastdup_ray.neighbors.metrics import COSINE, compute_values
+from fastdup_ray.neighbors.metrics import COSINE, compute_pair_values
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK, map_table, take_rows
 
@@ -24,9 +24,6 @@ CANDIDATES = pa.schema(
     [("from", pa.int64()), ("to", pa.int64()), ("similarity", pa.float64()), ("contents", pa.large_string())]
 )
 """Columns of the pairs to compare, as in `VERIFIED`."""
-
-COSINES_AT_ONCE = 1 << 14
-"""Pairs of embeddings that are read at a time."""
 
 
 def select_neighbors(
@@ -62,7 +59,7 @@ def select_neighbors(
             low, high = np.divmod(keys, n)
             similarity = np.maximum(find_cosines(neighbors, low, high), find_cosines(neighbors, high, low))
             by_copies = np.flatnonzero(similarity <= least)  # others with their bytes are neighbors
-            similarity[by_copies] = _compute_cosines(features, low[by_copies], high[by_copies])
+            similarity[by_copies] = compute_pair_values(features, low[by_copies], high[by_copies], COSINE)
             yield _order_by_digest(images, low, high, similarity, recipe)
 
     return map_table(list_pairs(), CANDIDATES, scratch())
@@ -113,7 +110,7 @@ def select_keepers(images: Images, features: EmbeddingArray, verified: pa.Table,
             low, high = np.minimum(keeper, rows)[wanted], np.maximum(keeper, rows)[wanted]
             new = ~_contains(known, low * n + high)
             low, high = low[new], high[new]
-            yield _order_by_digest(images, low, high, _compute_cosines(features, low, high), recipe)
+            yield _order_by_digest(images, low, high, compute_pair_values(features, low, high, COSINE), recipe)
 
     return map_table(list_pairs(), CANDIDATES, scratch())
 
@@ -165,12 +162,6 @@ def _contains(known: IntArray, keys: IntArray) -> BoolArray:
     """Return whether each of some keys is among sorted ones."""
     found: BoolArray = np.searchsorted(known, keys) < np.searchsorted(known, keys, "right")
     return found
-
-
-def _compute_cosines(features: EmbeddingArray, low: IntArray, high: IntArray) -> DoubleArray:
-    parts = zip(split_array(low, COSINES_AT_ONCE), split_array(high, COSINES_AT_ONCE), strict=True)
-    values = [compute_values(features[one], features, other[:, None], COSINE)[:, 0] for one, other in parts]
-    return np.concatenate([np.empty(0), *values])
 
 
 def _add_references(images: Images) -> pa.Table:

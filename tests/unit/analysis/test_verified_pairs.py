@@ -55,10 +55,6 @@ def test_rows_say_whether_they_are_the_other_way_round(verified: VerifiedPairs):
     assert backwards.tolist()[:2] == [False, True]
 
 
-def test_rows_are_selected_by_relation(verified: VerifiedPairs):
-    assert verified.select([Relation.CROPPED, Relation.SAME])["to"].to_pylist() == [0]
-
-
 def test_links_are_the_same_in_blocks(verified: VerifiedPairs, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(verified_pairs, "ROWS_PER_BLOCK", 1)
     found = verified.list_links([Relation.CROPPED, Relation.SAME])
