@@ -1,16 +1,12 @@
-"""Which images duplicate each other, and which of them is the keeper of which others."""
+"""Which images of a group are the keepers of which others."""
 
 from collections.abc import Callable
-from tempfile import TemporaryFile
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
 
-from fastdup_ray.analysis.edges import build_edges
 from fastdup_ray.analysis.keepers import Ranking
-from fastdup_ray.analysis.union_find import label_components
 from fastdup_ray.common.arrays import BoolArray, IntArray
-from fastdup_ray.common.records import Pairs
 
 Grouping = Literal["direct", "components"]
 DIRECT: Final = "direct"
@@ -35,46 +31,15 @@ CompareFunction = Callable[[IntArray, IntArray], Likeness]
 
 
 class KeeperAssignments(NamedTuple):
-    """The m images that have a duplicate, group by group; each keeper is followed by the images that it is kept for.
+    """The m images of some groups, group by group; each keeper is followed by the images that it is kept for.
 
     Attributes:
         row: (m,) int64 indices of the images.
         keeper: (m,) int64, the index of the keeper of each, which may be itself.
-        group: (m,) int64, ascending: equal for images that duplicates connect over any number of steps.
     """
 
     row: IntArray
     keeper: IntArray
-    group: IntArray
-
-    @property
-    def is_dropped(self) -> BoolArray:
-        """(m,) bool, whether an image has another one as its keeper."""
-        dropped: BoolArray = self.row != self.keeper
-        return dropped
-
-
-def find_duplicate_groups(pairs: Pairs, digests: IntArray, eligible: BoolArray) -> tuple[IntArray, IntArray]:
-    """Find the groups of two or more images that duplicates form.
-
-    Args:
-        pairs: Duplicates, besides files with the same bytes.
-        digests: (n,) int64, below 2n; equal for files with the same bytes.
-        eligible: (n,) bool; the others are in no group.
-
-    Returns:
-        (m,) int64 ascending indices of the images in a group, and (m,) int64 numbers of their groups, which are in the
-        order of their first images.
-    """
-    n = len(digests)
-    if n == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    pairs = pairs.select(eligible[pairs.source] & eligible[pairs.target])
-    codes = np.where(eligible, digests, 2 * n + np.arange(n))  # a code of its own links an image to no other
-    edges = build_edges(pairs, codes)
-    labels = label_components([(edges.low, edges.high)], n, TemporaryFile)
-    members = np.unique(np.concatenate([edges.low, edges.high]))
-    return members, np.unique(labels[members], return_inverse=True)[1]
 
 
 def assign_keepers(
@@ -115,4 +80,4 @@ def assign_keepers(
         keeper[others[duplicates]] = keepers[duplicates]
         remaining, number = others[~duplicates], number + 1
     order = np.lexsort((turn, group))
-    return KeeperAssignments(members[order], keeper[order], group[order])
+    return KeeperAssignments(members[order], keeper[order])

@@ -1,6 +1,6 @@
 """Selection and order of pairs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -87,7 +87,8 @@ class NameOrder:
     @classmethod
     def from_names(cls, names: pa.Array, scratch: Scratch) -> "NameOrder":
         """Return the order of (n,) names, as raw bytes; `scratch` opens a temporary file."""
-        if _are_sorted(names):
+        starts = range(0, len(names), NEIGHBORS_PER_BLOCK)
+        if _are_sorted(names.slice(start, NEIGHBORS_PER_BLOCK + 1) for start in starts):
             return cls()
         rank, row = (make_array(len(names), np.int64, scratch) for _ in range(2))
         row[:] = pc.sort_indices(names).to_numpy()
@@ -105,12 +106,9 @@ class NameOrder:
         return ranks if self.row is None else self.row[ranks]
 
 
-def _are_sorted(names: pa.Array) -> bool:
-    return all(
-        pc.all(pc.less_equal(names[start : stop - 1], names[start + 1 : stop])).as_py() is not False
-        for start in range(0, len(names), NEIGHBORS_PER_BLOCK)
-        for stop in [min(start + NEIGHBORS_PER_BLOCK + 1, len(names))]
-    )
+def _are_sorted(blocks: Iterable[pa.Array]) -> bool:
+    """Return whether the names of each block ascend."""
+    return all(pc.all(pc.less_equal(names[:-1], names[1:])).as_py() is not False for names in blocks)
 
 
 def _invert(order: IntArray) -> IntArray:
@@ -129,12 +127,15 @@ def rank_some_names(names: pa.Array, rows: IntArray) -> IntArray:
 
     Args:
         names: (n,) raw names.
-        rows: (m,) int64 indices of some of them.
+        rows: (m,) int64 indices of some of them, ascending.
 
     Returns:
         (m,) int64.
     """
-    return rows if _are_sorted(names) else rank_names(names.take(pa.array(rows)))
+    starts = range(0, len(rows), NEIGHBORS_PER_BLOCK)
+    if _are_sorted(names.take(pa.array(rows[start : start + NEIGHBORS_PER_BLOCK + 1])) for start in starts):
+        return rows
+    return rank_names(names.take(pa.array(rows)))
 
 
 def sort_pairs(pairs: Pairs, ranks: IntArray, target_ranks: IntArray | None = None, *, closest_first: bool) -> Pairs:

@@ -52,13 +52,12 @@ def find_first_of_bytes(sha256: pa.ChunkedArray, scratch: Scratch) -> IntArray:
     return first
 
 
-def name_unknown(first: IntArray) -> IntArray:
+def name_unknown(first: IntArray, scratch: Scratch) -> IntArray:
     """Return what `find_first_of_bytes` returned, but for each image with an unknown digest its own index."""
-    unknown = np.flatnonzero(first < 0)
-    if not len(unknown):
-        return first
-    named = first.copy()
-    named[unknown] = unknown
+    named = make_array(len(first), np.int64, scratch)
+    for start in range(0, len(first), ROWS_PER_BLOCK):
+        part = first[start : start + ROWS_PER_BLOCK]
+        named[start : start + len(part)] = np.where(part < 0, np.arange(start, start + len(part)), part)
     return named
 
 

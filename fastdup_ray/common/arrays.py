@@ -56,3 +56,8 @@ def shrink(numbers: AnyArray) -> AnyArray:
 def split_array(array: AnyArray, size: int) -> Iterator[AnyArray]:
     """Yield an array in parts of at most `size` rows; one that is empty has none."""
     return (array[start : start + size] for start in range(0, len(array), size))
+
+
+def split_pairs(first: AnyArray, second: AnyArray, size: int) -> Iterator[tuple[AnyArray, AnyArray]]:
+    """Yield two arrays of one length in parts of at most `size` rows, side by side."""
+    return zip(split_array(first, size), split_array(second, size), strict=True)

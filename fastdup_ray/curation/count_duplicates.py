@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 
 from fastdup_ray.analysis.union_find import count_linked, label_components
-from fastdup_ray.common.arrays import IntArray
+from fastdup_ray.common.arrays import IntArray, split_pairs
 from fastdup_ray.common.relations import CONFIRMED, Relation
 from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.curation.keeper_choice import KeeperChoice
 from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.outputs.duplicate_counts import DuplicateCounts
 from fastdup_ray.outputs.results import Results
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK
 
 _LINKING = CONFIRMED | {Relation.UNSURE}
 """Relations of images that a person would look at as duplicates."""
@@ -23,19 +24,19 @@ def count_duplicates(plan: SuggestedPlan, results: Results, scratch: Scratch) ->
         results: What the run has found.
         scratch: Opens a temporary file.
     """
-    n, dropped = len(plan.run.names), len(plan.choice.dropped)
+    n = len(plan.run.names)
     labels = label_components(_iter_links(plan.choice, results), n, scratch)
-    return DuplicateCounts(n, count_linked(labels), dropped, plan.dropped_bytes)
+    return DuplicateCounts(n, count_linked(labels), plan.dropped, plan.dropped_bytes)
 
 
 def _iter_links(choice: KeeperChoice, results: Results) -> Iterator[tuple[IntArray, IntArray]]:
     """Yield pairs of images that are in one group of duplicates."""
-    verified = results.verified
-    yield results.copies.copy, results.copies.of
-    yield choice.rows[choice.assigned.row], choice.rows[choice.assigned.keeper]
+    verified, copies = results.verified, results.copies
+    yield from split_pairs(copies.copy, copies.of, ROWS_PER_BLOCK)
+    yield from split_pairs(choice.row, choice.keeper, ROWS_PER_BLOCK)
     if verified is not None:
-        links = verified.list_links(_LINKING)
-        yield links.source, links.target
+        for links in verified.iter_links(_LINKING):
+            yield links.source, links.target
     for low, high, _ in results.edges.blocks():
         if verified is not None:
             linked = ~verified.have_relation(low, high, [Relation.DIFFERENT])

@@ -1,7 +1,5 @@
 """A run that is about to finish, as `read_finished_run` will read it."""
 
-import numpy as np
-
 from fastdup_ray.analysis.pairs import select_similar
 from fastdup_ray.analysis.same_bytes import name_unknown
 from fastdup_ray.common.arrays import EmbeddingArray
@@ -32,23 +30,18 @@ def view_current_run(
     table, config = images.entries, read_config(store)
     if images.reference is not None:
         table = table.append_column("reference", images.reference)
-    source = target = np.empty(0, np.int64)
-    if results.verified is None:
-        least = max(config["threshold"], default_threshold(config) - _ROUNDING)
-        pairs = list(select_similar(neighbors, least))
-        source = np.concatenate([source, *(some.source for some in pairs)])
-        target = np.concatenate([target, *(some.target for some in pairs)])
-    first, components = name_unknown(images.first_of_bytes), results.components
+    least = max(config["threshold"], default_threshold(config) - _ROUNDING)
+    first, components = name_unknown(images.first_of_bytes, store.scratch), results.components
     find_components = None if components is None else components.number.__getitem__
     return FinishedRun(
         table,
         images.names,
-        source,
-        target,
+        lambda: ((pairs.source, pairs.target) for pairs in select_similar(neighbors, least)),
         first,
         features,
         config,
         "",
+        store.scratch,
         store.access,
         results.verified,
         find_components,

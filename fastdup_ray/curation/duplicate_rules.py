@@ -1,7 +1,8 @@
 """Which pairs of a finished run are duplicates: by their relation or, if no pairs were verified, by similarity."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -10,9 +11,8 @@ from fastdup_ray.analysis.keeper_assignment import Likeness
 from fastdup_ray.analysis.verified_pairs import EVIDENCE, VerifiedPairs
 from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.common.facts import StoredConfig
-from fastdup_ray.common.records import Pairs
 from fastdup_ray.common.relations import CONFIRMED, DUPLICATE_OF, Relation
-from fastdup_ray.curation.finished_run import FinishedRun
+from fastdup_ray.curation.finished_run import FinishedRun, Links
 from fastdup_ray.errors import ConfigError
 
 STRICT = 0.995
@@ -44,8 +44,8 @@ class Explanation:
 class DuplicateRule(Protocol):
     """Decides which pairs are duplicates."""
 
-    def list_pairs(self) -> Pairs:
-        """Return the pairs of duplicates that the run has found, besides files with the same bytes."""
+    def iter_links(self) -> Iterator[Links]:
+        """Yield the pairs of duplicates that the run has found, besides files with the same bytes."""
 
     def compare(self, first: IntArray, second: IntArray) -> Likeness:
         """Compare m images with m others."""
@@ -58,22 +58,32 @@ class SimilarityRule:
     """Two images are duplicates if their similarity is high, and their embeddings show all of their files."""
 
     def __init__(self, run: FinishedRun, threshold: float | None) -> None:
-        self._run, self._comparable = run, run.is_fully_seen()
-        self._threshold = default_threshold(run.config) if threshold is None else threshold
+        self._run, self._threshold = run, default_threshold(run.config) if threshold is None else threshold
 
-    def list_pairs(self) -> Pairs:
-        run = self._run
-        wanted = self._comparable[run.source] & self._comparable[run.target]
-        source, target = run.source[wanted], run.target[wanted]
-        pairs = Pairs(source, target, run.cosines(source, target))
-        return pairs.select(pairs.value > self._threshold)
+    def iter_links(self) -> Iterator[Links]:
+        if self._threshold >= EXACT:
+            return
+        for source, target in self._run.iter_pairs():
+            similar = self._are_similar(source, target)
+            yield source[similar], target[similar]
 
     def compare(self, first: IntArray, second: IntArray) -> Likeness:
         first_of_bytes = self._run.first_of_bytes
         is_duplicate: BoolArray = first_of_bytes[first] == first_of_bytes[second]
-        unknown = np.flatnonzero(~is_duplicate & self._comparable[first] & self._comparable[second])
-        is_duplicate[unknown] = self._run.cosines(first[unknown], second[unknown]) > self._threshold
+        if self._threshold < EXACT:
+            unknown = np.flatnonzero(~is_duplicate)
+            is_duplicate[unknown] = self._are_similar(first[unknown], second[unknown])
         return Likeness(is_duplicate, np.zeros(len(first), bool))
+
+    def _are_similar(self, first: IntArray, second: IntArray) -> BoolArray:
+        similar: BoolArray = self._comparable[first] & self._comparable[second]
+        wanted = np.flatnonzero(similar)
+        similar[wanted] = self._run.cosines(first[wanted], second[wanted]) > self._threshold
+        return similar
+
+    @cached_property
+    def _comparable(self) -> BoolArray:
+        return self._run.find_fully_seen()
 
     def explain(self, keepers: IntArray, rows: IntArray) -> list[Explanation]:  # noqa: ARG002 - the same for all
         return [Explanation("near copy of")] * len(rows)
@@ -87,9 +97,10 @@ class VerifiedRule:
     ) -> None:
         self._run, self._verified, self._relations, self._threshold = run, verified, relations, threshold
 
-    def list_pairs(self) -> Pairs:
-        pairs = self._verified.list_links(self._relations)
-        return pairs.select(self._are_similar(pairs.source, pairs.target))
+    def iter_links(self) -> Iterator[Links]:
+        for pairs in self._verified.iter_links(self._relations):
+            similar = self._are_similar(pairs.source, pairs.target)
+            yield pairs.source[similar], pairs.target[similar]
 
     def compare(self, first: IntArray, second: IntArray) -> Likeness:
         have_same_bytes = self._run.first_of_bytes[first] == self._run.first_of_bytes[second]

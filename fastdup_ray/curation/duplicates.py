@@ -1,7 +1,5 @@
 """The duplicates of a finished run, and their groups, as tables."""
 
-from tempfile import TemporaryFile
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -60,11 +58,10 @@ def list_duplicates(run: FinishedRun, plan: SuggestedPlan, copies: ExactCopies, 
         keepers. Of the others in a group, the default rules choose the one that stays.
     """
     n = len(run.names)
-    safe, safe_keepers = plan.list_dropped()
-    links = _list_links(run, copies, safe, safe_keepers)
+    links = _list_links(run, copies, plan)
     group = _connect(links, n)
-    keeper = np.full(n, -1)
-    keeper[safe] = safe_keepers
+    keeper = plan.choice.find_keepers(np.arange(n))
+    is_safe = keeper >= 0
     in_group = np.bincount(group, minlength=1)[group] > 1
     _choose_keepers(run, keeper, group, links, np.flatnonzero(in_group & (keeper < 0)))
     number = np.full(n, np.iinfo(np.int64).max)
@@ -77,7 +74,7 @@ def list_duplicates(run: FinishedRun, plan: SuggestedPlan, copies: ExactCopies, 
         _find_kinds(run, copies, rows, keeper[rows]),
         run.cosines(rows, keeper[rows]),
         number[group[rows]],
-        np.isin(rows, safe),
+        is_safe[rows],
         run.images["size"].take(pa.array(rows)),
     ]
     return pa.table(columns, DUPLICATES)
@@ -95,7 +92,7 @@ def find_groups(run: FinishedRun, plan: SuggestedPlan, copies: ExactCopies) -> I
         plan: What `suggest_plan` returns for it.
         copies: The exact duplicates of the run.
     """
-    return _connect(_list_links(run, copies, *plan.list_dropped()), len(run.names))
+    return _connect(_list_links(run, copies, plan), len(run.names))
 
 
 def _connect(links: IntArray, n: int) -> IntArray:
@@ -130,16 +127,18 @@ def list_groups(duplicates: pa.Table) -> pa.Table:
     return pa.table(columns, GROUPS).sort_by([("images", "descending"), ("group", "ascending")])
 
 
-def _list_links(run: FinishedRun, copies: ExactCopies, safe: IntArray, keepers: IntArray) -> IntArray:
+def _list_links(run: FinishedRun, copies: ExactCopies, plan: SuggestedPlan) -> IntArray:
     """Return (2, m) pairs of images that are in one group."""
-    similar = run.cosines(run.source, run.target) > run.config.get("ccthreshold", 1.0)
-    near = np.stack([run.source, run.target])[:, similar]
-    parts = [np.stack([copies.copy, copies.of]), np.stack([safe, keepers])]
+    parts = [np.stack([copies.copy, copies.of]), *map(np.stack, plan.choice.iter_dropped())]
     if run.verified is not None:
-        pairs = run.verified.list_links(CONFIRMED | {Relation.UNSURE})
-        parts.append(np.stack([pairs.source, pairs.target]))
-        near = near[:, ~run.verified.have_relation(near[0], near[1], [Relation.DIFFERENT])]
-    return np.concatenate([*parts, near], axis=1)
+        links = run.verified.iter_links(CONFIRMED | {Relation.UNSURE})
+        parts += [np.stack([pairs.source, pairs.target]) for pairs in links]
+    for source, target in run.iter_pairs():
+        near = run.cosines(source, target) > run.config.get("ccthreshold", 1.0)
+        if run.verified is not None:
+            near &= ~run.verified.have_relation(source, target, [Relation.DIFFERENT])
+        parts.append(np.stack([source[near], target[near]]))
+    return np.concatenate(parts, axis=1)
 
 
 def _choose_keepers(run: FinishedRun, keeper: IntArray, group: IntArray, links: IntArray, kept: IntArray) -> None:
@@ -170,7 +169,7 @@ def _find_changes(numbers: IntArray) -> IntArray:
 
 def _find_kinds(run: FinishedRun, copies: ExactCopies, rows: IntArray, keepers: IntArray) -> pa.Array:
     """Return how each image repeats its keeper: same bytes, same pixels, a relation, or similar."""
-    contents, first = copies.contents(len(run.names), TemporaryFile), run.first_of_bytes
+    contents, first = copies.contents(len(run.names), run.scratch), run.first_of_bytes
     have_same_bytes = first[rows] == first[keepers]
     relation = pa.nulls(len(rows), pa.large_string())
     if run.verified is not None:

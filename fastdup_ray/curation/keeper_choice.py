@@ -1,25 +1,19 @@
-"""The keepers of the images of a run that may have a duplicate."""
+"""The keepers of the images of a run that have a duplicate."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 
-from fastdup_ray.analysis.keeper_assignment import (
-    DIRECT,
-    Grouping,
-    KeeperAssignments,
-    Likeness,
-    assign_keepers,
-    find_duplicate_groups,
-)
-from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, find_references, parse_rules
-from fastdup_ray.common.arrays import BoolArray, IntArray, split_array
-from fastdup_ray.common.records import Pairs
+from fastdup_ray.analysis.keeper_assignment import DIRECT, Grouping, Likeness, assign_keepers
+from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, parse_rules
+from fastdup_ray.analysis.linked_groups import iter_groups, iter_rows
+from fastdup_ray.common.arrays import BoolArray, IntArray, split_array, split_pairs
+from fastdup_ray.common.scratch import make_array, write_and_map_columns
 from fastdup_ray.curation.duplicate_rules import DuplicateRule
-from fastdup_ray.curation.finished_run import FinishedRun
+from fastdup_ray.curation.finished_run import FinishedRun, Links
 from fastdup_ray.curation.sidecar_check import find_unique_sidecars
 from fastdup_ray.inputs import find_boxes, find_standalone
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK
@@ -27,46 +21,38 @@ from fastdup_ray.storage.tables import ROWS_PER_BLOCK
 
 @dataclass(frozen=True)
 class KeeperChoice:
-    """The keepers of the c images of a run that may have a duplicate.
+    """The keepers of the m images of a plan. All arrays are mapped from files, unless they are small.
+
+    Images are in the order of the plan: group by group, each keeper before the images that it is kept for.
 
     Attributes:
-        rows: (c,) int64 ascending indices of these images in features.dat.
-        ranking: The order in which they are preferred.
-        fixed: (c,) bool, whether an image is of a reference input.
-        assigned: Their keepers, by position in `rows`.
-        held: Images that stay all the same, by position in `rows`, each with the sidecar that is the reason.
+        row: (m,) int64 indices in features.dat.
+        keeper: (m,) int64 index of the keeper of each, which may be itself.
+        number: (m,) int64 number of its group.
+        dropped_for: (n,) int64, for each image of the run the one that it is dropped for; -1 if it is not dropped.
+        held: Images that stay though another one is their keeper, each with the sidecar that is the reason.
+        rank: Returns the order of preference of images at ascending indices.
     """
 
-    rows: IntArray
-    ranking: Ranking
-    fixed: BoolArray
-    assigned: KeeperAssignments
+    row: IntArray
+    keeper: IntArray
+    number: IntArray
+    dropped_for: IntArray
     held: Mapping[int, str]
-
-    @property
-    def is_dropped(self) -> BoolArray:
-        """(m,) bool, whether each of the images in `assigned` is to be dropped."""
-        return self.assigned.is_dropped & ~np.isin(self.assigned.row, list(self.held))
-
-    @property
-    def dropped(self) -> IntArray:
-        """(d,) int64 indices in features.dat of the images to drop."""
-        return self.rows[self.assigned.row[self.is_dropped]]
+    rank: Callable[[IntArray], Ranking]
 
     def find_keepers(self, images: IntArray) -> IntArray:
         """Return (m,) int64: the image that each of m images is dropped for; -1 where it is not dropped."""
-        position = np.searchsorted(self.rows, images)
-        candidate = position < np.searchsorted(self.rows, images, "right")
         keepers = np.full(len(images), -1)
-        keepers[candidate] = self._keeper[position[candidate]]
+        of_run = images < len(self.dropped_for)
+        keepers[of_run] = self.dropped_for[images[of_run]]
         return keepers
 
-    @cached_property
-    def _keeper(self) -> IntArray:
-        """(c,) int64 index in features.dat of the keeper of each candidate that is dropped; -1 for the others."""
-        keeper = np.full(len(self.rows), -1)
-        keeper[self.assigned.row[self.is_dropped]] = self.rows[self.assigned.keeper[self.is_dropped]]
-        return keeper
+    def iter_dropped(self) -> Iterator[tuple[IntArray, IntArray]]:
+        """Yield the indices of the images to drop, in the order of the plan, and of their keepers, block by block."""
+        for rows in split_array(self.row, ROWS_PER_BLOCK):
+            keepers = self.dropped_for[rows]
+            yield rows[keepers >= 0], keepers[keepers >= 0]
 
 
 def choose_keepers(
@@ -80,6 +66,9 @@ def choose_keepers(
 ) -> KeeperChoice:
     """Choose the keepers of all images that have a duplicate.
 
+    Groups are worked on some at a time, each as a whole: one of millions of images takes about 200 bytes of memory for
+    each of them.
+
     Args:
         run: A finished run.
         rule: Decides which images are duplicates.
@@ -91,40 +80,90 @@ def choose_keepers(
     Raises:
         ConfigError: If `keep` is wrong.
     """
-    rules, pairs, first = parse_rules(keep), rule.list_pairs(), run.first_of_bytes
-    repeats = np.flatnonzero(first != np.arange(len(first)))
-    rows = np.unique(np.concatenate([pairs.source, pairs.target, repeats, first[repeats]]))
-    ranking = Ranking(rules, add_losses(run.images, run.verified), run.names, rows)
-    fixed = find_references(run.images)[rows]
-    eligible = fixed | _find_droppable(run, rows, fixed) if only_files else np.ones(len(rows), bool)
-    links = Pairs(np.searchsorted(rows, pairs.source), np.searchsorted(rows, pairs.target), pairs.value)
-    digests = np.unique(first[rows], return_inverse=True)[1]
+    rules, images = parse_rules(keep), add_losses(run.images, run.verified)
 
-    def compare(first: IntArray, second: IntArray) -> Likeness:
-        return rule.compare(rows[first], rows[second])
+    def rank(rows: IntArray) -> Ranking:
+        return Ranking(rules, images, run.names, rows)
 
-    groups = find_duplicate_groups(links, digests, eligible)
-    assigned = assign_keepers(*groups, ranking, fixed, compare, grouping)
-    held = {} if any_sidecars else _hold_back(run, rows, assigned)
-    return KeeperChoice(rows, ranking, fixed, assigned, held)
+    def iter_blocks() -> Iterator[tuple[IntArray, IntArray, IntArray]]:
+        links = _iter_links(run, rule, only_files=only_files)
+        for groups in iter_groups(links, len(run.names), run.find_components, run.scratch):
+            rows = np.sort(groups.row)
+
+            def compare(first: IntArray, second: IntArray, rows: IntArray = rows) -> Likeness:
+                return rule.compare(rows[first], rows[second])
+
+            members = np.searchsorted(rows, groups.row)
+            fixed = run.find_references(rows)
+            row, keeper = assign_keepers(members, groups.group, rank(rows), fixed, compare, grouping)
+            yield rows[row], rows[keeper], groups.number
+
+    row, keeper, number = write_and_map_columns(iter_blocks(), [np.int64] * 3, run.scratch)
+    held = {} if any_sidecars else find_unique_sidecars(run.names, row, keeper, run.access)
+    return KeeperChoice(row, keeper, number, _find_dropped(run, row, keeper, held), held, rank)
 
 
-def _find_droppable(run: FinishedRun, rows: IntArray, fixed: BoolArray) -> BoolArray:
-    """Return which images may be dropped: files of their own; where there are none, boxes of photos.
+def _find_dropped(run: FinishedRun, row: IntArray, keeper: IntArray, held: Mapping[int, str]) -> IntArray:
+    """Return `KeeperChoice.dropped_for`."""
+    dropped_for = make_array(len(run.names), np.int64, run.scratch, -1)
+    for rows, keepers in split_pairs(row, keeper, ROWS_PER_BLOCK):
+        dropped_for[rows] = np.where(rows == keepers, -1, keepers)
+    dropped_for[list(held)] = -1
+    return dropped_for
 
-    A box and a file are never in one group, so that no file is dropped because of a box.
+
+def _iter_links(run: FinishedRun, rule: DuplicateRule, *, only_files: bool) -> Iterator[Links]:
+    """Yield pairs of duplicates that may be in a plan, in any order. Each is linked with another one of its group."""
+    source, target = write_and_map_columns(rule.iter_links(), [np.int64] * 2, run.scratch)
+    links = source, target
+    eligible = _find_eligible(run, links, only_files=only_files)
+    for source, target in split_pairs(*links, ROWS_PER_BLOCK):
+        both = eligible[source] & eligible[target]
+        yield source[both], target[both]
+    yield from _link_same_bytes(run, eligible)
+
+
+def _link_same_bytes(run: FinishedRun, eligible: BoolArray) -> Iterator[Links]:
+    """Yield each eligible image, and the first eligible one with the same bytes."""
+    earliest = make_array(len(eligible), np.int64, run.scratch, len(eligible))
+    for rows in iter_rows(eligible):
+        first = run.first_of_bytes[rows]
+        np.minimum.at(earliest, first, rows)
+        yield rows, earliest[first]
+
+
+def _find_eligible(run: FinishedRun, links: Links, *, only_files: bool) -> BoolArray:
+    """Return (n,) whether an image may be in a plan.
+
+    These are all references and the images that may be dropped: files of their own; where there are none, boxes of
+    photos. A box and a file are never in one group, so that no file is dropped because of a box.
+
+    Args:
+        run: A finished run.
+        links: Pairs of duplicates.
+        only_files: See `choose_keepers`.
     """
-    files = check_names(run, rows, lambda names: find_standalone(names, run.access))
-    return files if (files & ~fixed).any() else check_names(run, rows, find_boxes)
+    n = len(run.names)
+    if not only_files:
+        return make_array(n, bool, run.scratch, fill=1)
+    has_duplicate = make_array(n, bool, run.scratch)
+    for source, target in chain(split_pairs(*links, ROWS_PER_BLOCK), run.iter_same_bytes()):
+        has_duplicate[source] = has_duplicate[target] = True
+    eligible, may_drop = _check_names(run, has_duplicate, lambda names: find_standalone(names, run.access))
+    return eligible if may_drop else _check_names(run, has_duplicate, find_boxes)[0]
+
+
+def _check_names(run: FinishedRun, which: BoolArray, check: Callable[[pa.Array], BoolArray]) -> tuple[BoolArray, bool]:
+    """Return (n,) whether some images are references or pass a check of their names; and whether others pass it."""
+    eligible, may_drop = make_array(len(which), bool, run.scratch), False
+    for rows in iter_rows(which):
+        fixed, passes = run.find_references(rows), check_names(run, rows, check)
+        eligible[rows] = fixed | passes
+        may_drop |= bool((passes & ~fixed).any())
+    return eligible, may_drop
 
 
 def check_names(run: FinishedRun, rows: IntArray, check: Callable[[pa.Array], BoolArray]) -> BoolArray:
     """Return (m,) bool: what a check says of the names of some images, part by part."""
     parts = (run.names.take(pa.array(part)) for part in split_array(rows, ROWS_PER_BLOCK))
     return np.concatenate([np.empty(0, bool), *map(check, parts)])
-
-
-def _hold_back(run: FinishedRun, rows: IntArray, assigned: KeeperAssignments) -> dict[int, str]:
-    """Return `KeeperChoice.held`."""
-    held = find_unique_sidecars(run.names, rows[assigned.row], rows[assigned.keeper], run.access)
-    return {int(np.searchsorted(rows, row)): reason for row, reason in held.items()}

@@ -11,6 +11,7 @@ from fastdup_ray.curation.duplicate_rules import DuplicateRule, Explanation
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.keeper_choice import KeeperChoice
 from fastdup_ray.curation.plan_row import DROP, KEEP, PlanRow
+from fastdup_ray.storage.tables import ROWS_PER_BLOCK
 
 ROWS_AT_ONCE = 1 << 14
 """Rows whose facts are read at a time."""
@@ -19,6 +20,8 @@ SIDECAR = "sidecar"
 """Rule of an image that is kept because of a sidecar that its keeper lacks."""
 
 _SAME_BYTES = Explanation("same bytes as")
+_REFERENCE = Reason("reference", "a reference image")
+_NO_DUPLICATE = Reason(DIRECT, "no duplicate of an image that is kept")
 
 
 def make_plan_rows(
@@ -32,73 +35,58 @@ def make_plan_rows(
         choice: The keepers of its images.
         images: Indices in features.dat; images that the plan does not have are ignored. None: all of the plan.
     """
-    number, order = order_places(run, choice)
-    if images is not None:
-        order = order[np.isin(choice.rows[choice.assigned.row[order]], images)]
-    for places in split_array(order, ROWS_AT_ONCE):
-        yield from _make_rows_at(run, rule, choice, number, places)
+    for places in _iter_places(choice, images):
+        yield from _make_rows_at(run, rule, choice, places)
 
 
-def _make_rows_at(
-    run: FinishedRun, rule: DuplicateRule, choice: KeeperChoice, number: IntArray, places: IntArray
-) -> Iterator[PlanRow]:
-    """Yield the rows at some places of `choice.assigned`."""
-    position, keeper_position, _ = choice.assigned
-    rows, keepers = choice.rows[position[places]], choice.rows[keeper_position[places]]
+def _iter_places(choice: KeeperChoice, images: IntArray | None) -> Iterator[IntArray]:
+    """Yield the places in the plan of some images, ascending, at most `ROWS_AT_ONCE` at a time."""
+    if images is None:
+        for start in range(0, len(choice.row), ROWS_AT_ONCE):
+            yield np.arange(start, min(start + ROWS_AT_ONCE, len(choice.row)))
+        return
+    parts, start = [np.empty(0, np.int64)], 0
+    for rows in split_array(choice.row, ROWS_PER_BLOCK):
+        parts.append(start + np.flatnonzero(np.isin(rows, images)))
+        start += len(rows)
+    yield from split_array(np.concatenate(parts), ROWS_AT_ONCE)
+
+
+def _make_rows_at(run: FinishedRun, rule: DuplicateRule, choice: KeeperChoice, places: IntArray) -> Iterator[PlanRow]:
+    """Yield the rows at some places of a plan."""
+    rows, keepers, numbers = choice.row[places], choice.keeper[places], choice.number[places]
+    # A keeper is explained by the image behind it, if it is kept for that one.
+    behind = np.minimum(places + 1, len(choice.row) - 1)
+    seconds = np.where(choice.keeper[behind] == rows, choice.row[behind], rows)
+    ranked = np.unique([rows, keepers, seconds])
+    ranking = choice.rank(ranked)
+    own, best, second = np.searchsorted(ranked, [rows, keepers, seconds])
     same_bytes = run.first_of_bytes[rows] == run.first_of_bytes[keepers]
     other = np.flatnonzero(~same_bytes & (rows != keepers))
     explanations = dict(zip(other.tolist(), rule.explain(keepers[other], rows[other]), strict=True))
     similarity = np.ones(len(rows))
     similarity[other] = np.minimum(run.cosines(keepers[other], rows[other]), 1.0)
-    for index, (place, own_facts) in enumerate(zip(places.tolist(), run.facts(rows), strict=True)):
-        row, keeper = int(rows[index]), int(keepers[index])
-        held = choice.held.get(int(position[place]))
+    for index, (row, keeper, facts) in enumerate(zip(rows.tolist(), keepers.tolist(), run.facts(rows), strict=True)):
+        held = choice.held.get(row)
         is_kept = row == keeper or held is not None
         if held is not None:
             reason = Reason(SIDECAR, held)
+        elif is_kept and second[index] != own[index]:
+            reason = ranking.explain_kept(np.array([own[index], second[index]]))
         elif is_kept:
-            own = position[place : place + 2]
-            is_needed = len(own) > 1 and keeper_position[place + 1] == position[place]
-            reason = _explain_kept(choice, own if is_needed else own[:1])
+            reason = _REFERENCE if facts["reference"] else _NO_DUPLICATE
         else:
-            better = choice.ranking.explain_order(int(keeper_position[place]), int(position[place]))
+            better = ranking.explain_order(int(best[index]), int(own[index]))
             explanation = explanations.get(index, _SAME_BYTES)
             evidence = f"; {explanation.evidence}" if explanation.evidence else ""
             reason = Reason(better.rule, f"{explanation.likeness} its keeper, which {better.text}{evidence}")
         yield PlanRow(
             filename=run.name(row),
             action=KEEP if is_kept else DROP,
-            group=int(number[place]),
+            group=int(numbers[index]),
             keeper="" if is_kept else run.name(keeper),
             similarity=None if is_kept else float(similarity[index]),
             rule=reason.rule,
             reason=reason.text,
-            **own_facts,
+            **facts,
         )
-
-
-def order_places(run: FinishedRun, choice: KeeperChoice) -> tuple[IntArray, IntArray]:
-    """Return the number of the group of each of the m assigned images, and the m places in the order of the plan."""
-    number = _number_groups(run, choice)
-    return number, np.argsort(number, kind="stable")
-
-
-def _number_groups(run: FinishedRun, choice: KeeperChoice) -> IntArray:
-    """Return (m,) the number of the group of each assigned image: the lowest `component_id` in it, if there is one."""
-    position, _, group = choice.assigned
-    group = np.unique(group, return_inverse=True)[1]
-    if run.find_components is None:
-        return group
-    component = run.find_components(choice.rows[position])
-    lowest = np.full(len(group), np.iinfo(np.int64).max)
-    np.minimum.at(lowest, group, component)
-    return lowest[group]
-
-
-def _explain_kept(choice: KeeperChoice, own: IntArray) -> Reason:
-    """Return why an image is kept. `own` has the position of the keeper and then of its first duplicate, if any."""
-    if len(own) > 1:
-        return choice.ranking.explain_kept(own)
-    if choice.fixed[own[0]]:
-        return Reason("reference", "a reference image")
-    return Reason(DIRECT, "no duplicate of an image that is kept")

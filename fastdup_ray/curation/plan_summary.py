@@ -50,7 +50,7 @@ class PlanSummary:
     @property
     def dropped(self) -> int:
         """Number of images to drop."""
-        return len(self.plan.choice.dropped)
+        return self.plan.dropped
 
     @property
     def dropped_bytes(self) -> int:
@@ -74,7 +74,7 @@ class PlanSummary:
         if self.not_compared:
             lines.append(_NOT_COMPARED)
         lines.append("The plan was written to standard output." if self.is_stdout else f"Plan: {self.path}")
-        if len(self.plan.choice.assigned.row):
+        if len(self.plan.choice.row):
             lines.append(self._describe_next_step())
         return "\n".join(lines)
 

@@ -2,19 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
-import numpy as np
 import pyarrow.compute as pc
 
 from fastdup_ray.analysis.keeper_assignment import DIRECT, GROUPINGS, Grouping
 from fastdup_ray.analysis.keepers import DEFAULT_RULES
+from fastdup_ray.analysis.linked_groups import iter_rows
 from fastdup_ray.common.arrays import IntArray
-from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, DuplicateRule, default_threshold, make_rule
+from fastdup_ray.common.scratch import make_array
+from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, EXACT, DuplicateRule, default_threshold, make_rule
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.keeper_choice import KeeperChoice, check_names, choose_keepers
 from fastdup_ray.curation.plan_row import PlanRow
-from fastdup_ray.curation.plan_rows import make_plan_rows, order_places
+from fastdup_ray.curation.plan_rows import make_plan_rows
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.inputs import find_boxes
 from fastdup_ray.storage.tables import take_rows
@@ -48,20 +50,19 @@ class SuggestedPlan:
         """
         return make_plan_rows(self.run, self.rule, self.choice, images)
 
-    def list_dropped(self) -> tuple[IntArray, IntArray]:
-        """Return (d,) int64 indices of the images to drop, in the order of the rows, and of their keepers."""
-        _, order = order_places(self.run, self.choice)
-        dropped = order[self.choice.is_dropped[order]]
-        assigned, rows = self.choice.assigned, self.choice.rows
-        return rows[assigned.row[dropped]], rows[assigned.keeper[dropped]]
+    @cached_property
+    def dropped(self) -> int:
+        """Number of images to drop."""
+        return sum(len(rows) for rows, _ in self.choice.iter_dropped())
 
-    @property
+    @cached_property
     def dropped_bytes(self) -> int:
         """Bytes of the files to drop; of a box its photo stays."""
-        dropped = self.choice.dropped
-        files = dropped[~check_names(self.run, dropped, find_boxes)]
-        sizes = take_rows(self.run.images.select(["size"]), files)["size"]
-        return pc.sum(sizes).as_py() or 0
+        sizes, total = self.run.images.select(["size"]), 0
+        for rows, _ in self.choice.iter_dropped():
+            files = rows[~check_names(self.run, rows, find_boxes)]
+            total += pc.sum(take_rows(sizes, files)["size"]).as_py() or 0
+        return total
 
 
 def suggest_plan(
@@ -111,14 +112,16 @@ def count_not_compared(run: FinishedRun, threshold: float | None = None) -> int:
         run: A finished run.
         threshold: As in `suggest_plan`.
     """
-    if run.verified is not None:
-        return 0
     threshold = default_threshold(run.config) if threshold is None else threshold
-    comparable, first = run.is_fully_seen(), run.first_of_bytes
-    similar = run.cosines(run.source, run.target) > threshold
-    similar &= first[run.source] != first[run.target]
-    ends = np.unique(np.concatenate([run.source[similar], run.target[similar]]))
-    return int((~comparable[ends]).sum())
+    if run.verified is not None or threshold >= EXACT:
+        return 0
+    comparable, is_kept = run.find_fully_seen(), make_array(len(run.names), bool, run.scratch)
+    for source, target in run.iter_pairs():
+        similar = run.cosines(source, target) > threshold
+        similar &= run.first_of_bytes[source] != run.first_of_bytes[target]
+        for ends in (source[similar], target[similar]):
+            is_kept[ends] = ~comparable[ends]
+    return sum(map(len, iter_rows(is_kept)))
 
 
 def _check_parameters(run: FinishedRun, grouping: str, threshold: float | None) -> None:

@@ -150,7 +150,8 @@ def _list_duplicates(store: Store, keep: str, drop: str) -> list[str]:
     """Return the names of the rows that a plan drops."""
     run = read_finished_run(store)
     choice = choose_keepers(run, make_rule(run, None, drop), keep, any_sidecars=True, only_files=False)
-    return [fsdecode(name) for name in run.names.take(pa.array(choice.dropped)).to_pylist()]
+    dropped = (run.names.take(pa.array(rows)) for rows, _ in choice.iter_dropped())
+    return [fsdecode(name) for names in dropped for name in names.to_pylist()]
 
 
 def _remove_rows(batch: pa.Table, column: str, names: pa.Array) -> pa.Table:

@@ -8,8 +8,8 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from fastdup_ray.common.arrays import BoolArray, IntArray, split_array
-from fastdup_ray.common.scratch import Scratch
+from fastdup_ray.common.arrays import BoolArray, IntArray
+from fastdup_ray.common.scratch import Scratch, write_and_map
 from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.features import find_names
@@ -35,14 +35,14 @@ class DroppedImages:
     @classmethod
     def of_suggestion(cls, plan: SuggestedPlan, scratch: Scratch) -> Self:
         """Return what a suggested plan drops."""
-        rows, keepers = plan.list_dropped()
-        names = plan.run.names
+        blocks = plan.choice.iter_dropped
 
         def iter_tables() -> Iterator[pa.Table]:
-            for part in split_array(np.arange(len(rows)), ROWS_PER_BLOCK):
-                yield pa.table([names.take(pa.array(ends[part])) for ends in (rows, keepers)], _SCHEMA)
+            for ends in blocks():
+                yield pa.table([plan.run.names.take(pa.array(end)) for end in ends], _SCHEMA)
 
-        return cls(map_table(iter_tables(), _SCHEMA, scratch()), rows, scratch)
+        row = write_and_map((rows for rows, _ in blocks()), np.int64, scratch())
+        return cls(map_table(iter_tables(), _SCHEMA, scratch()), row, scratch)
 
     @classmethod
     def of_plan(cls, plan: Iterable[PlanRow], names: pa.Array, scratch: Scratch) -> Self:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from fastdup_ray.common import csv_columns
 from fastdup_ray.common.arrays import IntArray, split_array
-from fastdup_ray.common.scratch import Scratch
+from fastdup_ray.common.scratch import Scratch, write_and_map_columns
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.features.match_keys import match_keys
 from fastdup_ray.inputs.manifest import ENTRIES
@@ -101,7 +101,7 @@ def _iter_numbered(names: pa.Array) -> Iterator[tuple[IntArray, pa.Table]]:
 
 def find_images(
     path: Path, header: Sequence[str], columns: Sequence[str], names: pa.Array, scratch: Scratch
-) -> list[IntArray]:
+) -> tuple[IntArray, ...]:
     """Find the images that a CSV file names, in limited memory.
 
     Args:
@@ -112,7 +112,7 @@ def find_images(
         scratch: Opens an empty file.
 
     Returns:
-        (m,) int64 indices in `names`, for each of `columns`.
+        (m,) int64 indices in `names`, for each of `columns`, mapped from a temporary file.
 
     Raises:
         DamagedError: The file is damaged, or a name is that of no image.
@@ -125,10 +125,14 @@ def find_images(
             yield pa.table({"uri": pa.chunked_array([block[name].cast(_NAMES) for name in columns])})
 
     images = match_keys(list_names(), _iter_numbered(names), len(names), scratch)
-    if (images < 0).any():
+    if any((part < 0).any() for part in split_array(images, ROWS_PER_BLOCK)):
         raise describe_other_run(path)
-    parts = np.split(images, np.cumsum(np.repeat(counts, len(columns)).astype(int)))
-    return [np.concatenate([images[:0], *parts[column :: len(columns)]]) for column in range(len(columns))]
+    starts = len(columns) * np.cumsum([0, *counts])[:-1]
+    blocks = (
+        tuple(images[start : start + len(columns) * count].reshape(len(columns), count))
+        for start, count in zip(starts.tolist(), counts, strict=True)
+    )
+    return write_and_map_columns(blocks, [np.int64] * len(columns), scratch)
 
 
 def write_bad(store: Store, name: str, blocks: Iterable[tuple[Names, pa.Table]]) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common import layout
-from fastdup_ray.common.arrays import EmbeddingArray, IntArray, shrink
+from fastdup_ray.common.arrays import EmbeddingArray, IntArray
 from fastdup_ray.common.facts import RunSummary, StoredConfig
 from fastdup_ray.common.layout import INDEXED, FileSet
+from fastdup_ray.common.scratch import Scratch, write_and_map
 from fastdup_ray.errors import InputError
 from fastdup_ray.features import map_names
 from fastdup_ray.outputs.formats import COMPONENTS
@@ -104,9 +105,11 @@ class RunReader:
         return map_parquet(self.fetch(name), form, self.store.scratch())
 
 
-def read_component_ids(path: Path) -> IntArray:
-    """Return the (n,) `component_id` of each image from components.parquet, in as few bytes as there is room in."""
-    return np.concatenate([shrink(block["component_id"].to_numpy()) for block in iter_parquet(path, COMPONENTS)])
+def read_component_ids(path: Path, scratch: Scratch) -> IntArray:
+    """Return the (n,) int64 `component_id` of each image from components.parquet, mapped from a temporary file."""
+    return write_and_map(
+        (block["component_id"].to_numpy() for block in iter_parquet(path, COMPONENTS)), np.int64, scratch()
+    )
 
 
 def locate_output(store: Store, name: str, files: FileSet = INDEXED) -> str:
