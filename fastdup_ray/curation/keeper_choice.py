@@ -99,7 +99,7 @@ def choose_keepers(
             yield rows[row], rows[keeper], groups.number
 
     row, keeper, number = write_and_map_columns(iter_blocks(), [np.int64] * 3, run.scratch)
-    held = {} if any_sidecars else find_unique_sidecars(run.names, row, keeper, run.access)
+    held = {} if any_sidecars else find_unique_sidecars(run.names, row, keeper, run.access, run.scratch)
     return KeeperChoice(row, keeper, number, _find_dropped(run, row, keeper, held), held, rank)
 
 

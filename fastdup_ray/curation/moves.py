@@ -52,7 +52,7 @@ def plan_moves(plan: Plan, quarantine: Quarantine, *, any_sidecars: bool = False
     leaves = np.zeros(len(plan), bool)
     held: dict[int, str] = {}
     if not any_sidecars:
-        held = find_unique_sidecars(plan.names, np.arange(len(plan)), plan.keeper, quarantine.access)
+        held = find_unique_sidecars(plan.names, np.arange(len(plan)), plan.keeper, quarantine.access, plan.scratch)
     for rows in split_array(np.flatnonzero(plan.is_dropped), ROWS_AT_ONCE):
         files: list[tuple[PlanRow, FileIdentity]] = []
         for number in rows.tolist():

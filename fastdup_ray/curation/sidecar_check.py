@@ -1,140 +1,185 @@
 """Which dropped images have a sidecar, such as an annotation, that their keepers lack."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import pyarrow as pa
 
+from fastdup_ray.analysis.sorting import sort_blocks
 from fastdup_ray.common.access import Access
-from fastdup_ray.common.arrays import IntArray, split_array
+from fastdup_ray.common.arrays import IntArray, split_pairs
 from fastdup_ray.common.locations import is_remote
 from fastdup_ray.common.names import escape_invisible
+from fastdup_ray.common.scratch import Scratch, write_and_map
 from fastdup_ray.curation.file_ops import FileMover, can_move, get_file_mover
 from fastdup_ray.curation.folders import decode
 from fastdup_ray.errors import RefusedError
 from fastdup_ray.inputs.sidecars import SIDECAR_SUFFIXES, Sidecar, find_sidecars
+from fastdup_ray.storage.disk_list import DiskList
 from fastdup_ray.storage.tables import ROWS_PER_GROUP
 
 
-def find_unique_sidecars(names: pa.Array, planned: IntArray, keepers: IntArray, access: Access) -> dict[int, str]:
-    """Find the dropped images that `explain_unique_sidecars` yields, in limited memory.
+def find_unique_sidecars(
+    names: pa.Array, planned: IntArray, keepers: IntArray, access: Access, scratch: Scratch
+) -> dict[int, str]:
+    """Find the dropped images with a sidecar that their keepers lack, or have with other content.
 
-    Only the names in folders that have sidecars are held.
+    Sidecars that stay with another image do not count. In memory are the names of one folder, and what is returned.
 
     Args:
         names: (n,) raw names of all images, which may be mapped from a file.
-        planned: (m,) int64 indices of the images of the plan.
+        planned: (m,) int64 indices of the images of the plan, which are never sidecars.
         keepers: (m,) int64 index of the keeper of each, which is itself if it is kept.
         access: How buckets are accessed.
+        scratch: Opens a temporary file.
 
     Returns:
-        The index of each such image, and why it should stay.
+        The index of each such image, and why it should stay: the first such sidecar. The reason continues "it stays,
+        because …".
     """
-    dropped = np.flatnonzero(planned != keepers)
-    folders = _find_folders(names, planned[dropped], access)
+    folders = _find_folders(names, planned, keepers, access)
     if not folders:
         return {}
-    places = [dropped[place] for place, _ in _iter_names_in(folders, names, planned[dropped])]
-    images, kept = (decode(names, some[places]) for some in (planned, keepers))
-    folders.update(map(os.path.dirname, kept))
-    others = [name for _, name in _iter_names_in(folders, names, planned)]
-    rows = dict(zip(images, planned[places].tolist(), strict=True))
-    found = explain_unique_sidecars(dict(zip(images, kept, strict=True)), others, access)
-    return {rows[image]: reason for image, reason in found}
+    check = _SidecarCheck(names, planned, keepers, folders, access, scratch)
+    return {int(planned[place]): reason for place, reason in check.iter_unique()}
 
 
-def _find_folders(names: pa.Array, rows: IntArray, access: Access) -> set[str]:
-    """Return the folders of some images that have files which may be sidecars, of those that can be listed."""
+def _find_folders(names: pa.Array, planned: IntArray, keepers: IntArray, access: Access) -> set[str]:
+    """Return the folders of dropped images that have files which may be sidecars, and those of their keepers."""
     seen: set[str] = set()
     found: set[str] = set()
-    for part in split_array(rows, ROWS_PER_GROUP):
-        for image in decode(names, part):
-            if (folder := os.path.dirname(image)) not in seen and can_move(image):
-                seen.add(folder)
-                try:
-                    files = get_file_mover(image, access).list_siblings(image)
-                except RefusedError:
-                    continue
-                if any(os.path.splitext(file)[1].lower() in SIDECAR_SUFFIXES for file in files):
-                    found.add(folder)
-    return found
+    for image, _ in _iter_dropped(names, planned, keepers):
+        if (folder := os.path.dirname(image)) not in seen and can_move(image):
+            seen.add(folder)
+            try:
+                files = get_file_mover(image, access).list_siblings(image)
+            except RefusedError:
+                continue
+            if any(os.path.splitext(file)[1].lower() in SIDECAR_SUFFIXES for file in files):
+                found.add(folder)
+    if not found:
+        return found
+    pairs = _iter_dropped(names, planned, keepers)
+    return found | {os.path.dirname(keeper) for image, keeper in pairs if os.path.dirname(image) in found}
 
 
-def _iter_names_in(folders: Collection[str], names: pa.Array, rows: IntArray) -> Iterator[tuple[int, str]]:
-    """Yield the places in `rows` of the images in some folders, and their names."""
-    for start in range(0, len(rows), ROWS_PER_GROUP):
-        for place, name in enumerate(decode(names, rows[start : start + ROWS_PER_GROUP]), start):
-            if os.path.dirname(name) in folders:
-                yield place, name
+def _iter_dropped(names: pa.Array, planned: IntArray, keepers: IntArray) -> Iterator[tuple[str, str]]:
+    """Yield the names of the dropped images and of their keepers."""
+    for rows, kept in split_pairs(planned, keepers, ROWS_PER_GROUP):
+        is_dropped = rows != kept
+        yield from zip(decode(names, rows[is_dropped]), decode(names, kept[is_dropped]), strict=True)
 
 
-def explain_unique_sidecars(
-    keepers: Mapping[str, str], planned: Collection[str], access: Access
-) -> Iterator[tuple[str, str]]:
-    """Yield the dropped images with a sidecar that their keepers lack, or have with other content.
-
-    Only folders with dropped images, and with keepers of those that have sidecars, are listed. Sidecars that stay with
-    another image do not count.
+class _SidecarCheck:
+    """Compares the sidecars of dropped images with those of their keepers, folder by folder.
 
     Args:
-        keepers: The dropped images, each with the kept one that it duplicates.
-        planned: All images of the plan, which are never sidecars.
+        names: As given to `find_unique_sidecars`, like the others.
+        planned: The images of the plan.
+        keepers: The keeper of each.
+        folders: The folders to look at; the sidecars of other images are not compared.
         access: How buckets are accessed.
-
-    Yields:
-        Name of the image, and why it should stay: the first such sidecar. The reason continues "it stays, because …".
+        scratch: Opens a temporary file.
     """
-    folders = _SidecarFolders(planned, access)
-    for image, keeper in keepers.items():
-        for sidecar in folders.list_sidecars(image):
-            stays = any(owner not in keepers for owner in sidecar.images)
-            reason = "" if stays else folders.explain_unique(sidecar, keeper)
-            if reason:
-                yield image, reason
-                break
 
+    def __init__(
+        self,
+        names: pa.Array,
+        planned: IntArray,
+        keepers: IntArray,
+        folders: Collection[str],
+        access: Access,
+        scratch: Scratch,
+    ) -> None:
+        self._names, self._planned, self._keepers, self._access, self._scratch = (
+            names,
+            planned,
+            keepers,
+            access,
+            scratch,
+        )
+        self._numbers = {folder: number for number, folder in enumerate(folders)}
+        counts = np.zeros(len(folders), np.int64)
 
-class _SidecarFolders:
-    """The sidecars of folders, each listed once."""
+        def iter_keys() -> Iterator[IntArray]:
+            """Yield number * m + place of the images in the folders."""
+            for start in range(0, len(planned), ROWS_PER_GROUP):
+                found = self._find_numbers(planned[start : start + ROWS_PER_GROUP])
+                places = np.flatnonzero(found >= 0)
+                np.add.at(counts, found[places], 1)
+                yield found[places] * len(planned) + start + places
 
-    def __init__(self, planned: Collection[str], access: Access) -> None:
-        self._access = access
-        self._planned: dict[str, list[str]] = {}
-        for name in planned:
-            self._planned.setdefault(os.path.dirname(name), []).append(name)
-        self._listed: dict[str, dict[str, list[Sidecar]]] = {}
+        keys = sort_blocks(iter_keys(), scratch)
+        self._places = write_and_map((block % len(planned) for block in keys), np.int64, scratch())
+        self._starts = np.cumsum([0, *counts])
 
-    def list_sidecars(self, image: str) -> list[Sidecar]:
-        """Return the sidecars of an image; none if its folder cannot be listed."""
-        folder = os.path.dirname(image)
-        if folder not in self._listed:
-            by_image: dict[str, list[Sidecar]] = {}
-            self._listed[folder] = by_image
-            for sidecar in self._find(folder, image):
+    def iter_unique(self) -> Iterator[tuple[int, str]]:
+        """Yield the places in `planned` of the dropped images that should stay, and why."""
+        leaving: DiskList[tuple[int, list[Sidecar]]] = DiskList(self._scratch)
+
+        def iter_keys() -> Iterator[IntArray]:
+            """Yield number * m + position in `leaving`, with the number of the folder of the keeper."""
+            for number in range(len(self._numbers)):
+                some = [*self._iter_leaving(number)]
+                theirs = self._find_numbers(self._keepers[[place for place, _ in some]])
+                yield theirs * len(self._planned) + np.arange(len(leaving), len(leaving) + len(some))
+                leaving.extend(some)
+
+        listed, last = dict[str, list[Sidecar]](), -1
+        for block in sort_blocks(iter_keys(), self._scratch):
+            for number, position in zip(*(part.tolist() for part in np.divmod(block, len(self._planned))), strict=True):
+                if number != last:
+                    listed, last = self._list_sidecars(number), number
+                place, sidecars = leaving[position]
+                (keeper,) = decode(self._names, self._keepers[[place]])
+                reasons = (self._explain_unique(sidecar, listed.get(keeper, [])) for sidecar in sidecars)
+                if reason := next(filter(None, reasons), ""):
+                    yield place, reason
+
+    def _find_numbers(self, rows: IntArray) -> IntArray:
+        """Return (b,) the number of the folder of each of b images, -1 for other folders."""
+        numbers = (self._numbers.get(os.path.dirname(name), -1) for name in decode(self._names, rows))
+        return np.fromiter(numbers, np.int64, len(rows))
+
+    def _iter_leaving(self, number: int) -> Iterator[tuple[int, list[Sidecar]]]:
+        """Yield the places of the dropped images in a folder that have sidecars all of whose images are dropped."""
+        places = self._get_places(number)
+        places = places[self._planned[places] != self._keepers[places]]
+        dropped = dict(zip(decode(self._names, self._planned[places]), places.tolist(), strict=True))
+        for image, sidecars in self._list_sidecars(number).items() if dropped else ():
+            some = [sidecar for sidecar in sidecars if all(owner in dropped for owner in sidecar.images)]
+            if image in dropped and some:
+                yield dropped[image], some
+
+    def _get_places(self, number: int) -> IntArray:
+        places: IntArray = self._places[self._starts[number] : self._starts[number + 1]]
+        return places
+
+    def _list_sidecars(self, number: int) -> dict[str, list[Sidecar]]:
+        """Return the sidecars of each image in a folder; none if the folder cannot be listed."""
+        images = decode(self._names, self._planned[self._get_places(number)])
+        by_image: dict[str, list[Sidecar]] = {}
+        if images and can_move(images[0]):
+            try:
+                files = self._get_mover(images[0]).list_siblings(images[0])
+            except RefusedError:
+                return by_image
+            for sidecar in find_sidecars(files, images):
                 for owner in sidecar.images:
                     by_image.setdefault(owner, []).append(sidecar)
-        return self._listed[folder].get(image, [])
+        return by_image
 
-    def explain_unique(self, sidecar: Sidecar, keeper: str) -> str:
+    def _explain_unique(self, sidecar: Sidecar, of_keeper: list[Sidecar]) -> str:
         """Return what the keeper lacks: a sidecar like this one, or its content; "" if it has both."""
         name = escape_invisible(os.path.basename(sidecar.name))
         suffix = _get_suffix(sidecar)
-        others = [other for other in self.list_sidecars(keeper) if _get_suffix(other) == suffix]
+        others = [other for other in of_keeper if _get_suffix(other) == suffix]
         if not others:
             return f"its keeper has no sidecar like {name}"
         if any(self._have_same_content(sidecar.name, other.name) for other in others):
             return ""
         return f"its sidecar {name} differs from {escape_invisible(os.path.basename(others[0].name))} of its keeper"
-
-    def _find(self, folder: str, image: str) -> Iterator[Sidecar]:
-        if not can_move(image):
-            return
-        try:
-            files = self._get_mover(image).list_siblings(image)
-        except RefusedError:
-            return
-        yield from find_sidecars(files, self._planned.get(folder, []))
 
     def _have_same_content(self, first: str, second: str) -> bool:
         mover = self._get_mover(first)
