@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -139,15 +139,7 @@ def read_finished_run(store: Store) -> FinishedRun:
     if not len(names) == images.num_rows == len(features):
         raise describe_other_run(store.fetch(layout.IMAGES))
     pairs = run.fetch(layout.SIMILARITY_CSV)
-
-    @cache
-    def find_ends() -> tuple[IntArray, ...]:
-        return find_images(pairs, csv_columns.PAIRS_HEADER, ["from", "to"], names, store.scratch)
-
-    def iter_pairs() -> Iterator[Links]:
-        source, target = find_ends()
-        return split_pairs(source, target, ROWS_PER_BLOCK)
-
+    source, target = find_images(pairs, csv_columns.PAIRS_HEADER, ["from", "to"], names, store.scratch)
     first, verified = find_first_of_bytes(images["sha256"], store.scratch), None
     if run.config.get("verify") not in (None, "off"):
         table, contents = run.read_parquet(layout.VERIFIED, VERIFIED), read_exact_copies(store, INDEXED, names, names)
@@ -158,7 +150,7 @@ def read_finished_run(store: Store) -> FinishedRun:
     return FinishedRun(
         images,
         names,
-        iter_pairs,
+        partial(split_pairs, source, target, ROWS_PER_BLOCK),
         name_unknown(first, store.scratch),
         features,
         run.config,
