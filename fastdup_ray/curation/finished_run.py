@@ -142,7 +142,7 @@ def read_finished_run(store: Store) -> FinishedRun:
     source, target = find_images(pairs, csv_columns.PAIRS_HEADER, ["from", "to"], names, store.scratch)
     first, verified = find_first_of_bytes(images["sha256"], store.scratch), None
     if run.config.get("verify") not in (None, "off"):
-        table, contents = run.read_parquet(layout.VERIFIED, VERIFIED), read_exact_copies(store, INDEXED, names, names)
+        table, contents = run.map_parquet(layout.VERIFIED, VERIFIED), read_exact_copies(store, INDEXED, names, names)
         verified = VerifiedPairs(table, first, contents.contents(len(names), store.scratch))
     find_components = None
     if layout.COMPONENTS in run.summary["sha256"]:
