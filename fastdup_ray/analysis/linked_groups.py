@@ -11,7 +11,7 @@ from fastdup_ray.common.arrays import AnyArray, BoolArray, IntArray, get_index_t
 from fastdup_ray.common.scratch import Scratch, make_array
 
 ROWS_PER_BLOCK = 1 << 20
-"""Images that are looked at at a time."""
+"""Images that are processed at a time."""
 
 
 class GroupBlock(NamedTuple):
@@ -53,9 +53,8 @@ def iter_groups(
     if find_numbers is not None:
         _set_lowest(number, first, in_group, find_numbers)
     position = make_array(n, get_index_type(n), scratch)
-    heads = (number[rows] * n + rows for rows in iter_rows(in_group) for rows in [rows[first[rows] == rows]])
-    groups = 0
-    for block in sort_blocks(heads, scratch):
+    heads, groups = (rows[first[rows] == rows] for rows in iter_rows(in_group)), 0
+    for block in sort_blocks((number[rows] * n + rows for rows in heads), scratch):
         position[block % n] = np.arange(groups, groups + len(block))
         groups += len(block)
     members = (position[first[rows]].astype(np.int64) * n + rows for rows in iter_rows(in_group))

@@ -66,8 +66,8 @@ def choose_keepers(
 ) -> KeeperChoice:
     """Choose the keepers of all images that have a duplicate.
 
-    Groups are worked on some at a time, each as a whole: one of millions of images takes about 200 bytes of memory for
-    each of them.
+    Whole groups are processed, some at a time. So a group of millions of images is in memory at once, with about 200
+    bytes for each of them.
 
     Args:
         run: A finished run.
@@ -113,7 +113,7 @@ def _find_dropped(run: FinishedRun, row: IntArray, keeper: IntArray, held: Mappi
 
 
 def _iter_links(run: FinishedRun, rule: DuplicateRule, *, only_files: bool) -> Iterator[Links]:
-    """Yield pairs of duplicates that may be in a plan, in any order. Each is linked with another one of its group."""
+    """Yield pairs of duplicates that may be in a plan; with the same bytes, each is linked with the first of them."""
     source, target = write_and_map_columns(rule.iter_links(), [np.int64] * 2, run.scratch)
     links = source, target
     eligible = _find_eligible(run, links, only_files=only_files)
