@@ -98,17 +98,8 @@ class VerifiedPairs:
         for pairs in self._iter_pairs(CONFIRMED):
             yield pairs.select(pairs.value <= threshold)
 
-    def list_links(self, relations: Collection[Relation]) -> Pairs:
-        """Return the pairs with one of some relations, and their similarities; `SAME` is that of equal contents."""
-        none = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-        blocks = [none, *self.iter_links(relations)]
-        source, target, value = (
-            np.concatenate([getattr(pairs, column) for pairs in blocks]) for column in ("source", "target", "value")
-        )
-        return Pairs(source, target, value)
-
     def iter_links(self, relations: Collection[Relation]) -> Iterator[Pairs]:
-        """Yield what `list_links` returns, block by block."""
+        """Yield the pairs with one of some relations, and their similarities; `SAME` is that of equal contents."""
         yield from self._iter_pairs(relations)
         for start in range(0, len(self.contents) if Relation.SAME in relations else 0, ROWS_PER_BLOCK):
             block = self.contents[start : start + ROWS_PER_BLOCK]

@@ -55,10 +55,13 @@ def test_rows_say_whether_they_are_the_other_way_round(verified: VerifiedPairs):
     assert backwards.tolist()[:2] == [False, True]
 
 
-def test_links_are_the_same_in_blocks(verified: VerifiedPairs, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(verified_pairs, "ROWS_PER_BLOCK", 1)
-    found = verified.list_links([Relation.CROPPED, Relation.SAME])
-    assert found.source.tolist() == [1, 2]
-    assert found.target.tolist() == [0, 0]
-    assert found.value.tolist() == [0.9, 1.0]
-    assert verified.list_links([Relation.DIFFERENT]).target.tolist() == [4]
+@pytest.mark.parametrize("rows", [1, 2, 1 << 17])
+def test_links_are_the_same_in_blocks(rows: int, verified: VerifiedPairs, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(verified_pairs, "ROWS_PER_BLOCK", rows)
+    assert list_links(verified, Relation.CROPPED, Relation.SAME) == [(1, 0, 0.9), (2, 0, 1.0)]
+    assert [target for _, target, _ in list_links(verified, Relation.DIFFERENT)] == [4]
+
+
+def list_links(verified: VerifiedPairs, *relations: Relation) -> list[tuple[int, int, float]]:
+    blocks = ((some.source, some.target, some.value) for some in verified.iter_links(relations))
+    return [link for block in blocks for link in zip(*(column.tolist() for column in block), strict=True)]
