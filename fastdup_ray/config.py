@@ -196,7 +196,7 @@ class RunConfig(BaseModel):
         Field(
             description="Compare similar images again in full detail, and say how they are related: candidates; all "
             "(low similarities, too); off. Not given: candidates in modes 0 and 2, with an embedded model and without "
-            "a bounding box, up to a million images."
+            "a bounding box, up to ten million images."
         ),
     ] = None
     executor: Annotated[

@@ -8,7 +8,7 @@ import numpy as np
 from fastdup_ray.analysis.pairs import find_cosines, select_similar
 from fastdup_ray.analysis.sorting import drop_repeats, sort_blocks
 from fastdup_ray.common.arrays import DoubleArray, IntArray
-from fastdup_ray.common.records import NEIGHBORS_PER_BLOCK, Neighbors, Pairs
+from fastdup_ray.common.records import NEIGHBORS_PER_BLOCK, Neighbors
 from fastdup_ray.common.scratch import Scratch, write_and_map_columns
 
 EDGES_PER_BLOCK = NEIGHBORS_PER_BLOCK
@@ -39,35 +39,7 @@ class Edges:
             yield np.asarray(self.low[part]), np.asarray(self.high[part]), np.asarray(self.similarity[part])
 
 
-def build_edges(pairs: Pairs, digests: IntArray) -> Edges:
-    """Build the edges of similar pairs and of byte-identical files.
-
-    Byte-identical files get an edge even where they are not neighbors of each other: each has one to the first of them.
-
-    Args:
-        pairs: Similar images; the values are similarities. An edge takes the largest value of its pairs.
-        digests: (n,) int64, equal for byte-identical files.
-
-    Returns:
-        The edges, in memory.
-    """
-    _, first, group = np.unique(digests, return_index=True, return_inverse=True)
-    copies = np.flatnonzero(first[group] != np.arange(len(digests)))
-    ends = np.stack(
-        [np.concatenate([pairs.source, first[group[copies]]]), np.concatenate([pairs.target, copies])]
-    ).astype(np.int64)
-    similarity = np.concatenate([pairs.value, np.ones(len(copies))])
-    low, high = ends.min(axis=0), ends.max(axis=0)
-    order = np.lexsort((-similarity, high, low))
-    low, high, similarity = low[order], high[order], similarity[order]
-    keep = np.ones(len(low), bool)
-    keep[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
-    return Edges(low[keep], high[keep], similarity[keep])
-
-
-def build_edges_from_neighbors(
-    neighbors: Neighbors, threshold: float, first_of_bytes: IntArray, scratch: Scratch
-) -> Edges:
+def build_edges(neighbors: Neighbors, threshold: float, first_of_bytes: IntArray, scratch: Scratch) -> Edges:
     """Build the edges of similar neighbors and of byte-identical files, in limited memory.
 
     Args:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.analysis.components import Components, find_components
-from fastdup_ray.analysis.edges import Edges, build_edges_from_neighbors
+from fastdup_ray.analysis.edges import Edges, build_edges
 from fastdup_ray.analysis.outliers import iter_sorted_outliers
 from fastdup_ray.analysis.pairs import (
     count_distinct,
@@ -81,7 +81,7 @@ def write_results(
     counts = _write_tables(store, config, images, images, neighbors, layout.INDEXED, verified)
     write_exact_copies(store, images, images, copies, layout.INDEXED)
     counts |= copies.counts
-    edges = build_edges_from_neighbors(neighbors, config.ccthreshold, images.first_of_bytes, store.scratch)
+    edges = build_edges(neighbors, config.ccthreshold, images.first_of_bytes, store.scratch)
     components = None
     if config.run_cc:
         components = find_components(

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastdup_ray.analysis.edges import build_edges_from_neighbors
+from fastdup_ray.analysis.edges import build_edges
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, parse_rules
 from fastdup_ray.analysis.pairs import find_cosines
 from fastdup_ray.analysis.sorting import drop_repeats, sort_blocks, split_by_group
@@ -45,7 +45,7 @@ def select_neighbors(
         only the first is listed.
     """
     n, first, scratch = len(images), images.first_of_bytes, images.scratch
-    edges = build_edges_from_neighbors(neighbors, least, np.broadcast_to(np.int64(-1), n), scratch)
+    edges = build_edges(neighbors, least, np.broadcast_to(np.int64(-1), n), scratch)
     is_file = images.entries["fps"].is_null().to_numpy()
 
     def encode() -> Iterator[IntArray]:

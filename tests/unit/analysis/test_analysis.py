@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fastdup_ray.analysis import components, edges, pairs, sorting
 from fastdup_ray.analysis.components import ComponentBlock, Components, find_components
-from fastdup_ray.analysis.edges import build_edges, build_edges_from_neighbors
+from fastdup_ray.analysis.edges import Edges, build_edges
 from fastdup_ray.analysis.outliers import iter_sorted_outliers
 from fastdup_ray.analysis.pairs import (
     NameOrder,
@@ -221,9 +221,27 @@ def test_more_than_63_bits_can_number_is_refused_rather_than_mistaken():
 # --- edges ------------------------------------------------------------------------------------------------------------
 
 
-def edges_with(pairs: Pairs, digests) -> list[tuple[int, int, float]]:
-    found = build_edges(pairs, np.array(digests))
-    return list(zip(found.low.tolist(), found.high.tolist(), found.similarity.tolist(), strict=True))
+def graph_of(pairs: Pairs, first_of_bytes: list[int]) -> Edges:
+    """The edges of pairs, whose values are similarities, and of images with the same bytes, in memory."""
+    found = {}
+    for source, target, value in [*triples(pairs), *((first, row, 1.0) for row, first in enumerate(first_of_bytes))]:
+        if source != target and source >= 0:
+            ends = min(source, target), max(source, target)
+            found[ends] = max(value, found.get(ends, -1.0))
+    low, high = np.array(sorted(found), np.int64).reshape(-1, 2).T
+    return Edges(low, high, np.array([found[ends] for ends in sorted(found)], float))
+
+
+def edges_with(pairs: Pairs, digests: list[int]) -> list[tuple[int, int, float]]:
+    """The edges of neighbors that are given as pairs."""
+    n, k = len(digests), 3
+    found = neighbors([[np.nan] * k] * n, [[-1] * k] * n)
+    for source, target, value in triples(pairs):
+        place = found.indices[source].tolist().index(-1)
+        found.indices[source, place], found.similarity[source, place] = target, value
+    first = np.array([digests.index(digest) for digest in digests])
+    edges = build_edges(found, 0.5, first, tempfile.TemporaryFile)
+    return list(zip(edges.low.tolist(), edges.high.tolist(), edges.similarity.tolist(), strict=True))
 
 
 def test_a_pair_in_both_directions_is_one_edge():
@@ -249,9 +267,9 @@ def test_edges_from_neighbours_are_those_of_the_pairs_whatever_a_block_holds(dra
     digests = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
     first = np.array([digests.tolist().index(digest) for digest in digests])
     first[data.draw(st.lists(st.sampled_from(np.flatnonzero(np.bincount(first, minlength=n) < 2)), max_size=3))] = -1
-    expected = build_edges(as_one(select_similar(found, 0.85)), np.where(first < 0, n + np.arange(n), first))
+    expected = graph_of(as_one(select_similar(found, 0.85)), first.tolist())
     with blocks_of(cells, run, part):
-        streamed = build_edges_from_neighbors(found, 0.85, first, tempfile.TemporaryFile)
+        streamed = build_edges(found, 0.85, first, tempfile.TemporaryFile)
     for name in ("low", "high", "similarity"):
         assert getattr(streamed, name).tolist() == getattr(expected, name).tolist()
 
@@ -260,7 +278,7 @@ def test_edges_from_neighbours_are_those_of_the_pairs_whatever_a_block_holds(dra
 
 
 def components_among(n: int, *pairs: tuple[int, int, float], **asked: bool) -> Components:
-    graph = build_edges(pairs_of(*pairs), np.arange(n))
+    graph = graph_of(pairs_of(*pairs), list(range(n)))
     return find_components(graph, n, tempfile.TemporaryFile, **{"pagerank": True, "degree": True} | asked)
 
 
