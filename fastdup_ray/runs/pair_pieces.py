@@ -199,10 +199,8 @@ def _reuse(candidates: pa.Table, verdicts: pa.Table, row: IntArray) -> Iterator[
         found = np.flatnonzero(row[start : start + ROWS_PER_BLOCK] >= 0)
         if len(found):
             own, known = take_rows(candidates, start + found), take_rows(verdicts, row[start + found])
-            columns = {name: known[name] for name in known.column_names} | {
-                name: own[name] for name in own.column_names
-            }
-            yield pa.table([columns[name] for name in VERIFIED.schema.names], VERIFIED.schema)
+            columns = [(own if name in own.column_names else known)[name] for name in VERIFIED.schema.names]
+            yield pa.table(columns, VERIFIED.schema)
 
 
 def _find_missing(row: IntArray) -> Iterator[IntArray]:
