@@ -20,8 +20,8 @@ from fastdup_ray.storage.tables import ROWS_PER_BLOCK
 PROCESS_BYTES = 300 << 20
 """A process with the libraries of a stage, and the blocks that it reads and writes."""
 
-LIST_BYTES, MERGE_BYTES, OUTPUTS_BYTES = 40, 60, 250
-"""For each entry, or image. Most of that of the outputs is taken by images in groups."""
+LIST_BYTES, MERGE_BYTES, OUTPUTS_BYTES = 40, 60, 20
+"""For each entry, or image. The outputs have numbers of all images in files that are mapped, but for a moment."""
 
 BLOCK_NAMES = 7
 """For each byte of the names of a block: how often it is held at once."""
