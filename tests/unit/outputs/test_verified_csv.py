@@ -31,7 +31,7 @@ def test_the_most_similar_come_first_and_then_the_first_by_name(tmp_path, monkey
     similarity = drawn.choice([0.7, 0.700001, THRESHOLD, 0.9], len(ends))
     relation = drawn.choice(["same", "cropped", "different", "unsure"], len(ends))
     nulls = pa.nulls(len(ends), pa.float64())
-    columns = {"from": ends[:, 0], "to": ends[:, 1], "similarity": similarity, "relation": relation}
+    columns = {"from": ends[:, 0], "to": ends[:, 1], "similarity": similarity, "relation": relation.tolist()}
     columns |= {"contents": pa.nulls(len(ends), pa.large_string()).fill_null("")}
     table = pa.table([columns.get(field.name, nulls.cast(field.type)) for field in VERIFIED.schema], VERIFIED.schema)
     table = table.sort_by([("from", "ascending"), ("to", "ascending")])
