@@ -14,7 +14,8 @@ from fastdup_ray.analysis.edges import Edges
 from fastdup_ray.analysis.sorting import sort_blocks, split_by_group
 from fastdup_ray.analysis.union_find import NODES_PER_BLOCK, label_components
 from fastdup_ray.common.arrays import AnyArray, DoubleArray, IntArray
-from fastdup_ray.common.scratch import Scratch, make_array
+from fastdup_ray.common.mapped_arrays import make_array
+from fastdup_ray.common.scratch import Scratch
 
 NETWORKX_UP_TO = 100_000
 """Largest number of edges for networkx, which takes 7 ms and 0.6 MB per thousand; more are processed with scipy."""

@@ -8,8 +8,9 @@ import numpy as np
 from fastdup_ray.analysis.pairs import find_cosines, select_similar
 from fastdup_ray.analysis.sorting import drop_repeats, sort_blocks
 from fastdup_ray.common.arrays import DoubleArray, IntArray
+from fastdup_ray.common.mapped_arrays import write_and_map_columns
 from fastdup_ray.common.records import NEIGHBORS_PER_BLOCK, Neighbors
-from fastdup_ray.common.scratch import Scratch, write_and_map_columns
+from fastdup_ray.common.scratch import Scratch
 
 EDGES_PER_BLOCK = NEIGHBORS_PER_BLOCK
 """Edges that are processed at a time."""

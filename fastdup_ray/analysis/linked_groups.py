@@ -8,7 +8,8 @@ import numpy as np
 from fastdup_ray.analysis.sorting import sort_blocks, split_by_group
 from fastdup_ray.analysis.union_find import label_components
 from fastdup_ray.common.arrays import AnyArray, BoolArray, IntArray, get_index_type
-from fastdup_ray.common.scratch import Scratch, make_array
+from fastdup_ray.common.mapped_arrays import make_array
+from fastdup_ray.common.scratch import Scratch
 
 ROWS_PER_BLOCK = 1 << 20
 """Images that are processed at a time."""

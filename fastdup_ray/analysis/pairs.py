@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.sorting import sort_blocks
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
+from fastdup_ray.common.mapped_arrays import make_array
 from fastdup_ray.common.records import NEIGHBORS_PER_BLOCK, Neighbors, Pairs
-from fastdup_ray.common.scratch import Scratch, make_array
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.neighbors.metrics import DECIMALS, is_distance
 
 

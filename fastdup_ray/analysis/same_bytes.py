@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from fastdup_ray.analysis.sorting import sort_blocks, split_by_group
 from fastdup_ray.common.arrays import IntArray, split_array
-from fastdup_ray.common.scratch import Scratch, make_array
+from fastdup_ray.common.mapped_arrays import make_array
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK, take_rows
 
 UnsignedArray: TypeAlias = npt.NDArray[np.uint64]

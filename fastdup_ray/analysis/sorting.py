@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from fastdup_ray.common.arrays import IntArray
-from fastdup_ray.common.scratch import Scratch, write_and_map
+from fastdup_ray.common.mapped_arrays import write_and_map
+from fastdup_ray.common.scratch import Scratch
 
 NUMBERS_PER_RUN = 1 << 25
 """Numbers that are sorted in memory at a time: 256 MB."""

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from fastdup_ray.common.arrays import AnyArray, IntArray, get_index_type
-from fastdup_ray.common.scratch import Scratch, make_array
+from fastdup_ray.common.mapped_arrays import make_array
+from fastdup_ray.common.scratch import Scratch
 
 NODES_PER_BLOCK = 1 << 20
 """Nodes that are labelled at a time."""

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common.arrays import BoolArray, ByteArray, IntArray
+from fastdup_ray.common.mapped_arrays import write_and_map
 from fastdup_ray.common.records import Pairs
 from fastdup_ray.common.relations import CONFIRMED, Loss, Relation
-from fastdup_ray.common.scratch import write_and_map
 from fastdup_ray.storage.parquet_files import TableFormat
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK, take_rows
 

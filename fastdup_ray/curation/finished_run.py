@@ -18,7 +18,8 @@ from fastdup_ray.common.access import DEFAULT_ACCESS, Access
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, EmbeddingArray, IntArray, split_pairs
 from fastdup_ray.common.facts import StoredConfig
 from fastdup_ray.common.layout import INDEXED
-from fastdup_ray.common.scratch import Scratch, make_array
+from fastdup_ray.common.mapped_arrays import make_array
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.curation.plan_row import ImageFacts
 from fastdup_ray.curation.provenance import SeenImages
 from fastdup_ray.features import check_finite, find_images

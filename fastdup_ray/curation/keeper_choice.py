@@ -11,7 +11,7 @@ from fastdup_ray.analysis.keeper_assignment import DIRECT, Grouping, Likeness, a
 from fastdup_ray.analysis.keepers import DEFAULT_RULES, Ranking, add_losses, parse_rules
 from fastdup_ray.analysis.linked_groups import iter_groups, iter_rows
 from fastdup_ray.common.arrays import BoolArray, IntArray, split_array, split_pairs
-from fastdup_ray.common.scratch import make_array, write_and_map_columns
+from fastdup_ray.common.mapped_arrays import make_array, write_and_map_columns
 from fastdup_ray.curation.duplicate_rules import DuplicateRule
 from fastdup_ray.curation.finished_run import FinishedRun, Links
 from fastdup_ray.curation.sidecar_check import find_unique_sidecars

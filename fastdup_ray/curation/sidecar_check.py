@@ -10,8 +10,9 @@ from fastdup_ray.analysis.sorting import sort_blocks
 from fastdup_ray.common.access import Access
 from fastdup_ray.common.arrays import IntArray, split_pairs
 from fastdup_ray.common.locations import is_remote
+from fastdup_ray.common.mapped_arrays import write_and_map
 from fastdup_ray.common.names import escape_invisible
-from fastdup_ray.common.scratch import Scratch, write_and_map
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.curation.file_ops import FileMover, can_move, get_file_mover
 from fastdup_ray.curation.folders import decode
 from fastdup_ray.errors import RefusedError

@@ -11,7 +11,7 @@ from fastdup_ray.analysis.keeper_assignment import DIRECT, GROUPINGS, Grouping
 from fastdup_ray.analysis.keepers import DEFAULT_RULES
 from fastdup_ray.analysis.linked_groups import iter_rows
 from fastdup_ray.common.arrays import IntArray
-from fastdup_ray.common.scratch import make_array
+from fastdup_ray.common.mapped_arrays import make_array
 from fastdup_ray.curation.duplicate_rules import DEFAULT_DROP, EXACT, DuplicateRule, default_threshold, make_rule
 from fastdup_ray.curation.finished_run import FinishedRun
 from fastdup_ray.curation.keeper_choice import KeeperChoice, check_names, choose_keepers

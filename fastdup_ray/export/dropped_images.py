@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from fastdup_ray.common.arrays import BoolArray, IntArray
-from fastdup_ray.common.scratch import Scratch, write_and_map
+from fastdup_ray.common.mapped_arrays import write_and_map
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.curation.plan_row import PlanRow
 from fastdup_ray.curation.suggest import SuggestedPlan
 from fastdup_ray.features import find_names

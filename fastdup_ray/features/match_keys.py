@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastdup_ray.common.arrays import AnyArray, IntArray
-from fastdup_ray.common.scratch import Scratch, make_array
+from fastdup_ray.common.mapped_arrays import make_array
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.storage.tables import map_file
 
 KEYS_PER_PART = 1 << 16

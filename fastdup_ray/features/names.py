@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from fastdup_ray.common import csv_columns
 from fastdup_ray.common.arrays import IntArray, split_array
-from fastdup_ray.common.scratch import Scratch, write_and_map_columns
+from fastdup_ray.common.mapped_arrays import write_and_map_columns
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.errors import DamagedError
 from fastdup_ray.features.match_keys import match_keys
 from fastdup_ray.inputs.manifest import ENTRIES

@@ -18,8 +18,9 @@ from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import BoolArray, IntArray
 from fastdup_ray.common.facts import Counts
 from fastdup_ray.common.layout import FileSet
+from fastdup_ray.common.mapped_arrays import make_array, write_and_map_columns
 from fastdup_ray.common.records import ImageRef, Neighbors
-from fastdup_ray.common.scratch import Scratch, make_array, write_and_map_columns
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.extract.pillow_settings import strict_pillow
 from fastdup_ray.extract.pixels import hash_pixels
 from fastdup_ray.features import find_images

@@ -13,7 +13,8 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import EmbeddingArray, IntArray
 from fastdup_ray.common.facts import RunSummary, StoredConfig
 from fastdup_ray.common.layout import INDEXED, FileSet
-from fastdup_ray.common.scratch import Scratch, write_and_map
+from fastdup_ray.common.mapped_arrays import write_and_map
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.errors import InputError
 from fastdup_ray.features import map_names
 from fastdup_ray.outputs.formats import COMPONENTS

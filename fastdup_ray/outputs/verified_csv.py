@@ -8,8 +8,8 @@ from fastdup_ray.analysis.sorting import sort_blocks
 from fastdup_ray.analysis.verified_pairs import VerifiedPairs
 from fastdup_ray.common import csv_columns, layout
 from fastdup_ray.common.arrays import DoubleArray, EmbeddingArray, IntArray
+from fastdup_ray.common.mapped_arrays import write_and_map
 from fastdup_ray.common.records import Pairs
-from fastdup_ray.common.scratch import write_and_map
 from fastdup_ray.neighbors.metrics import DECIMALS, compute_pair_values
 from fastdup_ray.outputs.images import Images, name_pairs
 from fastdup_ray.storage import Store

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastdup_ray.common.arrays import AnyArray, DoubleArray, IntArray, get_index_type
-from fastdup_ray.common.scratch import Scratch, make_array
+from fastdup_ray.common.mapped_arrays import make_array
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.outputs.formats import COMPONENTS
 from fastdup_ray.storage.parquet_files import iter_parquet
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK, describe_other_run

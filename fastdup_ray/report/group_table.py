@@ -6,7 +6,8 @@ import numpy as np
 
 from fastdup_ray.analysis.sorting import NUMBERS_PER_BLOCK, sort_blocks, split_by_group
 from fastdup_ray.common.arrays import AnyArray, IntArray, split_array
-from fastdup_ray.common.scratch import Scratch, write_and_map
+from fastdup_ray.common.mapped_arrays import write_and_map
+from fastdup_ray.common.scratch import Scratch
 
 SUMMARY = np.dtype(
     [("id", np.int64), ("start", np.int64), ("count", np.int64), ("reclaim", np.int64), ("lowest", float)]

@@ -11,9 +11,10 @@ from fastdup_ray.common.access import make_access
 from fastdup_ray.common.arrays import DoubleArray, IntArray, split_array
 from fastdup_ray.common.formatting import format_bytes
 from fastdup_ray.common.layout import INDEXED
+from fastdup_ray.common.mapped_arrays import make_array
 from fastdup_ray.common.paths import accept_paths
 from fastdup_ray.common.records import Pairs
-from fastdup_ray.common.scratch import Scratch, make_array
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.errors import ConfigError
 from fastdup_ray.extract.thumbnails import PageImage, ThumbnailLoader
 from fastdup_ray.outputs.finished_run import locate_output

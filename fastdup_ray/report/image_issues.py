@@ -10,7 +10,8 @@ import numpy as np
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, IntArray
 from fastdup_ray.common.layout import FileSet
-from fastdup_ray.common.scratch import Scratch, make_array
+from fastdup_ray.common.mapped_arrays import make_array
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.outputs.formats import IMAGES
 from fastdup_ray.report.image_table import ImageTable
 from fastdup_ray.storage import Store

@@ -6,7 +6,8 @@ import numpy as np
 
 from fastdup_ray.analysis.union_find import label_components
 from fastdup_ray.common.arrays import AnyArray, IntArray, get_index_type
-from fastdup_ray.common.scratch import Scratch, make_array
+from fastdup_ray.common.mapped_arrays import make_array
+from fastdup_ray.common.scratch import Scratch
 
 NODES_PER_BLOCK = 1 << 17
 """Images, or nodes, that are looked at at a time."""

@@ -16,8 +16,9 @@ from fastdup_ray.analysis.verified_pairs import VERIFIED
 from fastdup_ray.common import layout
 from fastdup_ray.common.arrays import IntArray, split_array
 from fastdup_ray.common.layout import INDEXED
+from fastdup_ray.common.mapped_arrays import make_array, write_and_map
 from fastdup_ray.common.relations import Relation
-from fastdup_ray.common.scratch import Scratch, make_array, write_and_map
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.config import RunConfig
 from fastdup_ray.errors import DamagedError, InputError, MissingFileError
 from fastdup_ray.features.match_keys import match_keys

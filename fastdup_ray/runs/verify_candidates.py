@@ -13,9 +13,10 @@ from fastdup_ray.analysis.sorting import drop_repeats, sort_blocks, split_by_gro
 from fastdup_ray.analysis.union_find import label_components
 from fastdup_ray.analysis.verified_pairs import VerifiedPairs
 from fastdup_ray.common.arrays import BoolArray, DoubleArray, EmbeddingArray, IntArray
+from fastdup_ray.common.mapped_arrays import make_array, write_and_map
 from fastdup_ray.common.records import Neighbors
 from fastdup_ray.common.relations import Relation
-from fastdup_ray.common.scratch import Scratch, make_array, write_and_map
+from fastdup_ray.common.scratch import Scratch
 from fastdup_ray.neighbors.metrics import COSINE, compute_pair_values
 from fastdup_ray.outputs.images import Images
 from fastdup_ray.storage.tables import ROWS_PER_BLOCK, map_table, take_rows

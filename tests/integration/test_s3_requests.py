@@ -15,7 +15,7 @@ from fastdup_ray.common import layout
 from fastdup_ray.common.parts import PART
 from fastdup_ray.executors.inline import InlineExecutor
 from fastdup_ray.features import save_binary_feature
-from fastdup_ray.neighbors.partitioned import division, tasks
+from fastdup_ray.neighbors.partitioned import division, recall
 from fastdup_ray.neighbors.partitioned.partition_layout import PartitionLayout
 from fastdup_ray.runs import partitioned_search
 from fastdup_ray.storage import Store, download_cache, open_store
@@ -80,7 +80,7 @@ def test_a_run_whose_shards_leave_the_cache_gets_them_once_more(bucket, folders,
 def test_a_partitioned_search_takes_fewer_requests_than_cells_times_blocks(bucket, monkeypatch):
     for module, name, value in (
         (division, "SAMPLE_ROWS_PER_CELL", 4),
-        (tasks, "SAMPLE", 10),
+        (recall, "SAMPLE", 10),
         (partitioned_search, "MERGED_AT_ONCE", 4),
     ):
         monkeypatch.setattr(module, name, value)

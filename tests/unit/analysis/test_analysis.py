@@ -25,9 +25,9 @@ from fastdup_ray.analysis.pairs import (
     sort_pairs,
 )
 from fastdup_ray.analysis.sorting import sort_blocks, split_by_group
-from fastdup_ray.common import records, scratch
+from fastdup_ray.common import mapped_arrays, records
+from fastdup_ray.common.mapped_arrays import make_array
 from fastdup_ray.common.records import Neighbors, Pairs
-from fastdup_ray.common.scratch import make_array
 
 SIZES = st.sampled_from([1, 7, 1 << 20])
 """Of a block, a sorted run, a part: each can be all there is, and none is."""
@@ -143,7 +143,7 @@ def test_groups_stay_whole_whatever_a_block_holds(drawn, part):
 
 @pytest.mark.parametrize("fill", [0, -1, np.nan])
 def test_a_large_array_is_on_disk_and_filled_like_a_small_one(monkeypatch, fill):
-    monkeypatch.setattr(scratch, "ARRAY_IN_MEMORY", 8 * 100)
+    monkeypatch.setattr(mapped_arrays, "ARRAY_IN_MEMORY", 8 * 100)
     small, large = (make_array(n, np.float64, tempfile.TemporaryFile, fill) for n in (100, 101))
     assert isinstance(large, np.memmap)
     assert not isinstance(small, np.memmap)
