@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastdup_ray.common import layout, scratch
+from fastdup_ray.common import layout, mapped_arrays
 from fastdup_ray.report.image_issues import _compute_quartiles
 from fastdup_ray.report.page import write_report
 from fastdup_ray.storage.checked_json import read_json
@@ -64,7 +64,7 @@ def test_images_without_statistics_have_none_of_their_issues(tmp_path):
 
 @pytest.mark.parametrize("count", [1, 2, 7, 100])
 def test_quartiles_of_values_in_a_file_are_those_of_values_in_memory(monkeypatch, count):
-    monkeypatch.setattr(scratch, "ARRAY_IN_MEMORY", 8)
+    monkeypatch.setattr(mapped_arrays, "ARRAY_IN_MEMORY", 8)
     values = np.random.default_rng(count).random(count)
     found = _compute_quartiles(np.split(values, range(3, count, 3)), count + 5, TemporaryFile)
     assert found.tolist() == np.percentile(values, [25, 50, 75]).tolist()
