@@ -110,7 +110,7 @@ def bucket(s3_server: S3Server, as_user: Callable[[str], None], request: pytest.
     """A prefix of this test's own in both buckets; this process is their owner."""
     as_user("owner")
     name = re.sub(r"[^0-9a-z]+", "-", request.node.name.lower())
-    return Bucket(s3_server, f"{name[:50]}-{zlib.crc32(request.node.name.encode())}")
+    return Bucket(s3_server, f"{name[:50]}-{zlib.crc32(request.node.nodeid.encode())}")
 
 
 def forget_s3() -> None:

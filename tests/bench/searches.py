@@ -33,8 +33,15 @@ STEPS = (
 
 @dataclass
 class Seen:
-    """Of a run. cpu: seconds of all processes. worker: bytes of its own that a worker of the search had at most; all:
-    what all processes had at once, the cluster and this one with them (PSS). killed: workers that were."""
+    """What a run took.
+
+    Attributes:
+        wall: Seconds.
+        cpu: CPU seconds of all processes.
+        worker: Most bytes that a worker of the search had for itself.
+        all: Most bytes that all processes had at once, with the cluster and this process (PSS).
+        killed: Number of workers that were killed.
+    """
 
     wall: float = 0.0
     cpu: float = 0.0
