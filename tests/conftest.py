@@ -74,9 +74,12 @@ def ray_driver(ray_session: str) -> Iterator[None]:
     """This process is one of that Ray's."""
     import ray
 
+    from fastdup_ray.executors.ray_cluster import shut_down
+
+
     ray.init(ray_session, log_to_driver=False)
     yield
-    ray.shutdown()
+    shut_down()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The Ray that a run uses: a running cluster or one of its own; its nodes and their resources."""
 
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -49,7 +50,7 @@ def connect_or_start(threads: int, *, verbose: bool) -> Iterator[None]:
     with ExitStack() as stack:
         if address := find_running_cluster():
             stack.enter_context(cluster_environment(address))
-            stack.callback(ray.shutdown)
+            stack.callback(shut_down)
             _init(
                 "Ray does not let this process in ({}): "
                 "give it the cluster's RAY_AUTH_TOKEN, and the same version of Ray.",
@@ -60,13 +61,29 @@ def connect_or_start(threads: int, *, verbose: bool) -> Iterator[None]:
             stack.enter_context(own_environment())
             size = {"num_cpus": threads, "object_store_memory": OBJECT_STORE_BYTES}
             head = stack.enter_context(start_head(log_monitor=verbose, logging_level=level, **size))
-            stack.callback(ray.shutdown)
+            stack.callback(shut_down)
             _init(
                 "Ray does not start here ({}); look at `fastdup-ray doctor`, or run without Ray (executor=local).",
                 **head,
                 **quiet,
             )
         yield
+
+
+def shut_down() -> None:
+    """Call `ray.shutdown` without garbage collection.
+
+    Ray ends the process if a reference to one of its objects is dropped meanwhile, as the garbage collector may do in any
+    thread.
+    """
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _init(failure: str, **options: Any) -> None:

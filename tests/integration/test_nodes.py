@@ -18,7 +18,7 @@ from fastdup_ray import RunConfig
 from fastdup_ray.common.records import ShardReceipt
 from fastdup_ray.executors.extract_pool import ExtractPool
 from fastdup_ray.executors.index_actor import IndexActor
-from fastdup_ray.executors.ray_cluster import can_autoscale, list_present_nodes
+from fastdup_ray.executors.ray_cluster import can_autoscale, list_present_nodes, shut_down
 from fastdup_ray.executors.worker_counts import place_extractors
 from fastdup_ray.extract.extractor import ExtractSpec
 from fastdup_ray.extract.model import make_fingerprint
@@ -41,7 +41,7 @@ def cluster() -> Iterator[Cluster]:
     """One node; a test adds more."""
     cluster = Cluster(initialize_head=True, head_node_args=NODE)
     yield cluster
-    ray.shutdown()
+    shut_down()
     cluster.shutdown()
 
 
@@ -139,7 +139,7 @@ def growing(request, s3_server) -> Iterator[Head]:
     environment = s3_server.environment("owner") | {"RAY_AUTH_MODE": "disabled"}
     head = Head(environment, num_cpus=0, kinds=request.param)
     yield head
-    ray.shutdown()
+    shut_down()
     head.stop()
 
 

@@ -3,6 +3,8 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -157,6 +159,35 @@ def test_the_actors_of_a_failed_run_end_with_it_and_not_with_its_error(arguments
     assert actors
     assert all_end(actors, 20)
     assert error.tb  # what it holds would have gone with it
+
+
+DROP = """
+import gc, threading, time
+import ray
+from fastdup_ray.executors.ray_cluster import connect_or_start
+
+class Circle:
+    def __init__(self, ref):
+        self.ref, self.itself = ref, self
+
+def drop(refs):
+    while refs:
+        Circle(refs.pop())
+        time.sleep(0.0003)
+
+gc.set_threshold(1)
+with connect_or_start(1, verbose=False):
+    refs = [ray.put(1) for _ in range(3000)]
+    dropping = threading.Thread(target=drop, args=[refs])
+    dropping.start()
+dropping.join()
+"""
+"""Disconnects from Ray while garbage that refers to its objects comes up."""
+
+
+def test_garbage_does_not_end_a_process_that_disconnects(ray_session):
+    ended = subprocess.run([sys.executable, "-c", DROP], env=os.environ | {"RAY_ADDRESS": ray_session}, check=False)
+    assert ended.returncode == 0
 
 
 # Pictures that take their worker down: a plugin for Pillow that does on purpose what broken decoders do.
