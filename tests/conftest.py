@@ -76,7 +76,6 @@ def ray_driver(ray_session: str) -> Iterator[None]:
 
     from fastdup_ray.executors.ray_cluster import shut_down
 
-
     ray.init(ray_session, log_to_driver=False)
     yield
     shut_down()

@@ -73,8 +73,8 @@ def connect_or_start(threads: int, *, verbose: bool) -> Iterator[None]:
 def shut_down() -> None:
     """Call `ray.shutdown` without garbage collection.
 
-    Ray ends the process if a reference to one of its objects is dropped meanwhile, as the garbage collector may do in any
-    thread.
+    If a reference to one of its objects is dropped meanwhile, Ray ends the process. The garbage collector may do so in
+    any thread.
     """
     was_enabled = gc.isenabled()
     gc.collect()
