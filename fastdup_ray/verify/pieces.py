@@ -30,7 +30,7 @@ from fastdup_ray.verify.load import Views, load_views
 from fastdup_ray.verify.relate import Verdict
 from fastdup_ray.verify.relate_files import relate_files
 
-RECIPE = 7
+RECIPE = 8
 """Part of the key of stored verdicts. Increase it with any change to this package that changes one."""
 
 PAIRS_OF_FIRST_PIECE, PAIRS_PER_PIECE = 16, 256

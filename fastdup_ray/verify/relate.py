@@ -11,6 +11,7 @@ from fastdup_ray.verify.alignment import Alignment, align_by_keypoints, find_qua
 from fastdup_ray.verify.dense_alignment import align_by_margins, align_by_sliding
 from fastdup_ray.verify.detail_image import DETAIL, DetailImage, Storage
 from fastdup_ray.verify.difference import NEXT_TO_NOTHING, SLACK, SMALL, Difference, measure_difference
+from fastdup_ray.verify.exact_edits import find_edit
 from fastdup_ray.verify.filters import fit_size, leave_rim, reduce_much
 from fastdup_ray.verify.overlay import QUARTER_TURNS, Overlay, find_mask, invert, lay, measure_covers
 from fastdup_ray.verify.rotation_search import align_by_rotation
@@ -166,7 +167,11 @@ def _compare_whole(first: DetailImage, second: DetailImage, turn: str) -> Verdic
         return replace(verdict, relation=Relation.ALTERED)
     if turn in ("mirrored", "flipped", "transposed", "transversed"):
         return replace(verdict, relation=Relation.MIRRORED)
-    return replace(verdict, relation=Relation.TURNED if turn else Relation.SAME)
+    if turn:
+        return replace(verdict, relation=Relation.TURNED)
+    if (box := find_edit(first.pixels, second.pixels)) is not None:
+        return replace(verdict, relation=Relation.ALTERED, box=box)
+    return replace(verdict, relation=Relation.SAME)
 
 
 def _are_stored_alike(first: DetailImage, second: DetailImage) -> bool:

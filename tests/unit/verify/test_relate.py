@@ -66,6 +66,24 @@ def test_the_parts_that_both_show_are_measured(photo):
     np.testing.assert_allclose(verdict.matrix, [[0.75, 0, 0.25], [0, 0.5, 0]], atol=0.01)
 
 
+def draw_markers(rounded: int) -> Image.Image:
+    """White squares on black; so many of them have rounded corners."""
+    image = Image.new("RGB", (200, 200))
+    draw = ImageDraw.Draw(image)
+    for number in range(16):
+        left, top = 12 + 46 * (number % 4), 12 + 46 * (number // 4)
+        draw.rounded_rectangle((left, top, left + 33, top + 33), 2 if number < rounded else 0, fill="white")
+    return image
+
+
+def test_pixels_that_differ_where_all_else_is_as_it_was_are_an_edit():
+    edited = relate(draw_markers(0), draw_markers(8))
+    assert edited.relation is Relation.ALTERED
+    np.testing.assert_allclose(edited.box, (12 / 200, 12 / 200, 184 / 200, 92 / 200), atol=0.01)
+    with Image.open(io.BytesIO(encode(draw_markers(8), "JPEG", quality=80))) as compressed:
+        assert relate(draw_markers(8), compressed).relation is Relation.SAME
+
+
 def blur_shapes() -> Image.Image:
     """An image without corners."""
     image = Image.new("RGB", (300, 200), (40, 90, 150))
